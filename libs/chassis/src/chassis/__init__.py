@@ -1,0 +1,1 @@
+"""How an Argosy service starts, talks, fails, logs and stops."""

@@ -1,0 +1,1 @@
+"""Execution: providers, attempts, fallback, embeddings."""

@@ -1,0 +1,1 @@
+"""Money: prices, budgets, reservations, ledger, usage."""

@@ -1,0 +1,1 @@
+"""Knowledge: files, chunks, vectors, hybrid search."""
