@@ -1,0 +1,67 @@
+# One or two lines per target; the work is in scripts/ and dev/. `make` prints this list.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+s ?= gateway
+
+.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench lock reference clean
+
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ The fleet
+demo: setup ## Start the fleet and answer a real question over a real document, with its bill
+	@$(PY) -m argosy_dev demo
+
+up: setup ## Start the fleet: Postgres, Redis, Kafka, a language model and the five services
+	@$(PY) -m argosy_dev up
+
+down: ## Stop the fleet; no process of it is left
+	@if [ -x $(PY) ]; then $(PY) -m argosy_dev down; fi
+
+status: setup ## Show each part with its port, memory and uptime
+	@$(PY) -m argosy_dev status
+
+logs: setup ## Follow the log of a part: make logs s=gateway
+	@$(PY) -m argosy_dev logs -f $(s)
+
+##@ Checks and tests
+check: setup ## Format, lint, types, import contracts, generated files fresh: under a minute
+	@scripts/check
+
+test: setup ## Start what is missing and run every test floor
+	@scripts/test
+
+unit: setup ## Only the tests that need nothing running
+	@scripts/test unit
+
+integration: setup ## Only the tests of adapters on real Postgres, Redis and Kafka
+	@scripts/test integration
+
+e2e: setup ## Only the journeys through the whole fleet
+	@scripts/test e2e
+
+chaos: setup ## Kill every part under load and prove that nothing is lost: minutes
+	@scripts/test chaos
+
+bench: setup ## Measure ingestion on the running fleet
+	@$(PY) tests/load/ingest.py
+
+##@ Work on it
+setup: ## Install what the project needs into .venv and .argosy
+	@scripts/setup
+
+format: setup ## Format the code and mend what the linter can
+	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
+
+protos: setup ## Generate the stubs and check the messages
+	@.venv/bin/buf format -w proto && .venv/bin/buf lint proto && scripts/protos
+
+reference: setup ## Generate docs/reference from the code
+	@$(PY) scripts/reference.py
+
+lock: setup ## Resolve requirements.lock again: make lock a=--upgrade
+	@scripts/lock $(a)
+
+clean: down ## Remove what was installed and every byte of the fleet's state
+	@rm -rf .venv .argosy .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/e2e/node/node_modules
