@@ -1,0 +1,34 @@
+"""Well-known types of protobuf, and the standard library's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def to_duration(value: timedelta) -> Duration:
+    """To protobuf, to the microsecond."""
+    message = Duration()
+    message.FromTimedelta(value)
+    return message
+
+
+def from_duration(message: Duration) -> timedelta:
+    """From protobuf, cut to microseconds."""
+    return message.ToTimedelta()
+
+
+def to_timestamp(value: datetime) -> Timestamp:
+    """To protobuf, to the microsecond. Raises `ValueError` for a time without a zone: it would be taken for UTC."""
+    if value.tzinfo is None:
+        raise ValueError("a time without a zone")
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
+def from_timestamp(message: Timestamp) -> datetime:
+    """From protobuf, in UTC, cut to microseconds."""
+    return message.ToDatetime(tzinfo=UTC)

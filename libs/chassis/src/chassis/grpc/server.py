@@ -1,0 +1,106 @@
+"""The server that every service runs: its servicers behind one pipeline, health, reflection, and a drain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from chassis.grpc.pipeline import Pipeline
+from chassis.tenancy import PrincipalVerifier
+from chassis.telemetry import logger
+
+MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    # A taken port is an error; by default two processes would share it and each get half of the calls.
+    ("grpc.so_reuseport", 0),
+    # Let clients ping an idle connection, which is how they notice a peer that vanished.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    # Clients look the name up again when a connection ends: so they find replicas that came later.
+    ("grpc.max_connection_age_ms", 600_000),
+)
+
+log = logger("chassis.grpc")
+
+# (the generated add_XServicer_to_server, the servicer, the full name of its service)
+Registration = tuple[Callable[[Any, Any], None], Any, str]
+
+
+class GrpcServer:
+    """A component that serves `register`ed servicers on `bind` ("host:port"; port 0 takes a free one).
+
+    Stopping says NOT_SERVING, refuses new calls, and gives those in flight `grace` to end.
+    """
+
+    name = "grpc"
+
+    def __init__(
+        self,
+        bind: str,
+        register: Sequence[Registration],
+        verifier: PrincipalVerifier,
+        grace: timedelta = timedelta(seconds=20),
+    ) -> None:
+        self._bind = bind
+        self._register = register
+        self._pipeline = Pipeline(verifier)
+        self._grace = grace
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen and serve. Raises `RuntimeError` when the address cannot be had."""
+        server = grpc.aio.server(options=OPTIONS)
+        catalogue = _Catalogue(server, self._pipeline)
+        for add, servicer, _ in self._register:
+            add(servicer, catalogue)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [name for _, _, name in self._register]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        try:
+            self.port = server.add_insecure_port(self._bind)
+        except RuntimeError as error:
+            raise RuntimeError(f"cannot listen on {self._bind}: {error}") from error
+        await server.start()
+        self._server = server
+        for name in ("", *names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        log.info("grpc_serving", address=self._bind, port=self.port, services=names)
+
+    async def stop(self) -> None:
+        """Drain."""
+        if self._server is None:
+            return
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._grace.total_seconds())
+        self._server = None
+
+
+class _Catalogue:
+    """Stands in for the server while servicers register, to put the pipeline around each of their methods once.
+
+    A server interceptor would be asked for, and would build, a new handler at every call.
+    """
+
+    def __init__(self, server: grpc.aio.Server, pipeline: Pipeline) -> None:
+        self._server = server
+        self._pipeline = pipeline
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Ignore the generic form: the generated code registers the same methods by name as well."""
+
+    def add_registered_method_handlers(self, service: str, methods: dict[str, Any]) -> None:
+        """Register the methods, wrapped."""
+        wrapped = {name: self._pipeline.around(f"/{service}/{name}", method) for name, method in methods.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        self._server.add_registered_method_handlers(service, wrapped)

@@ -1,0 +1,106 @@
+"""Errors on the gRPC wire: a status code for people and proxies, `ErrorInfo` for the peer's chassis."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from chassis.errors import ArgosyError, DeadlineExceeded, Kind, RemoteFailure, Unavailable
+from chassis.grpc.convert import from_duration, to_duration
+
+DOMAIN: Final = "argosy"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+
+# Total, and a test keeps it so. Several kinds share a code: the kind itself travels in ErrorInfo.
+STATUS: Final[dict[Kind, grpc.StatusCode]] = {
+    Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Kind.DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    Kind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Kind.CONFLICT: grpc.StatusCode.ABORTED,
+    Kind.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Kind.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Kind.THROTTLED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Kind.CANCELLED: grpc.StatusCode.CANCELLED,
+    # Not UNAVAILABLE: the service is well, what it asked is not, and a proxy must not take the service out for it.
+    Kind.UPSTREAM: grpc.StatusCode.UNKNOWN,
+    Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Kind.TIMED_OUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Kind.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+# What a status means that no chassis wrote: gRPC itself, or a stranger.
+KINDS: Final[dict[grpc.StatusCode, Kind]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: Kind.INVALID,
+    grpc.StatusCode.UNAUTHENTICATED: Kind.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED: Kind.DENIED,
+    grpc.StatusCode.NOT_FOUND: Kind.NOT_FOUND,
+    grpc.StatusCode.ABORTED: Kind.CONFLICT,
+    grpc.StatusCode.ALREADY_EXISTS: Kind.CONFLICT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.TOO_LARGE,
+}
+
+
+def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
+    """Return the trailing metadata that carries `error` to a peer."""
+    facts = {"kind": error.kind.value}
+    if error.param is not None:
+        facts["param"] = error.param
+    details = [_packed(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts))]
+    if error.retry_after is not None:
+        details.append(_packed(RetryInfo(retry_delay=to_duration(error.retry_after))))
+    status = Status(code=STATUS[error.kind].value[0], message=error.message, details=details)
+    return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> ArgosyError:
+    """Return what a failed call to `peer` means here."""
+    told = _told(error)
+    if told is not None:
+        return told
+    code = error.code()
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        # A peer that cancels what it was asked is shutting down.
+        return Unavailable(f"{peer} does not answer")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(f"{peer} did not answer in time")
+    kind = KINDS.get(code, Kind.INTERNAL)
+    return RemoteFailure(kind, code.name, f"{peer}: {error.details() or code.name}")
+
+
+def _told(error: grpc.aio.AioRpcError) -> RemoteFailure | None:
+    for key, value in error.trailing_metadata() or ():
+        if key != DETAILS_KEY:
+            continue
+        try:
+            status = Status.FromString(value)
+        except DecodeError:
+            return None
+        info, retry = ErrorInfo(), RetryInfo()
+        retry_after: timedelta | None = None
+        for detail in status.details:
+            if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
+                retry_after = from_duration(retry.retry_delay)
+            elif detail.Is(ErrorInfo.DESCRIPTOR):
+                detail.Unpack(info)
+        if info.domain == DOMAIN and info.metadata.get("kind") in Kind:
+            return RemoteFailure(
+                Kind(info.metadata["kind"]),
+                info.reason,
+                status.message,
+                param=info.metadata.get("param"),
+                retry_after=retry_after,
+            )
+    return None
+
+
+def _packed(message: ErrorInfo | RetryInfo) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,17 @@
+"""Postgres: tenant-scoped transactions, numbered migrations, grouped commits, and roles that own only what they must."""
+
+from chassis.postgres.database import Connection, Database
+from chassis.postgres.grouper import Grouper
+from chassis.postgres.migrate import BrokenMigrations, migrate
+from chassis.postgres.provision import Provisioned, drop_database, provision
+
+__all__ = [
+    "BrokenMigrations",
+    "Connection",
+    "Database",
+    "Grouper",
+    "Provisioned",
+    "drop_database",
+    "migrate",
+    "provision",
+]

@@ -1,0 +1,172 @@
+"""A pool of connections whose only door is a transaction that says which tenant it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from types import TracebackType
+from typing import Any, Self
+
+import asyncpg
+
+from chassis.errors import InvalidRequest
+from chassis.postgres.failures import AWAY, DEAD, UNREACHABLE, unavailable
+from chassis.settings import PostgresSection
+
+TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
+EVERY_TENANT = "*"
+
+# How long to wait, in seconds: for a free connection, for a new one, for a lock, for one statement (the server gives
+# up first; the client's limit is for a server that says nothing any more), for the end of an abandoned transaction.
+ACQUIRE_SECONDS = 5.0
+CONNECT_SECONDS = 3.0
+LOCK_SECONDS = 5.0
+STATEMENT_SECONDS = 10.0
+CLIENT_SECONDS = 12.0
+ABANDON_SECONDS = 2.0
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
+    """An asyncpg connection that sets the tenant in the round trip that begins a transaction."""
+
+    __slots__ = ("_prelude",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prelude = ""
+
+    def scope(self, tenant: str) -> None:
+        """Make the next BEGIN set `argosy.tenant` for its transaction. The caller has checked `tenant`: it is not quoted."""
+        self._prelude = f";SELECT set_config('argosy.tenant', '{tenant}', true)"
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        """Run a statement, as asyncpg does."""
+        if self._prelude and query.startswith("BEGIN"):
+            # Without arguments, statements travel as one message however many they are: one round trip, not two.
+            query, self._prelude = query.rstrip(";") + self._prelude, ""
+        status: str = await super().execute(query, *args, timeout=timeout)
+        if status == "ROLLBACK" and query.startswith("COMMIT"):
+            # A statement failed, somebody swallowed it, and Postgres answers COMMIT by rolling back, politely.
+            raise asyncpg.InFailedSQLTransactionError("a failed statement was ignored, so nothing was committed")
+        return status
+
+
+class Database:
+    """The service's own schema, reached as its app role; an async context manager.
+
+    Opening it does not connect: a service starts while Postgres is away and says so by its readiness. Whatever means
+    "does not answer" becomes `Unavailable`; wrong SQL and broken constraints keep asyncpg's exceptions.
+    """
+
+    def __init__(self, section: PostgresSection, name: str) -> None:
+        self._section = section
+        self._name = name
+        self._pool: Any = None
+
+    async def __aenter__(self) -> Self:
+        self._pool = await asyncpg.create_pool(
+            self._section.dsn.get_secret_value(),
+            min_size=0,
+            max_size=self._section.pool_size,
+            connection_class=Connection,
+            # asyncpg's reset costs a round trip per release and undoes session state that nobody sets here:
+            # what we set is local to its transaction.
+            reset=_leave_as_it_is,
+            timeout=CONNECT_SECONDS,
+            command_timeout=CLIENT_SECONDS,
+            server_settings={
+                "application_name": self._name,
+                "statement_timeout": f"{STATEMENT_SECONDS:.0f}s",
+                "lock_timeout": f"{LOCK_SECONDS:.0f}s",
+                "idle_in_transaction_session_timeout": "60s",
+                "timezone": "UTC",
+                "jit": "off",
+            },
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            async with asyncio.timeout(ABANDON_SECONDS):
+                await self._pool.close()
+        except (*AWAY, asyncpg.InterfaceError):
+            self._pool.terminate()
+
+    def tenant(self, tenant_id: str) -> Transaction:
+        """Open a transaction that sees and writes the rows of one tenant only.
+
+        Raises `InvalidRequest` for a malformed id, `Unavailable` when Postgres does not answer.
+        """
+        if TENANT.fullmatch(tenant_id) is None:
+            raise InvalidRequest("the tenant id is malformed", param="tenant_id")
+        return Transaction(self._pool, self._name, tenant_id)
+
+    def system(self) -> Transaction:
+        """Open a transaction over all tenants, for sweepers, relays and key look-ups: each use is on a reviewed list."""
+        return Transaction(self._pool, self._name, EVERY_TENANT)
+
+    async def ping(self) -> None:
+        """Return when Postgres answers; raise `Unavailable` when it does not."""
+        async with self.system() as connection:
+            await connection.execute("SELECT 1")
+
+
+class Transaction:
+    """One transaction on a pooled connection: committed when its block ends, rolled back when the block raises."""
+
+    __slots__ = ("_connection", "_name", "_pool", "_tenant", "_transaction")
+
+    def __init__(self, pool: Any, name: str, tenant: str) -> None:
+        self._pool = pool
+        self._name = name
+        self._tenant = tenant
+
+    async def __aenter__(self) -> Any:
+        try:
+            try:
+                await self._begin()
+            except DEAD:
+                # The pool gave us a connection that died in its sleep. Nothing has run on it, so begin on a new one;
+                # expiring makes the others of its age be replaced before they are used.
+                await self._pool.expire_connections()
+                await self._begin()
+        except UNREACHABLE as error:
+            raise unavailable(self._name, error) from error
+        return self._connection
+
+    async def _begin(self) -> None:
+        connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        try:
+            connection.scope(self._tenant)
+            self._transaction = connection.transaction()
+            await self._transaction.start()
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection = self._connection
+        lost = connection.is_closed()
+        try:
+            if error is None:
+                await self._transaction.commit()
+            elif not lost:
+                async with asyncio.timeout(ABANDON_SECONDS):
+                    await self._transaction.rollback()
+        except BaseException as failure:
+            connection.terminate()
+            if error is None and isinstance(failure, (*AWAY, asyncpg.InterfaceError)):
+                raise unavailable(self._name, failure) from failure
+            if error is None or not isinstance(failure, Exception):
+                raise
+        finally:
+            await self._pool.release(connection)
+        if isinstance(error, AWAY) or (lost and isinstance(error, asyncpg.InterfaceError)):
+            raise unavailable(self._name, error) from error
+
+
+async def _leave_as_it_is(_: Any) -> None:
+    return None
