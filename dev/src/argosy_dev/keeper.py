@@ -1,0 +1,161 @@
+"""Keeping one part alive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from argosy_dev.board import Board, Entry, State
+from argosy_dev.part import Part
+from argosy_dev.processes import Birth, end
+from argosy_dev.refusals import Refusal
+from argosy_dev.state import Home
+
+_PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)
+_STEADY_SECONDS = 10.0
+_ATTEMPTS = 3
+_PROBE_EVERY = 0.05
+
+
+class Keeper:
+    """Starts a part when its needs are met, and again whenever it dies.
+
+    A part that was ready once is restarted for ever, with growing pauses. One that never became ready is given up after a few
+    attempts: the next `up` tries again.
+    """
+
+    def __init__(self, part: Part, home: Home, board: Board) -> None:
+        self.part = part
+        self._home = home
+        self._board = board
+        self._process: Process | None = None
+        self._birth: Birth | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._served = False
+
+    def begin(self) -> None:
+        """Start, unless it is already being kept or done; a part that was given up gets a new chance."""
+        if self._task is None or self._board.entries[self.part.name].state is State.FAILED:
+            self._board.entries[self.part.name] = Entry()
+            self._task = asyncio.create_task(self._keep(), name=self.part.name)
+
+    async def stop(self) -> None:
+        """Stop the part for good, and its children with it."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        if self._birth:
+            await asyncio.to_thread(end, [self._birth], grace=self.part.grace_seconds, ask=self.part.stop)
+        await self._board.put(self.part.name, state=State.STOPPED, process=None, detail="")
+
+    async def _keep(self) -> None:
+        attempts, restarts = 0, 0
+        while True:
+            began = time.monotonic()
+            try:
+                was_ready, reason = await self._live()
+            except Refusal as refusal:
+                await self._put(State.FAILED, str(refusal))
+                return
+            if was_ready and self.part.runs_once:
+                return
+            attempts = 0 if was_ready and time.monotonic() - began > _STEADY_SECONDS else attempts + 1
+            restarts += 1
+            if attempts >= _ATTEMPTS and not was_ready and not self._served:
+                await self._put(State.FAILED, reason)
+                return
+            await self._board.put(
+                self.part.name, state=State.RESTARTING, process=None, restarts=restarts, detail=reason
+            )
+            await asyncio.sleep(_PAUSES[min(attempts, len(_PAUSES)) - 1 if attempts else 0])
+
+    async def _live(self) -> tuple[bool, str]:
+        """Live through one life of the part; return whether it ever served (or finished its step), and how it ended."""
+        name = self.part.name
+        await self._put(State.WAITING)
+        await self._board.until_up(self.part.needs)
+        await self._put(State.PREPARING)
+        await asyncio.to_thread(self.part.prepare)
+        process = await self._spawn()
+        await self._put(State.STARTING)
+        if self.part.runs_once:
+            status = await self._finish(process)
+            if status == 0:
+                await self._board.put(name, state=State.DONE, process=None, detail="")
+            return status == 0, _ending(status)
+        if not await self._ready(process):
+            return False, await self._give_up(process)
+        await self._put(State.READY)
+        self._served = True
+        return True, _ending(await process.wait())
+
+    async def _spawn(self) -> Process:
+        """Start the program in a session of its own, with everything it prints in its log."""
+        environment = environment_of(self.part.environment())
+        log = os.open(self._home.log(self.part.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            command = list(self.part.command())
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=STDOUT,
+                start_new_session=True,
+                cwd=self._home.root,
+                env=environment,
+            )
+        except OSError as error:
+            raise Refusal(f"{Path(command[0]).name} could not be started: {error}.") from error
+        finally:
+            os.close(log)
+        with suppress(psutil.Error):  # it can be over already
+            self._birth = Birth.of(process.pid)
+        self._process = process
+        await self._board.put(self.part.name, process=self._birth)
+        return process
+
+    async def _ready(self, process: Process) -> bool:
+        """Ask until the part serves; False when it ended or took too long."""
+        assert self.part.probe
+        deadline = time.monotonic() + self.part.start_seconds
+        while process.returncode is None and time.monotonic() < deadline:
+            if await self.part.probe() and process.returncode is None:
+                return True
+            await asyncio.sleep(_PROBE_EVERY)
+        return False
+
+    async def _finish(self, process: Process) -> int:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.part.start_seconds):
+                return await process.wait()
+        await self._give_up(process)
+        return -1
+
+    async def _give_up(self, process: Process) -> str:
+        if process.returncode is not None:
+            return _ending(process.returncode)
+        if self._birth:
+            await asyncio.to_thread(end, [self._birth], grace=2.0, ask=self.part.stop)
+        await process.wait()
+        return f"did not become ready within {self.part.start_seconds:.0f} s"
+
+    async def _put(self, state: State, detail: str = "") -> None:
+        await self._board.put(self.part.name, state=state, detail=detail)
+
+
+def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return what a part finds in its environment: ours, without what would slow every start of a Python program."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {"PYTHONUNBUFFERED": "1"} | dict(extra)
+
+
+def _ending(status: int) -> str:
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

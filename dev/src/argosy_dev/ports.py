@@ -1,0 +1,86 @@
+"""Which part listens where.
+
+The first start writes `.argosy/ports`; from then on the file decides, so a port stays the same between starts and two
+clones never meet. Ports are taken from below the range from which the kernel serves outgoing connections: a port
+of that range can be lent to a stranger between two starts.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable, Mapping
+
+import psutil
+
+from argosy_dev.refusals import PortTaken, Refusal
+from argosy_dev.state import Home, read_pairs, write_pairs
+
+WELL_KNOWN = {"gateway": 8080}
+RANGE = range(20_000, 30_000)
+LOOPBACK = "127.0.0.1"
+
+
+def free(port: int) -> bool:
+    """Say whether a server could listen on `port` of the loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def assign(names: Iterable[str], given: Mapping[str, int]) -> dict[str, int]:
+    """Keep the ports of `given` and choose a free one for every other name."""
+    ports = dict(given)
+    for name in names:
+        if name in ports:
+            continue
+        well_known = WELL_KNOWN.get(name)
+        if well_known and well_known not in ports.values() and free(well_known):
+            ports[name] = well_known
+            continue
+        ports[name] = next(p for p in _candidates() if p not in ports.values() and free(p))
+    return ports
+
+
+def load(home: Home, names: Iterable[str]) -> dict[str, int]:
+    """Read `.argosy/ports`, add what is missing, and write it back when it grew."""
+    given = {}
+    for name, value in read_pairs(home.ports).items():
+        if not value.isdecimal() or not 0 < int(value) < 65_536:
+            raise Refusal(f"{home.ports} gives {name} the port {value!r}, which is not a port number.")
+        given[name] = int(value)
+    ports = assign(names, given)
+    if ports != given:
+        text = {name: str(port) for name, port in ports.items()}
+        write_pairs(home.ports, text, comment="Where each part listens on 127.0.0.1; yours to edit.", mode=0o644)
+    return ports
+
+
+def refuse_taken(home: Home, ports: Mapping[str, int]) -> None:
+    """Refuse with the name of the holder when somebody listens where a part is about to start."""
+    for name, port in ports.items():
+        if not free(port):
+            raise PortTaken(
+                f"Port {port} for {name} is in use{_holder(port)}: stop that process, or change {name}= in {home.ports}."
+            )
+
+
+def _candidates() -> Iterable[int]:
+    start = random.choice(RANGE)
+    yield from range(start, RANGE.stop)
+    yield from range(RANGE.start, start)
+
+
+def _holder(port: int) -> str:
+    """Name the process that listens on `port`, when this user may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass
+    return ""

