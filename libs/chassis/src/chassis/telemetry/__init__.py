@@ -1,0 +1,23 @@
+"""What a service tells about itself: logs as JSON lines, Prometheus metrics, OpenTelemetry traces.
+
+Telemetry never fails its host: what cannot be written is dropped.
+"""
+
+from chassis.telemetry.logs import bind, configure_logs, logger
+from chassis.telemetry.metrics import Metric, counter, declared_metrics, gauge, histogram
+from chassis.telemetry.traces import Telemetry, extract, inject, span
+
+__all__ = [
+    "Metric",
+    "Telemetry",
+    "bind",
+    "configure_logs",
+    "counter",
+    "declared_metrics",
+    "extract",
+    "gauge",
+    "histogram",
+    "inject",
+    "logger",
+    "span",
+]
