@@ -24,9 +24,8 @@ def down(home: Home, progress: Progress | None = None) -> bool:
         return False
     with exclusive(home, progress):
         daemon = supervisor.running(home)
-        recorded = [
-            entry.process for entry in board.read(home).entries.values() if entry.process and entry.process.alive()
-        ]
+        recorded = [entry.process for entry in board.read(home).entries.values()]
+        alive = any(process.alive() for process in recorded if process)
         if daemon:
             progress.say("stopping the fleet")
             daemon.send(signal.SIGTERM)
@@ -35,4 +34,4 @@ def down(home: Home, progress: Progress | None = None) -> bool:
                 wait_gone([daemon], 5)
         if left := supervisor.end_orphans(home):
             raise Refusal(f"Process {left[0].pid} does not end, not even when killed.")
-        return bool(daemon or recorded)
+        return bool(daemon) or alive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from argosy_dev import kafka, ports, postgres, redis
@@ -47,10 +47,14 @@ class Fleet:
         return tuple(wanted)
 
 
-def replaced(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return which of our parts the environment replaces, as variable and value."""
+def replaced(home: Home, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return which of our parts the environment replaces, as variable and value.
+
+    A variable that holds our own address, because `.argosy/env` was sourced, replaces nothing.
+    """
     env = os.environ if environment is None else environment
-    return {name: env[name] for name in REPLACEABLE if env.get(name)}
+    own = compose(home, {}).addresses
+    return {name: env[name] for name in REPLACEABLE if env.get(name) and env[name] != own[name]}
 
 
 def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
@@ -67,9 +71,7 @@ def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
         kafka.part(home, port["kafka"], port["kafka.controller"]),
     ]
     gone = {REPLACEABLE[name] for name in yours}
-    ours = [
-        replace(part, needs=tuple(n for n in part.needs if n not in gone)) for part in every if part.name not in gone
-    ]
+    ours = [part.without(gone) for part in every if part.name not in gone]
     return Fleet({part.name: part for part in ours}, addresses)
 
 

@@ -1,7 +1,7 @@
 """Apache Kafka's jars: a list with checksums, downloaded once by Maven coordinates.
 
-`kafka.jars` names every jar, so that a download walks no POMs, trusts no mirror and is the same tomorrow. `resolve` writes it anew
-after a change of version. The repositories are jgo's default and those of the user's own jgo configuration.
+`kafka.jars` names every jar, so that a download walks no POMs, trusts no mirror and is the same tomorrow. `resolve`
+writes it anew after a change of version. The repositories are jgo's default and those of the user's jgo configuration.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from argosy_dev.refusals import Refusal
 
@@ -70,11 +71,10 @@ def resolve(repository: Path) -> None:
     """Write the list anew from the root coordinates; walks every POM."""
     context = _context(repository)
     inputs, transitive = context.resolver.resolve([context.create_dependency(root) for root in _ROOTS])
-    artifacts = [
-        node.artifact for node in [*inputs, *(node for node in transitive if node.scope in ("compile", "runtime"))]
-    ]
-    artifacts += [context.create_dependency(coordinate).artifact for coordinate in _ALONE]
-    _write((":".join((a.groupId, a.artifactId, a.version)), _digest(Path(a.resolve()))) for a in artifacts)
+    needed = [node for node in transitive if node.scope in ("compile", "runtime")]
+    alone = [context.create_dependency(coordinate) for coordinate in _ALONE]
+    artifacts = [node.artifact for node in (*inputs, *needed, *alone)]
+    _write((f"{a.groupId}:{a.artifactId}:{a.version}", _digest(Path(a.resolve()))) for a in artifacts)
 
 
 def _write(entries: Iterable[tuple[str, str]]) -> None:
@@ -106,7 +106,7 @@ def _download(jar: Jar, repository: Path) -> None:
     arrived.rename(jar.path(repository))
 
 
-def _context(repository: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - jgo has no types
+def _context(repository: Path) -> Any:  # jgo has no types
     from jgo.config import GlobalSettings  # noqa: PLC0415
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
     from jgo.maven import MavenContext  # noqa: PLC0415

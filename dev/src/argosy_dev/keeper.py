@@ -27,8 +27,8 @@ _PROBE_EVERY = 0.05
 class Keeper:
     """Starts a part when its needs are met, and again whenever it dies.
 
-    A part that was ready once is restarted for ever, with growing pauses. One that never became ready is given up after a few
-    attempts: the next `up` tries again.
+    A part that was ready once is restarted for ever, with growing pauses. One that never became ready is given up after
+    a few attempts: the next `up` tries again.
     """
 
     def __init__(self, part: Part, home: Home, board: Board) -> None:
@@ -99,7 +99,7 @@ class Keeper:
 
     async def _spawn(self) -> Process:
         """Start the program in a session of its own, with everything it prints in its log."""
-        environment = environment_of(self.part.environment())
+        environment, cwd = environment_of(self.part.environment()), self._home.root
         log = os.open(self._home.log(self.part.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             command = list(self.part.command())
@@ -109,7 +109,7 @@ class Keeper:
                 stdout=log,
                 stderr=STDOUT,
                 start_new_session=True,
-                cwd=self._home.root,
+                cwd=cwd,
                 env=environment,
             )
         except OSError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -56,3 +57,7 @@ class Part:
     def runs_once(self) -> bool:
         """Say whether this is a step rather than a process that stays."""
         return self.probe is None
+
+    def without(self, gone: AbstractSet[str]) -> Part:
+        """Return this part with no need of what somebody else runs."""
+        return replace(self, needs=tuple(need for need in self.needs if need not in gone))

@@ -65,7 +65,8 @@ def refuse_taken(home: Home, ports: Mapping[str, int]) -> None:
     for name, port in ports.items():
         if not free(port):
             raise PortTaken(
-                f"Port {port} for {name} is in use{_holder(port)}: stop that process, or change {name}= in {home.ports}."
+                f"Port {port} for {name} is in use{_holder(port)}: "
+                f"stop that process, or change {name}= in {home.ports}."
             )
 
 
@@ -79,7 +80,8 @@ def _holder(port: int) -> str:
     """Name the process that listens on `port`, when this user may know."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            at = getattr(connection.laddr, "port", None)
+            if at == port and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     except psutil.Error:
         pass

@@ -16,8 +16,8 @@ _NOBODY = 65_534
 def unprivileged(folder: Path) -> list[str]:
     """Return the words to put before a command so that it does not see root, with `folder` readable and writable to it.
 
-    A user namespace maps root to an ordinary number and leaves every owner on disk as it is. Where the kernel refuses one,
-    `folder` is handed to the user `nobody`, who must then be able to reach it.
+    A user namespace maps root to an ordinary number and leaves every owner on disk as it is. Where the kernel refuses
+    one, `folder` is handed to the user `nobody`, who must then be able to reach it.
     """
     if os.geteuid() != 0:
         return []

@@ -56,7 +56,7 @@ class Birth:
 
 
 def end(births: Iterable[Birth], *, grace: float, ask: signal.Signals = signal.SIGTERM) -> list[Birth]:
-    """Ask the processes to end, kill with their descendants what still runs after `grace` seconds, return what remains."""
+    """Ask the processes to end and kill them with their descendants after `grace` seconds; return what remains."""
     asked = list(births)
     family: set[Birth] = set().union(*(birth.tree() for birth in asked))
     for birth in asked:

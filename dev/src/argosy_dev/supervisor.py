@@ -1,6 +1,7 @@
 """The one background process of a fleet: it starts the parts, restarts what dies, and stops everything.
 
-`up` and `down` talk to it through files and two signals: SIGHUP says that `wanted.json` changed, SIGTERM that it is over.
+`up` and `down` talk to it through files and two signals: SIGHUP says that `wanted.json` changed, SIGTERM that it is
+over.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from argosy_dev.supervisor import Wanted
 _FREE_BYTES = 1_000_000_000
 _SECONDS = 300.0
 _POLL_SECONDS = 0.05
+_KEYS = ("ARGOSY_API_KEY", "ARGOSY_ADMIN_KEY")
 
 
 def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -> dict[str, str]:
@@ -40,7 +41,7 @@ def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -
         before = Wanted.read(home)
         if not supervisor.running(home):
             before = replace(before, parts=())
-        yours = replaced()
+        yours = replaced(home)
         fleet = compose(home, yours)
         wanted = fleet.closure(tuple(only))
         _refuse_conflict(before, yours)
