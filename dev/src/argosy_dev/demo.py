@@ -1,0 +1,164 @@
+"""`demo`: ask a real question about a real document through the unmodified OpenAI SDK; show the answer and its bill.
+
+Everything goes through the public API with the keys of `.argosy/env`, as a customer's program would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import openai
+from openai.types.chat import ChatCompletionChunk
+from rich.console import Console
+from rich.table import Table
+
+from argosy_dev import guide
+from argosy_dev.refusals import Refusal
+
+MODEL = "smollm2"
+QUESTION = "Why is it called Argosy?"
+ANSWER_TOKENS = 160
+_SETTLED_SECONDS = 20.0
+
+
+class DemoFailed(Refusal):
+    """The fleet runs, and did not do what the demo asked of it."""
+
+
+def demo(env: dict[str, str], question: str, console: Console) -> None:
+    """Upload the guide (once), ask, show tokens as they come, then sources, cost, ledger entries and where to look."""
+    base_url, key = env["ARGOSY_BASE_URL"], env["ARGOSY_API_KEY"]
+    began = time.monotonic()
+    with openai.OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=2) as client:
+        try:
+            store = _indexed(client, guide.pdf(), console)
+            request_id, sources, cost = _ask(client, store, question, console)
+        except openai.APIError as error:
+            raise DemoFailed(f"The demo stopped: {error}") from error
+    _show_sources(sources, console)
+    account = _account(base_url, key, request_id)
+    _show_bill(account, request_id, cost, console)
+    console.print(f"\nDone in {time.monotonic() - began:.1f} s.", style="dim")
+    _show_next(base_url, request_id, console)
+
+
+def _indexed(client: openai.OpenAI, document: bytes, console: Console) -> str:
+    """Answer the id of a vector store that holds the guide; a second demo finds the first one's."""
+    name = f"argosy-guide-{hashlib.sha256(document).hexdigest()[:12]}"
+    for store in client.vector_stores.list():
+        if store.name == name and store.file_counts.completed == 1:
+            console.print(f"[bold]Document[/]  {guide.FILENAME} is already indexed in {store.id}")
+            return store.id
+    began = time.monotonic()
+    file = client.files.create(file=(guide.FILENAME, document), purpose="assistants")
+    console.print(f"[bold]Document[/]  {guide.FILENAME}, {len(document):,} bytes, uploaded as {file.id}")
+    made = client.vector_stores.create(name=name)
+    attached = client.vector_stores.files.create_and_poll(file.id, vector_store_id=made.id, poll_interval_ms=200)
+    if attached.status != "completed":
+        reason = attached.last_error.message if attached.last_error else attached.status
+        raise DemoFailed(f"The guide was not indexed: {reason}")
+    console.print(f"          indexed in {made.id} within {time.monotonic() - began:.1f} s")
+    return made.id
+
+
+def _ask(client: openai.OpenAI, store: str, question: str, console: Console) -> tuple[str, list[dict[str, Any]], str]:
+    """Stream the answer to the console; answer the request's id, the sources and the cost in USD."""
+    console.print(f"[bold]Question[/]  {question}\n[bold]Answer[/]    ", end="")
+    began, first = time.monotonic(), 0.0
+    stream = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": question}],
+        max_tokens=ANSWER_TOKENS,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"argosy": {"retrieval": {"vector_store_ids": [store], "limit": 3}}},
+    )
+    sources: list[dict[str, Any]] = []
+    last: ChatCompletionChunk | None = None
+    for chunk in stream:
+        last = chunk
+        sources = _extension(chunk).get("sources", sources)
+        text = chunk.choices[0].delta.content if chunk.choices else None
+        if text:
+            first = first or time.monotonic() - began
+            console.print(text, end="", style="green", markup=False, highlight=False, soft_wrap=True)
+    if last is None or last.usage is None:
+        raise DemoFailed("The answer ended without its usage.")
+    took = time.monotonic() - began
+    console.print(
+        f"\n          first token after {first:.2f} s, {last.usage.completion_tokens} tokens in {took:.1f} s",
+        style="dim",
+    )
+    said = _extension(last)
+    return said["request_id"], sources, said["cost_usd"]
+
+
+def _extension(chunk: ChatCompletionChunk) -> dict[str, Any]:
+    """What Argosy adds to a chunk; the SDK keeps fields it does not know."""
+    return (chunk.model_extra or {}).get("argosy") or {}
+
+
+def _show_sources(sources: Iterable[dict[str, Any]], console: Console) -> None:
+    console.print("\n[bold]Sources[/]")
+    for source in sources:
+        text = " ".join(source["text"].split())
+        where = f"{source['filename']}, page {source['page']}" if source["page"] else source["filename"]
+        console.print(f"  [cyan]\\[{source['number']}][/] {where}: [dim]{text[:140].replace('[', chr(92) + '[')}…[/]")
+
+
+def _account(base_url: str, key: str, request_id: str) -> dict[str, Any]:
+    """The account of the request, once its event has come over Kafka and is settled."""
+    deadline = time.monotonic() + _SETTLED_SECONDS
+    while True:
+        answer = httpx.get(
+            f"{base_url}/v1/requests/{request_id}", headers={"authorization": f"Bearer {key}"}, timeout=10
+        )
+        account: dict[str, Any] = answer.json()
+        if answer.status_code == 200 and account["settlements"]:
+            return account
+        if time.monotonic() > deadline:
+            raise DemoFailed(
+                f"Request {request_id} was not settled within {_SETTLED_SECONDS:.0f} s; see `make logs s=metering`."
+            )
+        time.sleep(0.1)
+
+
+def _usd(nano_usd: int) -> str:
+    return f"{Decimal(nano_usd) / 10**9:.9f}"
+
+
+def _show_bill(account: dict[str, Any], request_id: str, cost: str, console: Console) -> None:
+    console.print(f"\n[bold]Bill[/]      ${cost} for {request_id}")
+    for settlement in account["settlements"]:
+        usage = settlement["usage"]
+        console.print(
+            f"          attempt {settlement['attempt']} {settlement['outcome']}: {usage['input_tokens']} tokens read, "
+            f"{usage['output_tokens']} written by {settlement['price_key']} (usage {usage['source']})"
+        )
+    table = Table(box=None, pad_edge=False, padding=(0, 3))
+    for column, justify in (("Ledger", "left"), ("Account", "left"), ("USD", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    entries = account["ledger_entries"]
+    for entry in entries:
+        table.add_row(entry["transaction_id"], entry["account"], _usd(int(entry["amount_nano_usd"])))
+    table.add_row("", "sum", _usd(sum(int(entry["amount_nano_usd"]) for entry in entries)), style="bold")
+    console.print()
+    console.print(table)
+
+
+def _show_next(base_url: str, request_id: str, console: Console) -> None:
+    console.print("\n[bold]Next[/]")
+    for text, what in (
+        (f"{base_url}/docs", "the API, to try in a browser"),
+        ("make status", "what runs, where, and how much memory it takes"),
+        ("make logs s=orchestrator", f"the life of requests such as {request_id}"),
+        ("source .argosy/env", "addresses and keys, for curl and your own program"),
+        ("make down", "stop everything"),
+    ):
+        console.print(f"  {text:<34} [dim]{what}[/]", soft_wrap=True)

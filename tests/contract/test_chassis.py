@@ -1,0 +1,41 @@
+"""The chassis holds what two services need today, and says so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHASSIS = ROOT / "libs/chassis/src/chassis"
+MODULES = sorted({path.stem for path in CHASSIS.iterdir() if path.stem not in {"__init__", "py", "__pycache__"}})
+SERVICES = sorted(path for path in (ROOT / "services").iterdir() if path.is_dir())
+# Used by the modules beside it, which services do use.
+INSIDE = {"backoff"}
+
+
+def importers(module: str) -> set[str]:
+    """The services whose code or tests import a module of the chassis."""
+    said = re.compile(
+        rf"^\s*(from chassis\.{module}\b|import chassis\.{module}\b|from chassis import .*\b{module}\b)", re.MULTILINE
+    )
+    return {
+        service.name for service in SERVICES if any(said.search(path.read_text()) for path in service.rglob("*.py"))
+    }
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in INSIDE])
+def test_a_module_is_used_by_two_services_at_least(module: str) -> None:
+    assert len(importers(module)) >= 2
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_readme_names_every_module(module: str) -> None:
+    assert f"`{module}`" in (ROOT / "libs/chassis/README.md").read_text()
+
+
+def test_the_chassis_names_no_service() -> None:
+    names = [service.name for service in SERVICES] + [service.name.replace("-", "_") for service in SERVICES]
+    for path in CHASSIS.rglob("*.py"):
+        code = re.sub(r'""".*?"""|#.*', "", path.read_text(), flags=re.DOTALL)
+        for name in names:
+            assert f'"{name}"' not in code, f"{path.name} names {name}"
