@@ -7,8 +7,9 @@ import sys
 
 from rich.console import Console
 
-from argosy_dev import jars, kafka, supervisor
+from argosy_dev import jars, kafka, smollm, supervisor
 from argosy_dev.down import down
+from argosy_dev.fetch import fetch
 from argosy_dev.fleet import compose
 from argosy_dev.logs import logs
 from argosy_dev.progress import Progress
@@ -50,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs.add_parser("resolve-jars", help="write the list of Kafka's jars anew (for maintainers)")
     verbs.add_parser("supervise", help="what `up` starts in the background")
+    model = verbs.add_parser("serve-model", help="what the part `model` runs")
+    model.add_argument("--port", type=int, required=True)
     return parser
 
 
@@ -65,12 +68,14 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
         case "logs":
             logs(home, arguments.part, follow=arguments.follow, count=arguments.lines)
         case "fetch":
-            jars.fetch(home.jars, print)
+            fetch(home, print)
         case "kafka-console-consumer":
             fleet = compose(home, Wanted.read(home).yours)
             return kafka.console_consumer(home, fleet.addresses["ARGOSY_KAFKA_BOOTSTRAP"], rest)
         case "resolve-jars":
             jars.resolve(home.jars)
+        case "serve-model":
+            smollm.serve(arguments.port)
         case "supervise":
             supervisor.supervise(home, compose(home, Wanted.read(home).yours).parts)
     return 0

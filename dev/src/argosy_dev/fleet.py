@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from argosy_dev import kafka, ports, postgres, redis
+from argosy_dev import kafka, ports, postgres, redis, smollm
 from argosy_dev.part import Part
 from argosy_dev.refusals import Refusal
 from argosy_dev.state import Home
@@ -19,7 +19,7 @@ REPLACEABLE = {
 }
 """Variables of the environment that put the user's own part in the place of one of ours."""
 
-PORTS = ("gateway", "postgres", "redis", "kafka", "kafka.controller")
+PORTS = ("gateway", "postgres", "redis", "kafka", "kafka.controller", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
         postgres.part(home, port["postgres"]),
         redis.part(home, port["redis"]),
         kafka.part(home, port["kafka"], port["kafka.controller"]),
+        smollm.part(home, port["model"]),
     ]
     gone = {REPLACEABLE[name] for name in yours}
     ours = [part.without(gone) for part in every if part.name not in gone]

@@ -71,6 +71,16 @@ class Home:
         """Converted models and tokenizers."""
         return self.assets / "models"
 
+    @property
+    def minilm(self) -> Path:
+        """The folder of the embedding model: `model.onnx` and `tokenizer.json`."""
+        return self.models / "minilm"
+
+    @property
+    def smollm_tokenizer(self) -> Path:
+        """The language model's tokenizer."""
+        return self.models / "smollm2" / "tokenizer.json"
+
     def data(self, part: str) -> Path:
         """The folder in which `part` keeps its data."""
         return self.root / "data" / part
