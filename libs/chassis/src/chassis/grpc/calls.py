@@ -34,7 +34,7 @@ class Line(Protocol):
 
 
 class UnaryUnary:
-    """Calls a method with one request and one response. It takes what gRPC's takes; more than `timeout` and `metadata` is ignored."""
+    """Calls a method with one request and one response; of gRPC's options it knows `timeout` and `metadata`."""
 
     __slots__ = ("_invoke", "_line")
 
@@ -42,7 +42,8 @@ class UnaryUnary:
         self._line = line
         self._invoke = invoke
 
-    async def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> Any:  # noqa: ASYNC109
+    async def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> Any:
+        """Call; `timeout` in seconds. Await the response."""
         line = self._line
         left = line.timeout_seconds if timeout is None else timeout
         carried = line.metadata(metadata)
@@ -66,6 +67,7 @@ class StreamUnary:
     def __call__(
         self, requests: Any = None, *, timeout: float | None = None, metadata: Any = None, **_: Any
     ) -> StreamCall:
+        """Call; `timeout` in seconds."""
         return StreamCall(self._line, self._invoke, requests, timeout, metadata, streams=True)
 
 
@@ -79,6 +81,7 @@ class UnaryStream:
         self._invoke = invoke
 
     def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> StreamCall:
+        """Call; `timeout` in seconds."""
         return StreamCall(self._line, self._invoke, request, timeout, metadata, streams=False)
 
 
@@ -98,7 +101,14 @@ class StreamCall:
     __slots__ = ("_arguments", "_broken", "_call", "_invoke", "_left", "_line", "_opening", "_stopped")
 
     def __init__(
-        self, line: Line, invoke: Callable[..., Any], requests: Any, timeout: float | None, metadata: Any, *, streams: bool
+        self,
+        line: Line,
+        invoke: Callable[..., Any],
+        requests: Any,
+        timeout: float | None,
+        metadata: Any,
+        *,
+        streams: bool,
     ) -> None:
         self._line = line
         self._invoke = invoke

@@ -16,7 +16,7 @@ from chassis.grpc.pipeline import PRINCIPAL, REQUEST_ID
 from chassis.grpc.server import MESSAGE_BYTES
 from chassis.grpc.status import from_rpc_error
 from chassis.telemetry import inject
-from chassis.tenancy import caller_or_none
+from chassis.tenancy import find_caller
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -99,13 +99,14 @@ class Channel(grpc.aio.Channel):
 
     def metadata(self, extra: Any) -> Metadata:
         """Return what a call made now must carry, and `extra`."""
-        caller = caller_or_none()
         carrier: dict[str, str] = {}
-        inject(carrier)
-        entries: Metadata = tuple(carrier.items())
+        caller = find_caller()
+        # Where nobody acts (a sweeper, a probe) there is no principal, and the peer refuses what needs one.
         if caller is not None:
-            entries = ((PRINCIPAL, caller.token), (REQUEST_ID, caller.request_id), *entries)
-        return entries if not extra else (*entries, *extra)
+            carrier[PRINCIPAL] = caller.token
+            carrier[REQUEST_ID] = caller.request_id
+        inject(carrier)
+        return (*carrier.items(), *(extra or ()))
 
     def failure(self, error: grpc.aio.AioRpcError) -> ArgosyError:
         """Return what gRPC's error means."""

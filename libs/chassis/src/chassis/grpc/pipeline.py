@@ -6,12 +6,12 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from time import perf_counter
 from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from chassis.clock import Clock
 from chassis.errors import ArgosyError, DeadlineExceeded, Internal, InvalidRequest, Kind
 from chassis.grpc.status import STATUS, to_metadata
 from chassis.ids import new_id
@@ -42,20 +42,22 @@ Behaviour = Callable[[Any, Any], Awaitable[Any]]
 class Pipeline:
     """Puts the same work around every method of a server."""
 
-    def __init__(self, verifier: PrincipalVerifier) -> None:
+    def __init__(self, verifier: PrincipalVerifier, clock: Clock) -> None:
         self._verifier = verifier
+        self._clock = clock
 
     def around(self, path: str, handler: Any) -> Any:
-        """Return a handler of the shape of `handler` that runs inside the pipeline; `path` is "/package.Service/Method"."""
+        """Return a handler of the same shape that runs inside the pipeline; `path` is "/package.Service/Method"."""
         streams = handler.request_streaming or handler.response_streaming
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         method = Method(
             path,
             self._verifier,
+            self._clock,
             _pumped(behaviour) if handler.response_streaming else behaviour,
-            # A single request is decoded inside the pipeline: after the caller is known, and where a bad one is answered.
-            None if handler.request_streaming else handler.request_deserializer,
-            STREAM_SECONDS if streams else UNARY_SECONDS,
+            # A single request is decoded inside the pipeline: for a known caller, and with an answer to a bad one.
+            decode=None if handler.request_streaming else handler.request_deserializer,
+            default_seconds=STREAM_SECONDS if streams else UNARY_SECONDS,
         )
         shape = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -77,12 +79,15 @@ class Method:
         self,
         path: str,
         verifier: PrincipalVerifier,
+        clock: Clock,
         behaviour: Behaviour,
+        *,
         decode: Callable[[bytes], Any] | None,
         default_seconds: float,
     ) -> None:
         self._name = path.lstrip("/")
         self._verifier = verifier
+        self._clock = clock
         self._behaviour = behaviour
         self._decode = decode
         self._default_seconds = default_seconds
@@ -91,7 +96,7 @@ class Method:
 
     async def run(self, request: Any, context: Any) -> Any:
         """Answer one call; every failure but a cancelled call ends in `context.abort`."""
-        started = perf_counter()
+        started = self._clock.monotonic()
         IN_FLIGHT.inc()
         outcome = self._ok
         try:
@@ -107,29 +112,30 @@ class Method:
             raise
         finally:
             IN_FLIGHT.dec()
-            self._seconds.observe(perf_counter() - started)
+            self._seconds.observe(self._clock.monotonic() - started)
             outcome.inc()
 
     async def _answer(self, request: Any, context: Any) -> Any:
         token, request_id, carrier = _read(context.invocation_metadata())
-        with extract(carrier), span(self._name):
+        with acting(self._admit(token, request_id)), extract(carrier), span(self._name, kind="server"):
             try:
-                caller = Caller(self._verifier.verify(token), token, request_id or new_id("req_"))
-            except ArgosyError as error:
-                log.info("grpc_call_refused", method=self._name, reason=error.reason, request_id=request_id)
+                answer = await self._within_limit(request, context)
+            except grpc.aio.BaseError:
                 raise
-            with acting(caller):
-                try:
-                    answer = await self._within_limit(request, context)
-                except grpc.aio.BaseError:
-                    raise
-                except ArgosyError as error:
-                    self._report(error)
-                    raise
-                except Exception as error:
-                    raise self._translated(error) from error
-                log.debug("grpc_call", method=self._name)
-                return answer
+            except ArgosyError as error:
+                self._report(error)
+                raise
+            except Exception as error:
+                raise self._translated(error) from error
+            log.debug("grpc_call", method=self._name)
+            return answer
+
+    def _admit(self, token: str, request_id: str) -> Caller:
+        try:
+            return Caller(self._verifier.verify(token), token, request_id or new_id("req_"))
+        except ArgosyError as error:
+            log.info("grpc_call_refused", method=self._name, reason=error.reason, request_id=request_id)
+            raise
 
     async def _within_limit(self, request: Any, context: Any) -> Any:
         message = request if self._decode is None else self._decode(request)

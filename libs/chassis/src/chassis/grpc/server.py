@@ -10,9 +10,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from chassis.clock import Clock
 from chassis.grpc.pipeline import Pipeline
-from chassis.tenancy import PrincipalVerifier
 from chassis.telemetry import logger
+from chassis.tenancy import PrincipalVerifier
 
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
@@ -48,11 +49,12 @@ class GrpcServer:
         bind: str,
         register: Sequence[Registration],
         verifier: PrincipalVerifier,
+        clock: Clock,
         grace: timedelta = timedelta(seconds=20),
     ) -> None:
         self._bind = bind
         self._register = register
-        self._pipeline = Pipeline(verifier)
+        self._pipeline = Pipeline(verifier, clock)
         self._grace = grace
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None

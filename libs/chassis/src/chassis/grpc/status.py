@@ -46,6 +46,8 @@ KINDS: Final[dict[grpc.StatusCode, Kind]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.TOO_LARGE,
 }
 
+BY_VALUE: Final = {kind.value: kind for kind in Kind}
+
 
 def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
     """Return the trailing metadata that carries `error` to a peer."""
@@ -89,9 +91,10 @@ def _told(error: grpc.aio.AioRpcError) -> RemoteFailure | None:
                 retry_after = from_duration(retry.retry_delay)
             elif detail.Is(ErrorInfo.DESCRIPTOR):
                 detail.Unpack(info)
-        if info.domain == DOMAIN and info.metadata.get("kind") in Kind:
+        kind = BY_VALUE.get(info.metadata.get("kind", ""))
+        if info.domain == DOMAIN and kind is not None:
             return RemoteFailure(
-                Kind(info.metadata["kind"]),
+                kind,
                 info.reason,
                 status.message,
                 param=info.metadata.get("param"),

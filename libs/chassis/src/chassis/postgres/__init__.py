@@ -1,4 +1,4 @@
-"""Postgres: tenant-scoped transactions, numbered migrations, grouped commits, and roles that own only what they must."""
+"""Postgres: transactions of one tenant, numbered migrations, grouped commits, and roles that own what they must."""
 
 from chassis.postgres.database import Connection, Database
 from chassis.postgres.grouper import Grouper

@@ -36,10 +36,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         self._prelude = ""
 
     def scope(self, tenant: str) -> None:
-        """Make the next BEGIN set `argosy.tenant` for its transaction. The caller has checked `tenant`: it is not quoted."""
+        """Make the next BEGIN set `argosy.tenant` for its transaction; `tenant` was checked and needs no quoting."""
         self._prelude = f";SELECT set_config('argosy.tenant', '{tenant}', true)"
 
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """Run a statement, as asyncpg does."""
         if self._prelude and query.startswith("BEGIN"):
             # Without arguments, statements travel as one message however many they are: one round trip, not two.
@@ -102,7 +102,7 @@ class Database:
         return Transaction(self._pool, self._name, tenant_id)
 
     def system(self) -> Transaction:
-        """Open a transaction over all tenants, for sweepers, relays and key look-ups: each use is on a reviewed list."""
+        """Open a transaction over all tenants: for sweepers, relays and key look-ups, each on a reviewed list."""
         return Transaction(self._pool, self._name, EVERY_TENANT)
 
     async def ping(self) -> None:

@@ -15,8 +15,8 @@ DEAD: tuple[type[Exception], ...] = (
     asyncpg.InterfaceError,
 )
 
-# Classes 08 (connection), 53 (resources: too many clients, disk full) and 57 (shutdown, start-up, statement timeout), and
-# what another try of the whole request cures: lock timeouts, deadlocks, a primary that became a replica.
+# Classes 08 (connection), 53 (resources: too many clients, disk full) and 57 (shutdown, start-up, statement timeout),
+# and what another try of the whole request cures: lock timeouts, deadlocks, a primary that became a replica.
 AWAY: tuple[type[Exception], ...] = (
     ConnectionError,
     TimeoutError,

@@ -99,10 +99,10 @@ async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
 
 
 async def _take_turn(connection: Any, schema: str) -> None:
-    # Asked for again and again rather than waited for: a waiting statement holds a snapshot, and the process whose turn it
-    # is would wait for that snapshot in CREATE INDEX CONCURRENTLY, for ever. The lock goes with the connection.
+    # Asked for again and again, not waited for: a waiting statement holds a snapshot, and the process whose turn it is
+    # would wait for that snapshot in CREATE INDEX CONCURRENTLY, for ever. The lock goes with the connection.
     key = int.from_bytes(hashlib.sha256(f"migrate {schema}".encode()).digest()[:8], signed=True)
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):  # noqa: ASYNC110
         await asyncio.sleep(TURN_SECONDS)
 
 
@@ -120,7 +120,7 @@ async def _applied(connection: Any, schema: str) -> dict[int, str]:
             """
         )
         await _keep_private(connection, schema, table)
-    rows = await connection.fetch(f"SELECT version, checksum FROM {table}")
+    rows = await connection.fetch(f"SELECT version, checksum FROM {table}")  # noqa: S608 - quoted
     return {row["version"]: row["checksum"] for row in rows}
 
 
@@ -143,7 +143,7 @@ def _refuse_changes(migrations: list[Migration], applied: dict[int, str]) -> Non
 
 async def _apply(connection: Any, migration: Migration, schema: str) -> None:
     record = (
-        f"INSERT INTO {identifier(schema)}.schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+        f"INSERT INTO {identifier(schema)}.schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",  # noqa: S608
         migration.version,
         migration.name,
         migration.checksum,

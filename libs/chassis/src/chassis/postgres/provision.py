@@ -1,4 +1,4 @@
-"""What a superuser prepares for a service: a database, two roles, a schema. Development and tests use it; ops have Terraform."""
+"""What a superuser prepares for a service: a database, two roles, a schema. For development and tests."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ async def provision(
     database: str,
     service: str,
     schema: str,
+    *,
     app_password: str,
     owner_password: str,
     extensions: tuple[str, ...] = (),
@@ -65,7 +66,8 @@ async def _ensure_role(connection: Any, role: str, password: str) -> None:
     exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
     verb = "ALTER" if exists else "CREATE"
     await connection.execute(
-        f"{verb} ROLE {identifier(role)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {literal(password)}"
+        f"{verb} ROLE {identifier(role)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+        f" PASSWORD {literal(password)}"
     )
 
 

@@ -1,0 +1,19 @@
+"""Kafka: what happened, told once it is true and heard until it is handled."""
+
+from chassis.kafka.consumer import Consumer
+from chassis.kafka.outbox import Outbox, OutboxRelay
+from chassis.kafka.publisher import Publisher
+from chassis.kafka.record import Record, Undecodable
+from chassis.kafka.topics import Topic, ensure_topics, load_topics
+
+__all__ = [
+    "Consumer",
+    "Outbox",
+    "OutboxRelay",
+    "Publisher",
+    "Record",
+    "Topic",
+    "Undecodable",
+    "ensure_topics",
+    "load_topics",
+]

@@ -1,0 +1,149 @@
+"""Telling Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from chassis.errors import ArgosyError, Kind, Unavailable
+from chassis.kafka.record import Record
+from chassis.telemetry import inject, logger
+
+# Until the brokers have acknowledged, in seconds.
+ACK_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 2.0
+RECORD_BYTES: Final = 1024 * 1024
+
+log = logger("chassis.kafka")
+
+
+class RecordTooLarge(ArgosyError):
+    """The record is larger than a topic takes; it will never be published."""
+
+    kind, reason = Kind.TOO_LARGE, "RECORD_TOO_LARGE"
+
+
+class Publisher:
+    """Publishes records, acknowledged by all replicas, each at least once; an async context manager.
+
+    It connects at the first use and again after a failure, so it can be opened while Kafka is away.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._producer: Any = None
+        self._connecting = asyncio.Lock()
+        self._connected = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._discard(self._producer)
+
+    async def publish(self, topic: str, key: bytes, value: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Publish one record with the current trace context; return when it is acknowledged.
+
+        Raises `Unavailable` when Kafka does not acknowledge in time (the record may arrive all the same) and
+        `RecordTooLarge`.
+        """
+        carrier = dict(headers or {})
+        inject(carrier)
+        (failure,) = await self.publish_all([Record(topic, key, value, carrier)])
+        if failure is not None:
+            raise failure
+
+    async def publish_all(self, records: Sequence[Record]) -> list[ArgosyError | None]:
+        """Publish records as they are, in order; return for each what went wrong, or None. Never raises for Kafka."""
+        try:
+            producer = await self._connect()
+        except Unavailable as error:
+            return [error] * len(records)
+        results: list[ArgosyError | None] = []
+        pending: list[tuple[int, Any]] = []
+        try:
+            async with asyncio.timeout(ACK_SECONDS):
+                for record in records:
+                    await self._send(producer, record, results, pending)
+                for index, acknowledged in pending:
+                    await acknowledged
+                    results[index] = None
+        except (KafkaError, OSError, TimeoutError) as error:
+            # The idempotent producer retries for ever and some of its failures are for good. Begin with a new one: what
+            # was not acknowledged is published again by whoever still holds it.
+            for _, acknowledged in pending:
+                acknowledged.add_done_callback(_heard)
+            await self._discard(producer)
+            self._say(connected=False, error=error)
+            lost = [Unavailable("kafka does not acknowledge")] * (len(records) - len(results))
+            return [*results, *lost]
+        self._say(connected=True)
+        return results
+
+    async def _send(self, producer: Any, record: Record, results: list[ArgosyError | None], pending: list[Any]) -> None:
+        headers = [(name, text.encode()) for name, text in record.headers.items()]
+        try:
+            acknowledged = await producer.send(record.topic, record.value, key=record.key, headers=headers)
+        except MessageSizeTooLargeError:
+            results.append(RecordTooLarge(f"a record for {record.topic} has {len(record.value)} bytes"))
+            return
+        pending.append((len(results), acknowledged))
+        results.append(Unavailable("kafka does not acknowledge"))
+
+    async def _connect(self) -> Any:
+        async with self._connecting:
+            if self._producer is None:
+                self._producer = await self._started()
+            return self._producer
+
+    async def _started(self) -> Any:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=2,
+            max_request_size=RECORD_BYTES,
+            request_timeout_ms=int(ACK_SECONDS * 1000),
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await producer.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self._discard(producer)
+            self._say(connected=False, error=error)
+            raise Unavailable("kafka does not answer") from error
+        return producer
+
+    async def _discard(self, producer: Any) -> None:
+        if producer is None:
+            return
+        if producer is self._producer:
+            self._producer = None
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await producer.stop()
+        except (KafkaError, OSError, TimeoutError):
+            # It waits for records that cannot be delivered; stop what it left running.
+            await producer._sender.close()
+            await producer.client.close()
+
+    def _say(self, *, connected: bool, error: Exception | None = None) -> None:
+        if connected == self._connected:
+            return
+        self._connected = connected
+        if connected:
+            log.info("kafka_publishing_again")
+        else:
+            log.warning("kafka_not_publishing", error=type(error).__name__)
+
+
+def _heard(acknowledged: asyncio.Future[Any]) -> None:
+    # Nobody waits for it any more; asyncio would complain of an exception that nobody looked at.
+    if not acknowledged.cancelled():
+        acknowledged.exception()

@@ -1,0 +1,28 @@
+"""What travels on a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chassis.errors import ArgosyError, Kind
+
+DEAD_LETTERS = ".dlq"
+
+
+class Undecodable(ArgosyError):
+    """The record is not the message of its topic: it will never be, so it goes to the dead letters."""
+
+    kind, reason = Kind.INVALID, "UNDECODABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a topic; `headers` carry the trace context. One to be published has no partition and offset yet."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    partition: int = -1
+    offset: int = -1

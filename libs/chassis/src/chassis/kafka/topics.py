@@ -1,0 +1,90 @@
+"""The list of topics, and a broker that has them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from chassis.errors import Unavailable
+from chassis.telemetry import logger
+
+HOUR_MILLISECONDS = 3_600_000
+DEAD_LETTER_HOURS = 24 * 30
+
+log = logger("chassis.kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as its file describes it."""
+
+    name: str
+    message: str
+    owner: str
+    partitions: int
+    retention_hours: int
+    dead_letters: str
+    description: str = ""
+
+
+def load_topics(folder: Path) -> list[Topic]:
+    """Read the topics' files. Raises `KeyError` for a file that lacks a field."""
+    return [_topic(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _topic(entry: dict[str, Any]) -> Topic:
+    return Topic(
+        name=entry["topic"],
+        message=entry["message"],
+        owner=entry["owner"],
+        partitions=entry["partitions"],
+        retention_hours=entry["retention_hours"],
+        dead_letters=entry["dead_letters"],
+        description=entry.get("description", ""),
+    )
+
+
+async def ensure_topics(bootstrap: str, topics: list[Topic], request_seconds: float = 10.0) -> list[str]:
+    """Create what is missing of `topics` and their dead letters; return the names created.
+
+    A topic that exists stays as it is. Raises `Unavailable` when no broker answers.
+    """
+    wanted = {t.name: _new(t.name, t.partitions, t.retention_hours) for t in topics}
+    wanted |= {t.dead_letters: _new(t.dead_letters, 1, DEAD_LETTER_HOURS) for t in topics if t.dead_letters}
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(request_seconds * 1000))
+    try:
+        await admin.start()
+        missing = sorted(wanted.keys() - set(await admin.list_topics()))
+        if not missing:
+            return []
+        answer = await admin.create_topics([wanted[name] for name in missing])
+    except (KafkaError, OSError) as error:
+        raise Unavailable("kafka does not answer") from error
+    finally:
+        await admin.close()
+    created = []
+    for name, code, *_ in answer.topic_errors:
+        problem = for_code(code)
+        # Somebody else, at the same moment: the same list, so the same topic.
+        if problem is TopicAlreadyExistsError:
+            continue
+        if code != 0:
+            raise Unavailable(f"kafka does not create {name}: {problem.__name__}")
+        created.append(name)
+    log.info("topics_created", topics=created)
+    return created
+
+
+def _new(name: str, partitions: int, retention_hours: int) -> NewTopic:
+    return NewTopic(
+        name,
+        partitions,
+        -1,  # as many replicas as the cluster gives by default
+        {},
+        {"retention.ms": str(retention_hours * HOUR_MILLISECONDS)},
+    )
