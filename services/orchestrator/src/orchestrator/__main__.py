@@ -1,0 +1,6 @@
+"""`python -m orchestrator`: serve, migrate, config."""
+
+from orchestrator.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What goes out: Postgres and the other services."""

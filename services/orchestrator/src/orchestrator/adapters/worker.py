@@ -1,0 +1,101 @@
+"""The inference worker over gRPC."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import grpc
+from argosy.inference.v1.inference_pb2 import InferRequest, Stop
+from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from chassis.errors import ArgosyError, Internal, Unavailable
+from chassis.grpc import Channel
+from chassis.telemetry import span
+
+from orchestrator.adapters.mapping import from_proto_embedded, from_proto_finished, to_proto_embed, to_proto_run
+from orchestrator.domain.plan import EmbeddingPlan, Plan
+from orchestrator.domain.ports import Answering, Embedding, Event, Payloads
+
+# The worker ends a plan at its deadline by itself; the call waits this much longer for the account, in seconds.
+ACCOUNT_SECONDS = 5.0
+# How long to wait for the end of a call whose account was read: it is on its way.
+END_SECONDS = 1.0
+
+
+class GrpcWorker:
+    """Runs plans on an inference worker; who calls is in the context."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._stub = InferenceServiceStub(channel)
+
+    async def reach(self, time: timedelta) -> None:
+        """As `Worker.reach`."""
+        if not self._channel.ready:
+            await self._channel.await_ready(time.total_seconds())
+
+    @asynccontextmanager
+    async def infer(self, plan: Plan) -> AsyncIterator["GrpcInference"]:
+        """As `Worker.infer`."""
+        with span("worker.infer", kind="client", candidates=len(plan.candidates)):
+            call = self._stub.Infer(timeout=plan.deadline.total_seconds() + ACCOUNT_SECONDS)
+            inference = GrpcInference(call)
+            try:
+                await call.write(to_proto_run(plan))
+                yield inference
+                await inference.end()
+            finally:
+                # Without effect on a call that is over.
+                call.cancel()
+
+    async def embed(self, plan: EmbeddingPlan) -> Embedding:
+        """As `Worker.embed`."""
+        with span("worker.embed", kind="client", inputs=len(plan.inputs)):
+            answer = await self._stub.Embed(
+                to_proto_embed(plan), timeout=plan.deadline.total_seconds() + ACCOUNT_SECONDS
+            )
+        finished = from_proto_embedded(answer)
+        if finished.failure is None and len(answer.vectors) != len(plan.inputs):
+            raise Internal("the worker answered without a vector for each input")
+        return Embedding(tuple(vector.float32 for vector in answer.vectors), finished)
+
+
+class GrpcInference:
+    """One plan that a worker runs."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def read(self) -> Event:
+        """As `Inference.read`."""
+        response = await self._call.read()
+        if response is grpc.aio.EOF:
+            raise Unavailable("the worker broke off without an account")
+        step = response.WhichOneof("step")
+        if step == "chunk":
+            return Payloads(response.chunk.payloads)
+        if step == "started":
+            return Answering(response.started.candidate)
+        if step == "finished":
+            return from_proto_finished(response.finished)
+        raise Internal("the worker said something unheard of")
+
+    def stop(self) -> None:
+        """As `Inference.stop`."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+
+    async def end(self) -> None:
+        """Let the call end by itself, so that the worker does not see it cancelled."""
+        if self._stopping is not None:
+            await self._stopping
+        with suppress(TimeoutError, ArgosyError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._call.read()
+
+    async def _stop(self) -> None:
+        # A call that has ended meanwhile needs no stop; one that broke says so to who reads it.
+        with suppress(ArgosyError, asyncio.InvalidStateError):
+            await self._call.write(InferRequest(stop=Stop()))

@@ -1,0 +1,1 @@
+"""What the orchestrator decides, free of wires and stores."""

@@ -1,0 +1,107 @@
+"""Infer: run the plan on a worker and pass on what the provider says, until its account is known."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from chassis.errors import ArgosyError, DeadlineExceeded, Unavailable
+
+from orchestrator.domain.errors import failed_plan, is_refusal
+from orchestrator.domain.outlet import Outlet
+from orchestrator.domain.plan import EmbeddingPlan, Plan
+from orchestrator.domain.ports import Answering, Finished, Inference, Worker
+from orchestrator.domain.usage import UNKNOWN, Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The account of a plan that is over, and why it failed if it did."""
+
+    finished: Finished
+    error: ArgosyError | None = None
+
+
+async def infer(plan: Plan, outlet: Outlet, *, worker: Worker, hang_up: timedelta) -> Ending:
+    """Run `plan`, and let its payloads out as they come. Always ends with an account: a failure is part of it.
+
+    When the client goes away, the worker is told to stop, and gets `hang_up` to count what was used. When the worker
+    goes away, one call is on the account whose usage nobody knows.
+    """
+    if (refusal := await _out_of_reach(worker, plan.deadline)) is not None:
+        return Ending(Finished(()), refusal)
+    relay = _Relay(outlet)
+    try:
+        async with asyncio.timeout(None) as limit, worker.infer(plan) as inference:
+            outlet.when_abandoned(lambda: _hang_up(inference, limit, hang_up))
+            return _ended(await relay.run(inference))
+    except TimeoutError:
+        return lost(DeadlineExceeded("the worker gave no account in time"), relay.candidate)
+    except ArgosyError as error:
+        if relay.begun or not is_refusal(error):
+            return lost(error, relay.candidate)
+        return Ending(Finished(()), error)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingEnding:
+    """The vectors of an embedding that is over, none when it failed, and its account."""
+
+    vectors: tuple[bytes, ...]
+    ending: Ending
+
+
+async def embed(plan: EmbeddingPlan, *, worker: Worker) -> EmbeddingEnding:
+    """Run an embedding. Always ends with an account, as `infer`."""
+    if (refusal := await _out_of_reach(worker, plan.deadline)) is not None:
+        return EmbeddingEnding((), Ending(Finished(()), refusal))
+    try:
+        embedding = await worker.embed(plan)
+    except ArgosyError as error:
+        return EmbeddingEnding((), Ending(Finished(()), error) if is_refusal(error) else lost(error))
+    return EmbeddingEnding(embedding.vectors, _ended(embedding.finished))
+
+
+def lost(error: ArgosyError, candidate: int = 0) -> Ending:
+    """Return the ending of a plan whose account was lost: a provider may have been called, and may have answered."""
+    return Ending(Finished((Attempt(1, candidate, UNKNOWN),)), error)
+
+
+class _Relay:
+    """Carries events from a worker to an outlet, and remembers how far it came."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self.begun = False
+        self.candidate = 0
+
+    async def run(self, inference: Inference) -> Finished:
+        while True:
+            event = await inference.read()
+            if isinstance(event, Finished):
+                return event
+            self.begun = True
+            if isinstance(event, Answering):
+                self.candidate = event.candidate
+            else:
+                await self._outlet.put(event.payloads)
+
+
+async def _out_of_reach(worker: Worker, time: timedelta) -> ArgosyError | None:
+    """Why no worker can be given anything, if so: then nothing was begun, and nothing used."""
+    if not time:
+        return DeadlineExceeded("the request ran out of time before a worker had it")
+    try:
+        await worker.reach(time)
+    except Unavailable as error:
+        return error
+    return None
+
+
+def _hang_up(inference: Inference, limit: asyncio.Timeout, time: timedelta) -> None:
+    limit.reschedule(asyncio.get_running_loop().time() + time.total_seconds())
+    inference.stop()
+
+
+def _ended(finished: Finished) -> Ending:
+    failure = finished.failure
+    return Ending(finished, None if failure is None else failed_plan(failure.reason, failure.message))
