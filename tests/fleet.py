@@ -1,7 +1,8 @@
 """The fleet that tests run against: a whole one of its own, beside yours.
 
-It has its own state (`.argosy/test`), ports, Postgres, Redis and Kafka, so that tests may kill what they like, and one upstream
-more: a simulator that fails on demand. `python -m tests.fleet up` starts it, `down` stops it; tests start it when it is missing.
+It has its own state (`.argosy/test`), ports, Postgres, Redis and Kafka, so that tests may kill what they like, and
+one upstream more: a simulator that fails on demand. `python -m tests.fleet up` starts it, `down` stops it; tests
+start it when it is missing.
 """
 
 import asyncio
@@ -90,7 +91,7 @@ class Fleet:
         input_per_million: int = 1_000_000_000,
         output_per_million: int = 2_000_000_000,
     ) -> None:
-        """Put a public model in front of the simulator's `model`, with a fallback to its model `then`; prices in nano-USD."""
+        """Put a public model in front of the simulator's `model`, and `then` as fallback; prices in nano-USD."""
         candidates = [model, *([then] if then else [])]
         if priced:
             async with httpx.AsyncClient(base_url=self.base_url, headers=self.as_admin, timeout=30) as admin:
@@ -161,7 +162,8 @@ async def add_route(connection: asyncpg.Connection, name: str, models: list[str]
         )
         for position, model in enumerate(models):
             await connection.execute(
-                "INSERT INTO orchestration.route_candidates (tenant_id, route, position, upstream, model) VALUES ('*', $1, $2, 'simulator', $3)",
+                "INSERT INTO orchestration.route_candidates (tenant_id, route, position, upstream, model) "
+                "VALUES ('*', $1, $2, 'simulator', $3)",
                 name,
                 position,
                 model,

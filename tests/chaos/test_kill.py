@@ -1,4 +1,4 @@
-"""Kill every part in turn under a steady load: the fleet heals by itself, clients get answers or typed errors, the books stay exact."""
+"""Kill every part in turn under a steady load: the fleet heals by itself, and the books stay exact."""
 
 import asyncio
 import os
@@ -84,7 +84,8 @@ async def told_and_billed(fleet: Fleet, load: Load) -> dict[str, tuple[int, int 
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
         rows = await connection.fetch(
-            "SELECT request_id, sum(cost)::bigint AS cost FROM metering.settlements WHERE request_id = ANY($1) GROUP BY 1",
+            "SELECT request_id, sum(cost)::bigint AS cost FROM metering.settlements "
+            "WHERE request_id = ANY($1) GROUP BY 1",
             list(load.answered),
         )
     finally:

@@ -1,4 +1,4 @@
-"""For 200 requests: one settlement each, costs to the nano-dollar, a ledger that sums to zero, every event on the topic."""
+"""200 requests: one settlement each, to the nano-dollar, a ledger that sums to zero, every event on the topic."""
 
 import asyncio
 from decimal import Decimal
@@ -73,7 +73,8 @@ async def test_every_request_has_one_settlement_to_the_nano_dollar_and_its_event
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
         unbalanced = await connection.fetchval(
-            "SELECT count(*) FROM (SELECT 1 FROM metering.ledger_entries GROUP BY tenant_id, transaction_id HAVING sum(amount) <> 0) t"
+            "SELECT count(*) FROM (SELECT FROM metering.ledger_entries "
+            "GROUP BY tenant_id, transaction_id HAVING sum(amount) <> 0) t"
         )
         assert unbalanced == 0
         total = await connection.fetchval("SELECT sum(amount) FROM metering.ledger_entries")

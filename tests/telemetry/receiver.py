@@ -28,9 +28,9 @@ class Receiver(rpc.TraceServiceServicer):
 
     spans: list[Span] = field(default_factory=list)
 
-    def Export(
+    def Export(  # noqa: N802 - the name is the protocol's
         self, request: pb.ExportTraceServiceRequest, context: grpc.ServicerContext
-    ) -> pb.ExportTraceServiceResponse:  # noqa: N802
+    ) -> pb.ExportTraceServiceResponse:
         """The one method of the protocol."""
         for resource in request.resource_spans:
             service = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
