@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -26,7 +26,7 @@ Logger = structlog.typing.FilteringBoundLogger
 
 def logger(name: str) -> Logger:
     """Answer a logger: `log.info("event_name", key=value)`. Request, tenant and trace are added from the context."""
-    made: Logger = structlog.get_logger(logger=name)
+    made: Logger = structlog.get_logger(module=name)
     return made
 
 
@@ -37,15 +37,16 @@ def bind(**fields: Any) -> Iterator[None]:
         yield
 
 
-def configure_logs(level: str, service: str) -> None:
-    """Send everything to stdout as JSON, from `level` on; libraries only from warning on, unless `level` is debug."""
+def configure_logs(level: str, service: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
+    """Send everything to `stream` as JSON, from `level` on; libraries only from warning on, unless `level` is debug."""
+    output = _Output(stream)
     structlog.configure(
         processors=[_Line(service)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Stdout(),
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
-    handler = _Routed(service)
+    handler = _Routed(service, output)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.INFO if level == "debug" else max(logging.WARNING, _number(level)))
     logging.captureWarnings(capture=True)
@@ -65,13 +66,22 @@ def context_fields() -> dict[str, Any]:
     return fields
 
 
-class _Stdout:
+class _Output:
     """Where lines go. structlog calls the method that is named for the level."""
 
-    def msg(self, line: bytes) -> None:
-        _write(line)
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
 
-    debug = info = warning = error = critical = fatal = exception = log = msg
+    def write(self, line: bytes) -> None:
+        """Write a line; where that is impossible, drop it."""
+        try:
+            binary = getattr(sys, self._stream).buffer
+            binary.write(line)
+            binary.flush()
+        except Exception:  # noqa: BLE001, S110 - nowhere left to say that nothing can be said
+            pass
+
+    debug = info = warning = error = critical = fatal = exception = log = msg = write
 
 
 class _Line:
@@ -88,22 +98,30 @@ class _Line:
 class _Routed(logging.Handler):
     """Lines of libraries that log through the standard library."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, output: _Output) -> None:
         super().__init__()
         self._service = service
+        self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            fields = {"event": record.getMessage(), "logger": record.name}
+            fields = {"event": record.getMessage(), "module": record.name}
         except Exception:  # noqa: BLE001 - a library's faulty format must not fail its caller
-            fields = {"event": str(record.msg), "logger": record.name}
-        _write(_render(self._service, record.levelname.lower(), fields, _exception(record.exc_info)))
+            fields = {"event": str(record.msg), "module": record.name}
+        self._output.write(_render(self._service, record.levelname.lower(), fields, _exception(record.exc_info)))
 
 
 def _render(service: str, level: str, event: dict[str, Any], exception: str | None) -> bytes:
-    line: dict[str, Any] = {"time": datetime.now(UTC), "level": level, "service": service, **context_fields(), **event}
-    for name in line.keys() & SECRET_FIELDS:
-        line[name] = "[redacted]"
+    line: dict[str, Any] = {
+        "time": datetime.now(UTC),
+        "level": level,
+        "service": service,
+        "event": event.pop("event", ""),
+    }
+    line |= context_fields()
+    line |= event
+    for field in line.keys() & SECRET_FIELDS:
+        line[field] = "[redacted]"
     if exception is not None:
         line["exception"] = exception
     try:
@@ -125,15 +143,6 @@ def _exception(exc_info: Any) -> str | None:
     if isinstance(exc_info, tuple):
         error = exc_info[1]
     return "".join(traceback.format_exception(error)) if error is not None else None
-
-
-def _write(line: bytes) -> None:
-    try:
-        stdout = sys.stdout.buffer
-        stdout.write(line)
-        stdout.flush()
-    except Exception:  # noqa: BLE001, S110 - nowhere left to say that nothing can be said
-        pass
 
 
 def _number(level: str) -> int:

@@ -28,7 +28,7 @@ class Metric:
 
 
 def counter(name: str, help: str, labels: Sequence[str] = ()) -> prometheus_client.Counter:  # noqa: A002 - Prometheus' word
-    """Declare a number that only grows; its name ends in `_total`. On hot paths call `labels()` once and keep the child."""
+    """Declare a number that only grows; its name ends in `_total`. Where it is hot, keep what `labels()` answers."""
     if not name.endswith("_total"):
         raise ValueError(f"{name}: a counter's name ends in _total")
     _declare(Metric(name, "counter", help, tuple(labels)))

@@ -19,7 +19,7 @@ from chassis.settings import TelemetrySection
 from chassis.telemetry.logs import configure_logs
 from chassis.tenancy import find_caller
 
-FLUSH_SECONDS = 3.0
+FLUSH_SECONDS = 2.0
 KINDS = {kind.name.lower(): kind for kind in SpanKind}
 
 _propagator = TraceContextTextMapPropagator()
@@ -45,7 +45,7 @@ class Telemetry:
             _tracing.tracer = self._provider.get_tracer("argosy")
 
     async def close(self) -> None:
-        """Send what is left, for three seconds at most."""
+        """Send what is left, for two seconds at most."""
         provider, self._provider, _tracing.tracer = self._provider, None, None
         if provider is None:
             return
@@ -65,7 +65,7 @@ class Telemetry:
 
 
 def span(name: str, *, kind: str = "internal", **attributes: Any) -> AbstractContextManager[Span]:
-    """Time a block as a span; `kind` is internal, server, client, producer or consumer. Exceptions are recorded on it."""
+    """Time a block as a span, with its exception; `kind` is internal, server, client, producer or consumer."""
     if _tracing.tracer is None:
         return _OFF
     return _Recorded(_tracing.tracer, name, KINDS[kind], attributes)

@@ -1,0 +1,126 @@
+"""The command line that every service has."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+import orjson
+import uvloop
+
+from chassis.errors import ArgosyError
+from chassis.lifecycle.running import CLOSE_SECONDS, Clients, leave_after, serve
+from chassis.settings import EX_CONFIG, PostgresSection, ServiceSettings, load, redacted
+from chassis.telemetry import Telemetry, configure_logs
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def _no_arguments(_: argparse.ArgumentParser) -> None:
+    """Most commands take none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[S]):
+    """A command of a service's own: `python -m <service> <name>`. What `run` answers is the exit code; None is 0."""
+
+    help: str
+    run: Callable[[S, argparse.Namespace], Awaitable[int | None]]
+    arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Generic[S]):
+    """What a service is to its command line.
+
+    `build` is an `@asynccontextmanager`: it opens clients, yields components in the order of their start, and closes
+    the clients when they have stopped. With `migrations`, `schema` and `postgres` it can `migrate`.
+    """
+
+    name: str
+    settings: type[S]
+    build: Callable[[S, Telemetry], Clients]
+    schema: str | None = None
+    migrations: Path | None = None
+    postgres: Callable[[S], PostgresSection] | None = None
+    commands: Mapping[str, Command[S]] = field(default_factory=dict)
+    description: str = ""
+
+
+def command_line(service: Service[S], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Do what the command line says, and exit: 0 done, 1 failed, 2 no such command, 78 bad settings."""
+    parsed = _parser(service).parse_args(arguments)
+    settings = load(service.settings)
+    if parsed.command == "config":
+        sys.stdout.buffer.write(
+            orjson.dumps(redacted(settings), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
+        sys.stdout.buffer.flush()
+        sys.exit(0)
+    if parsed.command == "serve":
+        code = _run(serve(service.name, settings, service.build))
+        # Stopped in order. A thread that is stuck must not keep the interpreter from ending.
+        leave_after(CLOSE_SECONDS)
+        sys.exit(code)
+    command = _migrate(service) if parsed.command == "migrate" else service.commands[parsed.command].run
+    # A command's own words go to stdout; what is logged meanwhile must not mix with them.
+    configure_logs(settings.telemetry.log_level, service.name, stream="stderr")
+    sys.exit(_run(_commanded(command, settings, parsed)))
+
+
+async def _commanded(
+    run: Callable[[S, argparse.Namespace], Awaitable[int | None]], settings: S, parsed: argparse.Namespace
+) -> int:
+    try:
+        return await run(settings, parsed) or 0
+    except ArgosyError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _migrate(service: Service[S]) -> Callable[[S, argparse.Namespace], Awaitable[int | None]]:
+    async def run(settings: S, _: argparse.Namespace) -> int:
+        # Services without a database do not have the extra that this needs.
+        from chassis.postgres import migrate  # noqa: PLC0415
+
+        if service.postgres is None or service.migrations is None or service.schema is None:
+            raise AssertionError("the parser offers migrate without what it needs")
+        section = service.postgres(settings)
+        if section.owner_dsn is None:
+            sys.stderr.write("The owner's connection URL (…POSTGRES__OWNER_DSN) is required to migrate, and not set.\n")
+            return EX_CONFIG
+        applied = await migrate(section.owner_dsn.get_secret_value(), service.migrations, service.schema)
+        sys.stdout.write("".join(f"applied {name}\n" for name in applied) or "nothing to apply\n")
+        return 0
+
+    return run
+
+
+def _parser(service: Service[S]) -> argparse.ArgumentParser:
+    module = service.name.replace("-", "_")
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=service.description or None)
+    parser.set_defaults(command="serve")
+    commands = parser.add_subparsers(title="commands", metavar="<command>")
+    offered = {
+        "serve": "run until SIGTERM (the default)",
+        "config": "check the settings and print them without secrets",
+    }
+    if service.migrations is not None and service.schema is not None and service.postgres is not None:
+        offered["migrate"] = "apply what is new in the migrations, as the schema's owner"
+    for name, text in offered.items():
+        commands.add_parser(name, help=text, description=text).set_defaults(command=name)
+    for name, command in service.commands.items():
+        own = commands.add_parser(name, help=command.help, description=command.help)
+        command.arguments(own)
+        own.set_defaults(command=name)
+    return parser
+
+
+def _run(coroutine: Coroutine[Any, Any, int]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)

@@ -1,0 +1,123 @@
+"""A service's settings: from the environment, or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from chassis.settings.sections import Durations, OpsSection, PrincipalSection, TelemetrySection
+
+EX_CONFIG = 78  # sysexits.h: something is wrong with the configuration
+# As far as the last @, since a password may have one; what is hidden may only be too much.
+CREDENTIALS = re.compile(r"(?<=://)\S+(?=@)")
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class ServiceSettings(Durations, BaseSettings):
+    """What every service has. Each adds its own, under its own prefix; `main` alone reads them."""
+
+    model_config = SettingsConfigDict(env_nested_delimiter="__", frozen=True)
+
+    ops: OpsSection = Field(default_factory=OpsSection, description="Health, readiness and metrics.")
+    telemetry: TelemetrySection = Field(default_factory=TelemetrySection, description="Logs and traces.")
+    principal: PrincipalSection = Field(description="How services prove who asks.")
+    drain: timedelta = Field(
+        timedelta(seconds=25),
+        ge=timedelta(0),
+        description="Time to finish after SIGTERM; stays below the pod's grace period.",
+    )
+
+
+def load(cls: type[S]) -> S:
+    """Read the settings, or print a sentence per fault on stderr and exit with 78. Values are never printed."""
+    faults = unknown_names(cls)
+    try:
+        settings = cls()
+    except ValidationError as error:
+        faults += [sentence for fault in error.errors() for sentence in _sentences(cls, fault)]
+    except SettingsError as error:
+        faults.append(str(error))
+    if faults:
+        _refuse(faults)
+    return settings
+
+
+def variable(cls: type[ServiceSettings], *place: str) -> str:
+    """The environment variable of a setting, by its place: `METERING_POSTGRES__DSN`."""
+    return (cls.model_config.get("env_prefix", "") + "__".join(place)).upper()
+
+
+def unknown_names(cls: type[ServiceSettings]) -> list[str]:
+    """A sentence for each variable that looks like a nested setting of this service, and is none: a typing error."""
+    prefix = variable(cls)
+    known = {name.upper() for name in cls.model_fields}
+    return [
+        f"{name}: there is no such setting."
+        for name in sorted(os.environ)
+        # Kubernetes sets variables such as METERING_PORT itself; none of them has two underscores in a row.
+        if prefix and name.upper().startswith(prefix) and "__" in name
+        if name.upper().removeprefix(prefix).split("__")[0] not in known
+    ]
+
+
+def redacted(settings: ServiceSettings) -> dict[str, Any]:
+    """The settings as JSON values, without secrets and without the credentials in URLs."""
+    dumped: dict[str, Any] = _without_credentials(settings.model_dump(mode="json"))
+    return dumped
+
+
+def _without_credentials(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_credentials(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_credentials(inner) for inner in value]
+    return CREDENTIALS.sub("**********", value) if isinstance(value, str) else value
+
+
+def _sentences(cls: type[ServiceSettings], fault: ErrorDetails) -> Iterator[str]:
+    # Numbers are places within a list, which have no variable of their own.
+    place = [str(part) for part in fault["loc"] if not isinstance(part, int)]
+    name = variable(cls, *place)
+    if fault["type"] == "missing":
+        for leaf in _leaves(cls, place):
+            yield f"{variable(cls, *leaf)}: is required and not set."
+    elif fault["type"] == "extra_forbidden":
+        yield f"{name}: there is no such setting."
+    else:
+        yield f"{name}: {fault['msg'].removeprefix('Value error, ')}."
+
+
+def _leaves(cls: type[BaseModel], place: list[str]) -> Iterator[list[str]]:
+    """The places of all required values at and below `place`."""
+    model: type[BaseModel] | None = cls
+    for part in place:
+        field = model.model_fields.get(part) if model is not None else None
+        model = section_of(field) if field is not None else None
+    if model is None:
+        yield place
+        return
+    for name, field in model.model_fields.items():
+        if field.is_required():
+            yield from _leaves(cls, [*place, name])
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model that a field nests, if it nests one."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _refuse(faults: list[str]) -> NoReturn:
+    for fault in faults:
+        sys.stderr.write(f"{fault}\n")
+    sys.exit(EX_CONFIG)
