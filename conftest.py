@@ -1,6 +1,6 @@
 """Tests that need real parts get them: what the environment does not name is started, once, by the dev fleet.
 
-Integration tests need Postgres, Redis and Kafka; a test marked `fleet` needs all of it. Unit tests start nothing.
+Integration tests need Postgres, Redis and Kafka. Unit tests start nothing; the floors above have a fleet of their own.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ PARTS = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Bring up what the test needs, before any of its fixtures looks for it."""
-    if item.get_closest_marker("fleet"):
-        bring_up()
-    elif "integration" in item.path.parts:
+    if "integration" in item.path.parts:
         bring_up(*(part for variable, part in PARTS.items() if not os.environ.get(variable)))
 
 
 @cache
 def bring_up(*parts: str) -> None:
-    """Start the parts (all without a name) and export their addresses; workers of one run take turns at a lock."""
-    if parts or "ARGOSY_BASE_URL" not in os.environ:
+    """Start the parts and export their addresses; workers of one run take turns at a lock."""
+    if parts:
         for name, value in up(Home.of_environment(), parts).items():
             os.environ.setdefault(name, value)

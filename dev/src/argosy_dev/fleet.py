@@ -19,7 +19,7 @@ REPLACEABLE = {
 }
 """Variables of the environment that put the user's own part in the place of one of ours."""
 
-PORTS = ("gateway", "postgres", "redis", "kafka", "kafka.controller", "model")
+PORTS = ("gateway", "postgres", "redis", "kafka", "kafka-controller", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
     every = [
         postgres.part(home, port["postgres"]),
         redis.part(home, port["redis"]),
-        kafka.part(home, port["kafka"], port["kafka.controller"]),
+        kafka.part(home, port["kafka"], port["kafka-controller"]),
         smollm.part(home, port["model"]),
     ]
     gone = {REPLACEABLE[name] for name in yours}

@@ -53,7 +53,7 @@ def part(home: Home, port: int, controller: int) -> Part:
         name="kafka",
         command=lambda: [*_java("-Xmx256m", "-Xms64m"), *_jars(home), "kafka.Kafka", str(settings)],
         probe=probes.kafka(LOOPBACK, port),
-        ports={"kafka": port, "kafka.controller": controller},
+        ports={"kafka": port, "kafka-controller": controller},
         prepare=prepare,
         missing=lambda: _missing(home),
     )

@@ -8,6 +8,7 @@ import time
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,15 @@ _ATTEMPTS = 3
 _PROBE_EVERY = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one life of a part went."""
+
+    served: bool
+    """Whether it was ready at some time, or did its step."""
+    reason: str
+
+
 class Keeper:
     """Starts a part when its needs are met, and again whenever it dies.
 
@@ -35,7 +45,6 @@ class Keeper:
         self.part = part
         self._home = home
         self._board = board
-        self._process: Process | None = None
         self._birth: Birth | None = None
         self._task: asyncio.Task[None] | None = None
         self._served = False
@@ -59,27 +68,24 @@ class Keeper:
     async def _keep(self) -> None:
         attempts, restarts = 0, 0
         while True:
-            began = time.monotonic()
+            began, hopeless = time.monotonic(), False
             try:
-                was_ready, reason = await self._live()
-            except Refusal as refusal:
-                await self._put(State.FAILED, str(refusal))
+                ending = await self._live()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this part's story and not the supervisor's
+                ending, hopeless = Ending(served=False, reason=str(error) or type(error).__name__), True
+            if ending.served and self.part.runs_once:
                 return
-            if was_ready and self.part.runs_once:
+            steady = ending.served and time.monotonic() - began > _STEADY_SECONDS
+            attempts, restarts = 1 if steady else attempts + 1, restarts + 1
+            if (hopeless or attempts >= _ATTEMPTS) and not self._served:
+                await self._put(State.FAILED, ending.reason)
                 return
-            attempts = 0 if was_ready and time.monotonic() - began > _STEADY_SECONDS else attempts + 1
-            restarts += 1
-            if attempts >= _ATTEMPTS and not was_ready and not self._served:
-                await self._put(State.FAILED, reason)
-                return
-            await self._board.put(
-                self.part.name, state=State.RESTARTING, process=None, restarts=restarts, detail=reason
-            )
-            await asyncio.sleep(_PAUSES[min(attempts, len(_PAUSES)) - 1 if attempts else 0])
+            again = {"state": State.RESTARTING, "restarts": restarts, "detail": ending.reason}
+            await self._board.put(self.part.name, process=None, **again)
+            await asyncio.sleep(_PAUSES[min(attempts, len(_PAUSES)) - 1])
 
-    async def _live(self) -> tuple[bool, str]:
-        """Live through one life of the part; return whether it ever served (or finished its step), and how it ended."""
-        name = self.part.name
+    async def _live(self) -> Ending:
+        """Live through one life of the part, from its needs to its end."""
         await self._put(State.WAITING)
         await self._board.until_up(self.part.needs)
         await self._put(State.PREPARING)
@@ -87,15 +93,12 @@ class Keeper:
         process = await self._spawn()
         await self._put(State.STARTING)
         if self.part.runs_once:
-            status = await self._finish(process)
-            if status == 0:
-                await self._board.put(name, state=State.DONE, process=None, detail="")
-            return status == 0, _ending(status)
+            return await self._finish(process)
         if not await self._ready(process):
-            return False, await self._give_up(process)
-        await self._put(State.READY)
+            return Ending(served=False, reason=await self._give_up(process))
         self._served = True
-        return True, _ending(await process.wait())
+        await self._put(State.READY)
+        return Ending(served=True, reason=_how(await process.wait()))
 
     async def _spawn(self) -> Process:
         """Start the program in a session of its own, with everything it prints in its log."""
@@ -118,7 +121,6 @@ class Keeper:
             os.close(log)
         with suppress(psutil.Error):  # it can be over already
             self._birth = Birth.of(process.pid)
-        self._process = process
         await self._board.put(self.part.name, process=self._birth)
         return process
 
@@ -132,20 +134,23 @@ class Keeper:
             await asyncio.sleep(_PROBE_EVERY)
         return False
 
-    async def _finish(self, process: Process) -> int:
+    async def _finish(self, process: Process) -> Ending:
+        """Wait for the end of a step; it served its purpose when it exits with 0."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.part.start_seconds):
-                return await process.wait()
-        await self._give_up(process)
-        return -1
+                await process.wait()
+        if process.returncode == 0:
+            await self._board.put(self.part.name, state=State.DONE, process=None, detail="")
+            return Ending(served=True, reason="")
+        return Ending(served=False, reason=await self._give_up(process))
 
     async def _give_up(self, process: Process) -> str:
         if process.returncode is not None:
-            return _ending(process.returncode)
+            return _how(process.returncode)
         if self._birth:
             await asyncio.to_thread(end, [self._birth], grace=2.0, ask=self.part.stop)
         await process.wait()
-        return f"did not become ready within {self.part.start_seconds:.0f} s"
+        return f"was not ready within {self.part.start_seconds:.0f} s"
 
     async def _put(self, state: State, detail: str = "") -> None:
         await self._board.put(self.part.name, state=state, detail=detail)
@@ -157,5 +162,5 @@ def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
     return inherited | {"PYTHONUNBUFFERED": "1"} | dict(extra)
 
 
-def _ending(status: int) -> str:
+def _how(status: int) -> str:
     return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

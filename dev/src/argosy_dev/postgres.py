@@ -116,7 +116,9 @@ def _create(home: Home, cluster: Path) -> None:
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
         _run([*before, str(_program("initdb")), "-D", str(fresh), *options, *locale])
         single = [*before, str(_program("postgres")), "--single", "-D", str(fresh), "postgres"]
-        _run(single, typed=f"CREATE DATABASE {DATABASE}\n")
+        # As chassis.postgres.provision would make it: ids and keys sort by byte.
+        create = f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'\n"
+        _run(single, typed=f"{create}REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC\n")
     finally:
         password.unlink()
     fresh.rename(cluster)

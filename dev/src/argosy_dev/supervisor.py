@@ -79,15 +79,16 @@ class Supervisor:
         self._keepers: dict[str, Keeper] = {}
         self._board = Board(home, Birth.of(os.getpid()))
         self._over = asyncio.Event()
+        self.ended = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until SIGTERM, then stop the parts, dependants first."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._over.set)
+            loop.add_signal_handler(number, self.over)
         await asyncio.to_thread(end_orphans, self._home)
-        self._reload()
+        self.reload()
         # A fleet whose folder was deleted can neither be stopped nor found by anybody else.
         while not self._over.is_set() and self._home.fleet.exists():
             self._trim_logs()
@@ -95,8 +96,14 @@ class Supervisor:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._over.wait()
         await asyncio.gather(*(self._stop(name) for name in self._keepers))
+        self.ended.set()
 
-    def _reload(self) -> None:
+    def over(self) -> None:
+        """Begin to stop."""
+        self._over.set()
+
+    def reload(self) -> None:
+        """Look at what is wanted: start what is new, and try again what was given up."""
         wanted = Wanted.read(self._home)
         for name in wanted.parts:
             if name not in self._keepers:
@@ -132,6 +139,7 @@ def supervise(home: Home, parts: Mapping[str, Part]) -> None:
     if held is None:
         return
     with held:
+        os.chdir(home.root)
         asyncio.run(_run(home, parts))
 
 

@@ -6,12 +6,10 @@ import fcntl
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from signal import SIGHUP
 
 from argosy_dev import board, ports, supervisor
@@ -40,11 +38,12 @@ def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -
     with exclusive(home, progress):
         before = Wanted.read(home)
         if not supervisor.running(home):
-            before = replace(before, parts=())
-        yours = replaced(home)
+            before = Wanted(before.generation)
+        given = replaced(home)
+        _refuse_conflict(before, given)
+        yours = {**before.yours, **given}
         fleet = compose(home, yours)
         wanted = fleet.closure(tuple(only))
-        _refuse_conflict(before, yours)
         _refuse_unreachable(yours)
         _refuse_missing(fleet, wanted)
         _refuse_taken(home, fleet, wanted)
@@ -91,8 +90,8 @@ def _refuse_full_disk(home: Home) -> None:
 
 
 def _refuse_conflict(before: Wanted, yours: Mapping[str, str]) -> None:
-    if before.parts and dict(before.yours) != dict(yours):
-        names = sorted({name for name in REPLACEABLE if before.yours.get(name) != yours.get(name)})
+    """Refuse to put another part of the user's under services that run; what is not named now stays as it is."""
+    if before.parts and (names := sorted(name for name in yours if before.yours.get(name) != yours[name])):
         raise Conflict(f"The fleet runs with another {' and '.join(names)}: run `make down` first.")
 
 
@@ -129,13 +128,21 @@ def _wake(home: Home) -> Birth:
     if daemon := supervisor.running(home):
         daemon.send(SIGHUP)
         return daemon
-    with home.log("supervisor").open("ab") as log:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "argosy_dev", "supervise"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=home.root,
-            env=os.environ | {"ARGOSY_HOME": str(home.root), "ARGOSY_ASSETS": str(home.assets)},
-        )  # fmt: skip
-    return Birth.of(started.pid)
+    log = str(home.log("supervisor"))
+    where = {"ARGOSY_HOME": str(home.root), "ARGOSY_ASSETS": str(home.assets)}
+    # Not subprocess: it would complain, rightly for a child, that this one outlives us.
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "argosy_dev", "supervise"],
+        os.environ | where,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    return Birth.of(pid)
 
 
 def _follow(home: Home, fleet: Fleet, request: Wanted, progress: Progress, daemon: Birth) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -13,11 +15,18 @@ from chassis.ids import new_id
 from chassis.postgres import drop_database, migrate, provision
 from chassis.settings import PostgresSection
 
-PASSWORD = "a-password-for-tests"
-
 
 class MissingPostgres(Exception):
     """ARGOSY_POSTGRES_DSN is not set."""
+
+
+def role_password(dsn: str) -> str:
+    """The password of the services' roles where nobody chose one: it follows from the superuser's in `dsn`.
+
+    Roles belong to the whole cluster, and the dev fleet and other test sessions use them at the same time: a password
+    of one's own would lock them out.
+    """
+    return hashlib.sha256(f"roles of argosy {urlsplit(dsn).password}".encode()).hexdigest()
 
 
 def superuser_dsn() -> str:
@@ -44,9 +53,9 @@ async def scratch_database(
     dsn = superuser_dsn()
     database = new_id("test_")
     service = service or schema
-    # The passwords never differ: roles belong to the cluster, and other test sessions use them at the same time.
+    password = role_password(dsn)
     made = await provision(
-        dsn, database, service, schema, app_password=PASSWORD, owner_password=PASSWORD, extensions=extensions
+        dsn, database, service, schema, app_password=password, owner_password=password, extensions=extensions
     )
     try:
         if folder is not None:
