@@ -101,6 +101,8 @@ class _Run:
 
     async def _start(self, components: Sequence[Component]) -> None:
         for component in components:
+            if self._asked.is_set():
+                break
             try:
                 await component.start()
             except asyncio.CancelledError:
@@ -115,13 +117,13 @@ class _Run:
         self._starting = None
 
     async def _serve(self, components: Sequence[Component]) -> None:
-        ends = {component: end for component in components if (end := getattr(component, "failed", None)) is not None}
+        ends = [(component, end) for component in components if (end := getattr(component, "failed", None)) is not None]
         asked = asyncio.create_task(self._asked.wait())
         self._serving = True
         log.info("ready", components=[component.name for component in components])
-        await asyncio.wait([asked, *ends.values()], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([asked, *(end for _, end in ends)], return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
-        for component, end in ends.items():
+        for component, end in ends:
             if end.done() and not end.cancelled():
                 self._fail("component_failed", component.name, end.exception() or RuntimeError("ended by itself"))
 

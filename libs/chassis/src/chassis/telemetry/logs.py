@@ -19,7 +19,6 @@ from chassis.tenancy import find_caller
 # A field of one of these names never reaches the log, whatever it holds.
 SECRET_FIELDS = frozenset({"api_key", "authorization", "cookie", "dsn", "password", "principal", "secret", "token"})
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
-STDLIB_FIELDS = {"stack_info", "exc_info", "exc_text"}
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -112,14 +111,9 @@ class _Routed(logging.Handler):
 
 
 def _render(service: str, level: str, event: dict[str, Any], exception: str | None) -> bytes:
-    line: dict[str, Any] = {
-        "time": datetime.now(UTC),
-        "level": level,
-        "service": service,
-        "event": event.pop("event", ""),
-    }
-    line |= context_fields()
-    line |= event
+    core = {"time": datetime.now(UTC), "level": level, "service": service, "event": event.get("event", "")}
+    # The core twice: first in the line, and never replaced by a field of the same name.
+    line: dict[str, Any] = {**core, **context_fields(), **event, **core}
     for field in line.keys() & SECRET_FIELDS:
         line[field] = "[redacted]"
     if exception is not None:
@@ -127,7 +121,14 @@ def _render(service: str, level: str, event: dict[str, Any], exception: str | No
     try:
         return orjson.dumps(line, default=_readable, option=OPTIONS)
     except Exception:  # noqa: BLE001 - a value that cannot be written must not fail who logs it
-        return orjson.dumps({key: ascii(value) for key, value in line.items()}, option=OPTIONS)
+        return orjson.dumps({_plain(key): _plain(value) for key, value in line.items()}, option=OPTIONS)
+
+
+def _plain(value: Any) -> str:
+    try:
+        return str(value).encode("ascii", "backslashreplace").decode()
+    except Exception:  # noqa: BLE001 - even a value that cannot say what it is
+        return f"unreadable {type(value).__name__}"
 
 
 def _readable(value: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, MutableMapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Token
 from typing import Any, Protocol, Self
 
@@ -68,7 +68,7 @@ def span(name: str, *, kind: str = "internal", **attributes: Any) -> AbstractCon
     """Time a block as a span, with its exception; `kind` is internal, server, client, producer or consumer."""
     if _tracing.tracer is None:
         return _OFF
-    return _Recorded(_tracing.tracer, name, KINDS[kind], attributes)
+    return _Recorded(_tracing.tracer, name, KINDS.get(kind, SpanKind.INTERNAL), attributes)
 
 
 def inject(carrier: MutableMapping[str, str]) -> None:
@@ -82,6 +82,16 @@ def extract(carrier: Mapping[str, str]) -> AbstractContextManager[object]:
     if _tracing.tracer is None or "traceparent" not in carrier:
         return _OFF
     return _Continued(_propagator.extract(carrier))
+
+
+@contextmanager
+def recording_with(tracer: trace.Tracer) -> Iterator[None]:
+    """Record spans with `tracer` within a block; for tests."""
+    before, _tracing.tracer = _tracing.tracer, tracer
+    try:
+        yield
+    finally:
+        _tracing.tracer = before
 
 
 class _Tracing:
@@ -110,7 +120,7 @@ class _Continued:
         self._remote = remote
 
     def __enter__(self) -> None:
-        self._token = _attach(self._remote)
+        self._token = context.attach(self._remote)
 
     def __exit__(self, *_: object) -> None:
         _detach(self._token)
@@ -131,7 +141,7 @@ class _Recorded:
         caller = find_caller()
         if caller is not None:
             self.set(request_id=caller.request_id, tenant_id=caller.principal.tenant_id)
-        self._token = _attach(trace.set_span_in_context(self._span))
+        self._token = context.attach(trace.set_span_in_context(self._span))
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
@@ -149,12 +159,10 @@ _tracing = _Tracing()
 _OFF = _Off()
 
 
-def _attach(to: Context) -> Token[Context]:
-    return context.attach(to)
-
-
 def _detach(token: Token[Context]) -> None:
-    context.detach(token)
+    # OpenTelemetry's own detach logs an error where a generator is closed from another context; nothing is wrong then.
+    with suppress(ValueError):
+        token.var.reset(token)
 
 
 def _provider(service: str, endpoint: str, ratio: float) -> Any:
