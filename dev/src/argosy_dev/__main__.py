@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -12,6 +15,7 @@ from argosy_dev.down import down
 from argosy_dev.fetch import fetch
 from argosy_dev.fleet import compose
 from argosy_dev.logs import logs
+from argosy_dev.ports import LOOPBACK
 from argosy_dev.progress import Progress
 from argosy_dev.refusals import Refusal
 from argosy_dev.state import Home
@@ -20,13 +24,26 @@ from argosy_dev.supervisor import Wanted
 from argosy_dev.up import up
 
 
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One thing that can be asked for; `run` answers the exit status."""
+
+    help: str
+    run: Callable[[Home, argparse.Namespace], int]
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
+
+
 def main() -> int:
     """Run one verb; a refusal is a sentence on standard error and a status, never a traceback."""
-    arguments, rest = _parser().parse_known_args()
-    if rest and arguments.verb != "kafka-console-consumer":
-        _parser().parse_args()  # says which argument is unknown
+    words = sys.argv[1:]
+    if words[:1] == ["kafka-console-consumer"]:  # its arguments are Kafka's, --help and all
+        words, rest = words[:1], words[1:]
+    else:
+        rest = []
+    arguments = _parser().parse_args(words)
+    arguments.rest = rest
     try:
-        return _run(arguments, rest)
+        return VERBS[arguments.verb].run(Home.of_environment(), arguments)
     except Refusal as refusal:
         print(f"argosy: {refusal}", file=sys.stderr)
         return refusal.status
@@ -37,48 +54,99 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m argosy_dev", description="The fleet on one machine.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
-    start = verbs.add_parser("up", help="start the fleet, or what of it does not run")
-    start.add_argument("--only", default="", metavar="a,b", help="just these parts and what they need")
-    verbs.add_parser("down", help="stop the fleet")
-    verbs.add_parser("status", help="show each part: state, port, process, memory, uptime, restarts")
-    log = verbs.add_parser("logs", help="show what a part printed")
-    log.add_argument("part")
-    log.add_argument("-f", "--follow", action="store_true", help="go on as it prints more")
-    log.add_argument("-n", "--lines", type=int, default=100, help="how many lines back (100)")
-    verbs.add_parser("fetch", help="download and convert what the parts need; part of `make setup`")
-    verbs.add_parser(
-        "kafka-console-consumer", help="run Kafka's own console consumer on the fleet's broker", add_help=False
-    )
-    verbs.add_parser("resolve-jars", help="write the list of Kafka's jars anew (for maintainers)")
-    verbs.add_parser("supervise", help="what `up` starts in the background")
-    model = verbs.add_parser("serve-model", help="what the part `model` runs")
-    model.add_argument("--port", type=int, required=True)
+    for name, verb in VERBS.items():
+        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
     return parser
 
 
-def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
-    home = Home.of_environment()
-    match arguments.verb:
-        case "up":
-            up(home, [name for name in arguments.only.split(",") if name], Progress.on_stdout())
-        case "down":
-            print("stopped" if down(home, Progress.on_stdout()) else "nothing was running")
-        case "status":
-            return 0 if status(home, Console()) else 3
-        case "logs":
-            logs(home, arguments.part, follow=arguments.follow, count=arguments.lines)
-        case "fetch":
-            fetch(home, print)
-        case "kafka-console-consumer":
-            fleet = compose(home, Wanted.read(home).yours)
-            return kafka.console_consumer(home, fleet.addresses["ARGOSY_KAFKA_BOOTSTRAP"], rest)
-        case "resolve-jars":
-            jars.resolve(home.jars)
-        case "serve-model":
-            smollm.serve(arguments.port)
-        case "supervise":
-            supervisor.supervise(home, compose(home, Wanted.read(home).yours).parts)
+def _up_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", default="", metavar="a,b", help="just these parts and what they need")
+
+
+def _up(home: Home, arguments: argparse.Namespace) -> int:
+    env = up(home, [name for name in arguments.only.split(",") if name], Progress.on_stdout())
+    if address := env.get("ARGOSY_BASE_URL"):
+        print(f"The fleet serves at {address}; addresses and keys are in {home.env}.")
     return 0
+
+
+def _down(home: Home, _: argparse.Namespace) -> int:
+    print("stopped" if down(home, Progress.on_stdout()) else "nothing was running")
+    return 0
+
+
+def _status(home: Home, _: argparse.Namespace) -> int:
+    return 0 if status(home, Console()) else 3
+
+
+def _logs_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as it prints more")
+    parser.add_argument("-n", "--lines", type=int, default=100, help="how many lines back (100)")
+
+
+def _logs(home: Home, arguments: argparse.Namespace) -> int:
+    logs(home, arguments.part, follow=arguments.follow, count=arguments.lines)
+    return 0
+
+
+def _fetch(home: Home, _: argparse.Namespace) -> int:
+    fetch(home, print)
+    return 0
+
+
+def _console_consumer(home: Home, arguments: argparse.Namespace) -> int:
+    addresses = compose(home, Wanted.read(home).yours).addresses
+    return kafka.console_consumer(home, addresses["ARGOSY_KAFKA_BOOTSTRAP"], arguments.rest)
+
+
+def _resolve_jars(home: Home, _: argparse.Namespace) -> int:
+    jars.resolve(home.jars)
+    return 0
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default=LOOPBACK)
+    parser.add_argument("--port", type=int, required=True)
+
+
+def _serve_model(_: Home, arguments: argparse.Namespace) -> int:
+    smollm.serve(arguments.host, arguments.port)
+    return 0
+
+
+def _prepare_schemas(home: Home, _: argparse.Namespace) -> int:
+    from argosy_dev.preparation import prepare_schemas  # noqa: PLC0415 - brings drivers that nothing else here needs
+
+    prepare_schemas(home, os.environ["ARGOSY_POSTGRES_DSN"])
+    return 0
+
+
+def _prepare_topics(_: Home, __: argparse.Namespace) -> int:
+    from argosy_dev.preparation import prepare_topics  # noqa: PLC0415 - as above
+
+    prepare_topics(os.environ["ARGOSY_KAFKA_BOOTSTRAP"])
+    return 0
+
+
+def _supervise(home: Home, _: argparse.Namespace) -> int:
+    supervisor.supervise(home, compose(home, Wanted.read(home).yours).parts)
+    return 0
+
+
+VERBS = {
+    "up": Verb("start the fleet, or what of it does not run", _up, _up_arguments),
+    "down": Verb("stop the fleet and leave no process behind", _down),
+    "status": Verb("show each part: state, port, process, memory, uptime, restarts", _status),
+    "logs": Verb("show what a part printed", _logs, _logs_arguments),
+    "fetch": Verb("download and convert what the parts need; part of `make setup`", _fetch),
+    "kafka-console-consumer": Verb("run Kafka's own console consumer on the fleet's broker", _console_consumer),
+    "resolve-jars": Verb("write the list of Kafka's jars anew (for maintainers)", _resolve_jars),
+    "prepare-schemas": Verb("make the services' roles and schemas in ARGOSY_POSTGRES_DSN", _prepare_schemas),
+    "prepare-topics": Verb("make the topics in ARGOSY_KAFKA_BOOTSTRAP", _prepare_topics),
+    "serve-model": Verb("be the part `model`", _serve_model, _serve_arguments),
+    "supervise": Verb("be what `up` starts in the background", _supervise),
+}
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from argosy_dev import kafka, ports, postgres, redis, smollm
+from argosy_dev import kafka, ports, postgres, redis, services, smollm
 from argosy_dev.part import Part
 from argosy_dev.refusals import Refusal
+from argosy_dev.services import Surroundings
 from argosy_dev.state import Home
 
 REPLACEABLE = {
@@ -19,7 +21,13 @@ REPLACEABLE = {
 }
 """Variables of the environment that put the user's own part in the place of one of ours."""
 
-PORTS = ("gateway", "postgres", "redis", "kafka", "kafka-controller", "model")
+UPSTREAMS = "ARGOSY_UPSTREAMS"
+"""The user's own language models: a JSON object of upstreams by name; one called `local` takes the place of ours."""
+
+OTLP_ENDPOINT = "ARGOSY_OTLP_ENDPOINT"
+"""Where the services send every trace."""
+
+PORTS = (*services.PORTS, "postgres", "redis", "kafka", "kafka-controller", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +56,48 @@ class Fleet:
 
 
 def replaced(home: Home, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return which of our parts the environment replaces, as variable and value.
+    """Return what the environment replaces or adds, as variable and value.
 
     A variable that holds our own address, because `.argosy/env` was sourced, replaces nothing.
     """
     env = os.environ if environment is None else environment
     own = compose(home, {}).addresses
-    return {name: env[name] for name in REPLACEABLE if env.get(name) and env[name] != own[name]}
+    names = (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT)
+    return {name: env[name] for name in names if env.get(name) and env[name] != own.get(name)}
 
 
 def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
-    """Put the fleet together, around the parts that are the user's own."""
+    """Put the fleet together, around what is the user's own."""
     port = ports.load(home, PORTS)
+    upstreams = _upstreams(yours)
     addresses = {
+        "ARGOSY_BASE_URL": f"http://{ports.LOOPBACK}:{port['gateway']}",
         "ARGOSY_POSTGRES_DSN": postgres.dsn(home, port["postgres"]),
         "ARGOSY_REDIS_URL": redis.url(port["redis"]),
         "ARGOSY_KAFKA_BOOTSTRAP": f"{ports.LOOPBACK}:{port['kafka']}",
-    } | dict(yours)
+    } | {name: address for name, address in yours.items() if name in REPLACEABLE}
+    around = Surroundings(home, port, addresses, upstreams, yours.get(OTLP_ENDPOINT, ""))
     every = [
         postgres.part(home, port["postgres"]),
         redis.part(home, port["redis"]),
         kafka.part(home, port["kafka"], port["kafka-controller"]),
         smollm.part(home, port["model"]),
+        *services.parts(around),
     ]
-    gone = {REPLACEABLE[name] for name in yours}
+    gone = {REPLACEABLE[name] for name in yours if name in REPLACEABLE} | ({"model"} if "local" in upstreams else set())
     ours = [part.without(gone) for part in every if part.name not in gone]
     return Fleet({part.name: part for part in ours}, addresses)
+
+
+def _upstreams(yours: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Read the user's language models."""
+    try:
+        upstreams = json.loads(yours.get(UPSTREAMS, "{}"))
+    except ValueError as error:
+        raise Refusal(f"{UPSTREAMS} is not JSON: {error}.") from error
+    if not isinstance(upstreams, dict) or not all(isinstance(upstream, dict) for upstream in upstreams.values()):
+        raise Refusal(f"{UPSTREAMS} must be a JSON object that has an object for each upstream, by name.")
+    return upstreams
 
 
 def endpoint(variable: str, address: str) -> tuple[str, int]:

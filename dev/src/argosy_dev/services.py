@@ -1,0 +1,206 @@
+"""The five services, each a process of its own, and the steps that make them ready to start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from argosy_dev import probes, secrets, smollm
+from argosy_dev.part import Part
+from argosy_dev.ports import LOOPBACK
+from argosy_dev.state import Home, read_pairs
+
+_DRAIN_SECONDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: what it keeps its state in and whom it needs before it starts."""
+
+    name: str
+    schema: str | None = None
+    extensions: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """The Python package."""
+        return self.name.replace("-", "_")
+
+    @property
+    def prefix(self) -> str:
+        """How the names of its settings begin."""
+        return f"{self.module.upper()}_"
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The names of its ports; the gateway's own name is its public one."""
+        public = (self.name,) if self.name == "gateway" else ()
+        return (*public, f"{self.name}-grpc", f"{self.name}-ops")
+
+    @property
+    def dsn(self) -> str:
+        """Under which name `.argosy/secrets` has the address of its schema for the app role."""
+        return f"{self.name}-dsn"
+
+    @property
+    def owner_dsn(self) -> str:
+        """Under which name `.argosy/secrets` has the address of its schema for the owner role."""
+        return f"{self.name}-owner-dsn"
+
+    @property
+    def migration(self) -> str:
+        """The name of the step that brings its schema up to date."""
+        return f"{self.name}-migrate"
+
+
+SERVICES = (
+    Service("gateway", schema="identity", needs=("redis",)),
+    Service("orchestrator", schema="orchestration", needs=("topics",)),
+    Service("inference-worker"),
+    Service("metering", schema="metering", needs=("topics",)),
+    Service("retrieval", schema="retrieval", extensions=("vector",), needs=("topics",)),
+)
+PORTS = tuple(port for service in SERVICES for port in service.ports)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where everything is that services talk to."""
+
+    home: Home
+    ports: Mapping[str, int]
+    addresses: Mapping[str, str]
+    """Postgres, Redis and Kafka, by the names of `.argosy/env`."""
+    upstreams: Mapping[str, Mapping[str, str]]
+    """The user's own language models, by name."""
+    otlp_endpoint: str = ""
+
+    def grpc(self, service: str) -> str:
+        """Return where a service answers its peers."""
+        return f"{LOOPBACK}:{self.ports[f'{service}-grpc']}"
+
+
+def parts(around: Surroundings) -> list[Part]:
+    """Describe the steps and the services."""
+    stores = {"ARGOSY_HOME": str(around.home.root), **around.addresses}
+    stateful = [service for service in SERVICES if service.schema]
+    return [
+        _step("schemas", ("-m", "argosy_dev", "prepare-schemas"), ("postgres",), lambda: stores),
+        _step("topics", ("-m", "argosy_dev", "prepare-topics"), ("kafka",), lambda: stores),
+        *(_migration(service, around) for service in stateful),
+        _keys(around),
+        *(_service(service, around) for service in SERVICES),
+    ]
+
+
+def _step(
+    name: str, arguments: tuple[str, ...], needs: tuple[str, ...], environment: Callable[[], Mapping[str, str]]
+) -> Part:
+    command = [sys.executable, *arguments]
+    return Part(name=name, command=lambda: command, needs=needs, environment=environment, shown=False)
+
+
+def _migration(service: Service, around: Surroundings) -> Part:
+    def environment() -> Mapping[str, str]:
+        owner = read_pairs(around.home.secrets)[service.owner_dsn]
+        return _environment(service, around) | {f"{service.prefix}POSTGRES__OWNER_DSN": owner}
+
+    return _step(service.migration, ("-m", service.module, "migrate"), ("schemas",), environment)
+
+
+def _keys(around: Surroundings) -> Part:
+    """Describe the step that makes sure that the first tenants have the keys of `.argosy/env`."""
+    gateway = SERVICES[0]
+    names = (secrets.API_KEY, secrets.ADMIN_KEY)
+
+    def mint() -> None:
+        for name in names:
+            secrets.api_key(around.home, name)
+
+    return Part(
+        name="keys",
+        command=lambda: [sys.executable, "-m", gateway.module, "bootstrap"],
+        needs=(gateway.migration,),
+        prepare=mint,
+        environment=lambda: _environment(gateway, around) | secrets.known_keys(around.home),
+        shown=False,
+    )
+
+
+def _service(service: Service, around: Surroundings) -> Part:
+    migrated = (service.migration,) if service.schema else ()
+    return Part(
+        name=service.name,
+        command=lambda: [sys.executable, "-m", service.module],
+        probe=probes.http(around.ports[f"{service.name}-ops"], "/readyz"),
+        needs=(*service.needs, *migrated),
+        ports={name: around.ports[name] for name in service.ports},
+        environment=lambda: _environment(service, around),
+        grace_seconds=_DRAIN_SECONDS + 4,
+    )
+
+
+def _environment(service: Service, around: Surroundings) -> dict[str, str]:
+    """Return the settings of a service: what all have, and its own."""
+    own = {
+        "gateway": _gateway,
+        "orchestrator": _orchestrator,
+        "inference-worker": _worker,
+        "metering": _metering,
+        "retrieval": _retrieval,
+    }[service.name](around)
+    everybody = {
+        "GRPC__BIND": around.grpc(service.name),
+        "OPS__PORT": str(around.ports[f"{service.name}-ops"]),
+        "PRINCIPAL__SECRETS": secrets.principal_secret(around.home),
+        "DRAIN": f"PT{_DRAIN_SECONDS}S",
+    }
+    if around.otlp_endpoint:
+        everybody |= {"TELEMETRY__OTLP_ENDPOINT": around.otlp_endpoint, "TELEMETRY__SAMPLE_RATIO": "1"}
+    if service.schema:
+        everybody["POSTGRES__DSN"] = read_pairs(around.home.secrets)[service.dsn]
+    # Threads of native libraries would each keep an arena of memory.
+    return {f"{service.prefix}{name}": value for name, value in (everybody | own).items()} | {"MALLOC_ARENA_MAX": "2"}
+
+
+def _gateway(around: Surroundings) -> dict[str, str]:
+    return {
+        "HTTP__PORT": str(around.ports["gateway"]),
+        "REDIS__URL": around.addresses["ARGOSY_REDIS_URL"],
+        "PEERS__ORCHESTRATOR": around.grpc("orchestrator"),
+        "PEERS__METERING": around.grpc("metering"),
+        "PEERS__RETRIEVAL": around.grpc("retrieval"),
+    }
+
+
+def _orchestrator(around: Surroundings) -> dict[str, str]:
+    return {
+        "KAFKA__BOOTSTRAP": around.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        "TARGETS__WORKER": around.grpc("inference-worker"),
+        "TARGETS__METERING": around.grpc("metering"),
+        "TARGETS__RETRIEVAL": around.grpc("retrieval"),
+    }
+
+
+def _worker(around: Surroundings) -> dict[str, str]:
+    local = {"kind": "openai", "base_url": smollm.url(around.ports["model"])}
+    return {
+        "UPSTREAMS": json.dumps({"local": local, **around.upstreams}),
+        "EMBEDDINGS__PATH": str(around.home.minilm),
+    }
+
+
+def _metering(around: Surroundings) -> dict[str, str]:
+    return {"KAFKA__BOOTSTRAP": around.addresses["ARGOSY_KAFKA_BOOTSTRAP"]}
+
+
+def _retrieval(around: Surroundings) -> dict[str, str]:
+    return {
+        "KAFKA__BOOTSTRAP": around.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        "ORCHESTRATOR__TARGET": around.grpc("orchestrator"),
+        "OBJECTS__URL": around.home.data("objects").as_uri(),
+        "EMBEDDING__TOKENIZER": str(around.home.minilm / "tokenizer.json"),
+    }
