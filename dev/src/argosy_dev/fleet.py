@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from argosy_dev import kafka, ports, postgres, redis, services, smollm
@@ -89,7 +90,7 @@ def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
     return Fleet({part.name: part for part in ours}, addresses)
 
 
-def _upstreams(yours: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def _upstreams(yours: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Read the user's language models."""
     try:
         upstreams = json.loads(yours.get(UPSTREAMS, "{}"))

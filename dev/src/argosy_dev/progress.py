@@ -85,6 +85,11 @@ class Progress:
         self._seen = {name: entry.state for name, (_, entry) in rows.items()}
 
     def _tell(self, rows: Rows, elapsed: float) -> None:
+        """Print a line per event; what ran before this `up` is named in one."""
+        if not self._seen:
+            self._seen = {name: entry.state for name, (_, entry) in rows.items() if entry.state in UP}
+            if shown := [name for name in self._seen if rows[name][0].shown]:
+                self.say(f"running already: {', '.join(shown)}")
         for name, (_, entry) in rows.items():
             loud = entry.state in UP or entry.state in (State.FAILED, State.RESTARTING)
             if loud and self._seen.get(name) is not entry.state:

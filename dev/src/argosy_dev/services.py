@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from argosy_dev import probes, secrets, smollm
 from argosy_dev.part import Part
@@ -74,8 +75,8 @@ class Surroundings:
     ports: Mapping[str, int]
     addresses: Mapping[str, str]
     """Postgres, Redis and Kafka, by the names of `.argosy/env`."""
-    upstreams: Mapping[str, Mapping[str, str]]
-    """The user's own language models, by name."""
+    upstreams: Mapping[str, Mapping[str, Any]]
+    """The user's own language models, by name; each as the inference worker's settings have it."""
     otlp_endpoint: str = ""
 
     def grpc(self, service: str) -> str:
@@ -186,11 +187,16 @@ def _orchestrator(around: Surroundings) -> dict[str, str]:
 
 
 def _worker(around: Surroundings) -> dict[str, str]:
-    local = {"kind": "openai", "base_url": smollm.url(around.ports["model"])}
-    return {
-        "UPSTREAMS": json.dumps({"local": local, **around.upstreams}),
-        "EMBEDDINGS__PATH": str(around.home.minilm),
+    home = around.home
+    ours = {
+        "local": {
+            "kind": "openai",
+            "base_url": smollm.url(around.ports["model"]),
+            "tokenizer": str(home.smollm_tokenizer),
+        },
+        "minilm": {"kind": "onnx", "path": str(home.minilm)},
     }
+    return {"UPSTREAMS": json.dumps({**ours, **around.upstreams})}
 
 
 def _metering(around: Surroundings) -> dict[str, str]:

@@ -68,7 +68,8 @@ def _parameters(xllamacpp: Any, host: str, port: int) -> Any:
     parameters.n_ctx, parameters.n_parallel, parameters.kv_unified = _CONTEXT_TOKENS, _SLOTS, True
     threads = min(2, os.cpu_count() or 1)
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-    parameters.n_threads_http = 2 * _SLOTS
+    # Each waiting request holds a thread; without one, even the question whether the server is well would wait.
+    parameters.n_threads_http = 8 * _SLOTS
     parameters.chat_template = _TEMPLATE
     # What the model's authors advise, for requests that do not say.
     parameters.sampling.temp, parameters.sampling.top_p = 0.2, 0.9
