@@ -94,11 +94,11 @@ class StreamStream(StreamUnary):
 class StreamCall:
     """A call with a stream in it: iterate or `read` the responses, `write` the requests, or await the one response.
 
-    It is opened by its first use, or at once when the channel is connected. A call whose iteration is left early is
-    cancelled when the iterator is closed.
+    When no connection is open it begins as soon as there is one. A call whose iteration is left early is cancelled when
+    the iterator is closed.
     """
 
-    __slots__ = ("_arguments", "_broken", "_call", "_invoke", "_left", "_line", "_opening", "_stopped")
+    __slots__ = ("_arguments", "_broken", "_call", "_invoke", "_left", "_line", "_opening")
 
     def __init__(
         self,
@@ -114,25 +114,27 @@ class StreamCall:
         self._invoke = invoke
         self._left = line.stream_timeout_seconds if timeout is None else timeout
         self._broken: Exception | None = None
-        self._stopped = False
-        self._opening: asyncio.Lock | None = None
         given = self._guarded(requests) if streams and hasattr(requests, "__aiter__") else requests
         self._arguments = (given, line.metadata(metadata))
-        self._call: Any = self._begin() if line.ready else None
+        self._call: Any = None
+        self._opening: asyncio.Task[Any] | None = None
+        if line.ready:
+            self._begin()
+        else:
+            self._opening = asyncio.create_task(self._open())
+            self._opening.add_done_callback(_heard)
 
-    def _begin(self) -> Any:
+    def _begin(self) -> None:
         requests, metadata = self._arguments
-        return self._invoke(requests, timeout=self._left, metadata=metadata)
+        self._call = self._invoke(requests, timeout=self._left, metadata=metadata)
+
+    async def _open(self) -> None:
+        self._left -= await self._line.await_ready(self._left)
+        self._begin()
 
     async def _opened(self) -> Any:
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
-            if self._stopped:
-                raise asyncio.CancelledError
-            if self._call is None:
-                self._left -= await self._line.await_ready(self._left)
-                self._call = self._begin()
+        if self._opening is not None:
+            await self._opening
         return self._call
 
     async def _guarded(self, requests: Any) -> AsyncIterator[Any]:
@@ -192,8 +194,9 @@ class StreamCall:
 
     def cancel(self) -> bool:
         """Give the call up; say whether there was something to give up."""
-        self._stopped = True
-        return self._call is None or bool(self._call.cancel())
+        if self._call is not None:
+            return bool(self._call.cancel())
+        return self._opening is not None and self._opening.cancel()
 
     async def _raise_unless_ended_well(self, call: Any) -> None:
         code = await call.code()
@@ -206,3 +209,9 @@ class StreamCall:
         if self._broken is not None:
             return self._broken
         return self._line.failure(error) if isinstance(error, grpc.aio.AioRpcError) else error
+
+
+def _heard(opening: asyncio.Task[Any]) -> None:
+    # A call that could not begin and that nobody used needs no complaint.
+    if not opening.cancelled():
+        opening.exception()

@@ -35,9 +35,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         super().__init__(*args, **kwargs)
         self._prelude = ""
 
-    def scope(self, tenant: str) -> None:
+    def scope(self, tenant: str) -> Self:
         """Make the next BEGIN set `argosy.tenant` for its transaction; `tenant` was checked and needs no quoting."""
         self._prelude = f";SELECT set_config('argosy.tenant', '{tenant}', true)"
+        return self
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """Run a statement, as asyncpg does."""
@@ -114,7 +115,7 @@ class Database:
 class Transaction:
     """One transaction on a pooled connection: committed when its block ends, rolled back when the block raises."""
 
-    __slots__ = ("_connection", "_name", "_pool", "_tenant", "_transaction")
+    __slots__ = ("_lent", "_name", "_pool", "_tenant", "_transaction", "_wire")
 
     def __init__(self, pool: Any, name: str, tenant: str) -> None:
         self._pool = pool
@@ -132,24 +133,23 @@ class Transaction:
                 await self._begin()
         except UNREACHABLE as error:
             raise unavailable(self._name, error) from error
-        return self._connection
+        return self._lent
 
     async def _begin(self) -> None:
-        connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        self._lent = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        # The connection itself: what the pool lends out answers no question any more when the connection has ended.
+        self._wire = self._lent.scope(self._tenant)
+        self._transaction = self._lent.transaction()
         try:
-            connection.scope(self._tenant)
-            self._transaction = connection.transaction()
             await self._transaction.start()
         except BaseException:
-            connection.terminate()
+            self._wire.terminate()
             raise
-        self._connection = connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        connection = self._connection
-        lost = connection.is_closed()
+        lost = self._wire.is_closed()
         try:
             if error is None:
                 await self._transaction.commit()
@@ -157,13 +157,13 @@ class Transaction:
                 async with asyncio.timeout(ABANDON_SECONDS):
                     await self._transaction.rollback()
         except BaseException as failure:
-            connection.terminate()
+            self._wire.terminate()
             if error is None and isinstance(failure, (*AWAY, asyncpg.InterfaceError)):
                 raise unavailable(self._name, failure) from failure
             if error is None or not isinstance(failure, Exception):
                 raise
         finally:
-            await self._pool.release(connection)
+            await self._pool.release(self._lent)
         if isinstance(error, AWAY) or (lost and isinstance(error, asyncpg.InterfaceError)):
             raise unavailable(self._name, error) from error
 

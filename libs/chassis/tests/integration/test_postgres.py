@@ -1,0 +1,462 @@
+"""Transactions, migrations and roles on a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from chassis.errors import InvalidRequest, Unavailable
+from chassis.ids import new_id
+from chassis.postgres import BrokenMigrations, Database, database, drop_database, migrate, provision
+from chassis.postgres.provision import with_database, with_user
+from chassis.settings import PostgresSection
+from chassis.testing import free_port
+from chassis.testing.network import Wire
+from chassis.testing.postgres import role_password, scratch_database, superuser_dsn
+from pydantic import SecretStr
+
+NOTES = """
+CREATE TABLE notes (
+    tenant_id text NOT NULL,
+    id text NOT NULL,
+    text text NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE notes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON notes
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
+    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+INSERT INTO notes VALUES ('ten_seed', 'a', 'seeded by the owner');
+"""
+
+
+ONE = "INSERT INTO notes VALUES ('ten_a', '1', 'x')"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "0001_notes.sql").write_text(NOTES)
+    return tmp_path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresSection]:
+    folder = tmp_path_factory.mktemp("migrations")
+    (folder / "0001_notes.sql").write_text(NOTES)
+    async with scratch_database(folder, "chassis_test", pool_size=2) as section:
+        yield section
+
+
+@pytest.fixture
+async def section(shared: PostgresSection) -> AsyncIterator[PostgresSection]:
+    """A database that others use too, left as it was found."""
+    yield shared
+    async with Database(shared, "cleaner") as db, db.system() as connection:
+        await connection.execute("DELETE FROM notes WHERE text <> 'seeded by the owner'")
+
+
+@pytest.fixture
+async def db(section: PostgresSection) -> AsyncIterator[Database]:
+    async with Database(section, "notes") as db:
+        yield db
+
+
+@pytest.fixture
+async def own(folder: Path) -> AsyncIterator[PostgresSection]:
+    """A database that the test may migrate."""
+    async with scratch_database(folder, "chassis_test", pool_size=2) as section:
+        yield section
+
+
+async def note(db: Database, tenant: str, key: str) -> None:
+    async with db.tenant(tenant) as connection:
+        await connection.execute("INSERT INTO notes VALUES ($1, $2, 'x')", tenant, key)
+
+
+async def run(transaction: Any, *statements: str) -> None:
+    async with transaction as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def seen(transaction: Any) -> list[str]:
+    async with transaction as connection:
+        return [row["id"] for row in await connection.fetch("SELECT id FROM notes WHERE text = 'x' ORDER BY id")]
+
+
+async def test_a_tenant_sees_and_writes_its_own_rows_only(db: Database) -> None:
+    await note(db, "ten_a", "1")
+    await note(db, "ten_b", "2")
+
+    assert await seen(db.tenant("ten_a")) == ["1"]
+    assert await seen(db.tenant("ten_c")) == []
+    assert await seen(db.system()) == ["1", "2"]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await run(db.tenant("ten_a"), "INSERT INTO notes VALUES ('ten_b', '3', 'x')")
+    async with db.tenant("ten_a") as connection:
+        assert await connection.execute("DELETE FROM notes WHERE tenant_id = 'ten_b'") == "DELETE 0"
+
+
+@pytest.mark.parametrize("tenant", ["*", "", "a' OR '1'='1", "a\n", "a;b", "ten_é", "-a", "a" * 200])
+async def test_a_tenant_id_that_is_none_opens_nothing(db: Database, tenant: str) -> None:
+    with pytest.raises(InvalidRequest):
+        async with db.tenant(tenant):
+            pass
+
+
+async def test_the_tenant_is_set_in_the_round_trip_that_begins(db: Database) -> None:
+    said: list[str] = []
+    async with db.tenant("ten_a") as connection:
+        connection._con.add_query_logger(lambda record: said.append(record.query))
+    async with db.tenant("ten_b") as connection:
+        await connection.fetchval("SELECT 1")
+
+    assert said[0] == "COMMIT;"
+    assert said[1].startswith("BEGIN")
+    assert "'ten_b'" in said[1]
+    assert said[2:] == ["SELECT 1", "COMMIT;"]
+
+
+async def test_nothing_of_a_tenant_stays_on_its_connection(section: PostgresSection) -> None:
+    narrow = section.model_copy(update={"pool_size": 1})
+    async with Database(narrow, "notes") as db:
+        await note(db, "ten_a", "1")
+        async with db._pool.acquire() as connection:
+            assert await connection.fetchval("SELECT current_setting('argosy.tenant', true)") in (None, "")
+            assert await connection.fetchval("SELECT count(*) FROM notes") == 0
+
+
+async def fail(db: Database) -> None:
+    async with db.tenant("ten_a") as connection:
+        await connection.execute(ONE)
+        raise ZeroDivisionError
+
+
+async def test_a_block_that_raises_changes_nothing(db: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await fail(db)
+
+    assert await seen(db.system()) == []
+
+
+async def test_a_savepoint_gives_up_a_part(db: Database) -> None:
+    async with db.tenant("ten_a") as connection:
+        await connection.execute(ONE)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            async with connection.transaction():
+                await connection.execute(ONE)
+        await connection.execute("INSERT INTO notes VALUES ('ten_a', '2', 'x')")
+
+    assert await seen(db.system()) == ["1", "2"]
+
+
+async def swallow(db: Database) -> None:
+    async with db.tenant("ten_a") as connection:
+        await connection.execute(ONE)
+        with suppress(asyncpg.UniqueViolationError):
+            await connection.execute(ONE)
+
+
+async def test_a_failure_that_was_swallowed_is_no_commit(db: Database) -> None:
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await swallow(db)
+
+    assert await seen(db.system()) == []
+
+
+async def test_the_app_owns_nothing(db: Database) -> None:
+    for statement in (
+        "CREATE TABLE mine (id int)",
+        "ALTER TABLE notes DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY tenant ON notes",
+        "TRUNCATE notes",
+        "DELETE FROM schema_migrations",
+        "SET ROLE chassis_test_owner",
+        "CREATE TABLE public.mine (id int)",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with db.system() as connection:
+                await connection.execute(statement)
+
+
+async def test_connections_that_died_in_their_sleep_are_not_noticed(db: Database) -> None:
+    async with db.system(), db.system():
+        pass
+    assert await terminate(db) == 2
+
+    await asyncio.gather(note(db, "ten_a", "1"), note(db, "ten_a", "2"), note(db, "ten_a", "3"))
+
+    assert await seen(db.system()) == ["1", "2", "3"]
+
+
+async def die(db: Database, *, before: bool) -> None:
+    async with db.tenant("ten_a") as connection:
+        if before:
+            await terminate(db)
+        await connection.execute(ONE)
+        if not before:
+            await terminate(db)
+
+
+async def test_a_connection_that_dies_within_a_transaction_is_unavailable(db: Database) -> None:
+    with pytest.raises(Unavailable, match="the database of notes does not answer"):
+        await die(db, before=True)
+    with pytest.raises(Unavailable):
+        await die(db, before=False)
+
+    assert await seen(db.system()) == []
+
+
+@pytest.mark.parametrize("limit", ["SET LOCAL statement_timeout = '20ms'", "SET LOCAL transaction_timeout = '20ms'"])
+async def test_a_statement_that_takes_too_long_is_unavailable(db: Database, limit: str) -> None:
+    with pytest.raises(Unavailable):
+        await run(db.system(), limit, "SELECT pg_sleep(5)")
+
+    await db.ping()
+
+
+async def test_a_lock_that_takes_too_long_is_unavailable(db: Database) -> None:
+    await note(db, "ten_a", "1")
+    async with db.system() as holder:
+        await holder.execute("UPDATE notes SET text = 'y'")
+        with pytest.raises(Unavailable):
+            await run(db.system(), "SET LOCAL lock_timeout = '20ms'", "UPDATE notes SET text = 'z'")
+
+
+async def test_no_free_connection_is_unavailable(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "ACQUIRE_SECONDS", 0.02)
+    async with db.system(), db.system():
+        with pytest.raises(Unavailable):
+            await db.ping()
+
+    await db.ping()
+
+
+async def test_a_server_that_is_full_is_unavailable(own: PostgresSection) -> None:
+    dsn = own.dsn.get_secret_value()
+    name = dsn.rpartition("/")[2]
+    admin = await asyncpg.connect(superuser_dsn())
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 1')
+    finally:
+        await admin.close()
+    async with Database(own, "notes") as db, db.system():
+        with pytest.raises(Unavailable, match="TooManyConnections"):
+            await db.ping()
+
+
+async def test_a_server_that_is_away_is_unavailable_and_costs_no_start(section: PostgresSection) -> None:
+    nowhere = PostgresSection(dsn=SecretStr(f"postgresql://a:b@127.0.0.1:{free_port()}/c"))
+    dsn = section.dsn.get_secret_value()
+    refused = PostgresSection(dsn=SecretStr(with_user(dsn, "chassis_test_app", "wrong")))
+    nobody = PostgresSection(dsn=SecretStr(with_user(dsn, "nobody_we_know", "wrong")))
+    missing = PostgresSection(dsn=SecretStr(with_database(dsn, "nothing")))
+    for away in (nowhere, refused, nobody, missing):
+        async with Database(away, "notes") as db:
+            with pytest.raises(Unavailable):
+                await db.ping()
+
+
+async def freeze(wire: Wire, db: Database) -> None:
+    async with db.system() as connection:
+        wire.freeze()
+        await connection.execute("SELECT 1")
+
+
+async def test_a_server_that_says_nothing_is_unavailable(
+    section: PostgresSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(database, "CLIENT_SECONDS", 0.2)
+    monkeypatch.setattr(database, "ABANDON_SECONDS", 0.2)
+    async with through_a_wire(section) as (wire, db):
+        with pytest.raises(Unavailable):
+            await freeze(wire, db)
+        with pytest.raises(Unavailable):
+            await db.ping()
+        await wire.mend()
+        await db.ping()
+
+
+async def test_a_cancelled_caller_does_not_wait_for_a_silent_server(
+    section: PostgresSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "ABANDON_SECONDS", 0.1)
+    async with through_a_wire(section) as (wire, db):
+
+        async def ask(begun: asyncio.Event) -> None:
+            async with db.system() as connection:
+                wire.freeze()
+                begun.set()
+                await connection.execute("SELECT 1")
+
+        begun = asyncio.Event()
+        task = asyncio.create_task(ask(begun))
+        await begun.wait()
+        async with asyncio.timeout(2):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+async def test_a_server_that_was_cut_off_is_used_again_at_once(section: PostgresSection) -> None:
+    async with through_a_wire(section) as (wire, db):
+        await db.ping()
+        await wire.cut()
+        with pytest.raises(Unavailable):
+            await db.ping()
+        await wire.mend()
+        await asyncio.gather(*(db.ping() for _ in range(10)))
+
+
+@asynccontextmanager
+async def through_a_wire(section: PostgresSection) -> AsyncIterator[tuple[Wire, Database]]:
+    dsn = section.dsn.get_secret_value()
+    port = urlsplit(dsn).port or 5432
+    async with Wire(port) as wire:
+        far = PostgresSection(dsn=SecretStr(dsn.replace(f":{port}/", f":{wire.port}/")), pool_size=2)
+        async with Database(far, "notes") as db:
+            yield wire, db
+
+
+async def test_a_cancelled_statement_gives_its_connection_back(
+    section: PostgresSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "ABANDON_SECONDS", 0.2)
+    narrow = section.model_copy(update={"pool_size": 1})
+    async with Database(narrow, "notes") as db:
+
+        async def sleep(begun: asyncio.Event) -> None:
+            async with db.system() as connection:
+                begun.set()
+                await connection.execute("SELECT pg_sleep(30)")
+
+        for _ in range(3):
+            begun = asyncio.Event()
+            task = asyncio.create_task(sleep(begun))
+            await begun.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await db.ping()
+
+
+def owner_of(section: PostgresSection) -> str:
+    assert section.owner_dsn is not None
+    return section.owner_dsn.get_secret_value()
+
+
+async def test_migrations_are_applied_once_in_order(folder: Path, own: PostgresSection) -> None:
+    owner = owner_of(own)
+    (folder / "0003_more.sql").write_text("INSERT INTO notes SELECT 'ten_m', 'm', word FROM words")
+    (folder / "0002_words.sql").write_text("CREATE TABLE words (word text); INSERT INTO words VALUES ('x')")
+
+    assert await migrate(owner, folder, "chassis_test") == ["0002_words.sql", "0003_more.sql"]
+    assert await migrate(owner, folder, "chassis_test") == []
+
+    async with Database(own, "notes") as db:
+        assert await seen(db.system()) == ["m"]
+        async with db.system() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM schema_migrations") == 3
+
+
+async def test_migrators_take_turns_even_around_a_concurrent_index(folder: Path, own: PostgresSection) -> None:
+    owner = owner_of(own)
+    (folder / "0002_slow.sql").write_text("SELECT pg_sleep(0.1); CREATE TABLE slow (id int)")
+    (folder / "0003_index.sql").write_text(
+        "-- argosy: no transaction\nCREATE INDEX CONCURRENTLY notes_by_text ON notes (text)"
+    )
+
+    async with asyncio.timeout(20):
+        applied = await asyncio.gather(*(migrate(owner, folder, "chassis_test") for _ in range(4)))
+
+    assert sorted(name for names in applied for name in names) == ["0002_slow.sql", "0003_index.sql"]
+
+
+async def test_a_migration_that_was_changed_is_refused(folder: Path, own: PostgresSection) -> None:
+    (folder / "0001_notes.sql").write_text(NOTES + "-- changed")
+    (folder / "0002_new.sql").write_text("CREATE TABLE new (id int)")
+
+    with pytest.raises(BrokenMigrations, match=r"0001_notes\.sql"):
+        await migrate(owner_of(own), folder, "chassis_test")
+
+    async with Database(own, "notes") as db, db.system() as connection:
+        assert await connection.fetchval("SELECT to_regclass('new')") is None
+
+
+@pytest.mark.parametrize("name", ["1_short.sql", "0002-dash.sql", "0001_again.sql", "0002_Upper.sql"])
+async def test_a_migration_with_a_bad_name_is_refused(folder: Path, own: PostgresSection, name: str) -> None:
+    (folder / name).write_text("SELECT 1")
+
+    with pytest.raises(BrokenMigrations):
+        await migrate(owner_of(own), folder, "chassis_test")
+
+
+async def test_a_migration_that_fails_leaves_nothing_of_itself(folder: Path, own: PostgresSection) -> None:
+    owner = owner_of(own)
+    (folder / "0002_good.sql").write_text("CREATE TABLE good (id int)")
+    (folder / "0003_bad.sql").write_text("CREATE TABLE bad (id int); SELECT nothing FROM nowhere")
+
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await migrate(owner, folder, "chassis_test")
+
+    async with Database(own, "notes") as db, db.system() as connection:
+        assert await connection.fetchval("SELECT to_regclass('bad')") is None
+        assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 2
+
+
+async def test_provisioning_can_be_repeated_and_done_at_once() -> None:
+    name = new_id("test_")
+    password = role_password(superuser_dsn())
+    try:
+        made = await asyncio.gather(
+            *(
+                provision(superuser_dsn(), name, "chassis_test", schema, app_password=password, owner_password=password)
+                for schema in ("one", "two", "one", "two")
+            )
+        )
+        assert len(set(made)) == 1
+        connection = await asyncpg.connect(made[0].dsn)
+        try:
+            assert await connection.fetchval("SELECT datcollate FROM pg_database WHERE datname = $1", name) == "C"
+        finally:
+            await connection.close()
+    finally:
+        await drop_database(superuser_dsn(), name)
+        await drop_database(superuser_dsn(), name)
+
+
+async def test_one_services_role_cannot_see_another_services_schema(section: PostgresSection) -> None:
+    name = section.dsn.get_secret_value().rpartition("/")[2]
+    password = role_password(superuser_dsn())
+    other = await provision(
+        superuser_dsn(), name, "chassis_other", "other", app_password=password, owner_password=password
+    )
+    for dsn in (other.dsn, other.owner_dsn):
+        connection = await asyncpg.connect(dsn)
+        try:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch("SELECT * FROM chassis_test.notes")
+        finally:
+            await connection.close()
+
+
+async def terminate(db: Database) -> int:
+    """Kill every connection of the database under test, from outside."""
+    admin = await asyncpg.connect(superuser_dsn())
+    try:
+        killed: int = await admin.fetchval(
+            "SELECT count(pg_terminate_backend(pid, 1000)) FROM pg_stat_activity WHERE datname = $1",
+            db._section.dsn.get_secret_value().rpartition("/")[2],
+        )
+    finally:
+        await admin.close()
+    return killed

@@ -1,0 +1,144 @@
+"""Grouped commits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from chassis.errors import ArgosyError, InvalidRequest, Unavailable
+from chassis.postgres import Grouper
+
+
+class Ledger:
+    """Commits when it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def commit(self, batch: list[int]) -> list[int | ArgosyError]:
+        self.batches.append(batch)
+        self.begun.set()
+        await self.go.wait()
+        if -1 in batch:
+            raise ZeroDivisionError
+        return [InvalidRequest("odd") if item % 2 else item * 10 for item in batch]
+
+
+async def test_what_waits_during_a_commit_goes_together_in_the_next() -> None:
+    ledger = Ledger()
+    grouper = Grouper(ledger.commit)
+    first = asyncio.create_task(grouper.submit(2))
+    await ledger.begun.wait()
+    rest = [asyncio.create_task(grouper.submit(item)) for item in (4, 6, 8)]
+    await asyncio.sleep(0)
+    ledger.go.set()
+
+    assert await first == 20
+    assert await asyncio.gather(*rest) == [40, 60, 80]
+    assert ledger.batches == [[2], [4, 6, 8]]
+
+
+async def test_a_batch_has_a_bound() -> None:
+    ledger = Ledger()
+    ledger.go.set()
+    grouper = Grouper(ledger.commit, max_batch=2)
+
+    await asyncio.gather(*(grouper.submit(item) for item in (0, 2, 4, 6, 8)))
+
+    assert ledger.batches == [[0, 2], [4, 6], [8]]
+
+
+async def test_workers_commit_side_by_side() -> None:
+    ledger = Ledger()
+    grouper = Grouper(ledger.commit, max_batch=1, workers=2)
+    tasks = [asyncio.create_task(grouper.submit(item)) for item in (2, 4, 6)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert ledger.batches == [[2], [4]]
+    ledger.go.set()
+    assert await asyncio.gather(*tasks) == [20, 40, 60]
+
+
+async def test_an_item_that_is_refused_disturbs_nobody() -> None:
+    ledger = Ledger()
+    ledger.go.set()
+    grouper = Grouper(ledger.commit)
+
+    answers = await asyncio.gather(*(grouper.submit(item) for item in (1, 2)), return_exceptions=True)
+
+    assert isinstance(answers[0], InvalidRequest)
+    assert answers[1] == 20
+
+
+async def test_a_commit_that_fails_fails_everybody_in_it_and_nobody_else() -> None:
+    ledger = Ledger()
+    ledger.go.set()
+    grouper = Grouper(ledger.commit, max_batch=2)
+
+    answers = await asyncio.gather(*(grouper.submit(item) for item in (-1, 2, 4)), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [ZeroDivisionError, ZeroDivisionError, int]
+    assert await grouper.submit(6) == 60
+
+
+async def test_a_full_queue_refuses_at_once() -> None:
+    ledger = Ledger()
+    grouper = Grouper(ledger.commit, max_waiting=1)
+    committing = asyncio.create_task(grouper.submit(2))
+    await ledger.begun.wait()
+    waiting = asyncio.create_task(grouper.submit(4))
+    await asyncio.sleep(0)
+
+    with pytest.raises(Unavailable):
+        await grouper.submit(6)
+
+    ledger.go.set()
+    assert [await committing, await waiting] == [20, 40]
+
+
+async def test_a_waiter_that_leaves_before_its_batch_is_left_out() -> None:
+    ledger = Ledger()
+    grouper = Grouper(ledger.commit)
+    first = asyncio.create_task(grouper.submit(2))
+    await ledger.begun.wait()
+    leaving, staying = asyncio.create_task(grouper.submit(4)), asyncio.create_task(grouper.submit(6))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.sleep(0)
+    ledger.go.set()
+
+    assert [await first, await staying] == [20, 60]
+    assert ledger.batches == [[2], [6]]
+
+
+async def test_a_waiter_that_leaves_during_its_commit_disturbs_nobody() -> None:
+    ledger = Ledger()
+    grouper = Grouper(ledger.commit)
+    leaving, staying = asyncio.create_task(grouper.submit(2)), asyncio.create_task(grouper.submit(4))
+    await ledger.begun.wait()
+    leaving.cancel()
+    await asyncio.sleep(0)
+    ledger.go.set()
+
+    assert await staying == 40
+    assert ledger.batches == [[2, 4]]
+
+
+async def test_an_item_that_comes_as_the_worker_leaves_is_not_forgotten() -> None:
+    ledger = Ledger()
+    ledger.go.set()
+    grouper = Grouper(ledger.commit)
+
+    for item in range(0, 100, 2):
+        assert await grouper.submit(item) == item * 10
+
+
+async def test_a_commit_of_the_wrong_length_is_a_bug_and_answers_everybody() -> None:
+    async def forgetful(batch: list[int]) -> list[int | ArgosyError]:
+        return []
+
+    with pytest.raises(RuntimeError, match="1 items got 0 results"):
+        await Grouper(forgetful).submit(1)
