@@ -16,6 +16,13 @@ from argosy_dev.refusals import Refusal
 from argosy_dev.state import Home, write_text
 
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
+_LOGGING = {
+    "showDateTime": "true",
+    "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SSS",
+    "defaultLogLevel": "warn",
+    "log.kafka.server": "info",
+    "log.kafka.server.KafkaConfig": "warn",  # four hundred lines of defaults
+}
 _CONSOLE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 _SETTINGS = {
     "process.roles": "broker,controller",
@@ -31,6 +38,9 @@ _SETTINGS = {
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "log.cleaner.dedupe.buffer.size": "4194304",
+    # After a crash the broker is let in again only when its former life has timed out: nine seconds by default.
+    "broker.session.timeout.ms": "2500",
+    "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "2",
     "group.initial.rebalance.delay.ms": "0",
@@ -63,8 +73,7 @@ def console_consumer(home: Home, bootstrap: str, arguments: list[str]) -> int:
     """Run Kafka's own console consumer and return its exit status."""
     if what := _missing(home):
         raise Refusal(f"{what} is missing: run `make setup` first.")
-    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-    command = [*_java("-Xmx128m", quiet), *_jars(home), _CONSOLE_CONSUMER, "--bootstrap-server", bootstrap, *arguments]
+    command = [*_java("-Xmx128m"), *_jars(home), _CONSOLE_CONSUMER, "--bootstrap-server", bootstrap, *arguments]
     return subprocess.run(command, check=False).returncode
 
 
@@ -94,7 +103,8 @@ def _java(*options: str) -> list[str]:
 
 
 def _jars(home: Home) -> list[str]:
-    return ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", jars.class_path(home.jars)]
+    logging = [f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in _LOGGING.items()]
+    return [*logging, "-cp", jars.class_path(home.jars)]
 
 
 def _missing(home: Home) -> str | None:
