@@ -1,0 +1,1 @@
+"""How the gateway reaches Postgres, Redis and the other services."""

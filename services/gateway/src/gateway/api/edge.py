@@ -1,0 +1,201 @@
+"""What happens around every request: its id, its caller, its errors, its numbers, its line in the log.
+
+`HotRoute` does it for raw handlers, `Guarded` for an ASGI application; neither reads or copies a body.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from contextlib import AbstractContextManager
+from time import perf_counter
+from typing import Any
+
+from chassis.errors import ArgosyError, Kind
+from chassis.http import STATUS, ASGIApp, Receive, Scope, Send, send_error
+from chassis.ids import new_id
+from chassis.telemetry import extract, logger, span
+from chassis.tenancy import acting
+from prometheus_client import Counter
+
+from gateway.metrics import CLIENTS_GONE, REQUESTS, SECONDS
+
+from .door import Door
+from .failures import told
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+REQUEST_ID = b"x-request-id"
+# Nobody receives this status; logs and metrics say by it that the client left first.
+CLIENT_GONE = STATUS[Kind.CANCELLED]
+UNKNOWN_ROUTE = "unknown"
+
+log = logger("gateway")
+
+
+class Reply:
+    """The answer to one request: knows its id, and how far it has got."""
+
+    __slots__ = ("_send", "ended", "request_id", "started", "status")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status = 0
+        self.ended = False
+        self.started = perf_counter()
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send status and headers."""
+        self.status = status
+        head = [(REQUEST_ID, self.request_id.encode()), *headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
+
+    async def write(self, body: bytes) -> None:
+        """Send bytes; waits while the client is slower than we are."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def finish(self, body: bytes = b"") -> None:
+        """Send the last bytes."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def whole(self, status: int, body: bytes, headers: Headers = (), *, content_type: bytes = JSON) -> None:
+        """Send a whole answer."""
+        length = str(len(body)).encode()
+        await self.start(status, ((b"content-type", content_type), (b"content-length", length), *headers))
+        await self.finish(body)
+
+    async def refuse(self, error: ArgosyError) -> None:
+        """Send an error as the whole answer."""
+        self.status = STATUS[error.kind]
+        await send_error(self._send, error, [(REQUEST_ID, self.request_id.encode())])
+
+    async def pass_on(self, message: MutableMapping[str, Any]) -> None:
+        """Send what an application says, with the request's id added."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.request_id.encode())]
+        else:
+            self.ended = not message.get("more_body", False)
+        await self._send(message)
+
+
+class Meter:
+    """A route's numbers, with their children bound once."""
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._seconds = SECONDS.labels(route)
+        self._gone = CLIENTS_GONE.labels(route)
+        self._statuses: dict[int, Counter] = {}
+
+    def record(self, reply: Reply, method: str) -> None:
+        """Count a request and write its line in the log."""
+        seconds = perf_counter() - reply.started
+        counted = self._statuses.get(reply.status)
+        if counted is None:
+            counted = self._statuses[reply.status] = REQUESTS.labels(self._route, str(reply.status))
+        counted.inc()
+        self._seconds.observe(seconds)
+        if reply.status == CLIENT_GONE:
+            self._gone.inc()
+        log.info(
+            "request",
+            method=method,
+            route=self._route,
+            status=reply.status,
+            seconds=round(seconds, 6),
+            request_id=reply.request_id,
+        )
+
+
+Handler = Callable[[Scope, Receive, Reply], Awaitable[None]]
+
+
+class HotRoute:
+    """A raw handler behind the door."""
+
+    def __init__(self, method: str, route: str, handle: Handler, door: Door) -> None:
+        self._method = method
+        self._name = f"{method} {route}"
+        self._handle = handle
+        self._door = door
+        self._meter = Meter(route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        reply = Reply(send, new_id("req_"))
+        headers = scope["headers"]
+        try:
+            with continued(headers):
+                caller = await self._door.enter(headers, reply.request_id)
+                with acting(caller), span(self._name, kind="server"):
+                    await self._handle(scope, receive, reply)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            await recover(reply, error)
+        finally:
+            self._meter.record(reply, self._method)
+
+
+class Guarded:
+    """An ASGI application behind the door; `public` paths need no key."""
+
+    def __init__(self, app: ASGIApp, door: Door, public: Collection[str]) -> None:
+        self._app = app
+        self._door = door
+        self._public = public
+        self._meters: dict[str, Meter] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        reply = Reply(send, new_id("req_"))
+        try:
+            if scope["path"] in self._public:
+                await self._app(scope, receive, reply.pass_on)
+            else:
+                await self._admitted(scope, receive, reply)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            await recover(reply, error)
+        finally:
+            self._meter(scope).record(reply, scope["method"])
+
+    async def _admitted(self, scope: Scope, receive: Receive, reply: Reply) -> None:
+        with continued(scope["headers"]):
+            caller = await self._door.enter(scope["headers"], reply.request_id)
+            with acting(caller), span(f"{scope['method']} /{scope['path'].split('/')[1]}", kind="server") as timed:
+                await self._app(scope, receive, reply.pass_on)
+                timed.set(route=route_of(scope))
+
+    def _meter(self, scope: Scope) -> Meter:
+        route = route_of(scope)
+        meter = self._meters.get(route)
+        if meter is None:
+            meter = self._meters[route] = Meter(route)
+        return meter
+
+
+async def recover(reply: Reply, error: Exception) -> None:
+    """Answer with an error; when the answer has begun, raise it, so that the server cuts the connection."""
+    if reply.ended:
+        return  # Starlette raises again what it has answered
+    known = told(error, request_id=reply.request_id)
+    if reply.status and known.kind is not Kind.CANCELLED:
+        raise known
+    if known.kind is Kind.CANCELLED:
+        reply.status = CLIENT_GONE
+    else:
+        await reply.refuse(known)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that was taken: a path would make a metric of every id."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else UNKNOWN_ROUTE
+
+
+def continued(headers: Headers) -> AbstractContextManager[object]:
+    """Continue the client's trace, if it sends one."""
+    carrier = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in headers
+        if name in (b"traceparent", b"tracestate")
+    }
+    return extract(carrier)

@@ -1,0 +1,81 @@
+-- Who may come in: tenants, projects, API keys, and the trail of administrative writes.
+
+-- Names are unique over the installation, so that people and the bootstrap can find a tenant by its name.
+CREATE TABLE identity.tenants (
+    tenant_id text NOT NULL CHECK (tenant_id NOT IN ('', '*')),
+    name text NOT NULL CHECK (name <> ''),
+    plan text NOT NULL CHECK (plan <> ''),
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id),
+    CONSTRAINT tenants_name UNIQUE (name)
+);
+
+CREATE TABLE identity.projects (
+    tenant_id text NOT NULL,
+    project_id text NOT NULL CHECK (project_id <> ''),
+    name text NOT NULL CHECK (name <> ''),
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, project_id),
+    CONSTRAINT projects_name UNIQUE (tenant_id, name),
+    CONSTRAINT projects_tenant FOREIGN KEY (tenant_id) REFERENCES identity.tenants (tenant_id)
+);
+
+-- sha256 is of the whole text of a key: 190 bits of it are random, so no salt and no slow hash.
+CREATE TABLE identity.api_keys (
+    tenant_id text NOT NULL,
+    key_id text NOT NULL CHECK (key_id <> ''),
+    project_id text NOT NULL,
+    name text NOT NULL,
+    env text NOT NULL CHECK (env <> ''),
+    sha256 bytea NOT NULL CHECK (length(sha256) = 32),
+    roles text[] NOT NULL CHECK (cardinality(roles) > 0),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    PRIMARY KEY (tenant_id, key_id),
+    CONSTRAINT api_keys_project FOREIGN KEY (tenant_id, project_id) REFERENCES identity.projects (tenant_id, project_id)
+);
+-- A key says its own id, not its tenant's.
+CREATE UNIQUE INDEX api_keys_id ON identity.api_keys (key_id);
+
+CREATE TABLE identity.audit (
+    tenant_id text NOT NULL,
+    entry_id text NOT NULL CHECK (entry_id <> ''),
+    action text NOT NULL CHECK (action <> ''),
+    target text NOT NULL,
+    actor_tenant_id text NOT NULL,
+    actor_key_id text NOT NULL,
+    request_id text NOT NULL,
+    detail jsonb NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, entry_id)
+);
+
+ALTER TABLE identity.tenants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity.tenants FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_rows ON identity.tenants
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
+    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+
+ALTER TABLE identity.projects ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity.projects FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_rows ON identity.projects
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
+    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+
+ALTER TABLE identity.api_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity.api_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_rows ON identity.api_keys
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
+    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+
+ALTER TABLE identity.audit ENABLE ROW LEVEL SECURITY;
+ALTER TABLE identity.audit FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_rows ON identity.audit
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
+    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+
+-- Nothing is ever deleted, what was written in the trail stays, and of a key only its revocation may change.
+REVOKE DELETE ON identity.tenants, identity.projects, identity.api_keys, identity.audit FROM gateway_app;
+REVOKE UPDATE ON identity.projects, identity.api_keys, identity.audit FROM gateway_app;
+GRANT UPDATE (revoked_at) ON identity.api_keys TO gateway_app;
