@@ -50,7 +50,7 @@ class TimesSection(Section):
     )
     lease: timedelta = Field(
         timedelta(minutes=10),
-        ge=timedelta(minutes=1),
+        ge=timedelta(seconds=1),
         description="How long beyond its deadline a reservation waits for its settlement.",
     )
     first_byte: timedelta = Field(

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from chassis.errors import ArgosyError, DeadlineExceeded, Unavailable
+from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Unavailable
 
 from orchestrator.domain.errors import failed_plan, is_refusal
 from orchestrator.domain.outlet import Outlet
@@ -33,13 +33,17 @@ async def infer(plan: Plan, outlet: Outlet, *, worker: Worker, hang_up: timedelt
     try:
         async with asyncio.timeout(None) as limit, worker.infer(plan) as inference:
             outlet.when_abandoned(lambda: _hang_up(inference, limit, hang_up))
-            return _ended(await relay.run(inference))
+            await relay.run(inference)
     except TimeoutError:
-        return lost(DeadlineExceeded("the worker gave no account in time"), relay.candidate)
+        failure: ArgosyError = DeadlineExceeded("the worker gave no account in time")
     except ArgosyError as error:
-        if relay.begun or not is_refusal(error):
-            return lost(error, relay.candidate)
-        return Ending(Finished(()), error)
+        failure = error
+    if relay.finished is not None:
+        # However the call ended after it.
+        return _ended(relay.finished, len(plan.candidates))
+    if is_refusal(failure) and not relay.begun:
+        return Ending(Finished(()), failure)
+    return lost(failure, relay.candidate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ async def embed(plan: EmbeddingPlan, *, worker: Worker) -> EmbeddingEnding:
         embedding = await worker.embed(plan)
     except ArgosyError as error:
         return EmbeddingEnding((), Ending(Finished(()), error) if is_refusal(error) else lost(error))
-    return EmbeddingEnding(embedding.vectors, _ended(embedding.finished))
+    return EmbeddingEnding(embedding.vectors, _ended(embedding.finished, len(plan.candidates)))
 
 
 def lost(error: ArgosyError, candidate: int = 0) -> Ending:
@@ -73,16 +77,17 @@ class _Relay:
         self._outlet = outlet
         self.begun = False
         self.candidate = 0
+        self.finished: Finished | None = None
 
-    async def run(self, inference: Inference) -> Finished:
-        while True:
+    async def run(self, inference: Inference) -> None:
+        while self.finished is None:
             event = await inference.read()
             if isinstance(event, Finished):
-                return event
-            self.begun = True
-            if isinstance(event, Answering):
-                self.candidate = event.candidate
+                self.finished = event
+            elif isinstance(event, Answering):
+                self.begun, self.candidate = True, event.candidate
             else:
+                self.begun = True
                 await self._outlet.put(event.payloads)
 
 
@@ -102,6 +107,8 @@ def _hang_up(inference: Inference, limit: asyncio.Timeout, time: timedelta) -> N
     inference.stop()
 
 
-def _ended(finished: Finished) -> Ending:
+def _ended(finished: Finished, candidates: int) -> Ending:
+    if not all(0 <= attempt.candidate < candidates for attempt in finished.attempts):
+        return lost(Internal("the worker's account names a candidate that the plan does not have"))
     failure = finished.failure
     return Ending(finished, None if failure is None else failed_plan(failure.reason, failure.message))

@@ -1,0 +1,165 @@
+"""The service as `main` puts it together: real Postgres and Kafka, peers that say what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+from argosy.common.v1.common_pb2 import USAGE_SOURCE_REPORTED, Money, TokenUsage
+from argosy.inference.v1 import inference_pb2 as inference
+from argosy.metering.v1 import metering_pb2 as metering
+from argosy.orchestration.v1 import orchestration_pb2 as pb
+from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
+from argosy.retrieval.v1.retrieval_pb2 import SearchResponse
+from chassis.clock import SystemClock
+from chassis.grpc import Channel, GrpcServer
+from chassis.ids import new_id
+from chassis.lifecycle import Component
+from chassis.settings import PostgresSection, PrincipalSection
+from chassis.telemetry import Telemetry
+from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, acting
+from chassis.testing import SECRET, a_principal
+from chassis.testing.grpc import serving_at
+from orchestrator.main import build
+from orchestrator.settings import EventsSection, Settings, TargetsSection
+from pydantic import SecretStr
+
+from services.orchestrator.tests.peers import ScriptedMetering, ScriptedRetrieval, ScriptedWorker
+from services.orchestrator.tests.world import HELLO
+
+# The service has the machine's clock, so its callers have too.
+VERIFIER = PrincipalVerifier([SECRET], SystemClock())
+PRINCIPAL = a_principal()
+CALLER = Caller(PRINCIPAL, PrincipalSigner(SECRET, "tests", SystemClock()).sign(PRINCIPAL), "req_1")
+
+RESERVED = metering.ReserveResponse(
+    held=Money(nano_usd=10**9),
+    prices=[
+        metering.Price(
+            price_key="local/smollm2-135m-instruct",
+            version="prc_1",
+            input_per_million=Money(nano_usd=50_000_000),
+            output_per_million=Money(nano_usd=200_000_000),
+        )
+    ],
+)
+FINISHED = inference.InferResponse(
+    finished=inference.Finished(
+        attempts=[
+            inference.Attempt(
+                number=1, usage=TokenUsage(source=USAGE_SOURCE_REPORTED, input_tokens=120, output_tokens=48)
+            )
+        ]
+    )
+)
+CHUNK = inference.InferResponse(chunk=inference.Chunk(payloads=[b"{}"]))
+
+
+async def answer(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
+    yield CHUNK
+    yield FINISHED
+
+
+async def talk_until_stopped(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
+    yield CHUNK
+    worker.heard.append(await anext(requests))
+    yield FINISHED
+
+
+class Running:
+    """A running orchestrator."""
+
+    def __init__(self, components: list[Component], stub: Any, worker: ScriptedWorker) -> None:
+        self.components = components
+        self.stub = stub
+        self.worker = worker
+
+    async def stop(self) -> None:
+        while self.components:
+            await self.components.pop().stop()
+
+
+@asynccontextmanager
+async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIterator[Running]:
+    async with AsyncExitStack() as stack:
+        targets = {}
+        for name, peer in {
+            "worker": worker,
+            "metering": ScriptedMetering(RESERVED),
+            "retrieval": ScriptedRetrieval(SearchResponse()),
+        }.items():
+            server = await stack.enter_async_context(serving_at("127.0.0.1:0", [peer.registration], VERIFIER))
+            targets[name] = f"127.0.0.1:{server.port}"
+        settings = Settings(
+            postgres=section,
+            kafka=EventsSection(bootstrap=os.environ["ARGOSY_KAFKA_BOOTSTRAP"]),
+            targets=TargetsSection(**targets),
+            principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
+            grpc={"bind": "127.0.0.1:0"},  # type: ignore[arg-type]
+            drain=timedelta(seconds=1),
+        )
+        components = list(await stack.enter_async_context(build(settings, cast("Telemetry", None))))
+        for component in components:
+            await component.start()
+        door = components[-1]
+        assert isinstance(door, GrpcServer)
+        channel = await stack.enter_async_context(Channel(f"127.0.0.1:{door.port}", "the orchestrator"))
+        stack.enter_context(acting(CALLER))
+        made = Running(components, OrchestrationServiceStub(channel), worker)
+        await _ready(components)
+        try:
+            yield made
+        finally:
+            await made.stop()
+
+
+async def _ready(components: list[Component]) -> None:
+    for component in components:
+        while hasattr(component, "ready") and not await _is_ready(component):
+            await asyncio.sleep(0.01)
+
+
+async def _is_ready(component: Any) -> bool:
+    try:
+        return bool(await component.ready())
+    except Exception:  # noqa: BLE001 - as the lifecycle does
+        return False
+
+
+def a_request() -> pb.GenerateRequest:
+    body = json.dumps(HELLO).encode()
+    return pb.GenerateRequest(request_id=new_id("req_"), model="smollm2", body=body, stream=True)
+
+
+async def test_a_request_is_answered_and_its_usage_leaves_for_kafka(section: PostgresSection, owner: Any) -> None:
+    async with running(section, ScriptedWorker(answer)) as service:
+        steps = [step async for step in service.stub.Generate(a_request())]
+        await service.stop()
+
+    assert [step.WhichOneof("step") for step in steps] == ["begun", "chunk", "done"]
+    assert steps[-1].done.cost.nano_usd == 120 * 50 + 48 * 200
+    assert await owner.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_the_drain_hangs_up_on_what_does_not_end_and_records_it(section: PostgresSection, owner: Any) -> None:
+    async with running(section, ScriptedWorker(talk_until_stopped)) as service:
+        call = service.stub.Generate(a_request())
+        await call.read()
+        await call.read()
+
+        await service.stop()
+
+        assert [request.WhichOneof("wish") for request in service.worker.heard] == ["run", "stop"]
+    assert await owner.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_models_are_listed_from_the_seeds(section: PostgresSection, owner: Any) -> None:
+    async with running(section, ScriptedWorker(answer)) as service:
+        listed = await service.stub.ListModels(pb.ListModelsRequest())
+
+    assert [model.name for model in listed.models] == ["all-minilm-l6-v2", "smollm2"]

@@ -1,0 +1,86 @@
+"""The other services over gRPC, each saying what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from argosy.inference.v1 import inference_pb2 as inference
+from argosy.inference.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
+from argosy.metering.v1 import metering_pb2 as metering
+from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer, add_MeteringServiceServicer_to_server
+from argosy.retrieval.v1 import retrieval_pb2 as retrieval
+from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
+from chassis.grpc.server import Registration
+from chassis.tenancy import current_caller
+
+Say = Callable[[Any, Any], AsyncIterator[inference.InferResponse]]
+
+
+class ScriptedWorker(InferenceServiceServicer):
+    def __init__(self, say: Say | None = None, embedded: inference.EmbedResponse | Exception | None = None) -> None:
+        self.say = say
+        self.embedded = embedded
+        self.heard: list[inference.InferRequest] = []
+        self.asked: inference.EmbedRequest | None = None
+        self.cancelled = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    @property
+    def registration(self) -> Registration:
+        return (add_InferenceServiceServicer_to_server, self, "argosy.inference.v1.InferenceService")
+
+    async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:  # noqa: N802
+        self.heard.append(await anext(requests))
+        assert self.say is not None
+        try:
+            async for response in self.say(self, requests):
+                yield response
+            self.ended.set()
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled.set()
+            raise
+
+    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:  # noqa: N802
+        self.asked = request
+        if isinstance(self.embedded, Exception):
+            raise self.embedded
+        assert self.embedded is not None
+        return self.embedded
+
+
+class ScriptedMetering(MeteringServiceServicer):
+    def __init__(self, answer: metering.ReserveResponse | Exception | None) -> None:
+        self.answer = answer
+        self.asked: metering.ReserveRequest | None = None
+        self.tenant = ""
+
+    @property
+    def registration(self) -> Registration:
+        return (add_MeteringServiceServicer_to_server, self, "argosy.metering.v1.MeteringService")
+
+    async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:  # noqa: N802
+        self.asked, self.tenant = request, current_caller().principal.tenant_id
+        if self.answer is None:
+            await asyncio.Event().wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        assert self.answer is not None
+        return self.answer
+
+
+class ScriptedRetrieval(RetrievalServiceServicer):
+    def __init__(self, answer: retrieval.SearchResponse | Exception) -> None:
+        self.answer = answer
+        self.asked: retrieval.SearchRequest | None = None
+
+    @property
+    def registration(self) -> Registration:
+        return (add_RetrievalServiceServicer_to_server, self, "argosy.retrieval.v1.RetrievalService")
+
+    async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:  # noqa: N802
+        self.asked = request
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
