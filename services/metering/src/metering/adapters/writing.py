@@ -1,0 +1,192 @@
+"""Writes postings: everything that several requests change in the books, in one statement."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from metering.domain.ledger import Transaction
+from metering.domain.settlement import WHOLE_REQUEST, Posting, Settlement, Story
+
+CLOSING = frozenset({Story.SETTLED, Story.LATE, Story.EXPIRED})
+
+# One round trip, because the budgets are locked meanwhile. Its parts change different tables, so their order does not
+# matter; foreign keys are checked when all of it is done. Settlements of calls are final (a trigger), only attempt 0 is
+# ever replaced; a transaction that is in the ledger already breaks its unique key, and with it the whole batch.
+POST = """
+WITH moved AS (
+    UPDATE metering.budgets AS b SET spent = b.spent + m.spent, held = b.held + m.held
+    FROM jsonb_to_recordset($1::jsonb) AS m (tenant_id text, spent bigint, held bigint)
+    WHERE b.tenant_id = m.tenant_id AND b.scope = 'tenant' AND b.scope_id = m.tenant_id
+), closed AS (
+    UPDATE metering.reservations AS r SET state = c.state, closed_at = now()
+    FROM jsonb_to_recordset($2::jsonb) AS c (tenant_id text, request_id text, state text)
+    WHERE r.tenant_id = c.tenant_id AND r.request_id = c.request_id
+), made AS (
+    INSERT INTO metering.reservations
+        (tenant_id, request_id, state, held, bounds, project_id, key_id, created_at, expires_at, closed_at)
+    SELECT tenant_id, request_id, state, 0, '[]', project_id, key_id, created_at, created_at, now()
+    FROM jsonb_to_recordset($3::jsonb) AS m (
+        tenant_id text, request_id text, state text, project_id text, key_id text, created_at timestamptz
+    )
+), settled AS (
+    INSERT INTO metering.settlements AS s (
+        tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
+        cost, exposed, event_id, settled_at
+    )
+    SELECT tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
+           cost, exposed, event_id, settled_at
+    FROM jsonb_to_recordset($4::jsonb) AS n (
+        tenant_id text, request_id text, attempt integer, outcome text, usage_source text, input_tokens bigint,
+        output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, event_id text,
+        settled_at timestamptz
+    )
+    ON CONFLICT (tenant_id, request_id, attempt) DO UPDATE SET
+        outcome = excluded.outcome, usage_source = excluded.usage_source, input_tokens = excluded.input_tokens,
+        output_tokens = excluded.output_tokens, exposed = excluded.exposed, event_id = excluded.event_id,
+        settled_at = excluded.settled_at
+), used AS (
+    INSERT INTO metering.usage_daily AS u (tenant_id, day, price_key, calls, input_tokens, output_tokens, cost)
+    SELECT tenant_id, day, price_key, calls, input_tokens, output_tokens, cost
+    FROM jsonb_to_recordset($5::jsonb) AS n (
+        tenant_id text, day date, price_key text, calls bigint, input_tokens bigint, output_tokens bigint, cost bigint
+    )
+    ON CONFLICT (tenant_id, day, price_key) DO UPDATE SET
+        calls = u.calls + excluded.calls, input_tokens = u.input_tokens + excluded.input_tokens,
+        output_tokens = u.output_tokens + excluded.output_tokens, cost = u.cost + excluded.cost
+), booked AS (
+    INSERT INTO metering.ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind, created_at)
+    SELECT tenant_id, transaction_id, request_id, attempt, kind, created_at
+    FROM jsonb_to_recordset($6::jsonb) AS t (
+        tenant_id text, transaction_id text, request_id text, attempt integer, kind text, created_at timestamptz
+    )
+)
+INSERT INTO metering.ledger_entries (tenant_id, transaction_id, line, account, amount, price_version, created_at)
+SELECT tenant_id, transaction_id, line, account, amount, price_version, created_at
+FROM jsonb_to_recordset($7::jsonb) AS e (
+    tenant_id text, transaction_id text, line smallint, account text, amount bigint, price_version text,
+    created_at timestamptz
+)
+"""
+
+
+async def write(connection: Any, postings: Iterable[Posting]) -> None:
+    """Write postings whose accounts this transaction has opened."""
+    changes = [posting for posting in postings if posting.settlements]
+    if not changes:
+        return
+    transactions = [(posting, transaction) for posting in changes for transaction in posting.transactions]
+    tables = (
+        _moves(changes),
+        _closures(changes),
+        _unreserved(changes),
+        [_to_settlement_row(posting, settlement) for posting in changes for settlement in posting.settlements],
+        _usage(changes),
+        [_to_transaction_row(posting, transaction) for posting, transaction in transactions],
+        [row for posting, transaction in transactions for row in _to_entry_rows(posting, transaction)],
+    )
+    await connection.execute(POST, *(json.dumps(rows, separators=(",", ":")) for rows in tables))
+
+
+def _moves(postings: Sequence[Posting]) -> list[dict[str, Any]]:
+    spent: defaultdict[str, int] = defaultdict(int)
+    held: defaultdict[str, int] = defaultdict(int)
+    for posting in postings:
+        spent[posting.reservation.tenant_id] += posting.spent
+        held[posting.reservation.tenant_id] += posting.held
+    return [
+        {"tenant_id": tenant_id, "spent": spent[tenant_id], "held": held[tenant_id]}
+        for tenant_id in sorted(spent)
+        if spent[tenant_id] or held[tenant_id]
+    ]
+
+
+def _closures(postings: Sequence[Posting]) -> list[dict[str, Any]]:
+    return [
+        {
+            "tenant_id": posting.reservation.tenant_id,
+            "request_id": posting.reservation.request_id,
+            "state": posting.reservation.state,
+        }
+        for posting in postings
+        if posting.story in CLOSING
+    ]
+
+
+def _unreserved(postings: Sequence[Posting]) -> list[dict[str, Any]]:
+    return [
+        {
+            "tenant_id": posting.reservation.tenant_id,
+            "request_id": posting.reservation.request_id,
+            "state": posting.reservation.state,
+            "project_id": posting.project_id,
+            "key_id": posting.key_id,
+            "created_at": posting.reservation.created_at.isoformat(),
+        }
+        for posting in postings
+        if posting.story is Story.UNRESERVED
+    ]
+
+
+def _to_settlement_row(posting: Posting, settlement: Settlement) -> dict[str, Any]:
+    return {
+        "tenant_id": posting.reservation.tenant_id,
+        "request_id": posting.reservation.request_id,
+        "attempt": settlement.attempt,
+        "outcome": settlement.outcome,
+        "usage_source": settlement.usage.source,
+        "input_tokens": settlement.usage.input_tokens,
+        "output_tokens": settlement.usage.output_tokens,
+        "price_key": settlement.price_key,
+        "price_version": settlement.price_version,
+        "cost": settlement.cost,
+        "exposed": settlement.exposed,
+        "event_id": settlement.event_id,
+        "settled_at": settlement.settled_at.isoformat(),
+    }
+
+
+def _usage(postings: Sequence[Posting]) -> list[dict[str, Any]]:
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for posting in postings:
+        for settlement in posting.settlements:
+            if settlement.attempt == WHOLE_REQUEST:
+                continue
+            key = (posting.reservation.tenant_id, settlement.settled_at.date().isoformat(), settlement.price_key)
+            row = rows.setdefault(key, dict.fromkeys(("calls", "input_tokens", "output_tokens", "cost"), 0))
+            row["calls"] += 1
+            row["input_tokens"] += settlement.usage.input_tokens or 0
+            row["output_tokens"] += settlement.usage.output_tokens or 0
+            row["cost"] += settlement.cost
+    return [
+        {"tenant_id": tenant_id, "day": day, "price_key": price_key, **row}
+        for (tenant_id, day, price_key), row in sorted(rows.items(), key=lambda item: item[0])
+    ]
+
+
+def _to_transaction_row(posting: Posting, transaction: Transaction) -> dict[str, Any]:
+    return {
+        "tenant_id": posting.reservation.tenant_id,
+        "transaction_id": transaction.transaction_id,
+        "request_id": posting.reservation.request_id,
+        "attempt": transaction.attempt,
+        "kind": transaction.cause,
+        "created_at": transaction.created_at.isoformat(),
+    }
+
+
+def _to_entry_rows(posting: Posting, transaction: Transaction) -> list[dict[str, Any]]:
+    return [
+        {
+            "tenant_id": posting.reservation.tenant_id,
+            "transaction_id": transaction.transaction_id,
+            "line": line,
+            "account": entry.account,
+            "amount": entry.amount,
+            "price_version": entry.price_version,
+            "created_at": transaction.created_at.isoformat(),
+        }
+        for line, entry in enumerate(transaction.entries, start=1)
+    ]

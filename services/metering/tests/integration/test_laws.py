@@ -1,0 +1,232 @@
+"""What the database itself refuses, whoever asks: other tenants' rows, changed history, money out of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from chassis.ids import new_id
+from chassis.postgres import Database
+from chassis.settings import PostgresSection
+from metering.domain.budgets import BudgetSpent
+from metering.domain.money import NanoUsd
+
+from services.metering.tests.examples import OVER, UNKNOWN, a_hold, a_price, an_event, reported
+from services.metering.tests.fakes import Books
+
+TABLES = (
+    "budgets",
+    "reservations",
+    "settlements",
+    "ledger_transactions",
+    "ledger_entries",
+    "usage_daily",
+    "prices",
+)
+IMMUTABLE = ("prices", "ledger_transactions", "ledger_entries")
+
+
+@pytest.fixture
+async def tenant(books: Books) -> str:
+    """A tenant with rows in every table but prices."""
+    tenant, price = new_id("ten_"), a_price()
+    hold = a_hold(tenant, price, 300)
+    await books.reservations.hold(hold)
+    await books.ledger.settle([an_event(hold, reported(100), UNKNOWN)])
+    return tenant
+
+
+@pytest.fixture
+async def owner(section: PostgresSection) -> AsyncIterator[Any]:
+    assert section.owner_dsn is not None
+    connection = await asyncpg.connect(section.owner_dsn.get_secret_value(), server_settings={"argosy.tenant": "*"})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def stranger(section: PostgresSection) -> AsyncIterator[Any]:
+    """A connection of the app role that never said which tenant it is for."""
+    connection = await asyncpg.connect(section.dsn.get_secret_value())
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_tenant_sees_its_own_rows_and_no_others(database: Database, tenant: str, table: str) -> None:
+    if table == "prices":
+        async with database.tenant(tenant) as connection:
+            await connection.execute("INSERT INTO prices VALUES ($1, 'prc_own', 'local/own', 1, 1)", tenant)
+    query = f"SELECT count(*) FROM metering.{table} WHERE tenant_id = $1"
+    async with database.tenant(tenant) as connection:
+        assert await connection.fetchval(query, tenant) > 0
+        assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id NOT IN ($1, '*')", tenant) == 0
+    async with database.tenant(new_id("ten_")) as connection:
+        assert await connection.fetchval(query, tenant) == 0
+        assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id <> '*'") == 0
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_who_names_no_tenant_sees_no_tenant_s_rows(stranger: Any, tenant: str, table: str) -> None:
+    assert await stranger.fetchval(f"SELECT count(*) FROM metering.{table} WHERE tenant_id <> '*'") == 0
+
+
+async def test_every_table_of_the_schema_forces_row_level_security(owner: Any) -> None:
+    rows = await owner.fetch(
+        "SELECT relname, relrowsecurity AND relforcerowsecurity AS forced FROM pg_class"
+        " WHERE relnamespace = 'metering'::regnamespace AND relkind = 'r' AND relname <> 'schema_migrations'"
+    )
+    assert {row["relname"] for row in rows} == set(TABLES)
+    assert all(row["forced"] for row in rows)
+
+
+async def test_a_tenant_cannot_write_rows_of_another(database: Database, tenant: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        async with database.tenant(new_id("ten_")) as connection:
+            await connection.execute("INSERT INTO budgets VALUES ($1, 'key', 'key_1', 5)", tenant)
+    async with database.tenant(new_id("ten_")) as connection:
+        assert await connection.execute("UPDATE budgets SET cap = 9000000 WHERE tenant_id = $1", tenant) == "UPDATE 0"
+
+
+async def test_a_tenant_reads_everybody_s_prices_and_cannot_make_them(database: Database) -> None:
+    async with database.tenant(new_id("ten_")) as connection:
+        seeds = await connection.fetch(
+            "SELECT price_key, input_per_million, output_per_million FROM prices"
+            " WHERE effective_at = '2026-01-01T00:00:00Z' ORDER BY price_key"
+        )
+    assert [tuple(row) for row in seeds] == [
+        ("local/smollm2-135m-instruct", 50_000_000, 200_000_000),
+        ("minilm/all-minilm-l6-v2", 10_000_000, 0),
+    ]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        async with database.tenant(new_id("ten_")) as connection:
+            await connection.execute("INSERT INTO prices VALUES ('*', 'prc_cheap', 'local/x', 0, 0)")
+
+
+@pytest.mark.parametrize("table", IMMUTABLE)
+@pytest.mark.parametrize("change", ["UPDATE {} SET tenant_id = tenant_id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+async def test_the_service_may_not_change_history(database: Database, tenant: str, table: str, change: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with database.system() as connection:
+            await connection.execute(change.format(f"metering.{table}"))
+
+
+@pytest.mark.parametrize("table", IMMUTABLE)
+@pytest.mark.parametrize("change", ["UPDATE {} SET tenant_id = tenant_id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+async def test_not_even_the_owner_changes_history(owner: Any, tenant: str, table: str, change: str) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=r"are_immutable|are_kept"):
+        await owner.execute(change.format(f"metering.{table}"))
+
+
+@pytest.mark.parametrize("table", ["budgets", "reservations", "settlements", "usage_daily"])
+async def test_the_service_takes_nothing_out_of_the_books(database: Database, tenant: str, table: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with database.tenant(tenant) as connection:
+            await connection.execute(f"DELETE FROM metering.{table}")
+
+
+async def test_the_settlement_of_a_call_is_final(database: Database, tenant: str) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="settled_calls_are_final"):
+        async with database.tenant(tenant) as connection:
+            await connection.execute("UPDATE settlements SET cost = 0 WHERE attempt = 1")
+
+
+@pytest.mark.parametrize("change", ["state = 'held'", "state = 'expired'", "held = held + 1", "bounds = '[1]'"])
+async def test_a_settled_reservation_stays_as_it_is(database: Database, tenant: str, change: str) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="reservations_only_close"):
+        async with database.tenant(tenant) as connection:
+            await connection.execute(f"UPDATE reservations SET {change}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["held = cap - spent + 1", "spent = cap + 1", "cap = spent - 1", "held = -1", "spent = -1", "held = 2^63 - 1"],
+)
+async def test_no_statement_breaks_the_cap(database: Database, tenant: str, change: str) -> None:
+    with pytest.raises((asyncpg.CheckViolationError, asyncpg.NumericValueOutOfRangeError)):
+        async with database.tenant(tenant) as connection:
+            await connection.execute(f"UPDATE budgets SET {change}")
+
+
+async def book(connection: Any, tenant: str, *amounts: int, transaction_id: str | None = None) -> str:
+    """Write a transaction by hand."""
+    name = transaction_id or new_id("txn_")
+    if transaction_id is None:
+        await connection.execute(
+            "INSERT INTO ledger_transactions (tenant_id, transaction_id, kind) VALUES ($1, $2, 'correction')",
+            tenant,
+            name,
+        )
+    first = await connection.fetchval("SELECT count(*) FROM ledger_entries WHERE transaction_id = $1", name)
+    for line, amount in enumerate(amounts, first + 1):
+        await connection.execute(
+            "INSERT INTO ledger_entries (tenant_id, transaction_id, line, account, amount)"
+            " VALUES ($1, $2, $3, 'suspense', $4)",
+            tenant,
+            name,
+            line,
+            amount,
+        )
+    return name
+
+
+@pytest.mark.parametrize("amounts", [(1,), (5, -4), (2**63 - 1, 2**63 - 1)])
+async def test_a_transaction_that_does_not_sum_to_zero_is_not_committed(
+    database: Database, tenant: str, amounts: tuple[int, ...]
+) -> None:
+    with pytest.raises(asyncpg.CheckViolationError, match="not to 0"):
+        async with database.tenant(tenant) as connection:
+            name = await book(connection, tenant, *amounts)
+    async with database.tenant(tenant) as connection:
+        assert not await connection.fetchval("SELECT count(*) FROM ledger_entries WHERE transaction_id = $1", name)
+
+
+async def test_a_balanced_transaction_is_committed_and_takes_no_further_line(database: Database, tenant: str) -> None:
+    async with database.tenant(tenant) as connection:
+        name = await book(connection, tenant, 5, -3, -2)
+    with pytest.raises(asyncpg.CheckViolationError, match="not to 0"):
+        async with database.tenant(tenant) as connection:
+            await book(connection, tenant, 7, transaction_id=name)
+
+
+async def test_naming_another_tenant_before_the_commit_does_not_blind_the_proof(
+    database: Database, tenant: str
+) -> None:
+    async def book_and_hide() -> None:
+        async with database.tenant(tenant) as connection:
+            await book(connection, tenant, 5)
+            await connection.execute("SELECT set_config('argosy.tenant', 'ten_nobody', true)")
+
+    with pytest.raises(asyncpg.CheckViolationError, match="not to 0"):
+        await book_and_hide()
+
+
+async def test_an_attempt_is_booked_once(database: Database, tenant: str) -> None:
+    with pytest.raises(asyncpg.UniqueViolationError, match="ledger_books_each_attempt_once"):
+        async with database.tenant(tenant) as connection:
+            await connection.execute(
+                "INSERT INTO ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind)"
+                " SELECT tenant_id, 'txn_again', request_id, attempt, kind FROM ledger_transactions"
+            )
+
+
+async def test_what_nobody_can_add_up_is_refused_by_the_budget_not_by_an_overflow(books: Books) -> None:
+    tenant, dear = new_id("ten_"), a_price("local/dear", 10**9, 10**9)
+    await books.budgets.set_cap(tenant, NanoUsd(2**63 - 1))
+    for _ in range(9):
+        await books.reservations.hold(a_hold(tenant, dear, 10**9))
+    with pytest.raises(BudgetSpent):
+        await books.reservations.hold(a_hold(tenant, dear, 10**9))
+
+
+async def test_the_audit_sees_a_budget_that_drifted_from_its_reservations(books: Books, database: Database) -> None:
+    tenant = new_id("ten_")
+    await books.reservations.hold(a_hold(tenant, a_price(), 300, lease=OVER))
+    async with database.tenant(tenant) as connection:
+        await connection.execute("UPDATE budgets SET held = held + 11")
+    assert (await books.ledger.audit()).drift == 11
+    async with database.tenant(tenant) as connection:
+        await connection.execute("UPDATE budgets SET held = held - 11")
+    assert (await books.ledger.audit()).drift == 0

@@ -1,0 +1,13 @@
+"""The fake books keep the promises of the real ones."""
+
+import pytest
+from chassis.testing import FakeClock
+
+from services.metering.tests.contract import BooksContract
+from services.metering.tests.fakes import Books, fake_books
+
+
+class TestFakeBooks(BooksContract):
+    @pytest.fixture
+    def books(self) -> Books:
+        return fake_books(FakeClock())
