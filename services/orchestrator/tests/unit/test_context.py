@@ -73,11 +73,12 @@ async def test_or_with_the_query_and_the_limit_that_the_client_names():
 async def test_of_a_very_long_question_the_end_is_searched_with():
     world = a_world()
 
-    await world.generate(asking("lorem ipsum " * 1000 + "who sails?"))
+    await world.generate(asking("lorem\0ipsum " * 1000 + "who sails?"))
 
     ((_, query, _),) = world.retrieval.asked
-    assert len(query) <= 4096
+    assert len(query) <= 8192
     assert query.endswith("who sails?")
+    assert "\0" not in query
 
 
 async def test_without_a_user_message_a_query_is_needed():

@@ -12,8 +12,7 @@ MOST_ANSWERS = 128
 MOST_TOKENS = 1_000_000_000
 MOST_STORES = 10
 MOST_PASSAGES = 50
-MOST_QUERY = 4_096
-MOST_METADATA = 16
+MOST_QUERY = 8_192
 
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "n_predict")
 """Names under which some provider reads a limit of output: one that we missed could undo the one we set."""
@@ -115,9 +114,8 @@ def _whole(document: Mapping[str, object], name: str, least: int, most: int, wit
 def _extension(extension: object) -> RetrievalWish | None:
     known = _check_object(extension, "argosy")
     _check_names(known, _EXTENSION, "argosy")
-    metadata = _check_object(known.get("metadata"), "argosy.metadata")
-    if len(metadata) > MOST_METADATA or not all(isinstance(value, str) for value in metadata.values()):
-        _refuse("argosy.metadata", f"is not an object of at most {MOST_METADATA} strings")
+    # For the client's own books; nobody here reads it yet.
+    _check_object(known.get("metadata"), "argosy.metadata")
     return None if known.get("retrieval") is None else _retrieval(known["retrieval"])
 
 

@@ -31,7 +31,9 @@ class Source:
 def question_in(document: Document) -> str:
     """Return the text of the last user message, to search with. Raises `InvalidRequest` when there is none."""
     place = _last_user_message(document)
-    text = "" if place is None else _text(_messages(document)[place].get("content")).strip()
+    text = "" if place is None else _text(_messages(document)[place].get("content"))
+    # No index can search for a NUL.
+    text = text.replace("\0", " ").strip()
     if not text:
         raise InvalidRequest("no user message has text to search with; name a query", param="argosy.retrieval.query")
     # Of a long message, the end: that is where people ask.
