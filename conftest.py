@@ -12,23 +12,21 @@ import pytest
 from argosy_dev.state import Home
 from argosy_dev.up import up
 
-PARTS = {
-    "ARGOSY_POSTGRES_DSN": "postgres",
-    "ARGOSY_REDIS_URL": "redis",
-    "ARGOSY_KAFKA_BOOTSTRAP": "kafka",
-}
+from tests.fleet import environment
+
+STORES = ("postgres", "redis", "kafka")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Bring up what the test needs, before any of its fixtures looks for it."""
     if "integration" in item.path.parts:
-        bring_up(*(part for variable, part in PARTS.items() if not os.environ.get(variable)))
+        bring_up()
 
 
 @cache
-def bring_up(*parts: str) -> None:
-    """Start the parts and export their addresses; workers of one run take turns at a lock."""
-    if parts:
-        for name, value in up(Home.of_environment(), parts).items():
-            os.environ.setdefault(name, value)
+def bring_up() -> None:
+    """Start the stores and export their addresses; workers of one run take turns at a lock."""
+    os.environ.update(environment())
+    for name, value in up(Home.of_environment(), STORES).items():
+        os.environ[name] = value

@@ -21,10 +21,15 @@ MONEY = re.compile(r"(^|_)(nano|nano_usd|cost|price|held|spent|cap|budget)(_|$)"
 # Who may see across tenants, and why.
 SYSTEM_TRANSACTIONS = {
     "chassis/kafka/outbox.py": "relays events of all tenants",
+    "chassis/postgres/database.py": "asks whether the database answers",
     "gateway/adapters/postgres.py": "looks a key up before its tenant is known; administers tenants",
-    "metering/adapters/postgres.py": "groups reservations and settlements of many tenants; sweeps leases",
+    "metering/adapters/ledger.py": "settles events of many tenants in one transaction; sweeps leases; audits",
+    "metering/adapters/prices.py": "reads the price book of everybody",
+    "metering/adapters/reservations.py": "groups reservations of many tenants in one transaction",
     "orchestrator/adapters/postgres.py": "groups usage events of many tenants; reads the route table",
-    "retrieval/adapters/postgres.py": "finds attachments that wait, of any tenant",
+    "retrieval/adapters/postgres/hnsw.py": "builds an index for a large store of any tenant",
+    "retrieval/adapters/postgres/ingests.py": "finds attachments that wait, of any tenant",
+    "retrieval/adapters/postgres/removals.py": "finds objects to remove, of any tenant",
 }
 
 

@@ -20,12 +20,23 @@ from typing import Any
 
 import asyncpg
 import httpx
+from argosy_dev import board
+from argosy_dev.board import UP
 from argosy_dev.ports import assign
 from argosy_dev.state import Home, read_pairs, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".argosy" / "test"
 SIMULATOR = ROOT / "tests/simulators/upstream.py"
+# Tests do not wait as long as production does.
+HASTE = {
+    "GATEWAY_LIMITS__DEADLINE": "20",
+    "ORCHESTRATOR_TIMES__FIRST_BYTE": "5",
+    "ORCHESTRATOR_TIMES__LEASE": "15",
+    "ORCHESTRATOR_TIMES__ROUTES_REFRESH": "0.5",
+    "METERING_PRICES_TTL": "0.5",
+}
+PREFIXES = ("GATEWAY", "ORCHESTRATOR", "INFERENCE_WORKER", "METERING", "RETRIEVAL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,12 @@ class Fleet:
     def log_of(self, part: str) -> str:
         """Everything a part has printed."""
         return (STATE / "logs" / f"{part}.log").read_text()
+
+    @staticmethod
+    def pid_of(part: str) -> int:
+        """The process of a part now; 0 while it has none."""
+        entry = board.read(Home(root=STATE, assets=STATE)).entries.get(part)
+        return entry.process.pid if entry and entry.process and entry.state in UP else 0
 
     @staticmethod
     def unique(name: str) -> str:
@@ -153,21 +170,17 @@ def created(answer: httpx.Response) -> dict[str, Any]:
 async def add_route(connection: asyncpg.Connection, name: str, models: list[str]) -> None:
     """Write a route for all tenants that tries these models of the simulator in order."""
     async with connection.transaction():
+        await connection.execute("SELECT set_config('argosy.tenant', '*', true)")
+        await connection.execute("DELETE FROM orchestration.routes WHERE tenant_id = '*' AND model = $1", name)
         await connection.execute(
-            "DELETE FROM orchestration.route_candidates WHERE tenant_id = '*' AND route = $1", name
+            "INSERT INTO orchestration.routes (tenant_id, model, task) VALUES ('*', $1, 'chat')", name
         )
-        await connection.execute(
-            "INSERT INTO orchestration.routes (tenant_id, name, task) VALUES ('*', $1, 'chat') ON CONFLICT DO NOTHING",
-            name,
+        await connection.executemany(
+            "INSERT INTO orchestration.route_candidates "
+            "(tenant_id, model, position, upstream, upstream_model, max_output_tokens) "
+            "VALUES ('*', $1, $2, 'simulator', $3, 4096)",
+            [(name, position, model) for position, model in enumerate(models)],
         )
-        for position, model in enumerate(models):
-            await connection.execute(
-                "INSERT INTO orchestration.route_candidates (tenant_id, route, position, upstream, model) "
-                "VALUES ('*', $1, $2, 'simulator', $3)",
-                name,
-                position,
-                model,
-            )
 
 
 def harness() -> dict[str, int]:
@@ -187,11 +200,17 @@ def environment() -> dict[str, str]:
         "simulator": {"kind": "openai", "base_url": f"http://127.0.0.1:{ports['simulator']}/v1", "api_key": "sim"}
     }
     mine = {k: v for k, v in os.environ.items() if not k.startswith("ARGOSY_")}
-    return mine | {
-        "ARGOSY_HOME": str(STATE),
-        "ARGOSY_UPSTREAMS": json.dumps(simulator),
-        "ARGOSY_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['otlp']}",
-    }
+    return (
+        mine
+        | {f"{prefix}_TELEMETRY__LOG_LEVEL": "debug" for prefix in PREFIXES}
+        | {f"{prefix}_TELEMETRY__SAMPLE_RATIO": "1" for prefix in PREFIXES}
+        | HASTE
+        | {
+            "ARGOSY_HOME": str(STATE),
+            "ARGOSY_UPSTREAMS": json.dumps(simulator),
+            "ARGOSY_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['otlp']}",
+        }
+    )
 
 
 def control(*arguments: str) -> None:

@@ -161,7 +161,7 @@ async def test_an_upstream_that_fails_before_its_first_byte_is_a_typed_error(
         refused(await http.post("/v1/chat/completions", json=body), status, code)
 
 
-@pytest.mark.parametrize(("model", "code"), [("cut", "upstream_cut"), ("error-event", "upstream_failed")])
+@pytest.mark.parametrize(("model", "code"), [("cut", "upstream_cut"), ("error-event", "upstream_cut")])
 async def test_an_upstream_that_fails_mid_stream_ends_in_an_error_event(
     fleet: Fleet, http: httpx.AsyncClient, model: str, code: str
 ) -> None:

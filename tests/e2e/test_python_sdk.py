@@ -108,11 +108,11 @@ def test_a_question_over_a_vector_store_is_answered_with_numbered_sources(client
     assert client.vector_stores.delete(store.id).deleted
 
 
-@pytest.mark.parametrize("key", ["", "sk-123", "argosy_dev_nobody_nothing"])
+@pytest.mark.parametrize("key", ["sk-123", "argosy_dev_nobody_nothing"])
 def test_a_wrong_key_is_an_authentication_error(client: openai.OpenAI, key: str) -> None:
     with pytest.raises(openai.AuthenticationError) as caught:
-        client.with_options(api_key=key or " ").models.list()
-    assert caught.value.code in {"invalid_api_key", "missing_api_key"}
+        client.with_options(api_key=key).models.list()
+    assert caught.value.code == "invalid_api_key"
 
 
 def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
