@@ -42,11 +42,15 @@ def main() -> int:
         rest = []
     arguments = _parser().parse_args(words)
     arguments.rest = rest
+    home = Home.of_environment()
     try:
-        return VERBS[arguments.verb].run(Home.of_environment(), arguments)
+        return VERBS[arguments.verb].run(home, arguments)
     except Refusal as refusal:
         print(f"argosy: {refusal}", file=sys.stderr)
         return refusal.status
+    except OSError as error:  # no right to write, no room left
+        print(f"argosy: {error.filename or home.root}: {error.strerror or error}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

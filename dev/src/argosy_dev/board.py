@@ -43,6 +43,8 @@ class Entry:
     """When this state began, in seconds of the wall clock."""
     restarts: int = 0
     detail: str = ""
+    log_from: int = 0
+    """Where its log begins to be about its latest life, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ _PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)
 _STEADY_SECONDS = 10.0
 _ATTEMPTS = 3
 _PROBE_EVERY = 0.05
+_BAD_SETTINGS = 78  # how our services leave when they refuse their settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Ending:
     served: bool
     """Whether it was ready at some time, or did its step."""
     reason: str
+    hopeless: bool = False
+    """Whether trying again cannot help."""
 
 
 class Keeper:
@@ -68,16 +71,16 @@ class Keeper:
     async def _keep(self) -> None:
         attempts, restarts = 0, 0
         while True:
-            began, hopeless = time.monotonic(), False
+            began = time.monotonic()
             try:
                 ending = await self._live()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this part's story and not the supervisor's
-                ending, hopeless = Ending(served=False, reason=str(error) or type(error).__name__), True
+                ending = Ending(served=False, reason=str(error) or type(error).__name__, hopeless=True)
             if ending.served and self.part.runs_once:
                 return
             steady = ending.served and time.monotonic() - began > _STEADY_SECONDS
             attempts, restarts = 1 if steady else attempts + 1, restarts + 1
-            if (hopeless or attempts >= _ATTEMPTS) and not self._served:
+            if (ending.hopeless or attempts >= _ATTEMPTS) and not self._served:
                 await self._put(State.FAILED, ending.reason)
                 return
             again = {"state": State.RESTARTING, "restarts": restarts, "detail": ending.reason}
@@ -95,7 +98,7 @@ class Keeper:
         if self.part.runs_once:
             return await self._finish(process)
         if not await self._ready(process):
-            return Ending(served=False, reason=await self._give_up(process))
+            return await self._give_up(process)
         self._served = True
         await self._put(State.READY)
         return Ending(served=True, reason=_how(await process.wait()))
@@ -104,6 +107,7 @@ class Keeper:
         """Start the program in a session of its own, with everything it prints in its log."""
         environment, cwd = environment_of(self.part.environment()), self._home.root
         log = os.open(self._home.log(self.part.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log_from = os.fstat(log).st_size
         try:
             command = list(self.part.command())
             process = await asyncio.create_subprocess_exec(
@@ -121,7 +125,7 @@ class Keeper:
             os.close(log)
         with suppress(psutil.Error):  # it can be over already
             self._birth = Birth.of(process.pid)
-        await self._board.put(self.part.name, process=self._birth)
+        await self._board.put(self.part.name, process=self._birth, log_from=log_from)
         return process
 
     async def _ready(self, process: Process) -> bool:
@@ -142,15 +146,15 @@ class Keeper:
         if process.returncode == 0:
             await self._board.put(self.part.name, state=State.DONE, process=None, detail="")
             return Ending(served=True, reason="")
-        return Ending(served=False, reason=await self._give_up(process))
+        return await self._give_up(process)
 
-    async def _give_up(self, process: Process) -> str:
+    async def _give_up(self, process: Process) -> Ending:
         if process.returncode is not None:
-            return _how(process.returncode)
+            return Ending(served=False, reason=_how(process.returncode), hopeless=process.returncode == _BAD_SETTINGS)
         if self._birth:
             await asyncio.to_thread(end, [self._birth], grace=2.0, ask=self.part.stop)
         await process.wait()
-        return f"was not ready within {self.part.start_seconds:.0f} s"
+        return Ending(served=False, reason=f"was not ready within {self.part.start_seconds:.0f} s")
 
     async def _put(self, state: State, detail: str = "") -> None:
         await self._board.put(self.part.name, state=state, detail=detail)

@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy_dev import probes, secrets, smollm
+from argosy_dev.fetch import converted
 from argosy_dev.part import Part
 from argosy_dev.ports import LOOPBACK
 from argosy_dev.state import Home, read_pairs
 
 _DRAIN_SECONDS = 8
+_EVERY_PROCESS = {
+    "MALLOC_ARENA_MAX": "2",  # threads of native libraries would each keep an arena of memory
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime reports home otherwise
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,8 @@ class Service:
     schema: str | None = None
     extensions: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    models: bool = False
+    """Whether it reads the converted models."""
 
     @property
     def module(self) -> str:
@@ -60,9 +67,9 @@ class Service:
 SERVICES = (
     Service("gateway", schema="identity", needs=("redis",)),
     Service("orchestrator", schema="orchestration", needs=("topics",)),
-    Service("inference-worker"),
+    Service("inference-worker", models=True),
     Service("metering", schema="metering", needs=("topics",)),
-    Service("retrieval", schema="retrieval", extensions=("vector",), needs=("topics",)),
+    Service("retrieval", schema="retrieval", extensions=("vector",), needs=("topics",), models=True),
 )
 PORTS = tuple(port for service in SERVICES for port in service.ports)
 
@@ -140,6 +147,7 @@ def _service(service: Service, around: Surroundings) -> Part:
         needs=(*service.needs, *migrated),
         ports={name: around.ports[name] for name in service.ports},
         environment=lambda: _environment(service, around),
+        missing=lambda: None if not service.models or converted(around.home) else "The embedding model",
         grace_seconds=_DRAIN_SECONDS + 4,
     )
 
@@ -163,8 +171,7 @@ def _environment(service: Service, around: Surroundings) -> dict[str, str]:
         everybody |= {"TELEMETRY__OTLP_ENDPOINT": around.otlp_endpoint, "TELEMETRY__SAMPLE_RATIO": "1"}
     if service.schema:
         everybody["POSTGRES__DSN"] = read_pairs(around.home.secrets)[service.dsn]
-    # Threads of native libraries would each keep an arena of memory.
-    return {f"{service.prefix}{name}": value for name, value in (everybody | own).items()} | {"MALLOC_ARENA_MAX": "2"}
+    return _EVERY_PROCESS | {f"{service.prefix}{name}": value for name, value in (everybody | own).items()}
 
 
 def _gateway(around: Surroundings) -> dict[str, str]:

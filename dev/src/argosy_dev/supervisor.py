@@ -147,12 +147,12 @@ async def _run(home: Home, parts: Mapping[str, Part]) -> None:
     await Supervisor(home, parts).run()
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last lines of a log; none when there is no log."""
+def last_lines(path: Path, count: int, since: int = 0) -> list[str]:
+    """Return the last lines of a log, none from before the byte `since`; none when there is no log."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 16_384))
+            file.seek(max(since if since < file.tell() else 0, file.tell() - 65_536))
             return file.read().decode("utf-8", "replace").splitlines()[-count:]
     except FileNotFoundError:
         return []

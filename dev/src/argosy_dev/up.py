@@ -14,7 +14,6 @@ from signal import SIGHUP
 
 from argosy_dev import board, ports, secrets, supervisor
 from argosy_dev.board import UP, State
-from argosy_dev.fetch import converted
 from argosy_dev.fleet import REPLACEABLE, Fleet, compose, endpoint, replaced
 from argosy_dev.processes import Birth
 from argosy_dev.progress import Progress
@@ -45,7 +44,7 @@ def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -
         fleet = compose(home, yours)
         wanted = fleet.closure(tuple(only))
         _refuse_unreachable(yours)
-        _refuse_missing(home, fleet, wanted)
+        _refuse_missing(fleet, wanted)
         _refuse_taken(home, fleet, wanted)
         request = Wanted(before.generation + 1, tuple(dict.fromkeys((*before.parts, *wanted))), yours)
         request.write(home)
@@ -101,9 +100,7 @@ def _refuse_unreachable(yours: Mapping[str, str]) -> None:
             raise Refusal(f"{variable} points to {host}:{port}, where nobody answers.") from error
 
 
-def _refuse_missing(home: Home, fleet: Fleet, wanted: Iterable[str]) -> None:
-    if "inference-worker" in wanted and not converted(home):
-        raise Missing("The embedding model")
+def _refuse_missing(fleet: Fleet, wanted: Iterable[str]) -> None:
     for name in wanted:
         if what := fleet.parts[name].missing():
             raise Missing(what)
@@ -159,13 +156,13 @@ def _follow(home: Home, fleet: Fleet, request: Wanted, progress: Progress, daemo
                 return
             for name, entry in states.items():
                 if entry.state is State.FAILED:
-                    raise NotStarted(_story(home, name, entry.detail))
+                    raise NotStarted(_story(home, name, entry.detail, entry.log_from))
             if time.monotonic() > deadline or not daemon.alive():
                 raise NotStarted(_story(home, "supervisor", "did not finish its work"))
             time.sleep(_POLL_SECONDS)
 
 
-def _story(home: Home, part: str, reason: str) -> str:
-    lines = supervisor.last_lines(home.log(part), 12)
-    shown = "".join(f"\n  | {line}" for line in lines) if lines else " (it printed nothing)"
-    return f"{part} {reason or 'failed'}.{shown}\nThe whole log is {home.log(part)}; `make down` stops the rest."
+def _story(home: Home, part: str, reason: str, log_from: int = 0) -> str:
+    lines = supervisor.last_lines(home.log(part), 12, log_from)
+    shown = "".join(f"\n  | {line}" for line in lines)
+    return f"{part} {reason.removesuffix('.')}.{shown}\nThe whole log is {home.log(part)}; `make down` stops the rest."
