@@ -52,11 +52,11 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Finish the requests at hand; when cancelled, cut them."""
-        self._server.should_exit = True
+        self._server.stop()
         try:
             await asyncio.shield(self._task)
         except asyncio.CancelledError:
-            self._server.force_exit = True
+            self._server.cut()
             self._task.cancel()
             raise
 
@@ -69,11 +69,32 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and leaves signals to the lifecycle."""
+    """Says when it listens, stops when it is told, and leaves signals to the lifecycle."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin to shut down."""
+        self.should_exit = True
+        self._stopping.set()
+
+    def cut(self) -> None:
+        """Drop the requests at hand with their connections."""
+        self.force_exit = True
+        for task in self.server_state.tasks:
+            task.cancel()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    async def main_loop(self) -> None:
+        """Keep the date header right, once a second; uvicorn's own loop would wake ten times to see whether to stop."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._stopping.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""

@@ -31,7 +31,7 @@ class Command(Generic[S]):
 
     help: str
     run: Callable[[S, argparse.Namespace], Awaitable[int | None]]
-    arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+    arguments: Callable[[argparse.ArgumentParser], object] = _no_arguments
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def load(cls: type[S]) -> S:
     except ValidationError as error:
         faults += [sentence for fault in error.errors() for sentence in _sentences(cls, fault)]
     except SettingsError as error:
-        faults.append(str(error))
+        faults.append(_unparsed(cls, str(error)))
     if faults:
         _refuse(faults)
     return settings
@@ -95,6 +95,12 @@ def _sentences(cls: type[ServiceSettings], fault: ErrorDetails) -> Iterator[str]
         yield f"{name}: there is no such setting."
     else:
         yield f"{name}: {fault['msg'].removeprefix('Value error, ')}."
+
+
+def _unparsed(cls: type[ServiceSettings], message: str) -> str:
+    # A list or a mapping as one variable is JSON; pydantic-settings says which one is not in words of its own.
+    named = re.search(r'field "(\w+)"', message)
+    return f"{variable(cls, named[1])}: is not JSON." if named else f"{message}."
 
 
 def _leaves(cls: type[BaseModel], place: list[str]) -> Iterator[list[str]]:

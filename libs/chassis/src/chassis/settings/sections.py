@@ -96,7 +96,10 @@ class PrincipalSection(Section):
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
-            return json.loads(value)
+            try:
+                return json.loads(value)
+            except json.JSONDecodeError as error:
+                raise ValueError("begins like a list in JSON and is none") from error
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
     @field_validator("secrets")

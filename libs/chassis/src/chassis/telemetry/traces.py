@@ -53,7 +53,8 @@ class Telemetry:
 
         def flush() -> None:
             provider.shutdown()
-            loop.call_soon_threadsafe(done.set)
+            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(done.set)
 
         # A daemon: a collector that does not answer must not keep the process from ending.
         threading.Thread(target=flush, daemon=True, name="flush-traces").start()

@@ -1,0 +1,324 @@
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteFailure
+from chassis.http import (
+    STATUS,
+    ClientGone,
+    EventStream,
+    HttpServer,
+    OpsServer,
+    PortTaken,
+    Receive,
+    RequestTooLarge,
+    Routes,
+    Scope,
+    Send,
+    openai_error,
+    read_body,
+    send_error,
+    send_json,
+)
+from chassis.http.answers import TYPE
+from chassis.settings import OpsSection
+from chassis.testing import free_port
+
+Message = MutableMapping[str, Any]
+
+
+@asynccontextmanager
+async def served(app: Callable[[Scope, Receive, Send], Any]) -> AsyncIterator[HttpServer]:
+    """Serve an application on a free port."""
+    server = HttpServer(app, "127.0.0.1", 0)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def client_of(server: HttpServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        yield client
+
+
+class Exchange:
+    """A request whose body comes in pieces, and what was answered to it."""
+
+    def __init__(self, *pieces: bytes, complete: bool = True) -> None:
+        self.sent: list[Message] = []
+        self._pieces = list(pieces)
+        self._complete = complete
+
+    async def receive(self) -> Message:
+        if not self._pieces:
+            return {"type": "http.disconnect"}
+        piece = self._pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(self._pieces) or not self._complete}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.sent[1]["body"])
+
+
+def test_every_kind_has_a_status_and_a_type() -> None:
+    assert set(STATUS) == set(TYPE) == set(Kind)
+
+
+def test_an_error_has_the_shape_that_openai_clients_read() -> None:
+    error = RemoteFailure(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "There is no model m.", param="model")
+
+    assert openai_error(error) == {
+        "error": {
+            "message": "There is no model m.",
+            "type": "not_found_error",
+            "param": "model",
+            "code": "model_not_found",
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry_after", "expected"),
+    [
+        (Kind.THROTTLED, timedelta(seconds=1.2), {b"retry-after": b"2"}),
+        (Kind.UNAVAILABLE, timedelta(0), {b"retry-after": b"0"}),
+        (Kind.EXHAUSTED, None, {b"x-should-retry": b"false"}),
+        (Kind.UNAUTHENTICATED, None, {b"www-authenticate": b"Bearer"}),
+        (Kind.INVALID, None, {}),
+    ],
+)
+async def test_an_error_says_in_its_headers_how_to_try_again(
+    kind: Kind, retry_after: timedelta | None, expected: dict[bytes, bytes]
+) -> None:
+    exchange = Exchange()
+    await send_error(exchange.send, RemoteFailure(kind, "STATE", "So it is.", retry_after=retry_after))
+
+    assert exchange.sent[0]["status"] == STATUS[kind]
+    assert {name: value for name, value in exchange.headers.items() if not name.startswith(b"content-")} == expected
+
+
+async def test_a_bug_tells_the_client_nothing() -> None:
+    exchange = Exchange()
+    await send_error(exchange.send, RuntimeError("password is hunter2"), [(b"x-request-id", b"req_1")])
+
+    assert exchange.sent[0]["status"] == 500
+    assert exchange.headers[b"x-request-id"] == b"req_1"
+    assert exchange.body["error"]["code"] == "internal"
+    assert "hunter2" not in str(exchange.sent)
+
+
+@pytest.mark.parametrize("pieces", [(b"abc",), (b"a", b"", b"bc"), (b"",), (b"12345", b"67890")])
+async def test_a_body_is_read_whole_up_to_its_limit(pieces: tuple[bytes, ...]) -> None:
+    assert await read_body(Exchange(*pieces).receive, 10) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("pieces", [(b"12345678901",), (b"123456", b"78901", b"2")])
+async def test_a_body_beyond_the_limit_is_refused(pieces: tuple[bytes, ...]) -> None:
+    with pytest.raises(RequestTooLarge, match="10 bytes"):
+        await read_body(Exchange(*pieces).receive, 10)
+
+
+async def test_a_body_that_breaks_off_is_nobodys_fault_but_over() -> None:
+    with pytest.raises(ClientGone):
+        await read_body(Exchange(b"abc", complete=False).receive, 10)
+
+
+async def test_routes_match_exactly_and_leave_the_rest_to_the_application_behind() -> None:
+    async def hot(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 200, b'"hot"')
+
+    async def behind(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 404, b'"behind"')
+
+    async with served(Routes({("POST", "/hot"): hot}, behind)) as server, client_of(server) as client:
+        assert (await client.post("/hot?q=1")).json() == "hot"
+        for method, path in [("GET", "/hot"), ("POST", "/hot/"), ("POST", "/warm"), ("POST", "//hot")]:
+            assert (await client.request(method, path)).json() == "behind"
+
+
+async def test_a_server_serves_when_start_returns_and_not_after_stop() -> None:
+    async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 200, b"{}")
+
+    async with served(hello) as server, client_of(server) as client:
+        assert (await client.get("/")).status_code == 200
+        assert "server" not in (await client.get("/")).headers
+    with pytest.raises(OSError):  # noqa: PT011 - whichever way the system says no
+        socket.create_connection(("127.0.0.1", server.port)).close()
+    assert not server.failed.done()
+
+
+async def test_a_taken_port_is_said_by_its_address() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        with pytest.raises(PortTaken, match=f"127.0.0.1:{port}"):
+            await HttpServer(Routes({}, None), "127.0.0.1", port).start()  # type: ignore[arg-type]
+
+
+async def test_a_host_that_is_not_ours_is_said_by_its_address() -> None:
+    with pytest.raises(PortTaken, match=r"192\.0\.2\.1"):
+        await HttpServer(Routes({}, None), "192.0.2.1", 1).start()  # type: ignore[arg-type]
+
+
+async def test_stopping_waits_for_the_request_at_hand() -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
+        entered.set()
+        await leave.wait()
+        await send_json(send, 200, b'"done"')
+
+    server = HttpServer(slow, "127.0.0.1", 0)
+    await server.start()
+    async with client_of(server) as client:
+        at_hand = asyncio.create_task(client.get("/"))
+        await entered.wait()
+        stopping = asyncio.create_task(server.stop())
+        _, waiting = await asyncio.wait([stopping], timeout=0.2)
+        assert waiting
+        leave.set()
+        assert (await at_hand).json() == "done"
+        await stopping
+
+
+async def test_a_cancelled_stop_cuts_what_is_at_hand() -> None:
+    entered = asyncio.Event()
+
+    async def stuck(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    server = HttpServer(stuck, "127.0.0.1", 0)
+    await server.start()
+    async with client_of(server) as client:
+        at_hand = asyncio.create_task(client.get("/"))
+        await entered.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await server.stop()
+        at_hand.cancel()
+        await asyncio.gather(at_hand, return_exceptions=True)
+
+
+async def test_events_arrive_one_by_one_and_the_stream_ends() -> None:
+    proceed = asyncio.Event()
+
+    async def count(_scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive, 10)
+        async with EventStream(receive, send, [(b"x-request-id", b"req_1")]) as stream:
+            await stream.write(b"one")
+            await proceed.wait()
+            await stream.write(b"two\nlines")
+
+    async with served(count) as server, client_of(server) as client, client.stream("POST", "/") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-request-id"] == "req_1"
+        events = answer.aiter_raw()
+        assert await anext(events) == b"data: one\n\n"
+        proceed.set()
+        assert await anext(events) == b"data: two\ndata: lines\n\n"
+        assert [rest async for rest in events] == []
+
+
+async def test_a_stream_notices_that_its_client_is_gone() -> None:
+    outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def endless(_scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive, 10)
+        async with EventStream(receive, send) as stream:
+            await stream.write(b"one")
+            await stream.gone.wait()
+            try:
+                await stream.write(b"two")
+            except ClientGone as error:
+                outcome.set_result(error.code)
+
+    async with served(endless) as server, client_of(server) as client:
+        async with client.stream("POST", "/") as answer:
+            await anext(answer.aiter_raw())
+        assert await outcome == "client_gone"
+
+
+async def test_a_stream_waits_for_a_client_that_does_not_read() -> None:
+    written = 0
+    chunk = b"x" * 65_536
+
+    async def flood(_scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal written
+        await read_body(receive, 10)
+        async with EventStream(receive, send) as stream:
+            for _ in range(2_000):
+                await stream.write_raw(chunk)
+                written += 1
+
+    async with served(flood) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1_024)
+        writer.write(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\n\r\n")
+        before = -1
+        while written != before:  # until nothing moves any more
+            before = written
+            await asyncio.sleep(0.05)
+        stopped_at = written
+        writer.transport.abort()
+        del reader
+
+    assert 0 < stopped_at < 1_000
+
+
+async def test_a_stream_that_fails_is_cut_not_finished() -> None:
+    async def broken(_scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive, 10)
+        async with EventStream(receive, send) as stream:
+            await stream.write(b"one")
+            raise InvalidRequest("halfway")
+
+    async with served(broken) as server, client_of(server) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post("/")
+
+
+@pytest.mark.parametrize(
+    ("checks", "status"),
+    [({"serving": True}, 200), ({"serving": True, "postgres": False}, 503), ({"serving": False}, 503), ({}, 503)],
+)
+async def test_readiness_is_the_conjunction_of_the_checks(checks: dict[str, bool], status: int) -> None:
+    async def ready() -> dict[str, bool]:
+        return checks
+
+    server = OpsServer(OpsSection(port=free_port()), ready)
+    await server.start()
+    async with client_of(server) as client:
+        answer = await client.get("/readyz")
+        health, metrics, other = [await client.get(path) for path in ("/healthz", "/metrics", "/")]
+    await server.stop()
+
+    assert (answer.status_code, answer.json()) == (status, {"ready": status == 200, "checks": checks})
+    assert (health.status_code, health.text) == (200, "ok\n")
+    assert metrics.headers["content-type"].startswith("text/plain; version=")
+    assert "process_cpu_seconds_total" in metrics.text
+    assert other.status_code == 404
+
+
+def test_own_errors_of_http_are_states_with_kinds() -> None:
+    states: list[type[ArgosyError]] = [RequestTooLarge, ClientGone, PortTaken]
+
+    assert [state.kind for state in states] == [Kind.TOO_LARGE, Kind.CANCELLED, Kind.UNAVAILABLE]

@@ -1,0 +1,188 @@
+import json
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from chassis.telemetry import bind, configure_logs, logger, span
+from chassis.tenancy import acting
+from chassis.testing import a_caller, a_principal
+from chassis.testing.traces import recorded_spans
+
+
+@pytest.fixture(autouse=True)
+def configured() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure_logs("info", "toy")
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+class Lines:
+    """What was written to stdout."""
+
+    def __init__(self, captured: pytest.CaptureFixture[bytes]) -> None:
+        self._captured = captured
+
+    def __call__(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._captured.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def lines(capsysbinary: pytest.CaptureFixture[bytes]) -> Lines:
+    return Lines(capsysbinary)
+
+
+def test_a_line_is_one_json_object_that_begins_with_when_how_bad_who_and_what(lines: Lines) -> None:
+    logger("toy.box").info("toy_found", colour="red", size=3)
+
+    (line,) = lines()
+    assert list(line)[:4] == ["time", "level", "service", "event"]
+    assert line["time"].endswith("Z")
+    assert (line["level"], line["service"], line["event"], line["module"]) == ("info", "toy", "toy_found", "toy.box")
+    assert (line["colour"], line["size"]) == ("red", 3)
+
+
+def test_the_request_the_tenant_and_the_trace_are_added_from_the_context(lines: Lines) -> None:
+    with acting(a_caller(a_principal("ten_7"), "req_7")), recorded_spans() as ended, span("play"):
+        logger("toy").info("inside")
+    logger("toy").info("outside")
+
+    inside, outside = lines()
+    assert (inside["request_id"], inside["tenant_id"]) == ("req_7", "ten_7")
+    assert inside["trace_id"] == f"{ended()[0].context.trace_id:032x}"
+    assert not {"request_id", "tenant_id", "trace_id"} & outside.keys()
+
+
+def test_bound_fields_are_on_every_line_of_their_block(lines: Lines) -> None:
+    with bind(topic="toys"):
+        logger("toy").info("inside")
+    logger("toy").info("outside")
+
+    inside, outside = lines()
+    assert inside["topic"] == "toys"
+    assert "topic" not in outside
+
+
+@pytest.mark.parametrize(
+    "name", ["token", "secret", "password", "api_key", "authorization", "dsn", "principal", "cookie"]
+)
+def test_a_field_named_like_a_secret_is_never_written(lines: Lines, name: str) -> None:
+    logger("toy").info("opened", **{name: "hunter2"})
+    with bind(**{name: "hunter2"}):
+        logger("toy").info("opened")
+
+    assert [line[name] for line in lines()] == ["[redacted]"] * 2
+
+
+def test_a_field_cannot_pretend_to_be_the_service_or_the_level(lines: Lines) -> None:
+    logger("toy").warning("odd", service="bank", level="fine", time="never")
+
+    (line,) = lines()
+    assert (line["service"], line["level"]) == ("toy", "warning")
+
+
+def test_lines_below_the_level_are_not_written(lines: Lines) -> None:
+    logger("toy").debug("whisper")
+
+    assert lines() == []
+
+
+def test_an_exception_is_in_the_line_with_its_traceback(lines: Lines) -> None:
+    try:
+        raise RuntimeError("broken toy")
+    except RuntimeError as error:
+        logger("toy").exception("broke")
+        logger("toy").error("broke", exc_info=error)
+
+    for line in lines():
+        assert line["level"] == "error"
+        assert line["exception"].startswith("Traceback")
+        assert line["exception"].endswith("RuntimeError: broken toy\n")
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    "value", [Unspeakable(), "\ud800", 1 << 70, {Unspeakable(): 1}, {1, 2}, b"\xff", float("nan"), object]
+)
+def test_whatever_is_logged_nothing_is_raised_and_a_line_comes_out(lines: Lines, value: object) -> None:
+    logger("toy").info("strange", value=value)
+
+    (line,) = lines()
+    assert line["event"] == "strange"
+
+
+def test_a_closed_stdout_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+
+    logger("toy").info("to nobody")
+    logging.getLogger("library").error("to nobody")
+
+
+def test_libraries_write_the_same_form_and_only_what_is_worth_a_warning(lines: Lines) -> None:
+    configure_logs("info", "toy")  # again: pytest's own handler would raise for the faulty format
+    library = logging.getLogger("library.part")
+    library.info("chatter")
+    library.warning("%d wheels came off", 3)
+    library.warning("%d wheels", "three")
+    try:
+        raise ValueError("bad wheel")
+    except ValueError:
+        library.exception("lost")
+
+    first, second, third = lines()
+    assert (first["event"], first["module"], first["level"]) == ("3 wheels came off", "library.part", "warning")
+    assert second["event"] == "%d wheels"
+    assert "ValueError: bad wheel" in third["exception"]
+
+
+def test_warnings_are_lines_too(lines: Lines) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("this toy is old", stacklevel=1)
+
+    assert "this toy is old" in lines()[0]["event"]
+
+
+def test_debug_shows_what_libraries_tell(lines: Lines) -> None:
+    configure_logs("debug", "toy")
+    logging.getLogger("library").info("chatter")
+
+    assert [line["event"] for line in lines()] == ["chatter"]
+
+
+def test_lines_of_several_threads_do_not_mix(lines: Lines) -> None:
+    def chatter() -> None:
+        for number in range(50):
+            logger("toy").info("spoke", number=number, text="x" * 500)
+
+    threads = [threading.Thread(target=chatter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(lines()) == 200
+
+
+def test_commands_keep_stdout_for_themselves(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    configure_logs("info", "toy", stream="stderr")
+    logger("toy.command").info("meanwhile")
+
+    said = capsysbinary.readouterr()
+    assert said.out == b""
+    assert json.loads(said.err)["event"] == "meanwhile"
