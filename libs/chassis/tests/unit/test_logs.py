@@ -3,11 +3,9 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from chassis.telemetry import bind, configure_logs, logger, span
 from chassis.tenancy import acting
 from chassis.testing import a_caller, a_principal
@@ -15,15 +13,8 @@ from chassis.testing.traces import recorded_spans
 
 
 @pytest.fixture(autouse=True)
-def configured() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+def configured(logs_as_they_were: None) -> None:
     configure_logs("info", "toy")
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 class Lines:

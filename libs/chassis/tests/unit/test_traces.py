@@ -1,13 +1,11 @@
 import asyncio
 import contextvars
-import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
-import structlog
 from chassis.errors import InvalidRequest
 from chassis.settings import TelemetrySection
 from chassis.telemetry import Telemetry, extract, inject, span
@@ -19,17 +17,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.trace import SpanKind, StatusCode
-
-
-@pytest.fixture(autouse=True)
-def logs_as_they_were() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def test_without_an_endpoint_nothing_is_recorded_or_passed_on() -> None:
@@ -144,6 +131,7 @@ async def collector() -> AsyncIterator[Collector]:
     await server.stop(0)
 
 
+@pytest.mark.usefixtures("logs_as_they_were")
 async def test_what_was_recorded_is_sent_before_the_process_ends(collector: Collector) -> None:
     telemetry = Telemetry("toy", TelemetrySection(otlp_endpoint=collector.endpoint, sample_ratio=1))
     with span("play"):
@@ -153,6 +141,7 @@ async def test_what_was_recorded_is_sent_before_the_process_ends(collector: Coll
     assert collector.spans == [("toy", "play")]
 
 
+@pytest.mark.usefixtures("logs_as_they_were")
 async def test_the_ratio_decides_where_no_caller_did_and_nowhere_else(collector: Collector) -> None:
     telemetry = Telemetry("toy", TelemetrySection(otlp_endpoint=collector.endpoint, sample_ratio=0))
     with span("unsampled"):
@@ -164,6 +153,7 @@ async def test_the_ratio_decides_where_no_caller_did_and_nowhere_else(collector:
     assert collector.spans == [("toy", "sampled by its caller")]
 
 
+@pytest.mark.usefixtures("logs_as_they_were")
 async def test_a_collector_that_is_away_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chassis.telemetry.traces.FLUSH_SECONDS", 0.2)
     telemetry = Telemetry("toy", TelemetrySection(otlp_endpoint=f"http://127.0.0.1:{free_port()}", sample_ratio=1))
