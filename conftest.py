@@ -17,6 +17,10 @@ from tests.fleet import environment
 STORES = ("postgres", "redis", "kafka")
 
 
+# onnxruntime reports home otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Bring up what the test needs, before any of its fixtures looks for it."""

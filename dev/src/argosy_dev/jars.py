@@ -69,12 +69,12 @@ def fetch(repository: Path, tell: Callable[[str], None]) -> None:
 
 def resolve(repository: Path) -> None:
     """Write the list anew from the root coordinates; walks every POM."""
-    context = _context(repository)
+    context = repository_at(repository)
     inputs, transitive = context.resolver.resolve([context.create_dependency(root) for root in _ROOTS])
     needed = [node for node in transitive if node.scope in ("compile", "runtime")]
     alone = [context.create_dependency(coordinate) for coordinate in _ALONE]
     artifacts = [node.artifact for node in (*inputs, *needed, *alone)]
-    _write((f"{a.groupId}:{a.artifactId}:{a.version}", _digest(Path(a.resolve()))) for a in artifacts)
+    _write((f"{a.groupId}:{a.artifactId}:{a.version}", digest(Path(a.resolve()))) for a in artifacts)
 
 
 def _write(entries: Iterable[tuple[str, str]]) -> None:
@@ -88,7 +88,7 @@ def _download(jar: Jar, repository: Path) -> None:
     import requests  # noqa: PLC0415 - what jgo downloads with; only a set-up needs it
 
     staging = repository / ".partial"
-    artifact = _context(staging).create_dependency(jar.coordinate).artifact
+    artifact = repository_at(staging).create_dependency(jar.coordinate).artifact
     for attempt in range(_ATTEMPTS):
         jar.path(staging).unlink(missing_ok=True)
         try:
@@ -99,14 +99,15 @@ def _download(jar: Jar, repository: Path) -> None:
             time.sleep(2**attempt)
         else:
             break
-    if _digest(arrived) != jar.sha256:
+    if digest(arrived) != jar.sha256:
         arrived.unlink()
         raise Refusal(f"The download of {jar.coordinate} does not have the checksum of {LIST.name}.")
     jar.path(repository).parent.mkdir(parents=True, exist_ok=True)
     arrived.rename(jar.path(repository))
 
 
-def _context(repository: Path) -> Any:  # jgo has no types
+def repository_at(repository: Path) -> Any:
+    """Open the Maven repositories, with their local copy in `repository`; a jgo context, which has no types."""
     from jgo.config import GlobalSettings  # noqa: PLC0415
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
     from jgo.maven import MavenContext  # noqa: PLC0415
@@ -115,5 +116,6 @@ def _context(repository: Path) -> Any:  # jgo has no types
     return MavenContext(repo_cache=repository, remote_repos=remotes, timeout=30)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from argosy_dev import jars
+from argosy_dev.refusals import Refusal
+from argosy_dev.state import CLONE
+
+
+def test_every_line_of_the_list_has_an_exact_version_and_a_checksum() -> None:
+    for jar in jars.listed():
+        assert re.fullmatch(r"[\w.-]+:[\w.-]+:[\d.]+(-\d+)?", jar.coordinate)
+        assert re.fullmatch(r"[0-9a-f]{64}", jar.sha256)
+
+
+def test_the_list_holds_the_broker_its_console_consumer_and_one_logger() -> None:
+    names = {jar.coordinate.split(":")[1] for jar in jars.listed()}
+
+    assert {"kafka_2.13", "kafka-clients", "kafka-tools", "slf4j-simple"} <= names
+
+
+def test_kafkas_own_jars_are_of_one_version() -> None:
+    versions = {c.split(":")[2] for c in (jar.coordinate for jar in jars.listed()) if c.startswith("org.apache.kafka:")}
+
+    assert len(versions) == 1
+
+
+def test_installed_jars_have_the_checksums_of_the_list() -> None:
+    repository = CLONE / ".argosy" / "jars"
+
+    wrong = [jar.coordinate for jar in jars.listed() if jars.digest(jar.path(repository)) != jar.sha256]
+
+    assert wrong == []
+
+
+def test_nothing_is_downloaded_when_everything_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jars, "listed", list)
+
+    jars.fetch(tmp_path, pytest.fail)
+
+
+def test_a_download_with_another_checksum_is_refused_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jar = jars.Jar("org.example:thing:1.0", "0" * 64)
+    monkeypatch.setattr(jars, "listed", lambda: [jar])
+    monkeypatch.setattr(jars, "repository_at", lambda repository: Tampered(jar.path(repository)))
+
+    with pytest.raises(Refusal, match=r"org\.example:thing:1\.0 does not have the checksum of kafka\.jars"):
+        jars.fetch(tmp_path, lambda _: None)
+
+    assert list(tmp_path.rglob("*.jar")) == []
+
+
+class Tampered:
+    """A repository that serves something else."""
+
+    def __init__(self, path: Path) -> None:
+        self.artifact = self
+        self._path = path
+
+    def create_dependency(self, _: str) -> Tampered:
+        return self
+
+    def resolve(self) -> str:
+        self._path.parent.mkdir(parents=True)
+        self._path.write_bytes(b"something else")
+        return str(self._path)

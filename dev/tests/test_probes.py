@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from argosy_dev import probes
+from argosy_dev.part import Probe
+from argosy_dev.ports import LOOPBACK, assign
+
+
+@asynccontextmanager
+async def answering(answer: bytes, *, hang: bool = False) -> AsyncIterator[int]:
+    """Serve one answer to whatever is asked; with `hang`, keep the connection until the client leaves."""
+    closed: list[asyncio.Event] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        closed.append(asyncio.Event())
+        await reader.read(-1 if hang else 1)
+        writer.write(answer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        closed[-1].set()
+
+    async with await asyncio.start_server(serve, LOOPBACK, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*(event.wait() for event in closed))
+
+
+def probe_of(kind: str, port: int) -> Probe:
+    if kind == "http":
+        return probes.http(port, "/readyz")
+    probe: Probe = {"redis": probes.redis, "kafka": probes.kafka, "postgres": probes.postgres}[kind](LOOPBACK, port)
+    return probe
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("redis", b"+PONG\r\n"),
+        ("redis", b"-NOAUTH Authentication required.\r\n"),
+        ("kafka", b"\0\0\0\x0a\0\0\0\x07\0\0\0\0\0\0"),
+        ("postgres", b"R\0\0\0\x17"),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+)
+async def test_a_server_that_serves_is_ready(kind: str, answer: bytes) -> None:
+    async with answering(answer) as port:
+        assert await probe_of(kind, port)()
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("redis", b"-LOADING Redis is loading the dataset in memory\r\n"),
+        ("kafka", b"\0\0\0\x0a\0\0\0\x07\0\x23\0\0\0\0"),
+        ("postgres", b"E\0\0\0\x17the database system is starting up"),
+        ("http", b"HTTP/1.1 503 Service Unavailable\r\n\r\n"),
+        ("http", b""),
+    ],
+)
+async def test_a_server_that_is_still_starting_is_not(kind: str, answer: bytes) -> None:
+    async with answering(answer) as port:
+        assert not await probe_of(kind, port)()
+
+
+@pytest.mark.parametrize("kind", ["redis", "kafka", "postgres", "http"])
+async def test_nobody_listening_is_not_ready(kind: str) -> None:
+    assert not await probe_of(kind, assign(["nobody"], {})["nobody"])()
+
+
+async def test_a_server_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "_SECONDS", 0.05)
+    async with answering(b"+PONG\r\n", hang=True) as port:
+        assert not await probes.redis(LOOPBACK, port)()
