@@ -21,6 +21,7 @@ POLL_SECONDS: Final = 0.5
 COMMIT_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 3.0
 PING_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 5.0
 BATCH: Final = 500
 LONGEST_WAIT_SECONDS: Final = 30.0
 
@@ -93,7 +94,7 @@ class Consumer(Loop):
             auto_offset_reset="earliest",
             # What a killed consumer held is taken over after this long.
             session_timeout_ms=6_000,
-            heartbeat_interval_ms=2_000,
+            heartbeat_interval_ms=1_000,
             request_timeout_ms=10_000,
             metadata_max_age_ms=30_000,
             retry_backoff_ms=250,
@@ -113,6 +114,7 @@ class Consumer(Loop):
 
     async def _poll(self, stop: asyncio.Event) -> None:
         consumer = self._consumer
+        checked = monotonic()
         while not stop.is_set():
             self._resume(consumer)
             found = await consumer.getmany(timeout_ms=int(self._next_look() * 1000), max_records=self._max_records)
@@ -121,7 +123,19 @@ class Consumer(Loop):
                     return
                 async with self._turn:
                     if partition in consumer.assignment():
-                        await self._deliver(consumer, partition, [_record(record) for record in records])
+                        await self._deliver(consumer, partition, [Record.received(record) for record in records])
+            if monotonic() - checked > CHECK_SECONDS:
+                await self._check()
+                checked = monotonic()
+
+    async def _check(self) -> None:
+        # A consumer whose broker is gone polls on and finds nothing; say so once.
+        try:
+            await self.ping()
+        except Unavailable as error:
+            self._say(connected=False, error=error)
+        else:
+            self._say(connected=True)
 
     async def _deliver(self, consumer: Any, partition: Any, records: list[Record]) -> None:
         handled, error = await self._delivery.deliver(records)
@@ -141,12 +155,16 @@ class Consumer(Loop):
         self._resting[partition] = (backoff, monotonic() + backoff.next())
 
     async def _commit(self, consumer: Any, partition: Any, offset: int) -> None:
-        try:
-            async with asyncio.timeout(COMMIT_SECONDS):
-                await consumer.commit({partition: offset})
-        except (CommitFailedError, IllegalStateError):
-            log.info("partition_moved", topic=self._topic, partition=partition.partition)
-        except (KafkaError, TimeoutError) as error:
+        # Waited for, not cancelled: the request goes on inside aiokafka, and its end must be heard.
+        committing = asyncio.ensure_future(consumer.commit({partition: offset}))
+        await asyncio.wait([committing], timeout=COMMIT_SECONDS)
+        committing.add_done_callback(self._committed)
+
+    def _committed(self, committing: asyncio.Future[Any]) -> None:
+        error = None if committing.cancelled() else committing.exception()
+        if isinstance(error, CommitFailedError | IllegalStateError):
+            log.info("partition_moved", topic=self._topic)
+        elif error is not None:
             # The next commit covers this one; without one, the records come again.
             log.warning("offset_not_committed", topic=self._topic, error=type(error).__name__)
 
@@ -185,11 +203,6 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Note what is ours now."""
         log.info("partitions_assigned", partitions=sorted(partition.partition for partition in assigned))
-
-
-def _record(record: Any) -> Record:
-    headers = {name: value.decode(errors="surrogateescape") for name, value in record.headers}
-    return Record(record.topic, record.key or b"", record.value or b"", headers, record.partition, record.offset)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -39,12 +39,16 @@ class Publisher:
         self._producer: Any = None
         self._connecting = asyncio.Lock()
         self._connected = True
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._discard(self._producer)
+        if self._producer is not None:
+            self._retire(self._producer)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=2 * CLOSE_SECONDS)
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Publish one record with the current trace context; return when it is acknowledged.
@@ -78,7 +82,7 @@ class Publisher:
             # was not acknowledged is published again by whoever still holds it.
             for _, acknowledged in pending:
                 acknowledged.add_done_callback(_heard)
-            await self._discard(producer)
+            self._retire(producer)
             self._say(connected=False, error=error)
             lost = [Unavailable("kafka does not acknowledge")] * (len(records) - len(results))
             return [*results, *lost]
@@ -86,9 +90,8 @@ class Publisher:
         return results
 
     async def _send(self, producer: Any, record: Record, results: list[ArgosyError | None], pending: list[Any]) -> None:
-        headers = [(name, text.encode()) for name, text in record.headers.items()]
         try:
-            acknowledged = await producer.send(record.topic, record.value, key=record.key, headers=headers)
+            acknowledged = await producer.send(record.topic, record.value, key=record.key, headers=record.sent_headers)
         except MessageSizeTooLargeError:
             results.append(RecordTooLarge(f"a record for {record.topic} has {len(record.value)} bytes"))
             return
@@ -115,23 +118,18 @@ class Publisher:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            await self._discard(producer)
+            self._retire(producer)
             self._say(connected=False, error=error)
             raise Unavailable("kafka does not answer") from error
         return producer
 
-    async def _discard(self, producer: Any) -> None:
-        if producer is None:
-            return
+    def _retire(self, producer: Any) -> None:
+        # In the background: it waits for a broker that says nothing, and nobody else need wait with it.
         if producer is self._producer:
             self._producer = None
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await producer.stop()
-        except (KafkaError, OSError, TimeoutError):
-            # It waits for records that cannot be delivered; stop what it left running.
-            await producer._sender.close()
-            await producer.client.close()
+        closing = asyncio.create_task(_close(producer))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _say(self, *, connected: bool, error: Exception | None = None) -> None:
         if connected == self._connected:
@@ -141,6 +139,16 @@ class Publisher:
             log.info("kafka_publishing_again")
         else:
             log.warning("kafka_not_publishing", error=type(error).__name__)
+
+
+async def _close(producer: Any) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await producer.stop()
+    except (KafkaError, OSError, TimeoutError):
+        # It waits for records that cannot be delivered; stop what it left running.
+        await producer._sender.close()
+        await producer.client.close()
 
 
 def _heard(acknowledged: asyncio.Future[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from chassis.errors import ArgosyError, Kind
 
@@ -26,3 +27,14 @@ class Record:
     headers: Mapping[str, str] = field(default_factory=dict)
     partition: int = -1
     offset: int = -1
+
+    @classmethod
+    def received(cls, record: Any) -> Self:
+        """From aiokafka's."""
+        headers = {name: value.decode(errors="surrogateescape") for name, value in record.headers}
+        return cls(record.topic, record.key or b"", record.value or b"", headers, record.partition, record.offset)
+
+    @property
+    def sent_headers(self) -> list[tuple[str, bytes]]:
+        """As aiokafka sends them; bytes that were no text come out as they came in."""
+        return [(name, value.encode(errors="surrogateescape")) for name, value in self.headers.items()]

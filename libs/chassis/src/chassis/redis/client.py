@@ -44,8 +44,7 @@ class Redis:
             # A connection of before a restart of Redis shows only when it is used.
             retry=Retry(NoBackoff(), 1, (RedisConnectionError,)),
             protocol=2,
-            lib_name=None,
-            lib_version=None,
+            driver_info=None,
         )
         self.client: Client = _Guarded(connection_pool=self._pool)
         self.client.breaker = self.breaker

@@ -17,7 +17,7 @@ from chassis.telemetry import logger
 
 CONNECT_SECONDS: Final = 1.0
 # Redis is asked for a sign of life after each such silence, and given up when the next one passes without it.
-SILENCE_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 2.0
 
 Handle = Callable[[bytes], Awaitable[None]]
@@ -54,7 +54,7 @@ class Subscription(Loop):
                 socket_connect_timeout=CONNECT_SECONDS,
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
-                lib_name=None,
+                driver_info=None,
             )
             try:
                 async with client, client.pubsub() as pubsub:
@@ -87,8 +87,8 @@ class Subscription(Loop):
             return
         try:
             await call(*args)
-        except Exception as error:
-            log.error("message_not_handled", channel=self._channel, exc_info=error)
+        except Exception:  # one bad message must not silence the channel
+            log.exception("message_not_handled", channel=self._channel)
 
     def _say(self, *, connected: bool, error: Exception | None = None) -> None:
         if connected == self._connected:

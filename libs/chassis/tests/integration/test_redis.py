@@ -1,0 +1,177 @@
+"""The client and the subscription on a real Redis, behind a wire that can be cut and frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+from chassis.errors import Unavailable
+from chassis.ids import new_id
+from chassis.redis import Breaker, Redis, Subscription, subscription
+from chassis.settings import RedisSection
+from chassis.testing.network import Wire
+from redis.exceptions import ResponseError
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    async with Wire(urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def redis(wire: Wire) -> AsyncIterator[Redis]:
+    section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/0")
+    async with Redis(section, Breaker("redis", failures=3, rest_seconds=0.2)) as redis:
+        yield redis
+
+
+async def test_commands_and_pipelines_are_answered(redis: Redis) -> None:
+    key = new_id("test_")
+    await redis.ping()
+    await redis.client.set(key, b"1", px=10_000)
+    async with redis.client.pipeline(transaction=False) as pipeline:
+        pipeline.incr(key)
+        pipeline.get(key)
+        answers = await pipeline.execute()
+
+    assert answers == [2, b"2"]
+    assert await redis.client.eval("return redis.call('GET', KEYS[1])", 1, key) == b"2"
+    script = redis.client.register_script("return redis.call('DEL', KEYS[1])")
+    assert await script(keys=[key]) == 1
+
+
+async def test_an_error_of_redis_is_an_answer(redis: Redis) -> None:
+    await redis.client.set("key of a string", "x", px=10_000)
+    for _ in range(5):
+        with pytest.raises(ResponseError):
+            await redis.client.hget("key of a string", "field")
+
+    assert not redis.breaker.open
+    await redis.ping()
+
+
+async def test_a_redis_that_says_nothing_costs_50_ms_and_then_nothing(redis: Redis, wire: Wire) -> None:
+    await redis.ping()
+    wire.freeze()
+
+    for _ in range(3):
+        began = monotonic()
+        with pytest.raises(Unavailable, match="redis does not answer"):
+            await redis.ping()
+        assert monotonic() - began < 0.5
+    assert redis.breaker.open
+    began = monotonic()
+    for _ in range(100):
+        pipeline = redis.client.pipeline()
+        pipeline.get("key")
+        with pytest.raises(Unavailable):
+            await redis.client.get("key")
+        with pytest.raises(Unavailable):
+            await pipeline.execute()
+    assert monotonic() - began < 0.2
+
+
+async def test_a_redis_that_comes_back_is_used_again(redis: Redis, wire: Wire) -> None:
+    await wire.cut()
+    while not redis.breaker.open:
+        with pytest.raises(Unavailable):
+            await redis.ping()
+    await wire.mend()
+
+    async with asyncio.timeout(5):
+        await until_answered(redis)
+    assert not redis.breaker.open
+
+
+async def until_answered(redis: Redis) -> None:
+    while True:
+        try:
+            return await redis.ping()
+        except Unavailable:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(redis: Redis, wire: Wire) -> None:
+    await redis.ping()
+    await wire.cut()
+    await wire.mend()
+
+    await redis.ping()
+
+
+class Listener:
+    """Notes what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self._noted = asyncio.Condition()
+
+    async def hear(self, message: bytes) -> None:
+        if message == b"bad":
+            raise ValueError
+        async with self._noted:
+            self.heard.append(message)
+            self._noted.notify_all()
+
+    async def connected(self) -> None:
+        await self.hear(b"(connected)")
+
+    async def until(self, condition: Callable[[list[bytes]], bool]) -> None:
+        async with asyncio.timeout(10), self._noted:
+            await self._noted.wait_for(lambda: condition(self.heard))
+
+
+@asynccontextmanager
+async def subscribed(redis: Redis, channel: str, listener: Listener) -> AsyncIterator[Subscription]:
+    subscription = redis.subscribe(channel, listener.hear, listener.connected)
+    await subscription.start()
+    try:
+        yield subscription
+    finally:
+        async with asyncio.timeout(3):
+            await subscription.stop()
+
+
+async def test_messages_are_heard_and_a_bad_one_silences_nothing(redis: Redis) -> None:
+    channel, listener = new_id("test_"), Listener()
+    async with subscribed(redis, channel, listener):
+        await listener.until(lambda heard: heard == [b"(connected)"])
+        for message in (b"1", b"bad", b"2"):
+            await redis.publish(channel, message)
+        await listener.until(lambda heard: heard == [b"(connected)", b"1", b"2"])
+
+
+@pytest.mark.parametrize("how", ["cut", "frozen"])
+async def test_a_subscription_comes_back_and_says_so(
+    redis: Redis, wire: Wire, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(subscription, "CONNECT_SECONDS", 0.1)
+    channel, listener = new_id("test_"), Listener()
+    async with subscribed(redis, channel, listener):
+        await listener.until(lambda heard: heard == [b"(connected)"])
+        if how == "cut":
+            await wire.cut()
+        else:
+            wire.freeze()
+            await asyncio.sleep(0.5)
+        await wire.mend()
+        await listener.until(lambda heard: heard == [b"(connected)"] * 2)
+        await until_answered(redis)
+        await redis.publish(channel, b"1")
+        await listener.until(lambda heard: heard[-1] == b"1")
+
+
+async def test_a_subscription_starts_and_stops_while_redis_is_away(redis: Redis, wire: Wire) -> None:
+    await wire.cut()
+    listener = Listener()
+    async with subscribed(redis, new_id("test_"), listener):
+        await asyncio.sleep(0)
+
+    assert listener.heard == []
