@@ -1,6 +1,7 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import pytest
 from chassis.settings import (
@@ -14,7 +15,7 @@ from chassis.settings import (
     rows,
     table,
 )
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c"
@@ -23,6 +24,18 @@ NEXT_SECRET = "ffeeddccbbaa99887766554433221100aabbccdd"
 
 class Upstream(Section):
     url: str = Field(description="Where it is.")
+
+
+class Puppet(Section):
+    kind: Literal["puppet"]
+    strings: int = Field(description="How many strings it hangs on.")
+    wood: str = Field("oak", description="What it is made of.")
+
+
+class Car(Section):
+    kind: Literal["car"]
+    wheels: int = Field(4, description="How many wheels it has.")
+    wood: str = Field("pine", description="What it is made of.")
 
 
 class Settings(ServiceSettings):
@@ -35,6 +48,15 @@ class Settings(ServiceSettings):
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="Who may play.")
     patience: timedelta | None = Field(None, description="How long to wait | at most.")
     upstreams: dict[str, Upstream] = Field(default_factory=dict, description="Whom to ask.")
+    toys: dict[str, Annotated[Puppet | Car, Field(discriminator="kind")]] = Field(
+        default_factory=dict, description="What there is to play with."
+    )
+
+    @model_validator(mode="after")
+    def _one_car(self) -> Self:
+        if sum(isinstance(toy, Car) for toy in self.toys.values()) > 1:
+            raise ValueError("there is room for one car")
+        return self
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +190,30 @@ def test_a_mapping_that_is_not_json_is_named(
     assert refusal(capsys) == ["TOY_UPSTREAMS: is not JSON."]
 
 
+def test_a_fault_in_a_section_of_several_kinds_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOY_TOYS__JACK__KIND", "puppet")
+    monkeypatch.setenv("TOY_TOYS__TAXI__KIND", "car")
+    monkeypatch.setenv("TOY_TOYS__TAXI__WHEELS", "some")
+    monkeypatch.setenv("TOY_TOYS__BALL__SIZE", "3")
+
+    said = sorted(refusal(capsys))
+
+    assert said[0] == "TOY_TOYS__BALL__KIND: is required and not set."
+    assert said[1] == "TOY_TOYS__JACK__STRINGS: is required and not set."
+    assert said[2].startswith("TOY_TOYS__TAXI__WHEELS: ")
+
+
+def test_a_fault_between_settings_is_of_them_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOY_TOYS__TAXI__KIND", "car")
+    monkeypatch.setenv("TOY_TOYS__BUS__KIND", "car")
+
+    assert refusal(capsys) == ["TOY_*: there is room for one car."]
+
+
 def test_settings_are_frozen() -> None:
     settings = load(Settings)
 
@@ -196,6 +242,14 @@ def test_the_reference_has_a_row_for_every_variable() -> None:
     assert (by_variable["TOY_DRAIN"].type, by_variable["TOY_DRAIN"].default) == ("seconds", "25")
     assert by_variable["TOY_PATIENCE"].default == ""
     assert by_variable["TOY_UPSTREAMS__<NAME>__URL"].description == "Where it is."
+
+
+def test_a_section_of_several_kinds_says_which_kind_has_what() -> None:
+    by_variable = {row.variable.removeprefix("TOY_TOYS__<NAME>__"): row for row in rows(Settings)}
+
+    assert (by_variable["KIND"].type, by_variable["KIND"].default) == ("`puppet` | `car`", None)
+    assert by_variable["STRINGS"].description == "How many strings it hangs on. (`puppet`)"
+    assert by_variable["WOOD"].description == "What it is made of."
 
 
 def test_the_table_keeps_to_its_columns() -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from chassis.settings.sections import Durations, OpsSection, PrincipalSection, TelemetrySection
+from chassis.settings.shapes import follow, required_below
 
 EX_CONFIG = 78  # sysexits.h: something is wrong with the configuration
 # As far as the last @, since a password may have one; what is hidden may only be too much.
@@ -85,42 +85,25 @@ def _without_credentials(value: Any) -> Any:
 
 
 def _sentences(cls: type[ServiceSettings], fault: ErrorDetails) -> Iterator[str]:
-    # Numbers are places within a list, which have no variable of their own.
-    place = [str(part) for part in fault["loc"] if not isinstance(part, int)]
-    name = variable(cls, *place)
-    if fault["type"] == "missing":
-        for leaf in _leaves(cls, place):
-            yield f"{variable(cls, *leaf)}: is required and not set."
-    elif fault["type"] == "extra_forbidden":
-        yield f"{name}: there is no such setting."
-    else:
-        yield f"{name}: {fault['msg'].removeprefix('Value error, ')}."
+    place, annotation = follow(cls, fault["loc"])
+    match fault["type"]:
+        case "missing":
+            for leaf in required_below(place, annotation):
+                yield f"{variable(cls, *leaf)}: is required and not set."
+        case "extra_forbidden":
+            yield f"{variable(cls, *place)}: there is no such setting."
+        case "union_tag_not_found":
+            yield f"{variable(cls, *place, fault['ctx']['discriminator'].strip(chr(39)))}: is required and not set."
+        case _:
+            # A fault between several settings has no place.
+            name = variable(cls, *place) if place else f"{variable(cls)}*"
+            yield f"{name}: {fault['msg'].removeprefix('Value error, ')}."
 
 
 def _unparsed(cls: type[ServiceSettings], message: str) -> str:
     # A list or a mapping as one variable is JSON; pydantic-settings says which one is not in words of its own.
     named = re.search(r'field "(\w+)"', message)
     return f"{variable(cls, named[1])}: is not JSON." if named else f"{message}."
-
-
-def _leaves(cls: type[BaseModel], place: list[str]) -> Iterator[list[str]]:
-    """The places of all required values at and below `place`."""
-    model: type[BaseModel] | None = cls
-    for part in place:
-        field = model.model_fields.get(part) if model is not None else None
-        model = section_of(field) if field is not None else None
-    if model is None:
-        yield place
-        return
-    for name, field in model.model_fields.items():
-        if field.is_required():
-            yield from _leaves(cls, [*place, name])
-
-
-def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model that a field nests, if it nests one."""
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _refuse(faults: list[str]) -> NoReturn:

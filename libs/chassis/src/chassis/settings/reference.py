@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from chassis.settings.environment import ServiceSettings, section_of, variable
+from chassis.settings.environment import ServiceSettings, variable
+from chassis.settings.shapes import Model, is_tag, models_in, value_type
 
 HEADER = "| Variable | Type | Default | Meaning |\n|---|---|---|---|\n"
 TYPES: dict[Any, str] = {
@@ -37,7 +38,7 @@ class Row:
 
 def rows(cls: type[ServiceSettings]) -> list[Row]:
     """Every setting of a service, in the order of their definition. Raises TypeError for one without a description."""
-    return list(_rows(cls, cls, ()))
+    return list(_rows(cls, [cls], ()))
 
 
 def table(cls: type[ServiceSettings]) -> str:
@@ -48,27 +49,29 @@ def table(cls: type[ServiceSettings]) -> str:
     )
 
 
-def _rows(cls: type[ServiceSettings], model: type[BaseModel], place: tuple[str, ...]) -> Iterator[Row]:
-    for name, field in model.model_fields.items():
+def _rows(cls: type[ServiceSettings], models: Sequence[Model], place: tuple[str, ...]) -> Iterator[Row]:
+    """One row per variable; of a section that may be of several kinds, with the kinds that have it."""
+    for name in dict.fromkeys(name for model in models for name in model.model_fields):
+        having = [model for model in models if name in model.model_fields]
+        field = having[0].model_fields[name]
+        if all(is_tag(model.model_fields[name]) for model in having):
+            kinds = [str(get_args(model.model_fields[name].annotation)[0]) for model in having]
+            yield Row(variable(cls, *place, name), " | ".join(f"`{kind}`" for kind in kinds), None, "Which kind it is.")
+            continue
         if not field.description:
-            raise TypeError(f"{model.__name__}.{name} has no description")
-        nested = section_of(field)
-        named = _named_sections(field)
-        if nested is not None:
-            yield from _rows(cls, nested, (*place, name))
-        elif named is not None:
-            yield from _rows(cls, named, (*place, name, "<name>"))
+            raise TypeError(f"{having[0].__name__}.{name} has no description")
+        nested, named = models_in(field.annotation), models_in(value_type(field.annotation))
+        if nested or named:
+            yield from _rows(cls, nested or named, (*place, name, *(() if nested else ("<name>",))))
         else:
             default = None if field.is_required() else _default(field)
-            yield Row(variable(cls, *place, name), _type(field.annotation), default, field.description)
+            of = "" if len(having) == len(models) else f" ({', '.join(_kind(model) for model in having)})"
+            yield Row(variable(cls, *place, name), _type(field.annotation), default, field.description + of)
 
 
-def _named_sections(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a mapping's values: `dict[str, Upstream]`."""
-    if get_origin(field.annotation) is not dict:
-        return None
-    value = get_args(field.annotation)[1]
-    return value if isinstance(value, type) and issubclass(value, BaseModel) else None
+def _kind(model: Model) -> str:
+    tags = [get_args(field.annotation)[0] for field in model.model_fields.values() if is_tag(field)]
+    return f"`{tags[0]}`" if tags else model.__name__
 
 
 def _default(field: FieldInfo) -> str:
@@ -95,6 +98,8 @@ def _cell(text: str) -> str:
 
 
 def _type(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
     if get_origin(annotation) in {Union, types.UnionType}:
         return ", or ".join(_type(part) for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is Literal:
