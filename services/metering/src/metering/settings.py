@@ -46,7 +46,7 @@ class SettlementSection(Section):
     """How usage events are settled."""
 
     max_batch: int = Field(
-        200, ge=1, le=1000, description="Usage events settled by one transaction at most; it locks their budgets."
+        100, ge=1, le=1000, description="Usage events settled by one transaction at most; it locks their budgets."
     )
 
 

@@ -230,3 +230,18 @@ async def test_the_audit_sees_a_budget_that_drifted_from_its_reservations(books:
     async with database.tenant(tenant) as connection:
         await connection.execute("UPDATE budgets SET held = held - 11")
     assert (await books.ledger.audit()).drift == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "reserve('{t}', '{r}', '{7}', '{PT1H}', ARRAY['[]'::jsonb], '{p}', '{k}', '{u}', 100)",
+        "open_accounts('{t}', '{r}', 100)",
+    ],
+)
+async def test_a_client_that_freezes_with_a_budget_locked_is_thrown_out_soon(database: Database, call: str) -> None:
+    async with database.system() as connection:
+        await connection.execute(f"SELECT metering.{call}")
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"
+    async with database.system() as connection:
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") != "5s"

@@ -1,10 +1,18 @@
 -- The three doors to the books. Lock order, everywhere: rows of reservations first (by key, or SKIP LOCKED), then budgets
 -- (by key); whoever holds a budget waits for no reservation. So no two of them wait for each other.
--- A client that freezes inside one of these transactions is thrown out soon: its locks stop a whole tenant.
+
+-- How these transactions run, to their end. A client that freezes inside one is thrown out soon: its locks stop whole
+-- tenants. Rows are reached by key only: a plan made and cached while the tables were small would scan them all later on.
+CREATE FUNCTION metering.begin_by_key() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    SET LOCAL idle_in_transaction_session_timeout = '5s';
+    SET LOCAL enable_seqscan = off;
+    SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off;
+END $$;
 
 CREATE FUNCTION metering.lock_budgets(tenants text[], default_cap bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    SET LOCAL idle_in_transaction_session_timeout = '5s';
     INSERT INTO metering.budgets (tenant_id, scope, scope_id, cap)
     SELECT DISTINCT t, 'tenant', t, default_cap FROM unnest(tenants) AS t
     WHERE NOT EXISTS (
@@ -34,6 +42,7 @@ DECLARE
     accepted bigint[] := '{}';
     made_at timestamptz;
 BEGIN
+    PERFORM metering.begin_by_key();
     PERFORM metering.lock_budgets(tenants, default_cap);
     -- From here on nobody else reserves for these tenants, and each statement sees what was committed before it.
     made_at := clock_timestamp();
@@ -97,6 +106,7 @@ DECLARE
     locked bigint;
     visible bigint;
 BEGIN
+    PERFORM metering.begin_by_key();
     PERFORM FROM metering.reservations AS r
     WHERE (r.tenant_id, r.request_id) IN (SELECT * FROM unnest(tenants, requests))
     ORDER BY r.tenant_id, r.request_id FOR NO KEY UPDATE;
