@@ -15,7 +15,7 @@ sys.modules["argosy_lint"] = lint
 spec.loader.exec_module(lint)
 
 DOMAIN = "services/metering/src/metering/domain/ledger.py"
-ADAPTER = "services/metering/src/metering/adapters/prices.py"
+ADAPTER = "services/metering/src/metering/adapters/budgets.py"
 
 BROKEN = {
     "a transaction over all tenants": (ADAPTER, "async def f(db):\n    async with db.system() as c: ...\n"),
