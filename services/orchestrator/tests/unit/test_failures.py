@@ -102,11 +102,18 @@ class TestReservation:
     async def test_metering_that_says_nothing_is_told_to_release(self, silence):
         world = World(metering=FakeMetering(failure=silence))
 
-        with pytest.raises(type(silence)):
+        with pytest.raises(Unavailable):
             await world.generate()
 
         assert (await world.usage).attempts == ()
         assert not world.worker.plans
+
+    async def test_a_caller_whose_own_time_ran_out_meanwhile_is_told_so(self):
+        world = World(metering=FakeMetering(failure=DeadlineExceeded("too late")))
+        world.metering.on_reserve = lambda: world.clock.advance(timedelta(seconds=6))
+
+        with pytest.raises(DeadlineExceeded):
+            await world.generate(time=timedelta(seconds=5))
 
     async def test_a_client_who_leaves_while_money_is_set_aside_gets_it_back(self):
         world = World(metering=FakeMetering(failure=asyncio.CancelledError()))

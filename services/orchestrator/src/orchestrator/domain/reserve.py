@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from chassis.errors import ArgosyError, Kind, Unavailable
+
 from orchestrator.domain.deadline import Deadline
 from orchestrator.domain.errors import is_refusal
 from orchestrator.domain.finalize import settlement
@@ -38,4 +40,7 @@ class Reserves:
         except BaseException as error:
             if not is_refusal(error):
                 self._tasks.start(self._recorder.record(settlement(request, ())))
+            if isinstance(error, ArgosyError) and error.kind is Kind.TIMED_OUT and deadline.left():
+                # It was our limit, not the caller's: metering is down, and no money is no request.
+                raise Unavailable("no money could be set aside: metering does not answer") from error
             raise
