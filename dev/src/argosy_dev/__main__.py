@@ -7,18 +7,19 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
-from argosy_dev import jars, kafka, smollm, supervisor
+from argosy_dev import jars, kafka, secrets, smollm, supervisor
 from argosy_dev.down import down
-from argosy_dev.fetch import fetch
+from argosy_dev.fetch import convert, fetch
 from argosy_dev.fleet import compose
 from argosy_dev.logs import logs
 from argosy_dev.ports import LOOPBACK
 from argosy_dev.progress import Progress
 from argosy_dev.refusals import Refusal
-from argosy_dev.state import Home
+from argosy_dev.state import CLONE, Home
 from argosy_dev.status import status
 from argosy_dev.supervisor import Wanted
 from argosy_dev.up import up
@@ -94,8 +95,21 @@ def _logs(home: Home, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _fetch(home: Home, _: argparse.Namespace) -> int:
-    fetch(home, print)
+def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", action="store_true", help="the models alone, without Kafka's jars")
+
+
+def _fetch(home: Home, arguments: argparse.Namespace) -> int:
+    if arguments.models:
+        convert(home, print)
+    else:
+        fetch(home, print)
+    return 0
+
+
+def _compose_env(home: Home, _: argparse.Namespace) -> int:
+    home.create()
+    print(f"wrote {secrets.write_compose_env(home)}")
     return 0
 
 
@@ -122,14 +136,19 @@ def _serve_model(_: Home, arguments: argparse.Namespace) -> int:
 def _prepare_schemas(home: Home, _: argparse.Namespace) -> int:
     from argosy_dev.preparation import prepare_schemas  # noqa: PLC0415 - brings drivers that nothing else here needs
 
+    home.create()
     prepare_schemas(home, os.environ["ARGOSY_POSTGRES_DSN"])
     return 0
 
 
-def _prepare_topics(_: Home, __: argparse.Namespace) -> int:
+def _topics_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, default=CLONE / "proto" / "topics", help="where the topics' files are")
+
+
+def _prepare_topics(_: Home, arguments: argparse.Namespace) -> int:
     from argosy_dev.preparation import prepare_topics  # noqa: PLC0415 - as above
 
-    prepare_topics(os.environ["ARGOSY_KAFKA_BOOTSTRAP"])
+    prepare_topics(os.environ["ARGOSY_KAFKA_BOOTSTRAP"], arguments.folder)
     return 0
 
 
@@ -143,11 +162,12 @@ VERBS = {
     "down": Verb("stop the fleet and leave no process behind", _down),
     "status": Verb("show each part: state, port, process, memory, uptime, restarts", _status),
     "logs": Verb("show what a part printed", _logs, _logs_arguments),
-    "fetch": Verb("download and convert what the parts need; part of `make setup`", _fetch),
+    "fetch": Verb("download and convert what the parts need; part of `make setup`", _fetch, _fetch_arguments),
+    "compose-env": Verb("write the secrets that compose.yaml asks for", _compose_env),
     "kafka-console-consumer": Verb("run Kafka's own console consumer on the fleet's broker", _console_consumer),
     "resolve-jars": Verb("write the list of Kafka's jars anew (for maintainers)", _resolve_jars),
     "prepare-schemas": Verb("make the services' roles and schemas in ARGOSY_POSTGRES_DSN", _prepare_schemas),
-    "prepare-topics": Verb("make the topics in ARGOSY_KAFKA_BOOTSTRAP", _prepare_topics),
+    "prepare-topics": Verb("make the topics in ARGOSY_KAFKA_BOOTSTRAP", _prepare_topics, _topics_arguments),
     "serve-model": Verb("be the part `model`", _serve_model, _serve_arguments),
     "supervise": Verb("be what `up` starts in the background", _supervise),
 }

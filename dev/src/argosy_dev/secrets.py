@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from argosy_dev.refusals import Refusal
 from argosy_dev.state import Home, read_pairs, write_pairs
@@ -44,6 +45,15 @@ def keep(home: Home, values: Mapping[str, str]) -> None:
         pairs = read_pairs(home.secrets)
         if not values.items() <= pairs.items():
             write_pairs(home.secrets, {**pairs, **values}, comment=_COMMENT)
+
+
+def write_compose_env(home: Home) -> Path:
+    """Write the variables that compose.yaml asks for, and return the file; an existing one stays as it is."""
+    path = home.root / "compose.env"
+    if not path.exists():
+        values = {"ARGOSY_PASSWORD": secrets.token_hex(24), "ARGOSY_PRINCIPAL_SECRET": secrets.token_hex(48)}
+        write_pairs(path, values | {API_KEY: _mint(), ADMIN_KEY: _mint()})
+    return path
 
 
 def _ensure(home: Home, name: str, make: Callable[[], str]) -> str:
