@@ -67,6 +67,8 @@ def native_app(ports: Ports, json_bytes: int) -> ASGIApp:
         title="Argosy",
         description=DESCRIPTION,
         redoc_url=None,
+        # Our own spans and metrics are enough; its would cost more than the request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
         exception_handlers={
             ArgosyError: _on_error,

@@ -176,6 +176,8 @@ async def recover(reply: Reply, error: Exception) -> None:
     """Answer with an error; when the answer has begun, raise it, so that the server cuts the connection."""
     if reply.ended:
         return  # Starlette raises again what it has answered
+    if isinstance(error.__cause__, ArgosyError):
+        error = error.__cause__  # Starlette's words for an error that came after the status line
     known = told(error, request_id=reply.request_id)
     if reply.status and known.kind is not Kind.CANCELLED:
         raise known

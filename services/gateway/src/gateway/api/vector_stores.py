@@ -70,7 +70,7 @@ async def list_vector_store_files(
     """List the files of a vector store, newest first."""
     if filter == "cancelled":
         await knowledge.get_vector_store(vector_store_id)
-        listed = Listed[Attachment]([])  # nothing is ever cancelled
+        listed: Listed[Attachment] = Listed([])  # nothing is ever cancelled
     else:
         state = AttachmentState(filter) if filter else None
         listed = await knowledge.list_attachments(vector_store_id, page, state)

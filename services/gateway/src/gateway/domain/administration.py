@@ -15,6 +15,7 @@ from .tenants import (
     DEFAULT_PROJECT,
     AuditEntry,
     Directory,
+    KeyExists,
     KeyNotFound,
     Project,
     ProjectExists,
@@ -140,14 +141,10 @@ class Bootstrap:
         presented = parse_key(key_text.encode())
         tenant = await self._ensure_tenant(tenant_name)
         project = await self._ensure_project(tenant)
-        found = await self._directory.find_key(presented.key_id)
-        if found is None:
-            key = self._key(tenant, project, presented, environment_of(key_text), roles)
-            await self._directory.add_key(key, self._entry(tenant.tenant_id, "key.create", key.key_id))
-            return key
-        if found.sha256 != presented.sha256 or found.tenant_id != tenant.tenant_id:
+        key = await self._ensure_key(self._key(tenant, project, presented, environment_of(key_text), roles))
+        if key.sha256 != presented.sha256 or key.tenant_id != tenant.tenant_id:
             raise InvalidRequest(f"The key of {tenant_name} has the id of another key; mint a new one.")
-        return found
+        return key
 
     async def _ensure_tenant(self, name: str) -> Tenant:
         found = await self._directory.find_tenant(name)
@@ -172,6 +169,16 @@ class Bootstrap:
         except ProjectExists:
             return await self._ensure_project(tenant)
         return project
+
+    async def _ensure_key(self, key: ApiKey) -> ApiKey:
+        found = await self._directory.find_key(key.key_id)
+        if found is not None:
+            return found
+        try:
+            await self._directory.add_key(key, self._entry(key.tenant_id, "key.create", key.key_id))
+        except KeyExists:
+            return await self._ensure_key(key)
+        return key
 
     def _key(self, tenant: Tenant, project: Project, presented: PresentedKey, env: str, roles: Iterable[str]) -> ApiKey:
         return ApiKey(

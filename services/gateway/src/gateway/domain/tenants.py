@@ -100,7 +100,7 @@ class Page:
     after: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listed(Generic[T]):
     """A part of a list, newest first, and whether there is more."""
 

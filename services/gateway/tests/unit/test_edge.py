@@ -1,0 +1,258 @@
+"""What every request gets: an id, a caller or a refusal, errors of one shape."""
+
+from typing import Any
+
+import httpx
+import pytest
+from chassis.errors import Kind, RemoteFailure
+from chassis.http import STATUS
+from gateway.domain.keys import mint_key
+from gateway.metrics import ADMISSIONS, KEY_CACHE, REQUESTS
+
+from services.gateway.tests.fakes.world import World
+
+ROUTES = [
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/embeddings"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/smollm2"),
+    ("POST", "/v1/files"),
+    ("GET", "/v1/files"),
+    ("GET", "/v1/files/file-1"),
+    ("GET", "/v1/files/file-1/content"),
+    ("DELETE", "/v1/files/file-1"),
+    ("POST", "/v1/vector_stores"),
+    ("GET", "/v1/vector_stores"),
+    ("GET", "/v1/vector_stores/vs_1"),
+    ("DELETE", "/v1/vector_stores/vs_1"),
+    ("POST", "/v1/vector_stores/vs_1/files"),
+    ("GET", "/v1/vector_stores/vs_1/files"),
+    ("GET", "/v1/vector_stores/vs_1/files/file-1"),
+    ("DELETE", "/v1/vector_stores/vs_1/files/file-1"),
+    ("POST", "/v1/vector_stores/vs_1/search"),
+    ("GET", "/v1/usage"),
+    ("GET", "/v1/budgets"),
+    ("GET", "/v1/requests/req_1"),
+    ("POST", "/admin/v1/tenants"),
+    ("GET", "/admin/v1/tenants"),
+    ("GET", "/admin/v1/tenants/ten_1"),
+    ("PUT", "/admin/v1/tenants/ten_1/budget"),
+    ("POST", "/admin/v1/projects"),
+    ("GET", "/admin/v1/projects"),
+    ("POST", "/admin/v1/keys"),
+    ("GET", "/admin/v1/keys"),
+    ("POST", "/admin/v1/keys/key_1/revoke"),
+    ("GET", "/admin/v1/prices"),
+    ("POST", "/admin/v1/prices"),
+    ("GET", "/admin/v1/audit"),
+]
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    """The error, which has OpenAI's shape and a request to look for."""
+    error: dict[str, Any] = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert answer.headers.get_list("x-request-id") == [answer.headers["x-request-id"]]
+    return error
+
+
+@pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/v1/nowhere"), ("GET", "/")])
+async def test_nobody_is_served_without_a_key(nobody: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await nobody.request(method, path)
+
+    assert answer.status_code == 401
+    assert error_of(answer)["code"] == "missing_api_key"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_table_of_routes_is_whole(demo: httpx.AsyncClient) -> None:
+    document = (await demo.get("/openapi.json")).json()
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+
+    assert len(described) == len(ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        ("Basic abc", "missing_api_key"),
+        ("Bearer", "missing_api_key"),
+        ("Bearer  ", "missing_api_key"),
+        ("Bearer sk-whatever", "invalid_api_key"),
+        ("Bearer argosy_dev_x_y", "invalid_api_key"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/embeddings"])
+async def test_a_key_that_is_none_is_refused(world: World, header: str, code: str, path: str) -> None:
+    async with world.client("nobody") as client:
+        answer = await client.request("POST" if "emb" in path else "GET", path, headers={"authorization": header})
+
+    assert (answer.status_code, error_of(answer)["code"]) == (401, code)
+
+
+async def test_a_key_that_nobody_has_is_refused(nobody: httpx.AsyncClient) -> None:
+    _, text = mint_key("test")
+    answer = await nobody.get("/v1/models", headers={"authorization": f"Bearer {text}"})
+
+    assert (answer.status_code, error_of(answer)["code"]) == (401, "invalid_api_key")
+
+
+async def test_the_scheme_may_be_written_in_any_case(world: World, nobody: httpx.AsyncClient) -> None:
+    answer = await nobody.get("/v1/models", headers={"authorization": f"bEARER {world.keys['demo']}"})
+
+    assert answer.status_code == 200
+
+
+async def test_a_database_that_is_down_is_never_a_wrong_key(world: World, demo: httpx.AsyncClient) -> None:
+    world.directory.down = True
+    for path in ("/v1/models", "/v1/chat/completions"):
+        answer = await demo.request("GET" if path.endswith("models") else "POST", path)
+        assert (answer.status_code, error_of(answer)["code"]) == (503, "service_unavailable")
+        assert answer.headers["retry-after"] == "1"
+
+
+async def test_who_was_seen_goes_on_without_the_database(world: World, demo: httpx.AsyncClient) -> None:
+    await demo.get("/v1/models")
+    world.directory.down = True
+
+    assert (await demo.get("/v1/models")).status_code == 200
+
+
+async def test_every_request_has_an_id_of_our_own(demo: httpx.AsyncClient) -> None:
+    answers = [await demo.get("/v1/models", headers={"x-request-id": "mine"}) for _ in range(2)]
+
+    ids = {answer.headers["x-request-id"] for answer in answers}
+    assert len(ids) == 2
+    assert all(found.startswith("req_") for found in ids)
+
+
+async def test_a_path_that_does_not_exist_is_said_so(demo: httpx.AsyncClient) -> None:
+    for method, path in (("GET", "/v1/nowhere"), ("GET", "/v1/models/"), ("POST", "/v1/chat/completions/")):
+        answer = await demo.request(method, path)
+        assert answer.status_code == 404
+        assert error_of(answer)["code"] in {"route_not_found", "model_not_found"}
+
+
+async def test_another_method_is_said_so(demo: httpx.AsyncClient) -> None:
+    answer = await demo.put("/v1/models")
+
+    assert (answer.status_code, error_of(answer)["code"]) == (405, "method_not_allowed")
+
+
+async def test_a_hot_route_with_another_method_is_no_route(demo: httpx.AsyncClient) -> None:
+    assert (await demo.get("/v1/chat/completions")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions"])
+async def test_a_bug_is_answered_and_tells_nothing_of_itself(
+    world: World, demo: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(world.inference, "list_models", broken)
+    monkeypatch.setattr(world.inference, "generate", broken)
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    answer = await (demo.get(path) if path.endswith("models") else demo.post(path, json=body))
+
+    assert (answer.status_code, error_of(answer)["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("failure", "refusal"),
+    [
+        (RemoteFailure(Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID", "forged"), (503, "service_unavailable")),
+        (RemoteFailure(Kind.INTERNAL, "INTERNAL", "at line 7 of secret.py"), (500, "internal")),
+        (RemoteFailure(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "No such model."), (404, "model_not_found")),
+    ],
+)
+async def test_what_a_peer_says_is_told_unless_it_is_none_of_the_clients_business(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: RemoteFailure, refusal: tuple[int, str]
+) -> None:
+    def fail() -> None:
+        raise failure
+
+    monkeypatch.setattr(world.inference, "list_models", fail)
+    async with world.client() as demo:
+        answer = await demo.get("/v1/models")
+
+    assert (answer.status_code, error_of(answer)["code"]) == refusal
+    assert "secret" not in answer.text
+    assert "forged" not in answer.text
+
+
+async def test_requests_are_counted_by_the_template_of_their_route(demo: httpx.AsyncClient) -> None:
+    def counted(route: str, status: int) -> float:
+        return REQUESTS.labels(route, str(status))._value.get()
+
+    before = counted("/v1/files/{file_id}", 404)
+    for number in range(3):
+        await demo.get(f"/v1/files/file-{number}")
+    assert counted("/v1/files/{file_id}", 404) == before + 3
+
+    before = counted("/v1/chat/completions", 400)
+    await demo.post("/v1/chat/completions", content=b"{")
+    assert counted("/v1/chat/completions", 400) == before + 1
+
+    before = counted("unknown", 404)
+    await demo.get("/no/such/path")
+    assert counted("unknown", 404) == before + 1
+
+
+async def test_admissions_are_counted_by_their_outcome(demo: httpx.AsyncClient, nobody: httpx.AsyncClient) -> None:
+    def counts() -> list[float]:
+        children = [
+            ADMISSIONS.labels("admitted"),
+            ADMISSIONS.labels("missing_api_key"),
+            KEY_CACHE.labels("hit"),
+            KEY_CACHE.labels("miss"),
+        ]
+        return [child._value.get() for child in children]
+
+    before = counts()
+    await demo.get("/v1/models")
+    await demo.get("/v1/models")
+    await nobody.get("/v1/models")
+    assert [after - count for after, count in zip(counts(), before, strict=True)] == [2, 1, 1, 1]
+
+
+async def test_the_document_describes_every_route_and_needs_no_key(nobody: httpx.AsyncClient) -> None:
+    document = (await nobody.get("/openapi.json")).json()
+
+    chat = document["paths"]["/v1/chat/completions"]["post"]
+    assert chat["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatBody")
+    assert "messages" in document["components"]["schemas"]["ChatBody"]["properties"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["responses"]["default"], (method, path)
+            assert "422" not in operation["responses"]
+            assert operation["security"] == [{"key": []}]
+    text = str(document)
+    for reference in {part.split("'")[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert reference in document["components"]["schemas"]
+
+
+async def test_the_docs_need_no_key(nobody: httpx.AsyncClient) -> None:
+    answer = await nobody.get("/docs")
+
+    assert answer.status_code == 200
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+async def test_a_body_that_is_too_large_is_refused_on_native_routes_too(admin: httpx.AsyncClient) -> None:
+    answer = await admin.post("/admin/v1/tenants", json={"name": "x" * 3_000})
+
+    assert (answer.status_code, error_of(answer)["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b'{"name":' * 200, b"[" * 2_000])
+async def test_a_body_that_is_not_json_is_refused_on_native_routes_too(admin: httpx.AsyncClient, body: bytes) -> None:
+    answer = await admin.post("/admin/v1/tenants", content=body, headers={"content-type": "application/json"})
+
+    assert (answer.status_code, error_of(answer)["code"]) == (400, "invalid_json")
+
+
+def test_every_kind_of_error_has_a_status() -> None:
+    assert set(STATUS) == set(Kind)

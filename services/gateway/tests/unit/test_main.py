@@ -1,0 +1,73 @@
+"""The command line, and settings that make no sense."""
+
+import subprocess
+import sys
+
+import pytest
+from gateway.domain.keys import parse_key
+from gateway.main import allowances_of, main, print_key, trust_of
+from gateway.settings import KeysSection, LimitsSection, Settings
+from pydantic import ValidationError
+
+ENVIRONMENT = {
+    "GATEWAY_POSTGRES__DSN": "postgres://gateway_app:x@127.0.0.1/argosy",
+    "GATEWAY_PRINCIPAL__SECRETS": "a-secret-for-tests-and-nothing-but-tests",
+}
+
+
+def test_a_key_is_minted_without_any_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_key(["--env", "live"]) == 0
+
+    text = capsys.readouterr().out.strip()
+    assert text.startswith("argosy_live_")
+    assert parse_key(text.encode())
+
+
+def test_an_environment_that_cannot_be_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        print_key(["--env", "LIVE!"])
+    assert caught.value.code == 2
+    assert "env must be" in capsys.readouterr().err
+
+
+def test_a_key_is_minted_by_the_module_itself() -> None:
+    minted = subprocess.run(
+        [sys.executable, "-m", "gateway", "mint-key"], env={}, capture_output=True, text=True, check=True
+    )
+    assert minted.stdout.startswith("argosy_dev_")
+
+
+def test_the_commands_are_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["gateway", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    helped = capsys.readouterr().out
+    for command in ("serve", "migrate", "config", "bootstrap", "mint-key"):
+        assert command in helped
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**ENVIRONMENT, "GATEWAY_KEYS__HEARD": "7", "GATEWAY_LIMITS__CHOICES": "3"}.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()  # type: ignore[call-arg]
+
+    assert trust_of(settings.keys).heard.total_seconds() == 7
+    allowances = allowances_of(settings.limits)
+    assert allowances.limits.choices == 3
+    assert allowances.deadline.total_seconds() == 600
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        lambda: KeysSection(env="DEV"),
+        lambda: KeysSection(unheard="2"),  # type: ignore[arg-type]
+        lambda: KeysSection(heard="0.1"),  # type: ignore[arg-type]
+        lambda: KeysSection(stale="1"),  # type: ignore[arg-type]
+        lambda: LimitsSection(chat_bytes=16 * 1024 * 1024),
+        lambda: LimitsSection(deadline="0"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(section: object) -> None:
+    with pytest.raises(ValidationError):
+        section()  # type: ignore[operator]

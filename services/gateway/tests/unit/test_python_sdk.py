@@ -1,0 +1,102 @@
+"""The unmodified openai SDK speaks to the gateway, with fakes behind it."""
+
+import io
+import struct
+from collections.abc import AsyncIterator
+
+import httpx
+import openai
+import pytest
+from gateway.domain.knowledge import Passage
+
+from services.gateway.tests.fakes.inference import NO_MODEL, SOURCE, streamed_answer
+from services.gateway.tests.fakes.world import World
+
+
+@pytest.fixture
+async def sdk(world: World) -> AsyncIterator[openai.AsyncOpenAI]:
+    transport = httpx.ASGITransport(world.app)
+    async with httpx.AsyncClient(transport=transport) as http:
+        yield openai.AsyncOpenAI(
+            base_url="http://gateway/v1", api_key=world.keys["demo"], http_client=http, max_retries=0
+        )
+
+
+async def test_chat_is_streamed_with_its_sources_and_its_bill(world: World, sdk: openai.AsyncOpenAI) -> None:
+    world.inference.chat = streamed_answer(sources=[SOURCE])
+
+    stream = await sdk.chat.completions.create(
+        model="smollm2", messages=[{"role": "user", "content": "Hi"}], stream=True
+    )
+    chunks = [chunk async for chunk in stream]
+
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hello"
+    assert (chunks[0].model_extra or {})["argosy"]["sources"][0]["filename"] == "guide.pdf"
+    assert (chunks[-1].model_extra or {})["argosy"]["cost_usd"] == "0.0000123"
+
+
+async def test_embeddings_are_unpacked(world: World, sdk: openai.AsyncOpenAI) -> None:
+    world.inference.embedding = [struct.pack("<2f", 0.5, -1)]
+
+    answer = await sdk.embeddings.create(model="mini", input="text")
+
+    assert list(answer.data[0].embedding) == [0.5, -1]
+
+
+async def test_models_are_listed_and_read(sdk: openai.AsyncOpenAI) -> None:
+    assert [model.id async for model in sdk.models.list()] == ["all-minilm-l6-v2", "meta/llama", "smollm2"]
+    assert (await sdk.models.retrieve("meta/llama")).owned_by == "argosy"
+
+
+async def test_files_are_stored_listed_over_pages_read_and_deleted(sdk: openai.AsyncOpenAI) -> None:
+    stored = [
+        await sdk.files.create(file=(f"{n}.txt", io.BytesIO(b"x" * n)), purpose="assistants") for n in range(1, 6)
+    ]
+
+    assert {file.id async for file in sdk.files.list(limit=2)} == {file.id for file in stored}
+    assert (await sdk.files.content(stored[2].id)).read() == b"xxx"
+    assert (await sdk.files.delete(stored[0].id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await sdk.files.retrieve(stored[0].id)
+
+
+async def test_a_file_is_put_into_a_store_and_found(world: World, sdk: openai.AsyncOpenAI) -> None:
+    world.knowledge.found = {"harbour": [Passage("file-1", "a.txt", 0, "Ragusa", 0.03)]}
+    store = await sdk.vector_stores.create(name="harbours")
+    attached = await sdk.vector_stores.files.upload_and_poll(
+        vector_store_id=store.id, file=("a.txt", io.BytesIO(b"Ragusa"))
+    )
+    assert attached.status == "completed"
+
+    file = await sdk.files.create(file=("bad.pdf", io.BytesIO(b"?")), purpose="assistants")
+    failed = await sdk.vector_stores.files.create_and_poll(
+        file.id, vector_store_id=store.id, chunking_strategy={"type": "auto"}
+    )
+    assert failed.status == "failed"
+    assert failed.last_error is not None
+    assert failed.last_error.code == "unreadable_file"
+
+    assert (await sdk.vector_stores.retrieve(store.id)).file_counts.total == 2
+    assert len([file async for file in sdk.vector_stores.files.list(store.id, limit=1)]) == 2
+    found = [passage async for passage in sdk.vector_stores.search(store.id, query="harbour")]
+    assert found[0].content[0].text == "Ragusa"
+    assert (await sdk.vector_stores.files.delete(file.id, vector_store_id=store.id)).deleted
+    assert (await sdk.vector_stores.delete(store.id)).deleted
+
+
+async def test_the_sdk_raises_its_own_typed_errors(world: World, sdk: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError) as wrong_key:
+        await sdk.with_options(api_key="sk-wrong").models.list()
+    assert wrong_key.value.code == "invalid_api_key"
+
+    with pytest.raises(openai.BadRequestError) as bad:
+        await sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], temperature=3)
+    assert (bad.value.code, bad.value.param) == ("invalid_request", "temperature")
+
+    world.inference.chat = [NO_MODEL]
+    with pytest.raises(openai.NotFoundError) as unknown:
+        await sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+    assert unknown.value.code == "model_not_found"
+
+    with pytest.raises(openai.PermissionDeniedError):
+        await sdk.get("http://gateway/admin/v1/tenants", cast_to=object)
