@@ -1,4 +1,4 @@
-"""Transactions, migrations and roles on a real Postgres."""
+"""Transactions on a real Postgres."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from chassis.errors import InvalidRequest, Unavailable
-from chassis.ids import new_id
-from chassis.postgres import BrokenMigrations, Database, database, drop_database, migrate, provision
+from chassis.postgres import Database, database
 from chassis.postgres.provision import with_database, with_user
 from chassis.settings import PostgresSection
 from chassis.testing import free_port
 from chassis.testing.network import Wire
-from chassis.testing.postgres import role_password, scratch_database, superuser_dsn
+from chassis.testing.postgres import scratch_database, superuser_dsn
 from pydantic import SecretStr
 
 NOTES = """
@@ -347,106 +346,6 @@ async def test_a_cancelled_statement_gives_its_connection_back(
             with pytest.raises(asyncio.CancelledError):
                 await task
             await db.ping()
-
-
-def owner_of(section: PostgresSection) -> str:
-    assert section.owner_dsn is not None
-    return section.owner_dsn.get_secret_value()
-
-
-async def test_migrations_are_applied_once_in_order(folder: Path, own: PostgresSection) -> None:
-    owner = owner_of(own)
-    (folder / "0003_more.sql").write_text("INSERT INTO notes SELECT 'ten_m', 'm', word FROM words")
-    (folder / "0002_words.sql").write_text("CREATE TABLE words (word text); INSERT INTO words VALUES ('x')")
-
-    assert await migrate(owner, folder, "chassis_test") == ["0002_words.sql", "0003_more.sql"]
-    assert await migrate(owner, folder, "chassis_test") == []
-
-    async with Database(own, "notes") as db:
-        assert await seen(db.system()) == ["m"]
-        async with db.system() as connection:
-            assert await connection.fetchval("SELECT count(*) FROM schema_migrations") == 3
-
-
-async def test_migrators_take_turns_even_around_a_concurrent_index(folder: Path, own: PostgresSection) -> None:
-    owner = owner_of(own)
-    (folder / "0002_slow.sql").write_text("SELECT pg_sleep(0.1); CREATE TABLE slow (id int)")
-    (folder / "0003_index.sql").write_text(
-        "-- argosy: no transaction\nCREATE INDEX CONCURRENTLY notes_by_text ON notes (text)"
-    )
-
-    async with asyncio.timeout(20):
-        applied = await asyncio.gather(*(migrate(owner, folder, "chassis_test") for _ in range(4)))
-
-    assert sorted(name for names in applied for name in names) == ["0002_slow.sql", "0003_index.sql"]
-
-
-async def test_a_migration_that_was_changed_is_refused(folder: Path, own: PostgresSection) -> None:
-    (folder / "0001_notes.sql").write_text(NOTES + "-- changed")
-    (folder / "0002_new.sql").write_text("CREATE TABLE new (id int)")
-
-    with pytest.raises(BrokenMigrations, match=r"0001_notes\.sql"):
-        await migrate(owner_of(own), folder, "chassis_test")
-
-    async with Database(own, "notes") as db, db.system() as connection:
-        assert await connection.fetchval("SELECT to_regclass('new')") is None
-
-
-@pytest.mark.parametrize("name", ["1_short.sql", "0002-dash.sql", "0001_again.sql", "0002_Upper.sql"])
-async def test_a_migration_with_a_bad_name_is_refused(folder: Path, own: PostgresSection, name: str) -> None:
-    (folder / name).write_text("SELECT 1")
-
-    with pytest.raises(BrokenMigrations):
-        await migrate(owner_of(own), folder, "chassis_test")
-
-
-async def test_a_migration_that_fails_leaves_nothing_of_itself(folder: Path, own: PostgresSection) -> None:
-    owner = owner_of(own)
-    (folder / "0002_good.sql").write_text("CREATE TABLE good (id int)")
-    (folder / "0003_bad.sql").write_text("CREATE TABLE bad (id int); SELECT nothing FROM nowhere")
-
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await migrate(owner, folder, "chassis_test")
-
-    async with Database(own, "notes") as db, db.system() as connection:
-        assert await connection.fetchval("SELECT to_regclass('bad')") is None
-        assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 2
-
-
-async def test_provisioning_can_be_repeated_and_done_at_once() -> None:
-    name = new_id("test_")
-    password = role_password(superuser_dsn())
-    try:
-        made = await asyncio.gather(
-            *(
-                provision(superuser_dsn(), name, "chassis_test", schema, app_password=password, owner_password=password)
-                for schema in ("one", "two", "one", "two")
-            )
-        )
-        assert len(set(made)) == 1
-        connection = await asyncpg.connect(made[0].dsn)
-        try:
-            assert await connection.fetchval("SELECT datcollate FROM pg_database WHERE datname = $1", name) == "C"
-        finally:
-            await connection.close()
-    finally:
-        await drop_database(superuser_dsn(), name)
-        await drop_database(superuser_dsn(), name)
-
-
-async def test_one_services_role_cannot_see_another_services_schema(section: PostgresSection) -> None:
-    name = section.dsn.get_secret_value().rpartition("/")[2]
-    password = role_password(superuser_dsn())
-    other = await provision(
-        superuser_dsn(), name, "chassis_other", "other", app_password=password, owner_password=password
-    )
-    for dsn in (other.dsn, other.owner_dsn):
-        connection = await asyncpg.connect(dsn)
-        try:
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await connection.fetch("SELECT * FROM chassis_test.notes")
-        finally:
-            await connection.close()
 
 
 async def terminate(db: Database) -> int:

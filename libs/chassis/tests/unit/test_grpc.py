@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
 from chassis.clock import SystemClock
-from chassis.errors import ArgosyError, DeadlineExceeded, InvalidRequest, Kind, RemoteFailure, Unavailable
+from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteFailure, Unavailable
 from chassis.grpc import (
     STATUS,
     Channel,
@@ -22,130 +22,13 @@ from chassis.grpc import (
     to_timestamp,
 )
 from chassis.grpc.status import BY_VALUE
-from chassis.tenancy import acting, current_caller
+from chassis.tenancy import acting
 from chassis.testing import a_caller, a_principal, a_verifier, free_port
 from chassis.testing.grpc import serving, serving_at
-from google.protobuf.wrappers_pb2 import StringValue as Text
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-SERVICE = "test.Parrot"
-SHAPES = {
-    "Say": grpc.unary_unary_rpc_method_handler,
-    "Repeat": grpc.unary_stream_rpc_method_handler,
-    "Join": grpc.stream_unary_rpc_method_handler,
-    "Answer": grpc.stream_stream_rpc_method_handler,
-    "Write": grpc.unary_stream_rpc_method_handler,
-    "Later": grpc.unary_unary_rpc_method_handler,
-}
-
-
-class Full(ArgosyError):
-    """No seat is free."""
-
-    kind, reason = Kind.EXHAUSTED, "FULL"
-
-
-class Parrot:
-    """One method of each shape."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.released = asyncio.Event()
-        self.cleaned = asyncio.Event()
-        self.callers: list[Any] = []
-
-    async def say(self, request: Text, context: Any) -> Text:
-        self.callers.append(current_caller())
-        match request.value:
-            case "full":
-                raise Full("no seat", param="seat", retry_after=timedelta(seconds=1.5))
-            case "bug":
-                raise KeyError("the secret of the database")
-            case "hang":
-                self.reached.set()
-                try:
-                    await self.released.wait()
-                finally:
-                    self.cleaned.set()
-            case "large":
-                return Text(value="x" * 17 * 1024 * 1024)
-        return Text(value=f"{request.value}!")
-
-    async def repeat(self, request: Text, context: Any) -> AsyncIterator[Text]:
-        try:
-            for number in range(3):
-                yield Text(value=f"{request.value}{number}")
-            if request.value == "full":
-                raise Full("no seat")
-            if request.value == "hang":
-                self.reached.set()
-                await self.released.wait()
-        finally:
-            self.cleaned.set()
-
-    async def join(self, requests: AsyncIterator[Text], context: Any) -> Text:
-        return Text(value="".join([request.value async for request in requests]))
-
-    async def answer(self, requests: AsyncIterator[Text], context: Any) -> AsyncIterator[Text]:
-        async for request in requests:
-            if request.value == "full":
-                raise Full("no seat")
-            if request.value == "bye":
-                return
-            yield Text(value=f"{request.value}!")
-
-    async def write(self, request: Text, context: Any) -> None:
-        await context.write(Text(value="written"))
-
-    def later(self, request: Text, context: Any) -> Text:
-        raise NotImplementedError("Method not implemented!")
-
-
-def register(parrot: Parrot, server: Any) -> None:
-    handlers = {
-        name: shape(
-            getattr(parrot, name.lower()),
-            request_deserializer=Text.FromString,
-            response_serializer=Text.SerializeToString,
-        )
-        for name, shape in SHAPES.items()
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    server.add_registered_method_handlers(SERVICE, handlers)
-
-
-class ParrotStub:
-    """As a generated one."""
-
-    def __init__(self, channel: Any) -> None:
-        codec = {
-            "request_serializer": Text.SerializeToString,
-            "response_deserializer": Text.FromString,
-            "_registered_method": True,
-        }
-        self.Say = channel.unary_unary(f"/{SERVICE}/Say", **codec)
-        self.Repeat = channel.unary_stream(f"/{SERVICE}/Repeat", **codec)
-        self.Join = channel.stream_unary(f"/{SERVICE}/Join", **codec)
-        self.Answer = channel.stream_stream(f"/{SERVICE}/Answer", **codec)
-        self.Write = channel.unary_stream(f"/{SERVICE}/Write", **codec)
-        self.Later = channel.unary_unary(f"/{SERVICE}/Later", **codec)
-
-
-def text(value: str) -> Text:
-    return Text(value=value)
-
-
-@pytest.fixture
-async def parrot() -> Parrot:
-    return Parrot()
-
-
-@pytest.fixture
-async def stub(parrot: Parrot) -> AsyncIterator[ParrotStub]:
-    async with serving((register, parrot, SERVICE)) as channel:
-        with acting(a_caller()):
-            yield ParrotStub(channel)
+from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, requests, text
 
 
 def test_every_kind_has_a_status() -> None:
@@ -222,108 +105,6 @@ async def test_health_and_reflection_need_no_principal(parrot: Parrot) -> None:
 
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert SERVICE in {service.name for service in listed.list_services_response.service}
-
-
-async def test_responses_stream(stub: ParrotStub, parrot: Parrot) -> None:
-    assert [answer.value async for answer in stub.Repeat(text("a"))] == ["a0", "a1", "a2"]
-    assert [answer.value async for answer in stub.Write(text("a"))] == ["written"]
-    assert parrot.cleaned.is_set()
-
-
-async def test_requests_stream(stub: ParrotStub) -> None:
-    written = stub.Join()
-    await written.write(text("a"))
-    await written.write(text("b"))
-    await written.done_writing()
-
-    assert (await written).value == "ab"
-    assert (await stub.Join(requests("c", "d"))).value == "cd"
-
-
-async def test_both_ways_stream_at_once(stub: ParrotStub) -> None:
-    call = stub.Answer()
-    heard = []
-    await call.write(text("1"))
-    async for answer in call:
-        heard.append(answer.value)
-        await call.write(text("bye" if len(heard) == 3 else str(len(heard) + 1)))
-
-    assert heard == ["1!", "2!", "3!"]
-    assert [answer.value async for answer in stub.Answer(requests("x", "y"))] == ["x!", "y!"]
-
-
-async def test_reading_ends_with_eof(stub: ParrotStub) -> None:
-    call = stub.Answer(requests("x"))
-
-    assert (await call.read()).value == "x!"
-    assert await call.read() is grpc.aio.EOF
-
-
-async def test_what_a_stream_said_before_it_failed_arrives(stub: ParrotStub) -> None:
-    call = stub.Repeat(text("full"))
-
-    assert [(await call.read()).value for _ in range(3)] == ["full0", "full1", "full2"]
-    with pytest.raises(RemoteFailure, match="no seat"):
-        await call.read()
-    with pytest.raises(RemoteFailure, match="no seat"):
-        [answer async for answer in stub.Repeat(text("full"))]
-
-
-async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: ParrotStub) -> None:
-    call = stub.Answer()
-    await call.write(text("bye"))
-    assert await call.read() is grpc.aio.EOF
-
-    await call.write(text("too late"))
-
-
-async def test_a_request_to_a_failed_stream_says_why(stub: ParrotStub) -> None:
-    call = stub.Answer()
-    await call.write(text("full"))
-    with pytest.raises(RemoteFailure, match="no seat"):
-        await call.read()
-
-    with pytest.raises(RemoteFailure, match="no seat"):
-        await call.write(text("too late"))
-
-
-async def test_what_broke_the_requests_is_what_the_reader_sees(stub: ParrotStub) -> None:
-    async def broken() -> AsyncIterator[Text]:
-        yield text("a")
-        raise ZeroDivisionError
-
-    call = stub.Answer(broken())
-    with pytest.raises(ZeroDivisionError):
-        [answer async for answer in call]
-    with pytest.raises(ZeroDivisionError):
-        await stub.Join(broken())
-
-
-async def test_a_cancelled_call_is_cancelled_at_the_peer(stub: ParrotStub, parrot: Parrot) -> None:
-    task = asyncio.create_task(stub.Say(text("hang")))
-    await parrot.reached.wait()
-
-    task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await parrot.cleaned.wait()
-
-
-async def test_a_stream_that_is_left_early_is_cancelled_at_the_peer(stub: ParrotStub, parrot: Parrot) -> None:
-    async for _ in stub.Repeat(text("hang")):
-        break
-
-    await parrot.cleaned.wait()
-
-
-async def test_a_stream_can_be_cancelled(stub: ParrotStub, parrot: Parrot) -> None:
-    call = stub.Repeat(text("hang"))
-    await parrot.reached.wait()
-
-    assert call.cancel()
-
-    await parrot.cleaned.wait()
 
 
 async def test_the_callers_deadline_ends_the_call(stub: ParrotStub, parrot: Parrot) -> None:
@@ -450,8 +231,3 @@ def test_times_survive_the_wire_to_the_microsecond() -> None:
     assert from_timestamp(to_timestamp(moment)) == moment
     with pytest.raises(ValueError, match="zone"):
         to_timestamp(datetime(2026, 1, 1))  # noqa: DTZ001
-
-
-async def requests(*values: str) -> AsyncIterator[Text]:
-    for value in values:
-        yield text(value)

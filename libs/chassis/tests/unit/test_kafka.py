@@ -238,14 +238,14 @@ async def test_what_no_topic_takes_is_refused_before_it_is_kept() -> None:
         await Outbox.enqueue(None, "t", "ten", b"x" * 1024 * 1024)
 
 
-def test_a_backoff_doubles_up_to_its_cap_and_jitters_fully() -> None:
+def test_a_backoff_doubles_up_to_its_longest_and_jitters_fully() -> None:
     lowest: set[float] = set()
 
     def highest(low: float, high: float) -> float:
         lowest.add(low)
         return high
 
-    backoff = Backoff(first=0.5, cap=3.0, uniform=highest)
+    backoff = Backoff(first=0.5, longest=3.0, uniform=highest)
 
     assert [backoff.next() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
     backoff.reset()

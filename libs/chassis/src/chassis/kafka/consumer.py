@@ -70,7 +70,7 @@ class Consumer(Loop):
             raise Unavailable("kafka does not answer") from error
 
     async def _consume(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(first=0.2, cap=5.0)
+        backoff = Backoff(first=0.2, longest=5.0)
         try:
             while not stop.is_set():
                 try:
@@ -141,7 +141,7 @@ class Consumer(Loop):
         handled, error = await self._delivery.deliver(records)
         if handled:
             await self._commit(consumer, partition, records[handled - 1].offset + 1)
-        backoff, _ = self._resting.pop(partition, (Backoff(cap=LONGEST_WAIT_SECONDS), 0.0))
+        backoff, _ = self._resting.pop(partition, (Backoff(longest=LONGEST_WAIT_SECONDS), 0.0))
         if error is None:
             if backoff.failures:
                 log.info("records_handled_again", topic=self._topic, partition=partition.partition)

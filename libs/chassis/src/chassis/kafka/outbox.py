@@ -102,7 +102,7 @@ class OutboxRelay(Loop):
         self._woken.set()
 
     async def _relay(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(cap=LONGEST_WAIT_SECONDS)
+        backoff = Backoff(longest=LONGEST_WAIT_SECONDS)
         last = False
         while not last:
             last = stop.is_set()

@@ -47,7 +47,7 @@ class Subscription(Loop):
         self._connected = True
 
     async def _listen(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(first=0.1, cap=LONGEST_WAIT_SECONDS)
+        backoff = Backoff(first=0.1, longest=LONGEST_WAIT_SECONDS)
         while not stop.is_set():
             client = Client.from_url(
                 self._url,
