@@ -17,10 +17,15 @@ from services.metering.tests.examples import a_hold, a_price
 from services.metering.tests.fakes import Books, FakePriceBook, fake_books
 
 PRICE = a_price()
+REPORTED, COUNTED, UNKNOWN = (
+    common.USAGE_SOURCE_REPORTED,
+    common.USAGE_SOURCE_COUNTED,
+    common.USAGE_SOURCE_UNKNOWN,
+)
 
 
 def a_message(**changes: object) -> pb.UsageRecorded:
-    usage = common.TokenUsage(source=common.USAGE_SOURCE_REPORTED, input_tokens=7, output_tokens=0)
+    usage = common.TokenUsage(source=REPORTED, input_tokens=7, output_tokens=0)
     facts: dict[str, object] = {
         "meta": common.EventMeta(
             event_id="evt_1", tenant_id="ten_a", occurred_at=to_timestamp(FakeClock().now() - timedelta(seconds=3))
@@ -87,9 +92,9 @@ async def test_records_are_settled(events: UsageEvents, books: Books) -> None:
         an_attempt(price_version="prc_none"),
         an_attempt(price_version=""),
         an_attempt(price_key="local/other"),
-        an_attempt(usage=common.TokenUsage(source=1, input_tokens=-1, output_tokens=1)),
-        an_attempt(usage=common.TokenUsage(source=1, input_tokens=1, output_tokens=MAX_TOKENS + 1)),
-        an_attempt(usage=common.TokenUsage(source=3, input_tokens=2**63 - 1)),
+        an_attempt(usage=common.TokenUsage(source=REPORTED, input_tokens=-1, output_tokens=1)),
+        an_attempt(usage=common.TokenUsage(source=REPORTED, input_tokens=1, output_tokens=MAX_TOKENS + 1)),
+        an_attempt(usage=common.TokenUsage(source=UNKNOWN, input_tokens=2**63 - 1)),
     ],
 )
 async def test_what_the_books_could_never_keep_is_undecodable_and_nothing_of_its_batch_is_written(
@@ -111,8 +116,11 @@ async def test_bytes_that_are_no_message_are_undecodable(events: UsageEvents, va
     ("usage", "read"),
     [
         (common.TokenUsage(), Usage(Source.UNKNOWN)),
-        (common.TokenUsage(source=1, input_tokens=0), Usage(Source.REPORTED, 0, None)),
-        (common.TokenUsage(source=2, input_tokens=0, output_tokens=0), Usage(Source.COUNTED, 0, 0)),
+        (common.TokenUsage(source=REPORTED, input_tokens=0), Usage(Source.REPORTED, 0, None)),
+        (
+            common.TokenUsage(source=COUNTED, input_tokens=0, output_tokens=0),
+            Usage(Source.COUNTED, 0, 0),
+        ),
         (common.TokenUsage(source=99, input_tokens=1, output_tokens=1), Usage(Source.UNKNOWN, 1, 1)),  # type: ignore[arg-type]
     ],
 )

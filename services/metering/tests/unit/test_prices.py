@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -6,7 +7,7 @@ import pytest
 from chassis.errors import InvalidRequest
 from chassis.testing import FakeClock
 from metering.domain.money import MAX_PRICE, NanoUsd
-from metering.domain.prices import EVERYBODY, Prices, UnpricedModel
+from metering.domain.prices import EVERYBODY, Price, Prices, UnpricedModel
 
 from services.metering.tests.examples import a_price
 from services.metering.tests.fakes import FakePriceBook
@@ -97,6 +98,27 @@ async def test_a_price_put_here_holds_at_once(prices: Prices, clock: FakeClock) 
     await prices.find("ten_a", ["local/a"])
     price = await prices.put("local/a", NanoUsd(9), NanoUsd(0))
     assert await prices.find("ten_a", ["local/a"]) == [price]
+
+
+async def test_a_price_put_here_while_the_book_is_being_read_holds_at_once(
+    prices: Prices, book: FakePriceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on, read = asyncio.Event(), asyncio.Event(), book.in_force
+
+    async def slowly() -> Sequence[Price]:
+        found = await read()
+        reading.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(book, "in_force", slowly)
+    finding = asyncio.create_task(prices.find("ten_a", ["local/a"]))
+    await reading.wait()
+    putting = asyncio.create_task(prices.put("local/a", NanoUsd(9), NanoUsd(0)))
+    await asyncio.sleep(0)
+    go_on.set()
+    await finding
+    assert await prices.find("ten_a", ["local/a"]) == [await putting]
 
 
 async def test_a_price_of_the_future_does_not_hold_yet(prices: Prices, book: FakePriceBook, clock: FakeClock) -> None:

@@ -26,8 +26,9 @@ def a_wish(
     *,
     request_id: str = "req_1",
     lease: timedelta = HOUR,
+    tenant_id: str = "ten_a",
 ) -> Wish:
-    return Wish("ten_a", request_id, bounds, lease)
+    return Wish(tenant_id, request_id, bounds, lease)
 
 
 async def ask(books: Books, wish: Wish) -> Held:
@@ -60,6 +61,8 @@ async def test_an_unpriced_candidate_refuses_the_request_before_the_budget_is_as
         (a_wish([("local/cheap", 1, -(2**63))]), "bounds.output_tokens"),
         (a_wish([("local/cheap", MAX_TOKENS + 1, 1)]), "bounds.input_tokens"),
         (a_wish([("local/cheap", 1, 2**63 - 1)]), "bounds.output_tokens"),
+        (a_wish(tenant_id=""), "tenant_id"),
+        (a_wish(tenant_id="*"), "tenant_id"),
         (a_wish(request_id=""), "request_id"),
         (a_wish(request_id="r" * 129), "request_id"),
         (a_wish(request_id="req_\0"), "request_id"),

@@ -52,7 +52,7 @@ def a_request(tokens: int = 100, request_id: str = "req_1", **more: object) -> p
 
 
 def counted(outcome: str) -> float:
-    return RESERVATIONS.labels(outcome)._value.get()
+    return float(RESERVATIONS.labels(outcome)._value.get())
 
 
 async def test_a_reservation_answers_what_is_held_and_at_which_prices(servicer: MeteringServicer) -> None:
@@ -228,8 +228,9 @@ async def test_a_price_needs_both_amounts_because_only_an_explicit_zero_is_zero(
 ) -> None:
     amounts = {"input_per_million": common.Money(), "output_per_million": common.Money()}
     del amounts[missing]
+    price = pb.Price(price_key="a/b", **amounts)  # type: ignore[arg-type]
     with acting(ADMIN), pytest.raises(InvalidRequest) as refused:
-        await servicer.SetPrice(pb.SetPriceRequest(price=pb.Price(price_key="a/b", **amounts)), None)
+        await servicer.SetPrice(pb.SetPriceRequest(price=price), None)
     assert refused.value.param == f"price.{missing}"
 
 

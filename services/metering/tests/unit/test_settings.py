@@ -13,7 +13,7 @@ REQUIRED = {
 def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
     for name, value in {**REQUIRED, **changes}.items():
         monkeypatch.setenv(name, value)
-    return Settings()  # type: ignore[call-arg]
+    return Settings()
 
 
 def test_the_books_and_the_secret_are_all_that_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,17 @@ from metering.domain.ledger import Account, Cause, Entry, Transaction, Unbalance
 from metering.domain.money import NOTHING, NanoUsd
 from metering.domain.prices import Prices, UnknownPriceVersion
 from metering.domain.reservations import Bound, Reservation, State
-from metering.domain.settlement import Attempt, OpenAccount, Outcome, Posting, UsageEvent, expire, settle, with_prices
+from metering.domain.settlement import (
+    Attempt,
+    OpenAccount,
+    Outcome,
+    Posting,
+    Settlement,
+    UsageEvent,
+    expire,
+    settle,
+    with_prices,
+)
 from metering.domain.usage import Source, Usage
 
 from services.metering.tests.examples import NONE, UNKNOWN, a_hold, a_price, an_event, reported
@@ -73,7 +83,7 @@ def totals(postings: list[Posting]) -> dict[Account, int]:
     return {account: sum(entry.amount for entry in lines if entry.account is account) for account in Account}
 
 
-def final(postings: list[Posting]) -> list:
+def final(postings: list[Posting]) -> list[Settlement]:
     return list({row.attempt: row for posting in postings for row in posting.settlements}.values())
 
 

@@ -7,6 +7,7 @@ from chassis.testing import FakeClock
 from metering.api.timers import Auditor, Sweeper, every
 from metering.domain.books import Audit
 from metering.domain.money import NOTHING, NanoUsd
+from metering.domain.settlement import Posting
 from metering.metrics import DRIFT, EXPIRED, HELD, IMBALANCE, SPENT
 
 from services.metering.tests.examples import OVER, a_hold, a_price
@@ -18,7 +19,7 @@ class CountingBooks(FakeBooks):
 
     swept: Sequence[int] = ()
 
-    async def expire(self, most: int) -> Sequence:
+    async def expire(self, most: int) -> Sequence[Posting]:
         found = await super().expire(most)
         self.swept = [*self.swept, len(found)]
         return found
@@ -51,7 +52,8 @@ async def test_an_audit_shows_what_it_found() -> None:
 
 
 async def test_a_timer_acts_again_after_a_failure_and_stops_when_asked() -> None:
-    stop, acts = asyncio.Event(), []
+    stop = asyncio.Event()
+    acts: list[int] = []
 
     async def act() -> None:
         acts.append(len(acts))

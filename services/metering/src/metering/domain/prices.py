@@ -122,8 +122,10 @@ class Prices:
                 raise InvalidRequest(
                     f"{name} price must be between 0 and {MAX_PRICE} nano-USD", param=f"price.{name}_per_million"
                 )
-        price = await self._book.add(price_key, input_per_million, output_per_million)
-        self._loaded_at = None
+        # Not while the book is being read: what is read then would be kept without the new price.
+        async with self._loading:
+            price = await self._book.add(price_key, input_per_million, output_per_million)
+            self._loaded_at = None
         return price
 
     def _look_up(self, tenant_id: str, price_key: str) -> Price | None:

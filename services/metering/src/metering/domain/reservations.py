@@ -12,7 +12,7 @@ from chassis.errors import ArgosyError, InvalidRequest, Kind
 
 from metering.domain.budgets import Budget, BudgetSpent
 from metering.domain.money import MAX_TOKENS, NOTHING, NanoUsd
-from metering.domain.prices import Price, Prices, check_price_key
+from metering.domain.prices import EVERYBODY, Price, Prices, check_price_key
 
 MAX_BOUNDS = 64
 MAX_ID_CHARACTERS = 128
@@ -158,6 +158,9 @@ def is_id(text: str) -> bool:
 
 
 def _check(wish: Wish, max_lease: timedelta) -> None:
+    # One transaction decides for many callers, so a tenant that the books refuse must not get that far.
+    if not is_id(wish.tenant_id) or wish.tenant_id == EVERYBODY:
+        raise InvalidRequest("this caller has no tenant to reserve for", param="tenant_id")
     if not is_id(wish.request_id):
         raise InvalidRequest(f"request_id needs 1 to {MAX_ID_CHARACTERS} printable characters", param="request_id")
     if not 1 <= len(wish.bounds) <= MAX_BOUNDS:
