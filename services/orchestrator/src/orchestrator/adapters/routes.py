@@ -50,7 +50,7 @@ class CachedRoutes:
 
     async def keep_fresh(self, stop: asyncio.Event) -> None:
         """Look again and again until `stop`."""
-        backoff = Backoff(cap=self._refresh_seconds)
+        backoff = Backoff(longest=self._refresh_seconds)
         while not stop.is_set():
             wait = self._refresh_seconds
             try:
