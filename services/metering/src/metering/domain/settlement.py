@@ -140,28 +140,15 @@ def settle(event: UsageEvent, account: OpenAccount, free: NanoUsd, now: datetime
     the budget has room for them.
     """
     reservation = account.reservation or _never_reserved(event, now)
-    fresh = [attempt for attempt in event.attempts if attempt.number not in account.settled]
-    settlements: list[Settlement] = []
-    transactions: list[Transaction] = []
-    if reservation.state is State.EXPIRED:
-        settlements.append(_nothing(event, now))
-        transactions += book(WHOLE_REQUEST, Cause.CORRECTION, owed=NOTHING, exposed=NanoUsd(-reservation.held), now=now)
-    elif not event.attempts and not account.settled:
-        settlements.append(_nothing(event, now))
-
+    settlements, transactions = _end_whole(event, account, reservation, now)
     left = _payable(account, free)
-    for attempt in fresh:
-        settlement = _settle_call(event, attempt, reservation, left, now)
+    for attempt in event.attempts:
+        if attempt.number in account.settled:
+            continue
+        settlement = _end_call(event, attempt, reservation, left, now)
         left = NanoUsd(left - settlement.cost)
         settlements.append(settlement)
-        transactions += book(
-            attempt.number,
-            Cause.SETTLEMENT,
-            owed=settlement.cost,
-            exposed=settlement.exposed,
-            now=now,
-            price_version=attempt.price_version or None,
-        )
+        transactions += _book_call(settlement)
     return Posting(
         _story(account, settlements),
         replace(reservation, state=State.SETTLED),
@@ -201,7 +188,19 @@ def _payable(account: OpenAccount, free: NanoUsd) -> NanoUsd:
     return NanoUsd(max(0, min(reservation.held - account.paid, free)))
 
 
-def _settle_call(
+def _end_whole(
+    event: UsageEvent, account: OpenAccount, reservation: Reservation, now: datetime
+) -> tuple[list[Settlement], list[Transaction]]:
+    """End attempt 0: take back what was exposed when the lease ran out, or note that no call was made."""
+    if reservation.state is State.EXPIRED:
+        taken_back = NanoUsd(-reservation.held)
+        return [_nothing(event, now)], book(WHOLE_REQUEST, Cause.CORRECTION, owed=NOTHING, exposed=taken_back, now=now)
+    if not event.attempts and not account.settled:
+        return [_nothing(event, now)], []
+    return [], []
+
+
+def _end_call(
     event: UsageEvent, attempt: Attempt, reservation: Reservation, left: NanoUsd, now: datetime
 ) -> Settlement:
     if attempt.usage.is_nothing:
@@ -223,6 +222,17 @@ def _settle_call(
         exposed,
         event.event_id,
         now,
+    )
+
+
+def _book_call(settlement: Settlement) -> list[Transaction]:
+    return book(
+        settlement.attempt,
+        Cause.SETTLEMENT,
+        owed=settlement.cost,
+        exposed=settlement.exposed,
+        now=settlement.settled_at,
+        price_version=settlement.price_version or None,
     )
 
 
