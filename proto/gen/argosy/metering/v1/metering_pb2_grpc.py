@@ -78,7 +78,7 @@ class MeteringServiceServicer:
 
     def Reserve(self, request, context):
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-        Errors: UNPRICED_MODEL, BUDGET_SPENT.
+        Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,7 +92,7 @@ class MeteringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRequest(self, request, context):
-        """The whole account of one request. Errors: UNKNOWN_REQUEST.
+        """The whole account of one request. Errors: REQUEST_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

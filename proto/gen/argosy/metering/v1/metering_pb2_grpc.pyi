@@ -35,12 +35,12 @@ class MeteringServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MeteringServiceAsyncStub: ...
     Reserve: _grpc.UnaryUnaryMultiCallable[_metering_pb2.ReserveRequest, _metering_pb2.ReserveResponse]
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-    Errors: UNPRICED_MODEL, BUDGET_SPENT.
+    Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetUsageRequest, _metering_pb2.GetUsageResponse]
     """Sum up what the tenant used."""
     GetRequest: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetRequestRequest, _metering_pb2.GetRequestResponse]
-    """The whole account of one request. Errors: UNKNOWN_REQUEST."""
+    """The whole account of one request. Errors: REQUEST_NOT_FOUND."""
     GetBudget: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetBudgetRequest, _metering_pb2.GetBudgetResponse]
     """Read the tenant's budget."""
     SetBudget: _grpc.UnaryUnaryMultiCallable[_metering_pb2.SetBudgetRequest, _metering_pb2.SetBudgetResponse]
@@ -57,12 +57,12 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Reserve: _aio.UnaryUnaryMultiCallable[_metering_pb2.ReserveRequest, _metering_pb2.ReserveResponse]  # type: ignore[assignment]
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-    Errors: UNPRICED_MODEL, BUDGET_SPENT.
+    Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetUsageRequest, _metering_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Sum up what the tenant used."""
     GetRequest: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetRequestRequest, _metering_pb2.GetRequestResponse]  # type: ignore[assignment]
-    """The whole account of one request. Errors: UNKNOWN_REQUEST."""
+    """The whole account of one request. Errors: REQUEST_NOT_FOUND."""
     GetBudget: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetBudgetRequest, _metering_pb2.GetBudgetResponse]  # type: ignore[assignment]
     """Read the tenant's budget."""
     SetBudget: _aio.UnaryUnaryMultiCallable[_metering_pb2.SetBudgetRequest, _metering_pb2.SetBudgetResponse]  # type: ignore[assignment]
@@ -82,7 +82,7 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metering_pb2.ReserveResponse, _abc.Awaitable[_metering_pb2.ReserveResponse]]:
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-        Errors: UNPRICED_MODEL, BUDGET_SPENT.
+        Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
         """
 
     @_abc_1.abstractmethod
@@ -99,7 +99,7 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metering_pb2.GetRequestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metering_pb2.GetRequestResponse, _abc.Awaitable[_metering_pb2.GetRequestResponse]]:
-        """The whole account of one request. Errors: UNKNOWN_REQUEST."""
+        """The whole account of one request. Errors: REQUEST_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetBudget(

@@ -58,7 +58,7 @@ class OrchestrationServiceServicer:
 
     def Generate(self, request, context):
         """Answer a chat completion, in chunks as they come.
-        Errors: UNKNOWN_MODEL, UNPRICED_MODEL, BUDGET_SPENT, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
+        Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
         after it in Done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

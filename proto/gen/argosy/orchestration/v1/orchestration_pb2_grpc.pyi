@@ -35,7 +35,7 @@ class OrchestrationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OrchestrationServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_orchestration_pb2.GenerateRequest, _orchestration_pb2.GenerateResponse]
     """Answer a chat completion, in chunks as they come.
-    Errors: UNKNOWN_MODEL, UNPRICED_MODEL, BUDGET_SPENT, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
+    Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
     after it in Done.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]
@@ -50,7 +50,7 @@ class OrchestrationServiceAsyncStub(OrchestrationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_orchestration_pb2.GenerateRequest, _orchestration_pb2.GenerateResponse]  # type: ignore[assignment]
     """Answer a chat completion, in chunks as they come.
-    Errors: UNKNOWN_MODEL, UNPRICED_MODEL, BUDGET_SPENT, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
+    Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
     after it in Done.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]  # type: ignore[assignment]
@@ -68,7 +68,7 @@ class OrchestrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_orchestration_pb2.GenerateResponse], _abc.AsyncIterator[_orchestration_pb2.GenerateResponse]]:
         """Answer a chat completion, in chunks as they come.
-        Errors: UNKNOWN_MODEL, UNPRICED_MODEL, BUDGET_SPENT, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
+        Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
         after it in Done.
         """
 

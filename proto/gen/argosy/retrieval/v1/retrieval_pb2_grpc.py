@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RetrievalServiceStub:
-    """Files and vector stores of the caller's tenant. Another tenant's object is UNKNOWN_FILE or UNKNOWN_VECTOR_STORE.
+    """Files and vector stores of the caller's tenant. Another tenant's object is FILE_NOT_FOUND or VECTOR_STORE_NOT_FOUND.
     """
 
     def __init__(self, channel):
@@ -108,7 +108,7 @@ class RetrievalServiceStub:
 
 
 class RetrievalServiceServicer:
-    """Files and vector stores of the caller's tenant. Another tenant's object is UNKNOWN_FILE or UNKNOWN_VECTOR_STORE.
+    """Files and vector stores of the caller's tenant. Another tenant's object is FILE_NOT_FOUND or VECTOR_STORE_NOT_FOUND.
     """
 
     def UploadFile(self, request_iterator, context):
@@ -291,7 +291,7 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RetrievalService:
-    """Files and vector stores of the caller's tenant. Another tenant's object is UNKNOWN_FILE or UNKNOWN_VECTOR_STORE.
+    """Files and vector stores of the caller's tenant. Another tenant's object is FILE_NOT_FOUND or VECTOR_STORE_NOT_FOUND.
     """
 
     @staticmethod

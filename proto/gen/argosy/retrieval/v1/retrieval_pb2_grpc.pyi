@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RetrievalServiceStub:
-    """Files and vector stores of the caller's tenant. Another tenant's object is UNKNOWN_FILE or UNKNOWN_VECTOR_STORE."""
+    """Files and vector stores of the caller's tenant. Another tenant's object is FILE_NOT_FOUND or VECTOR_STORE_NOT_FOUND."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -64,7 +64,7 @@ class RetrievalServiceStub:
 
 @_typing.type_check_only
 class RetrievalServiceAsyncStub(RetrievalServiceStub):
-    """Files and vector stores of the caller's tenant. Another tenant's object is UNKNOWN_FILE or UNKNOWN_VECTOR_STORE."""
+    """Files and vector stores of the caller's tenant. Another tenant's object is FILE_NOT_FOUND or VECTOR_STORE_NOT_FOUND."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadFile: _aio.StreamUnaryMultiCallable[_retrieval_pb2.UploadFileRequest, _retrieval_pb2.UploadFileResponse]  # type: ignore[assignment]
@@ -97,7 +97,7 @@ class RetrievalServiceAsyncStub(RetrievalServiceStub):
     """The best passages of some vector stores for a query, by words and by meaning."""
 
 class RetrievalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Files and vector stores of the caller's tenant. Another tenant's object is UNKNOWN_FILE or UNKNOWN_VECTOR_STORE."""
+    """Files and vector stores of the caller's tenant. Another tenant's object is FILE_NOT_FOUND or VECTOR_STORE_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def UploadFile(
