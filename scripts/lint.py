@@ -90,12 +90,23 @@ def money_is_never_a_float(path: str, tree: ast.Module) -> Iterator[Offence]:
 
 
 def the_environment_is_read_by_settings(path: str, tree: ast.Module) -> Iterator[Offence]:
-    """Services read their environment through Settings alone; commands of `main` may read a secret handed to them."""
+    """Services read their environment through Settings alone; they may write what a library reads when it loads.
+
+    Commands of `main` may read a secret that was handed to them.
+    """
     if "services/" not in path or "/tests/" in path or path.endswith(("settings.py", "main.py")):
         return
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}:
+        read_key = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _is_environ(node.value)
+        read_call = (
+            isinstance(node, ast.Attribute) and node.attr in {"get", "items", "copy"} and _is_environ(node.value)
+        )
+        if read_key or read_call or (isinstance(node, ast.Attribute) and ast.unparse(node) == "os.getenv"):
             yield Offence(node.lineno, "the environment is read outside Settings")
+
+
+def _is_environ(node: ast.expr) -> bool:
+    return ast.unparse(node) == "os.environ"
 
 
 def domains_ask_the_clock(path: str, tree: ast.Module) -> Iterator[Offence]:
