@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHASSIS = ROOT / "libs/chassis/src/chassis"
 MODULES = sorted({path.stem for path in CHASSIS.iterdir() if path.stem not in {"__init__", "py", "__pycache__"}})
 SERVICES = sorted(path for path in (ROOT / "services").iterdir() if path.is_dir())
-# Used by the modules beside it, which services do use.
-INSIDE = {"backoff"}
+# Used by the modules beside it, which every service uses: each has a lifecycle, and so an ops port.
+INSIDE = {"backoff", "http"}
 
 
 def importers(module: str) -> set[str]:
