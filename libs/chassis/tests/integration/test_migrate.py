@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.postgres import BrokenMigrations, Database, drop_database, migrate, provision
 from chassis.settings import PostgresSection
@@ -128,3 +129,19 @@ async def test_one_services_role_cannot_see_another_services_schema(own: Postgre
                 await connection.fetch("SELECT * FROM chassis_test.notes")
         finally:
             await connection.close()
+
+
+async def test_a_migration_under_a_running_service_is_felt_once_at_most(folder: Path, own: PostgresSection) -> None:
+    async with Database(own.model_copy(update={"pool_size": 1}), "notes") as db:
+        await all_notes(db)
+        (folder / "0002_more.sql").write_text("ALTER TABLE notes ADD COLUMN more text")
+        await migrate(owner_of(own), folder, "chassis_test")
+
+        with pytest.raises(Unavailable):
+            await all_notes(db)
+        await all_notes(db)
+
+
+async def all_notes(db: Database) -> None:
+    async with db.system() as connection:
+        await connection.fetch("SELECT * FROM notes WHERE id > $1", "a")

@@ -22,9 +22,11 @@ from chassis.grpc import (
     to_timestamp,
 )
 from chassis.grpc.status import BY_VALUE
+from chassis.telemetry import span
 from chassis.tenancy import acting
 from chassis.testing import a_caller, a_principal, a_verifier, free_port
 from chassis.testing.grpc import serving, serving_at
+from chassis.testing.traces import recorded_spans
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -231,3 +233,34 @@ def test_times_survive_the_wire_to_the_microsecond() -> None:
     assert from_timestamp(to_timestamp(moment)) == moment
     with pytest.raises(ValueError, match="zone"):
         to_timestamp(datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+async def test_a_trace_goes_through_a_call(stub: ParrotStub) -> None:
+    with recorded_spans() as ended:
+        with span("asking"):
+            await stub.Say(text("hello"))
+            [answer async for answer in stub.Repeat(text("a"))]
+        spans = {each.name: each for each in ended()}
+
+    asking = spans["asking"].context
+    for name in ("test.Parrot/Say", "test.Parrot/Repeat"):
+        assert spans[name].context.trace_id == asking.trace_id
+        assert spans[name].parent.span_id == asking.span_id
+
+
+async def test_calls_are_counted_by_method_and_status(stub: ParrotStub) -> None:
+    def counted(code: str) -> float:
+        return pipeline.CALLS.labels("test.Parrot/Say", code)._value.get()
+
+    before = {code: counted(code) for code in ("OK", "RESOURCE_EXHAUSTED", "INTERNAL")}
+    await stub.Say(text("hello"))
+    for value in ("full", "full", "bug"):
+        with pytest.raises(RemoteFailure):
+            await stub.Say(text(value))
+
+    assert {code: counted(code) - number for code, number in before.items()} == {
+        "OK": 1,
+        "RESOURCE_EXHAUSTED": 2,
+        "INTERNAL": 1,
+    }
+    assert pipeline.IN_FLIGHT._value.get() == 0

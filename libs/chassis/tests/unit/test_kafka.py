@@ -14,6 +14,8 @@ from chassis.errors import ArgosyError, Unavailable
 from chassis.kafka import Outbox, OutboxRelay, Record, Undecodable
 from chassis.kafka.delivery import BURIED_IN_A_ROW, Delivery
 from chassis.kafka.publisher import RecordTooLarge
+from chassis.telemetry import inject, span
+from chassis.testing.traces import recorded_spans
 
 
 class FakeBroker:
@@ -116,6 +118,19 @@ async def test_good_records_between_junk_keep_the_topic_going(delivery: Delivery
     for _ in range(3):
         assert await delivery.deliver([record(b"junk")] * (BURIED_IN_A_ROW - 1)) == (BURIED_IN_A_ROW - 1, None)
         assert await delivery.deliver([record(b"a")]) == (1, None)
+
+
+async def test_a_record_is_handled_in_the_trace_that_it_carries(broker: FakeBroker) -> None:
+    headers: dict[str, str] = {}
+    with recorded_spans() as ended:
+        with span("telling"):
+            inject(headers)
+        await Delivery(handle, None, broker).deliver([Record("t", b"k", b"a", headers)])
+        telling, handling = ended()
+
+    assert handling.name == "t handle"
+    assert handling.parent is not None
+    assert handling.parent.span_id == telling.context.span_id
 
 
 def test_a_consumer_has_one_handler(broker: FakeBroker) -> None:

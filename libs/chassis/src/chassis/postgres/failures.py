@@ -13,13 +13,16 @@ DEAD: tuple[type[Exception], ...] = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server's last words came between two statements
 )
 
 # Classes 08 (connection), 53 (resources: too many clients, disk full) and 57 (shutdown, start-up, statement timeout),
-# and what another try of the whole request cures: lock timeouts, deadlocks, a primary that became a replica.
+# and what another try of the whole request cures: lock timeouts, deadlocks, a primary that became a replica, a table
+# that was migrated since the statement was prepared.
 AWAY: tuple[type[Exception], ...] = (
     ConnectionError,
     TimeoutError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
@@ -27,10 +30,12 @@ AWAY: tuple[type[Exception], ...] = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
 )
 
 # Before the first statement every failure is one of reaching the database: it, or our role in it, is not ready.
-UNREACHABLE: tuple[type[Exception], ...] = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+UNREACHABLE: tuple[type[Exception], ...] = (OSError, asyncpg.PostgresError, *DEAD, *AWAY)
 
 
 def unavailable(name: str, error: BaseException) -> Unavailable:
