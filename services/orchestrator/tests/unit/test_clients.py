@@ -55,10 +55,14 @@ class TestClientGone:
         world = World(FakeWorker(*flood, stopped=an_account(reported(5, 5))))
         steps = world.generations.generate(world.request())
         await anext(steps)
+        # Until the next payload waits for room.
+        for _ in range(10):
+            await asyncio.sleep(0)
 
         await steps.aclose()
 
-        assert (await world.usage).attempts[0].usage == reported(5, 5)
+        async with asyncio.timeout(5):
+            assert (await world.usage).attempts[0].usage == reported(5, 5)
 
     async def test_a_worker_that_gives_no_account_in_time_leaves_a_call_of_unknown_usage(self):
         world = World(FakeWorker(Answering(0), Payloads([b"{}"]), asyncio.Event(), stopped=None))

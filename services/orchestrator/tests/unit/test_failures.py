@@ -215,6 +215,17 @@ class TestFailure:
         assert (attempt.price_key, attempt.usage) == ("dear/model", UNKNOWN)
         assert done_of(steps).bill.cost == 0
 
+    async def test_that_looks_like_a_refusal_but_comes_after_a_byte_leaves_a_call_of_unknown_usage(self):
+        late = RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "it is draining")
+        world = World(FakeWorker(Answering(0), Payloads([b"{}"]), late))
+
+        failure = done_of(await world.generate()).failure
+
+        assert failure is not None
+        assert failure.message == "it is draining"
+        (attempt,) = (await world.usage).attempts
+        assert attempt.usage == UNKNOWN
+
     async def test_that_is_our_bug_still_settles_the_call(self):
         world = World(FakeWorker(Answering(0), RuntimeError("a bug")))
 
