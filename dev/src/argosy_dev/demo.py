@@ -21,7 +21,7 @@ from argosy_dev import guide
 from argosy_dev.refusals import Refusal
 
 MODEL = "smollm2"
-QUESTION = "What does the gateway do?"
+QUESTION = "How many tokens does a chunk have?"
 ANSWER_TOKENS = 96
 _SETTLED_SECONDS = 20.0
 
