@@ -75,6 +75,21 @@ def _up(home: Home, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("question", nargs="?", help="ask something else about the guide")
+
+
+def _demo(home: Home, arguments: argparse.Namespace) -> int:
+    from argosy_dev import demo  # noqa: PLC0415 - brings the SDK, which takes a second
+
+    demo.demo(
+        up(home, progress=Progress.on_stdout()),
+        arguments.question or demo.QUESTION,
+        Console(highlight=False, soft_wrap=True),
+    )
+    return 0
+
+
 def _down(home: Home, _: argparse.Namespace) -> int:
     print("stopped" if down(home, Progress.on_stdout()) else "nothing was running")
     return 0
@@ -159,6 +174,7 @@ def _supervise(home: Home, _: argparse.Namespace) -> int:
 
 VERBS = {
     "up": Verb("start the fleet, or what of it does not run", _up, _up_arguments),
+    "demo": Verb("start the fleet and ask a question about a document", _demo, _demo_arguments),
     "down": Verb("stop the fleet and leave no process behind", _down),
     "status": Verb("show each part: state, port, process, memory, uptime, restarts", _status),
     "logs": Verb("show what a part printed", _logs, _logs_arguments),

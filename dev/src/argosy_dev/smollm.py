@@ -66,13 +66,14 @@ def _parameters(xllamacpp: Any, host: str, port: int) -> Any:
     parameters.model_alias = {MODEL}
     parameters.hostnames, parameters.port = [host], port
     parameters.n_ctx, parameters.n_parallel, parameters.kv_unified = _CONTEXT_TOKENS, _SLOTS, True
-    threads = min(2, os.cpu_count() or 1)
+    # Threads wait for one another by spinning: where there are as many as cores, one busy neighbour makes them crawl.
+    threads = max(1, min(4, (os.cpu_count() or 1) // 2))
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     # Each waiting request holds a thread; without one, even the question whether the server is well would wait.
     parameters.n_threads_http = 8 * _SLOTS
     parameters.chat_template = _TEMPLATE
-    # What the model's authors advise, for requests that do not say.
-    parameters.sampling.temp, parameters.sampling.top_p = 0.2, 0.9
+    # What the model's authors advise, for requests that do not say; and a little against going round in circles.
+    parameters.sampling.temp, parameters.sampling.top_p, parameters.sampling.penalty_repeat = 0.2, 0.9, 1.1
     # Old prompts are not worth gigabytes here.
     parameters.cache_ram_mib = 0
     parameters.ui = False

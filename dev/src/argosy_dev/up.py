@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from signal import SIGHUP
 
 from argosy_dev import board, ports, secrets, supervisor
-from argosy_dev.board import UP, State
+from argosy_dev.board import UP, Entry, State
 from argosy_dev.fleet import REPLACEABLE, Fleet, compose, endpoint, replaced
+from argosy_dev.part import Part
 from argosy_dev.processes import Birth
 from argosy_dev.progress import Progress
 from argosy_dev.refusals import Conflict, DiskFull, Missing, NotStarted, Refusal
@@ -48,7 +49,7 @@ def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -
         _refuse_taken(home, fleet, wanted)
         request = Wanted(before.generation + 1, tuple(dict.fromkeys((*before.parts, *wanted))), yours)
         request.write(home)
-        _follow(home, fleet, request, progress, _wake(home))
+        _follow(home, {name: fleet.parts[name] for name in wanted}, request.generation, progress, _wake(home))
         return write_env(home, fleet, request)
 
 
@@ -141,22 +142,20 @@ def _wake(home: Home) -> Birth:
     return Birth.of(pid)
 
 
-def _follow(home: Home, fleet: Fleet, request: Wanted, progress: Progress, daemon: Birth) -> None:
+def _follow(home: Home, parts: Mapping[str, Part], generation: int, progress: Progress, daemon: Birth) -> None:
     """Show how the parts come up, until all serve or one has failed."""
     deadline = time.monotonic() + _SECONDS
     with progress:
         while True:
             now = board.read(home)
-            current = now.generation >= request.generation
-            states = {
-                name: now.entries.get(name, board.Entry()) if current else board.Entry() for name in request.parts
-            }
-            progress.show({name: (fleet.parts[name], entry) for name, entry in states.items() if name in fleet.parts})
-            if all(entry.state in UP for entry in states.values()):
-                return
-            for name, entry in states.items():
-                if entry.state is State.FAILED:
-                    raise NotStarted(_story(home, name, entry.detail, entry.log_from))
+            if now.generation >= generation:
+                entries = {name: now.entries.get(name, Entry()) for name in parts}
+                progress.show({name: (parts[name], entry) for name, entry in entries.items()})
+                if all(entry.state in UP for entry in entries.values()):
+                    return
+                for name, entry in entries.items():
+                    if entry.state is State.FAILED:
+                        raise NotStarted(_story(home, name, entry.detail, entry.log_from))
             if time.monotonic() > deadline or not daemon.alive():
                 raise NotStarted(_story(home, "supervisor", "did not finish its work"))
             time.sleep(_POLL_SECONDS)
