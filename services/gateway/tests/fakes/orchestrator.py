@@ -47,7 +47,7 @@ class Orchestrator(OrchestrationServiceServicer):
         self._inference = inference
         self.deadlines: list[float] = []
 
-    async def Generate(  # type: ignore[override]
+    async def Generate(
         self, request: orchestration_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[orchestration_pb2.GenerateResponse]:
         self.deadlines.append(context.time_remaining())

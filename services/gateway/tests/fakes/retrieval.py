@@ -78,7 +78,7 @@ class Retrieval(RetrievalServiceServicer):
     async def GetFile(self, request: pb.GetFileRequest, context: Any) -> pb.GetFileResponse:
         return pb.GetFileResponse(file=to_proto_file(await self._knowledge.get_file(request.file_id)))
 
-    async def DownloadFile(  # type: ignore[override]
+    async def DownloadFile(
         self, request: pb.DownloadFileRequest, context: Any
     ) -> AsyncIterator[pb.DownloadFileResponse]:
         async for data in self._knowledge.download(request.file_id):

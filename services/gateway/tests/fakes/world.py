@@ -91,7 +91,7 @@ class Visit:
         self._leaving = asyncio.Event()
         self._incoming: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
         given = {"authorization": f"Bearer {world.keys['demo']}"} | (headers or {})
-        scope = {
+        scope: MutableMapping[str, Any] = {
             "type": "http",
             "method": "POST",
             "path": path,
@@ -100,7 +100,7 @@ class Visit:
             "root_path": "",
             "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         }
-        self.task = asyncio.create_task(world.app(scope, self._receive, self._send))  # type: ignore[arg-type]
+        self.task: asyncio.Task[None] = asyncio.create_task(self._visit(world.app, scope))
 
     def feed(self, *chunks: bytes, more: bool = True) -> None:
         """Send more of the body; only before the first turn of the loop."""
@@ -119,13 +119,16 @@ class Visit:
 
     async def body(self) -> bytes:
         """All that is left of the answer."""
-        read = b""
+        read = bytearray()
         while True:
             message = await self.next()
             read += message.get("body", b"")
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await self.task
-                return read
+                return bytes(read)
+
+    async def _visit(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
+        await app(scope, self._receive, self._send)
 
     async def _receive(self) -> MutableMapping[str, Any]:
         if self._incoming:

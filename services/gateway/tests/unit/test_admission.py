@@ -236,7 +236,8 @@ async def test_a_revoked_key_is_not_revived_by_a_database_that_is_down(gate: Gat
 async def test_a_database_that_says_nothing_is_not_waited_for(gate: Gate) -> None:
     class SilentKeys:
         async def find_key(self, key_id: str) -> ApiKey | None:
-            return await asyncio.get_running_loop().create_future()
+            await asyncio.Event().wait()
+            return None
 
     admission = Admission(SilentKeys(), gate.clock, TRUST)
     with pytest.raises(Unavailable) as caught:

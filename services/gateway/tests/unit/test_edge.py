@@ -185,7 +185,8 @@ async def test_what_a_peer_says_is_told_unless_it_is_none_of_the_clients_busines
 
 async def test_requests_are_counted_by_the_template_of_their_route(demo: httpx.AsyncClient) -> None:
     def counted(route: str, status: int) -> float:
-        return REQUESTS.labels(route, str(status))._value.get()
+        value: float = REQUESTS.labels(route, str(status))._value.get()
+        return value
 
     before = counted("/v1/files/{file_id}", 404)
     for number in range(3):

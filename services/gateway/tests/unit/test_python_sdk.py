@@ -74,7 +74,7 @@ async def test_a_file_is_put_into_a_store_and_found(world: World, sdk: openai.As
     )
     assert failed.status == "failed"
     assert failed.last_error is not None
-    assert failed.last_error.code == "unreadable_file"
+    assert str(failed.last_error.code) == "unreadable_file"
 
     assert (await sdk.vector_stores.retrieve(store.id)).file_counts.total == 2
     assert len([file async for file in sdk.vector_stores.files.list(store.id, limit=1)]) == 2

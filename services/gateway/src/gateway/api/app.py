@@ -5,26 +5,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteFailure
-from chassis.http import STATUS, ASGIApp, Receive, RequestTooLarge, Routes, Scope, Send, openai_error
-from chassis.http.answers import error_headers
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from chassis.http import ASGIApp, Receive, RequestTooLarge, Routes, Scope, Send
+from fastapi import FastAPI
 
 from gateway.domain.limits import Limits
 
 from . import account, administration, files, models, prices, vector_stores
-from .bodies import InvalidJson
 from .chat import ROUTE as CHAT
 from .chat import ChatCompletions
 from .door import Door
 from .edge import Guarded, HotRoute
 from .embeddings import ROUTE as EMBEDDINGS
 from .embeddings import Embeddings
-from .failures import told
+from .failures import HANDLERS
 from .openapi import describe
 from .ports import Ports
 
@@ -70,13 +63,7 @@ def native_app(ports: Ports, json_bytes: int) -> ASGIApp:
         # Our own spans and metrics are enough; its would cost more than the request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
-        exception_handlers={
-            ArgosyError: _on_error,
-            ClientDisconnect: _on_error,
-            RequestValidationError: _on_validation,
-            HTTPException: _on_http,
-            Exception: _on_error,
-        },
+        exception_handlers=HANDLERS,
     )
     for part in (models, files, vector_stores, account, administration, prices):
         app.include_router(part.router)
@@ -109,45 +96,3 @@ class Limited:
             return message
 
         await self._app(scope, bounded, send)
-
-
-async def _on_error(_request: Request, error: Exception) -> JSONResponse:
-    return _answer(told(error))
-
-
-async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for this class
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return _answer(InvalidJson("The body is not valid JSON."))
-    param = dotted(first["loc"])
-    return _answer(InvalidRequest(f"{param or 'body'}: {first['msg']}.", param=param or None))
-
-
-async def _on_http(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
-    cause = error.__cause__
-    if isinstance(cause, ArgosyError | ClientDisconnect):
-        return _answer(told(cause))
-    if isinstance(cause, RecursionError | UnicodeDecodeError):
-        return _answer(InvalidJson("The body is not valid JSON, or nested too deeply."))
-    if error.status_code == STATUS[Kind.NOT_FOUND]:
-        return _answer(RemoteFailure(Kind.NOT_FOUND, "ROUTE_NOT_FOUND", "There is no such path."))
-    refusal = RemoteFailure(
-        Kind.INVALID, "METHOD_NOT_ALLOWED" if error.status_code == 405 else "INVALID_REQUEST", str(error.detail)
-    )
-    return JSONResponse(openai_error(refusal), error.status_code, headers=error.headers)
-
-
-def _answer(error: ArgosyError) -> JSONResponse:
-    response = JSONResponse(openai_error(error), STATUS[error.kind])
-    response.raw_headers.extend(error_headers(error))
-    return response
-
-
-def dotted(place: tuple[Any, ...]) -> str:
-    """Name a parameter as clients wrote it: ("body", "roles", 0) is "roles[0]"."""
-    name = ""
-    for part in place[1:]:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
-    return name

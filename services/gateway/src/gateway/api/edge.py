@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from gateway.metrics import CLIENTS_GONE, REQUESTS, SECONDS
 
 from .door import Door
-from .failures import told
+from .failures import CODE, told
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -34,12 +34,13 @@ log = logger("gateway")
 class Reply:
     """The answer to one request: knows its id, and how far it has got."""
 
-    __slots__ = ("_send", "ended", "request_id", "started", "status")
+    __slots__ = ("_send", "code", "ended", "request_id", "started", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self.request_id = request_id
         self.status = 0
+        self.code: str | None = None
         self.ended = False
         self.started = perf_counter()
 
@@ -102,6 +103,7 @@ class Meter:
             method=method,
             route=self._route,
             status=reply.status,
+            code=reply.code,
             seconds=round(seconds, 6),
             request_id=reply.request_id,
         )
@@ -124,15 +126,21 @@ class HotRoute:
         """Answer one request."""
         reply = Reply(send, new_id("req_"))
         headers = scope["headers"]
-        try:
-            with continued(headers):
+        with continued(headers):
+            try:
                 caller = await self._door.enter(headers, reply.request_id)
-                with acting(caller), span(self._name, kind="server"):
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+                await answered(reply, error)
+                self._meter.record(reply, self._method)
+                return
+            with acting(caller), span(self._name, kind="server") as timed:
+                try:
                     await self._handle(scope, receive, reply)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-            await recover(reply, error)
-        finally:
-            self._meter.record(reply, self._method)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+                    await answered(reply, error)
+                finally:
+                    timed.set(status=reply.status, code=reply.code)
+                    self._meter.record(reply, self._method)
 
 
 class Guarded:
@@ -147,22 +155,30 @@ class Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         reply = Reply(send, new_id("req_"))
-        try:
-            if scope["path"] in self._public:
-                await self._app(scope, receive, reply.pass_on)
-            else:
-                await self._admitted(scope, receive, reply)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-            await recover(reply, error)
-        finally:
-            self._meter(scope).record(reply, scope["method"])
-
-    async def _admitted(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         with continued(scope["headers"]):
-            caller = await self._door.enter(scope["headers"], reply.request_id)
-            with acting(caller), span(f"{scope['method']} /{scope['path'].split('/')[1]}", kind="server") as timed:
-                await self._app(scope, receive, reply.pass_on)
-                timed.set(route=route_of(scope))
+            if scope["path"] in self._public:
+                await self._pass(scope, receive, reply)
+                return
+            try:
+                caller = await self._door.enter(scope["headers"], reply.request_id)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+                await answered(reply, error)
+                self._meter(scope).record(reply, scope["method"])
+                return
+            with acting(caller), span(scope["method"], kind="server") as timed:
+                try:
+                    await self._pass(scope, receive, reply)
+                finally:
+                    timed.set(route=route_of(scope), status=reply.status, code=reply.code)
+
+    async def _pass(self, scope: Scope, receive: Receive, reply: Reply) -> None:
+        try:
+            await self._app(scope, receive, reply.pass_on)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            await answered(reply, error)
+        finally:
+            reply.code = reply.code or scope.get(CODE)
+            self._meter(scope).record(reply, scope["method"])
 
     def _meter(self, scope: Scope) -> Meter:
         route = route_of(scope)
@@ -172,17 +188,18 @@ class Guarded:
         return meter
 
 
-async def recover(reply: Reply, error: Exception) -> None:
-    """Answer with an error; when the answer has begun, raise it, so that the server cuts the connection."""
-    if reply.ended:
-        return  # Starlette raises again what it has answered
+async def answered(reply: Reply, error: Exception) -> None:
+    """Answer with an error. When an answer has begun, raise it: the server cuts the connection."""
     if isinstance(error.__cause__, ArgosyError):
         error = error.__cause__  # Starlette's words for an error that came after the status line
+    if reply.ended:
+        return  # Starlette raises again what it has answered
     known = told(error, request_id=reply.request_id)
-    if reply.status and known.kind is not Kind.CANCELLED:
-        raise known
+    reply.code = known.code
     if known.kind is Kind.CANCELLED:
         reply.status = CLIENT_GONE
+    elif reply.status:
+        raise known
     else:
         await reply.refuse(known)
 

@@ -11,7 +11,11 @@ from gateway.domain.inference import Begun, Finished, Source, Tokens
 from gateway.domain.money import to_usd
 
 DONE = b"data: [DONE]\n\n"
-HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+)
 
 
 def frame(documents: Sequence[bytes]) -> bytes:
