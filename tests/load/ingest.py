@@ -1,0 +1,132 @@
+"""How fast a long document is indexed, and what it costs in memory: `make bench`, on the running fleet.
+
+Makes a PDF of 300 pages of words (different at each run, so that no embedding is reused), uploads it through the
+public API, and watches the services while it is indexed. Prints chunks per second, CPU by service, memory over time.
+"""
+
+import argparse
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import openai
+import psutil
+from argosy_dev import board, guide
+from argosy_dev.state import Home, read_pairs
+from fpdf import FPDF
+
+SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
+WORDS = guide.SOURCE  # the words of the demo's document
+
+
+def document(pages: int, seed: int) -> bytes:
+    """A PDF of `pages` pages with some 500 words each, in sentences."""
+    choose = random.Random(seed)
+    words = WORDS.read_text().split()
+    pdf = FPDF()
+    pdf.set_font("Times", size=11)
+    for _ in range(pages):
+        pdf.add_page()
+        sentences = (" ".join(choose.choices(words, k=choose.randint(8, 24))).capitalize() + "." for _ in range(32))
+        pdf.multi_cell(0, 5, " ".join(sentences))
+    return bytes(pdf.output())
+
+
+@dataclass(slots=True)
+class Watch:
+    """Memory and CPU of the services, read from outside."""
+
+    processes: dict[str, list[psutil.Process]]
+    memory: dict[str, list[int]] = field(default_factory=dict)
+    cpu_before: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, home: Home) -> "Watch":
+        """Find the services of a fleet."""
+        entries = board.read(home).entries
+        found = {s: [psutil.Process(entries[s].process.pid)] for s in SERVICES if s in entries and entries[s].process}
+        if len(found) < len(SERVICES):
+            raise SystemExit("ingest: the fleet does not run; `make up` starts it")
+        watch = cls(found)
+        watch.cpu_before = watch._cpu()
+        return watch
+
+    def sample(self) -> None:
+        """Remember how much memory each service has now, children included."""
+        for service, (process, *_) in self.processes.items():
+            family = [process, *process.children(recursive=True)]
+            self.memory.setdefault(service, []).append(sum(_rss(member) for member in family))
+
+    def _cpu(self) -> dict[str, float]:
+        return {s: sum(p.cpu_times()[:4]) for s, (p, *_) in self.processes.items()}  # children that ended count
+
+    def report(self, chunks: int) -> None:
+        """Print a row per service."""
+        after = self._cpu()
+        print(f"{'service':<18}{'CPU s':>8}{'ms/chunk':>10}{'MB before':>11}{'middle':>8}{'end':>6}{'most':>6}")
+        for service, samples in self.memory.items():
+            spent = after[service] - self.cpu_before[service]
+            at = [samples[0], samples[len(samples) // 2], samples[-1], max(samples)]
+            before, middle, end, most = (round(size / 1e6) for size in at)
+            print(f"{service:<18}{spent:>8.1f}{spent / chunks * 1000:>10.1f}{before:>11}{middle:>8}{end:>6}{most:>6}")
+
+
+def _rss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def index(client: openai.OpenAI, content: bytes, watch: Watch, dsn: str) -> tuple[int, float, float]:
+    """Upload and index a document; answer how many chunks it has and the seconds that upload and indexing took."""
+    began = time.monotonic()
+    file = client.files.create(file=("long.pdf", content), purpose="assistants")
+    uploaded = time.monotonic() - began
+    store = client.vector_stores.create(name="bench")
+    began = time.monotonic()
+    attached: Any = client.vector_stores.files.create(store.id, file_id=file.id)
+    while attached.status == "in_progress":
+        watch.sample()
+        time.sleep(0.25)
+        attached = client.vector_stores.files.retrieve(file.id, vector_store_id=store.id)
+    took = time.monotonic() - began
+    if attached.status != "completed":
+        raise SystemExit(f"ingest: indexing ended as {attached.status}: {attached.last_error}")
+    chunks = asyncio.run(count_chunks(dsn, store.id))
+    client.vector_stores.delete(store.id)
+    client.files.delete(file.id)
+    return chunks, uploaded, took
+
+
+async def count_chunks(dsn: str, store_id: str) -> int:
+    """How many chunks a vector store holds; the API does not say."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(
+            await connection.fetchval("SELECT count(*) FROM retrieval.chunks WHERE vector_store_id = $1", store_id)
+        )
+    finally:
+        await connection.close()
+
+
+def main() -> None:
+    """Measure once and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pages", type=int, default=300, help="pages of the document (300)")
+    pages = parser.parse_args().pages
+    home = Home.of_environment()
+    watch, env = Watch.over(home), read_pairs(home.env)
+    with openai.OpenAI(base_url=f"{env['ARGOSY_BASE_URL']}/v1", api_key=env["ARGOSY_API_KEY"]) as client:
+        content = document(pages, seed=time.time_ns())
+        chunks, uploaded, took = index(client, content, watch, env["ARGOSY_POSTGRES_DSN"])
+    print(f"{pages} pages, {len(content) / 1e6:.1f} MB, uploaded in {uploaded:.1f} s")
+    print(f"{chunks} chunks indexed in {took:.1f} s: {chunks / took:.1f} chunks/s\n")
+    watch.report(chunks)
+
+
+if __name__ == "__main__":
+    main()
