@@ -1,0 +1,1 @@
+"""The ports of the domain, each on its technology."""

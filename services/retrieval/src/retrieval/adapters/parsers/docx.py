@@ -1,0 +1,25 @@
+"""Word documents, of 2007 and later."""
+
+import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO
+from xml.parsers.expat import ExpatError
+
+import mammoth
+
+from retrieval.domain.documents import FileRefused, Refusal
+
+
+def read(document: BinaryIO, expanded_bytes: int) -> Iterator[tuple[int, str]]:
+    """Paragraphs; only Word knows where pages begin. Raises FileRefused for an archive of more bytes than given."""
+    with zipfile.ZipFile(document) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > expanded_bytes:
+            raise FileRefused(Refusal.FILE_EXPANDS_TOO_MUCH, f"the file expands to more than {expanded_bytes} bytes")
+    document.seek(0)
+    try:
+        text: str = mammoth.extract_raw_text(document).value
+    except ExpatError as error:
+        if "amplification" in str(error):
+            raise FileRefused(Refusal.FILE_EXPANDS_TOO_MUCH, "the file's entities expand too much") from None
+        raise
+    yield 0, text

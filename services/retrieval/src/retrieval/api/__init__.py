@@ -1,0 +1,1 @@
+"""The ways in: gRPC, events from Kafka, and time."""

@@ -1,0 +1,1 @@
+"""What retrieval decides; knows no transport, no database, no parser."""

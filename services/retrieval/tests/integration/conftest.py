@@ -1,0 +1,62 @@
+"""Retrieval's schema on a real Postgres: one database for a test session, tenants of its own for each test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import retrieval
+from chassis.ids import new_id
+from chassis.kafka import Outbox
+from chassis.postgres import Database
+from chassis.settings import PostgresSection
+from chassis.testing.postgres import scratch_database
+from retrieval.adapters.postgres import (
+    PostgresFiles,
+    PostgresIndex,
+    PostgresIngests,
+    PostgresRemovals,
+    PostgresVectorStores,
+)
+
+from services.retrieval.tests.contract import Ports, Tenant
+
+MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
+
+
+@pytest.fixture(scope="session")
+def section() -> Iterator[PostgresSection]:
+    with asyncio.Runner() as runner:
+        scratch = scratch_database(MIGRATIONS, "retrieval", extensions=("vector",), pool_size=8)
+        yield runner.run(scratch.__aenter__())
+        runner.run(scratch.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def database(section: PostgresSection) -> AsyncIterator[Database]:
+    async with Database(section, "retrieval") as database:
+        yield database
+
+
+@pytest.fixture
+def ports(database: Database) -> Ports:
+    return Ports(
+        PostgresFiles(database),
+        PostgresVectorStores(database, Outbox(), lambda: None),
+        PostgresIngests(database, head_start=timedelta(0)),
+        PostgresIndex(database),
+        PostgresRemovals(database),
+    )
+
+
+@pytest.fixture
+def one(ports: Ports) -> Tenant:
+    return Tenant(ports, new_id("ten_"))
+
+
+@pytest.fixture
+def other(ports: Ports) -> Tenant:
+    return Tenant(ports, new_id("ten_"))

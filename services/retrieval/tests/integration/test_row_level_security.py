@@ -1,0 +1,85 @@
+"""No row is seen or written outside its tenant's transaction, whatever the SQL says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+from chassis.postgres import Database
+from chassis.settings import PostgresSection
+
+from services.retrieval.tests.contract import Tenant
+
+TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "removals", "outbox"]
+
+
+@pytest.fixture
+async def filled(one: Tenant) -> Tenant:
+    """A tenant with a row in every table."""
+    _, file = await one.indexed("secret text")
+    await one.indexed("other text")
+    await one.ports.files.delete(one.tenant_id, file.file_id)
+    return one
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_tenant_sees_its_own_rows_and_no_other_s(
+    filled: Tenant, other: Tenant, database: Database, table: str
+) -> None:
+    query = f"SELECT count(*) FROM {table} WHERE tenant_id = $1"
+    async with database.tenant(filled.tenant_id) as connection:
+        assert await connection.fetchval(query, filled.tenant_id) > 0
+    async with database.tenant(other.tenant_id) as connection:
+        assert await connection.fetchval(query, filled.tenant_id) == 0
+        assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+        assert await connection.execute(f"DELETE FROM {table}") == "DELETE 0"
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("role", ["app", "owner"])
+async def test_without_a_tenant_nobody_sees_anything(
+    filled: Tenant, section: PostgresSection, table: str, role: str
+) -> None:
+    assert section.owner_dsn is not None
+    dsn = section.dsn if role == "app" else section.owner_dsn
+    connection: Any = await asyncpg.connect(dsn.get_secret_value())
+    try:
+        assert await connection.fetchval(f"SELECT count(*) FROM retrieval.{table}") == 0
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_nobody_writes_a_row_for_another_tenant(
+    filled: Tenant, other: Tenant, database: Database, table: str
+) -> None:
+    async with database.tenant(filled.tenant_id) as connection:
+        row = await connection.fetchrow(f"SELECT * FROM {table} LIMIT 1")
+    columns = [name for name in dict(row) if name != "attachment" or table != "attachments"]
+    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        async with database.tenant(other.tenant_id) as connection:
+            await connection.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", *(row[name] for name in columns)
+            )
+
+
+async def test_every_table_forces_its_policy(database: Database) -> None:
+    async with database.system() as connection:
+        rows = await connection.fetch(
+            "SELECT relname, relrowsecurity AND relforcerowsecurity AS forced FROM pg_class"
+            " WHERE relnamespace = 'retrieval'::regnamespace AND relkind IN ('r', 'p')"
+        )
+    forced = {row["relname"]: row["forced"] for row in rows}
+
+    assert {name for name in forced if forced[name]} == set(TABLES)
+    assert set(forced) - set(TABLES) == {"schema_migrations"}
+
+
+@pytest.mark.parametrize("table", ["chunks", "postings"])
+async def test_what_is_indexed_cannot_be_changed(filled: Tenant, database: Database, table: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with database.tenant(filled.tenant_id) as connection:
+            await connection.execute(f"UPDATE {table} SET attachment = 0")

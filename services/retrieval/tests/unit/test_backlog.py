@@ -1,0 +1,95 @@
+"""What waits to be indexed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from retrieval.domain.backlog import Backlog, work
+from retrieval.domain.ingestion import AttachmentKey
+
+
+def a_key(tenant: str, file: int) -> AttachmentKey:
+    return AttachmentKey(f"ten_{tenant}", "vs_1", f"file-{file}")
+
+
+async def taken(backlog: Backlog) -> list[AttachmentKey]:
+    return [await backlog.take() for _ in range(len(backlog))]
+
+
+async def test_tenants_take_turns_however_much_one_of_them_brings() -> None:
+    backlog = Backlog()
+    for n in range(100):
+        backlog.offer(a_key("greedy", n))
+    backlog.offer(a_key("modest", 1))
+
+    first_three = (await taken(backlog))[:3]
+
+    assert first_three == [a_key("greedy", 0), a_key("modest", 1), a_key("greedy", 1)]
+
+
+async def test_what_waits_already_is_not_queued_twice() -> None:
+    backlog = Backlog()
+    assert [backlog.offer(a_key("a", 1)) for _ in range(3)] == [True, True, True]
+
+    assert await taken(backlog) == [a_key("a", 1)]
+    assert backlog.offer(a_key("a", 1))
+    assert len(backlog) == 1
+
+
+async def test_a_full_backlog_takes_no_more() -> None:
+    backlog = Backlog(bound=2)
+
+    assert [backlog.offer(a_key("a", n)) for n in range(3)] == [True, True, False]
+
+
+async def test_workers_share_what_comes_and_stop_when_they_are_asked() -> None:
+    backlog, stop, done = Backlog(), asyncio.Event(), asyncio.Event()
+    seen: list[AttachmentKey] = []
+
+    async def run(key: AttachmentKey) -> None:
+        seen.append(key)
+        if len(seen) == 5:
+            done.set()
+
+    workers = [asyncio.create_task(work(stop, backlog, run)) for _ in range(2)]
+    for n in range(5):
+        backlog.offer(a_key("a", n))
+        await asyncio.sleep(0)
+    await done.wait()
+    stop.set()
+    await asyncio.gather(*workers)
+
+    assert sorted(key.file_id for key in seen) == [f"file-{n}" for n in range(5)]
+
+
+async def test_stopping_cuts_off_the_run_in_hand() -> None:
+    backlog, stop, begun = Backlog(), asyncio.Event(), asyncio.Event()
+    cut: list[bool] = []
+
+    async def run(key: AttachmentKey) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cut.append(True)
+            raise
+
+    backlog.offer(a_key("a", 1))
+    worker = asyncio.create_task(work(stop, backlog, run))
+    await begun.wait()
+    stop.set()
+    await worker
+
+    assert cut == [True]
+
+
+async def test_a_bug_in_a_run_ends_the_worker_loudly() -> None:
+    backlog = Backlog()
+    backlog.offer(a_key("a", 1))
+
+    async def run(key: AttachmentKey) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await work(asyncio.Event(), backlog, run)

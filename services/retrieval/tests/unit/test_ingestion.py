@@ -1,0 +1,386 @@
+"""Indexing a file: complete, resumable, paid for once, and honest about what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from chassis.errors import ArgosyError, Kind, RemoteFailure, Unavailable
+from chassis.tenancy import current_caller
+from chassis.testing import a_principal, a_signer, a_verifier
+from retrieval.domain.files import Description, object_key
+from retrieval.domain.ingestion import LEASE, AttachmentKey, End, Ingestion, passing
+from retrieval.domain.vector_stores import AttachmentState
+
+from services.retrieval.tests.fakes import (
+    FakeEmbedder,
+    FakeFiles,
+    FakeIngests,
+    FakeObjects,
+    FakeParser,
+    FakeVectorStores,
+    Knowledge,
+    Row,
+    WordTokens,
+)
+
+# Each a page of its own; at two chunks to a batch, three batches and a half.
+PAGES = [" ".join(f"p{page}w{n}" for n in range(150)) for page in range(7)]
+
+
+class Crash(BaseException):
+    """The process is killed: nothing is cleaned up."""
+
+
+class Killer:
+    """Stands before a port and kills the process at one call of all, before or after it had its effect."""
+
+    def __init__(self, fatal: int, *, after: bool) -> None:
+        self._fatal = fatal
+        self._after = after
+        self.calls = 0
+
+    def around(self, port: Any) -> Any:
+        return _Watched(port, self)
+
+    def fatal(self, *, after: bool) -> None:
+        if not after:
+            self.calls += 1
+        if self.calls == self._fatal and after == self._after:
+            raise Crash
+
+
+class _Watched:
+    def __init__(self, port: Any, killer: Killer) -> None:
+        self._port = port
+        self._killer = killer
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._port, name)
+        if not inspect.iscoroutinefunction(attribute):
+            return attribute
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self._killer.fatal(after=False)
+            result = await attribute(*args, **kwargs)
+            self._killer.fatal(after=True)
+            return result
+
+        return call
+
+
+class World:
+    """A file that waits to be indexed, and everything around it."""
+
+    def __init__(self) -> None:
+        self.knowledge = Knowledge()
+        self.ingests = FakeIngests(self.knowledge)
+        self.stores = FakeVectorStores(self.knowledge)
+        self.files = FakeFiles(self.knowledge)
+        self.objects = FakeObjects()
+        self.embedder = FakeEmbedder()
+        self.pauses: list[float] = []
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def attach(self, text: str, file_id: str = "file-1", tenant_id: str = "ten_one") -> AttachmentKey:
+        await self.files.intend(tenant_id, file_id, timedelta(hours=1))
+        await self.files.record(tenant_id, file_id, Description("a.txt", "assistants"), len(text))
+        self.objects.stored[object_key(tenant_id, file_id)] = text.encode()
+        store = await self.stores.create(a_principal(tenant_id), "s", [file_id])
+        return AttachmentKey(tenant_id, store.vector_store_id, file_id)
+
+    def ingestion(self, **changes: Any) -> Ingestion:
+        made = Ingestion(
+            ingests=self.ingests,
+            objects=self.objects,
+            parser=FakeParser(),
+            tokens=WordTokens(),
+            embedder=self.embedder,
+            signer=a_signer(),
+            max_bytes=100_000,
+            batch_size=2,
+            pause=self.pause,
+        )
+        return replace(made, **changes)
+
+    def row(self, key: AttachmentKey) -> Row:
+        return self.knowledge.rows[key]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_file_becomes_chunks_with_pages_and_is_complete(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+
+    outcome = await world.ingestion().run(key)
+
+    assert outcome is not None
+    assert (outcome.end, outcome.chunks) == (End.COMPLETED, 7)
+    row = world.row(key)
+    assert row.state is AttachmentState.COMPLETED
+    assert [item.chunk.text for item in row.stored] == PAGES
+    assert [item.chunk.page for item in row.stored] == [1, 2, 3, 4, 5, 6, 7]
+    assert row.worded == 7
+    assert [len(texts) for texts in world.embedder.asked] == [2, 2, 2, 1]
+
+
+async def test_a_second_run_has_nothing_to_do(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+    await world.ingestion().run(key)
+
+    assert await world.ingestion().run(key) is None
+    assert len(world.embedder.asked) == 4
+
+
+async def calls_of_a_whole_run() -> int:
+    world, killer = World(), Killer(fatal=-1, after=False)
+    key = await world.attach("\n".join(PAGES))
+    await world.ingestion(ingests=killer.around(world.ingests), embedder=killer.around(world.embedder)).run(key)
+    return killer.calls
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_kill_at_any_step_loses_nothing_doubles_nothing_and_costs_one_batch(*, after: bool) -> None:
+    steps = await calls_of_a_whole_run()
+    assert steps > 12
+    for fatal in range(1, steps + 1):
+        world, killer = World(), Killer(fatal, after=after)
+        key = await world.attach("\n".join(PAGES))
+
+        with pytest.raises(Crash):
+            await world.ingestion(ingests=killer.around(world.ingests), embedder=killer.around(world.embedder)).run(key)
+        assert await world.ingestion().run(key) is None or world.row(key).epoch == 1, "the lease still holds"
+        world.knowledge.clock.advance(LEASE)
+        await world.ingestion().run(key)
+
+        row = world.row(key)
+        assert row.state is AttachmentState.COMPLETED
+        assert [item.chunk.text for item in row.stored] == PAGES
+        assert sum(len(texts) for texts in world.embedder.asked) <= len(PAGES) + 2
+
+
+async def test_kills_after_every_batch_are_survived_in_a_row(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+    while world.row(key).state is AttachmentState.IN_PROGRESS:
+        stored = len(world.row(key).stored)
+        killer = Killer(2, after=True)  # known, then embed; the commit comes third
+        try:
+            await world.ingestion(embedder=killer.around(world.embedder)).run(key)
+        except Crash:
+            assert len(world.row(key).stored) == stored + 2
+        world.knowledge.clock.advance(LEASE)
+
+    assert [item.chunk.text for item in world.row(key).stored] == PAGES
+
+
+async def test_a_file_that_kills_every_process_is_given_up(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+    for _ in range(10):
+        with pytest.raises(Crash):
+            await world.ingestion(embedder=Killer(1, after=False).around(world.embedder)).run(key)
+        world.knowledge.clock.advance(LEASE)
+
+    outcome = await world.ingestion().run(key)
+
+    assert outcome is not None
+    assert (outcome.end, outcome.reason) == (End.FAILED, "indexing_crashed")
+
+
+async def test_equal_text_is_embedded_once_per_tenant(world: World) -> None:
+    first = await world.attach("\n".join([*PAGES, PAGES[0]]), "file-1")
+    second = await world.attach("\n".join(PAGES[3:]), "file-2")
+    stranger = await world.attach(PAGES[0], "file-3", tenant_id="ten_other")
+    for key in (first, second, stranger):
+        await world.ingestion().run(key)
+
+    asked = [text for texts in world.embedder.asked for text in texts]
+    assert sorted(asked) == sorted([*PAGES, PAGES[0]])  # the stranger's own
+    assert len(world.row(first).stored) == 8
+    assert len(world.row(second).stored) == 4
+
+
+async def test_embeddings_are_made_on_the_attacher_s_account(world: World) -> None:
+    class Watching(FakeEmbedder):
+        async def embed(self, texts: Any) -> Any:
+            caller = current_caller()
+            assert a_verifier().verify(caller.token) == caller.principal
+            assert (caller.principal.tenant_id, caller.principal.project_id) == ("ten_one", "prj_test")
+            assert (caller.principal.key_id, caller.request_id[:4]) == ("key_test", "req_")
+            return await super().embed(texts)
+
+    key = await world.attach(PAGES[0])
+
+    outcome = await world.ingestion(embedder=Watching()).run(key)
+
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+
+
+async def test_what_may_pass_is_tried_again_with_growing_pauses(world: World) -> None:
+    key = await world.attach(PAGES[0])
+    limited = RemoteFailure(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down", retry_after=timedelta(seconds=17))
+    world.embedder.failures = [Unavailable("away"), limited]
+
+    outcome = await world.ingestion().run(key)
+
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+    assert 1 <= world.pauses[0] <= 2
+    assert world.pauses[1] == 17
+
+
+async def test_what_does_not_pass_soon_is_postponed_longer_each_time_and_then_resumed(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+    waits = []
+    for retries in range(8):
+        world.embedder.failures = [Unavailable("away")] * 4
+        outcome = await world.ingestion().run(key)
+        assert outcome is not None
+        assert (outcome.end, outcome.reason) == (End.POSTPONED, "service_unavailable")
+        assert world.row(key).retries == retries + 1
+        waits.append(world.row(key).due_at - world.knowledge.clock.now())
+        assert await world.ingestion().run(key) is None
+        world.knowledge.clock.advance(waits[-1])
+
+    assert all(timedelta(seconds=1) <= wait <= timedelta(seconds=60) for wait in waits)
+    assert waits[0] <= timedelta(seconds=2)
+    final = await world.ingestion().run(key)
+    assert final is not None
+    assert final.end is End.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RemoteFailure(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent"), "insufficient_quota"),
+        (RemoteFailure(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "no such model"), "model_not_found"),
+        (RemoteFailure(Kind.UPSTREAM, "UPSTREAM_REFUSED", "too long"), "upstream_refused"),
+    ],
+)
+async def test_what_will_not_pass_fails_the_attachment_and_leaves_no_chunk(
+    world: World, error: ArgosyError, reason: str
+) -> None:
+    key = await world.attach("\n".join(PAGES))
+    world.embedder.failures = [error]
+    await world.ingestion().run(key)
+
+    row = world.row(key)
+    assert (row.state, row.reason, row.message) == (AttachmentState.FAILED, reason, error.message)
+    assert row.stored == []
+    assert len(world.embedder.asked) == 1
+    assert [removal.attachment for removal, _ in world.knowledge.removals.values()] == [row.number]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_error_either_passes_or_does_not(kind: Kind) -> None:
+    permanent = {
+        Kind.INVALID,
+        Kind.DENIED,
+        Kind.NOT_FOUND,
+        Kind.CONFLICT,
+        Kind.TOO_LARGE,
+        Kind.EXHAUSTED,
+        Kind.UPSTREAM,
+    }
+
+    assert passing(RemoteFailure(kind, "ANYTHING", "")) == (kind not in permanent)
+    assert passing(RemoteFailure(Kind.UPSTREAM, "UPSTREAM_TIMED_OUT", ""))
+
+
+async def test_a_file_too_large_is_refused_unread(world: World) -> None:
+    key = await world.attach("x" * 100_001)
+    world.objects.stored.clear()
+
+    await world.ingestion().run(key)
+
+    assert world.row(key).reason == "file_too_large"
+
+
+@pytest.mark.parametrize("text", ["", " \n \n"])
+async def test_a_file_without_text_is_refused(world: World, text: str) -> None:
+    key = await world.attach(text)
+
+    await world.ingestion().run(key)
+
+    assert world.row(key).reason == "empty_file"
+
+
+async def test_a_file_whose_bytes_are_missing_is_refused(world: World) -> None:
+    key = await world.attach(PAGES[0])
+    world.objects.stored.clear()
+
+    await world.ingestion().run(key)
+
+    assert world.row(key).reason == "unreadable_file"
+
+
+async def test_a_file_that_is_detached_meanwhile_is_dropped_quietly(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+
+    class Detaching(FakeEmbedder):
+        async def embed(self, texts: Any) -> Any:
+            await world.stores.detach(key.tenant_id, key.vector_store_id, key.file_id)
+            return await super().embed(texts)
+
+    outcome = await world.ingestion(embedder=Detaching()).run(key)
+
+    assert outcome is not None
+    assert outcome.end is End.LOST
+    assert world.knowledge.rows == {}
+
+
+async def test_a_run_that_is_stopped_lets_go_at_once(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+    reached = asyncio.Event()
+
+    class Slow(FakeEmbedder):
+        async def embed(self, texts: Any) -> Any:
+            reached.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(world.ingestion(embedder=Slow()).run(key))
+    await reached.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert running.cancelled()
+    assert world.row(key).crashes == 0
+    outcome = await world.ingestion().run(key)
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+
+
+async def test_two_runs_at_once_index_a_file_once(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+
+    outcomes = await asyncio.gather(world.ingestion().run(key), world.ingestion().run(key))
+
+    assert sorted(outcome is None for outcome in outcomes) == [False, True]
+    assert [item.chunk.text for item in world.row(key).stored] == PAGES
+
+
+async def test_a_database_that_goes_away_ends_the_run_and_the_lease_brings_it_back(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+
+    class Away(FakeIngests):
+        async def add(self, *_: Any) -> None:
+            raise Unavailable("the database does not answer")
+
+        async def release(self, *_: Any, **__: Any) -> None:
+            raise Unavailable("the database does not answer")
+
+    with pytest.raises(Unavailable):
+        await world.ingestion(ingests=Away(world.knowledge)).run(key)
+    world.knowledge.clock.advance(LEASE)
+    await world.ingestion().run(key)
+
+    assert world.row(key).state is AttachmentState.COMPLETED

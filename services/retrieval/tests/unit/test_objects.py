@@ -1,0 +1,110 @@
+"""The object store on a local folder and in memory: whole objects or none."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from chassis.errors import Unavailable
+from retrieval.adapters.objects import ObstoreObjects
+from retrieval.domain.files import FileNotFound, FileTooLarge, Objects
+
+from services.retrieval.tests.fakes import FakeObjects
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture(params=["fake", "folder", "memory"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    if request.param == "fake":
+        return FakeObjects()
+    return ObstoreObjects(f"{tmp_path.as_uri()}/new%20folder" if request.param == "folder" else "memory:///")
+
+
+async def megabytes(count: int, error: BaseException | None = None) -> AsyncIterator[bytes]:
+    for number in range(count):
+        yield bytes([number % 256]) * MEGABYTE
+    if error:
+        raise error
+
+
+async def read(objects: Objects, key: str) -> bytes:
+    return b"".join([piece async for piece in objects.read(key)])
+
+
+@pytest.mark.parametrize("count", [0, 1, 12])
+async def test_what_was_put_is_read_back(objects: Objects, count: int) -> None:
+    assert await objects.put("ten_one/file-1", megabytes(count)) == count * MEGABYTE
+
+    assert await read(objects, "ten_one/file-1") == b"".join([piece async for piece in megabytes(count)])
+
+
+async def test_an_upload_that_breaks_off_leaves_no_object_and_raises_its_own_error(objects: Objects) -> None:
+    with pytest.raises(FileTooLarge):
+        await objects.put("ten_one/file-1", megabytes(12, FileTooLarge("too large")))
+
+    with pytest.raises(FileNotFound):
+        await read(objects, "ten_one/file-1")
+
+
+async def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(objects: Objects) -> None:
+    await objects.put("ten_one/file-1", megabytes(1))
+
+    for _ in range(2):
+        await objects.delete("ten_one/file-1")
+
+    with pytest.raises(FileNotFound):
+        await read(objects, "ten_one/file-1")
+
+
+async def test_nothing_is_left_of_an_upload_that_broke_off_or_was_cancelled(tmp_path: Path) -> None:
+    objects = ObstoreObjects(tmp_path.as_uri())
+
+    async def endless() -> AsyncIterator[bytes]:
+        async for piece in megabytes(12):
+            yield piece
+        await asyncio.Event().wait()
+
+    with pytest.raises(FileTooLarge):
+        await objects.put("ten_one/file-1", megabytes(12, FileTooLarge("too large")))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await objects.put("ten_one/file-2", endless())
+    async with asyncio.timeout(10):
+        while [path for path in tmp_path.rglob("*") if path.is_file()]:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_killed_upload_left_is_removed_with_the_object(tmp_path: Path) -> None:
+    objects = ObstoreObjects(tmp_path.as_uri())
+    await objects.put("ten_one/file-1", megabytes(1))
+    (tmp_path / "ten_one" / "file-2#1").write_bytes(b"part")
+
+    await objects.delete("ten_one/file-2")
+
+    assert [path.name for path in (tmp_path / "ten_one").iterdir()] == ["file-1"]
+
+
+async def test_a_hundred_megabytes_pass_through_little_memory(tmp_path: Path) -> None:
+    objects = ObstoreObjects(tmp_path.as_uri())
+    tracemalloc.start()
+
+    await objects.put("ten_one/file-1", megabytes(100))
+    size_bytes = 0
+    async for piece in objects.read("ten_one/file-1"):
+        size_bytes += len(piece)
+
+    assert size_bytes == 100 * MEGABYTE
+    assert tracemalloc.get_traced_memory()[1] < 16 * MEGABYTE
+    tracemalloc.stop()
+
+
+async def test_a_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    objects = ObstoreObjects(tmp_path.as_uri())
+    (tmp_path / "ten_one").write_bytes(b"in the way of a folder")
+
+    with pytest.raises(Unavailable):
+        await objects.put("ten_one/file-1", megabytes(1))

@@ -1,0 +1,240 @@
+"""Documents are read in a process of their own: good ones become text, all others a reason, and nobody is hurt."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+from chassis.errors import Unavailable
+from retrieval.adapters.parsers.cleaning import BLOCK_CHARACTERS, blocks
+from retrieval.adapters.parsers.limits import Limits
+from retrieval.adapters.parsers.parent import ChildProcessParser
+from retrieval.domain.documents import Block, FileRefused
+
+from services.retrieval.tests import documents
+
+MEGABYTE = 1024 * 1024
+TIGHT = Limits(memory_bytes=320 * MEGABYTE, cpu_seconds=30, expanded_bytes=32 * MEGABYTE)
+
+MARKDOWN = """# The *Guide*
+
+Some `code` and a [link](https://example.com/x) to **it**.
+
+- one
+- two
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+```py
+x = "# no heading"
+```
+![A picture](p.png)
+"""
+HTML = """<html><head><title>Title &amp; more</title><style>p {}</style></head><body><nav>Menu</nav>
+<h1>Head</h1><p>a<b>b</b>c &lt;d&gt;</p>tail<div>x<br>y</div><script>hidden()</script>
+<table><tr><td>q<td>r</table></body>"""
+
+
+async def data(content: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(content), MEGABYTE):
+        yield content[start : start + MEGABYTE]
+
+
+async def parsed(filename: str, content: bytes, limits: Limits = TIGHT) -> list[Block]:
+    return [block async for block in ChildProcessParser(limits).blocks(filename, data(content))]
+
+
+async def refusal(filename: str, content: bytes, limits: Limits = TIGHT) -> str:
+    with pytest.raises(FileRefused) as refused:
+        await parsed(filename, content, limits)
+    assert refused.value.message
+    return refused.value.reason
+
+
+async def test_a_pdf_is_read_page_by_page() -> None:
+    found = await parsed("guide.pdf", documents.a_pdf("The first page.", "", "The third page, about vessels."))
+
+    assert found == [Block(1, "The first page."), Block(3, "The third page, about vessels.")]
+
+
+async def test_a_word_document_is_read() -> None:
+    found = await parsed("a.DOCX", documents.a_docx("The first paragraph.", "Größe and 東京."))
+
+    assert found == [Block(0, "The first paragraph.\n\nGröße and 東京.\n\n")]
+
+
+async def test_markdown_is_read_without_its_marks() -> None:
+    [block] = await parsed("guide.md", MARKDOWN.encode())
+
+    assert " ".join(block.text.split()) == (
+        'The Guide Some code and a link to it. one two a b 1 2 x = "# no heading" A picture'
+    )
+    assert "The Guide\n\nSome" in block.text
+
+
+async def test_html_is_read_as_a_reader_of_the_page_would() -> None:
+    title, body = await parsed("a.html", HTML.encode())
+
+    assert title.text == "Title & more\n\n"
+    assert body.text.split() == ["Head", "abc", "<d>", "tail", "x", "y", "q", "r"]
+    assert "abc <d>\n\ntail" in body.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+async def test_plain_text_is_read_in_any_usual_encoding(encoding: str) -> None:
+    assert await parsed("größe.txt", "Größe, naïve café.\r\nNext".encode(encoding)) == [
+        Block(0, "Größe, naïve café.\nNext")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "reason"),
+    [
+        ("a.exe", b"MZ", "unsupported_file"),
+        ("noextension", b"text", "unsupported_file"),
+        ("a.pdf", b"just text", "file_type_mismatch"),
+        ("a.txt", documents.a_pdf("x"), "file_type_mismatch"),
+        ("a.md", bytes(range(256)) * 10, "file_type_mismatch"),
+        ("a.html", documents.a_docx("x"), "file_type_mismatch"),
+        ("a.docx", documents.a_pdf("x"), "file_type_mismatch"),
+        ("a.docx", documents.a_spreadsheet(), "file_type_mismatch"),
+        ("a.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 4096, "file_type_mismatch"),
+        ("a.pdf", documents.an_encrypted_pdf("secret"), "encrypted_file"),
+        ("a.docx", documents.an_encrypted_docx(), "encrypted_file"),
+        ("a.pdf", documents.a_pdf("x" * 5_000)[:700], "unreadable_file"),
+        ("a.pdf", b"%PDF-1.7\nrubbish", "unreadable_file"),
+        ("a.docx", documents.a_docx("x")[:9_000], "unreadable_file"),
+        ("a.docx", documents.a_docx_of(b"<w:document"), "unreadable_file"),
+        ("a.docx", documents.a_docx_bomb(40), "file_expands_too_much"),
+        ("a.docx", documents.a_docx_of_laughs(), "file_expands_too_much"),
+        ("a.txt", b"", "empty_file"),
+        ("a.md", b" \n\t \n", "empty_file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)}-bytes",
+)
+async def test_what_cannot_be_read_is_refused_with_a_reason(filename: str, content: bytes, reason: str) -> None:
+    assert await refusal(filename, content) == reason
+
+
+async def test_a_pdf_that_is_encrypted_without_a_password_is_read() -> None:
+    assert await parsed("a.pdf", documents.an_encrypted_pdf("")) == [Block(1, "secret")]
+
+
+async def test_a_pdf_of_pictures_has_no_text() -> None:
+    assert await parsed("scan.pdf", documents.a_scanned_pdf()) == []
+
+
+async def test_a_pdf_that_expands_without_end_ends_in_its_own_process() -> None:
+    assert await refusal("bomb.pdf", documents.a_pdf_bomb(200)) == "file_expands_too_much"
+
+
+async def test_a_document_that_needs_too_much_memory_is_refused() -> None:
+    page = b"<p>The quick <b>brown</b> fox.</p>" * 1_000_000
+
+    assert await refusal("big.html", b"<html><body>" + page) == "file_expands_too_much"
+
+
+async def test_text_beyond_the_limit_is_refused() -> None:
+    assert await refusal("big.txt", b"A line of text.\n" * 2_200_000) == "file_expands_too_much"
+
+
+async def test_a_reader_that_takes_too_long_is_ended() -> None:
+    deep = b"<div>" * 300_000
+
+    assert await refusal("deep.html", deep, Limits(block_seconds=0.5)) == "file_expands_too_much"
+    assert await refusal("deep.html", deep, Limits(cpu_seconds=1)) == "file_expands_too_much"
+
+
+async def test_a_reader_that_is_killed_hurts_nobody() -> None:
+    parser = ChildProcessParser(Limits())
+
+    async with aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+        await anext(found)
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        with pytest.raises(FileRefused) as refused:
+            async for _ in found:
+                pass
+    assert refused.value.reason == "unreadable_file"
+
+
+async def test_a_reader_that_is_left_early_is_gone_at_once() -> None:
+    async with aclosing(ChildProcessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+        await anext(found)
+        assert psutil.Process().children(recursive=True)
+
+    assert psutil.Process().children(recursive=True) == []
+
+
+async def test_three_hundred_pages_take_no_more_memory_than_three() -> None:
+    async def peak(pages: int) -> int:
+        most = 0
+        content = documents.a_pdf(
+            *(f"Page {n}. " + "Vessels carry cargo from port to port. " * 12 for n in range(pages))
+        )
+        count = 0
+        async for _ in ChildProcessParser(TIGHT).blocks("a.pdf", data(content)):
+            count += 1
+            if count in {pages - 1, pages}:
+                readers = psutil.Process().children(recursive=True)
+                most = max([most, *(reader.memory_info().rss for reader in readers if reader.is_running())])
+        assert count == pages
+        return most
+
+    few, many = await peak(3), await peak(300)
+
+    assert many - few < 16 * MEGABYTE
+
+
+async def test_the_reader_sees_nothing_of_its_parent_s_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRIEVAL_SECRET", "s3cret")
+    async with aclosing(ChildProcessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+        await anext(found)
+        for child in psutil.Process().children(recursive=True):
+            assert "RETRIEVAL_SECRET" not in child.environ()
+
+
+async def test_an_error_of_the_upload_s_bytes_is_passed_on() -> None:
+    async def broken() -> AsyncGenerator[bytes, None]:
+        yield b"text"
+        raise Unavailable("the object store does not answer")
+
+    with pytest.raises(Unavailable):
+        [block async for block in ChildProcessParser(Limits()).blocks("a.txt", broken())]
+
+
+async def test_ten_at_once_do_not_mix() -> None:
+    texts = [f"Document {n}. " * 200 for n in range(10)]
+
+    found = await asyncio.gather(*(parsed(f"{n}.txt", text.encode()) for n, text in enumerate(texts)))
+
+    assert [blocks_of[0].text.strip() for blocks_of in found] == [text.strip() for text in texts]
+
+
+def test_text_is_cut_into_blocks_at_line_ends_and_nothing_is_lost() -> None:
+    text = "".join(f"Line number {n} of the document.\n" for n in range(2_000))
+
+    found = [block.text for block in blocks(7, text)]
+
+    assert "".join(found) == text
+    assert all(block.endswith("\n") and len(block) <= BLOCK_CHARACTERS for block in found)
+
+
+def test_what_cannot_be_stored_or_read_is_left_out_of_text() -> None:
+    [block] = blocks(1, "a\0b\x07c\ud800d\ufffee\r\nf\u2028g\n\n \n\nh")
+
+    assert block.text == "abcde\nf\ng\n\nh"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits are those of Unix")
+def test_limits_survive_a_command_line() -> None:
+    assert Limits.from_text(TIGHT.to_text()) == TIGHT

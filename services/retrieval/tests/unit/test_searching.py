@@ -1,0 +1,98 @@
+"""Hybrid search."""
+
+from __future__ import annotations
+
+import pytest
+from chassis.errors import InvalidRequest, Unavailable
+from retrieval.domain.searching import Question, search
+from retrieval.domain.vector_stores import VectorStoreNotFound
+
+from services.retrieval.tests.contract import Ports, Tenant
+from services.retrieval.tests.fakes import (
+    FakeEmbedder,
+    FakeFiles,
+    FakeIndex,
+    FakeIngests,
+    FakeRemovals,
+    FakeVectorStores,
+    Knowledge,
+)
+
+
+@pytest.fixture
+def one() -> Tenant:
+    knowledge = Knowledge()
+    ports = Ports(
+        FakeFiles(knowledge),
+        FakeVectorStores(knowledge),
+        FakeIngests(knowledge),
+        FakeIndex(knowledge),
+        FakeRemovals(knowledge),
+    )
+    return Tenant(ports, "ten_one")
+
+
+async def test_the_best_by_words_and_by_meaning_comes_first_with_its_source(one: Tenant) -> None:
+    store, file = await one.indexed("the price of apples", "the colour of pears", "nothing of the kind")
+    question = Question((store.vector_store_id,), "price apples", 2)
+
+    passages = await search(one.tenant_id, question, index=one.ports.index, embedder=FakeEmbedder())
+
+    assert [passage.source.text for passage in passages] == ["the price of apples", "the colour of pears"]
+    best = passages[0]
+    assert (best.source.file_id, best.source.filename, best.source.page) == (file.file_id, "a.txt", 1)
+    assert best.score == pytest.approx(2 / 61)
+
+
+async def test_empty_stores_are_searched_for_nothing(one: Tenant) -> None:
+    store, embedder = await one.store(), FakeEmbedder()
+
+    assert (
+        await search(
+            one.tenant_id, Question((store.vector_store_id,), "q", 5), index=one.ports.index, embedder=embedder
+        )
+        == []
+    )
+    assert embedder.asked == []
+
+
+async def test_an_unknown_store_is_refused_before_anything_is_paid_for(one: Tenant) -> None:
+    store, _ = await one.indexed("text")
+    embedder = FakeEmbedder()
+
+    with pytest.raises(VectorStoreNotFound):
+        await search(
+            one.tenant_id,
+            Question((store.vector_store_id, "vs_unknown"), "q", 5),
+            index=one.ports.index,
+            embedder=embedder,
+        )
+    assert embedder.asked == []
+
+
+async def test_without_the_embedder_there_is_no_half_answer(one: Tenant) -> None:
+    store, _ = await one.indexed("text")
+    embedder = FakeEmbedder()
+    embedder.failures = [Unavailable("the orchestrator does not answer")]
+
+    with pytest.raises(Unavailable):
+        await search(
+            one.tenant_id, Question((store.vector_store_id,), "text", 5), index=one.ports.index, embedder=embedder
+        )
+
+
+@pytest.mark.parametrize(
+    ("stores", "query", "param"),
+    [
+        ((), "q", "vector_store_ids"),
+        (tuple(f"vs_{n}" for n in range(11)), "q", "vector_store_ids"),
+        (("vs_1",), "", "query"),
+        (("vs_1",), " \n", "query"),
+        (("vs_1",), "a\0b", "query"),
+        (("vs_1",), "q" * 8_193, "query"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_none(stores: tuple[str, ...], query: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        Question(stores, query, 5)
+    assert refused.value.param == param

@@ -1,0 +1,259 @@
+"""The service over gRPC, in process, on fakes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from argosy.orchestration.v1 import orchestration_pb2, orchestration_pb2_grpc
+from argosy.retrieval.v1 import retrieval_pb2 as pb
+from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
+from chassis.errors import ArgosyError, Internal, RemoteFailure, Unavailable
+from chassis.grpc import Channel
+from chassis.tenancy import acting, current_caller
+from chassis.testing import a_caller, a_principal, free_port
+from chassis.testing.grpc import serving
+from retrieval.adapters.embedder import OrchestratorEmbedder
+from retrieval.api.servicer import RetrievalServicer
+from retrieval.domain.embedding import DIMENSIONS
+
+from services.retrieval.tests.contract import Ports, Tenant
+from services.retrieval.tests.fakes import (
+    FakeEmbedder,
+    FakeFiles,
+    FakeIndex,
+    FakeIngests,
+    FakeObjects,
+    FakeRemovals,
+    FakeVectorStores,
+    Knowledge,
+    a_vector,
+)
+
+Step = pb.UploadFileRequest
+
+
+@pytest.fixture
+def one() -> Tenant:
+    knowledge = Knowledge()
+    return Tenant(
+        Ports(
+            FakeFiles(knowledge),
+            FakeVectorStores(knowledge),
+            FakeIngests(knowledge),
+            FakeIndex(knowledge),
+            FakeRemovals(knowledge),
+        ),
+        "ten_one",
+    )
+
+
+@pytest.fixture
+async def stub(one: Tenant) -> AsyncIterator[Any]:
+    servicer = RetrievalServicer(
+        files=one.ports.files,
+        objects=FakeObjects(),
+        stores=one.ports.stores,
+        index=one.ports.index,
+        embedder=FakeEmbedder(),
+        max_upload_bytes=1_000_000,
+    )
+    registration = (add_RetrievalServiceServicer_to_server, servicer, "argosy.retrieval.v1.RetrievalService")
+    async with serving(registration) as channel:
+        with acting(a_caller(a_principal("ten_one"))):
+            yield RetrievalServiceStub(channel)
+
+
+async def steps(*given: pb.UploadFileRequest) -> AsyncIterator[pb.UploadFileRequest]:
+    for step in given:
+        yield step
+
+
+def described(filename: str = "a.txt") -> pb.UploadFileRequest:
+    return Step(description=pb.FileDescription(filename=filename, purpose="assistants"))
+
+
+async def uploaded(stub: Any, *data: bytes) -> pb.File:
+    response: pb.UploadFileResponse = await stub.UploadFile(steps(described(), *(Step(data=piece) for piece in data)))
+    return response.file
+
+
+async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
+    file = await uploaded(stub, b"a" * 300_000, b"b" * 300_000)
+
+    assert (file.filename, file.bytes) == ("a.txt", 600_000)
+    assert (await stub.GetFile(pb.GetFileRequest(file_id=file.file_id))).file == file
+    assert list((await stub.ListFiles(pb.ListFilesRequest())).files) == [file]
+    content = [part.data async for part in stub.DownloadFile(pb.DownloadFileRequest(file_id=file.file_id))]
+    assert b"".join(content) == b"a" * 300_000 + b"b" * 300_000
+    await stub.DeleteFile(pb.DeleteFileRequest(file_id=file.file_id))
+    with pytest.raises(RemoteFailure) as unknown:
+        await stub.GetFile(pb.GetFileRequest(file_id=file.file_id))
+    assert unknown.value.reason == "FILE_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([], "INVALID_REQUEST"),
+        ([Step(data=b"x")], "INVALID_REQUEST"),
+        ([described(), described()], "INVALID_REQUEST"),
+        ([described(""), Step(data=b"x")], "INVALID_REQUEST"),
+        ([described(), *[Step(data=b"x" * 300_000)] * 4], "FILE_TOO_LARGE"),
+    ],
+    ids=["nothing", "no-description", "two-descriptions", "no-name", "too-large"],
+)
+async def test_a_bad_upload_is_refused(stub: Any, given: list[pb.UploadFileRequest], reason: str) -> None:
+    with pytest.raises(RemoteFailure) as refused:
+        await stub.UploadFile(steps(*given))
+
+    assert refused.value.reason == reason
+    assert not (await stub.ListFiles(pb.ListFilesRequest())).files
+
+
+async def test_a_store_is_made_filled_read_and_deleted(stub: Any) -> None:
+    first, second = await uploaded(stub, b"one"), await uploaded(stub, b"two")
+    made = await stub.CreateVectorStore(
+        pb.CreateVectorStoreRequest(name="mine", file_ids=[first.file_id, first.file_id])
+    )
+    store_id = made.vector_store.vector_store_id
+
+    attached = await stub.AttachFile(pb.AttachFileRequest(vector_store_id=store_id, file_id=second.file_id))
+
+    assert attached.attachment.state == pb.ATTACHMENT_STATE_IN_PROGRESS
+    store = (await stub.GetVectorStore(pb.GetVectorStoreRequest(vector_store_id=store_id))).vector_store
+    assert (store.name, store.file_counts.in_progress) == ("mine", 2)
+    assert list((await stub.ListVectorStores(pb.ListVectorStoresRequest())).vector_stores) == [store]
+    listed = await stub.ListAttachments(pb.ListAttachmentsRequest(vector_store_id=store_id))
+    assert [attachment.file_id for attachment in listed.attachments] == [second.file_id, first.file_id]
+    where = {"vector_store_id": store_id, "file_id": first.file_id}
+    assert (await stub.GetAttachment(pb.GetAttachmentRequest(**where))).attachment == listed.attachments[1]
+    await stub.DetachFile(pb.DetachFileRequest(**where))
+    with pytest.raises(RemoteFailure):
+        await stub.GetAttachment(pb.GetAttachmentRequest(**where))
+    await stub.DeleteVectorStore(pb.DeleteVectorStoreRequest(vector_store_id=store_id))
+    with pytest.raises(RemoteFailure) as unknown:
+        await stub.GetVectorStore(pb.GetVectorStoreRequest(vector_store_id=store_id))
+    assert unknown.value.reason == "VECTOR_STORE_NOT_FOUND"
+
+
+async def test_a_search_answers_with_passages(one: Tenant, stub: Any) -> None:
+    store, file = await one.indexed("the price of apples", "the colour of pears")
+
+    found = await stub.Search(
+        pb.SearchRequest(vector_store_ids=[store.vector_store_id] * 2, query="price of apples", limit=1)
+    )
+
+    [passage] = found.passages
+    assert (passage.file_id, passage.filename, passage.page) == (file.file_id, "a.txt", 1)
+    assert (passage.text, passage.vector_store_id) == ("the price of apples", store.vector_store_id)
+    assert passage.score > 0.03
+
+
+BAD_REQUESTS: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda stub: stub.ListFiles(pb.ListFilesRequest(limit=10_001)), "limit"),
+    (lambda stub: stub.ListVectorStores(pb.ListVectorStoresRequest(limit=-1)), "limit"),
+    (lambda stub: stub.CreateVectorStore(pb.CreateVectorStoreRequest(name="x" * 257)), "name"),
+    (
+        lambda stub: stub.CreateVectorStore(pb.CreateVectorStoreRequest(file_ids=[str(n) for n in range(501)])),
+        "file_ids",
+    ),
+    (lambda stub: stub.GetFile(pb.GetFileRequest(file_id="a\0")), "file_id"),
+    (lambda stub: stub.CreateVectorStore(pb.CreateVectorStoreRequest(file_ids=["a", "b\0"])), "file_ids"),
+    (lambda stub: stub.Search(pb.SearchRequest(query="q")), "vector_store_ids"),
+    (lambda stub: stub.Search(pb.SearchRequest(vector_store_ids=["vs_1"])), "query"),
+    (lambda stub: stub.Search(pb.SearchRequest(vector_store_ids=["vs_1"], query="q", limit=51)), "limit"),
+]
+
+
+@pytest.mark.parametrize(("call", "param"), BAD_REQUESTS)
+async def test_a_bad_request_says_what_is_wrong(stub: Any, call: Callable[[Any], Any], param: str) -> None:
+    with pytest.raises(RemoteFailure) as refused:
+        await call(stub)
+
+    assert (refused.value.reason, refused.value.param) == ("INVALID_REQUEST", param)
+
+
+async def test_an_unknown_state_is_refused(stub: Any, one: Tenant) -> None:
+    store = await one.store()
+
+    with pytest.raises(RemoteFailure) as refused:
+        await stub.ListAttachments(
+            pb.ListAttachmentsRequest(vector_store_id=store.vector_store_id, state=9)  # type: ignore[arg-type]
+        )
+    assert refused.value.param == "state"
+
+
+async def test_nobody_is_answered_without_a_principal(stub: Any) -> None:
+    with acting(a_caller()) as caller:
+        stranger = type(caller)(caller.principal, "not-a-token", caller.request_id)
+        with acting(stranger), pytest.raises(RemoteFailure) as refused:
+            await stub.ListFiles(pb.ListFilesRequest())
+    assert refused.value.reason == "PRINCIPAL_INVALID"
+
+
+async def test_another_tenant_finds_nothing(one: Tenant, stub: Any) -> None:
+    store, file = await one.indexed("secret")
+
+    with acting(a_caller(a_principal("ten_other"))):
+        assert not (await stub.ListFiles(pb.ListFilesRequest())).files
+        for call, reason in (
+            (stub.GetFile(pb.GetFileRequest(file_id=file.file_id)), "FILE_NOT_FOUND"),
+            (
+                stub.Search(pb.SearchRequest(vector_store_ids=[store.vector_store_id], query="q")),
+                "VECTOR_STORE_NOT_FOUND",
+            ),
+        ):
+            with pytest.raises(RemoteFailure) as unknown:
+                await call
+            assert unknown.value.reason == reason
+
+
+class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
+    def __init__(self, width: int = DIMENSIONS) -> None:
+        self.width = width
+        self.requests: list[tuple[str, orchestration_pb2.EmbedRequest]] = []
+
+    Generate = ListModels = None  # type: ignore[assignment]  # nobody asks
+
+    async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:  # noqa: N802
+        self.requests.append((current_caller().principal.tenant_id, request))
+        vectors = [orchestration_pb2.Vector(float32=a_vector(text)[: self.width * 4]) for text in request.inputs]
+        return orchestration_pb2.EmbedResponse(vectors=vectors)
+
+
+def orchestration(servicer: Orchestrator) -> tuple[Any, Orchestrator, str]:
+    return (
+        orchestration_pb2_grpc.add_OrchestrationServiceServicer_to_server,
+        servicer,
+        "argosy.orchestration.v1.OrchestrationService",
+    )
+
+
+async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
+    servicer = Orchestrator()
+    async with serving(orchestration(servicer)) as channel:
+        embedder = OrchestratorEmbedder(channel, "all-minilm-l6-v2", timedelta(seconds=5))
+        with acting(a_caller(a_principal("ten_one"))):
+            assert await embedder.embed(["one", "two"]) == [a_vector("one"), a_vector("two")]
+            await embedder.embed(["one"])
+
+    (tenant_id, first), (_, second) = servicer.requests
+    assert (tenant_id, first.model, list(first.inputs)) == ("ten_one", "all-minilm-l6-v2", ["one", "two"])
+    assert first.deadline.seconds == 5
+    assert first.request_id != second.request_id
+
+
+async def test_vectors_of_another_size_are_a_bug_of_ours() -> None:
+    async with serving(orchestration(Orchestrator(width=4))) as channel:
+        with acting(a_caller()), pytest.raises(Internal):
+            await OrchestratorEmbedder(channel, "m", timedelta(seconds=5)).embed(["one"])
+
+
+async def test_an_orchestrator_that_is_away_is_unavailable() -> None:
+    async with Channel(f"127.0.0.1:{free_port()}", "orchestrator") as channel:
+        with acting(a_caller()), pytest.raises(Unavailable) as away:
+            await OrchestratorEmbedder(channel, "m", timedelta(seconds=0.2)).embed(["one"])
+    assert isinstance(away.value, ArgosyError)
