@@ -21,8 +21,9 @@ from argosy_dev import guide
 from argosy_dev.refusals import Refusal
 
 MODEL = "smollm2"
-QUESTION = "How many tokens does a chunk have?"
-ANSWER_TOKENS = 96
+QUESTION = "What does the gateway check?"
+ANSWER_TOKENS = 64
+PASSAGES = 2  # more confuse so small a model
 _SETTLED_SECONDS = 20.0
 
 
@@ -77,7 +78,7 @@ def _ask(client: openai.OpenAI, store: str, question: str, console: Console) -> 
         temperature=0,
         stream=True,
         stream_options={"include_usage": True},
-        extra_body={"argosy": {"retrieval": {"vector_store_ids": [store], "limit": 3}}},
+        extra_body={"argosy": {"retrieval": {"vector_store_ids": [store], "limit": PASSAGES}}},
     )
     sources: list[dict[str, Any]] = []
     last: ChatCompletionChunk | None = None
