@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from chassis.errors import RemoteFailure
+from chassis.errors import RemoteFailure, Unavailable
+from chassis.grpc import Channel
+from chassis.tenancy import acting
+from chassis.testing import a_caller, free_port
+from chassis.testing.grpc import serving_at
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
-from libs.chassis.tests.parrot import Parrot, ParrotStub, requests, text
+from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, requests, text
 
 
 async def test_responses_stream(stub: ParrotStub, parrot: Parrot) -> None:
@@ -113,3 +117,46 @@ async def test_a_stream_can_be_cancelled(stub: ParrotStub, parrot: Parrot) -> No
     assert call.cancel()
 
     await parrot.cleaned.wait()
+
+
+async def test_a_call_that_never_left_is_made_again(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As between the death of a peer and the moment when the channel learns of it.
+    monkeypatch.setattr(Channel, "ready", True)
+    address = f"127.0.0.1:{free_port()}"
+    async with Channel(address, "the parrot") as channel:
+        stub = ParrotStub(channel)
+        with acting(a_caller()):
+            written = stub.Answer()
+            calls = [
+                asyncio.ensure_future(call)
+                for call in (
+                    stub.Say(text("a")),
+                    stub.Repeat(text("b")).read(),
+                    stub.Join(requests("c", "d")),
+                    stub.Answer(requests("e")).read(),
+                    written.write(text("f")),
+                    written.read(),
+                )
+            ]
+            while (state := channel.get_state()) is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                await channel.wait_for_state_change(state)
+            async with serving_at(address, [(register, parrot, SERVICE)]):
+                said, repeated, joined, answered, _, heard = await asyncio.gather(*calls)
+                written.cancel()
+
+    assert [message.value for message in (said, repeated, joined, answered, heard)] == ["a!", "b0", "cd", "e!", "f!"]
+
+
+async def test_a_call_that_never_left_is_unavailable_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Channel, "ready", True)
+    async with Channel(f"127.0.0.1:{free_port()}", "the parrot") as channel:
+        stub = ParrotStub(channel)
+        calls = (
+            stub.Say(text("a"), timeout=0.2),
+            stub.Repeat(text("b"), timeout=0.2).read(),
+            stub.Join(requests("c"), timeout=0.2),
+            stub.Answer(requests("d"), timeout=0.2).read(),
+        )
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {(type(failure), str(failure)) for failure in failures} == {(Unavailable, "the parrot does not answer")}

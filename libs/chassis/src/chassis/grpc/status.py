@@ -46,6 +46,13 @@ KINDS: Final[dict[grpc.StatusCode, Kind]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.TOO_LARGE,
 }
 
+# How gRPC's core says that it had no connection to put the call on.
+UNCONNECTED: Final = (
+    "connections to all backends failing",
+    "failed to connect to all addresses",
+    "DNS resolution failed",
+)
+
 BY_VALUE: Final = {kind.value: kind for kind in Kind}
 
 
@@ -74,6 +81,16 @@ def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> ArgosyError:
         return DeadlineExceeded(f"{peer} did not answer in time")
     kind = KINDS.get(code, Kind.INTERNAL)
     return RemoteFailure(kind, code.name, f"{peer}: {error.details() or code.name}")
+
+
+def never_sent(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the call certainly never left this process, so that making it again cannot do anything twice.
+
+    gRPC has no code for it, only these words; other words count as sent.
+    """
+    return error.code() is grpc.StatusCode.UNAVAILABLE and any(
+        words in (error.details() or "") for words in UNCONNECTED
+    )
 
 
 def _told(error: grpc.aio.AioRpcError) -> RemoteFailure | None:
