@@ -22,7 +22,7 @@ from retrieval.adapters.postgres import (
     PostgresVectorStores,
 )
 
-from services.retrieval.tests.contract import Ports, Tenant
+from services.retrieval.tests.tenants import Ports, Tenant
 
 MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
 

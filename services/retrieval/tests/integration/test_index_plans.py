@@ -15,8 +15,9 @@ from retrieval.domain.embedding import DIMENSIONS, Vector, fingerprint
 from retrieval.domain.files import object_key
 from retrieval.domain.removal import sweep
 
-from services.retrieval.tests.contract import LONG, NOW, Tenant
-from services.retrieval.tests.fakes import FakeObjects, a_vector
+from services.retrieval.tests.fakes import FakeObjects
+from services.retrieval.tests.tenants import LONG, NOW, Tenant
+from services.retrieval.tests.texts import a_vector
 
 TEXTS = [f"chunk {n} about subject{n % 50} and matter{n % 7}" for n in range(400)]
 

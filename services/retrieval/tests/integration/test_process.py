@@ -27,7 +27,7 @@ from chassis.testing import SECRET, a_principal, free_port
 from chassis.testing.grpc import serving_at
 
 from services.retrieval.tests import documents
-from services.retrieval.tests.fakes import a_vector
+from services.retrieval.tests.texts import a_vector
 
 TOPICS = Path(__file__).parents[4] / "proto" / "topics"
 PAGES = [f"Page {n}. " + " ".join(f"The vessel{n}x{k} carries cargo{k}." for k in range(40)) for n in range(24)]

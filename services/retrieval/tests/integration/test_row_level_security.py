@@ -9,7 +9,7 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 
-from services.retrieval.tests.contract import Tenant
+from services.retrieval.tests.tenants import Tenant
 
 TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "removals", "outbox"]
 

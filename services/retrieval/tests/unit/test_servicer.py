@@ -19,35 +19,11 @@ from retrieval.adapters.embedder import OrchestratorEmbedder
 from retrieval.api.servicer import RetrievalServicer
 from retrieval.domain.embedding import DIMENSIONS
 
-from services.retrieval.tests.contract import Ports, Tenant
-from services.retrieval.tests.fakes import (
-    FakeEmbedder,
-    FakeFiles,
-    FakeIndex,
-    FakeIngests,
-    FakeObjects,
-    FakeRemovals,
-    FakeVectorStores,
-    Knowledge,
-    a_vector,
-)
+from services.retrieval.tests.fakes import FakeEmbedder, FakeObjects
+from services.retrieval.tests.tenants import Tenant
+from services.retrieval.tests.texts import a_vector
 
 Step = pb.UploadFileRequest
-
-
-@pytest.fixture
-def one() -> Tenant:
-    knowledge = Knowledge()
-    return Tenant(
-        Ports(
-            FakeFiles(knowledge),
-            FakeVectorStores(knowledge),
-            FakeIngests(knowledge),
-            FakeIndex(knowledge),
-            FakeRemovals(knowledge),
-        ),
-        "ten_one",
-    )
 
 
 @pytest.fixture
