@@ -47,7 +47,7 @@ def test_a_stranger_is_never_signalled() -> None:
     with running("import time; print('ready', flush=True); time.sleep(60)") as (process, _):
         stranger = Birth(process.pid, "another boot:1")
 
-        assert end([stranger], grace=0) == []
+        assert end({stranger: signal.SIGTERM}, grace=0) == []
 
         assert process.poll() is None
 
@@ -66,7 +66,7 @@ def test_a_zombie_is_not_alive() -> None:
 
 def test_a_process_that_ignores_the_request_is_killed_after_its_grace() -> None:
     with running(STUBBORN) as (process, _):
-        assert end([Birth.of(process.pid)], grace=0.1) == []
+        assert end({Birth.of(process.pid): signal.SIGTERM}, grace=0.1) == []
 
         assert process.wait() == -signal.SIGKILL
 
@@ -75,7 +75,7 @@ def test_descendants_end_with_their_parent() -> None:
     with running(PARENT) as (process, child):
         grandchild = Birth.of(int(child))
 
-        assert end([Birth.of(process.pid)], grace=0.2) == []
+        assert end({Birth.of(process.pid): signal.SIGTERM}, grace=0.2) == []
 
         assert not grandchild.alive()
 

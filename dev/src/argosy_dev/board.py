@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +46,10 @@ class Entry:
     detail: str = ""
     log_from: int = 0
     """Where its log begins to be about its latest life, in bytes."""
+    stop: str = signal.SIGTERM.name
+    """How it wants to be asked to end."""
+    leans: bool = False
+    """Whether it needs other parts, and so has to end before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +115,7 @@ def read(home: Home) -> Snapshot:
 
 
 def _entry(content: dict[str, Any]) -> Entry:
+    """Read one entry; a supervisor of another version may have written more or less."""
     process = content["process"]
-    return Entry(**(content | {"state": State(content["state"]), "process": Birth(**process) if process else None}))
+    read = content | {"state": State(content["state"]), "process": Birth(**process) if process else None}
+    return Entry(**{field.name: read[field.name] for field in fields(Entry) if field.name in read})

@@ -55,7 +55,7 @@ class Keeper:
     def begin(self) -> None:
         """Start, unless it is already being kept or done; a part that was given up gets a new chance."""
         if self._task is None or self._board.entries[self.part.name].state is State.FAILED:
-            self._board.entries[self.part.name] = Entry()
+            self._board.entries[self.part.name] = Entry(stop=self.part.stop.name, leans=bool(self.part.needs))
             self._task = asyncio.create_task(self._keep(), name=self.part.name)
 
     async def stop(self) -> None:
@@ -65,7 +65,7 @@ class Keeper:
             with suppress(asyncio.CancelledError):
                 await self._task
         if self._birth:
-            await asyncio.to_thread(end, [self._birth], grace=self.part.grace_seconds, ask=self.part.stop)
+            await asyncio.to_thread(end, {self._birth: self.part.stop}, grace=self.part.grace_seconds)
         await self._board.put(self.part.name, state=State.STOPPED, process=None, detail="")
 
     async def _keep(self) -> None:
@@ -152,7 +152,7 @@ class Keeper:
         if process.returncode is not None:
             return Ending(served=False, reason=_how(process.returncode), hopeless=process.returncode == _BAD_SETTINGS)
         if self._birth:
-            await asyncio.to_thread(end, [self._birth], grace=2.0, ask=self.part.stop)
+            await asyncio.to_thread(end, {self._birth: self.part.stop}, grace=2.0)
         await process.wait()
         return Ending(served=False, reason=f"was not ready within {self.part.start_seconds:.0f} s")
 

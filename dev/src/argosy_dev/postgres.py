@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from argosy_dev.secrets import postgres_password
 from argosy_dev.state import Home, write_text
 
 DATABASE = "argosy"
+_ORPHAN_SECONDS = 10.0
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     # A socket's path may have 107 bytes, and a clone can lie deeper than that.
@@ -121,15 +123,24 @@ def _run(command: list[str], typed: str = "") -> None:
 
 
 def _forget_dead_server(cluster: Path) -> None:
-    """Remove the lock of a server that died, when its number now belongs to a stranger.
+    """Remove the lock of a server that died, when nothing of it runs any more.
 
-    While the number is nobody's, Postgres finds out by itself, and more carefully: its orphans may still be writing.
+    Postgres goes by the number alone: it would take a stranger that has it now, or a dead process that nobody has
+    buried yet, for its living self. What still writes in the cluster is found by the folder that it works in.
     """
     lock = cluster / "postmaster.pid"
-    try:
-        holder = psutil.Process(int(lock.read_text(encoding="ascii").split("\n", 1)[0]))
-        stranger = str(cluster) not in holder.cmdline() and "postgres" not in holder.name()
-    except (OSError, ValueError, psutil.Error):
+    if not lock.exists():
         return
-    if stranger:
-        lock.unlink(missing_ok=True)
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    while any(_works_in(process, cluster) for process in psutil.process_iter()):
+        if time.monotonic() > deadline:
+            return  # Postgres says what is wrong, with the number of the process
+        time.sleep(0.1)
+    lock.unlink(missing_ok=True)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()) == folder.resolve()
+    except psutil.Error:  # it is gone, a zombie, or somebody else's
+        return False

@@ -17,19 +17,21 @@ def unprivileged(folder: Path) -> list[str]:
     """Return the words to put before a command so that it does not see root, with `folder` readable and writable to it.
 
     A user namespace maps root to an ordinary number and leaves every owner on disk as it is. Where the kernel refuses
-    one, `folder` is handed to the user `nobody`, who must then be able to reach it.
+    one, `folder` is handed to the user `nobody`, who must then be able to reach it. A folder that belongs to somebody
+    else, because an ordinary user has started the fleet before, stays theirs.
     """
     if os.geteuid() != 0:
         return []
-    if _namespaces_work():
+    owner = folder.stat().st_uid
+    if owner == 0 and _namespaces_work():
         return ["unshare", "--user", "--map-user=1000"]
     if not shutil.which("setpriv"):
-        raise Refusal(
-            "Postgres refuses to run as root and neither unshare nor setpriv works here: use an ordinary user."
-        )
-    for path in (folder, *folder.rglob("*")):
-        os.lchown(path, _NOBODY, _NOBODY)
-    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+        raise Refusal("Postgres refuses root, and neither unshare nor setpriv works here: use an ordinary user.")
+    if owner == 0:
+        owner = _NOBODY
+        for path in (folder, *folder.rglob("*")):
+            os.lchown(path, owner, owner)
+    return ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -55,12 +55,14 @@ class Birth:
                 os.kill(self.pid, number)
 
 
-def end(births: Iterable[Birth], *, grace: float, ask: signal.Signals = signal.SIGTERM) -> list[Birth]:
-    """Ask the processes to end and kill them with their descendants after `grace` seconds; return what remains."""
-    asked = list(births)
+def end(asked: Mapping[Birth, signal.Signals], *, grace: float) -> list[Birth]:
+    """Ask each process to end by its signal, kill them all with their descendants after `grace` seconds.
+
+    Returns what remains nevertheless.
+    """
     family: set[Birth] = set().union(*(birth.tree() for birth in asked))
-    for birth in asked:
-        birth.send(ask)
+    for birth, number in asked.items():
+        birth.send(number)
     if wait_gone(family, grace):
         return []
     for birth in family:

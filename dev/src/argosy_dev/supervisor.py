@@ -27,6 +27,7 @@ from argosy_dev.state import Home, write_text
 
 _LOG_BYTES = 50_000_000
 _LOOK_SECONDS = 5.0
+_ORPHAN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,15 @@ class Supervisor:
 
 
 def end_orphans(home: Home) -> list[Birth]:
-    """End what a killed supervisor left behind; return what could not be ended."""
-    entries = board.read(home).entries.values()
-    return end([entry.process for entry in entries if entry.process], grace=5.0)
+    """End what a killed supervisor left behind, what needs others first; return what could not be ended."""
+    entries = [entry for entry in board.read(home).entries.values() if entry.process and entry.process.alive()]
+    left: list[Birth] = []
+    for leans in (True, False):
+        wave = {
+            entry.process: signal.Signals[entry.stop] for entry in entries if entry.process and entry.leans is leans
+        }
+        left += end(wave, grace=_ORPHAN_SECONDS)
+    return left
 
 
 def supervise(home: Home, parts: Mapping[str, Part]) -> None:

@@ -164,4 +164,4 @@ def _follow(home: Home, parts: Mapping[str, Part], generation: int, progress: Pr
 def _story(home: Home, part: str, reason: str, log_from: int = 0) -> str:
     lines = supervisor.last_lines(home.log(part), 12, log_from)
     shown = "".join(f"\n  | {line}" for line in lines)
-    return f"{part} {reason.removesuffix('.')}.{shown}\nThe whole log is {home.log(part)}; `make down` stops the rest."
+    return f"{part}: {reason.removesuffix('.')}.{shown}\nThe whole log is {home.log(part)}; `make down` stops the rest."
