@@ -1,0 +1,83 @@
+"""Attempts, as metrics and spans."""
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+from chassis.telemetry import logger, span
+
+from inference_worker.domain.account import Attempt
+from inference_worker.domain.plan import Candidate
+from inference_worker.domain.ports import Entry
+from inference_worker.domain.usage import UsageSource
+from inference_worker.metrics import ATTEMPTS, FIRST_BYTE_SECONDS, TOKENS, UNKNOWN_USAGE
+
+log = logger(__name__)
+
+# Labels must not grow with what callers write into plans.
+NOT_CONFIGURED = "unknown"
+
+
+class TelemetryJournal:
+    """Writes every attempt down for people."""
+
+    def __init__(self, upstreams: Collection[str]) -> None:
+        self._upstreams = frozenset(upstreams)
+
+    def began(self, candidate: Candidate, number: int) -> Entry:
+        """Open a span; it ends with the attempt."""
+        upstream = candidate.upstream if candidate.upstream in self._upstreams else NOT_CONFIGURED
+        timed = span("attempt", kind="client", upstream=upstream, model=candidate.model, attempt=number)
+        return SpanEntry(timed, upstream)
+
+
+class SpanEntry:
+    """One attempt in the journal."""
+
+    def __init__(self, timed: AbstractContextManager[Any], upstream: str) -> None:
+        self._timed = timed
+        self._span = timed.__enter__()
+        self._upstream = upstream
+
+    def ended(self, attempt: Attempt, failure: Exception | None) -> None:
+        """Close the span and count."""
+        _attempts(self._upstream, attempt.outcome).inc()
+        if attempt.first_byte_after is not None:
+            _first_byte(self._upstream).observe(attempt.first_byte_after.total_seconds())
+        self._count_tokens(attempt)
+        self._span.set(
+            outcome=attempt.outcome.value,
+            usage_source=attempt.usage.source.value,
+            input_tokens=attempt.usage.input_tokens,
+            output_tokens=attempt.usage.output_tokens,
+        )
+        if failure is not None:
+            # The cause holds what the client must not see, and whoever mends the upstream must.
+            log.info("attempt_failed", upstream=self._upstream, reason=str(failure), cause=repr(failure.__cause__))
+        self._timed.__exit__(type(failure) if failure else None, failure, None)
+
+    def _count_tokens(self, attempt: Attempt) -> None:
+        usage = attempt.usage
+        if usage.source is UsageSource.UNKNOWN:
+            UNKNOWN_USAGE.labels(self._upstream).inc()
+            return
+        for direction, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+            if tokens:
+                _tokens(self._upstream, direction, usage.source).inc(tokens)
+
+
+# Finding a metric's child costs more than counting: keep each once.
+@lru_cache(maxsize=1024)
+def _attempts(upstream: str, outcome: str) -> Any:
+    return ATTEMPTS.labels(upstream, outcome)
+
+
+@lru_cache(maxsize=256)
+def _first_byte(upstream: str) -> Any:
+    return FIRST_BYTE_SECONDS.labels(upstream)
+
+
+@lru_cache(maxsize=1024)
+def _tokens(upstream: str, direction: str, source: str) -> Any:
+    return TOKENS.labels(upstream, direction, source)

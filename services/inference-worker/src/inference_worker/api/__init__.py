@@ -1,0 +1,1 @@
+"""The worker's face: gRPC in, domain out."""

@@ -1,0 +1,16 @@
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.simulators.upstream import UpstreamSimulator
+
+# This folder's package would have a hyphen in its name, which no import can say.
+sys.path.append(str(Path(__file__).parent))
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[UpstreamSimulator]:
+    async with UpstreamSimulator() as running:
+        yield running

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from inference_worker.adapters.counting import TiktokenCounter, TokenizerFileCounter
+from inference_worker.domain.absent import Uncounted
+
+TOKENIZER = """{
+  "version": "1.0", "truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+  "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+  "post_processor": null, "decoder": null,
+  "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "one": 1}, "unk_token": "[UNK]"}
+}"""
+
+
+@pytest.mark.parametrize(("encoding", "tokens"), [("cl100k_base", 2), ("o200k_base", 2), ("p50k_base", 2)])
+async def test_openais_encodings_are_there_without_a_network(encoding: str, tokens: int):
+    assert await TiktokenCounter(encoding).count(["hello world"]) == tokens
+    assert await TiktokenCounter(encoding).count([]) == 0
+
+
+async def test_text_that_looks_like_a_special_token_is_only_text():
+    assert (await TiktokenCounter("cl100k_base").count(["<|endoftext|>"]) or 0) > 1
+
+
+async def test_a_tokenizer_file_counts_everything_whatever_it_says_of_truncation(tmp_path: Path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(TOKENIZER)
+
+    assert await TokenizerFileCounter(path).count(["one two three four", "five"]) == 5
+
+
+async def test_a_tokenizer_that_fails_makes_the_count_unknown(tmp_path: Path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text("not a tokenizer")
+
+    assert await TokenizerFileCounter(path).count(["one"]) is None
+    assert await TiktokenCounter("unheard_of").count(["one"]) is None
+
+
+async def test_without_a_tokenizer_nobody_knows():
+    assert await Uncounted().count(["one"]) is None
+
+
+def test_the_encodings_are_found_without_importing_litellm():
+    code = (
+        "import asyncio, sys; from inference_worker.adapters.counting import TiktokenCounter; "
+        "assert asyncio.run(TiktokenCounter('cl100k_base').count(['a b'])) == 2; assert 'litellm' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_worker_that_is_put_together_has_not_imported_what_costs_memory():
+    code = (
+        "import sys, inference_worker.main; "
+        "dear = {'litellm', 'tiktoken', 'tokenizers', 'onnxruntime', 'numpy'} & set(sys.modules); assert not dear, dear"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,232 @@
+"""A provider that behaves as it is told: OpenAI's chat completions and embeddings, and Anthropic's messages.
+
+The model's name (or the header `x-simulator-mode`) says what happens, with options as in a query string:
+
+    instant            a whole answer at once               ?chunks=8
+    paced              chunks at an interval                ?chunks=20&interval=0.02
+    slow-first-byte    silence, then as instant             ?delay=1
+    timeout            never an answer
+    silent             some chunks, then silence            ?chunks=3
+    cut                some chunks, then the connection drops
+    cut-before         the connection drops without a byte
+    stale              as cut-before on every connection that was used before, else as instant
+    no-usage           an answer without usage
+    no-end             some chunks, then an end without a reason
+    no-done            a stream that ends without its end mark (OpenAI's)
+    error-event        some chunks, then an error event
+    error-first        an error event instead of the first chunk
+    garbage            HTML with status 200
+    garbage-middle     some chunks, then something that is not JSON
+    huge               a body, or an event, without end     ?bytes=64000000
+    crlf, dribble      as instant, with CRLF line ends, or one byte at a time
+    tools              a tool call instead of text
+    400 … 599          that status with the provider's usual error body
+
+Any other name is `instant`. Run it: python tests/simulators/upstream.py --port 8100
+In process: `async with UpstreamSimulator() as simulator: simulator.url`.
+`GET /simulator` tells what was received, is in flight, and was broken off by the caller.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+if __name__ == "__main__":
+    # Run as a script, only this file's own folder is on the path.
+    sys.path.append(str(Path(__file__).parents[2]))
+
+from tests.simulators.words import AFTER_SOME, AnthropicWords, Mode, OpenaiWords, embeddings
+
+DROPPING = {"cut", "cut-before", "stale"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it came in."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass
+class UpstreamSimulator:
+    """The server. Use it as an async context manager; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    received: int = 0
+    in_flight: int = 0
+    broken_off: int = 0
+    seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=1000))
+    _runner: web.AppRunner | None = None
+    padding: int = 0
+    _peers: set[object] = field(default_factory=set)
+
+    @property
+    def connections(self) -> int:
+        """How many connections were ever used."""
+        return len(self._peers)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a path."""
+        return f"http://{self.host}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_get("/simulator", self._state)
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _state(self, request: web.Request) -> web.Response:
+        counts = {"received": self.received, "in_flight": self.in_flight, "broken_off": self.broken_off}
+        return web.json_response(counts)
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, OpenaiWords())
+
+    async def _messages(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, AnthropicWords())
+
+    async def _answer(self, request: web.Request, words: OpenaiWords) -> web.StreamResponse:
+        body = await self._received(request)
+        mode = _mode(request, body)
+        self.in_flight += 1
+        try:
+            early = await self._before(request, mode, words)
+            if early is not None:
+                return early
+            if body.get("stream"):
+                return await _stream(request, mode, words, body)
+            if mode.name in AFTER_SOME:
+                return await _half_a_body(request, mode)
+            return _json(words.whole(mode, body))
+        except (asyncio.CancelledError, ConnectionError):
+            self.broken_off += mode.name not in DROPPING
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def _received(self, request: web.Request) -> dict[str, Any]:
+        body = json.loads(await request.read())
+        self.received += 1
+        self.seen.append(Seen(request.path, {k.lower(): v for k, v in request.headers.items()}, body))
+        return body if isinstance(body, dict) else {}
+
+    async def _before(self, request: web.Request, mode: Mode, words: OpenaiWords) -> web.StreamResponse | None:
+        """What happens instead of an answer, if anything."""
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        known, self._peers = peer in self._peers, self._peers | {peer}
+        if mode.name.isdigit():
+            headers = {"retry-after": "7", "location": "/v1/chat/completions"}
+            error = words.error(int(mode.name)) | {"padding": "x" * self.padding}
+            return web.json_response(error, status=int(mode.name), headers=headers)
+        if mode.name == "timeout":
+            await asyncio.sleep(3600)
+        elif mode.name == "slow-first-byte":
+            await asyncio.sleep(mode.number("delay", 1))
+        elif mode.name == "garbage":
+            return web.Response(text="<html><body>It works!</body></html>", content_type="text/html")
+        elif mode.name == "cut-before" or (mode.name == "stale" and known):
+            return _drop(request)
+        return None
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        body = await self._received(request)
+        mode = _mode(request, body)
+        early = await self._before(request, mode, OpenaiWords())
+        return early or _json(embeddings(mode, body))
+
+
+async def _stream(request: web.Request, mode: Mode, words: OpenaiWords, body: dict[str, Any]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    if mode.name == "huge":
+        for _ in range(int(mode.number("bytes", 64_000_000)) // 64_000):
+            await response.write(b"data: " + b"x" * 64_000)
+        return response
+    if mode.name in {"paced", *AFTER_SOME}:
+        async for piece in _paced(
+            words.events(mode, body), mode.number("interval", 0.02 if mode.name == "paced" else 0)
+        ):
+            await response.write(piece)
+    else:
+        everything = b"".join(words.events(mode, body))
+        if mode.name == "crlf":
+            everything = everything.replace(b"\n", b"\r\n")
+        for piece in (
+            [everything[i : i + 1] for i in range(len(everything))] if mode.name == "dribble" else [everything]
+        ):
+            await response.write(piece)
+    if mode.name == "silent":
+        await asyncio.sleep(3600)
+    if mode.name == "cut":
+        _drop(request)
+    return response
+
+
+async def _paced(events: list[bytes], interval_seconds: float) -> AsyncIterator[bytes]:
+    for event in events:
+        yield event
+        await asyncio.sleep(interval_seconds)
+
+
+async def _half_a_body(request: web.Request, mode: Mode) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "1000"})
+    await response.prepare(request)
+    await response.write(b'{"id": "half')
+    if mode.name == "silent":
+        await asyncio.sleep(3600)
+    _drop(request)
+    return response
+
+
+def _drop(request: web.Request) -> web.Response:
+    """Break the connection; nobody will see the response."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _json(body: dict[str, Any]) -> web.Response:
+    return web.Response(body=json.dumps(body).encode(), content_type="application/json")
+
+
+def _mode(request: web.Request, body: dict[str, Any]) -> Mode:
+    return Mode.of(request.headers.get("x-simulator-mode") or str(body.get("model", "")))
+
+
+async def _serve(host: str, port: int) -> None:
+    async with UpstreamSimulator(host, port) as simulator:
+        print(f"upstream simulator on {simulator.url}", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="A simulated model provider.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8100)
+    wanted = parser.parse_args()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(wanted.host, wanted.port))
