@@ -31,7 +31,7 @@ SIMULATOR = ROOT / "tests/simulators/upstream.py"
 # Tests do not wait as long as production does.
 HASTE = {
     "GATEWAY_LIMITS__DEADLINE": "20",
-    "ORCHESTRATOR_TIMES__FIRST_BYTE": "5",
+    "ORCHESTRATOR_TIMES__FIRST_BYTE": "8",
     "ORCHESTRATOR_TIMES__LEASE": "15",
     "ORCHESTRATOR_TIMES__ROUTES_REFRESH": "0.5",
     "METERING_PRICES_TTL": "0.5",
