@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from argosy_dev import ports
@@ -34,10 +35,40 @@ def test_ports_come_from_below_those_that_the_kernel_lends_to_clients() -> None:
     assert all(port in ports.RANGE for port in chosen.values())
 
 
-def test_a_well_known_port_that_is_taken_is_passed_over(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ports.WELL_KNOWN, "gateway", taken)
+@pytest.fixture
+def clones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home that is the clone's own."""
+    home = Home(tmp_path, tmp_path)
+    monkeypatch.setattr(Home, "of_environment", lambda _: home)
+    return home
 
-    assert ports.assign(["gateway"], {})["gateway"] != taken
+
+def test_the_gateway_of_the_clones_own_fleet_has_the_well_known_port(
+    clones_own: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = ports.assign(["gateway"], {})
+    monkeypatch.setattr(ports, "WELL_KNOWN", known)
+
+    assert ports.load(clones_own, ["gateway"]) == known
+
+
+def test_a_well_known_port_that_is_taken_is_passed_over(
+    clones_own: Home, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "WELL_KNOWN", {"gateway": taken})
+
+    assert ports.load(clones_own, ["gateway"])["gateway"] in ports.RANGE
+
+
+def test_another_fleet_of_the_clone_leaves_the_well_known_port_alone(home: Home) -> None:
+    assert ports.load(home, ["gateway"])["gateway"] in ports.RANGE
+
+
+def test_homes_that_start_by_turns_do_not_get_the_same_ports() -> None:
+    one, two = (ports._start(Home(Path(name), Path(name))) for name in ("/clone/.argosy", "/clone/.argosy/test"))
+
+    assert abs(one - two) >= 32
+    assert {one, two} < set(ports.RANGE)
 
 
 def test_the_first_start_decides_for_all_later_ones(home: Home) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from zlib import crc32
 
 import psutil
 
@@ -17,7 +18,9 @@ from argosy_dev.refusals import PortTaken, Refusal
 from argosy_dev.state import Home, read_pairs, write_pairs
 
 WELL_KNOWN = {"gateway": 8080}
-RANGE = range(20_000, 30_000)
+"""For the fleet of the clone itself; the others, such as the tests' own, stay out of its way."""
+RANGE = range(20_000, 32_000)
+_BLOCK = 32
 LOOPBACK = "127.0.0.1"
 
 
@@ -32,28 +35,25 @@ def free(port: int) -> bool:
     return True
 
 
-def assign(names: Iterable[str], given: Mapping[str, int]) -> dict[str, int]:
-    """Keep the ports of `given` and choose a free one for every other name."""
+def assign(names: Iterable[str], given: Mapping[str, int], start: int | None = None) -> dict[str, int]:
+    """Keep the ports of `given` and choose a free one for every other name, upwards from `start`."""
     ports = dict(given)
+    candidates = _candidates(random.choice(RANGE) if start is None else start)
     for name in names:
-        if name in ports:
-            continue
-        well_known = WELL_KNOWN.get(name)
-        if well_known and well_known not in ports.values() and free(well_known):
-            ports[name] = well_known
-            continue
-        ports[name] = next(p for p in _candidates() if p not in ports.values() and free(p))
+        if name not in ports:
+            ports[name] = next(p for p in candidates if p not in ports.values() and free(p))
     return ports
 
 
 def load(home: Home, names: Iterable[str]) -> dict[str, int]:
     """Read `.argosy/ports`, add what is missing, and write it back when it grew."""
-    given = {}
+    given: dict[str, int] = {}
     for name, value in read_pairs(home.ports).items():
         if not value.isdecimal() or not 0 < int(value) < 65_536:
             raise Refusal(f"{home.ports} gives {name} the port {value!r}, which is not a port number.")
         given[name] = int(value)
-    ports = assign(names, given)
+    known = WELL_KNOWN.items() if home == Home.of_environment({}) else ()
+    ports = assign(names, {name: port for name, port in known if free(port)} | given, _start(home))
     if ports != given:
         text = {name: str(port) for name, port in ports.items()}
         write_pairs(home.ports, text, comment="Where each part listens on 127.0.0.1; yours to edit.", mode=0o644)
@@ -70,8 +70,13 @@ def refuse_taken(home: Home, ports: Mapping[str, int]) -> None:
             )
 
 
-def _candidates() -> Iterable[int]:
-    start = random.choice(RANGE)
+def _start(home: Home) -> int:
+    """Begin each home's ports at a place of its own: two that start by turns would else get the same free ones."""
+    blocks = len(RANGE) // _BLOCK
+    return RANGE.start + _BLOCK * (crc32(str(home.root).encode()) % blocks)
+
+
+def _candidates(start: int) -> Iterator[int]:
     yield from range(start, RANGE.stop)
     yield from range(RANGE.start, start)
 

@@ -68,7 +68,7 @@ SERVICES = (
     Service("gateway", schema="identity", needs=("redis",)),
     Service("orchestrator", schema="orchestration", needs=("topics",)),
     Service("inference-worker", models=True),
-    Service("metering", schema="metering", needs=("topics",)),
+    Service("metering", schema="metering", needs=("topics", "redis")),
     Service("retrieval", schema="retrieval", extensions=("vector",), needs=("topics",), models=True),
 )
 PORTS = tuple(port for service in SERVICES for port in service.ports)
@@ -207,7 +207,10 @@ def _worker(around: Surroundings) -> dict[str, str]:
 
 
 def _metering(around: Surroundings) -> dict[str, str]:
-    return {"KAFKA__BOOTSTRAP": around.addresses["ARGOSY_KAFKA_BOOTSTRAP"]}
+    return {
+        "KAFKA__BOOTSTRAP": around.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        "REDIS__URL": around.addresses["ARGOSY_REDIS_URL"],
+    }
 
 
 def _retrieval(around: Surroundings) -> dict[str, str]:
