@@ -26,7 +26,7 @@ Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - what shutil ret
 async def a_running_fleet(home: Home, **yours: str) -> None:
     """Write down a fleet whose supervisor is this very process."""
     Wanted(1, ("redis",), yours).write(home)
-    await board.Board(home, Birth.of(os.getpid())).put("redis", state=State.READY)
+    await board.Board(home, Birth.of(os.getpid()), ["redis"]).put("redis", state=State.READY)
 
 
 def test_a_full_disk_is_refused_before_anything_starts(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +56,13 @@ async def test_a_running_fleet_keeps_its_stores(home: Home, monkeypatch: pytest.
 
     with pytest.raises(Conflict, match="runs with another ARGOSY_REDIS_URL: run `make down` first"):
         up.up(home, ["redis"])
+
+
+async def test_a_supervisor_of_another_version_is_not_asked_for_what_it_does_not_know(home: Home) -> None:
+    await a_running_fleet(home)
+
+    with pytest.raises(Conflict, match="another version of this clone: run `make down` first"):
+        up.up(home, ["model"])
 
 
 def test_redis_comes_up_is_shown_and_goes_down_without_a_trace(home: Home) -> None:

@@ -58,15 +58,18 @@ class Snapshot:
 
     generation: int
     supervisor: Birth | None
+    known: frozenset[str]
+    """The parts that the supervisor can start."""
     entries: dict[str, Entry]
 
 
 class Board:
     """The supervisor's own copy: every change is written down and wakes who waits for it."""
 
-    def __init__(self, home: Home, supervisor: Birth) -> None:
+    def __init__(self, home: Home, supervisor: Birth, known: Iterable[str] = ()) -> None:
         self._home = home
         self._supervisor = supervisor
+        self._known = sorted(known)
         self._changed = asyncio.Condition()
         self.generation = 0
         self.entries: dict[str, Entry] = {}
@@ -96,6 +99,7 @@ class Board:
         content = {
             "generation": self.generation,
             "supervisor": asdict(self._supervisor),
+            "known": self._known,
             "parts": {name: asdict(entry) for name, entry in self.entries.items()},
         }
         write_text(self._home.fleet, json.dumps(content, indent=1), mode=0o644)
@@ -106,10 +110,11 @@ def read(home: Home) -> Snapshot:
     try:
         content = json.loads(home.fleet.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return Snapshot(0, None, {})
+        return Snapshot(0, None, frozenset(), {})
     return Snapshot(
         generation=content["generation"],
         supervisor=Birth(**content["supervisor"]),
+        known=frozenset(content.get("known", content["parts"])),
         entries={name: _entry(entry) for name, entry in content["parts"].items()},
     )
 

@@ -78,7 +78,7 @@ class Supervisor:
         self._home = home
         self._parts = parts
         self._keepers: dict[str, Keeper] = {}
-        self._board = Board(home, Birth.of(os.getpid()))
+        self._board = Board(home, Birth.of(os.getpid()), parts)
         self._over = asyncio.Event()
         self.ended = asyncio.Event()
 

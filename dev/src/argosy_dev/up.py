@@ -44,6 +44,7 @@ def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -
         yours = {**before.yours, **given}
         fleet = compose(home, yours)
         wanted = fleet.closure(tuple(only))
+        _refuse_other_version(home, wanted)
         _refuse_unreachable(yours)
         _refuse_missing(fleet, wanted)
         _refuse_taken(home, fleet, wanted)
@@ -88,6 +89,12 @@ def _refuse_conflict(before: Wanted, yours: Mapping[str, str]) -> None:
     """Refuse to put another part of the user's under services that run; what is not named now stays as it is."""
     if before.parts and (names := sorted(name for name in yours if before.yours.get(name) != yours[name])):
         raise Conflict(f"The fleet runs with another {' and '.join(names)}: run `make down` first.")
+
+
+def _refuse_other_version(home: Home, wanted: Iterable[str]) -> None:
+    """Refuse to ask a supervisor for parts that the code it was started from did not have."""
+    if supervisor.running(home) and not board.read(home).known.issuperset(wanted):
+        raise Conflict("The fleet was started by another version of this clone: run `make down` first.")
 
 
 def _refuse_unreachable(yours: Mapping[str, str]) -> None:
