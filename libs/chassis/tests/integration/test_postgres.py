@@ -231,10 +231,11 @@ async def test_a_lock_that_takes_too_long_is_unavailable(db: Database) -> None:
 
 
 async def test_no_free_connection_is_unavailable(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "ACQUIRE_SECONDS", 0.02)
     async with db.system(), db.system():
-        with pytest.raises(Unavailable):
-            await db.ping()
+        with monkeypatch.context() as hurried:
+            hurried.setattr(database, "ACQUIRE_SECONDS", 0.02)
+            with pytest.raises(Unavailable):
+                await db.ping()
 
     await db.ping()
 
@@ -273,8 +274,8 @@ async def freeze(wire: Wire, db: Database) -> None:
 async def test_a_server_that_says_nothing_is_unavailable(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(database, "CLIENT_SECONDS", 0.2)
+    monkeypatch.setattr(database, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(database, "CLIENT_SECONDS", 0.5)
     monkeypatch.setattr(database, "ABANDON_SECONDS", 0.2)
     async with through_a_wire(section) as (wire, db):
         with pytest.raises(Unavailable):

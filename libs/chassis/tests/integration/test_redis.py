@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from chassis.errors import Unavailable
 from chassis.ids import new_id
-from chassis.redis import Breaker, Redis, Subscription, subscription
+from chassis.redis import Breaker, Redis, Subscription, client, subscription
 from chassis.settings import RedisSection
 from chassis.testing.network import Wire
 from redis.exceptions import ResponseError
@@ -25,10 +25,16 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
-async def redis(wire: Wire) -> AsyncIterator[Redis]:
+async def redis(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
+    # 50 ms can pass on a busy test machine without any fault of Redis.
+    monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.25)
     section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/0")
-    async with Redis(section, Breaker("redis", failures=3, rest_seconds=0.2)) as redis:
+    async with Redis(section, Breaker("redis", failures=3, rest_seconds=0.5)) as redis:
         yield redis
+
+
+def test_the_patience_is_50_ms() -> None:
+    assert client.PATIENCE_SECONDS == 0.05
 
 
 async def test_commands_and_pipelines_are_answered(redis: Redis) -> None:
@@ -56,7 +62,7 @@ async def test_an_error_of_redis_is_an_answer(redis: Redis) -> None:
     await redis.ping()
 
 
-async def test_a_redis_that_says_nothing_costs_50_ms_and_then_nothing(redis: Redis, wire: Wire) -> None:
+async def test_a_redis_that_says_nothing_costs_its_patience_and_then_nothing(redis: Redis, wire: Wire) -> None:
     await redis.ping()
     wire.freeze()
 
@@ -64,7 +70,7 @@ async def test_a_redis_that_says_nothing_costs_50_ms_and_then_nothing(redis: Red
         began = monotonic()
         with pytest.raises(Unavailable, match="redis does not answer"):
             await redis.ping()
-        assert monotonic() - began < 0.5
+        assert monotonic() - began < 2
     assert redis.breaker.open
     began = monotonic()
     for _ in range(100):
@@ -74,7 +80,7 @@ async def test_a_redis_that_says_nothing_costs_50_ms_and_then_nothing(redis: Red
             await redis.client.get("key")
         with pytest.raises(Unavailable):
             await pipeline.execute()
-    assert monotonic() - began < 0.2
+    assert monotonic() - began < 1
 
 
 async def test_a_redis_that_comes_back_is_used_again(redis: Redis, wire: Wire) -> None:
