@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from chassis.testing import FakeClock
 from inference_worker.domain.account import Outcome
+from inference_worker.domain.failures import Draining
 from inference_worker.domain.infer import Chunk, PlanRun, Started
 from inference_worker.domain.plan import Candidate, Plan
 from inference_worker.domain.ports import Upstream
@@ -208,6 +209,27 @@ async def test_a_whole_answer_is_counted_like_a_streamed_one(run):
     said = await run_to_the_end(run(a_plan(a_candidate("no-usage", stream=False), stream=False)))
 
     assert said.finished.attempts[0].usage == Usage(UsageSource.COUNTED, PROMPT, 8)
+
+
+async def test_of_an_answer_that_broke_off_only_what_was_not_reported_is_counted(run, provider: FakeProvider):
+    steps = []
+    async for step in run(a_plan(a_candidate("cut"))).steps():
+        steps.append(step)
+        # As Anthropic does: the prompt's tokens come first, the answer's at its end.
+        provider.answers[0].usage = Usage(UsageSource.REPORTED, 100, None)
+
+    assert told(steps).finished.attempts[0].usage == Usage(UsageSource.COUNTED, 100, 3)
+
+
+async def test_a_draining_worker_says_so(run):
+    plan_run = run(a_plan(a_candidate("silent")))
+    asyncio.get_running_loop().call_later(0.005, plan_run.stop, Draining("the worker is being stopped"))
+
+    said = await run_to_the_end(plan_run)
+
+    assert said.finished.failure is not None
+    assert said.finished.failure.reason == "SERVICE_UNAVAILABLE"
+    assert said.finished.attempts[0].outcome is Outcome.CANCELLED
 
 
 async def test_what_cannot_be_counted_is_unknown(provider: FakeProvider, journal: FakeJournal, clock: FakeClock):

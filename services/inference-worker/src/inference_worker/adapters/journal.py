@@ -53,8 +53,10 @@ class SpanEntry:
             output_tokens=attempt.usage.output_tokens,
         )
         if failure is not None:
-            # The cause holds what the client must not see, and whoever mends the upstream must.
-            log.info("attempt_failed", upstream=self._upstream, reason=str(failure), cause=repr(failure.__cause__))
+            reason = getattr(failure, "reason", None)
+            log.info(
+                "attempt_failed", upstream=self._upstream, reason=reason, error=str(failure), cause=_cause(failure)
+            )
         self._timed.__exit__(type(failure) if failure else None, failure, None)
 
     def _count_tokens(self, attempt: Attempt) -> None:
@@ -65,6 +67,12 @@ class SpanEntry:
         for direction, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if tokens:
                 _tokens(self._upstream, direction, usage.source).inc(tokens)
+
+
+def _cause(failure: Exception) -> str | None:
+    """What lies behind a failure: an address that nobody answers helps who mends it; other words may be a prompt's."""
+    cause = failure.__cause__
+    return str(cause) if isinstance(cause, OSError) else type(cause).__name__ if cause is not None else None
 
 
 # Finding a metric's child costs more than counting: keep each once.
