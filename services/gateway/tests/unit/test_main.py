@@ -1,5 +1,6 @@
 """The command line, and settings that make no sense."""
 
+import os
 import subprocess
 import sys
 
@@ -47,6 +48,8 @@ def test_the_commands_are_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        monkeypatch.delenv(name)
     for name, value in {**ENVIRONMENT, "GATEWAY_KEYS__HEARD": "7", "GATEWAY_LIMITS__CHOICES": "3"}.items():
         monkeypatch.setenv(name, value)
     settings = Settings()

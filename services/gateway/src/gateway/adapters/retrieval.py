@@ -30,19 +30,17 @@ class GrpcKnowledge:
         self._stub = RetrievalServiceStub(channel)
 
     async def upload(self, filename: str, purpose: str, content: AsyncIterator[bytes]) -> File:
-        """Store a file as its bytes come."""
-
-        async def parts() -> AsyncIterator[pb.UploadFileRequest]:
-            yield pb.UploadFileRequest(description=pb.FileDescription(filename=filename, purpose=purpose))
+        """Store a file as its bytes come; each piece waits until the peer takes it."""
+        call = self._stub.UploadFile(timeout=TRANSFER.total_seconds())
+        try:
+            await call.write(pb.UploadFileRequest(description=pb.FileDescription(filename=filename, purpose=purpose)))
             async for data in content:
                 for start in range(0, len(data), PIECE_BYTES):
-                    yield pb.UploadFileRequest(data=data[start : start + PIECE_BYTES])
-
-        call = self._stub.UploadFile(parts(), timeout=TRANSFER.total_seconds())
-        try:
+                    await call.write(pb.UploadFileRequest(data=data[start : start + PIECE_BYTES]))
+            await call.done_writing()
             response = await call
         finally:
-            call.cancel()
+            call.cancel()  # harmless when it is over; else the peer sees that the file broke off
         return from_proto_file(response.file)
 
     async def list_files(self, page: Page, purpose: str) -> Listed[File]:
