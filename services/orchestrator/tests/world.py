@@ -30,6 +30,7 @@ POLICY = Policy(
     longest_deadline=timedelta(minutes=30),
     lease=timedelta(minutes=10),
     first_byte=timedelta(seconds=60),
+    whole_answer=timedelta(seconds=240),
     idle=timedelta(seconds=30),
     reserve=timedelta(seconds=5),
     search=timedelta(seconds=10),

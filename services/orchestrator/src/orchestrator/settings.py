@@ -54,7 +54,12 @@ class TimesSection(Section):
         description="How long beyond its deadline a reservation waits for its settlement.",
     )
     first_byte: timedelta = Field(
-        timedelta(seconds=60), gt=NOTHING, description="Until an upstream's first byte; then the next one is tried."
+        timedelta(seconds=60), gt=NOTHING, description="Until a stream's first byte; then the next upstream is tried."
+    )
+    whole_answer: timedelta = Field(
+        timedelta(minutes=4),
+        gt=NOTHING,
+        description="The same for an answer that is not streamed: its first byte comes when all of it is written.",
     )
     idle: timedelta = Field(timedelta(seconds=60), gt=NOTHING, description="Longest silence inside an answer.")
     reserve: timedelta = Field(timedelta(seconds=5), gt=NOTHING, description="The most that a reservation may take.")
@@ -117,6 +122,7 @@ class Settings(ServiceSettings):
             longest_deadline=self.times.longest_deadline,
             lease=self.times.lease,
             first_byte=self.times.first_byte,
+            whole_answer=self.times.whole_answer,
             idle=self.times.idle,
             reserve=self.times.reserve,
             search=self.times.search,

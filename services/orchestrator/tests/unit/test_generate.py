@@ -122,6 +122,14 @@ async def test_the_worker_gets_the_time_that_is_left_and_the_limits_of_an_attemp
     assert (plan.first_byte, plan.idle) == (POLICY.first_byte, POLICY.idle)
 
 
+async def test_an_answer_that_is_not_streamed_may_take_long_to_its_first_byte():
+    world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))))
+
+    await world.generate(stream=False)
+
+    assert world.worker.plans[0].first_byte == POLICY.whole_answer > POLICY.first_byte
+
+
 @pytest.mark.parametrize(
     ("asked", "given"),
     [

@@ -15,7 +15,9 @@ class Policy:
     lease: timedelta
     """How long beyond its deadline a reservation lasts without a settlement."""
     first_byte: timedelta
-    """Until an attempt's first byte; then the next candidate is tried."""
+    """Until the first byte of a streamed attempt; then the next candidate is tried."""
+    whole_answer: timedelta
+    """The same for an attempt that is not streamed: its first byte comes when all of it is written."""
     idle: timedelta
     """The longest silence inside an answer."""
     reserve: timedelta

@@ -70,7 +70,8 @@ async def prepare(
     candidates = chat_candidates(told, route.candidates, stream=request.stream, bodies=bodies)
     _check_size(candidates, policy)
     reservation = await reserves.reserve(request, candidates, deadline)
-    plan = Plan(request.request_id, candidates, request.stream, deadline.left(), policy.first_byte, policy.idle)
+    patience = policy.first_byte if request.stream else policy.whole_answer
+    plan = Plan(request.request_id, candidates, request.stream, deadline.left(), patience, policy.idle)
     return Prepared(request, plan, reservation, sources)
 
 
