@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from chassis.clock import Clock
@@ -55,6 +55,36 @@ class FakePriceBook:
         price = Price(price_key, new_id("prc_"), input_per_million, output_per_million, self._clock.now())
         self.rows.append(price)
         return price
+
+
+@dataclass(slots=True)
+class Air:
+    """What carries news between replicas; while it is `cut`, nothing."""
+
+    ears: list[Callable[[], None]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    cut: bool = False
+
+    def mend(self) -> None:
+        """Let all hear again, who know that they may have missed something."""
+        self.cut = False
+        for ear in self.ears:
+            ear()
+
+
+class FakeNews:
+    """`PriceNews` in memory."""
+
+    def __init__(self, air: Air, forget: Callable[[], None]) -> None:
+        self.air = air
+        air.ears.append(forget)
+        forget()
+
+    async def announce(self, price_key: str) -> None:
+        if not self.air.cut:
+            self.air.told.append(price_key)
+            for ear in self.air.ears:
+                ear()
 
 
 class FakeBooks:

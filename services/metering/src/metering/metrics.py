@@ -19,6 +19,11 @@ RESERVE_SECONDS = histogram(
     "Time of one such transaction, from taking a connection to the commit.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+PRICE_NEWS = counter(
+    "metering_price_news_total",
+    "New prices by what was heard of them over Redis: announced, unannounced (Redis did not take it), or heard.",
+    ("event",),
+)
 EVENTS = counter(
     "metering_usage_events_total",
     "Usage events by what they meant: settled, repeated, late, unreserved, added, or buried.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chassis.settings import GrpcSection, KafkaSection, PostgresSection, Section, ServiceSettings
+from chassis.settings import GrpcSection, KafkaSection, PostgresSection, RedisSection, Section, ServiceSettings
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -13,6 +13,16 @@ class EventsSection(KafkaSection):
     """Kafka, where usage events come from."""
 
     group: str = Field("metering", description="Consumer group; one per deployment.")
+
+
+class NewsSection(RedisSection):
+    """Redis, over which replicas tell each other of new prices."""
+
+    url: str = Field(
+        repr=False,
+        description="URL of Redis, with database number, over which replicas hear of new prices at once. "
+        "The section may be left out: they then follow when METERING_PRICES_TTL is over.",
+    )
 
 
 class BudgetsSection(Section):
@@ -64,13 +74,16 @@ class Settings(ServiceSettings):
 
     postgres: PostgresSection = Field(description="The books.")
     kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events come from.")
+    redis: NewsSection | None = Field(None, description="Where new prices are heard of.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     budgets: BudgetsSection = Field(default_factory=BudgetsSection, description="Limits without a decision.")
     reservations: ReservationsSection = Field(default_factory=ReservationsSection, description="Reserve before spend.")
     settlement: SettlementSection = Field(default_factory=SettlementSection, description="Settle after use.")
     sweeper: SweeperSection = Field(default_factory=SweeperSection, description="Leases that ran out.")
     prices_ttl: timedelta = Field(
-        timedelta(seconds=5), ge=timedelta(0), description="How old the price book in a process may be."
+        timedelta(seconds=5),
+        ge=timedelta(0),
+        description="How old the price book in a process may be, if nothing newer was heard of.",
     )
     audit_period: timedelta = Field(
         timedelta(minutes=1), gt=timedelta(0), description="Pause between two looks over the books."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -15,25 +17,36 @@ from chassis.clock import SystemClock
 from chassis.errors import Kind, RemoteFailure
 from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
+from chassis.lifecycle import Component
+from chassis.lifecycle.components import readiness
 from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
 from chassis.tenancy import Caller, Principal, PrincipalSigner, acting
 from chassis.testing import SECRET, a_principal, free_port
+from metering.adapters import redis as adapter
 from metering.main import build
-from metering.settings import EventsSection, Settings
+from metering.settings import EventsSection, NewsSection, Settings
 from pydantic import SecretStr
 
 CHAT = "local/smollm2-135m-instruct"
 
 
 @asynccontextmanager
-async def serving(section: PostgresSection) -> AsyncIterator[Any]:
+async def serving(section: PostgresSection, **more: Any) -> AsyncIterator[Any]:
     """Run the service and yield a stub to it."""
+    async with running(section, **more) as (stub, _):
+        yield stub
+
+
+@asynccontextmanager
+async def running(section: PostgresSection, **more: Any) -> AsyncIterator[tuple[Any, Sequence[Component]]]:
+    """Run the service and yield a stub to it, and its parts."""
     settings = Settings(
         postgres=section,
         kafka=EventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
         principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
         grpc=GrpcSection(bind="127.0.0.1:0"),
+        **more,
     )
     async with build(settings, cast("Telemetry", None)) as components:
         for component in components:
@@ -41,7 +54,7 @@ async def serving(section: PostgresSection) -> AsyncIterator[Any]:
         door = components[-1]
         assert isinstance(door, GrpcServer)
         async with Channel(f"127.0.0.1:{door.port}", "metering") as channel:
-            yield rpc.MeteringServiceStub(cast("Any", channel))
+            yield rpc.MeteringServiceStub(cast("Any", channel)), components
         for component in reversed(components):
             await component.stop()
 
@@ -60,6 +73,22 @@ def calling(principal: Principal) -> Caller:
 def a_request(tokens: int, request_id: str = "req_1") -> pb.ReserveRequest:
     bound = pb.Bound(price_key=CHAT, input_tokens=tokens, output_tokens=tokens)
     return pb.ReserveRequest(request_id=request_id, bounds=[bound])
+
+
+async def set_price(stub: Any, key: str, nano_usd: int) -> pb.Price:
+    """Put a price for input in force, as an admin."""
+    price = pb.Price(
+        price_key=key, input_per_million=common.Money(nano_usd=nano_usd), output_per_million=common.Money(nano_usd=0)
+    )
+    with acting(calling(a_principal(roles=["admin"]))):
+        return cast("pb.Price", (await stub.SetPrice(pb.SetPriceRequest(price=price))).price)
+
+
+async def listed(stub: Any, key: str) -> pb.Price | None:
+    """Return what the key costs by the book that this replica knows."""
+    with acting(calling(a_principal())):
+        prices = (await stub.ListPrices(pb.ListPricesRequest())).prices
+    return next((price for price in prices if price.price_key == key), None)
 
 
 async def test_money_is_reserved_at_the_seeded_price_and_shown_to_its_tenant_alone(stub: Any) -> None:
@@ -103,18 +132,40 @@ async def test_a_call_without_a_principal_or_with_a_forged_one_is_refused(stub: 
 
 async def test_a_price_put_in_force_holds_for_the_next_reservation(stub: Any) -> None:
     key = f"local/{new_id('m')}"
-    price = pb.Price(
-        price_key=key, input_per_million=common.Money(nano_usd=7), output_per_million=common.Money(nano_usd=0)
-    )
-    with acting(calling(a_principal(roles=["admin"]))):
-        made = (await stub.SetPrice(pb.SetPriceRequest(price=price))).price
+    made = await set_price(stub, key, 7)
     with acting(calling(a_principal(new_id("ten_")))):
         bounds = [pb.Bound(price_key=key, input_tokens=1_000_001)]
         reserved = await stub.Reserve(pb.ReserveRequest(request_id="req_1", bounds=bounds))
-        listed = (await stub.ListPrices(pb.ListPricesRequest())).prices
 
     assert (reserved.held.nano_usd, list(reserved.prices)) == (8, [made])
-    assert made in listed
+    assert await listed(stub, key) == made
+
+
+async def test_a_price_put_in_force_at_one_replica_holds_at_the_others_long_before_the_ttl(
+    section: PostgresSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))  # no other test speaks here
+    key, more = f"local/{new_id('m')}", {"redis": NewsSection(url=os.environ["ARGOSY_REDIS_URL"])}
+    ttl = timedelta(hours=1)
+    async with serving(section, prices_ttl=ttl, **more) as one, serving(section, prices_ttl=ttl, **more) as other:
+        assert await listed(other, key) is None  # and from here on it knows the book
+        for nano_usd in (7, 8, 9):
+            made = await set_price(one, key, nano_usd)
+            async with asyncio.timeout(10):
+                while await listed(other, key) != made:
+                    await asyncio.sleep(0.01)
+
+
+async def test_without_redis_a_price_is_put_in_force_and_the_service_stays_ready(section: PostgresSection) -> None:
+    nowhere = NewsSection(url=f"redis://127.0.0.1:{free_port()}/0")
+    async with running(section, redis=nowhere) as (stub, components):
+        key = f"local/{new_id('m')}"
+        made = await set_price(stub, key, 7)
+
+        assert await listed(stub, key) == made
+        ready = await readiness(components)
+        assert ready["postgres"]
+        assert not [name for name in ready if "price" in name or "redis" in name]
 
 
 async def test_a_hundred_callers_at_once_are_all_answered(stub: Any) -> None:

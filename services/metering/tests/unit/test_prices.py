@@ -7,10 +7,10 @@ import pytest
 from chassis.errors import InvalidRequest
 from chassis.testing import FakeClock
 from metering.domain.money import MAX_PRICE, NanoUsd
-from metering.domain.prices import EVERYBODY, Price, Prices, UnpricedModel
+from metering.domain.prices import EVERYBODY, Price, Prices, UnpricedModel, set_price
 
 from services.metering.tests.examples import a_price
-from services.metering.tests.fakes import FakePriceBook
+from services.metering.tests.fakes import Air, FakeNews, FakePriceBook
 
 TTL = timedelta(seconds=5)
 
@@ -119,6 +119,49 @@ async def test_a_price_put_here_while_the_book_is_being_read_holds_at_once(
     go_on.set()
     await finding
     assert await prices.find("ten_a", ["local/a"]) == [await putting]
+
+
+async def test_a_new_price_of_another_replica_is_seen_at_once_when_it_is_heard_of(
+    prices: Prices, book: FakePriceBook
+) -> None:
+    await prices.find("ten_a", ["local/a"])
+    newer = await book.add("local/a", NanoUsd(7), NanoUsd(7))
+    prices.forget()
+
+    assert await prices.find("ten_a", ["local/a"]) == [newer]
+    assert await prices.find("ten_a", ["local/a"]) == [newer]
+    assert book.loads == 2
+
+
+async def test_who_asks_after_the_news_gets_no_price_that_was_read_before_it(
+    prices: Prices, book: FakePriceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on, read = asyncio.Event(), asyncio.Event(), book.in_force
+
+    async def slowly() -> Sequence[Price]:
+        found = await read()
+        reading.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(book, "in_force", slowly)
+    before = asyncio.create_task(prices.find("ten_a", ["local/a"]))
+    await reading.wait()
+    newer = await book.add("local/a", NanoUsd(7), NanoUsd(7))
+    prices.forget()
+    after = asyncio.create_task(prices.find("ten_a", ["local/a"]))
+    await asyncio.sleep(0)
+    go_on.set()
+
+    assert await after == [newer]
+    assert await before != [newer]
+
+
+async def test_a_price_that_is_refused_is_no_news(prices: Prices) -> None:
+    news = FakeNews(Air(), prices.forget)
+    with pytest.raises(InvalidRequest):
+        await set_price("local", NanoUsd(1), NanoUsd(1), prices=prices, news=news)
+    assert news.air.told == []
 
 
 async def test_a_price_of_the_future_does_not_hold_yet(prices: Prices, book: FakePriceBook, clock: FakeClock) -> None:

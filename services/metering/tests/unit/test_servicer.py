@@ -13,7 +13,7 @@ from metering.api.servicer import MeteringServicer, ReservePolicy
 from metering.domain.books import RequestNotFound
 from metering.domain.budgets import BudgetSpent, CapBelowSpend
 from metering.domain.money import NanoUsd
-from metering.domain.prices import Prices, UnpricedModel
+from metering.domain.prices import NoNews, Prices, UnpricedModel
 from metering.metrics import RESERVATIONS
 
 from services.metering.tests.examples import UNKNOWN, a_hold, a_price, an_event, reported
@@ -38,6 +38,7 @@ def books(clock: FakeClock) -> Books:
 def servicer(clock: FakeClock, books: Books) -> MeteringServicer:
     return MeteringServicer(
         prices=Prices(FakePriceBook(clock, [CHAT, EMBEDDING]), clock, timedelta(seconds=5)),
+        news=NoNews(),
         budgets=books.budgets,
         reservations=books.reservations,
         ledger=books.ledger,

@@ -21,12 +21,19 @@ def test_the_books_and_the_secret_are_all_that_must_be_said(monkeypatch: pytest.
     assert settings.kafka.group == "metering"
     assert settings.budgets.soft_limit_percent == 80
     assert settings.reservations.default_lease == timedelta(minutes=10)
+    assert settings.redis is None
 
 
 def test_one_setting_of_a_section_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, METERING_KAFKA__BOOTSTRAP="kafka:9092", METERING_SWEEPER__BATCH="7")
     assert (settings.kafka.bootstrap, settings.kafka.group) == ("kafka:9092", "metering")
     assert (settings.sweeper.batch, settings.sweeper.period) == (7, timedelta(seconds=5))
+
+
+def test_redis_is_used_when_its_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = read(monkeypatch, METERING_REDIS__URL="redis://redis:6379/0").redis
+    assert redis is not None
+    assert redis.url == "redis://redis:6379/0"
 
 
 @pytest.mark.parametrize(

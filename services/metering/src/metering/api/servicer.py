@@ -24,7 +24,7 @@ from metering.api.convert import (
 from metering.domain.books import Ledger
 from metering.domain.budgets import Budgets, set_cap
 from metering.domain.money import NanoUsd
-from metering.domain.prices import Prices
+from metering.domain.prices import PriceNews, Prices, set_price
 from metering.domain.reservations import Reservations, reserve
 from metering.domain.usage import UsageReports, sum_up
 from metering.metrics import RESERVATIONS
@@ -48,6 +48,7 @@ class MeteringServicer(rpc.MeteringServiceServicer):
         self,
         *,
         prices: Prices,
+        news: PriceNews,
         budgets: Budgets,
         reservations: Reservations,
         ledger: Ledger,
@@ -55,6 +56,7 @@ class MeteringServicer(rpc.MeteringServiceServicer):
         policy: ReservePolicy,
     ) -> None:
         self._prices = prices
+        self._news = news
         self._budgets = budgets
         self._reservations = reservations
         self._ledger = ledger
@@ -105,8 +107,7 @@ class MeteringServicer(rpc.MeteringServiceServicer):
     async def SetPrice(self, request: pb.SetPriceRequest, context: Any) -> pb.SetPriceResponse:
         """Put a new price for everybody in force."""
         _admin()
-        price_key, input_per_million, output_per_million = from_proto_price(request.price)
-        price = await self._prices.put(price_key, input_per_million, output_per_million)
+        price = await set_price(*from_proto_price(request.price), prices=self._prices, news=self._news)
         return pb.SetPriceResponse(price=to_proto_price(price))
 
 

@@ -68,6 +68,20 @@ class PriceBook(Protocol):
         """Put a new price for everybody in force now. Rows in force before stay what they are."""
 
 
+class PriceNews(Protocol):
+    """How the replicas hear of each other's prices."""
+
+    async def announce(self, price_key: str) -> None:
+        """Tell every replica that listens of the key's new price. Never fails: the others follow within the TTL."""
+
+
+class NoNews:
+    """`PriceNews` where nobody listens: other replicas follow within the TTL."""
+
+    async def announce(self, price_key: str) -> None:
+        """Tell nobody."""
+
+
 class Prices:
     """The price book as this process knows it: at most `ttl` old, shared by all tenants, one load at a time.
 
@@ -81,6 +95,7 @@ class Prices:
         self._ttl = ttl
         self._loading = asyncio.Lock()
         self._loaded_at: float | None = None
+        self._forgotten = 0
         self._in_force: Mapping[tuple[str, str], Price] = {}
         self._recorded: dict[str, Price] = {}
 
@@ -115,18 +130,21 @@ class Prices:
         return {version: self._recorded[version] for version in versions if version in self._recorded}
 
     async def put(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> Price:
-        """Put a new price for everybody in force. Raises `InvalidRequest`. Other replicas follow within the TTL."""
+        """Put a new price for everybody in force; it holds here at once. Raises `InvalidRequest`."""
         check_price_key(price_key, "price.price_key")
         for name, amount in (("input", input_per_million), ("output", output_per_million)):
             if not 0 <= amount <= MAX_PRICE:
                 raise InvalidRequest(
                     f"{name} price must be between 0 and {MAX_PRICE} nano-USD", param=f"price.{name}_per_million"
                 )
-        # Not while the book is being read: what is read then would be kept without the new price.
-        async with self._loading:
-            price = await self._book.add(price_key, input_per_million, output_per_million)
-            self._loaded_at = None
+        price = await self._book.add(price_key, input_per_million, output_per_million)
+        self.forget()
         return price
+
+    def forget(self) -> None:
+        """Read the book again before the next answer. It is known as a whole, so one old price makes all of it old."""
+        self._loaded_at = None
+        self._forgotten += 1
 
     def _look_up(self, tenant_id: str, price_key: str) -> Price | None:
         return self._in_force.get((tenant_id, price_key)) or self._in_force.get((EVERYBODY, price_key))
@@ -137,13 +155,23 @@ class Prices:
         async with self._loading:
             if self._is_fresh(oldest):
                 return
-            began = self._clock.monotonic()
+            began, forgotten = self._clock.monotonic(), self._forgotten
             rows = await self._book.in_force()
             self._in_force = {(price.tenant_id, price.price_key): price for price in rows}
-            self._loaded_at = began
+            # What was told to be forgotten while it was read may be old: it serves who asked before, nobody later.
+            self._loaded_at = began if forgotten == self._forgotten else None
 
     def _is_fresh(self, oldest: timedelta) -> bool:
         return self._loaded_at is not None and self._clock.monotonic() - self._loaded_at < oldest.total_seconds()
+
+
+async def set_price(
+    price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, *, prices: Prices, news: PriceNews
+) -> Price:
+    """Put a new price for everybody in force, and tell the other replicas. Raises `InvalidRequest`."""
+    price = await prices.put(price_key, input_per_million, output_per_million)
+    await news.announce(price.price_key)
+    return price
 
 
 def check_price_key(price_key: str, param: str) -> None:
