@@ -72,8 +72,10 @@ def _parameters(xllamacpp: Any, host: str, port: int) -> Any:
     # Each waiting request holds a thread; without one, even the question whether the server is well would wait.
     parameters.n_threads_http = 8 * _SLOTS
     parameters.chat_template = _TEMPLATE
-    # What the model's authors advise, for requests that do not say; and a little against going round in circles.
-    parameters.sampling.temp, parameters.sampling.top_p, parameters.sampling.penalty_repeat = 0.2, 0.9, 1.1
+    # What the model's authors advise, for requests that do not say. It likes to go round in circles; this keeps it from
+    # repeating what it has just said, where a plain repetition penalty also kept it from quoting what it was given.
+    parameters.sampling.temp, parameters.sampling.top_p = 0.2, 0.9
+    parameters.sampling.dry_multiplier, parameters.sampling.dry_penalty_last_n = 0.8, 64
     # Old prompts are not worth gigabytes here.
     parameters.cache_ram_mib = 0
     parameters.ui = False
