@@ -97,16 +97,15 @@ def the_environment_is_read_by_settings(path: str, tree: ast.Module) -> Iterator
     if "services/" not in path or "/tests/" in path or path.endswith(("settings.py", "main.py")):
         return
     for node in ast.walk(tree):
-        read_key = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _is_environ(node.value)
-        read_call = (
-            isinstance(node, ast.Attribute) and node.attr in {"get", "items", "copy"} and _is_environ(node.value)
-        )
-        if read_key or read_call or (isinstance(node, ast.Attribute) and ast.unparse(node) == "os.getenv"):
+        if isinstance(node, ast.Subscript | ast.Attribute) and _reads_environment(node):
             yield Offence(node.lineno, "the environment is read outside Settings")
 
 
-def _is_environ(node: ast.expr) -> bool:
-    return ast.unparse(node) == "os.environ"
+def _reads_environment(node: ast.Subscript | ast.Attribute) -> bool:
+    of_environ = ast.unparse(node.value) == "os.environ"
+    if isinstance(node, ast.Subscript):
+        return of_environ and isinstance(node.ctx, ast.Load)
+    return of_environ and node.attr in {"get", "items", "copy"} or ast.unparse(node) == "os.getenv"
 
 
 def domains_ask_the_clock(path: str, tree: ast.Module) -> Iterator[Offence]:
