@@ -105,7 +105,7 @@ def _reads_environment(node: ast.Subscript | ast.Attribute) -> bool:
     of_environ = ast.unparse(node.value) == "os.environ"
     if isinstance(node, ast.Subscript):
         return of_environ and isinstance(node.ctx, ast.Load)
-    return of_environ and node.attr in {"get", "items", "copy"} or ast.unparse(node) == "os.getenv"
+    return (of_environ and node.attr in {"get", "items", "copy"}) or ast.unparse(node) == "os.getenv"
 
 
 def domains_ask_the_clock(path: str, tree: ast.Module) -> Iterator[Offence]:

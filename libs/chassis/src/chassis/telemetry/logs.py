@@ -48,7 +48,7 @@ def configure_logs(level: str, service: str, stream: Literal["stdout", "stderr"]
     handler = _Routed(service, output)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.INFO if level == "debug" else max(logging.WARNING, _number(level)))
-    # It logs each failed attempt as an error; `chassis.kafka` says once that the broker went, and once that it came back.
+    # It logs each failed attempt as an error; `chassis.kafka` says once that the broker went and that it came back.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
