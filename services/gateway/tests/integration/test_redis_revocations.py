@@ -61,26 +61,34 @@ class Gateway:
         await self.revocations.announce(key.key_id)
 
 
-Open = Callable[[int | None], "asyncio.Future[Gateway]"]
+class Fleet:
+    """Opens gateways over one directory; what was opened last is closed first."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._directory = FakeDirectory()
+
+    async def wire(self) -> Wire:
+        """A wire to Redis that can be cut."""
+        return await self._stack.enter_async_context(Wire(urlsplit(redis_url()).port or 6379))
+
+    async def gateway(self, wire: Wire | None = None) -> Gateway:
+        """A gateway that hears."""
+        section = RedisSection(url=redis_url(wire.port if wire else None))
+        gateway = Gateway(self._directory, await self._stack.enter_async_context(Redis(section)))
+        for component in gateway.revocations.components():
+            await component.start()
+            self._stack.push_async_callback(component.stop)
+        await until(lambda: gateway.heard[-1:] == [True])
+        return gateway
 
 
 @pytest.fixture
-async def fleet(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., object]]:
-    """Opens gateways over one directory, on a channel that no other test uses."""
+async def fleet(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+    """A fleet on a channel that no other test uses."""
     monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))
-    directory = FakeDirectory()
     async with AsyncExitStack() as stack:
-
-        async def open_gateway(port: int | None = None) -> Gateway:
-            redis = await stack.enter_async_context(Redis(RedisSection(url=redis_url(port))))
-            gateway = Gateway(directory, redis)
-            for component in gateway.revocations.components():
-                await component.start()
-                stack.push_async_callback(component.stop)
-            await until(lambda: gateway.heard[-1:] == [True])
-            return gateway
-
-        yield open_gateway
+        yield Fleet(stack)
 
 
 async def until(met: Callable[[], bool], seconds: float = 10) -> None:
@@ -101,8 +109,8 @@ async def a_key(gateway: Gateway) -> tuple[ApiKey, str]:
     return await Bootstrap(gateway.directory, SystemClock()).ensure("demo", text, {"member"}), text
 
 
-async def test_a_key_revoked_at_one_gateway_is_refused_at_all_within_a_second(fleet: Callable[..., object]) -> None:
-    gateways: list[Gateway] = [await fleet() for _ in range(3)]  # type: ignore[misc]
+async def test_a_key_revoked_at_one_gateway_is_refused_at_all_within_a_second(fleet: Fleet) -> None:
+    gateways = [await fleet.gateway() for _ in range(3)]
     key, text = await a_key(gateways[0])
     assert all([await gateway.admits(text) for gateway in gateways])
     looked_up = gateways[0].directory.look_ups
@@ -115,52 +123,48 @@ async def test_a_key_revoked_at_one_gateway_is_refused_at_all_within_a_second(fl
 
 
 @pytest.mark.parametrize("how", ["cut", "freeze"])
-async def test_a_gateway_that_cannot_hear_checks_for_itself_within_a_second(
-    fleet: Callable[..., object], how: str
-) -> None:
-    async with Wire(urlsplit(redis_url()).port or 6379) as wire:
-        deaf: Gateway = await fleet(wire.port)  # type: ignore[misc]
-        teller: Gateway = await fleet()  # type: ignore[misc]
-        key, text = await a_key(teller)
-        assert await deaf.admits(text)
+async def test_a_gateway_that_cannot_hear_checks_for_itself_within_a_second(fleet: Fleet, how: str) -> None:
+    wire = await fleet.wire()
+    deaf, teller = await fleet.gateway(wire), await fleet.gateway()
+    key, text = await a_key(teller)
+    assert await deaf.admits(text)
 
-        if how == "cut":
-            await wire.cut()
-        else:
-            wire.freeze()
-        await teller.revoke(key)
-
-        await refused_within(deaf, text, 1.3)
-        assert deaf.heard[-1] is False
-
-
-async def test_a_gateway_that_hears_again_trusts_its_memory_again(fleet: Callable[..., object]) -> None:
-    async with Wire(urlsplit(redis_url()).port or 6379) as wire:
-        gateway: Gateway = await fleet(wire.port)  # type: ignore[misc]
-        _, text = await a_key(gateway)
+    if how == "cut":
         await wire.cut()
-        await until(lambda: gateway.heard[-1] is False)
-        await wire.mend()
-        await until(lambda: gateway.heard[-1] is True)
-        await gateway.admits(text)
-        looked_up = gateway.directory.look_ups
+    else:
+        wire.freeze()
+    await teller.revoke(key)
 
-        await asyncio.sleep(0.6)
-        assert await gateway.admits(text)
-        assert gateway.directory.look_ups == looked_up
+    await refused_within(deaf, text, 1.3)
+    assert deaf.heard[-1] is False
 
 
-async def test_what_could_not_be_told_is_told_when_redis_is_back(fleet: Callable[..., object]) -> None:
-    async with Wire(urlsplit(redis_url()).port or 6379) as wire:
-        cut_off: Gateway = await fleet(wire.port)  # type: ignore[misc]
-        listener: Gateway = await fleet()  # type: ignore[misc]
-        key, text = await a_key(cut_off)
-        assert await listener.admits(text)
-        await wire.cut()
+async def test_a_gateway_that_hears_again_trusts_its_memory_again(fleet: Fleet) -> None:
+    wire = await fleet.wire()
+    gateway = await fleet.gateway(wire)
+    _, text = await a_key(gateway)
+    await wire.cut()
+    await until(lambda: gateway.heard[-1] is False)
+    await wire.mend()
+    await until(lambda: gateway.heard[-1] is True)
+    await gateway.admits(text)
+    looked_up = gateway.directory.look_ups
 
-        await cut_off.revoke(key)
-        assert not await cut_off.admits(text)  # known at home at once
-        assert await listener.admits(text)  # it hears others, but nobody could tell it
+    await asyncio.sleep(0.6)
+    assert await gateway.admits(text)
+    assert gateway.directory.look_ups == looked_up
 
-        await wire.mend()
-        await refused_within(listener, text, 10)
+
+async def test_what_could_not_be_told_is_told_when_redis_is_back(fleet: Fleet) -> None:
+    wire = await fleet.wire()
+    cut_off, listener = await fleet.gateway(wire), await fleet.gateway()
+    key, text = await a_key(cut_off)
+    assert await listener.admits(text)
+    await wire.cut()
+
+    await cut_off.revoke(key)
+    assert not await cut_off.admits(text)  # known at home at once
+    assert await listener.admits(text)  # it hears others, but nobody could tell it
+
+    await wire.mend()
+    await refused_within(listener, text, 10)
