@@ -6,6 +6,7 @@ from typing import Any
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer
+from chassis.errors import InvalidRequest
 from chassis.grpc import to_timestamp
 from gateway.domain.knowledge import Attachment, AttachmentState, File, VectorStore
 from gateway.domain.tenants import Page
@@ -66,6 +67,8 @@ class Retrieval(RetrievalServiceServicer):
 
         async def content() -> AsyncIterator[bytes]:
             async for request in request_iterator:
+                if request.WhichOneof("part") == "description":
+                    raise InvalidRequest("an upload has one description")
                 yield request.data
 
         file = await self._knowledge.upload(first.description.filename, first.description.purpose, content())

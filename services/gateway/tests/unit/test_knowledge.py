@@ -73,7 +73,7 @@ async def test_what_breaks_the_upload_is_raised_and_nothing_is_stored(knowledge:
         yield b"half"
         raise InvalidRequest("The multipart body breaks off.")
 
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match="breaks off"):
         await knowledge.upload("a.txt", "assistants", broken())
     assert (await knowledge.list_files(ALL, "")).items == []
 

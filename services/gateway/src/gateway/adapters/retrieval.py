@@ -1,10 +1,14 @@
 """Files and vector stores, through retrieval."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
+from chassis.errors import ArgosyError
 from chassis.grpc import Channel, from_timestamp
 
 from gateway.domain.knowledge import Attachment, AttachmentState, File, Passage, VectorStore
@@ -14,6 +18,7 @@ from gateway.domain.tenants import Listed, Page
 TRANSFER = timedelta(minutes=30)
 # gRPC refuses messages above 16 MiB, and small ones keep the flow-control window honest.
 PIECE_BYTES = 256 * 1024
+SPOIL_SECONDS = 2.0
 
 STATES: dict[pb.AttachmentState.ValueType, AttachmentState] = {
     pb.ATTACHMENT_STATE_IN_PROGRESS: AttachmentState.IN_PROGRESS,
@@ -39,8 +44,11 @@ class GrpcKnowledge:
                     await call.write(pb.UploadFileRequest(data=data[start : start + PIECE_BYTES]))
             await call.done_writing()
             response = await call
+        except Exception:
+            await spoil(call)
+            raise
         finally:
-            call.cancel()  # harmless when it is over; else the peer sees that the file broke off
+            call.cancel()
         return from_proto_file(response.file)
 
     async def list_files(self, page: Page, purpose: str) -> Listed[File]:
@@ -119,6 +127,17 @@ class GrpcKnowledge:
             Passage(passage.file_id, passage.filename, passage.page, passage.text, passage.score)
             for passage in response.passages
         ]
+
+
+async def spoil(call: Any) -> None:
+    """Make the peer refuse an upload that broke off: to it, a cancelled stream can look like one that has ended.
+
+    An upload has one description; a second one spoils it for certain, because messages keep their order.
+    """
+    with suppress(ArgosyError, TimeoutError):
+        async with asyncio.timeout(SPOIL_SECONDS):
+            await call.write(pb.UploadFileRequest(description=pb.FileDescription()))
+            await call
 
 
 def from_proto_file(file: pb.File) -> File:
