@@ -167,9 +167,10 @@ def tables_are_tenanted(sql: str) -> Iterator[Offence]:
             r"PRIMARY KEY\s*\(\s*tenant_id\b|tenant_id\s+text\s+NOT NULL\s+PRIMARY KEY", body, re.IGNORECASE
         ):
             yield Offence(line, f"table {name}: the primary key does not start with tenant_id")
-        for demand in ("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY"):
-            if not re.search(rf"ALTER TABLE {re.escape(name)}\s[^;]*{demand}", sql, re.IGNORECASE):
-                yield Offence(line, f"table {name}: no {demand}")
+        for demand in ("ENABLE", "FORCE"):
+            said = rf"ALTER TABLE {re.escape(name)}\s+([^;]*,\s*)?{demand} ROW LEVEL SECURITY"  # NO FORCE is none
+            if not re.search(said, sql, re.IGNORECASE):
+                yield Offence(line, f"table {name}: no {demand} ROW LEVEL SECURITY")
         if not re.search(rf"CREATE POLICY \w+ ON {re.escape(name)}\b", sql, re.IGNORECASE):
             yield Offence(line, f"table {name}: no policy")
 

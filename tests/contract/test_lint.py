@@ -75,6 +75,12 @@ def test_a_table_without_its_tenancy_is_seen(gone: str, rule: str) -> None:
     assert any(rule in offence.rule for offence in found)
 
 
+def test_row_level_security_that_is_taken_back_is_none() -> None:
+    taken_back = TABLE.replace("FORCE ROW", "NO FORCE ROW")
+    found = lint.offences_of("services/metering/src/metering/migrations/0001_money.sql", taken_back)
+    assert [offence.rule for offence in found] == ["table budgets: no FORCE ROW LEVEL SECURITY"]
+
+
 def test_every_file_on_the_list_of_system_transactions_exists_and_uses_one() -> None:
     for listed in lint.SYSTEM_TRANSACTIONS:
         matches = [path for path in ROOT.glob("*/*/src/**/*.py") if str(path).endswith(listed)]
