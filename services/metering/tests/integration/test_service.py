@@ -121,6 +121,13 @@ async def test_refusals_keep_their_reasons_on_the_wire(stub: Any) -> None:
         assert (refused.value.kind, refused.value.reason) == (kind, reason)
 
 
+@pytest.mark.parametrize("request_id", ["", "req\0", "r" * 129])
+async def test_what_can_be_no_request_s_id_is_not_found(stub: Any, request_id: str) -> None:
+    with acting(calling(a_principal(new_id("ten_")))), pytest.raises(RemoteFailure) as refused:
+        await stub.GetRequest(pb.GetRequestRequest(request_id=request_id))
+    assert refused.value.reason == "REQUEST_NOT_FOUND"
+
+
 async def test_a_call_without_a_principal_or_with_a_forged_one_is_refused(stub: Any) -> None:
     principal = a_principal(roles=["admin"])
     forged = Caller(principal, PrincipalSigner("x" * 40, "tests", SystemClock()).sign(principal), "req_1")

@@ -200,6 +200,18 @@ async def test_an_admin_sets_the_cap_of_any_tenant(servicer: MeteringServicer) -
         assert (await servicer.GetBudget(pb.GetBudgetRequest(), None)).budget.cap.nano_usd == CAP
 
 
+async def test_a_cap_that_is_not_said_stops_nobody(servicer: MeteringServicer) -> None:
+    with acting(ADMIN):
+        with pytest.raises(InvalidRequest) as refused:
+            await servicer.SetBudget(pb.SetBudgetRequest(tenant_id="ten_a"), None)
+        zero = pb.SetBudgetRequest(tenant_id="ten_b", cap=common.Money(nano_usd=0))
+        assert (await servicer.SetBudget(zero, None)).budget.cap.nano_usd == 0
+
+    assert refused.value.param == "cap"
+    with acting(MEMBER):
+        assert (await servicer.GetBudget(pb.GetBudgetRequest(), None)).budget.cap.nano_usd == CAP
+
+
 async def test_a_cap_is_neither_negative_nor_below_what_is_spent_and_held(servicer: MeteringServicer) -> None:
     with acting(MEMBER):
         await servicer.Reserve(a_request(100), None)

@@ -63,6 +63,13 @@ def from_proto_instant(message: Message, field: str) -> datetime | None:
         raise InvalidRequest(f"{field} is out of range", param=field) from error
 
 
+def from_proto_cap(request: pb.SetBudgetRequest) -> NanoUsd:
+    """Read a new cap. Raises `InvalidRequest` where it is absent: only an explicit zero stops a tenant."""
+    if not request.HasField("cap"):
+        raise InvalidRequest("cap is missing", param="cap")
+    return NanoUsd(request.cap.nano_usd)
+
+
 def from_proto_price(price: pb.Price) -> tuple[str, NanoUsd, NanoUsd]:
     """Read a new price. Raises `InvalidRequest` where an amount is absent: only an explicit zero is a zero."""
     for field in ("input_per_million", "output_per_million"):

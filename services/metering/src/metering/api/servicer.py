@@ -12,6 +12,7 @@ from chassis.errors import ArgosyError
 from chassis.tenancy import Principal, current_caller
 
 from metering.api.convert import (
+    from_proto_cap,
     from_proto_instant,
     from_proto_price,
     from_proto_reserve,
@@ -21,9 +22,8 @@ from metering.api.convert import (
     to_proto_price,
     to_proto_sums,
 )
-from metering.domain.books import Ledger
+from metering.domain.books import Ledger, show
 from metering.domain.budgets import Budgets, set_cap
-from metering.domain.money import NanoUsd
 from metering.domain.prices import PriceNews, Prices, set_price
 from metering.domain.reservations import Reservations, reserve
 from metering.domain.usage import UsageReports, sum_up
@@ -86,7 +86,8 @@ class MeteringServicer(rpc.MeteringServiceServicer):
 
     async def GetRequest(self, request: pb.GetRequestRequest, context: Any) -> pb.GetRequestResponse:
         """Show the whole account of one request."""
-        return to_proto_account(await self._ledger.account(_principal().tenant_id, request.request_id))
+        account = await show(_principal().tenant_id, request.request_id, ledger=self._ledger)
+        return to_proto_account(account)
 
     async def GetBudget(self, request: pb.GetBudgetRequest, context: Any) -> pb.GetBudgetResponse:
         """Show the tenant's budget."""
@@ -96,7 +97,7 @@ class MeteringServicer(rpc.MeteringServiceServicer):
         """Set the cap of any tenant; without a tenant, of the caller's."""
         principal = _admin()
         tenant_id = request.tenant_id or principal.tenant_id
-        budget = await set_cap(tenant_id, NanoUsd(request.cap.nano_usd), budgets=self._budgets)
+        budget = await set_cap(tenant_id, from_proto_cap(request), budgets=self._budgets)
         return pb.SetBudgetResponse(budget=to_proto_budget(budget))
 
     async def ListPrices(self, request: pb.ListPricesRequest, context: Any) -> pb.ListPricesResponse:

@@ -10,7 +10,7 @@ from chassis.errors import ArgosyError, Kind
 
 from metering.domain.ledger import Transaction
 from metering.domain.money import NanoUsd
-from metering.domain.reservations import Reservation
+from metering.domain.reservations import Reservation, is_id
 from metering.domain.settlement import Posting, Settlement, UsageEvent
 
 
@@ -61,3 +61,10 @@ class Ledger(Protocol):
 
     async def audit(self) -> Audit:
         """Look over the books of all tenants."""
+
+
+async def show(tenant_id: str, request_id: str, *, ledger: Ledger) -> RequestAccount:
+    """Read the whole account of a request. Raises `RequestNotFound`, also for what the books could not keep as an id."""
+    if not is_id(request_id):
+        raise RequestNotFound("there is no such request", param="request_id")
+    return await ledger.account(tenant_id, request_id)
