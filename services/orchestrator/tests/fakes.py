@@ -101,9 +101,13 @@ class FakeMetering:
     failure: BaseException | None = None
     reserved: dict[str, tuple[tuple[Bound, ...], timedelta]] = field(default_factory=dict)
     on_reserve: Callable[[], object] = lambda: None
+    gate: asyncio.Event | None = None
+    """While it is unset, metering takes for ever."""
 
     async def reserve(self, request_id: str, bounds: Sequence[Bound], lease: timedelta, time: timedelta) -> Reservation:
         self.on_reserve()
+        if self.gate is not None:
+            await self.gate.wait()
         prices = tuple(self._price(bound.price_key) for bound in bounds)
         pairs = zip(prices, bounds, strict=True)
         held = max(price.cost(bound.input_tokens, bound.output_tokens) for price, bound in pairs)

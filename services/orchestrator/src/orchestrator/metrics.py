@@ -28,7 +28,9 @@ RECORD_SECONDS = histogram("orchestrator_record_seconds", "Time of one such tran
 UNWRITTEN = gauge(
     "orchestrator_usage_unwritten", "Usage events that Postgres has not taken yet and that are tried again."
 )
-IN_FLIGHT = gauge("orchestrator_tasks_in_flight", "Plans and usage events being worked on: what the limit is set on.")
+IN_FLIGHT = gauge(
+    "orchestrator_tasks_in_flight", "Requests and usage events being worked on: what the limit is set on."
+)
 DETACHED = gauge("orchestrator_detached_drains", "Plans that go on to their account although the client went away.")
 OUTBOX_PENDING = gauge("orchestrator_outbox_pending", "Usage events in the outbox that Kafka has not acknowledged yet.")
 ROUTES_VERSION = gauge("orchestrator_routes_version", "Version of the routes in memory.")

@@ -83,6 +83,25 @@ class TestRefusedBeforeAnythingIsSpent:
 
         assert not world.metering.reserved
 
+    @pytest.mark.parametrize("door", ["generate", "embed"])
+    async def test_a_request_while_too_many_are_being_prepared(self, door):
+        world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))), most_tasks=1)
+        world.metering.gate = asyncio.Event()
+        asked = asyncio.Event()
+        world.metering.on_reserve = asked.set
+        first = asyncio.ensure_future(world.generate())
+        await asked.wait()
+
+        second = world.embed("a", request_id="req_2") if door == "embed" else world.generate(request_id="req_2")
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(second, 5)
+
+        world.metering.gate.set()
+        await first
+        await world.tasks.idle()
+        assert list(world.metering.reserved) == ["req_1"]
+        assert len(world.tasks) == 0
+
 
 class TestReservation:
     async def test_every_candidate_is_bounded_and_the_lease_outlasts_the_deadline(self):

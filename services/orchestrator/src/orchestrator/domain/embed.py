@@ -49,11 +49,11 @@ class Embeddings:
 
     async def embed(self, request: EmbedRequest) -> Embedded:
         """Embed the inputs. A caller who goes away leaves a task behind that ends the work and records it."""
-        self._tasks.admit()
-        prepared = await prepare_embedding(
-            request, routes=self._routes, reserves=self._reserves, clock=self._clock, policy=self._policy
-        )
-        run = self._tasks.start(self._run(prepared))
+        with self._tasks.admitted():
+            prepared = await prepare_embedding(
+                request, routes=self._routes, reserves=self._reserves, clock=self._clock, policy=self._policy
+            )
+            run = self._tasks.start(self._run(prepared))
         try:
             embedded, error = await asyncio.shield(run)
         finally:

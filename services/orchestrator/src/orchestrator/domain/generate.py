@@ -79,19 +79,19 @@ class Generations:
 
         Close it, or cancel its reader, to hang up: what was used is recorded and billed all the same, in its own task.
         """
-        self._tasks.admit()
-        prepared = await prepare(
-            request,
-            routes=self._routes,
-            bodies=self._bodies,
-            retrieval=self._retrieval,
-            reserves=self._reserves,
-            clock=self._clock,
-            policy=self._policy,
-        )
-        # Nothing is awaited between the reservation and this: whatever happens now, somebody settles it.
-        outlet = Outlet(self._policy.waiting_bytes)
-        run = self._tasks.start(self._run(prepared, outlet))
+        with self._tasks.admitted():
+            prepared = await prepare(
+                request,
+                routes=self._routes,
+                bodies=self._bodies,
+                retrieval=self._retrieval,
+                reserves=self._reserves,
+                clock=self._clock,
+                policy=self._policy,
+            )
+            # Nothing is awaited between the reservation and this: whatever happens now, somebody settles it.
+            outlet = Outlet(self._policy.waiting_bytes)
+            run = self._tasks.start(self._run(prepared, outlet))
         try:
             begun = False
             while payloads := await outlet.take():

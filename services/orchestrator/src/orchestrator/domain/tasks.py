@@ -1,7 +1,8 @@
 """Work that outlives the call which began it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from chassis.errors import Unavailable
@@ -16,24 +17,31 @@ class Tasks:
         """At most `most` are admitted at once; `on_crash` hears of exceptions that nobody else may be there to hear."""
         self._most = most
         self._on_crash = on_crash
+        self._preparing = 0
         self._running: set[asyncio.Task[Any]] = set()
         self._left: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
-        return len(self._running)
+        return self._preparing + len(self._running)
 
     @property
     def left(self) -> int:
         """How many run although whoever waited for them went away."""
         return len(self._left)
 
-    def admit(self) -> None:
-        """Raise `Unavailable` when there is no room for more: asked before anything is begun."""
-        if len(self._running) >= self._most:
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Keep room for the work that the block prepares and starts. Raises `Unavailable` when there is none."""
+        if len(self) >= self._most:
             raise Unavailable("too many requests are being answered")
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._preparing -= 1
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` whatever becomes of the caller. What was begun is not refused here: see `admit`."""
+        """Run `work` whatever becomes of the caller. What was begun is not refused here: see `admitted`."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
