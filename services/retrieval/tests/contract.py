@@ -11,6 +11,7 @@ from chassis.testing import a_principal
 from retrieval.domain.embedding import fingerprint
 from retrieval.domain.files import Description, FileNotFound
 from retrieval.domain.ingestion import AttachmentKey, ClaimLost
+from retrieval.domain.removal import LEASE
 from retrieval.domain.searching import ChunkKey
 from retrieval.domain.vector_stores import AttachmentState, FileCounts, VectorStoreNotFound
 
@@ -42,6 +43,14 @@ class FilesContract:
 
         assert f"{one.tenant_id}/file-orphan" in removed
         assert f"{one.tenant_id}/file-young" not in removed
+
+    async def test_a_file_is_not_recorded_while_its_object_is_being_removed(self, one: Tenant) -> None:
+        await one.ports.files.intend(one.tenant_id, "file-slow", NOW)
+        claimed = await one.ports.removals.claim(1000, LEASE)
+        assert "object-file-slow" in {removal.removal_id for removal in claimed}
+
+        with pytest.raises(DeadlineExceeded):
+            await one.ports.files.record(one.tenant_id, "file-slow", Description("a.txt", "assistants"), 1)
 
     async def test_files_are_listed_newest_first_page_by_page_and_by_purpose(self, one: Tenant) -> None:
         files = [await one.file(purpose="batch" if n == 1 else "assistants") for n in range(4)]

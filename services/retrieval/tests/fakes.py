@@ -17,7 +17,7 @@ from retrieval.domain.embedding import DIMENSIONS, Vector
 from retrieval.domain.files import Description, File, FileNotFound, object_key
 from retrieval.domain.ingestion import AttachmentKey, Claim, ClaimLost, EmbeddedChunk
 from retrieval.domain.listing import Listing
-from retrieval.domain.removal import Removal
+from retrieval.domain.removal import LEASE, Removal
 from retrieval.domain.searching import ChunkKey, Text
 from retrieval.domain.vector_stores import Attachment, AttachmentState, FileCounts, VectorStore, VectorStoreNotFound
 
@@ -81,7 +81,8 @@ class FakeFiles:
 
     async def record(self, tenant_id: str, file_id: str, description: Description, size_bytes: int) -> File:
         key = (tenant_id, f"object-{file_id}")
-        if key not in self._knowledge.removals or self._knowledge.removals[key][1] <= self._knowledge.clock.now():
+        held_until = self._knowledge.clock.now() + LEASE
+        if key not in self._knowledge.removals or self._knowledge.removals[key][1] <= held_until:
             raise DeadlineExceeded("the upload took too long")
         del self._knowledge.removals[key]
         file = File(file_id, description.filename, description.purpose, size_bytes, self._knowledge.clock.now())

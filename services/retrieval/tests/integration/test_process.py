@@ -136,6 +136,7 @@ async def attached(stub: Any, filename: str, content: bytes) -> dict[str, str]:
         yield pb.UploadFileRequest(description=pb.FileDescription(filename=filename, purpose="assistants"))
         for start in range(0, len(content), 1_000_000):
             yield pb.UploadFileRequest(data=content[start : start + 1_000_000])
+        yield pb.UploadFileRequest(end=pb.UploadEnd(bytes=len(content)))
 
     file = (await stub.UploadFile(steps())).file
     store = (await stub.CreateVectorStore(pb.CreateVectorStoreRequest(file_ids=[file.file_id]))).vector_store

@@ -27,10 +27,15 @@ Step = pb.UploadFileRequest
 
 
 @pytest.fixture
-async def stub(one: Tenant) -> AsyncIterator[Any]:
+def objects() -> FakeObjects:
+    return FakeObjects()
+
+
+@pytest.fixture
+async def stub(one: Tenant, objects: FakeObjects) -> AsyncIterator[Any]:
     servicer = RetrievalServicer(
         files=one.ports.files,
-        objects=FakeObjects(),
+        objects=objects,
         stores=one.ports.stores,
         index=one.ports.index,
         embedder=FakeEmbedder(),
@@ -51,8 +56,13 @@ def described(filename: str = "a.txt") -> pb.UploadFileRequest:
     return Step(description=pb.FileDescription(filename=filename, purpose="assistants"))
 
 
+def ended(size_bytes: int) -> pb.UploadFileRequest:
+    return Step(end=pb.UploadEnd(bytes=size_bytes))
+
+
 async def uploaded(stub: Any, *data: bytes) -> pb.File:
-    response: pb.UploadFileResponse = await stub.UploadFile(steps(described(), *(Step(data=piece) for piece in data)))
+    pieces = (Step(data=piece) for piece in data)
+    response: pb.UploadFileResponse = await stub.UploadFile(steps(described(), *pieces, ended(len(b"".join(data)))))
     return response.file
 
 
@@ -75,18 +85,35 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
     [
         ([], "INVALID_REQUEST"),
         ([Step(data=b"x")], "INVALID_REQUEST"),
-        ([described(), described()], "INVALID_REQUEST"),
-        ([described(""), Step(data=b"x")], "INVALID_REQUEST"),
-        ([described(), *[Step(data=b"x" * 300_000)] * 4], "FILE_TOO_LARGE"),
+        ([described(), described(), ended(0)], "INVALID_REQUEST"),
+        ([described(""), Step(data=b"x"), ended(1)], "INVALID_REQUEST"),
+        ([described(), *[Step(data=b"x" * 300_000)] * 4, ended(1_200_000)], "FILE_TOO_LARGE"),
+        ([described(), Step(data=b"half")], "INVALID_REQUEST"),
+        ([described(), Step(data=b"half"), ended(8)], "INVALID_REQUEST"),
+        ([described(), Step(data=b"half"), ended(2)], "INVALID_REQUEST"),
+        ([described(), Step(data=b"half"), Step(), ended(4)], "INVALID_REQUEST"),
     ],
-    ids=["nothing", "no-description", "two-descriptions", "no-name", "too-large"],
+    ids=[
+        "nothing",
+        "no-description",
+        "two-descriptions",
+        "no-name",
+        "too-large",
+        "no-end",
+        "too-short",
+        "too-long",
+        "an-unknown-part",
+    ],
 )
-async def test_a_bad_upload_is_refused(stub: Any, given: list[pb.UploadFileRequest], reason: str) -> None:
+async def test_a_bad_upload_is_refused(
+    stub: Any, objects: FakeObjects, given: list[pb.UploadFileRequest], reason: str
+) -> None:
     with pytest.raises(RemoteFailure) as refused:
         await stub.UploadFile(steps(*given))
 
     assert refused.value.reason == reason
     assert not (await stub.ListFiles(pb.ListFilesRequest())).files
+    assert not objects.stored
 
 
 async def test_a_store_is_made_filled_read_and_deleted(stub: Any) -> None:

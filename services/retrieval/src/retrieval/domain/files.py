@@ -71,7 +71,11 @@ class Files(Protocol):
         """Note that the object of `file_id` is about to be written: it goes after `lifetime` unless recorded."""
 
     async def record(self, tenant_id: str, file_id: str, description: Description, size_bytes: int) -> File:
-        """Turn the intent into a file. Raises DeadlineExceeded when the intent has expired."""
+        """Turn the intent into a file.
+
+        Raises DeadlineExceeded when the intent has expired, or has less left than the lease of a removal: then the
+        sweeper may be removing the object at this moment.
+        """
 
     async def get(self, tenant_id: str, file_id: str) -> File:
         """Raises FileNotFound."""

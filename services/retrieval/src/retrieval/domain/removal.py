@@ -9,6 +9,7 @@ from chassis.errors import ArgosyError
 
 from retrieval.domain.files import Objects
 
+# Shorter than what is left of any intent whose upload kept its time: see `Files.record`.
 LEASE = timedelta(minutes=2)
 
 

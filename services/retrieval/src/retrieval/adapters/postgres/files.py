@@ -8,6 +8,7 @@ from chassis.postgres import Database
 from retrieval.adapters.postgres.mapping import cut, from_row_file
 from retrieval.domain.files import Description, File, FileNotFound, object_key
 from retrieval.domain.listing import Listing
+from retrieval.domain.removal import LEASE
 
 
 class PostgresFiles:
@@ -31,9 +32,10 @@ class PostgresFiles:
         """See Files."""
         async with self._database.tenant(tenant_id) as connection:
             intended = await connection.fetchval(
-                "DELETE FROM removals WHERE tenant_id = $1 AND removal_id = $2 AND due_at > now() RETURNING 1",
+                "DELETE FROM removals WHERE tenant_id = $1 AND removal_id = $2 AND due_at > now() + $3 RETURNING 1",
                 tenant_id,
                 _removal_id(file_id),
+                LEASE,
             )
             if not intended:
                 raise DeadlineExceeded("the upload took too long")
