@@ -8,11 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteFailure
+from chassis.errors import ArgosyError, Kind, RemoteFailure
 from chassis.http import (
     STATUS,
     ClientGone,
-    EventStream,
     HttpServer,
     OpsServer,
     PortTaken,
@@ -217,83 +216,6 @@ async def test_a_cancelled_stop_cuts_what_is_at_hand() -> None:
                 await server.stop()
         at_hand.cancel()
         await asyncio.gather(at_hand, return_exceptions=True)
-
-
-async def test_events_arrive_one_by_one_and_the_stream_ends() -> None:
-    proceed = asyncio.Event()
-
-    async def count(_scope: Scope, receive: Receive, send: Send) -> None:
-        await read_body(receive, 10)
-        async with EventStream(receive, send, [(b"x-request-id", b"req_1")]) as stream:
-            await stream.write(b"one")
-            await proceed.wait()
-            await stream.write(b"two\nlines")
-
-    async with served(count) as server, client_of(server) as client, client.stream("POST", "/") as answer:
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        assert answer.headers["x-request-id"] == "req_1"
-        events = answer.aiter_raw()
-        assert await anext(events) == b"data: one\n\n"
-        proceed.set()
-        assert await anext(events) == b"data: two\ndata: lines\n\n"
-        assert [rest async for rest in events] == []
-
-
-async def test_a_stream_notices_that_its_client_is_gone() -> None:
-    outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def endless(_scope: Scope, receive: Receive, send: Send) -> None:
-        await read_body(receive, 10)
-        async with EventStream(receive, send) as stream:
-            await stream.write(b"one")
-            await stream.gone.wait()
-            try:
-                await stream.write(b"two")
-            except ClientGone as error:
-                outcome.set_result(error.code)
-
-    async with served(endless) as server, client_of(server) as client:
-        async with client.stream("POST", "/") as answer:
-            await anext(answer.aiter_raw())
-        assert await outcome == "client_gone"
-
-
-async def test_a_stream_waits_for_a_client_that_does_not_read() -> None:
-    written = 0
-    chunk = b"x" * 65_536
-
-    async def flood(_scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal written
-        await read_body(receive, 10)
-        async with EventStream(receive, send) as stream:
-            for _ in range(2_000):
-                await stream.write_raw(chunk)
-                written += 1
-
-    async with served(flood) as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1_024)
-        writer.write(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\n\r\n")
-        before = -1
-        while written != before:  # until nothing moves any more
-            before = written
-            await asyncio.sleep(0.05)
-        stopped_at = written
-        writer.transport.abort()
-        del reader
-
-    assert 0 < stopped_at < 1_000
-
-
-async def test_a_stream_that_fails_is_cut_not_finished() -> None:
-    async def broken(_scope: Scope, receive: Receive, send: Send) -> None:
-        await read_body(receive, 10)
-        async with EventStream(receive, send) as stream:
-            await stream.write(b"one")
-            raise InvalidRequest("halfway")
-
-    async with served(broken) as server, client_of(server) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
-            await client.post("/")
 
 
 @pytest.mark.parametrize(

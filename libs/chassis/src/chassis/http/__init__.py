@@ -1,16 +1,14 @@
-"""HTTP, as raw ASGI: the server, the shape of errors, bodies and event streams. No framework is in the way."""
+"""HTTP, as raw ASGI: the server, the shape of errors, bodies with a limit. No framework is in the way."""
 
 from chassis.http.answers import STATUS, openai_error, send_error
 from chassis.http.asgi import ASGIApp, ClientGone, Receive, RequestTooLarge, Routes, Scope, Send, read_body, send_json
 from chassis.http.ops import OpsServer
 from chassis.http.server import HttpServer, PortTaken
-from chassis.http.streams import EventStream
 
 __all__ = [
     "STATUS",
     "ASGIApp",
     "ClientGone",
-    "EventStream",
     "HttpServer",
     "OpsServer",
     "PortTaken",
