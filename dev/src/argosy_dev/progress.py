@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import Self
@@ -44,11 +43,6 @@ class Progress:
     def on_stdout(cls) -> Self:
         """Show on standard output, in the way it can."""
         return cls(Console(highlight=False))
-
-    @classmethod
-    def on_stderr(cls) -> Self:
-        """Show on standard error, in the way it can."""
-        return cls(Console(highlight=False, file=sys.stderr))
 
     @classmethod
     def quiet(cls) -> Self:
