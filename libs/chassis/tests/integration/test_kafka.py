@@ -15,8 +15,9 @@ from chassis.kafka import Consumer, Outbox, OutboxRelay, Publisher, Record, Topi
 from chassis.kafka.publisher import RecordTooLarge
 from chassis.postgres import Database
 from chassis.testing import free_port
-from chassis.testing.kafka import kafka_bootstrap, read_records, scratch_topic
 from chassis.testing.postgres import scratch_database
+
+from libs.chassis.tests.topics import kafka_bootstrap, read_records, scratch_topic
 
 OUTBOX = """
 CREATE TABLE outbox (

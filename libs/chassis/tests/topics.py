@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-
 from chassis.ids import new_id
 from chassis.kafka import Record, Topic, ensure_topics
 from chassis.kafka.record import DEAD_LETTERS
