@@ -117,12 +117,23 @@ class TestReservation:
         assert all(bound.input_tokens >= len(b"Who sails an argosy?") for bound in bounds)
         assert lease == POLICY.lease + timedelta(seconds=40)
 
-    @pytest.mark.parametrize("silence", [Unavailable("metering does not answer"), DeadlineExceeded("too late")])
-    async def test_metering_that_says_nothing_is_told_to_release(self, silence):
+    @pytest.mark.parametrize(
+        ("silence", "kind"),
+        [
+            (Unavailable("metering does not answer"), Kind.UNAVAILABLE),
+            (DeadlineExceeded("too late"), Kind.UNAVAILABLE),
+            # Its database went away, perhaps after the commit.
+            (RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "no database"), Kind.UNAVAILABLE),
+            (RemoteFailure(Kind.INTERNAL, "INTERNAL", "a bug"), Kind.INTERNAL),
+        ],
+    )
+    async def test_metering_that_decides_nothing_is_told_to_release(self, silence, kind):
         world = World(metering=FakeMetering(failure=silence))
 
-        with pytest.raises(Unavailable):
+        with pytest.raises(ArgosyError) as failed:
             await world.generate()
+
+        assert failed.value.kind is kind
 
         assert (await world.usage).attempts == ()
         assert not world.worker.plans

@@ -29,7 +29,7 @@ class Reserves:
     ) -> Reservation:
         """Return what metering set aside, or raise what it said.
 
-        When it says nothing, or the caller goes away meanwhile, the money may be aside: it is released, so that the
+        When it decides nothing, or the caller goes away meanwhile, the money may be aside: it is released, so that the
         tenant does not have to wait for the lease to run out.
         """
         time = deadline.remaining()
@@ -38,9 +38,14 @@ class Reserves:
         try:
             return await self._metering.reserve(request.request_id, bounds, lease, min(time, self._policy.reserve))
         except BaseException as error:
-            if not is_refusal(error):
+            if not _is_no(error):
                 self._tasks.start(self._recorder.record(settlement(request, ())))
             if isinstance(error, ArgosyError) and error.kind is Kind.TIMED_OUT and deadline.left():
                 # It was our limit, not the caller's: metering is down, and no money is no request.
                 raise Unavailable("no money could be set aside: metering does not answer") from error
             raise
+
+
+def _is_no(error: BaseException) -> bool:
+    """Whether certainly nothing was set aside. Metering that is unavailable may have lost its database mid-commit."""
+    return is_refusal(error) and not (isinstance(error, ArgosyError) and error.kind is Kind.UNAVAILABLE)
