@@ -131,10 +131,10 @@ def finish_reason(stop_reason: object) -> str:
 
 def usage_of(said: dict[str, Any], *, written: bool = True) -> Usage | None:
     """Anthropic's counts; None when not even the prompt's is there. `written` says whether the answer's is final."""
-    if not is_count(said.get("input_tokens")):
+    read, output = _read(said), said.get("output_tokens")
+    if not is_count(said.get("input_tokens")) or not is_count(read):
         return None
-    output = said.get("output_tokens")
-    return Usage(UsageSource.REPORTED, _read(said), output if written and is_count(output) else None)
+    return Usage(UsageSource.REPORTED, read, output if written and is_count(output) else None)
 
 
 def openai_usage(said: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import orjson
 from inference_worker.domain.failures import UpstreamGarbage
 from inference_worker.domain.usage import Usage, UsageSource
 
+MOST_TOKENS = 1_000_000_000
+"""More than any call can use: whoever says so is wrong, and the books would refuse the whole account for it."""
+
 
 def as_object(payload: bytes) -> dict[str, Any]:
     """Parse a JSON object. Raises `UpstreamGarbage` for anything else."""
@@ -32,4 +35,4 @@ def usage_of(answer: dict[str, Any]) -> Usage | None:
 
 def is_count(value: object) -> TypeGuard[int]:
     """Whether a number of tokens can be believed: JSON's true is an int in Python, and some upstreams send -1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
