@@ -66,10 +66,15 @@ class Retrieval(RetrievalServiceServicer):
         assert first.WhichOneof("part") == "description"
 
         async def content() -> AsyncIterator[bytes]:
+            size_bytes = 0
             async for request in request_iterator:
-                if request.WhichOneof("part") == "description":
-                    raise InvalidRequest("an upload has one description")
+                if request.HasField("end"):
+                    assert request.end.bytes == size_bytes
+                    return
+                assert request.WhichOneof("part") == "data"
+                size_bytes += len(request.data)
                 yield request.data
+            raise InvalidRequest("the upload broke off")
 
         file = await self._knowledge.upload(first.description.filename, first.description.purpose, content())
         return pb.UploadFileResponse(file=to_proto_file(file))

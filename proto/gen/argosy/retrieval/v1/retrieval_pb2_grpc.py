@@ -112,7 +112,8 @@ class RetrievalServiceServicer:
     """
 
     def UploadFile(self, request_iterator, context):
-        """Store a file: one message with its name, then its bytes in order. Errors: FILE_TOO_LARGE, INVALID_REQUEST.
+        """Store a file: one message with its name, then its bytes in order, then its end; without the end nothing is stored.
+        Errors: FILE_TOO_LARGE, INVALID_REQUEST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

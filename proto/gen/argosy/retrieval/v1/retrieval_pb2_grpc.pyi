@@ -34,7 +34,9 @@ class RetrievalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RetrievalServiceAsyncStub: ...
     UploadFile: _grpc.StreamUnaryMultiCallable[_retrieval_pb2.UploadFileRequest, _retrieval_pb2.UploadFileResponse]
-    """Store a file: one message with its name, then its bytes in order. Errors: FILE_TOO_LARGE, INVALID_REQUEST."""
+    """Store a file: one message with its name, then its bytes in order, then its end; without the end nothing is stored.
+    Errors: FILE_TOO_LARGE, INVALID_REQUEST.
+    """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.ListFilesRequest, _retrieval_pb2.ListFilesResponse]
     """List files, newest first."""
     GetFile: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.GetFileRequest, _retrieval_pb2.GetFileResponse]
@@ -68,7 +70,9 @@ class RetrievalServiceAsyncStub(RetrievalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadFile: _aio.StreamUnaryMultiCallable[_retrieval_pb2.UploadFileRequest, _retrieval_pb2.UploadFileResponse]  # type: ignore[assignment]
-    """Store a file: one message with its name, then its bytes in order. Errors: FILE_TOO_LARGE, INVALID_REQUEST."""
+    """Store a file: one message with its name, then its bytes in order, then its end; without the end nothing is stored.
+    Errors: FILE_TOO_LARGE, INVALID_REQUEST.
+    """
     ListFiles: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.ListFilesRequest, _retrieval_pb2.ListFilesResponse]  # type: ignore[assignment]
     """List files, newest first."""
     GetFile: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.GetFileRequest, _retrieval_pb2.GetFileResponse]  # type: ignore[assignment]
@@ -105,7 +109,9 @@ class RetrievalServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_retrieval_pb2.UploadFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_retrieval_pb2.UploadFileResponse, _abc.Awaitable[_retrieval_pb2.UploadFileResponse]]:
-        """Store a file: one message with its name, then its bytes in order. Errors: FILE_TOO_LARGE, INVALID_REQUEST."""
+        """Store a file: one message with its name, then its bytes in order, then its end; without the end nothing is stored.
+        Errors: FILE_TOO_LARGE, INVALID_REQUEST.
+        """
 
     @_abc_1.abstractmethod
     def ListFiles(

@@ -1,14 +1,10 @@
 """Files and vector stores, through retrieval."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
-from chassis.errors import ArgosyError
 from chassis.grpc import Channel, from_timestamp
 
 from gateway.domain.knowledge import Attachment, AttachmentState, File, Passage, VectorStore
@@ -18,7 +14,6 @@ from gateway.domain.tenants import Listed, Page
 TRANSFER = timedelta(minutes=30)
 # gRPC refuses messages above 16 MiB, and small ones keep the flow-control window honest.
 PIECE_BYTES = 256 * 1024
-SPOIL_SECONDS = 2.0
 
 STATES: dict[pb.AttachmentState.ValueType, AttachmentState] = {
     pb.ATTACHMENT_STATE_IN_PROGRESS: AttachmentState.IN_PROGRESS,
@@ -35,20 +30,20 @@ class GrpcKnowledge:
         self._stub = RetrievalServiceStub(channel)
 
     async def upload(self, filename: str, purpose: str, content: AsyncIterator[bytes]) -> File:
-        """Store a file as its bytes come; each piece waits until the peer takes it."""
+        """Store a file as its bytes come; each piece waits until the peer takes it, and the end makes it a file."""
         call = self._stub.UploadFile(timeout=TRANSFER.total_seconds())
         try:
             await call.write(pb.UploadFileRequest(description=pb.FileDescription(filename=filename, purpose=purpose)))
+            size_bytes = 0
             async for data in content:
                 for start in range(0, len(data), PIECE_BYTES):
                     await call.write(pb.UploadFileRequest(data=data[start : start + PIECE_BYTES]))
+                size_bytes += len(data)
+            await call.write(pb.UploadFileRequest(end=pb.UploadEnd(bytes=size_bytes)))
             await call.done_writing()
             response = await call
-        except Exception:
-            await spoil(call)
-            raise
         finally:
-            call.cancel()
+            call.cancel()  # harmless when it is over; else the peer need not wait for more
         return from_proto_file(response.file)
 
     async def list_files(self, page: Page, purpose: str) -> Listed[File]:
@@ -127,17 +122,6 @@ class GrpcKnowledge:
             Passage(passage.file_id, passage.filename, passage.page, passage.text, passage.score)
             for passage in response.passages
         ]
-
-
-async def spoil(call: Any) -> None:
-    """Make the peer refuse an upload that broke off: to it, a cancelled stream can look like one that has ended.
-
-    An upload has one description; a second one spoils it for certain, because messages keep their order.
-    """
-    with suppress(ArgosyError, TimeoutError):
-        async with asyncio.timeout(SPOIL_SECONDS):
-            await call.write(pb.UploadFileRequest(description=pb.FileDescription()))
-            await call
 
 
 def from_proto_file(file: pb.File) -> File:

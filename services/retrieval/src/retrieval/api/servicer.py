@@ -178,7 +178,15 @@ def _principal(request: Message) -> Principal:
 
 
 async def _data(parts: AsyncIterator[pb.UploadFileRequest]) -> AsyncIterator[bytes]:
+    """The bytes up to the end that was said. Raises InvalidRequest without one: a cut stream looks like a whole one."""
+    size_bytes = 0
     async for part in parts:
-        if part.WhichOneof("part") == "description":
-            raise InvalidRequest("an upload has one description", param="file")
+        if part.HasField("end"):
+            if part.end.bytes != size_bytes:
+                raise InvalidRequest(f"{size_bytes} bytes of {part.end.bytes} came", param="file")
+            return
+        if not part.HasField("data"):
+            raise InvalidRequest("after its description an upload has only bytes and an end", param="file")
+        size_bytes += len(part.data)
         yield part.data
+    raise InvalidRequest("the upload broke off before its end", param="file")
