@@ -20,6 +20,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import psutil
 from argosy_dev import board
 from argosy_dev.board import UP
 from argosy_dev.ports import assign
@@ -76,6 +77,10 @@ class Fleet:
         """The process of a part now; 0 while it has none."""
         entry = board.read(Home(root=STATE, assets=STATE)).entries.get(part)
         return entry.process.pid if entry and entry.process and entry.state in UP else 0
+
+    def memory_of(self, part: str) -> int:
+        """Resident bytes of a part now."""
+        return int(psutil.Process(self.pid_of(part)).memory_info().rss)
 
     @staticmethod
     def unique(name: str) -> str:

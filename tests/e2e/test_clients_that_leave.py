@@ -1,0 +1,68 @@
+"""A client that goes away stops the provider and pays for what it got; one that does not read delays nobody else."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fleet import Fleet
+
+pytestmark = pytest.mark.fleet
+
+BODY = {"max_tokens": 2000, "stream": True, "messages": [{"role": "user", "content": "Tell me a long story."}]}
+LONG = "paced?chunks=2000&interval=0.02"  # 40 seconds, if anybody listened to the end
+
+
+async def simulator(fleet: Fleet) -> dict[str, int]:
+    """What the simulated provider has seen."""
+    async with httpx.AsyncClient() as http:
+        counts: dict[str, int] = (await http.get(f"http://127.0.0.1:{fleet.simulator_port}/simulator")).json()
+        return counts
+
+
+async def test_a_client_that_leaves_ends_the_providers_work_and_is_billed_for_what_was_written(fleet: Fleet) -> None:
+    await fleet.offer("sim-long", model=LONG)
+    before = await simulator(fleet)
+    async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=60) as http:
+        async with http.stream("POST", "/v1/chat/completions", json={**BODY, "model": "sim-long"}) as answer:
+            assert answer.status_code == 200
+            request_id = answer.headers["x-request-id"]
+            lines = answer.aiter_lines()
+            for _ in range(20):
+                await anext(lines)
+
+        async with asyncio.timeout(5):
+            while (await simulator(fleet))["broken_off"] == before["broken_off"]:
+                await asyncio.sleep(0.05)
+        assert (await simulator(fleet))["in_flight"] == before["in_flight"]
+
+        account = await fleet.account_of(http, request_id)
+    (settlement,) = account["settlements"]
+    assert settlement["outcome"] == "billed"
+    assert settlement["usage"]["source"] == "counted"
+    assert 5 <= settlement["usage"]["output_tokens"] < 2000
+    assert int(settlement["cost_nano_usd"]) > 0
+
+
+async def test_a_client_that_does_not_read_delays_nobody_else(fleet: Fleet) -> None:
+    await fleet.offer("sim-flood", model="instant?chunks=200000")
+    await fleet.offer("sim-quick", model="instant")
+    idle: list[Any] = []
+    async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=60) as http:
+        memory = fleet.memory_of("gateway"), fleet.memory_of("orchestrator")
+        for _ in range(4):
+            request = http.build_request("POST", "/v1/chat/completions", json={**BODY, "model": "sim-flood"})
+            idle.append(await http.send(request, stream=True))  # and then nobody reads
+        for number in range(20):
+            quick = {
+                **BODY,
+                "model": "sim-quick",
+                "stream": False,
+                "messages": [{"role": "user", "content": f"{number}"}],
+            }
+            assert (await http.post("/v1/chat/completions", json=quick)).status_code == 200
+        grown = fleet.memory_of("gateway") - memory[0], fleet.memory_of("orchestrator") - memory[1]
+        for answer in idle:
+            await answer.aclose()
+    assert max(grown) < 20_000_000, grown
