@@ -64,7 +64,7 @@ class Ledger(Protocol):
 
 
 async def show(tenant_id: str, request_id: str, *, ledger: Ledger) -> RequestAccount:
-    """Read the whole account of a request. Raises `RequestNotFound`, also for what the books could not keep as an id."""
+    """Read the whole account of a request. Raises `RequestNotFound`, also for what could not be its id."""
     if not is_id(request_id):
         raise RequestNotFound("there is no such request", param="request_id")
     return await ledger.account(tenant_id, request_id)
