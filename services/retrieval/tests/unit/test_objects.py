@@ -88,6 +88,15 @@ async def test_what_a_killed_upload_left_is_removed_with_the_object(tmp_path: Pa
     assert [path.name for path in (tmp_path / "ten_one").iterdir()] == ["file-1"]
 
 
+async def test_a_part_that_cannot_be_removed_is_a_store_that_is_away_and_ends_no_loop(tmp_path: Path) -> None:
+    objects = ObstoreObjects(tmp_path.as_uri())
+    await objects.put("ten_one/file-1", megabytes(1))
+    (tmp_path / "ten_one" / "file-1#1").mkdir()  # which unlink refuses, whoever asks
+
+    with pytest.raises(Unavailable):
+        await objects.delete("ten_one/file-1")
+
+
 async def test_a_hundred_megabytes_pass_through_little_memory(tmp_path: Path) -> None:
     objects = ObstoreObjects(tmp_path.as_uri())
     tracemalloc.start()

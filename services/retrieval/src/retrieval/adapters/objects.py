@@ -1,6 +1,8 @@
 """Objects through obstore: a local folder, S3, GCS, Azure."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -59,12 +61,11 @@ class ObstoreObjects:
     async def delete(self, key: str) -> None:
         """See Objects."""
         try:
-            await obstore.delete_async(self._store, key)
-        except FileNotFoundError:
-            pass
+            with suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, key)
+            await asyncio.to_thread(self._remove_parts, key)
         except (BaseError, OSError) as error:
             raise _away(error) from error
-        self._remove_parts(key)
 
     def _remove_parts(self, key: str) -> None:
         """A killed upload leaves its parts beside the object, in a folder; buckets expire them by a rule of theirs."""
