@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -210,6 +212,25 @@ async def test_an_error_of_the_upload_s_bytes_is_passed_on() -> None:
 
     with pytest.raises(Unavailable):
         [block async for block in ChildProcessParser(Limits()).blocks("a.txt", broken())]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("size", [10, 2 * MEGABYTE], ids=["fits the buffer", "does not"])
+async def test_a_full_disk_is_not_the_document_s_fault(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b"))
+
+    with pytest.raises(Unavailable):
+        await parsed("a.txt", b"x" * size)
+
+
+async def test_no_room_for_a_file_at_all_is_not_the_document_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+
+    with pytest.raises(Unavailable):
+        await parsed("a.txt", b"text")
 
 
 async def test_ten_at_once_do_not_mix() -> None:

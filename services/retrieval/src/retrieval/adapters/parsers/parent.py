@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import IO, Any
 
 from chassis.errors import Unavailable
@@ -28,7 +28,7 @@ class ChildProcessParser:
     """Gives each document to a process of its own that may take so much memory, CPU and time, and no more.
 
     The child runs only as far ahead as a pipe holds, so a slow reader of its blocks costs no memory. It is given no
-    environment, and sees no file but the document.
+    environment, and inherits no open file but the document.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -36,7 +36,7 @@ class ChildProcessParser:
 
     async def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block, None]:
         """See Parser."""
-        with tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as complaints:
+        with _room(), tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as complaints:
             await _fill(document, data)
             async with self._child(filename, document, complaints) as (child, lines):
                 while line := await self._line(lines):
@@ -93,11 +93,17 @@ def _block(line: dict[str, Any]) -> Block:
 async def _fill(document: IO[bytes], data: AsyncGenerator[bytes, None]) -> None:
     async with aclosing(data):
         async for piece in data:
-            try:
-                await asyncio.to_thread(document.write, piece)
-            except OSError as error:
-                raise Unavailable(f"no room for reading a document: {error.strerror}") from error
+            await asyncio.to_thread(document.write, piece)
     await asyncio.to_thread(document.seek, 0)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """A full disk is the machine's fault, not the document's, also where it shows only when a file is closed."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"no room for reading a document: {error.strerror}") from error
 
 
 def _complain(exit_code: int, complaints: IO[bytes]) -> None:
