@@ -217,7 +217,7 @@ async def test_an_error_of_the_upload_s_bytes_is_passed_on() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 @pytest.mark.parametrize("size", [10, 2 * MEGABYTE], ids=["fits the buffer", "does not"])
 async def test_a_full_disk_is_not_the_document_s_fault(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b"))  # noqa: SIM115
 
     with pytest.raises(Unavailable):
         await parsed("a.txt", b"x" * size)
