@@ -56,6 +56,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
         relay = OutboxRelay(database, publisher)
         embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
         ingests = PostgresIngests(database)
+        backlog = Backlog()
         ingestion = Ingestion(
             ingests=ingests,
             objects=objects,
@@ -63,6 +64,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             tokens=WordpieceTokens(settings.embedding.tokenizer) if settings.embedding.tokenizer else EstimatedTokens(),
             embedder=embedder,
             signer=PrincipalSigner(secrets[0], "retrieval", clock),
+            others_wait=backlog.others_wait,
             max_bytes=settings.ingest.max_bytes,
             batch_size=settings.ingest.batch,
             lease=settings.ingest.lease,
@@ -75,7 +77,6 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             embedder=embedder,
             max_upload_bytes=settings.objects.max_upload_bytes,
         )
-        backlog = Backlog()
         indexing = Indexing(ingestion, backlog)
         yield [
             Check("postgres", database.ping),

@@ -12,6 +12,7 @@ import pytest
 from chassis.errors import ArgosyError, Kind, RemoteFailure, Unavailable
 from chassis.tenancy import current_caller
 from chassis.testing import a_principal, a_signer, a_verifier
+from retrieval.domain.backlog import Backlog
 from retrieval.domain.files import Description, object_key
 from retrieval.domain.ingestion import LEASE, AttachmentKey, End, Ingestion, passing
 from retrieval.domain.vector_stores import AttachmentState
@@ -103,6 +104,7 @@ class World:
             tokens=WordTokens(),
             embedder=self.embedder,
             signer=a_signer(),
+            others_wait=lambda _: False,
             max_bytes=100_000,
             batch_size=2,
             pause=self.pause,
@@ -357,6 +359,36 @@ async def test_a_run_that_is_stopped_lets_go_at_once(world: World) -> None:
     outcome = await world.ingestion().run(key)
     assert outcome is not None
     assert outcome.end is End.COMPLETED
+
+
+async def test_a_large_file_gives_way_to_other_tenants_and_goes_on_where_it_stopped(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+    backlog = Backlog()
+    turns = world.ingestion(others_wait=backlog.others_wait, turn_chunks=4)
+    backlog.offer(AttachmentKey("ten_other", "vs_1", "file-1"))
+
+    first = await turns.run(key)
+
+    assert first is not None
+    assert (first.end, first.reason, first.chunks) == (End.POSTPONED, "turn_over", 4)
+    row = world.row(key)
+    assert (row.crashes, row.retries, row.due_at) == (0, 0, world.knowledge.clock.now())
+    second = await turns.run(key)
+    assert second is not None
+    assert (second.end, second.chunks) == (End.COMPLETED, 3)
+    assert [item.chunk.text for item in row.stored] == PAGES
+    assert [len(texts) for texts in world.embedder.asked] == [2, 2, 2, 1]
+
+
+async def test_a_large_file_goes_on_while_nobody_else_waits(world: World) -> None:
+    key = await world.attach("\n".join(PAGES))
+    backlog = Backlog()
+    backlog.offer(AttachmentKey(key.tenant_id, "vs_1", "file-of-the-same-tenant"))
+
+    outcome = await world.ingestion(others_wait=backlog.others_wait, turn_chunks=2).run(key)
+
+    assert outcome is not None
+    assert (outcome.end, outcome.chunks) == (End.COMPLETED, 7)
 
 
 async def test_two_runs_at_once_index_a_file_once(world: World) -> None:

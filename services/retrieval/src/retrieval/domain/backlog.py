@@ -32,6 +32,10 @@ class Backlog:
         self._filled.set()
         return True
 
+    def others_wait(self, tenant_id: str) -> bool:
+        """Whether a tenant other than this one waits."""
+        return bool(self._turns.keys() - {tenant_id})
+
     async def take(self) -> AttachmentKey:
         """The next one; waits for it."""
         while not self._turns:

@@ -23,6 +23,8 @@ HEARTBEATS_PER_LEASE = 3
 LONGEST_WAIT = timedelta(seconds=60)
 # A claim that ends without a word is a crash of this process; a file that kills it so often is to blame.
 MOST_CRASHES = 10
+# What one run embeds while other tenants wait. It goes on where it stopped, but reads the file again up to there.
+TURN_CHUNKS = 2_048
 
 _PASSING = {Kind.UNAVAILABLE, Kind.TIMED_OUT, Kind.THROTTLED, Kind.CANCELLED, Kind.INTERNAL, Kind.UNAUTHENTICATED}
 _PASSING_UPSTREAM = {
@@ -105,6 +107,10 @@ class Ingests(Protocol):
         """Let go; it is due again after `wait`. `retry` counts it among the retries."""
 
 
+class _TurnOver(Exception):
+    """The file is large, and another tenant's waits."""
+
+
 class End(StrEnum):
     """How a run over one file ended."""
 
@@ -133,7 +139,11 @@ class _Progress:
 
 @dataclass(frozen=True)
 class Ingestion:
-    """The use case and what it needs. `lease`: for how long a file is held that nobody works on any more."""
+    """The use case and what it needs.
+
+    lease: for how long a file is held that nobody works on any more.
+    others_wait: whether files of tenants other than this one wait for their turn.
+    """
 
     ingests: Ingests
     objects: Objects
@@ -141,8 +151,10 @@ class Ingestion:
     tokens: Tokens
     embedder: Embedder
     signer: PrincipalSigner
+    others_wait: Callable[[str], bool]
     max_bytes: int
     batch_size: int = 32
+    turn_chunks: int = TURN_CHUNKS
     lease: timedelta = LEASE
     tries: int = 4
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -174,6 +186,9 @@ class Ingestion:
                 return await self._fail(claim, error.code, error.message)
             await self.ingests.release(claim, _wait(claim.retries), retry=True)
             return End.POSTPONED, error.code
+        except _TurnOver:
+            await self.ingests.release(claim, timedelta(0), retry=False)
+            return End.POSTPONED, "turn_over"
         return End.COMPLETED, ""
 
     async def _fail(self, claim: Claim, reason: str, message: str) -> tuple[End, str]:
@@ -190,6 +205,8 @@ class Ingestion:
                 async for batch in batches:
                     await self.ingests.add(claim, await self._embedded(claim, batch, progress), self.lease)
                     progress.chunks += len(batch)
+                    if progress.chunks >= self.turn_chunks and self.others_wait(claim.key.tenant_id):
+                        raise _TurnOver
             if not claim.chunks + progress.chunks:
                 raise FileRefused(Refusal.EMPTY_FILE, "the file has no text; scanned pages are not read")
             while await self.ingests.index_words(claim, self.lease):
