@@ -7,7 +7,7 @@ s ?= gateway
 .PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench lock reference clean
 
 help: ## Print this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The fleet
 demo: setup ## Start the fleet and answer a real question over a real document, with its bill
