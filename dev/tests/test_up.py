@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
+import time
 from collections import namedtuple
 from collections.abc import Callable
 
 import pytest
 from argosy_dev import board, installed, redis, up
+from argosy_dev.__main__ import main
 from argosy_dev.board import Entry, State
 from argosy_dev.down import down
 from argosy_dev.part import Part
@@ -48,6 +51,20 @@ def test_a_replaced_part_that_does_not_answer_is_refused(home: Home, monkeypatch
 
     with pytest.raises(Refusal, match=r"ARGOSY_REDIS_URL points to 127\.0\.0\.1:1, where nobody answers"):
         up.up(home, ["redis"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "variable"), [("prepare-schemas", "ARGOSY_POSTGRES_DSN"), ("prepare-topics", "ARGOSY_KAFKA_BOOTSTRAP")]
+)
+def test_a_store_to_prepare_must_be_named(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str, variable: str
+) -> None:
+    monkeypatch.setenv("ARGOSY_HOME", str(home.root))
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(sys, "argv", ["argosy_dev", verb])
+
+    assert main() == 1
+    assert capsys.readouterr().err == f"argosy: {variable} is not set; it says where to prepare.\n"
 
 
 async def test_a_running_fleet_keeps_its_stores(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +129,14 @@ def test_what_ran_before_is_named_in_one_line(a_part: MakePart) -> None:
         progress.show({name: (a_part(name), Entry(state=State.READY)) for name in ("redis", "kafka")})
 
     assert shown.getvalue() == "running already: redis, kafka\n"
+
+
+def test_what_came_up_before_the_first_look_did_not_run_before(a_part: MakePart) -> None:
+    shown = io.StringIO()
+    with Progress(Console(file=shown)) as progress:
+        progress.show({"redis": (a_part("redis"), Entry(state=State.READY, since=time.time()))})
+
+    assert shown.getvalue().endswith("s  redis ready\n")
 
 
 def test_a_terminal_gets_a_table(a_part: MakePart) -> None:

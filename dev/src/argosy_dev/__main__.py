@@ -152,8 +152,15 @@ def _prepare_schemas(home: Home, _: argparse.Namespace) -> int:
     from argosy_dev.preparation import prepare_schemas  # noqa: PLC0415 - brings drivers that nothing else here needs
 
     home.create()
-    prepare_schemas(home, os.environ["ARGOSY_POSTGRES_DSN"])
+    prepare_schemas(home, _given("ARGOSY_POSTGRES_DSN"))
     return 0
+
+
+def _given(variable: str) -> str:
+    """Return what the environment must say."""
+    if not (value := os.environ.get(variable)):
+        raise Refusal(f"{variable} is not set; it says where to prepare.")
+    return value
 
 
 def _topics_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +170,7 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
 def _prepare_topics(_: Home, arguments: argparse.Namespace) -> int:
     from argosy_dev.preparation import prepare_topics  # noqa: PLC0415 - as above
 
-    prepare_topics(os.environ["ARGOSY_KAFKA_BOOTSTRAP"], arguments.folder)
+    prepare_topics(_given("ARGOSY_KAFKA_BOOTSTRAP"), arguments.folder)
     return 0
 
 

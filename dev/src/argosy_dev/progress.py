@@ -35,7 +35,7 @@ class Progress:
     def __init__(self, console: Console | None) -> None:
         self._console = console
         self._live: Live | None = None
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), time.time()
         self._seen: dict[str, State] = {}
         self._took: dict[str, float] = {}
 
@@ -50,7 +50,7 @@ class Progress:
         return cls(None)
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), time.time()
         if self._console and self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=12, transient=False)
             self._live.start()
@@ -81,7 +81,8 @@ class Progress:
     def _tell(self, rows: Rows, elapsed: float) -> None:
         """Print a line per event; what ran before this `up` is named in one."""
         if not self._seen:
-            self._seen = {name: entry.state for name, (_, entry) in rows.items() if entry.state in UP}
+            before = {n: entry for n, (_, entry) in rows.items() if entry.state in UP and entry.since < self._began_at}
+            self._seen = {name: entry.state for name, entry in before.items()}
             if shown := [name for name in self._seen if rows[name][0].shown]:
                 self.say(f"running already: {', '.join(shown)}")
         for name, (_, entry) in rows.items():
