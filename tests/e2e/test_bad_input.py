@@ -97,8 +97,7 @@ async def test_a_tenants_key_does_not_administer(http: httpx.AsyncClient) -> Non
 async def test_a_model_without_a_price_is_refused_before_it_is_called(fleet: Fleet, http: httpx.AsyncClient) -> None:
     await fleet.offer("sim-unpriced", model="unpriced", priced=False)
     answer = await http.post("/v1/chat/completions", json={"model": "sim-unpriced", "messages": MESSAGES})
-    assert answer.json()["error"]["code"] == "unpriced_model"
-    assert answer.status_code >= 400
+    refused(answer, 400, "unpriced_model")
 
 
 async def test_a_spent_budget_is_insufficient_quota(fleet: Fleet) -> None:
@@ -133,8 +132,7 @@ async def test_a_body_that_makes_no_sense_is_refused_with_its_place(
     http: httpx.AsyncClient, body: bytes, code: str, param: str | None
 ) -> None:
     answer = await http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
-    assert answer.json()["error"]["code"] in {code, "invalid_request"}
-    refused(answer, 400, answer.json()["error"]["code"], param)
+    refused(answer, 400, code, param)
 
 
 async def test_a_body_that_is_too_large_is_refused(http: httpx.AsyncClient) -> None:
