@@ -40,18 +40,6 @@ async def ask(http: httpx.AsyncClient, number: int) -> tuple[str, dict[str, int]
     return answer.headers["x-request-id"], last["usage"], Decimal(last["argosy"]["cost_usd"])
 
 
-async def settled(http: httpx.AsyncClient, request_id: str) -> dict[str, object]:
-    """The account of a request, once its settlement is there."""
-    async with asyncio.timeout(30):
-        while True:
-            answer = await http.get(f"/v1/requests/{request_id}")
-            assert answer.status_code == 200, answer.text
-            account: dict[str, object] = answer.json()
-            if account["settlements"]:
-                return account
-            await asyncio.sleep(0.2)
-
-
 async def test_every_request_has_one_settlement_to_the_nano_dollar_and_its_event_on_the_topic(fleet: Fleet) -> None:
     await fleet.offer(
         "sim-priced", model="instant", input_per_million=INPUT_PER_MILLION, output_per_million=OUTPUT_PER_MILLION
@@ -59,16 +47,16 @@ async def test_every_request_has_one_settlement_to_the_nano_dollar_and_its_event
     limits = httpx.Limits(max_connections=16)
     async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=60, limits=limits) as http:
         answers = await asyncio.gather(*(ask(http, number) for number in range(REQUESTS)))
-        accounts = await asyncio.gather(*(settled(http, request_id) for request_id, _, _ in answers))
+        accounts = await asyncio.gather(*(fleet.account_of(http, request_id) for request_id, _, _ in answers))
 
     assert len({request_id for request_id, _, _ in answers}) == REQUESTS
     for (_, usage, cost), account in zip(answers, accounts, strict=True):
-        (settlement,) = account["settlements"]  # type: ignore[misc]
+        (settlement,) = account["settlements"]
         nano = expected_cost(usage["prompt_tokens"], usage["completion_tokens"])
         assert settlement["outcome"] == "billed"
         assert int(settlement["cost_nano_usd"]) == nano
         assert cost == Decimal(nano) / 10**9
-        assert sum(int(entry["amount_nano_usd"]) for entry in account["ledger_entries"]) == 0  # type: ignore[attr-defined]
+        assert sum(int(entry["amount_nano_usd"]) for entry in account["ledger_entries"]) == 0
 
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
