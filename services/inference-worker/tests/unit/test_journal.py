@@ -1,11 +1,14 @@
 from datetime import timedelta
 
+import pytest
+from chassis.testing.traces import recorded_spans
 from inference_worker.adapters.journal import TelemetryJournal
 from inference_worker.domain.account import Attempt, Outcome
-from inference_worker.domain.failures import UpstreamCut
+from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage, UpstreamRefused
 from inference_worker.domain.plan import Candidate
 from inference_worker.domain.usage import UNKNOWN, Usage, UsageSource
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 
 def value(name: str, **labels: str) -> float:
@@ -42,3 +45,33 @@ def test_names_that_callers_invent_do_not_become_labels():
 
     assert value("attempts_total", upstream="invented", outcome="refused") == 0
     assert value("attempts_total", upstream="unknown", outcome="refused") == 1
+
+
+SECRET = "the mayor's illness"
+
+
+@pytest.mark.parametrize("failed", [UpstreamRefused(f"cannot parse: {SECRET}"), UpstreamGarbage("not JSON")])
+def test_what_a_client_wrote_is_neither_logged_nor_traced(failed: UpstreamFailed):
+    failed.__cause__ = ValueError(f"unexpected: {SECRET}")
+
+    with capture_logs() as lines, recorded_spans() as spans:
+        TelemetryJournal(["quoting"]).began(Candidate("quoting", "m"), 1).ended(
+            an_attempt(Usage(UsageSource.COUNTED, 0, 0), Outcome.REFUSED), failed
+        )
+
+    (span,) = spans()
+    assert [(line["event"], line["reason"]) for line in lines] == [("attempt_failed", failed.reason)]
+    assert span.attributes["error.type"] == failed.reason
+    assert SECRET not in f"{lines} {span.to_json()}"
+
+
+def test_our_own_words_are_logged_and_an_address_that_nobody_answers():
+    failed = UpstreamFailed("the upstream cannot be reached")
+    failed.__cause__ = ConnectionRefusedError("127.0.0.1:8100")
+
+    with capture_logs() as lines:
+        TelemetryJournal(["down"]).began(Candidate("down", "m"), 1).ended(
+            an_attempt(Usage(UsageSource.COUNTED, 0, 0), Outcome.REFUSED), failed
+        )
+
+    assert [(line["error"], line["cause"]) for line in lines] == [(failed.message, "127.0.0.1:8100")]

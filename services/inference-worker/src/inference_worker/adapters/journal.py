@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
+from chassis.errors import ArgosyError, RemoteFailure
 from chassis.telemetry import logger, span
 
 from inference_worker.domain.account import Attempt
+from inference_worker.domain.failures import UpstreamRefused
 from inference_worker.domain.plan import Candidate
 from inference_worker.domain.ports import Entry
 from inference_worker.domain.usage import UsageSource
@@ -40,7 +42,7 @@ class SpanEntry:
         self._span = timed.__enter__()
         self._upstream = upstream
 
-    def ended(self, attempt: Attempt, failure: Exception | None) -> None:
+    def ended(self, attempt: Attempt, failure: ArgosyError | None) -> None:
         """Close the span and count."""
         _attempts(self._upstream, attempt.outcome).inc()
         if attempt.first_byte_after is not None:
@@ -52,12 +54,14 @@ class SpanEntry:
             input_tokens=attempt.usage.input_tokens,
             output_tokens=attempt.usage.output_tokens,
         )
-        if failure is not None:
-            reason = getattr(failure, "reason", None)
-            log.info(
-                "attempt_failed", upstream=self._upstream, reason=reason, error=str(failure), cause=_cause(failure)
-            )
-        self._timed.__exit__(type(failure) if failure else None, failure, None)
+        if failure is None:
+            self._timed.__exit__(None, None, None)
+            return
+        error, cause = _words(failure), _cause(failure)
+        log.info("attempt_failed", upstream=self._upstream, reason=failure.reason, error=error, cause=cause)
+        # By its name alone: a span keeps an exception's words, and those of everything behind it.
+        named = RemoteFailure(failure.kind, failure.reason, failure.reason)
+        self._timed.__exit__(RemoteFailure, named, None)
 
     def _count_tokens(self, attempt: Attempt) -> None:
         usage = attempt.usage
@@ -69,7 +73,12 @@ class SpanEntry:
                 _tokens(self._upstream, direction, usage.source).inc(tokens)
 
 
-def _cause(failure: Exception) -> str | None:
+def _words(failure: ArgosyError) -> str | None:
+    """What a failure says, unless the upstream says it: whoever refuses a request may quote it."""
+    return None if isinstance(failure, UpstreamRefused) else failure.message
+
+
+def _cause(failure: ArgosyError) -> str | None:
     """What lies behind a failure: an address that nobody answers helps who mends it; other words may be a prompt's."""
     cause = failure.__cause__
     return str(cause) if isinstance(cause, OSError) else type(cause).__name__ if cause is not None else None

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chassis.errors import ArgosyError
+
 from inference_worker.domain.account import Attempt
 from inference_worker.domain.plan import Candidate
 from inference_worker.domain.usage import Usage
@@ -78,7 +80,7 @@ Upstreams = Mapping[str, Upstream]
 class Entry(Protocol):
     """One attempt in the journal."""
 
-    def ended(self, attempt: Attempt, failure: Exception | None) -> None:
+    def ended(self, attempt: Attempt, failure: ArgosyError | None) -> None:
         """Write down how it ended. Called exactly once, in the task that began it."""
 
 
