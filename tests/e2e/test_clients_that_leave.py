@@ -46,7 +46,7 @@ async def test_a_client_that_leaves_ends_the_providers_work_and_is_billed_for_wh
 
 
 async def test_a_client_that_does_not_read_delays_nobody_else(fleet: Fleet) -> None:
-    await fleet.offer("sim-flood", model="instant?chunks=200000")
+    await fleet.offer("sim-flood", model="instant?chunks=400000")  # some 80 MB
     await fleet.offer("sim-quick", model="instant")
     idle: list[Any] = []
     async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=60) as http:
@@ -65,4 +65,4 @@ async def test_a_client_that_does_not_read_delays_nobody_else(fleet: Fleet) -> N
         grown = fleet.memory_of("gateway") - memory[0], fleet.memory_of("orchestrator") - memory[1]
         for answer in idle:
             await answer.aclose()
-    assert max(grown) < 20_000_000, grown
+    assert max(grown) < 64_000_000, "what four clients do not read, over 300 MB, is kept in memory"
