@@ -139,6 +139,7 @@ class FakeWorker:
         self.stopped = stopped
         self.embedding = embedding
         self.unreachable: Exception | None = None
+        self.reached: asyncio.Event | None = None
         self.end: Exception | None = None
         self.embed_gate: asyncio.Event | None = None
         self.plans: list[Plan] = []
@@ -146,6 +147,8 @@ class FakeWorker:
         self.runs: list[FakeInference] = []
 
     async def reach(self, time: timedelta) -> None:
+        if self.reached is not None:
+            await self.reached.wait()
         if self.unreachable is not None:
             raise self.unreachable
 

@@ -50,6 +50,22 @@ class TestClientGone:
         assert (await world.usage).attempts[0].usage == UNKNOWN
         assert world.worker.runs[0].was_stopped
 
+    async def test_before_a_worker_is_reached_releases_the_money_and_calls_nobody(self):
+        world = World(FakeWorker(stopped=an_account(UNKNOWN)))
+        world.worker.reached = asyncio.Event()
+        listening = asyncio.ensure_future(world.generate())
+        while not len(world.tasks) or not world.metering.reserved:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+        listening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await listening
+        world.worker.reached.set()
+
+        assert (await world.usage).attempts == ()
+        assert not world.worker.plans
+
     async def test_frees_a_provider_that_waits_for_a_slow_client(self):
         flood = [Payloads([b"x" * POLICY.waiting_bytes]) for _ in range(3)]
         world = World(FakeWorker(*flood, stopped=an_account(reported(5, 5))))

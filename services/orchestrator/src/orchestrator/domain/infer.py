@@ -27,7 +27,11 @@ async def infer(plan: Plan, outlet: Outlet, *, worker: Worker, hang_up: timedelt
     When the client goes away, the worker is told to stop, and gets `hang_up` to count what was used. When the worker
     goes away, one call is on the account whose usage nobody knows.
     """
-    if (refusal := await _out_of_reach(worker, plan.deadline)) is not None:
+    refusal = await _out_of_reach(worker, plan.deadline)
+    if refusal is None and outlet.abandoned:
+        # A provider that is called for nobody costs the house what it had begun.
+        refusal = failed_plan("STOPPED", "the client went away before a worker had its request")
+    if refusal is not None:
         return Ending(Finished(()), refusal)
     relay = _Relay(outlet)
     try:
