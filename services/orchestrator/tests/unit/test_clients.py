@@ -66,6 +66,20 @@ class TestClientGone:
         assert (await world.usage).attempts == ()
         assert not world.worker.plans
 
+    async def test_while_a_bug_of_ours_is_being_settled_is_no_second_one(self):
+        world = World(FakeWorker(Answering(0), Payloads([b"{}"]), RuntimeError("a bug")))
+        world.log.gate.clear()
+        steps = world.generations.generate(world.request())
+        await anext(steps)
+        while not world.log.tries:
+            await asyncio.sleep(0)
+
+        await steps.aclose()
+
+        world.log.gate.set()
+        assert (await world.usage).attempts[0].usage == UNKNOWN
+        assert [str(crash) for crash in world.crashes] == ["a bug"]
+
     async def test_frees_a_provider_that_waits_for_a_slow_client(self):
         flood = [Payloads([b"x" * POLICY.waiting_bytes]) for _ in range(3)]
         world = World(FakeWorker(*flood, stopped=an_account(reported(5, 5))))

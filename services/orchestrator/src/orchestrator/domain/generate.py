@@ -112,13 +112,15 @@ class Generations:
     async def _run(self, prepared: Prepared, outlet: Outlet) -> _End:
         request, reservation = prepared.request, prepared.reservation
         try:
-            ending = await infer(prepared.plan, outlet, worker=self._worker, hang_up=self._policy.hang_up)
+            try:
+                ending = await infer(prepared.plan, outlet, worker=self._worker, hang_up=self._policy.hang_up)
+            finally:
+                # Before anything else is awaited: a plan that is over can no longer be told to stop.
+                outlet.end()
         except Exception:
             # A bug. It is no reason to leave a provider's call unsettled.
             await finalize(request, reservation, lost(Internal("internal error")).finished, recorder=self._recorder)
             raise
-        finally:
-            outlet.end()
         bill = await finalize(request, reservation, ending.finished, recorder=self._recorder)
         failure = None if ending.error is None else Failure(ending.error.reason, ending.error.message)
         return _End(Done(bill, failure, ending.finished.usage_payload), ending.error)
