@@ -10,14 +10,15 @@ import pytest
 from argosy.orchestration.v1 import orchestration_pb2, orchestration_pb2_grpc
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
-from chassis.errors import ArgosyError, Internal, RemoteFailure, Unavailable
+from chassis.errors import ArgosyError, RemoteFailure, Unavailable
 from chassis.grpc import Channel
 from chassis.tenancy import acting, current_caller
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.grpc import serving
 from retrieval.adapters.embedder import OrchestratorEmbedder
 from retrieval.api.servicer import RetrievalServicer
-from retrieval.domain.embedding import DIMENSIONS
+from retrieval.domain.embedding import DIMENSIONS, VectorsUnfit
+from retrieval.domain.ingestion import passing
 
 from services.retrieval.tests.fakes import FakeEmbedder, FakeObjects
 from services.retrieval.tests.tenants import Tenant
@@ -249,10 +250,11 @@ async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
     assert first.request_id != second.request_id
 
 
-async def test_vectors_of_another_size_are_a_bug_of_ours() -> None:
+async def test_vectors_of_another_size_are_refused_and_not_paid_for_again() -> None:
     async with serving(orchestration(Orchestrator(width=4))) as channel:
-        with acting(a_caller()), pytest.raises(Internal):
+        with acting(a_caller()), pytest.raises(VectorsUnfit) as unfit:
             await OrchestratorEmbedder(channel, "m", timedelta(seconds=5)).embed(["one"])
+    assert not passing(unfit.value)
 
 
 async def test_an_orchestrator_that_is_away_is_unavailable() -> None:

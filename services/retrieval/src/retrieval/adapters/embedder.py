@@ -5,11 +5,10 @@ from datetime import timedelta
 
 from argosy.orchestration.v1.orchestration_pb2 import EmbedRequest
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
-from chassis.errors import Internal
 from chassis.grpc import Channel, to_duration
 from chassis.ids import new_id
 
-from retrieval.domain.embedding import DIMENSIONS, Vector
+from retrieval.domain.embedding import DIMENSIONS, Vector, VectorsUnfit
 
 
 class OrchestratorEmbedder:
@@ -30,5 +29,6 @@ class OrchestratorEmbedder:
         )
         vectors = [Vector(vector.float32) for vector in response.vectors]
         if len(vectors) != len(texts) or any(len(vector) != DIMENSIONS * 4 for vector in vectors):
-            raise Internal(f"{self.model} did not answer one vector of {DIMENSIONS} dimensions per text")
+            # Not a failure that passes: each try would be paid for.
+            raise VectorsUnfit(f"{self.model} did not answer one vector of {DIMENSIONS} dimensions per text")
         return vectors
