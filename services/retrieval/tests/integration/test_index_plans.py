@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from retrieval.adapters.postgres.hnsw import statements
+from retrieval.adapters.postgres.ingests import _KNOWN
 from retrieval.adapters.postgres.mapping import from_floats, to_floats
 from retrieval.domain.embedding import DIMENSIONS, Vector, fingerprint
 from retrieval.domain.files import object_key
@@ -96,6 +98,17 @@ async def test_words_and_equal_texts_are_looked_up_by_index_under_row_level_secu
     assert "postings_pkey" in words
     assert "word = ANY" in words.split("Index Cond:")[1].split("Filter:")[0]
     assert "chunks_by_fingerprint" in equal
+
+
+async def test_of_a_text_that_a_tenant_has_a_thousand_times_one_row_is_read(one: Tenant, database: Database) -> None:
+    await one.indexed(*(["the same footer"] * 1_000))
+
+    read = await plan(
+        database, one.tenant_id, f"(ANALYZE) {_KNOWN}", one.tenant_id, [fingerprint("fake", "the same footer")]
+    )
+
+    assert "chunks_by_fingerprint" in read
+    assert {float(rows) for rows in re.findall(r"actual time=\S+ rows=([\d.]+)", read)} == {1.0}
 
 
 async def test_words_are_found_in_another_form_and_case(one: Tenant) -> None:

@@ -36,6 +36,13 @@ _FENCED = """
 UPDATE attachments SET {changes}
 WHERE tenant_id = $1 AND attachment = $2 AND epoch = $3 AND state = 'in_progress' RETURNING chunks, worded
 """
+# One row of each, however often a tenant has the same text: in its footers, in copies of a file.
+_KNOWN = """
+SELECT wanted.fingerprint, one.embedding::real[] AS embedding FROM unnest($2::bytea[]) AS wanted (fingerprint)
+CROSS JOIN LATERAL (
+    SELECT embedding FROM chunks WHERE tenant_id = $1 AND fingerprint = wanted.fingerprint LIMIT 1
+) AS one
+"""
 _ADD = """
 INSERT INTO chunks (tenant_id, vector_store_id, attachment, ordinal, page, text, fingerprint, embedding)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::real[]::halfvec)
@@ -85,8 +92,7 @@ class PostgresIngests:
         """See Ingests."""
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(
-                "SELECT DISTINCT ON (fingerprint) fingerprint, embedding::real[] AS embedding FROM chunks"
-                " WHERE tenant_id = $1 AND fingerprint = ANY($2::bytea[])",
+                _KNOWN,
                 tenant_id,
                 list(fingerprints),
             )
