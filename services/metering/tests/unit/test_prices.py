@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -178,6 +178,26 @@ async def test_recorded_versions_are_remembered_and_unknown_ones_left_out(prices
     assert await prices.recorded([price.version, "prc_none"]) == {price.version: price}
     book.rows.clear()
     assert await prices.recorded([price.version]) == {price.version: price}
+
+
+async def test_a_version_that_is_known_is_found_though_all_are_forgotten_meanwhile(
+    prices: Prices, book: FakePriceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, missing = book.rows[0], await book.add("local/a", NanoUsd(7), NanoUsd(7))
+    await prices.recorded([known.version])
+    monkeypatch.setattr("metering.domain.prices.MAX_RECORDED", 1)
+    read = book.recorded
+
+    async def slowly(versions: Collection[str]) -> Sequence[Price]:
+        rows = await read(versions)
+        monkeypatch.setattr(book, "recorded", read)
+        for version in (book.rows[1].version, "prc_none"):  # other events; the last one finds that there are too many
+            await prices.recorded([version])
+        return rows
+
+    monkeypatch.setattr(book, "recorded", slowly)
+
+    assert await prices.recorded([known.version, missing.version]) == {known.version: known, missing.version: missing}
 
 
 @pytest.mark.parametrize("key", ["", "local", "local/", "/model", "local/\n", "local/" + "m" * 300])

@@ -121,13 +121,16 @@ class Prices:
 
     async def recorded(self, versions: Collection[str]) -> Mapping[str, Price]:
         """Return rows by version, in force or not; what does not exist is left out."""
-        missing = {version for version in versions if version not in self._recorded}
+        # Kept aside: another call may forget them while this one reads, and a bill without its price is never settled.
+        known = {version: self._recorded[version] for version in versions if version in self._recorded}
+        missing = set(versions) - known.keys()
         if missing:
             if len(self._recorded) > MAX_RECORDED:
                 self._recorded.clear()
-                missing = set(versions)
-            self._recorded.update({price.version: price for price in await self._book.recorded(missing)})
-        return {version: self._recorded[version] for version in versions if version in self._recorded}
+            read = {price.version: price for price in await self._book.recorded(missing)}
+            self._recorded.update(read)
+            known.update(read)
+        return known
 
     async def put(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> Price:
         """Put a new price for everybody in force; it holds here at once. Raises `InvalidRequest`."""
