@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from argosy.identity.v1.identity_pb2_grpc import add_IdentityServiceServicer_to_server
 from chassis.clock import SystemClock
 from chassis.errors import ArgosyError
 from chassis.grpc import Channel, GrpcServer
@@ -26,7 +25,7 @@ from gateway.adapters.redis import RedisRevocations
 from gateway.adapters.retrieval import GrpcKnowledge
 from gateway.api.app import Allowances, create_app
 from gateway.api.door import Door
-from gateway.api.identity import IdentityServicer
+from gateway.api.identity import IdentityServicer, registration
 from gateway.api.ports import Ports
 from gateway.domain.administration import ADMIN, DEMO, MEMBER, PLATFORM, Administration, Bootstrap
 from gateway.domain.keys import mint_key
@@ -36,7 +35,6 @@ from gateway.settings import KeysSection, LimitsSection, Settings
 
 ISSUER = "gateway"
 MIGRATIONS = Path(__file__).parent / "migrations"
-IDENTITY_SERVICE = "argosy.identity.v1.IdentityService"
 MINT_KEY = "mint-key"
 
 
@@ -67,7 +65,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
         app = create_app(
             ports, Door(admission, PrincipalSigner(secrets[0], ISSUER, clock)), allowances_of(settings.limits)
         )
-        identity = (add_IdentityServiceServicer_to_server, IdentityServicer(directory), IDENTITY_SERVICE)
+        identity = registration(IdentityServicer(directory))
         yield [
             Check("postgres", database.ping),
             *revocations.components(),

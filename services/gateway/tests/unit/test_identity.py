@@ -2,21 +2,20 @@
 
 import pytest
 from argosy.identity.v1 import identity_pb2 as pb
-from argosy.identity.v1.identity_pb2_grpc import IdentityServiceStub, add_IdentityServiceServicer_to_server
+from argosy.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from chassis.errors import RemoteFailure
 from chassis.grpc import from_timestamp
 from chassis.tenancy import Caller, acting
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
-from gateway.api.identity import IdentityServicer
-from gateway.main import IDENTITY_SERVICE
+from gateway.api.identity import IdentityServicer, registration
 
 from services.gateway.tests.contract import a_tenant, an_entry
 from services.gateway.tests.fakes.directory import FakeDirectory
 
 
 def registration(directory: FakeDirectory) -> tuple[object, IdentityServicer, str]:
-    return (add_IdentityServiceServicer_to_server, IdentityServicer(directory), IDENTITY_SERVICE)
+    return registration(IdentityServicer(directory))
 
 
 async def test_a_caller_is_told_who_it_is() -> None:

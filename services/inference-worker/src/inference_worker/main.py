@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import NoReturn
 
-from argosy.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from chassis.clock import SystemClock
 from chassis.grpc import GrpcServer
 from chassis.lifecycle import Component, Service, command_line
@@ -24,7 +23,7 @@ from inference_worker.adapters.upstreams import (
     open_upstream,
 )
 from inference_worker.api.drain import HangUp
-from inference_worker.api.servicer import InferenceServicer
+from inference_worker.api.servicer import InferenceServicer, registration
 from inference_worker.settings import (
     AnthropicSection,
     HttpSection,
@@ -58,10 +57,9 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             clock=clock,
             max_in_flight=settings.max_in_flight,
         )
-        registration = (add_InferenceServiceServicer_to_server, servicer, "argosy.inference.v1.InferenceService")
         grace = settings.drain - FOR_CLOSING
         yield [
-            GrpcServer(settings.grpc.bind, [registration], verifier, clock, grace=grace),
+            GrpcServer(settings.grpc.bind, [registration(servicer)], verifier, clock, grace=grace),
             # Components stop in reverse order: the server must still be there.
             HangUp(servicer.hang_up, grace - FOR_ACCOUNTS),
         ]

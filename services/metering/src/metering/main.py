@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from argosy.metering.v1 import metering_pb2_grpc as rpc
 from chassis.clock import SystemClock
 from chassis.grpc import GrpcServer
 from chassis.kafka import Consumer
@@ -24,7 +23,7 @@ from metering.adapters.redis import RedisPriceNews
 from metering.adapters.reservations import PostgresReservations
 from metering.adapters.usage import PostgresUsageReports
 from metering.api.events import TOPIC, UsageEvents
-from metering.api.servicer import MeteringServicer, ReservePolicy
+from metering.api.servicer import MeteringServicer, ReservePolicy, registration
 from metering.api.timers import Auditor, Sweeper, every
 from metering.domain.money import NanoUsd
 from metering.domain.prices import NoNews, PriceNews, Prices
@@ -71,7 +70,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             Loop("auditor", every(settings.audit_period, auditor.audit, "auditor")),
             GrpcServer(
                 settings.grpc.bind,
-                [(rpc.add_MeteringServiceServicer_to_server, servicer, "argosy.metering.v1.MeteringService")],
+                [registration(servicer)],
                 verifier,
                 clock,
             ),

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
-from argosy.orchestration.v1.orchestration_pb2_grpc import add_OrchestrationServiceServicer_to_server
 from chassis.clock import SystemClock
 from chassis.errors import ArgosyError
 from chassis.grpc import Channel, GrpcServer
@@ -26,7 +25,7 @@ from orchestrator.adapters.postgres import PostgresRouteBook, PostgresUsageLog
 from orchestrator.adapters.retrieval import GrpcRetrieval
 from orchestrator.adapters.routes import CachedRoutes
 from orchestrator.adapters.worker import GrpcWorker
-from orchestrator.api.servicer import OrchestrationServicer
+from orchestrator.api.servicer import OrchestrationServicer, registration
 from orchestrator.domain.embed import Embeddings
 from orchestrator.domain.generate import Generations
 from orchestrator.domain.record import Recorder
@@ -122,7 +121,7 @@ class Drain:
 def _server(settings: Settings, servicer: OrchestrationServicer, clock: SystemClock) -> GrpcServer:
     return GrpcServer(
         settings.grpc.bind,
-        [(add_OrchestrationServiceServicer_to_server, servicer, "argosy.orchestration.v1.OrchestrationService")],
+        [registration(servicer)],
         PrincipalVerifier([secret.get_secret_value() for secret in settings.principal.secrets], clock),
         clock,
         grace=settings.drain * ANSWERING_SHARE,

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
 from chassis.clock import SystemClock
 from chassis.grpc import Channel, GrpcServer
 from chassis.kafka import Consumer, Outbox, OutboxRelay, Publisher
@@ -32,14 +31,13 @@ from retrieval.adapters.postgres.hnsw import statements
 from retrieval.adapters.tokens import WordpieceTokens
 from retrieval.api.events import TOPIC, FileAttachedEvents
 from retrieval.api.loops import Indexing, Reaper, Sweeper, every
-from retrieval.api.servicer import RetrievalServicer
+from retrieval.api.servicer import RetrievalServicer, registration
 from retrieval.domain.backlog import Backlog, work
 from retrieval.domain.chunking import EstimatedTokens
 from retrieval.domain.ingestion import Ingestion
 from retrieval.settings import ParserSection, Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-SERVICE = "argosy.retrieval.v1.RetrievalService"
 
 
 @asynccontextmanager
@@ -90,7 +88,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             Consumer(settings.kafka.bootstrap, settings.kafka.group, TOPIC, FileAttachedEvents(backlog)),
             GrpcServer(
                 settings.grpc.bind,
-                [(add_RetrievalServiceServicer_to_server, servicer, SERVICE)],
+                [registration(servicer)],
                 PrincipalVerifier(secrets, clock),
                 clock,
             ),

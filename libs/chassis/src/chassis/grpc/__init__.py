@@ -7,13 +7,14 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from chassis.grpc.channel import Channel
 from chassis.grpc.convert import from_duration, from_timestamp, to_duration, to_timestamp
-from chassis.grpc.server import GrpcServer
+from chassis.grpc.server import GrpcServer, Registration
 from chassis.grpc.status import STATUS
 
 __all__ = [
     "STATUS",
     "Channel",
     "GrpcServer",
+    "Registration",
     "from_duration",
     "from_timestamp",
     "to_duration",

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from chassis.clock import SystemClock
-from chassis.grpc import Channel, GrpcServer
-from chassis.grpc.server import Registration
+from chassis.grpc import Channel, GrpcServer, Registration
 from chassis.tenancy import PrincipalVerifier
 from chassis.testing import a_verifier
 

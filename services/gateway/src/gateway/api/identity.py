@@ -3,8 +3,8 @@
 from typing import Any
 
 from argosy.identity.v1 import identity_pb2 as pb
-from argosy.identity.v1.identity_pb2_grpc import IdentityServiceServicer
-from chassis.grpc import to_timestamp
+from argosy.identity.v1.identity_pb2_grpc import IdentityServiceServicer, add_IdentityServiceServicer_to_server
+from chassis.grpc import Registration, to_timestamp
 from chassis.tenancy import Principal, current_caller
 
 from gateway.domain.tenants import Directory, Tenant
@@ -24,6 +24,11 @@ class IdentityServicer(IdentityServiceServicer):
         """Read the caller's tenant. Raises TenantNotFound."""
         tenant = await self._directory.get_tenant(current_caller().principal.tenant_id)
         return pb.GetTenantResponse(tenant=to_proto_tenant(tenant))
+
+
+def registration(servicer: IdentityServicer) -> Registration:
+    """Return what a `GrpcServer` needs to serve it."""
+    return add_IdentityServiceServicer_to_server, servicer, "argosy.identity.v1.IdentityService"
 
 
 def to_proto_principal(principal: Principal) -> pb.Principal:

@@ -7,9 +7,10 @@ from typing import Any
 
 import grpc
 from argosy.inference.v1 import inference_pb2 as pb
-from argosy.inference.v1.inference_pb2_grpc import InferenceServiceServicer
+from argosy.inference.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
 from chassis.clock import Clock
 from chassis.errors import InvalidRequest, Unavailable
+from chassis.grpc import Registration
 from chassis.telemetry import logger
 
 from inference_worker.api.convert import from_proto_embedding, from_proto_plan, to_proto_embedded, to_proto_response
@@ -82,6 +83,11 @@ class InferenceServicer(InferenceServiceServicer):
         finally:
             self._in_flight -= 1
             IN_FLIGHT.dec()
+
+
+def registration(servicer: InferenceServicer) -> Registration:
+    """Return what a `GrpcServer` needs to serve it."""
+    return add_InferenceServiceServicer_to_server, servicer, "argosy.inference.v1.InferenceService"
 
 
 async def _first(requests: AsyncIterator[pb.InferRequest]) -> pb.Plan:

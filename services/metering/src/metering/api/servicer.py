@@ -9,6 +9,7 @@ from typing import Any
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1 import metering_pb2_grpc as rpc
 from chassis.errors import ArgosyError
+from chassis.grpc import Registration
 from chassis.tenancy import Principal, current_caller
 
 from metering.api.convert import (
@@ -110,6 +111,11 @@ class MeteringServicer(rpc.MeteringServiceServicer):
         _admin()
         price = await set_price(*from_proto_price(request.price), prices=self._prices, news=self._news)
         return pb.SetPriceResponse(price=to_proto_price(price))
+
+
+def registration(servicer: MeteringServicer) -> Registration:
+    """Return what a `GrpcServer` needs to serve it."""
+    return rpc.add_MeteringServiceServicer_to_server, servicer, "argosy.metering.v1.MeteringService"
 
 
 def _principal() -> Principal:

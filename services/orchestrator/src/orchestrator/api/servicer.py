@@ -5,7 +5,11 @@ from contextlib import aclosing
 from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceServicer
+from argosy.orchestration.v1.orchestration_pb2_grpc import (
+    OrchestrationServiceServicer,
+    add_OrchestrationServiceServicer_to_server,
+)
+from chassis.grpc import Registration
 from chassis.tenancy import current_caller
 
 from orchestrator.api.convert import (
@@ -53,3 +57,8 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         """List the models that the tenant may use."""
         routes = self._routes.table().visible(current_caller().principal.tenant_id)
         return pb.ListModelsResponse(models=[to_proto_model(route) for route in routes])
+
+
+def registration(servicer: OrchestrationServicer) -> Registration:
+    """Return what a `GrpcServer` needs to serve it."""
+    return add_OrchestrationServiceServicer_to_server, servicer, "argosy.orchestration.v1.OrchestrationService"

@@ -5,8 +5,9 @@ from contextlib import aclosing
 from typing import Any
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
-from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer
+from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
 from chassis.errors import InvalidRequest
+from chassis.grpc import Registration
 from chassis.tenancy import Principal, current_caller
 from google.protobuf.message import Message
 
@@ -166,6 +167,11 @@ class RetrievalServicer(RetrievalServiceServicer):
         with metrics.SEARCH_SECONDS.time():
             passages = await search(_principal(request).tenant_id, question, index=self._index, embedder=self._embedder)
         return pb.SearchResponse(passages=[to_proto_passage(passage) for passage in passages])
+
+
+def registration(servicer: RetrievalServicer) -> Registration:
+    """Return what a `GrpcServer` needs to serve it."""
+    return add_RetrievalServiceServicer_to_server, servicer, "argosy.retrieval.v1.RetrievalService"
 
 
 def _principal(request: Message) -> Principal:
