@@ -14,13 +14,9 @@ from services.gateway.tests.contract import a_tenant, an_entry
 from services.gateway.tests.fakes.directory import FakeDirectory
 
 
-def registration(directory: FakeDirectory) -> tuple[object, IdentityServicer, str]:
-    return registration(IdentityServicer(directory))
-
-
 async def test_a_caller_is_told_who_it_is() -> None:
     me = a_principal("ten_me", user_id="usr_1", roles={"member", "admin"}, plan="standard")
-    async with serving(registration(FakeDirectory())) as channel:  # type: ignore[arg-type]
+    async with serving(registration(IdentityServicer(FakeDirectory()))) as channel:
         with acting(a_caller(me)):
             said = (await IdentityServiceStub(channel).WhoAmI(pb.WhoAmIRequest())).principal
 
@@ -31,7 +27,7 @@ async def test_a_caller_is_told_who_it_is() -> None:
 async def test_a_caller_reads_its_own_tenant() -> None:
     directory, tenant = FakeDirectory(), a_tenant("acme")
     await directory.add_tenant(tenant, an_entry(tenant))
-    async with serving(registration(directory)) as channel:  # type: ignore[arg-type]
+    async with serving(registration(IdentityServicer(directory))) as channel:
         stub = IdentityServiceStub(channel)
         with acting(a_caller(a_principal(tenant.tenant_id))):
             said = (await stub.GetTenant(pb.GetTenantRequest())).tenant
@@ -44,7 +40,7 @@ async def test_a_caller_reads_its_own_tenant() -> None:
 
 
 async def test_nobody_and_a_forger_are_refused() -> None:
-    async with serving(registration(FakeDirectory())) as channel:  # type: ignore[arg-type]
+    async with serving(registration(IdentityServicer(FakeDirectory()))) as channel:
         stub = IdentityServiceStub(channel)
         with pytest.raises(RemoteFailure) as caught:
             await stub.WhoAmI(pb.WhoAmIRequest())
