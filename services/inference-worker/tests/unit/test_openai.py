@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from chassis.clock import SystemClock
 from chassis.testing import free_port
+from inference_worker.adapters import http
 from inference_worker.adapters.http import Endpoint, HttpUpstream
 from inference_worker.adapters.openai import _NOTABLE, OpenaiProvider
 from inference_worker.domain.account import Outcome
@@ -22,8 +23,8 @@ from tests.simulators.upstream import UpstreamSimulator
 async def provider(simulator: UpstreamSimulator) -> AsyncIterator[OpenaiProvider]:
     bounds = {"max_body_bytes": 256 * 1024, "max_event_bytes": 64 * 1024, "max_connections": 2}
     headers = {"authorization": f"Bearer {KEY}"}
-    async with HttpUpstream(Endpoint(f"{simulator.url}/v1/", headers, secrets=(KEY,), **bounds)) as http:
-        yield OpenaiProvider(http)
+    async with HttpUpstream(Endpoint(f"{simulator.url}/v1/", headers, secrets=(KEY,), **bounds)) as upstream:
+        yield OpenaiProvider(upstream)
 
 
 @pytest.mark.parametrize("model", ["crlf", "dribble", "no-done", "paced?interval=0.001&chunks=8"])
@@ -66,9 +67,9 @@ async def test_an_endless_error_body_is_not_read(provider: OpenaiProvider, simul
 
 
 async def test_an_upstream_that_nobody_runs_costs_nothing():
-    async with HttpUpstream(Endpoint(f"http://127.0.0.1:{free_port()}/v1", {})) as http:
+    async with HttpUpstream(Endpoint(f"http://127.0.0.1:{free_port()}/v1", {})) as upstream:
         with pytest.raises(UpstreamFailed) as caught:
-            await said(OpenaiProvider(http), "instant", stream=True)
+            await said(OpenaiProvider(upstream), "instant", stream=True)
 
     assert not caught.value.may_have_cost
     assert not caught.value.again
@@ -84,9 +85,9 @@ async def test_what_does_not_speak_http_is_garbage():
 
     async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with HttpUpstream(Endpoint(f"http://127.0.0.1:{port}", {})) as http:
+        async with HttpUpstream(Endpoint(f"http://127.0.0.1:{port}", {})) as upstream:
             with pytest.raises(UpstreamGarbage) as caught:
-                await said(OpenaiProvider(http), "instant", stream=True)
+                await said(OpenaiProvider(upstream), "instant", stream=True)
 
     assert caught.value.may_have_cost
 
@@ -98,12 +99,25 @@ async def test_a_redirect_is_not_followed(provider: OpenaiProvider, simulator: U
     assert simulator.received == 1
 
 
-async def test_a_dropped_connection_may_be_tried_again(provider: OpenaiProvider):
+async def test_a_connection_that_drops_at_once_may_be_tried_again(provider: OpenaiProvider):
     with pytest.raises(UpstreamFailed) as caught:
         await said(provider, "cut-before", stream=True)
 
     assert caught.value.again
     assert not caught.value.may_have_cost
+
+
+async def test_a_connection_that_drops_later_may_have_cost_something(
+    provider: OpenaiProvider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(http, "AT_ONCE_SECONDS", 0)
+
+    with pytest.raises(UpstreamFailed) as caught:
+        await said(provider, "cut-before", stream=False)
+
+    assert caught.value.may_have_cost
+    assert not caught.value.again
+    assert caught.value.fallback
 
 
 async def test_the_upstreams_wish_to_wait_is_kept(provider: OpenaiProvider):
@@ -165,8 +179,8 @@ async def test_stop_closes_the_upstreams_connection(provider: OpenaiProvider, si
 
 async def test_a_call_that_finds_no_free_connection_in_time_costs_nothing(simulator: UpstreamSimulator):
     endpoint = Endpoint(f"{simulator.url}/v1", {}, connect_timeout=timedelta(seconds=0.05), max_connections=1)
-    async with HttpUpstream(endpoint) as http:
-        provider = OpenaiProvider(http)
+    async with HttpUpstream(endpoint) as upstream:
+        provider = OpenaiProvider(upstream)
         answer = await provider.open(a_candidate("silent"), stream=True)
 
         with pytest.raises(UpstreamFailed) as caught:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from typing import Self
 
 import aiohttp
@@ -12,6 +13,9 @@ from inference_worker.adapters.refusals import ERROR_BODY_BYTES, message_of, ref
 from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage
 
 LINGER_SECONDS = 1.0
+
+AT_ONCE_SECONDS = 1.0
+"""A kept-alive connection that the other side had closed drops within this; later the upstream had the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class HttpUpstream:
         if self._session is None:
             raise RuntimeError("enter it first")
         url = self._urls.get(path) or self._urls.setdefault(path, URL(self._base + path))
+        began_at = monotonic()
         try:
             response = await self._session.post(url, data=body, allow_redirects=False)
         except aiohttp.ClientConnectorError as error:
@@ -82,7 +87,8 @@ class HttpUpstream:
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamFailed("no connection to the upstream in time") from error
         except aiohttp.ClientConnectionError as error:
-            raise UpstreamFailed("the upstream dropped the connection", again=True) from error
+            at_once = monotonic() - began_at < AT_ONCE_SECONDS
+            raise UpstreamFailed("the upstream dropped the connection", again=at_once, costly=not at_once) from error
         except aiohttp.ClientError as error:
             raise UpstreamGarbage("the upstream does not speak HTTP") from error
         if response.status != 200:

@@ -11,7 +11,7 @@ from inference_worker.domain.failures import UpstreamFailed
 def following(failure: ArgosyError | None, attempts: Sequence[Attempt], candidates: int) -> int | None:
     """Which of the candidates comes after the attempts so far; None when the plan is over.
 
-    Never after a byte of an answer: the client may have it. A connection that was dropped before any byte is
+    Never after a byte of an answer: the client may have it. A connection that was dropped at once is
     tried once more on the same candidate: a kept-alive connection may just have been closed by the other side.
     """
     last = attempts[-1]
