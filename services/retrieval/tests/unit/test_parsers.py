@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -165,6 +166,20 @@ async def test_a_reader_that_is_killed_hurts_nobody() -> None:
             async for _ in found:
                 pass
     assert refused.value.reason == "unreadable_file"
+
+
+async def test_a_reader_that_is_cut_off_before_its_first_word_is_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cut_off(_: object, pipe: IO[bytes]) -> None:
+        pipe.close()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_read_pipe", cut_off)
+    try:
+        await parsed("a.txt", b"A line of text.\n" * 100_000)
+    except asyncio.CancelledError:
+        assert psutil.Process().children(recursive=True) == []
+    else:
+        pytest.fail("it was cut off")
 
 
 async def test_a_reader_that_is_left_early_is_gone_at_once() -> None:

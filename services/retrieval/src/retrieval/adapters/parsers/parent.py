@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from typing import IO, Any
 
 from chassis.errors import Unavailable
@@ -62,13 +62,13 @@ class ChildProcessParser:
         except OSError as error:
             raise Unavailable(f"no process for reading a document: {error.strerror}") from error
         lines = asyncio.StreamReader(limit=LONGEST_LINE_BYTES)
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(lines), child.stdout
-        )
         try:
-            yield child, lines
+            pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(lines), child.stdout
+            )
+            with closing(pipe):
+                yield child, lines
         finally:
-            pipe.close()
             await _end(child)
 
     async def _line(self, lines: asyncio.StreamReader) -> dict[str, Any] | None:
