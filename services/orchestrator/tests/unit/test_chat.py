@@ -161,6 +161,13 @@ class TestInputBound:
         assert small.bound == large.bound
         assert all(made.bound.input_tokens > MEDIA_TOKENS for made in (small, large, linked))
 
+    @pytest.mark.parametrize("kind", [[], {}, None, 7])
+    def test_a_part_of_a_kind_that_is_none_counts_as_not_text(self, kind):
+        ((candidate, body),) = ready({**BODY, "messages": [{"role": "user", "content": [{"type": kind}]}]})
+
+        assert body["messages"] == [{"role": "user", "content": [{"type": kind}]}]
+        assert candidate.bound.input_tokens > MEDIA_TOKENS
+
     def test_counts_two_images_twice(self):
         part = {"type": "image_url", "image_url": {"url": "https://example.org/ship.png"}}
         body = {"messages": [{"role": "user", "content": [part, part]}]}

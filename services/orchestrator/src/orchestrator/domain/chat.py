@@ -64,7 +64,7 @@ def read_chat(parsed: object, most_output_tokens: int) -> Chat:
 
 def media_of(document: Mapping[str, object]) -> list[int]:
     """Return the inlined bytes of each part of a message that is not text: 0 for one that is only referred to."""
-    return [_inlined(part) for part in _parts(document) if part.get("type") not in {"text", "refusal"}]
+    return [_inlined(part) for part in _parts(document) if part.get("type") not in ("text", "refusal")]
 
 
 def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
