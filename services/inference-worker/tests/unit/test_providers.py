@@ -8,7 +8,7 @@ from inference_worker.adapters.anthropic import AnthropicProvider
 from inference_worker.adapters.http import Endpoint, HttpUpstream
 from inference_worker.adapters.litellm import Account, LitellmProvider
 from inference_worker.adapters.openai import OpenaiProvider
-from inference_worker.domain.failures import UpstreamFailed
+from inference_worker.domain.failures import UpstreamFailed, UpstreamRefused
 from inference_worker.domain.ports import Provider
 from provider_contract import KEY, ProviderContract, drain, said
 from worker_fakes import FakeProvider, a_candidate
@@ -70,6 +70,16 @@ class TestAnthropicProvider(Simulated):
         assert seen.body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "hello there"}]}]
         assert seen.body["stream"] is True
         assert "stream_options" not in seen.body
+
+    async def test_a_body_that_cannot_be_translated_is_refused_and_not_sent(self, provider: Provider):
+        deep = "[" * 300 + "]" * 300
+        call = {"id": "call_1", "function": {"name": "f", "arguments": f'{{"x": {deep}}}'}}
+
+        with pytest.raises(UpstreamRefused) as caught:
+            await provider.open(a_candidate(messages=[{"role": "assistant", "tool_calls": [call]}]), stream=True)
+
+        assert not caught.value.may_have_cost
+        assert not self.received()
 
     async def test_a_stream_without_its_end_mark_is_cut(self, provider: Provider):
         with pytest.raises(UpstreamFailed) as caught:

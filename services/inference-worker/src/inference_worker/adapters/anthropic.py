@@ -31,8 +31,7 @@ class AnthropicProvider:
 
     async def open(self, candidate: Candidate, *, stream: bool) -> Answer:
         """Translate the candidate's body and send it."""
-        request = _translated(candidate.body) | {"stream": stream}
-        response = await self._http.post("/v1/messages", orjson.dumps(request))
+        response = await self._http.post("/v1/messages", _translated(candidate.body, stream=stream))
         created = int(self._clock.now().timestamp())
         if stream:
             return StreamedMessage(response, created, self._http)
@@ -129,9 +128,9 @@ class WholeMessage:
             self._response.close()
 
 
-def _translated(body: bytes) -> dict[str, Any]:
+def _translated(body: bytes, *, stream: bool) -> bytes:
     try:
-        return to_messages_request(orjson.loads(body))
+        return orjson.dumps(to_messages_request(orjson.loads(body)) | {"stream": stream})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UpstreamRefused("the request's body has values of the wrong types") from error
 
