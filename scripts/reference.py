@@ -71,7 +71,20 @@ def errors() -> str:
         'Every refusal has OpenAI\'s shape: `{"error": {"message", "type", "param", "code"}}`. '
         "`code` is stable; the same state is the reason (in capitals) of gRPC's `ErrorInfo`."
     )
-    return page("Errors", lead, table(("Code", "HTTP status", "Kind", "Meaning"), rows))
+    refusals = importlib.import_module("retrieval.domain.documents").Refusal
+    files = (
+        "A file of a vector store whose `status` is `failed` says why in `last_error.code`: one of these, or a code "
+        "of above that embedding its text met, such as `insufficient_quota`."
+    )
+    body = [
+        *table(("Code", "HTTP status", "Kind", "Meaning"), rows),
+        "## Files that cannot be indexed",
+        "",
+        files,
+        "",
+        *table(("Code", "Meaning"), ((f"`{refusal.value}`", refusal.meaning) for refusal in refusals)),
+    ]
+    return page("Errors", lead, body)
 
 
 def settings() -> str:

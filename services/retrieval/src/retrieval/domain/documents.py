@@ -3,20 +3,30 @@
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class Refusal(StrEnum):
     """Why a file cannot be indexed: stable, documented, shown to the tenant."""
 
-    UNSUPPORTED_FILE = "unsupported_file"
-    FILE_TYPE_MISMATCH = "file_type_mismatch"
-    ENCRYPTED_FILE = "encrypted_file"
-    UNREADABLE_FILE = "unreadable_file"
-    FILE_TOO_LARGE = "file_too_large"
-    FILE_EXPANDS_TOO_MUCH = "file_expands_too_much"
-    EMPTY_FILE = "empty_file"
-    INDEXING_CRASHED = "indexing_crashed"
+    meaning: str
+    """For the reference page."""
+
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """A code and what it means."""
+        refusal = str.__new__(cls, value)
+        refusal._value_ = value
+        refusal.meaning = meaning
+        return refusal
+
+    UNSUPPORTED_FILE = "unsupported_file", "The name has no extension that is read: txt, md, html, pdf or docx."
+    FILE_TYPE_MISMATCH = "file_type_mismatch", "The content is not what the extension says."
+    ENCRYPTED_FILE = "encrypted_file", "The document asks for a password."
+    UNREADABLE_FILE = "unreadable_file", "The document is damaged, or reading it took too long or too much memory."
+    FILE_TOO_LARGE = "file_too_large", "The file is larger than what is indexed; it stays stored."
+    FILE_EXPANDS_TOO_MUCH = "file_expands_too_much", "The file unfolds to far more than it weighs, as a zip bomb does."
+    EMPTY_FILE = "empty_file", "There is no text in the document."
+    INDEXING_CRASHED = "indexing_crashed", "Indexing crashed time and again at the same place."
 
 
 class FileRefused(Exception):
