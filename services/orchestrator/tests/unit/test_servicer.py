@@ -24,6 +24,7 @@ from chassis.testing.grpc import serving
 from orchestrator.api.servicer import OrchestrationServicer
 from orchestrator.domain.ports import Answering, Embedding, Failure, Passage, Payloads
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from services.orchestrator.tests.fakes import FakeRetrieval, FakeWorker
 from services.orchestrator.tests.world import HELLO, World, an_account, reported
@@ -75,11 +76,14 @@ async def test_a_cut_answer_says_why_at_its_end():
     world = World(FakeWorker(Payloads([b"{}"]), account))
     before = counted("cut")
 
-    async with a_door(world) as stub:
-        steps = [step async for step in stub.Generate(a_request())]
+    with capture_logs() as lines:
+        async with a_door(world) as stub:
+            steps = [step async for step in stub.Generate(a_request())]
 
     failure = steps[-1].done.failure
     assert (failure.reason, failure.message) == ("UPSTREAM_CUT", "it broke off")
+    told = [(line["outcome"], line["reason"]) for line in lines if line["event"] == "generation"]
+    assert told == [("cut", "UPSTREAM_CUT")]
     assert counted("cut") == before + 1
 
 

@@ -10,6 +10,7 @@ from chassis.errors import ArgosyError, Kind
 from chassis.telemetry import logger
 
 from orchestrator.domain.finalize import Bill
+from orchestrator.domain.ports import Failure
 from orchestrator.metrics import EMBEDDINGS, FIRST_CHUNK_SECONDS, GENERATION_SECONDS, GENERATIONS, TOKENS
 
 log = logger("orchestrator")
@@ -31,17 +32,19 @@ class Watched(AbstractContextManager["Watched"]):
         self._started = perf_counter()
         self._first_after: float | None = None
         self._bill: Bill | None = None
-        self._outcome = CANCELLED
+        self._outcome: str = CANCELLED
+        self._reason: str | None = None
 
     def first_chunk(self) -> None:
         """Note when the answer began to be one."""
         if self._first_after is None:
             self._first_after = perf_counter() - self._started
 
-    def ended(self, bill: Bill, *, broke_off: bool = False) -> None:
-        """Note that there is a bill: the answer is over."""
+    def ended(self, bill: Bill, failure: Failure | None = None) -> None:
+        """Note that there is a bill: the answer is over, and with a failure it broke off."""
         self._bill = bill
-        self._outcome = CUT if broke_off else ANSWERED
+        self._outcome = ANSWERED if failure is None else CUT
+        self._reason = None if failure is None else failure.reason
 
     def __enter__(self) -> Self:
         return self
@@ -49,13 +52,12 @@ class Watched(AbstractContextManager["Watched"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self._outcome = CANCELLED if self._bill is None else self._outcome
-        elif error is not None:
+        if error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._outcome = error.kind if isinstance(error, ArgosyError) else Kind.INTERNAL
-        self._count(perf_counter() - self._started, error)
+            self._reason = error.reason if isinstance(error, ArgosyError) else None
+        self._count(perf_counter() - self._started)
 
-    def _count(self, seconds: float, error: BaseException | None) -> None:
+    def _count(self, seconds: float) -> None:
         bill = self._bill
         if self._name == "generation":
             _GENERATIONS[self._outcome].inc()
@@ -71,7 +73,7 @@ class Watched(AbstractContextManager["Watched"]):
             self._name,
             model=self._model,
             outcome=str(self._outcome),
-            reason=error.reason if isinstance(error, ArgosyError) else None,
+            reason=self._reason,
             seconds=round(seconds, 4),
             first_chunk_seconds=None if self._first_after is None else round(self._first_after, 4),
             input_tokens=None if bill is None else bill.usage.input_tokens,

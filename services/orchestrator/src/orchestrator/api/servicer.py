@@ -42,7 +42,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
                     if isinstance(step, Payloads):
                         watched.first_chunk()
                     elif isinstance(step, Done):
-                        watched.ended(step.bill, broke_off=step.failure is not None)
+                        watched.ended(step.bill, step.failure)
                     yield to_proto_step(step)
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
