@@ -17,8 +17,6 @@ from inference_worker.domain.plan import Candidate
 from inference_worker.domain.ports import Answer
 from inference_worker.domain.usage import Usage
 
-VERSION = "2023-06-01"
-
 T = TypeVar("T")
 
 
