@@ -1,6 +1,6 @@
-"""Tests that need real parts get them: what the environment does not name is started, once, by the dev fleet.
+"""Tests that need real parts get those of the test fleet, started once; never the ones that your environment names.
 
-Integration tests need Postgres, Redis and Kafka. Unit tests start nothing; the floors above have a fleet of their own.
+Integration tests need Postgres, Redis and Kafka. Unit tests start nothing; the floors above need the whole fleet.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @cache
 def bring_up() -> None:
     """Start the stores and export their addresses; workers of one run take turns at a lock."""
-    os.environ.update(environment())
+    tests = environment()
+    # Your shell may have read `.argosy/env`: those stores are not for tests.
+    for name in os.environ.keys() - tests.keys():
+        del os.environ[name]
+    os.environ.update(tests)
     for name, value in up(Home.of_environment(), STORES).items():
         os.environ[name] = value
