@@ -80,7 +80,10 @@ def _vitals(process: Birth | None, *, with_children: bool) -> tuple[str, str, st
     if process is None or not process.alive():
         return "", "", ""
     memory = sum(_resident(birth.pid) for birth in (process.tree() if with_children else {process}))
-    uptime = max(0.0, time.time() - psutil.Process(process.pid).create_time())
+    try:
+        uptime = max(0.0, time.time() - psutil.Process(process.pid).create_time())
+    except psutil.Error:  # it has just died
+        return "", "", ""
     return str(process.pid), f"{memory / 1e6:.0f} MB", _span(uptime)
 
 
