@@ -31,7 +31,25 @@ def test_amounts_look_like_this(amount: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ten", "-1", "-0.5", "1e30", "nan", "inf", "-inf", "0.0000000001", "1,5", "9223372036.854775808"]
+    "text",
+    [
+        "",
+        "ten",
+        "-1",
+        "-0.5",
+        "1e30",
+        "1e400000000",
+        "1e-2000000",
+        "nan",
+        "inf",
+        "-inf",
+        "0.0000000001",
+        "1000000000.0000000000000000000001",
+        "1,5",
+        "1_000",
+        "\uff11\uff12",
+        "9223372036.854775808",
+    ],
 )
 def test_what_is_no_amount_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:

@@ -1,6 +1,6 @@
 """Money as the edge shows it: exact decimals in US dollars, never a float."""
 
-from decimal import Decimal, InvalidOperation
+import re
 from typing import NewType
 
 from chassis.errors import InvalidRequest
@@ -9,6 +9,8 @@ NanoUsd = NewType("NanoUsd", int)
 
 NANO_PER_USD = 1_000_000_000
 LARGEST = NanoUsd(2**63 - 1)  # what an int64 on the wire can hold
+# No exponents: the amount they hide may be too large to write down, or too small to be anything but zero.
+AMOUNT = re.compile(r"(?P<whole>[0-9]{1,32})(?:\.(?P<places>[0-9]{1,9}))?")
 
 
 def to_usd(amount: NanoUsd) -> str:
@@ -20,12 +22,12 @@ def to_usd(amount: NanoUsd) -> str:
 
 def from_usd(text: str, *, param: str) -> NanoUsd:
     """Read an amount. Raises InvalidRequest naming `param` when it is negative or not exact in nano-dollars."""
-    try:
-        scaled = Decimal(text).scaleb(9)
-        if not scaled.is_finite() or scaled != scaled.to_integral_value():
-            raise InvalidRequest(f"{param} must be a decimal amount of US dollars with at most 9 places.", param=param)
-    except InvalidOperation:
-        raise InvalidRequest(f"{param} must be a decimal amount of US dollars, like 12.50.", param=param) from None
-    if not 0 <= scaled <= LARGEST:
+    match = AMOUNT.fullmatch(text)
+    if match is None:
+        raise InvalidRequest(
+            f"{param} must be a decimal amount of US dollars with at most 9 places, like 12.50.", param=param
+        )
+    amount = int(match["whole"]) * NANO_PER_USD + int((match["places"] or "").ljust(9, "0"))
+    if amount > LARGEST:
         raise InvalidRequest(f"{param} must be between 0 and {to_usd(LARGEST)}.", param=param)
-    return NanoUsd(int(scaled))
+    return NanoUsd(amount)
