@@ -1,5 +1,6 @@
 """`/v1/files`: bytes pass through, in both directions, without being held."""
 
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -89,8 +90,10 @@ async def delete_file(file_id: PathId, knowledge: KnowledgePort) -> Deleted:
 def checked_filename(filename: str) -> str:
     """Keep the last part of a path, as browsers do. Raises InvalidRequest when nothing is left."""
     name = filename.replace("\\", "/").rsplit("/", 1)[-1].strip()
-    if not 1 <= len(name) <= LONGEST_FILENAME or not name.isprintable():
-        raise InvalidRequest(f"A file needs a name of 1 to {LONGEST_FILENAME} printable characters.", param="file")
+    if not 1 <= len(name) <= LONGEST_FILENAME or any(unicodedata.category(sign) == "Cc" for sign in name):
+        raise InvalidRequest(
+            f"A file needs a name of 1 to {LONGEST_FILENAME} characters, none of control.", param="file"
+        )
     return name
 
 
