@@ -44,6 +44,8 @@ async def test_usage_is_asked_by_day_and_span(world: World, demo: httpx.AsyncCli
     [
         ({"start": "yesterday"}, "start"),
         ({"start": "2026-01-01T00:00:00"}, "start"),
+        ({"start": "0001-01-01T00:00:00+14:00"}, "start"),
+        ({"end": "9999-12-31T23:59:59-14:00"}, "end"),
         ({"start": "2026-01-02T00:00:00Z", "end": "2026-01-02T00:00:00Z"}, "end"),
         ({"by_day": "maybe"}, "by_day"),
     ],

@@ -128,6 +128,11 @@ async def test_an_admins_key_administers(world: World, admin: httpx.AsyncClient)
         ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "roles": ["service"]}, "roles"),
         ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "expires_at": "2025-01-01T00:00:00Z"}, "expires_at"),
         ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "expires_at": "2027-01-01T00:00:00"}, "expires_at"),
+        (
+            "keys",
+            {"tenant_id": "ten_1", "project_id": "prj_1", "expires_at": "9999-12-31T23:59:59-14:00"},
+            "expires_at",
+        ),
         ("prices", {"price_key": "local/m", "input_per_million_nano_usd": 1}, "output_per_million_nano_usd"),
     ],
 )

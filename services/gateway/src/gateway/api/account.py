@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from chassis.errors import InvalidRequest
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from gateway.domain.accounts import (
     Budget,
@@ -20,6 +20,7 @@ from gateway.domain.accounts import (
 from gateway.domain.money import to_usd
 
 from .ports import AccountsPort, CurrentCaller, PathId
+from .schemas import Moment
 
 router = APIRouter(prefix="/v1", tags=["Account"])
 
@@ -185,7 +186,7 @@ class BudgetList(BaseModel):
     has_more: Literal[False] = False
 
 
-Instant = Annotated[AwareDatetime | None, Query(description="RFC 3339, or seconds since 1970.")]
+Instant = Annotated[Moment | None, Query(description="RFC 3339, or seconds since 1970.")]
 
 
 @router.get("/usage")

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.domain.administration import MEMBER
 from gateway.domain.keys import ApiKey
 from gateway.domain.tenants import DEFAULT_PLAN, AuditEntry, Project, Tenant
 
 from .ports import ADMINS_ONLY, NEWEST_FIRST, AdministrationPort, AnyPage, CurrentCaller, DirectoryPort, PathId, QueryId
-from .schemas import Id, Identified, ListOf, Name
+from .schemas import Id, Identified, ListOf, Moment, Name
 
 router = APIRouter(prefix="/admin/v1", tags=["Administration"], dependencies=[ADMINS_ONLY])
 
@@ -76,7 +76,7 @@ class KeyCreate(BaseModel):
     project_id: Id
     name: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     roles: Annotated[list[str], Field(min_length=1, max_length=8)] = [MEMBER]
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class KeyRead(Identified):

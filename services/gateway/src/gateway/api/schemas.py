@@ -1,9 +1,10 @@
 """Objects in OpenAI's shapes, as the SDKs read them."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from gateway.domain.inference import Model, Task
 from gateway.domain.knowledge import Attachment, AttachmentState, File, Passage, VectorStore
@@ -14,6 +15,17 @@ T = TypeVar("T", bound="Identified")
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 PAGE_KEY = "page"
+
+
+def in_utc(instant: datetime) -> datetime:
+    """Read an instant as everybody behind the gateway will. Raises ValueError when UTC's calendar does not reach it."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC the year must be between 1 and 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
 class Identified(BaseModel):
