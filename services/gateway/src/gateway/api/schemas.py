@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.domain.inference import Model, Task
 from gateway.domain.knowledge import Attachment, AttachmentState, File, Passage, VectorStore
@@ -23,6 +23,11 @@ def in_utc(instant: datetime) -> datetime:
         return instant.astimezone(UTC)
     except OverflowError:
         raise ValueError("in UTC the year must be between 1 and 9999") from None
+
+
+def one_or_many(given: Any) -> Any:
+    """A text alone is a list of one."""
+    return [given] if isinstance(given, str) else given
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
@@ -255,10 +260,12 @@ class SearchCreate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    query: (
-        Annotated[str, Field(min_length=1)]
-        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=8)]
-    )
+    # Not a union of types: its errors would be named after the types.
+    query: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(min_length=1, max_length=8),
+        BeforeValidator(one_or_many, json_schema_input_type=str | list[str]),
+    ]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     ranking_options: RankingOptions | None = None
     rewrite_query: bool = False

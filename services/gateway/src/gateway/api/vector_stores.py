@@ -98,10 +98,10 @@ async def detach_file(vector_store_id: PathId, file_id: PathId, knowledge: Knowl
 @router.post("/{vector_store_id}/search")
 async def search_vector_store(vector_store_id: PathId, body: SearchCreate, knowledge: KnowledgePort) -> SearchPage:
     """Find the best passages, by words and by meaning."""
-    queries = [body.query] if isinstance(body.query, str) else body.query
-    found = await asyncio.gather(*(knowledge.search(vector_store_id, query, body.max_num_results) for query in queries))
+    searches = (knowledge.search(vector_store_id, query, body.max_num_results) for query in body.query)
+    found = await asyncio.gather(*searches)
     best = best_of(found)[: body.max_num_results]
-    return SearchPage(search_query=queries, data=[PassageRead.of(passage) for passage in best])
+    return SearchPage(search_query=body.query, data=[PassageRead.of(passage) for passage in best])
 
 
 def best_of(found: Iterable[Sequence[Passage]]) -> list[Passage]:
