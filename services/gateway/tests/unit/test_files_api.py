@@ -115,6 +115,8 @@ async def test_a_file_passes_through_without_being_held(world: World) -> None:
         (form(PURPOSE, part("file", b"x", "")), "file"),
         (form(PURPOSE, part("file", b"x", "../")), "file"),
         (form(PURPOSE, part("file", b"x", "n" * 256)), "file"),
+        (form(PURPOSE, part("file", b"x", "a\0.txt")), "file"),
+        (form(PURPOSE, part("file", b"x", "a\x1b[2J.txt")), "file"),
         (form(part("note", b"x" * 70_000), FILE), "note"),
         (form(*[part("n", b"")] * 40), None),
         (form(PURPOSE, FILE)[:-6], None),
@@ -160,6 +162,19 @@ async def test_a_path_in_the_name_is_cut_off(demo: httpx.AsyncClient) -> None:
         body = form(PURPOSE, part("file", b"x", name.replace("\\", "\\\\")))
         answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
         assert answer.json()["filename"] == "a.txt"
+
+
+async def test_names_are_taken_in_any_language(demo: httpx.AsyncClient) -> None:
+    # As a Mac names its pictures: with a narrow space that cannot be broken.
+    for name in ("Screenshot 2026-01-01 at 9.41.00\u202fPM.png", "größe.txt", "図面.pdf"):
+        assert (await demo.get(f"/v1/files/{await upload(demo, name)}")).json()["filename"] == name
+
+
+async def test_what_follows_the_end_of_a_form_is_not_waited_for(world: World) -> None:
+    visit = Visit(world, "/v1/files", b"", headers=MULTIPART)
+    visit.feed(form(PURPOSE, FILE), b"and so on")
+
+    assert (await visit.next())["status"] == 200
 
 
 async def test_a_client_that_leaves_while_it_uploads_stores_nothing(world: World) -> None:

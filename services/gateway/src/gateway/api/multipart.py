@@ -161,7 +161,8 @@ class Upload:
 
     async def _next(self) -> Event | None:
         while not self._waiting:
-            chunk = await anext(self._chunks, None)
+            # What follows the end of the form is nothing, however much of it comes.
+            chunk = None if self._form.ended else await anext(self._chunks, None)
             if chunk is None:
                 return None
             self._waiting = self._form.feed(chunk)
