@@ -54,26 +54,18 @@ class Outbox:
 
         Raises `RecordTooLarge`. Call `OutboxRelay.wake` after the commit to have it published at once.
         """
-        await Outbox.enqueue_all(connection, topic, [(tenant_id, value)])
-
-    @staticmethod
-    async def enqueue_all(connection: Any, topic: str, values: Sequence[tuple[str, bytes]]) -> None:
-        """Like `enqueue`, for many pairs of tenant and value in one statement."""
-        for _, value in values:
+        if len(value) > VALUE_BYTES:
             # Refused here, with the transaction: in the table it would wait for ever.
-            if len(value) > VALUE_BYTES:
-                raise RecordTooLarge(f"a record for {topic} has {len(value)} bytes")
+            raise RecordTooLarge(f"a record for {topic} has {len(value)} bytes")
         carrier: dict[str, str] = {}
         inject(carrier)
         await connection.execute(
-            "INSERT INTO outbox (tenant_id, id, topic, value, headers)"
-            " SELECT tenant_id, id, $1, value, $2::jsonb FROM unnest($3::text[], $4::text[], $5::bytea[])"
-            " AS new (tenant_id, id, value)",
+            "INSERT INTO outbox (tenant_id, id, topic, value, headers) VALUES ($1, $2, $3, $4, $5::jsonb)",
+            tenant_id,
+            new_id("out_"),
             topic,
+            value,
             json.dumps(carrier),
-            [tenant_id for tenant_id, _ in values],
-            [new_id("out_") for _ in values],
-            [value for _, value in values],
         )
 
 
