@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -153,6 +156,16 @@ async def test_a_reader_that_takes_too_long_is_ended() -> None:
 
     assert await refusal("deep.html", deep, Limits(block_seconds=0.5)) == "file_expands_too_much"
     assert await refusal("deep.html", deep, Limits(cpu_seconds=1)) == "file_expands_too_much"
+
+
+def test_too_much_time_is_told_by_a_signal_that_means_nothing_else() -> None:
+    endless = (
+        "from retrieval.adapters.parsers.limits import Limits\nLimits(cpu_seconds=1).apply()\nwhile True:\n    pass"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", endless], check=False, timeout=60)  # noqa: S603 - our own program
+
+    assert ended.returncode == -signal.SIGXCPU
 
 
 async def test_a_reader_that_is_killed_hurts_nobody() -> None:

@@ -65,9 +65,9 @@ def _write_blocks(lines: IO[str], limits: Limits, filename: str) -> None:
 
 
 def _cause(number: int, usage: resource.struct_rusage, limits: Limits) -> FileRefused:
-    # The kernel's own count, which kills, runs a little before the one it reports.
+    # Nobody else sends the first. The kernel's own count, which kills, runs a little before the one it reports.
     late = usage.ru_utime + usage.ru_stime >= 0.9 * limits.cpu_seconds
-    if late and number in {signal.SIGXCPU, signal.SIGKILL}:
+    if number == signal.SIGXCPU or (late and number == signal.SIGKILL):
         return TOO_MUCH_TIME
     return TOO_MUCH_MEMORY if _greedy(usage, limits) else CRASHED
 

@@ -26,12 +26,13 @@ class Limits:
 
     def apply(self) -> None:
         """Bind this process, for good. A platform that does not know a limit goes without it."""
-        for kind, value in (
-            (resource.RLIMIT_AS, self.memory_bytes),
-            (resource.RLIMIT_CPU, self.cpu_seconds),
-            (resource.RLIMIT_FSIZE, 0),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_NOFILE, 64),
+        for kind, value, most in (
+            (resource.RLIMIT_AS, self.memory_bytes, self.memory_bytes),
+            # The first is told by a signal of its own, which says what happened; the second kills who did not hear it.
+            (resource.RLIMIT_CPU, self.cpu_seconds, self.cpu_seconds + 1),
+            (resource.RLIMIT_FSIZE, 0, 0),
+            (resource.RLIMIT_CORE, 0, 0),
+            (resource.RLIMIT_NOFILE, 64, 64),
         ):
             with suppress(ValueError, OSError):
-                resource.setrlimit(kind, (value, value))
+                resource.setrlimit(kind, (value, most))
