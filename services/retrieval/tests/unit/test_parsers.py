@@ -163,7 +163,7 @@ def test_too_much_time_is_told_by_a_signal_that_means_nothing_else() -> None:
         "from retrieval.adapters.parsers.limits import Limits\nLimits(cpu_seconds=1).apply()\nwhile True:\n    pass"
     )
 
-    ended = subprocess.run([sys.executable, "-c", endless], check=False, timeout=60)  # noqa: S603 - our own program
+    ended = subprocess.run([sys.executable, "-c", endless], check=False, timeout=60)
 
     assert ended.returncode == -signal.SIGXCPU
 
