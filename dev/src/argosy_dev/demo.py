@@ -159,7 +159,7 @@ def _show_next(base_url: str, request_id: str, console: Console) -> None:
         (f"{base_url}/docs", "the API, to try in a browser"),
         ("make status", "what runs, where, and how much memory it takes"),
         ("make logs s=orchestrator", f"the life of requests such as {request_id}"),
-        ("source .argosy/env", "addresses and keys, for curl and your own program"),
+        ("set -a; source .argosy/env", "addresses and keys, for curl and your own program"),
         ("make down", "stop everything"),
     ):
         console.print(f"  {text:<34} [dim]{what}[/]", soft_wrap=True)
