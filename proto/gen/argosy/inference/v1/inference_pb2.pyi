@@ -32,9 +32,9 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     ATTEMPT_OUTCOME_ANSWERED: _AttemptOutcome.ValueType  # 1
     """A whole answer."""
     ATTEMPT_OUTCOME_REFUSED: _AttemptOutcome.ValueType  # 2
-    """Refused or broken before any byte of the answer: nothing was consumed."""
+    """Refused, or a connection that broke at once: nothing was consumed."""
     ATTEMPT_OUTCOME_CUT: _AttemptOutcome.ValueType  # 3
-    """Broke off after the answer had begun."""
+    """Broke off after the answer had begun, or so late before it that it may have cost something."""
     ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 4
     """Ended by us because the client went away."""
     ATTEMPT_OUTCOME_TIMED_OUT: _AttemptOutcome.ValueType  # 5
@@ -48,9 +48,9 @@ ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
 ATTEMPT_OUTCOME_ANSWERED: AttemptOutcome.ValueType  # 1
 """A whole answer."""
 ATTEMPT_OUTCOME_REFUSED: AttemptOutcome.ValueType  # 2
-"""Refused or broken before any byte of the answer: nothing was consumed."""
+"""Refused, or a connection that broke at once: nothing was consumed."""
 ATTEMPT_OUTCOME_CUT: AttemptOutcome.ValueType  # 3
-"""Broke off after the answer had begun."""
+"""Broke off after the answer had begun, or so late before it that it may have cost something."""
 ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 4
 """Ended by us because the client went away."""
 ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome.ValueType  # 5
@@ -352,7 +352,7 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def first_byte_after(self) -> _duration_pb2.Duration:
-        """From sending to the first byte, and to the end."""
+        """From sending to the first byte."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:

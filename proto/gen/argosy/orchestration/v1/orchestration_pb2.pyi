@@ -220,7 +220,7 @@ Global___Chunk: _TypeAlias = Chunk  # noqa: Y015
 
 @_typing.final
 class Done(_message.Message):
-    """The answer is over, and its usage is recorded for ever."""
+    """The answer is over. Its usage is in the outbox, unless Postgres did not answer in time: then writing it goes on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
