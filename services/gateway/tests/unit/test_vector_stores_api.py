@@ -1,9 +1,12 @@
 """`/v1/vector_stores`."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
+from chassis.errors import Unavailable
 from gateway.domain.knowledge import Passage
 
 from services.gateway.tests.fakes.world import World
@@ -226,6 +229,29 @@ async def test_several_queries_give_each_passage_once_by_its_best_score(world: W
     assert [(found["file_id"], found["score"]) for found in said["data"]] == [("file-2", 0.05), ("file-1", 0.03)]
     one = await demo.post(f"{PATH}/{store}/search", json=asked | {"max_num_results": 1})
     assert len(one.json()["data"]) == 1
+
+
+async def test_a_query_that_fails_stops_the_others(
+    world: World, demo: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[str] = []
+
+    async def search(vector_store_id: str, query: str, limit: int) -> Sequence[Passage]:
+        if query == "bad":
+            raise Unavailable("retrieval is away")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.append(query)
+            raise
+        return ()
+
+    monkeypatch.setattr(world.knowledge, "search", search)
+
+    answer = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": ["slow", "bad"]})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
+    assert stopped == ["slow"]
 
 
 @pytest.mark.parametrize(

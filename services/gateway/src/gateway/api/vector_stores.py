@@ -6,7 +6,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from gateway.domain.knowledge import Attachment, AttachmentState, Passage
+from gateway.domain.knowledge import Attachment, AttachmentState, Knowledge, Passage
 from gateway.domain.tenants import Listed
 
 from .ports import NEWEST_FIRST, AnyPage, KnowledgePort, PathId
@@ -98,10 +98,21 @@ async def detach_file(vector_store_id: PathId, file_id: PathId, knowledge: Knowl
 @router.post("/{vector_store_id}/search")
 async def search_vector_store(vector_store_id: PathId, body: SearchCreate, knowledge: KnowledgePort) -> SearchPage:
     """Find the best passages, by words and by meaning."""
-    searches = (knowledge.search(vector_store_id, query, body.max_num_results) for query in body.query)
-    found = await asyncio.gather(*searches)
+    found = await search_all(vector_store_id, body.query, body.max_num_results, knowledge=knowledge)
     best = best_of(found)[: body.max_num_results]
     return SearchPage(search_query=body.query, data=[PassageRead.of(passage) for passage in best])
+
+
+async def search_all(
+    vector_store_id: str, queries: Sequence[str], limit: int, *, knowledge: Knowledge
+) -> list[Sequence[Passage]]:
+    """Ask all queries at once. The first that fails is raised, and stops the others: nobody waits for them."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            searches = [group.create_task(knowledge.search(vector_store_id, query, limit)) for query in queries]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [search.result() for search in searches]
 
 
 def best_of(found: Iterable[Sequence[Passage]]) -> list[Passage]:
