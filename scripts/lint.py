@@ -159,20 +159,37 @@ RULES: tuple[Rule, ...] = (
 
 def tables_are_tenanted(sql: str) -> Iterator[Offence]:
     """Every table starts with tenant_id, in its columns and its primary key, and forces row-level security."""
-    for table in re.finditer(r"CREATE TABLE (?:IF NOT EXISTS )?([\w.]+)\s*\((.*?)\n\)", sql, re.DOTALL | re.IGNORECASE):
-        name, body, line = table[1], table[2], sql.count("\n", 0, table.start()) + 1
-        if not re.match(r"\s*(--[^\n]*\n\s*)*tenant_id\s+text\s+NOT NULL", body, re.IGNORECASE):
-            yield Offence(line, f"table {name}: tenant_id is not the first column")
-        if not re.search(
-            r"PRIMARY KEY\s*\(\s*tenant_id\b|tenant_id\s+text\s+NOT NULL\s+PRIMARY KEY", body, re.IGNORECASE
-        ):
-            yield Offence(line, f"table {name}: the primary key does not start with tenant_id")
-        for demand in ("ENABLE", "FORCE"):
-            said = rf"ALTER TABLE {re.escape(name)}\s+([^;]*,\s*)?{demand} ROW LEVEL SECURITY"  # NO FORCE is none
-            if not re.search(said, sql, re.IGNORECASE):
-                yield Offence(line, f"table {name}: no {demand} ROW LEVEL SECURITY")
-        if not re.search(rf"CREATE POLICY \w+ ON {re.escape(name)}\b", sql, re.IGNORECASE):
-            yield Offence(line, f"table {name}: no policy")
+    for table in re.finditer(r"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?([\w.]+)\s*\(", sql, re.IGNORECASE):
+        line = sql.count("\n", 0, table.start()) + 1
+        for rule in _untenanted(table[1], _in_parentheses(sql, table.end()), sql):
+            yield Offence(line, f"table {table[1]}: {rule}")
+
+
+def _untenanted(name: str, body: str, sql: str) -> Iterator[str]:
+    """What a table, with its columns and constraints in `body`, lacks in its migration."""
+    if not re.match(r"\s*(--[^\n]*\n\s*)*tenant_id\s+text\s+NOT NULL", body, re.IGNORECASE):
+        yield "tenant_id is not the first column"
+    if not re.search(r"PRIMARY KEY\s*\(\s*tenant_id\b", body, re.IGNORECASE):
+        yield "the primary key does not start with tenant_id"
+    for demand in ("ENABLE", "FORCE"):
+        said = rf"ALTER TABLE {re.escape(name)}\s+([^;]*,\s*)?{demand} ROW LEVEL SECURITY"  # NO FORCE is none
+        if not re.search(said, sql, re.IGNORECASE):
+            yield f"no {demand} ROW LEVEL SECURITY"
+    policies = re.findall(rf"CREATE POLICY \w+ ON {re.escape(name)}\b([^;]*);", sql, re.IGNORECASE)
+    if not any("current_setting('argosy.tenant', true)" in policy for policy in policies):
+        yield "no policy by argosy.tenant"
+    if any(re.search(r"(USING|CHECK)\s*\(\s*true\s*\)", policy, re.IGNORECASE) for policy in policies):
+        yield "a policy that lets everything pass"
+
+
+def _in_parentheses(sql: str, start: int) -> str:
+    """The text from `start`, just behind an opening parenthesis, to the closing one."""
+    depth = 1
+    for place in range(start, len(sql)):
+        depth += {"(": 1, ")": -1}.get(sql[place], 0)
+        if not depth:
+            return sql[start:place]
+    return sql[start:]
 
 
 def calls(tree: ast.Module) -> Iterator[ast.Call]:

@@ -43,7 +43,7 @@ CREATE TABLE budgets (
 );
 ALTER TABLE budgets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE budgets FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON budgets USING (true);
+CREATE POLICY tenant ON budgets USING (tenant_id = current_setting('argosy.tenant', true));
 """
 
 
@@ -67,7 +67,7 @@ def test_code_that_keeps_the_rules_passes() -> None:
         ("  PRIMARY KEY (tenant_id, scope)\n", "primary key"),
         ("ALTER TABLE budgets ENABLE ROW LEVEL SECURITY;\n", "no ENABLE"),
         ("ALTER TABLE budgets FORCE ROW LEVEL SECURITY;\n", "no FORCE"),
-        ("CREATE POLICY tenant ON budgets USING (true);\n", "no policy"),
+        ("CREATE POLICY tenant ON budgets USING (tenant_id = current_setting('argosy.tenant', true));\n", "no policy"),
     ],
 )
 def test_a_table_without_its_tenancy_is_seen(gone: str, rule: str) -> None:
@@ -79,6 +79,19 @@ def test_row_level_security_that_is_taken_back_is_none() -> None:
     taken_back = TABLE.replace("FORCE ROW", "NO FORCE ROW")
     found = lint.offences_of("services/metering/src/metering/migrations/0001_money.sql", taken_back)
     assert [offence.rule for offence in found] == ["table budgets: no FORCE ROW LEVEL SECURITY"]
+
+
+@pytest.mark.parametrize(
+    ("table", "rule"),
+    [
+        ("CREATE TABLE a (x text PRIMARY KEY);", "not the first column"),
+        ("CREATE UNLOGGED TABLE a (\n  x text PRIMARY KEY\n);", "primary key"),
+        (TABLE + "CREATE POLICY all_of_it ON budgets USING (true);", "lets everything pass"),
+    ],
+)
+def test_a_table_cannot_slip_through(table: str, rule: str) -> None:
+    found = lint.offences_of("services/metering/src/metering/migrations/0001_money.sql", table)
+    assert any(rule in offence.rule for offence in found)
 
 
 def test_every_file_on_the_list_of_system_transactions_exists_and_uses_one() -> None:
