@@ -611,7 +611,7 @@ class SetBudgetRequest(_message.Message):
     """Whose; an admin may name any tenant."""
     @_builtins.property
     def cap(self) -> _common_pb2.Money:
-        """The new cap; not negative."""
+        """The new cap; must be present, and not negative."""
 
     def __init__(
         self,
