@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
-from chassis.errors import ArgosyError, Kind
+from chassis.errors import ArgosyError, InvalidRequest, Kind
 from chassis.tenancy import current_caller
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
@@ -43,6 +43,8 @@ class Parrot:
         match request.value:
             case "full":
                 raise Full("no seat", param="seat", retry_after=timedelta(seconds=1.5))
+            case "nonsense":
+                raise InvalidRequest("'my secret prompt' is no word", param="value")
             case "bug":
                 raise KeyError("the secret of the database")
             case "hang":

@@ -40,6 +40,11 @@ class Kind(StrEnum):
     INTERNAL = "internal"  # our bug
 
 
+# Messages of these kinds may quote the request or a provider, and so a prompt: they are for the caller alone, and
+# stand in no log and no trace.
+QUOTING = frozenset({Kind.INVALID, Kind.UPSTREAM})
+
+
 class ArgosyError(Exception):
     """Root of every expected failure. A subclass is one state: `kind`, `reason` and a docstring for the reference."""
 

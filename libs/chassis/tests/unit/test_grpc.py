@@ -64,6 +64,18 @@ async def test_a_bug_is_told_to_nobody_but_the_log(stub: ParrotStub, capsys: pyt
     assert "the secret of the database" in capsys.readouterr().out
 
 
+async def test_words_that_may_be_the_requests_are_told_to_the_caller_and_not_to_the_log(
+    stub: ParrotStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RemoteFailure) as failure:
+        await stub.Say(text("nonsense"))
+
+    assert "my secret prompt" in failure.value.message
+    printed = capsys.readouterr().out
+    assert "INVALID_REQUEST" in printed
+    assert "secret" not in printed
+
+
 async def test_a_call_without_a_principal_is_refused(parrot: Parrot) -> None:
     async with serving((register, parrot, SERVICE)) as channel:
         with pytest.raises(RemoteFailure) as failure:

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from chassis.errors import InvalidRequest
+from chassis.errors import InvalidRequest, Unavailable
 from chassis.settings import TelemetrySection
 from chassis.telemetry import Telemetry, extract, inject, span
 from chassis.tenancy import acting
@@ -65,7 +65,7 @@ def test_a_carrier_without_a_trace_begins_a_new_one(carrier: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), [(InvalidRequest("no such toy"), "INVALID_REQUEST"), (RuntimeError("broken"), "RuntimeError")]
+    ("error", "kind"), [(Unavailable("nobody plays"), "SERVICE_UNAVAILABLE"), (RuntimeError("broken"), "RuntimeError")]
 )
 def test_an_error_is_recorded_and_goes_on(error: Exception, kind: str) -> None:
     with recorded_spans() as ended, pytest.raises(type(error)), span("play"):
@@ -75,6 +75,15 @@ def test_an_error_is_recorded_and_goes_on(error: Exception, kind: str) -> None:
     assert failed.status.status_code is StatusCode.ERROR
     assert (failed.attributes or {})["error.type"] == kind
     assert [event.name for event in failed.events] == ["exception"]
+
+
+def test_words_that_may_be_the_requests_are_not_recorded() -> None:
+    with recorded_spans() as ended, pytest.raises(InvalidRequest), span("play"):
+        raise InvalidRequest("'my secret prompt' is no toy")
+
+    (failed,) = ended()
+    assert (failed.attributes or {})["error.type"] == "INVALID_REQUEST"
+    assert "secret" not in failed.to_json()
 
 
 async def test_being_cancelled_is_noted_and_no_error() -> None:

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from chassis.clock import Clock
-from chassis.errors import ArgosyError, DeadlineExceeded, Internal, InvalidRequest, Kind
+from chassis.errors import QUOTING, ArgosyError, DeadlineExceeded, Internal, InvalidRequest, Kind
 from chassis.grpc.status import STATUS, to_metadata
 from chassis.ids import new_id
 from chassis.telemetry import counter, extract, gauge, histogram, logger, span
@@ -152,7 +152,8 @@ class Method:
 
     def _report(self, error: ArgosyError) -> None:
         say = log.warning if error.kind in NOTABLE else log.info
-        say("grpc_call_failed", method=self._name, kind=error.kind.value, reason=error.reason, message=error.message)
+        message = {} if error.kind in QUOTING else {"message": error.message}
+        say("grpc_call_failed", method=self._name, kind=error.kind, reason=error.reason, param=error.param, **message)
 
     def _translated(self, error: Exception) -> ArgosyError:
         """What the caller is told of an exception that nobody meant for it."""

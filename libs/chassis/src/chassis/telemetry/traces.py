@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from chassis.errors import ArgosyError
+from chassis.errors import QUOTING, ArgosyError
 from chassis.settings import TelemetrySection
 from chassis.telemetry.logs import configure_logs
 from chassis.tenancy import find_caller
@@ -147,7 +147,10 @@ class _Recorded:
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         _detach(self._token)
-        if isinstance(error, Exception):
+        if isinstance(error, ArgosyError) and error.kind in QUOTING:
+            self.set(**{"error.type": error.reason})
+            self._span.set_status(StatusCode.ERROR, error.reason)
+        elif isinstance(error, Exception):
             self.set(**{"error.type": error.reason if isinstance(error, ArgosyError) else type(error).__name__})
             self._span.record_exception(error)
             self._span.set_status(StatusCode.ERROR, str(error))
