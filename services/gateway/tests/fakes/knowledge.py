@@ -1,6 +1,6 @@
 """Retrieval in memory: files and stores of each tenant."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -64,7 +64,7 @@ class FakeKnowledge:
             raise no_file()
         return self.mine.files[file_id]
 
-    async def download(self, file_id: str) -> AsyncIterator[bytes]:
+    async def download(self, file_id: str) -> AsyncGenerator[bytes, None]:
         await self.get_file(file_id)
         content = self.mine.contents[file_id]
         yield content[:2]

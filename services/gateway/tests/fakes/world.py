@@ -84,7 +84,9 @@ async def a_world() -> World:
 class Visit:
     """One request by hand: the test decides when the client reads, and when it leaves."""
 
-    def __init__(self, world: World, path: str, body: bytes, *, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, world: World, path: str, body: bytes, *, method: str = "POST", headers: dict[str, str] | None = None
+    ) -> None:
         self.sent: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
         self.reading = asyncio.Event()
         self.reading.set()
@@ -93,7 +95,7 @@ class Visit:
         given = {"authorization": f"Bearer {world.keys['demo']}"} | (headers or {})
         scope: MutableMapping[str, Any] = {
             "type": "http",
-            "method": "POST",
+            "method": method,
             "path": path,
             "raw_path": path.encode(),
             "query_string": b"",

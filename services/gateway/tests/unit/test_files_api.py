@@ -1,12 +1,13 @@
 """`/v1/files`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import httpx
 import pytest
 
-from services.gateway.tests.fakes.world import UPLOAD_BYTES, Visit, World
+from services.gateway.tests.fakes.world import UPLOAD_BYTES, Visit, World, turns
 
 BOUNDARY = "boundary"
 MULTIPART = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -267,6 +268,35 @@ async def test_a_download_that_breaks_off_is_not_taken_for_whole(world: World, d
 
     with pytest.raises(Exception, match="The store went away"):
         await demo.get(f"/v1/files/{file_id}/content")
+
+
+async def test_a_client_that_leaves_a_download_ends_it_even_when_it_had_stopped_reading(
+    world: World, demo: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+
+    async def endless(_: str) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                await asyncio.sleep(0)
+                yield b"x"
+        finally:
+            ended.set()
+
+    file_id = await upload(demo)
+    monkeypatch.setattr(world.knowledge, "download", endless)
+    visit = Visit(world, f"/v1/files/{file_id}/content", b"", method="GET")
+    assert (await visit.next())["status"] == 200
+    visit.reading.clear()
+    await turns()
+    gc.disable()  # it would tidy up, but nobody knows when
+    try:
+        visit.leave()
+        await visit.task
+        await turns()
+        assert ended.is_set()
+    finally:
+        gc.enable()
 
 
 async def test_an_id_that_cannot_be_one_is_refused(demo: httpx.AsyncClient) -> None:

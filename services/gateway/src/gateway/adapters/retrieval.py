@@ -1,6 +1,6 @@
 """Files and vector stores, through retrieval."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import timedelta
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
@@ -55,7 +55,7 @@ class GrpcKnowledge:
         """Read a file's record."""
         return from_proto_file((await self._stub.GetFile(pb.GetFileRequest(file_id=file_id))).file)
 
-    async def download(self, file_id: str) -> AsyncIterator[bytes]:
+    async def download(self, file_id: str) -> AsyncGenerator[bytes, None]:
         """Read a file's bytes in order."""
         call = self._stub.DownloadFile(pb.DownloadFileRequest(file_id=file_id), timeout=TRANSFER.total_seconds())
         try:

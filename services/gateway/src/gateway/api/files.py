@@ -1,12 +1,13 @@
 """`/v1/files`: bytes pass through, in both directions, without being held."""
 
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Annotated
 from urllib.parse import quote
 
 from chassis.errors import InvalidRequest
+from chassis.http import Receive, Scope, Send
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
@@ -39,6 +40,19 @@ UPLOAD_SCHEMA = {
 }
 
 
+class Download(StreamingResponse):
+    """A file's bytes. However it ends, what they come from is closed: a client that left must not hold a call open."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        super().__init__(pieces, media_type="application/octet-stream", headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        async with aclosing(self._pieces):
+            await super().__call__(scope, receive, send)
+
+
 @router.post("", openapi_extra=UPLOAD_SCHEMA)
 async def upload_file(request: Request, knowledge: KnowledgePort, upload_bytes: UploadBytes) -> FileRead:
     """Store a file. A `purpose` that comes before the file spares it a stop on disk."""
@@ -67,7 +81,7 @@ async def get_file(file_id: PathId, knowledge: KnowledgePort) -> FileRead:
 
 
 @router.get("/{file_id}/content", response_class=StreamingResponse)
-async def get_file_content(file_id: PathId, knowledge: KnowledgePort) -> StreamingResponse:
+async def get_file_content(file_id: PathId, knowledge: KnowledgePort) -> Download:
     """Read a file's bytes."""
     file = await knowledge.get_file(file_id)
     pieces = knowledge.download(file_id)
@@ -77,7 +91,7 @@ async def get_file_content(file_id: PathId, knowledge: KnowledgePort) -> Streami
         "content-length": str(file.size_bytes),
         "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
     }
-    return StreamingResponse(_from(first, pieces), media_type="application/octet-stream", headers=headers)
+    return Download(_from(first, pieces), headers)
 
 
 @router.delete("/{file_id}")
@@ -112,7 +126,8 @@ async def _store(knowledge: Knowledge, filename: str, upload: Upload, content: A
         return await knowledge.upload(filename, checked_purpose(upload.fields.get("purpose")), read_back(spool))
 
 
-async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+async def _from(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece

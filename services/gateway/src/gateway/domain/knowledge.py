@@ -1,6 +1,6 @@
 """Files and vector stores as the edge shows them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -83,8 +83,8 @@ class Knowledge(Protocol):
         """Raises FILE_NOT_FOUND."""
         ...
 
-    def download(self, file_id: str) -> AsyncIterator[bytes]:
-        """A file's bytes in order. Raises FILE_NOT_FOUND at the first step."""
+    def download(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """A file's bytes in order; close it to stop early. Raises FILE_NOT_FOUND at the first step."""
         ...
 
     async def delete_file(self, file_id: str) -> None:
