@@ -116,6 +116,7 @@ async def test_an_admins_key_administers(world: World, admin: httpx.AsyncClient)
     [
         ("tenants", {}, "name"),
         ("tenants", {"name": ""}, "name"),
+        ("tenants", {"name": " \u00a0"}, "name"),
         ("tenants", {"name": 7}, "name"),
         ("tenants", {"name": "a\nb"}, "name"),
         ("tenants", {"name": "a", "colour": "red"}, "colour"),

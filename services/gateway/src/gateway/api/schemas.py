@@ -13,7 +13,8 @@ T = TypeVar("T", bound="Identified")
 
 # Ids are opaque; what cannot be one is refused before it travels.
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
-Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# Something to read, and nothing that moves a terminal's cursor.
+Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
 PAGE_KEY = "page"
 
 
