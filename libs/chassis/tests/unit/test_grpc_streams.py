@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from chassis.errors import RemoteFailure, Unavailable
+from chassis.errors import InvalidRequest, RemoteFailure, Unavailable
 from chassis.grpc import Channel
 from chassis.tenancy import acting
 from chassis.testing import a_caller, free_port
@@ -80,15 +80,16 @@ async def test_a_request_to_a_failed_stream_says_why(stub: ParrotStub) -> None:
         await call.write(text("too late"))
 
 
-async def test_what_broke_the_requests_is_what_the_reader_sees(stub: ParrotStub) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), InvalidRequest("the requests' own")])
+async def test_what_broke_the_requests_is_what_the_reader_sees(stub: ParrotStub, error: Exception) -> None:
     async def broken() -> AsyncIterator[Text]:
         yield text("a")
-        raise ZeroDivisionError
+        raise error
 
     call = stub.Answer(broken())
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)):
         [answer async for answer in call]
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)):
         await stub.Join(broken())
 
 

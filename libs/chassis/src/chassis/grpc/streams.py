@@ -104,16 +104,11 @@ class StreamCall:
 
     async def _send(self, requests: Any) -> None:
         try:
-            if hasattr(requests, "__aiter__"):
-                async for request in requests:
-                    await self.write(request)
-            else:
-                for request in requests:
-                    await self.write(request)
-            await self.done_writing()
-        except ArgosyError:
-            return  # whoever reads the responses is told the same
-        except Exception as error:  # noqa: BLE001 - whoever reads the responses is told
+            async for request in _one_by_one(requests):
+                if not await _sent(self.write(request)):
+                    return
+            await _sent(self.done_writing())
+        except Exception as error:  # noqa: BLE001 - the requests' own; whoever reads the responses is told
             self._broken = error
             self._drop()
 
@@ -200,3 +195,21 @@ def _heard(opening: asyncio.Task[Any]) -> None:
     # A call that could not begin and that nobody used needs no complaint.
     if not opening.cancelled():
         opening.exception()
+
+
+async def _one_by_one(requests: Any) -> AsyncIterator[Any]:
+    if hasattr(requests, "__aiter__"):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request
+
+
+async def _sent(sending: Awaitable[None]) -> bool:
+    """Say whether it was; if not, whoever reads the responses is told why."""
+    try:
+        await sending
+    except ArgosyError:
+        return False
+    return True
