@@ -105,7 +105,7 @@ async def send_stream(opening: Opening, events: Events, reply: Reply, departure:
         known = told(error)
         reply.code = known.code
         STREAMS_BROKEN.labels(known.code).inc()
-        log.warning("stream_broke", reason=known.reason, message=known.message)
+        log.warning("stream_broke", reason=known.reason)
         departure.settle()
         await reply.finish(head + events.failure(known))
         return
