@@ -26,7 +26,7 @@ SYSTEM_TRANSACTIONS = {
     "metering/adapters/ledger.py": "settles events of many tenants in one transaction; sweeps leases; audits",
     "metering/adapters/prices.py": "reads the price book of everybody",
     "metering/adapters/reservations.py": "groups reservations of many tenants in one transaction",
-    "orchestrator/adapters/postgres.py": "groups usage events of many tenants; reads the route table",
+    "orchestrator/adapters/postgres.py": "groups usage events of many tenants; reads and edits the route table",
     "retrieval/adapters/postgres/hnsw.py": "counts the chunks of large stores, to say which want an index",
     "retrieval/adapters/postgres/ingests.py": "finds attachments that wait, of any tenant",
     "retrieval/adapters/postgres/removals.py": "finds objects to remove, of any tenant",

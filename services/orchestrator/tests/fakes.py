@@ -12,6 +12,7 @@ from chassis.errors import Kind, RemoteFailure
 from orchestrator.domain.money import NanoUsd, Price
 from orchestrator.domain.plan import Bound, EmbeddingPlan, Plan
 from orchestrator.domain.ports import Embedding, Event, Finished, Passage, Reservation
+from orchestrator.domain.route_entry import RouteEntry
 from orchestrator.domain.routes import EVERYBODY, Route, RouteCandidate, RouteTable, Task
 from orchestrator.domain.usage import RequestUsage
 
@@ -56,6 +57,7 @@ class FakeRouteBook:
 
     def __init__(self, table: RouteTable = SEEDED) -> None:
         self.table = table
+        self.routes = {(EVERYBODY, route.model): route for route in table.visible(EVERYBODY)}
         self.failure: Exception | None = None
         self.asked: list[int | None] = []
 
@@ -67,11 +69,36 @@ class FakeRouteBook:
 
     def change(self, tenant_id: str, model: str, candidates: Sequence[RouteCandidate]) -> None:
         """Give a tenant a chat route of its own."""
-        routes = {
-            (owner, route.model): route for owner in (EVERYBODY, tenant_id) for route in self.table.visible(owner)
-        }
-        routes[tenant_id, model] = Route(model, Task.CHAT, tuple(candidates), LONG_AGO)
-        self.table = RouteTable(self.table.version + 1, routes)
+        self.write(self.routes | {(tenant_id, model): Route(model, Task.CHAT, tuple(candidates), LONG_AGO)})
+
+    def write(self, routes: Mapping[tuple[str, str], Route]) -> None:
+        """Put other routes in the place of all there are."""
+        self.routes = dict(routes)
+        self.table = RouteTable(self.table.version + 1, self.routes)
+
+
+class FakeRouteEditor:
+    """Edits a route book in memory."""
+
+    def __init__(self, book: FakeRouteBook) -> None:
+        self.book = book
+
+    async def put(self, entry: RouteEntry) -> None:
+        route = Route(entry.model, entry.task, entry.candidates, LONG_AGO)
+        self.book.write(self.book.routes | {(entry.tenant_id, entry.model): route})
+
+    async def remove(self, tenant_id: str, model: str) -> bool:
+        kept = {key: route for key, route in self.book.routes.items() if key != (tenant_id, model)}
+        there = len(kept) < len(self.book.routes)
+        self.book.write(kept)
+        return there
+
+    async def entries(self, tenant_id: str | None) -> list[RouteEntry]:
+        return [
+            RouteEntry(owner, model, route.task, route.candidates)
+            for (owner, model), route in sorted(self.book.routes.items(), key=lambda item: item[0][::-1])
+            if tenant_id in {None, owner}
+        ]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""`python -m orchestrator`: serve, migrate, config."""
+"""`python -m orchestrator`: serve, migrate, config, route."""
 
 from orchestrator.main import main
 

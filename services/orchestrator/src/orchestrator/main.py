@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -13,18 +15,20 @@ from chassis.clock import SystemClock
 from chassis.errors import ArgosyError
 from chassis.grpc import Channel, GrpcServer
 from chassis.kafka import OutboxRelay, Publisher
-from chassis.lifecycle import Check, Component, Loop, Service, command_line
+from chassis.lifecycle import Check, Command, Component, Loop, Service, command_line
 from chassis.postgres import Database
+from chassis.settings import EX_CONFIG
 from chassis.telemetry import Telemetry, logger
 from chassis.tenancy import PrincipalVerifier
 
 from orchestrator.adapters.bodies import OrjsonBodies
 from orchestrator.adapters.gathered import Gathered
 from orchestrator.adapters.metering import GrpcMetering
-from orchestrator.adapters.postgres import PostgresRouteBook, PostgresUsageLog
+from orchestrator.adapters.postgres import PostgresRouteBook, PostgresRouteEditor, PostgresUsageLog
 from orchestrator.adapters.retrieval import GrpcRetrieval
 from orchestrator.adapters.routes import CachedRoutes
 from orchestrator.adapters.worker import GrpcWorker
+from orchestrator.api.route_command import HELP, edit_routes, route_arguments
 from orchestrator.api.servicer import OrchestrationServicer, registration
 from orchestrator.domain.embed import Embeddings
 from orchestrator.domain.generate import Generations
@@ -163,6 +167,17 @@ def _report(error: BaseException) -> None:
     log.error("task_broke", exc_info=error)
 
 
+async def route(settings: Settings, words: argparse.Namespace) -> int:
+    """Do what an operator wants done to the routes; every process sees it at its next look."""
+    if settings.postgres.owner_dsn is None:
+        sys.stderr.write("ORCHESTRATOR_POSTGRES__OWNER_DSN is required to see to routes, and not set.\n")
+        return EX_CONFIG
+    section = settings.postgres.model_copy(update={"dsn": settings.postgres.owner_dsn, "pool_size": 1})
+    async with Database(section, "orchestrator") as database:
+        sys.stdout.write(await edit_routes(PostgresRouteEditor(database), words))
+    return 0
+
+
 def main() -> NoReturn:
     """Run the command line."""
     command_line(
@@ -173,6 +188,7 @@ def main() -> NoReturn:
             schema="orchestration",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
+            commands={"route": Command(HELP, route, route_arguments)},
             description="The life of a request: prepare, infer, finalize.",
         )
     )

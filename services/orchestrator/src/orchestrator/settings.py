@@ -5,12 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 from chassis.settings import GrpcSection, KafkaSection, PostgresSection, Section, ServiceSettings
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from orchestrator.domain.policy import Policy
 
 NOTHING = timedelta(0)
+
+
+class RoutesSection(PostgresSection):
+    """The schema `orchestration`."""
+
+    owner_dsn: SecretStr | None = Field(
+        None, description="Connection URL of the owner role; only `migrate` and `route` use it."
+    )
 
 
 class EventsSection(KafkaSection):
@@ -107,7 +115,7 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True)
 
-    postgres: PostgresSection = Field(description="Routes, and the outbox.")
+    postgres: RoutesSection = Field(description="Routes, and the outbox.")
     kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events go to.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     targets: TargetsSection = Field(description="The other services.")

@@ -25,7 +25,7 @@ from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, acting
 from chassis.testing import SECRET, a_principal, free_port
 from chassis.testing.grpc import serving_at
 from orchestrator.main import build
-from orchestrator.settings import EventsSection, Settings, TargetsSection
+from orchestrator.settings import EventsSection, RoutesSection, Settings, TargetsSection
 from pydantic import SecretStr
 
 from services.orchestrator.tests.peers import ScriptedMetering, ScriptedRetrieval, ScriptedWorker
@@ -95,7 +95,7 @@ async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIter
             server = await stack.enter_async_context(serving_at("127.0.0.1:0", [peer.registration], VERIFIER))
             targets[name] = f"127.0.0.1:{server.port}"
         settings = Settings(
-            postgres=section,
+            postgres=RoutesSection(**dict(section)),
             kafka=EventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
             targets=TargetsSection(**targets),
             principal=PrincipalSection(secrets=(SecretStr(SECRET),)),

@@ -3,8 +3,9 @@
 import pytest
 from orchestrator.domain.routes import RouteCandidate
 
-from services.orchestrator.tests.fakes import FakeRouteBook, FakeUsageLog
+from services.orchestrator.tests.fakes import FakeRouteBook, FakeRouteEditor, FakeUsageLog
 from services.orchestrator.tests.route_book import Change, RouteBookContract
+from services.orchestrator.tests.route_editor import RouteEditorContract
 from services.orchestrator.tests.usage_log import UsageLogContract, Written
 
 
@@ -19,6 +20,16 @@ class TestFakeRouteBook(RouteBookContract):
             book.change(tenant_id, model, candidates)
 
         return change
+
+
+class TestFakeRouteEditor(RouteEditorContract):
+    @pytest.fixture
+    def book(self) -> FakeRouteBook:
+        return FakeRouteBook()
+
+    @pytest.fixture
+    def editor(self, book: FakeRouteBook) -> FakeRouteEditor:
+        return FakeRouteEditor(book)
 
 
 class TestFakeUsageLog(UsageLogContract):

@@ -2,14 +2,17 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from chassis.errors import ArgosyError
+import asyncpg
+from chassis.errors import ArgosyError, PermissionDenied
 from chassis.postgres import Database, Grouper
 from chassis.telemetry import inject, logger
 
 from orchestrator.adapters.events import USAGE_RECORDED, usage_recorded
+from orchestrator.domain.route_entry import RouteEntry
 from orchestrator.domain.routes import Route, RouteCandidate, RouteTable, Task
 from orchestrator.domain.usage import RequestUsage
 from orchestrator.metrics import RECORD_BATCH, RECORD_SECONDS
@@ -20,6 +23,19 @@ ROUTES = """
 SELECT r.tenant_id, r.model, r.task, r.created_at, c.upstream, c.upstream_model, c.max_output_tokens, c.limit_field
 FROM routes AS r LEFT JOIN route_candidates AS c USING (tenant_id, model)
 ORDER BY r.tenant_id, r.model, c.position
+"""
+
+# The row is locked from here on: of two who write a route at once, the second one's is whole.
+PUT_ROUTE = """
+INSERT INTO routes (tenant_id, model, task) VALUES ($1, $2, $3)
+ON CONFLICT (tenant_id, model) DO UPDATE SET task = excluded.task
+"""
+
+PUT_CANDIDATES = """
+INSERT INTO route_candidates (tenant_id, model, position, upstream, upstream_model, max_output_tokens, limit_field)
+SELECT $1, $2, place - 1, upstream, upstream_model, max_output_tokens, limit_field
+FROM unnest($3::text[], $4::text[], $5::integer[], $6::text[])
+    WITH ORDINALITY AS new (upstream, upstream_model, max_output_tokens, limit_field, place)
 """
 
 # The id of an event is that of its row: writing it again, because nobody heard that it was written, changes nothing.
@@ -46,6 +62,55 @@ class PostgresRouteBook:
                 return None
             rows = await connection.fetch(ROUTES)
         return RouteTable(version, _routes(rows))
+
+
+class PostgresRouteEditor:
+    """Routes as the owner of the schema writes them; the service's own role may not."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, entry: RouteEntry) -> None:
+        """As `RouteEditor.put`."""
+        owner, candidates = (entry.tenant_id, entry.model), entry.candidates
+        async with self._owning() as connection:
+            await connection.execute(PUT_ROUTE, *owner, entry.task)
+            await connection.execute("DELETE FROM route_candidates WHERE tenant_id = $1 AND model = $2", *owner)
+            await connection.execute(
+                PUT_CANDIDATES,
+                *owner,
+                [candidate.upstream for candidate in candidates],
+                [candidate.model for candidate in candidates],
+                [candidate.max_output_tokens for candidate in candidates],
+                [candidate.limit_field for candidate in candidates],
+            )
+
+    async def remove(self, tenant_id: str, model: str) -> bool:
+        """As `RouteEditor.remove`."""
+        async with self._owning() as connection:
+            status = await connection.execute(
+                "DELETE FROM routes WHERE tenant_id = $1 AND model = $2", tenant_id, model
+            )
+        return bool(status != "DELETE 0")
+
+    async def entries(self, tenant_id: str | None) -> list[RouteEntry]:
+        """As `RouteEditor.entries`."""
+        async with self._owning() as connection:
+            routes = _routes(await connection.fetch(ROUTES))
+        found = [
+            RouteEntry(owner, model, route.task, route.candidates)
+            for (owner, model), route in routes.items()
+            if tenant_id in {None, owner}
+        ]
+        return sorted(found, key=lambda entry: (entry.model, entry.tenant_id))
+
+    @asynccontextmanager
+    async def _owning(self) -> AsyncIterator[Any]:
+        try:
+            async with self._database.system() as connection:
+                yield connection
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise PermissionDenied("this role may not change routes: the owner of the schema may") from error
 
 
 class PostgresUsageLog:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.domain.money import NanoUsd, Price
 from orchestrator.domain.plan import Bound, EmbeddingPlan, Plan
+from orchestrator.domain.route_entry import RouteEntry
 from orchestrator.domain.routes import RouteTable
 from orchestrator.domain.usage import Attempt, RequestUsage
 
@@ -24,6 +25,22 @@ class RouteBook(Protocol):
 
     async def read(self, known_version: int | None) -> RouteTable | None:
         """Return the routes, or None when `known_version` is still theirs. Raises `Unavailable`."""
+
+
+class RouteEditor(Protocol):
+    """What operators do to routes. Each change is whole or not at all, and safe to repeat.
+
+    All raise `Unavailable`, and `PermissionDenied` for somebody who may not change routes.
+    """
+
+    async def put(self, entry: RouteEntry) -> None:
+        """Make this the tenant's route of that name, whatever it was before."""
+
+    async def remove(self, tenant_id: str, model: str) -> bool:
+        """Take the tenant's own route away; say whether there was one."""
+
+    async def entries(self, tenant_id: str | None) -> Sequence[RouteEntry]:
+        """Return a tenant's own routes, or all of every tenant, by model and tenant."""
 
 
 class Bodies(Protocol):
