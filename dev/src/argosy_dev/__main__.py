@@ -19,6 +19,7 @@ from argosy_dev.logs import logs
 from argosy_dev.ports import LOOPBACK
 from argosy_dev.progress import Progress
 from argosy_dev.refusals import Refusal
+from argosy_dev.run import run
 from argosy_dev.state import CLONE, Home
 from argosy_dev.status import status
 from argosy_dev.supervisor import Wanted
@@ -37,7 +38,7 @@ class Verb:
 def main() -> int:
     """Run one verb; a refusal is a sentence on standard error and a status, never a traceback."""
     words = sys.argv[1:]
-    if words[:1] == ["kafka-console-consumer"]:  # its arguments are Kafka's, --help and all
+    if words[:1] in (["kafka-console-consumer"], ["run"]):  # the arguments are another program's, --help and all
         words, rest = words[:1], words[1:]
     else:
         rest = []
@@ -133,6 +134,10 @@ def _console_consumer(home: Home, arguments: argparse.Namespace) -> int:
     return kafka.console_consumer(home, addresses["ARGOSY_KAFKA_BOOTSTRAP"], arguments.rest)
 
 
+def _run(home: Home, arguments: argparse.Namespace) -> int:
+    return run(home, arguments.rest)
+
+
 def _resolve_jars(home: Home, _: argparse.Namespace) -> int:
     jars.resolve(home.jars)
     return 0
@@ -185,6 +190,7 @@ VERBS = {
     "down": Verb("stop the fleet and leave no process behind", _down),
     "status": Verb("show each part: state, port, process, memory, uptime, restarts", _status),
     "logs": Verb("show what a part printed", _logs, _logs_arguments),
+    "run": Verb("run a command of a service with the fleet's settings: run SERVICE COMMAND …", _run),
     "fetch": Verb("download and convert what the parts need; part of `make setup`", _fetch, _fetch_arguments),
     "compose-env": Verb("write the secrets that compose.yaml asks for", _compose_env),
     "kafka-console-consumer": Verb("run Kafka's own console consumer on the fleet's broker", _console_consumer),
