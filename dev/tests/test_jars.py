@@ -36,9 +36,15 @@ def test_installed_jars_have_the_checksums_of_the_list() -> None:
 
 
 def test_nothing_is_downloaded_when_everything_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jars, "listed", list)
+    jar = jars.Jar("org.toys:boat:1.0", "0" * 64)
+    jar.path(tmp_path).parent.mkdir(parents=True)
+    jar.path(tmp_path).touch()
+    monkeypatch.setattr(jars, "listed", lambda: [jar])
+    told: list[str] = []
 
-    jars.fetch(tmp_path, pytest.fail)
+    jars.fetch(tmp_path, told.append)
+
+    assert told == []
 
 
 def test_a_download_with_another_checksum_is_refused_and_removed(
