@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from inference_worker.domain.failures import (
     UpstreamRateLimited,
     UpstreamRefused,
 )
-from inference_worker.domain.infer import Chunk, Finished, PlanRun, Started, Step
+from inference_worker.domain.infer import Chunk, Finished, PlanRun, Started
 from inference_worker.domain.plan import Candidate, Plan
 from inference_worker.domain.ports import Answer, Upstream, Vectors
 from inference_worker.domain.usage import Usage, UsageSource
@@ -195,27 +195,32 @@ class FakeEntry:
 
 @dataclass
 class Told:
-    """What a plan said, by kind."""
+    """What a plan said, in order and by kind."""
 
+    steps: "list[Step]"
     started: list[int]
     payloads: list[bytes]
     finished: Finished
     text: str
 
 
-def told(steps: list[Step]) -> Told:
-    """Sort the steps; the end must be one Finished."""
-    assert sum(isinstance(step, Finished) for step in steps) == 1
-    finished = steps[-1]
-    assert isinstance(finished, Finished)
-    payloads = [payload for step in steps if isinstance(step, Chunk) for payload in step.payloads]
+Step = Started | Chunk
+
+
+async def run_to_the_end(run: PlanRun, then: Callable[[Step], Awaitable[None]] | None = None) -> Told:
+    """Everything a plan says; `then` is what its reader does with each step."""
+    steps: list[Step] = []
+
+    async def say(step: Step) -> None:
+        steps.append(step)
+        if then is not None:
+            await then(step)
+
+    finished = await run.run(say)
+    chunks = [step for step in steps if isinstance(step, Chunk)]
+    payloads = [payload for chunk in chunks for payload in chunk.payloads]
     started = [step.candidate for step in steps if isinstance(step, Started)]
-    return Told(started, payloads, finished, text_of(payloads))
-
-
-async def run_to_the_end(run: PlanRun) -> Told:
-    """Everything a plan says."""
-    return told([step async for step in run.steps()])
+    return Told(steps, started, payloads, finished, text_of(payloads))
 
 
 def text_of(payloads: Sequence[bytes]) -> str:

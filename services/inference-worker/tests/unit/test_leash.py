@@ -14,10 +14,15 @@ async def at_once() -> str:
     return "done"
 
 
+async def hold(leash: Leash, work: Callable[[], Awaitable[str | None]], due: float) -> str | None:
+    with leash.until(due):
+        return await work()
+
+
 async def test_work_that_is_done_in_time_is_passed_on():
     leash = Leash()
 
-    assert await leash.hold(at_once, leash.now() + 5) == "done"
+    assert await hold(leash, at_once, leash.now() + 5) == "done"
     leash.release()
 
 
@@ -25,7 +30,7 @@ async def test_work_that_is_overdue_is_broken_off():
     leash = Leash()
 
     with pytest.raises(Overdue):
-        await leash.hold(forever, leash.now() + 0.01)
+        await hold(leash, forever, leash.now() + 0.01)
 
     assert asyncio.current_task().cancelling() == 0
 
@@ -38,38 +43,38 @@ async def test_a_due_time_in_the_past_does_not_begin():
         begun.append(True)
 
     with pytest.raises(Overdue):
-        await leash.hold(work, leash.now() - 1)
+        await hold(leash, work, leash.now() - 1)
 
     assert begun == []
 
 
 async def test_a_later_hold_that_is_due_earlier_is_broken_off_in_its_time():
     leash = Leash()
-    await leash.hold(at_once, leash.now() + 60)
+    await hold(leash, at_once, leash.now() + 60)
 
     with pytest.raises(Overdue):
-        await asyncio.wait_for(leash.hold(forever, leash.now() + 0.01), 5)
+        await asyncio.wait_for(hold(leash, forever, leash.now() + 0.01), 5)
 
 
 async def test_a_bell_for_an_earlier_hold_does_not_break_a_later_one():
     leash = Leash()
-    await leash.hold(at_once, leash.now() + 0.01)
+    await hold(leash, at_once, leash.now() + 0.01)
 
     async def longer() -> str:
         await asyncio.sleep(0.03)
         return "done"
 
-    assert await leash.hold(longer, leash.now() + 5) == "done"
+    assert await hold(leash, longer, leash.now() + 5) == "done"
     leash.release()
 
 
 async def test_a_bell_that_rings_between_holds_is_set_again():
     leash = Leash()
-    await leash.hold(at_once, leash.now() + 0.005)
+    await hold(leash, at_once, leash.now() + 0.005)
     await asyncio.sleep(0.01)
 
     with pytest.raises(Overdue):
-        await asyncio.wait_for(leash.hold(forever, leash.now() + 0.01), 5)
+        await asyncio.wait_for(hold(leash, forever, leash.now() + 0.01), 5)
 
 
 async def test_stop_breaks_a_hold_and_refuses_later_ones():
@@ -77,9 +82,9 @@ async def test_stop_breaks_a_hold_and_refuses_later_ones():
     asyncio.get_running_loop().call_soon(leash.stop, Stopped())
 
     with pytest.raises(Stopped):
-        await leash.hold(forever, leash.now() + 5)
+        await hold(leash, forever, leash.now() + 5)
     with pytest.raises(Stopped):
-        await leash.hold(at_once, leash.now() + 5)
+        await hold(leash, at_once, leash.now() + 5)
     leash.release()
 
 
@@ -94,7 +99,7 @@ async def test_stop_between_holds_interrupts_nothing():
 
 async def test_a_cancel_from_outside_goes_on():
     leash = Leash()
-    task = asyncio.create_task(leash.hold(forever, leash.now() + 5))
+    task = asyncio.create_task(hold(leash, forever, leash.now() + 5))
     await asyncio.sleep(0)
 
     task.cancel()
@@ -106,7 +111,7 @@ async def test_a_cancel_from_outside_goes_on():
 
 async def test_a_cancel_from_outside_beats_a_stop_of_the_same_moment():
     leash = Leash()
-    task = asyncio.create_task(leash.hold(forever, leash.now() + 5))
+    task = asyncio.create_task(hold(leash, forever, leash.now() + 5))
     await asyncio.sleep(0)
 
     leash.stop(Stopped())
@@ -130,7 +135,7 @@ async def test_work_that_swallows_the_cancel_leaves_the_task_clean(ending: Calla
         return "done"
 
     try:
-        assert await leash.hold(stubborn, leash.now() + 0.005) == "done"
+        assert await hold(leash, stubborn, leash.now() + 0.005) == "done"
     except OSError:
         assert ending is None
 

@@ -1,5 +1,4 @@
 import asyncio
-from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
@@ -20,7 +19,6 @@ from worker_fakes import (
     a_plan,
     an_upstream,
     run_to_the_end,
-    told,
 )
 
 # The fake counter counts words: two in the prompt, one message, the answer's start.
@@ -52,10 +50,9 @@ def run(provider: FakeProvider, journal: FakeJournal, clock: FakeClock):
 
 
 async def test_an_answer_is_started_chunked_and_finished_in_this_order(run):
-    steps = [step async for step in run(a_plan(a_candidate())).steps()]
+    said = await run_to_the_end(run(a_plan(a_candidate())))
 
-    said = told(steps)
-    assert isinstance(steps[0], Started)
+    assert isinstance(said.steps[0], Started)
     assert said.started == [0]
     assert said.text == "".join(WORDS)
     assert said.finished.failure is None
@@ -66,9 +63,9 @@ async def test_an_answer_is_started_chunked_and_finished_in_this_order(run):
 
 
 async def test_payloads_that_arrived_together_stay_together(run):
-    steps = [step async for step in run(a_plan(a_candidate())).steps()]
+    said = await run_to_the_end(run(a_plan(a_candidate())))
 
-    assert [len(step.payloads) for step in steps if isinstance(step, Chunk)] == [len(WORDS), 1]
+    assert [len(step.payloads) for step in said.steps if isinstance(step, Chunk)] == [len(WORDS), 1]
 
 
 @pytest.mark.parametrize(
@@ -190,12 +187,9 @@ async def test_the_deadline_ends_a_stream_too(run):
 
 
 async def test_a_slow_reader_does_not_use_up_the_idle_time(run):
-    texts = []
-    async for step in run(a_plan(a_candidate(), idle_timeout=0.02)).steps():
-        texts.append(step)
-        await asyncio.sleep(0.03)
+    said = await run_to_the_end(run(a_plan(a_candidate(), idle_timeout=0.02)), lambda _: asyncio.sleep(0.03))
 
-    assert told(texts).finished.failure is None
+    assert said.finished.failure is None
 
 
 async def test_usage_that_the_upstream_does_not_report_is_counted(run):
@@ -212,13 +206,13 @@ async def test_a_whole_answer_is_counted_like_a_streamed_one(run):
 
 
 async def test_of_an_answer_that_broke_off_only_what_was_not_reported_is_counted(run, provider: FakeProvider):
-    steps = []
-    async for step in run(a_plan(a_candidate("cut"))).steps():
-        steps.append(step)
+    async def then(_: object) -> None:
         # As Anthropic does: the prompt's tokens come first, the answer's at its end.
         provider.answers[0].usage = Usage(UsageSource.REPORTED, 100, None)
 
-    assert told(steps).finished.attempts[0].usage == Usage(UsageSource.COUNTED, 100, 3)
+    said = await run_to_the_end(run(a_plan(a_candidate("cut"))), then)
+
+    assert said.finished.attempts[0].usage == Usage(UsageSource.COUNTED, 100, 3)
 
 
 async def test_a_draining_worker_says_so(run):
@@ -247,13 +241,13 @@ async def test_what_cannot_be_counted_is_unknown(provider: FakeProvider, journal
 
 async def test_stop_in_the_middle_breaks_off_the_upstream_and_counts_what_was_said(run, provider: FakeProvider):
     plan_run = run(a_plan(a_candidate("silent"), a_candidate()))
-    steps = []
-    async for step in plan_run.steps():
-        steps.append(step)
+
+    async def then(step: object) -> None:
         if isinstance(step, Chunk):
             asyncio.get_running_loop().call_soon(plan_run.stop)
 
-    said = told(steps)
+    said = await run_to_the_end(plan_run, then)
+
     assert provider.answers[0].aborted
     assert provider.opened == ["silent"]
     assert said.finished.failure is not None
@@ -264,15 +258,16 @@ async def test_stop_in_the_middle_breaks_off_the_upstream_and_counts_what_was_sa
 
 async def test_stop_while_nobody_reads_aborts_the_upstream_at_once(run, provider: FakeProvider):
     plan_run = run(a_plan(a_candidate()))
-    async with aclosing(plan_run.steps()) as steps:
-        await anext(steps)
-        await anext(steps)
 
-        plan_run.stop()
+    async def then(step: object) -> None:
+        if isinstance(step, Chunk):
+            plan_run.stop()
 
-        assert provider.answers[0].aborted
-        rest = [step async for step in steps]
-    assert told(rest).finished.attempts[0].outcome is Outcome.CANCELLED
+            assert provider.answers[0].aborted
+
+    said = await run_to_the_end(plan_run, then)
+
+    assert said.finished.attempts[0].outcome is Outcome.CANCELLED
 
 
 async def test_stop_before_the_first_byte_leaves_the_usage_unknown(run, provider: FakeProvider):
@@ -321,9 +316,14 @@ async def test_a_cancelled_run_breaks_off_the_upstream_and_is_written_down(
     assert attempt.outcome is Outcome.CANCELLED
 
 
-async def test_a_closed_run_breaks_off_the_upstream(run, provider: FakeProvider, journal: FakeJournal):
-    async with aclosing(run(a_plan(a_candidate())).steps()) as steps:
-        await anext(steps)
+async def test_a_run_that_nobody_can_be_told_of_breaks_off_the_upstream(
+    run, provider: FakeProvider, journal: FakeJournal
+):
+    async def then(_: object) -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await run_to_the_end(run(a_plan(a_candidate())), then)
 
     assert provider.answers[0].aborted
     assert len(journal.ended) == 1
@@ -355,12 +355,12 @@ async def test_every_attempt_is_begun_and_ended_in_the_journal(run, journal: Fak
 
 
 async def test_times_are_measured_from_sending(run, clock: FakeClock):
-    steps = []
-    async for step in run(a_plan(a_candidate())).steps():
-        steps.append(step)
+    async def then(_: object) -> None:
         clock.advance(timedelta(seconds=1))
 
-    attempt = told(steps).finished.attempts[0]
+    said = await run_to_the_end(run(a_plan(a_candidate())), then)
+
+    attempt = said.finished.attempts[0]
     # Neither the first byte nor the end waited for us; the reader took a second for each of three steps in between.
     assert attempt.first_byte_after == timedelta(0)
     assert attempt.duration == timedelta(seconds=3)

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from inference_worker.domain.account import Attempt, Outcome
 from inference_worker.domain.embed import Embedded
-from inference_worker.domain.infer import Chunk, Finished, Started, Step
+from inference_worker.domain.infer import Chunk, Finished, Started
 from inference_worker.domain.plan import Candidate, Embedding, Plan
 from inference_worker.domain.usage import Usage, UsageSource
 
@@ -67,21 +67,22 @@ def from_proto_embedding(request: pb.EmbedRequest) -> Embedding:
     )
 
 
-def to_proto_response(step: Step) -> pb.InferResponse:
-    """One step of a plan."""
-    match step:
-        case Chunk(payloads):
-            return pb.InferResponse(chunk=pb.Chunk(payloads=payloads))
-        case Started(candidate):
-            return pb.InferResponse(started=pb.Started(candidate=candidate))
-        case Finished(attempts, failure, usage_payload):
-            return pb.InferResponse(
-                finished=pb.Finished(
-                    attempts=map(to_proto_attempt, attempts),
-                    failure=to_proto_failure(failure),
-                    usage_payload=usage_payload,
-                )
-            )
+def to_proto_response(step: Started | Chunk) -> pb.InferResponse:
+    """One step of a plan that goes on."""
+    if isinstance(step, Chunk):
+        return pb.InferResponse(chunk=pb.Chunk(payloads=step.payloads))
+    return pb.InferResponse(started=pb.Started(candidate=step.candidate))
+
+
+def to_proto_finished(finished: Finished) -> pb.InferResponse:
+    """The last step of a plan."""
+    return pb.InferResponse(
+        finished=pb.Finished(
+            attempts=map(to_proto_attempt, finished.attempts),
+            failure=to_proto_failure(finished.failure),
+            usage_payload=finished.usage_payload,
+        )
+    )
 
 
 def to_proto_embedded(embedded: Embedded) -> pb.EmbedResponse:

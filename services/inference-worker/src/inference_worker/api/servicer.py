@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -13,11 +13,17 @@ from chassis.errors import InvalidRequest, Unavailable
 from chassis.grpc import Registration
 from chassis.telemetry import logger
 
-from inference_worker.api.convert import from_proto_embedding, from_proto_plan, to_proto_embedded, to_proto_response
+from inference_worker.api.convert import (
+    from_proto_embedding,
+    from_proto_plan,
+    to_proto_embedded,
+    to_proto_finished,
+    to_proto_response,
+)
 from inference_worker.domain.account import Attempt
 from inference_worker.domain.embed import EmbedRun
 from inference_worker.domain.failures import Draining
-from inference_worker.domain.infer import Finished, PlanRun
+from inference_worker.domain.infer import Chunk, PlanRun, Started
 from inference_worker.domain.plan import Candidate
 from inference_worker.domain.ports import Journal, Upstreams
 from inference_worker.metrics import EMBED_SECONDS, EMBED_TEXTS, IN_FLIGHT, TURNED_AWAY
@@ -36,22 +42,25 @@ class InferenceServicer(InferenceServiceServicer):
         self._in_flight = 0
         self._runs: set[PlanRun] = set()
 
-    async def Infer(
+    # Writes its responses: yielding them would cost each message a hop more, though the stub knows of nothing else.
+    async def Infer(  # type: ignore[override]
         self, request_iterator: AsyncIterator[pb.InferRequest], context: Any
-    ) -> AsyncIterator[pb.InferResponse]:
+    ) -> None:
         """Run a plan; a Stop ends it early, a cancelled call ends it without an account."""
         requests = aiter(request_iterator)
         plan = from_proto_plan(await _first(requests))
+
+        async def say(step: Started | Chunk) -> None:
+            await context.write(to_proto_response(step))
+
         with self._admitted():
             run = PlanRun(plan, upstreams=self._upstreams, clock=self._clock, journal=self._journal)
             listening = asyncio.create_task(_listen(requests, run))
             self._runs.add(run)
             try:
-                async with aclosing(run.steps()) as steps:
-                    async for step in steps:
-                        if isinstance(step, Finished):
-                            _log("plan_finished", plan.candidates, step.attempts, step.failure)
-                        yield to_proto_response(step)
+                finished = await run.run(say)
+                _log("plan_finished", plan.candidates, finished.attempts, finished.failure)
+                await context.write(to_proto_finished(finished))
             finally:
                 listening.cancel()
                 self._runs.discard(run)

@@ -1,7 +1,6 @@
 """Running a plan: candidates in order until one answers."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from chassis.clock import Clock
@@ -40,11 +39,12 @@ class Finished:
     usage_payload: bytes = b""
 
 
-Step = Started | Chunk | Finished
+Say = Callable[[Started | Chunk], Awaitable[None]]
+"""Hands a step on; as long as it is awaited the provider is not read."""
 
 
 class PlanRun:
-    """One plan being run, once. Iterate `steps`; call `stop` from anywhere on the same loop."""
+    """One plan being run, once. Await `run`; call `stop` from anywhere on the same loop."""
 
     def __init__(self, plan: Plan, *, upstreams: Upstreams, clock: Clock, journal: Journal) -> None:
         self._plan = plan
@@ -58,27 +58,25 @@ class PlanRun:
         self._failure: ArgosyError | None = None
 
     def stop(self, reason: Stopped | None = None) -> None:
-        """Break off the provider call at once; `steps` then ends with its account. Without effect after the end."""
+        """Break off the provider call at once; `run` then ends with its account. Without effect after the end."""
         self._leash.stop(reason or Stopped())
         if self._trial is not None:
             self._trial.abort()
 
-    async def steps(self) -> AsyncGenerator[Step, None]:
-        """Started once before the first chunk, chunks, and Finished once at the end, whatever happens.
+    async def run(self, say: Say) -> Finished:
+        """Say `Started` once before the first chunk, and chunks; return the account, whatever happens.
 
-        Closing or cancelling it breaks off the provider call too, but the account is lost.
+        Cancelled, or when `say` raises, it breaks off the provider call too, but the account is lost.
         """
         place: int | None = 0
         try:
             while place is not None:
-                async with aclosing(self._try(place)) as steps:
-                    async for step in steps:
-                        yield step
+                await self._try(place, say)
                 place = self._next()
-            payload = self._trial.usage_payload if self._trial is not None else b""
-            yield Finished(tuple(self._attempts), self._failure, payload)
         finally:
             self._leash.release()
+        payload = self._trial.usage_payload if self._trial is not None else b""
+        return Finished(tuple(self._attempts), self._failure, payload)
 
     def _next(self) -> int | None:
         """Which candidate to try after the last attempt; None when the plan is over."""
@@ -90,7 +88,7 @@ class PlanRun:
             return None
         return place
 
-    async def _try(self, place: int) -> AsyncGenerator[Step, None]:
+    async def _try(self, place: int, say: Say) -> None:
         """One attempt; leaves its failure and its account behind, even when it is abandoned."""
         candidate = self._plan.candidates[place]
         number = len(self._attempts) + 1
@@ -104,19 +102,28 @@ class PlanRun:
             clock=self._clock,
         )
         entry = self._journal.began(candidate, number)
-        attempt, self._failure = trial.abandoned(number, place), None
+        attempt: Attempt | None = None
+        self._failure = None
         try:
-            try:
-                payloads = await trial.read()
-                yield Started(place)
-                while payloads:
-                    yield Chunk(payloads)
-                    payloads = await trial.read()
-            except (UpstreamFailed, Stopped) as failure:
-                self._failure = failure
+            self._failure = await _hand_on(trial, place, say)
             trial.abort()
             attempt = await trial.account(number, place, self._failure, upstream.counter)
         finally:
             trial.abort()
+            if attempt is None:
+                attempt = trial.abandoned(number, place)
             self._attempts.append(attempt)
             entry.ended(attempt, self._failure)
+
+
+async def _hand_on(trial: Trial, place: int, say: Say) -> UpstreamFailed | Stopped | None:
+    """Everything that a candidate answers; returns what ended it if it was not its end."""
+    try:
+        payloads = await trial.read()
+        await say(Started(place))
+        while payloads:
+            await say(Chunk(payloads))
+            payloads = await trial.read()
+    except (UpstreamFailed, Stopped) as failure:
+        return failure
+    return None

@@ -1,13 +1,11 @@
 """Breaks an await that takes too long, or that nobody wants any more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from math import inf
-from typing import TypeVar
+from types import TracebackType
+from typing import Self
 
 from inference_worker.domain.failures import Stopped
-
-T = TypeVar("T")
 
 
 class Overdue(Exception):
@@ -15,17 +13,20 @@ class Overdue(Exception):
 
 
 class Leash:
-    """Holds one await at a time, against a due time and against `stop`.
+    """Holds one block of awaits at a time, against a due time and against `stop`: `with leash.until(due): await …`.
 
     A stream holds once per read, so a hold must cost next to nothing: instead of a timer per await there is
     one that looks, when it rings, whether the await of that moment is due, and sleeps on if it is not.
     Nothing outside of a hold is ever interrupted.
     """
 
+    __slots__ = ("_broken_by", "_cancelling", "_due", "_loop", "_rings_at", "_stopped", "_task", "_timer", "_wanted")
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = None
-        self._due = inf
+        self._cancelling = 0
+        self._wanted = self._due = inf
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = inf
         self._broken_by: Exception | None = None
@@ -52,36 +53,35 @@ class Leash:
             self._timer = None
             self._rings_at = inf
 
-    async def hold(self, work: Callable[[], Awaitable[T]], due: float) -> T:
-        """Await `work()`; raises `Overdue` once `due` has passed, and after a `stop` its reason."""
+    def until(self, due: float) -> Self:
+        """Hold what is awaited in the block; raises `Overdue` once `due` has passed, and after a `stop` its reason."""
+        self._wanted = due
+        return self
+
+    def __enter__(self) -> None:
         if self._stopped is not None:
             raise self._stopped
+        due = self._wanted
         if due <= self._loop.time():
             raise Overdue
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a leash holds awaits of tasks")
-        cancelling = task.cancelling()
-        self._take_up(task, due)
-        try:
-            return await work()
-        except asyncio.CancelledError:
-            if self._broken_by is None:
-                raise
-            broken_by, self._broken_by = self._broken_by, None
-            # As asyncio.timeout does: only our own cancel is translated; one from outside goes on.
-            if task.uncancel() > cancelling:
-                raise
-            raise broken_by from None
-        finally:
-            self._task = None
-            if self._broken_by is not None:
-                task.uncancel()
-
-    def _take_up(self, task: asyncio.Task[object], due: float) -> None:
         self._task, self._due, self._broken_by = task, due, None
+        self._cancelling = task.cancelling()
         if due < self._rings_at:
             self._ring_at(due)
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if self._broken_by is None or task is None:
+            return
+        broken_by, self._broken_by = self._broken_by, None
+        # As asyncio.timeout does: only our own cancel is translated; one from outside goes on.
+        if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise broken_by from None
 
     def _ring_at(self, due: float) -> None:
         if self._timer is not None:

@@ -43,7 +43,11 @@ class Trial:
     async def read(self) -> Sequence[bytes]:
         """The next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
         try:
-            payloads = await self._read()
+            with self._leash.until(self._next_due()):
+                if self._answer is None:
+                    self._sent = True
+                    self._answer = await self._provider.open(self._candidate, stream=self._stream)
+                payloads = await self._answer.read()
         except Overdue:
             raise UpstreamTimedOut(
                 "the upstream fell silent" if self.answers else "the upstream did not answer in time"
@@ -54,17 +58,10 @@ class Trial:
             self._said.add(payloads)
         return payloads
 
-    async def _read(self) -> Sequence[bytes]:
-        if self._answer is None:
-            self._answer = await self._leash.hold(self._open, self._first_due)
-        due = self._first_due
-        if self._first_byte_at is not None:
-            due = min(self._due, self._leash.now() + self._idle_seconds)
-        return await self._leash.hold(self._answer.read, due)
-
-    async def _open(self) -> Answer:
-        self._sent = True
-        return await self._provider.open(self._candidate, stream=self._stream)
+    def _next_due(self) -> float:
+        if self._first_byte_at is None:
+            return self._first_due
+        return min(self._due, self._leash.now() + self._idle_seconds)
 
     def abort(self) -> None:
         """Break off what is left of the answer, at once."""
