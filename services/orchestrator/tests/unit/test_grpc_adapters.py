@@ -92,7 +92,8 @@ class TestWorker:
             await worker.reach(SECOND)
             events = await _events(worker)
 
-            assert servicer.ended.is_set()
+            async with asyncio.timeout(5):
+                await servicer.ended.wait()
             assert not servicer.cancelled.is_set()
         assert events[0] == Answering(0)
         assert isinstance(events[1], Payloads)

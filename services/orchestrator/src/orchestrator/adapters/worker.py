@@ -19,7 +19,7 @@ from orchestrator.domain.ports import Answering, Embedding, Event, Payloads
 
 # The worker ends a plan at its deadline by itself; the call waits this much longer for the account, in seconds.
 ACCOUNT_SECONDS = 5.0
-# How long to wait for the end of a call whose account was read: it is on its way.
+# How long a call whose account was read may take to end: its end is on its way.
 END_SECONDS = 1.0
 
 
@@ -44,10 +44,11 @@ class GrpcWorker:
             try:
                 await call.write(to_proto_run(plan))
                 yield inference
-                await inference.end()
-            finally:
-                # Without effect on a call that is over.
-                call.cancel()
+            except BaseException:
+                inference.abort()
+                raise
+            # Let the call end by itself, so that the worker does not see it cancelled, and let nobody wait for that.
+            asyncio.get_running_loop().call_later(END_SECONDS, inference.abort)
 
     async def embed(self, plan: EmbeddingPlan) -> Embedding:
         """As `Worker.embed`."""
@@ -87,13 +88,9 @@ class GrpcInference:
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop())
 
-    async def end(self) -> None:
-        """Let the call end by itself, so that the worker does not see it cancelled."""
-        if self._stopping is not None:
-            await self._stopping
-        with suppress(TimeoutError, ArgosyError):
-            async with asyncio.timeout(END_SECONDS):
-                await self._call.read()
+    def abort(self) -> None:
+        """Break the call off. Without effect on one that is over."""
+        self._call.cancel()
 
     async def _stop(self) -> None:
         # A call that has ended meanwhile needs no stop; one that broke says so to who reads it.
