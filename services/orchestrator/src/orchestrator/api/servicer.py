@@ -1,6 +1,5 @@
 """gRPC: translates, decides nothing."""
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -33,8 +32,8 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         self._embeddings = embeddings
         self._routes = routes
 
-    async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
-        """Answer a chat completion, in steps. Leaving it early hangs up."""
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> None:  # type: ignore[override]
+        """Answer a chat completion, in steps. Cancelling it hangs up."""
         wanted = from_proto_generate(request, current_caller().principal, context.time_remaining())
         with Watched("generation", request.model) as watched:
             async with aclosing(self._generations.generate(wanted)) as steps:
@@ -43,7 +42,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
                         watched.first_chunk()
                     elif isinstance(step, Done):
                         watched.ended(step.bill, step.failure)
-                    yield to_proto_step(step)
+                    await context.write(to_proto_step(step))
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         """Turn texts into vectors."""

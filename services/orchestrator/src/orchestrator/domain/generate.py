@@ -1,6 +1,5 @@
 """Answering a chat completion: prepare, infer, finalize."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
@@ -90,33 +89,40 @@ class Generations:
                 policy=self._policy,
             )
             # Nothing is awaited between the reservation and this: whatever happens now, somebody settles it.
-            outlet = Outlet(self._policy.waiting_bytes)
+            outlet: Outlet[_End] = Outlet(self._policy.waiting_bytes)
             run = self._tasks.start(self._run(prepared, outlet))
         try:
             begun = False
-            while payloads := await outlet.take():
+            while True:
+                said = await outlet.take()
                 if not begun:
+                    if isinstance(said, _End) and said.error is not None:
+                        raise said.error
                     begun = True
                     yield Begun(prepared.sources, prepared.reservation.soft_limit_passed)
-                yield Payloads(payloads)
-            end = await asyncio.shield(run)
-            if not begun and end.error is not None:
-                raise end.error
-            if not begun:
-                yield Begun(prepared.sources, prepared.reservation.soft_limit_passed)
-            yield end.done
+                if isinstance(said, _End):
+                    yield said.done
+                    return
+                yield Payloads(said)
         finally:
             outlet.abandon()
             self._tasks.leave(run)
 
-    async def _run(self, prepared: Prepared, outlet: Outlet) -> _End:
+    async def _run(self, prepared: Prepared, outlet: Outlet[_End]) -> None:
+        try:
+            outlet.end(await self._ended(prepared, outlet))
+        except BaseException as error:
+            outlet.fail(error)
+            raise
+
+    async def _ended(self, prepared: Prepared, outlet: Outlet[_End]) -> _End:
         request, reservation = prepared.request, prepared.reservation
         try:
             try:
                 ending = await infer(prepared.plan, outlet, worker=self._worker, hang_up=self._policy.hang_up)
             finally:
                 # Before anything else is awaited: a plan that is over can no longer be told to stop.
-                outlet.end()
+                outlet.over()
         except Exception:
             # A bug. It is no reason to leave a provider's call unsettled.
             await finalize(request, reservation, lost(Internal("internal error")).finished, recorder=self._recorder)

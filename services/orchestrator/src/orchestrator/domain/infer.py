@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Unavailable
 
@@ -21,7 +22,7 @@ class Ending:
     error: ArgosyError | None = None
 
 
-async def infer(plan: Plan, outlet: Outlet, *, worker: Worker, hang_up: timedelta) -> Ending:
+async def infer(plan: Plan, outlet: Outlet[Any], *, worker: Worker, hang_up: timedelta) -> Ending:
     """Run `plan`, and let its payloads out as they come. Always ends with an account: a failure is part of it.
 
     When the client goes away, the worker is told to stop, and gets `hang_up` to count what was used. When the worker
@@ -77,7 +78,7 @@ def lost(error: ArgosyError, candidate: int = 0) -> Ending:
 class _Relay:
     """Carries events from a worker to an outlet, and remembers how far it came."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Outlet[Any]) -> None:
         self._outlet = outlet
         self.begun = False
         self.candidate = 0

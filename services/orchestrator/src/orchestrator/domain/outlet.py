@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+E = TypeVar("E")
 
 
-class Outlet:
+class Outlet(Generic[E]):
     """Payloads on their way to one client: what waits travels together, and a slow client slows the provider down.
 
     One task puts and ends, another takes. A client that goes away `abandon`s it; the task that puts is told at once,
@@ -16,11 +19,13 @@ class Outlet:
         self._most_bytes = most_bytes
         self._waiting: list[bytes] = []
         self._size = 0
-        self._ended = False
+        self._over = False
+        self._end: E | None = None
         self._failure: BaseException | None = None
         self._on_abandon: Callable[[], None] | None = None
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
+        # Made only by those who have to wait: an answer that is not streamed waits twice, and many a chunk never.
+        self._news: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
         self.abandoned = False
 
     async def put(self, payloads: Sequence[bytes]) -> None:
@@ -29,25 +34,36 @@ class Outlet:
             return
         self._waiting.extend(payloads)
         self._size += sum(map(len, payloads))
-        self._news.set()
+        _wake(self._news)
         while self._size >= self._most_bytes and not self.abandoned:
-            self._room.clear()
-            await self._room.wait()
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
 
-    def end(self, failure: BaseException | None = None) -> None:
-        """Nothing more comes; `failure` is raised to the client after what waits."""
-        self._ended, self._failure = True, failure
-        self._news.set()
+    def over(self) -> None:
+        """Nothing more comes but the end, so there is nothing left to hang up on."""
+        self._over = True
 
-    async def take(self) -> Sequence[bytes]:
-        """Wait for payloads and return all that wait; empty at the end. Raises what `end` was given."""
-        while not self._waiting and not self._ended:
-            self._news.clear()
-            await self._news.wait()
+    def end(self, end: E) -> None:
+        """Let the client have the end, after what waits."""
+        self._over, self._end = True, end
+        _wake(self._news)
+
+    def fail(self, failure: BaseException) -> None:
+        """Raise `failure` to the client, after what waits."""
+        self._over, self._failure = True, failure
+        _wake(self._news)
+
+    async def take(self) -> Sequence[bytes] | E:
+        """Wait for payloads and return all that wait, or the end. Raises what `fail` was given."""
+        while not self._waiting:
+            if self._failure is not None:
+                raise self._failure
+            if self._end is not None:
+                return self._end
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
         taken, self._waiting, self._size = self._waiting, [], 0
-        self._room.set()
-        if not taken and self._failure is not None:
-            raise self._failure
+        _wake(self._room)
         return taken
 
     def when_abandoned(self, call: Callable[[], None]) -> None:
@@ -58,11 +74,16 @@ class Outlet:
             self._on_abandon = call
 
     def abandon(self) -> None:
-        """Say that nobody listens any more. Without effect at the end, and the second time."""
-        if self.abandoned or self._ended:
+        """Say that nobody listens any more. Without effect once the plan is over, and the second time."""
+        if self.abandoned or self._over:
             return
         self.abandoned = True
         self._waiting, self._size = [], 0
-        self._room.set()
+        _wake(self._room)
         if self._on_abandon is not None:
             self._on_abandon()
+
+
+def _wake(sleeper: asyncio.Future[None] | None) -> None:
+    if sleeper is not None and not sleeper.done():
+        sleeper.set_result(None)
