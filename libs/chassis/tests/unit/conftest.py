@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from chassis.telemetry.logs import stop_gathering
 
 
 @pytest.fixture
@@ -11,6 +12,7 @@ def logs_as_they_were() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    stop_gathering()
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)

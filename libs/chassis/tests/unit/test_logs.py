@@ -1,12 +1,18 @@
+import asyncio
 import json
 import logging
+import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from chassis.telemetry import bind, configure_logs, logger, span
+from chassis.telemetry import bind, configure_logs, logger, output, span
+from chassis.telemetry.logs import flush_logs, stop_gathering
+from chassis.telemetry.output import MOST_WAITING
 from chassis.tenancy import acting
 from chassis.testing import a_caller, a_principal
 from chassis.testing.traces import recorded_spans
@@ -177,3 +183,116 @@ def test_commands_keep_stdout_for_themselves(capsysbinary: pytest.CaptureFixture
     said = capsysbinary.readouterr()
     assert said.out == b""
     assert json.loads(said.err)["event"] == "meanwhile"
+
+
+class Pipe:
+    """A stdout that keeps each write."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.buffer = self
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def events(self) -> list[list[str]]:
+        """What each write said."""
+        return [[json.loads(line)["event"] for line in write.splitlines()] for write in self.writes]
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
+    pipe = Pipe()
+    monkeypatch.setattr(output, "sys", SimpleNamespace(stdout=pipe))
+    configure_logs("info", "toy", gather=True)
+    yield pipe
+    stop_gathering()
+
+
+async def test_the_lines_of_a_turn_of_the_loop_are_one_write(pipe: Pipe) -> None:
+    for number in range(3):
+        logger("toy").info(f"first {number}")
+    assert pipe.writes == []
+    await asyncio.sleep(0)
+    logger("toy").info("second")
+    await asyncio.sleep(0)
+
+    assert pipe.events() == [["first 0", "first 1", "first 2"], ["second"]]
+
+
+async def test_a_warning_waits_for_nothing_and_comes_after_what_was_said_before(pipe: Pipe) -> None:
+    logger("toy").info("before")
+    logger("toy").warning("careful")
+    logging.getLogger("library").error("broke")
+
+    assert pipe.events() == [["before", "careful"], ["broke"]]
+
+
+async def test_a_turn_that_says_much_is_written_in_between(pipe: Pipe) -> None:
+    for _ in range(MOST_WAITING + 1):
+        logger("toy").info("chatter")
+    assert [len(write) for write in pipe.events()] == [MOST_WAITING]
+    await asyncio.sleep(0)
+
+    assert [len(write) for write in pipe.events()] == [MOST_WAITING, 1]
+
+
+def test_without_a_loop_lines_are_written_at_once(pipe: Pipe) -> None:
+    logger("toy").info("alone")
+
+    assert pipe.events() == [["alone"]]
+
+
+def test_a_loop_that_ends_leaves_nothing_unsaid_and_the_next_one_is_heard(pipe: Pipe) -> None:
+    async def say(what: str) -> None:
+        logger("toy").info(what)
+
+    for what in ("first loop", "second loop"):
+        with asyncio.Runner() as runner:
+            runner.run(say(what))
+    flush_logs()
+
+    assert [event for write in pipe.events() for event in write] == ["first loop", "second loop"]
+
+
+async def test_threads_and_a_loop_lose_and_mix_no_line(pipe: Pipe) -> None:
+    def chatter() -> None:
+        for number in range(100):
+            logger("toy").info("thread", number=number)
+
+    threads = [threading.Thread(target=chatter) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(200):
+        logger("toy").info("loop", number=number)
+        if number % 5 == 0:
+            await asyncio.sleep(0)
+    for thread in threads:
+        thread.join()
+    await asyncio.sleep(0)
+
+    said = [event for write in pipe.events() for event in write]
+    assert (said.count("thread"), said.count("loop")) == (300, 200)
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "raise RuntimeError('crash')", "leave(1)"])
+def test_a_process_that_ends_within_a_turn_has_said_all(end: str) -> None:
+    program = f"""
+import asyncio, sys
+from chassis.lifecycle.running import leave, log
+from chassis.telemetry import configure_logs, logger
+async def main():
+    configure_logs("info", "toy", gather=True)
+    logger("toy").info("last words")
+    if {end.startswith("leave")}:
+        log.critical("killed")
+    {end}
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=30)
+
+    assert b"last words" in ended.stdout.splitlines()[0]
+    assert ended.returncode != 0

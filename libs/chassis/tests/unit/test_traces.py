@@ -9,6 +9,8 @@ import pytest
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.settings import TelemetrySection
 from chassis.telemetry import Telemetry, extract, inject, span
+from chassis.telemetry.otlp import SdkRecorder
+from chassis.telemetry.spans import recording_with
 from chassis.tenancy import acting
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.traces import recorded_spans
@@ -16,6 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 
@@ -112,6 +116,121 @@ def test_a_span_that_ends_in_another_context_is_no_error(caplog: pytest.LogCaptu
     assert caplog.records == []
 
 
+def test_a_trace_that_is_not_kept_goes_on_and_says_so() -> None:
+    carrier: dict[str, str] = {}
+    with recorded_spans(ratio=0) as ended:
+        with span("outer"), span("inner"):
+            inject(carrier)
+        with extract(carrier), span("callee"):
+            onward: dict[str, str] = {}
+            inject(onward)
+
+        assert ended() == []
+    assert carrier["traceparent"].endswith("-00")
+    assert onward["traceparent"].split("-")[1] == carrier["traceparent"].split("-")[1]
+    assert onward["traceparent"].endswith("-00")
+
+
+def test_a_failure_is_recorded_though_its_trace_is_not_kept() -> None:
+    carrier: dict[str, str] = {}
+    before = time.time_ns()
+    with recorded_spans(ratio=0) as ended:
+        with pytest.raises(Unavailable), span("caller", kind="client", toy="bear"):  # noqa: PT012 - nested spans
+            inject(carrier)
+            with extract(carrier), span("callee", kind="server"), span("done before"):
+                pass
+            with extract(carrier), span("callee", kind="server") as callee:
+                callee.set(colour="red")
+                raise Unavailable("nobody plays")
+        with span("after"):
+            pass
+        callee_span, caller_span = ended()
+
+    assert (callee_span.name, caller_span.name) == ("callee", "caller")
+    assert callee_span.context.trace_id == caller_span.context.trace_id
+    assert callee_span.context.trace_flags.sampled
+    assert callee_span.parent is not None
+    assert callee_span.parent.span_id == caller_span.context.span_id == int(carrier["traceparent"].split("-")[2], 16)
+    assert dict(callee_span.attributes or {}) == {"colour": "red", "error.type": "SERVICE_UNAVAILABLE"}
+    assert (callee_span.status.status_code, callee_span.kind) == (StatusCode.ERROR, SpanKind.SERVER)
+    assert [event.name for event in callee_span.events] == ["exception"]
+    assert callee_span.start_time is not None
+    assert callee_span.end_time is not None
+    assert before <= callee_span.start_time <= callee_span.end_time <= time.time_ns()
+
+
+@pytest.mark.parametrize("ratio", [0, 1])
+def test_a_failure_that_does_not_leave_its_block_can_be_told(ratio: float) -> None:
+    with recorded_spans(ratio) as ended, span("play") as playing:
+        playing.fail(Unavailable("nobody plays"))
+    (failed,) = ended()
+
+    assert failed.status.status_code is StatusCode.ERROR
+    assert dict(failed.attributes or {})["error.type"] == "SERVICE_UNAVAILABLE"
+
+
+def test_being_cancelled_is_no_reason_to_record_what_is_not_kept() -> None:
+    with recorded_spans(ratio=0) as ended, pytest.raises(asyncio.CancelledError), span("play"):
+        raise asyncio.CancelledError
+
+    assert ended() == []
+
+
+def test_an_attribute_that_cannot_be_written_harms_nobody() -> None:
+    with recorded_spans() as ended, span("play", toy=object(), size=3):
+        pass
+
+    assert dict(ended()[0].attributes or {})["size"] == 3
+
+
+def test_a_recorder_that_breaks_harms_nobody() -> None:
+    class Broken(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError("full")
+
+    with recording_with(SdkRecorder(Broken(), Resource.get_empty(), 1)), span("play"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("state", "passed_on"), [("a=1,b=2", "a=1,b=2"), ("", None), ("no state", None), ("a=\u00e9", None)]
+)
+def test_what_others_say_in_a_trace_is_passed_on_if_it_is_well_formed(state: str, passed_on: str | None) -> None:
+    onward: dict[str, str] = {}
+    with recorded_spans() as ended:
+        with extract({"traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "tracestate": state}), span("callee"):
+            inject(onward)
+        (callee,) = ended()
+
+    assert onward.get("tracestate") == passed_on
+    assert callee.context.trace_state.to_header() == (passed_on or "")
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        f"ff-{'1' * 32}-{'2' * 16}-01",
+        f"00-{'0' * 32}-{'2' * 16}-01",
+        f"00-{'1' * 32}-{'0' * 16}-01",
+        f"00-{'1' * 32}-{'2' * 16}-01-more",
+        f"00-{'A' * 32}-{'2' * 16}-01",
+        f"00-{'1' * 31}-{'2' * 16}-01",
+    ],
+)
+def test_a_parent_that_the_standard_forbids_is_none(parent: str) -> None:
+    with recorded_spans() as ended, extract({"traceparent": parent}), span("callee"):
+        pass
+
+    assert ended()[0].parent is None
+
+
+def test_a_later_version_of_the_standard_is_read_as_far_as_it_is_known() -> None:
+    with recorded_spans() as ended, extract({"traceparent": f"01-{'1' * 32}-{'2' * 16}-01-more"}), span("callee"):
+        pass
+
+    assert f"{ended()[0].context.trace_id:032x}" == "1" * 32
+
+
 class Collector:
     """Receives what an exporter sends."""
 
@@ -160,6 +279,16 @@ async def test_the_ratio_decides_where_no_caller_did_and_nowhere_else(collector:
     await telemetry.close()
 
     assert collector.spans == [("toy", "sampled by its caller")]
+
+
+@pytest.mark.usefixtures("logs_as_they_were")
+async def test_a_failure_reaches_the_collector_at_any_ratio(collector: Collector) -> None:
+    telemetry = Telemetry("toy", TelemetrySection(otlp_endpoint=collector.endpoint, sample_ratio=0))
+    with pytest.raises(RuntimeError), span("broken"):
+        raise RuntimeError("broken")
+    await telemetry.close()
+
+    assert collector.spans == [("toy", "broken")]
 
 
 @pytest.mark.usefixtures("logs_as_they_were")

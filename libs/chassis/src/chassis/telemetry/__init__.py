@@ -5,7 +5,8 @@ Telemetry never fails its host: what cannot be written is dropped.
 
 from chassis.telemetry.logs import bind, configure_logs, logger
 from chassis.telemetry.metrics import Metric, counter, declared_metrics, gauge, histogram
-from chassis.telemetry.traces import Telemetry, extract, inject, span
+from chassis.telemetry.spans import extract, inject, span
+from chassis.telemetry.traces import Telemetry
 
 __all__ = [
     "Metric",

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
 import structlog
-from opentelemetry import trace
 
+from chassis.telemetry.output import Output
+from chassis.telemetry.spans import current_trace
 from chassis.tenancy import find_caller
 
 # A field of one of these names never reaches the log, whatever it holds.
 SECRET_FIELDS = frozenset({"api_key", "authorization", "cookie", "dsn", "password", "principal", "secret", "token"})
+# What the process and the clock say, never who logs.
+CORE_FIELDS = frozenset({"time", "level", "service", "event"})
+PATIENT = frozenset({"debug", "info"})
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 Logger = structlog.typing.FilteringBoundLogger
+
+_bound: ContextVar[dict[str, Any] | None] = ContextVar("bound", default=None)
 
 
 def logger(name: str) -> Logger:
@@ -32,25 +40,45 @@ def logger(name: str) -> Logger:
 @contextmanager
 def bind(**fields: Any) -> Iterator[None]:
     """Add `fields` to every line that is logged within the block."""
-    with structlog.contextvars.bound_contextvars(**fields):
+    token = _bound.set({**(_bound.get() or {}), **fields})
+    try:
         yield
+    finally:
+        _bound.reset(token)
 
 
-def configure_logs(level: str, service: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
-    """Send everything to `stream` as JSON, from `level` on; libraries only from warning on, unless `level` is debug."""
-    output = _Output(stream)
+def configure_logs(
+    level: str, service: str, stream: Literal["stdout", "stderr"] = "stdout", *, gather: bool = False
+) -> None:
+    """Send everything to `stream` as JSON, from `level` on; libraries only from warning on, unless `level` is debug.
+
+    With `gather`, the lines of one turn of the event loop are written together at its end: a process that is killed
+    loses those of its last turn at most, and what was a warning or worse never waits.
+    """
+    flush_logs()
+    _log.output.stream, _log.output.gathers, _log.service = stream, gather, service
     structlog.configure(
-        processors=[_Line(service)],
+        processors=[_line],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: output,
+        logger_factory=lambda *_: _SINK,
         cache_logger_on_first_use=True,
     )
-    handler = _Routed(service, output)
-    logging.root.handlers[:] = [handler]
+    logging.root.handlers[:] = [_Routed()]
     logging.root.setLevel(logging.INFO if level == "debug" else max(logging.WARNING, _number(level)))
     # It logs each failed attempt as an error; `chassis.kafka` says once that the broker went and that it came back.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
+
+
+def flush_logs() -> None:
+    """Write what waits."""
+    _log.output.flush()
+
+
+def stop_gathering() -> None:
+    """Write what waits, and from now on each line at once: the loop is about to end."""
+    _log.output.gathers = False
+    flush_logs()
 
 
 def context_fields() -> dict[str, Any]:
@@ -60,64 +88,59 @@ def context_fields() -> dict[str, Any]:
     if caller is not None:
         fields["request_id"] = caller.request_id
         fields["tenant_id"] = caller.principal.tenant_id
-    span = trace.get_current_span().get_span_context()
-    if span.is_valid:
-        fields["trace_id"] = f"{span.trace_id:032x}"
-    fields.update(structlog.contextvars.get_contextvars())
+    trace_id = current_trace()
+    if trace_id is not None:
+        fields["trace_id"] = f"{trace_id:032x}"
+    bound = _bound.get()
+    if bound is not None:
+        fields.update(bound)
     return fields
 
 
-class _Output:
-    """Where lines go. structlog calls the method that is named for the level."""
+class _Log:
+    """The process' log."""
 
-    def __init__(self, stream: str) -> None:
-        self._stream = stream
-
-    def write(self, line: bytes) -> None:
-        """Write a line; where that is impossible, drop it."""
-        try:
-            binary = getattr(sys, self._stream).buffer
-            binary.write(line)
-            binary.flush()
-        except Exception:  # noqa: BLE001, S110 - nowhere left to say that nothing can be said
-            pass
-
-    debug = info = warning = error = critical = fatal = exception = log = msg = write
+    output = Output()
+    service = ""
 
 
-class _Line:
+class _Sink:
+    """What structlog writes to: it calls the method that is named for the level."""
+
+    def __init__(self, output: Output) -> None:
+        self.debug = self.info = self.log = self.msg = output.patient
+        self.warning = self.error = self.critical = self.fatal = self.exception = output.pressing
+
+
+def _line(_: Any, level: str, event: structlog.typing.EventDict) -> bytes:
     """The one processor: adds the context, renders. One step, because each costs a call per line."""
-
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def __call__(self, _: Any, level: str, event: structlog.typing.EventDict) -> bytes:
-        exception = _exception(event.pop("exc_info", None))
-        return _render(self._service, "error" if level == "exception" else level, dict(event), exception)
+    fields = dict(event)
+    exception = _exception(fields.pop("exc_info", None))
+    return _render("error" if level == "exception" else level, fields.pop("event", ""), fields, exception)
 
 
 class _Routed(logging.Handler):
     """Lines of libraries that log through the standard library."""
 
-    def __init__(self, service: str, output: _Output) -> None:
-        super().__init__()
-        self._service = service
-        self._output = output
-
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            fields = {"event": record.getMessage(), "module": record.name}
+            said = record.getMessage()
         except Exception:  # noqa: BLE001 - a library's faulty format must not fail its caller
-            fields = {"event": str(record.msg), "module": record.name}
-        self._output.write(_render(self._service, record.levelname.lower(), fields, _exception(record.exc_info)))
+            said = str(record.msg)
+        level = record.levelname.lower()
+        line = _render(level, said, {"module": record.name}, _exception(record.exc_info))
+        write = _log.output.patient if level in PATIENT else _log.output.pressing
+        write(line)
 
 
-def _render(service: str, level: str, event: dict[str, Any], exception: str | None) -> bytes:
-    core = {"time": datetime.now(UTC), "level": level, "service": service, "event": event.get("event", "")}
-    # The core twice: first in the line, and never replaced by a field of the same name.
-    line: dict[str, Any] = {**core, **context_fields(), **event, **core}
-    for field in line.keys() & SECRET_FIELDS:
-        line[field] = "[redacted]"
+def _render(level: str, said: Any, fields: dict[str, Any], exception: str | None) -> bytes:
+    around = context_fields()
+    around.update(fields)
+    if not CORE_FIELDS.isdisjoint(around):
+        around = {name: value for name, value in around.items() if name not in CORE_FIELDS}
+    line = {"time": datetime.now(UTC), "level": level, "service": _log.service, "event": said, **around}
+    if not SECRET_FIELDS.isdisjoint(line):
+        line |= dict.fromkeys(line.keys() & SECRET_FIELDS, "[redacted]")
     if exception is not None:
         line["exception"] = exception
     try:
@@ -150,3 +173,8 @@ def _exception(exc_info: Any) -> str | None:
 
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
+
+
+_log = _Log()
+_SINK = _Sink(_log.output)
+atexit.register(flush_logs)
