@@ -13,7 +13,6 @@ from chassis.clock import SystemClock
 from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteFailure, Unavailable
 from chassis.grpc import (
     STATUS,
-    Channel,
     GrpcServer,
     from_duration,
     from_timestamp,
@@ -30,6 +29,7 @@ from chassis.testing.traces import recorded_spans
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from libs.chassis.tests.conftest import Carrier
 from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, requests, text
 
 
@@ -76,8 +76,8 @@ async def test_words_that_may_be_the_requests_are_told_to_the_caller_and_not_to_
     assert "secret" not in printed
 
 
-async def test_a_call_without_a_principal_is_refused(parrot: Parrot) -> None:
-    async with serving((register, parrot, SERVICE)) as channel:
+async def test_a_call_without_a_principal_is_refused(carrier: Carrier, parrot: Parrot) -> None:
+    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
         with pytest.raises(RemoteFailure) as failure:
             await ParrotStub(channel).Say(text("hello"))
 
@@ -98,9 +98,9 @@ FORGED = {"metadata": (("argosy-principal", "forged"),)}
     ],
 )
 async def test_a_forged_principal_is_refused_by_every_shape(
-    parrot: Parrot, ask: Callable[[ParrotStub], Awaitable[Any]]
+    carrier: Carrier, parrot: Parrot, ask: Callable[[ParrotStub], Awaitable[Any]]
 ) -> None:
-    async with serving((register, parrot, SERVICE)) as channel:
+    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
         with pytest.raises(RemoteFailure) as failure:
             await ask(ParrotStub(channel))
 
@@ -145,8 +145,10 @@ async def test_a_caller_without_a_deadline_is_given_one(parrot: Parrot, monkeypa
     assert parrot.callers[0].request_id.startswith("req_")
 
 
-async def test_bytes_that_are_no_message_are_the_callers_fault(stub: ParrotStub, parrot: Parrot) -> None:
-    async with serving((register, parrot, SERVICE)) as channel:
+async def test_bytes_that_are_no_message_are_the_callers_fault(
+    carrier: Carrier, stub: ParrotStub, parrot: Parrot
+) -> None:
+    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
         for call in (channel.unary_unary(f"/{SERVICE}/Say"), channel.unary_unary(f"/{SERVICE}/Join")):
             with pytest.raises(RemoteFailure) as failure:
                 await call(b"\xff\xff")
@@ -162,18 +164,18 @@ async def test_a_message_over_the_limit_is_a_typed_error(stub: ParrotStub) -> No
     assert (await stub.Say(text("x" * 15 * 1024 * 1024))).value.endswith("x!")
 
 
-async def test_a_method_that_is_not_there_is_a_typed_error(stub: ParrotStub, parrot: Parrot) -> None:
+async def test_a_method_that_is_not_there_is_a_typed_error(carrier: Carrier, stub: ParrotStub, parrot: Parrot) -> None:
     with pytest.raises(RemoteFailure) as failure:
         await stub.Later(text("a"))
     assert failure.value.reason == "UNIMPLEMENTED"
-    async with serving((register, parrot, SERVICE)) as channel:
+    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
         with pytest.raises(RemoteFailure) as failure:
             await channel.unary_unary("/test.Parrot/Sing")(b"")
     assert failure.value.reason == "UNIMPLEMENTED"
 
 
-async def test_a_peer_that_is_away_is_unavailable_by_name(parrot: Parrot) -> None:
-    async with Channel(f"127.0.0.1:{free_port()}", "the parrot") as channel:
+async def test_a_peer_that_is_away_is_unavailable_by_name(carrier: Carrier, parrot: Parrot) -> None:
+    async with carrier(f"127.0.0.1:{free_port()}", "the parrot") as channel:
         stub = ParrotStub(channel)
         with pytest.raises(Unavailable, match="the parrot does not answer"):
             await stub.Say(text("a"), timeout=0.1)
@@ -185,9 +187,9 @@ async def test_a_peer_that_is_away_is_unavailable_by_name(parrot: Parrot) -> Non
             await stub.Answer(timeout=0.1).write(text("a"))
 
 
-async def test_a_call_waits_for_a_peer_that_is_being_restarted(parrot: Parrot) -> None:
+async def test_a_call_waits_for_a_peer_that_is_being_restarted(carrier: Carrier, parrot: Parrot) -> None:
     address = f"127.0.0.1:{free_port()}"
-    async with Channel(address, "the parrot") as channel:
+    async with carrier(address, "the parrot") as channel:
         stub = ParrotStub(channel)
         with acting(a_caller()):
             async with serving_at(address, [(register, parrot, SERVICE)]):
@@ -201,9 +203,9 @@ async def test_a_call_waits_for_a_peer_that_is_being_restarted(parrot: Parrot) -
                 assert (await read).value == "s!"
 
 
-async def test_a_peer_that_dies_within_a_call_is_unavailable(parrot: Parrot) -> None:
+async def test_a_peer_that_dies_within_a_call_is_unavailable(carrier: Carrier, parrot: Parrot) -> None:
     address = f"127.0.0.1:{free_port()}"
-    async with Channel(address, "the parrot") as channel:
+    async with carrier(address, "the parrot") as channel:
         with acting(a_caller()):
             async with serving_at(address, [(register, parrot, SERVICE)]):
                 call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
@@ -212,11 +214,12 @@ async def test_a_peer_that_dies_within_a_call_is_unavailable(parrot: Parrot) -> 
                 await call
 
 
-async def test_a_drain_lets_calls_end_and_says_so(parrot: Parrot) -> None:
+async def test_a_drain_lets_calls_end_and_says_so(carrier: Carrier, parrot: Parrot) -> None:
     server = GrpcServer("127.0.0.1:0", [(register, parrot, SERVICE)], a_verifier(), SystemClock())
     await server.start()
-    async with Channel(f"127.0.0.1:{server.port}", "test") as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+    address = f"127.0.0.1:{server.port}"
+    async with carrier(address, "test") as channel, grpc.aio.insecure_channel(address) as probe:
+        watch = health_pb2_grpc.HealthStub(probe).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         with acting(a_caller()):
             call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))

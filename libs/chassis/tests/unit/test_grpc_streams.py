@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from chassis.errors import InvalidRequest, RemoteFailure, Unavailable
-from chassis.grpc import Channel
+from chassis.grpc import OrdinaryChannel
 from chassis.tenancy import acting
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving_at
@@ -122,9 +122,9 @@ async def test_a_stream_can_be_cancelled(stub: ParrotStub, parrot: Parrot) -> No
 
 async def test_a_call_that_never_left_is_made_again(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
     # As between the death of a peer and the moment when the channel learns of it.
-    monkeypatch.setattr(Channel, "ready", True)
+    monkeypatch.setattr(OrdinaryChannel, "ready", True)
     address = f"127.0.0.1:{free_port()}"
-    async with Channel(address, "the parrot") as channel:
+    async with OrdinaryChannel(address, "the parrot") as channel:
         stub = ParrotStub(channel)
         with acting(a_caller()):
             written = stub.Answer()
@@ -149,8 +149,8 @@ async def test_a_call_that_never_left_is_made_again(parrot: Parrot, monkeypatch:
 
 
 async def test_a_call_that_never_left_is_unavailable_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Channel, "ready", True)
-    async with Channel(f"127.0.0.1:{free_port()}", "the parrot") as channel:
+    monkeypatch.setattr(OrdinaryChannel, "ready", True)
+    async with OrdinaryChannel(f"127.0.0.1:{free_port()}", "the parrot") as channel:
         stub = ParrotStub(channel)
         calls = (
             stub.Say(text("a"), timeout=0.2),

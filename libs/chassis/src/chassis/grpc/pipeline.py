@@ -46,53 +46,45 @@ class Pipeline:
         self._verifier = verifier
         self._clock = clock
 
-    def around(self, path: str, handler: Any) -> Any:
-        """Return a handler of the same shape that runs inside the pipeline; `path` is "/package.Service/Method"."""
-        streams = handler.request_streaming or handler.response_streaming
+    def around(self, path: str, handler: Any) -> Method:
+        """Return the method at `path`, "/package.Service/Method", inside the pipeline."""
+        return Method(path, self._verifier, self._clock, handler)
+
+
+class Method:
+    """One method of a service with its share of the pipeline, made once; gRPC and the exchange both call `run`."""
+
+    def __init__(self, path: str, verifier: PrincipalVerifier, clock: Clock, handler: Any) -> None:
+        """`handler` is gRPC's own, as generated code makes it."""
+        self._name = path.lstrip("/")
+        self._verifier = verifier
+        self._clock = clock
+        self.request_streaming = handler.request_streaming
+        self.response_streaming = handler.response_streaming
+        self.encode = handler.response_serializer or bytes
+        self.decode_streamed = handler.request_deserializer or bytes
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        method = Method(
-            path,
-            self._verifier,
-            self._clock,
-            _pumped(behaviour) if handler.response_streaming else behaviour,
-            # A single request is decoded inside the pipeline: for a known caller, and with an answer to a bad one.
-            decode=None if handler.request_streaming else handler.request_deserializer,
-            default_seconds=STREAM_SECONDS if streams else UNARY_SECONDS,
-        )
+        self._behaviour: Behaviour = _pumped(behaviour) if self.response_streaming else behaviour
+        # A single request is decoded inside the pipeline: for a known caller, and with an answer to a bad one.
+        self._decode = None if self.request_streaming else handler.request_deserializer
+        streams = self.request_streaming or self.response_streaming
+        self._default_seconds = STREAM_SECONDS if streams else UNARY_SECONDS
+        self._seconds = SECONDS.labels(self._name)
+        self._ok = CALLS.labels(self._name, "OK")
+
+    def handler(self) -> Any:
+        """Return a handler for gRPC, of the shape that the method has."""
         shape = {
             (False, False): grpc.unary_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
+        }[self.request_streaming, self.response_streaming]
         return shape(
-            method.run,
-            request_deserializer=handler.request_deserializer if handler.request_streaming else None,
-            response_serializer=handler.response_serializer,
+            self.run,
+            request_deserializer=self.decode_streamed if self.request_streaming else None,
+            response_serializer=self.encode,
         )
-
-
-class Method:
-    """One method of a service with its share of the pipeline, made once."""
-
-    def __init__(
-        self,
-        path: str,
-        verifier: PrincipalVerifier,
-        clock: Clock,
-        behaviour: Behaviour,
-        *,
-        decode: Callable[[bytes], Any] | None,
-        default_seconds: float,
-    ) -> None:
-        self._name = path.lstrip("/")
-        self._verifier = verifier
-        self._clock = clock
-        self._behaviour = behaviour
-        self._decode = decode
-        self._default_seconds = default_seconds
-        self._seconds = SECONDS.labels(self._name)
-        self._ok = CALLS.labels(self._name, "OK")
 
     async def run(self, request: Any, context: Any) -> Any:
         """Answer one call; every failure but a cancelled call ends in `context.abort`."""

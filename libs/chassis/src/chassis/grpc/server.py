@@ -11,11 +11,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from chassis.clock import Clock
-from chassis.grpc.pipeline import Pipeline
+from chassis.grpc.exchange.server import Exchange
+from chassis.grpc.exchange.wire import MESSAGE_BYTES, SERVICE
+from chassis.grpc.pipeline import Method, Pipeline
 from chassis.telemetry import logger
 from chassis.tenancy import PrincipalVerifier
-
-MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
 OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -26,8 +26,9 @@ OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
-    # Clients look the name up again when a connection ends: so they find replicas that came later.
-    ("grpc.max_connection_age_ms", 600_000),
+    # A client that vanished without a word is noticed too, and what was begun for it ends.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 
 log = logger("chassis.grpc")
@@ -66,9 +67,11 @@ class GrpcServer:
         catalogue = _Catalogue(server, self._pipeline)
         for add, servicer, _ in self._register:
             add(servicer, catalogue)
+        self._exchange = Exchange(catalogue.methods)
+        server.add_generic_rpc_handlers((self._exchange.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [name for _, _, name in self._register]
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        reflection.enable_server_reflection([*names, SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         try:
             self.port = server.add_insecure_port(self._bind)
         except RuntimeError as error:
@@ -84,6 +87,7 @@ class GrpcServer:
         if self._server is None:
             return
         await self._health.enter_graceful_shutdown()
+        self._exchange.drain()
         await self._server.stop(self._grace.total_seconds())
         self._server = None
 
@@ -97,12 +101,17 @@ class _Catalogue:
     def __init__(self, server: grpc.aio.Server, pipeline: Pipeline) -> None:
         self._server = server
         self._pipeline = pipeline
+        self.methods: dict[str, Method] = {}
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """Ignore the generic form: the generated code registers the same methods by name as well."""
 
     def add_registered_method_handlers(self, service: str, methods: dict[str, Any]) -> None:
-        """Register the methods, wrapped."""
-        wrapped = {name: self._pipeline.around(f"/{service}/{name}", method) for name, method in methods.items()}
+        """Register the methods, wrapped, for gRPC and for the exchange."""
+        wrapped = {}
+        for name, handler in methods.items():
+            path = f"/{service}/{name}"
+            self.methods[path] = method = self._pipeline.around(path, handler)
+            wrapped[name] = method.handler()
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)

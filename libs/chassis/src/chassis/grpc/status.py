@@ -54,6 +54,7 @@ UNCONNECTED: Final = (
 )
 
 BY_VALUE: Final = {kind.value: kind for kind in Kind}
+BY_CODE: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
@@ -70,17 +71,23 @@ def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
 
 def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> ArgosyError:
     """Return what a failed call to `peer` means here."""
-    told = _told(error)
+    details = next((value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY), b"")
+    return from_status(peer, error.code().value[0], error.details() or "", details)
+
+
+def from_status(peer: str, code: int, message: str, details: bytes) -> ArgosyError:
+    """Return what a status of `peer` means here; `details` is a serialized google.rpc.Status, or empty."""
+    told = _told(details)
     if told is not None:
         return told
-    code = error.code()
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+    known = BY_CODE.get(code, grpc.StatusCode.UNKNOWN)
+    if known in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         # A peer that cancels what it was asked is shutting down.
         return Unavailable(f"{peer} does not answer")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if known is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"{peer} did not answer in time")
-    kind = KINDS.get(code, Kind.INTERNAL)
-    return RemoteFailure(kind, code.name, f"{peer}: {error.details() or code.name}")
+    kind = KINDS.get(known, Kind.INTERNAL)
+    return RemoteFailure(kind, known.name, f"{peer}: {message or known.name}")
 
 
 def never_sent(error: grpc.aio.AioRpcError) -> bool:
@@ -93,31 +100,25 @@ def never_sent(error: grpc.aio.AioRpcError) -> bool:
     )
 
 
-def _told(error: grpc.aio.AioRpcError) -> RemoteFailure | None:
-    for key, value in error.trailing_metadata() or ():
-        if key != DETAILS_KEY:
-            continue
-        try:
-            status = Status.FromString(value)
-        except DecodeError:
-            return None
-        info, retry = ErrorInfo(), RetryInfo()
-        retry_after: timedelta | None = None
-        for detail in status.details:
-            if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
-                retry_after = from_duration(retry.retry_delay)
-            elif detail.Is(ErrorInfo.DESCRIPTOR):
-                detail.Unpack(info)
-        kind = BY_VALUE.get(info.metadata.get("kind", ""))
-        if info.domain == DOMAIN and kind is not None:
-            return RemoteFailure(
-                kind,
-                info.reason,
-                status.message,
-                param=info.metadata.get("param"),
-                retry_after=retry_after,
-            )
-    return None
+def _told(details: bytes) -> RemoteFailure | None:
+    if not details:
+        return None
+    try:
+        status = Status.FromString(details)
+    except DecodeError:
+        return None
+    info, retry = ErrorInfo(), RetryInfo()
+    retry_after: timedelta | None = None
+    for detail in status.details:
+        if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
+            retry_after = from_duration(retry.retry_delay)
+        elif detail.Is(ErrorInfo.DESCRIPTOR):
+            detail.Unpack(info)
+    kind = BY_VALUE.get(info.metadata.get("kind", ""))
+    if info.domain != DOMAIN or kind is None:
+        return None
+    param = info.metadata.get("param")
+    return RemoteFailure(kind, info.reason, status.message, param=param, retry_after=retry_after)
 
 
 def _packed(message: ErrorInfo | RetryInfo) -> AnyMessage:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from chassis.clock import SystemClock
-from chassis.grpc import Channel, GrpcServer, Registration
+from chassis.grpc import Channel, GrpcServer, OrdinaryChannel, Registration
 from chassis.tenancy import PrincipalVerifier
 from chassis.testing import a_verifier
 
 
 @asynccontextmanager
-async def serving(*register: Registration, verifier: PrincipalVerifier | None = None) -> AsyncIterator[Channel]:
+async def serving(
+    *register: Registration,
+    verifier: PrincipalVerifier | None = None,
+    carrier: type[Channel | OrdinaryChannel] = Channel,
+) -> AsyncIterator[Any]:
     """Serve servicers on a free port and yield a channel to them; its calls are of whoever acts in the test."""
     async with (
         serving_at("127.0.0.1:0", register, verifier) as server,
-        Channel(f"127.0.0.1:{server.port}", "test") as channel,
+        carrier(f"127.0.0.1:{server.port}", "test") as channel,
     ):
         yield channel
 

@@ -22,34 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!argosy/exchange/v1/exchange.proto\x12\x12\x61rgosy.exchange.v1\x1a\x1egoogle/protobuf/duration.proto\"8\n\x0bOpenRequest\x12)\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x19.argosy.exchange.v1.Frame\"9\n\x0cOpenResponse\x12)\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x19.argosy.exchange.v1.Frame\"\xe3\x01\n\x05\x46rame\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12*\n\x05start\x18\x02 \x01(\x0b\x32\x19.argosy.exchange.v1.StartH\x00\x12\x11\n\x07payload\x18\x03 \x01(\x0cH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.argosy.exchange.v1.EndH\x00\x12,\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x1a.argosy.exchange.v1.CancelH\x00\x12,\n\x06\x63redit\x18\x06 \x01(\x0b\x32\x1a.argosy.exchange.v1.CreditH\x00\x42\x06\n\x04step\"\xaf\x01\n\x05Start\x12\x0e\n\x06method\x18\x01 \x01(\t\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x39\n\x08metadata\x18\x03 \x03(\x0b\x32\'.argosy.exchange.v1.Start.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x03\x45nd\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x03 \x01(\x0c\"\x08\n\x06\x43\x61ncel\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\r2`\n\x0f\x45xchangeService\x12M\n\x04Open\x12\x1f.argosy.exchange.v1.OpenRequest\x1a .argosy.exchange.v1.OpenResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!argosy/exchange/v1/exchange.proto\x12\x12\x61rgosy.exchange.v1\"2\n\x05\x42\x61tch\x12)\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x19.argosy.exchange.v1.Frame\"\xe8\x01\n\x05\x46rame\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x1c\n\x14timeout_microseconds\x18\x03 \x01(\x04\x12\x10\n\x08metadata\x18\x04 \x03(\t\x12\x14\n\x07payload\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x0e\n\x06\x63redit\x18\x06 \x01(\r\x12\x0e\n\x06\x63\x61ncel\x18\x07 \x01(\x08\x12\x0b\n\x03\x65nd\x18\x08 \x01(\x08\x12\x0c\n\x04\x63ode\x18\t \x01(\x05\x12\x0f\n\x07message\x18\n \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x0b \x01(\x0c\x12\x0f\n\x07refused\x18\x0c \x01(\x08\x42\n\n\x08_payload2L\n\x08\x45xchange\x12@\n\x04Open\x12\x19.argosy.exchange.v1.Batch\x1a\x19.argosy.exchange.v1.Batch(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'argosy.exchange.v1.exchange_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_START_METADATAENTRY']._loaded_options = None
-  _globals['_START_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_OPENREQUEST']._serialized_start=89
-  _globals['_OPENREQUEST']._serialized_end=145
-  _globals['_OPENRESPONSE']._serialized_start=147
-  _globals['_OPENRESPONSE']._serialized_end=204
-  _globals['_FRAME']._serialized_start=207
-  _globals['_FRAME']._serialized_end=434
-  _globals['_START']._serialized_start=437
-  _globals['_START']._serialized_end=612
-  _globals['_START_METADATAENTRY']._serialized_start=565
-  _globals['_START_METADATAENTRY']._serialized_end=612
-  _globals['_END']._serialized_start=614
-  _globals['_END']._serialized_end=667
-  _globals['_CANCEL']._serialized_start=669
-  _globals['_CANCEL']._serialized_end=677
-  _globals['_CREDIT']._serialized_start=679
-  _globals['_CREDIT']._serialized_end=702
-  _globals['_EXCHANGESERVICE']._serialized_start=704
-  _globals['_EXCHANGESERVICE']._serialized_end=800
+  _globals['_BATCH']._serialized_start=57
+  _globals['_BATCH']._serialized_end=107
+  _globals['_FRAME']._serialized_start=110
+  _globals['_FRAME']._serialized_end=342
+  _globals['_EXCHANGE']._serialized_start=344
+  _globals['_EXCHANGE']._serialized_end=420
 # @@protoc_insertion_point(module_scope)

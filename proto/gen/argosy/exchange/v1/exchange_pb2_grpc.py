@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ExchangeServiceStub:
+class ExchangeStub:
     """Carries the calls of every other service over one stream per peer.
     """
 
@@ -36,40 +36,40 @@ class ExchangeServiceStub:
             channel: A grpc.Channel.
         """
         self.Open = channel.stream_stream(
-                '/argosy.exchange.v1.ExchangeService/Open',
-                request_serializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.OpenRequest.SerializeToString,
-                response_deserializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.OpenResponse.FromString,
+                '/argosy.exchange.v1.Exchange/Open',
+                request_serializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.Batch.SerializeToString,
+                response_deserializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.Batch.FromString,
                 _registered_method=True)
 
 
-class ExchangeServiceServicer:
+class ExchangeServicer:
     """Carries the calls of every other service over one stream per peer.
     """
 
     def Open(self, request_iterator, context):
-        """Open one stream; either side closes it to drain.
+        """Open one stream; it lives until either side has drained.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
 
-def add_ExchangeServiceServicer_to_server(servicer, server):
+def add_ExchangeServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Open': grpc.stream_stream_rpc_method_handler(
                     servicer.Open,
-                    request_deserializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.OpenRequest.FromString,
-                    response_serializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.OpenResponse.SerializeToString,
+                    request_deserializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.Batch.FromString,
+                    response_serializer=argosy_dot_exchange_dot_v1_dot_exchange__pb2.Batch.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'argosy.exchange.v1.ExchangeService', rpc_method_handlers)
+            'argosy.exchange.v1.Exchange', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('argosy.exchange.v1.ExchangeService', rpc_method_handlers)
+    server.add_registered_method_handlers('argosy.exchange.v1.Exchange', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class ExchangeService:
+class Exchange:
     """Carries the calls of every other service over one stream per peer.
     """
 
@@ -87,9 +87,9 @@ class ExchangeService:
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/argosy.exchange.v1.ExchangeService/Open',
-            argosy_dot_exchange_dot_v1_dot_exchange__pb2.OpenRequest.SerializeToString,
-            argosy_dot_exchange_dot_v1_dot_exchange__pb2.OpenResponse.FromString,
+            '/argosy.exchange.v1.Exchange/Open',
+            argosy_dot_exchange_dot_v1_dot_exchange__pb2.Batch.SerializeToString,
+            argosy_dot_exchange_dot_v1_dot_exchange__pb2.Batch.FromString,
             options,
             channel_credentials,
             insecure,

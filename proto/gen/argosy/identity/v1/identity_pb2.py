@@ -25,13 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!argosy/identity/v1/identity.proto\x12\x12\x61rgosy.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rWhoAmIRequest\"B\n\x0eWhoAmIResponse\x12\x30\n\tprincipal\x18\x01 \x01(\x0b\x32\x1d.argosy.identity.v1.Principal\"\x12\n\x10GetTenantRequest\"?\n\x11GetTenantResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.argosy.identity.v1.Tenant\"p\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x0c\n\x04plan\x18\x06 \x01(\t\"g\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xbc\x01\n\x0fIdentityService\x12O\n\x06WhoAmI\x12!.argosy.identity.v1.WhoAmIRequest\x1a\".argosy.identity.v1.WhoAmIResponse\x12X\n\tGetTenant\x12$.argosy.identity.v1.GetTenantRequest\x1a%.argosy.identity.v1.GetTenantResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!argosy/identity/v1/identity.proto\x12\x12\x61rgosy.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rWhoAmIRequest\"B\n\x0eWhoAmIResponse\x12\x30\n\tprincipal\x18\x01 \x01(\x0b\x32\x1d.argosy.identity.v1.Principal\"\x12\n\x10GetTenantRequest\"?\n\x11GetTenantResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.argosy.identity.v1.Tenant\"p\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x0c\n\x04plan\x18\x06 \x01(\t\"g\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xc6\x01\n\x0fIdentityService\x12T\n\x06WhoAmI\x12!.argosy.identity.v1.WhoAmIRequest\x1a\".argosy.identity.v1.WhoAmIResponse\"\x03\x90\x02\x01\x12]\n\tGetTenant\x12$.argosy.identity.v1.GetTenantRequest\x1a%.argosy.identity.v1.GetTenantResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'argosy.identity.v1.identity_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IDENTITYSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
+  _globals['_IDENTITYSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\220\002\001'
+  _globals['_IDENTITYSERVICE'].methods_by_name['GetTenant']._loaded_options = None
+  _globals['_IDENTITYSERVICE'].methods_by_name['GetTenant']._serialized_options = b'\220\002\001'
   _globals['_WHOAMIREQUEST']._serialized_start=90
   _globals['_WHOAMIREQUEST']._serialized_end=105
   _globals['_WHOAMIRESPONSE']._serialized_start=107
@@ -45,5 +49,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANT']._serialized_start=374
   _globals['_TENANT']._serialized_end=477
   _globals['_IDENTITYSERVICE']._serialized_start=480
-  _globals['_IDENTITYSERVICE']._serialized_end=668
+  _globals['_IDENTITYSERVICE']._serialized_end=678
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,192 @@
+"""A call as its servicer sees it: the face of gRPC's own context, as far as the pipeline and servicers use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NoReturn, Protocol
+
+import grpc
+
+from chassis.grpc.exchange.party import Party
+from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status
+
+EOF = grpc.aio.EOF
+OK = grpc.StatusCode.OK.value[0]
+CANCELLED = grpc.StatusCode.CANCELLED.value[0]
+INTERNAL = grpc.StatusCode.INTERNAL.value[0]
+TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+
+
+class Method(Protocol):
+    """What the exchange needs of a method of a servicer."""
+
+    request_streaming: bool
+    response_streaming: bool
+    decode_streamed: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+
+    async def run(self, request: Any, context: Any) -> Any:
+        """Answer one call: with a message, or by writing to the context when responses stream."""
+
+
+class Answering(Party):
+    """One call that is being answered."""
+
+    __slots__ = ("_due", "_forget", "_metadata", "_method", "_timer", "_trailing", "over", "task")
+
+    def __init__(  # noqa: PLR0917 - once per call: keywords cost
+        self,
+        call_id: int,
+        outbox: Outbox,
+        method: Method,
+        metadata: tuple[tuple[str, Any], ...],
+        seconds: float | None,
+        forget: Callable[[Answering], None],
+    ) -> None:
+        super().__init__(call_id, outbox)
+        self._method = method
+        self._metadata = metadata
+        self._forget = forget
+        self._trailing: tuple[tuple[str, Any], ...] = ()
+        self.over = False
+        """The peer knows how it ended, or does not care any more."""
+        loop = asyncio.get_running_loop()
+        self._due = None if seconds is None else loop.time() + seconds
+        self._timer = None if self._due is None else loop.call_at(self._due, self._expire)
+        self.task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Run the method in a task of its own."""
+        self.task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        method = self._method
+        try:
+            request = self._requests() if method.request_streaming else await self._single()
+            answer = await method.run(request, self)
+            if method.response_streaming:
+                self.end(OK)
+            else:
+                self._answer(method.encode(answer))
+        except grpc.aio.AbortError:
+            pass  # `abort` has ended it
+        except asyncio.CancelledError:
+            self.end(CANCELLED, "the call was given up")
+        finally:
+            if not self.over:
+                self.end(INTERNAL, "internal error")
+            self._finish()
+
+    def _finish(self, _task: object = None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._forget(self)
+
+    async def _single(self) -> bytes:
+        request = await self.take()
+        if request is None:
+            await self.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request")
+        return request
+
+    async def _requests(self) -> AsyncIterator[Any]:
+        decode = self._method.decode_streamed
+        while (payload := await self.take()) is not None:
+            yield decode(payload)
+
+    def _answer(self, payload: bytes) -> None:
+        if not self._fits(payload) or self.over:
+            return
+        self.over = True
+        self.outbox.put(self.call_id, payload, end=True, metadata=_flat(self._trailing))
+
+    def end(self, code: int, message: str = "", details: bytes = b"", *, refused: bool = False) -> None:
+        """Tell the peer how it ended, once."""
+        if self.over:
+            return
+        self.over = True
+        self.release()
+        self.outbox.put(
+            self.call_id,
+            end=True,
+            code=code,
+            message=message,
+            details=details,
+            refused=refused,
+            metadata=_flat(self._trailing),
+        )
+
+    def stop(self, code: grpc.StatusCode, message: str) -> None:
+        """End it from outside, and its method with it."""
+        self.end(code.value[0], message)
+        self._cancel()
+
+    def abandon(self) -> None:
+        """The peer is gone, or wants no more: nobody needs to be told."""
+        self.over = True
+        self.release()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            # A task that is cancelled before its first step never gets to its `finally`.
+            self.task.add_done_callback(self._finish)
+
+    def _expire(self) -> None:
+        self.stop(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+
+    def _fits(self, payload: bytes) -> bool:
+        if len(payload) <= PAYLOAD_BYTES:
+            return True
+        self.end(TOO_LARGE, f"a response of {len(payload)} bytes is over the limit of {PAYLOAD_BYTES}")
+        return False
+
+    # From here on: the context, under gRPC's names.
+
+    def invocation_metadata(self) -> tuple[tuple[str, Any], ...]:
+        """Return what the caller sent along."""
+        return self._metadata
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds that are left, perhaps 0; None where there is no limit."""
+        return None if self._due is None else max(0.0, self._due - asyncio.get_running_loop().time())
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: tuple[tuple[str, Any], ...] = ()
+    ) -> NoReturn:
+        """End the call with a status; raises, so that nothing comes after it."""
+        status = Status(code.value[0], details)
+        found = dict(trailing_metadata)
+        packed = found.pop("grpc-status-details-bin", b"")
+        self._trailing += tuple(found.items())
+        self.end(status.code, status.message, packed)
+        raise grpc.aio.AbortError
+
+    def set_trailing_metadata(self, trailing_metadata: tuple[tuple[str, Any], ...]) -> None:
+        """Send this along with the status."""
+        self._trailing = tuple(trailing_metadata)
+
+    async def write(self, message: Any) -> None:
+        """Send a response; waits while the peer, or the stream to it, is behind."""
+        payload = self._method.encode(message)
+        self._fits(payload)
+        while not self.may_send and not self.over:
+            await self.may_send_again()
+        if self.over:
+            raise grpc.aio.AbortError
+        self._allowance -= len(payload)
+        self.outbox.put(self.call_id, payload)
+
+    async def read(self) -> Any:
+        """Return the next request, or EOF."""
+        payload = await self.take()
+        return EOF if payload is None else self._method.decode_streamed(payload)
+
+    def cancelled(self) -> bool:
+        """Whether the call is over for the peer, whatever its method still does."""
+        return self.over
+
+
+def _flat(metadata: tuple[tuple[str, Any], ...]) -> list[str]:
+    return [text for pair in metadata for text in pair]

@@ -1,0 +1,161 @@
+"""What travels: batches of frames, gathered in an outbox and written by one pump per stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from argosy.exchange.v1.exchange_pb2 import Batch, Frame
+
+from chassis.telemetry import counter, gauge, histogram
+
+OPEN: Final = "/argosy.exchange.v1.Exchange/Open"
+SERVICE: Final = "argosy.exchange.v1.Exchange"
+VERSION: Final = ("argosy-exchange", "1")
+
+WINDOW_BYTES: Final = 262_144  # what a side may send of one call before it hears of credit
+PAYLOAD_BYTES: Final = 16 * 1024 * 1024
+MESSAGE_BYTES: Final = PAYLOAD_BYTES + 64 * 1024  # of gRPC: a payload at its largest, and what is put around it
+BATCH_BYTES: Final = 1024 * 1024  # a batch is written alone once it has this much; one larger payload still fits
+QUEUED_BYTES: Final = 32 * 1024 * 1024  # of one stream; beyond it nobody adds a payload without waiting
+CALLS: Final = 10_000  # in flight on one stream
+
+STREAMS = gauge("argosy_exchange_streams", "Exchange streams that are open, by side.", ("side",))
+IN_FLIGHT = gauge("argosy_exchange_calls_in_flight", "Calls on exchange streams, by side.", ("side",))
+FRAMES = histogram(
+    "argosy_exchange_batch_frames",
+    "Frames that travelled as one message, by side that sent them.",
+    ("side",),
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+VIOLATIONS = counter(
+    "argosy_exchange_violations_total", "Frames that broke the rules of the exchange, by side that met them.", ("side",)
+)
+
+Write = Callable[[bytes], Awaitable[Any]]
+
+
+class Status(NamedTuple):
+    """How a call ended, as gRPC says it; `details` is a serialized google.rpc.Status."""
+
+    code: int
+    message: str = ""
+    details: bytes = b""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+def frames_of(data: bytes) -> Iterable[Frame]:
+    """Read a batch. Raises `DecodeError`."""
+    return Batch.FromString(data).frames
+
+
+class Outbox:
+    """Frames on their way to a peer. Whoever puts one wakes the pump, once; it takes all that gathered by then."""
+
+    __slots__ = (
+        "_batch",
+        "_closing",
+        "_ended",
+        "_frames",
+        "_full",
+        "_observe",
+        "_room",
+        "_size",
+        "_wake",
+        "begun",
+        "queued_bytes",
+        "written",
+    )
+
+    def __init__(self, side: str) -> None:
+        self._observe = FRAMES.labels(side).observe
+        self._batch = Batch()
+        self._frames = self._batch.frames
+        self._size = 0
+        self._full: deque[tuple[Batch, int]] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._room: asyncio.Event | None = None
+        self._closing = False
+        self._ended = False
+        self.queued_bytes = 0
+        self.begun = 1
+        """The number of the batch that the next frame joins."""
+        self.written = 0
+        """The number of the last batch that was handed to gRPC: from then on it may have arrived."""
+
+    def put(self, call_id: int, payload: bytes | None = None, **step: Any) -> None:
+        """Add a frame; `step` holds the other fields of it. Without effect once the pump has ended."""
+        if self._ended:
+            return
+        if payload is not None:
+            size = len(payload)
+            if self._size and self._size + size > BATCH_BYTES:
+                self._seal()
+            self._size += size
+            self.queued_bytes += size
+        self._frames.add(call_id=call_id, payload=payload, **step)
+        if self._wake is not None:
+            self._rouse()
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits than the peer may be behind."""
+        return self.queued_bytes >= QUEUED_BYTES
+
+    async def room(self) -> None:
+        """Wait until the outbox is not full."""
+        while self.full and not self._closing:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    async def pump(self, write: Write) -> None:
+        """Write what gathers, until `close`; what was put before that is still written."""
+        try:
+            while await self._gathered():
+                batch, size = self._full.popleft()
+                self._observe(len(batch.frames))
+                data = batch.SerializeToString()
+                self.written += 1
+                await write(data)
+                self.queued_bytes -= size
+                if self._room is not None and not self.full:
+                    self._room.set()
+                    self._room = None
+        finally:
+            self._ended = True
+            self._wake = None
+            self.close()
+
+    async def _gathered(self) -> bool:
+        """Wait until there is a batch to write; False at the end."""
+        while not self._full:
+            if self._frames:
+                self._seal()
+            elif self._closing:
+                return False
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+        return True
+
+    def close(self) -> None:
+        """Let the pump end, and those who wait for room go on."""
+        self._closing = True
+        self._rouse()
+        if self._room is not None:
+            self._room.set()
+
+    def _rouse(self) -> None:
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    def _seal(self) -> None:
+        self._full.append((self._batch, self._size))
+        self._batch = Batch()
+        self._frames = self._batch.frames
+        self._size = 0
+        self.begun += 1
