@@ -1,4 +1,4 @@
-"""How fast a long document is indexed, and what it costs in memory: `make bench`, on the running fleet.
+"""How fast a long document is indexed, and what it costs in memory: `make bench-ingest`, on the running fleet.
 
 Makes a PDF of 300 pages of words (different at each run, so that no embedding is reused), uploads it through the
 public API, and watches the services while it is indexed. Prints chunks per second, CPU by service, memory over time.
@@ -47,7 +47,7 @@ class Watch:
     def over(cls, home: Home) -> "Watch":
         """Find the services of a fleet."""
         entries = board.read(home).entries
-        found = {s: [psutil.Process(entries[s].process.pid)] for s in SERVICES if s in entries and entries[s].process}
+        found = {s: [psutil.Process(p.pid)] for s in SERVICES if s in entries and (p := entries[s].process)}
         if len(found) < len(SERVICES):
             raise SystemExit("ingest: the fleet does not run; `make up` starts it")
         watch = cls(found)

@@ -1,0 +1,124 @@
+"""One keep-alive connection of the load generator: asks, reads the answer, counts its events."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import httptools
+
+EVENT = b"\ndata:"
+DONE = b"data: [DONE]"
+_TAIL = 32
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back for one request; moments are on the monotonic clock."""
+
+    due: float
+    """When the request was to be sent: latency counts from here, however late it could be sent."""
+    streamed: bool
+    status: int = 0
+    ended: float = 0.0
+    first: float = 0.0
+    """When the first event came; 0 as long as none did."""
+    latest: float = 0.0
+    events: int = 0
+    gaps: list[float] = field(default_factory=list)
+    """Between reads that brought events: what came together has no gap."""
+    problem: str = ""
+    _tail: bytes = b"\n"
+
+    def read(self, part: bytes, now: float) -> None:
+        """Take a part of the body that arrived `now`."""
+        if self.status != 200:
+            self.problem = (self.problem or f"status {self.status}: ") + part[:200].decode(errors="replace")
+        if not self.streamed:
+            return
+        # The tail is shorter than what is looked for, so nothing is counted twice.
+        count = (self._tail[-len(EVENT) + 1 :] + part).count(EVENT)
+        self._tail = (self._tail + part)[-_TAIL:] if len(part) < _TAIL else part[-_TAIL:]
+        if not count:
+            return
+        self.events += count
+        if not self.first:
+            self.first = now
+        elif now > self.latest:
+            self.gaps.append(now - self.latest)
+        self.latest = now
+
+    def end(self, now: float) -> None:
+        """The answer is complete; a stream that was cut short by an error event lacks its end mark."""
+        self.ended = now
+        if self.status != 200:
+            self.problem = self.problem or f"status {self.status}"
+        elif self.streamed and DONE not in self._tail:
+            self.problem = "the stream ended without [DONE]"
+
+
+class Connection(asyncio.Protocol):
+    """Asks one thing at a time; `finished` hears of every answer, complete or broken."""
+
+    def __init__(self, finished: Callable[["Connection", Answer], None]) -> None:
+        self._finished = finished
+        self._transport: Any = None
+        self._parser: Any = None
+        self._now = 0.0
+        self.answer: Answer | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can ask."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def ask(self, request: tuple[bytes, bytes], due: float, *, streamed: bool) -> None:
+        """Send the head and the body of a request."""
+        self.answer = Answer(due, streamed)
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport.writelines(request)
+
+    def abort(self) -> None:
+        """Leave without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.answer is None:
+            return
+        self._now = monotonic()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._end(f"not HTTP: {error}")
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(f"the connection broke: {error or 'closed by the server'}")
+
+    def on_status(self, _: bytes) -> None:
+        assert self.answer is not None
+        self.answer.status = self._parser.get_status_code()
+
+    def on_body(self, part: bytes) -> None:
+        assert self.answer is not None
+        self.answer.read(part, self._now)
+
+    def on_message_complete(self) -> None:
+        assert self.answer is not None
+        answer, self.answer = self.answer, None
+        answer.end(self._now)
+        if not self._parser.should_keep_alive():
+            self._transport.close()
+        # Not from inside the parser: the next question makes a new one.
+        asyncio.get_running_loop().call_soon(self._finished, self, answer)
+
+    def _end(self, problem: str) -> None:
+        if self.answer is not None:
+            answer, self.answer = self.answer, None
+            answer.ended, answer.problem = monotonic(), problem
+            self._finished(self, answer)

@@ -1,0 +1,183 @@
+"""What is measured: the loads, each with its length, and one run of a load on a way."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil
+
+from tests.fleet import ROOT
+from tests.load import generate
+from tests.load.generate import Plan
+from tests.load.machine import AROUND, SUBJECT
+from tests.load.watch import Reading
+from tests.load.ways import Way
+from tests.load.world import World, end
+
+_SAMPLE_SECONDS = 2.0
+MEGABYTE, KILOBYTE = 1e6, 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One load."""
+
+    name: str
+    title: str
+    mode: str = "instant"
+    streamed: bool = False
+    connections: int = 32
+    rate: float = 0.0
+    seconds: float = 10.0
+    requests: int = 0
+    size_bytes: int = 2048
+
+    @property
+    def quick(self) -> "Scenario":
+        """The same for a few seconds: to see that it works, not to measure."""
+        return replace(self, seconds=min(self.seconds, 2.0))
+
+
+SCENARIOS = (
+    Scenario("saturation", "saturation: 32 at once, whole answers of 60 tokens"),
+    Scenario("steady", "50 requests a second, whole answers of 60 tokens", rate=50, seconds=20, connections=64),
+    Scenario(
+        "paced", "50 streams at once, a chunk each 50 ms",
+        mode="paced", streamed=True, rate=10, seconds=15, connections=80,
+    ),
+    Scenario("streams", "stream saturation: 32 at once, 100 chunks as fast as they go", streamed=True, seconds=8),
+)  # fmt: skip
+IDLE_STREAMS = 1000
+_IDLE_RATE = 200
+
+
+def run(scenario: Scenario, way: Way, world: World) -> dict[str, Any]:
+    """Put a load on a way, wait until everything is settled, and return the figures."""
+    groups = way.groups()
+    before = Reading.of(groups)
+    outcome, memory = _load(plan_of(scenario, way, world), way, world)
+    at_end = Reading.of(groups)
+    drained = way.settle()
+    after = Reading.of(groups)
+    spent = after.cpu_since(before)
+    # Answers that failed cost something too, but nobody wants them: they make the good ones dearer.
+    count = {"request": outcome["answers"], "chunk": outcome.get("chunks", 0)}
+    mine = {name: seconds for name, seconds in spent.items() if name in way.subjects}
+    around = {name: seconds for name, seconds in spent.items() if name not in way.subjects}
+    around["load"] = outcome.pop("cpu_seconds")
+    busy = at_end.busy_percent_since(before)
+    figures = outcome | {
+        "drain_seconds": round(drained, 1),
+        "busy_percent": {"subject": busy[SUBJECT], "around": busy[min(AROUND, len(busy) - 1)]},
+    }
+    for unit, number in count.items():
+        if number:
+            figures[f"cpu_us_per_{unit}"] = per(number, mine)
+            figures[f"around_us_per_{unit}"] = per(number, around)
+    if memory:
+        figures["memory_mb"] = memory
+    return figures
+
+
+def per(count: int, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Share out CPU, in microseconds for each of `count`, with the sum as `all`."""
+    shares = {name: round(spent / count * 1e6, 1) for name, spent in seconds.items()}
+    return shares | {"all": round(sum(seconds.values()) / count * 1e6, 1)}
+
+
+def plan_of(scenario: Scenario, way: Way, world: World) -> Plan:
+    """Say what the load generator has to do."""
+    return Plan(
+        port=way.port,
+        path=way.path(scenario.mode),
+        body=str(world.body(scenario.mode, streamed=scenario.streamed, size_bytes=scenario.size_bytes)),
+        keys=way.keys,
+        connections=scenario.connections,
+        seconds=scenario.seconds,
+        rate=scenario.rate,
+        requests=scenario.requests,
+        streamed=scenario.streamed,
+    )
+
+
+def _load(plan: Plan, way: Way, world: World) -> tuple[dict[str, Any], dict[str, float]]:
+    """Run the load generator, and watch how much memory the subjects have at most meanwhile."""
+    with_subjects = [group for group in way.groups() if group.name in way.subjects]
+    families = {group.name: group.family() for group in with_subjects}
+    most: dict[str, float] = {}
+    generator = start_generator(plan, world)
+    try:
+        while True:
+            for name, family in families.items():
+                most[name] = max(most.get(name, 0.0), sum(map(_resident, family)) / MEGABYTE)
+            try:
+                out, _ = generator.communicate(timeout=_SAMPLE_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+    finally:
+        if generator.poll() is None:
+            end(generator)
+    if generator.returncode:
+        raise SystemExit(f"bench: the load generator ended with status {generator.returncode}")
+    memory = {name: round(size, 1) for name, size in most.items()}
+    return json.loads(out), memory | ({"all": round(sum(memory.values()), 1)} if memory else {})
+
+
+def start_generator(plan: Plan, world: World) -> subprocess.Popen[str]:
+    """Start the load generator on the core of everything that is not measured."""
+    return subprocess.Popen(
+        [*world.close_to(), "tests.load.generate", generate.write(plan)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+    )  # fmt: skip
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def rest(way: Way) -> dict[str, float]:
+    """Memory of the subjects while nothing happens."""
+    memory = {
+        group.name: round(group.memory_bytes() / MEGABYTE, 1) for group in way.groups() if group.name in way.subjects
+    }
+    return memory | {"all": round(sum(memory.values()), 1)}
+
+
+def idle(way: Way, world: World, streams: int = IDLE_STREAMS) -> dict[str, Any]:
+    """Open streams that have sent one chunk and then are silent; return what each holds, by service."""
+    plan = replace(
+        plan_of(Scenario("idle", "", mode="silent", streamed=True), way, world),
+        connections=streams, requests=streams, rate=_IDLE_RATE, hold=True,
+    )  # fmt: skip
+    groups = [group for group in way.groups() if group.name in way.subjects]
+    before = Reading.of(groups)
+    generator = start_generator(plan, world)
+    try:
+        assert generator.stdout is not None
+        opened = json.loads(generator.stdout.readline() or '{"held": 0, "errors": 0}')
+        time.sleep(1)
+        held = Reading.of(groups)
+        time.sleep(3)
+        later = Reading.of(groups)
+        out, _ = generator.communicate(timeout=30)
+    finally:
+        end(generator)
+    way.settle()
+    after = Reading.of(groups)
+    count = opened["held"] or 1
+    each = {name: round((held.memory[name] - before.memory[name]) / count / KILOBYTE, 1) for name in held.memory}
+    return {
+        "streams": opened["held"],
+        "errors": opened["errors"],
+        "problems": json.loads(out)["problems"] if out else {},
+        "kb_per_stream": each | {"all": round(sum(each.values()), 1)},
+        "cpu_percent_while_idle": round(100 * sum(later.cpu_since(held).values()) / (later.at - held.at), 1),
+        "memory_mb_after": round(sum(after.memory.values()) / MEGABYTE, 1),
+    }
