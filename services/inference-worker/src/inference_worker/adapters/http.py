@@ -141,11 +141,15 @@ async def read_some(response: aiohttp.ClientResponse) -> bytes:
 
 async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The body, or a little more than `limit` bytes of it."""
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     try:
         while size <= limit and (piece := await read_some(response)):
             pieces.append(piece)
             size += len(piece)
+            # As a rule the first piece is all: this saves the read that would say so.
+            if response.content.at_eof():
+                break
     except BaseException:
         response.close()
         raise
