@@ -15,10 +15,17 @@ from chassis.grpc import to_duration
 from chassis.tenancy import acting
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
-from inference_worker.api.convert import OUTCOMES, SOURCES, from_proto_embedding, from_proto_plan
+from inference_worker.api.convert import (
+    OUTCOMES,
+    SOURCES,
+    from_proto_embedding,
+    from_proto_plan,
+    to_proto_finished,
+)
 from inference_worker.api.servicer import InferenceServicer
-from inference_worker.domain.account import Outcome
-from inference_worker.domain.usage import UsageSource
+from inference_worker.domain.account import Attempt, Outcome
+from inference_worker.domain.infer import Finished
+from inference_worker.domain.usage import Usage, UsageSource
 from provider_contract import until
 from worker_fakes import WORDS, FakeEmbedder, FakeJournal, FakeProvider, a_body, an_upstream, text_of
 
@@ -254,6 +261,16 @@ def test_a_plan_without_times_gets_the_usual_ones():
     assert plan.deadline == timedelta(minutes=10)
     assert plan.first_byte_timeout == timedelta(minutes=1)
     assert plan.idle_timeout == timedelta(minutes=1)
+
+
+def test_a_time_of_nothing_is_present_on_the_wire():
+    usage, nothing = Usage(UsageSource.REPORTED, 1, 1), timedelta(0)
+    finished = Finished((Attempt(1, 0, Outcome.ANSWERED, usage, nothing, timedelta(days=1, microseconds=7)),), None)
+
+    (attempt,) = to_proto_finished(finished).finished.attempts
+
+    assert attempt.HasField("first_byte_after")
+    assert attempt.duration.ToTimedelta() == timedelta(days=1, microseconds=7)
 
 
 def test_every_outcome_and_every_source_has_a_word_on_the_wire():

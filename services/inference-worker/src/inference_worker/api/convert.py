@@ -6,7 +6,7 @@ from datetime import timedelta
 from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2 as pb
 from chassis.errors import ArgosyError, InvalidRequest
-from chassis.grpc import from_duration, to_duration
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from inference_worker.domain.account import Attempt, Outcome
@@ -17,6 +17,8 @@ from inference_worker.domain.usage import Usage, UsageSource
 
 MAX_CANDIDATES = 16
 MAX_INPUTS = 2048
+
+NOTHING = timedelta(0)
 
 # For callers that do not say.
 DEADLINE = timedelta(minutes=10)
@@ -37,13 +39,16 @@ SOURCES = {
     UsageSource.UNKNOWN: common_pb2.USAGE_SOURCE_UNKNOWN,
 }
 
+STARTED = tuple(pb.InferResponse(started=pb.Started(candidate=place)) for place in range(MAX_CANDIDATES))
+
 
 def from_proto_plan(plan: pb.Plan) -> Plan:
     """Raises `InvalidRequest` for a plan that cannot be run."""
-    if any(not candidate.body for candidate in plan.candidates):
+    candidates = _from_proto_candidates(plan.candidates, "plan.candidates")
+    if not all(candidate.body for candidate in candidates):
         raise InvalidRequest("a candidate has no body", param="plan.candidates.body")
     return Plan(
-        candidates=_from_proto_candidates(plan.candidates, "plan.candidates"),
+        candidates=candidates,
         stream=plan.stream,
         deadline=_duration(plan, "deadline", DEADLINE),
         first_byte_timeout=_duration(plan, "first_byte_timeout", FIRST_BYTE_TIMEOUT),
@@ -69,68 +74,82 @@ def from_proto_embedding(request: pb.EmbedRequest) -> Embedding:
 
 def to_proto_response(step: Started | Chunk) -> pb.InferResponse:
     """One step of a plan that goes on."""
-    if isinstance(step, Chunk):
-        return pb.InferResponse(chunk=pb.Chunk(payloads=step.payloads))
-    return pb.InferResponse(started=pb.Started(candidate=step.candidate))
+    if isinstance(step, Started):
+        return STARTED[step.candidate]
+    response = pb.InferResponse()
+    response.chunk.payloads.extend(step.payloads)
+    return response
 
 
 def to_proto_finished(finished: Finished) -> pb.InferResponse:
     """The last step of a plan."""
-    return pb.InferResponse(
-        finished=pb.Finished(
-            attempts=map(to_proto_attempt, finished.attempts),
-            failure=to_proto_failure(finished.failure),
-            usage_payload=finished.usage_payload,
-        )
-    )
+    response = pb.InferResponse()
+    account = response.finished
+    for attempt in finished.attempts:
+        write_attempt(account.attempts.add(), attempt)
+    if finished.failure is not None:
+        account.failure.CopyFrom(to_proto_failure(finished.failure))
+    account.usage_payload = finished.usage_payload
+    return response
 
 
 def to_proto_embedded(embedded: Embedded) -> pb.EmbedResponse:
     """Vectors, or why there are none."""
-    return pb.EmbedResponse(
-        vectors=[pb.Vector(float32=vector) for vector in embedded.vectors],
-        attempts=map(to_proto_attempt, embedded.attempts),
-        failure=to_proto_failure(embedded.failure),
-    )
+    response = pb.EmbedResponse()
+    for vector in embedded.vectors:
+        response.vectors.add(float32=vector)
+    for attempt in embedded.attempts:
+        write_attempt(response.attempts.add(), attempt)
+    if embedded.failure is not None:
+        response.failure.CopyFrom(to_proto_failure(embedded.failure))
+    return response
 
 
-def to_proto_attempt(attempt: Attempt) -> pb.Attempt:
-    """The account of one provider call."""
-    first_byte_after = attempt.first_byte_after
-    return pb.Attempt(
-        number=attempt.number,
-        candidate=attempt.candidate,
-        outcome=OUTCOMES[attempt.outcome],
-        usage=to_proto_usage(attempt.usage),
-        first_byte_after=None if first_byte_after is None else to_duration(first_byte_after),
-        duration=to_duration(attempt.duration),
-    )
+def write_attempt(message: pb.Attempt, attempt: Attempt) -> None:
+    """The account of one provider call. Written in place: making parts and copying them in takes thrice as long."""
+    message.number = attempt.number
+    message.candidate = attempt.candidate
+    message.outcome = OUTCOMES[attempt.outcome]
+    write_usage(message.usage, attempt.usage)
+    if attempt.first_byte_after is not None:
+        _write_duration(message.first_byte_after, attempt.first_byte_after)
+    _write_duration(message.duration, attempt.duration)
 
 
-def to_proto_usage(usage: Usage) -> common_pb2.TokenUsage:
+def write_usage(message: common_pb2.TokenUsage, usage: Usage) -> None:
     """Counts that are unknown stay absent."""
-    return common_pb2.TokenUsage(
-        source=SOURCES[usage.source], input_tokens=usage.input_tokens, output_tokens=usage.output_tokens
-    )
+    message.source = SOURCES[usage.source]
+    if usage.input_tokens is not None:
+        message.input_tokens = usage.input_tokens
+    if usage.output_tokens is not None:
+        message.output_tokens = usage.output_tokens
 
 
-def to_proto_failure(failure: ArgosyError | None) -> pb.Failure | None:
+def to_proto_failure(failure: ArgosyError) -> pb.Failure:
     """Reason and message; nothing of the cause."""
-    return None if failure is None else pb.Failure(reason=failure.reason, message=failure.message)
+    return pb.Failure(reason=failure.reason, message=failure.message)
 
 
 def _from_proto_candidates(candidates: Sequence[pb.Candidate], param: str) -> tuple[Candidate, ...]:
     if not 1 <= len(candidates) <= MAX_CANDIDATES:
         raise InvalidRequest(f"1 to {MAX_CANDIDATES} candidates", param=param)
-    if not all(candidate.upstream and candidate.model for candidate in candidates):
+    found = tuple(Candidate(candidate.upstream, candidate.model, candidate.body) for candidate in candidates)
+    if not all(candidate.upstream and candidate.model for candidate in found):
         raise InvalidRequest("a candidate has no upstream or no model", param=param)
-    return tuple(Candidate(candidate.upstream, candidate.model, candidate.body) for candidate in candidates)
+    return found
 
 
 def _duration(message: Message, field: str, default: timedelta) -> timedelta:
     if not message.HasField(field):
         return default
-    duration = from_duration(getattr(message, field))
-    if duration <= timedelta(0):
+    given = getattr(message, field)
+    duration = timedelta(0, given.seconds, given.nanos // 1000)
+    if duration <= NOTHING:
         raise InvalidRequest("must be more than nothing", param=field)
     return duration
+
+
+def _write_duration(message: Duration, duration: timedelta) -> None:
+    # An assigned zero is present on the wire, too.
+    message.seconds = duration.days * 86400 + duration.seconds
+    message.nanos = duration.microseconds * 1000
