@@ -37,6 +37,8 @@ class TelemetryJournal:
 class SpanEntry:
     """One attempt in the journal."""
 
+    __slots__ = ("_span", "_timed", "_upstream")
+
     def __init__(self, timed: AbstractContextManager[Any], upstream: str) -> None:
         self._timed = timed
         self._span = timed.__enter__()

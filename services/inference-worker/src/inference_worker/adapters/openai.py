@@ -38,6 +38,8 @@ class OpenaiProvider:
 class StreamedAnswer:
     """Server-sent events, forwarded payload by payload."""
 
+    __slots__ = ("_begun", "_events", "_failure", "_http", "_over", "_recent", "_response", "usage", "usage_payload")
+
     def __init__(self, response: aiohttp.ClientResponse, http: HttpUpstream) -> None:
         self._response = response
         self._http = http
@@ -120,6 +122,8 @@ class StreamedAnswer:
 
 class WholeAnswer:
     """One JSON body, forwarded as it is."""
+
+    __slots__ = ("_http", "_over", "_response", "usage", "usage_payload")
 
     def __init__(self, response: aiohttp.ClientResponse, http: HttpUpstream) -> None:
         self._response = response

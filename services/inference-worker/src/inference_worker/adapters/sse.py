@@ -8,6 +8,8 @@ BOM = b"\xef\xbb\xbf"
 class EventSplitter:
     """Feed it bytes as they arrive, however they were split; get the data of every event that is complete."""
 
+    __slots__ = ("_begun", "_max_event_bytes", "_rest")
+
     def __init__(self, max_event_bytes: int) -> None:
         self._max_event_bytes = max_event_bytes
         self._rest = b""

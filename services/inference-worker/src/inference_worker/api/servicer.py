@@ -1,18 +1,18 @@
 """The gRPC service: translates, admits, and listens for the caller's Stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from argosy.inference.v1 import inference_pb2 as pb
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
 from chassis.clock import Clock
-from chassis.errors import InvalidRequest, Unavailable
+from chassis.errors import InvalidRequest
 from chassis.grpc import Registration
 from chassis.telemetry import logger
 
+from inference_worker.api.admission import Admission
 from inference_worker.api.convert import (
     from_proto_embedding,
     from_proto_plan,
@@ -26,7 +26,7 @@ from inference_worker.domain.failures import Draining
 from inference_worker.domain.infer import Chunk, PlanRun, Started
 from inference_worker.domain.plan import Candidate
 from inference_worker.domain.ports import Journal, Upstreams
-from inference_worker.metrics import EMBED_SECONDS, EMBED_TEXTS, IN_FLIGHT, TURNED_AWAY
+from inference_worker.metrics import EMBED_SECONDS, EMBED_TEXTS
 
 log = logger(__name__)
 
@@ -38,8 +38,7 @@ class InferenceServicer(InferenceServiceServicer):
         self._upstreams = upstreams
         self._journal = journal
         self._clock = clock
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+        self._admission = Admission(max_in_flight)
         self._runs: set[PlanRun] = set()
 
     # Writes its responses: yielding them would cost each message a hop more, though the stub knows of nothing else.
@@ -53,7 +52,7 @@ class InferenceServicer(InferenceServiceServicer):
         async def say(step: Started | Chunk) -> None:
             await context.write(to_proto_response(step))
 
-        with self._admitted():
+        with self._admission:
             run = PlanRun(plan, upstreams=self._upstreams, clock=self._clock, journal=self._journal)
             listening = asyncio.create_task(_listen(requests, run))
             self._runs.add(run)
@@ -73,25 +72,12 @@ class InferenceServicer(InferenceServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         """Turn texts into vectors."""
         wanted = from_proto_embedding(request)
-        with self._admitted(), EMBED_SECONDS.time():
+        with self._admission, EMBED_SECONDS.time():
             EMBED_TEXTS.inc(len(wanted.inputs))
             run = EmbedRun(wanted, upstreams=self._upstreams, clock=self._clock, journal=self._journal)
             embedded = await run.vectors()
         _log("embedding_finished", wanted.candidates, embedded.attempts, embedded.failure)
         return to_proto_embedded(embedded)
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self._in_flight >= self._max_in_flight:
-            TURNED_AWAY.inc()
-            raise Unavailable("the worker is full")
-        self._in_flight += 1
-        IN_FLIGHT.inc()
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            IN_FLIGHT.dec()
 
 
 def registration(servicer: InferenceServicer) -> Registration:
@@ -107,11 +93,12 @@ async def _first(requests: AsyncIterator[pb.InferRequest]) -> pb.Plan:
 
 
 async def _listen(requests: AsyncIterator[pb.InferRequest], run: PlanRun) -> None:
-    # A broken call is noticed where it is answered.
-    with suppress(grpc.aio.BaseError):
+    try:
         async for request in requests:
             if request.WhichOneof("wish") == "stop":
                 run.stop()
+    except grpc.aio.BaseError:
+        return  # a broken call is noticed where it is answered
 
 
 def _log(

@@ -46,6 +46,8 @@ Say = Callable[[Started | Chunk], Awaitable[None]]
 class PlanRun:
     """One plan being run, once. Await `run`; call `stop` from anywhere on the same loop."""
 
+    __slots__ = ("_attempts", "_clock", "_due", "_failure", "_journal", "_leash", "_plan", "_trial", "_upstreams")
+
     def __init__(self, plan: Plan, *, upstreams: Upstreams, clock: Clock, journal: Journal) -> None:
         self._plan = plan
         self._upstreams = upstreams

@@ -20,6 +20,8 @@ MESSAGE_OVERHEAD = 3
 class Transcript:
     """What an answer has said so far, kept cheaply and bounded."""
 
+    __slots__ = ("_bytes", "_characters", "_payloads", "_texts")
+
     def __init__(self) -> None:
         self._payloads: list[bytes] = []
         self._bytes = 0

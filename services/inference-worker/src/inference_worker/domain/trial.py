@@ -17,6 +17,22 @@ from inference_worker.domain.usage import NOTHING, UNKNOWN, Usage, UsageSource
 class Trial:
     """One candidate being tried, within what is left of the plan's time."""
 
+    __slots__ = (
+        "_answer",
+        "_began_at",
+        "_candidate",
+        "_clock",
+        "_due",
+        "_first_byte_at",
+        "_first_due",
+        "_idle_seconds",
+        "_leash",
+        "_provider",
+        "_said",
+        "_sent",
+        "_stream",
+    )
+
     def __init__(
         self, candidate: Candidate, provider: Provider, *, plan: Plan, due: float, leash: Leash, clock: Clock
     ) -> None:
