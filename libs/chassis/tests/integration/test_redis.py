@@ -12,7 +12,16 @@ from urllib.parse import urlsplit
 import pytest
 from chassis.errors import Unavailable
 from chassis.ids import new_id
-from chassis.redis import Breaker, Redis, Subscription, client, subscription
+from chassis.redis import (
+    Breaker,
+    MultiplexedRedis,
+    Redis,
+    Script,
+    Subscription,
+    client,
+    multiplexed,
+    subscription,
+)
 from chassis.settings import RedisSection
 from chassis.testing.network import Wire
 from redis.exceptions import ResponseError
@@ -95,7 +104,7 @@ async def test_a_redis_that_comes_back_is_used_again(redis: Redis, wire: Wire) -
     assert not redis.breaker.open
 
 
-async def until_answered(redis: Redis) -> None:
+async def until_answered(redis: Redis | MultiplexedRedis) -> None:
     while True:
         try:
             return await redis.ping()
@@ -109,6 +118,93 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(redis: Redi
     await wire.mend()
 
     await redis.ping()
+
+
+@pytest.fixture
+async def multiplexed_redis(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
+    monkeypatch.setattr(multiplexed, "PATIENCE_SECONDS", 0.25)
+    section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/3")
+    async with MultiplexedRedis(section, Breaker("redis", failures=3, rest_seconds=0.5)) as redis:
+        yield redis
+
+
+async def test_many_share_one_connection_and_each_gets_its_own(multiplexed_redis: MultiplexedRedis) -> None:
+    redis, prefix = multiplexed_redis, new_id("test_")
+
+    async def use(number: int) -> bytes:
+        await redis.send("SET", f"{prefix}{number}", number, "PX", 10_000)
+        got: bytes = await redis.send("GET", f"{prefix}{number}")
+        return got
+
+    clients_before = await redis.send("CLIENT", "LIST")
+    answers = await asyncio.gather(*(use(number) for number in range(500)))
+    assert answers == [str(number).encode() for number in range(500)]
+    listed = await redis.send("CLIENT", "LIST")
+    assert listed.count(b"db=3") == clients_before.count(b"db=3") == 1
+
+
+async def test_a_large_answer_and_a_large_command_pass(multiplexed_redis: MultiplexedRedis) -> None:
+    key, value = new_id("test_"), b"x" * 300_000
+    small = multiplexed_redis.send("PING")
+    await multiplexed_redis.send("SET", key, value, "PX", 10_000)
+
+    assert await multiplexed_redis.send("GET", key) == value
+    assert await small == b"PONG"
+
+
+async def test_a_script_survives_that_redis_forgets_it(multiplexed_redis: MultiplexedRedis) -> None:
+    script = Script("return {KEYS[1], ARGV[1]}")
+    for _ in range(2):
+        await multiplexed_redis.send("SCRIPT", "FLUSH")
+        for _ in range(2):
+            assert await multiplexed_redis.run(script, ["key"], [7]) == [b"key", b"7"]
+
+
+async def test_a_frozen_redis_costs_the_multiplexed_one_no_more_than_its_patience(
+    multiplexed_redis: MultiplexedRedis, wire: Wire
+) -> None:
+    redis = multiplexed_redis
+    wire.freeze()
+    began = monotonic()
+    while not redis.breaker.open and monotonic() - began < 5:
+        with pytest.raises(Unavailable):
+            await redis.ping()
+    assert redis.breaker.open
+    began = monotonic()
+    for _ in range(100):
+        with pytest.raises(Unavailable):
+            await redis.ping()
+    assert monotonic() - began < 1
+    await wire.mend()
+
+    async with asyncio.timeout(5):
+        await until_answered(redis)
+    assert not redis.breaker.open
+
+
+async def test_the_multiplexed_one_comes_back_after_a_cut_in_the_middle(
+    multiplexed_redis: MultiplexedRedis, wire: Wire
+) -> None:
+    redis, ends = multiplexed_redis, []
+
+    async def use() -> None:
+        for _ in range(50):
+            try:
+                ends.append(await redis.send("ECHO", b"x"))
+            except Unavailable:
+                ends.append(None)
+                await asyncio.sleep(0.001)
+
+    users = asyncio.gather(*(use() for _ in range(20)))
+    await asyncio.sleep(0.005)
+    await wire.cut()
+    await wire.mend()
+    await users
+
+    assert len(ends) == 1000
+    async with asyncio.timeout(5):
+        await until_answered(redis)
+    assert await redis.send("ECHO", b"y") == b"y"
 
 
 class Listener:

@@ -1,0 +1,238 @@
+"""A connection that all share, against a peer that answers as a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from chassis.errors import Unavailable
+from chassis.redis import Breaker, MultiplexedRedis, Script, connection, multiplexed
+from chassis.settings import RedisSection
+from redis.exceptions import ResponseError
+
+PONG = b"+PONG\r\n"
+
+
+class Peer:
+    """Takes connections, greets as Redis does, notes each read, and says what the test says."""
+
+    def __init__(self) -> None:
+        self.reads: asyncio.Queue[bytes] = asyncio.Queue()
+        self.port = 0
+        self.connections = 0
+        self.answer: Callable[[bytes], bytes] = lambda _: b""
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def say(self, data: bytes) -> None:
+        self._writers[-1].write(data)
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        await reader.readexactly(len(b"*1\r\n$4\r\nPING\r\n"))
+        writer.write(PONG)
+        try:
+            while data := await reader.read(1 << 20):
+                self.reads.put_nowait(data)
+                writer.write(self.answer(data))
+        except OSError:
+            pass
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    peer = Peer()
+    peer.port = await peer.start()
+    yield peer
+    await peer.stop()
+
+
+@pytest.fixture
+async def redis(peer: Peer) -> AsyncIterator[MultiplexedRedis]:
+    section = RedisSection(url=f"redis://127.0.0.1:{peer.port}/0")
+    async with MultiplexedRedis(section, Breaker("peer", failures=3, rest_seconds=60)) as redis:
+        yield redis
+
+
+async def test_commands_of_one_turn_leave_together_and_get_their_answers_in_order(
+    peer: Peer, redis: MultiplexedRedis
+) -> None:
+    peer.answer = lambda _: b":1\r\n$2\r\nab\r\n*2\r\n:1\r\n$-1\r\n"
+    answers = await asyncio.gather(redis.send("A"), redis.send("B", b"\xff", 7), redis.send("C"))
+
+    assert answers == [1, b"ab", [1, None]]
+    assert await peer.reads.get() == b"*1\r\n$1\r\nA\r\n*3\r\n$1\r\nB\r\n$1\r\n\xff\r\n$1\r\n7\r\n*1\r\n$1\r\nC\r\n"
+    assert peer.reads.empty()
+
+
+async def test_an_answer_in_pieces_is_put_together(peer: Peer, redis: MultiplexedRedis) -> None:
+    waiting = redis.send("A")
+    await peer.reads.get()
+    for piece in (b"$", b"4\r\nab", b"cd\r", b"\n"):
+        peer.say(piece)
+        await asyncio.sleep(0.001)
+
+    assert await waiting == b"abcd"
+
+
+async def test_an_error_is_for_the_command_that_made_it(peer: Peer, redis: MultiplexedRedis) -> None:
+    peer.answer = lambda _: b":1\r\n-ERR wrong\r\n:3\r\n"
+    first, second, third = redis.send("A"), redis.send("B"), redis.send("C")
+
+    with pytest.raises(ResponseError, match="wrong"):
+        await second
+    assert (await first, await third) == (1, 3)
+    assert not redis.breaker.open
+
+
+@pytest.mark.parametrize("said", [b"-LOADING later\r\n", b"-READONLY a replica\r\n", b"-OOM full\r\n"])
+async def test_what_cannot_be_done_now_is_unavailable(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
+    peer.answer = lambda _: said
+    with pytest.raises(Unavailable):
+        await redis.send("A")
+
+
+async def test_who_leaves_does_not_take_the_answer_of_the_next(peer: Peer, redis: MultiplexedRedis) -> None:
+    first, second = redis.send("A"), redis.send("B")
+    first.cancel()
+    peer.answer = lambda _: b":1\r\n:2\r\n"
+
+    assert await second == 2
+
+
+async def test_a_late_answer_is_nobodys(peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = redis.send("A")
+    with pytest.raises(Unavailable, match="in time"):
+        await late
+    await peer.reads.get()
+    next_one = redis.send("B")
+    await peer.reads.get()
+    peer.say(b":1\r\n:2\r\n")
+
+    assert await next_one == 2
+    assert peer.connections == 1
+
+
+async def test_late_answers_open_the_breaker_though_they_come(peer: Peer, redis: MultiplexedRedis) -> None:
+    for _ in range(3):
+        waiting = redis.send("A")
+        with pytest.raises(Unavailable):
+            await waiting
+        peer.say(b":1\r\n")
+        await asyncio.sleep(0.005)
+
+    assert redis.breaker.open
+    with pytest.raises(Unavailable):
+        redis.send("A")
+
+
+async def test_many_that_wait_are_one_failure(peer: Peer, redis: MultiplexedRedis) -> None:
+    answers = await asyncio.gather(*(redis.send("A") for _ in range(50)), return_exceptions=True)
+
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert not redis.breaker.open
+
+
+async def test_a_connection_that_ends_fails_what_waits_and_comes_back(peer: Peer, redis: MultiplexedRedis) -> None:
+    waiting = redis.send("A")
+    await peer.reads.get()
+    peer.cut()
+    with pytest.raises(Unavailable, match="gone"):
+        await waiting
+    with pytest.raises(Unavailable, match="not connected"):
+        await redis.ping()
+    peer.answer = lambda _: PONG
+
+    async with asyncio.timeout(3):
+        await until_answered(redis)
+    assert peer.connections == 2
+
+
+async def test_a_connection_that_is_silent_is_given_up(
+    peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.02)
+    with pytest.raises(Unavailable):
+        await redis.send("A")
+    peer.answer = lambda _: PONG
+
+    async with asyncio.timeout(3):
+        while peer.connections < 2:
+            await asyncio.sleep(0.01)
+        await until_answered(redis)
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":1\r\n:2\r\n"])
+async def test_a_peer_that_answers_out_of_turn_is_not_believed(
+    peer: Peer, redis: MultiplexedRedis, said: bytes
+) -> None:
+    peer.answer = lambda data: said if b"A" in data else PONG
+    await asyncio.gather(redis.send("A"), return_exceptions=True)
+
+    async with asyncio.timeout(3):
+        while peer.connections < 2:
+            await asyncio.sleep(0.01)
+        await until_answered(redis)
+
+
+async def test_more_commands_than_are_allowed_in_flight_are_refused(
+    redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST_IN_FLIGHT", 2)
+    sent = [redis.send("A"), redis.send("A")]
+    with pytest.raises(Unavailable, match="keep up"):
+        redis.send("A")
+    await asyncio.gather(*sent, return_exceptions=True)
+
+
+async def test_a_script_that_redis_does_not_know_is_sent_once(peer: Peer, redis: MultiplexedRedis) -> None:
+    script = Script("return 1")
+    peer.answer = lambda data: b":1\r\n" if b"EVAL\r\n" in data else b"-NOSCRIPT no\r\n"
+
+    assert await redis.run(script, ["key"], [1]) == 1
+    assert script.digest.encode() in await peer.reads.get()
+    assert b"return 1" in await peer.reads.get()
+
+
+async def test_it_opens_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiplexed, "CONNECT_SECONDS", 0.1)
+    async with MultiplexedRedis(RedisSection(url="redis://127.0.0.1:1/0")) as redis:
+        with pytest.raises(Unavailable, match="not connected"):
+            await redis.ping()
+
+
+async def test_closing_it_ends_what_waits(peer: Peer) -> None:
+    section = RedisSection(url=f"redis://127.0.0.1:{peer.port}/0")
+    async with MultiplexedRedis(section) as redis:
+        waiting = redis.send("A")
+    with pytest.raises(Unavailable):
+        await waiting
+    with pytest.raises(Unavailable):
+        await redis.ping()
+
+
+def test_the_patience_is_50_ms() -> None:
+    assert multiplexed.PATIENCE_SECONDS == 0.05
+
+
+async def until_answered(redis: MultiplexedRedis) -> None:
+    while True:
+        try:
+            return await redis.ping()
+        except Unavailable:
+            await asyncio.sleep(0.01)
