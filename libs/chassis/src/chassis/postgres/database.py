@@ -1,4 +1,4 @@
-"""A pool of connections whose only door is a transaction that says which tenant it is for."""
+"""Connections whose only door is a transaction that says which tenant it is for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import asyncpg
 
 from chassis.errors import InvalidRequest
 from chassis.postgres.failures import AWAY, DEAD, UNREACHABLE, unavailable
+from chassis.postgres.statements import Statements
 from chassis.settings import PostgresSection
 
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
@@ -63,30 +64,22 @@ class Database:
         self._section = section
         self._name = name
         self._pool: Any = None
+        self._statements = Statements(self._connect_for_everybody, name, section.pool_size)
 
     async def __aenter__(self) -> Self:
         self._pool = await asyncpg.create_pool(
-            self._section.dsn.get_secret_value(),
             min_size=0,
             max_size=self._section.pool_size,
             connection_class=Connection,
             # asyncpg's reset costs a round trip per release and undoes session state that nobody sets here:
             # what we set is local to its transaction.
             reset=_leave_as_it_is,
-            timeout=CONNECT_SECONDS,
-            command_timeout=CLIENT_SECONDS,
-            server_settings={
-                "application_name": self._name,
-                "statement_timeout": f"{STATEMENT_SECONDS:.0f}s",
-                "lock_timeout": f"{LOCK_SECONDS:.0f}s",
-                "idle_in_transaction_session_timeout": "60s",
-                "timezone": "UTC",
-                "jit": "off",
-            },
+            **self._access(),
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._statements.close()
         try:
             async with asyncio.timeout(ABANDON_SECONDS):
                 await self._pool.close()
@@ -102,14 +95,34 @@ class Database:
             raise InvalidRequest("the tenant id is malformed", param="tenant_id")
         return Transaction(self._pool, self._name, tenant_id)
 
-    def system(self) -> Transaction:
+    def system(self) -> SystemTransaction:
         """Open a transaction over all tenants: for sweepers, relays and key look-ups, each on a reviewed list."""
-        return Transaction(self._pool, self._name, EVERY_TENANT)
+        return SystemTransaction(self._pool, self._name, self._statements)
 
     async def ping(self) -> None:
         """Return when Postgres answers; raise `Unavailable` when it does not."""
         async with self.system() as connection:
             await connection.execute("SELECT 1")
+
+    async def _connect_for_everybody(self) -> Any:
+        # Apart from the pool, so that nothing of a tenant ever runs where every tenant is the session's own setting.
+        return await asyncpg.connect(**self._access(**{"argosy.tenant": EVERY_TENANT}))
+
+    def _access(self, **settings: str) -> dict[str, Any]:
+        return {
+            "dsn": self._section.dsn.get_secret_value(),
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": CLIENT_SECONDS,
+            "server_settings": {
+                "application_name": self._name,
+                "statement_timeout": f"{STATEMENT_SECONDS:.0f}s",
+                "lock_timeout": f"{LOCK_SECONDS:.0f}s",
+                "idle_in_transaction_session_timeout": "60s",
+                "timezone": "UTC",
+                "jit": "off",
+                **settings,
+            },
+        }
 
 
 class Transaction:
@@ -166,6 +179,23 @@ class Transaction:
             await self._pool.release(self._lent)
         if isinstance(error, AWAY) or (lost and isinstance(error, asyncpg.InterfaceError)):
             raise unavailable(self._name, error) from error
+
+
+class SystemTransaction(Transaction):
+    """A transaction over all tenants."""
+
+    __slots__ = ("_statements",)
+
+    def __init__(self, pool: Any, name: str, statements: Statements) -> None:
+        super().__init__(pool, name, EVERY_TENANT)
+        self._statements = statements
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """Make one statement all of the transaction, in one round trip; `query` is a constant, it stays prepared.
+
+        Raises `Unavailable` when Postgres does not answer; whether the statement was committed is then unknown.
+        """
+        return await self._statements.fetch(query, *args)
 
 
 async def _leave_as_it_is(_: Any) -> None:

@@ -43,7 +43,9 @@ class PostgresSection(Section):
 
     dsn: SecretStr = Field(description="Connection URL of the app role, which owns nothing.")
     owner_dsn: SecretStr | None = Field(None, description="Connection URL of the owner role; `migrate` alone uses it.")
-    pool_size: int = Field(8, ge=1, le=100, description="Connections that one process holds at most.")
+    pool_size: int = Field(
+        8, ge=1, le=100, description="Connections held at most for transactions, and as many for single statements."
+    )
 
 
 class RedisSection(Section):
