@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from argosy_dev.fleet import OTLP_ENDPOINT, REPLACEABLE, UPSTREAMS
+from argosy_dev.fleet import OTLP_ENDPOINT, REPLACEABLE, REPLICAS, UPSTREAMS
 from argosy_dev.part import Part
 from argosy_dev.state import CLONE, Home
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for variable in (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT):
+    for variable in (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT, REPLICAS):
         monkeypatch.delenv(variable, raising=False)  # your shell's, or those of an integration test before
     home = Home(root=tmp_path / "state", assets=CLONE / ".argosy")
     home.create()

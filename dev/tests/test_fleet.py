@@ -134,3 +134,50 @@ def test_services_share_one_secret_that_stays(home: Home) -> None:
     assert len(signed) >= 32
     assert parts["metering"].environment()["METERING_PRINCIPAL__SECRETS"] == signed
     assert compose(home, {}).parts["gateway"].environment()["GATEWAY_PRINCIPAL__SECRETS"] == signed
+
+
+TWICE = {fleet.REPLICAS: "orchestrator=2, inference-worker=2,metering=2"}
+
+
+def test_replicas_have_ports_of_their_own_and_the_settings_of_their_service(home: Home) -> None:
+    parts = compose(home, TWICE).parts
+    one, two = parts["orchestrator"], parts["orchestrator-2"]
+    settings = {name: (value, two.environment()[name]) for name, value in one.environment().items()}
+
+    assert {name for name, (mine, other) in settings.items() if mine != other} == {
+        "ORCHESTRATOR_GRPC__BIND",
+        "ORCHESTRATOR_OPS__PORT",
+    }
+    assert settings["ORCHESTRATOR_OPS__PORT"][1] == str(two.ports["orchestrator-2-ops"])
+    assert two.needs == one.needs
+    assert not set(one.ports.values()) & set(two.ports.values())
+
+
+def test_peers_are_told_of_every_replica(home: Home) -> None:
+    parts = compose(home, TWICE).parts
+
+    told = parts["gateway"].environment()["GATEWAY_PEERS__ORCHESTRATOR"]
+    assert told == ",".join(
+        parts[name].environment()["ORCHESTRATOR_GRPC__BIND"] for name in ("orchestrator", "orchestrator-2")
+    )
+    assert "," not in parts["gateway"].environment()["GATEWAY_PEERS__RETRIEVAL"]
+    assert parts["orchestrator"].environment()["ORCHESTRATOR_TARGETS__WORKER"].count(",") == 1
+
+
+def test_who_names_no_replicas_has_one_process_of_each_service_at_the_ports_it_had(home: Home) -> None:
+    before = compose(home, {})
+    twice = compose(home, TWICE)
+
+    assert {name: part.ports for name, part in before.parts.items()}.items() <= {
+        name: part.ports for name, part in twice.parts.items()
+    }.items()
+    assert compose(home, {}).parts.keys() == before.parts.keys()
+    assert twice.parts.keys() - before.parts.keys() == {"orchestrator-2", "inference-worker-2", "metering-2"}
+
+
+@pytest.mark.parametrize(
+    "value", ["gateway=2", "orchestrator", "orchestrator=0", "orchestrator=10", "orchestrator=two", "mysql=2", "=2"]
+)
+def test_a_number_of_replicas_that_cannot_be_is_refused(home: Home, value: str) -> None:
+    with pytest.raises(Refusal, match=f"ARGOSY_REPLICAS has '{value}' where SERVICE=COUNT belongs"):
+        compose(home, {fleet.REPLICAS: value})

@@ -14,7 +14,7 @@ from rich.console import Console
 from argosy_dev import jars, kafka, secrets, smollm, supervisor
 from argosy_dev.down import down
 from argosy_dev.fetch import convert, fetch
-from argosy_dev.fleet import compose
+from argosy_dev.fleet import REPLICAS, compose
 from argosy_dev.logs import logs
 from argosy_dev.ports import LOOPBACK
 from argosy_dev.progress import Progress
@@ -33,6 +33,8 @@ class Verb:
     help: str
     run: Callable[[Home, argparse.Namespace], int]
     arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
+    epilog: str | None = None
+    """What `--help` says at the end."""
 
 
 def main() -> int:
@@ -61,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m argosy_dev", description="The fleet on one machine.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     for name, verb in VERBS.items():
-        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
+        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help, epilog=verb.epilog))
     return parser
 
 
@@ -185,7 +187,12 @@ def _supervise(home: Home, _: argparse.Namespace) -> int:
 
 
 VERBS = {
-    "up": Verb("start the fleet, or what of it does not run", _up, _up_arguments),
+    "up": Verb(
+        "start the fleet, or what of it does not run",
+        _up,
+        _up_arguments,
+        epilog=f'{REPLICAS}="orchestrator=2,metering=2" in the environment starts several processes of a service.',
+    ),
     "demo": Verb("start the fleet and ask a question about a document", _demo, _demo_arguments),
     "down": Verb("stop the fleet and leave no process behind", _down),
     "status": Verb("show each part: state, port, process, memory, uptime, restarts", _status),

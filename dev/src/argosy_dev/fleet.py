@@ -28,7 +28,12 @@ UPSTREAMS = "ARGOSY_UPSTREAMS"
 OTLP_ENDPOINT = "ARGOSY_OTLP_ENDPOINT"
 """Where the services send every trace."""
 
-PORTS = (*services.PORTS, "postgres", "redis", "kafka", "kafka-controller", "model")
+REPLICAS = "ARGOSY_REPLICAS"
+"""How many processes a service has, as in `orchestrator=2,metering=2`; each has one that is not named."""
+
+PORTS = ("postgres", "redis", "kafka", "kafka-controller", "model")
+"""Of what is no service."""
+MOST_REPLICAS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,15 @@ def replaced(home: Home, environment: Mapping[str, str] | None = None) -> dict[s
     """
     env = os.environ if environment is None else environment
     own = compose(home, {}).addresses
-    names = (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT)
+    names = (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT, REPLICAS)
     return {name: env[name] for name in names if env.get(name) and env[name] != own.get(name)}
 
 
 def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
     """Put the fleet together, around what is the user's own."""
-    port = ports.load(home, PORTS)
+    counts = _counts(yours)
+    names = [name for replica in services.replicas(counts) for name in replica.ports]
+    port = ports.load(home, (*names, *PORTS))
     upstreams = _upstreams(yours)
     addresses = {
         "ARGOSY_BASE_URL": f"http://{ports.LOOPBACK}:{port['gateway']}",
@@ -77,7 +84,7 @@ def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
         "ARGOSY_REDIS_URL": redis.url(port["redis"]),
         "ARGOSY_KAFKA_BOOTSTRAP": f"{ports.LOOPBACK}:{port['kafka']}",
     } | {name: address for name, address in yours.items() if name in REPLACEABLE}
-    around = Surroundings(home, port, addresses, upstreams, yours.get(OTLP_ENDPOINT, ""))
+    around = Surroundings(home, port, addresses, upstreams, yours.get(OTLP_ENDPOINT, ""), counts)
     every = [
         postgres.part(home, port["postgres"]),
         redis.part(home, port["redis"]),
@@ -99,6 +106,21 @@ def _upstreams(yours: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     if not isinstance(upstreams, dict) or not all(isinstance(upstream, dict) for upstream in upstreams.values()):
         raise Refusal(f"{UPSTREAMS} must be a JSON object that has an object for each upstream, by name.")
     return upstreams
+
+
+def _counts(yours: Mapping[str, str]) -> dict[str, int]:
+    """Read how many replicas there shall be. The gateway has one: there is one public port."""
+    many = [service.name for service in services.SERVICES if service.name != "gateway"]
+    counts = {}
+    for word in filter(None, (word.strip() for word in yours.get(REPLICAS, "").split(","))):
+        name, _, count = word.partition("=")
+        if name not in many or not count.isdecimal() or not 1 <= int(count) <= MOST_REPLICAS:
+            raise Refusal(
+                f"{REPLICAS} has {word!r} where SERVICE=COUNT belongs, "
+                f"with one of {', '.join(many)} and a count from 1 to {MOST_REPLICAS}."
+            )
+        counts[name] = int(count)
+    return counts
 
 
 def endpoint(variable: str, address: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from argosy_dev import probes, secrets, smollm
@@ -43,12 +43,6 @@ class Service:
         return f"{self.module.upper()}_"
 
     @property
-    def ports(self) -> tuple[str, ...]:
-        """The names of its ports; the gateway's own name is its public one."""
-        public = (self.name,) if self.name == "gateway" else ()
-        return (*public, f"{self.name}-grpc", f"{self.name}-ops")
-
-    @property
     def dsn(self) -> str:
         """Under which name `.argosy/secrets` has the address of its schema for the app role."""
         return f"{self.name}-dsn"
@@ -71,7 +65,40 @@ SERVICES = (
     Service("metering", schema="metering", needs=("topics", "redis")),
     Service("retrieval", schema="retrieval", extensions=("vector",), needs=("topics",), models=True),
 )
-PORTS = tuple(port for service in SERVICES for port in service.ports)
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One process of a service. The first bears the service's name, the others a number as well."""
+
+    service: Service
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of the part."""
+        return self.service.name if self.number == 1 else f"{self.service.name}-{self.number}"
+
+    @property
+    def grpc_port(self) -> str:
+        """Under which name `.argosy/ports` has its port for its peers."""
+        return f"{self.name}-grpc"
+
+    @property
+    def ops_port(self) -> str:
+        """Under which name `.argosy/ports` has its port for probes and metrics."""
+        return f"{self.name}-ops"
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The names of its ports; the gateway's own name is its public one."""
+        public = (self.name,) if self.service.name == "gateway" else ()
+        return (*public, self.grpc_port, self.ops_port)
+
+
+def replicas(counts: Mapping[str, int]) -> list[Replica]:
+    """List the processes of all services; a service that `counts` does not name has one."""
+    return [Replica(service, number) for service in SERVICES for number in range(1, counts.get(service.name, 1) + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +112,16 @@ class Surroundings:
     upstreams: Mapping[str, Mapping[str, Any]]
     """The user's own language models, by name; each as the inference worker's settings have it."""
     otlp_endpoint: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """How many replicas a service has, where that is not one."""
 
-    def grpc(self, service: str) -> str:
-        """Return where a service answers its peers."""
-        return f"{LOOPBACK}:{self.ports[f'{service}-grpc']}"
+    def bind(self, replica: Replica) -> str:
+        """Return where a replica answers its peers."""
+        return f"{LOOPBACK}:{self.ports[replica.grpc_port]}"
+
+    def peer(self, name: str) -> str:
+        """Return where a service answers its peers: at each of its replicas."""
+        return ",".join(self.bind(replica) for replica in replicas(self.counts) if replica.service.name == name)
 
 
 def parts(around: Surroundings) -> list[Part]:
@@ -100,7 +133,7 @@ def parts(around: Surroundings) -> list[Part]:
         _step("topics", ("-m", "argosy_dev", "prepare-topics"), ("kafka",), lambda: stores),
         *(_migration(service, around) for service in stateful),
         _keys(around),
-        *(_service(service, around) for service in SERVICES),
+        *(_replica(replica, around) for replica in replicas(around.counts)),
     ]
 
 
@@ -114,7 +147,7 @@ def _step(
 def _migration(service: Service, around: Surroundings) -> Part:
     def environment() -> Mapping[str, str]:
         owner = read_pairs(around.home.secrets)[service.owner_dsn]
-        return _environment(service, around) | {f"{service.prefix}POSTGRES__OWNER_DSN": owner}
+        return _environment(Replica(service), around) | {f"{service.prefix}POSTGRES__OWNER_DSN": owner}
 
     return _step(service.migration, ("-m", service.module, "migrate"), ("schemas",), environment)
 
@@ -133,27 +166,29 @@ def _keys(around: Surroundings) -> Part:
         command=lambda: [sys.executable, "-m", gateway.module, "bootstrap"],
         needs=(gateway.migration,),
         prepare=mint,
-        environment=lambda: _environment(gateway, around) | secrets.known_keys(around.home),
+        environment=lambda: _environment(Replica(gateway), around) | secrets.known_keys(around.home),
         shown=False,
     )
 
 
-def _service(service: Service, around: Surroundings) -> Part:
+def _replica(replica: Replica, around: Surroundings) -> Part:
+    service = replica.service
     migrated = (service.migration,) if service.schema else ()
     return Part(
-        name=service.name,
+        name=replica.name,
         command=lambda: [sys.executable, "-m", service.module],
-        probe=probes.http(around.ports[f"{service.name}-ops"], "/readyz"),
+        probe=probes.http(around.ports[replica.ops_port], "/readyz"),
         needs=(*service.needs, *migrated),
-        ports={name: around.ports[name] for name in service.ports},
-        environment=lambda: _environment(service, around),
+        ports={name: around.ports[name] for name in replica.ports},
+        environment=lambda: _environment(replica, around),
         missing=lambda: None if not service.models or converted(around.home) else "The embedding model",
         grace_seconds=_DRAIN_SECONDS + 4,
     )
 
 
-def _environment(service: Service, around: Surroundings) -> dict[str, str]:
-    """Return the settings of a service: what all have, and its own."""
+def _environment(replica: Replica, around: Surroundings) -> dict[str, str]:
+    """Return the settings of a replica: what all services have, what those of its service have, and its own ports."""
+    service = replica.service
     own = {
         "gateway": _gateway,
         "orchestrator": _orchestrator,
@@ -162,8 +197,8 @@ def _environment(service: Service, around: Surroundings) -> dict[str, str]:
         "retrieval": _retrieval,
     }[service.name](around)
     everybody = {
-        "GRPC__BIND": around.grpc(service.name),
-        "OPS__PORT": str(around.ports[f"{service.name}-ops"]),
+        "GRPC__BIND": around.bind(replica),
+        "OPS__PORT": str(around.ports[replica.ops_port]),
         "PRINCIPAL__SECRETS": secrets.principal_secret(around.home),
         "DRAIN": f"PT{_DRAIN_SECONDS}S",
     }
@@ -178,18 +213,18 @@ def _gateway(around: Surroundings) -> dict[str, str]:
     return {
         "HTTP__PORT": str(around.ports["gateway"]),
         "REDIS__URL": around.addresses["ARGOSY_REDIS_URL"],
-        "PEERS__ORCHESTRATOR": around.grpc("orchestrator"),
-        "PEERS__METERING": around.grpc("metering"),
-        "PEERS__RETRIEVAL": around.grpc("retrieval"),
+        "PEERS__ORCHESTRATOR": around.peer("orchestrator"),
+        "PEERS__METERING": around.peer("metering"),
+        "PEERS__RETRIEVAL": around.peer("retrieval"),
     }
 
 
 def _orchestrator(around: Surroundings) -> dict[str, str]:
     return {
         "KAFKA__BOOTSTRAP": around.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
-        "TARGETS__WORKER": around.grpc("inference-worker"),
-        "TARGETS__METERING": around.grpc("metering"),
-        "TARGETS__RETRIEVAL": around.grpc("retrieval"),
+        "TARGETS__WORKER": around.peer("inference-worker"),
+        "TARGETS__METERING": around.peer("metering"),
+        "TARGETS__RETRIEVAL": around.peer("retrieval"),
     }
 
 
@@ -216,7 +251,7 @@ def _metering(around: Surroundings) -> dict[str, str]:
 def _retrieval(around: Surroundings) -> dict[str, str]:
     return {
         "KAFKA__BOOTSTRAP": around.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
-        "ORCHESTRATOR__TARGET": around.grpc("orchestrator"),
+        "ORCHESTRATOR__TARGET": around.peer("orchestrator"),
         "OBJECTS__URL": around.home.data("objects").as_uri(),
         "EMBEDDING__TOKENIZER": str(around.home.minilm / "tokenizer.json"),
     }
