@@ -188,7 +188,7 @@ def started(command: Sequence[str], env: Mapping[str, str] | None = None) -> Ite
 
 def end(process: subprocess.Popen[str]) -> None:
     """End a program of ours, politely at first."""
-    with suppress(BrokenPipeError, ValueError):
+    with suppress(BrokenPipeError, ValueError, subprocess.TimeoutExpired):
         process.communicate(timeout=0.1)
     if process.poll() is None:
         process.terminate()
