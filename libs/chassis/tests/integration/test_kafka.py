@@ -216,6 +216,15 @@ async def test_a_record_that_is_too_large_fails_alone(topic: str, publisher: Pub
     assert [record.value for record in await read_records(topic, 2)] == [b"a", b"b"]
 
 
+async def test_more_than_a_parcel_holds_arrives_in_order(topic: str, publisher: Publisher) -> None:
+    values = [b"%d" % number * 100_000 for number in range(7)]
+
+    failures = await publisher.publish_all([Record(topic, b"k", value) for value in values])
+
+    assert failures == [None] * len(values)
+    assert [record.value for record in await read_records(topic, len(values))] == values
+
+
 async def test_topics_are_made_once_with_their_dead_letters() -> None:
     async with scratch_topic() as existing:
         new = existing + "-b"

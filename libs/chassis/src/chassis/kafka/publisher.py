@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from chassis.errors import ArgosyError, Kind, Unavailable
+from chassis.kafka.parcels import PARCEL_BYTES, Packing
 from chassis.kafka.record import Record
 from chassis.telemetry import inject, logger
 
@@ -18,6 +19,9 @@ ACK_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 RECORD_BYTES: Final = 1024 * 1024
+# What Kafka's format adds to a header, and to a record with the batch around it.
+HEADER_BYTES: Final = 10
+FRAME_BYTES: Final = 128
 
 log = logger("chassis.kafka")
 
@@ -68,35 +72,30 @@ class Publisher:
             producer = await self._connect()
         except Unavailable as error:
             return [error] * len(records)
-        results: list[ArgosyError | None] = []
-        pending: list[tuple[int, Any]] = []
+        lost = Unavailable("kafka does not acknowledge")
+        results: list[ArgosyError | None] = [_refusal(record) or lost for record in records]
+        packing = Packing(producer)
         try:
             async with asyncio.timeout(ACK_SECONDS):
-                for record in records:
-                    await self._send(producer, record, results, pending)
-                for index, acknowledged in pending:
-                    await acknowledged
-                    results[index] = None
+                for place, record in enumerate(records):
+                    if results[place] is lost:
+                        await packing.add(place, record)
+                for parcel in packing.parcels:
+                    await parcel.send(producer)
+                for parcel in packing.parcels:
+                    await parcel.acknowledged
+                    for place in parcel.places:
+                        results[place] = None
         except (KafkaError, OSError, TimeoutError) as error:
             # The idempotent producer retries for ever and some of its failures are for good. Begin with a new one: what
             # was not acknowledged is published again by whoever still holds it.
-            for _, acknowledged in pending:
-                acknowledged.add_done_callback(_heard)
+            for parcel in packing.parcels:
+                parcel.acknowledged.add_done_callback(_heard)
             self._retire(producer)
             self._say(connected=False, error=error)
-            lost = [Unavailable("kafka does not acknowledge")] * (len(records) - len(results))
-            return [*results, *lost]
+            return results
         self._say(connected=True)
         return results
-
-    async def _send(self, producer: Any, record: Record, results: list[ArgosyError | None], pending: list[Any]) -> None:
-        try:
-            acknowledged = await producer.send(record.topic, record.value, key=record.key, headers=record.sent_headers)
-        except MessageSizeTooLargeError:
-            results.append(RecordTooLarge(f"a record for {record.topic} has {len(record.value)} bytes"))
-            return
-        pending.append((len(results), acknowledged))
-        results.append(Unavailable("kafka does not acknowledge"))
 
     async def _connect(self) -> Any:
         async with self._connecting:
@@ -109,7 +108,7 @@ class Publisher:
             bootstrap_servers=self._bootstrap,
             enable_idempotence=True,
             acks="all",
-            linger_ms=2,
+            max_batch_size=PARCEL_BYTES,
             max_request_size=RECORD_BYTES,
             request_timeout_ms=int(ACK_SECONDS * 1000),
             metadata_max_age_ms=30_000,
@@ -149,6 +148,13 @@ async def _close(producer: Any) -> None:
         # It waits for records that cannot be delivered; stop what it left running.
         await producer._sender.close()
         await producer.client.close()
+
+
+def _refusal(record: Record) -> RecordTooLarge | None:
+    headers = sum(len(name) + len(value) + HEADER_BYTES for name, value in record.sent_headers)
+    if len(record.key) + len(record.value) + headers + FRAME_BYTES <= RECORD_BYTES:
+        return None
+    return RecordTooLarge(f"a record for {record.topic} has {len(record.value)} bytes")
 
 
 def _heard(acknowledged: asyncio.Future[Any]) -> None:
