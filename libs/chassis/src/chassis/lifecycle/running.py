@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ from chassis.telemetry import Telemetry, logger
 
 # Beyond the drain, for clients and the ops server. With it and the flush of traces, a drain of 25 s ends within 30.
 CLOSE_SECONDS = 2.0
+
+# New objects that may be cycles, net of those freed, before the collector looks at them; Python's own is 700.
+GARBAGE_OBJECTS = 20_000
 
 S = TypeVar("S", bound=ServiceSettings)
 Clients: TypeAlias = AbstractAsyncContextManager[Sequence[Component]]
@@ -119,6 +123,7 @@ class _Run:
     async def _serve(self, components: Sequence[Component]) -> None:
         ends = [(component, end) for component in components if (end := getattr(component, "failed", None)) is not None]
         asked = asyncio.create_task(self._asked.wait())
+        _settle_garbage()
         self._serving = True
         log.info("ready", components=[component.name for component in components])
         await asyncio.wait([asked, *(end for _, end in ends)], return_when=asyncio.FIRST_COMPLETED)
@@ -150,6 +155,16 @@ class _Run:
         log.critical(
             event, component=component, error=str(error) or type(error).__name__, exc_info=error if bug else None
         )
+
+
+def _settle_garbage() -> None:
+    """Keep the collector away from what lives as long as the process, and from each few hundred new objects.
+
+    Requests leave next to no cycles behind, and looking for them took a tenth of the time of each.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS, 20, 20)
 
 
 def leave(code: int) -> NoReturn:
