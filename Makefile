@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench bench-budget bench-ingest flame lock reference clean
+.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench bench-compare bench-budget bench-ingest flame lock reference clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ chaos: setup ## Kill every part under load and prove that nothing is lost: minut
 
 bench: setup ## Measure the hot path on a fleet of its own: make bench a=--help
 	@$(PY) -m tests.load.bench $(a)
+
+bench-compare: setup ## The same through LiteLLM's proxy, in the same run
+	@$(PY) -m tests.load.compare $(a)
 
 bench-budget: setup ## CPU per request against the committed baseline: a minute
 	@$(PY) -m tests.load.budget $(a)

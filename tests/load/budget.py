@@ -1,7 +1,7 @@
 """CPU per request against what it was: `make bench-budget`.
 
-A short fixed amount of work (3,000 whole answers and 180 streams of 104 events), each service's CPU for it, and the change
-against `tests/load/baseline.json`. It reports and never fails: --write makes what was measured the new baseline.
+A short fixed amount of work (3,000 whole answers and 180 streams of 104 events), each service's CPU for it, and the
+change against `tests/load/baseline.json`. It reports and never fails: --write makes what was measured the new baseline.
 """
 
 import argparse

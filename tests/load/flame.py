@@ -63,6 +63,7 @@ def record(spy: Path, service: str, load: Scenario, bench: World, out: Path) -> 
         )  # fmt: skip
         if done.returncode:
             raise SystemExit(f"flame: py-spy failed (it needs the right to trace processes):\n{done.stderr}")
+        out.write_text(out.read_text().replace(f"{ROOT}/", ""))  # it says how it was made, from the clone's folder
     finally:
         end(generator)
 

@@ -114,6 +114,7 @@ def text(results: dict[str, Any]) -> str:
         f"{said['cpu']}, {said['cores']} cores, {said['memory_gb']} GB, Python {said['python']}; {pinned}",
         f"{results['date']}, commit {results['commit']}: {results['command']}",
     ]
+    lines += [f"{way}: {features}" for way, features in results.get("ways", {}).items()]
     for title, tables, more in sections(results):
         lines += ["", title]
         for table in tables:
