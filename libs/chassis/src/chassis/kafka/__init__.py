@@ -1,13 +1,14 @@
 """Kafka: what happened, told once it is true and heard until it is handled."""
 
 from chassis.kafka.consumer import Consumer
-from chassis.kafka.outbox import Outbox, OutboxRelay
+from chassis.kafka.outbox import Event, Outbox, OutboxRelay
 from chassis.kafka.publisher import Publisher
 from chassis.kafka.record import Record, Undecodable
 from chassis.kafka.topics import Topic, ensure_topics, load_topics
 
 __all__ = [
     "Consumer",
+    "Event",
     "Outbox",
     "OutboxRelay",
     "Publisher",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol
 
 from chassis.backoff import Backoff
 from chassis.errors import ArgosyError, Unavailable
@@ -27,6 +28,26 @@ WAITING = gauge("argosy_outbox_waiting", "Records seen in the outbox at the last
 log = logger("chassis.kafka")
 
 
+# It tells the time besides: whoever dates events by the database's clock needs no other statement.
+ENQUEUE: Final = """
+WITH written AS (
+    INSERT INTO outbox (tenant_id, id, topic, value, headers)
+    SELECT tenant_id, id, topic, value, headers::jsonb
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
+        AS new (tenant_id, id, topic, value, headers)
+    ON CONFLICT (tenant_id, id) DO NOTHING
+)
+SELECT clock_timestamp()
+"""
+
+
+class Fetching(Protocol):
+    """Something that runs a statement: a connection inside a transaction, or a transaction of one statement."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Any]:
+        """Return the rows of the statement's answer."""
+
+
 class Transactions(Protocol):
     """Where the outbox is: the service's database."""
 
@@ -41,6 +62,16 @@ class Telling(Protocol):
         """Publish in order; say for each what went wrong, or None."""
 
 
+class Event(NamedTuple):
+    """What is to be published, keyed by its tenant. Its id makes writing it repeatable."""
+
+    tenant_id: str
+    id: str
+    topic: str
+    value: bytes
+    headers: Mapping[str, str]
+
+
 class Outbox:
     """The table `outbox` of the service's schema, which a migration of the service makes.
 
@@ -49,24 +80,32 @@ class Outbox:
     """
 
     @staticmethod
-    async def enqueue(connection: Any, topic: str, tenant_id: str, value: bytes) -> None:
+    async def enqueue(connection: Fetching, topic: str, tenant_id: str, value: bytes) -> None:
         """Publish `value` on `topic`, keyed by the tenant, once the transaction of `connection` has committed.
 
         Raises `RecordTooLarge`. Call `OutboxRelay.wake` after the commit to have it published at once.
         """
-        if len(value) > VALUE_BYTES:
-            # Refused here, with the transaction: in the table it would wait for ever.
-            raise RecordTooLarge(f"a record for {topic} has {len(value)} bytes")
         carrier: dict[str, str] = {}
         inject(carrier)
-        await connection.execute(
-            "INSERT INTO outbox (tenant_id, id, topic, value, headers) VALUES ($1, $2, $3, $4, $5::jsonb)",
-            tenant_id,
-            new_id("out_"),
-            topic,
-            value,
-            json.dumps(carrier),
+        await Outbox.enqueue_all(connection, [Event(tenant_id, new_id("out_"), topic, value, carrier)])
+
+    @staticmethod
+    async def enqueue_all(connection: Fetching, events: Sequence[Event]) -> datetime:
+        """Publish all, as `enqueue`; an event that is there already changes nothing. Return the database's time."""
+        for event in events:
+            if len(event.value) > VALUE_BYTES:
+                # Refused here, with the transaction: in the table it would wait for ever.
+                raise RecordTooLarge(f"a record for {event.topic} has {len(event.value)} bytes")
+        ((now,),) = await connection.fetch(
+            ENQUEUE,
+            [event.tenant_id for event in events],
+            [event.id for event in events],
+            [event.topic for event in events],
+            [event.value for event in events],
+            [json.dumps(event.headers) if event.headers else "{}" for event in events],
         )
+        at: datetime = now
+        return at
 
 
 class OutboxRelay(Loop):
