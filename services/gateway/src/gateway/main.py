@@ -14,13 +14,14 @@ from chassis.grpc import Channel, GrpcServer
 from chassis.http import HttpServer
 from chassis.lifecycle import Check, Command, Component, Service, command_line
 from chassis.postgres import Database
-from chassis.redis import Redis
+from chassis.redis import MultiplexedRedis, Redis
 from chassis.telemetry import Telemetry
 from chassis.tenancy import PrincipalSigner, PrincipalVerifier
 
 from gateway.adapters.metering import GrpcAccounts
 from gateway.adapters.orchestrator import GrpcInference
 from gateway.adapters.postgres import PostgresDirectory
+from gateway.adapters.rates import RedisRateLimits
 from gateway.adapters.redis import RedisRevocations
 from gateway.adapters.retrieval import GrpcKnowledge
 from gateway.api.app import Allowances, create_app
@@ -28,10 +29,12 @@ from gateway.api.door import Door
 from gateway.api.identity import IdentityServicer, registration
 from gateway.api.ports import Ports
 from gateway.domain.administration import ADMIN, DEMO, MEMBER, PLATFORM, Administration, Bootstrap
+from gateway.domain.buckets import Buckets
 from gateway.domain.keys import mint_key
 from gateway.domain.limits import Limits
 from gateway.domain.principals import Admission, Trust
-from gateway.settings import KeysSection, LimitsSection, Settings
+from gateway.domain.rates import Limiter, RateLimits, Rates
+from gateway.settings import KeysSection, LimitsSection, PlanRates, RatesSection, Settings
 
 ISSUER = "gateway"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -46,6 +49,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
     async with (
         Database(settings.postgres, "gateway") as database,
         Redis(settings.redis) as redis,
+        MultiplexedRedis(settings.redis) as hot_redis,
         Channel(settings.peers.orchestrator, "orchestrator") as orchestrator,
         Channel(settings.peers.metering, "metering") as metering,
         Channel(settings.peers.retrieval, "retrieval") as retrieval,
@@ -62,9 +66,9 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             clock=clock,
             upload_bytes=settings.limits.upload_bytes,
         )
-        app = create_app(
-            ports, Door(admission, PrincipalSigner(secrets[0], ISSUER, clock)), allowances_of(settings.limits)
-        )
+        door = Door(admission, PrincipalSigner(secrets[0], ISSUER, clock))
+        limiter = limiter_of(settings.rates, RedisRateLimits(hot_redis), Buckets(clock))
+        app = create_app(ports, door, limiter, allowances_of(settings.limits))
         identity = registration(IdentityServicer(directory))
         yield [
             Check("postgres", database.ping),
@@ -83,6 +87,21 @@ def trust_of(keys: KeysSection) -> Trust:
         refused=keys.refused,
         capacity=keys.capacity,
         look_up=keys.look_up,
+    )
+
+
+def limiter_of(rates: RatesSection, shared: RateLimits, local: RateLimits) -> Limiter:
+    """How many requests a minute are let in."""
+
+    def read(plan: PlanRates) -> Rates:
+        return Rates(key=plan.key, tenant=plan.tenant)
+
+    return Limiter(
+        {name: read(plan) for name, plan in rates.plans.items()},
+        read(rates.default),
+        shared=shared,
+        local=local,
+        replicas=rates.replicas,
     )
 
 

@@ -34,3 +34,11 @@ UPLOADED_BYTES = counter("gateway_uploaded_bytes_total", "Bytes of files receive
 REVOCATIONS = counter(
     "gateway_revocations_total", 'Revocations, by what happened: "announced", "heard" or "deferred".', ("event",)
 )
+RATE_CHECKS = counter(
+    "gateway_rate_checks_total",
+    'Requests whose rate was looked up, by result: "checked", or "unavailable" when this replica counted for itself.',
+    ("result",),
+)
+RATE_LIMITED = counter(
+    "gateway_rate_limited_total", 'Requests refused for their rate, by whose it was: "key" or "tenant".', ("scope",)
+)

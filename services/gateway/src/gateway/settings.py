@@ -6,6 +6,8 @@ from chassis.settings import GrpcSection, PostgresSection, RedisSection, Section
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from gateway.domain.rates import MOST_PER_MINUTE
+
 MOST_CHAT_BYTES = 15 * 1024 * 1024  # with the frame around it, it has to fit into one gRPC message of 16 MiB
 
 
@@ -70,6 +72,25 @@ class KeysSection(Section):
         return self
 
 
+class PlanRates(Section):
+    """Requests per minute that a plan allows to the hot routes; 0 is as many as they like."""
+
+    key: int = Field(0, ge=0, le=MOST_PER_MINUTE, description="Requests per minute of one key; 0 is without limit.")
+    tenant: int = Field(
+        600_000, ge=0, le=MOST_PER_MINUTE, description="Requests per minute of a tenant, all keys; 0 is without limit."
+    )
+
+
+class RatesSection(Section):
+    """How many requests a minute are let in. Counted in Redis; while it does not answer, by each replica for itself."""
+
+    default: PlanRates = Field(default_factory=PlanRates, description="For plans that are not named.")
+    plans: dict[str, PlanRates] = Field(default_factory=dict, description="By the name of a tenant's plan.")
+    replicas: int = Field(
+        1, ge=1, description="Gateways that share the limits: each allows its part while they cannot count together."
+    )
+
+
 class Settings(ServiceSettings):
     """Settings of the gateway."""
 
@@ -78,7 +99,8 @@ class Settings(ServiceSettings):
     http: HttpSection = Field(default_factory=HttpSection, description="The public HTTP server.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     postgres: PostgresSection = Field(description="The schema identity.")
-    redis: RedisSection = Field(default_factory=RedisSection, description="Where revocations are heard.")
+    redis: RedisSection = Field(default_factory=RedisSection, description="Revocations are heard here, rates counted.")
     peers: PeersSection = Field(default_factory=PeersSection, description="Where the other services are.")
     limits: LimitsSection = Field(default_factory=LimitsSection, description="How much a request may take.")
+    rates: RatesSection = Field(default_factory=RatesSection, description="How many requests a minute are let in.")
     keys: KeysSection = Field(default_factory=KeysSection, description="API keys.")

@@ -14,15 +14,19 @@ from gateway.api.app import Allowances, create_app
 from gateway.api.door import Door
 from gateway.api.ports import Ports
 from gateway.domain.administration import Administration, Bootstrap
+from gateway.domain.buckets import Buckets
 from gateway.domain.keys import mint_key
 from gateway.domain.limits import Limits
 from gateway.domain.principals import Admission, Trust
+from gateway.domain.rates import Limiter, Rates
 
 from services.gateway.tests.fakes.accounts import FakeAccounts
 from services.gateway.tests.fakes.directory import FakeDirectory
 from services.gateway.tests.fakes.inference import FakeInference
 from services.gateway.tests.fakes.knowledge import FakeKnowledge
+from services.gateway.tests.fakes.rates import FakeRateLimits
 
+UNLIMITED = Rates()
 CHAT_BYTES, JSON_BYTES, UPLOAD_BYTES = 4096, 2048, 1000
 
 
@@ -50,6 +54,7 @@ class World:
     inference: FakeInference
     knowledge: FakeKnowledge
     accounts: FakeAccounts
+    rates: FakeRateLimits
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
 
@@ -62,8 +67,8 @@ class World:
             yield client
 
 
-async def a_world() -> World:
-    """Make one with the tenants demo, other and platform."""
+async def a_world(default: Rates = UNLIMITED) -> World:
+    """Make one with the tenants demo, other and platform, two replicas of it, and `default` as everybody's plan."""
     clock, directory = FakeClock(), FakeDirectory()
     admission = Admission(directory, clock, Trust(look_up=timedelta(seconds=20)))
     admission.hear(True)
@@ -73,8 +78,10 @@ async def a_world() -> World:
     ports = Ports(inference, knowledge, accounts, directory, administration, clock, UPLOAD_BYTES)
     limits = Limits(output_tokens=1_000, messages=5, choices=2)
     allowances = Allowances(CHAT_BYTES, JSON_BYTES, timedelta(minutes=10), limits)
-    app = create_app(ports, Door(admission, a_signer(clock)), allowances)
-    world = World(app, clock, directory, admission, revocations, inference, knowledge, accounts)
+    rates = FakeRateLimits(clock)
+    limiter = Limiter({}, default, shared=rates, local=Buckets(clock), replicas=2)
+    app = create_app(ports, Door(admission, a_signer(clock)), limiter, allowances)
+    world = World(app, clock, directory, admission, revocations, inference, knowledge, accounts, rates)
     for tenant, roles in (("demo", {"member"}), ("other", {"member"}), ("platform", {"admin", "member"})):
         _, world.keys[tenant] = mint_key("test")
         world.tenants[tenant] = (await Bootstrap(directory, clock).ensure(tenant, world.keys[tenant], roles)).tenant_id

@@ -5,10 +5,14 @@ import subprocess
 import sys
 
 import pytest
+from chassis.testing import FakeClock, a_principal
+from gateway.domain.buckets import Buckets
 from gateway.domain.keys import parse_key
-from gateway.main import allowances_of, main, print_key, trust_of
-from gateway.settings import KeysSection, LimitsSection, Settings
+from gateway.main import allowances_of, limiter_of, main, print_key, trust_of
+from gateway.settings import KeysSection, LimitsSection, PlanRates, RatesSection, Settings
 from pydantic import ValidationError
+
+from services.gateway.tests.fakes.rates import FakeRateLimits
 
 ENVIRONMENT = {
     "GATEWAY_POSTGRES__DSN": "postgres://gateway_app:x@127.0.0.1/argosy",
@@ -60,6 +64,26 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert allowances.deadline.total_seconds() == 600
 
 
+async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        **ENVIRONMENT,
+        "GATEWAY_RATES__DEFAULT__TENANT": "6",
+        "GATEWAY_RATES__PLANS__FREE__KEY": "4",
+        "GATEWAY_RATES__PLANS": '{"small": {"tenant": 2}}',
+        "GATEWAY_RATES__REPLICAS": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    limits, local = FakeRateLimits(FakeClock()), Buckets(FakeClock())
+    limiter = limiter_of(Settings().rates, limits, local)
+
+    found = [await limiter.admit(a_principal(plan, plan=plan)) for plan in ("free", "small", "grown")]
+    assert [standing and standing.limit for standing in found] == [4, 2, 6]
+    limits.down = True
+    alone = await limiter.admit(a_principal("ten_a", plan="free"))
+    assert alone is not None
+    assert alone.limit == 2
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -69,6 +93,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         lambda: KeysSection(stale="1"),
         lambda: LimitsSection(chat_bytes=16 * 1024 * 1024),
         lambda: LimitsSection(deadline="0"),
+        lambda: PlanRates(key=-1),
+        lambda: PlanRates(tenant=1_000_001),
+        lambda: RatesSection(replicas=0),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(section: object) -> None:

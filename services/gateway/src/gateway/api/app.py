@@ -9,6 +9,7 @@ from chassis.http import ASGIApp, Receive, RequestTooLarge, Routes, Scope, Send
 from fastapi import FastAPI
 
 from gateway.domain.limits import Limits
+from gateway.domain.rates import Limiter
 
 from . import account, administration, files, models, prices, vector_stores
 from .chat import ROUTE as CHAT
@@ -35,7 +36,7 @@ class Allowances:
     limits: Limits
 
 
-def create_app(ports: Ports, door: Door, allowances: Allowances) -> ASGIApp:
+def create_app(ports: Ports, door: Door, limiter: Limiter, allowances: Allowances) -> ASGIApp:
     """Wire the HTTP face together."""
     chat = ChatCompletions(
         ports.inference,
@@ -47,8 +48,8 @@ def create_app(ports: Ports, door: Door, allowances: Allowances) -> ASGIApp:
     embeddings = Embeddings(ports.inference, body_bytes=allowances.chat_bytes, deadline=allowances.deadline)
     return Routes(
         {
-            ("POST", CHAT): HotRoute("POST", CHAT, chat, door),
-            ("POST", EMBEDDINGS): HotRoute("POST", EMBEDDINGS, embeddings, door),
+            ("POST", CHAT): HotRoute("POST", CHAT, chat, door, limiter),
+            ("POST", EMBEDDINGS): HotRoute("POST", EMBEDDINGS, embeddings, door, limiter),
         },
         fallback=Guarded(native_app(ports, allowances.json_bytes), door, PUBLIC),
     )

@@ -15,10 +15,12 @@ from chassis.telemetry import extract, logger, span
 from chassis.tenancy import acting
 from prometheus_client import Counter
 
-from gateway.metrics import CLIENTS_GONE, REQUESTS, SECONDS
+from gateway.domain.rates import Limiter, RateLimitExceeded
+from gateway.metrics import CLIENTS_GONE, RATE_LIMITED, REQUESTS, SECONDS
 
 from .door import Door
 from .failures import CODE, told
+from .rates import rate_headers
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -34,7 +36,7 @@ log = logger("gateway")
 class Reply:
     """The answer to one request: knows its id, and how far it has got."""
 
-    __slots__ = ("_send", "code", "ended", "request_id", "started", "status")
+    __slots__ = ("_send", "code", "ended", "request_id", "standing", "started", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -42,12 +44,13 @@ class Reply:
         self.status = 0
         self.code: str | None = None
         self.ended = False
+        self.standing: Headers = ()
         self.started = perf_counter()
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
         self.status = status
-        head = [(REQUEST_ID, self.request_id.encode()), *headers]
+        head = [(REQUEST_ID, self.request_id.encode()), *self.standing, *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": head})
 
     async def write(self, body: bytes) -> None:
@@ -67,7 +70,7 @@ class Reply:
     async def refuse(self, error: ArgosyError) -> None:
         """Send an error as the whole answer."""
         self.status = STATUS[error.kind]
-        await send_error(self._send, error, [(REQUEST_ID, self.request_id.encode())])
+        await send_error(self._send, error, [(REQUEST_ID, self.request_id.encode()), *self.standing])
 
     async def pass_on(self, message: MutableMapping[str, Any]) -> None:
         """Send what an application says, with the request's id added."""
@@ -113,13 +116,14 @@ Handler = Callable[[Scope, Receive, Reply], Awaitable[None]]
 
 
 class HotRoute:
-    """A raw handler behind the door."""
+    """A raw handler behind the door, at the pace of the caller's plan."""
 
-    def __init__(self, method: str, route: str, handle: Handler, door: Door) -> None:
+    def __init__(self, method: str, route: str, handle: Handler, door: Door, limiter: Limiter) -> None:
         self._method = method
         self._name = f"{method} {route}"
         self._handle = handle
         self._door = door
+        self._limiter = limiter
         self._meter = Meter(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,14 +137,27 @@ class HotRoute:
                 await answered(reply, error)
                 self._meter.record(reply, self._method)
                 return
-            with acting(caller), span(self._name, kind="server") as timed:
+            with acting(caller):
                 try:
-                    await self._handle(scope, receive, reply)
-                except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-                    await answered(reply, error)
-                finally:
-                    timed.set(status=reply.status, code=reply.code)
+                    reply.standing = rate_headers(await self._limiter.admit(caller.principal))
+                except RateLimitExceeded as refusal:
+                    # Without a span: who sends too much must not fill the traces as well.
+                    RATE_LIMITED.labels(refusal.scope).inc()
+                    reply.standing = rate_headers(refusal.standing)
+                    await answered(reply, refusal)
                     self._meter.record(reply, self._method)
+                    return
+                await self._traced(scope, receive, reply)
+
+    async def _traced(self, scope: Scope, receive: Receive, reply: Reply) -> None:
+        with span(self._name, kind="server") as timed:
+            try:
+                await self._handle(scope, receive, reply)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+                await answered(reply, error)
+            finally:
+                timed.set(status=reply.status, code=reply.code)
+                self._meter.record(reply, self._method)
 
 
 class Guarded:
