@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -32,13 +31,15 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
 )
 
 
-def metadata_of_caller(extra: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
-    """Return what a call made now must carry, and `extra`."""
-    carried: list[tuple[str, str | bytes]] = []
+def texts_of_caller() -> list[str]:
+    """Return what a call made now must carry: keys and values in turn."""
+    carried: list[str] = []
     caller = find_caller()
     # Where nobody acts (a sweeper, a probe) there is no principal, and the peer refuses what needs one.
     if caller is not None:
-        carried += ((PRINCIPAL, caller.token), (REQUEST_ID, caller.request_id))
+        carried = [PRINCIPAL, caller.token, REQUEST_ID, caller.request_id]
     trace: dict[str, str] = {}
     inject(trace)
-    return [*carried, *trace.items(), *(extra or ())]
+    for pair in trace.items():
+        carried += pair
+    return carried

@@ -13,7 +13,7 @@ import grpc
 from chassis.errors import ArgosyError, Unavailable
 from chassis.grpc.calls import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from chassis.grpc.exchange.wire import MESSAGE_BYTES
-from chassis.grpc.line import OPTIONS, PATIENCE_SECONDS, STREAM_TIME, UNARY_TIME, metadata_of_caller
+from chassis.grpc.line import OPTIONS, PATIENCE_SECONDS, STREAM_TIME, UNARY_TIME, texts_of_caller
 from chassis.grpc.status import from_rpc_error
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -77,7 +77,8 @@ class OrdinaryChannel(grpc.aio.Channel):
 
     def metadata(self, extra: Any) -> Metadata:
         """Return what a call made now must carry, and `extra`."""
-        return tuple(metadata_of_caller(extra))
+        carried = texts_of_caller()
+        return (*zip(carried[::2], carried[1::2], strict=True), *(extra or ()))
 
     def failure(self, error: grpc.aio.AioRpcError) -> ArgosyError:
         """Return what gRPC's error means."""

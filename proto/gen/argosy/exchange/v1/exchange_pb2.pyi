@@ -58,7 +58,7 @@ class Frame(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     TIMEOUT_MICROSECONDS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
-    PAYLOAD_FIELD_NUMBER: _builtins.int
+    PAYLOADS_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
@@ -74,8 +74,6 @@ class Frame(_message.Message):
     """Begins the call: the full name of a method, as in "/argosy.metering.v1.MeteringService/Reserve"."""
     timeout_microseconds: _builtins.int
     """With `method`: the time to answer in, counted from arrival. 0 is no limit."""
-    payload: _builtins.bytes
-    """One serialized request or response message."""
     credit: _builtins.int
     """How many more payload bytes the peer may send for this call."""
     cancel: _builtins.bool
@@ -94,6 +92,10 @@ class Frame(_message.Message):
     def metadata(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys and values in turn, as gRPC metadata: with `method` from the caller, with `end` from the callee."""
 
+    @_builtins.property
+    def payloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Serialized request or response messages, in order."""
+
     def __init__(
         self,
         *,
@@ -101,7 +103,7 @@ class Frame(_message.Message):
         method: _builtins.str = ...,
         timeout_microseconds: _builtins.int = ...,
         metadata: _abc.Iterable[_builtins.str] | None = ...,
-        payload: _builtins.bytes | None = ...,
+        payloads: _abc.Iterable[_builtins.bytes] | None = ...,
         credit: _builtins.int = ...,
         cancel: _builtins.bool = ...,
         end: _builtins.bool = ...,
@@ -110,12 +112,10 @@ class Frame(_message.Message):
         details: _builtins.bytes = ...,
         refused: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_payload", b"_payload", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_payload", b"_payload", "call_id", b"call_id", "cancel", b"cancel", "code", b"code", "credit", b"credit", "details", b"details", "end", b"end", "message", b"message", "metadata", b"metadata", "method", b"method", "payload", b"payload", "refused", b"refused", "timeout_microseconds", b"timeout_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "cancel", b"cancel", "code", b"code", "credit", b"credit", "details", b"details", "end", b"end", "message", b"message", "metadata", b"metadata", "method", b"method", "payloads", b"payloads", "refused", b"refused", "timeout_microseconds", b"timeout_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__payload: _TypeAlias = _typing.Literal["payload"]  # noqa: Y015
-    _WhichOneofArgType__payload: _TypeAlias = _typing.Literal["_payload", b"_payload"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__payload) -> _WhichOneofReturnType__payload | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Frame: _TypeAlias = Frame  # noqa: Y015

@@ -8,11 +8,11 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
+from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.party import Party
 from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status
 
 EOF = grpc.aio.EOF
-OK = grpc.StatusCode.OK.value[0]
 CANCELLED = grpc.StatusCode.CANCELLED.value[0]
 INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
@@ -30,31 +30,42 @@ class Method(Protocol):
         """Answer one call: with a message, or by writing to the context when responses stream."""
 
 
+class Keeper(Protocol):
+    """What a call needs of its stream."""
+
+    deadlines: Deadlines
+
+    def forget(self, call: Answering) -> None:
+        """Hear that the call is over, and its method too."""
+
+
 class Answering(Party):
     """One call that is being answered."""
 
-    __slots__ = ("_due", "_forget", "_metadata", "_method", "_timer", "_trailing", "over", "task")
+    over = False
+    """The peer knows how it ended, or does not care any more."""
+    task: asyncio.Task[None] | None = None
+    _trailing: tuple[tuple[str, Any], ...] = ()
+    _due: float | None = None
+    _slot = 0
 
-    def __init__(  # noqa: PLR0917 - once per call: keywords cost
+    def __init__(
         self,
         call_id: int,
         outbox: Outbox,
         method: Method,
         metadata: tuple[tuple[str, Any], ...],
-        seconds: float | None,
-        forget: Callable[[Answering], None],
+        stream: Keeper,
     ) -> None:
         super().__init__(call_id, outbox)
         self._method = method
         self._metadata = metadata
-        self._forget = forget
-        self._trailing: tuple[tuple[str, Any], ...] = ()
-        self.over = False
-        """The peer knows how it ended, or does not care any more."""
-        loop = asyncio.get_running_loop()
-        self._due = None if seconds is None else loop.time() + seconds
-        self._timer = None if self._due is None else loop.call_at(self._due, self._expire)
-        self.task: asyncio.Task[None] | None = None
+        self._stream = stream
+
+    def limit(self, seconds: float) -> None:
+        """Give it so many seconds, from now on."""
+        self._due = asyncio.get_running_loop().time() + seconds
+        self._slot = self._stream.deadlines.add(self, self._due, seconds)
 
     def begin(self) -> None:
         """Run the method in a task of its own."""
@@ -66,9 +77,9 @@ class Answering(Party):
             request = self._requests() if method.request_streaming else await self._single()
             answer = await method.run(request, self)
             if method.response_streaming:
-                self.end(OK)
+                self._succeed(None)
             else:
-                self._answer(method.encode(answer))
+                self._succeed(method.encode(answer))
         except grpc.aio.AbortError:
             pass  # `abort` has ended it
         except asyncio.CancelledError:
@@ -79,9 +90,9 @@ class Answering(Party):
             self._finish()
 
     def _finish(self, _task: object = None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._forget(self)
+        if self._slot:
+            self._stream.deadlines.remove(self, self._slot)
+        self._stream.forget(self)
 
     async def _single(self) -> bytes:
         request = await self.take()
@@ -94,11 +105,14 @@ class Answering(Party):
         while (payload := await self.take()) is not None:
             yield decode(payload)
 
-    def _answer(self, payload: bytes) -> None:
-        if not self._fits(payload) or self.over:
+    def _succeed(self, payload: bytes | None) -> None:
+        if self.over or (payload is not None and not self._fits(payload)):
             return
         self.over = True
-        self.outbox.put(self.call_id, payload, end=True, metadata=_flat(self._trailing))
+        if self._trailing:
+            self.outbox.put(self.call_id, payload, end=True, metadata=_flat(self._trailing))
+        else:
+            self.outbox.put(self.call_id, payload, end=True)
 
     def end(self, code: int, message: str = "", details: bytes = b"", *, refused: bool = False) -> None:
         """Tell the peer how it ended, once."""
@@ -133,7 +147,8 @@ class Answering(Party):
             # A task that is cancelled before its first step never gets to its `finally`.
             self.task.add_done_callback(self._finish)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """End it: the time is up."""
         self.stop(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def _fits(self, payload: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import grpc
 
 from chassis.errors import ArgosyError
+from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.party import Party
 from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status
 
@@ -24,6 +25,8 @@ OK = grpc.StatusCode.OK.value[0]
 class Route(Protocol):
     """What a call needs of its channel."""
 
+    deadlines: Deadlines
+
     def place(self, call: Call) -> None:
         """Begin the call on the best stream, or as soon as there is one; fail it when there is none in time."""
 
@@ -37,20 +40,10 @@ class Route(Protocol):
 class Call(Party):
     """One call. It keeps what it sent until the peer says anything, so that it can begin again elsewhere if need be."""
 
-    __slots__ = (
-        "_decode",
-        "_due",
-        "_encode",
-        "_opening",
-        "_route",
-        "_status",
-        "_timer",
-        "batch",
-        "metadata",
-        "method",
-        "safe",
-        "stream",
-    )
+    stream: Any = None
+    batch = 0
+    """The number of the last batch that carries a frame of this call."""
+    _status: Status | None = None
 
     def __init__(
         self,
@@ -69,14 +62,9 @@ class Call(Party):
         self._encode, self._decode = codec
         self.metadata = metadata
         self.safe = safe
-        self.stream: Any = None
-        self.batch = 0
-        """The number of the last batch that carries a frame of this call."""
         self._opening: list[tuple[bytes | None, bool]] | None = []
-        self._status: Status | None = None
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + seconds
-        self._timer = loop.call_at(self._due, self._expire)
+        self._due = asyncio.get_running_loop().time() + seconds
+        self._slot = route.deadlines.add(self, self._due, seconds)
 
     # What goes out.
 
@@ -85,18 +73,10 @@ class Call(Party):
         self.call_id, self.outbox = call_id, outbox
         self._make_room()  # for who waits with a request until there is a place
         left = max(1, int((self._due - asyncio.get_running_loop().time()) * 1e6))
-        frames = self._opening or ((None, False),)
-        payload, end = frames[0]
-        outbox.put(
-            call_id,
-            payload,
-            method=self.method,
-            timeout_microseconds=left,
-            metadata=self.metadata,
-            end=end,
-        )
-        for payload, end in frames[1:]:
-            outbox.put(call_id, payload, end=end)
+        # What follows in this turn joins this frame.
+        outbox.put(call_id, method=self.method, timeout_microseconds=left, metadata=self.metadata)
+        for payload, end in self._opening or ():
+            self._put(payload, end)
         self.batch = outbox.begun
 
     def send(self, payload: bytes | None, *, end: bool = False) -> None:
@@ -106,8 +86,14 @@ class Call(Party):
         if self._opening is not None:
             self._opening.append((payload, end))
         if self.stream is not None:
-            self.outbox.put(self.call_id, payload, end=end)
+            self._put(payload, end)
             self.batch = self.outbox.begun
+
+    def _put(self, payload: bytes | None, end: bool) -> None:
+        if end:
+            self.outbox.put(self.call_id, payload, end=True)
+        else:
+            self.outbox.put(self.call_id, payload)
 
     def encode(self, request: Any) -> bytes:
         """Serialize a request. One over the limit ends the call, as gRPC would, and that is raised."""
@@ -126,8 +112,9 @@ class Call(Party):
             self._route.place(self)
             return True
         self._opening = None
-        if frame.HasField("payload") and not self.accept(frame.payload):
-            return False
+        for payload in frame.payloads:
+            if not self.accept(payload):
+                return False
         if frame.credit:
             self.allow(frame.credit)
         if frame.end:
@@ -150,11 +137,12 @@ class Call(Party):
         self._status = status
         self._opening = None
         self.silent = True
-        self._timer.cancel()
+        self._route.deadlines.remove(self, self._slot)
         self._route.leave(self)
         self.release()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """End it: the time is up."""
         self._quit(AWAY if self.stream is None else LATE)
 
     def _quit(self, status: Status) -> None:

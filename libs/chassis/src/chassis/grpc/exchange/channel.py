@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import lru_cache
 from time import monotonic
@@ -16,10 +16,11 @@ from google.protobuf import descriptor_pool
 
 from chassis.errors import ArgosyError, Kind, Unavailable
 from chassis.grpc.exchange.calling import AWAY, Call
+from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.replicas import Replicas, Resolve, resolve
 from chassis.grpc.exchange.requests import Sending
 from chassis.grpc.exchange.wire import CALLS, MESSAGE_BYTES, Status
-from chassis.grpc.line import OPTIONS, PATIENCE_SECONDS, STREAM_TIME, UNARY_TIME, metadata_of_caller
+from chassis.grpc.line import OPTIONS, PATIENCE_SECONDS, STREAM_TIME, UNARY_TIME, texts_of_caller
 from chassis.grpc.status import from_status
 
 READY: Final = grpc.ChannelConnectivity.READY
@@ -67,6 +68,7 @@ class Channel(grpc.aio.Channel):
         self._opens = asyncio.Event()
 
     async def __aenter__(self) -> Self:
+        self.deadlines = Deadlines()
         self._replicas.start()
         return self
 
@@ -78,6 +80,7 @@ class Channel(grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:  # noqa: ARG002 - gRPC's face
         """Close; calls in flight fail."""
         await self._replicas.stop()
+        self.deadlines.close()
         for call in list(self._waiting):
             call.finish(AWAY)
 
@@ -132,9 +135,12 @@ class Channel(grpc.aio.Channel):
 
     def call(self, method: str, codec: Any, seconds: float, extra: Any, *, safe: bool) -> Call:
         """Make a call that has said nothing yet and has no place. Raises `ExchangeFull`."""
-        if len(self._waiting) >= CALLS or self._replicas.full:
+        if not self._replicas.ready and (len(self._waiting) >= CALLS or self._replicas.full):
             raise ExchangeFull(f"too many calls to {self.name} are in flight")
-        return Call(self, method, codec, seconds, _flat(metadata_of_caller(extra)), safe=safe)
+        metadata = texts_of_caller()
+        if extra:
+            metadata += _flat(extra)
+        return Call(self, method, codec, seconds, metadata, safe=safe)
 
     # For stubs.
 
@@ -243,7 +249,7 @@ def is_safe(method: str) -> bool:
     return bool(found.GetOptions().idempotency_level != UNKNOWN_EFFECTS)
 
 
-def _flat(metadata: list[tuple[str, str | bytes]]) -> list[str]:
+def _flat(metadata: Iterable[tuple[str, str | bytes]]) -> list[str]:
     return [text for key, value in metadata for text in (key, _text(value))]
 
 

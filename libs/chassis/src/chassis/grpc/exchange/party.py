@@ -13,19 +13,19 @@ CREDIT_BYTES = WINDOW_BYTES // 2
 class Party:
     """Flow control of one side. A reader that does not take stops the peer's writes to this call, and nobody else's."""
 
-    __slots__ = ("_allowance", "_expected", "_inbox", "_news", "_room", "_taken", "call_id", "outbox", "silent")
+    # Defaults of the class, because most calls never change them, and each one set costs its share of every call.
+    silent = False
+    """The peer sends nothing more."""
+    _news: asyncio.Future[None] | None = None
+    _room: asyncio.Event | None = None
+    _taken = 0
+    _expected = WINDOW_BYTES
+    _allowance = WINDOW_BYTES
 
     def __init__(self, call_id: int, outbox: Outbox) -> None:
         self.call_id = call_id
         self.outbox = outbox
-        self.silent = False
-        """The peer sends nothing more."""
         self._inbox: deque[bytes] = deque()
-        self._news: asyncio.Future[None] | None = None
-        self._room: asyncio.Event | None = None
-        self._taken = 0
-        self._expected = WINDOW_BYTES
-        self._allowance = WINDOW_BYTES
 
     def accept(self, payload: bytes) -> bool:
         """Keep a payload for the reader. False if the peer had no right to send it."""

@@ -67,7 +67,10 @@ class Replicas:
     @property
     def ready(self) -> bool:
         """Whether a call could begin now."""
-        return any(stream.has_room for stream in self._streams)
+        for stream in self._streams:  # noqa: SIM110 - each call looks, and a generator costs more than that
+            if stream.has_room:
+                return True
+        return False
 
     @property
     def full(self) -> bool:

@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from chassis.grpc.exchange.answering import EOF, Answering, Method
+from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.wire import (
     CALLS,
     IN_FLIGHT,
@@ -29,8 +30,11 @@ SIDE: Final = "server"
 
 log = logger("chassis.grpc")
 
-_streams = STREAMS.labels(SIDE)
-_in_flight = IN_FLIGHT.labels(SIDE)
+# Counted when somebody looks.
+OPEN_STREAMS: Final[set[Stream]] = set()
+STREAMS.labels(SIDE).set_function(lambda: len(OPEN_STREAMS))
+IN_FLIGHT.labels(SIDE).set_function(lambda: sum(len(stream.calls) for stream in OPEN_STREAMS))
+
 _violations = VIOLATIONS.labels(SIDE)
 
 
@@ -62,7 +66,7 @@ class Exchange:
         await context.send_initial_metadata((VERSION,))
         stream = Stream(self._methods)
         self._streams.add(stream)
-        _streams.inc()
+        OPEN_STREAMS.add(stream)
         try:
             if self._draining:
                 stream.drain()
@@ -71,7 +75,7 @@ class Exchange:
             _violations.inc()
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a batch of frames")
         finally:
-            _streams.dec()
+            OPEN_STREAMS.discard(stream)
             self._streams.discard(stream)
 
 
@@ -81,7 +85,8 @@ class Stream:
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = methods
         self._outbox = Outbox(SIDE)
-        self._calls: dict[int, Answering] = {}
+        self.calls: dict[int, Answering] = {}
+        self.deadlines = Deadlines()
         self._last_id = 0
         self._draining = False
         self._idle: asyncio.Future[None] | None = None
@@ -112,7 +117,8 @@ class Stream:
             reading.cancel()
             writing.cancel()
             self._outbox.close()
-            for call in list(self._calls.values()):
+            self.deadlines.close()
+            for call in list(self.calls.values()):
                 call.abandon()
             await asyncio.gather(reading, writing, return_exceptions=True)
 
@@ -124,7 +130,7 @@ class Stream:
 
     def _receive(self, frame: Any) -> None:
         call_id = frame.call_id
-        call = self._calls.get(call_id)
+        call = self.calls.get(call_id)
         if frame.method:
             if call is None and call_id > self._last_id:
                 call = self._begin(call_id, frame)
@@ -136,8 +142,7 @@ class Stream:
             return
         if call is None:
             return
-        if frame.HasField("payload"):
-            payload = frame.payload
+        for payload in frame.payloads:
             if len(payload) > PAYLOAD_BYTES:
                 call.stop(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -157,7 +162,7 @@ class Stream:
 
     def _begin(self, call_id: int, frame: Any) -> Answering | None:
         self._last_id = call_id
-        if self._draining or len(self._calls) >= CALLS or self._outbox.full:
+        if self._draining or len(self.calls) >= CALLS or self._outbox.full:
             reason = "this replica is draining" if self._draining else "this replica has too many calls at hand"
             self._outbox.put(call_id, end=True, code=UNAVAILABLE, message=reason, refused=True)
             return None
@@ -171,9 +176,10 @@ class Stream:
             self._break(call_id, None, "the metadata is malformed")
             return None
         seconds = frame.timeout_microseconds / 1e6 or None
-        call = Answering(call_id, self._outbox, method, metadata, seconds, self._forget)
-        self._calls[call_id] = call
-        _in_flight.inc()
+        call = Answering(call_id, self._outbox, method, metadata, self)
+        if seconds is not None:
+            call.limit(seconds)
+        self.calls[call_id] = call
         call.begin()
         return call
 
@@ -193,14 +199,14 @@ class Stream:
             self._break(call_id, None, "no call has this id")
         # Else the call has ended meanwhile: its frames crossed.
 
-    def _forget(self, call: Answering) -> None:
-        if self._calls.pop(call.call_id, None) is not None:
-            _in_flight.dec()
-            if self._draining:
-                self._look_if_idle()
+    def forget(self, call: Answering) -> None:
+        """The call is over, and its method too."""
+        self.calls.pop(call.call_id, None)
+        if self._draining:
+            self._look_if_idle()
 
     def _look_if_idle(self) -> None:
-        if self._draining and not self._calls and self._idle is not None and not self._idle.done():
+        if self._draining and not self.calls and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
 

@@ -17,8 +17,11 @@ AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED,
 
 log = logger("chassis.grpc")
 
-_streams = STREAMS.labels(SIDE)
-_in_flight = IN_FLIGHT.labels(SIDE)
+# Counted when somebody looks.
+OPEN_STREAMS: Final[set[Stream]] = set()
+STREAMS.labels(SIDE).set_function(lambda: len(OPEN_STREAMS))
+IN_FLIGHT.labels(SIDE).set_function(lambda: sum(len(stream.calls) for stream in OPEN_STREAMS))
+
 _violations = VIOLATIONS.labels(SIDE)
 
 
@@ -78,7 +81,7 @@ class Stream:
         self._idle = loop.create_future()
         writing = loop.create_task(self._outbox.pump(self._carrier.write))
         reading = loop.create_task(self._read())
-        _streams.inc()
+        OPEN_STREAMS.add(self)
         try:
             self._look_if_idle()
             await asyncio.wait({writing, reading, self._idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,7 +89,7 @@ class Stream:
                 self._outbox.close()
                 await writing
         finally:
-            _streams.dec()
+            OPEN_STREAMS.discard(self)
             self.open = False
             self._outbox.close()
             self._carrier.cancel()
@@ -105,16 +108,14 @@ class Stream:
         """Begin a call here."""
         self._last_id += 1
         self.calls[self._last_id] = call
-        _in_flight.inc()
         call.stream = self
         call.begin(self._last_id, self._outbox)
 
     def drop(self, call: Call) -> None:
         """Forget a call."""
-        if self.calls.pop(call.call_id, None) is not None:
-            _in_flight.dec()
-            if not self.open:
-                self._look_if_idle()
+        self.calls.pop(call.call_id, None)
+        if not self.open:
+            self._look_if_idle()
 
     async def _read(self) -> None:
         calls, read = self.calls, self._carrier.read

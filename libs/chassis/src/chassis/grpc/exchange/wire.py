@@ -63,6 +63,7 @@ class Outbox:
         "_observe",
         "_room",
         "_size",
+        "_waiting",
         "_wake",
         "begun",
         "queued_bytes",
@@ -73,6 +74,7 @@ class Outbox:
         self._observe = FRAMES.labels(side).observe
         self._batch = Batch()
         self._frames = self._batch.frames
+        self._waiting: dict[int, Frame] = {}
         self._size = 0
         self._full: deque[tuple[Batch, int]] = deque()
         self._wake: asyncio.Future[None] | None = None
@@ -86,7 +88,10 @@ class Outbox:
         """The number of the last batch that was handed to gRPC: from then on it may have arrived."""
 
     def put(self, call_id: int, payload: bytes | None = None, **step: Any) -> None:
-        """Add a frame; `step` holds the other fields of it. Without effect once the pump has ended."""
+        """Add a step; without effect once the pump has ended. Steps of a call that wait together become one frame.
+
+        `step` holds fields of the frame other than its payloads. The first step of a call comes alone.
+        """
         if self._ended:
             return
         if payload is not None:
@@ -95,9 +100,22 @@ class Outbox:
                 self._seal()
             self._size += size
             self.queued_bytes += size
-        self._frames.add(call_id=call_id, payload=payload, **step)
-        if self._wake is not None:
-            self._rouse()
+        frame = self._waiting.get(call_id)
+        if frame is None:
+            self._waiting[call_id] = self._frames.add(
+                call_id=call_id, payloads=() if payload is None else (payload,), **step
+            )
+            if self._wake is not None:
+                self._rouse()
+            return
+        if payload is not None:
+            frame.payloads.append(payload)
+        for name, value in step.items():
+            if name == "metadata":
+                frame.metadata.extend(value)
+            else:
+                # Credits add up; all else is said once.
+                setattr(frame, name, frame.credit + value if name == "credit" else value)
 
     @property
     def full(self) -> bool:
@@ -157,5 +175,6 @@ class Outbox:
         self._full.append((self._batch, self._size))
         self._batch = Batch()
         self._frames = self._batch.frames
+        self._waiting = {}
         self._size = 0
         self.begun += 1
