@@ -69,7 +69,7 @@ async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         **ENVIRONMENT,
         "GATEWAY_RATES__DEFAULT__TENANT": "6",
         "GATEWAY_RATES__PLANS__FREE__KEY": "4",
-        "GATEWAY_RATES__PLANS": '{"small": {"tenant": 2}}',
+        "GATEWAY_RATES__PLANS__SMALL__TENANT": "2",
         "GATEWAY_RATES__REPLICAS": "2",
     }.items():
         monkeypatch.setenv(name, value)
