@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from metering.domain.budgets import Budget
 from metering.domain.ledger import Account, Cause, Entry, Transaction
@@ -16,45 +18,37 @@ from metering.domain.settlement import Outcome, Settlement
 from metering.domain.usage import Source, Usage
 
 Row = Mapping[str, Any]
+PRICE_FIELDS = ("price_key", "version", "input_per_million", "output_per_million", "effective_at", "tenant_id")
 
 
 def to_bounds(bounds: Sequence[Bound]) -> str:
     """Write bounds as JSON."""
-    return json.dumps(
-        [
-            {
-                "price_key": bound.price.price_key,
-                "input_tokens": bound.input_tokens,
-                "output_tokens": bound.output_tokens,
-                "version": bound.price.version,
-                "input_per_million": bound.price.input_per_million,
-                "output_per_million": bound.price.output_per_million,
-                "effective_at": bound.price.effective_at.isoformat(),
-                "tenant_id": bound.price.tenant_id,
-            }
-            for bound in bounds
-        ],
-        separators=(",", ":"),
+    items = (
+        f'{{"input_tokens":{bound.input_tokens},"output_tokens":{bound.output_tokens},{_to_price_fields(bound.price)}}}'
+        for bound in bounds
     )
+    return f"[{','.join(items)}]"
 
 
 def from_bounds(text: str) -> tuple[Bound, ...]:
     """Read bounds from JSON."""
     return tuple(
-        Bound(
-            Price(
-                item["price_key"],
-                item["version"],
-                NanoUsd(item["input_per_million"]),
-                NanoUsd(item["output_per_million"]),
-                datetime.fromisoformat(item["effective_at"]),
-                item["tenant_id"],
-            ),
-            item["input_tokens"],
-            item["output_tokens"],
-        )
-        for item in json.loads(text)
+        Bound(_from_price_fields(*map(item.__getitem__, PRICE_FIELDS)), item["input_tokens"], item["output_tokens"])
+        for item in orjson.loads(text)
     )
+
+
+# Few prices stand behind many reservations.
+@lru_cache(maxsize=1024)
+def _to_price_fields(price: Price) -> str:
+    fields = {name: getattr(price, name) for name in PRICE_FIELDS}
+    return orjson.dumps(fields).decode()[1:-1]
+
+
+@lru_cache(maxsize=1024)
+def _from_price_fields(*fields: Any) -> Price:
+    row = dict(zip(PRICE_FIELDS, fields, strict=True))
+    return from_price_row({**row, "effective_at": datetime.fromisoformat(row["effective_at"])})
 
 
 def from_price_row(row: Row) -> Price:
@@ -101,7 +95,7 @@ def from_settlements(text: str) -> tuple[Settlement, ...]:
             item["event_id"],
             datetime.fromisoformat(item["settled_at"]),
         )
-        for item in json.loads(text)
+        for item in orjson.loads(text)
     )
 
 
@@ -118,5 +112,5 @@ def from_transactions(text: str) -> tuple[Transaction, ...]:
             ),
             datetime.fromisoformat(item["created_at"]),
         )
-        for item in json.loads(text)
+        for item in orjson.loads(text)
     )
