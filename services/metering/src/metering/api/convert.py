@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 
 from argosy.common.v1 import common_pb2 as common
 from argosy.metering.v1 import metering_pb2 as pb
@@ -101,8 +102,9 @@ def to_proto_money(amount: NanoUsd) -> common.Money:
     return common.Money(nano_usd=amount)
 
 
+@lru_cache(maxsize=1024)
 def to_proto_price(price: Price) -> pb.Price:
-    """Write a price."""
+    """Write a price; who puts it into a message puts a copy there."""
     return pb.Price(
         price_key=price.price_key,
         version=price.version,
