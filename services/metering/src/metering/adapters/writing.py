@@ -1,34 +1,31 @@
-"""Writes postings: everything that several requests change in the books, in one statement."""
+"""Writes postings: everything that several requests change in the books, in two statements."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import orjson
 
 from metering.domain.ledger import Transaction
 from metering.domain.settlement import WHOLE_REQUEST, Posting, Settlement, Story
 
 CLOSING = frozenset({Story.SETTLED, Story.LATE, Story.EXPIRED})
 
-# One round trip, because the budgets are locked meanwhile. Its parts change different tables, so their order does not
-# matter; foreign keys are checked when all of it is done. Settlements of calls are final (a trigger), only attempt 0 is
-# ever replaced; a transaction that is in the ledger already breaks its unique key, and with it the whole batch.
+# Its parts change different tables, so their order does not matter; foreign keys are checked when all of it is done.
+# Settlements of calls are final (a trigger), only attempt 0 is ever replaced; a transaction that is in the ledger
+# already breaks its unique key, and with it the whole batch.
 POST = """
-WITH moved AS (
-    UPDATE metering.budgets AS b SET spent = b.spent + m.spent, held = b.held + m.held
-    FROM jsonb_to_recordset($1::jsonb) AS m (tenant_id text, spent bigint, held bigint)
-    WHERE b.tenant_id = m.tenant_id AND b.scope = 'tenant' AND b.scope_id = m.tenant_id
-), closed AS (
+WITH closed AS (
     UPDATE metering.reservations AS r SET state = c.state, closed_at = now()
-    FROM jsonb_to_recordset($2::jsonb) AS c (tenant_id text, request_id text, state text)
+    FROM jsonb_to_recordset($1::jsonb) AS c (tenant_id text, request_id text, state text)
     WHERE r.tenant_id = c.tenant_id AND r.request_id = c.request_id
 ), made AS (
     INSERT INTO metering.reservations
         (tenant_id, request_id, state, held, bounds, project_id, key_id, created_at, expires_at, closed_at)
     SELECT tenant_id, request_id, state, 0, '[]', project_id, key_id, created_at, created_at, now()
-    FROM jsonb_to_recordset($3::jsonb) AS m (
+    FROM jsonb_to_recordset($2::jsonb) AS m (
         tenant_id text, request_id text, state text, project_id text, key_id text, created_at timestamptz
     )
 ), settled AS (
@@ -38,7 +35,7 @@ WITH moved AS (
     )
     SELECT tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
            cost, exposed, event_id, settled_at
-    FROM jsonb_to_recordset($4::jsonb) AS n (
+    FROM jsonb_to_recordset($3::jsonb) AS n (
         tenant_id text, request_id text, attempt integer, outcome text, usage_source text, input_tokens bigint,
         output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, event_id text,
         settled_at timestamptz
@@ -47,29 +44,23 @@ WITH moved AS (
         outcome = excluded.outcome, usage_source = excluded.usage_source, input_tokens = excluded.input_tokens,
         output_tokens = excluded.output_tokens, exposed = excluded.exposed, event_id = excluded.event_id,
         settled_at = excluded.settled_at
-), used AS (
-    INSERT INTO metering.usage_daily AS u (tenant_id, day, price_key, calls, input_tokens, output_tokens, cost)
-    SELECT tenant_id, day, price_key, calls, input_tokens, output_tokens, cost
-    FROM jsonb_to_recordset($5::jsonb) AS n (
-        tenant_id text, day date, price_key text, calls bigint, input_tokens bigint, output_tokens bigint, cost bigint
-    )
-    ON CONFLICT (tenant_id, day, price_key) DO UPDATE SET
-        calls = u.calls + excluded.calls, input_tokens = u.input_tokens + excluded.input_tokens,
-        output_tokens = u.output_tokens + excluded.output_tokens, cost = u.cost + excluded.cost
 ), booked AS (
     INSERT INTO metering.ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind, created_at)
     SELECT tenant_id, transaction_id, request_id, attempt, kind, created_at
-    FROM jsonb_to_recordset($6::jsonb) AS t (
+    FROM jsonb_to_recordset($4::jsonb) AS t (
         tenant_id text, transaction_id text, request_id text, attempt integer, kind text, created_at timestamptz
     )
 )
 INSERT INTO metering.ledger_entries (tenant_id, transaction_id, line, account, amount, price_version, created_at)
 SELECT tenant_id, transaction_id, line, account, amount, price_version, created_at
-FROM jsonb_to_recordset($7::jsonb) AS e (
+FROM jsonb_to_recordset($5::jsonb) AS e (
     tenant_id text, transaction_id text, line smallint, account text, amount bigint, price_version text,
     created_at timestamptz
 )
 """
+
+# Budgets and sums of days, which requests share. Last, because whoever reserves waits from here to the commit.
+MOVE = "SELECT metering.move($1, $2, $3, $4)"
 
 
 async def write(connection: Any, postings: Iterable[Posting]) -> None:
@@ -79,28 +70,24 @@ async def write(connection: Any, postings: Iterable[Posting]) -> None:
         return
     transactions = [(posting, transaction) for posting in changes for transaction in posting.transactions]
     tables = (
-        _moves(changes),
         _closures(changes),
         _unreserved(changes),
         [_to_settlement_row(posting, settlement) for posting in changes for settlement in posting.settlements],
-        _usage(changes),
         [_to_transaction_row(posting, transaction) for posting, transaction in transactions],
         [row for posting, transaction in transactions for row in _to_entry_rows(posting, transaction)],
     )
-    await connection.execute(POST, *(json.dumps(rows, separators=(",", ":")) for rows in tables))
+    await connection.execute(POST, *map(_to_json, tables))
+    await connection.execute(MOVE, *_moves(changes), _to_json(_usage(changes)))
 
 
-def _moves(postings: Sequence[Posting]) -> list[dict[str, Any]]:
+def _moves(postings: Sequence[Posting]) -> tuple[list[str], list[int], list[int]]:
     spent: defaultdict[str, int] = defaultdict(int)
     held: defaultdict[str, int] = defaultdict(int)
     for posting in postings:
         spent[posting.reservation.tenant_id] += posting.spent
         held[posting.reservation.tenant_id] += posting.held
-    return [
-        {"tenant_id": tenant_id, "spent": spent[tenant_id], "held": held[tenant_id]}
-        for tenant_id in sorted(spent)
-        if spent[tenant_id] or held[tenant_id]
-    ]
+    tenants = sorted(spent)
+    return tenants, [spent[tenant_id] for tenant_id in tenants], [held[tenant_id] for tenant_id in tenants]
 
 
 def _closures(postings: Sequence[Posting]) -> list[dict[str, Any]]:
@@ -123,7 +110,7 @@ def _unreserved(postings: Sequence[Posting]) -> list[dict[str, Any]]:
             "state": posting.reservation.state,
             "project_id": posting.project_id,
             "key_id": posting.key_id,
-            "created_at": posting.reservation.created_at.isoformat(),
+            "created_at": posting.reservation.created_at,
         }
         for posting in postings
         if posting.story is Story.UNRESERVED
@@ -144,7 +131,7 @@ def _to_settlement_row(posting: Posting, settlement: Settlement) -> dict[str, An
         "cost": settlement.cost,
         "exposed": settlement.exposed,
         "event_id": settlement.event_id,
-        "settled_at": settlement.settled_at.isoformat(),
+        "settled_at": settlement.settled_at,
     }
 
 
@@ -173,7 +160,7 @@ def _to_transaction_row(posting: Posting, transaction: Transaction) -> dict[str,
         "request_id": posting.reservation.request_id,
         "attempt": transaction.attempt,
         "kind": transaction.cause,
-        "created_at": transaction.created_at.isoformat(),
+        "created_at": transaction.created_at,
     }
 
 
@@ -186,7 +173,11 @@ def _to_entry_rows(posting: Posting, transaction: Transaction) -> list[dict[str,
             "account": entry.account,
             "amount": entry.amount,
             "price_version": entry.price_version,
-            "created_at": transaction.created_at.isoformat(),
+            "created_at": transaction.created_at,
         }
         for line, entry in enumerate(transaction.entries, start=1)
     ]
+
+
+def _to_json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()
