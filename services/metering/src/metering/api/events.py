@@ -24,6 +24,7 @@ from metering.metrics import EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
 
 TOPIC = "argosy.metering.usage-recorded.v1"
 MAX_ATTEMPT = 1_000_000
+WITHOUT_HOLD = frozenset({Story.LATE, Story.UNRESERVED})
 
 log = logger("metering.events")
 
@@ -73,8 +74,8 @@ def from_proto_event(message: pb.UsageRecorded) -> UsageEvent:
         raise Undecodable("tenant, event and request need ids")
     if not all(text == "" or is_id(text) for text in (message.key_id, message.project_id)):
         raise Undecodable("key or project is not an id")
-    numbers = Counter(attempt.attempt for attempt in message.attempts)
-    if any(count > 1 or not 1 <= number <= MAX_ATTEMPT for number, count in numbers.items()):
+    numbers = {attempt.attempt for attempt in message.attempts}
+    if len(numbers) < len(message.attempts) or not all(1 <= number <= MAX_ATTEMPT for number in numbers):
         raise Undecodable("attempts do not count from 1, each once")
     return UsageEvent(
         meta.tenant_id,
@@ -109,17 +110,18 @@ def _occurred_at(message: pb.UsageRecorded) -> datetime | None:
 
 
 def _count(postings: Sequence[Posting]) -> None:
+    settlements = [settlement for posting in postings for settlement in posting.settlements]
+    for story, count in Counter(posting.story for posting in postings).items():
+        EVENTS.labels(story).inc(count)
+    for outcome, count in Counter(settlement.outcome for settlement in settlements).items():
+        SETTLEMENTS.labels(outcome).inc(count)
+    if exposed := sum(settlement.exposed for settlement in settlements):
+        EXPOSED.labels("settlement").inc(exposed)
     for posting in postings:
-        EVENTS.labels(posting.story).inc()
-        for settlement in posting.settlements:
-            SETTLEMENTS.labels(settlement.outcome).inc()
-            if settlement.exposed:
-                EXPOSED.labels("settlement").inc(settlement.exposed)
-        if posting.story in {Story.LATE, Story.UNRESERVED}:
-            reservation = posting.reservation
+        if posting.story in WITHOUT_HOLD:
             log.warning(
                 "usage_without_hold",
                 story=posting.story,
-                tenant_id=reservation.tenant_id,
-                request_id=reservation.request_id,
+                tenant_id=posting.reservation.tenant_id,
+                request_id=posting.reservation.request_id,
             )

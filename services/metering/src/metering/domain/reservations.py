@@ -101,6 +101,12 @@ class Reservation:
     created_at: datetime
     expires_at: datetime
 
+    def closed(self, state: State) -> Reservation:
+        """Return it after its end."""
+        return Reservation(
+            self.tenant_id, self.request_id, state, self.held, self.bounds, self.created_at, self.expires_at
+        )
+
     def bound_of(self, price_key: str) -> NanoUsd:
         """Return the most that a call of this key can have cost; of an unforeseen key, all that was held."""
         return max((bound.cost for bound in self.bounds if bound.price.price_key == price_key), default=self.held)

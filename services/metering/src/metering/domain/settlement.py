@@ -7,7 +7,7 @@ always fits under the cap, and `spent + held <= cap` survives every settlement.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -50,6 +50,15 @@ class Attempt:
     price_version: str
     usage: Usage
     price: Price | None = None
+
+    @property
+    def is_billable(self) -> bool:
+        """Whether it has to be priced."""
+        return self.usage.is_known and not self.usage.is_nothing
+
+    def at(self, price: Price) -> Attempt:
+        """Return it with its price."""
+        return Attempt(self.number, self.price_key, self.price_version, self.usage, price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +118,12 @@ class Posting:
 
 async def with_prices(event: UsageEvent, *, prices: Prices) -> UsageEvent:
     """Give each call that is to be billed its price. Raises `UnknownPriceVersion`: it can never be settled."""
-    billed = {attempt.price_version for attempt in event.attempts if _is_billable(attempt)}
+    billed = {attempt.price_version for attempt in event.attempts if attempt.is_billable}
+    if not billed:
+        return event
     rows = await prices.recorded(billed)
-    return replace(event, attempts=tuple(_priced(attempt, event.tenant_id, rows) for attempt in event.attempts))
+    attempts = tuple(_priced(attempt, event.tenant_id, rows) for attempt in event.attempts)
+    return UsageEvent(event.tenant_id, event.event_id, event.request_id, attempts, event.project_id, event.key_id)
 
 
 def settle_all(
@@ -151,7 +163,7 @@ def settle(event: UsageEvent, account: OpenAccount, free: NanoUsd, now: datetime
         transactions += _book_call(settlement)
     return Posting(
         _story(account, settlements),
-        replace(reservation, state=State.SETTLED),
+        reservation.closed(State.SETTLED),
         tuple(settlements),
         tuple(transactions),
         spent=NanoUsd(sum(settlement.cost for settlement in settlements)),
@@ -170,7 +182,7 @@ def expire(account: OpenAccount, now: datetime) -> Posting:
     exposed = Settlement(WHOLE_REQUEST, Outcome.EXPOSED, NO_USAGE, "", "", NOTHING, held, "", now)
     return Posting(
         Story.EXPIRED,
-        replace(reservation, state=State.EXPIRED),
+        reservation.closed(State.EXPIRED),
         (exposed,),
         tuple(book(WHOLE_REQUEST, Cause.EXPIRY, owed=NOTHING, exposed=held, now=now)),
         spent=NOTHING,
@@ -261,14 +273,10 @@ def _story(account: OpenAccount, settlements: list[Settlement]) -> Story:
     return Story.ADDED if settlements else Story.REPEATED
 
 
-def _is_billable(attempt: Attempt) -> bool:
-    return attempt.usage.is_known and not attempt.usage.is_nothing
-
-
 def _priced(attempt: Attempt, tenant_id: str, rows: Mapping[str, Price]) -> Attempt:
-    if not _is_billable(attempt):
+    if not attempt.is_billable:
         return attempt
     price = rows.get(attempt.price_version)
     if price is None or price.price_key != attempt.price_key or not price.holds_for(tenant_id):
         raise UnknownPriceVersion(f"{attempt.price_version!r} is no price of {attempt.price_key!r} for this tenant")
-    return replace(attempt, price=price)
+    return attempt.at(price)

@@ -40,7 +40,7 @@ class Usage:
     @property
     def is_nothing(self) -> bool:
         """Whether it is known that nothing was consumed."""
-        return self.is_known and self.input_tokens == 0 and self.output_tokens == 0
+        return self.input_tokens == 0 == self.output_tokens and self.source is not Source.UNKNOWN
 
 
 NO_USAGE = Usage(Source.UNKNOWN)
