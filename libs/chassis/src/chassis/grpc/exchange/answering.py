@@ -57,19 +57,19 @@ class Answering(Party):
         metadata: tuple[tuple[str, Any], ...],
         stream: Keeper,
     ) -> None:
-        super().__init__(call_id, outbox)
+        super().__init__(call_id, outbox, stream.deadlines.loop)
         self._method = method
         self._metadata = metadata
         self._stream = stream
 
     def limit(self, seconds: float) -> None:
         """Give it so many seconds, from now on."""
-        self._due = asyncio.get_running_loop().time() + seconds
+        self._due = self._loop.time() + seconds
         self._slot = self._stream.deadlines.add(self, self._due, seconds)
 
     def begin(self) -> None:
         """Run the method in a task of its own."""
-        self.task = asyncio.get_running_loop().create_task(self._run())
+        self.task = self._loop.create_task(self._run())
 
     async def _run(self) -> None:
         method = self._method
@@ -165,7 +165,7 @@ class Answering(Party):
 
     def time_remaining(self) -> float | None:
         """Return the seconds that are left, perhaps 0; None where there is no limit."""
-        return None if self._due is None else max(0.0, self._due - asyncio.get_running_loop().time())
+        return None if self._due is None else max(0.0, self._due - self._loop.time())
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: tuple[tuple[str, Any], ...] = ()

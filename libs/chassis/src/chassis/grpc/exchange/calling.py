@@ -56,14 +56,14 @@ class Call(Party):
         safe: bool,
     ) -> None:
         """`safe`: it may be made twice, because doing it again changes nothing."""
-        super().__init__(0, NOWHERE)
+        super().__init__(0, NOWHERE, route.deadlines.loop)
         self._route = route
         self.method = method
         self._encode, self._decode = codec
         self.metadata = metadata
         self.safe = safe
         self._opening: list[tuple[bytes | None, bool]] | None = []
-        self._due = asyncio.get_running_loop().time() + seconds
+        self._due = self._loop.time() + seconds
         self._slot = route.deadlines.add(self, self._due, seconds)
 
     # What goes out.
@@ -72,7 +72,7 @@ class Call(Party):
         """Send what the call has said so far, under its id on a stream."""
         self.call_id, self.outbox = call_id, outbox
         self._make_room()  # for who waits with a request until there is a place
-        left = max(1, int((self._due - asyncio.get_running_loop().time()) * 1e6))
+        left = max(1, int((self._due - self._loop.time()) * 1e6))
         # What follows in this turn joins this frame.
         outbox.put(call_id, method=self.method, timeout_microseconds=left, metadata=self.metadata)
         for payload, end in self._opening or ():

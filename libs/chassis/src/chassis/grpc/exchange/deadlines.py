@@ -23,7 +23,7 @@ class Deadlines:
     """Rings for whatever was `add`ed and not `remove`d, in the loop that was running when it was made."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._buckets: dict[int, set[Timed]] = {}
         self._slots: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -58,10 +58,10 @@ class Deadlines:
         self.close()
         if self._slots:
             self._rings_at = self._slots[0]
-            self._timer = self._loop.call_at(self._rings_at / 1000, self._ring)
+            self._timer = self.loop.call_at(self._rings_at / 1000, self._ring)
 
     def _ring(self) -> None:
-        now = self._loop.time() * 1000 + 0.5
+        now = self.loop.time() * 1000 + 0.5
         due: list[Timed] = []
         while self._slots and self._slots[0] <= now:
             due += self._buckets.pop(heappop(self._slots))

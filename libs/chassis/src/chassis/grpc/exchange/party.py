@@ -22,9 +22,11 @@ class Party:
     _expected = WINDOW_BYTES
     _allowance = WINDOW_BYTES
 
-    def __init__(self, call_id: int, outbox: Outbox) -> None:
+    def __init__(self, call_id: int, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> None:
+        """`loop` is the running one: asking for it costs a system call."""
         self.call_id = call_id
         self.outbox = outbox
+        self._loop = loop
         self._inbox: deque[bytes] = deque()
 
     def accept(self, payload: bytes) -> bool:
@@ -58,7 +60,7 @@ class Party:
         while not self._inbox:
             if self.silent:
                 return None
-            self._news = asyncio.get_running_loop().create_future()
+            self._news = self._loop.create_future()
             try:
                 await self._news
             finally:
