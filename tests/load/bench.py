@@ -32,6 +32,7 @@ def arguments(description: str | None, names: Sequence[str] = NAMES) -> argparse
     parser.add_argument("--runs", type=int, default=3, help="how often each load runs; medians are shown (3)")
     parser.add_argument("--seconds", type=float, help="how long each load lasts, in place of its own time")
     parser.add_argument("--quick", action="store_true", help="two seconds each, once: to see that it works")
+    parser.add_argument("--replicas", default="", metavar="S=N,…", help="more processes of services: orchestrator=2")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write every run and the medians there, as JSON")
     return parser
 
@@ -110,7 +111,7 @@ def main() -> None:
     words = parser.parse_args()
     loads = chosen(words)
     say("starting a fleet for the bench in .argosy/bench")
-    with world() as bench:
+    with world(words.replicas) as bench:
         through = ways.fleet(bench)
         over = [ways.direct(bench), through]
         warm(over, bench, 1.0 if words.quick else 3.0)

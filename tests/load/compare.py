@@ -25,7 +25,7 @@ def main() -> None:
     loads = chosen(words, [scenario for scenario in SCENARIOS if scenario.name in NAMES])
     variants = [KEYS] if words.without_bare else [KEYS, BARE]
     say("starting a fleet for the bench in .argosy/bench, and LiteLLM")
-    with world() as bench, ExitStack() as running:
+    with world(words.replicas) as bench, ExitStack() as running:
         others = [running.enter_context(litellm(variant, bench)) for variant in variants]
         over = [ways.direct(bench), ways.fleet(bench), *others]
         warm(over, bench)

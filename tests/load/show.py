@@ -106,14 +106,19 @@ def _problems(figures: dict[str, Any]) -> list[str]:
     return [f"{count} × {problem}" for problem, count in figures.get("problems", {}).items()]
 
 
-def text(results: dict[str, Any]) -> str:
-    """Everything, for a terminal."""
+def heading(results: dict[str, Any]) -> list[str]:
+    """Say what was measured, on what, when and how."""
     said = results["machine"]
     pinned = "services on core 0, the rest on core 1" if said["pinned"] else "NOT PINNED: one core, or no way to choose"
-    lines = [
+    return [
         f"{said['cpu']}, {said['cores']} cores, {said['memory_gb']} GB, Python {said['python']}; {pinned}",
         f"{results['date']}, commit {results['commit']}: {results['command']}",
     ]
+
+
+def text(results: dict[str, Any]) -> str:
+    """Everything, for a terminal."""
+    lines = heading(results)
     lines += [f"{way}: {features}" for way, features in results.get("ways", {}).items()]
     for title, tables, more in sections(results):
         lines += ["", title]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from argosy_dev import services
 from argosy_dev.ports import assign
 from argosy_dev.state import Home, read_pairs, write_text
 
@@ -81,7 +82,7 @@ class World:
         return [PYTHON, "-m", "tests.load.on", str(core)] if can_pin() else [PYTHON, "-m"]
 
 
-def environment(upstream_port: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(upstream_port: int, replicas: str = "") -> dict[str, str]:
     """What makes a fleet the bench's: nothing of your shell changes its settings."""
     theirs = ("ARGOSY_", *(f"{prefix}_" for prefix in PREFIXES))
     mine = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
@@ -91,8 +92,11 @@ def environment(upstream_port: int, more: Mapping[str, str] | None = None) -> di
         mode: {"kind": "openai", "base_url": f"{where}/{mode}/v1", "api_key": "bench", "max_connections": 1100}
         for mode in MODES
     }
-    fleet = {"ARGOSY_HOME": str(STATE), "ARGOSY_UPSTREAMS": json.dumps(upstreams)}
-    return mine | fleet | dict(more or {})
+    return mine | {
+        "ARGOSY_HOME": str(STATE),
+        "ARGOSY_UPSTREAMS": json.dumps(upstreams),
+        "ARGOSY_REPLICAS": replicas,
+    }
 
 
 def own_ports() -> dict[str, int]:
@@ -106,19 +110,25 @@ def own_ports() -> dict[str, int]:
 
 
 @contextmanager
-def world(more: Mapping[str, str] | None = None) -> Iterator[World]:
+def world(replicas: str = "") -> Iterator[World]:
     """Start everything, and leave no process behind: after an error, Ctrl-C or a request to end as well."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     allow_many_files()
     port = own_ports()["upstream"]
-    env = environment(port, more)
+    env = environment(port, replicas)
     with upstream(port) as process:
         control(["down"], env)  # what an earlier bench was killed over
         try:
-            control(["up", "--only", ",".join(("keys", *SERVICES))], env)
+            control(["up", "--only", ",".join(("keys", *parts(replicas)))], env)
             yield _prepared(process.pid, port, env)
         finally:
             _unbroken(lambda: control(["down"], env))
+
+
+def parts(replicas: str) -> list[str]:
+    """The processes of all services, when some have replicas, as in `orchestrator=2,metering=2`."""
+    counts = {name: int(count) for name, _, count in (word.partition("=") for word in replicas.split(",") if word)}
+    return [replica.name for replica in services.replicas(counts)]
 
 
 def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str]) -> World:
