@@ -1,6 +1,7 @@
 """Between messages and the domain, on the way out."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2
@@ -9,7 +10,7 @@ from argosy.retrieval.v1 import retrieval_pb2
 from chassis.grpc import to_duration
 
 from orchestrator.domain.money import NanoUsd, Price
-from orchestrator.domain.plan import Bound, Candidate, EmbeddingPlan, Plan
+from orchestrator.domain.plan import Bound, EmbeddingPlan, Plan
 from orchestrator.domain.ports import Failure, Finished, Passage, Reservation
 from orchestrator.domain.usage import Attempt, TokenUsage, UsageSource
 
@@ -33,34 +34,35 @@ def from_proto_usage(usage: common_pb2.TokenUsage) -> TokenUsage:
     )
 
 
-def to_proto_usage(usage: TokenUsage) -> common_pb2.TokenUsage:
+def fill_proto_usage(message: common_pb2.TokenUsage, usage: TokenUsage) -> None:
     """An absent count stays absent."""
-    return common_pb2.TokenUsage(
-        source=TO_SOURCES[usage.source], input_tokens=usage.input_tokens, output_tokens=usage.output_tokens
-    )
+    message.source = TO_SOURCES[usage.source]
+    if usage.input_tokens is not None:
+        message.input_tokens = usage.input_tokens
+    if usage.output_tokens is not None:
+        message.output_tokens = usage.output_tokens
 
 
 def to_proto_run(plan: Plan) -> inference_pb2.InferRequest:
     """Ask for a plan to be run."""
-    return inference_pb2.InferRequest(
-        run=inference_pb2.Run(
-            request_id=plan.request_id,
-            plan=inference_pb2.Plan(
-                candidates=_candidates(plan.candidates),
-                stream=plan.stream,
-                deadline=to_duration(plan.deadline),
-                first_byte_timeout=to_duration(plan.first_byte),
-                idle_timeout=to_duration(plan.idle),
-            ),
-        )
-    )
+    # Filled in place: a message given to the constructor of another is copied, and this one holds the bodies.
+    request = inference_pb2.InferRequest()
+    request.run.request_id = plan.request_id
+    asked = request.run.plan
+    for one in plan.candidates:
+        asked.candidates.add(upstream=one.upstream, model=one.model, body=one.body)
+    asked.stream = plan.stream
+    asked.deadline.FromTimedelta(plan.deadline)
+    asked.first_byte_timeout.FromTimedelta(plan.first_byte)
+    asked.idle_timeout.FromTimedelta(plan.idle)
+    return request
 
 
 def to_proto_embed(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
     """Ask for vectors."""
     return inference_pb2.EmbedRequest(
         request_id=plan.request_id,
-        candidates=_candidates(plan.candidates),
+        candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
         inputs=plan.inputs,
         dimensions=plan.dimensions,
         deadline=to_duration(plan.deadline),
@@ -79,11 +81,15 @@ def from_proto_embedded(embedded: inference_pb2.EmbedResponse) -> Finished:
     return Finished(_attempts(embedded.attempts), _failure(failure))
 
 
-def to_proto_bound(bound: Bound) -> metering_pb2.Bound:
-    """The most that one candidate can consume."""
-    return metering_pb2.Bound(
-        price_key=bound.price_key, input_tokens=bound.input_tokens, output_tokens=bound.output_tokens
-    )
+def to_proto_reserve(request_id: str, bounds: Iterable[Bound], lease: timedelta) -> metering_pb2.ReserveRequest:
+    """Ask for money to be set aside: for the dearest of the candidates."""
+    request = metering_pb2.ReserveRequest(request_id=request_id)
+    for bound in bounds:
+        request.bounds.add(
+            price_key=bound.price_key, input_tokens=bound.input_tokens, output_tokens=bound.output_tokens
+        )
+    request.lease.FromTimedelta(lease)
+    return request
 
 
 def from_proto_reservation(reserved: metering_pb2.ReserveResponse) -> Reservation:
@@ -106,10 +112,6 @@ def from_proto_reservation(reserved: metering_pb2.ReserveResponse) -> Reservatio
 def from_proto_passage(passage: retrieval_pb2.Passage) -> Passage:
     """A passage that was found."""
     return Passage(passage.file_id, passage.filename, passage.page, passage.text, passage.score)
-
-
-def _candidates(candidates: Iterable[Candidate]) -> list[inference_pb2.Candidate]:
-    return [inference_pb2.Candidate(upstream=one.upstream, model=one.model, body=one.body) for one in candidates]
 
 
 def _attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:

@@ -11,7 +11,6 @@ from google.protobuf.duration_pb2 import Duration
 
 from orchestrator.domain.embed import Embedded
 from orchestrator.domain.generate import Begun, Done, Step
-from orchestrator.domain.money import NanoUsd
 from orchestrator.domain.ports import Payloads
 from orchestrator.domain.prompt import Source
 from orchestrator.domain.request import ChatRequest, EmbedRequest
@@ -40,25 +39,30 @@ def from_proto_embed(request: pb.EmbedRequest, principal: Principal, seconds_lef
 
 def to_proto_step(step: Step) -> pb.GenerateResponse:
     """One step of an answer."""
+    # Filled in place: a message given to the constructor of another is copied.
+    message = pb.GenerateResponse()
     match step:
         case Payloads():
-            return pb.GenerateResponse(chunk=pb.Chunk(payloads=step.payloads))
+            message.chunk.payloads.extend(step.payloads)
         case Begun():
-            sources = [_source(source) for source in step.sources]
-            return pb.GenerateResponse(begun=pb.Begun(sources=sources, soft_limit_passed=step.soft_limit_passed))
+            message.begun.SetInParent()
+            message.begun.soft_limit_passed = step.soft_limit_passed
+            message.begun.sources.extend(map(_source, step.sources))
         case Done():
-            return pb.GenerateResponse(done=_done(step))
+            _fill_done(message.done, step)
         case _:
             assert_never(step)
+    return message
 
 
 def to_proto_embedded(embedded: Embedded) -> pb.EmbedResponse:
     """Vectors and their bill."""
-    return pb.EmbedResponse(
-        vectors=[pb.Vector(float32=vector) for vector in embedded.vectors],
-        usage=_usage(embedded.bill.usage),
-        cost=_money(embedded.bill.cost),
-    )
+    message = pb.EmbedResponse()
+    for vector in embedded.vectors:
+        message.vectors.add(float32=vector)
+    _fill_usage(message.usage, embedded.bill.usage)
+    message.cost.nano_usd = embedded.bill.cost
+    return message
 
 
 def to_proto_model(route: Route) -> pb.Model:
@@ -67,9 +71,11 @@ def to_proto_model(route: Route) -> pb.Model:
 
 
 def _time(deadline: Duration | None, seconds_left: float | None) -> timedelta | None:
-    given = [] if deadline is None else [from_duration(deadline)]
-    given += [] if seconds_left is None else [timedelta(seconds=seconds_left)]
-    return min(given, default=None)
+    left = None if seconds_left is None else timedelta(seconds=seconds_left)
+    if deadline is None:
+        return left
+    given = from_duration(deadline)
+    return given if left is None else min(given, left)
 
 
 def _source(source: Source) -> pb.Source:
@@ -84,18 +90,17 @@ def _source(source: Source) -> pb.Source:
     )
 
 
-def _done(done: Done) -> pb.Done:
-    message = pb.Done(usage=_usage(done.bill.usage), cost=_money(done.bill.cost), usage_payload=done.usage_payload)
+def _fill_done(message: pb.Done, done: Done) -> None:
+    _fill_usage(message.usage, done.bill.usage)
+    message.cost.nano_usd = done.bill.cost
+    message.usage_payload = done.usage_payload
     if done.failure is not None:
         message.failure.reason, message.failure.message = done.failure.reason, done.failure.message
-    return message
 
 
-def _usage(usage: TokenUsage) -> common_pb2.TokenUsage:
-    return common_pb2.TokenUsage(
-        source=SOURCES[usage.source], input_tokens=usage.input_tokens, output_tokens=usage.output_tokens
-    )
-
-
-def _money(amount: NanoUsd) -> common_pb2.Money:
-    return common_pb2.Money(nano_usd=amount)
+def _fill_usage(message: common_pb2.TokenUsage, usage: TokenUsage) -> None:
+    message.source = SOURCES[usage.source]
+    if usage.input_tokens is not None:
+        message.input_tokens = usage.input_tokens
+    if usage.output_tokens is not None:
+        message.output_tokens = usage.output_tokens
