@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -155,18 +156,49 @@ async def test_what_was_not_committed_comes_to_the_next_consumer(topic: str, pub
     assert second.handled == [b"2", b"3"]
 
 
-async def test_a_partition_that_fails_does_not_hold_up_the_others(publisher: Publisher) -> None:
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_partition_that_fails_does_not_hold_up_the_others(publisher: Publisher, *, many: bool) -> None:
     handler = Handler()
     async with scratch_topic(partitions=2) as topic:
         keys = await keys_of_partitions(publisher, topic)
         handler.failures[b"bad"] = 1_000
         await publisher.publish(topic, keys[0], b"bad")
-        async with consuming(topic, handler):
+        async with consuming(topic, handler, many=many):
             while handler.failures[b"bad"] == 1_000:
                 await asyncio.sleep(0.01)
             for number in range(5):
                 await publisher.publish(topic, keys[1], b"good%d" % number)
             await handler.until(lambda handled: b"good4" in handled)
+
+
+async def test_what_gathers_in_all_partitions_is_handled_and_committed_together(publisher: Publisher) -> None:
+    batches: list[list[Record]] = []
+    group, done = new_id("group-"), asyncio.Event()
+
+    async def keep(records: list[Record]) -> None:
+        batches.append(records)
+        if sum(map(len, batches)) == 40:
+            done.set()
+
+    async with scratch_topic(partitions=3) as topic:
+        consumer = Consumer(
+            kafka_bootstrap(), group, topic, handle_many=keep, max_records=30, gather=timedelta(milliseconds=300)
+        )
+        await publisher.publish_all([Record(topic, b"%d" % n, b"early%d" % n) for n in range(20)])
+        await consumer.start()
+        while not batches:
+            await asyncio.sleep(0.01)
+        for number in range(20):
+            await publisher.publish(topic, b"%d" % number, b"late%d" % number)
+        async with asyncio.timeout(30):
+            await done.wait()
+        await consumer.stop()
+
+        assert len({record.partition for record in batches[0]}) == 3
+        assert max(map(len, batches)) <= 30
+        assert len(batches) < 10
+        assert sum((await committed(group, topic)).values()) == 40
+        assert len({record.value for batch in batches for record in batch}) == 40
 
 
 async def keys_of_partitions(publisher: Publisher, topic: str) -> dict[int, bytes]:

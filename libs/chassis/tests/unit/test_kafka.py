@@ -107,6 +107,18 @@ async def test_a_failure_stops_before_the_record_that_failed(broker: FakeBroker)
     assert isinstance(error, Unavailable)
 
 
+async def test_records_of_several_partitions_are_handled_at_once_or_left_for_a_delivery_each(
+    broker: FakeBroker,
+) -> None:
+    together = Delivery(None, handle_many, broker).deliver_together
+
+    assert await together([record(b"a"), record(b"b")])
+    assert not await together([record(b"a"), record(b"later")])
+    assert not await together([record(b"a"), record(b"junk")])
+    assert not await Delivery(handle, None, broker).deliver_together([record(b"a")])
+    assert broker.records == []
+
+
 async def test_a_topic_of_junk_is_not_buried(delivery: Delivery, broker: FakeBroker) -> None:
     handled, error = await delivery.deliver([record(b"junk")] * (BURIED_IN_A_ROW + 1))
 

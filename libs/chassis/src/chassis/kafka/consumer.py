@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ CLOSE_SECONDS: Final = 3.0
 PING_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 5.0
 BATCH: Final = 500
+EVENT_BYTES: Final = 250  # of a small event with its overhead
 LONGEST_WAIT_SECONDS: Final = 30.0
 
 log = logger("chassis.kafka")
@@ -34,6 +37,9 @@ class Consumer(Loop):
     A record is committed after it was handled, so handlers see some twice and must not mind. `Undecodable` sends the
     record to the topic's dead letters; after any other exception the same records come again, with growing pauses,
     while other partitions go on. A partition that moves to another consumer is let go between two batches.
+
+    A batch has what is there of all partitions, `max_records` at most. `gather` makes batches larger where nobody waits
+    for them: the broker holds records back for so long, or until there are many.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Consumer(Loop):
         *,
         handle_many: HandleMany | None = None,
         max_records: int = BATCH,
+        gather: timedelta = timedelta(0),
     ) -> None:
         super().__init__(f"consumer {topic}", self._consume)
         self._bootstrap = bootstrap
@@ -53,6 +60,7 @@ class Consumer(Loop):
         self._publisher = Publisher(bootstrap)
         self._delivery = Delivery(handle, handle_many, self._publisher)
         self._max_records = max_records
+        self._gather = gather
         self._consumer: Any = None
         self._connected = True
         # Held while records are being handled: a rebalance waits for it, so nobody else is given the same records yet.
@@ -98,11 +106,20 @@ class Consumer(Loop):
             request_timeout_ms=10_000,
             metadata_max_age_ms=30_000,
             retry_backoff_ms=250,
+            **self._patience(),
         )
         self._resting.clear()
         consumer.subscribe([self._topic], listener=_Rebalance(self._turn, self._resting))
         self._consumer = consumer
         await consumer.start()
+
+    def _patience(self) -> dict[str, int]:
+        if not self._gather:
+            return {}
+        return {
+            "fetch_max_wait_ms": int(self._gather.total_seconds() * 1000),
+            "fetch_min_bytes": self._max_records * EVENT_BYTES,
+        }
 
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -118,12 +135,8 @@ class Consumer(Loop):
         while not stop.is_set():
             self._resume(consumer)
             found = await consumer.getmany(timeout_ms=int(self._next_look() * 1000), max_records=self._max_records)
-            for partition, records in found.items():
-                if stop.is_set():
-                    return
-                async with self._turn:
-                    if partition in consumer.assignment():
-                        await self._deliver(consumer, partition, [Record.received(record) for record in records])
+            if len(found) < 2 or not await self._deliver_together(consumer, found):
+                await self._deliver_each(consumer, found, stop)
             if monotonic() - checked > CHECK_SECONDS:
                 await self._check()
                 checked = monotonic()
@@ -137,15 +150,38 @@ class Consumer(Loop):
         else:
             self._say(connected=True)
 
+    async def _deliver_together(self, consumer: Any, found: Mapping[Any, list[Any]]) -> bool:
+        async with self._turn:
+            ours = {
+                partition: [Record.received(record) for record in records]
+                for partition, records in found.items()
+                if partition in consumer.assignment()
+            }
+            if not ours:
+                return True
+            if not await self._delivery.deliver_together([record for records in ours.values() for record in records]):
+                return False
+            await self._commit(consumer, {partition: records[-1].offset + 1 for partition, records in ours.items()})
+            for partition in ours:
+                self._handled(partition)
+        return True
+
+    async def _deliver_each(self, consumer: Any, found: Mapping[Any, list[Any]], stop: asyncio.Event) -> None:
+        for partition, records in found.items():
+            if stop.is_set():
+                return
+            async with self._turn:
+                if partition in consumer.assignment():
+                    await self._deliver(consumer, partition, [Record.received(record) for record in records])
+
     async def _deliver(self, consumer: Any, partition: Any, records: list[Record]) -> None:
         handled, error = await self._delivery.deliver(records)
         if handled:
-            await self._commit(consumer, partition, records[handled - 1].offset + 1)
-        backoff, _ = self._resting.pop(partition, (Backoff(longest=LONGEST_WAIT_SECONDS), 0.0))
+            await self._commit(consumer, {partition: records[handled - 1].offset + 1})
         if error is None:
-            if backoff.failures:
-                log.info("records_handled_again", topic=self._topic, partition=partition.partition)
+            self._handled(partition)
             return
+        backoff, _ = self._resting.pop(partition, (Backoff(longest=LONGEST_WAIT_SECONDS), 0.0))
         if handled:
             backoff.reset()
         if backoff.failures == 0:
@@ -154,9 +190,13 @@ class Consumer(Loop):
         consumer.pause(partition)
         self._resting[partition] = (backoff, monotonic() + backoff.next())
 
-    async def _commit(self, consumer: Any, partition: Any, offset: int) -> None:
+    def _handled(self, partition: Any) -> None:
+        if self._resting.pop(partition, None) is not None:
+            log.info("records_handled_again", topic=self._topic, partition=partition.partition)
+
+    async def _commit(self, consumer: Any, offsets: Mapping[Any, int]) -> None:
         # Waited for, not cancelled: the request goes on inside aiokafka, and its end must be heard.
-        committing = asyncio.ensure_future(consumer.commit({partition: offset}))
+        committing = asyncio.ensure_future(consumer.commit(dict(offsets)))
         await asyncio.wait([committing], timeout=COMMIT_SECONDS)
         committing.add_done_callback(self._committed)
 

@@ -38,6 +38,17 @@ class Delivery:
         self._graveyard = graveyard
         self._buried_in_a_row = 0
 
+    async def deliver_together(self, records: list[Record]) -> bool:
+        """Hand records of several partitions over at once; False: deliver them a partition at a time."""
+        if self._handle_many is None:
+            return False
+        try:
+            await self._handle_many(records)
+        except Exception:  # noqa: BLE001 - whose fault it was is not known; it is told when it fails alone
+            return False
+        self._count(records)
+        return True
+
     async def deliver(self, records: list[Record]) -> tuple[int, Exception | None]:
         """Return how many of `records`, from the first, are done with, and what stopped the next one."""
         if self._handle_many is not None:
