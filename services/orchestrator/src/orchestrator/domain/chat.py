@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Never
+from typing import NamedTuple, Never
 
 from chassis.errors import InvalidRequest
 
@@ -33,8 +33,7 @@ class RetrievalWish:
     """Whether an answer without context is better than none while retrieval is down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(NamedTuple):
     """A chat completion: the client's document without our extension and without its limits, which are beside it."""
 
     document: Document

@@ -1,7 +1,7 @@
 """Finalize: write down what was used, and say what it costs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chassis.ids import new_id
 
@@ -12,8 +12,7 @@ from orchestrator.domain.request import ChatRequest, EmbedRequest
 from orchestrator.domain.usage import AttemptUsage, RequestUsage, TokenUsage, counts, total
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(NamedTuple):
     """What a request used over all its attempts, and what the tenant pays for it."""
 
     usage: TokenUsage

@@ -1,7 +1,7 @@
 """Answering a chat completion: prepare, infer, finalize."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, Internal
@@ -19,16 +19,14 @@ from orchestrator.domain.reserve import Reserves
 from orchestrator.domain.tasks import Tasks
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """The answer begins."""
 
     sources: Sequence[Source]
     soft_limit_passed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The answer is over and its usage recorded; with a failure it broke off."""
 
     bill: Bill
@@ -39,8 +37,7 @@ class Done:
 Step = Begun | Payloads | Done
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(NamedTuple):
     """How a plan that ran ended."""
 
     done: Done

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Unavailable
 
@@ -14,8 +14,7 @@ from orchestrator.domain.ports import Answering, Finished, Inference, Worker
 from orchestrator.domain.usage import UNKNOWN, Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """The account of a plan that is over, and why it failed if it did."""
 
     finished: Finished

@@ -1,15 +1,13 @@
 """What tokens cost, to the nano-dollar."""
 
-from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 NanoUsd = NewType("NanoUsd", int)
 
 PER = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """A row of the price book, as agreed when the money was set aside."""
 
     key: str

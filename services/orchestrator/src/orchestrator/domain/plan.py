@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The most that one candidate can consume."""
 
     price_key: str
@@ -13,8 +13,7 @@ class Bound:
     output_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One way to run a request: a body that is ready to send, and its bound."""
 
     upstream: str
@@ -24,8 +23,7 @@ class Candidate:
     """Empty for embeddings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Candidates in the order to try them, and how long each may take."""
 
     request_id: str

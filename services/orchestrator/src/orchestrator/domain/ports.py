@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.domain.money import NanoUsd, Price
 from orchestrator.domain.plan import Bound, EmbeddingPlan, Plan
@@ -76,8 +76,7 @@ class Retrieval(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """Money set aside; the prices are those of the bounds, in their order."""
 
     held: NanoUsd
@@ -104,22 +103,19 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
+class Answering(NamedTuple):
     """A candidate, by its place in the plan, begins to answer: from here on there is no other."""
 
     candidate: int
 
 
-@dataclass(frozen=True, slots=True)
-class Payloads:
+class Payloads(NamedTuple):
     """Bytes of a provider that arrived together, for the client as they are."""
 
     payloads: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """The account of a plan: every provider call, and why there is no whole answer if there is none."""
 
     attempts: tuple[Attempt, ...]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest, Kind, Unavailable
@@ -25,8 +26,7 @@ MOST_DIMENSIONS = 65_536
 _DOWN = frozenset({Kind.UNAVAILABLE, Kind.TIMED_OUT, Kind.INTERNAL, Kind.UPSTREAM})
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A chat completion that is paid for and ready to run."""
 
     request: ChatRequest

@@ -1,8 +1,8 @@
 """What provider calls consumed, and the record of it that settles a request."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class UsageSource(StrEnum):
@@ -13,8 +13,7 @@ class UsageSource(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
+class TokenUsage(NamedTuple):
     """Tokens read and written. None is unknown; an explicit zero is a value."""
 
     source: UsageSource
@@ -47,8 +46,7 @@ def total(usages: Iterable[TokenUsage]) -> TokenUsage:
     return TokenUsage(source, read, written)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One provider call: counts from 1; the candidate's place in the plan counts from 0."""
 
     number: int
@@ -56,8 +54,7 @@ class Attempt:
     usage: TokenUsage
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptUsage:
+class AttemptUsage(NamedTuple):
     """What one provider call consumed, at the price agreed before it."""
 
     number: int
@@ -66,8 +63,7 @@ class AttemptUsage:
     usage: TokenUsage
 
 
-@dataclass(frozen=True, slots=True)
-class RequestUsage:
+class RequestUsage(NamedTuple):
     """All provider calls of a request; none at all releases its reservation. `event_id` makes recording repeatable."""
 
     event_id: str
