@@ -55,8 +55,12 @@ class ReservationsSection(Section):
 class SettlementSection(Section):
     """How usage events are settled."""
 
-    max_batch: int = Field(
-        100, ge=1, le=1000, description="Usage events settled by one transaction at most; it locks their budgets."
+    max_batch: int = Field(250, ge=1, le=1000, description="Usage events settled by one transaction at most.")
+    gather: timedelta = Field(
+        timedelta(milliseconds=100),
+        ge=timedelta(0),
+        le=timedelta(seconds=1),
+        description="How long the broker may hold usage events back, so that more of them share a transaction.",
     )
 
 
