@@ -55,10 +55,13 @@ def read_chat(parsed: object, most_output_tokens: int) -> Chat:
     _check_messages(document.get("messages"))
     _check_object(document.get("stream_options"), "stream_options")
     answers = _whole(document, "n", 1, MOST_ANSWERS)
-    limits = [limit for name in LIMIT_FIELDS if (limit := _limit(document, name, most_output_tokens)) is not None]
+    limits = []
     for name in LIMIT_FIELDS:
-        document.pop(name, None)
-    return Chat(document, max(limits, default=None), answers or 1, retrieval)
+        if name in document:
+            limits.append(_limit(document, name, most_output_tokens))
+            del document[name]
+    set_limits = [limit for limit in limits if limit is not None]
+    return Chat(document, max(set_limits, default=None), answers or 1, retrieval)
 
 
 def media_of(document: Mapping[str, object]) -> list[int]:
@@ -111,6 +114,8 @@ def _whole(document: Mapping[str, object], name: str, least: int, most: int, wit
 
 
 def _extension(extension: object) -> RetrievalWish | None:
+    if extension is None:
+        return None
     known = _check_object(extension, "argosy")
     _check_names(known, _EXTENSION, "argosy")
     # For the client's own books; nobody here reads it yet.

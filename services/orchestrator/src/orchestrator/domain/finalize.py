@@ -23,15 +23,14 @@ async def finalize(
     request: ChatRequest | EmbedRequest, reservation: Reservation, finished: Finished, *, recorder: Recorder
 ) -> Bill:
     """Record every attempt at its reserved price, then answer the bill. No attempt at all releases the reservation."""
-    priced = [(attempt, reservation.prices[attempt.candidate]) for attempt in finished.attempts]
-    await recorder.record(
-        settlement(
-            request,
-            [AttemptUsage(attempt.number, price.key, price.version, attempt.usage) for attempt, price in priced],
-        )
-    )
-    cost = cost_of(((attempt.usage, price) for attempt, price in priced), reservation.held)
-    return Bill(total(attempt.usage for attempt in finished.attempts), cost)
+    attempts: list[AttemptUsage] = []
+    used: list[tuple[TokenUsage, Price]] = []
+    for attempt in finished.attempts:
+        price = reservation.prices[attempt.candidate]
+        attempts.append(AttemptUsage(attempt.number, price.key, price.version, attempt.usage))
+        used.append((attempt.usage, price))
+    await recorder.record(settlement(request, attempts))
+    return Bill(total([usage for usage, _ in used]), cost_of(used, reservation.held))
 
 
 def settlement(request: ChatRequest | EmbedRequest, attempts: Iterable[AttemptUsage]) -> RequestUsage:
@@ -45,5 +44,9 @@ def cost_of(used: Iterable[tuple[TokenUsage, Price]], held: NanoUsd) -> NanoUsd:
 
     What nobody can count, and what is above, is the house's exposure; metering books the same.
     """
-    known = ((counts(usage), price) for usage, price in used)
-    return NanoUsd(min(held, sum(price.cost(*tokens) for tokens, price in known if tokens is not None)))
+    cost = 0
+    for usage, price in used:
+        tokens = counts(usage)
+        if tokens is not None:
+            cost += price.cost(*tokens)
+    return NanoUsd(min(held, cost))

@@ -8,7 +8,7 @@ from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest, Kind, Unavailable
 
 from orchestrator.domain.candidates import chat_candidates, embedding_candidates
-from orchestrator.domain.chat import Chat, read_chat
+from orchestrator.domain.chat import Chat, RetrievalWish, read_chat
 from orchestrator.domain.deadline import Deadline, deadline_of
 from orchestrator.domain.errors import RequestTooLarge
 from orchestrator.domain.plan import Candidate, EmbeddingPlan, Plan
@@ -65,9 +65,11 @@ async def prepare(
     route = routes.table().resolve(request.principal.tenant_id, request.model, Task.CHAT)
     most = max(candidate.max_output_tokens for candidate in route.candidates)
     chat = read_chat(bodies.parse(request.body), most)
-    sources = await _context(chat, retrieval=retrieval, deadline=deadline, policy=policy)
-    told = Chat(with_context(chat.document, sources), chat.output_limit, chat.answers, chat.retrieval)
-    candidates = chat_candidates(told, route.candidates, stream=request.stream, bodies=bodies)
+    sources: tuple[Source, ...] = ()
+    if chat.retrieval is not None:
+        sources = await _context(chat, chat.retrieval, retrieval=retrieval, deadline=deadline, policy=policy)
+        chat = chat._replace(document=with_context(chat.document, sources))
+    candidates = chat_candidates(chat, route.candidates, stream=request.stream, bodies=bodies)
     _check_size(candidates, policy)
     reservation = await reserves.reserve(request, candidates, deadline)
     patience = policy.first_byte if request.stream else policy.whole_answer
@@ -89,10 +91,9 @@ async def prepare_embedding(
     return PreparedEmbedding(request, plan, reservation)
 
 
-async def _context(chat: Chat, *, retrieval: Retrieval, deadline: Deadline, policy: Policy) -> tuple[Source, ...]:
-    wish = chat.retrieval
-    if wish is None:
-        return ()
+async def _context(
+    chat: Chat, wish: RetrievalWish, *, retrieval: Retrieval, deadline: Deadline, policy: Policy
+) -> tuple[Source, ...]:
     query = wish.query or question_in(chat.document)
     limit = wish.limit or policy.passages
     time = deadline.remaining(policy.search)
