@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench bench-compare bench-growth bench-budget bench-ingest flame lock reference clean
+.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench bench-compare bench-exchange bench-growth bench-budget bench-ingest flame lock reference clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-compare: setup ## The same through LiteLLM's proxy, in the same run
 
 bench-growth: setup ## CPU per request at more tenants, keys, larger bodies, fuller tables
 	@$(PY) -m tests.load.growth $(a)
+
+bench-exchange: setup ## The same method by exchange streams and by ordinary gRPC
+	@$(PY) -m tests.load.exchange $(a)
 
 bench-budget: setup ## CPU per request against the committed baseline: a minute
 	@$(PY) -m tests.load.budget $(a)

@@ -1,0 +1,114 @@
+"""The same method by the exchange and by ordinary gRPC: calls per second of CPU, client and server together.
+
+    python -m tests.load.exchange [--seconds 2] [--in-flight 1 8 32 128]
+
+Both ends share one core where there are two, as the fleet's services do in the bench. The method echoes 2 KB, through
+the whole pipeline of a service: principal, deadline, metrics.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import uvloop
+from chassis.clock import SystemClock
+from chassis.grpc import Channel, GrpcServer, OrdinaryChannel
+from chassis.telemetry.logs import configure_logs
+from chassis.tenancy import acting
+from chassis.testing import a_caller, a_verifier
+
+from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
+from tests.load.machine import SUBJECT, can_pin, pin
+
+WORDS = "x" * 2_000
+
+
+class QuietParrot(Parrot):
+    """Says what it heard, and keeps nothing."""
+
+    async def say(self, request, context):
+        return request
+
+
+async def serve() -> None:
+    """Serve on a free port, say which, and stay."""
+    server = GrpcServer("127.0.0.1:0", [(register, QuietParrot(), SERVICE)], a_verifier(), SystemClock())
+    await server.start()
+    sys.stdout.write(f"{server.port}\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def server_process() -> Iterator[tuple[psutil.Process, int]]:
+    """Run the server in a process of its own; yield it and its port."""
+    command = [sys.executable, "-m", "tests.load.exchange", "--serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield psutil.Process(process.pid), int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def cpu_seconds(*processes: psutil.Process) -> float:
+    """Sum up the CPU that processes have used."""
+    return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
+
+
+async def measure(
+    kind: type[Channel] | type[OrdinaryChannel], port: int, in_flight: int, seconds: float, both: list[psutil.Process]
+) -> tuple[float, float]:
+    """Call for some seconds; return calls per second, and CPU per call in microseconds."""
+    async with kind(f"127.0.0.1:{port}", "parrot") as channel:
+        stub, request = ParrotStub(channel), text(WORDS)
+        with acting(a_caller()):
+            await asyncio.gather(*(stub.Say(request) for _ in range(200)))
+            done, end = [0] * in_flight, time.perf_counter() + seconds
+
+            async def caller(place: int) -> None:
+                while time.perf_counter() < end:
+                    await stub.Say(request)
+                    done[place] += 1
+
+            before, began = cpu_seconds(*both), time.perf_counter()
+            await asyncio.gather(*(caller(place) for place in range(in_flight)))
+            used, took = cpu_seconds(*both) - before, time.perf_counter() - began
+    return sum(done) / took, used / sum(done) * 1e6
+
+
+async def compare(seconds: float, in_flight: list[int]) -> None:
+    """Print a row per number of calls in flight."""
+    with server_process() as (server, port):
+        both = [server, psutil.Process()]
+        if can_pin():
+            for process in both:
+                pin(process.pid, SUBJECT)
+        sys.stdout.write("in flight   ordinary calls/s  µs CPU/call   exchange calls/s  µs CPU/call   ratio\n")
+        for count in in_flight:
+            ordinary = await measure(OrdinaryChannel, port, count, seconds, both)
+            exchange = await measure(Channel, port, count, seconds, both)
+            sys.stdout.write(
+                f"{count:9}   {ordinary[0]:16,.0f}  {ordinary[1]:11.1f}   {exchange[0]:16,.0f}  {exchange[1]:11.1f}"
+                f"   {ordinary[1] / exchange[1]:4.1f}x\n"
+            )
+            sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8, 32, 128], help="calls at once")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    configure_logs("warning", "exchange-bench", "stderr")
+    uvloop.run(serve() if arguments.serve else compare(arguments.seconds, arguments.in_flight))
+
+
+if __name__ == "__main__":
+    main()
