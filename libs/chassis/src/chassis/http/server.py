@@ -11,6 +11,7 @@ import uvicorn
 
 from chassis.errors import ArgosyError, Kind
 from chassis.http.asgi import ASGIApp
+from chassis.http.gathering import GatheringProtocol
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common proxies, so that they never reuse what we are closing
@@ -113,7 +114,7 @@ def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
         host,
         port,
         loop="none",
-        http="httptools",
+        http=GatheringProtocol,
         ws="none",
         interface="asgi3",
         lifespan="off",
