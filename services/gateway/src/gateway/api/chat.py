@@ -48,7 +48,7 @@ class ChatCompletions:
         body = await read_body(receive, self._body_bytes)
         chat = read_chat(body, self._limits)
         streamed = chat.stream is True
-        async with Departure(receive) as departure:
+        with Departure(receive) as departure:
             answer = self._inference.generate(ChatAsk(reply.request_id, chat.model, body, streamed, self._deadline))
             try:
                 opening = await open_answer(answer)

@@ -36,7 +36,7 @@ class Embeddings:
         body = await read_body(receive, self._body_bytes)
         asked, texts = read_embeddings(body)
         ask = EmbedAsk(reply.request_id, asked.model, texts, asked.dimensions or 0, self._deadline)
-        async with Departure(receive) as departure:
+        with Departure(receive) as departure:
             embedded = await self._inference.embed(ask)
             if len(embedded.vectors) != len(texts):
                 raise RemoteFailure(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model gave another number of vectors.")
