@@ -23,6 +23,7 @@ from tests.load.figures import spread
 from tests.load.machine import allow_many_files
 
 PATIENCE_SECONDS = 30.0
+_AGAIN_SECONDS = 0.05
 _AHEAD_SECONDS = 0.002
 _NAP_SECONDS = 20e-6
 
@@ -84,15 +85,31 @@ class Load:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), self._plan.seconds + PATIENCE_SECONDS)
         figures = self._figures()
+        await self._leave()
         return figures | {"cpu_seconds": round(time.process_time() - cpu, 3)}
 
     async def _open(self) -> None:
-        with suppress(OSError):
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self._finished), "127.0.0.1", self._plan.port
-            )
-            self._connections.append(connection)
-            self._free(connection)
+        """Connect; while the load lasts, until it works."""
+        while True:
+            with suppress(OSError):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self._finished), "127.0.0.1", self._plan.port
+                )
+                self._connections.append(connection)
+                return self._free(connection)
+            if not self._more():
+                return self._see_whether_over()
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    def _see_whether_over(self) -> None:
+        if not self._busy and not self._late and not self._more():
+            self._over.set()
+
+    async def _leave(self) -> None:
+        await asyncio.gather(*self._opening)
+        for connection in self._connections:
+            connection.abort()
+        await asyncio.sleep(0)  # sockets are closed a turn later
 
     def _more(self) -> bool:
         return monotonic() < self._until and not (self._plan.requests and self._asked >= self._plan.requests)
@@ -110,13 +127,12 @@ class Load:
             self._answers.append(answer)
         if connection.usable:
             self._free(connection)
-        else:
+        elif connection in self._connections:
             self._connections.remove(connection)
             task = self._loop.create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
-        if not self._busy and not self._late and not self._more():
-            self._over.set()
+        self._see_whether_over()
 
     def _free(self, connection: Connection) -> None:
         """Give a connection its next question, or let it wait for one."""

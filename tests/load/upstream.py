@@ -46,6 +46,10 @@ class Provider(asyncio.Protocol):
         if self._timer:
             self._timer.cancel()
 
+    def abort(self) -> None:
+        """Leave without a word."""
+        self._transport.abort()
+
     def on_url(self, url: bytes) -> None:
         self._path = url
 
