@@ -136,7 +136,7 @@ async def test_a_stream_that_ends_without_its_mark_and_without_a_reason_is_cut(p
 async def test_an_answered_connection_is_used_again(provider: OpenaiProvider, simulator: UpstreamSimulator):
     for _ in range(3):
         await said(provider, "instant", stream=True)
-        await until(lambda: not provider._http._lingering)
+        await until(lambda: provider._http._pool._idle)
         await said(provider, "instant", stream=False)
 
     assert simulator.connections == 1

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import aiohttp
 import orjson
 from chassis.clock import Clock
 
 from inference_worker.adapters.anthropic_events import EventTranslator, to_chat_completion, usage_of
 from inference_worker.adapters.anthropic_request import to_messages_request
+from inference_worker.adapters.connection import Reply
 from inference_worker.adapters.documents import as_object
-from inference_worker.adapters.http import HttpUpstream, read_some
+from inference_worker.adapters.http import LINGER_SECONDS, HttpUpstream, read_some
 from inference_worker.adapters.sse import EventSplitter
 from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage, UpstreamRefused
 from inference_worker.domain.plan import Candidate
@@ -29,18 +29,18 @@ class AnthropicProvider:
 
     async def open(self, candidate: Candidate, *, stream: bool) -> Answer:
         """Translate the candidate's body and send it."""
-        response = await self._http.post("/v1/messages", _translated(candidate.body, stream=stream))
+        reply = await self._http.post("/v1/messages", _translated(candidate.body, stream=stream))
         created = int(self._clock.now().timestamp())
         if stream:
-            return StreamedMessage(response, created, self._http)
-        return WholeMessage(response, created, self._http)
+            return StreamedMessage(reply, created, self._http)
+        return WholeMessage(reply, created, self._http)
 
 
 class StreamedMessage:
     """A message's events, translated as they come."""
 
-    def __init__(self, response: aiohttp.ClientResponse, created: int, http: HttpUpstream) -> None:
-        self._response = response
+    def __init__(self, reply: Reply, created: int, http: HttpUpstream) -> None:
+        self._reply = reply
         self._http = http
         self._events = EventSplitter(http.endpoint.max_event_bytes)
         self._translator = EventTranslator(created)
@@ -56,7 +56,7 @@ class StreamedMessage:
     async def read(self) -> Sequence[bytes]:
         """Chunks for the events that arrived together."""
         while not self._over:
-            data = await read_some(self._response)
+            data = await read_some(self._reply)
             chunks = self._translated(self._events.feed(data) if data else self._events.end())
             if not data and not self._over:
                 self._over = True
@@ -71,7 +71,7 @@ class StreamedMessage:
         """Close the connection."""
         if not self._over:
             self._over = True
-            self._response.close()
+            self._reply.close()
 
     def _translated(self, payloads: list[bytes]) -> list[bytes]:
         """Chunks; a failure is kept for the next read, so that what came before it is not lost."""
@@ -95,14 +95,14 @@ class StreamedMessage:
             raise UpstreamGarbage("the upstream stopped without saying why")
         self._over = True
         self.usage_payload = self._translator.usage_payload() if self.usage is not None else b""
-        self._http.linger(self._response)
+        self._reply.linger(LINGER_SECONDS)
 
 
 class WholeMessage:
     """One message, translated."""
 
-    def __init__(self, response: aiohttp.ClientResponse, created: int, http: HttpUpstream) -> None:
-        self._response = response
+    def __init__(self, reply: Reply, created: int, http: HttpUpstream) -> None:
+        self._reply = reply
         self._created = created
         self._http = http
         self._over = False
@@ -113,7 +113,7 @@ class WholeMessage:
         """The chat completion, and then nothing."""
         if self._over:
             return ()
-        message = as_object(await self._http.read_whole(self._response))
+        message = as_object(await self._http.read_whole(self._reply))
         completion = _understood(to_chat_completion, message, self._created)
         self._over = True
         self.usage = usage_of(message.get("usage") or {})
@@ -123,7 +123,7 @@ class WholeMessage:
         """Close the connection."""
         if not self._over:
             self._over = True
-            self._response.close()
+            self._reply.close()
 
 
 def _translated(body: bytes, *, stream: bool) -> bytes:

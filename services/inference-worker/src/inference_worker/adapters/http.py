@@ -1,21 +1,25 @@
 """One upstream's HTTP: kept-alive connections, bounded everything, and failures told apart."""
 
-import asyncio
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
 from typing import Self
+from urllib.parse import quote, urlsplit
 
-import aiohttp
-from yarl import URL
-
+from inference_worker.adapters.connection import Broken, Connection, NotHttp, Reply
+from inference_worker.adapters.pool import Address, Pool
 from inference_worker.adapters.refusals import ERROR_BODY_BYTES, message_of, refusal, retry_after_of
 from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage
 
 LINGER_SECONDS = 1.0
+"""How long the last bytes of a finished answer may take, so that its connection can be used again."""
 
 AT_ONCE_SECONDS = 1.0
 """A kept-alive connection that the other side had closed drops within this; later the upstream had the request."""
+
+
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,116 +45,119 @@ class HttpUpstream:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
+        """Raises `ValueError` for an address or a header that cannot be sent."""
         self.endpoint = endpoint
-        self._base = endpoint.base_url.rstrip("/")
-        self._urls: dict[str, URL] = {}
-        self._session: aiohttp.ClientSession | None = None
-        self._lingering: dict[aiohttp.ClientResponse, asyncio.TimerHandle] = {}
+        url = urlsplit(endpoint.base_url)
+        if not url.hostname or not endpoint.base_url.isascii():
+            raise ValueError(f"{endpoint.base_url!r} does not name a host in ASCII")
+        tls = url.scheme == "https"
+        self._address = Address(url.hostname, url.port or (443 if tls else 80), tls)
+        self._path = quote(url.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        self._headers = {
+            "host": url.netloc,
+            "content-type": "application/json",
+            "accept": "*/*",
+            # Compression would hold stream events back.
+            "accept-encoding": "identity",
+            "user-agent": "argosy",
+            **endpoint.headers,
+        }
+        if any(_UNSENDABLE.search(name + value) for name, value in self._headers.items()):
+            raise ValueError("a header holds a control character")
+        self._heads: dict[str, bytes] = {}
+        self._pool: Pool | None = None
 
     async def __aenter__(self) -> Self:
         bounds = self.endpoint
-        connect_seconds = bounds.connect_timeout.total_seconds()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=bounds.max_connections,
-                keepalive_timeout=bounds.keep_alive.total_seconds(),
-            ),
-            # The plan's leash bounds everything after the connection.
-            timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),
-            headers={
-                "content-type": "application/json",
-                # Compression would hold stream events back.
-                "accept-encoding": "identity",
-                "user-agent": "argosy",
-                **bounds.headers,
-            },
-            cookie_jar=aiohttp.DummyCookieJar(),
+        self._pool = Pool(
+            self._address,
+            most=bounds.max_connections,
+            connect_seconds=bounds.connect_timeout.total_seconds(),
+            keep_alive_seconds=bounds.keep_alive.total_seconds(),
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for response in list(self._lingering):
-            self._close(response)
-        if self._session is not None:
-            await self._session.close()
+        if self._pool is not None:
+            await self._pool.close()
 
-    async def post(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+    async def post(self, path: str, body: bytes) -> Reply:
         """Send `body`; return once a success status arrived. Raises an `UpstreamFailed`."""
-        if self._session is None:
-            raise RuntimeError("enter it first")
-        url = self._urls.get(path) or self._urls.setdefault(path, URL(self._base + path))
+        head = self._heads.get(path) or self._heads.setdefault(path, self._head(path))
+        connection = await self._connected()
         began_at = monotonic()
+        reply = connection.request((head, b"%d\r\n\r\n" % len(body), body))
         try:
-            response = await self._session.post(url, data=body, allow_redirects=False)
-        except aiohttp.ClientConnectorError as error:
-            raise UpstreamFailed("the upstream cannot be reached") from error
-        except aiohttp.ConnectionTimeoutError as error:
-            raise UpstreamFailed("no connection to the upstream in time") from error
-        except aiohttp.ClientConnectionError as error:
+            status = await reply.head()
+        except NotHttp as error:
+            raise UpstreamGarbage("the upstream does not speak HTTP") from error
+        except Broken as error:
             at_once = monotonic() - began_at < AT_ONCE_SECONDS
             raise UpstreamFailed("the upstream dropped the connection", again=at_once, costly=not at_once) from error
-        except aiohttp.ClientError as error:
-            raise UpstreamGarbage("the upstream does not speak HTTP") from error
-        if response.status != 200:
-            raise await self._refused(response)
-        return response
+        except BaseException:
+            reply.close()
+            raise
+        if status != 200:
+            raise await self._refused(reply)
+        if reply.encoded:
+            reply.close()
+            raise UpstreamGarbage("the upstream compressed its answer")
+        return reply
 
-    async def read_whole(self, response: aiohttp.ClientResponse) -> bytes:
+    async def read_whole(self, reply: Reply) -> bytes:
         """The body of a success. Raises `UpstreamCut`, or `UpstreamGarbage` when it is larger than the bound."""
-        body = await _read_up_to(response, self.endpoint.max_body_bytes)
+        body = await _read_up_to(reply, self.endpoint.max_body_bytes)
         if len(body) > self.endpoint.max_body_bytes:
-            response.close()
+            reply.close()
             raise UpstreamGarbage("the upstream's answer is too large")
         return body
 
-    def linger(self, response: aiohttp.ClientResponse) -> None:
-        """Let a finished answer's connection return to the pool once its last bytes arrive, or close it soon.
-
-        Nobody waits for those bytes: the client has its answer.
-        """
-        if response.content.is_eof():
-            return
-        self._lingering[response] = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close, response)
-        response.content.on_eof(lambda: self._close(response))
-
-    def _close(self, response: aiohttp.ClientResponse) -> None:
-        timer = self._lingering.pop(response, None)
-        if timer is not None:
-            timer.cancel()
-        # Without effect on a response that has ended.
-        response.close()
-
-    async def _refused(self, response: aiohttp.ClientResponse) -> UpstreamFailed:
+    async def _connected(self) -> Connection:
+        if self._pool is None:
+            raise RuntimeError("enter it first")
         try:
-            body = await _read_up_to(response, ERROR_BODY_BYTES)
+            return await self._pool.take()
+        except TimeoutError as error:
+            raise UpstreamFailed("no connection to the upstream in time") from error
+        except OSError as error:
+            raise UpstreamFailed("the upstream cannot be reached") from error
+
+    def _head(self, path: str) -> bytes:
+        """A request's head, up to the length of its body."""
+        lines = [f"POST {self._path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in self._headers.items())]
+        return "\r\n".join([*lines, "content-length: "]).encode()
+
+    async def _refused(self, reply: Reply) -> UpstreamFailed:
+        try:
+            body = await _read_up_to(reply, ERROR_BODY_BYTES)
         except UpstreamCut:
             body = b""
         finally:
-            response.close()
+            reply.close()
         said = message_of(body[:ERROR_BODY_BYTES])
-        return refusal(response.status, said, self.endpoint.secrets, retry_after_of(response.headers))
+        return refusal(reply.status, said, self.endpoint.secrets, retry_after_of(reply.retry_after))
 
 
-async def read_some(response: aiohttp.ClientResponse) -> bytes:
+async def read_some(reply: Reply) -> bytes:
     """Whatever has arrived, waiting for the first byte of it; empty at the end. Raises `UpstreamCut`."""
     try:
-        return await response.content.readany()
-    except (aiohttp.ClientError, ConnectionError) as error:
+        return await reply.read()
+    except Broken as error:
         raise UpstreamCut("the upstream broke off its answer") from error
 
 
-async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read_up_to(reply: Reply, limit: int) -> bytes:
     """The body, or a little more than `limit` bytes of it."""
     pieces: list[bytes] = []
     size = 0
     try:
-        while size <= limit and (piece := await read_some(response)):
+        while size <= limit and (piece := await read_some(reply)):
             pieces.append(piece)
             size += len(piece)
             # As a rule the first piece is all: this saves the read that would say so.
-            if response.content.at_eof():
+            if reply.exhausted:
                 break
     except BaseException:
-        response.close()
+        reply.close()
         raise
     return b"".join(pieces)

@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import aiohttp
-
+from inference_worker.adapters.connection import Reply
 from inference_worker.adapters.documents import as_object, usage_of
-from inference_worker.adapters.http import HttpUpstream, read_some
+from inference_worker.adapters.http import LINGER_SECONDS, HttpUpstream, read_some
 from inference_worker.adapters.sse import EventSplitter
 from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage
 from inference_worker.domain.plan import Candidate
@@ -29,19 +28,19 @@ class OpenaiProvider:
 
     async def open(self, candidate: Candidate, *, stream: bool) -> Answer:
         """Send the candidate's body as it is."""
-        response = await self._http.post("/chat/completions", candidate.body)
+        reply = await self._http.post("/chat/completions", candidate.body)
         if stream:
-            return StreamedAnswer(response, self._http)
-        return WholeAnswer(response, self._http)
+            return StreamedAnswer(reply, self._http)
+        return WholeAnswer(reply, self._http)
 
 
 class StreamedAnswer:
     """Server-sent events, forwarded payload by payload."""
 
-    __slots__ = ("_begun", "_events", "_failure", "_http", "_over", "_recent", "_response", "usage", "usage_payload")
+    __slots__ = ("_begun", "_events", "_failure", "_http", "_over", "_recent", "_reply", "usage", "usage_payload")
 
-    def __init__(self, response: aiohttp.ClientResponse, http: HttpUpstream) -> None:
-        self._response = response
+    def __init__(self, reply: Reply, http: HttpUpstream) -> None:
+        self._reply = reply
         self._http = http
         self._events = EventSplitter(http.endpoint.max_event_bytes)
         self._recent: list[bytes] = []
@@ -54,7 +53,7 @@ class StreamedAnswer:
     async def read(self) -> Sequence[bytes]:
         """The payloads that arrived together; usage is noticed on the way."""
         while not self._over:
-            data = await read_some(self._response)
+            data = await read_some(self._reply)
             payloads = self._events.feed(data) if data else self._events.end()
             done = DONE in payloads
             if done:
@@ -73,7 +72,7 @@ class StreamedAnswer:
         """Close the connection."""
         if not self._over:
             self._over = True
-            self._response.close()
+            self._reply.close()
 
     def _sift(self, payloads: list[bytes]) -> list[bytes]:
         """What the client gets; a failure is kept for the next read, so that what came before it is not lost."""
@@ -92,7 +91,7 @@ class StreamedAnswer:
         if self._over:
             return
         self._over = True
-        self._http.linger(self._response)
+        self._reply.linger(LINGER_SECONDS)
         if not self._begun:
             self._failure = UpstreamGarbage("the upstream's stream holds no answer")
         elif not done and not self.usage_payload and not any(map(_FINISHED.search, self._recent)):
@@ -123,10 +122,10 @@ class StreamedAnswer:
 class WholeAnswer:
     """One JSON body, forwarded as it is."""
 
-    __slots__ = ("_http", "_over", "_response", "usage", "usage_payload")
+    __slots__ = ("_http", "_over", "_reply", "usage", "usage_payload")
 
-    def __init__(self, response: aiohttp.ClientResponse, http: HttpUpstream) -> None:
-        self._response = response
+    def __init__(self, reply: Reply, http: HttpUpstream) -> None:
+        self._reply = reply
         self._http = http
         self._over = False
         self.usage: Usage | None = None
@@ -136,7 +135,7 @@ class WholeAnswer:
         """The body, and then nothing."""
         if self._over:
             return ()
-        body = await self._http.read_whole(self._response)
+        body = await self._http.read_whole(self._reply)
         answer = as_object(body)
         if answer.get("error"):
             raise UpstreamFailed("the upstream answered with an error")
@@ -148,4 +147,4 @@ class WholeAnswer:
         """Close the connection."""
         if not self._over:
             self._over = True
-            self._response.close()
+            self._reply.close()

@@ -27,8 +27,8 @@ class OpenaiEmbedder:
         body: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "base64"}
         if dimensions is not None:
             body["dimensions"] = dimensions
-        response = await self._http.post("/embeddings", orjson.dumps(body))
-        answer = as_object(await self._http.read_whole(response))
+        reply = await self._http.post("/embeddings", orjson.dumps(body))
+        answer = as_object(await self._http.read_whole(reply))
         return Vectors(_vectors(answer, len(texts)), _usage(answer))
 
 

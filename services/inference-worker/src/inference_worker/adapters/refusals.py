@@ -1,7 +1,7 @@
 """What an upstream's error status means for the plan, and how much of its words may be shown."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -66,7 +66,6 @@ _SHAPES: tuple[Callable[[dict[str, Any]], object], ...] = (
 )
 
 
-def retry_after_of(headers: Mapping[str, str]) -> timedelta | None:
-    """The header in its usual form, whole seconds."""
-    value = headers.get("retry-after", "")
+def retry_after_of(value: str) -> timedelta | None:
+    """The header `retry-after` in its usual form, whole seconds."""
     return timedelta(seconds=int(value)) if value.isascii() and value.isdigit() and len(value) < 7 else None
