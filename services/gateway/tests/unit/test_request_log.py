@@ -1,5 +1,6 @@
 """One line per request: who, what, how it went; no key, no prompt."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 from chassis.testing.traces import recorded_spans
+from opentelemetry.trace import StatusCode
 
 from services.gateway.tests.fakes.inference import NO_MODEL, streamed_answer
-from services.gateway.tests.fakes.world import World
+from services.gateway.tests.fakes.world import Visit, World, turns
 
 CHAT: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "my secret"}]}
 
@@ -83,3 +85,40 @@ async def test_a_clients_trace_goes_on_with_the_requests_facts(world: World, dem
         assert attributes["status"] == answer.status_code
     assert dict(hot.attributes or {})["code"] == "invalid_request"
     assert dict(native.attributes or {})["route"] == "/v1/models"
+
+
+async def test_what_fails_is_traced_though_its_trace_is_not_kept(world: World, demo: httpx.AsyncClient) -> None:
+    trace = {"traceparent": f"00-{'4' * 32}-{'5' * 16}-00"}
+    with recorded_spans(ratio=0) as spans:
+        await demo.post("/v1/chat/completions", json=CHAT, headers=trace)
+        await demo.get("/v1/models")
+        assert spans() == []
+        world.inference.chat = [NO_MODEL]
+        await demo.post("/v1/chat/completions", json=CHAT, headers=trace)
+        world.inference.chat = streamed_answer()[:2]
+        await demo.post("/v1/chat/completions", json=CHAT | {"stream": True}, headers=trace)
+        await demo.get("/v1/files/file-none", headers=trace)
+
+    failed = spans()
+    assert [dict(span.attributes or {})["error.type"] for span in failed] == [
+        "MODEL_NOT_FOUND",
+        "UPSTREAM_CUT",
+        "FILE_NOT_FOUND",
+    ]
+    for span in failed:
+        assert span.status.status_code is StatusCode.ERROR
+        assert span.context is not None
+        assert f"{span.context.trace_id:032x}" == "4" * 32
+        assert span.parent is not None
+        assert f"{span.parent.span_id:016x}" == "5" * 16
+
+
+async def test_a_client_that_leaves_is_no_failure(world: World) -> None:
+    world.inference.chat = [asyncio.Event()]
+    with recorded_spans(ratio=0) as spans:
+        visit = Visit(world, "/v1/chat/completions", json.dumps(CHAT).encode())
+        await turns()
+        visit.leave()
+        await visit.task
+
+    assert spans() == []

@@ -5,11 +5,12 @@ Telemetry never fails its host: what cannot be written is dropped.
 
 from chassis.telemetry.logs import bind, configure_logs, logger
 from chassis.telemetry.metrics import Metric, counter, declared_metrics, gauge, histogram
-from chassis.telemetry.spans import extract, inject, span
+from chassis.telemetry.spans import Span, extract, inject, span
 from chassis.telemetry.traces import Telemetry
 
 __all__ = [
     "Metric",
+    "Span",
     "Telemetry",
     "bind",
     "configure_logs",

@@ -103,7 +103,7 @@ async def send_stream(opening: Opening, events: Events, reply: Reply, departure:
         finished = completed(step)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
         known = told(error)
-        reply.code = known.code
+        reply.error = known
         STREAMS_BROKEN.labels(known.code).inc()
         log.warning("stream_broke", reason=known.reason)
         departure.settle()

@@ -11,7 +11,7 @@ from typing import Any
 from chassis.errors import ArgosyError, Kind
 from chassis.http import STATUS, ASGIApp, Receive, Scope, Send, send_error
 from chassis.ids import new_id
-from chassis.telemetry import extract, logger, span
+from chassis.telemetry import Span, extract, logger, span
 from chassis.tenancy import acting
 from prometheus_client import Counter
 
@@ -19,7 +19,7 @@ from gateway.domain.rates import Limiter, RateLimitExceeded
 from gateway.metrics import CLIENTS_GONE, RATE_LIMITED, REQUESTS, SECONDS
 
 from .door import Door
-from .failures import CODE, told
+from .failures import ERROR, told
 from .rates import rate_headers
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -36,16 +36,21 @@ log = logger("gateway")
 class Reply:
     """The answer to one request: knows its id, and how far it has got."""
 
-    __slots__ = ("_send", "code", "ended", "request_id", "standing", "started", "status")
+    __slots__ = ("_send", "ended", "error", "request_id", "standing", "started", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self.request_id = request_id
         self.status = 0
-        self.code: str | None = None
+        self.error: ArgosyError | None = None
         self.ended = False
         self.standing: Headers = ()
         self.started = perf_counter()
+
+    @property
+    def code(self) -> str | None:
+        """What went wrong, if anything did."""
+        return None if self.error is None else self.error.code
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
@@ -156,7 +161,7 @@ class HotRoute:
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
                 await answered(reply, error)
             finally:
-                timed.set(status=reply.status, code=reply.code)
+                describe(timed, reply)
                 self._meter.record(reply, self._method)
 
 
@@ -186,7 +191,8 @@ class Guarded:
                 try:
                     await self._pass(scope, receive, reply)
                 finally:
-                    timed.set(route=route_of(scope), status=reply.status, code=reply.code)
+                    timed.set(route=route_of(scope))
+                    describe(timed, reply)
 
     async def _pass(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         try:
@@ -194,7 +200,7 @@ class Guarded:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             await answered(reply, error)
         finally:
-            reply.code = reply.code or scope.get(CODE)
+            reply.error = reply.error or scope.get(ERROR)
             self._meter(scope).record(reply, scope["method"])
 
     def _meter(self, scope: Scope) -> Meter:
@@ -212,13 +218,20 @@ async def answered(reply: Reply, error: Exception) -> None:
     if reply.ended:
         return  # Starlette raises again what it has answered
     known = told(error, request_id=reply.request_id)
-    reply.code = known.code
+    reply.error = known
     if known.kind is Kind.CANCELLED:
         reply.status = CLIENT_GONE
     elif reply.status:
         raise known
     else:
         await reply.refuse(known)
+
+
+def describe(timed: Span, reply: Reply) -> None:
+    """Say in a span how the request went. A client that left is no failure."""
+    timed.set(status=reply.status, code=reply.code)
+    if reply.error is not None and reply.status != CLIENT_GONE:
+        timed.fail(reply.error)
 
 
 def route_of(scope: Scope) -> str:

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 
 from .bodies import InvalidJson
 
-# Where the code of an error is left for the log.
-CODE = "argosy.code"
+# Where an error is left for the log and the trace.
+ERROR = "argosy.error"
 REASONS = {405: "METHOD_NOT_ALLOWED"}
 
 log = logger("gateway")
@@ -71,7 +71,7 @@ async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _answer(request: Request, error: ArgosyError) -> JSONResponse:
-    request.scope[CODE] = error.code
+    request.scope[ERROR] = error
     answer = JSONResponse(openai_error(error), STATUS[error.kind])
     answer.raw_headers.extend(error_headers(error))
     return answer
