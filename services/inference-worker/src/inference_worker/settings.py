@@ -36,7 +36,12 @@ class HttpSection(TokenizerSection):
     keep_alive: timedelta = Field(
         timedelta(seconds=4), description="How long an idle connection is kept; less than the upstream keeps it."
     )
-    max_connections: int = Field(512, ge=1, description="Connections at once, so calls at once.")
+    max_connections: int = Field(
+        4096,
+        ge=1,
+        description="Connections at once, so calls at once. A call more waits for `connect_timeout`, and then this "
+        "upstream has failed, at no cost.",
+    )
     max_answer_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024, description="Largest answer that is not streamed."
     )
@@ -90,7 +95,11 @@ class Settings(ServiceSettings):
         default_factory=dict,
         description="Upstreams by the name that plans know them by: JSON, or a variable for each part of each.",
     )
-    max_in_flight: int = Field(1000, ge=1, description="Plans and embeddings run at once; more are turned away.")
+    max_in_flight: int = Field(
+        4096,
+        ge=1,
+        description="Plans and embeddings run at once; more are turned away as unavailable.",
+    )
 
     @model_validator(mode="after")
     def _drains_in_time(self) -> Self:

@@ -119,6 +119,13 @@ def test_without_upstreams_the_worker_starts_and_refuses_every_candidate(setting
     assert settings().upstreams == {}
 
 
+def test_one_upstream_may_carry_all_that_the_worker_lets_in(settings):
+    found = settings({"x": {"kind": "openai", "base_url": "http://x"}})
+
+    assert found.max_in_flight >= 2000
+    assert specified(found.upstreams["x"]).endpoint.max_connections >= found.max_in_flight
+
+
 def test_times_are_read_as_iso_or_seconds(settings):
     found = settings({"x": {"kind": "openai", "base_url": "http://x", "connect_timeout": "PT2S"}}, DRAIN="9")
 

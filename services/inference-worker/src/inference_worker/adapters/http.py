@@ -33,7 +33,7 @@ class Endpoint:
     connect_timeout: timedelta = timedelta(seconds=5)
     # Below the 5 s after which uvicorn and cpp-httplib drop an idle connection.
     keep_alive: timedelta = timedelta(seconds=4)
-    max_connections: int = 512
+    max_connections: int = 4096
     max_body_bytes: int = 8 * 1024 * 1024
     max_event_bytes: int = 4 * 1024 * 1024
 
