@@ -9,7 +9,9 @@ import asyncpg
 import pytest
 from chassis.ids import new_id
 from chassis.postgres import Database
+from chassis.postgres.provision import with_database
 from chassis.settings import PostgresSection
+from chassis.testing.postgres import superuser_dsn
 from metering.domain.budgets import BudgetSpent
 from metering.domain.money import NanoUsd
 
@@ -230,6 +232,26 @@ async def test_the_audit_sees_a_budget_that_drifted_from_its_reservations(books:
     async with database.tenant(tenant) as connection:
         await connection.execute("UPDATE budgets SET held = held - 11")
     assert (await books.ledger.audit()).drift == 0
+
+
+async def test_what_does_not_balance_is_found_by_every_audit_until_it_is_mended(
+    books: Books, section: PostgresSection, tenant: str
+) -> None:
+    assert (await books.ledger.audit()).imbalance == 0
+    name = section.dsn.get_secret_value().rpartition("/")[2]
+    # Only a superuser gets past the laws.
+    breaker = await asyncpg.connect(
+        with_database(superuser_dsn(), name), server_settings={"session_replication_role": "replica"}
+    )
+    await breaker.execute(
+        "INSERT INTO metering.ledger_entries (tenant_id, transaction_id, line, account, amount)"
+        " VALUES ($1, 'txn_broken', 1, 'suspense', 5)",
+        tenant,
+    )
+    assert [(await books.ledger.audit()).imbalance for _ in range(3)] == [5, 5, 5]
+    await breaker.execute("DELETE FROM metering.ledger_entries WHERE transaction_id = 'txn_broken'")
+    await breaker.close()
+    assert (await books.ledger.audit()).imbalance == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -42,18 +43,22 @@ SELECT r.state, r.held, r.bounds, r.created_at, r.expires_at,
 FROM metering.reservations AS r WHERE r.tenant_id = $1 AND r.request_id = $2
 """
 
-# Only recent transactions: the older ones were looked over before, and cannot have changed since.
+# Only transactions since the last look: the older ones summed to zero, and cannot have changed since. They bear the
+# time of their beginning, so the looks overlap by more than a transaction can last.
+FIRST_LOOK = timedelta(minutes=15)
+OVERLAP = timedelta(minutes=1)
 AUDIT = """
 SELECT
     (
         SELECT coalesce(sum(abs(t.total)), 0) FROM (
             SELECT sum(e.amount) AS total FROM metering.ledger_entries AS e
-            WHERE e.created_at > now() - interval '15 minutes' GROUP BY e.tenant_id, e.transaction_id
+            WHERE e.created_at > coalesce($1, now() - $2::interval) GROUP BY e.tenant_id, e.transaction_id
         ) AS t
     )::bigint AS imbalance,
     coalesce(sum(abs(b.held - coalesce(r.held, 0))), 0)::bigint AS drift,
     least(coalesce(sum(b.held), 0), 9223372036854775807)::bigint AS held,
-    least(coalesce(sum(b.spent), 0), 9223372036854775807)::bigint AS spent
+    least(coalesce(sum(b.spent), 0), 9223372036854775807)::bigint AS spent,
+    now() AS looked_at
 FROM metering.budgets AS b
 LEFT JOIN (
     SELECT tenant_id, sum(held) AS held FROM metering.reservations WHERE state = 'held' GROUP BY tenant_id
@@ -68,6 +73,7 @@ class PostgresLedger:
     def __init__(self, database: Database, default_cap: NanoUsd) -> None:
         self._database = database
         self._default_cap = default_cap
+        self._balanced_until: datetime | None = None
 
     async def settle(self, events: Sequence[UsageEvent]) -> Sequence[Posting]:
         """Settle events in one transaction. Raises `Unavailable` when it has to be tried again."""
@@ -105,9 +111,11 @@ class PostgresLedger:
         )
 
     async def audit(self) -> Audit:
-        """Look over the books of all tenants."""
+        """Look over the books of all tenants. What does not balance is found again by every later look."""
         async with self._database.system() as connection:
-            row: Any = await connection.fetchrow(AUDIT)
+            row: Any = await connection.fetchrow(AUDIT, self._balanced_until, FIRST_LOOK)
+        if not row["imbalance"]:
+            self._balanced_until = row["looked_at"] - OVERLAP
         return Audit(NanoUsd(row["imbalance"]), NanoUsd(row["drift"]), NanoUsd(row["held"]), NanoUsd(row["spent"]))
 
 
