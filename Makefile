@@ -4,10 +4,10 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench bench-compare bench-exchange bench-growth bench-budget bench-ingest flame lock reference clean
+.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest flame lock reference clean
 
 help: ## Print this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The fleet
 demo: setup ## Start the fleet and answer a real question over a real document, with its bill
@@ -61,6 +61,9 @@ bench-budget: setup ## CPU per request against the committed baseline: a minute
 
 flame: setup ## Record a flame graph of a service at saturation: make flame s=gateway, s=all
 	@$(PY) -m tests.load.flame $(s) $(a)
+
+bench-report: setup ## Put the results in docs/benchmarks/*.json into docs/benchmarks.md
+	@$(PY) -m tests.load.report
 
 bench-ingest: setup ## Measure ingestion on the running fleet
 	@$(PY) tests/load/ingest.py $(a)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.load import budget, report, show, words
+from tests.load import budget, goals, report, show, words
 from tests.load.chart import Bar, bars
 from tests.load.connection import Answer
 from tests.load.figures import added, change_percent, median, percentile, spread
@@ -170,6 +170,14 @@ def test_the_report_replaces_figures_and_keeps_words():
     assert text == page.replace("old", "\nnew\n")
     with pytest.raises(KeyError):
         report.replaced(page, "compare", [])
+
+
+def test_a_goal_that_is_missed_is_marked_and_one_that_was_not_measured_is_left_out():
+    slow = {"loads": {"saturation": {"median": {"fleet": {"per_second": 900.0}}}}}
+
+    assert goals.rows(RESULTS)[1:] == [("requests/s, all five services on one core", "1,512", "≥ 1,500", "")]
+    assert goals.rows(slow)[1][-1] == "missed"
+    assert goals.rows({}) == []
 
 
 def test_a_chart_escapes_its_words_and_draws_every_bar():

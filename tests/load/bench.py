@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.load import machine, scenarios, show, ways
+from tests.load import goals, machine, scenarios, show, ways
 from tests.load.figures import added, median
-from tests.load.scenarios import SCENARIOS, Scenario
+from tests.load.scenarios import SCENARIOS, SOAK, Scenario
 from tests.load.ways import Way
 from tests.load.world import World, world
 
@@ -28,7 +28,7 @@ _REST_SECONDS = 3
 def arguments(description: str | None, names: Sequence[str] = NAMES) -> argparse.ArgumentParser:
     """The flags that every bench has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(names), metavar="A,B", help=f"of {', '.join(names)}")
+    parser.add_argument("--only", default=",".join(names), metavar="A,B", help=f"of {', '.join(names)}; and soak")
     parser.add_argument("--runs", type=int, default=3, help="how often each load runs; medians are shown (3)")
     parser.add_argument("--seconds", type=float, help="how long each load lasts, in place of its own time")
     parser.add_argument("--quick", action="store_true", help="two seconds each, once: to see that it works")
@@ -37,7 +37,7 @@ def arguments(description: str | None, names: Sequence[str] = NAMES) -> argparse
     return parser
 
 
-def chosen(words: argparse.Namespace, among: Sequence[Scenario] = SCENARIOS) -> list[Scenario]:
+def chosen(words: argparse.Namespace, among: Sequence[Scenario] = (*SCENARIOS, SOAK)) -> list[Scenario]:
     """The loads that were asked for, as long as was asked for."""
     wanted = words.only.split(",")
     if unknown := set(wanted) - {IDLE, *(scenario.name for scenario in among)}:
@@ -123,6 +123,7 @@ def main() -> None:
             results["idle"] = scenarios.idle(through, bench, 50 if words.quick else scenarios.IDLE_STREAMS)
         results["loads"] = measure(loads, over, bench, words.runs)
     print(show.text(results))
+    print("\n".join(["", *show.aligned(goals.rows(results))]))
     keep(results, words.out)
 
 

@@ -6,11 +6,12 @@ Reads docs/benchmarks/{bench,compare,growth}.json, which `--out` of the benches 
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.fleet import ROOT
-from tests.load import growth, show
+from tests.load import goals, growth, show
 from tests.load.chart import Bar, bars
 from tests.load.watch import SERVICES
 
@@ -27,10 +28,23 @@ def main() -> None:
         path = FOLDER / f"{name}.json"
         if path.exists():
             results = json.loads(path.read_text())
-            text = replaced(text, name, write(results))
-            for file, svg in CHARTS[name](results).items():
+            charts = CHARTS[name](results)
+            for file, svg in charts.items():
                 (FOLDER / file).write_text(svg)
+            text = replaced(text, name, [*pictures(charts), *write(results)])
+    text = replaced(text, "flames", flames(sorted(FOLDER.glob("flame-*.svg"))))
     PAGE.write_text(text)
+
+
+def pictures(files: Iterable[str]) -> list[str]:
+    """Show charts, with their names as what is said to those who do not see them."""
+    lines = [f"![{file.removesuffix('.svg').replace('-', ' ')}]({FOLDER.name}/{file})" for file in files]
+    return [*lines, ""] if lines else []
+
+
+def flames(files: Iterable[Path]) -> list[str]:
+    """Link the flame graphs that there are."""
+    return [f"- [{file.stem.removeprefix('flame-').replace('-', ' ')}]({FOLDER.name}/{file.name})" for file in files]
 
 
 def replaced(text: str, name: str, lines: list[str]) -> str:
@@ -38,7 +52,7 @@ def replaced(text: str, name: str, lines: list[str]) -> str:
     place = re.compile(rf"(<!-- figures: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not place.search(text):
         raise KeyError(name)
-    body = "\n".join(lines).strip("\n")
+    body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
     return place.sub(lambda match: f"{match[1]}\n{body}\n\n{match[2]}", text)
 
 
@@ -55,9 +69,11 @@ def how(results: Results) -> str:
 def loads(results: Results) -> list[str]:
     """Tables of every load, as `make bench` prints them."""
     lines = [how(results), ""]
+    if kept := goals.rows(results):
+        lines += [*show.markdown(kept), ""]
     lines += [f"- **{way}**: {features}." for way, features in results.get("ways", {}).items()]
     for title, tables, more in show.sections(dict(results)):
-        lines += ["", f"### {title[0].upper()}{title[1:]}"]
+        lines += ["", f"#### {title[0].upper()}{title[1:]}"]
         for table in tables:
             lines += ["", *show.markdown(table)]
         lines += ["", *(f"- {line}" for line in more)]

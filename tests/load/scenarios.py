@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +50,8 @@ SCENARIOS = (
     ),
     Scenario("streams", "stream saturation: 32 at once, 100 chunks as fast as they go", streamed=True, seconds=8),
 )  # fmt: skip
+SOAK = Scenario("soak", "ten minutes of saturation", seconds=600)
+"""Not measured unless asked for: does memory stay what it is?"""
 IDLE_STREAMS = 1000
 _IDLE_RATE = 200
 
@@ -78,7 +80,8 @@ def run(scenario: Scenario, way: Way, world: World) -> dict[str, Any]:
             figures[f"cpu_us_per_{unit}"] = per(number, mine)
             figures[f"around_us_per_{unit}"] = per(number, around)
     if memory:
-        figures["memory_mb"] = memory
+        figures["memory_mb"] = memory["most"]
+        figures["memory_over_time_mb"] = memory["over_time"]
     return figures
 
 
@@ -103,16 +106,15 @@ def plan_of(scenario: Scenario, way: Way, world: World) -> Plan:
     )
 
 
-def _load(plan: Plan, way: Way, world: World) -> tuple[dict[str, Any], dict[str, float]]:
-    """Run the load generator, and watch how much memory the subjects have at most meanwhile."""
+def _load(plan: Plan, way: Way, world: World) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the load generator, and watch the memory of the subjects meanwhile."""
     with_subjects = [group for group in way.groups() if group.name in way.subjects]
     families = {group.name: group.family() for group in with_subjects}
-    most: dict[str, float] = {}
+    samples: list[dict[str, float]] = []
     generator = start_generator(plan, world)
     try:
         while True:
-            for name, family in families.items():
-                most[name] = max(most.get(name, 0.0), sum(map(_resident, family)) / MEGABYTE)
+            samples.append({name: sum(map(_resident, family)) / MEGABYTE for name, family in families.items()})
             try:
                 out, _ = generator.communicate(timeout=_SAMPLE_SECONDS)
                 break
@@ -123,8 +125,15 @@ def _load(plan: Plan, way: Way, world: World) -> tuple[dict[str, Any], dict[str,
             end(generator)
     if generator.returncode:
         raise SystemExit(f"bench: the load generator ended with status {generator.returncode}")
-    memory = {name: round(size, 1) for name, size in most.items()}
-    return json.loads(out), memory | ({"all": round(sum(memory.values()), 1)} if memory else {})
+    return json.loads(out), _memory(samples) if families else {}
+
+
+def _memory(samples: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The most that each had, and what all had together at the start, in the middle and at the end."""
+    most = {name: round(max(sample[name] for sample in samples), 1) for name in samples[0]}
+    chosen = (samples[0], samples[len(samples) // 2], samples[-1])
+    over_time = [round(sum(sample.values())) for sample in chosen]
+    return {"most": most | {"all": round(sum(most.values()), 1)}, "over_time": over_time}
 
 
 def start_generator(plan: Plan, world: World) -> subprocess.Popen[str]:

@@ -99,6 +99,8 @@ def _said(figures: dict[str, Any]) -> list[str]:
     around = figures.get("around_us_per_request")
     if around:
         lines.append("around it, CPU µs per request: " + ", ".join(f"{n} {number(v, 0)}" for n, v in around.items()))
+    if memory := figures.get("memory_over_time_mb"):
+        lines.append("memory at the start, in the middle, at the end, MB: " + ", ".join(map(str, memory)))
     return lines + _problems(figures)
 
 
@@ -130,6 +132,8 @@ def text(results: dict[str, Any]) -> str:
 
 def aligned(rows: Rows) -> list[str]:
     """Columns under one another: the first to the left, figures to the right."""
+    if not rows:
+        return []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         f"  {row[0]:<{widths[0]}}"
