@@ -45,21 +45,29 @@ class ChatCompletions:
 
     async def __call__(self, _scope: Scope, receive: Receive, reply: Reply) -> None:
         """Answer one request, in one piece or as a stream."""
-        body = await read_body(receive, self._body_bytes)
-        chat = read_chat(body, self._limits)
-        streamed = chat.stream is True
-        with Departure(receive) as departure:
-            answer = self._inference.generate(ChatAsk(reply.request_id, chat.model, body, streamed, self._deadline))
-            try:
+        answer, events = self._ask(await read_body(receive, self._body_bytes), reply.request_id)
+        try:
+            with Departure(receive) as departure:
                 opening = await open_answer(answer)
-                if streamed:
-                    created = int(self._clock.now().timestamp())
-                    events = Events(reply.request_id, chat.model, created, wants_usage=chat.wants_usage)
+                if events is not None:
                     await send_stream(opening, events, reply, departure)
                 else:
                     await send_whole(opening, reply, departure)
-            finally:
-                answer.cancel()
+        finally:
+            answer.cancel()
+
+    def _ask(self, body: bytes, request_id: str) -> tuple[Answer, Events | None]:
+        """Ask, and say how to answer if it is to be a stream.
+
+        Apart, so that body and prompt are let go here: an answer may be under way for minutes.
+        """
+        chat = read_chat(body, self._limits)
+        streamed = chat.stream is True
+        answer = self._inference.generate(ChatAsk(request_id, chat.model, body, streamed, self._deadline))
+        if not streamed:
+            return answer, None
+        created = int(self._clock.now().timestamp())
+        return answer, Events(request_id, chat.model, created, wants_usage=chat.wants_usage)
 
 
 @dataclass(frozen=True, slots=True)
