@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
 from argosy.common.v1.common_pb2 import USAGE_SOURCE_COUNTED, USAGE_SOURCE_REPORTED
 from argosy.orchestration.v1 import orchestration_pb2 as pb
@@ -122,6 +123,29 @@ async def test_a_caller_who_hangs_up_stops_the_worker_and_the_usage_is_recorded(
 
     assert world.worker.runs[0].was_stopped
     assert (await world.usage).attempts[0].usage == reported(5, 1)
+    assert counted("cancelled") == before + 1
+
+
+class Closed:
+    """The context of a call that is over already, which nobody has told its servicer yet."""
+
+    def time_remaining(self) -> None:
+        return None
+
+    async def write(self, message: Any) -> None:
+        raise grpc.aio.AbortError
+
+
+async def test_an_answer_to_nobody_is_cancelled_and_its_usage_is_recorded():
+    world = World(FakeWorker(Payloads([b"{}"]), asyncio.Event(), stopped=an_account(reported(5, 1))))
+    servicer = OrchestrationServicer(generations=world.generations, embeddings=world.embeddings, routes=world.routes)
+    before = counted("cancelled")
+
+    with acting(a_caller(world.principal)), pytest.raises(grpc.aio.AbortError):
+        await servicer.Generate(a_request(), Closed())
+
+    assert (await world.usage).attempts[0].usage == reported(5, 1)
+    assert world.worker.runs[0].was_stopped
     assert counted("cancelled") == before + 1
 
 

@@ -6,6 +6,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
+import grpc
 from chassis.errors import ArgosyError, Kind
 from chassis.telemetry import logger
 
@@ -16,6 +17,9 @@ from orchestrator.metrics import EMBEDDINGS, FIRST_CHUNK_SECONDS, GENERATION_SEC
 log = logger("orchestrator")
 
 ANSWERED, CUT, CANCELLED = "answered", "cut", "cancelled"
+
+# The caller's end of a call is over: found out while waiting, or by writing to it.
+GONE = (asyncio.CancelledError, grpc.aio.BaseError)
 
 # Bound once: looking a child up costs more than counting.
 _GENERATIONS = {outcome: GENERATIONS.labels(outcome) for outcome in (ANSWERED, CUT, CANCELLED, *Kind)}
@@ -52,7 +56,7 @@ class Watched(AbstractContextManager["Watched"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit):
+        if error is not None and not isinstance(error, GONE):
             self._outcome = error.kind if isinstance(error, ArgosyError) else Kind.INTERNAL
             self._reason = error.reason if isinstance(error, ArgosyError) else None
         self._count(perf_counter() - self._started)
