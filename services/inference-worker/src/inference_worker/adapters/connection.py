@@ -43,7 +43,7 @@ class Reply:
 
     __slots__ = (
         *("_connection", "_failure", "_lingering", "_pieces", "_waiter"),
-        *("complete", "encoded", "framed", "held", "retry_after", "reusable", "status"),
+        *("complete", "encoded", "framed", "held", "on_body", "retry_after", "reusable", "status"),
     )
 
     def __init__(self, connection: "Connection") -> None:
@@ -51,9 +51,11 @@ class Reply:
         self._failure: Broken | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._pieces: list[bytes] = []
+        # The parser puts pieces there itself: there are as many as tokens.
+        self.on_body = self._pieces.append
         self._waiter: asyncio.Future[None] | None = None
         self.held = 0
-        """Bytes of the body that wait to be read."""
+        """Bytes that wait to be read, with what frames them."""
         self.status = 0
         self.retry_after = ""
         self.encoded = False
@@ -86,10 +88,12 @@ class Reply:
             if self.complete:
                 return b""
             await self._news()
-        pieces, self._pieces, self.held = self._pieces, [], 0
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self.held = 0
         if not self.complete:
             self._connection.resume()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body
 
     def close(self) -> None:
         """Break the connection off, unless the reply is complete. Safe to repeat."""
@@ -100,6 +104,11 @@ class Reply:
         """Nobody waits for the rest any more: what has not come within `seconds` is broken off."""
         if not self.complete:
             self._lingering = asyncio.get_running_loop().call_later(seconds, self.close)
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of the body wait to be read."""
+        return len(self._pieces)
 
     def wake(self) -> None:
         """Let the reader look again."""
@@ -144,11 +153,6 @@ class Reply:
     def on_headers_complete(self) -> None:
         """The head is there, perhaps one of several."""
         self.status, self.reusable = self._connection.parsed()
-
-    def on_body(self, piece: bytes) -> None:
-        """Keep a piece."""
-        self._pieces.append(piece)
-        self.held += len(piece)
 
     def on_message_complete(self) -> None:
         """The reply is whole."""
@@ -212,7 +216,7 @@ class Connection(asyncio.Protocol):
         if reply is None or parser is None:
             self.abort()
             return
-        held = reply.held
+        pieces = reply.pieces
         try:
             parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -223,7 +227,8 @@ class Connection(asyncio.Protocol):
             self._finish(None)
             return
         reply.wake()
-        self._wasted = 0 if reply.held > held else self._wasted + len(data)
+        reply.held += len(data)
+        self._wasted = 0 if reply.pieces > pieces else self._wasted + len(data)
         if self._wasted > WASTE_BYTES:
             self._finish(NotHttp("much was said, and no body"))
         elif reply.held > HIGH_BYTES and not self._paused and self._transport is not None:
