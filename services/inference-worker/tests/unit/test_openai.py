@@ -8,7 +8,7 @@ from chassis.clock import SystemClock
 from chassis.testing import free_port
 from inference_worker.adapters import http
 from inference_worker.adapters.http import Endpoint, HttpUpstream
-from inference_worker.adapters.openai import _NOTABLE, OpenaiProvider
+from inference_worker.adapters.openai import OpenaiProvider, _are_plain
 from inference_worker.domain.account import Outcome
 from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage, UpstreamRateLimited
 from inference_worker.domain.infer import PlanRun
@@ -42,11 +42,26 @@ async def test_payloads_are_the_upstreams_own_bytes(provider: OpenaiProvider):
     assert payloads[1].startswith(b'{"id": "chatcmpl-simulated", "object": "chat.completion.chunk"')
 
 
-def test_a_text_that_speaks_of_usage_and_errors_is_only_text():
-    # In JSON the quotes are escaped, so that the search for fields cannot find them.
-    payload = json.dumps({"choices": [{"delta": {"content": '"usage": {} "error"'}}]}).encode()
+PLAIN = b'{"choices": [{"delta": {"content": "a"}}], "usage": null}'
 
-    assert _NOTABLE.search(payload) is None
+
+@pytest.mark.parametrize(
+    ("payloads", "plain"),
+    [
+        ([PLAIN], True),
+        ([PLAIN] * 9, True),
+        # In JSON the quotes are escaped, so that the search for fields cannot find them.
+        ([json.dumps({"content": '"usage": {} "error"'}).encode()], True),
+        ([PLAIN, b'{"usage" : {"prompt_tokens": 1}}', PLAIN], False),
+        ([PLAIN, b'{"error": "x"}'], False),
+        ([PLAIN, b"not an object"], False),
+        ([b"{", b"}"], False),
+        ([b"[]", PLAIN], False),
+        ([b"{}\n{}", b"}", b"{}"], False),
+    ],
+)
+def test_a_block_of_payloads_is_judged_at_a_glance(payloads: list[bytes], plain: bool):
+    assert _are_plain(payloads) is plain
 
 
 @pytest.mark.parametrize("stream", [True, False])

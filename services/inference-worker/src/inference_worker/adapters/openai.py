@@ -15,8 +15,9 @@ from inference_worker.domain.usage import Usage
 
 DONE = b"[DONE]"
 
-# Neither matches inside of a JSON string: there the quotes are escaped.
-_NOTABLE = re.compile(rb'"usage"\s*:\s*\{|"error"')
+# None matches inside of a JSON string: there the quotes are escaped. OpenAI puts a null "usage" into every chunk.
+_ERROR = b'"error"'
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
@@ -76,6 +77,8 @@ class StreamedAnswer:
 
     def _sift(self, payloads: list[bytes]) -> list[bytes]:
         """What the client gets; a failure is kept for the next read, so that what came before it is not lost."""
+        if self._begun and _are_plain(payloads):
+            return payloads
         sifted = []
         try:
             for payload in payloads:
@@ -102,8 +105,7 @@ class StreamedAnswer:
             as_object(payload)
         elif payload[:1] != b"{" or payload[-1:] != b"}":
             raise UpstreamGarbage("the upstream sent an event that is not a JSON object")
-        # OpenAI puts a null "usage" into every chunk: look twice before parsing.
-        if (b'"usage"' in payload or b'"error"' in payload) and _NOTABLE.search(payload):
+        if _ERROR in payload or _USAGE.search(payload):
             return self._is_answer(as_object(payload), payload)
         return True
 
@@ -117,6 +119,19 @@ class StreamedAnswer:
             self.usage_payload = payload
             return False
         return True
+
+
+def _are_plain(payloads: list[bytes]) -> bool:
+    """Whether all are JSON objects that nobody must read, by a glance at the block instead of one at each."""
+    block = b"\n".join(payloads)
+    borders = len(payloads) - 1
+    return (
+        _ERROR not in block
+        and not _USAGE.search(block)
+        and block[:1] == b"{"
+        and block[-1:] == b"}"
+        and block.count(b"}\n{") == borders == block.count(b"\n")
+    )
 
 
 class WholeAnswer:

@@ -31,8 +31,7 @@ class Transcript:
     def add(self, payloads: Sequence[bytes]) -> None:
         """Keep payloads that were handed on."""
         self._payloads.extend(payloads)
-        for payload in payloads:
-            self._bytes += len(payload)
+        self._bytes += sum(map(len, payloads))
         if self._bytes > FOLD_AFTER_BYTES:
             self._fold()
 
