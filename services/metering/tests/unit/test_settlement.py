@@ -6,6 +6,7 @@ import pytest
 from chassis.testing import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
+from metering.domain.budgets import Budget
 from metering.domain.ledger import Account, Cause, Entry, Transaction, Unbalanced, book
 from metering.domain.money import NOTHING, NanoUsd
 from metering.domain.prices import Prices, UnknownPriceVersion
@@ -19,6 +20,7 @@ from metering.domain.settlement import (
     UsageEvent,
     expire,
     settle,
+    settle_all,
     with_prices,
 )
 from metering.domain.usage import Source, Usage
@@ -118,6 +120,16 @@ def test_a_call_of_a_model_that_costs_nothing_is_billed_nothing() -> None:
     posting = settle(an_event(a_hold("ten_a", free_price, 5), reported(5)), an_account(0), NOTHING, NOW)
     assert [(row.outcome, row.cost) for row in posting.settlements] == [(Outcome.BILLED, 0)]
     assert posting.transactions == ()
+
+
+def test_each_event_of_a_request_is_settled_upon_all_that_went_before_it() -> None:
+    hold = a_hold("ten_a", PRICE, 10, request_id="req_1")
+    account = an_account(10)
+    events = [an_event(hold, reported(4), first=number) for number in (1, 2, 3, 1, 2, 3)]
+    postings = settle_all(events, {("ten_a", "req_1"): account}, {"ten_a": Budget(NanoUsd(10), held=NanoUsd(10))}, NOW)
+    assert [posting.spent for posting in postings] == [4, 4, 2, 0, 0, 0]
+    assert [posting.held for posting in postings] == [-10, 0, 0, 0, 0, 0]
+    assert postings[2].settlements[0].exposed == 2
 
 
 def test_unknown_usage_exposes_the_bound_of_its_own_candidate() -> None:

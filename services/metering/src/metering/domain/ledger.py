@@ -57,7 +57,7 @@ class Transaction:
     created_at: datetime
 
     def __post_init__(self) -> None:
-        if sum(entry.amount for entry in self.entries) != 0:
+        if sum([entry.amount for entry in self.entries]) != 0:
             raise Unbalanced(f"transaction {self.transaction_id} does not sum to zero")
 
 
@@ -71,14 +71,13 @@ def book(
     price_version: str | None = None,
 ) -> list[Transaction]:
     """Book what a tenant owes and what the house bears; negative amounts take back. Nothing to book: no transaction."""
-    moves = (
-        (Account.RECEIVABLE, Account.REVENUE, owed),
-        (Account.EXPOSURE, Account.SUSPENSE, exposed),
-    )
-    entries = tuple(
-        entry
-        for debit, credit, amount in moves
-        if amount != 0
-        for entry in (Entry(debit, amount, price_version), Entry(credit, NanoUsd(-amount), price_version))
-    )
-    return [Transaction(new_id("txn_"), attempt, cause, entries, now)] if entries else []
+    entries: list[Entry] = []
+    if owed != 0:
+        entries += _pair(Account.RECEIVABLE, Account.REVENUE, owed, price_version)
+    if exposed != 0:
+        entries += _pair(Account.EXPOSURE, Account.SUSPENSE, exposed, price_version)
+    return [Transaction(new_id("txn_"), attempt, cause, tuple(entries), now)] if entries else []
+
+
+def _pair(debit: Account, credit: Account, amount: NanoUsd, price_version: str | None) -> tuple[Entry, Entry]:
+    return Entry(debit, amount, price_version), Entry(credit, NanoUsd(-amount), price_version)

@@ -133,13 +133,15 @@ def settle_all(
     now: datetime,
 ) -> list[Posting]:
     """Settle events one after the other, each upon what those before it left behind."""
-    open_accounts, open_budgets = dict(accounts), dict(budgets)
+    opened, open_budgets = dict(accounts), dict(budgets)
+    last: dict[tuple[str, str], Posting] = {}
     postings = []
     for event in events:
         key, budget = (event.tenant_id, event.request_id), open_budgets[event.tenant_id]
-        account = open_accounts.get(key, OpenAccount())
-        posting = settle(event, account, budget.free, now)
-        open_accounts[key] = posting.after(account)
+        account = opened.get(key) or OpenAccount()
+        if key in last:
+            account = opened[key] = last[key].after(account)
+        posting = last[key] = settle(event, account, budget.free, now)
         open_budgets[event.tenant_id] = budget.moved(spent=posting.spent, held=posting.held)
         postings.append(posting)
     return postings
@@ -166,7 +168,7 @@ def settle(event: UsageEvent, account: OpenAccount, free: NanoUsd, now: datetime
         reservation.closed(State.SETTLED),
         tuple(settlements),
         tuple(transactions),
-        spent=NanoUsd(sum(settlement.cost for settlement in settlements)),
+        spent=NanoUsd(sum([settlement.cost for settlement in settlements])),
         held=NanoUsd(-reservation.held) if reservation.state is State.HELD else NOTHING,
         project_id=event.project_id,
         key_id=event.key_id,
