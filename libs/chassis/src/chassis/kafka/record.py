@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Self
 
 from chassis.errors import ArgosyError, Kind
 
@@ -17,14 +17,16 @@ class Undecodable(ArgosyError):
     kind, reason = Kind.INVALID, "UNDECODABLE"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Record(NamedTuple):
     """One record of a topic; `headers` carry the trace context. One to be published has no partition and offset yet."""
 
     topic: str
     key: bytes
     value: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NOTHING
     partition: int = -1
     offset: int = -1
 
