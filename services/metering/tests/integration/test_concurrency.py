@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 from chassis.errors import Unavailable
 from chassis.ids import new_id
+from chassis.postgres import Database
 from chassis.settings import PostgresSection
+from metering.adapters.ledger import OPEN
 from metering.domain.budgets import Budget, BudgetSpent
 from metering.domain.money import NanoUsd
 from metering.domain.reservations import Held
@@ -105,6 +107,30 @@ async def test_a_reservation_made_while_its_event_is_being_settled_is_not_overlo
         await settling
     (posting,) = await books.ledger.settle([event])
     assert (posting.story, posting.held) == (Story.SETTLED, -7)
+
+
+async def test_who_reserves_does_not_wait_for_a_settlement_of_what_is_held(books: Books, database: Database) -> None:
+    hold = a_hold(new_id("ten_"), PRICE, 7)
+    await books.reservations.hold(hold)
+    async with database.system() as settling:
+        await settling.fetch(OPEN, [hold.tenant_id], [hold.request_id], 100)
+        async with asyncio.timeout(3):
+            await books.reservations.hold(a_hold(hold.tenant_id, PRICE, 7))
+
+
+async def test_who_reserves_waits_for_a_settlement_that_takes_what_the_budget_has_left(
+    books: Books, database: Database
+) -> None:
+    late = a_hold(new_id("ten_"), PRICE, 7)
+    await books.reservations.hold(late)
+    await books.ledger.settle([an_event(late, reported(5))])
+    async with database.system() as settling:
+        await settling.fetch(OPEN, [late.tenant_id], [late.request_id], 100)
+        reserving = asyncio.create_task(books.reservations.hold(a_hold(late.tenant_id, PRICE, 7)))
+        while not await settling.fetchval(SOMEBODY_WAITS):
+            await asyncio.sleep(0)
+        assert not reserving.done()
+    await reserving
 
 
 async def test_two_sweepers_at_once_give_each_hold_back_once(books: Books, other_books: Books) -> None:
