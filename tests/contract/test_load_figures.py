@@ -1,13 +1,15 @@
 """The arithmetic and the words of the bench: what it says about a run is what happened in it."""
 
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.load import budget, goals, report, show, words
+from tests.load import budget, environments, goals, report, show, words
 from tests.load.chart import Bar, bars
 from tests.load.connection import Answer
 from tests.load.figures import added, change_percent, median, percentile, spread
@@ -99,6 +101,16 @@ def test_a_body_has_the_size_that_was_asked_for(size: int):
 
     assert len(body) == size
     assert json.loads(body)["stream"] is True
+
+
+@pytest.mark.parametrize("lock", sorted(environments.LOCKS.glob("*.lock")), ids=lambda lock: lock.name)
+def test_environments_of_the_bench_are_pinned_with_hashes_and_without_addresses(lock: Path):
+    text = lock.read_text()
+    pins = re.findall(r"^[a-z0-9][\w.-]*(?:\[[\w,-]+\])?==\S+", text, re.MULTILINE)
+
+    assert pins
+    assert len(re.findall(r"\n    --hash=sha256:.*?(?=\n    #|\n\S|\Z)", text, re.DOTALL)) == len(pins)
+    assert "://" not in text
 
 
 def test_the_upstream_answers_with_what_its_usage_says():

@@ -55,10 +55,11 @@ def record(spy: Path, service: str, load: Scenario, bench: World, out: Path) -> 
     generator = scenarios.start_generator(plan, bench)
     try:
         time.sleep(1)
+        # Who holds the interpreter: gRPC's poller thread sleeps in C, which py-spy takes for work.
         seconds = str(int(load.seconds - _MARGIN_SECONDS))
         done = subprocess.run(
             [spy, "record", "--pid", str(pid), "--duration", seconds, "--rate", str(_SAMPLES_PER_SECOND),
-             "--function", "--output", out],
+             "--gil", "--function", "--output", out],
             check=False, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
