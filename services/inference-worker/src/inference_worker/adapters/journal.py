@@ -51,8 +51,8 @@ class SpanEntry:
             _first_byte(self._upstream).observe(attempt.first_byte_after.total_seconds())
         self._count_tokens(attempt)
         self._span.set(
-            outcome=attempt.outcome.value,
-            usage_source=attempt.usage.source.value,
+            outcome=attempt.outcome,
+            usage_source=attempt.usage.source,
             input_tokens=attempt.usage.input_tokens,
             output_tokens=attempt.usage.output_tokens,
         )
