@@ -38,6 +38,10 @@ HASTE = {
     "ORCHESTRATOR_TIMES__ROUTES_REFRESH": "0.5",
     "METERING_PRICES_TTL": "0.5",
 }
+# Two processes of these may run; the second of each starts when a test asks for it.
+REPLICAS = "orchestrator=2,inference-worker=2,metering=2"
+FIRST = ("keys", "model", "gateway", "orchestrator", "inference-worker", "metering", "retrieval")
+SECOND = ("orchestrator-2", "inference-worker-2", "metering-2")
 PREFIXES = ("GATEWAY", "ORCHESTRATOR", "INFERENCE_WORKER", "METERING", "RETRIEVAL")
 
 
@@ -77,6 +81,11 @@ class Fleet:
         """The process of a part now; 0 while it has none."""
         entry = board.read(Home(root=STATE, assets=STATE)).entries.get(part)
         return entry.process.pid if entry and entry.process and entry.state in UP else 0
+
+    @staticmethod
+    def replicas_of(service: str) -> list[str]:
+        """The parts that run a service now; the first of them bears its name."""
+        return [part for part in (service, f"{service}-2") if Fleet.pid_of(part)]
 
     def memory_of(self, part: str) -> int:
         """Resident bytes of a part now."""
@@ -214,6 +223,7 @@ def environment() -> dict[str, str]:
         | {
             "ARGOSY_HOME": str(STATE),
             "ARGOSY_UPSTREAMS": json.dumps(simulator),
+            "ARGOSY_REPLICAS": REPLICAS,
             "ARGOSY_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['otlp']}",
         }
     )
@@ -224,9 +234,14 @@ def control(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "argosy_dev", *arguments], env=environment(), check=True, timeout=300)
 
 
+def start(parts: tuple[str, ...] = FIRST) -> None:
+    """Start parts of the test fleet that do not run, with what they need."""
+    control("up", "--only", ",".join(parts))
+
+
 def attach() -> Fleet:
     """Start the test fleet if it is not there, and say where it is."""
-    control("up")
+    start()
     home = Home(root=STATE, assets=ROOT / ".argosy")
     env, ports = read_pairs(home.env), harness()
     return Fleet(
@@ -257,4 +272,7 @@ def simulate() -> subprocess.Popen[bytes]:
 
 
 if __name__ == "__main__":
-    control(*sys.argv[1:])
+    if sys.argv[1:] == ["up"]:
+        start()
+    else:
+        control(*sys.argv[1:])

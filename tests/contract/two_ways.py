@@ -1,0 +1,114 @@
+"""One call, by ordinary gRPC and by frames of the exchange written by hand: what came back, in one shape."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import argosy
+import grpc
+from argosy.exchange.v1.exchange_pb2 import Batch, Frame
+from google.protobuf.descriptor import MethodDescriptor
+
+GENERATED = Path(argosy.__path__[0])
+OPEN = "/argosy.exchange.v1.Exchange/Open"
+VERSION = ("argosy-exchange", "1")
+DETAILS = "grpc-status-details-bin"
+CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+Metadata = Sequence[tuple[str, str]]
+
+
+def methods() -> dict[str, MethodDescriptor]:
+    """Every method of every service, by its path; the exchange itself is no service."""
+    found = {}
+    for path in sorted(GENERATED.rglob("*_pb2.py")):
+        module = importlib.import_module(".".join(path.relative_to(GENERATED.parent).with_suffix("").parts))
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                found[f"/{service.full_name}/{method.name}"] = method
+    del found[OPEN]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended."""
+
+    payloads: tuple[bytes, ...]
+    code: str
+    message: str
+    details: bytes
+    """A serialized google.rpc.Status, or nothing."""
+    trailing: tuple[tuple[str, str | bytes], ...]
+    """Trailing metadata but for the details, sorted."""
+
+
+Way = Callable[[str, str, Sequence[bytes], Metadata, float | None], Awaitable[Outcome]]
+"""Makes a call: target, path, requests, metadata, seconds."""
+
+
+async def by_grpc(
+    target: str, path: str, requests: Sequence[bytes], metadata: Metadata, seconds: float | None
+) -> Outcome:
+    """Make a call of its own; on the wire all shapes of methods are streams.
+
+    One request goes with the beginning of the call: written after it, it would race with a refusal, and gRPC's client
+    then says INTERNAL.
+    """
+    async with grpc.aio.insecure_channel(target) as channel:
+        given = {"metadata": tuple(metadata), "timeout": seconds}
+        if len(requests) == 1:
+            call = channel.unary_stream(path)(requests[0], **given)
+        else:
+            call = channel.stream_stream(path)(iter(requests), **given)
+        payloads = []
+        try:
+            async for payload in call:
+                payloads.append(payload)  # noqa: PERF401 - what came before a failure counts
+        except grpc.aio.AioRpcError:
+            pass
+        trailing = dict((await call.trailing_metadata()) or ())
+        details = trailing.pop(DETAILS, b"")
+        code, message = await call.code(), await call.details()
+    return Outcome(tuple(payloads), code.name, message or "", details, tuple(sorted(trailing.items())))
+
+
+async def by_exchange(
+    target: str, path: str, requests: Sequence[bytes], metadata: Metadata, seconds: float | None
+) -> Outcome:
+    """Make the one call of a stream."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        stream = channel.stream_stream(OPEN, Batch.SerializeToString, Batch.FromString)(metadata=(VERSION,))
+        begin = Frame(
+            call_id=1,
+            method=path,
+            timeout_microseconds=0 if seconds is None else max(1, int(seconds * 1e6)),
+            metadata=[text for pair in metadata for text in pair],
+        )
+        await stream.write(Batch(frames=[begin, Frame(call_id=1, payloads=requests), Frame(call_id=1, end=True)]))
+        payloads: list[bytes] = []
+        while True:
+            for frame in (await stream.read()).frames:
+                if frame.payloads:
+                    payloads += frame.payloads
+                    await stream.write(Batch(frames=[Frame(call_id=1, credit=sum(map(len, frame.payloads)))]))
+                if frame.end:
+                    stream.cancel()
+                    return Outcome(tuple(payloads), CODES[frame.code], frame.message, frame.details, _pairs(frame))
+
+
+def _pairs(frame: Frame) -> tuple[tuple[str, str | bytes], ...]:
+    texts = list(frame.metadata)
+    return tuple(
+        sorted(
+            (key, base64.b64decode(value) if key.endswith("-bin") else value)
+            for key, value in zip(texts[::2], texts[1::2], strict=True)
+        )
+    )
+
+
+WAYS: dict[str, Way] = {"grpc": by_grpc, "exchange": by_exchange}
