@@ -2,7 +2,6 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from chassis.telemetry.logs import stop_gathering
 
 
@@ -16,4 +15,3 @@ def logs_as_they_were() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()

@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from chassis.testing.logs import captured_lines
 from chassis.testing.traces import recorded_spans
 from inference_worker.adapters.journal import TelemetryJournal
 from inference_worker.domain.account import Attempt, Outcome
@@ -8,7 +9,6 @@ from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, Upstre
 from inference_worker.domain.plan import Candidate
 from inference_worker.domain.usage import UNKNOWN, Usage, UsageSource
 from prometheus_client import REGISTRY
-from structlog.testing import capture_logs
 
 
 def value(name: str, **labels: str) -> float:
@@ -54,7 +54,7 @@ SECRET = "the mayor's illness"
 def test_what_a_client_wrote_is_neither_logged_nor_traced(failed: UpstreamFailed):
     failed.__cause__ = ValueError(f"unexpected: {SECRET}")
 
-    with capture_logs() as lines, recorded_spans() as spans:
+    with captured_lines() as lines, recorded_spans() as spans:
         TelemetryJournal(["quoting"]).began(Candidate("quoting", "m"), 1).ended(
             an_attempt(Usage(UsageSource.COUNTED, 0, 0), Outcome.REFUSED), failed
         )
@@ -69,7 +69,7 @@ def test_our_own_words_are_logged_and_an_address_that_nobody_answers():
     failed = UpstreamFailed("the upstream cannot be reached")
     failed.__cause__ = ConnectionRefusedError("127.0.0.1:8100")
 
-    with capture_logs() as lines:
+    with captured_lines() as lines:
         TelemetryJournal(["down"]).began(Candidate("down", "m"), 1).ended(
             an_attempt(Usage(UsageSource.COUNTED, 0, 0), Outcome.REFUSED), failed
         )

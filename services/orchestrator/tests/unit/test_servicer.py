@@ -22,10 +22,10 @@ from chassis.grpc import to_duration
 from chassis.tenancy import acting
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
+from chassis.testing.logs import captured_lines
 from orchestrator.api.servicer import OrchestrationServicer
 from orchestrator.domain.ports import Answering, Embedding, Failure, Passage, Payloads
 from prometheus_client import REGISTRY
-from structlog.testing import capture_logs
 
 from services.orchestrator.tests.fakes import FakeRetrieval, FakeWorker
 from services.orchestrator.tests.world import HELLO, World, an_account, reported
@@ -77,7 +77,7 @@ async def test_a_cut_answer_says_why_at_its_end():
     world = World(FakeWorker(Payloads([b"{}"]), account))
     before = counted("cut")
 
-    with capture_logs() as lines:
+    with captured_lines() as lines:
         async with a_door(world) as stub:
             steps = [step async for step in stub.Generate(a_request())]
 
