@@ -80,6 +80,17 @@ async def _leave_early(worker: GrpcWorker) -> None:
         raise ZeroDivisionError
 
 
+class ChannelOf(Channel):
+    """A channel on which every streamed call is the same one."""
+
+    def __init__(self, call: Any) -> None:
+        super().__init__("127.0.0.1:1", "the worker")
+        self.call = call
+
+    def stream_stream(self, *_: Any, **__: Any) -> Any:
+        return lambda **__: self.call
+
+
 class TestWorker:
     async def test_runs_a_plan_and_is_heard_to_its_end(self):
         async def say(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
@@ -132,6 +143,25 @@ class TestWorker:
                 await _leave_early(worker)
             async with asyncio.timeout(5):
                 await servicer.cancelled.wait()
+
+    async def test_that_cannot_be_sent_the_plan_is_left_at_once(self):
+        class Call:
+            def __init__(self) -> None:
+                self.cancelled = False
+
+            async def write(self, request: Any) -> None:
+                raise Unavailable("it is gone")
+
+            def cancel(self) -> bool:
+                self.cancelled = True
+                return True
+
+        call = Call()
+        worker = GrpcWorker(ChannelOf(call))
+        with pytest.raises(Unavailable):
+            await _events(worker)
+
+        assert call.cancelled
 
     async def test_that_refuses_the_plan_is_a_refusal(self):
         async def say(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:

@@ -1,10 +1,10 @@
 """The inference worker over gRPC."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 from argosy.inference.v1.inference_pb2 import InferRequest, Stop
@@ -35,20 +35,9 @@ class GrpcWorker:
         if not self._channel.ready:
             await self._channel.await_ready(time.total_seconds())
 
-    @asynccontextmanager
-    async def infer(self, plan: Plan) -> AsyncIterator["GrpcInference"]:
+    def infer(self, plan: Plan) -> "GrpcInference":
         """As `Worker.infer`."""
-        with span("worker.infer", kind="client", candidates=len(plan.candidates)):
-            call = self._stub.Infer(timeout=plan.deadline.total_seconds() + ACCOUNT_SECONDS)
-            inference = GrpcInference(call)
-            try:
-                await call.write(to_proto_run(plan))
-                yield inference
-            except BaseException:
-                inference.abort()
-                raise
-            # Let the call end by itself, so that the worker does not see it cancelled, and let nobody wait for that.
-            asyncio.get_running_loop().call_later(END_SECONDS, inference.abort)
+        return GrpcInference(self._stub, plan)
 
     async def embed(self, plan: EmbeddingPlan) -> Embedding:
         """As `Worker.embed`."""
@@ -63,11 +52,34 @@ class GrpcWorker:
 
 
 class GrpcInference:
-    """One plan that a worker runs."""
+    """One plan, which a worker runs while the block lasts."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, stub: Any, plan: Plan) -> None:
+        self._stub = stub
+        self._plan = plan
+        self._span = span("worker.infer", kind="client", candidates=len(plan.candidates))
+        self._call: Any = None
         self._stopping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._span.__enter__()
+        try:
+            self._call = self._stub.Infer(timeout=self._plan.deadline.total_seconds() + ACCOUNT_SECONDS)
+            await self._call.write(to_proto_run(self._plan))
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._abort()
+        else:
+            # Let the call end by itself, so that the worker does not see it cancelled, and let nobody wait for that.
+            asyncio.get_running_loop().call_later(END_SECONDS, self._abort)
+        self._span.__exit__(kind, error, trace)
 
     async def read(self) -> Event:
         """As `Inference.read`."""
@@ -76,7 +88,7 @@ class GrpcInference:
             raise Unavailable("the worker broke off without an account")
         step = response.WhichOneof("step")
         if step == "chunk":
-            return Payloads(response.chunk.payloads)
+            return Payloads(response.chunk.payloads[:])
         if step == "started":
             return Answering(response.started.candidate)
         if step == "finished":
@@ -88,9 +100,10 @@ class GrpcInference:
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop())
 
-    def abort(self) -> None:
-        """Break the call off. Without effect on one that is over."""
-        self._call.cancel()
+    def _abort(self) -> None:
+        # Without effect on a call that is over.
+        if self._call is not None:
+            self._call.cancel()
 
     async def _stop(self) -> None:
         # A call that has ended meanwhile needs no stop; one that broke says so to who reads it.
