@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -121,6 +122,20 @@ async def test_the_signal_handlers_are_given_back(toy: Toy) -> None:
     await running
 
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_it_may_open_as_many_files_as_the_system_lets_it(toy: Toy) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        running = toy.run()
+        await toy.until("ready")
+        ask()
+        await running
+
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_it_is_alive_at_once_and_ready_only_between_start_and_stop(toy: Toy) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -32,6 +33,7 @@ log = logger("chassis.lifecycle")
 
 async def serve(name: str, settings: S, build: Callable[[S, Telemetry], Clients]) -> int:
     """Run a service until it is asked to stop or a part of it fails; answer the exit code."""
+    _allow_many_files()
     telemetry = Telemetry(name, settings.telemetry)
     run = _Run(settings.drain.total_seconds())
     with _signals(run.ask):
@@ -155,6 +157,13 @@ class _Run:
         log.critical(
             event, component=component, error=str(error) or type(error).__name__, exc_info=error if bug else None
         )
+
+
+def _allow_many_files() -> None:
+    """Open as many files as the system lets us: each client's stream is one, and a soft limit is often 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _settle_garbage() -> None:
