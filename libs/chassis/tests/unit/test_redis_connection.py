@@ -9,6 +9,9 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.redis import Breaker, MultiplexedRedis, Script, connection, multiplexed
 from chassis.settings import RedisSection
+from chassis.tenancy import acting
+from chassis.testing import a_caller
+from chassis.testing.logs import captured_lines
 from redis.exceptions import ResponseError
 
 PONG = b"+PONG\r\n"
@@ -139,6 +142,16 @@ async def test_late_answers_open_the_breaker_though_they_come(peer: Peer, redis:
     assert redis.breaker.open
     with pytest.raises(Unavailable):
         redis.send("A")
+
+
+async def test_a_breaker_that_opens_is_nobodys_request(redis: MultiplexedRedis) -> None:
+    with captured_lines() as lines, acting(a_caller()):
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await redis.send("A")
+
+    (opened,) = [line for line in lines if line["event"] == "breaker_opened"]
+    assert "request_id" not in opened
 
 
 async def test_many_that_wait_are_one_failure(peer: Peer, redis: MultiplexedRedis) -> None:

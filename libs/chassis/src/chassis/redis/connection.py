@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, Final, cast
 
 import hiredis
@@ -33,6 +34,8 @@ class Connection(asyncio.Protocol):
         self._heard = heard
         self._missed = missed
         self._loop = asyncio.get_running_loop()
+        # Timers would run in the context of whoever started them, and log in the name of that request.
+        self._context = copy_context()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self._reader = hiredis.Reader()
         self._outbox: list[bytes] = []
@@ -49,13 +52,13 @@ class Connection(asyncio.Protocol):
             raise Unavailable("redis does not keep up")
         packed = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub says one argument; it takes any
         if not self._outbox:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush, context=self._context)
         self._outbox.append(packed)
         answer = self._loop.create_future()
         due = self._loop.time() + self._patience
         self._waiting.append((answer, due))
         if self._sweeper is None:
-            self._sweeper = self._loop.call_at(due, self._sweep)
+            self._sweeper = self._loop.call_at(due, self._sweep, context=self._context)
         return answer
 
     def close(self) -> None:
@@ -143,4 +146,5 @@ class Connection(asyncio.Protocol):
         if now - self._waiting[0][1] >= SILENCE_SECONDS:
             self.close()
             return
-        self._sweeper = self._loop.call_at(max(next_due, now + SHORTEST_SWEEP_SECONDS), self._sweep)
+        next_sweep = max(next_due, now + SHORTEST_SWEEP_SECONDS)
+        self._sweeper = self._loop.call_at(next_sweep, self._sweep, context=self._context)
