@@ -153,5 +153,6 @@ def with_addition(body: bytes, addition: dict[str, Any]) -> bytes:
     trimmed = body.strip()
     if not (trimmed.startswith(b"{") and trimmed.endswith(b"}")):
         raise RemoteFailure(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model's answer is not a JSON object.")
-    inner = trimmed[1:-1].rstrip()
-    return b"%b%b%b}" % (trimmed[:1] + inner, b',"argosy":' if inner else b'"argosy":', msgspec.json.encode(addition))
+    opened = trimmed[:-1].rstrip()
+    name = b'"argosy":' if opened == b"{" else b',"argosy":'
+    return b"".join((opened, name, msgspec.json.encode(addition), b"}"))
