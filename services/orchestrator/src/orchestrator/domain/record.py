@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from orchestrator.domain.patience import Patience
 from orchestrator.domain.ports import UsageLog
 from orchestrator.domain.tasks import Tasks
 from orchestrator.domain.usage import RequestUsage
@@ -31,7 +32,7 @@ class Recorder:
         """`patience` is how long a caller of `record` waits at most."""
         self._log = log
         self._tasks = tasks
-        self._patience_seconds = patience.total_seconds()
+        self._patience = Patience(patience)
         self._sleep = sleep
         self._waiting = 0
 
@@ -43,8 +44,7 @@ class Recorder:
     async def record(self, usage: RequestUsage) -> None:
         """Write `usage`, or leave it to a task of its own when that takes longer than the caller waits."""
         try:
-            async with asyncio.timeout(self._patience_seconds):
-                written = await self._wrote(usage)
+            written = await self._patience.wait(self._wrote(usage))
         except TimeoutError:
             written = False
         if not written:
