@@ -4,6 +4,9 @@ import os
 
 # gRPC's core writes lines of its own form to stderr, read from here at its start; what matters we log ourselves.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# The thread that waits for completions polls the sockets too, as it did before gRPC had an event engine: a message then
+# wakes one thread instead of three, and costs 34 µs at both ends together instead of 55 (docs/adr/0008).
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 from chassis.grpc.convert import from_duration, from_timestamp, to_duration, to_timestamp
 from chassis.grpc.exchange.channel import Channel
