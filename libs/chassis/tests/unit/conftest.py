@@ -2,7 +2,15 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from chassis.telemetry.logs import stop_gathering
+from chassis.telemetry.logs import writing_to
+from chassis.telemetry.output import Output
+
+
+@pytest.fixture(autouse=True)
+def own_output() -> Iterator[None]:
+    """No test writes where another one has sent the log."""
+    with writing_to(Output()):
+        yield
 
 
 @pytest.fixture
@@ -11,7 +19,6 @@ def logs_as_they_were() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
-    stop_gathering()
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -116,12 +116,13 @@ def stop_gathering() -> None:
 
 @contextmanager
 def writing_to(output: Output) -> Iterator[None]:
-    """Write to `output` within a block; for tests."""
-    before, _log.output = _log.output, output
+    """Write to `output` within a block, from info on; for tests. What is configured within the block ends with it."""
+    before = _log.output, _log.service, _log.threshold
+    _log.output, _log.threshold = output, logging.INFO
     try:
         yield
     finally:
-        _log.output = before
+        _log.output, _log.service, _log.threshold = before
 
 
 def context_fields() -> dict[str, Any]:
