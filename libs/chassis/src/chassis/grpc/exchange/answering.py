@@ -79,7 +79,10 @@ class Answering(Party):
             if method.response_streaming:
                 self._succeed(None)
             else:
-                self._succeed(method.encode(answer))
+                payload = method.encode(answer)
+                while self.outbox.full and not self.over:
+                    await self.may_send_again()
+                self._succeed(payload)
         except grpc.aio.AbortError:
             pass  # `abort` has ended it
         except asyncio.CancelledError:

@@ -71,7 +71,7 @@ class Call(Party):
     def begin(self, call_id: int, outbox: Outbox) -> None:
         """Send what the call has said so far, under its id on a stream."""
         self.call_id, self.outbox = call_id, outbox
-        self._make_room()  # for who waits with a request until there is a place
+        self.make_room()  # for who waits with a request until there is a place
         left = max(1, int((self._due - self._loop.time()) * 1e6))
         # What follows in this turn joins this frame.
         outbox.put(call_id, method=self.method, timeout_microseconds=left, metadata=self.metadata)

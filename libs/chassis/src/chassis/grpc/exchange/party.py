@@ -42,7 +42,7 @@ class Party:
         """Hear that the peer takes `credit` more bytes."""
         self._allowance += credit
         if self._allowance > 0:
-            self._make_room()
+            self.make_room()
 
     def wake(self) -> None:
         """Let the reader look again."""
@@ -53,7 +53,7 @@ class Party:
     def release(self) -> None:
         """Let reader and writer look again, because the call is over."""
         self.wake()
-        self._make_room()
+        self.make_room()
 
     async def take(self) -> bytes | None:
         """Wait for the next payload; None after the last."""
@@ -85,14 +85,14 @@ class Party:
 
     async def may_send_again(self) -> None:
         """Wait for the peer's credit, or for room in the outbox; until the call is over at most."""
+        if self._room is None:
+            self._room = asyncio.Event()
         if self.outbox.full:
-            await self.outbox.room()
-        else:
-            if self._room is None:
-                self._room = asyncio.Event()
-            await self._room.wait()
+            self.outbox.when_room(self.make_room)
+        await self._room.wait()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Let the writer look again."""
         if self._room is not None:
             self._room.set()
             self._room = None

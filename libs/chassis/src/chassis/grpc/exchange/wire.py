@@ -57,11 +57,11 @@ class Outbox:
     __slots__ = (
         "_batch",
         "_closing",
+        "_crowd",
         "_ended",
         "_frames",
         "_full",
         "_observe",
-        "_room",
         "_size",
         "_waiting",
         "_wake",
@@ -78,7 +78,7 @@ class Outbox:
         self._size = 0
         self._full: deque[tuple[Batch, int]] = deque()
         self._wake: asyncio.Future[None] | None = None
-        self._room: asyncio.Event | None = None
+        self._crowd: set[Callable[[], None]] = set()
         self._closing = False
         self._ended = False
         self.queued_bytes = 0
@@ -122,12 +122,9 @@ class Outbox:
         """Whether more waits than the peer may be behind."""
         return self.queued_bytes >= QUEUED_BYTES
 
-    async def room(self) -> None:
-        """Wait until the outbox is not full."""
-        while self.full and not self._closing:
-            if self._room is None:
-                self._room = asyncio.Event()
-            await self._room.wait()
+    def when_room(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once: when the outbox is not full any more, or takes nothing more."""
+        self._crowd.add(tell)
 
     async def pump(self, write: Write) -> None:
         """Write what gathers, until `close`; what was put before that is still written."""
@@ -139,13 +136,20 @@ class Outbox:
                 self.written += 1
                 await write(data)
                 self.queued_bytes -= size
-                if self._room is not None and not self.full:
-                    self._room.set()
-                    self._room = None
+                if self._crowd and not self.full:
+                    self._disperse()
         finally:
-            self._ended = True
+            self._ended = self._closing = True
             self._wake = None
-            self.close()
+            # What waits is lost. It must not look full: nobody would ever make room again.
+            self.queued_bytes = 0
+            self._full.clear()
+            self._disperse()
+
+    def _disperse(self) -> None:
+        crowd, self._crowd = self._crowd, set()
+        for tell in crowd:
+            tell()
 
     async def _gathered(self) -> bool:
         """Wait until there is a batch to write; False at the end."""
@@ -160,11 +164,9 @@ class Outbox:
         return True
 
     def close(self) -> None:
-        """Let the pump end, and those who wait for room go on."""
+        """Let the pump end, once all is written."""
         self._closing = True
         self._rouse()
-        if self._room is not None:
-            self._room.set()
 
     def _rouse(self) -> None:
         wake, self._wake = self._wake, None

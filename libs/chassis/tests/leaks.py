@@ -1,0 +1,55 @@
+"""What the exchange keeps while calls go on, counted: afterwards there must be as much as before."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chassis.grpc.exchange import server, stream
+from chassis.grpc.exchange.answering import Answering
+from chassis.grpc.exchange.calling import Call
+from chassis.grpc.exchange.wire import IN_FLIGHT, STREAMS
+from chassis.grpc.pipeline import IN_FLIGHT as ANSWERED
+
+SIDES = ("client", "server")
+
+
+def gauges() -> dict[str, float]:
+    """What the metrics say."""
+    shown = {f"streams {side}": STREAMS.labels(side)._child_samples()[0].value for side in SIDES}
+    shown |= {f"calls {side}": IN_FLIGHT.labels(side)._child_samples()[0].value for side in SIDES}
+    return {**shown, "answered": ANSWERED._value.get()}
+
+
+def held() -> dict[str, float]:
+    """Everything that grows with calls and streams."""
+    gc.collect()
+    things = gc.get_objects()
+    return {
+        **gauges(),
+        "client streams": len(stream.OPEN_STREAMS),
+        "server streams": len(server.OPEN_STREAMS),
+        "tasks": len(asyncio.all_tasks()),
+        "call objects": sum(isinstance(thing, Call) for thing in things),
+        "answering objects": sum(isinstance(thing, Answering) for thing in things),
+    }
+
+
+async def until_back_to(before: dict[str, float], seconds: float = 5.0) -> None:
+    """Wait until all is as before; what is not is named in the failure."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    while (now := held()) != before:
+        more = {name: (before[name], value) for name, value in now.items() if value != before[name]}
+        assert loop.time() < due, f"left over, as (before, now): {more}; {sorted(map(str, asyncio.all_tasks()))}"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def no_leak() -> AsyncIterator[None]:
+    """Within the block the exchange may take what it needs; after it, it must have given all back."""
+    before = held()
+    yield
+    await until_back_to(before)
