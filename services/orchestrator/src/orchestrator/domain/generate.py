@@ -86,7 +86,7 @@ class Generations:
                 policy=self._policy,
             )
             # Nothing is awaited between the reservation and this: whatever happens now, somebody settles it.
-            outlet: Outlet[_End] = Outlet(self._policy.waiting_bytes)
+            outlet: Outlet[_End] = Outlet(self._policy.waiting_bytes, at_once=request.stream)
             run = self._tasks.start(self._run(prepared, outlet))
         try:
             begun = False

@@ -14,9 +14,13 @@ class Outlet(Generic[E]):
     and goes on to its end without anybody listening.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        """With `most_bytes` waiting, `put` waits too."""
+    def __init__(self, most_bytes: int, *, at_once: bool = True) -> None:
+        """With `most_bytes` waiting, `put` waits too. Without `at_once` the taker hears of nothing but that, or the end.
+
+        An answer that is not streamed is of no use before its end, so all of it may travel as one message.
+        """
         self._most_bytes = most_bytes
+        self._at_once = at_once
         self._waiting: list[bytes] = []
         self._size = 0
         self._over = False
@@ -34,7 +38,8 @@ class Outlet(Generic[E]):
             return
         self._waiting.extend(payloads)
         self._size += sum(map(len, payloads))
-        _wake(self._news)
+        if self._at_once or self._size >= self._most_bytes:
+            _wake(self._news)
         while self._size >= self._most_bytes and not self.abandoned:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
@@ -55,7 +60,7 @@ class Outlet(Generic[E]):
 
     async def take(self) -> Sequence[bytes] | E:
         """Wait for payloads and return all that wait, or the end. Raises what `fail` was given."""
-        while not self._waiting:
+        while not self._ready:
             if self._failure is not None:
                 raise self._failure
             if self._end is not None:
@@ -65,6 +70,12 @@ class Outlet(Generic[E]):
         taken, self._waiting, self._size = self._waiting, [], 0
         _wake(self._room)
         return taken
+
+    @property
+    def _ready(self) -> bool:
+        """Whether what waits may go."""
+        ended = self._end is not None or self._failure is not None
+        return bool(self._waiting) and (self._at_once or ended or self._size >= self._most_bytes)
 
     def when_abandoned(self, call: Callable[[], None]) -> None:
         """Call `call` once, as soon as the client is gone, even if it already is."""
