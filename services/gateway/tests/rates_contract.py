@@ -46,6 +46,12 @@ class RateLimitsContract:
         assert about(last.key_used_us, HALF)
         assert (await limits.take(tenant, "key_a", Rates(key=2))).allowed
 
+    async def test_a_caller_without_a_key_does_not_pay_twice(self, limits: RateLimits) -> None:
+        taken = await limits.take(new_id("ten_"), "", Rates(key=2, tenant=4))
+
+        assert about(taken.key_used_us, HALF)
+        assert about(taken.tenant_used_us, HALF // 2)
+
     async def test_tenants_do_not_share(self, limits: RateLimits) -> None:
         rates = Rates(key=1, tenant=1)
 

@@ -60,7 +60,7 @@ async def test_buckets_leave_when_they_are_full_again(limits: RateLimits, redis:
     tenant = new_id("ten_")
     await limits.take(tenant, "key_a", Rates(key=1, tenant=60))
     of_key = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:key_a")
-    of_tenant = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:")
+    of_tenant = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}")
 
     assert 50_000 < of_key <= 60_000
     assert 0 < of_tenant <= 1_000
@@ -72,7 +72,7 @@ async def test_what_cannot_be_a_bucket_is_a_full_one(
 ) -> None:
     """Such as one that was written before Redis' clock was set back."""
     tenant = new_id("ten_")
-    await redis.send("SET", f"argosy:rates:{{{tenant}}}:", written, "PX", 10_000)
+    await redis.send("SET", f"argosy:rates:{{{tenant}}}", written, "PX", 10_000)
 
     assert await limits.take(tenant, "key", Rates(tenant=2)) == (True, 0, MINUTE_US // 2)
 

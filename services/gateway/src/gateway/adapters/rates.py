@@ -51,10 +51,10 @@ class RedisRateLimits:
     async def take(self, tenant_id: str, key_id: str, rates: Rates) -> Taken:
         """Let one request in if both buckets have room for it, else take from neither. Raises Unavailable."""
         # The braces keep a tenant's buckets on one node of a cluster, as a script wants them.
-        prefix = f"argosy:rates:{{{tenant_id}}}:"
+        of_tenant = f"argosy:rates:{{{tenant_id}}}"
         try:
             allowed, key_used, tenant_used = await self._redis.run(
-                TAKE, (f"{prefix}{key_id}", prefix), (cost_us(rates.key), cost_us(rates.tenant))
+                TAKE, (f"{of_tenant}:{key_id}", of_tenant), (cost_us(rates.key), cost_us(rates.tenant))
             )
         except Unavailable:
             _unavailable.inc()
