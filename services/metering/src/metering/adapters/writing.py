@@ -17,15 +17,11 @@ CLOSING = frozenset({Story.SETTLED, Story.LATE, Story.EXPIRED})
 # Settlements of calls are final (a trigger), only attempt 0 is ever replaced; a transaction that is in the ledger
 # already breaks its unique key, and with it the whole batch.
 POST = """
-WITH closed AS (
-    UPDATE metering.reservations AS r SET state = c.state, closed_at = now()
-    FROM jsonb_to_recordset($1::jsonb) AS c (tenant_id text, request_id text, state text)
-    WHERE r.tenant_id = c.tenant_id AND r.request_id = c.request_id
-), made AS (
+WITH made AS (
     INSERT INTO metering.reservations
         (tenant_id, request_id, state, held, bounds, project_id, key_id, created_at, expires_at, closed_at)
     SELECT tenant_id, request_id, state, 0, '[]', project_id, key_id, created_at, created_at, now()
-    FROM jsonb_to_recordset($2::jsonb) AS m (
+    FROM jsonb_to_recordset($1::jsonb) AS m (
         tenant_id text, request_id text, state text, project_id text, key_id text, created_at timestamptz
     )
 ), settled AS (
@@ -35,7 +31,7 @@ WITH closed AS (
     )
     SELECT tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
            cost, exposed, event_id, settled_at
-    FROM jsonb_to_recordset($3::jsonb) AS n (
+    FROM jsonb_to_recordset($2::jsonb) AS n (
         tenant_id text, request_id text, attempt integer, outcome text, usage_source text, input_tokens bigint,
         output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, event_id text,
         settled_at timestamptz
@@ -47,20 +43,20 @@ WITH closed AS (
 ), booked AS (
     INSERT INTO metering.ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind, created_at)
     SELECT tenant_id, transaction_id, request_id, attempt, kind, created_at
-    FROM jsonb_to_recordset($4::jsonb) AS t (
+    FROM jsonb_to_recordset($3::jsonb) AS t (
         tenant_id text, transaction_id text, request_id text, attempt integer, kind text, created_at timestamptz
     )
 )
 INSERT INTO metering.ledger_entries (tenant_id, transaction_id, line, account, amount, price_version, created_at)
 SELECT tenant_id, transaction_id, line, account, amount, price_version, created_at
-FROM jsonb_to_recordset($5::jsonb) AS e (
+FROM jsonb_to_recordset($4::jsonb) AS e (
     tenant_id text, transaction_id text, line smallint, account text, amount bigint, price_version text,
     created_at timestamptz
 )
 """
 
-# Budgets and sums of days, which requests share. Last, because whoever reserves waits from here to the commit.
-MOVE = "SELECT metering.move($1, $2, $3, $4)"
+# Budgets and sums of days, which requests share, come last, because whoever reserves waits from here to the commit.
+CLOSE_AND_MOVE = "SELECT metering.close_and_move($1, $2, $3, $4, $5)"
 
 
 async def write(connection: Any, postings: Iterable[Posting]) -> None:
@@ -70,14 +66,13 @@ async def write(connection: Any, postings: Iterable[Posting]) -> None:
         return
     transactions = [(posting, transaction) for posting in changes for transaction in posting.transactions]
     tables = (
-        _closures(changes),
         _unreserved(changes),
         [_to_settlement_row(posting, settlement) for posting in changes for settlement in posting.settlements],
         [_to_transaction_row(posting, transaction) for posting, transaction in transactions],
         [row for posting, transaction in transactions for row in _to_entry_rows(posting, transaction)],
     )
     await connection.execute(POST, *map(_to_json, tables))
-    await connection.execute(MOVE, *_moves(changes), _to_json(_usage(changes)))
+    await connection.execute(CLOSE_AND_MOVE, _to_json(_closures(changes)), *_moves(changes), _to_json(_usage(changes)))
 
 
 def _moves(postings: Sequence[Posting]) -> tuple[list[str], list[int], list[int]]:
