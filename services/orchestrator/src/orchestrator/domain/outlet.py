@@ -15,7 +15,7 @@ class Outlet(Generic[E]):
     """
 
     def __init__(self, most_bytes: int, *, at_once: bool = True) -> None:
-        """With `most_bytes` waiting, `put` waits too. Without `at_once` the taker hears of nothing but that, or the end.
+        """With `most_bytes` waiting, `put` waits too. Without `at_once` the taker hears only of that, or of the end.
 
         An answer that is not streamed is of no use before its end, so all of it may travel as one message.
         """
