@@ -14,6 +14,7 @@ from chassis.grpc.exchange.party import Party
 from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status
 
 EOF = grpc.aio.EOF
+REFUSALS = 3  # after so many, nobody seems to have room
 
 CANCELLED = Status(grpc.StatusCode.CANCELLED.value[0], "the call was given up")
 AWAY = Status(grpc.StatusCode.UNAVAILABLE.value[0], "no connection in time")
@@ -42,7 +43,8 @@ class Call(Party):
 
     stream: Any = None
     batch = 0
-    """The number of the last batch that carries a frame of this call."""
+    """The number of the batch that the call begins with: from then on the peer may have acted on it."""
+    refusals = 0
     _status: Status | None = None
 
     def __init__(
@@ -75,9 +77,9 @@ class Call(Party):
         left = max(1, int((self._due - self._loop.time()) * 1e6))
         # What follows in this turn joins this frame.
         outbox.put(call_id, method=self.method, timeout_microseconds=left, metadata=self.metadata)
+        self.batch = outbox.begun
         for payload, end in self._opening or ():
             self._put(payload, end)
-        self.batch = outbox.begun
 
     def send(self, payload: bytes | None, *, end: bool = False) -> None:
         """Send now, whatever the allowance. Before the call has a place, it is kept for it."""
@@ -87,7 +89,6 @@ class Call(Party):
             self._opening.append((payload, end))
         if self.stream is not None:
             self._put(payload, end)
-            self.batch = self.outbox.begun
 
     def _put(self, payload: bytes | None, end: bool) -> None:
         if end:
@@ -107,7 +108,8 @@ class Call(Party):
 
     def receive(self, frame: Any) -> bool:
         """Take a frame from the peer. False if it broke the rules."""
-        if frame.refused and self._opening is not None:
+        if frame.refused and self._opening is not None and self.refusals < REFUSALS:
+            self.refusals += 1
             self._route.leave(self)
             self._route.place(self)
             return True
