@@ -87,7 +87,7 @@ class GrpcServer:
         if self._server is None:
             return
         await self._health.enter_graceful_shutdown()
-        self._exchange.drain()
+        await self._exchange.drain()
         await self._server.stop(self._grace.total_seconds())
         self._server = None
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -27,6 +27,7 @@ from chassis.grpc.exchange.wire import (
 from chassis.telemetry import logger
 
 SIDE: Final = "server"
+LINGER_SECONDS: Final = 1.0  # for a peer to hear that we drain, and to end the stream
 
 log = logger("chassis.grpc")
 
@@ -43,7 +44,7 @@ class Exchange:
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = methods
-        self._streams: set[Stream] = set()
+        self._streams: dict[Stream, asyncio.Task[Any]] = {}
         self._draining = False
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -52,11 +53,14 @@ class Exchange:
         handler: grpc.GenericRpcHandler = grpc.method_handlers_generic_handler(SERVICE, handlers)
         return handler
 
-    def drain(self) -> None:
-        """Take no new calls; streams end when their calls have."""
+    async def drain(self) -> None:
+        """Take no new calls; streams end when their calls have. Waits a moment for those that have none."""
         self._draining = True
         for stream in self._streams:
             stream.drain()
+        idle = [task for stream, task in self._streams.items() if not stream.calls]
+        if idle:
+            await asyncio.wait(idle, timeout=LINGER_SECONDS)
 
     async def _open(self, _requests: Any, context: Any) -> None:
         if VERSION not in tuple(context.invocation_metadata() or ()):
@@ -65,7 +69,7 @@ class Exchange:
             )
         await context.send_initial_metadata((VERSION,))
         stream = Stream(self._methods)
-        self._streams.add(stream)
+        self._streams[stream] = cast("asyncio.Task[Any]", asyncio.current_task())
         OPEN_STREAMS.add(stream)
         try:
             if self._draining:
@@ -76,7 +80,7 @@ class Exchange:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a batch of frames")
         finally:
             OPEN_STREAMS.discard(stream)
-            self._streams.discard(stream)
+            del self._streams[stream]
 
 
 class Stream:
@@ -106,6 +110,9 @@ class Stream:
         try:
             self._look_if_idle()
             await asyncio.wait({writing, reading, self._idle}, return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done() and not reading.done():
+                # What the peer sent before it heard is refused, so that it is made elsewhere. It ends the stream then.
+                await asyncio.wait({writing, reading}, timeout=LINGER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
                 self.drain()  # the peer sends nothing more: what it asked for is still answered
