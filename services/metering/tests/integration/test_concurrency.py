@@ -62,6 +62,24 @@ async def test_a_tenant_s_first_reservations_at_two_replicas_make_one_budget(boo
         assert (await books.budgets.read(tenant)).held == 14
 
 
+async def test_first_reservations_of_many_tenants_beside_old_ones_at_two_replicas_never_deadlock(
+    books: Books, other_books: Books
+) -> None:
+    for _ in range(15):
+        tenants = [new_id("ten_") for _ in range(12)]
+        for tenant in tenants[::3]:
+            await books.budgets.set_cap(tenant, NanoUsd(1000))
+        await asyncio.gather(
+            *(
+                replica.reservations.hold(a_hold(tenant, PRICE, 7))
+                for order in (tenants, tenants[::-1], tenants[::2], tenants[1::2])
+                for tenant in order
+                for replica in (books, other_books)
+            )
+        )
+        assert (await books.budgets.read(tenants[0])).held % 14 == 0
+
+
 async def test_one_tenant_s_spent_budget_refuses_nobody_else_in_its_batch(books: Books) -> None:
     poor, rich = new_id("ten_"), new_id("ten_")
     await books.budgets.set_cap(poor, NanoUsd(0))
