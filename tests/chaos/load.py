@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -40,12 +40,18 @@ class Load:
         except httpx.TransportError:
             self.cut += 1
             return
-        if answer.status_code != 200:
-            self._refused(answer.text)
-        elif number % 2:
-            self._whole(answer.headers["x-request-id"], answer.headers["argosy-cost"])
+        self.hear(answer.status_code, answer.headers, answer.text, streamed=number % 2 == 0)
+
+    def hear(self, status: int, headers: Mapping[str, str], text: str, *, streamed: bool) -> bool:
+        """Remember an answer; say whether it was whole."""
+        answered = len(self.answered)
+        if status != 200:
+            self._refused(text)
+        elif streamed:
+            self._streamed(headers["x-request-id"], text)
         else:
-            self._streamed(answer.headers["x-request-id"], answer.text)
+            self._whole(headers["x-request-id"], headers["argosy-cost"])
+        return len(self.answered) > answered
 
     def _refused(self, text: str) -> None:
         try:

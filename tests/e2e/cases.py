@@ -13,6 +13,7 @@ from argosy.orchestration.v1 import orchestration_pb2 as orchestration
 from argosy.retrieval.v1 import retrieval_pb2 as retrieval
 from chassis.ids import new_id
 from chassis.tenancy import Principal
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from tests.e2e.scenes import METHODS, Scene, upload
@@ -83,7 +84,8 @@ async def inference_embed(scene: Scene) -> Sequence[Message]:
 @case
 async def metering_reserve(scene: Scene) -> Sequence[Message]:
     bounds = [metering.Bound(price_key=PRICE_KEY, input_tokens=1_000, output_tokens=200)]
-    return [metering.ReserveRequest(request_id=new_id("req_"), bounds=bounds)]
+    lease = Duration(seconds=5)  # nobody settles it
+    return [metering.ReserveRequest(request_id=new_id("req_"), bounds=bounds, lease=lease)]
 
 
 @case

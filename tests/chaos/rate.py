@@ -1,0 +1,110 @@
+"""A load at a fixed rate, whatever becomes of it, that remembers when each call began and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from tests.chaos.load import Load
+from tests.fleet import Fleet
+
+BUCKET_SECONDS = 0.1
+STEADY_BUCKETS, STEADY_SHARE = 5, 0.8
+"""The rate is steady where any so many buckets in a row have at least this share of it."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, by the monotonic clock."""
+
+    began: float
+    ended: float = math.inf
+    good: bool = False
+
+
+@dataclass(slots=True)
+class Calls:
+    """Every call of a load."""
+
+    rate: int
+    """Calls a second."""
+    load: Load = field(default_factory=Load)
+    all: list[Call] = field(default_factory=list)
+
+    def in_flight(self, at: float) -> int:
+        """How many had begun and not ended at a time."""
+        return sum(call.began <= at < call.ended for call in self.all)
+
+    def failed(self, since: float, until: float) -> list[Call]:
+        """The calls that ended badly between two times."""
+        return [call for call in self.all if since <= call.ended < until and not call.good]
+
+    def buckets(self, since: float, until: float) -> list[int]:
+        """Good answers per 100 ms."""
+        counts = [0] * round((until - since) / BUCKET_SECONDS)
+        for call in self.all:
+            place = (call.ended - since) / BUCKET_SECONDS
+            if call.good and 0 <= place < len(counts):
+                counts[int(place)] += 1
+        return counts
+
+    def steady_after(self, since: float, until: float) -> float:
+        """Seconds after `since` from which on the rate is steady until `until`."""
+        counts = self.buckets(since, until)
+        least = STEADY_SHARE * self.rate * BUCKET_SECONDS * STEADY_BUCKETS
+        low = [
+            place
+            for place in range(len(counts) - STEADY_BUCKETS + 1)
+            if sum(counts[place : place + STEADY_BUCKETS]) < least
+        ]
+        return (max(low) + 1) * BUCKET_SECONDS if low else 0.0
+
+
+@asynccontextmanager
+async def fixed_rate(fleet: Fleet, model: str, rate: int) -> AsyncIterator[Calls]:
+    """Call `rate` times a second while the block runs, every second call streamed; then let all calls end."""
+    calls, stop, running = Calls(rate), asyncio.Event(), set[asyncio.Task[None]]()
+    bodies = [
+        json.dumps(
+            {"model": model, "max_tokens": 32, "stream": streamed, "messages": [{"role": "user", "content": "go on"}]}
+        ).encode()
+        for streamed in (True, False)
+    ]
+    headers = fleet.as_tenant | {"content-type": "application/json"}
+    connector, patience = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(fleet.base_url, headers=headers, connector=connector, timeout=patience) as http:
+
+        async def one(number: int) -> None:
+            call = Call(time.monotonic())
+            calls.all.append(call)
+            try:
+                async with http.post("/v1/chat/completions", data=bodies[number % 2]) as answer:
+                    text = await answer.text()
+                    call.good = calls.load.hear(answer.status, answer.headers, text, streamed=number % 2 == 0)
+            except aiohttp.ClientError:
+                calls.load.cut += 1
+            call.ended = time.monotonic()
+
+        async def keep_pace() -> None:
+            number, due = 0, time.monotonic()
+            while not stop.is_set():
+                while due <= time.monotonic():
+                    running.add(task := asyncio.create_task(one(number)))
+                    task.add_done_callback(running.discard)
+                    number, due = number + 1, due + 1 / rate
+                await asyncio.sleep(due - time.monotonic())
+
+        pace = asyncio.create_task(keep_pace())
+        try:
+            yield calls
+        finally:
+            stop.set()
+            await pace
+            await asyncio.gather(*running)
