@@ -198,6 +198,11 @@ class Call(Party):
         if self._status is None:
             self.send(None, end=True)
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._status is not None
+
     def cancel(self) -> bool:
         """Give the call up; say whether there was something to give up."""
         going = self._status is None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 from chassis.errors import ArgosyError
-from chassis.grpc.exchange.calling import Call
+from chassis.grpc.exchange.calling import EOF, Call
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Sending:
     async def _send(self, requests: Any) -> None:
         try:
             async for request in _one_by_one(requests):
-                if not await _sent(self._call.write(request)):
+                if self._call.over or not await _sent(self._call.write(request)):
                     return
             await _sent(self._call.done_writing())
         except Exception as error:  # noqa: BLE001 - the requests' own; whoever reads the responses is told
@@ -34,7 +34,10 @@ class Sending:
 
     async def read(self) -> Any:
         """Return the next response, or `grpc.aio.EOF`."""
-        return await self._heard(self._call.read())
+        response = await self._heard(self._call.read())
+        if response is EOF:
+            self._sender.cancel()
+        return response
 
     async def write(self, request: Any) -> None:
         """Send one more request beside the iterator's."""
@@ -50,13 +53,9 @@ class Sending:
         return self._call.cancel()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        responses = aiter(self._call)
         try:
-            while True:
-                try:
-                    yield await self._heard(anext(responses))
-                except StopAsyncIteration:
-                    return
+            while (response := await self.read()) is not EOF:
+                yield response
         finally:
             self.cancel()
 
