@@ -10,7 +10,7 @@ import grpc
 
 from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.party import Party
-from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status
+from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status, flat
 
 EOF = grpc.aio.EOF
 CANCELLED = grpc.StatusCode.CANCELLED.value[0]
@@ -113,7 +113,7 @@ class Answering(Party):
             return
         self.over = True
         if self._trailing:
-            self.outbox.put(self.call_id, payload, end=True, metadata=_flat(self._trailing))
+            self.outbox.put(self.call_id, payload, end=True, metadata=flat(self._trailing))
         else:
             self.outbox.put(self.call_id, payload, end=True)
 
@@ -130,7 +130,7 @@ class Answering(Party):
             message=message,
             details=details,
             refused=refused,
-            metadata=_flat(self._trailing),
+            metadata=flat(self._trailing),
         )
 
     def stop(self, code: grpc.StatusCode, message: str) -> None:
@@ -204,7 +204,3 @@ class Answering(Party):
     def cancelled(self) -> bool:
         """Whether the call is over for the peer, whatever its method still does."""
         return self.over
-
-
-def _flat(metadata: tuple[tuple[str, Any], ...]) -> list[str]:
-    return [text for pair in metadata for text in pair]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
 from time import monotonic
@@ -19,7 +18,7 @@ from chassis.grpc.exchange.calling import AWAY, Call
 from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.replicas import Replicas, Resolve, resolve
 from chassis.grpc.exchange.requests import Sending
-from chassis.grpc.exchange.wire import CALLS, MESSAGE_BYTES, Status
+from chassis.grpc.exchange.wire import CALLS, MESSAGE_BYTES, Status, flat
 from chassis.grpc.line import OPTIONS, PATIENCE_SECONDS, STREAM_TIME, UNARY_TIME, texts_of_caller
 from chassis.grpc.status import from_status
 
@@ -139,7 +138,7 @@ class Channel(grpc.aio.Channel):
             raise ExchangeFull(f"too many calls to {self.name} are in flight")
         metadata = texts_of_caller()
         if extra:
-            metadata += _flat(extra)
+            metadata += flat(extra)
         return Call(self, method, codec, seconds, metadata, safe=safe)
 
     # For stubs.
@@ -247,11 +246,3 @@ def is_safe(method: str) -> bool:
     except KeyError:
         return False
     return bool(found.GetOptions().idempotency_level != UNKNOWN_EFFECTS)
-
-
-def _flat(metadata: Iterable[tuple[str, str | bytes]]) -> list[str]:
-    return [text for key, value in metadata for text in (key, _text(value))]
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else base64.b64encode(value).decode()

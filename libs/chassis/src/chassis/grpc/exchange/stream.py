@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from chassis.grpc.exchange.calling import EOF, Call
 from chassis.grpc.exchange.wire import CALLS, IN_FLIGHT, OPEN, STREAMS, VERSION, VIOLATIONS, Outbox, frames_of
@@ -23,6 +24,12 @@ STREAMS.labels(SIDE).set_function(lambda: len(OPEN_STREAMS))
 IN_FLIGHT.labels(SIDE).set_function(lambda: sum(len(stream.calls) for stream in OPEN_STREAMS))
 
 _violations = VIOLATIONS.labels(SIDE)
+
+
+def _note(reading: asyncio.Task[None]) -> None:
+    if reading.done() and not reading.cancelled() and isinstance(reading.exception(), DecodeError):
+        _violations.inc()
+        log.warning("exchange_violation", reason="not a batch of frames")
 
 
 class OtherVersion(Exception):
@@ -87,7 +94,8 @@ class Stream:
             await asyncio.wait({writing, reading, self._idle}, return_when=asyncio.FIRST_COMPLETED)
             if not writing.done() and not reading.done():
                 self._outbox.close()
-                await writing
+                await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
+            _note(reading)
         finally:
             OPEN_STREAMS.discard(self)
             self.open = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple
@@ -44,6 +45,15 @@ class Status(NamedTuple):
     message: str = ""
     details: bytes = b""
     metadata: tuple[tuple[str, str], ...] = ()
+
+
+def flat(metadata: Iterable[tuple[str, str | bytes]]) -> list[str]:
+    """Write gRPC's pairs as keys and values in turn; bytes become base64."""
+    return [text for key, value in metadata for text in (key, _text(value))]
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else base64.b64encode(value).decode()
 
 
 def frames_of(data: bytes) -> Iterable[Frame]:
@@ -134,7 +144,11 @@ class Outbox:
                 self._observe(len(batch.frames))
                 data = batch.SerializeToString()
                 self.written += 1
-                await write(data)
+                if len(data) <= MESSAGE_BYTES:
+                    await write(data)
+                else:
+                    for frame in batch.frames:
+                        await write(Batch(frames=(frame,)).SerializeToString())
                 self.queued_bytes -= size
                 if self._crowd and not self.full:
                     self._disperse()
