@@ -5,7 +5,8 @@ Many calls on one long-lived stream: frames that gather in one turn of the event
 
 A call begins with a frame that names its method, and ends with the callee's frame that has `end`, or with the
 caller's that has `cancel`. Between them both sides send payloads, each one serialized message. Each side of a call
-may send payload bytes while its allowance is above zero: it begins with 262,144 and grows by the peer's credits.
+may send payloads while its allowance is above zero: it begins with 262,144 and grows by the peer's credits; each
+payload takes its bytes and 64 more from it.
 Both sides name the version of these rules in the metadata of the stream: "argosy-exchange: 1".
 """
 

@@ -10,7 +10,7 @@ import grpc
 
 from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.party import Party
-from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status, flat
+from chassis.grpc.exchange.wire import MORE_BYTES, PAYLOAD_BYTES, Outbox, Status, flat
 
 EOF = grpc.aio.EOF
 CANCELLED = grpc.StatusCode.CANCELLED.value[0]
@@ -193,7 +193,7 @@ class Answering(Party):
             await self.may_send_again()
         if self.over:
             raise grpc.aio.AbortError
-        self._allowance -= len(payload)
+        self._allowance -= len(payload) + MORE_BYTES
         self.outbox.put(self.call_id, payload)
 
     async def read(self) -> Any:

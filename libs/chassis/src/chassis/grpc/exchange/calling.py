@@ -11,7 +11,7 @@ import grpc
 from chassis.errors import ArgosyError
 from chassis.grpc.exchange.deadlines import Deadlines
 from chassis.grpc.exchange.party import Party
-from chassis.grpc.exchange.wire import PAYLOAD_BYTES, Outbox, Status
+from chassis.grpc.exchange.wire import MORE_BYTES, PAYLOAD_BYTES, Outbox, Status
 
 EOF = grpc.aio.EOF
 REFUSALS = 3  # after so many, nobody seems to have room
@@ -84,7 +84,7 @@ class Call(Party):
     def send(self, payload: bytes | None, *, end: bool = False) -> None:
         """Send now, whatever the allowance. Before the call has a place, it is kept for it."""
         if payload is not None:
-            self._allowance -= len(payload)
+            self._allowance -= len(payload) + MORE_BYTES
         if self._opening is not None:
             self._opening.append((payload, end))
         if self.stream is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from chassis.grpc.exchange.wire import WINDOW_BYTES, Outbox
+from chassis.grpc.exchange.wire import MORE_BYTES, WINDOW_BYTES, Outbox
 
 CREDIT_BYTES = WINDOW_BYTES // 2
 
@@ -33,7 +33,7 @@ class Party:
         """Keep a payload for the reader. False if the peer had no right to send it."""
         if self._expected <= 0 or self.silent:
             return False
-        self._expected -= len(payload)
+        self._expected -= len(payload) + MORE_BYTES
         self._inbox.append(payload)
         self.wake()
         return True
@@ -67,7 +67,7 @@ class Party:
                 self._news = None
         payload = self._inbox.popleft()
         if not self.silent:
-            self._taken += len(payload)
+            self._taken += len(payload) + MORE_BYTES
             if self._taken >= CREDIT_BYTES:
                 self.outbox.put(self.call_id, credit=self._taken)
                 self._expected += self._taken

@@ -71,16 +71,19 @@ class Exchange:
         stream = Stream(self._methods)
         self._streams[stream] = cast("asyncio.Task[Any]", asyncio.current_task())
         OPEN_STREAMS.add(stream)
+        broken = False
         try:
             if self._draining:
                 stream.drain()
             await stream.run(context)
         except DecodeError:
-            _violations.inc()
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a batch of frames")
+            broken = True
         finally:
             OPEN_STREAMS.discard(stream)
             del self._streams[stream]
+        if broken:  # told here, where no exception holds on to the stream and its calls
+            _violations.inc()
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a batch of frames")
 
 
 class Stream:

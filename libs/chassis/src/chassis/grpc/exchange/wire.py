@@ -17,6 +17,7 @@ SERVICE: Final = "argosy.exchange.v1.Exchange"
 VERSION: Final = ("argosy-exchange", "1")
 
 WINDOW_BYTES: Final = 262_144  # what a side may send of one call before it hears of credit
+MORE_BYTES: Final = 64  # that each payload counts besides its own, so that small and empty ones have a bound too
 PAYLOAD_BYTES: Final = 16 * 1024 * 1024
 MESSAGE_BYTES: Final = PAYLOAD_BYTES + 64 * 1024  # of gRPC: a payload at its largest, and what is put around it
 BATCH_BYTES: Final = 1024 * 1024  # a batch is written alone once it has this much; one larger payload still fits
@@ -105,7 +106,7 @@ class Outbox:
         if self._ended:
             return
         if payload is not None:
-            size = len(payload)
+            size = len(payload) + MORE_BYTES
             if self._size and self._size + size > BATCH_BYTES:
                 self._seal()
             self._size += size
