@@ -1,0 +1,97 @@
+"""Replicas behind one name share its calls, those that appear later included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from argosy.identity.v1 import identity_pb2 as pb
+from argosy.identity.v1.identity_pb2_grpc import (
+    IdentityServiceServicer,
+    IdentityServiceStub,
+    add_IdentityServiceServicer_to_server,
+)
+from chassis.grpc import Channel, Registration
+from chassis.grpc.exchange import replicas
+from chassis.tenancy import acting
+from chassis.testing import a_caller, free_port
+from chassis.testing.grpc import serving_at
+
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+CALLS, AT_ONCE = 600, 12
+
+
+class Counter(IdentityServiceServicer):
+    """Counts who asks."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:  # noqa: N802 - the proto's
+        """Answer after a turn of the loop, so that calls are in flight together."""
+        self.calls += 1
+        await asyncio.sleep(0)
+        return pb.WhoAmIResponse()
+
+    def registration(self) -> Registration:
+        """For a server."""
+        return add_IdentityServiceServicer_to_server, self, "argosy.identity.v1.IdentityService"
+
+
+async def shares(stub: Any, servers: Sequence[Counter]) -> list[int]:
+    """Make calls, some at once, and return how many each server got."""
+    before = [server.calls for server in servers]
+
+    async def client() -> None:
+        for _ in range(CALLS // AT_ONCE):
+            await stub.WhoAmI(pb.WhoAmIRequest())
+
+    await asyncio.gather(*(client() for _ in range(AT_ONCE)))
+    return [server.calls - then for server, then in zip(servers, before, strict=True)]
+
+
+def even(counts: Sequence[int]) -> bool:
+    """Each has its share, within 20 %."""
+    share = sum(counts) / len(counts)
+    return all(abs(count - share) <= 0.2 * share for count in counts)
+
+
+async def test_two_replicas_share_the_calls_and_a_third_gets_its_share_once_its_name_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up_every = replicas.LOOK_UP_SECONDS
+    assert looked_up_every <= 15  # with the time to connect, a third one has its share within 30 s
+    monkeypatch.setattr(replicas, "LOOK_UP_SECONDS", 0.05)
+    port, servers, known = free_port(), [Counter() for _ in HOSTS], list(HOSTS[:2])
+
+    async def look_up(target: str) -> list[str]:
+        return [target.replace("orchestrators", host) for host in known]
+
+    async with AsyncExitStack() as stack:
+        for host, server in zip(HOSTS[:2], servers, strict=False):
+            await stack.enter_async_context(serving_at(f"{host}:{port}", [server.registration()]))
+        channel = await stack.enter_async_context(Channel(f"orchestrators:{port}", "orchestrator", look_up=look_up))
+        stub = IdentityServiceStub(channel)
+        stack.enter_context(acting(a_caller()))
+        async with asyncio.timeout(10):
+            while not even((await shares(stub, servers))[:2]):
+                await asyncio.sleep(0.01)
+        two = await shares(stub, servers)
+
+        await stack.enter_async_context(serving_at(f"{HOSTS[2]}:{port}", [servers[2].registration()]))
+        known.append(HOSTS[2])
+        async with asyncio.timeout(10):
+            while not even(await shares(stub, servers)):
+                await asyncio.sleep(0.01)
+        three = await shares(stub, servers)
+
+        known.remove(HOSTS[0])
+        async with asyncio.timeout(10):
+            while (await shares(stub, servers))[0]:
+                await asyncio.sleep(0.01)
+
+    assert (even(two[:2]), two[2]) == (True, 0), two
+    assert even(three), three
