@@ -15,7 +15,7 @@ import aiohttp
 from tests.chaos.load import Load
 from tests.fleet import Fleet
 
-BUCKET_SECONDS = 0.1
+BUCKET_SECONDS, A_SECOND = 0.1, 10
 STEADY_BUCKETS, STEADY_SHARE = 5, 0.8
 """The rate is steady where any so many buckets in a row have at least this share of it."""
 
@@ -56,15 +56,17 @@ class Calls:
         return counts
 
     def steady_after(self, since: float, until: float) -> float:
-        """Seconds after `since` from which on the rate is steady until `until`."""
+        """Seconds after `since` from which on the rate was steady for a second; infinity when it never was."""
         counts = self.buckets(since, until)
         least = STEADY_SHARE * self.rate * BUCKET_SECONDS * STEADY_BUCKETS
-        low = [
-            place
-            for place in range(len(counts) - STEADY_BUCKETS + 1)
-            if sum(counts[place : place + STEADY_BUCKETS]) < least
+        enough = [
+            sum(counts[place : place + STEADY_BUCKETS]) >= least for place in range(len(counts) - STEADY_BUCKETS + 1)
         ]
-        return (max(low) + 1) * BUCKET_SECONDS if low else 0.0
+        windows = A_SECOND - STEADY_BUCKETS + 1
+        for place in range(len(enough) - windows + 1):
+            if all(enough[place : place + windows]):
+                return place * BUCKET_SECONDS
+        return math.inf
 
 
 @asynccontextmanager

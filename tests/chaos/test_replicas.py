@@ -1,10 +1,13 @@
 """Two replicas of a service share its load, and the death of one costs the calls in flight there and nothing else."""
 
 import asyncio
+import math
 import os
 import re
 import signal
 import time
+from itertools import pairwise
+from typing import Any
 
 import httpx
 import pytest
@@ -70,6 +73,12 @@ async def test_two_replicas_share_the_load(twice: Fleet, rate: int) -> None:
 
 async def kill(fleet: Fleet, victim: str, calls: Calls) -> tuple[float, str]:
     """End a replica with SIGKILL and see the rate through; return when that was, and what to print."""
+
+    async def steady() -> bool:
+        now = time.monotonic()
+        return calls.steady_after(now - WARM_SECONDS, now) == 0
+
+    await until("the rate is steady before the kill", 60, steady)
     at_hand = await metric(fleet, victim, r"argosy_grpc_server_in_flight")
     pid = fleet.pid_of(victim)
     os.kill(pid, signal.SIGKILL)
@@ -83,10 +92,10 @@ async def kill(fleet: Fleet, victim: str, calls: Calls) -> tuple[float, str]:
     return at, f"{victim} killed with some {at_hand:.0f} calls at hand"
 
 
-def judge(calls: Calls, at: float, told: str, *, may_fail: bool) -> None:
-    """Failures are calls that were in flight at the kill, and the rate is steady again soon."""
+def judge(calls: Calls, at: float, until: float, told: str, *, may_fail: bool) -> None:
+    """Until the next kill, failures are calls that were in flight at this one, and the rate is steady again soon."""
     end = at + WATCH_SECONDS
-    failed, in_flight, steady = calls.failed(at, end), calls.in_flight(at), calls.steady_after(at, end)
+    failed, in_flight, steady = calls.failed(at, until), calls.in_flight(at), calls.steady_after(at, end)
     print(f"{told}: {len(failed)} of {in_flight} in flight failed, steady after {steady:.1f} s")
     print(f"  good answers per 100 ms from then on: {calls.buckets(at, end)}")
     late = [call.began - at for call in failed if call.began > at + NOTICED_WITHIN_SECONDS]
@@ -98,7 +107,7 @@ def judge(calls: Calls, at: float, told: str, *, may_fail: bool) -> None:
 async def test_the_death_of_a_replica_costs_the_calls_in_flight_there_and_nothing_else(
     twice: Fleet, rate: int, rounds: int
 ) -> None:
-    kills = []
+    kills: list[tuple[Any, ...]] = []
     async with fixed_rate(twice, MODEL, rate) as calls:
         await asyncio.sleep(WARM_SECONDS)
         for victim in ("orchestrator", "inference-worker", "metering") * rounds:
@@ -106,10 +115,7 @@ async def test_the_death_of_a_replica_costs_the_calls_in_flight_there_and_nothin
     load = calls.load
     print(f"{len(load.answered)} answered at {rate}/s, {load.cut} cut, {dict(load.typed)}")
 
-    for at, told, victim in kills:
-        judge(calls, at, told, may_fail=victim != "metering")  # to reserve twice changes nothing, so it is done again
-    assert (load.cut, load.untyped) == (0, [])
-    assert len(calls.failed(0, time.monotonic())) == sum(
-        len(calls.failed(at, at + WATCH_SECONDS)) for at, _, _ in kills
-    )
+    assert (load.cut, load.untyped, calls.failed(0, kills[0][0])) == (0, [], [])
+    for (at, told, victim), (next_at, *_) in pairwise([*kills, (math.inf,)]):
+        judge(calls, at, next_at, told, may_fail=victim != "metering")  # to reserve again changes nothing
     await books.are_exact(twice, load)
