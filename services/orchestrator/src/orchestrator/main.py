@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -95,6 +95,9 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             routes=routes,
         )
         _watch(tasks, recorder, routes)
+        # Peers call as soon as the port is open. Where the routes cannot be read now, `keep_fresh` tries again.
+        with suppress(ArgosyError):
+            await routes.refresh()
         yield [
             Check("postgres", database.ping),
             relay,
