@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from chassis.kafka.record import Record
@@ -61,6 +63,23 @@ class Packing:
             parcel = self._open[record.topic, partition] = Parcel(self._producer, record.topic, partition)
             self.parcels.append(parcel)
             parcel.take(place, record, self._now)
+
+    async def settled(self) -> Exception | None:
+        """Wait until each parcel that was sent is acknowledged or has failed; return the first failure, if any."""
+        failure: Exception | None = None
+        for parcel in self.parcels:
+            try:
+                await parcel.acknowledged
+            except (KafkaError, OSError) as error:
+                failure = failure or error
+        return failure
+
+    def arrived(self) -> Iterator[int]:
+        """Say which records are acknowledged by now, by their places."""
+        for parcel in self.parcels:
+            done = parcel.acknowledged
+            if done.done() and not done.cancelled() and done.exception() is None:
+                yield from parcel.places
 
     async def _look_up(self, topic: str, key: bytes) -> int:
         # The one that Kafka's own clients choose for a key; all that publish on a topic have to agree.

@@ -75,6 +75,7 @@ class Publisher:
         lost = Unavailable("kafka does not acknowledge")
         results: list[ArgosyError | None] = [_refusal(record) or lost for record in records]
         packing = Packing(producer)
+        failure: Exception | None = None
         try:
             async with asyncio.timeout(ACK_SECONDS):
                 for place, record in enumerate(records):
@@ -82,19 +83,19 @@ class Publisher:
                         await packing.add(place, record)
                 for parcel in packing.parcels:
                     await parcel.send(producer)
-                for parcel in packing.parcels:
-                    await parcel.acknowledged
-                    for place in parcel.places:
-                        results[place] = None
+                failure = await packing.settled()
         except (KafkaError, OSError, TimeoutError) as error:
+            failure = error
+        # Also when others failed: what was acknowledged is not told again for as long as a broker is away.
+        for place in packing.arrived():
+            results[place] = None
+        if failure is not None:
             # The idempotent producer retries for ever and some of its failures are for good. Begin with a new one: what
             # was not acknowledged is published again by whoever still holds it.
             for parcel in packing.parcels:
                 parcel.acknowledged.add_done_callback(_heard)
             self._retire(producer)
-            self._say(connected=False, error=error)
-            return results
-        self._say(connected=True)
+        self._say(connected=failure is None, error=failure)
         return results
 
     async def _connect(self) -> Any:
