@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from chassis.backoff import Backoff
 from chassis.errors import Unavailable
 from chassis.redis import Breaker, MultiplexedRedis, Script, connection, multiplexed
 from chassis.settings import RedisSection
@@ -103,11 +104,33 @@ async def test_an_error_is_for_the_command_that_made_it(peer: Peer, redis: Multi
     assert not redis.breaker.open
 
 
-@pytest.mark.parametrize("said", [b"-LOADING later\r\n", b"-READONLY a replica\r\n", b"-OOM full\r\n"])
+IN_SCRIPT = b"-ERR Error running script (call to f_ab12): @user_script:21: @user_script: 21: -"
+
+
+@pytest.mark.parametrize(
+    "said", [b"-LOADING later\r\n", b"-READONLY a replica\r\n", b"-OOM full\r\n", IN_SCRIPT + b"OOM full\r\n"]
+)
 async def test_what_cannot_be_done_now_is_unavailable(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
     peer.answer = lambda _: said
     with pytest.raises(Unavailable):
         await redis.send("A")
+
+
+@pytest.mark.parametrize("said", [b"-READONLY a replica\r\n", IN_SCRIPT + b"READONLY a replica\r\n"])
+async def test_a_connection_that_leads_to_a_replica_is_left(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
+    peer.answer = lambda _: said
+    with pytest.raises(Unavailable):
+        await redis.run(Script("return 1"), ["key"], [1])
+
+    async with asyncio.timeout(3):
+        while peer.connections < 2:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_script_stumbled_over_is_told_with_the_place(peer: Peer, redis: MultiplexedRedis) -> None:
+    peer.answer = lambda _: IN_SCRIPT + b"WRONGTYPE not a number\r\n"
+    with pytest.raises(ResponseError, match="21: -WRONGTYPE"):
+        await redis.run(Script("return 1"), ["key"], [1])
 
 
 async def test_who_leaves_does_not_take_the_answer_of_the_next(peer: Peer, redis: MultiplexedRedis) -> None:
@@ -222,6 +245,33 @@ async def test_a_script_that_redis_does_not_know_is_sent_once(peer: Peer, redis:
     assert b"return 1" in await peer.reads.get()
 
 
+async def test_connections_that_end_soon_are_made_less_and_less_often(
+    peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[int] = []
+
+    def note(backoff: Backoff) -> float:
+        failures.append(backoff.failures)
+        backoff.failures += 1
+        return 0.0
+
+    monkeypatch.setattr(Backoff, "next", note)
+    async with asyncio.timeout(3):
+        await until(lambda: len(failures) == 3, peer.cut)
+        monkeypatch.setattr(multiplexed, "LONGEST_PAUSE_SECONDS", 0.0)
+        await until(lambda: 0 in failures[3:], peer.cut)
+
+    assert failures[:3] == [0, 1, 2]
+
+
+async def test_an_address_that_cannot_be_looked_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with MultiplexedRedis(RedisSection(url=f"redis://{'x' * 64}:1/0")) as redis:
+        await asyncio.sleep(0.01)
+        assert not redis._keeper.done()
+        with pytest.raises(Unavailable, match="not connected"):
+            await redis.ping()
+
+
 async def test_it_opens_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiplexed, "CONNECT_SECONDS", 0.1)
     async with MultiplexedRedis(RedisSection(url="redis://127.0.0.1:1/0")) as redis:
@@ -241,6 +291,12 @@ async def test_closing_it_ends_what_waits(peer: Peer) -> None:
 
 def test_the_patience_is_50_ms() -> None:
     assert multiplexed.PATIENCE_SECONDS == 0.05
+
+
+async def until(true: Callable[[], bool], do: Callable[[], None]) -> None:
+    while not true():
+        do()
+        await asyncio.sleep(0.005)
 
 
 async def until_answered(redis: MultiplexedRedis) -> None:

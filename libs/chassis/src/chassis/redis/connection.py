@@ -6,6 +6,7 @@ Nobody has a task or a timer of their own: a future for each command, and one ti
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -22,6 +23,8 @@ SILENCE_SECONDS: Final = 0.5  # with a command unanswered for so long, the conne
 SHORTEST_SWEEP_SECONDS: Final = 0.005
 # Answers that say: not here, not now. Another node, or a later moment, may do it.
 NOT_NOW: Final = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "OOM")
+# Before what a script stumbled over, Redis 6 tells where it did.
+WHERE_IN_SCRIPT: Final = re.compile(r"ERR Error running script .*?: -(?=[A-Z]+ )")
 
 Argument = bytes | str | int | float
 
@@ -117,12 +120,13 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, answer: asyncio.Future[Any], said: str) -> bool:
         """Fail a command; say whether Redis is well all the same."""
-        if not said.startswith(NOT_NOW):
+        reason = WHERE_IN_SCRIPT.sub("", said)
+        if not reason.startswith(NOT_NOW):
             answer.set_exception((NoScriptError if said.startswith("NOSCRIPT") else ResponseError)(said))
             return True
         answer.set_exception(Unavailable("redis cannot do this now"))
         self._missed()
-        if said.startswith("READONLY"):
+        if reason.startswith("READONLY"):
             self.close()  # a fail-over left us with a replica; the name may lead to the new primary
         return False
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from redis.asyncio.connection import Connection as Address
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from chassis.backoff import Backoff
 from chassis.errors import Unavailable
@@ -86,11 +86,10 @@ class MultiplexedRedis:
                     connection = await self._connect()
                 self._connection = connection
                 self._say(connected=True)
-                backoff.reset()
                 tried.set()
-                await connection.lost
+                await self._lasting(connection, backoff)
                 self._say(connected=False, error="the connection ended")
-            except (Unavailable, ResponseError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - nobody else would connect
                 self._say(connected=False, error=str(error) or type(error).__name__)
             finally:
                 self._connection = None
@@ -98,6 +97,14 @@ class MultiplexedRedis:
                 if connection is not None:
                     connection.close()
             await asyncio.sleep(backoff.next())
+
+    async def _lasting(self, connection: Connection, backoff: Backoff) -> None:
+        """Wait for the connection's end; one that ends soon does not make the next come sooner."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        await connection.lost
+        if loop.time() - began_at > LONGEST_PAUSE_SECONDS:
+            backoff.reset()
 
     async def _connect(self) -> Connection:
         loop, address = asyncio.get_running_loop(), self._address
