@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from chassis.telemetry import bind, configure_logs, logger, output, span
-from chassis.telemetry.logs import flush_logs, stop_gathering
+from chassis.telemetry.logs import flush_logs, stop_gathering, writing_to
 from chassis.telemetry.output import MOST_WAITING
 from chassis.tenancy import acting
 from chassis.testing import a_caller, a_principal
@@ -276,6 +276,32 @@ async def test_threads_and_a_loop_lose_and_mix_no_line(pipe: Pipe) -> None:
 
     said = [event for write in pipe.events() for event in write]
     assert (said.count("thread"), said.count("loop")) == (300, 200)
+
+
+def test_who_logs_in_the_middle_of_a_write_is_heard_after_it(pipe: Pipe) -> None:
+    """As finalizers do: the collector runs them wherever it likes, while others wait for the same output."""
+    other = threading.Thread(target=lambda: logging.getLogger("other").error("other"), daemon=True)
+    write = pipe.write
+
+    def interrupted(data: bytes) -> None:
+        pipe.write = write  # type: ignore[method-assign]
+        other.start()
+        other.join(0.05)
+        logging.getLogger("library").error("within")
+        logger("toy").info("within, too")
+        write(data)
+
+    pipe.write = interrupted  # type: ignore[method-assign]
+    first = threading.Thread(target=lambda: logger("toy").warning("first"), daemon=True)
+    with writing_to(output.Output()):
+        first.start()
+        first.join(2)
+        assert not first.is_alive()
+        other.join(2)
+
+    said = [event for write in pipe.events() for event in write]
+    assert said[0] == "first"
+    assert sorted(said) == ["first", "other", "within", "within, too"]
 
 
 @pytest.mark.parametrize("end", ["sys.exit(3)", "raise RuntimeError('crash')", "leave(1)"])

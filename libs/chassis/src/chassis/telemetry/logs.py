@@ -152,6 +152,11 @@ class _Log:
 class _Routed(logging.Handler):
     """Lines of libraries that log through the standard library."""
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write without the lock of handlers: a finalizer that logs while the output writes would take both in turn."""
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             said = record.getMessage()

@@ -22,6 +22,7 @@ class Output:
         self._waiting: list[bytes] = []
         self._flusher: asyncio.AbstractEventLoop | None = None
         self._writing = threading.Lock()
+        self._writer: int | None = None
 
     def patient(self, line: bytes) -> None:
         """Write a line when this turn of the loop is over; at once where no loop runs, or too many wait."""
@@ -42,13 +43,23 @@ class Output:
     def flush(self) -> None:
         """Write what waits."""
         self._flusher = None
+        thread = threading.get_ident()
+        if self._writer == thread:
+            return  # a finalizer logs in the middle of the below, which will write that, too
         with self._writing:
-            # Not by putting an empty list in its place: another thread may be about to append to this one.
-            count = len(self._waiting)
-            lines = b"".join(self._waiting[:count])
-            del self._waiting[:count]
-            if lines:
-                self._write(lines)
+            self._writer = thread
+            try:
+                while self._waiting:
+                    self._write(self._taken())
+            finally:
+                self._writer = None
+
+    def _taken(self) -> bytes:
+        # Not by putting an empty list in its place: another thread may be about to append to this one.
+        count = len(self._waiting)
+        lines = b"".join(self._waiting[:count])
+        del self._waiting[:count]
+        return lines
 
     def _write(self, lines: bytes) -> None:
         try:
