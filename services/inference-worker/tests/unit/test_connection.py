@@ -158,14 +158,24 @@ async def test_a_body_without_length_that_is_reset_is_cut():
 
 
 @pytest.mark.parametrize("then", [close, reset])
-@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\ncontent-", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
-async def test_a_connection_that_ends_before_the_head_was_dropped(sent: bytes, then: Callable[..., None]):
-    async with Peer(sent, then=then).upstream() as upstream:
-        with pytest.raises(UpstreamFailed) as caught:
+async def test_a_connection_that_ends_without_a_byte_was_dropped(then: Callable[..., None]):
+    async with Peer(then=then).upstream() as upstream:
+        with pytest.raises(UpstreamFailed, match="dropped") as caught:
             await ask(upstream)
 
     assert caught.value.again
     assert not caught.value.may_have_cost
+
+
+@pytest.mark.parametrize("then", [close, lambda writer: asyncio.get_running_loop().call_later(0.01, reset, writer)])
+@pytest.mark.parametrize("sent", [b"H", b"HTTP/1.1 200 OK\r\ncontent-", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+async def test_who_had_begun_to_answer_is_not_asked_again(sent: bytes, then: Callable[..., None]):
+    async with Peer(sent, then=then).upstream() as upstream:
+        with pytest.raises(UpstreamFailed, match="dropped") as caught:
+            await ask(upstream)
+
+    assert not caught.value.again
+    assert caught.value.may_have_cost
 
 
 @pytest.mark.parametrize(
@@ -288,7 +298,16 @@ def test_a_header_that_would_break_the_request_is_refused(headers: dict[str, str
         HttpUpstream(Endpoint("http://x", headers))
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///v1", "https://bücher.example/v1", "http://x:99999/"])
+@pytest.mark.parametrize("name", ["", "x y", "x:", "x\t", "ü", "Content-Length", "transfer-encoding", "connection"])
+def test_a_header_that_is_no_name_or_not_for_others_to_send_is_refused(name: str):
+    with pytest.raises(ValueError, match="proper name"):
+        HttpUpstream(Endpoint("http://x", {name: "1"}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://x..y", f"http://{'x' * 64}/v1", "http://", "http:///v1", "https://bücher.example/v1", "http://x:99999/"],
+)
 def test_an_address_that_names_nobody_is_refused(url: str):
     with pytest.raises(ValueError, match=r"host|[Pp]ort"):
         HttpUpstream(Endpoint(url, {}))

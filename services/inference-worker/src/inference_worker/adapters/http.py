@@ -18,8 +18,10 @@ LINGER_SECONDS = 1.0
 AT_ONCE_SECONDS = 1.0
 """A kept-alive connection that the other side had closed drops within this; later the upstream had the request."""
 
-
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_OURS = frozenset({"connection", "content-length", "expect", "transfer-encoding"})
+"""Headers that say where a request ends, or what becomes of its connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class HttpUpstream:
         url = urlsplit(endpoint.base_url)
         if not url.hostname or not endpoint.base_url.isascii():
             raise ValueError(f"{endpoint.base_url!r} does not name a host in ASCII")
+        if not all(0 < len(label) < 64 for label in url.hostname.removesuffix(".").split(".")):
+            raise ValueError(f"{url.hostname!r} cannot be the name of a host")
         tls = url.scheme == "https"
         self._address = Address(url.hostname, url.port or (443 if tls else 80), tls)
         self._path = quote(url.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
@@ -64,6 +68,8 @@ class HttpUpstream:
         }
         if any(_UNSENDABLE.search(name + value) for name, value in self._headers.items()):
             raise ValueError("a header holds a control character")
+        if not all(_NAME.fullmatch(name) and name.lower() not in _OURS for name in endpoint.headers):
+            raise ValueError("a header has no proper name, or one that is ours to send")
         self._heads: dict[str, bytes] = {}
         self._pool: Pool | None = None
 
@@ -92,7 +98,8 @@ class HttpUpstream:
         except NotHttp as error:
             raise UpstreamGarbage("the upstream does not speak HTTP") from error
         except Broken as error:
-            at_once = monotonic() - began_at < AT_ONCE_SECONDS
+            # Who had begun to answer had the request, however soon it went.
+            at_once = not reply.held and monotonic() - began_at < AT_ONCE_SECONDS
             raise UpstreamFailed("the upstream dropped the connection", again=at_once, costly=not at_once) from error
         except BaseException:
             reply.close()
