@@ -23,6 +23,8 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # A peer that vanished without a word (frozen, unplugged) is given up after 15 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # Without this one gRPC waits a minute for the answer to its ping, whatever the one above says.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # Peers are on our own network: a proxy from the environment is for the outside.

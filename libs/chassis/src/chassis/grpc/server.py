@@ -29,6 +29,7 @@ OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # A client that vanished without a word is noticed too, and what was begun for it ends.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
 )
 
 log = logger("chassis.grpc")

@@ -1,0 +1,65 @@
+"""A peer that is frozen or unplugged says no word; the keepalive finds it out at both ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from chassis.errors import Unavailable
+from chassis.grpc import Channel, server
+from chassis.grpc.exchange import channel as channels
+from chassis.tenancy import acting
+from chassis.testing import a_caller
+from chassis.testing.grpc import serving_at
+from chassis.testing.network import Wire
+
+from libs.chassis.tests.leaks import held, no_leak, until_back_to
+from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
+
+TIMES = {"grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms"}
+
+
+def hurried(options: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The same, with 50 times less patience: nothing that is not there already."""
+    return [(key, value // 50 if key in TIMES else value) for key, value in options]
+
+
+async def test_a_frozen_server_is_given_up(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "STREAM_OPTIONS", hurried(channels.STREAM_OPTIONS))
+    async with (
+        no_leak(),
+        serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as serving,
+        Wire(serving.port) as line,
+        Channel(f"127.0.0.1:{line.port}", "parrot") as channel,
+    ):
+        await channel.channel_ready()
+        stub = ParrotStub(channel)
+        with acting(a_caller()):
+            line.freeze()
+            async with asyncio.timeout(5):
+                with pytest.raises(Unavailable):
+                    await stub.Say(text("a"))
+            await line.cut()
+            await line.mend()
+            assert (await stub.Say(text("b"))).value == "b!"
+
+
+async def test_a_frozen_client_is_given_up_and_what_was_begun_for_it_ends(
+    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "OPTIONS", hurried(server.OPTIONS))
+    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as serving:
+        before = held()
+        async with Wire(serving.port) as line, Channel(f"127.0.0.1:{line.port}", "parrot") as channel:
+            with acting(a_caller()):
+                call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
+                await parrot.reached.wait()
+                line.freeze()
+                async with asyncio.timeout(5):
+                    await parrot.cleaned.wait()
+                call.cancel()
+                await asyncio.wait([call])
+                del call
+        await until_back_to(before)
