@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 import grpc
@@ -117,6 +118,9 @@ class Replicas:
 
     def _keep(self, addresses: set[str]) -> None:
         self._wanted = addresses
+        for address in addresses & self._current.keys():
+            if self._current[address].resume():
+                self._on_open()
         for address in addresses - self._keepers.keys():
             keeper = asyncio.create_task(self._keep_open(address))
             self._keepers[address] = keeper
@@ -145,7 +149,7 @@ class Replicas:
             return
         except (OSError, TimeoutError):
             return
-        backoff.reset()
+        opened_at = monotonic()
         self._streams.append(stream)
         self._current[address] = stream
         log.debug("exchange_opened", peer=self._name, address=address)
@@ -153,6 +157,9 @@ class Replicas:
             self._on_open()
             await stream.run()
         finally:
+            # Not at once: a peer that takes streams and drops them is not to be asked twenty times a second.
+            if monotonic() - opened_at > LONGEST_PAUSE_SECONDS:
+                backoff.reset()
             self._streams.remove(stream)
             del self._current[address]
             log.debug("exchange_ended", peer=self._name, address=address)

@@ -48,6 +48,7 @@ class Stream:
         self.calls: dict[int, Call] = {}
         self.open = False
         """Whether it takes new calls."""
+        self._ending = False
 
     @property
     def load(self) -> int:
@@ -98,7 +99,7 @@ class Stream:
             _note(reading)
         finally:
             OPEN_STREAMS.discard(self)
-            self.open = False
+            self.open, self._ending = False, True
             self._outbox.close()
             self._carrier.cancel()
             reading.cancel()
@@ -111,6 +112,14 @@ class Stream:
         """Take no new calls, and end when those at hand have."""
         self.open = False
         self._look_if_idle()
+
+    def resume(self) -> bool:
+        """Take new calls again after a drain of our own; say whether that changed anything."""
+        idle = self._idle is None or self._idle.done()
+        if self.open or self._ending or idle:
+            return False
+        self.open = True
+        return True
 
     def take(self, call: Call) -> None:
         """Begin a call here."""
@@ -139,6 +148,7 @@ class Stream:
 
     def _stray(self, frame: Any) -> None:
         if frame.call_id == 0 and frame.end:
+            self._ending = True
             self.drain()
         elif frame.call_id == 0 or frame.call_id > self._last_id:
             _violations.inc()
