@@ -136,6 +136,21 @@ async def test_who_reserves_does_not_wait_for_a_settlement_of_what_is_held(books
             await books.reservations.hold(a_hold(hold.tenant_id, PRICE, 7))
 
 
+async def test_a_replica_from_before_the_roll_out_has_its_budgets_locked_when_it_opens_accounts(
+    books: Books, database: Database
+) -> None:
+    # It then moves them in any order.
+    hold = a_hold(new_id("ten_"), PRICE, 7)
+    await books.reservations.hold(hold)
+    async with database.system() as settling:
+        await settling.fetch("SELECT * FROM metering.open_accounts($1, $2, 100)", [hold.tenant_id], [hold.request_id])
+        reserving = asyncio.create_task(books.reservations.hold(a_hold(hold.tenant_id, PRICE, 7)))
+        async with asyncio.timeout(3):
+            while not await settling.fetchval(SOMEBODY_WAITS):
+                await asyncio.sleep(0.01)
+    await reserving
+
+
 async def test_who_reserves_waits_for_a_settlement_that_takes_what_the_budget_has_left(
     books: Books, database: Database
 ) -> None:

@@ -259,6 +259,7 @@ async def test_what_does_not_balance_is_found_by_every_audit_until_it_is_mended(
     [
         "reserve('{t}', '{r}', '{7}', '{PT1H}', ARRAY['[]'::jsonb], '{p}', '{k}', '{u}', 100)",
         "open_accounts('{t}', '{r}', 100)",
+        "open_requests('{t}', '{r}', 100)",
     ],
 )
 async def test_a_client_that_freezes_with_a_budget_locked_is_thrown_out_soon(database: Database, call: str) -> None:

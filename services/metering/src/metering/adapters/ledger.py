@@ -22,7 +22,7 @@ from metering.domain.money import NanoUsd
 from metering.domain.settlement import OpenAccount, Posting, UsageEvent, expire, settle_all
 from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
 
-OPEN = "SELECT * FROM metering.open_accounts($1, $2, $3)"
+OPEN = "SELECT * FROM metering.open_requests($1, $2, $3)"
 OPEN_OVERDUE = "SELECT * FROM metering.open_overdue($1, $2)"
 
 # One statement, so that all of it is seen at one instant.
