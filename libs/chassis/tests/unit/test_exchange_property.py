@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from libs.chassis.tests.crowd import SERVICE, SHAPES, Callers, Crowd, Plan, register
 from libs.chassis.tests.leaks import held, until_back_to
 
-EXAMPLES = int(os.environ.get("ARGOSY_EXCHANGE_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("ARGOSY_EXCHANGE_EXAMPLES", "30"))
 
 plans = st.builds(
     Plan,
