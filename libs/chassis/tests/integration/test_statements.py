@@ -95,6 +95,14 @@ async def test_a_statement_that_fails_changes_nothing_and_keeps_its_connection(
     assert await count_connections(section) == 1
 
 
+async def test_an_argument_that_is_wrong_is_no_reason_to_try_again(db: Database, section: PostgresSection) -> None:
+    with pytest.raises(asyncpg.DataError):
+        await db.system().fetch(ADD, [1])
+
+    assert await ids(db) == []
+    assert await count_connections(section) == 1
+
+
 async def test_there_are_no_more_connections_than_the_pool_may_have(
     db: Database, section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
