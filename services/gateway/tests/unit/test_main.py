@@ -76,7 +76,7 @@ async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     limits, local = FakeRateLimits(FakeClock()), Buckets(FakeClock())
     limiter = limiter_of(Settings().rates, limits, local)
 
-    found = [await limiter.admit(a_principal(plan, plan=plan)) for plan in ("free", "small", "grown")]
+    found = [await limiter.admit(a_principal(plan, plan=plan)) for plan in ("free", "Small", "grown")]
     assert [standing and standing.limit for standing in found] == [4, 2, 6]
     limits.down = True
     alone = await limiter.admit(a_principal("ten_a", plan="free"))

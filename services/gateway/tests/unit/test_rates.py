@@ -86,6 +86,16 @@ async def test_a_plan_has_its_own_rates_and_every_other_the_default() -> None:
     assert await limiter.admit(a_principal("ten_b", plan="grown")) == Standing(9, 8, pytest.approx(60 / 9))
 
 
+@pytest.mark.parametrize(("written", "plan"), [("pro", "Pro"), ("Pro", "pro"), ("PRO", "Pro")])
+async def test_a_plan_is_found_whatever_the_case_of_its_name(written: str, plan: str) -> None:
+    limits = FakeRateLimits(FakeClock())
+    limiter = Limiter({written: Rates(key=1)}, Rates(key=9), shared=limits, local=limits, replicas=1)
+    standing = await limiter.admit(a_principal(plan=plan))
+
+    assert standing is not None
+    assert standing.limit == 1
+
+
 async def test_a_replica_alone_lets_its_share_in_and_starts_anew_when_they_count_together_again() -> None:
     clock = FakeClock()
     limits = FakeRateLimits(clock)

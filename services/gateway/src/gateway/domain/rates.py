@@ -75,12 +75,15 @@ class RateLimits(Protocol):
 
 
 class Limiter:
-    """Lets requests in at the pace of their plan. While `shared` is Unavailable, each replica counts its own share."""
+    """Lets requests in at the pace of their plan. While `shared` is Unavailable, each replica counts its own share.
+
+    Plans are found whatever the case of their names: variables of the environment have none.
+    """
 
     def __init__(
         self, plans: Mapping[str, Rates], default: Rates, *, shared: RateLimits, local: RateLimits, replicas: int
     ) -> None:
-        self._plans = dict(plans)
+        self._plans = {name.lower(): rates for name, rates in plans.items()}
         self._default = default
         self._shared = shared
         self._local = local
@@ -88,7 +91,7 @@ class Limiter:
 
     async def admit(self, principal: Principal) -> Standing | None:
         """Count a request; None where nothing is limited. Raises RateLimitExceeded."""
-        rates = self._plans.get(principal.plan, self._default)
+        rates = self._plans.get(principal.plan.lower(), self._default)
         try:
             taken = await self._shared.take(principal.tenant_id, principal.key_id, rates)
         except Unavailable:
