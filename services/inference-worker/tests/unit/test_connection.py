@@ -204,6 +204,18 @@ async def test_what_comes_without_a_request_ends_the_connection():
         assert await ask(upstream) == b"{}"
 
 
+async def test_a_peer_that_vanishes_is_noticed_within_a_minute():
+    peer = Peer(OK)
+    async with peer.upstream() as upstream:
+        assert upstream._pool is not None
+        connection = await upstream._pool.take()
+        assert connection._transport is not None
+        sock = connection._transport.get_extra_info("socket")
+        probes = [sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) for option, _ in pool.PROBES]
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert probes[0] + probes[1] * probes[2] <= 60
+
+
 async def test_an_idle_connection_is_closed_in_time():
     peer = Peer(OK)
     async with peer.upstream(keep_alive=timedelta(seconds=0.05)) as upstream:

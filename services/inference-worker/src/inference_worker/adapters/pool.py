@@ -3,10 +3,14 @@
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
 from inference_worker.adapters.connection import Connection
+
+PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""Seconds of silence before the first probe, seconds between them, and how many may stay unanswered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,8 @@ class Pool:
             raise ConnectionResetError("closed as soon as it was open")
         connection.busy = True
         self._open.add(connection)
-        # A peer that vanishes while a model thinks is noticed.
-        made.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        with suppress(OSError):  # lost meanwhile: whoever asks next will hear of it
+            _probe(made.get_extra_info("socket"))
         return connection
 
     def back(self, connection: Connection) -> None:
@@ -110,6 +114,14 @@ class Pool:
                 return
             del self._idle[connection]
             connection.abort()
+
+
+def _probe(sock: socket.socket) -> None:
+    """Notice within a minute that a peer has vanished while its model thinks; by itself the system asks after hours."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in PROBES:
+        if hasattr(socket, option):  # not every system has them
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 @lru_cache(maxsize=1)
