@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -71,7 +71,8 @@ def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
 
 def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> ArgosyError:
     """Return what a failed call to `peer` means here."""
-    details = next((value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY), b"")
+    trailing: Any = error.trailing_metadata() or ()
+    details = next((value for key, value in trailing if key == DETAILS_KEY), b"")
     return from_status(peer, error.code().value[0], error.details() or "", details)
 
 

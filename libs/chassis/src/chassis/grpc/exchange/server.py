@@ -47,11 +47,10 @@ class Exchange:
         self._streams: dict[Stream, asyncio.Task[Any]] = {}
         self._draining = False
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self) -> Any:
         """Return what a gRPC server needs to serve it. Batches are decoded here, so that a bad one has a typed end."""
-        handlers = {"Open": grpc.stream_stream_rpc_method_handler(self._open)}
-        handler: grpc.GenericRpcHandler = grpc.method_handlers_generic_handler(SERVICE, handlers)
-        return handler
+        handlers: Any = {"Open": grpc.stream_stream_rpc_method_handler(self._open)}
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     async def drain(self) -> None:
         """Take no new calls; streams end when their calls have. Waits a moment for those that have none."""
