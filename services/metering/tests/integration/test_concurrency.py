@@ -136,10 +136,10 @@ async def test_who_reserves_does_not_wait_for_a_settlement_of_what_is_held(books
             await books.reservations.hold(a_hold(hold.tenant_id, PRICE, 7))
 
 
-async def test_a_replica_from_before_the_roll_out_has_its_budgets_locked_when_it_opens_accounts(
+async def test_who_reserves_waits_for_a_settlement_that_opens_accounts_with_their_budgets(
     books: Books, database: Database
 ) -> None:
-    # It then moves them in any order.
+    # As a sweep does.
     hold = a_hold(new_id("ten_"), PRICE, 7)
     await books.reservations.hold(hold)
     async with database.system() as settling:
