@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import grpc
 
 from chassis.errors import ArgosyError
+from chassis.grpc.sending import one_by_one, sent
 from chassis.grpc.status import never_sent
 
 EOF = grpc.aio.EOF
@@ -104,10 +105,10 @@ class StreamCall:
 
     async def _send(self, requests: Any) -> None:
         try:
-            async for request in _one_by_one(requests):
-                if not await _sent(self.write(request)):
+            async for request in one_by_one(requests):
+                if not await sent(self.write(request)):
                     return
-            await _sent(self.done_writing())
+            await sent(self.done_writing())
         except Exception as error:  # noqa: BLE001 - the requests' own; whoever reads the responses is told
             self._broken = error
             self._drop()
@@ -195,21 +196,3 @@ def _heard(opening: asyncio.Task[Any]) -> None:
     # A call that could not begin and that nobody used needs no complaint.
     if not opening.cancelled():
         opening.exception()
-
-
-async def _one_by_one(requests: Any) -> AsyncIterator[Any]:
-    if hasattr(requests, "__aiter__"):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request
-
-
-async def _sent(sending: Awaitable[None]) -> bool:
-    """Say whether it was; if not, whoever reads the responses is told why."""
-    try:
-        await sending
-    except ArgosyError:
-        return False
-    return True

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from chassis.errors import ArgosyError
 from chassis.grpc.exchange.calling import EOF, Call
+from chassis.grpc.sending import one_by_one, sent
 
 T = TypeVar("T")
 
@@ -24,10 +25,10 @@ class Sending:
 
     async def _send(self, requests: Any) -> None:
         try:
-            async for request in _one_by_one(requests):
-                if self._call.over or not await _sent(self._call.write(request)):
+            async for request in one_by_one(requests):
+                if self._call.over or not await sent(self._call.write(request)):
                     return
-            await _sent(self._call.done_writing())
+            await sent(self._call.done_writing())
         except Exception as error:  # noqa: BLE001 - the requests' own; whoever reads the responses is told
             self._broken = error
             self._call.cancel()
@@ -75,21 +76,3 @@ class Sending:
             if self._broken is not None and isinstance(error, ArgosyError):
                 raise self._broken from error
             raise
-
-
-async def _one_by_one(requests: Any) -> AsyncIterator[Any]:
-    if hasattr(requests, "__aiter__"):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request
-
-
-async def _sent(sending: Awaitable[None]) -> bool:
-    """Say whether it was; if not, whoever reads the responses is told why."""
-    try:
-        await sending
-    except ArgosyError:
-        return False
-    return True
