@@ -13,6 +13,7 @@ from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
+from libs.chassis.tests.leaks import no_leak
 from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
 
 
@@ -68,3 +69,10 @@ async def test_a_stream_left_early_leaves_no_task_behind(by_exchange: ParrotStub
     async with asyncio.timeout(2):
         while asyncio.all_tasks() - before:
             await asyncio.sleep(0)
+
+
+async def test_a_request_that_cannot_be_written_down_leaves_nothing_behind(by_exchange: ParrotStub) -> None:
+    assert (await by_exchange.Say(text("a"))).value == "a!"
+    async with no_leak():
+        with pytest.raises((AttributeError, TypeError)):
+            await by_exchange.Say("no message")

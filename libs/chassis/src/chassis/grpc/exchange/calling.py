@@ -98,7 +98,11 @@ class Call(Party):
 
     def encode(self, request: Any) -> bytes:
         """Serialize a request. One over the limit ends the call, as gRPC would, and that is raised."""
-        payload = self._encode(request)
+        try:
+            payload = self._encode(request)
+        except Exception:
+            self._quit(CANCELLED)
+            raise
         if len(payload) > PAYLOAD_BYTES:
             self._quit(Status(TOO_LARGE, f"a request of {len(payload)} bytes is over the limit of {PAYLOAD_BYTES}"))
             self._raise_unless_ok()
