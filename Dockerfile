@@ -16,7 +16,7 @@ RUN set -eu; members=services/$SERVICE; [ "$SERVICE" != dev ] || members="dev $(
     awk 'NR == FNR {wanted[$1] = 1; next} /^[a-z0-9]/ {keep = ($1 in wanted)} keep' wanted requirements.lock > subset.lock; \
     uv venv --quiet /app; \
     uv pip install --quiet --python /app/bin/python --no-deps --require-hashes -r subset.lock; \
-    uv pip install --quiet --python /app/bin/python --no-deps ./libs/chassis ./proto $(printf './%s ' $members)
+    uv pip install --quiet --python /app/bin/python --no-deps ./libs/* ./proto $(printf './%s ' $members)
 
 FROM python:3.11-slim-bookworm
 ARG SERVICE

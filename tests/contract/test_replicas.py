@@ -16,7 +16,7 @@ from argosy.identity.v1.identity_pb2_grpc import (
 )
 from chassis.grpc import Channel, Registration
 from chassis.grpc.exchange import replicas
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving_at
 
@@ -75,7 +75,7 @@ async def test_two_replicas_share_the_calls_and_a_third_gets_its_share_once_its_
             await stack.enter_async_context(serving_at(f"{host}:{port}", [server.registration()]))
         channel = await stack.enter_async_context(Channel(f"orchestrators:{port}", "orchestrator", look_up=look_up))
         stub = IdentityServiceStub(channel)
-        stack.enter_context(acting(a_caller()))
+        stack.enter_context(as_caller(a_caller()))
         async with asyncio.timeout(10):
             while not even((await shares(stub, servers))[:2]):
                 await asyncio.sleep(0.01)

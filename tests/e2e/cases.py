@@ -92,7 +92,7 @@ async def metering_reserve(scene: Scene) -> Sequence[Message]:
 async def metering_get_request(scene: Scene) -> Sequence[Message]:
     (reserve,) = await metering_reserve(scene)
     await scene.ask("Reserve", reserve)
-    return [metering.GetRequestRequest(request_id=reserve.request_id)]  # type: ignore[attr-defined]
+    return [metering.GetRequestStatementRequest(request_id=reserve.request_id)]  # type: ignore[attr-defined]
 
 
 @case

@@ -14,7 +14,7 @@ from chassis.clock import SystemClock
 from chassis.errors import ArgosyError, DeadlineExceeded
 from chassis.grpc import Channel, OrdinaryChannel
 from chassis.ids import new_id
-from chassis.tenancy import Caller, Principal, PrincipalSigner, acting
+from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -171,7 +171,7 @@ async def said(
     caller = Caller(scene.principal, scene.metadata[0][1], new_id("req_"))
     kind = message_factory.GetMessageClass(method.output_type)
     payloads: list[bytes] = []
-    with acting(caller):
+    with as_caller(caller):
         async with carrier(target_of(scene.fleet, path), "the peer") as channel:
             await channel.channel_ready()
             stub = getattr(channel, shape)(path, type(requests[0]).SerializeToString, kind.FromString)

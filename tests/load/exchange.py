@@ -19,7 +19,7 @@ import uvloop
 from chassis.clock import SystemClock
 from chassis.grpc import Channel, GrpcServer, OrdinaryChannel
 from chassis.telemetry.logs import configure_logs
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_verifier
 
 from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
@@ -66,7 +66,7 @@ async def measure(
     """Call for some seconds; return calls per second, and CPU per call in microseconds."""
     async with kind(f"127.0.0.1:{port}", "parrot") as channel:
         stub, request = ParrotStub(channel), text(WORDS)
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             await asyncio.gather(*(stub.Say(request) for _ in range(200)))
             done, end = [0] * in_flight, time.perf_counter() + seconds
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from chassis.grpc import Channel, OrdinaryChannel
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 
@@ -31,5 +31,5 @@ def carrier(request: pytest.FixtureRequest) -> Carrier:
 @pytest.fixture
 async def stub(parrot: Parrot, carrier: Carrier) -> AsyncIterator[ParrotStub]:
     async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             yield ParrotStub(channel)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from chassis.errors import DeadlineExceeded, RemoteFailure, Unavailable
+from chassis.errors import DeadlineExceeded, RemoteError, Unavailable
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
 SERVICE = "test.Crowd"
@@ -106,7 +106,7 @@ class Callers:
             self._allow(plan.manner == "hurry", tag, plan, error)
         except Unavailable as error:
             self._allow(self.may_break or plan.manner == "hurry", tag, plan, error)
-        except RemoteFailure as error:
+        except RemoteError as error:
             self._allow(False, tag, plan, error)
         self.endings[tag] += 1
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from orchestrator.domain.money import NanoUsd, Price
 from orchestrator.domain.plan import Bound, EmbeddingPlan, Plan
 from orchestrator.domain.ports import Embedding, Event, Finished, Passage, Reservation
@@ -139,7 +139,7 @@ class FakeMetering:
         pairs = zip(prices, bounds, strict=True)
         held = max(price.cost(bound.input_tokens, bound.output_tokens) for price, bound in pairs)
         if held > self.free:
-            raise RemoteFailure(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
+            raise RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
         if self.failure is not None:
             raise self.failure
         self.reserved[request_id] = (tuple(bounds), lease)
@@ -147,7 +147,7 @@ class FakeMetering:
 
     def _price(self, key: str) -> Price:
         if key not in self.prices:
-            raise RemoteFailure(Kind.INVALID, "UNPRICED_MODEL", f"{key} has no price")
+            raise RemoteError(Kind.INVALID, "UNPRICED_MODEL", f"{key} has no price")
         read, written = self.prices[key]
         return Price(key, f"prc_{key}", NanoUsd(read), NanoUsd(written))
 

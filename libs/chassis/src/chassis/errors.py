@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 # Messages of these kinds may quote the request or a provider, and so a prompt: they are for the caller alone, and
 # stand in no log and no trace.
-QUOTING = frozenset({Kind.INVALID, Kind.UPSTREAM})
+CONTAINS_USER_CONTENT = frozenset({Kind.INVALID, Kind.UPSTREAM})
 
 
 class ArgosyError(Exception):
@@ -109,7 +109,7 @@ class Internal(ArgosyError):
     kind, reason = Kind.INTERNAL, "INTERNAL"
 
 
-class RemoteFailure(ArgosyError, abstract=True):
+class RemoteError(ArgosyError, abstract=True):
     """What another service said: kind, reason, message and param are its own."""
 
     def __init__(

@@ -76,7 +76,7 @@ def find_caller() -> Caller | None:
     return _caller.get()
 
 
-class acting:  # noqa: N801 - reads as a statement: `with acting(caller):`
+class as_caller:  # noqa: N801 - reads as a statement: `with acting(caller):`
     """Make `caller` the current one within a `with` block."""
 
     __slots__ = ("_caller", "_token")

@@ -17,7 +17,7 @@ from chassis.postgres import Database, database
 from chassis.postgres.provision import with_database, with_user
 from chassis.settings import PostgresSection
 from chassis.testing import free_port
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from chassis.testing.postgres import scratch_database, superuser_dsn
 from pydantic import SecretStr
 
@@ -265,7 +265,7 @@ async def test_a_server_that_is_away_is_unavailable_and_costs_no_start(section: 
                 await db.ping()
 
 
-async def freeze(wire: Wire, db: Database) -> None:
+async def freeze(wire: TcpProxy, db: Database) -> None:
     async with db.system() as connection:
         wire.freeze()
         await connection.execute("SELECT 1")
@@ -318,10 +318,10 @@ async def test_a_server_that_was_cut_off_is_used_again_at_once(section: Postgres
 
 
 @asynccontextmanager
-async def through_a_wire(section: PostgresSection) -> AsyncIterator[tuple[Wire, Database]]:
+async def through_a_wire(section: PostgresSection) -> AsyncIterator[tuple[TcpProxy, Database]]:
     dsn = section.dsn.get_secret_value()
     port = urlsplit(dsn).port or 5432
-    async with Wire(port) as wire:
+    async with TcpProxy(port) as wire:
         far = PostgresSection(dsn=SecretStr(dsn.replace(f":{port}/", f":{wire.port}/")), pool_size=2)
         async with Database(far, "notes") as db:
             yield wire, db

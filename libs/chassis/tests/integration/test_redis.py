@@ -23,18 +23,18 @@ from chassis.redis import (
     subscription,
 )
 from chassis.settings import RedisSection
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from redis.exceptions import ResponseError
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    async with Wire(urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379) as wire:
+async def wire() -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379) as wire:
         yield wire
 
 
 @pytest.fixture
-async def redis(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
+async def redis(wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
     # 50 ms can pass on a busy test machine without any fault of Redis.
     monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.25)
     section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/0")
@@ -71,7 +71,7 @@ async def test_an_error_of_redis_is_an_answer(redis: Redis) -> None:
     await redis.ping()
 
 
-async def test_a_redis_that_says_nothing_costs_its_patience_and_then_nothing(redis: Redis, wire: Wire) -> None:
+async def test_a_redis_that_says_nothing_costs_its_patience_and_then_nothing(redis: Redis, wire: TcpProxy) -> None:
     await redis.ping()
     wire.freeze()
 
@@ -92,7 +92,7 @@ async def test_a_redis_that_says_nothing_costs_its_patience_and_then_nothing(red
     assert monotonic() - began < 1
 
 
-async def test_a_redis_that_comes_back_is_used_again(redis: Redis, wire: Wire) -> None:
+async def test_a_redis_that_comes_back_is_used_again(redis: Redis, wire: TcpProxy) -> None:
     await wire.cut()
     while not redis.breaker.open:
         with pytest.raises(Unavailable):
@@ -112,7 +112,7 @@ async def until_answered(redis: Redis | MultiplexedRedis) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(redis: Redis, wire: Wire) -> None:
+async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(redis: Redis, wire: TcpProxy) -> None:
     await redis.ping()
     await wire.cut()
     await wire.mend()
@@ -121,7 +121,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(redis: Redi
 
 
 @pytest.fixture
-async def multiplexed_redis(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
+async def multiplexed_redis(wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
     monkeypatch.setattr(multiplexed, "PATIENCE_SECONDS", 0.25)
     section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/3")
     async with MultiplexedRedis(section, Breaker("redis", failures=3, rest_seconds=0.5)) as redis:
@@ -161,7 +161,7 @@ async def test_a_script_survives_that_redis_forgets_it(multiplexed_redis: Multip
 
 
 async def test_a_frozen_redis_costs_the_multiplexed_one_no_more_than_its_patience(
-    multiplexed_redis: MultiplexedRedis, wire: Wire
+    multiplexed_redis: MultiplexedRedis, wire: TcpProxy
 ) -> None:
     redis = multiplexed_redis
     wire.freeze()
@@ -183,7 +183,7 @@ async def test_a_frozen_redis_costs_the_multiplexed_one_no_more_than_its_patienc
 
 
 async def test_the_multiplexed_one_comes_back_after_a_cut_in_the_middle(
-    multiplexed_redis: MultiplexedRedis, wire: Wire
+    multiplexed_redis: MultiplexedRedis, wire: TcpProxy
 ) -> None:
     redis, ends = multiplexed_redis, []
 
@@ -251,7 +251,7 @@ async def test_messages_are_heard_and_a_bad_one_silences_nothing(redis: Redis) -
 
 @pytest.mark.parametrize("how", ["cut", "frozen"])
 async def test_a_subscription_comes_back_and_says_so(
-    redis: Redis, wire: Wire, how: str, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, wire: TcpProxy, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription, "SILENCE_SECONDS", 0.1)
     monkeypatch.setattr(subscription, "CONNECT_SECONDS", 0.1)
@@ -270,7 +270,7 @@ async def test_a_subscription_comes_back_and_says_so(
         await listener.until(lambda heard: heard[-1] == b"1")
 
 
-async def test_a_subscription_starts_and_stops_while_redis_is_away(redis: Redis, wire: Wire) -> None:
+async def test_a_subscription_starts_and_stops_while_redis_is_away(redis: Redis, wire: TcpProxy) -> None:
     await wire.cut()
     listener = Listener()
     async with subscribed(redis, new_id("test_"), listener):

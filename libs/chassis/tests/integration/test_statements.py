@@ -13,7 +13,7 @@ from chassis.errors import Unavailable
 from chassis.postgres import Database, database, statements
 from chassis.settings import PostgresSection
 from chassis.testing import free_port
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from chassis.testing.postgres import scratch_database, superuser_dsn
 from pydantic import SecretStr
 
@@ -160,7 +160,7 @@ async def test_a_server_that_says_nothing_is_unavailable(
     monkeypatch.setattr(database, "CLIENT_SECONDS", 0.3)
     dsn = section.dsn.get_secret_value()
     port = urlsplit(dsn).port or 5432
-    async with Wire(port) as wire:
+    async with TcpProxy(port) as wire:
         far = PostgresSection(dsn=SecretStr(dsn.replace(f":{port}/", f":{wire.port}/")), pool_size=2)
         async with Database(far, "notes") as db:
             await ids(db)

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 import pytest
-from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteFailure, declared_errors, meaning
+from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteError, declared_errors, meaning
 
 
 def test_the_code_is_the_reason_in_lower_case() -> None:
@@ -13,7 +13,7 @@ def test_the_code_is_the_reason_in_lower_case() -> None:
 
 
 def test_a_remote_failure_is_what_the_peer_said() -> None:
-    error = RemoteFailure(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "There is no vs_1.", param="id")
+    error = RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "There is no vs_1.", param="id")
 
     assert (error.kind, error.code, error.message, error.param) == (
         Kind.NOT_FOUND,
@@ -48,6 +48,6 @@ def test_every_concrete_state_is_listed_with_its_meaning_and_abstract_ones_are_n
     listed = declared_errors()
 
     assert InvalidRequest in listed
-    assert RemoteFailure not in listed
+    assert RemoteError not in listed
     assert [error.reason for error in listed] == sorted(error.reason for error in listed)
     assert meaning(InvalidRequest).startswith("The request does not say")

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 from argosy.exchange.v1.exchange_pb2 import Batch, Frame
-from chassis.errors import RemoteFailure, Unavailable
+from chassis.errors import RemoteError, Unavailable
 from chassis.grpc import Channel
 from chassis.grpc.exchange import wire
 from chassis.grpc.exchange.wire import MESSAGE_BYTES, PAYLOAD_BYTES, Outbox
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
 
@@ -114,10 +114,10 @@ async def test_a_payload_at_the_limit_arrives_and_one_over_it_is_refused_both_wa
         Channel(f"127.0.0.1:{server.port}", "parrot") as channel,
     ):
         stub = ParrotStub(channel)
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             assert len((await stub.Say(text("x" * largest))).value) == largest + 1
             for value in ("x" * PAYLOAD_BYTES, "x" * (largest + 1), "large"):
-                with pytest.raises(RemoteFailure):
+                with pytest.raises(RemoteError):
                     await stub.Say(text(value))
             assert (await stub.Say(text("a"))).value == "a!"
 

@@ -9,7 +9,7 @@ import pytest
 from argosy.exchange.v1.exchange_pb2 import Frame
 from chassis.clock import SystemClock
 from chassis.grpc import Channel, GrpcServer
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_verifier
 from chassis.testing.grpc import serving_at
 
@@ -59,7 +59,7 @@ async def test_calls_at_hand_end_and_new_ones_go_elsewhere_without_a_failure(par
             stub = ParrotStub(channel)
             while len(channel._replicas._streams) < 2:
                 await asyncio.sleep(0.01)
-            with acting(a_caller()):
+            with as_caller(a_caller()):
                 hanging = [asyncio.create_task(stub.Say(text("hang"))) for _ in range(2)]
                 await asyncio.gather(parrot.reached.wait(), other.reached.wait())
                 said = [asyncio.create_task(stub.Say(text(str(number)))) for number in range(50)]
@@ -94,7 +94,7 @@ async def test_no_call_fails_while_replicas_restart_in_turn(parrot: Parrot) -> N
 
         async def chatter() -> int:
             number = 0
-            with acting(a_caller()):
+            with as_caller(a_caller()):
                 while not done.is_set():
                     assert (await stub.Say(text(str(number)))).value == f"{number}!"
                     number += 1

@@ -10,10 +10,10 @@ from chassis.errors import DeadlineExceeded, Unavailable
 from chassis.grpc import Channel
 from chassis.grpc.exchange import wire
 from chassis.grpc.exchange.wire import WINDOW_BYTES
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
 from libs.chassis.tests.leaks import no_leak
@@ -32,7 +32,7 @@ async def tap() -> Tap:
 @pytest.fixture
 async def stub(tap: Tap) -> AsyncIterator[TapStub]:
     async with at(tap) as channel:
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             yield TapStub(channel)
 
 
@@ -83,10 +83,10 @@ async def test_a_stuck_stream_bounds_what_waits_and_a_deadline_ends_the_wait_for
     monkeypatch.setattr(wire, "QUEUED_BYTES", 64 * KB)
     async with (
         serving_at("127.0.0.1:0", [(register, tap, SERVICE)]) as server,
-        Wire(server.port) as line,
+        TcpProxy(server.port) as line,
         Channel(f"127.0.0.1:{line.port}", "the tap") as channel,
     ):
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             stub = TapStub(channel)
             await stub.Fill(text("1"))
             line.freeze()
@@ -108,7 +108,11 @@ async def _write_on(call: object) -> None:
 @pytest.mark.timeout(20)
 async def test_requests_that_wait_for_room_end_with_the_stream(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "QUEUED_BYTES", 64 * KB)
-    async with no_leak(), serving_at("127.0.0.1:0", [(register, tap, SERVICE)]) as server, Wire(server.port) as line:
+    async with (
+        no_leak(),
+        serving_at("127.0.0.1:0", [(register, tap, SERVICE)]) as server,
+        TcpProxy(server.port) as line,
+    ):
 
         async def cut_while_writing(stub: TapStub) -> set[type]:
             line.freeze()
@@ -118,7 +122,7 @@ async def test_requests_that_wait_for_room_end_with_the_stream(tap: Tap, monkeyp
             return {type(ending) for ending in await asyncio.gather(*writers, return_exceptions=True)}
 
         async with Channel(f"127.0.0.1:{line.port}", "the tap") as channel:
-            with acting(a_caller()):
+            with as_caller(a_caller()):
                 await channel.channel_ready()
                 assert await cut_while_writing(TapStub(channel)) == {Unavailable}
                 await line.mend()
@@ -128,7 +132,11 @@ async def test_requests_that_wait_for_room_end_with_the_stream(tap: Tap, monkeyp
 @pytest.mark.timeout(20)
 async def test_responses_that_wait_for_room_end_with_the_stream(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "QUEUED_BYTES", 64 * KB)
-    async with no_leak(), serving_at("127.0.0.1:0", [(register, tap, SERVICE)]) as server, Wire(server.port) as line:
+    async with (
+        no_leak(),
+        serving_at("127.0.0.1:0", [(register, tap, SERVICE)]) as server,
+        TcpProxy(server.port) as line,
+    ):
 
         async def cut_while_pouring(stub: TapStub) -> set[type]:
             pouring = [asyncio.ensure_future(_all(stub.Pour(text(f"1000 {32 * KB}")))) for _ in range(50)]
@@ -140,7 +148,7 @@ async def test_responses_that_wait_for_room_end_with_the_stream(tap: Tap, monkey
             return {type(ending) for ending in await asyncio.gather(*pouring, return_exceptions=True)}
 
         async with Channel(f"127.0.0.1:{line.port}", "the tap") as channel:
-            with acting(a_caller()):
+            with as_caller(a_caller()):
                 await channel.channel_ready()
                 assert await cut_while_pouring(TapStub(channel)) == {Unavailable}
                 await line.mend()

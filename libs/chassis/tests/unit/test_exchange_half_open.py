@@ -10,10 +10,10 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.grpc import Channel, server
 from chassis.grpc.exchange import channel as channels
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 
 from libs.chassis.tests.leaks import held, no_leak, until_back_to
 from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
@@ -31,12 +31,12 @@ async def test_a_frozen_server_is_given_up(parrot: Parrot, monkeypatch: pytest.M
     async with (
         no_leak(),
         serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as serving,
-        Wire(serving.port) as line,
+        TcpProxy(serving.port) as line,
         Channel(f"127.0.0.1:{line.port}", "parrot") as channel,
     ):
         await channel.channel_ready()
         stub = ParrotStub(channel)
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             line.freeze()
             async with asyncio.timeout(5):
                 with pytest.raises(Unavailable):
@@ -52,8 +52,8 @@ async def test_a_frozen_client_is_given_up_and_what_was_begun_for_it_ends(
     monkeypatch.setattr(server, "OPTIONS", hurried(server.OPTIONS))
     async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as serving:
         before = held()
-        async with Wire(serving.port) as line, Channel(f"127.0.0.1:{line.port}", "parrot") as channel:
-            with acting(a_caller()):
+        async with TcpProxy(serving.port) as line, Channel(f"127.0.0.1:{line.port}", "parrot") as channel:
+            with as_caller(a_caller()):
                 call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
                 await parrot.reached.wait()
                 line.freeze()

@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
-from chassis.errors import DeadlineExceeded, RemoteFailure
+from chassis.errors import DeadlineExceeded, RemoteError
 from chassis.grpc import Channel
 from chassis.telemetry import bind, span
-from chassis.tenancy import acting, current_caller
+from chassis.tenancy import as_caller, current_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving, serving_at
 from chassis.testing.traces import recorded_spans
@@ -56,7 +56,7 @@ async def listener() -> Listener:
 @pytest.fixture
 async def by_exchange(listener: Listener) -> AsyncIterator[ParrotStub]:
     async with serving((register, listener, SERVICE), carrier=Channel) as channel:
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             yield ParrotStub(channel)
 
 
@@ -70,7 +70,7 @@ async def test_metadata_of_text_and_of_bytes_arrives(by_exchange: ParrotStub, li
 async def test_bytes_may_be_told_with_the_end_of_a_call(by_exchange: ParrotStub) -> None:
     assert (await by_exchange.Say(text("tell"), timeout=2)).value == "tell"
     assert [answer.value async for answer in by_exchange.Repeat(text("tell"), timeout=2)] == ["tell"]
-    with pytest.raises(RemoteFailure, match="on purpose"):
+    with pytest.raises(RemoteError, match="on purpose"):
         await by_exchange.Say(text("abort"), timeout=2)
 
 
@@ -83,7 +83,7 @@ async def test_what_is_told_with_the_end_is_on_the_wire(listener: Listener) -> N
 
 async def test_calls_of_one_stream_do_not_see_each_other(by_exchange: ParrotStub, listener: Listener) -> None:
     async def ask(number: int) -> None:
-        with acting(a_caller(a_principal(f"ten_{number}"), f"req_{number}")):
+        with as_caller(a_caller(a_principal(f"ten_{number}"), f"req_{number}")):
             await by_exchange.Say(text(f"secret {number}"))
 
     await asyncio.gather(*(ask(number) for number in range(20)))
@@ -93,11 +93,11 @@ async def test_calls_of_one_stream_do_not_see_each_other(by_exchange: ParrotStub
 
 async def test_a_call_has_its_own_callers_trace_and_none_of_whoever_opened_the_stream(listener: Listener) -> None:
     with recorded_spans() as ended:
-        with span("opening"), bind(of="opening"), acting(a_caller(request_id="req_opening")):
+        with span("opening"), bind(of="opening"), as_caller(a_caller(request_id="req_opening")):
             async with serving((register, listener, SERVICE), carrier=Channel) as channel:
                 stub = ParrotStub(channel)
                 await channel.channel_ready()
-                with acting(a_caller(request_id="req_asking")), span("asking"):
+                with as_caller(a_caller(request_id="req_asking")), span("asking"):
                     await stub.Say(text("a"))
         spans = {each.name: each for each in ended()}
 
@@ -107,7 +107,7 @@ async def test_a_call_has_its_own_callers_trace_and_none_of_whoever_opened_the_s
 
 async def test_a_status_keeps_its_words_and_details(parrot: Parrot) -> None:
     async with serving((register, parrot, SERVICE), carrier=Channel) as channel:
-        with acting(a_caller()), pytest.raises(RemoteFailure) as failure:
+        with as_caller(a_caller()), pytest.raises(RemoteError) as failure:
             await ParrotStub(channel).Join(requests("a"), metadata=(("argosy-principal", "other"),))
 
     assert failure.value.reason == "PRINCIPAL_INVALID"

@@ -11,9 +11,9 @@ from datetime import timedelta
 
 from chassis.clock import SystemClock
 from chassis.grpc import Channel, GrpcServer
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_verifier
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +38,7 @@ class Replica:
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
         self._bind = "127.0.0.1:0"
-        self.wire = Wire(0)
+        self.wire = TcpProxy(0)
 
     async def start(self, grace_seconds: float = 2.0) -> None:
         grace = timedelta(seconds=grace_seconds)
@@ -84,7 +84,7 @@ async def play(script: Script) -> None:
     async with Channel(target, "the crowd") as channel:
         callers = Callers(channel, may_break=any(trouble in {"cut", "kill"} for _, trouble, _, _ in script))
         made: list[asyncio.Task[None]] = []
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             await channel.channel_ready()
             for plans, trouble, place, pause in script:
                 first = len(made)

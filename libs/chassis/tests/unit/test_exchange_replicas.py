@@ -14,10 +14,10 @@ from chassis.grpc import Channel
 from chassis.grpc.exchange import channel as channels
 from chassis.grpc.exchange import replicas, stream
 from chassis.grpc.exchange.channel import ExchangeFull
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving_at
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 
 from libs.chassis.tests.leaks import no_leak
 from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
@@ -62,7 +62,7 @@ async def flock() -> AsyncIterator[Flock]:
         for parrot in flock.parrots:
             server = await stack.enter_async_context(serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]))
             flock.addresses.append(f"127.0.0.1:{server.port}")
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             yield flock
 
 
@@ -172,7 +172,7 @@ async def test_the_least_loaded_replica_is_chosen(names: Names, flock: Flock) ->
 
 async def test_a_cut_stream_is_opened_again(names: Names, flock: Flock) -> None:
     async with (
-        Wire(int(flock.addresses[0].rpartition(":")[2])) as line,
+        TcpProxy(int(flock.addresses[0].rpartition(":")[2])) as line,
         Channel(f"127.0.0.1:{line.port}", "parrot") as channel,
     ):
         await open_to(channel, 1)

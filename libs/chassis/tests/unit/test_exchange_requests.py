@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 from chassis.grpc import Channel
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from google.protobuf.wrappers_pb2 import StringValue as Text
@@ -20,7 +20,7 @@ from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, tex
 @pytest.fixture
 async def by_exchange(parrot: Parrot) -> AsyncIterator[ParrotStub]:
     async with serving((register, parrot, SERVICE), carrier=Channel) as channel:
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             yield ParrotStub(channel)
 
 

@@ -10,19 +10,19 @@ from typing import Any
 import grpc
 import pytest
 from chassis.clock import SystemClock
-from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteFailure, Unavailable
+from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteError, Unavailable
 from chassis.grpc import (
     STATUS,
     GrpcServer,
-    from_duration,
-    from_timestamp,
+    proto_to_duration,
+    proto_to_timestamp,
     pipeline,
-    to_duration,
-    to_timestamp,
+    duration_to_proto,
+    timestamp_to_proto,
 )
 from chassis.grpc.status import BY_VALUE
 from chassis.telemetry import span
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal, a_verifier, free_port
 from chassis.testing.grpc import serving, serving_at
 from chassis.testing.traces import recorded_spans
@@ -40,7 +40,7 @@ def test_every_kind_has_a_status() -> None:
 async def test_a_call_is_of_the_caller_who_made_it(stub: ParrotStub, parrot: Parrot) -> None:
     caller = a_caller(a_principal("ten_x", roles={"admin"}), "req_1")
 
-    with acting(caller):
+    with as_caller(caller):
         answer = await stub.Say(text("hello"))
 
     assert answer.value == "hello!"
@@ -48,7 +48,7 @@ async def test_a_call_is_of_the_caller_who_made_it(stub: ParrotStub, parrot: Par
 
 
 async def test_an_error_arrives_with_all_it_says(stub: ParrotStub) -> None:
-    with pytest.raises(RemoteFailure) as failure:
+    with pytest.raises(RemoteError) as failure:
         await stub.Say(text("full"))
 
     error = failure.value
@@ -57,7 +57,7 @@ async def test_an_error_arrives_with_all_it_says(stub: ParrotStub) -> None:
 
 
 async def test_a_bug_is_told_to_nobody_but_the_log(stub: ParrotStub, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RemoteFailure) as failure:
+    with pytest.raises(RemoteError) as failure:
         await stub.Say(text("bug"))
 
     assert (failure.value.kind, failure.value.message) == (Kind.INTERNAL, "internal error")
@@ -67,7 +67,7 @@ async def test_a_bug_is_told_to_nobody_but_the_log(stub: ParrotStub, capsys: pyt
 async def test_words_that_may_be_the_requests_are_told_to_the_caller_and_not_to_the_log(
     stub: ParrotStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(RemoteFailure) as failure:
+    with pytest.raises(RemoteError) as failure:
         await stub.Say(text("nonsense"))
 
     assert "my secret prompt" in failure.value.message
@@ -78,7 +78,7 @@ async def test_words_that_may_be_the_requests_are_told_to_the_caller_and_not_to_
 
 async def test_a_call_without_a_principal_is_refused(carrier: Carrier, parrot: Parrot) -> None:
     async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
-        with pytest.raises(RemoteFailure) as failure:
+        with pytest.raises(RemoteError) as failure:
             await ParrotStub(channel).Say(text("hello"))
 
     assert (failure.value.kind, failure.value.reason) == (Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID")
@@ -101,7 +101,7 @@ async def test_a_forged_principal_is_refused_by_every_shape(
     carrier: Carrier, parrot: Parrot, ask: Callable[[ParrotStub], Awaitable[Any]]
 ) -> None:
     async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
-        with pytest.raises(RemoteFailure) as failure:
+        with pytest.raises(RemoteError) as failure:
             await ask(ParrotStub(channel))
 
     assert failure.value.reason == "PRINCIPAL_INVALID"
@@ -150,26 +150,26 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(
 ) -> None:
     async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
         for call in (channel.unary_unary(f"/{SERVICE}/Say"), channel.unary_unary(f"/{SERVICE}/Join")):
-            with pytest.raises(RemoteFailure) as failure:
+            with pytest.raises(RemoteError) as failure:
                 await call(b"\xff\xff")
             assert failure.value.reason == InvalidRequest.reason
 
 
 async def test_a_message_over_the_limit_is_a_typed_error(stub: ParrotStub) -> None:
-    with pytest.raises(RemoteFailure) as failure:
+    with pytest.raises(RemoteError) as failure:
         await stub.Say(text("x" * 17 * 1024 * 1024))
     assert failure.value.kind is Kind.TOO_LARGE
-    with pytest.raises(RemoteFailure):
+    with pytest.raises(RemoteError):
         await stub.Say(text("large"))
     assert (await stub.Say(text("x" * 15 * 1024 * 1024))).value.endswith("x!")
 
 
 async def test_a_method_that_is_not_there_is_a_typed_error(carrier: Carrier, stub: ParrotStub, parrot: Parrot) -> None:
-    with pytest.raises(RemoteFailure) as failure:
+    with pytest.raises(RemoteError) as failure:
         await stub.Later(text("a"))
     assert failure.value.reason == "UNIMPLEMENTED"
     async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
-        with pytest.raises(RemoteFailure) as failure:
+        with pytest.raises(RemoteError) as failure:
             await channel.unary_unary("/test.Parrot/Sing")(b"")
     assert failure.value.reason == "UNIMPLEMENTED"
 
@@ -191,7 +191,7 @@ async def test_a_call_waits_for_a_peer_that_is_being_restarted(carrier: Carrier,
     address = f"127.0.0.1:{free_port()}"
     async with carrier(address, "the parrot") as channel:
         stub = ParrotStub(channel)
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             async with serving_at(address, [(register, parrot, SERVICE)]):
                 assert (await stub.Say(text("a"))).value == "a!"
             waiting = [asyncio.create_task(stub.Say(text(str(number)))) for number in range(5)]
@@ -206,7 +206,7 @@ async def test_a_call_waits_for_a_peer_that_is_being_restarted(carrier: Carrier,
 async def test_a_peer_that_dies_within_a_call_is_unavailable(carrier: Carrier, parrot: Parrot) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with carrier(address, "the parrot") as channel:
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             async with serving_at(address, [(register, parrot, SERVICE)]):
                 call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
                 await parrot.reached.wait()
@@ -221,7 +221,7 @@ async def test_a_drain_lets_calls_end_and_says_so(carrier: Carrier, parrot: Parr
     async with carrier(address, "test") as channel, grpc.aio.insecure_channel(address) as probe:
         watch = health_pb2_grpc.HealthStub(probe).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
             await parrot.reached.wait()
             stopping = asyncio.create_task(server.stop())
@@ -244,10 +244,10 @@ def test_times_survive_the_wire_to_the_microsecond() -> None:
     length = timedelta(days=1, seconds=2, microseconds=3)
     moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
-    assert from_duration(to_duration(length)) == length
-    assert from_timestamp(to_timestamp(moment)) == moment
+    assert proto_to_duration(duration_to_proto(length)) == length
+    assert proto_to_timestamp(timestamp_to_proto(moment)) == moment
     with pytest.raises(ValueError, match="zone"):
-        to_timestamp(datetime(2026, 1, 1))  # noqa: DTZ001
+        timestamp_to_proto(datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 async def test_a_trace_goes_through_a_call(stub: ParrotStub) -> None:
@@ -270,7 +270,7 @@ async def test_calls_are_counted_by_method_and_status(stub: ParrotStub) -> None:
     before = {code: counted(code) for code in ("OK", "RESOURCE_EXHAUSTED", "INTERNAL")}
     await stub.Say(text("hello"))
     for value in ("full", "full", "bug"):
-        with pytest.raises(RemoteFailure):
+        with pytest.raises(RemoteError):
             await stub.Say(text(value))
     # The answer travels before the call is over at the server.
     while pipeline.IN_FLIGHT._value.get() > 0:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from chassis.errors import InvalidRequest, RemoteFailure, Unavailable
+from chassis.errors import InvalidRequest, RemoteError, Unavailable
 from chassis.grpc import OrdinaryChannel
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving_at
 from google.protobuf.wrappers_pb2 import StringValue as Text
@@ -56,9 +56,9 @@ async def test_what_a_stream_said_before_it_failed_arrives(stub: ParrotStub) -> 
     call = stub.Repeat(text("full"))
 
     assert [(await call.read()).value for _ in range(3)] == ["full0", "full1", "full2"]
-    with pytest.raises(RemoteFailure, match="no seat"):
+    with pytest.raises(RemoteError, match="no seat"):
         await call.read()
-    with pytest.raises(RemoteFailure, match="no seat"):
+    with pytest.raises(RemoteError, match="no seat"):
         [answer async for answer in stub.Repeat(text("full"))]
 
 
@@ -73,10 +73,10 @@ async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: ParrotStub
 async def test_a_request_to_a_failed_stream_says_why(stub: ParrotStub) -> None:
     call = stub.Answer()
     await call.write(text("full"))
-    with pytest.raises(RemoteFailure, match="no seat"):
+    with pytest.raises(RemoteError, match="no seat"):
         await call.read()
 
-    with pytest.raises(RemoteFailure, match="no seat"):
+    with pytest.raises(RemoteError, match="no seat"):
         await call.write(text("too late"))
 
 
@@ -126,7 +126,7 @@ async def test_a_call_that_never_left_is_made_again(parrot: Parrot, monkeypatch:
     address = f"127.0.0.1:{free_port()}"
     async with OrdinaryChannel(address, "the parrot") as channel:
         stub = ParrotStub(channel)
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             written = stub.Answer()
             calls = [
                 asyncio.ensure_future(call)

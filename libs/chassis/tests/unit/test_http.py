@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.errors import ArgosyError, Kind, RemoteFailure
+from chassis.errors import ArgosyError, Kind, RemoteError
 from chassis.http import (
     STATUS,
-    ClientGone,
+    ClientDisconnected,
     HttpServer,
     OpsServer,
     PortTaken,
@@ -80,7 +80,7 @@ def test_every_kind_has_a_status_and_a_type() -> None:
 
 
 def test_an_error_has_the_shape_that_openai_clients_read() -> None:
-    error = RemoteFailure(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "There is no model m.", param="model")
+    error = RemoteError(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "There is no model m.", param="model")
 
     assert openai_error(error) == {
         "error": {
@@ -106,7 +106,7 @@ async def test_an_error_says_in_its_headers_how_to_try_again(
     kind: Kind, retry_after: timedelta | None, expected: dict[bytes, bytes]
 ) -> None:
     exchange = Exchange()
-    await send_error(exchange.send, RemoteFailure(kind, "STATE", "So it is.", retry_after=retry_after))
+    await send_error(exchange.send, RemoteError(kind, "STATE", "So it is.", retry_after=retry_after))
 
     assert exchange.sent[0]["status"] == STATUS[kind]
     assert {name: value for name, value in exchange.headers.items() if not name.startswith(b"content-")} == expected
@@ -134,7 +134,7 @@ async def test_a_body_beyond_the_limit_is_refused(pieces: tuple[bytes, ...]) -> 
 
 
 async def test_a_body_that_breaks_off_is_nobodys_fault_but_over() -> None:
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await read_body(Exchange(b"abc", complete=False).receive, 10)
 
 
@@ -241,6 +241,6 @@ async def test_readiness_is_the_conjunction_of_the_checks(checks: dict[str, bool
 
 
 def test_own_errors_of_http_are_states_with_kinds() -> None:
-    states: list[type[ArgosyError]] = [RequestTooLarge, ClientGone, PortTaken]
+    states: list[type[ArgosyError]] = [RequestTooLarge, ClientDisconnected, PortTaken]
 
     assert [state.kind for state in states] == [Kind.TOO_LARGE, Kind.CANCELLED, Kind.UNAVAILABLE]

@@ -13,7 +13,7 @@ import pytest
 from chassis.telemetry import bind, configure_logs, logger, output, span
 from chassis.telemetry.logs import flush_logs, stop_gathering, writing_to
 from chassis.telemetry.output import MOST_WAITING
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.traces import recorded_spans
 
@@ -49,7 +49,7 @@ def test_a_line_is_one_json_object_that_begins_with_when_how_bad_who_and_what(li
 
 
 def test_the_request_the_tenant_and_the_trace_are_added_from_the_context(lines: Lines) -> None:
-    with acting(a_caller(a_principal("ten_7"), "req_7")), recorded_spans() as ended, span("play"):
+    with as_caller(a_caller(a_principal("ten_7"), "req_7")), recorded_spans() as ended, span("play"):
         logger("toy").info("inside")
     logger("toy").info("outside")
 

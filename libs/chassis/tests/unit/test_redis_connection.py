@@ -10,7 +10,7 @@ from chassis.backoff import Backoff
 from chassis.errors import Unavailable
 from chassis.redis import Breaker, MultiplexedRedis, Script, connection, multiplexed
 from chassis.settings import RedisSection
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.logs import captured_lines
 from redis.exceptions import ResponseError
@@ -168,7 +168,7 @@ async def test_late_answers_open_the_breaker_though_they_come(peer: Peer, redis:
 
 
 async def test_a_breaker_that_opens_is_nobodys_request(redis: MultiplexedRedis) -> None:
-    with captured_lines() as lines, acting(a_caller()):
+    with captured_lines() as lines, as_caller(a_caller()):
         for _ in range(3):
             with pytest.raises(Unavailable):
                 await redis.send("A")

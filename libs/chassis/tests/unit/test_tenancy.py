@@ -12,7 +12,7 @@ from chassis.tenancy import (
     PrincipalInvalid,
     PrincipalSigner,
     PrincipalVerifier,
-    acting,
+    as_caller,
     current_caller,
     find_caller,
 )
@@ -181,11 +181,11 @@ async def test_the_caller_belongs_to_its_context_and_no_other() -> None:
         current_caller()
 
     async def in_a_task_of_its_own() -> str:
-        with acting(a_caller(a_principal("ten_2"))):
+        with as_caller(a_caller(a_principal("ten_2"))):
             await asyncio.sleep(0)
             return current_caller().principal.tenant_id
 
-    with acting(a_caller(a_principal("ten_1"), "req_1")):
+    with as_caller(a_caller(a_principal("ten_1"), "req_1")):
         assert await asyncio.create_task(in_a_task_of_its_own()) == "ten_2"
         assert current_caller().principal.tenant_id == "ten_1"
         assert current_caller().request_id == "req_1"
@@ -195,7 +195,7 @@ async def test_the_caller_belongs_to_its_context_and_no_other() -> None:
 def test_a_caller_whose_block_ends_in_another_context_leaves_no_trace_of_an_error() -> None:
     import contextvars
 
-    block = acting(a_caller())
+    block = as_caller(a_caller())
     contextvars.copy_context().run(block.__enter__)
 
     block.__exit__(None, None, None)

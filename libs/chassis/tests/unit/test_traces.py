@@ -11,7 +11,7 @@ from chassis.settings import TelemetrySection
 from chassis.telemetry import Telemetry, extract, inject, span
 from chassis.telemetry.otlp import SdkRecorder
 from chassis.telemetry.spans import recording_with
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.traces import recorded_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -33,7 +33,7 @@ def test_without_an_endpoint_nothing_is_recorded_or_passed_on() -> None:
 
 
 def test_a_span_has_its_parent_its_kind_its_attributes_and_who_asked() -> None:
-    with recorded_spans() as ended, acting(a_caller(a_principal("ten_7"), "req_7")):
+    with recorded_spans() as ended, as_caller(a_caller(a_principal("ten_7"), "req_7")):
         with span("outer", kind="server"), span("inner", toy="bear", nothing=None) as inner:
             inner.set(colour="red")
         first, second = ended()

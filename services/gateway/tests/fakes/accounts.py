@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from chassis.tenancy import current_caller
 from gateway.domain.accounts import (
     Budget,
@@ -62,7 +62,7 @@ class FakeAccounts:
     async def request(self, request_id: str) -> RequestAccount:
         found = self.requests.get((current_caller().principal.tenant_id, request_id))
         if found is None:
-            raise RemoteFailure(Kind.NOT_FOUND, "REQUEST_NOT_FOUND", f"There is no request {request_id}.")
+            raise RemoteError(Kind.NOT_FOUND, "REQUEST_NOT_FOUND", f"There is no request {request_id}.")
         return found
 
     async def budget(self) -> Budget:

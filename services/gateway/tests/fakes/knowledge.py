@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from chassis.ids import new_id
 from chassis.tenancy import current_caller
 from gateway.domain.knowledge import Attachment, AttachmentState, File, Passage, VectorStore
@@ -15,12 +15,12 @@ from services.gateway.tests.fakes.directory import listed
 MADE = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def no_file() -> RemoteFailure:
-    return RemoteFailure(Kind.NOT_FOUND, "FILE_NOT_FOUND", "There is no such file.")
+def no_file() -> RemoteError:
+    return RemoteError(Kind.NOT_FOUND, "FILE_NOT_FOUND", "There is no such file.")
 
 
-def no_store() -> RemoteFailure:
-    return RemoteFailure(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "There is no such vector store.")
+def no_store() -> RemoteError:
+    return RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "There is no such vector store.")
 
 
 @dataclass
@@ -69,7 +69,7 @@ class FakeKnowledge:
         content = self.mine.contents[file_id]
         yield content[:2]
         if self.cut_downloads:
-            raise RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "The store went away.")
+            raise RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "The store went away.")
         yield content[2:]
 
     async def delete_file(self, file_id: str) -> None:

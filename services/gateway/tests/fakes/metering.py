@@ -7,7 +7,7 @@ from typing import Any
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer
-from chassis.grpc import to_timestamp
+from chassis.grpc import timestamp_to_proto
 from gateway.domain.accounts import Budget, Outcome, Price, ReservationState
 from gateway.domain.inference import Tokens
 from gateway.domain.money import NanoUsd
@@ -47,7 +47,7 @@ def to_proto_price(price: Price) -> metering_pb2.Price:
         version=price.version,
         input_per_million=to_proto_money(price.input_per_million),
         output_per_million=to_proto_money(price.output_per_million),
-        effective_at=to_timestamp(price.effective_at),
+        effective_at=timestamp_to_proto(price.effective_at),
     )
 
 
@@ -66,7 +66,7 @@ class Metering(MeteringServiceServicer):
         usage = await self._accounts.usage(start, end, by_day=request.by_day)
         rows = [
             metering_pb2.UsageRow(
-                day=to_timestamp(row.day) if row.day else None,
+                day=timestamp_to_proto(row.day) if row.day else None,
                 price_key=row.price_key,
                 calls=row.calls,
                 input_tokens=row.input_tokens,
@@ -77,16 +77,16 @@ class Metering(MeteringServiceServicer):
         ]
         return metering_pb2.GetUsageResponse(rows=rows, total=to_proto_money(usage.total))
 
-    async def GetRequest(
-        self, request: metering_pb2.GetRequestRequest, context: Any
-    ) -> metering_pb2.GetRequestResponse:
+    async def GetRequestStatement(
+        self, request: metering_pb2.GetRequestStatementRequest, context: Any
+    ) -> metering_pb2.GetRequestStatementResponse:
         account = await self._accounts.request(request.request_id)
         reservation = metering_pb2.Reservation(
             request_id=account.request_id,
             held=to_proto_money(account.reservation.held),
             state=STATES[account.reservation.state],
-            created_at=to_timestamp(account.reservation.created_at),
-            expires_at=to_timestamp(account.reservation.expires_at),
+            created_at=timestamp_to_proto(account.reservation.created_at),
+            expires_at=timestamp_to_proto(account.reservation.expires_at),
         )
         settlements = [
             metering_pb2.Settlement(
@@ -96,7 +96,7 @@ class Metering(MeteringServiceServicer):
                 price_key=settlement.price_key,
                 price_version=settlement.price_version,
                 cost=to_proto_money(settlement.cost),
-                settled_at=to_timestamp(settlement.settled_at),
+                settled_at=timestamp_to_proto(settlement.settled_at),
             )
             for settlement in account.settlements
         ]
@@ -105,11 +105,13 @@ class Metering(MeteringServiceServicer):
                 transaction_id=entry.transaction_id,
                 account=entry.account,
                 amount=to_proto_money(entry.amount),
-                created_at=to_timestamp(entry.created_at),
+                created_at=timestamp_to_proto(entry.created_at),
             )
             for entry in account.entries
         ]
-        return metering_pb2.GetRequestResponse(reservation=reservation, settlements=settlements, entries=entries)
+        return metering_pb2.GetRequestStatementResponse(
+            reservation=reservation, settlements=settlements, entries=entries
+        )
 
     async def GetBudget(self, request: Any, context: Any) -> metering_pb2.GetBudgetResponse:
         return metering_pb2.GetBudgetResponse(budget=to_proto_budget(await self._accounts.budget()))

@@ -6,7 +6,7 @@ from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceServicer
-from chassis.grpc import from_duration, to_timestamp
+from chassis.grpc import proto_to_duration, timestamp_to_proto
 from gateway.domain.inference import Begun, ChatAsk, EmbedAsk, Payloads, Step, Task
 
 from services.gateway.tests.fakes.inference import FakeInference
@@ -51,7 +51,9 @@ class Orchestrator(OrchestrationServiceServicer):
         self, request: orchestration_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[orchestration_pb2.GenerateResponse]:
         self.deadlines.append(context.time_remaining())
-        ask = ChatAsk(request.request_id, request.model, request.body, request.stream, from_duration(request.deadline))
+        ask = ChatAsk(
+            request.request_id, request.model, request.body, request.stream, proto_to_duration(request.deadline)
+        )
         answer = self._inference.generate(ask)
         try:
             while (step := await answer.next_step()) is not None:
@@ -65,7 +67,7 @@ class Orchestrator(OrchestrationServiceServicer):
             request.model,
             list(request.inputs),
             request.dimensions,
-            from_duration(request.deadline),
+            proto_to_duration(request.deadline),
         )
         embedded = await self._inference.embed(ask)
         return orchestration_pb2.EmbedResponse(
@@ -80,7 +82,7 @@ class Orchestrator(OrchestrationServiceServicer):
         models = [
             orchestration_pb2.Model(
                 name=model.name,
-                created_at=to_timestamp(model.created_at),
+                created_at=timestamp_to_proto(model.created_at),
                 task=orchestration_pb2.ModelTask.Value(TASKS[model.task]),
             )
             for model in await self._inference.list_models()

@@ -7,7 +7,7 @@ from typing import Any
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer
 from chassis.errors import InvalidRequest
-from chassis.grpc import to_timestamp
+from chassis.grpc import timestamp_to_proto
 from gateway.domain.knowledge import Attachment, AttachmentState, File, VectorStore
 from gateway.domain.tenants import Page
 
@@ -27,7 +27,7 @@ def to_proto_file(file: File) -> pb.File:
         filename=file.filename,
         purpose=file.purpose,
         bytes=file.size_bytes,
-        created_at=to_timestamp(file.created_at),
+        created_at=timestamp_to_proto(file.created_at),
     )
 
 
@@ -36,7 +36,7 @@ def to_proto_store(store: VectorStore) -> pb.VectorStore:
     return pb.VectorStore(
         vector_store_id=store.vector_store_id,
         name=store.name,
-        created_at=to_timestamp(store.created_at),
+        created_at=timestamp_to_proto(store.created_at),
         file_counts=counts,
         usage_bytes=store.usage_bytes,
     )
@@ -50,7 +50,7 @@ def to_proto_attachment(attachment: Attachment) -> pb.Attachment:
         failure_reason=attachment.failure_reason,
         failure_message=attachment.failure_message,
         chunks=attachment.chunks,
-        created_at=to_timestamp(attachment.created_at),
+        created_at=timestamp_to_proto(attachment.created_at),
         usage_bytes=attachment.usage_bytes,
     )
 

@@ -9,7 +9,7 @@ from chassis.clock import SystemClock
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from gateway.adapters.postgres import PostgresDirectory
 from gateway.domain.administration import Bootstrap
 from gateway.domain.keys import mint_key
@@ -102,7 +102,7 @@ async def test_a_tenants_id_that_cannot_be_one_is_refused(directory: PostgresDir
         await directory.get_tenant("*")
 
 
-def through(wire: Wire, section: PostgresSection) -> PostgresSection:
+def through(wire: TcpProxy, section: PostgresSection) -> PostgresSection:
     """The same database, reached over the wire."""
     dsn = section.dsn.get_secret_value()
     host = dsn.rpartition("@")[2].partition("/")[0]
@@ -122,7 +122,7 @@ async def test_while_postgres_is_away_who_was_seen_goes_on_and_strangers_wait(
         await Bootstrap(directory, SystemClock()).ensure("away", text, {"member"})
     seen, stranger = (text.encode() for text in texts)
     trust = Trust(heard=timedelta(0), look_up=timedelta(milliseconds=300))
-    async with Wire(port_of(section)) as wire, Database(through(wire, section), "gateway") as database:
+    async with TcpProxy(port_of(section)) as wire, Database(through(wire, section), "gateway") as database:
         admission = Admission(PostgresDirectory(database), SystemClock(), trust)
         admission.hear(True)
         known = await admission.admit(seen)

@@ -13,7 +13,7 @@ from chassis.ids import new_id
 from chassis.redis import MultiplexedRedis, Script
 from chassis.settings import RedisSection
 from chassis.tenancy import Principal
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from gateway.adapters.rates import RedisRateLimits
 from gateway.domain.buckets import Buckets
 from gateway.domain.rates import MINUTE_US, Limiter, RateLimitExceeded, RateLimits, Rates
@@ -23,13 +23,13 @@ from services.gateway.tests.rates_contract import RateLimitsContract
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    async with Wire(urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379) as wire:
+async def wire() -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379) as wire:
         yield wire
 
 
 @pytest.fixture
-async def redis(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
+async def redis(wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
     # 50 ms can pass on a busy test machine without any fault of Redis.
     monkeypatch.setattr("chassis.redis.multiplexed.PATIENCE_SECONDS", 0.25)
     async with MultiplexedRedis(RedisSection(url=f"redis://127.0.0.1:{wire.port}/0")) as redis:
@@ -98,7 +98,7 @@ async def test_a_redis_that_refuses_is_unavailable(redis: MultiplexedRedis, monk
 
 @pytest.mark.parametrize("how", ["cut", "frozen"])
 async def test_a_redis_that_goes_fails_no_request_and_lets_a_share_in(
-    limits: RateLimits, redis: MultiplexedRedis, wire: Wire, how: str
+    limits: RateLimits, redis: MultiplexedRedis, wire: TcpProxy, how: str
 ) -> None:
     limiter = Limiter({}, Rates(key=400), shared=limits, local=Buckets(SystemClock()), replicas=4)
     caller = Principal(new_id("ten_"), key_id="key_a")

@@ -12,7 +12,7 @@ from chassis.clock import SystemClock
 from chassis.ids import new_id
 from chassis.redis import Redis
 from chassis.settings import RedisSection
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from gateway.adapters import redis as adapter
 from gateway.adapters.redis import RedisRevocations
 from gateway.domain.administration import Bootstrap
@@ -68,11 +68,11 @@ class Fleet:
         self._stack = stack
         self._directory = FakeDirectory()
 
-    async def wire(self) -> Wire:
+    async def wire(self) -> TcpProxy:
         """A wire to Redis that can be cut."""
-        return await self._stack.enter_async_context(Wire(urlsplit(redis_url()).port or 6379))
+        return await self._stack.enter_async_context(TcpProxy(urlsplit(redis_url()).port or 6379))
 
-    async def gateway(self, wire: Wire | None = None) -> Gateway:
+    async def gateway(self, wire: TcpProxy | None = None) -> Gateway:
         """A gateway that hears."""
         section = RedisSection(url=redis_url(wire.port if wire else None))
         gateway = Gateway(self._directory, await self._stack.enter_async_context(Redis(section)))

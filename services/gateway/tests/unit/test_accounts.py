@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
 from chassis.errors import ArgosyError
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
 from gateway.adapters.metering import GrpcAccounts
@@ -36,7 +36,7 @@ async def accounts(request: pytest.FixtureRequest, books: FakeAccounts) -> Async
 
 @pytest.fixture(autouse=True)
 def demo() -> Iterator[None]:
-    with acting(a_caller(a_principal("ten_demo"))):
+    with as_caller(a_caller(a_principal("ten_demo"))):
         yield
 
 
@@ -74,7 +74,7 @@ async def test_a_budget_is_read_by_its_tenant_and_set_by_an_admin(accounts: Acco
         await accounts.set_budget("ten_demo", NanoUsd(7))
     assert caught.value.reason == "PERMISSION_DENIED"
 
-    with acting(a_caller(a_principal("ten_platform", roles={"admin"}))):
+    with as_caller(a_caller(a_principal("ten_platform", roles={"admin"}))):
         assert (await accounts.set_budget("ten_demo", NanoUsd(7))).cap == 7
     budget = await accounts.budget()
     assert (budget.cap, budget.spent, budget.held) == (7, 25, 0)
@@ -85,7 +85,7 @@ async def test_prices_are_set_by_an_admin_and_an_explicit_zero_is_a_price(accoun
         await accounts.set_price("local/m", NanoUsd(1), NanoUsd(2))
     assert caught.value.reason == "PERMISSION_DENIED"
 
-    with acting(a_caller(a_principal("ten_platform", roles={"admin"}))):
+    with as_caller(a_caller(a_principal("ten_platform", roles={"admin"}))):
         price = await accounts.set_price("local/m", NanoUsd(50), NanoUsd(0))
     assert (price.price_key, price.input_per_million, price.output_per_million) == ("local/m", 50, 0)
     assert price.version

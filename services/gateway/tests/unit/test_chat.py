@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.errors import DeadlineExceeded, Kind, RemoteFailure, Unavailable
+from chassis.errors import DeadlineExceeded, Kind, RemoteError, Unavailable
 from gateway.domain.inference import Begun, ChatAsk, Finished, Payloads, Tokens
 from gateway.domain.money import NanoUsd
 
@@ -66,16 +66,16 @@ async def test_downstream_acts_for_the_tenant_of_the_key(world: World, demo: htt
     ("script", "refusal"),
     [
         ([NO_MODEL], (404, "model_not_found")),
-        ([RemoteFailure(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "Spent.")], (429, "insufficient_quota")),
+        ([RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "Spent.")], (429, "insufficient_quota")),
         ([Unavailable("metering does not answer")], (503, "service_unavailable")),
         ([Begun((), False), DeadlineExceeded("too late")], (504, "deadline_exceeded")),
-        ([Begun((), False), RemoteFailure(Kind.UPSTREAM, "UPSTREAM_FAILED", "500")], (502, "upstream_failed")),
+        ([Begun((), False), RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "500")], (502, "upstream_failed")),
         ([Begun((), False)], (502, "upstream_cut")),
         ([], (502, "upstream_cut")),
         (
             [
                 Begun((), False),
-                Finished(Tokens(0, 0), NanoUsd(0), RemoteFailure(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "429")),
+                Finished(Tokens(0, 0), NanoUsd(0), RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "429")),
             ],
             (429, "upstream_rate_limited"),
         ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from gateway.domain.inference import Begun, Finished, Payloads, Tokens
 from gateway.domain.money import NanoUsd
 
@@ -157,7 +157,7 @@ async def test_a_payload_with_line_breaks_is_still_one_event(
     assert events_of(answer.content)[:2] == [json.loads(CHUNKS[0]), json.loads(chunk)]
 
 
-FAILURE = RemoteFailure(Kind.UPSTREAM, "UPSTREAM_CUT", "The provider hung up.")
+FAILURE = RemoteError(Kind.UPSTREAM, "UPSTREAM_CUT", "The provider hung up.")
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ FAILURE = RemoteFailure(Kind.UPSTREAM, "UPSTREAM_CUT", "The provider hung up.")
         ([Finished(Tokens(3, 1), COST, failure=FAILURE)], "upstream_cut"),
         ([FAILURE], "upstream_cut"),
         ([], "upstream_cut"),
-        ([RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "gone")], "service_unavailable"),
-        ([RemoteFailure(Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID", "forged")], "service_unavailable"),
+        ([RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "gone")], "service_unavailable"),
+        ([RemoteError(Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID", "forged")], "service_unavailable"),
     ],
 )
 async def test_what_fails_after_the_first_byte_is_an_event_and_there_is_no_end_mark(

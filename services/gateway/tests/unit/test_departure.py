@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
-from chassis.http import ClientGone
+from chassis.http import ClientDisconnected
 from gateway.api.departure import Departure
 
 
@@ -30,7 +30,7 @@ class Client:
 async def test_who_leaves_while_something_is_awaited_abandons_it() -> None:
     client = Client("http.request", "http.request", "http.disconnect")
     asyncio.get_running_loop().call_later(0.001, client.speaks.set)
-    with pytest.raises(ClientGone), Departure(client.receive):
+    with pytest.raises(ClientDisconnected), Departure(client.receive):
         await asyncio.sleep(60)
 
     task = asyncio.current_task()
@@ -42,7 +42,7 @@ async def test_who_has_left_before_is_noticed_at_the_first_pause() -> None:
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(ClientGone), Departure(receive):
+    with pytest.raises(ClientDisconnected), Departure(receive):
         await asyncio.sleep(60)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from chassis.http import STATUS
 from gateway.domain.keys import mint_key
 from gateway.metrics import ADMISSIONS, KEY_CACHE, REQUESTS
@@ -163,13 +163,13 @@ async def test_a_bug_is_answered_and_tells_nothing_of_itself(
 @pytest.mark.parametrize(
     ("failure", "refusal"),
     [
-        (RemoteFailure(Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID", "forged"), (503, "service_unavailable")),
-        (RemoteFailure(Kind.INTERNAL, "INTERNAL", "at line 7 of secret.py"), (500, "internal")),
-        (RemoteFailure(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "No such model."), (404, "model_not_found")),
+        (RemoteError(Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID", "forged"), (503, "service_unavailable")),
+        (RemoteError(Kind.INTERNAL, "INTERNAL", "at line 7 of secret.py"), (500, "internal")),
+        (RemoteError(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "No such model."), (404, "model_not_found")),
     ],
 )
 async def test_what_a_peer_says_is_told_unless_it_is_none_of_the_clients_business(
-    world: World, monkeypatch: pytest.MonkeyPatch, failure: RemoteFailure, refusal: tuple[int, str]
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: RemoteError, refusal: tuple[int, str]
 ) -> None:
     def fail() -> None:
         raise failure

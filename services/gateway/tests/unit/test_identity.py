@@ -3,9 +3,9 @@
 import pytest
 from argosy.identity.v1 import identity_pb2 as pb
 from argosy.identity.v1.identity_pb2_grpc import IdentityServiceStub
-from chassis.errors import RemoteFailure
-from chassis.grpc import from_timestamp
-from chassis.tenancy import Caller, acting
+from chassis.errors import RemoteError
+from chassis.grpc import proto_to_timestamp
+from chassis.tenancy import Caller, as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
 from gateway.api.identity import IdentityServicer, registration
@@ -17,7 +17,7 @@ from services.gateway.tests.fakes.directory import FakeDirectory
 async def test_a_caller_is_told_who_it_is() -> None:
     me = a_principal("ten_me", user_id="usr_1", roles={"member", "admin"}, plan="standard")
     async with serving(registration(IdentityServicer(FakeDirectory()))) as channel:
-        with acting(a_caller(me)):
+        with as_caller(a_caller(me)):
             said = (await IdentityServiceStub(channel).WhoAmI(pb.WhoAmIRequest())).principal
 
     assert (said.tenant_id, said.project_id, said.key_id, said.user_id) == ("ten_me", "prj_test", "key_test", "usr_1")
@@ -29,12 +29,12 @@ async def test_a_caller_reads_its_own_tenant() -> None:
     await directory.add_tenant(tenant, an_entry(tenant))
     async with serving(registration(IdentityServicer(directory))) as channel:
         stub = IdentityServiceStub(channel)
-        with acting(a_caller(a_principal(tenant.tenant_id))):
+        with as_caller(a_caller(a_principal(tenant.tenant_id))):
             said = (await stub.GetTenant(pb.GetTenantRequest())).tenant
         assert (said.tenant_id, said.name, said.plan) == (tenant.tenant_id, "acme", "standard")
-        assert from_timestamp(said.created_at) == tenant.created_at
+        assert proto_to_timestamp(said.created_at) == tenant.created_at
 
-        with acting(a_caller(a_principal("ten_none"))), pytest.raises(RemoteFailure) as caught:
+        with as_caller(a_caller(a_principal("ten_none"))), pytest.raises(RemoteError) as caught:
             await stub.GetTenant(pb.GetTenantRequest())
         assert caught.value.reason == "TENANT_NOT_FOUND"
 
@@ -42,10 +42,10 @@ async def test_a_caller_reads_its_own_tenant() -> None:
 async def test_nobody_and_a_forger_are_refused() -> None:
     async with serving(registration(IdentityServicer(FakeDirectory()))) as channel:
         stub = IdentityServiceStub(channel)
-        with pytest.raises(RemoteFailure) as caught:
+        with pytest.raises(RemoteError) as caught:
             await stub.WhoAmI(pb.WhoAmIRequest())
         assert caught.value.reason == "PRINCIPAL_INVALID"
         forged = Caller(a_principal(), "forged", "req_1")
-        with acting(forged), pytest.raises(RemoteFailure) as caught:
+        with as_caller(forged), pytest.raises(RemoteError) as caught:
             await stub.WhoAmI(pb.WhoAmIRequest())
         assert caught.value.reason == "PRINCIPAL_INVALID"

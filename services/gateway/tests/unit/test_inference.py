@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 from argosy.orchestration.v1.orchestration_pb2_grpc import add_OrchestrationServiceServicer_to_server
-from chassis.errors import ArgosyError, Kind, RemoteFailure, Unavailable
+from chassis.errors import ArgosyError, Kind, RemoteError, Unavailable
 from chassis.grpc import Channel
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.grpc import serving
 from gateway.adapters.orchestrator import GRACE, GrpcInference
@@ -20,7 +20,7 @@ from services.gateway.tests.fakes.orchestrator import Orchestrator
 
 CHAT = ChatAsk("req_1", "smollm2", b'{"odd": 1}', stream=True, deadline=timedelta(seconds=60))
 EMBED = EmbedAsk("req_1", "mini", ["a", "b"], 8, timedelta(seconds=60))
-FAILURE = RemoteFailure(Kind.UPSTREAM, "UPSTREAM_CUT", "The provider hung up.")
+FAILURE = RemoteError(Kind.UPSTREAM, "UPSTREAM_CUT", "The provider hung up.")
 SERVICE = "argosy.orchestration.v1.OrchestrationService"
 
 
@@ -42,7 +42,7 @@ async def inference(request: pytest.FixtureRequest, script: FakeInference) -> As
 
 @pytest.fixture(autouse=True)
 def demo() -> Iterator[None]:
-    with acting(a_caller(a_principal("ten_demo"), "req_1")):
+    with as_caller(a_caller(a_principal("ten_demo"), "req_1")):
         yield
 
 
@@ -87,7 +87,7 @@ async def test_unknown_usage_stays_unknown(inference: Inference, script: FakeInf
 async def test_an_answer_that_broke_off_says_why(
     inference: Inference, script: FakeInference, reason: str, kind: Kind
 ) -> None:
-    script.chat = [Payloads([BODY]), Finished(Tokens(3, 1), COST, failure=RemoteFailure(kind, reason, "Sorry."))]
+    script.chat = [Payloads([BODY]), Finished(Tokens(3, 1), COST, failure=RemoteError(kind, reason, "Sorry."))]
 
     finished = (await steps_of(inference.generate(CHAT)))[-1]
 

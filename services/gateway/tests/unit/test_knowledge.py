@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
-from chassis.errors import InvalidRequest, RemoteFailure
-from chassis.tenancy import acting
+from chassis.errors import InvalidRequest, RemoteError
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
 from gateway.adapters.retrieval import PIECE_BYTES, GrpcKnowledge
@@ -41,7 +41,7 @@ async def knowledge(request: pytest.FixtureRequest, shelves: FakeKnowledge) -> A
 
 @pytest.fixture(autouse=True)
 def demo() -> Iterator[None]:
-    with acting(a_caller(a_principal("ten_demo"))):
+    with as_caller(a_caller(a_principal("ten_demo"))):
         yield
 
 
@@ -54,7 +54,7 @@ async def test_a_file_is_stored_listed_read_and_deleted(knowledge: Knowledge) ->
     assert (await knowledge.list_files(ALL, "batch")).items == []
     assert b"".join([piece async for piece in knowledge.download(stored.file_id)]) == b"hello"
     await knowledge.delete_file(stored.file_id)
-    with pytest.raises(RemoteFailure) as caught:
+    with pytest.raises(RemoteError) as caught:
         await knowledge.get_file(stored.file_id)
     assert caught.value.reason == "FILE_NOT_FOUND"
 
@@ -90,7 +90,7 @@ async def test_lists_have_pages(knowledge: Knowledge) -> None:
 
 
 async def test_a_file_that_is_none_is_not_downloaded(knowledge: Knowledge) -> None:
-    with pytest.raises(RemoteFailure) as caught:
+    with pytest.raises(RemoteError) as caught:
         await anext(aiter(knowledge.download("file-none")))
     assert caught.value.reason == "FILE_NOT_FOUND"
 
@@ -144,7 +144,7 @@ async def test_another_tenant_finds_nothing(knowledge: Knowledge) -> None:
     file = await knowledge.upload("a.txt", "assistants", bytes_of(b"x"))
     store = await knowledge.create_vector_store("s", [file.file_id])
 
-    with acting(a_caller(a_principal("ten_other"))):
+    with as_caller(a_caller(a_principal("ten_other"))):
         for asked in (
             knowledge.get_vector_store(store.vector_store_id),
             knowledge.delete_vector_store(store.vector_store_id),
@@ -152,7 +152,7 @@ async def test_another_tenant_finds_nothing(knowledge: Knowledge) -> None:
             knowledge.detach(store.vector_store_id, file.file_id),
             knowledge.search(store.vector_store_id, "q", 1),
         ):
-            with pytest.raises(RemoteFailure) as caught:
+            with pytest.raises(RemoteError) as caught:
                 await asked
             assert caught.value.reason == "VECTOR_STORE_NOT_FOUND"
     await knowledge.delete_vector_store(store.vector_store_id)

@@ -18,7 +18,7 @@ from argosy_dev.state import Home
 from chassis.clock import SystemClock
 from chassis.grpc import Channel
 from chassis.ids import new_id
-from chassis.tenancy import Caller, PrincipalSigner, acting
+from chassis.tenancy import Caller, PrincipalSigner, as_caller
 from chassis.testing import SECRET, a_principal, free_port
 from worker_fakes import WORDS, a_body, text_of
 
@@ -64,7 +64,7 @@ async def running(upstreams: dict[str, object]) -> AsyncIterator[Worker]:
     )
     try:
         await until_ready(f"http://127.0.0.1:{ops_port}", process)
-        with acting(a_caller_of_now()):
+        with as_caller(a_caller_of_now()):
             async with Channel(f"127.0.0.1:{grpc_port}", "inference-worker") as channel:
                 yield Worker(process, InferenceServiceStub(channel), f"http://127.0.0.1:{ops_port}")
     finally:
@@ -144,7 +144,7 @@ async def test_a_drain_lets_streams_end(worker: Worker):
     worker.process.send_signal(signal.SIGTERM)
     responses = [response async for response in call]
 
-    assert responses[-1].WhichOneof("step") == "finished"
+    assert responses[-1].WhichOneof("event") == "finished"
     assert not responses[-1].finished.HasField("failure")
     assert await asyncio.wait_for(worker.process.wait(), 10) == 0
 

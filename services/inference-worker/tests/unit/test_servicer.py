@@ -11,8 +11,8 @@ from argosy.inference.v1 import inference_pb2 as pb
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub, add_InferenceServiceServicer_to_server
 from chassis.clock import SystemClock
 from chassis.errors import ArgosyError, InvalidRequest, Kind
-from chassis.grpc import to_duration
-from chassis.tenancy import acting
+from chassis.grpc import duration_to_proto
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from inference_worker.api.convert import (
@@ -36,7 +36,7 @@ def a_run(*models: str, stream: bool = True, **seconds: float) -> pb.InferReques
     candidates = [pb.Candidate(upstream="fake", model=model, body=a_body(model, stream=stream)) for model in models]
     plan = pb.Plan(candidates=candidates, stream=stream)
     for name, value in {"deadline": 10.0, **seconds}.items():
-        getattr(plan, name).CopyFrom(to_duration(timedelta(seconds=value)))
+        getattr(plan, name).CopyFrom(duration_to_proto(timedelta(seconds=value)))
     return pb.InferRequest(run=pb.Run(request_id="req_1", plan=plan))
 
 
@@ -58,7 +58,7 @@ class World:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[InferenceServiceStub]:
         registration = (add_InferenceServiceServicer_to_server, self._servicer, SERVICE)
-        with acting(a_caller()):
+        with as_caller(a_caller()):
             async with serving(registration) as channel:
                 yield InferenceServiceStub(channel)
 
@@ -80,13 +80,13 @@ async def test_a_plan_is_run_over_the_wire(world: World):
     async with world.serve() as stub:
         responses = await infer(stub, a_run("500", "instant"))
 
-    assert [response.WhichOneof("step") for response in responses] == ["started", "chunk", "chunk", "finished"]
+    assert [response.WhichOneof("event") for response in responses] == ["started", "chunk", "chunk", "finished"]
     assert responses[0].started.candidate == 1
     assert text_of([payload for one in responses for payload in one.chunk.payloads]) == "".join(WORDS)
     finished = responses[-1].finished
     assert not finished.HasField("failure")
     refused, answered = finished.attempts
-    assert refused.outcome == pb.ATTEMPT_OUTCOME_REFUSED
+    assert refused.outcome == pb.ATTEMPT_OUTCOME_REJECTED
     assert (refused.usage.input_tokens, refused.usage.HasField("input_tokens")) == (0, True)
     assert not refused.HasField("first_byte_after")
     assert (answered.number, answered.candidate) == (2, 1)
@@ -118,8 +118,8 @@ async def test_stop_ends_the_plan_with_its_account(world: World):
     async with world.serve() as stub:
         call = stub.Infer()
         await call.write(a_run("silent"))
-        assert (await call.read()).WhichOneof("step") == "started"
-        assert (await call.read()).WhichOneof("step") == "chunk"
+        assert (await call.read()).WhichOneof("event") == "started"
+        assert (await call.read()).WhichOneof("event") == "chunk"
 
         await call.write(STOP)
         finished = (await call.read()).finished
@@ -140,7 +140,7 @@ async def test_a_caller_that_says_nothing_more_is_served_to_the_end(world: World
         await call.done_writing()
         responses = [response async for response in call]
 
-    assert responses[-1].WhichOneof("step") == "finished"
+    assert responses[-1].WhichOneof("event") == "finished"
 
 
 async def test_a_cancelled_call_breaks_off_the_upstream(world: World):
@@ -218,7 +218,7 @@ async def test_an_embedding_that_fails_says_why(world: World):
 
     assert not response.vectors
     assert response.failure.reason == "UPSTREAM_FAILED"
-    assert response.attempts[0].outcome == pb.ATTEMPT_OUTCOME_REFUSED
+    assert response.attempts[0].outcome == pb.ATTEMPT_OUTCOME_REJECTED
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_an_embedding_that_makes_no_sense_is_refused(request_: pb.EmbedRequest, 
 
 def test_a_plan_that_makes_no_sense_is_refused():
     candidate = pb.Candidate(upstream="fake", model="m", body=b"{}")
-    negative = to_duration(timedelta(seconds=-1))
+    negative = duration_to_proto(timedelta(seconds=-1))
 
     for plan, param in [
         (pb.Plan(), "plan.candidates"),
@@ -283,7 +283,7 @@ def an_embed_request(model: str = "instant") -> pb.EmbedRequest:
     return pb.EmbedRequest(
         candidates=[pb.Candidate(upstream="fake", model=model)],
         inputs=["a b", "c"],
-        deadline=to_duration(timedelta(seconds=5)),
+        deadline=duration_to_proto(timedelta(seconds=5)),
     )
 
 
@@ -291,4 +291,4 @@ async def test_many_plans_run_at_once(world: World):
     async with world.serve() as stub:
         answers = await asyncio.gather(*(infer(stub, a_run("instant")) for _ in range(10)))
 
-    assert all(responses[-1].finished.attempts[0].outcome == pb.ATTEMPT_OUTCOME_ANSWERED for responses in answers)
+    assert all(responses[-1].finished.attempts[0].outcome == pb.ATTEMPT_OUTCOME_SUCCEEDED for responses in answers)

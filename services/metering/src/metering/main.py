@@ -64,7 +64,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
                 TOPIC,
                 handle_many=UsageEvents(ledger=ledger, prices=prices, clock=clock).settle,
                 max_records=settings.settlement.max_batch,
-                gather=settings.settlement.gather,
+                fetch_max_wait=settings.settlement.gather,
             ),
             *listening,
             Loop("sweeper", every(settings.sweeper.period, sweeper.sweep, "sweeper")),

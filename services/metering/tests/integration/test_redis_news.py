@@ -10,7 +10,7 @@ import pytest
 from chassis.ids import new_id
 from chassis.redis import Redis
 from chassis.settings import RedisSection
-from chassis.testing.network import Wire
+from chassis.testing.network import TcpProxy
 from metering.adapters import redis as adapter
 from metering.adapters.redis import RedisPriceNews
 from metering.domain.prices import PriceNews
@@ -19,7 +19,7 @@ from services.metering.tests.news_contract import NewsContract, Replicas
 
 
 class RedisReplicas(Replicas):
-    def __init__(self, wire: Wire, stack: AsyncExitStack) -> None:
+    def __init__(self, wire: TcpProxy, stack: AsyncExitStack) -> None:
         super().__init__()
         self._stack = stack
         self._address = urlsplit(os.environ["ARGOSY_REDIS_URL"])
@@ -55,5 +55,5 @@ class TestRedisNews(NewsContract):
     async def replicas(self, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replicas]:
         monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))  # no other test speaks here
         port = urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379
-        async with Wire(port) as wire, AsyncExitStack() as stack:
+        async with TcpProxy(port) as wire, AsyncExitStack() as stack:
             yield RedisReplicas(wire, stack)

@@ -14,14 +14,14 @@ from argosy.common.v1 import common_pb2 as common
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1 import metering_pb2_grpc as rpc
 from chassis.clock import SystemClock
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
 from chassis.lifecycle import Component
 from chassis.lifecycle.components import readiness
 from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
-from chassis.tenancy import Caller, Principal, PrincipalSigner, acting
+from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 from chassis.testing import SECRET, a_principal, free_port
 from metering.adapters import redis as adapter
 from metering.main import build
@@ -80,34 +80,34 @@ async def set_price(stub: Any, key: str, nano_usd: int) -> pb.Price:
     price = pb.Price(
         price_key=key, input_per_million=common.Money(nano_usd=nano_usd), output_per_million=common.Money(nano_usd=0)
     )
-    with acting(calling(a_principal(roles=["admin"]))):
+    with as_caller(calling(a_principal(roles=["admin"]))):
         return cast("pb.Price", (await stub.SetPrice(pb.SetPriceRequest(price=price))).price)
 
 
 async def listed(stub: Any, key: str) -> pb.Price | None:
     """Return what the key costs by the book that this replica knows."""
-    with acting(calling(a_principal())):
+    with as_caller(calling(a_principal())):
         prices = (await stub.ListPrices(pb.ListPricesRequest())).prices
     return next((price for price in prices if price.price_key == key), None)
 
 
 async def test_money_is_reserved_at_the_seeded_price_and_shown_to_its_tenant_alone(stub: Any) -> None:
     ours, theirs = calling(a_principal(new_id("ten_"))), calling(a_principal(new_id("ten_")))
-    with acting(ours):
+    with as_caller(ours):
         reserved = await stub.Reserve(a_request(100))
-        account = await stub.GetRequest(pb.GetRequestRequest(request_id="req_1"))
+        account = await stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id="req_1"))
         budget = (await stub.GetBudget(pb.GetBudgetRequest())).budget
 
     assert reserved.held.nano_usd == account.reservation.held.nano_usd == budget.held.nano_usd == 100 * (50 + 200)
     assert budget.cap.nano_usd == 100 * 10**9
-    with acting(theirs), pytest.raises(RemoteFailure) as refused:
-        await stub.GetRequest(pb.GetRequestRequest(request_id="req_1"))
+    with as_caller(theirs), pytest.raises(RemoteError) as refused:
+        await stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id="req_1"))
     assert (refused.value.kind, refused.value.reason) == (Kind.NOT_FOUND, "REQUEST_NOT_FOUND")
 
 
 async def test_refusals_keep_their_reasons_on_the_wire(stub: Any) -> None:
     tenant = new_id("ten_")
-    with acting(calling(a_principal(roles=["admin"]))):
+    with as_caller(calling(a_principal(roles=["admin"]))):
         await stub.SetBudget(pb.SetBudgetRequest(tenant_id=tenant, cap=common.Money(nano_usd=1000)))
     unpriced = pb.ReserveRequest(request_id="req_2", bounds=[pb.Bound(price_key="local/none", input_tokens=1)])
 
@@ -116,15 +116,15 @@ async def test_refusals_keep_their_reasons_on_the_wire(stub: Any) -> None:
         (unpriced, Kind.INVALID, "UNPRICED_MODEL"),
         (a_request(-1), Kind.INVALID, "INVALID_REQUEST"),
     ):
-        with acting(calling(a_principal(tenant))), pytest.raises(RemoteFailure) as refused:
+        with as_caller(calling(a_principal(tenant))), pytest.raises(RemoteError) as refused:
             await stub.Reserve(request)
         assert (refused.value.kind, refused.value.reason) == (kind, reason)
 
 
 @pytest.mark.parametrize("request_id", ["", "req\0", "r" * 129])
 async def test_what_can_be_no_request_s_id_is_not_found(stub: Any, request_id: str) -> None:
-    with acting(calling(a_principal(new_id("ten_")))), pytest.raises(RemoteFailure) as refused:
-        await stub.GetRequest(pb.GetRequestRequest(request_id=request_id))
+    with as_caller(calling(a_principal(new_id("ten_")))), pytest.raises(RemoteError) as refused:
+        await stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id=request_id))
     assert refused.value.reason == "REQUEST_NOT_FOUND"
 
 
@@ -132,7 +132,7 @@ async def test_a_call_without_a_principal_or_with_a_forged_one_is_refused(stub: 
     principal = a_principal(roles=["admin"])
     forged = Caller(principal, PrincipalSigner("x" * 40, "tests", SystemClock()).sign(principal), "req_1")
     for caller in (Caller(principal, "", "req_1"), forged):
-        with acting(caller), pytest.raises(RemoteFailure) as refused:
+        with as_caller(caller), pytest.raises(RemoteError) as refused:
             await stub.GetBudget(pb.GetBudgetRequest())
         assert refused.value.reason == "PRINCIPAL_INVALID"
 
@@ -140,7 +140,7 @@ async def test_a_call_without_a_principal_or_with_a_forged_one_is_refused(stub: 
 async def test_a_price_put_in_force_holds_for_the_next_reservation(stub: Any) -> None:
     key = f"local/{new_id('m')}"
     made = await set_price(stub, key, 7)
-    with acting(calling(a_principal(new_id("ten_")))):
+    with as_caller(calling(a_principal(new_id("ten_")))):
         bounds = [pb.Bound(price_key=key, input_tokens=1_000_001)]
         reserved = await stub.Reserve(pb.ReserveRequest(request_id="req_1", bounds=bounds))
 
@@ -176,7 +176,7 @@ async def test_without_redis_a_price_is_put_in_force_and_the_service_stays_ready
 
 
 async def test_a_hundred_callers_at_once_are_all_answered(stub: Any) -> None:
-    with acting(calling(a_principal(new_id("ten_")))):
+    with as_caller(calling(a_principal(new_id("ten_")))):
         await asyncio.gather(*(stub.Reserve(a_request(10, f"req_{number}")) for number in range(100)))
         assert (await stub.GetBudget(pb.GetBudgetRequest())).budget.held.nano_usd == 100 * 10 * 250
 
@@ -184,6 +184,6 @@ async def test_a_hundred_callers_at_once_are_all_answered(stub: Any) -> None:
 async def test_without_its_database_it_starts_and_reserves_nothing() -> None:
     nowhere = PostgresSection(dsn=SecretStr(f"postgresql://metering_app@127.0.0.1:{free_port()}/argosy"))
     async with serving(nowhere) as stub:
-        with acting(calling(a_principal())), pytest.raises(RemoteFailure) as refused:
+        with as_caller(calling(a_principal())), pytest.raises(RemoteError) as refused:
             await stub.Reserve(a_request(10))
     assert (refused.value.kind, refused.value.reason) == (Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE")

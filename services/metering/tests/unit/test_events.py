@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from argosy.common.v1 import common_pb2 as common
 from argosy.metering.v1 import events_pb2 as pb
-from chassis.grpc import to_timestamp
+from chassis.grpc import timestamp_to_proto
 from chassis.kafka import Record, Undecodable
 from chassis.testing import FakeClock
 from metering.api.events import TOPIC, UsageEvents, from_proto_event
@@ -28,7 +28,9 @@ def a_message(**changes: object) -> pb.UsageRecorded:
     usage = common.TokenUsage(source=REPORTED, input_tokens=7, output_tokens=0)
     facts: dict[str, object] = {
         "meta": common.EventMeta(
-            event_id="evt_1", tenant_id="ten_a", occurred_at=to_timestamp(FakeClock().now() - timedelta(seconds=3))
+            event_id="evt_1",
+            tenant_id="ten_a",
+            occurred_at=timestamp_to_proto(FakeClock().now() - timedelta(seconds=3)),
         ),
         "request_id": "req_1",
         "attempts": [pb.AttemptUsage(attempt=1, price_key=PRICE.price_key, price_version=PRICE.version, usage=usage)],

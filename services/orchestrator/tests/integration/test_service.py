@@ -21,7 +21,7 @@ from chassis.ids import new_id
 from chassis.lifecycle import Component
 from chassis.settings import PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
-from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, acting
+from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, as_caller
 from chassis.testing import SECRET, a_principal, free_port
 from chassis.testing.grpc import serving_at
 from orchestrator.main import build
@@ -108,7 +108,7 @@ async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIter
         door = components[-1]
         assert isinstance(door, GrpcServer)
         channel = await stack.enter_async_context(Channel(f"127.0.0.1:{door.port}", "the orchestrator"))
-        stack.enter_context(acting(CALLER))
+        stack.enter_context(as_caller(CALLER))
         made = Running(components, OrchestrationServiceStub(channel), worker)
         await _ready(components)
         try:
@@ -140,7 +140,7 @@ async def test_a_request_is_answered_and_its_usage_waits_for_kafka(section: Post
         steps = [step async for step in service.stub.Generate(a_request())]
         await service.stop()
 
-    assert [step.WhichOneof("step") for step in steps] == ["begun", "chunk", "done"]
+    assert [step.WhichOneof("event") for step in steps] == ["begun", "chunk", "done"]
     assert steps[-1].done.cost.nano_usd == 120 * 50 + 48 * 200
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 1
 
@@ -153,7 +153,7 @@ async def test_the_drain_hangs_up_on_what_does_not_end_and_records_it(section: P
 
         await service.stop()
 
-        assert [request.WhichOneof("wish") for request in service.worker.heard] == ["run", "stop"]
+        assert [request.WhichOneof("request") for request in service.worker.heard] == ["run", "stop"]
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 1
 
 

@@ -1,7 +1,7 @@
 """Retrieved passages in the prompt."""
 
 import pytest
-from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteFailure, Unavailable
+from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteError, Unavailable
 from orchestrator.domain.ports import Answering, Passage, Payloads
 from orchestrator.domain.prompt import CLOSING, OPENING, select, with_context
 
@@ -174,8 +174,8 @@ class TestRetrievalDown:
     DOWN = (
         Unavailable("retrieval does not answer"),
         DeadlineExceeded("retrieval did not answer in time"),
-        RemoteFailure(Kind.INTERNAL, "INTERNAL", "a bug"),
-        RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "its database does not answer"),
+        RemoteError(Kind.INTERNAL, "INTERNAL", "a bug"),
+        RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "its database does not answer"),
     )
 
     @pytest.mark.parametrize("failure", DOWN)
@@ -201,15 +201,15 @@ class TestRetrievalDown:
     @pytest.mark.parametrize(
         "failure",
         [
-            RemoteFailure(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "no such store"),
-            RemoteFailure(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent"),
+            RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "no such store"),
+            RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent"),
         ],
     )
     async def test_is_not_what_a_refusal_is(self, failure):
         world = a_world()
         world.retrieval.failure = failure
 
-        with pytest.raises(RemoteFailure) as refused:
+        with pytest.raises(RemoteError) as refused:
             await world.generate(asking(optional=True))
 
         assert refused.value is failure

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from chassis.errors import InvalidRequest, Kind, RemoteFailure, Unavailable
+from chassis.errors import InvalidRequest, Kind, RemoteError, Unavailable
 from orchestrator.domain.errors import ModelNotFound, RequestTooLarge
 from orchestrator.domain.ports import Embedding, Failure
 from orchestrator.domain.usage import UNKNOWN
@@ -63,7 +63,7 @@ async def test_a_chat_model_does_not_embed():
 async def test_an_unpriced_model_is_refused_before_the_worker_is_called():
     world = World(FakeWorker(), FakeMetering(prices={}))
 
-    with pytest.raises(RemoteFailure):
+    with pytest.raises(RemoteError):
         await world.embed("a")
 
     assert not world.worker.embeddings
@@ -73,7 +73,7 @@ async def test_a_failed_plan_is_an_error_and_its_attempts_are_recorded():
     failed = an_account(UNKNOWN, failure=Failure("UPSTREAM_FAILED", "no"))
     world = World(FakeWorker(embedding=Embedding((), failed)))
 
-    with pytest.raises(RemoteFailure) as error:
+    with pytest.raises(RemoteError) as error:
         await world.embed("a")
 
     assert (error.value.kind, error.value.reason) == (Kind.UPSTREAM, "UPSTREAM_FAILED")
@@ -92,9 +92,9 @@ async def test_a_worker_out_of_reach_releases_the_money():
 
 
 async def test_a_worker_that_refuses_releases_the_money():
-    world = World(FakeWorker(embedding=RemoteFailure(Kind.INVALID, "INVALID_REQUEST", "no such dimensions")))
+    world = World(FakeWorker(embedding=RemoteError(Kind.INVALID, "INVALID_REQUEST", "no such dimensions")))
 
-    with pytest.raises(RemoteFailure):
+    with pytest.raises(RemoteError):
         await world.embed("a")
 
     assert (await world.usage).attempts == ()

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from chassis.errors import ArgosyError, DeadlineExceeded, InvalidRequest, Kind, RemoteFailure, Unavailable
+from chassis.errors import ArgosyError, DeadlineExceeded, InvalidRequest, Kind, RemoteError, Unavailable
 from orchestrator.domain.errors import ModelNotFound, RequestTooLarge
 from orchestrator.domain.ports import Answering, Failure, Payloads
 from orchestrator.domain.routes import EVERYBODY, RouteCandidate, Task
@@ -43,7 +43,7 @@ class TestRefusedBeforeAnythingIsSpent:
     async def test_an_unpriced_model_is_refused_before_the_worker_is_called(self):
         world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))), FakeMetering(prices={}))
 
-        with pytest.raises(RemoteFailure) as refused:
+        with pytest.raises(RemoteError) as refused:
             await world.generate()
 
         assert refused.value.reason == "UNPRICED_MODEL"
@@ -54,7 +54,7 @@ class TestRefusedBeforeAnythingIsSpent:
     async def test_a_spent_budget(self):
         world = World(metering=FakeMetering(free=10))
 
-        with pytest.raises(RemoteFailure) as refused:
+        with pytest.raises(RemoteError) as refused:
             await world.generate()
 
         assert (refused.value.kind, refused.value.reason) == (Kind.EXHAUSTED, "INSUFFICIENT_QUOTA")
@@ -123,8 +123,8 @@ class TestReservation:
             (Unavailable("metering does not answer"), Kind.UNAVAILABLE),
             (DeadlineExceeded("too late"), Kind.UNAVAILABLE),
             # Its database went away, perhaps after the commit.
-            (RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "no database"), Kind.UNAVAILABLE),
-            (RemoteFailure(Kind.INTERNAL, "INTERNAL", "a bug"), Kind.INTERNAL),
+            (RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "no database"), Kind.UNAVAILABLE),
+            (RemoteError(Kind.INTERNAL, "INTERNAL", "a bug"), Kind.INTERNAL),
         ],
     )
     async def test_metering_that_decides_nothing_is_told_to_release(self, silence, kind):
@@ -169,7 +169,7 @@ class TestFailure:
         failure = Failure("UPSTREAM_RATE_LIMITED", "slow down")
         world = World(FakeWorker(an_account(reported(0, 0), failure=failure)))
 
-        with pytest.raises(RemoteFailure) as failed:
+        with pytest.raises(RemoteError) as failed:
             await world.generate()
 
         assert (failed.value.kind, failed.value.reason) == (Kind.THROTTLED, "UPSTREAM_RATE_LIMITED")
@@ -188,7 +188,7 @@ class TestFailure:
     async def test_has_the_kind_of_its_reason(self, reason, kind):
         world = World(FakeWorker(an_account(UNKNOWN, failure=Failure(reason, "no"))))
 
-        with pytest.raises(RemoteFailure) as failed:
+        with pytest.raises(RemoteError) as failed:
             await world.generate()
 
         assert failed.value.kind is kind
@@ -213,16 +213,16 @@ class TestFailure:
         assert (await world.usage).attempts == ()
 
     async def test_of_a_worker_that_refuses_the_plan_releases_the_money(self):
-        refusal = RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "it is draining")
+        refusal = RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "it is draining")
         world = World(FakeWorker(refusal))
 
-        with pytest.raises(RemoteFailure):
+        with pytest.raises(RemoteError):
             await world.generate()
 
         assert (await world.usage).attempts == ()
 
     @pytest.mark.parametrize(
-        "end", [Unavailable("it is gone"), DeadlineExceeded("silent"), RemoteFailure(Kind.INTERNAL, "INTERNAL", "bug")]
+        "end", [Unavailable("it is gone"), DeadlineExceeded("silent"), RemoteError(Kind.INTERNAL, "INTERNAL", "bug")]
     )
     async def test_of_a_worker_that_dies_before_the_first_byte_leaves_a_call_of_unknown_usage(self, end):
         world = World(FakeWorker(end))
@@ -246,7 +246,7 @@ class TestFailure:
         assert done_of(steps).bill.cost == 0
 
     async def test_that_looks_like_a_refusal_but_comes_after_a_byte_leaves_a_call_of_unknown_usage(self):
-        late = RemoteFailure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "it is draining")
+        late = RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "it is draining")
         world = World(FakeWorker(Answering(0), Payloads([b"{}"]), late))
 
         failure = done_of(await world.generate()).failure

@@ -13,9 +13,9 @@ from argosy.common.v1.common_pb2 import USAGE_SOURCE_COUNTED, USAGE_SOURCE_REPOR
 from argosy.inference.v1 import inference_pb2 as inference
 from argosy.metering.v1 import metering_pb2 as metering
 from argosy.retrieval.v1 import retrieval_pb2 as retrieval
-from chassis.errors import DeadlineExceeded, Internal, Kind, RemoteFailure, Unavailable
-from chassis.grpc import Channel, from_duration
-from chassis.tenancy import acting
+from chassis.errors import DeadlineExceeded, Internal, Kind, RemoteError, Unavailable
+from chassis.grpc import Channel, proto_to_duration
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving
 from orchestrator.adapters.metering import GrpcMetering
@@ -39,7 +39,7 @@ EMBEDDING_PLAN = EmbeddingPlan("req_1", (Candidate("minilm", "e", BOUND),), ("a"
 
 @pytest.fixture(autouse=True)
 def caller():
-    with acting(a_caller(request_id="req_1")) as caller:
+    with as_caller(a_caller(request_id="req_1")) as caller:
         yield caller
 
 
@@ -114,7 +114,7 @@ class TestWorker:
         assert (run.request_id, run.plan.stream) == ("req_1", True)
         assert [(one.upstream, one.model, one.body) for one in run.plan.candidates] == [("local", "m", b'{"a":1}')]
         times = (run.plan.deadline, run.plan.first_byte_timeout, run.plan.idle_timeout)
-        assert [from_duration(time) for time in times] == [9 * SECOND, 3 * SECOND, 2 * SECOND]
+        assert [proto_to_duration(time) for time in times] == [9 * SECOND, 3 * SECOND, 2 * SECOND]
 
     async def test_stopped_early_still_gives_its_account(self):
         async def say(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
@@ -130,7 +130,7 @@ class TestWorker:
             account = await running.read()
 
         assert account == ACCOUNT
-        assert [request.WhichOneof("wish") for request in servicer.heard] == ["run", "stop"]
+        assert [request.WhichOneof("request") for request in servicer.heard] == ["run", "stop"]
 
     async def test_left_before_its_account_is_cancelled(self):
         async def say(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
@@ -165,11 +165,11 @@ class TestWorker:
 
     async def test_that_refuses_the_plan_is_a_refusal(self):
         async def say(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
-            raise RemoteFailure(Kind.THROTTLED, "TOO_MANY_PLANS", "later")
+            raise RemoteError(Kind.THROTTLED, "TOO_MANY_PLANS", "later")
             yield Response()
 
         async with a_worker(ScriptedWorker(say)) as worker:
-            with pytest.raises(RemoteFailure) as refused:
+            with pytest.raises(RemoteError) as refused:
                 await _events(worker)
 
         assert is_refusal(refused.value)
@@ -246,12 +246,12 @@ class TestMetering:
             lease=servicer.asked.lease if servicer.asked else None,
         )
         assert servicer.asked is not None
-        assert from_duration(servicer.asked.lease) == 600 * SECOND
+        assert proto_to_duration(servicer.asked.lease) == 600 * SECOND
 
     async def test_refuses_in_its_own_words(self):
-        refusal = RemoteFailure(Kind.INVALID, "UNPRICED_MODEL", "local/m has no price")
+        refusal = RemoteError(Kind.INVALID, "UNPRICED_MODEL", "local/m has no price")
         async with a_metering(ScriptedMetering(refusal)) as adapter:
-            with pytest.raises(RemoteFailure) as refused:
+            with pytest.raises(RemoteError) as refused:
                 await adapter.reserve("req_1", [BOUND], 600 * SECOND, SECOND)
 
         assert (refused.value.reason, refused.value.message) == ("UNPRICED_MODEL", "local/m has no price")
@@ -289,9 +289,9 @@ class TestRetrieval:
         assert servicer.asked == retrieval.SearchRequest(vector_store_ids=["vs_1"], query="what?", limit=4)
 
     async def test_refuses_in_its_own_words(self):
-        refusal = RemoteFailure(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "no such store")
+        refusal = RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "no such store")
         async with a_retrieval(ScriptedRetrieval(refusal)) as adapter:
-            with pytest.raises(RemoteFailure) as refused:
+            with pytest.raises(RemoteError) as refused:
                 await adapter.search(["vs_1"], "what?", 4, SECOND)
 
         assert refused.value.reason == "VECTOR_STORE_NOT_FOUND"

@@ -17,9 +17,9 @@ from argosy.orchestration.v1.orchestration_pb2_grpc import (
     OrchestrationServiceStub,
     add_OrchestrationServiceServicer_to_server,
 )
-from chassis.errors import Kind, RemoteFailure
-from chassis.grpc import to_duration
-from chassis.tenancy import acting
+from chassis.errors import Kind, RemoteError
+from chassis.grpc import duration_to_proto
+from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from chassis.testing.logs import captured_lines
@@ -37,7 +37,7 @@ NAME = "argosy.orchestration.v1.OrchestrationService"
 async def a_door(world: World) -> AsyncIterator[Any]:
     servicer = OrchestrationServicer(generations=world.generations, embeddings=world.embeddings, routes=world.routes)
     async with serving((add_OrchestrationServiceServicer_to_server, servicer, NAME)) as channel:
-        with acting(a_caller(world.principal)):
+        with as_caller(a_caller(world.principal)):
             yield OrchestrationServiceStub(channel)
 
 
@@ -60,7 +60,7 @@ async def test_an_answer_travels_as_begun_chunks_done():
     async with a_door(world) as stub:
         steps = [step async for step in stub.Generate(a_request())]
 
-    assert [step.WhichOneof("step") for step in steps] == ["begun", "chunk", "done"]
+    assert [step.WhichOneof("event") for step in steps] == ["begun", "chunk", "done"]
     assert steps[0].begun.sources == [
         pb.Source(number=1, file_id="file-1", filename="ships.pdf", page=3, text="It is large.", score=0.5)
     ]
@@ -94,7 +94,7 @@ async def test_what_fails_before_the_first_byte_is_a_status_and_nothing_else():
     before = counted("throttled")
 
     async with a_door(world) as stub:
-        with pytest.raises(RemoteFailure) as failed:
+        with pytest.raises(RemoteError) as failed:
             await stub.Generate(a_request()).read()
 
     assert (failed.value.kind, failed.value.reason) == (Kind.THROTTLED, "UPSTREAM_RATE_LIMITED")
@@ -103,7 +103,7 @@ async def test_what_fails_before_the_first_byte_is_a_status_and_nothing_else():
 
 async def test_a_bad_parameter_is_named():
     async with a_door(World()) as stub:
-        with pytest.raises(RemoteFailure) as refused:
+        with pytest.raises(RemoteError) as refused:
             await stub.Generate(a_request(body=b'{"messages":[]}')).read()
 
     assert (refused.value.reason, refused.value.param) == ("INVALID_REQUEST", "messages")
@@ -141,7 +141,7 @@ async def test_an_answer_to_nobody_is_cancelled_and_its_usage_is_recorded():
     servicer = OrchestrationServicer(generations=world.generations, embeddings=world.embeddings, routes=world.routes)
     before = counted("cancelled")
 
-    with acting(a_caller(world.principal)), pytest.raises(grpc.aio.AbortError):
+    with as_caller(a_caller(world.principal)), pytest.raises(grpc.aio.AbortError):
         await servicer.Generate(a_request(), Closed())
 
     assert (await world.usage).attempts[0].usage == reported(5, 1)
@@ -166,9 +166,9 @@ async def test_the_shorter_of_both_deadlines_counts():
     world = World(FakeWorker(Payloads([b"{}"]), an_account(reported(1, 1))))
 
     async with a_door(world) as stub:
-        async for _ in stub.Generate(a_request(deadline=to_duration(timedelta(seconds=20))), timeout=90):
+        async for _ in stub.Generate(a_request(deadline=duration_to_proto(timedelta(seconds=20))), timeout=90):
             pass
-        async for _ in stub.Generate(a_request(deadline=to_duration(timedelta(seconds=900))), timeout=9):
+        async for _ in stub.Generate(a_request(deadline=duration_to_proto(timedelta(seconds=900))), timeout=9):
             pass
 
     first, second = world.worker.plans
@@ -205,7 +205,7 @@ async def test_nobody_gets_in_without_a_principal():
     world = World()
     servicer = OrchestrationServicer(generations=world.generations, embeddings=world.embeddings, routes=world.routes)
     async with serving((add_OrchestrationServiceServicer_to_server, servicer, NAME)) as channel:
-        with pytest.raises(RemoteFailure) as refused:
+        with pytest.raises(RemoteError) as refused:
             await OrchestrationServiceStub(channel).ListModels(pb.ListModelsRequest())
 
     assert refused.value.reason == "PRINCIPAL_INVALID"

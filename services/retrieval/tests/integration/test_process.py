@@ -17,12 +17,12 @@ from argosy.orchestration.v1 import orchestration_pb2, orchestration_pb2_grpc
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from chassis.clock import SystemClock
-from chassis.errors import RemoteFailure, Unavailable
+from chassis.errors import RemoteError, Unavailable
 from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.kafka import ensure_topics, load_topics
 from chassis.settings import PostgresSection
-from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, acting, current_caller
+from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, as_caller, current_caller
 from chassis.testing import SECRET, a_principal, free_port
 from chassis.testing.grpc import serving_at
 
@@ -115,7 +115,7 @@ def tenant_id() -> Any:
     """Everything the test calls, it calls as this tenant."""
     principal = a_principal(new_id("ten_"))
     token = PrincipalSigner(SECRET, "tests", SystemClock()).sign(principal)
-    with acting(Caller(principal, token, new_id("req_"))):
+    with as_caller(Caller(principal, token, new_id("req_"))):
         yield principal.tenant_id
 
 
@@ -209,7 +209,7 @@ async def test_files_wait_for_an_orchestrator_that_is_away_and_searches_say_so(p
             ready = await attached(stub, "ready.txt", b"Something to find.")
             assert (await finished(stub, ready)).state == pb.ATTACHMENT_STATE_COMPLETED
         where = await attached(stub, "fleet.pdf", documents.a_pdf(*PAGES[:2]))
-        with pytest.raises(RemoteFailure) as away:
+        with pytest.raises(RemoteError) as away:
             await searched(stub, ready, "something")
         assert away.value.reason == "SERVICE_UNAVAILABLE"
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from chassis.errors import ArgosyError, Kind, RemoteFailure, Unavailable
+from chassis.errors import ArgosyError, Kind, RemoteError, Unavailable
 from chassis.tenancy import current_caller
 from chassis.testing import a_verifier
 from retrieval.domain.backlog import Backlog
@@ -174,7 +174,7 @@ async def test_embeddings_are_made_on_the_attacher_s_account(world: World) -> No
 
 async def test_what_may_pass_is_tried_again_with_growing_pauses(world: World) -> None:
     key = await world.attach(PAGES[0])
-    limited = RemoteFailure(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down", retry_after=timedelta(seconds=17))
+    limited = RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down", retry_after=timedelta(seconds=17))
     world.embedder.failures = [Unavailable("away"), limited]
 
     outcome = await world.ingestion().run(key)
@@ -208,9 +208,9 @@ async def test_what_does_not_pass_soon_is_postponed_longer_each_time_and_then_re
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RemoteFailure(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent"), "insufficient_quota"),
-        (RemoteFailure(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "no such model"), "model_not_found"),
-        (RemoteFailure(Kind.UPSTREAM, "UPSTREAM_REFUSED", "too long"), "upstream_refused"),
+        (RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent"), "insufficient_quota"),
+        (RemoteError(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "no such model"), "model_not_found"),
+        (RemoteError(Kind.UPSTREAM, "UPSTREAM_REFUSED", "too long"), "upstream_refused"),
     ],
 )
 async def test_what_will_not_pass_fails_the_attachment_and_leaves_no_chunk(
@@ -239,8 +239,8 @@ def test_every_kind_of_error_either_passes_or_does_not(kind: Kind) -> None:
         Kind.UPSTREAM,
     }
 
-    assert passing(RemoteFailure(kind, "ANYTHING", "")) == (kind not in permanent)
-    assert passing(RemoteFailure(Kind.UPSTREAM, "UPSTREAM_TIMED_OUT", ""))
+    assert passing(RemoteError(kind, "ANYTHING", "")) == (kind not in permanent)
+    assert passing(RemoteError(Kind.UPSTREAM, "UPSTREAM_TIMED_OUT", ""))
 
 
 async def test_a_file_too_large_is_refused_unread(world: World) -> None:

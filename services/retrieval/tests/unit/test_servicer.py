@@ -10,9 +10,9 @@ import pytest
 from argosy.orchestration.v1 import orchestration_pb2, orchestration_pb2_grpc
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
-from chassis.errors import ArgosyError, RemoteFailure, Unavailable
+from chassis.errors import ArgosyError, RemoteError, Unavailable
 from chassis.grpc import Channel
-from chassis.tenancy import acting, current_caller
+from chassis.tenancy import as_caller, current_caller
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.grpc import serving
 from retrieval.adapters.embedder import OrchestratorEmbedder
@@ -44,7 +44,7 @@ async def stub(one: Tenant, objects: FakeObjects) -> AsyncIterator[Any]:
     )
     registration = (add_RetrievalServiceServicer_to_server, servicer, "argosy.retrieval.v1.RetrievalService")
     async with serving(registration) as channel:
-        with acting(a_caller(a_principal("ten_one"))):
+        with as_caller(a_caller(a_principal("ten_one"))):
             yield RetrievalServiceStub(channel)
 
 
@@ -76,7 +76,7 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
     content = [part.data async for part in stub.DownloadFile(pb.DownloadFileRequest(file_id=file.file_id))]
     assert b"".join(content) == b"a" * 300_000 + b"b" * 300_000
     await stub.DeleteFile(pb.DeleteFileRequest(file_id=file.file_id))
-    with pytest.raises(RemoteFailure) as unknown:
+    with pytest.raises(RemoteError) as unknown:
         await stub.GetFile(pb.GetFileRequest(file_id=file.file_id))
     assert unknown.value.reason == "FILE_NOT_FOUND"
 
@@ -109,7 +109,7 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
 async def test_a_bad_upload_is_refused(
     stub: Any, objects: FakeObjects, given: list[pb.UploadFileRequest], reason: str
 ) -> None:
-    with pytest.raises(RemoteFailure) as refused:
+    with pytest.raises(RemoteError) as refused:
         await stub.UploadFile(steps(*given))
 
     assert refused.value.reason == reason
@@ -135,10 +135,10 @@ async def test_a_store_is_made_filled_read_and_deleted(stub: Any) -> None:
     where = {"vector_store_id": store_id, "file_id": first.file_id}
     assert (await stub.GetAttachment(pb.GetAttachmentRequest(**where))).attachment == listed.attachments[1]
     await stub.DetachFile(pb.DetachFileRequest(**where))
-    with pytest.raises(RemoteFailure):
+    with pytest.raises(RemoteError):
         await stub.GetAttachment(pb.GetAttachmentRequest(**where))
     await stub.DeleteVectorStore(pb.DeleteVectorStoreRequest(vector_store_id=store_id))
-    with pytest.raises(RemoteFailure) as unknown:
+    with pytest.raises(RemoteError) as unknown:
         await stub.GetVectorStore(pb.GetVectorStoreRequest(vector_store_id=store_id))
     assert unknown.value.reason == "VECTOR_STORE_NOT_FOUND"
 
@@ -174,7 +174,7 @@ BAD_REQUESTS: list[tuple[Callable[[Any], Any], str]] = [
 
 @pytest.mark.parametrize(("call", "param"), BAD_REQUESTS)
 async def test_a_bad_request_says_what_is_wrong(stub: Any, call: Callable[[Any], Any], param: str) -> None:
-    with pytest.raises(RemoteFailure) as refused:
+    with pytest.raises(RemoteError) as refused:
         await call(stub)
 
     assert (refused.value.reason, refused.value.param) == ("INVALID_REQUEST", param)
@@ -183,7 +183,7 @@ async def test_a_bad_request_says_what_is_wrong(stub: Any, call: Callable[[Any],
 async def test_an_unknown_state_is_refused(stub: Any, one: Tenant) -> None:
     store = await one.store()
 
-    with pytest.raises(RemoteFailure) as refused:
+    with pytest.raises(RemoteError) as refused:
         await stub.ListAttachments(
             pb.ListAttachmentsRequest(vector_store_id=store.vector_store_id, state=9)  # type: ignore[arg-type]
         )
@@ -191,9 +191,9 @@ async def test_an_unknown_state_is_refused(stub: Any, one: Tenant) -> None:
 
 
 async def test_nobody_is_answered_without_a_principal(stub: Any) -> None:
-    with acting(a_caller()) as caller:
+    with as_caller(a_caller()) as caller:
         stranger = type(caller)(caller.principal, "not-a-token", caller.request_id)
-        with acting(stranger), pytest.raises(RemoteFailure) as refused:
+        with as_caller(stranger), pytest.raises(RemoteError) as refused:
             await stub.ListFiles(pb.ListFilesRequest())
     assert refused.value.reason == "PRINCIPAL_INVALID"
 
@@ -201,7 +201,7 @@ async def test_nobody_is_answered_without_a_principal(stub: Any) -> None:
 async def test_another_tenant_finds_nothing(one: Tenant, stub: Any) -> None:
     store, file = await one.indexed("secret")
 
-    with acting(a_caller(a_principal("ten_other"))):
+    with as_caller(a_caller(a_principal("ten_other"))):
         assert not (await stub.ListFiles(pb.ListFilesRequest())).files
         for call, reason in (
             (stub.GetFile(pb.GetFileRequest(file_id=file.file_id)), "FILE_NOT_FOUND"),
@@ -210,7 +210,7 @@ async def test_another_tenant_finds_nothing(one: Tenant, stub: Any) -> None:
                 "VECTOR_STORE_NOT_FOUND",
             ),
         ):
-            with pytest.raises(RemoteFailure) as unknown:
+            with pytest.raises(RemoteError) as unknown:
                 await call
             assert unknown.value.reason == reason
 
@@ -240,7 +240,7 @@ async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
     servicer = Orchestrator()
     async with serving(orchestration(servicer)) as channel:
         embedder = OrchestratorEmbedder(channel, "all-minilm-l6-v2", timedelta(seconds=5))
-        with acting(a_caller(a_principal("ten_one"))):
+        with as_caller(a_caller(a_principal("ten_one"))):
             assert await embedder.embed(["one", "two"]) == [a_vector("one"), a_vector("two")]
             await embedder.embed(["one"])
 
@@ -252,13 +252,13 @@ async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
 
 async def test_vectors_of_another_size_are_refused_and_not_paid_for_again() -> None:
     async with serving(orchestration(Orchestrator(width=4))) as channel:
-        with acting(a_caller()), pytest.raises(VectorsUnfit) as unfit:
+        with as_caller(a_caller()), pytest.raises(VectorsUnfit) as unfit:
             await OrchestratorEmbedder(channel, "m", timedelta(seconds=5)).embed(["one"])
     assert not passing(unfit.value)
 
 
 async def test_an_orchestrator_that_is_away_is_unavailable() -> None:
     async with Channel(f"127.0.0.1:{free_port()}", "orchestrator") as channel:
-        with acting(a_caller()), pytest.raises(Unavailable) as away:
+        with as_caller(a_caller()), pytest.raises(Unavailable) as away:
             await OrchestratorEmbedder(channel, "m", timedelta(seconds=0.2)).embed(["one"])
     assert isinstance(away.value, ArgosyError)

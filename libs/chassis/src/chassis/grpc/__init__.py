@@ -8,7 +8,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 # wakes one thread instead of three, and costs 34 µs at both ends together instead of 55 (docs/adr/0008).
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
-from chassis.grpc.convert import from_duration, from_timestamp, to_duration, to_timestamp
+from chassis.grpc.protos import proto_to_duration, proto_to_timestamp, duration_to_proto, timestamp_to_proto
 from chassis.grpc.exchange.channel import Channel
 from chassis.grpc.ordinary import OrdinaryChannel
 from chassis.grpc.server import GrpcServer, Registration

@@ -12,11 +12,11 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from chassis.clock import Clock
-from chassis.errors import QUOTING, ArgosyError, DeadlineExceeded, Internal, InvalidRequest, Kind
+from chassis.errors import CONTAINS_USER_CONTENT, ArgosyError, DeadlineExceeded, Internal, InvalidRequest, Kind
 from chassis.grpc.status import STATUS, to_metadata
 from chassis.ids import new_id
 from chassis.telemetry import counter, extract, gauge, histogram, logger, span
-from chassis.tenancy import Caller, PrincipalVerifier, acting
+from chassis.tenancy import Caller, PrincipalVerifier, as_caller
 
 PRINCIPAL: Final = "argosy-principal"
 REQUEST_ID: Final = "argosy-request-id"
@@ -109,7 +109,7 @@ class Method:
 
     async def _answer(self, request: Any, context: Any) -> Any:
         token, request_id, carrier = _read(context.invocation_metadata())
-        with acting(self._admit(token, request_id)), extract(carrier), span(self._name, kind="server"):
+        with as_caller(self._admit(token, request_id)), extract(carrier), span(self._name, kind="server"):
             try:
                 answer = await self._within_limit(request, context)
             except grpc.aio.BaseError:
@@ -144,7 +144,7 @@ class Method:
 
     def _report(self, error: ArgosyError) -> None:
         say = log.warning if error.kind in NOTABLE else log.info
-        message = {} if error.kind in QUOTING else {"message": error.message}
+        message = {} if error.kind in CONTAINS_USER_CONTENT else {"message": error.message}
         say("grpc_call_failed", method=self._name, kind=error.kind, reason=error.reason, param=error.param, **message)
 
     def _translated(self, error: Exception) -> ArgosyError:

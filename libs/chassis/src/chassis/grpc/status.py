@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from chassis.errors import ArgosyError, DeadlineExceeded, Kind, RemoteFailure, Unavailable
-from chassis.grpc.convert import from_duration, to_duration
+from chassis.errors import ArgosyError, DeadlineExceeded, Kind, RemoteError, Unavailable
+from chassis.grpc.protos import proto_to_duration, duration_to_proto
 
 DOMAIN: Final = "argosy"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -64,7 +64,7 @@ def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
         facts["param"] = error.param
     details = [_packed(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts))]
     if error.retry_after is not None:
-        details.append(_packed(RetryInfo(retry_delay=to_duration(error.retry_after))))
+        details.append(_packed(RetryInfo(retry_delay=duration_to_proto(error.retry_after))))
     status = Status(code=STATUS[error.kind].value[0], message=error.message, details=details)
     return ((DETAILS_KEY, status.SerializeToString()),)
 
@@ -88,7 +88,7 @@ def from_status(peer: str, code: int, message: str, details: bytes) -> ArgosyErr
     if known is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"{peer} did not answer in time")
     kind = KINDS.get(known, Kind.INTERNAL)
-    return RemoteFailure(kind, known.name, f"{peer}: {message or known.name}")
+    return RemoteError(kind, known.name, f"{peer}: {message or known.name}")
 
 
 def never_sent(error: grpc.aio.AioRpcError) -> bool:
@@ -101,7 +101,7 @@ def never_sent(error: grpc.aio.AioRpcError) -> bool:
     )
 
 
-def _told(details: bytes) -> RemoteFailure | None:
+def _told(details: bytes) -> RemoteError | None:
     if not details:
         return None
     try:
@@ -112,14 +112,14 @@ def _told(details: bytes) -> RemoteFailure | None:
     retry_after: timedelta | None = None
     for detail in status.details:
         if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
-            retry_after = from_duration(retry.retry_delay)
+            retry_after = proto_to_duration(retry.retry_delay)
         elif detail.Is(ErrorInfo.DESCRIPTOR):
             detail.Unpack(info)
     kind = BY_VALUE.get(info.metadata.get("kind", ""))
     if info.domain != DOMAIN or kind is None:
         return None
     param = info.metadata.get("param")
-    return RemoteFailure(kind, info.reason, status.message, param=param, retry_after=retry_after)
+    return RemoteError(kind, info.reason, status.message, param=param, retry_after=retry_after)
 
 
 def _packed(message: ErrorInfo | RetryInfo) -> AnyMessage:

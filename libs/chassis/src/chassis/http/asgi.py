@@ -22,10 +22,10 @@ class RequestTooLarge(ArgosyError):
     kind, reason = Kind.TOO_LARGE, "REQUEST_TOO_LARGE"
 
 
-class ClientGone(ArgosyError):
+class ClientDisconnected(ArgosyError):
     """The client closed the connection before the answer was complete."""
 
-    kind, reason = Kind.CANCELLED, "CLIENT_GONE"
+    kind, reason = Kind.CANCELLED, "CLIENT_DISCONNECTED"
 
 
 class Routes:
@@ -45,7 +45,7 @@ class Routes:
 
 
 async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """Read a request's body. Raises `RequestTooLarge` as soon as it is, `ClientGone` when it breaks off."""
+    """Read a request's body. Raises `RequestTooLarge` as soon as it is, `ClientDisconnected` when it breaks off."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")  # the usual case: one piece
@@ -58,7 +58,7 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes:
         if not message.get("more_body", False):
             return bytes(pieces)
         message = await receive()
-    raise ClientGone("The client went away while it was sending.")
+    raise ClientDisconnected("The client went away while it was sending.")
 
 
 async def send_json(send: Send, status: int, payload: bytes, headers: Iterable[Header] = ()) -> None:

@@ -38,7 +38,7 @@ class Consumer(Loop):
     record to the topic's dead letters; after any other exception the same records come again, with growing pauses,
     while other partitions go on. A partition that moves to another consumer is let go between two batches.
 
-    A batch has what is there of all partitions, `max_records` at most. `gather` makes batches larger where nobody waits
+    A batch has what is there of all partitions, `max_records` at most. `fetch_max_wait` makes batches larger where nobody waits
     for them: the broker holds records back for so long, or until there are many.
     """
 
@@ -51,7 +51,7 @@ class Consumer(Loop):
         *,
         handle_many: HandleMany | None = None,
         max_records: int = BATCH,
-        gather: timedelta = timedelta(0),
+        fetch_max_wait: timedelta = timedelta(0),
     ) -> None:
         super().__init__(f"consumer {topic}", self._consume)
         self._bootstrap = bootstrap
@@ -60,7 +60,7 @@ class Consumer(Loop):
         self._publisher = Publisher(bootstrap)
         self._delivery = Delivery(handle, handle_many, self._publisher)
         self._max_records = max_records
-        self._gather = gather
+        self._fetch_max_wait = fetch_max_wait
         self._consumer: Any = None
         self._connected = True
         # Held while records are being handled: a rebalance waits for it, so nobody else is given the same records yet.
@@ -114,10 +114,10 @@ class Consumer(Loop):
         await consumer.start()
 
     def _patience(self) -> dict[str, int]:
-        if not self._gather:
+        if not self._fetch_max_wait:
             return {}
         return {
-            "fetch_max_wait_ms": int(self._gather.total_seconds() * 1000),
+            "fetch_max_wait_ms": int(self._fetch_max_wait.total_seconds() * 1000),
             "fetch_min_bytes": self._max_records * EVENT_BYTES,
         }
 

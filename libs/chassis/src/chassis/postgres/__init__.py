@@ -1,7 +1,7 @@
 """Postgres: transactions of one tenant, numbered migrations, grouped commits, and roles that own what they must."""
 
 from chassis.postgres.database import Connection, Database
-from chassis.postgres.grouper import Grouper
+from chassis.postgres.group_commit import GroupCommit
 from chassis.postgres.migrate import BrokenMigrations, migrate
 from chassis.postgres.provision import Provisioned, drop_database, provision
 

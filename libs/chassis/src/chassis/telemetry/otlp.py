@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from chassis.errors import QUOTING, ArgosyError
+from chassis.errors import CONTAINS_USER_CONTENT, ArgosyError
 from chassis.telemetry.logs import logger
 from chassis.telemetry.spans import Note, Place
 
@@ -88,7 +88,7 @@ def _end(note: Note, attributes: dict[str, Any]) -> tuple[Status, tuple[Event, .
     if error is None:
         return Status(), ()
     attributes["error.type"] = error.reason if isinstance(error, ArgosyError) else type(error).__name__
-    if isinstance(error, ArgosyError) and error.kind in QUOTING:
+    if isinstance(error, ArgosyError) and error.kind in CONTAINS_USER_CONTENT:
         return Status(StatusCode.ERROR, error.reason), ()
     event = {
         "exception.type": f"{type(error).__module__}.{type(error).__qualname__}",

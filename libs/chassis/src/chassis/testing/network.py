@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Self
 
 
-class Wire:
+class TcpProxy:
     """Forwards TCP from a port of its own (`port`) to `target_port` of the loopback; an async context manager."""
 
     def __init__(self, target_port: int) -> None:

@@ -4,6 +4,7 @@ isort:skip_file
 What every domain says the same way. Adding a message here needs an ADR."""
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -31,7 +32,7 @@ class _UsageSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageSour
     USAGE_SOURCE_COUNTED: _UsageSource.ValueType  # 2
     """Counted here with a tokenizer, because the provider did not say."""
     USAGE_SOURCE_UNKNOWN: _UsageSource.ValueType  # 3
-    """Neither: the call may have cost something, and nobody can say what."""
+    """Neither: the call may have cost something, and no count exists."""
 
 class UsageSource(_UsageSource, metaclass=_UsageSourceEnumTypeWrapper):
     """How a token count was learnt."""
@@ -43,7 +44,7 @@ USAGE_SOURCE_REPORTED: UsageSource.ValueType  # 1
 USAGE_SOURCE_COUNTED: UsageSource.ValueType  # 2
 """Counted here with a tokenizer, because the provider did not say."""
 USAGE_SOURCE_UNKNOWN: UsageSource.ValueType  # 3
-"""Neither: the call may have cost something, and nobody can say what."""
+"""Neither: the call may have cost something, and no count exists."""
 Global___UsageSource: _TypeAlias = UsageSource  # noqa: Y015
 
 @_typing.final
@@ -136,3 +137,43 @@ class TokenUsage(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__output_tokens) -> _WhichOneofReturnType__output_tokens | None: ...
 
 Global___TokenUsage: _TypeAlias = TokenUsage  # noqa: Y015
+
+@_typing.final
+class Error(_message.Message):
+    """Why something failed: the same on every wire, so that no service guesses a kind from a reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PARAM_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What a caller can do about it: "invalid", "throttled", "upstream"… as in docs/reference/errors.md."""
+    reason: _builtins.str
+    """Stable, documented: for example "UPSTREAM_RATE_LIMITED"."""
+    message: _builtins.str
+    """A sentence for people; safe to show to the client."""
+    param: _builtins.str
+    """The part of the request at fault; empty when there is none."""
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """When to try again; absent when unknown."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        param: _builtins.str = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message", "param", b"param", "reason", b"reason", "retry_after", b"retry_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Error: _TypeAlias = Error  # noqa: Y015

@@ -26,43 +26,41 @@ from argosy.common.v1 import common_pb2 as argosy_dot_common_dot_v1_dot_common__
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#argosy/inference/v1/inference.proto\x12\x13\x61rgosy.inference.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"j\n\x0cInferRequest\x12\'\n\x03run\x18\x01 \x01(\x0b\x32\x18.argosy.inference.v1.RunH\x00\x12)\n\x04stop\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.StopH\x00\x42\x06\n\x04wish\"B\n\x03Run\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04plan\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.Plan\"\x06\n\x04Stop\"\xdf\x01\n\x04Plan\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06stream\x18\x02 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x66irst_byte_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\":\n\tCandidate\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\xa8\x01\n\rInferResponse\x12/\n\x07started\x18\x01 \x01(\x0b\x32\x1c.argosy.inference.v1.StartedH\x00\x12+\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1a.argosy.inference.v1.ChunkH\x00\x12\x31\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1d.argosy.inference.v1.FinishedH\x00\x42\x06\n\x04step\"\x1c\n\x07Started\x12\x11\n\tcandidate\x18\x01 \x01(\x05\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\x80\x01\n\x08\x46inished\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12-\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1c.argosy.inference.v1.Failure\x12\x15\n\rusage_payload\x18\x03 \x01(\x0c\"\xf1\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12\x34\n\x07outcome\x18\x03 \x01(\x0e\x32#.argosy.inference.v1.AttemptOutcome\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x33\n\x10\x66irst_byte_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"*\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xa7\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9c\x01\n\rEmbedResponse\x12,\n\x07vectors\x18\x01 \x03(\x0b\x32\x1b.argosy.inference.v1.Vector\x12.\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12-\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1c.argosy.inference.v1.Failure\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c*\xc3\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41TTEMPT_OUTCOME_ANSWERED\x10\x01\x12\x1b\n\x17\x41TTEMPT_OUTCOME_REFUSED\x10\x02\x12\x17\n\x13\x41TTEMPT_OUTCOME_CUT\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x04\x12\x1d\n\x19\x41TTEMPT_OUTCOME_TIMED_OUT\x10\x05\x32\xb6\x01\n\x10InferenceService\x12R\n\x05Infer\x12!.argosy.inference.v1.InferRequest\x1a\".argosy.inference.v1.InferResponse(\x01\x30\x01\x12N\n\x05\x45mbed\x12!.argosy.inference.v1.EmbedRequest\x1a\".argosy.inference.v1.EmbedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#argosy/inference/v1/inference.proto\x12\x13\x61rgosy.inference.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"m\n\x0cInferRequest\x12\'\n\x03run\x18\x01 \x01(\x0b\x32\x18.argosy.inference.v1.RunH\x00\x12)\n\x04stop\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.StopH\x00\x42\t\n\x07request\"B\n\x03Run\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04plan\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.Plan\"\x06\n\x04Stop\"\xdf\x01\n\x04Plan\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06stream\x18\x02 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x66irst_byte_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\":\n\tCandidate\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\xa9\x01\n\rInferResponse\x12/\n\x07started\x18\x01 \x01(\x0b\x32\x1c.argosy.inference.v1.StartedH\x00\x12+\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1a.argosy.inference.v1.ChunkH\x00\x12\x31\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1d.argosy.inference.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\x1c\n\x07Started\x12\x11\n\tcandidate\x18\x01 \x01(\x05\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"y\n\x08\x46inished\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x03 \x01(\x0c\"\xf1\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12\x34\n\x07outcome\x18\x03 \x01(\x0e\x32#.argosy.inference.v1.AttemptOutcome\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x33\n\x10\x66irst_byte_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa7\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x95\x01\n\rEmbedResponse\x12,\n\x07vectors\x18\x01 \x03(\x0b\x32\x1b.argosy.inference.v1.Vector\x12.\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c*\xcd\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41TTEMPT_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18\x41TTEMPT_OUTCOME_REJECTED\x10\x02\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_INTERRUPTED\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x04\x12\x1d\n\x19\x41TTEMPT_OUTCOME_TIMED_OUT\x10\x05\x32\xb6\x01\n\x10InferenceService\x12R\n\x05Infer\x12!.argosy.inference.v1.InferRequest\x1a\".argosy.inference.v1.InferResponse(\x01\x30\x01\x12N\n\x05\x45mbed\x12!.argosy.inference.v1.EmbedRequest\x1a\".argosy.inference.v1.EmbedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'argosy.inference.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTEMPTOUTCOME']._serialized_start=1597
-  _globals['_ATTEMPTOUTCOME']._serialized_end=1792
+  _globals['_ATTEMPTOUTCOME']._serialized_start=1542
+  _globals['_ATTEMPTOUTCOME']._serialized_end=1747
   _globals['_INFERREQUEST']._serialized_start=123
-  _globals['_INFERREQUEST']._serialized_end=229
-  _globals['_RUN']._serialized_start=231
-  _globals['_RUN']._serialized_end=297
-  _globals['_STOP']._serialized_start=299
-  _globals['_STOP']._serialized_end=305
-  _globals['_PLAN']._serialized_start=308
-  _globals['_PLAN']._serialized_end=531
-  _globals['_CANDIDATE']._serialized_start=533
-  _globals['_CANDIDATE']._serialized_end=591
-  _globals['_INFERRESPONSE']._serialized_start=594
-  _globals['_INFERRESPONSE']._serialized_end=762
-  _globals['_STARTED']._serialized_start=764
-  _globals['_STARTED']._serialized_end=792
-  _globals['_CHUNK']._serialized_start=794
-  _globals['_CHUNK']._serialized_end=819
-  _globals['_FINISHED']._serialized_start=822
-  _globals['_FINISHED']._serialized_end=950
-  _globals['_ATTEMPT']._serialized_start=953
-  _globals['_ATTEMPT']._serialized_end=1194
-  _globals['_FAILURE']._serialized_start=1196
-  _globals['_FAILURE']._serialized_end=1238
-  _globals['_EMBEDREQUEST']._serialized_start=1241
-  _globals['_EMBEDREQUEST']._serialized_end=1408
-  _globals['_EMBEDRESPONSE']._serialized_start=1411
-  _globals['_EMBEDRESPONSE']._serialized_end=1567
-  _globals['_VECTOR']._serialized_start=1569
-  _globals['_VECTOR']._serialized_end=1594
-  _globals['_INFERENCESERVICE']._serialized_start=1795
-  _globals['_INFERENCESERVICE']._serialized_end=1977
+  _globals['_INFERREQUEST']._serialized_end=232
+  _globals['_RUN']._serialized_start=234
+  _globals['_RUN']._serialized_end=300
+  _globals['_STOP']._serialized_start=302
+  _globals['_STOP']._serialized_end=308
+  _globals['_PLAN']._serialized_start=311
+  _globals['_PLAN']._serialized_end=534
+  _globals['_CANDIDATE']._serialized_start=536
+  _globals['_CANDIDATE']._serialized_end=594
+  _globals['_INFERRESPONSE']._serialized_start=597
+  _globals['_INFERRESPONSE']._serialized_end=766
+  _globals['_STARTED']._serialized_start=768
+  _globals['_STARTED']._serialized_end=796
+  _globals['_CHUNK']._serialized_start=798
+  _globals['_CHUNK']._serialized_end=823
+  _globals['_FINISHED']._serialized_start=825
+  _globals['_FINISHED']._serialized_end=946
+  _globals['_ATTEMPT']._serialized_start=949
+  _globals['_ATTEMPT']._serialized_end=1190
+  _globals['_EMBEDREQUEST']._serialized_start=1193
+  _globals['_EMBEDREQUEST']._serialized_end=1360
+  _globals['_EMBEDRESPONSE']._serialized_start=1363
+  _globals['_EMBEDRESPONSE']._serialized_end=1512
+  _globals['_VECTOR']._serialized_start=1514
+  _globals['_VECTOR']._serialized_end=1539
+  _globals['_INFERENCESERVICE']._serialized_start=1750
+  _globals['_INFERENCESERVICE']._serialized_end=1932
 # @@protoc_insertion_point(module_scope)

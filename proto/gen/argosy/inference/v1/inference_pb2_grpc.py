@@ -53,8 +53,8 @@ class InferenceServiceServicer:
 
     def Infer(self, request_iterator, context):
         """Run a plan: try its candidates in order until one answers, and stream what it says.
-        The caller sends Run, and Stop when nobody wants the rest; every admitted plan ends with exactly one Finished,
-        stopped or not. A cancelled call ends its plan too, but its account is lost: send Stop instead.
+        The caller sends Run, and Stop to end it early; every admitted plan ends with exactly one Finished,
+        stopped or not. A cancelled call ends its plan too, but its record of attempts is lost: send Stop instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

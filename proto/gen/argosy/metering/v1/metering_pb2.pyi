@@ -61,9 +61,9 @@ class _SettlementOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Set
     SETTLEMENT_OUTCOME_BILLED: _SettlementOutcome.ValueType  # 1
     """The tenant pays."""
     SETTLEMENT_OUTCOME_RELEASED: _SettlementOutcome.ValueType  # 2
-    """Nothing was consumed; nobody pays."""
+    """Nothing was consumed; no account is charged."""
     SETTLEMENT_OUTCOME_EXPOSED: _SettlementOutcome.ValueType  # 3
-    """Something may have been consumed and nobody can say what: the house bears it."""
+    """Something may have been consumed and no count exists: the house bears it."""
 
 class SettlementOutcome(_SettlementOutcome, metaclass=_SettlementOutcomeEnumTypeWrapper):
     """How a provider call was settled."""
@@ -73,9 +73,9 @@ SETTLEMENT_OUTCOME_UNSPECIFIED: SettlementOutcome.ValueType  # 0
 SETTLEMENT_OUTCOME_BILLED: SettlementOutcome.ValueType  # 1
 """The tenant pays."""
 SETTLEMENT_OUTCOME_RELEASED: SettlementOutcome.ValueType  # 2
-"""Nothing was consumed; nobody pays."""
+"""Nothing was consumed; no account is charged."""
 SETTLEMENT_OUTCOME_EXPOSED: SettlementOutcome.ValueType  # 3
-"""Something may have been consumed and nobody can say what: the house bears it."""
+"""Something may have been consumed and no count exists: the house bears it."""
 Global___SettlementOutcome: _TypeAlias = SettlementOutcome  # noqa: Y015
 
 @_typing.final
@@ -90,7 +90,7 @@ class ReserveRequest(_message.Message):
     request_id: _builtins.str
     """The request; the reservation is one per (tenant, request_id)."""
     @_builtins.property
-    def bounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bound]:
+    def bounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenBound]:
         """The upper bound of each candidate; the dearest is held, because one candidate answers."""
 
     @_builtins.property
@@ -101,7 +101,7 @@ class ReserveRequest(_message.Message):
         self,
         *,
         request_id: _builtins.str = ...,
-        bounds: _abc.Iterable[Global___Bound] | None = ...,
+        bounds: _abc.Iterable[Global___TokenBound] | None = ...,
         lease: _duration_pb2.Duration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
@@ -113,7 +113,7 @@ class ReserveRequest(_message.Message):
 Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
 
 @_typing.final
-class Bound(_message.Message):
+class TokenBound(_message.Message):
     """The most that one candidate can consume."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -140,7 +140,7 @@ class Bound(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Bound: _TypeAlias = Bound  # noqa: Y015
+Global___TokenBound: _TypeAlias = TokenBound  # noqa: Y015
 
 @_typing.final
 class ReserveResponse(_message.Message):
@@ -331,8 +331,8 @@ class UsageRow(_message.Message):
 Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
 
 @_typing.final
-class GetRequestRequest(_message.Message):
-    """Asks for one account."""
+class GetRequestStatementRequest(_message.Message):
+    """Asks for one statement."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -350,11 +350,11 @@ class GetRequestRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetRequestRequest: _TypeAlias = GetRequestRequest  # noqa: Y015
+Global___GetRequestStatementRequest: _TypeAlias = GetRequestStatementRequest  # noqa: Y015
 
 @_typing.final
-class GetRequestResponse(_message.Message):
-    """The whole account of one request."""
+class GetRequestStatementResponse(_message.Message):
+    """What one request cost, from its reservation to the ledger."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -386,7 +386,7 @@ class GetRequestResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetRequestResponse: _TypeAlias = GetRequestResponse  # noqa: Y015
+Global___GetRequestStatementResponse: _TypeAlias = GetRequestStatementResponse  # noqa: Y015
 
 @_typing.final
 class Reservation(_message.Message):

@@ -45,10 +45,10 @@ class MeteringServiceStub:
                 request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
-        self.GetRequest = channel.unary_unary(
-                '/argosy.metering.v1.MeteringService/GetRequest',
-                request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestRequest.SerializeToString,
-                response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestResponse.FromString,
+        self.GetRequestStatement = channel.unary_unary(
+                '/argosy.metering.v1.MeteringService/GetRequestStatement',
+                request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestStatementRequest.SerializeToString,
+                response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestStatementResponse.FromString,
                 _registered_method=True)
         self.GetBudget = channel.unary_unary(
                 '/argosy.metering.v1.MeteringService/GetBudget',
@@ -91,8 +91,8 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetRequest(self, request, context):
-        """The whole account of one request. Errors: REQUEST_NOT_FOUND.
+    def GetRequestStatement(self, request, context):
+        """What one request cost, from its reservation to the ledger. Errors: REQUEST_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,10 +139,10 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetUsageRequest.FromString,
                     response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetUsageResponse.SerializeToString,
             ),
-            'GetRequest': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetRequest,
-                    request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestRequest.FromString,
-                    response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestResponse.SerializeToString,
+            'GetRequestStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRequestStatement,
+                    request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestStatementRequest.FromString,
+                    response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestStatementResponse.SerializeToString,
             ),
             'GetBudget': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBudget,
@@ -231,7 +231,7 @@ class MeteringService:
             _registered_method=True)
 
     @staticmethod
-    def GetRequest(request,
+    def GetRequestStatement(request,
             target,
             options=(),
             channel_credentials=None,
@@ -244,9 +244,9 @@ class MeteringService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/argosy.metering.v1.MeteringService/GetRequest',
-            argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestRequest.SerializeToString,
-            argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestResponse.FromString,
+            '/argosy.metering.v1.MeteringService/GetRequestStatement',
+            argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestStatementRequest.SerializeToString,
+            argosy_dot_metering_dot_v1_dot_metering__pb2.GetRequestStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

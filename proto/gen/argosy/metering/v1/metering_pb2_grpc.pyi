@@ -39,8 +39,8 @@ class MeteringServiceStub:
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetUsageRequest, _metering_pb2.GetUsageResponse]
     """Sum up what the tenant used."""
-    GetRequest: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetRequestRequest, _metering_pb2.GetRequestResponse]
-    """The whole account of one request. Errors: REQUEST_NOT_FOUND."""
+    GetRequestStatement: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetRequestStatementRequest, _metering_pb2.GetRequestStatementResponse]
+    """What one request cost, from its reservation to the ledger. Errors: REQUEST_NOT_FOUND."""
     GetBudget: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetBudgetRequest, _metering_pb2.GetBudgetResponse]
     """Read the tenant's budget."""
     SetBudget: _grpc.UnaryUnaryMultiCallable[_metering_pb2.SetBudgetRequest, _metering_pb2.SetBudgetResponse]
@@ -61,8 +61,8 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetUsageRequest, _metering_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Sum up what the tenant used."""
-    GetRequest: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetRequestRequest, _metering_pb2.GetRequestResponse]  # type: ignore[assignment]
-    """The whole account of one request. Errors: REQUEST_NOT_FOUND."""
+    GetRequestStatement: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetRequestStatementRequest, _metering_pb2.GetRequestStatementResponse]  # type: ignore[assignment]
+    """What one request cost, from its reservation to the ledger. Errors: REQUEST_NOT_FOUND."""
     GetBudget: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetBudgetRequest, _metering_pb2.GetBudgetResponse]  # type: ignore[assignment]
     """Read the tenant's budget."""
     SetBudget: _aio.UnaryUnaryMultiCallable[_metering_pb2.SetBudgetRequest, _metering_pb2.SetBudgetResponse]  # type: ignore[assignment]
@@ -94,12 +94,12 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sum up what the tenant used."""
 
     @_abc_1.abstractmethod
-    def GetRequest(
+    def GetRequestStatement(
         self,
-        request: _metering_pb2.GetRequestRequest,
+        request: _metering_pb2.GetRequestStatementRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_metering_pb2.GetRequestResponse, _abc.Awaitable[_metering_pb2.GetRequestResponse]]:
-        """The whole account of one request. Errors: REQUEST_NOT_FOUND."""
+    ) -> _typing.Union[_metering_pb2.GetRequestStatementResponse, _abc.Awaitable[_metering_pb2.GetRequestStatementResponse]]:
+        """What one request cost, from its reservation to the ledger. Errors: REQUEST_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetBudget(

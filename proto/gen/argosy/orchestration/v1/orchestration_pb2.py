@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+argosy/orchestration/v1/orchestration.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06stream\x18\x04 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xab\x01\n\x10GenerateResponse\x12/\n\x05\x62\x65gun\x18\x01 \x01(\x0b\x32\x1e.argosy.orchestration.v1.BegunH\x00\x12/\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.argosy.orchestration.v1.ChunkH\x00\x12-\n\x04\x64one\x18\x03 \x01(\x0b\x32\x1d.argosy.orchestration.v1.DoneH\x00\x42\x06\n\x04step\"T\n\x05\x42\x65gun\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Source\x12\x19\n\x11soft_limit_passed\x18\x02 \x01(\x08\"f\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\xa4\x01\n\x04\x44one\x12+\n\x05usage\x18\x01 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x31\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32 .argosy.orchestration.v1.Failure\x12\x15\n\rusage_payload\x18\x04 \x01(\x0c\"*\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x82\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x95\x01\n\rEmbedResponse\x12\x30\n\x07vectors\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Vector\x12+\n\x05usage\x18\x02 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Model\"w\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04task\x18\x03 \x01(\x0e\x32\".argosy.orchestration.v1.ModelTask*V\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TASK_CHAT\x10\x01\x12\x18\n\x14MODEL_TASK_EMBEDDING\x10\x02\x32\xbd\x02\n\x14OrchestrationService\x12\x61\n\x08Generate\x12(.argosy.orchestration.v1.GenerateRequest\x1a).argosy.orchestration.v1.GenerateResponse0\x01\x12V\n\x05\x45mbed\x12%.argosy.orchestration.v1.EmbedRequest\x1a&.argosy.orchestration.v1.EmbedResponse\x12j\n\nListModels\x12*.argosy.orchestration.v1.ListModelsRequest\x1a+.argosy.orchestration.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+argosy/orchestration/v1/orchestration.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06stream\x18\x04 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb8\x01\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .argosy.orchestration.v1.StartedH\x00\x12/\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.argosy.orchestration.v1.ChunkH\x00\x12\x35\n\x08\x66inished\x18\x03 \x01(\x0b\x32!.argosy.orchestration.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"V\n\x07Started\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Source\x12\x19\n\x11soft_limit_passed\x18\x02 \x01(\x08\"f\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\x9d\x01\n\x08\x46inished\x12+\n\x05usage\x18\x01 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x04 \x01(\x0c\"\x82\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x95\x01\n\rEmbedResponse\x12\x30\n\x07vectors\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Vector\x12+\n\x05usage\x18\x02 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Model\"w\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04task\x18\x03 \x01(\x0e\x32\".argosy.orchestration.v1.ModelTask*V\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TASK_CHAT\x10\x01\x12\x18\n\x14MODEL_TASK_EMBEDDING\x10\x02\x32\xbd\x02\n\x14OrchestrationService\x12\x61\n\x08Generate\x12(.argosy.orchestration.v1.GenerateRequest\x1a).argosy.orchestration.v1.GenerateResponse0\x01\x12V\n\x05\x45mbed\x12%.argosy.orchestration.v1.EmbedRequest\x1a&.argosy.orchestration.v1.EmbedResponse\x12j\n\nListModels\x12*.argosy.orchestration.v1.ListModelsRequest\x1a+.argosy.orchestration.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,34 +36,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
-  _globals['_MODELTASK']._serialized_start=1423
-  _globals['_MODELTASK']._serialized_end=1509
+  _globals['_MODELTASK']._serialized_start=1387
+  _globals['_MODELTASK']._serialized_end=1473
   _globals['_GENERATEREQUEST']._serialized_start=168
   _globals['_GENERATEREQUEST']._serialized_end=295
   _globals['_GENERATERESPONSE']._serialized_start=298
-  _globals['_GENERATERESPONSE']._serialized_end=469
-  _globals['_BEGUN']._serialized_start=471
-  _globals['_BEGUN']._serialized_end=555
-  _globals['_SOURCE']._serialized_start=557
-  _globals['_SOURCE']._serialized_end=659
-  _globals['_CHUNK']._serialized_start=661
-  _globals['_CHUNK']._serialized_end=686
-  _globals['_DONE']._serialized_start=689
-  _globals['_DONE']._serialized_end=853
-  _globals['_FAILURE']._serialized_start=855
-  _globals['_FAILURE']._serialized_end=897
-  _globals['_EMBEDREQUEST']._serialized_start=900
-  _globals['_EMBEDREQUEST']._serialized_end=1030
-  _globals['_EMBEDRESPONSE']._serialized_start=1033
-  _globals['_EMBEDRESPONSE']._serialized_end=1182
-  _globals['_VECTOR']._serialized_start=1184
-  _globals['_VECTOR']._serialized_end=1209
-  _globals['_LISTMODELSREQUEST']._serialized_start=1211
-  _globals['_LISTMODELSREQUEST']._serialized_end=1230
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1232
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1300
-  _globals['_MODEL']._serialized_start=1302
-  _globals['_MODEL']._serialized_end=1421
-  _globals['_ORCHESTRATIONSERVICE']._serialized_start=1512
-  _globals['_ORCHESTRATIONSERVICE']._serialized_end=1829
+  _globals['_GENERATERESPONSE']._serialized_end=482
+  _globals['_STARTED']._serialized_start=484
+  _globals['_STARTED']._serialized_end=570
+  _globals['_SOURCE']._serialized_start=572
+  _globals['_SOURCE']._serialized_end=674
+  _globals['_CHUNK']._serialized_start=676
+  _globals['_CHUNK']._serialized_end=701
+  _globals['_FINISHED']._serialized_start=704
+  _globals['_FINISHED']._serialized_end=861
+  _globals['_EMBEDREQUEST']._serialized_start=864
+  _globals['_EMBEDREQUEST']._serialized_end=994
+  _globals['_EMBEDRESPONSE']._serialized_start=997
+  _globals['_EMBEDRESPONSE']._serialized_end=1146
+  _globals['_VECTOR']._serialized_start=1148
+  _globals['_VECTOR']._serialized_end=1173
+  _globals['_LISTMODELSREQUEST']._serialized_start=1175
+  _globals['_LISTMODELSREQUEST']._serialized_end=1194
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1196
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1264
+  _globals['_MODEL']._serialized_start=1266
+  _globals['_MODEL']._serialized_end=1385
+  _globals['_ORCHESTRATIONSERVICE']._serialized_start=1476
+  _globals['_ORCHESTRATIONSERVICE']._serialized_end=1793
 # @@protoc_insertion_point(module_scope)

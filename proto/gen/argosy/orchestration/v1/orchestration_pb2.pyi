@@ -88,15 +88,15 @@ Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
-    """One step of an answer."""
+    """One event of an answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    BEGUN_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
-    DONE_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def begun(self) -> Global___Begun:
+    def started(self) -> Global___Started:
         """The answer begins."""
 
     @_builtins.property
@@ -104,28 +104,28 @@ class GenerateResponse(_message.Message):
         """Bytes for the client."""
 
     @_builtins.property
-    def done(self) -> Global___Done:
+    def finished(self) -> Global___Finished:
         """The answer is over."""
 
     def __init__(
         self,
         *,
-        begun: Global___Begun | None = ...,
+        started: Global___Started | None = ...,
         chunk: Global___Chunk | None = ...,
-        done: Global___Done | None = ...,
+        finished: Global___Finished | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "chunk", b"chunk", "done", b"done", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "chunk", b"chunk", "done", b"done", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["begun", "chunk", "done"]  # noqa: Y015
-    _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "chunk", "finished"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
 
 @_typing.final
-class Begun(_message.Message):
+class Started(_message.Message):
     """The answer begins: what the client may know before its first byte."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -150,7 +150,7 @@ class Begun(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Begun: _TypeAlias = Begun  # noqa: Y015
+Global___Started: _TypeAlias = Started  # noqa: Y015
 
 @_typing.final
 class Source(_message.Message):
@@ -219,17 +219,17 @@ class Chunk(_message.Message):
 Global___Chunk: _TypeAlias = Chunk  # noqa: Y015
 
 @_typing.final
-class Done(_message.Message):
+class Finished(_message.Message):
     """The answer is over. Its usage is in the outbox, unless Postgres did not answer in time: then writing it goes on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USAGE_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
-    FAILURE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     USAGE_PAYLOAD_FIELD_NUMBER: _builtins.int
     usage_payload: _builtins.bytes
-    """The provider's last streamed payload if it held nothing but usage: not among the chunks, so that the bill can be added."""
+    """The provider's last streamed payload if it held nothing but usage: not among the chunks, so that the cost can be added."""
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage:
         """Over all attempts."""
@@ -239,7 +239,7 @@ class Done(_message.Message):
         """What the tenant pays."""
 
     @_builtins.property
-    def failure(self) -> Global___Failure:
+    def error(self) -> _common_pb2.Error:
         """Present when it broke off after the first byte."""
 
     def __init__(
@@ -247,42 +247,16 @@ class Done(_message.Message):
         *,
         usage: _common_pb2.TokenUsage | None = ...,
         cost: _common_pb2.Money | None = ...,
-        failure: Global___Failure | None = ...,
+        error: _common_pb2.Error | None = ...,
         usage_payload: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "failure", b"failure", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "error", b"error", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "failure", b"failure", "usage", b"usage", "usage_payload", b"usage_payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "error", b"error", "usage", b"usage", "usage_payload", b"usage_payload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Done: _TypeAlias = Done  # noqa: Y015
-
-@_typing.final
-class Failure(_message.Message):
-    """Why an answer broke off."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REASON_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    """Stable, documented."""
-    message: _builtins.str
-    """For people."""
-    def __init__(
-        self,
-        *,
-        reason: _builtins.str = ...,
-        message: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Failure: _TypeAlias = Failure  # noqa: Y015
+Global___Finished: _TypeAlias = Finished  # noqa: Y015
 
 @_typing.final
 class EmbedRequest(_message.Message):
@@ -328,7 +302,7 @@ Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
 
 @_typing.final
 class EmbedResponse(_message.Message):
-    """Vectors and their bill."""
+    """Vectors and their cost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OrchestrationServiceStub:
-    """The one door to inference; the tenant is always the caller's.
+    """The one entry to inference; the tenant is always the caller's.
     """
 
     def __init__(self, channel):
@@ -53,13 +53,13 @@ class OrchestrationServiceStub:
 
 
 class OrchestrationServiceServicer:
-    """The one door to inference; the tenant is always the caller's.
+    """The one entry to inference; the tenant is always the caller's.
     """
 
     def Generate(self, request, context):
         """Answer a chat completion, in chunks as they come.
         Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
-        after it in Done.
+        after it in Finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ def add_OrchestrationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OrchestrationService:
-    """The one door to inference; the tenant is always the caller's.
+    """The one entry to inference; the tenant is always the caller's.
     """
 
     @staticmethod

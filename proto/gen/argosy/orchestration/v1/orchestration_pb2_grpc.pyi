@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OrchestrationServiceStub:
-    """The one door to inference; the tenant is always the caller's."""
+    """The one entry to inference; the tenant is always the caller's."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,7 +36,7 @@ class OrchestrationServiceStub:
     Generate: _grpc.UnaryStreamMultiCallable[_orchestration_pb2.GenerateRequest, _orchestration_pb2.GenerateResponse]
     """Answer a chat completion, in chunks as they come.
     Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
-    after it in Done.
+    after it in Finished.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]
     """Turn texts into vectors; priced and settled as any inference."""
@@ -45,13 +45,13 @@ class OrchestrationServiceStub:
 
 @_typing.type_check_only
 class OrchestrationServiceAsyncStub(OrchestrationServiceStub):
-    """The one door to inference; the tenant is always the caller's."""
+    """The one entry to inference; the tenant is always the caller's."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_orchestration_pb2.GenerateRequest, _orchestration_pb2.GenerateResponse]  # type: ignore[assignment]
     """Answer a chat completion, in chunks as they come.
     Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
-    after it in Done.
+    after it in Finished.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turn texts into vectors; priced and settled as any inference."""
@@ -59,7 +59,7 @@ class OrchestrationServiceAsyncStub(OrchestrationServiceStub):
     """Public model names that the tenant may use."""
 
 class OrchestrationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The one door to inference; the tenant is always the caller's."""
+    """The one entry to inference; the tenant is always the caller's."""
 
     @_abc_1.abstractmethod
     def Generate(
@@ -69,7 +69,7 @@ class OrchestrationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_orchestration_pb2.GenerateResponse], _abc.AsyncIterator[_orchestration_pb2.GenerateResponse]]:
         """Answer a chat completion, in chunks as they come.
         Errors: MODEL_NOT_FOUND, UNPRICED_MODEL, INSUFFICIENT_QUOTA, INVALID_REQUEST, UPSTREAM_*; before the first byte as a status,
-        after it in Done.
+        after it in Finished.
         """
 
     @_abc_1.abstractmethod

@@ -54,13 +54,13 @@ class UploadFileRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The next bytes."""
     @_builtins.property
-    def description(self) -> Global___FileDescription:
+    def metadata(self) -> Global___FileMetadata:
         """Comes first, once."""
 
     @_builtins.property
@@ -70,22 +70,22 @@ class UploadFileRequest(_message.Message):
     def __init__(
         self,
         *,
-        description: Global___FileDescription | None = ...,
+        metadata: Global___FileMetadata | None = ...,
         data: _builtins.bytes = ...,
         end: Global___UploadEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "description", b"description", "end", b"end", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "metadata", b"metadata", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "description", b"description", "end", b"end", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "metadata", b"metadata", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["description", "data", "end"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["metadata", "data", "end"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___UploadFileRequest: _TypeAlias = UploadFileRequest  # noqa: Y015
 
 @_typing.final
-class FileDescription(_message.Message):
+class FileMetadata(_message.Message):
     """What is uploaded."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -108,7 +108,7 @@ class FileDescription(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FileDescription: _TypeAlias = FileDescription  # noqa: Y015
+Global___FileMetadata: _TypeAlias = FileMetadata  # noqa: Y015
 
 @_typing.final
 class UploadEnd(_message.Message):

@@ -6,7 +6,7 @@ from datetime import datetime
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
-from chassis.grpc import Channel, from_timestamp, to_timestamp
+from chassis.grpc import Channel, proto_to_timestamp, timestamp_to_proto
 
 from gateway.domain.accounts import (
     Budget,
@@ -51,15 +51,15 @@ class GrpcAccounts:
         """Sum up what the caller's tenant used."""
         request = pb.GetUsageRequest(by_day=by_day)
         if start is not None:
-            request.start.CopyFrom(to_timestamp(start))
+            request.start.CopyFrom(timestamp_to_proto(start))
         if end is not None:
-            request.end.CopyFrom(to_timestamp(end))
+            request.end.CopyFrom(timestamp_to_proto(end))
         response = await self._stub.GetUsage(request)
         return Usage([from_proto_usage_row(row) for row in response.rows], NanoUsd(response.total.nano_usd))
 
     async def request(self, request_id: str) -> RequestAccount:
         """Read the account of one request."""
-        response = await self._stub.GetRequest(pb.GetRequestRequest(request_id=request_id))
+        response = await self._stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id=request_id))
         return RequestAccount(
             request_id=request_id,
             reservation=from_proto_reservation(response.reservation),
@@ -96,7 +96,7 @@ class GrpcAccounts:
 def from_proto_usage_row(row: pb.UsageRow) -> UsageRow:
     """Read one sum."""
     return UsageRow(
-        day=from_timestamp(row.day) if row.HasField("day") else None,
+        day=proto_to_timestamp(row.day) if row.HasField("day") else None,
         price_key=row.price_key,
         calls=row.calls,
         input_tokens=row.input_tokens,
@@ -110,8 +110,8 @@ def from_proto_reservation(reservation: pb.Reservation) -> Reservation:
     return Reservation(
         held=NanoUsd(reservation.held.nano_usd),
         state=STATES.get(reservation.state, ReservationState.HELD),
-        created_at=from_timestamp(reservation.created_at),
-        expires_at=from_timestamp(reservation.expires_at),
+        created_at=proto_to_timestamp(reservation.created_at),
+        expires_at=proto_to_timestamp(reservation.expires_at),
     )
 
 
@@ -125,14 +125,14 @@ def from_proto_settlement(settlement: pb.Settlement) -> Settlement:
         price_key=settlement.price_key,
         price_version=settlement.price_version,
         cost=NanoUsd(settlement.cost.nano_usd),
-        settled_at=from_timestamp(settlement.settled_at),
+        settled_at=proto_to_timestamp(settlement.settled_at),
     )
 
 
 def from_proto_entry(entry: pb.LedgerEntry) -> LedgerEntry:
     """Read a line of the ledger."""
     return LedgerEntry(
-        entry.transaction_id, entry.account, NanoUsd(entry.amount.nano_usd), from_timestamp(entry.created_at)
+        entry.transaction_id, entry.account, NanoUsd(entry.amount.nano_usd), proto_to_timestamp(entry.created_at)
     )
 
 
@@ -150,5 +150,5 @@ def from_proto_price(price: pb.Price) -> Price:
         version=price.version,
         input_per_million=NanoUsd(price.input_per_million.nano_usd),
         output_per_million=NanoUsd(price.output_per_million.nano_usd),
-        effective_at=from_timestamp(price.effective_at),
+        effective_at=proto_to_timestamp(price.effective_at),
     )

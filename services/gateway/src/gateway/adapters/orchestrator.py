@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
-from chassis.errors import ArgosyError, Kind, RemoteFailure
-from chassis.grpc import Channel, from_timestamp, to_duration
+from chassis.errors import ArgosyError, Kind, RemoteError
+from chassis.grpc import Channel, proto_to_timestamp, duration_to_proto
 
 from gateway.domain.inference import (
     Answer,
@@ -56,7 +56,7 @@ class GrpcInference:
             model=ask.model,
             body=ask.body,
             stream=ask.stream,
-            deadline=to_duration(ask.deadline),
+            deadline=duration_to_proto(ask.deadline),
         )
         return GrpcAnswer(self._stub.Generate(request, timeout=_patience(ask.deadline)))
 
@@ -68,7 +68,7 @@ class GrpcInference:
                 model=ask.model,
                 inputs=ask.inputs,
                 dimensions=ask.dimensions,
-                deadline=to_duration(ask.deadline),
+                deadline=duration_to_proto(ask.deadline),
             ),
             timeout=_patience(ask.deadline),
         )
@@ -81,7 +81,9 @@ class GrpcInference:
     async def list_models(self) -> Sequence[Model]:
         """Models of the caller's tenant."""
         response = await self._stub.ListModels(pb.ListModelsRequest())
-        return [Model(model.name, from_timestamp(model.created_at), TASKS.get(model.task)) for model in response.models]
+        return [
+            Model(model.name, proto_to_timestamp(model.created_at), TASKS.get(model.task)) for model in response.models
+        ]
 
 
 class GrpcAnswer:
@@ -95,7 +97,7 @@ class GrpcAnswer:
     async def next_step(self) -> Step | None:
         """Read one message."""
         while (message := await self._call.read()) is not grpc.aio.EOF:
-            step = message.WhichOneof("step")
+            step = message.WhichOneof("event")
             if step == "chunk":
                 return Payloads(list(message.chunk.payloads))
             if step == "done":
@@ -130,7 +132,7 @@ def from_proto_done(done: pb.Done) -> Finished:
 
 def from_proto_failure(failure: pb.Failure) -> ArgosyError:
     """Read why an answer broke off."""
-    return RemoteFailure(KINDS.get(failure.reason, Kind.UPSTREAM), failure.reason, failure.message)
+    return RemoteError(KINDS.get(failure.reason, Kind.UPSTREAM), failure.reason, failure.message)
 
 
 def _patience(deadline: timedelta) -> float:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
-from chassis.grpc import Channel, from_timestamp
+from chassis.grpc import Channel, proto_to_timestamp
 
 from gateway.domain.knowledge import Attachment, AttachmentState, File, Passage, VectorStore
 from gateway.domain.tenants import Listed, Page
@@ -126,7 +126,7 @@ class GrpcKnowledge:
 
 def from_proto_file(file: pb.File) -> File:
     """Read a file's record."""
-    return File(file.file_id, file.filename, file.purpose, file.bytes, from_timestamp(file.created_at))
+    return File(file.file_id, file.filename, file.purpose, file.bytes, proto_to_timestamp(file.created_at))
 
 
 def from_proto_vector_store(store: pb.VectorStore) -> VectorStore:
@@ -134,7 +134,7 @@ def from_proto_vector_store(store: pb.VectorStore) -> VectorStore:
     return VectorStore(
         vector_store_id=store.vector_store_id,
         name=store.name,
-        created_at=from_timestamp(store.created_at),
+        created_at=proto_to_timestamp(store.created_at),
         usage_bytes=store.usage_bytes,
         in_progress=store.file_counts.in_progress,
         completed=store.file_counts.completed,
@@ -151,6 +151,6 @@ def from_proto_attachment(attachment: pb.Attachment) -> Attachment:
         failure_reason=attachment.failure_reason,
         failure_message=attachment.failure_message,
         chunks=attachment.chunks,
-        created_at=from_timestamp(attachment.created_at),
+        created_at=proto_to_timestamp(attachment.created_at),
         usage_bytes=attachment.usage_bytes,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from chassis.clock import Clock
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from chassis.http import Receive, Scope, read_body
 from chassis.telemetry import logger
 
@@ -142,7 +142,7 @@ async def send_whole(opening: Opening, reply: Reply, departure: Departure) -> No
 def completed(step: Step | None) -> Finished:
     """Require a good end. Raises what the answer broke off with, UPSTREAM_CUT when it did not say."""
     if not isinstance(step, Finished):
-        raise RemoteFailure(Kind.UPSTREAM, "UPSTREAM_CUT", "The answer broke off.")
+        raise RemoteError(Kind.UPSTREAM, "UPSTREAM_CUT", "The answer broke off.")
     if step.failure is not None:
         raise step.failure
     return step
@@ -152,7 +152,7 @@ def with_addition(body: bytes, addition: dict[str, Any]) -> bytes:
     """Add `argosy` to a JSON object without reading it. Raises UPSTREAM_GARBAGE when it is none."""
     trimmed = body.strip()
     if not (trimmed.startswith(b"{") and trimmed.endswith(b"}")):
-        raise RemoteFailure(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model's answer is not a JSON object.")
+        raise RemoteError(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model's answer is not a JSON object.")
     opened = trimmed[:-1].rstrip()
     name = b'"argosy":' if opened == b"{" else b',"argosy":'
     return b"".join((opened, name, msgspec.json.encode(addition), b"}"))

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, cast
 
-from chassis.http import ClientGone, Receive
+from chassis.http import ClientDisconnected, Receive
 
 
 class Departure:
@@ -35,7 +35,7 @@ class Departure:
             self._listening.close()
         # Another cancellation beside ours (the process stops) is not ours to swallow.
         if self._left and kind is not None and self._task is not None and self._task.uncancel() == 0:
-            raise ClientGone("The client left before the answer was complete.")
+            raise ClientDisconnected("The client left before the answer was complete.")
 
     def settle(self) -> None:
         """The answer is as good as sent."""

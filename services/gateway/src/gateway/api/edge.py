@@ -12,7 +12,7 @@ from chassis.errors import ArgosyError, Kind
 from chassis.http import STATUS, ASGIApp, Receive, Scope, Send, send_error
 from chassis.ids import new_id
 from chassis.telemetry import Span, extract, logger, span
-from chassis.tenancy import acting
+from chassis.tenancy import as_caller
 from prometheus_client import Counter
 
 from gateway.domain.rates import Limiter, RateLimitExceeded
@@ -27,7 +27,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 JSON = b"application/json"
 REQUEST_ID = b"x-request-id"
 # Nobody receives this status; logs and metrics say by it that the client left first.
-CLIENT_GONE = STATUS[Kind.CANCELLED]
+CLIENT_DISCONNECTED = STATUS[Kind.CANCELLED]
 UNKNOWN_ROUTE = "unknown"
 
 log = logger("gateway")
@@ -104,7 +104,7 @@ class Meter:
             counted = self._statuses[reply.status] = REQUESTS.labels(self._route, str(reply.status))
         counted.inc()
         self._seconds.observe(seconds)
-        if reply.status == CLIENT_GONE:
+        if reply.status == CLIENT_DISCONNECTED:
             self._gone.inc()
         log.info(
             "request",
@@ -142,7 +142,7 @@ class HotRoute:
                 await answered(reply, error)
                 self._meter.record(reply, self._method)
                 return
-            with acting(caller):
+            with as_caller(caller):
                 try:
                     reply.standing = rate_headers(await self._limiter.admit(caller.principal))
                 except RateLimitExceeded as refusal:
@@ -187,7 +187,7 @@ class Guarded:
                 await answered(reply, error)
                 self._meter(scope).record(reply, scope["method"])
                 return
-            with acting(caller), span(scope["method"], kind="server") as timed:
+            with as_caller(caller), span(scope["method"], kind="server") as timed:
                 try:
                     await self._pass(scope, receive, reply)
                 finally:
@@ -220,7 +220,7 @@ async def answered(reply: Reply, error: Exception) -> None:
     known = told(error, request_id=reply.request_id)
     reply.error = known
     if known.kind is Kind.CANCELLED:
-        reply.status = CLIENT_GONE
+        reply.status = CLIENT_DISCONNECTED
     elif reply.status:
         raise known
     else:
@@ -230,7 +230,7 @@ async def answered(reply: Reply, error: Exception) -> None:
 def describe(timed: Span, reply: Reply) -> None:
     """Say in a span how the request went. A client that left is no failure."""
     timed.set(status=reply.status, code=reply.code)
-    if reply.error is not None and reply.status != CLIENT_GONE:
+    if reply.error is not None and reply.status != CLIENT_DISCONNECTED:
         timed.fail(reply.error)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from chassis.errors import Kind, RemoteFailure
+from chassis.errors import Kind, RemoteError
 from chassis.http import Receive, Scope, read_body
 
 from gateway.domain.inference import EmbedAsk, Inference
@@ -39,7 +39,7 @@ class Embeddings:
         with Departure(receive) as departure:
             embedded = await self._inference.embed(ask)
             if len(embedded.vectors) != len(texts):
-                raise RemoteFailure(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model gave another number of vectors.")
+                raise RemoteError(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model gave another number of vectors.")
             tokens = embedded.tokens.input or 0
             cost = to_usd(embedded.cost)
             answer = {
@@ -69,7 +69,7 @@ def in_base64(vector: bytes) -> str:
 def in_numbers(vector: bytes) -> list[float]:
     """Write little-endian 32-bit floats as numbers. Raises UPSTREAM_GARBAGE when they are none."""
     if len(vector) % FLOAT_BYTES:
-        raise RemoteFailure(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model gave half a number.")
+        raise RemoteError(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model gave half a number.")
     numbers = array("f", vector)
     if sys.byteorder == "big":
         numbers.byteswap()

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from chassis.errors import ArgosyError, Internal, InvalidRequest, Kind, RemoteFailure, Unavailable
-from chassis.http import STATUS, ClientGone, openai_error
+from chassis.errors import ArgosyError, Internal, InvalidRequest, Kind, RemoteError, Unavailable
+from chassis.http import STATUS, ClientDisconnected, openai_error
 from chassis.http.answers import error_headers
 from chassis.telemetry import logger
 from fastapi import Request
@@ -27,11 +27,11 @@ UNEXPLAINED = "Something broke on our side. The request's id says where to look.
 def told(error: Exception, **where: str) -> ArgosyError:
     """Answer what a client may know of an exception; what it may not is logged here, with `where`."""
     if isinstance(error, ClientDisconnect):
-        return ClientGone("The client went away while it was sending.")
+        return ClientDisconnected("The client went away while it was sending.")
     if not isinstance(error, ArgosyError):
         log.error("request_broke", exc_info=error, **where)
         return Internal(UNEXPLAINED)
-    if not isinstance(error, RemoteFailure):
+    if not isinstance(error, RemoteError):
         return error
     if error.kind is Kind.UNAUTHENTICATED:
         # The client's key was good; it is our own services that do not believe each other.
@@ -62,9 +62,9 @@ async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
     if isinstance(cause, RecursionError | UnicodeDecodeError):
         return _answer(request, InvalidJson("The body is not valid JSON, or nested too deeply."))
     if error.status_code == STATUS[Kind.NOT_FOUND]:
-        return _answer(request, RemoteFailure(Kind.NOT_FOUND, "ROUTE_NOT_FOUND", "There is no such path."))
+        return _answer(request, RemoteError(Kind.NOT_FOUND, "ROUTE_NOT_FOUND", "There is no such path."))
     reason = REASONS.get(error.status_code, "INVALID_REQUEST")
-    answer = _answer(request, RemoteFailure(Kind.INVALID, reason, str(error.detail)))
+    answer = _answer(request, RemoteError(Kind.INVALID, reason, str(error.detail)))
     answer.status_code = error.status_code
     answer.headers.update(error.headers or {})
     return answer

@@ -4,7 +4,7 @@ from typing import Any
 
 from argosy.identity.v1 import identity_pb2 as pb
 from argosy.identity.v1.identity_pb2_grpc import IdentityServiceServicer, add_IdentityServiceServicer_to_server
-from chassis.grpc import Registration, to_timestamp
+from chassis.grpc import Registration, timestamp_to_proto
 from chassis.tenancy import Principal, current_caller
 
 from gateway.domain.tenants import Directory, Tenant
@@ -46,5 +46,5 @@ def to_proto_principal(principal: Principal) -> pb.Principal:
 def to_proto_tenant(tenant: Tenant) -> pb.Tenant:
     """Write a tenant."""
     return pb.Tenant(
-        tenant_id=tenant.tenant_id, name=tenant.name, plan=tenant.plan, created_at=to_timestamp(tenant.created_at)
+        tenant_id=tenant.tenant_id, name=tenant.name, plan=tenant.plan, created_at=timestamp_to_proto(tenant.created_at)
     )

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
-from chassis.errors import ArgosyError, RemoteFailure
+from chassis.errors import ArgosyError, RemoteError
 from chassis.telemetry import logger, span
 
 from inference_worker.domain.account import Attempt
@@ -62,8 +62,8 @@ class SpanEntry:
         error, cause = _words(failure), _cause(failure)
         log.info("attempt_failed", upstream=self._upstream, reason=failure.reason, error=error, cause=cause)
         # By its name alone: a span keeps an exception's words, and those of everything behind it.
-        named = RemoteFailure(failure.kind, failure.reason, failure.reason)
-        self._timed.__exit__(RemoteFailure, named, None)
+        named = RemoteError(failure.kind, failure.reason, failure.reason)
+        self._timed.__exit__(RemoteError, named, None)
 
     def _count_tokens(self, attempt: Attempt) -> None:
         usage = attempt.usage

@@ -87,7 +87,7 @@ def registration(servicer: InferenceServicer) -> Registration:
 
 async def _first(requests: AsyncIterator[pb.InferRequest]) -> pb.Plan:
     request = await anext(requests, None)
-    if request is None or request.WhichOneof("wish") != "run":
+    if request is None or request.WhichOneof("request") != "run":
         raise InvalidRequest("the first wish must be Run", param="wish")
     return request.run.plan
 
@@ -95,7 +95,7 @@ async def _first(requests: AsyncIterator[pb.InferRequest]) -> pb.Plan:
 async def _listen(requests: AsyncIterator[pb.InferRequest], run: PlanRun) -> None:
     try:
         async for request in requests:
-            if request.WhichOneof("wish") == "stop":
+            if request.WhichOneof("request") == "stop":
                 run.stop()
     except grpc.aio.BaseError:
         return  # a broken call is noticed where it is answered

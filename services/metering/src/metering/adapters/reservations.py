@@ -6,7 +6,7 @@ from datetime import timedelta
 from time import perf_counter
 
 from chassis.errors import ArgosyError
-from chassis.postgres import Database, Grouper
+from chassis.postgres import Database, GroupCommit
 
 from metering.adapters.mapping import Row, from_budget_row, from_reservation_row, to_bounds
 from metering.domain.money import NanoUsd
@@ -24,7 +24,7 @@ class PostgresReservations:
     def __init__(self, database: Database, default_cap: NanoUsd, max_batch: int) -> None:
         self._database = database
         self._default_cap = default_cap
-        self._grouper: Grouper[Hold, Held] = Grouper(self._commit, max_batch=max_batch, pace=PACE)
+        self._grouper: GroupCommit[Hold, Held] = GroupCommit(self._commit, max_batch=max_batch, pace=PACE)
 
     async def hold(self, hold: Hold) -> Held:
         """Set the money aside. Raises `BudgetSpent`, `ReservationClosed`, `RequestIdReused`, `Unavailable`."""

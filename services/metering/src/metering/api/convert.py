@@ -9,7 +9,7 @@ from functools import lru_cache
 from argosy.common.v1 import common_pb2 as common
 from argosy.metering.v1 import metering_pb2 as pb
 from chassis.errors import InvalidRequest
-from chassis.grpc import from_duration, from_timestamp, to_timestamp
+from chassis.grpc import proto_to_duration, proto_to_timestamp, timestamp_to_proto
 from chassis.tenancy import Principal
 from google.protobuf.message import Message
 
@@ -59,7 +59,7 @@ def from_proto_instant(message: Message, field: str) -> datetime | None:
     if not message.HasField(field):
         return None
     try:
-        return from_timestamp(getattr(message, field))
+        return proto_to_timestamp(getattr(message, field))
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"{field} is out of range", param=field) from error
 
@@ -110,7 +110,7 @@ def to_proto_price(price: Price) -> pb.Price:
         version=price.version,
         input_per_million=to_proto_money(price.input_per_million),
         output_per_million=to_proto_money(price.output_per_million),
-        effective_at=to_timestamp(price.effective_at),
+        effective_at=timestamp_to_proto(price.effective_at),
     )
 
 
@@ -128,9 +128,9 @@ def to_proto_sums(sums: Sequence[UsageSum]) -> pb.GetUsageResponse:
     )
 
 
-def to_proto_account(account: RequestAccount) -> pb.GetRequestResponse:
+def to_proto_account(account: RequestAccount) -> pb.GetRequestStatementResponse:
     """Write the whole account of a request."""
-    return pb.GetRequestResponse(
+    return pb.GetRequestStatementResponse(
         reservation=_to_proto_reservation(account.reservation),
         settlements=[_to_proto_settlement(settlement) for settlement in account.settlements],
         entries=[entry for transaction in account.transactions for entry in _to_proto_entries(transaction)],
@@ -141,7 +141,7 @@ def _lease(request: pb.ReserveRequest, default_lease: timedelta) -> timedelta:
     if not request.HasField("lease"):
         return default_lease
     try:
-        return from_duration(request.lease)
+        return proto_to_duration(request.lease)
     except (ValueError, OverflowError) as error:
         raise InvalidRequest("the lease is out of range", param="lease") from error
 
@@ -149,7 +149,7 @@ def _lease(request: pb.ReserveRequest, default_lease: timedelta) -> timedelta:
 def _to_proto_sum(row: UsageSum) -> pb.UsageRow:
     midnight = None if row.day is None else datetime.combine(row.day, time.min, UTC)
     return pb.UsageRow(
-        day=None if midnight is None else to_timestamp(midnight),
+        day=None if midnight is None else timestamp_to_proto(midnight),
         price_key=row.price_key,
         calls=row.calls,
         input_tokens=row.input_tokens,
@@ -163,8 +163,8 @@ def _to_proto_reservation(reservation: Reservation) -> pb.Reservation:
         request_id=reservation.request_id,
         held=to_proto_money(reservation.held),
         state=STATES[reservation.state],
-        created_at=to_timestamp(reservation.created_at),
-        expires_at=to_timestamp(reservation.expires_at),
+        created_at=timestamp_to_proto(reservation.created_at),
+        expires_at=timestamp_to_proto(reservation.expires_at),
     )
 
 
@@ -181,7 +181,7 @@ def _to_proto_settlement(settlement: Settlement) -> pb.Settlement:
         price_key=settlement.price_key,
         price_version=settlement.price_version,
         cost=to_proto_money(settlement.cost),
-        settled_at=to_timestamp(settlement.settled_at),
+        settled_at=timestamp_to_proto(settlement.settled_at),
     )
 
 
@@ -191,7 +191,7 @@ def _to_proto_entries(transaction: Transaction) -> list[pb.LedgerEntry]:
             transaction_id=transaction.transaction_id,
             account=entry.account,
             amount=to_proto_money(entry.amount),
-            created_at=to_timestamp(transaction.created_at),
+            created_at=timestamp_to_proto(transaction.created_at),
         )
         for entry in transaction.entries
     ]

@@ -9,7 +9,7 @@ from datetime import datetime
 from argosy.metering.v1 import events_pb2 as pb
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
-from chassis.grpc import from_timestamp
+from chassis.grpc import proto_to_timestamp
 from chassis.kafka import Record, Undecodable
 from chassis.telemetry import logger
 from google.protobuf.message import DecodeError
@@ -104,7 +104,7 @@ def _attempt(message: pb.AttemptUsage) -> Attempt:
 
 def _occurred_at(message: pb.UsageRecorded) -> datetime | None:
     try:
-        return from_timestamp(message.meta.occurred_at) if message.meta.HasField("occurred_at") else None
+        return proto_to_timestamp(message.meta.occurred_at) if message.meta.HasField("occurred_at") else None
     except (ValueError, OverflowError):
         return None
 

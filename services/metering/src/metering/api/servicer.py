@@ -85,7 +85,9 @@ class MeteringServicer(rpc.MeteringServiceServicer):
         sums = await sum_up(_principal().tenant_id, start, end, by_day=request.by_day, reports=self._reports)
         return to_proto_sums(sums)
 
-    async def GetRequest(self, request: pb.GetRequestRequest, context: Any) -> pb.GetRequestResponse:
+    async def GetRequestStatement(
+        self, request: pb.GetRequestStatementRequest, context: Any
+    ) -> pb.GetRequestStatementResponse:
         """Show the whole account of one request."""
         account = await show(_principal().tenant_id, request.request_id, ledger=self._ledger)
         return to_proto_account(account)

@@ -7,7 +7,7 @@ from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2
 from argosy.metering.v1 import metering_pb2
 from argosy.retrieval.v1 import retrieval_pb2
-from chassis.grpc import to_duration
+from chassis.grpc import duration_to_proto
 
 from orchestrator.domain.money import NanoUsd, Price
 from orchestrator.domain.plan import Bound, EmbeddingPlan, Plan
@@ -65,7 +65,7 @@ def to_proto_embed(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
         candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
         inputs=plan.inputs,
         dimensions=plan.dimensions,
-        deadline=to_duration(plan.deadline),
+        deadline=duration_to_proto(plan.deadline),
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import asyncpg
 from chassis.errors import ArgosyError, PermissionDenied
-from chassis.grpc import to_timestamp
+from chassis.grpc import timestamp_to_proto
 from chassis.kafka import Event, Outbox
-from chassis.postgres import Database, Grouper
+from chassis.postgres import Database, GroupCommit
 from chassis.telemetry import inject, logger
 
 from orchestrator.adapters.events import USAGE_RECORDED, usage_recorded
@@ -120,7 +120,7 @@ class PostgresUsageLog:
         """`on_written` is called after each commit: somebody may want to publish."""
         self._database = database
         self._on_written = on_written
-        self._grouper: Grouper[_Entry, None] = Grouper(self._write, pace=COMMITS_APART)
+        self._grouper: GroupCommit[_Entry, None] = GroupCommit(self._write, pace=COMMITS_APART)
         self._time: datetime | None = None
         self._time_read_at = 0.0
 
@@ -147,7 +147,7 @@ class PostgresUsageLog:
         return [None] * len(entries)
 
     async def _insert(self, entries: "Sequence[_Entry]") -> None:
-        now = to_timestamp(await self._now())
+        now = timestamp_to_proto(await self._now())
         # The id of an event is that of its row: writing it again, because nobody heard that it was written, changes
         # nothing.
         written = await Outbox.enqueue_all(

@@ -86,7 +86,7 @@ class GrpcInference:
         response = await self._call.read()
         if response is grpc.aio.EOF:
             raise Unavailable("the worker broke off without an account")
-        step = response.WhichOneof("step")
+        step = response.WhichOneof("event")
         if step == "chunk":
             return Payloads(response.chunk.payloads[:])
         if step == "started":

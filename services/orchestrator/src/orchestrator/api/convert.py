@@ -5,7 +5,7 @@ from typing import assert_never
 
 from argosy.common.v1 import common_pb2
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from chassis.grpc import from_duration, to_timestamp
+from chassis.grpc import proto_to_duration, timestamp_to_proto
 from chassis.tenancy import Principal
 from google.protobuf.duration_pb2 import Duration
 
@@ -67,14 +67,14 @@ def to_proto_embedded(embedded: Embedded) -> pb.EmbedResponse:
 
 def to_proto_model(route: Route) -> pb.Model:
     """A public model name."""
-    return pb.Model(name=route.model, created_at=to_timestamp(route.created_at), task=TASKS[route.task])
+    return pb.Model(name=route.model, created_at=timestamp_to_proto(route.created_at), task=TASKS[route.task])
 
 
 def _time(deadline: Duration | None, seconds_left: float | None) -> timedelta | None:
     left = None if seconds_left is None else timedelta(seconds=seconds_left)
     if deadline is None:
         return left
-    given = from_duration(deadline)
+    given = proto_to_duration(deadline)
     return given if left is None else min(given, left)
 
 

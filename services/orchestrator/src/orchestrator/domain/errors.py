@@ -8,7 +8,7 @@ ArgosyError
 └── RemoteFailure              what metering, retrieval or the worker said, passed on as it is
 """
 
-from chassis.errors import ArgosyError, Kind, RemoteFailure
+from chassis.errors import ArgosyError, Kind, RemoteError
 
 
 class ModelNotFound(ArgosyError):
@@ -50,9 +50,9 @@ _REFUSALS = frozenset(
 )
 
 
-def failed_plan(reason: str, message: str) -> RemoteFailure:
+def failed_plan(reason: str, message: str) -> RemoteError:
     """Return the error for a plan that failed before the first byte of an answer."""
-    return RemoteFailure(_KINDS.get(reason, Kind.UPSTREAM), reason, message)
+    return RemoteError(_KINDS.get(reason, Kind.UPSTREAM), reason, message)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -60,4 +60,4 @@ def is_refusal(error: BaseException) -> bool:
 
     A peer that is silent or breaks off may have done what it was asked.
     """
-    return isinstance(error, RemoteFailure) and error.kind in _REFUSALS
+    return isinstance(error, RemoteError) and error.kind in _REFUSALS

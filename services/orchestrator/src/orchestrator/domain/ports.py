@@ -72,7 +72,7 @@ class Retrieval(Protocol):
     ) -> Sequence[Passage]:
         """Return the best passages, best first.
 
-        Raises `RemoteFailure` for what retrieval says, `Unavailable` or `DeadlineExceeded` when it says nothing.
+        Raises `RemoteError` for what retrieval says, `Unavailable` or `DeadlineExceeded` when it says nothing.
         """
 
 
@@ -90,7 +90,7 @@ class Metering(Protocol):
     async def reserve(self, request_id: str, bounds: Sequence[Bound], lease: timedelta, time: timedelta) -> Reservation:
         """Set the dearest of `bounds` aside for as long as `lease`. Safe to repeat.
 
-        Raises `RemoteFailure` when metering refuses: an unpriced model, a spent budget; `Unavailable` or
+        Raises `RemoteError` when metering refuses: an unpriced model, a spent budget; `Unavailable` or
         `DeadlineExceeded` when nobody knows whether it was done.
         """
 
@@ -132,7 +132,7 @@ class Inference(Protocol):
     async def read(self) -> Event:
         """Wait for the next event; the last is `Finished`.
 
-        Raises `RemoteFailure` for what the worker says, `Unavailable` or `DeadlineExceeded` when it broke off.
+        Raises `RemoteError` for what the worker says, `Unavailable` or `DeadlineExceeded` when it broke off.
         """
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from argosy.orchestration.v1.orchestration_pb2 import EmbedRequest
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
-from chassis.grpc import Channel, to_duration
+from chassis.grpc import Channel, duration_to_proto
 from chassis.ids import new_id
 
 from retrieval.domain.embedding import DIMENSIONS, Vector, VectorsUnfit
@@ -23,7 +23,7 @@ class OrchestratorEmbedder:
         """See Embedder. Each call is a request of its own: one that is made again is paid for again."""
         response = await self._orchestration.Embed(
             EmbedRequest(
-                request_id=new_id("req_"), model=self.model, inputs=texts, deadline=to_duration(self._deadline)
+                request_id=new_id("req_"), model=self.model, inputs=texts, deadline=duration_to_proto(self._deadline)
             ),
             timeout=self._deadline.total_seconds(),
         )

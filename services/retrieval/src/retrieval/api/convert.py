@@ -2,7 +2,7 @@
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.errors import InvalidRequest
-from chassis.grpc import to_timestamp
+from chassis.grpc import timestamp_to_proto
 
 from retrieval.domain.files import File
 from retrieval.domain.searching import Passage
@@ -22,7 +22,7 @@ def to_proto_file(file: File) -> pb.File:
         filename=file.filename,
         purpose=file.purpose,
         bytes=file.size_bytes,
-        created_at=to_timestamp(file.created_at),
+        created_at=timestamp_to_proto(file.created_at),
     )
 
 
@@ -32,7 +32,7 @@ def to_proto_vector_store(store: VectorStore) -> pb.VectorStore:
     return pb.VectorStore(
         vector_store_id=store.vector_store_id,
         name=store.name,
-        created_at=to_timestamp(store.created_at),
+        created_at=timestamp_to_proto(store.created_at),
         file_counts=pb.FileCounts(in_progress=counts.in_progress, completed=counts.completed, failed=counts.failed),
         usage_bytes=store.usage_bytes,
     )
@@ -47,7 +47,7 @@ def to_proto_attachment(attachment: Attachment) -> pb.Attachment:
         failure_reason=attachment.failure_reason,
         failure_message=attachment.failure_message,
         chunks=attachment.chunks,
-        created_at=to_timestamp(attachment.created_at),
+        created_at=timestamp_to_proto(attachment.created_at),
         usage_bytes=attachment.usage_bytes,
     )
 

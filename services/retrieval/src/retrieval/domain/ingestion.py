@@ -11,7 +11,7 @@ from typing import Protocol
 
 from chassis.errors import ArgosyError, Kind
 from chassis.ids import new_id
-from chassis.tenancy import Caller, Principal, PrincipalSigner, acting
+from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 
 from retrieval.domain.chunking import Chunk, Chunker, Tokens
 from retrieval.domain.documents import FileRefused, Parser, Refusal
@@ -270,7 +270,7 @@ class Ingestion:
         """Embed on the attacher's account; try again what may pass, as each new start reads the file anew."""
         for attempt in range(1, self.tries + 1):
             try:
-                with acting(Caller(principal, self.signer.sign(principal), new_id("req_"))):
+                with as_caller(Caller(principal, self.signer.sign(principal), new_id("req_"))):
                     return await self.embedder.embed(texts)
             except ArgosyError as error:
                 if attempt == self.tries or not passing(error):

@@ -46,7 +46,7 @@ class Channel(grpc.aio.Channel):
 
     `target` is "host:port", or several with commas between; calls are spread over all replicas behind the names.
     Calls carry the current caller's principal and request id and the trace, and have a deadline. They fail with
-    `RemoteFailure` (the peer's own error), `Unavailable` or `DeadlineExceeded`. A call is made again elsewhere when it
+    `RemoteError` (the peer's own error), `Unavailable` or `DeadlineExceeded`. A call is made again elsewhere when it
     certainly was not begun, or when its method is marked idempotent and nothing of its answer has arrived. A unary
     answer is awaited; a stream can be iterated, read, written and cancelled like gRPC's own.
     """

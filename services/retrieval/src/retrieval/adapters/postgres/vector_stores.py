@@ -5,7 +5,7 @@ from typing import Any
 
 from argosy.common.v1.common_pb2 import EventMeta
 from argosy.retrieval.v1.events_pb2 import FileAttached
-from chassis.grpc import to_timestamp
+from chassis.grpc import timestamp_to_proto
 from chassis.ids import new_id
 from chassis.kafka import Outbox
 from chassis.postgres import Database
@@ -165,7 +165,7 @@ class PostgresVectorStores:
         if attached_at is None:
             return
         event = FileAttached(
-            meta=EventMeta(event_id=new_id("evt_"), tenant_id=tenant_id, occurred_at=to_timestamp(attached_at)),
+            meta=EventMeta(event_id=new_id("evt_"), tenant_id=tenant_id, occurred_at=timestamp_to_proto(attached_at)),
             vector_store_id=vector_store_id,
             file_id=file_id,
             project_id=principal.project_id,

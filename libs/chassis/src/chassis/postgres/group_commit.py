@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Grouper(Generic[T, R]):
+class GroupCommit(Generic[T, R]):
     """Turns many small writes into few transactions without making a lone one wait.
 
     `commit` receives the items of a batch and returns one result per item, in order; a result that is an `ArgosyError`

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import ArgosyError, InvalidRequest, Unavailable
-from chassis.postgres import Grouper
+from chassis.postgres import GroupCommit
 
 
 class Ledger:
@@ -29,7 +29,7 @@ class Ledger:
 
 async def test_what_waits_during_a_commit_goes_together_in_the_next() -> None:
     ledger = Ledger()
-    grouper = Grouper(ledger.commit)
+    grouper = GroupCommit(ledger.commit)
     first = asyncio.create_task(grouper.submit(2))
     await ledger.begun.wait()
     rest = [asyncio.create_task(grouper.submit(item)) for item in (4, 6, 8)]
@@ -44,7 +44,7 @@ async def test_what_waits_during_a_commit_goes_together_in_the_next() -> None:
 async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = Grouper(ledger.commit, pace=timedelta(milliseconds=20))
+    grouper = GroupCommit(ledger.commit, pace=timedelta(milliseconds=20))
 
     await asyncio.gather(grouper.submit(2), grouper.submit(4))
     first = asyncio.create_task(grouper.submit(6))
@@ -59,7 +59,7 @@ async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while() -> No
 async def test_a_lone_item_waits_for_nobody() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = Grouper(ledger.commit, pace=timedelta(days=1))
+    grouper = GroupCommit(ledger.commit, pace=timedelta(days=1))
 
     assert [await grouper.submit(item) for item in (2, 4, 6)] == [20, 40, 60]
 
@@ -67,7 +67,7 @@ async def test_a_lone_item_waits_for_nobody() -> None:
 async def test_a_batch_has_a_bound() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = Grouper(ledger.commit, max_batch=2)
+    grouper = GroupCommit(ledger.commit, max_batch=2)
 
     await asyncio.gather(*(grouper.submit(item) for item in (0, 2, 4, 6, 8)))
 
@@ -76,7 +76,7 @@ async def test_a_batch_has_a_bound() -> None:
 
 async def test_workers_commit_side_by_side() -> None:
     ledger = Ledger()
-    grouper = Grouper(ledger.commit, max_batch=1, workers=2)
+    grouper = GroupCommit(ledger.commit, max_batch=1, workers=2)
     tasks = [asyncio.create_task(grouper.submit(item)) for item in (2, 4, 6)]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -89,7 +89,7 @@ async def test_workers_commit_side_by_side() -> None:
 async def test_an_item_that_is_refused_disturbs_nobody() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = Grouper(ledger.commit)
+    grouper = GroupCommit(ledger.commit)
 
     answers = await asyncio.gather(*(grouper.submit(item) for item in (1, 2)), return_exceptions=True)
 
@@ -100,7 +100,7 @@ async def test_an_item_that_is_refused_disturbs_nobody() -> None:
 async def test_a_commit_that_fails_fails_everybody_in_it_and_nobody_else() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = Grouper(ledger.commit, max_batch=2)
+    grouper = GroupCommit(ledger.commit, max_batch=2)
 
     answers = await asyncio.gather(*(grouper.submit(item) for item in (-1, 2, 4)), return_exceptions=True)
 
@@ -110,7 +110,7 @@ async def test_a_commit_that_fails_fails_everybody_in_it_and_nobody_else() -> No
 
 async def test_a_full_queue_refuses_at_once() -> None:
     ledger = Ledger()
-    grouper = Grouper(ledger.commit, max_waiting=1)
+    grouper = GroupCommit(ledger.commit, max_waiting=1)
     committing = asyncio.create_task(grouper.submit(2))
     await ledger.begun.wait()
     waiting = asyncio.create_task(grouper.submit(4))
@@ -125,7 +125,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
 
 async def test_a_waiter_that_leaves_before_its_batch_is_left_out() -> None:
     ledger = Ledger()
-    grouper = Grouper(ledger.commit)
+    grouper = GroupCommit(ledger.commit)
     first = asyncio.create_task(grouper.submit(2))
     await ledger.begun.wait()
     leaving, staying = asyncio.create_task(grouper.submit(4)), asyncio.create_task(grouper.submit(6))
@@ -140,7 +140,7 @@ async def test_a_waiter_that_leaves_before_its_batch_is_left_out() -> None:
 
 async def test_a_waiter_that_leaves_during_its_commit_disturbs_nobody() -> None:
     ledger = Ledger()
-    grouper = Grouper(ledger.commit)
+    grouper = GroupCommit(ledger.commit)
     leaving, staying = asyncio.create_task(grouper.submit(2)), asyncio.create_task(grouper.submit(4))
     await ledger.begun.wait()
     leaving.cancel()
@@ -154,7 +154,7 @@ async def test_a_waiter_that_leaves_during_its_commit_disturbs_nobody() -> None:
 async def test_an_item_that_comes_as_the_worker_leaves_is_not_forgotten() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = Grouper(ledger.commit)
+    grouper = GroupCommit(ledger.commit)
 
     for item in range(0, 100, 2):
         assert await grouper.submit(item) == item * 10
@@ -165,4 +165,4 @@ async def test_a_commit_of_the_wrong_length_is_a_bug_and_answers_everybody() -> 
         return []
 
     with pytest.raises(RuntimeError, match="1 items got 0 results"):
-        await Grouper(forgetful).submit(1)
+        await GroupCommit(forgetful).submit(1)

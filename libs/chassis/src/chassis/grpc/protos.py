@@ -8,19 +8,19 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 
-def to_duration(value: timedelta) -> Duration:
+def duration_to_proto(value: timedelta) -> Duration:
     """To protobuf, to the microsecond."""
     message = Duration()
     message.FromTimedelta(value)
     return message
 
 
-def from_duration(message: Duration) -> timedelta:
+def proto_to_duration(message: Duration) -> timedelta:
     """From protobuf, cut to microseconds."""
     return message.ToTimedelta()
 
 
-def to_timestamp(value: datetime) -> Timestamp:
+def timestamp_to_proto(value: datetime) -> Timestamp:
     """To protobuf, to the microsecond. Raises `ValueError` for a time without a zone: it would be taken for UTC."""
     if value.tzinfo is None:
         raise ValueError("a time without a zone")
@@ -29,6 +29,6 @@ def to_timestamp(value: datetime) -> Timestamp:
     return message
 
 
-def from_timestamp(message: Timestamp) -> datetime:
+def proto_to_timestamp(message: Timestamp) -> datetime:
     """From protobuf, in UTC, cut to microseconds."""
     return message.ToDatetime(tzinfo=UTC)

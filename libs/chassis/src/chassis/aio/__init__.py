@@ -1,0 +1,8 @@
+"""What asyncio lacks: shared timeouts, cancel scopes, periodic work, and a log line only when a connection changes."""
+
+from chassis.aio.cancel_scope import CancelScope, TimedOut
+from chassis.aio.connection_log import ConnectionLog
+from chassis.aio.periodic import periodic, wait_or_stop
+from chassis.aio.shared_timeout import SharedTimeout
+
+__all__ = ["CancelScope", "ConnectionLog", "SharedTimeout", "TimedOut", "periodic", "wait_or_stop"]

@@ -1,0 +1,1 @@
+"""What every service means by money, token usage and limits. Pure, but for `values.protos`."""

@@ -1,0 +1,13 @@
+"""Product limits that several services keep: each stands here once."""
+
+from typing import Final
+
+MAX_CHAT_BYTES: Final = 15 * 1024 * 1024
+"""Largest chat body: with the frame around it, it has to fit into one gRPC message of 16 MiB."""
+MAX_MODEL_NAME_CHARACTERS: Final = 256
+MAX_EMBEDDING_INPUTS: Final = 2048
+"""Texts of one embeddings request, as in OpenAI's reference."""
+MAX_DIMENSIONS: Final = 65_536
+MAX_VECTOR_STORES_PER_REQUEST: Final = 10
+MAX_PASSAGES: Final = 50
+"""Passages that one search returns, or that one chat puts into its prompt."""

@@ -1,0 +1,56 @@
+"""Money is a whole number of billionths of a US dollar. No float ever touches it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, NewType
+
+NanoUsd = NewType("NanoUsd", int)
+
+NANO_USD_PER_USD = 1_000_000_000
+MAX_NANO_USD = NanoUsd(2**63 - 1)
+"""What a bigint column and an int64 field can hold: nine billion dollars."""
+
+TOKENS_PER_PRICE = 1_000_000
+"""Prices are per million tokens."""
+MAX_TOKENS = 1_000_000_000
+MAX_PRICE = NanoUsd(10**15)
+"""A million dollars per million tokens. No cost of a call can overflow: 2 · 10⁹ · 10¹⁵ ÷ 10⁶ < 2⁶³."""
+
+# No exponents: the amount they hide may be too large to write down, or too small to be anything but zero.
+_USD = re.compile(r"(?P<whole>[0-9]{1,32})(?:\.(?P<places>[0-9]{1,9}))?")
+
+
+class Price(NamedTuple):
+    """A row of the price book: what one model costs, per million tokens."""
+
+    key: str
+    """ "<upstream>/<model>"."""
+    version: str
+    """Names the row; stamped on every ledger entry made with it."""
+    input_per_million: NanoUsd
+    output_per_million: NanoUsd
+
+
+def cost(input_tokens: int, output_tokens: int, price: Price) -> NanoUsd:
+    """Price one provider call: the exact amount, rounded up once to a whole nano-dollar, so no used token is free."""
+    exact = input_tokens * price.input_per_million + output_tokens * price.output_per_million
+    return NanoUsd(-(-exact // TOKENS_PER_PRICE))
+
+
+def nano_usd_to_usd(amount: NanoUsd) -> str:
+    """Write an amount as an exact decimal with at most nine places: 12_300 is "0.0000123", 0 is "0"."""
+    whole, rest = divmod(abs(amount), NANO_USD_PER_USD)
+    text = f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+    return f"-{text}" if amount < 0 else text
+
+
+def usd_to_nano_usd(text: str) -> NanoUsd:
+    """Read an exact decimal such as "12.50". Raises ValueError, with a sentence, for all other text."""
+    match = _USD.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a decimal amount of US dollars with at most 9 places, like 12.50")
+    amount = int(match["whole"]) * NANO_USD_PER_USD + int((match["places"] or "").ljust(9, "0"))
+    if amount > MAX_NANO_USD:
+        raise ValueError(f"must be between 0 and {nano_usd_to_usd(MAX_NANO_USD)}")
+    return NanoUsd(amount)

@@ -1,0 +1,72 @@
+"""Between values and the messages of `argosy.common.v1`."""
+
+from __future__ import annotations
+
+from argosy.common.v1 import common_pb2
+from chassis.errors import ArgosyError, Kind, RemoteError
+
+from values.money import NanoUsd
+from values.usage import TokenUsage, UsageSource
+
+_PROTO_TO_SOURCE = {
+    common_pb2.USAGE_SOURCE_REPORTED: UsageSource.REPORTED,
+    common_pb2.USAGE_SOURCE_COUNTED: UsageSource.COUNTED,
+}
+_SOURCE_TO_PROTO = {
+    UsageSource.REPORTED: common_pb2.USAGE_SOURCE_REPORTED,
+    UsageSource.COUNTED: common_pb2.USAGE_SOURCE_COUNTED,
+    UsageSource.UNKNOWN: common_pb2.USAGE_SOURCE_UNKNOWN,
+}
+
+
+def proto_to_usage(message: common_pb2.TokenUsage) -> TokenUsage:
+    """Read a usage; what the message does not say is unknown."""
+    return TokenUsage(
+        _PROTO_TO_SOURCE.get(message.source, UsageSource.UNKNOWN),
+        message.input_tokens if message.HasField("input_tokens") else None,
+        message.output_tokens if message.HasField("output_tokens") else None,
+    )
+
+
+def usage_to_proto(usage: TokenUsage, message: common_pb2.TokenUsage) -> None:
+    """Fill a message in place, which spares a copy. An absent count stays absent."""
+    message.source = _SOURCE_TO_PROTO[usage.source]
+    if usage.input_tokens is not None:
+        message.input_tokens = usage.input_tokens
+    if usage.output_tokens is not None:
+        message.output_tokens = usage.output_tokens
+
+
+def proto_to_nano_usd(message: common_pb2.Money) -> NanoUsd:
+    """Read an amount."""
+    return NanoUsd(message.nano_usd)
+
+
+def nano_usd_to_proto(amount: NanoUsd) -> common_pb2.Money:
+    """Write an amount."""
+    return common_pb2.Money(nano_usd=amount)
+
+
+def error_to_proto(error: ArgosyError, message: common_pb2.Error) -> None:
+    """Fill a message with all that a client may learn of an error."""
+    message.kind = error.kind
+    message.reason = error.reason
+    message.message = error.message
+    message.param = error.param or ""
+    if error.retry_after is not None:
+        message.retry_after.FromTimedelta(error.retry_after)
+
+
+def proto_to_error(message: common_pb2.Error) -> RemoteError:
+    """Read another service's error as it stands; a kind from a newer version of the wire is taken for `internal`."""
+    try:
+        kind = Kind(message.kind)
+    except ValueError:
+        kind = Kind.INTERNAL
+    return RemoteError(
+        kind,
+        message.reason,
+        message.message,
+        param=message.param or None,
+        retry_after=message.retry_after.ToTimedelta() if message.HasField("retry_after") else None,
+    )
