@@ -14,10 +14,10 @@ from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteError, 
 from chassis.grpc import (
     STATUS,
     GrpcServer,
+    duration_to_proto,
+    pipeline,
     proto_to_duration,
     proto_to_timestamp,
-    pipeline,
-    duration_to_proto,
     timestamp_to_proto,
 )
 from chassis.grpc.status import BY_VALUE

@@ -52,7 +52,7 @@ class CancelScope:
         return self._loop.time()
 
     def cancel(self, reason: Exception) -> None:
-        """Interrupt the current block and refuse all later ones, with `reason`. Safe to repeat: the first reason stays."""
+        """Interrupt the current block and refuse all later ones, with `reason`. The first reason stays."""
         self._reason = self._reason or reason
         self._interrupt_block(self._reason)
 

@@ -8,9 +8,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 # wakes one thread instead of three, and costs 34 µs at both ends together instead of 55 (docs/adr/0008).
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
-from chassis.grpc.protos import proto_to_duration, proto_to_timestamp, duration_to_proto, timestamp_to_proto
 from chassis.grpc.exchange.channel import Channel
 from chassis.grpc.ordinary import OrdinaryChannel
+from chassis.grpc.protos import duration_to_proto, proto_to_duration, proto_to_timestamp, timestamp_to_proto
 from chassis.grpc.server import GrpcServer, Registration
 from chassis.grpc.status import STATUS
 
@@ -20,8 +20,8 @@ __all__ = [
     "GrpcServer",
     "OrdinaryChannel",
     "Registration",
-    "from_duration",
-    "from_timestamp",
-    "to_duration",
-    "to_timestamp",
+    "duration_to_proto",
+    "proto_to_duration",
+    "proto_to_timestamp",
+    "timestamp_to_proto",
 ]

@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from chassis.errors import ArgosyError, DeadlineExceeded, Kind, RemoteError, Unavailable
-from chassis.grpc.protos import proto_to_duration, duration_to_proto
+from chassis.grpc.protos import duration_to_proto, proto_to_duration
 
 DOMAIN: Final = "argosy"
 DETAILS_KEY: Final = "grpc-status-details-bin"

@@ -18,7 +18,7 @@ from chassis.http.server import HttpServer, PortTaken
 __all__ = [
     "STATUS",
     "ASGIApp",
-    "ClientGone",
+    "ClientDisconnected",
     "HttpServer",
     "OpsServer",
     "PortTaken",

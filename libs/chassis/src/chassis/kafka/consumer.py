@@ -38,8 +38,8 @@ class Consumer(Loop):
     record to the topic's dead letters; after any other exception the same records come again, with growing pauses,
     while other partitions go on. A partition that moves to another consumer is let go between two batches.
 
-    A batch has what is there of all partitions, `max_records` at most. `fetch_max_wait` makes batches larger where nobody waits
-    for them: the broker holds records back for so long, or until there are many.
+    A batch has what is there of all partitions, `max_records` at most. `fetch_max_wait` makes batches larger where latency
+    does not matter: the broker holds records back for that long, or until there are many.
     """
 
     def __init__(

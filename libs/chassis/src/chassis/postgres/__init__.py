@@ -9,7 +9,7 @@ __all__ = [
     "BrokenMigrations",
     "Connection",
     "Database",
-    "Grouper",
+    "GroupCommit",
     "Provisioned",
     "drop_database",
     "migrate",

@@ -8,7 +8,7 @@ import grpc
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
 from chassis.errors import ArgosyError, Kind, RemoteError
-from chassis.grpc import Channel, proto_to_timestamp, duration_to_proto
+from chassis.grpc import Channel, duration_to_proto, proto_to_timestamp
 
 from gateway.domain.inference import (
     Answer,
