@@ -1,4 +1,4 @@
-"""Work that outlives the call which began it."""
+"""Tasks that outlive the request that started them."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -10,55 +10,55 @@ from chassis.errors import Unavailable
 T = TypeVar("T")
 
 
-class Tasks:
-    """Running work: tracked, bounded, and awaited before the process ends."""
+class BackgroundTasks:
+    """Tracks tasks, limits how many new requests start them, and waits for them at shutdown."""
 
-    def __init__(self, most: int, on_crash: Callable[[BaseException], None]) -> None:
-        """At most `most` are admitted at once; `on_crash` hears of exceptions that nobody else may be there to hear."""
-        self._most = most
-        self._on_crash = on_crash
-        self._preparing = 0
+    def __init__(self, max_tasks: int, on_error: Callable[[BaseException], None]) -> None:
+        """`on_error` receives the exception of every failed task, because its request may have ended before."""
+        self._max_tasks = max_tasks
+        self._on_error = on_error
+        self._slots_taken = 0
         self._running: set[asyncio.Task[Any]] = set()
-        self._left: set[asyncio.Task[Any]] = set()
+        self._detached: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
-        return self._preparing + len(self._running)
+        return self._slots_taken + len(self._running)
 
     @property
-    def left(self) -> int:
-        """How many run although whoever waited for them went away."""
-        return len(self._left)
+    def detached(self) -> int:
+        """Running tasks that no request waits for."""
+        return len(self._detached)
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Keep room for the work that the block prepares and starts. Raises `Unavailable` when there is none."""
-        if len(self) >= self._most:
+    def slot(self) -> Iterator[None]:
+        """Take a concurrency slot while the block prepares and starts its task. Raises `Unavailable` at the limit."""
+        if len(self) >= self._max_tasks:
             raise Unavailable("too many requests are being answered")
-        self._preparing += 1
+        self._slots_taken += 1
         try:
             yield
         finally:
-            self._preparing -= 1
+            self._slots_taken -= 1
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` whatever becomes of the caller. What was begun is not refused here: see `admitted`."""
+        """Run `work` in a task that the caller's cancellation does not reach. The limit is checked by `slot` only."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_done)
         return task
 
-    def leave(self, task: asyncio.Task[Any]) -> None:
-        """Note that nobody waits for `task` any more; it goes on."""
+    def detach(self, task: asyncio.Task[Any]) -> None:
+        """Count `task` as detached until it ends: its request no longer waits for it."""
         if task in self._running:
-            self._left.add(task)
+            self._detached.add(task)
 
-    async def idle(self) -> None:
-        """Wait until nothing runs any more, also what began meanwhile."""
+    async def wait_idle(self) -> None:
+        """Wait until no task runs, including tasks that start in the meantime."""
         while self._running:
             await asyncio.wait(self._running)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        self._left.discard(task)
+        self._detached.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_crash(error)
+            self._on_error(error)

@@ -1,38 +1,55 @@
-"""What operators decide: limits and times."""
+"""Timeouts and sizes of one deployment, and the deadline of one request."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
+from chassis.clock import Clock
+from chassis.errors import DeadlineExceeded
+
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """Limits and times of one deployment, the same for all requests."""
+class Limits:
+    """Timeouts and sizes, the same for all requests. The settings describe each of them."""
 
     default_deadline: timedelta
-    """For a request that brings none."""
-    longest_deadline: timedelta
-    """A request that asks for more gets this."""
-    lease: timedelta
-    """How long beyond its deadline a reservation lasts without a settlement."""
-    first_byte: timedelta
-    """Until the first byte of a streamed attempt; then the next candidate is tried."""
-    whole_answer: timedelta
-    """The same for an attempt that is not streamed: its first byte comes when all of it is written."""
-    idle: timedelta
-    """The longest silence inside an answer."""
-    reserve: timedelta
-    """The most that a reservation may take."""
-    search: timedelta
-    """The most that a search for context may take."""
-    passages: int
-    """Passages asked for when the client does not say."""
-    context_bytes: int
-    """The most that passages may take of a prompt; about four bytes are a token."""
-    hang_up: timedelta
-    """How long a plan that nobody listens to any more may take to give its account."""
-    waiting_bytes: int
-    """Bytes that may wait for one slow client before its provider has to wait."""
-    plan_bytes: int
-    """The most that the bodies of a plan may have together."""
-    embedding_bytes: int
-    """The most that the inputs of one embedding may have together."""
+    max_deadline: timedelta
+    reservation_lease: timedelta
+    first_byte_timeout: timedelta
+    non_streamed_timeout: timedelta
+    idle_timeout: timedelta
+    reserve_timeout: timedelta
+    retrieval_timeout: timedelta
+    abort_timeout: timedelta
+    default_passages: int
+    max_context_bytes: int
+    stream_buffer_bytes: int
+    max_plan_bytes: int
+    max_embedding_bytes: int
+
+
+class Deadline:
+    """A point on the monotonic clock. Each call gets the time that remains until it."""
+
+    __slots__ = ("_at", "_clock")
+
+    def __init__(self, timeout: timedelta, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.monotonic() + timeout.total_seconds()
+
+    def remaining(self, at_most: timedelta | None = None) -> timedelta:
+        """Return the time that remains, cut to `at_most`. Raises `DeadlineExceeded` when none does."""
+        left = self.left()
+        if not left:
+            raise DeadlineExceeded("the request ran out of time")
+        return left if at_most is None else min(left, at_most)
+
+    def left(self) -> timedelta:
+        """Return the time that remains, or zero."""
+        return timedelta(seconds=max(0.0, self._at - self._clock.monotonic()))
+
+
+def deadline_of(timeout: timedelta | None, limits: Limits, clock: Clock) -> Deadline:
+    """Return the deadline of a request that asks for `timeout`, or for none."""
+    if timeout is None or timeout <= timedelta(0):
+        timeout = limits.default_deadline
+    return Deadline(min(timeout, limits.max_deadline), clock)

@@ -1,4 +1,4 @@
-"""Every knob that the orchestrator has. Read once, in main, and passed on as values."""
+"""Every setting of the orchestrator. `main` reads them once and passes values on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from datetime import timedelta
 from chassis.settings import GrpcSection, KafkaSection, PostgresSection, Section, ServiceSettings
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
+from values.limits import MAX_PASSAGES
 
-from orchestrator.domain.policy import Policy
+from orchestrator.limits import Limits
 
-NOTHING = timedelta(0)
+ZERO = timedelta(0)
 
 
-class RoutesSection(PostgresSection):
+class DatabaseSection(PostgresSection):
     """The schema `orchestration`."""
 
     owner_dsn: SecretStr | None = Field(
@@ -22,15 +23,15 @@ class RoutesSection(PostgresSection):
 
 
 class EventsSection(KafkaSection):
-    """Kafka, where usage events go to."""
+    """Kafka, to which usage events are published."""
 
     group: str = Field("orchestrator", description="Consumer group; nothing is consumed yet.")
 
 
-class TargetsSection(Section):
+class PeersSection(Section):
     """The other services."""
 
-    worker: str = Field(description="Address of the inference worker: `host:port`.")
+    inference_worker: str = Field(description="Address of the inference worker: `host:port`.")
     metering: str = Field(description="Address of metering: `host:port`.")
     retrieval: str = Field(description="Address of retrieval: `host:port`.")
 
@@ -38,75 +39,62 @@ class TargetsSection(Section):
 class ContextSection(Section):
     """Retrieved passages in prompts."""
 
-    passages: int = Field(8, ge=1, le=50, description="Passages asked for when a request does not say.")
+    passages: int = Field(8, ge=1, le=MAX_PASSAGES, description="Passages to search for when a request names no limit.")
     bytes: int = Field(
         4_000,
         ge=200,
         le=1_000_000,
-        description="The most that passages take of a prompt; about four bytes are a token.",
+        description="The most bytes that passages take of a prompt; about four bytes are a token.",
     )
 
 
-class TimesSection(Section):
-    """How long things may take."""
+class TimeoutsSection(Section):
+    """Timeouts of requests and of their steps."""
 
-    default_deadline: timedelta = Field(
-        timedelta(minutes=5), gt=NOTHING, description="For a request that brings no deadline."
-    )
-    longest_deadline: timedelta = Field(
-        timedelta(minutes=30), gt=NOTHING, description="A request that asks for more gets this."
-    )
-    lease: timedelta = Field(
-        timedelta(minutes=10),
-        ge=timedelta(seconds=1),
-        description="How long beyond its deadline a reservation waits for its settlement.",
-    )
+    default_deadline: timedelta = Field(timedelta(minutes=5), gt=ZERO, description="For a request without a deadline.")
+    max_deadline: timedelta = Field(timedelta(minutes=30), gt=ZERO, description="For a request that asks for more.")
     first_byte: timedelta = Field(
-        timedelta(seconds=60), gt=NOTHING, description="Until a stream's first byte; then the next upstream is tried."
+        timedelta(seconds=60),
+        gt=ZERO,
+        description="Until the first byte of a streamed attempt; after it the next upstream is tried.",
     )
-    whole_answer: timedelta = Field(
+    non_streamed: timedelta = Field(
         timedelta(minutes=4),
-        gt=NOTHING,
+        gt=ZERO,
         description="The same for an answer that is not streamed: its first byte comes when all of it is written.",
     )
-    idle: timedelta = Field(timedelta(seconds=60), gt=NOTHING, description="Longest silence inside an answer.")
-    reserve: timedelta = Field(timedelta(seconds=5), gt=NOTHING, description="The most that a reservation may take.")
-    search: timedelta = Field(
-        timedelta(seconds=10), gt=NOTHING, description="The most that a search for context may take."
-    )
-    hang_up: timedelta = Field(
+    idle: timedelta = Field(timedelta(seconds=60), gt=ZERO, description="Longest silence inside an answer.")
+    reserve: timedelta = Field(timedelta(seconds=5), gt=ZERO, description="For a reservation at metering.")
+    retrieval: timedelta = Field(timedelta(seconds=10), gt=ZERO, description="For a search for context.")
+    abort: timedelta = Field(
         timedelta(seconds=30),
-        gt=NOTHING,
-        description="How long a plan may take to give its account after its client went away.",
+        gt=ZERO,
+        description="For a worker to report the usage of a plan whose client has disconnected.",
     )
-    record: timedelta = Field(
+    usage_write: timedelta = Field(
         timedelta(seconds=2),
-        gt=NOTHING,
-        description="How long the end of an answer waits for its usage to be written; the writing goes on after it.",
-    )
-    routes_refresh: timedelta = Field(timedelta(seconds=5), gt=NOTHING, description="How old routes in memory may be.")
-    outbox_look: timedelta = Field(
-        timedelta(seconds=15), gt=NOTHING, description="Pause between two counts of the outbox, for its metric."
+        gt=ZERO,
+        description="For writing the usage before the answer ends; after it the answer ends and writing is retried.",
     )
 
 
 class LimitsSection(Section):
-    """How much may be at hand at once."""
+    """Concurrency and sizes."""
 
     in_flight: int = Field(
-        4_096, ge=1, description="Requests being answered and usage events waiting to be written, in one process."
+        4_096, ge=1, description="Requests in progress and usage events waiting to be written, in one process."
     )
-    waiting_bytes: int = Field(
-        262_144, ge=1, description="Bytes that may wait for one slow client before its upstream has to wait."
+    stream_buffer_bytes: int = Field(
+        262_144, ge=1, description="Bytes buffered for one slow client before its upstream has to wait."
     )
     plan_bytes: int = Field(
         15_000_000,
         ge=1,
         le=16_000_000,
-        description="The most that a request's bodies for all its candidates may have together.",
+        description="The most bytes that a request's bodies for all its candidates have together.",
     )
     embedding_bytes: int = Field(
-        8_000_000, ge=1, le=16_000_000, description="The most that the inputs of one embedding may have together."
+        8_000_000, ge=1, le=16_000_000, description="The most bytes that the inputs of one embedding have together."
     )
 
 
@@ -115,29 +103,42 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True)
 
-    postgres: RoutesSection = Field(description="Routes, and the outbox.")
-    kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events go to.")
+    postgres: DatabaseSection = Field(description="Routes, and the outbox.")
+    kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events are published.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
-    targets: TargetsSection = Field(description="The other services.")
+    peers: PeersSection = Field(description="The other services.")
     context: ContextSection = Field(default_factory=ContextSection, description="Retrieved passages in prompts.")
-    times: TimesSection = Field(default_factory=TimesSection, description="How long things may take.")
-    limits: LimitsSection = Field(default_factory=LimitsSection, description="How much may be at hand at once.")
+    timeouts: TimeoutsSection = Field(
+        default_factory=TimeoutsSection, description="Timeouts of requests and of their steps."
+    )
+    limits: LimitsSection = Field(default_factory=LimitsSection, description="Concurrency and sizes.")
+    reservation_lease: timedelta = Field(
+        timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="How long beyond the request's deadline a reservation lasts without its settlement.",
+    )
+    routes_poll_interval: timedelta = Field(
+        timedelta(seconds=5), gt=ZERO, description="Interval between two checks for changed routes."
+    )
+    outbox_poll_interval: timedelta = Field(
+        timedelta(seconds=15), gt=ZERO, description="Interval between two counts of the outbox, for its metric."
+    )
 
-    def policy(self) -> Policy:
-        """Return what the domain needs to know of it."""
-        return Policy(
-            default_deadline=self.times.default_deadline,
-            longest_deadline=self.times.longest_deadline,
-            lease=self.times.lease,
-            first_byte=self.times.first_byte,
-            whole_answer=self.times.whole_answer,
-            idle=self.times.idle,
-            reserve=self.times.reserve,
-            search=self.times.search,
-            passages=self.context.passages,
-            context_bytes=self.context.bytes,
-            hang_up=self.times.hang_up,
-            waiting_bytes=self.limits.waiting_bytes,
-            plan_bytes=self.limits.plan_bytes,
-            embedding_bytes=self.limits.embedding_bytes,
+    def request_limits(self) -> Limits:
+        """Return the timeouts and sizes of a request."""
+        return Limits(
+            default_deadline=self.timeouts.default_deadline,
+            max_deadline=self.timeouts.max_deadline,
+            reservation_lease=self.reservation_lease,
+            first_byte_timeout=self.timeouts.first_byte,
+            non_streamed_timeout=self.timeouts.non_streamed,
+            idle_timeout=self.timeouts.idle,
+            reserve_timeout=self.timeouts.reserve,
+            retrieval_timeout=self.timeouts.retrieval,
+            abort_timeout=self.timeouts.abort,
+            default_passages=self.context.passages,
+            max_context_bytes=self.context.bytes,
+            stream_buffer_bytes=self.limits.stream_buffer_bytes,
+            max_plan_bytes=self.limits.plan_bytes,
+            max_embedding_bytes=self.limits.embedding_bytes,
         )

@@ -1,18 +1,18 @@
-"""Finalize: write down what was used, and say what it costs."""
+"""Finalize: record what was used, and price it."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from chassis.ids import new_id
+from chassis.tenancy import Principal
+from values.money import NanoUsd, Price, cost
+from values.usage import TokenUsage, total_usage
 
-from orchestrator.domain.money import NanoUsd, Price
-from orchestrator.domain.ports import Finished, Reservation
-from orchestrator.domain.record import Recorder
-from orchestrator.domain.request import ChatRequest, EmbedRequest
-from orchestrator.domain.usage import AttemptUsage, RequestUsage, TokenUsage, counts, total
+from orchestrator.reservations.model import Reservation
+from orchestrator.usage.model import Attempt, AttemptUsage
+from orchestrator.usage.record import UsageRecorder
 
 
-class Bill(NamedTuple):
+class PricedUsage(NamedTuple):
     """What a request used over all its attempts, and what the tenant pays for it."""
 
     usage: TokenUsage
@@ -20,33 +20,32 @@ class Bill(NamedTuple):
 
 
 async def finalize(
-    request: ChatRequest | EmbedRequest, reservation: Reservation, finished: Finished, *, recorder: Recorder
-) -> Bill:
-    """Record every attempt at its reserved price, then answer the bill. No attempt at all releases the reservation."""
-    attempts: list[AttemptUsage] = []
+    principal: Principal,
+    request_id: str,
+    reservation: Reservation,
+    attempts: Iterable[Attempt],
+    *,
+    recorder: UsageRecorder,
+) -> PricedUsage:
+    """Record every attempt at its reserved price, then return the cost. No attempts release the reservation."""
+    recorded: list[AttemptUsage] = []
     used: list[tuple[TokenUsage, Price]] = []
-    for attempt in finished.attempts:
+    for attempt in attempts:
         price = reservation.prices[attempt.candidate]
-        attempts.append(AttemptUsage(attempt.number, price.key, price.version, attempt.usage))
+        recorded.append(AttemptUsage(attempt.number, price.key, price.version, attempt.usage))
         used.append((attempt.usage, price))
-    await recorder.record(settlement(request, attempts))
-    return Bill(total([usage for usage, _ in used]), cost_of(used, reservation.held))
+    await recorder.record(principal, request_id, recorded)
+    return PricedUsage(total_usage([usage for usage, _ in used]), capped_cost(used, reservation.held))
 
 
-def settlement(request: ChatRequest | EmbedRequest, attempts: Iterable[AttemptUsage]) -> RequestUsage:
-    """Return the event that settles a request's reservation."""
-    who = request.principal
-    return RequestUsage(new_id("evt_"), who.tenant_id, who.project_id, who.key_id, request.request_id, tuple(attempts))
+def capped_cost(used: Iterable[tuple[TokenUsage, Price]], held: NanoUsd) -> NanoUsd:
+    """Return what the tenant pays: the cost of all attempts of known usage, at most what was held.
 
-
-def cost_of(used: Iterable[tuple[TokenUsage, Price]], held: NanoUsd) -> NanoUsd:
-    """Return what the tenant pays: each attempt that can be counted, and together no more than was held.
-
-    What nobody can count, and what is above, is the house's exposure; metering books the same.
+    Unknown usage and the excess are exposure, which the tenant does not pay; metering computes the same.
     """
-    cost = 0
+    total = 0
     for usage, price in used:
-        tokens = counts(usage)
+        tokens = usage.known
         if tokens is not None:
-            cost += price.cost(*tokens)
-    return NanoUsd(min(held, cost))
+            total += cost(*tokens, price)
+    return NanoUsd(min(held, total))

@@ -1,129 +1,97 @@
-"""Answering a chat completion: prepare, infer, finalize."""
+"""Answers a chat completion: prepare, infer, finalize."""
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from chassis.clock import Clock
-from chassis.errors import ArgosyError, Internal
+from values.usage import UNKNOWN_USAGE
 
-from orchestrator.domain.finalize import Bill, finalize
-from orchestrator.domain.infer import infer, lost
-from orchestrator.domain.outlet import Outlet
-from orchestrator.domain.policy import Policy
-from orchestrator.domain.ports import Bodies, Failure, Payloads, Retrieval, Routes, Worker
-from orchestrator.domain.prepare import Prepared, prepare
-from orchestrator.domain.prompt import Source
-from orchestrator.domain.record import Recorder
-from orchestrator.domain.request import ChatRequest
-from orchestrator.domain.reserve import Reserves
-from orchestrator.domain.tasks import Tasks
-
-
-class Begun(NamedTuple):
-    """The answer begins."""
-
-    sources: Sequence[Source]
-    soft_limit_passed: bool
+from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.chat.finalize import finalize
+from orchestrator.chat.infer import infer
+from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
+from orchestrator.chat.prepare import Prepared, prepare
+from orchestrator.chat.stream import StreamBuffer
+from orchestrator.context.ports import RetrievalClient
+from orchestrator.limits import Limits
+from orchestrator.reservations.reserve import Reservations
+from orchestrator.routing.cache import RouteCache
+from orchestrator.usage.model import Attempt
+from orchestrator.usage.record import UsageRecorder
+from orchestrator.workers.model import Chunk
+from orchestrator.workers.ports import WorkerClient
 
 
-class Done(NamedTuple):
-    """The answer is over and its usage recorded; with a failure it broke off."""
-
-    bill: Bill
-    failure: Failure | None = None
-    usage_payload: bytes = b""
-
-
-Step = Begun | Payloads | Done
-
-
-class _End(NamedTuple):
-    """How a plan that ran ended."""
-
-    done: Done
-    error: ArgosyError | None
-
-
-class Generations:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCompletions:
     """Answers chat completions."""
 
-    def __init__(
-        self,
-        *,
-        routes: Routes,
-        bodies: Bodies,
-        retrieval: Retrieval,
-        reserves: Reserves,
-        worker: Worker,
-        recorder: Recorder,
-        tasks: Tasks,
-        clock: Clock,
-        policy: Policy,
-    ) -> None:
-        self._routes = routes
-        self._bodies = bodies
-        self._retrieval = retrieval
-        self._reserves = reserves
-        self._worker = worker
-        self._recorder = recorder
-        self._tasks = tasks
-        self._clock = clock
-        self._policy = policy
+    routes: RouteCache
+    retrieval: RetrievalClient
+    reservations: Reservations
+    worker: WorkerClient
+    recorder: UsageRecorder
+    tasks: BackgroundTasks
+    clock: Clock
+    limits: Limits
 
-    async def generate(self, request: ChatRequest) -> AsyncGenerator[Step, None]:
-        """Answer in steps: Begun once, payloads, Done once. Before the first payload it raises instead.
+    async def generate(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Yield Started once, chunks, Finished once. An error before the first chunk is raised instead.
 
-        Close it, or cancel its reader, to hang up: what was used is recorded and billed all the same, in its own task.
+        Closing the generator, or cancelling its reader, aborts the plan; a background task records what was used.
         """
-        with self._tasks.admitted():
+        with self.tasks.slot():
             prepared = await prepare(
                 request,
-                routes=self._routes,
-                bodies=self._bodies,
-                retrieval=self._retrieval,
-                reserves=self._reserves,
-                clock=self._clock,
-                policy=self._policy,
+                routes=self.routes,
+                retrieval=self.retrieval,
+                reservations=self.reservations,
+                clock=self.clock,
+                limits=self.limits,
             )
-            # Nothing is awaited between the reservation and this: whatever happens now, somebody settles it.
-            outlet: Outlet[_End] = Outlet(self._policy.waiting_bytes, at_once=request.stream)
-            run = self._tasks.start(self._run(prepared, outlet))
+            # There is no await between the reservation and this task, which settles it whatever happens.
+            buffer: StreamBuffer[Finished] = StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream)
+            run = self.tasks.start(self._run(prepared, buffer))
         try:
-            begun = False
+            started = False
             while True:
-                said = await outlet.take()
-                if not begun:
-                    if isinstance(said, _End) and said.error is not None:
-                        raise said.error
-                    begun = True
-                    yield Begun(prepared.sources, prepared.reservation.soft_limit_passed)
-                if isinstance(said, _End):
-                    yield said.done
+                received = await buffer.receive()
+                if not started:
+                    if isinstance(received, Finished) and received.error is not None:
+                        raise received.error
+                    started = True
+                    yield Started(prepared.sources, prepared.reservation.soft_limit_passed)
+                if isinstance(received, Finished):
+                    yield received
                     return
-                yield Payloads(said)
+                yield Chunk(received)
         finally:
-            outlet.abandon()
-            self._tasks.leave(run)
+            buffer.disconnect()
+            self.tasks.detach(run)
 
-    async def _run(self, prepared: Prepared, outlet: Outlet[_End]) -> None:
+    async def _run(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> None:
         try:
-            outlet.end(await self._ended(prepared, outlet))
+            buffer.end(await self._infer_and_finalize(prepared, buffer))
         except BaseException as error:
-            outlet.fail(error)
+            buffer.fail(error)
             raise
 
-    async def _ended(self, prepared: Prepared, outlet: Outlet[_End]) -> _End:
+    async def _infer_and_finalize(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> Finished:
         request, reservation = prepared.request, prepared.reservation
         try:
             try:
-                ending = await infer(prepared.plan, outlet, worker=self._worker, hang_up=self._policy.hang_up)
+                finished = await infer(
+                    prepared.plan, buffer, worker=self.worker, abort_timeout=self.limits.abort_timeout
+                )
             finally:
-                # Before anything else is awaited: a plan that is over can no longer be told to stop.
-                outlet.over()
+                # Before the next await: a plan that is over cannot be stopped any more.
+                buffer.close_chunks()
         except Exception:
-            # A bug. It is no reason to leave a provider's call unsettled.
-            await finalize(request, reservation, lost(Internal("internal error")).finished, recorder=self._recorder)
+            # A bug. A provider may have been called, so the request is settled as one call of unknown usage.
+            attempts = (Attempt(1, 0, UNKNOWN_USAGE),)
+            await finalize(request.principal, request.request_id, reservation, attempts, recorder=self.recorder)
             raise
-        bill = await finalize(request, reservation, ending.finished, recorder=self._recorder)
-        failure = None if ending.error is None else Failure(ending.error.reason, ending.error.message)
-        return _End(Done(bill, failure, ending.finished.usage_payload), ending.error)
+        usage, cost = await finalize(
+            request.principal, request.request_id, reservation, finished.attempts, recorder=self.recorder
+        )
+        return Finished(usage, cost, finished.error, finished.usage_payload)

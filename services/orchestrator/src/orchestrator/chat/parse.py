@@ -1,147 +1,109 @@
-"""Reading a client's chat completion: what decides money, and our own extension. All else passes unread."""
+"""Parses a client's chat completion: what decides its cost, and our extension. All other fields pass unread."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, Never
+from collections.abc import Mapping
+from typing import Never
 
+import orjson
 from chassis.errors import InvalidRequest
+from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS, MAX_VECTOR_STORES_PER_REQUEST
+from values.money import MAX_TOKENS
 
-Document = dict[str, object]
+from orchestrator.chat.model import ParsedChat
+from orchestrator.context.model import Document, RetrievalOptions
 
-MOST_ANSWERS = 128
-MOST_TOKENS = 1_000_000_000
-MOST_STORES = 10
-MOST_PASSAGES = 50
-MOST_QUERY = 8_192
+MAX_ANSWERS = 128
 
-LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "n_predict")
-"""Names under which some provider reads a limit of output: one that we missed could undo the one we set."""
+OUTPUT_LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "n_predict")
+"""Every name of the output limit that some provider reads: one left in the body could override the limit we set."""
 
 _EXTENSION = frozenset({"retrieval", "metadata"})
 _RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional"})
 
 
-@dataclass(frozen=True, slots=True)
-class RetrievalWish:
-    """What context a client asks for."""
+def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
+    """Check the fields that we decide on and take them out of the client's document.
 
-    vector_store_ids: tuple[str, ...]
-    query: str | None = None
-    """None asks with the last user message."""
-    limit: int | None = None
-    optional: bool = False
-    """Whether an answer without context is better than none while retrieval is down."""
-
-
-class Chat(NamedTuple):
-    """A chat completion: the client's document without our extension and without its limits, which are beside it."""
-
-    document: Document
-    output_limit: int | None
-    answers: int
-    retrieval: RetrievalWish | None
-
-
-def read_chat(parsed: object, most_output_tokens: int) -> Chat:
-    """Check what we decide on and take it out of the client's document.
-
-    Raises `InvalidRequest` with the parameter's path. `most_output_tokens` is what the route's most talkative
-    candidate can write.
+    Numbers that a 64-bit integer cannot hold become the nearest float. `max_output_tokens` is the largest output limit
+    among the route's candidates. Raises `InvalidRequest` with the parameter's path.
     """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise InvalidRequest("the body is not a JSON object")
-    document: Document = dict(parsed)
-    retrieval = _extension(document.pop("argosy", None))
+    document: Document = parsed
+    retrieval = _parse_extension(document.pop("argosy", None))
     _check_messages(document.get("messages"))
     _check_object(document.get("stream_options"), "stream_options")
-    answers = _whole(document, "n", 1, MOST_ANSWERS)
+    answers = _int_field(document, "n", 1, MAX_ANSWERS)
     limits = []
-    for name in LIMIT_FIELDS:
+    for name in OUTPUT_LIMIT_FIELDS:
         if name in document:
-            limits.append(_limit(document, name, most_output_tokens))
+            limits.append(_output_limit(document, name, max_output_tokens))
             del document[name]
     set_limits = [limit for limit in limits if limit is not None]
-    return Chat(document, max(set_limits, default=None), answers or 1, retrieval)
-
-
-def media_of(document: Mapping[str, object]) -> list[int]:
-    """Return the inlined bytes of each part of a message that is not text: 0 for one that is only referred to."""
-    return [_inlined(part) for part in _parts(document) if part.get("type") not in ("text", "refusal")]
-
-
-def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    messages = document.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content")
-        if isinstance(content, list):
-            yield from (part for part in content if isinstance(part, dict))
-
-
-def _inlined(part: Mapping[str, object]) -> int:
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else image
-    # Other media is inlined as plain base64: its bytes stay counted, which is more than it can cost.
-    return len(url.encode()) if isinstance(url, str) and url.startswith("data:") else 0
+    return ParsedChat(document, max(set_limits, default=None), answers or 1, retrieval)
 
 
 def _check_messages(messages: object) -> None:
     if not isinstance(messages, list) or not messages:
         _refuse("messages", "is not a list with at least one message")
-    for place, message in enumerate(messages):
+    for index, message in enumerate(messages):
         if not isinstance(message, dict):
-            _refuse(f"messages[{place}]", "is not an object")
+            _refuse(f"messages[{index}]", "is not an object")
         if not isinstance(message.get("role"), str):
-            _refuse(f"messages[{place}].role", "is not a string")
+            _refuse(f"messages[{index}].role", "is not a string")
         if not isinstance(message.get("content"), str | list | None):
-            _refuse(f"messages[{place}].content", "is neither a string nor a list of parts")
+            _refuse(f"messages[{index}].content", "is neither a string nor a list of parts")
 
 
-def _limit(document: Document, name: str, most: int) -> int | None:
-    limit = _whole(document, name, 1, MOST_TOKENS)
-    if limit is not None and limit > most:
-        _refuse(name, f"is more than this model can write: at most {most}")
+def _output_limit(document: Document, name: str, max_output_tokens: int) -> int | None:
+    limit = _int_field(document, name, 1, MAX_TOKENS)
+    if limit is not None and limit > max_output_tokens:
+        _refuse(name, f"is more than this model can write: at most {max_output_tokens}")
     return limit
 
 
-def _whole(document: Mapping[str, object], name: str, least: int, most: int, within: str = "") -> int | None:
+def _int_field(document: Mapping[str, object], name: str, least: int, most: int, path: str = "") -> int | None:
     value = document.get(name)
     if value is None:
         return None
     # bool is an int in Python, and no number in JSON.
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        _refuse(within + name, f"is not a whole number from {least} to {most}")
+        _refuse(path + name, f"is not a whole number from {least} to {most}")
     return value
 
 
-def _extension(extension: object) -> RetrievalWish | None:
+def _parse_extension(extension: object) -> RetrievalOptions | None:
     if extension is None:
         return None
-    known = _check_object(extension, "argosy")
-    _check_names(known, _EXTENSION, "argosy")
-    # For the client's own books; nobody here reads it yet.
-    _check_object(known.get("metadata"), "argosy.metadata")
-    return None if known.get("retrieval") is None else _retrieval(known["retrieval"])
+    fields = _check_object(extension, "argosy")
+    _check_names(fields, _EXTENSION, "argosy")
+    # The client's own annotations; no service reads them yet.
+    _check_object(fields.get("metadata"), "argosy.metadata")
+    return None if fields.get("retrieval") is None else _parse_retrieval(fields["retrieval"])
 
 
-def _retrieval(wish: object) -> RetrievalWish:
+def _parse_retrieval(options: object) -> RetrievalOptions:
     path = "argosy.retrieval"
-    known = _check_object(wish, path)
-    _check_names(known, _RETRIEVAL, path)
-    stores = known.get("vector_store_ids")
+    fields = _check_object(options, path)
+    _check_names(fields, _RETRIEVAL, path)
+    stores = fields.get("vector_store_ids")
     if (
         not isinstance(stores, list)
-        or not 1 <= len(stores) <= MOST_STORES
+        or not 1 <= len(stores) <= MAX_VECTOR_STORES_PER_REQUEST
         or not all(isinstance(store, str) and store for store in stores)
     ):
-        _refuse(f"{path}.vector_store_ids", f"is not a list of 1 to {MOST_STORES} ids")
-    query = known.get("query")
-    if query is not None and not (isinstance(query, str) and query.strip() and len(query) <= MOST_QUERY):
-        _refuse(f"{path}.query", f"is not a string of 1 to {MOST_QUERY} characters")
-    optional = known.get("optional", False)
+        _refuse(f"{path}.vector_store_ids", f"is not a list of 1 to {MAX_VECTOR_STORES_PER_REQUEST} ids")
+    query = fields.get("query")
+    if query is not None and not (isinstance(query, str) and query.strip() and len(query) <= MAX_QUERY_CHARACTERS):
+        _refuse(f"{path}.query", f"is not a string of 1 to {MAX_QUERY_CHARACTERS} characters")
+    optional = fields.get("optional", False)
     if not isinstance(optional, bool):
         _refuse(f"{path}.optional", "is not a boolean")
-    limit = _whole(known, "limit", 1, MOST_PASSAGES, f"{path}.")
-    return RetrievalWish(tuple(stores), query if isinstance(query, str) else None, limit, optional)
+    limit = _int_field(fields, "limit", 1, MAX_PASSAGES, f"{path}.")
+    return RetrievalOptions(tuple(stores), query if isinstance(query, str) else None, limit, optional)
 
 
 def _check_object(value: object, path: str) -> Document:
@@ -150,9 +112,9 @@ def _check_object(value: object, path: str) -> Document:
     return value or {}
 
 
-def _check_names(value: Document, known: frozenset[str], path: str) -> None:
-    for name in value.keys() - known:
-        # A misspelt wish would silently be none.
+def _check_names(fields: Document, known: frozenset[str], path: str) -> None:
+    for name in fields.keys() - known:
+        # Ignoring a misspelt option would silently turn it off.
         _refuse(f"{path}.{name}", f"is not known here: {', '.join(sorted(known))}")
 
 

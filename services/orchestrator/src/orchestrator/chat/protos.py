@@ -1,84 +1,52 @@
-"""Between messages and the domain, on the way in."""
+"""Chat requests and events as messages."""
 
 from datetime import timedelta
 from typing import assert_never
 
-from argosy.common.v1 import common_pb2
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from chassis.grpc import proto_to_duration, timestamp_to_proto
+from chassis.grpc import proto_to_duration
 from chassis.tenancy import Principal
-from google.protobuf.duration_pb2 import Duration
+from values.protos import error_to_proto, usage_to_proto
 
-from orchestrator.domain.embed import Embedded
-from orchestrator.domain.generate import Begun, Done, Step
-from orchestrator.domain.ports import Payloads
-from orchestrator.domain.prompt import Source
-from orchestrator.domain.request import ChatRequest, EmbedRequest
-from orchestrator.domain.routes import Route, Task
-from orchestrator.domain.usage import TokenUsage, UsageSource
-
-SOURCES = {
-    UsageSource.REPORTED: common_pb2.USAGE_SOURCE_REPORTED,
-    UsageSource.COUNTED: common_pb2.USAGE_SOURCE_COUNTED,
-    UsageSource.UNKNOWN: common_pb2.USAGE_SOURCE_UNKNOWN,
-}
-TASKS = {Task.CHAT: pb.MODEL_TASK_CHAT, Task.EMBEDDING: pb.MODEL_TASK_EMBEDDING}
+from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
+from orchestrator.context.model import Source
+from orchestrator.workers.model import Chunk
 
 
-def from_proto_generate(request: pb.GenerateRequest, principal: Principal, seconds_left: float | None) -> ChatRequest:
-    """A chat completion; `seconds_left` is what the call itself has, if it is limited."""
-    time = _time(request.deadline if request.HasField("deadline") else None, seconds_left)
-    return ChatRequest(request.request_id, principal, request.model, request.body, request.stream, time)
+def proto_to_chat_request(request: pb.GenerateRequest, principal: Principal, seconds_left: float | None) -> ChatRequest:
+    """Read a request; `seconds_left` is the time that the call itself has, if it is limited."""
+    timeout = proto_to_timeout(request, seconds_left)
+    return ChatRequest(request.request_id, principal, request.model, request.body, request.stream, timeout)
 
 
-def from_proto_embed(request: pb.EmbedRequest, principal: Principal, seconds_left: float | None) -> EmbedRequest:
-    """Texts to embed."""
-    time = _time(request.deadline if request.HasField("deadline") else None, seconds_left)
-    return EmbedRequest(request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, time)
+def proto_to_timeout(request: pb.GenerateRequest | pb.EmbedRequest, seconds_left: float | None) -> timedelta | None:
+    """Return the shorter of the request's own deadline and that of its call."""
+    left = None if seconds_left is None else timedelta(seconds=seconds_left)
+    if not request.HasField("deadline"):
+        return left
+    requested = proto_to_duration(request.deadline)
+    return requested if left is None else min(requested, left)
 
 
-def to_proto_step(step: Step) -> pb.GenerateResponse:
-    """One step of an answer."""
+def event_to_proto(event: ChatEvent) -> pb.GenerateResponse:
+    """Write an event of an answer."""
     # Filled in place: a message given to the constructor of another is copied.
     message = pb.GenerateResponse()
-    match step:
-        case Payloads():
-            message.chunk.payloads.extend(step.payloads)
-        case Begun():
-            message.begun.SetInParent()
-            message.begun.soft_limit_passed = step.soft_limit_passed
-            message.begun.sources.extend(map(_source, step.sources))
-        case Done():
-            _fill_done(message.done, step)
+    match event:
+        case Chunk():
+            message.chunk.payloads.extend(event.payloads)
+        case Started():
+            message.started.SetInParent()
+            message.started.soft_limit_passed = event.soft_limit_passed
+            message.started.sources.extend(map(_source_to_proto, event.sources))
+        case Finished():
+            _finished_to_proto(event, message.finished)
         case _:
-            assert_never(step)
+            assert_never(event)
     return message
 
 
-def to_proto_embedded(embedded: Embedded) -> pb.EmbedResponse:
-    """Vectors and their bill."""
-    message = pb.EmbedResponse()
-    for vector in embedded.vectors:
-        message.vectors.add(float32=vector)
-    _fill_usage(message.usage, embedded.bill.usage)
-    message.cost.nano_usd = embedded.bill.cost
-    return message
-
-
-def to_proto_model(route: Route) -> pb.Model:
-    """A public model name."""
-    return pb.Model(name=route.model, created_at=timestamp_to_proto(route.created_at), task=TASKS[route.task])
-
-
-def _time(deadline: Duration | None, seconds_left: float | None) -> timedelta | None:
-    left = None if seconds_left is None else timedelta(seconds=seconds_left)
-    if deadline is None:
-        return left
-    given = proto_to_duration(deadline)
-    return given if left is None else min(given, left)
-
-
-def _source(source: Source) -> pb.Source:
+def _source_to_proto(source: Source) -> pb.Source:
     passage = source.passage
     return pb.Source(
         number=source.number,
@@ -90,17 +58,9 @@ def _source(source: Source) -> pb.Source:
     )
 
 
-def _fill_done(message: pb.Done, done: Done) -> None:
-    _fill_usage(message.usage, done.bill.usage)
-    message.cost.nano_usd = done.bill.cost
-    message.usage_payload = done.usage_payload
-    if done.failure is not None:
-        message.failure.reason, message.failure.message = done.failure.reason, done.failure.message
-
-
-def _fill_usage(message: common_pb2.TokenUsage, usage: TokenUsage) -> None:
-    message.source = SOURCES[usage.source]
-    if usage.input_tokens is not None:
-        message.input_tokens = usage.input_tokens
-    if usage.output_tokens is not None:
-        message.output_tokens = usage.output_tokens
+def _finished_to_proto(finished: Finished, message: pb.Finished) -> None:
+    usage_to_proto(finished.usage, message.usage)
+    message.cost.nano_usd = finished.cost
+    message.usage_payload = finished.usage_payload
+    if finished.error is not None:
+        error_to_proto(finished.error, message.error)

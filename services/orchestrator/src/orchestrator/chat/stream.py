@@ -1,4 +1,4 @@
-"""Between the task that runs a plan and the client that listens."""
+"""The buffer between the task that runs a plan and the client that reads its answer."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,94 +7,93 @@ from typing import Generic, TypeVar
 E = TypeVar("E")
 
 
-class Outlet(Generic[E]):
-    """Payloads on their way to one client: what waits travels together, and a slow client slows the provider down.
+class StreamBuffer(Generic[E]):
+    """Payloads on their way to one client. Waiting ones travel together; a full buffer slows the provider down.
 
-    One task puts and ends, another takes. A client that goes away `abandon`s it; the task that puts is told at once,
-    and goes on to its end without anybody listening.
+    One task puts payloads and the end, another receives them. When the client disconnects, `put` discards its payloads
+    and the writing task goes on to its end.
     """
 
-    def __init__(self, most_bytes: int, *, at_once: bool = True) -> None:
-        """With `most_bytes` waiting, `put` waits too. Without `at_once` the taker hears only of that, or of the end.
+    def __init__(self, max_bytes: int, *, stream: bool = True) -> None:
+        """`put` waits while `max_bytes` are buffered. Without `stream`, `receive` waits for that many, or for the end.
 
-        An answer that is not streamed is of no use before its end, so all of it may travel as one message.
+        The client needs all of an answer that is not streamed, so it travels as one message if it fits.
         """
-        self._most_bytes = most_bytes
-        self._at_once = at_once
-        self._waiting: list[bytes] = []
+        self._max_bytes = max_bytes
+        self._stream = stream
+        self._payloads: list[bytes] = []
         self._size = 0
-        self._over = False
+        self._closed = False
         self._end: E | None = None
-        self._failure: BaseException | None = None
-        self._on_abandon: Callable[[], None] | None = None
-        # Made only by those who have to wait: an answer that is not streamed waits twice, and many a chunk never.
-        self._news: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self.abandoned = False
+        self._error: BaseException | None = None
+        self._on_disconnect: Callable[[], None] | None = None
+        # Futures are made only to wait: an answer that is not streamed waits twice, and many chunks never.
+        self._readable: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self.disconnected = False
 
     async def put(self, payloads: Sequence[bytes]) -> None:
-        """Hand payloads over, and wait while too much waits. Nothing is kept once the client is gone."""
-        if self.abandoned:
+        """Buffer payloads, and wait while the buffer is full. Discards them after a disconnect."""
+        if self.disconnected:
             return
-        self._waiting.extend(payloads)
+        self._payloads.extend(payloads)
         self._size += sum(map(len, payloads))
-        if self._at_once or self._size >= self._most_bytes:
-            _wake(self._news)
-        while self._size >= self._most_bytes and not self.abandoned:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+        if self._stream or self._size >= self._max_bytes:
+            _wake(self._readable)
+        while self._size >= self._max_bytes and not self.disconnected:
+            self._writable = asyncio.get_running_loop().create_future()
+            await self._writable
 
-    def over(self) -> None:
-        """Nothing more comes but the end, so there is nothing left to hang up on."""
-        self._over = True
+    def close_chunks(self) -> None:
+        """Announce that only the end follows. From now on a disconnect is ignored: there is nothing left to stop."""
+        self._closed = True
 
     def end(self, end: E) -> None:
-        """Let the client have the end, after what waits."""
-        self._over, self._end = True, end
-        _wake(self._news)
+        """Deliver the end, after what is buffered."""
+        self._closed, self._end = True, end
+        _wake(self._readable)
 
-    def fail(self, failure: BaseException) -> None:
-        """Raise `failure` to the client, after what waits."""
-        self._over, self._failure = True, failure
-        _wake(self._news)
+    def fail(self, error: BaseException) -> None:
+        """Raise `error` to the reader, after what is buffered."""
+        self._closed, self._error = True, error
+        _wake(self._readable)
 
-    async def take(self) -> Sequence[bytes] | E:
-        """Wait for payloads and return all that wait, or the end. Raises what `fail` was given."""
+    async def receive(self) -> Sequence[bytes] | E:
+        """Wait for payloads and return all that are buffered, or the end. Raises the error given to `fail`."""
         while not self._ready:
-            if self._failure is not None:
-                raise self._failure
+            if self._error is not None:
+                raise self._error
             if self._end is not None:
                 return self._end
-            self._news = asyncio.get_running_loop().create_future()
-            await self._news
-        taken, self._waiting, self._size = self._waiting, [], 0
-        _wake(self._room)
-        return taken
+            self._readable = asyncio.get_running_loop().create_future()
+            await self._readable
+        payloads, self._payloads, self._size = self._payloads, [], 0
+        _wake(self._writable)
+        return payloads
 
     @property
     def _ready(self) -> bool:
-        """Whether what waits may go."""
-        ended = self._end is not None or self._failure is not None
-        return bool(self._waiting) and (self._at_once or ended or self._size >= self._most_bytes)
+        ended = self._end is not None or self._error is not None
+        return bool(self._payloads) and (self._stream or ended or self._size >= self._max_bytes)
 
-    def when_abandoned(self, call: Callable[[], None]) -> None:
-        """Call `call` once, as soon as the client is gone, even if it already is."""
-        if self.abandoned:
-            call()
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the client disconnects; at once if it already has."""
+        if self.disconnected:
+            callback()
         else:
-            self._on_abandon = call
+            self._on_disconnect = callback
 
-    def abandon(self) -> None:
-        """Say that nobody listens any more. Without effect once the plan is over, and the second time."""
-        if self.abandoned or self._over:
+    def disconnect(self) -> None:
+        """Note that the client has disconnected. No effect after the end of the chunks, or the second time."""
+        if self.disconnected or self._closed:
             return
-        self.abandoned = True
-        self._waiting, self._size = [], 0
-        _wake(self._room)
-        if self._on_abandon is not None:
-            self._on_abandon()
+        self.disconnected = True
+        self._payloads, self._size = [], 0
+        _wake(self._writable)
+        if self._on_disconnect is not None:
+            self._on_disconnect()
 
 
-def _wake(sleeper: asyncio.Future[None] | None) -> None:
-    if sleeper is not None and not sleeper.done():
-        sleeper.set_result(None)
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

@@ -1,1 +1,1 @@
-"""What comes in: gRPC."""
+"""Embeddings: prepare, infer, finalize, without a stream."""

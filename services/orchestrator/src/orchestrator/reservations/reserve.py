@@ -1,51 +1,50 @@
-"""Setting money aside, and taking that back when nobody knows whether it was done."""
+"""Reserves the most that a request can cost, and releases it when it is unknown whether metering did."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from chassis.errors import ArgosyError, Kind, Unavailable
+from chassis.tenancy import Principal
 
-from orchestrator.domain.deadline import Deadline
-from orchestrator.domain.errors import is_refusal
-from orchestrator.domain.finalize import settlement
-from orchestrator.domain.plan import Candidate
-from orchestrator.domain.policy import Policy
-from orchestrator.domain.ports import Metering, Reservation
-from orchestrator.domain.record import Recorder
-from orchestrator.domain.request import ChatRequest, EmbedRequest
-from orchestrator.domain.tasks import Tasks
+from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.errors import is_refusal
+from orchestrator.limits import Deadline, Limits
+from orchestrator.reservations.model import Reservation, TokenBound
+from orchestrator.reservations.ports import MeteringClient
+from orchestrator.usage.record import UsageRecorder
 
 
-class Reserves:
-    """Sets the most that a request can cost aside, in the caller's budget."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservations:
+    """Reserves money in the budget of the caller's tenant."""
 
-    def __init__(self, *, metering: Metering, recorder: Recorder, tasks: Tasks, policy: Policy) -> None:
-        self._metering = metering
-        self._recorder = recorder
-        self._tasks = tasks
-        self._policy = policy
+    metering: MeteringClient
+    recorder: UsageRecorder
+    tasks: BackgroundTasks
+    limits: Limits
 
     async def reserve(
-        self, request: ChatRequest | EmbedRequest, candidates: Sequence[Candidate], deadline: Deadline
+        self, principal: Principal, request_id: str, bounds: Sequence[TokenBound], deadline: Deadline
     ) -> Reservation:
-        """Return what metering set aside, or raise what it said.
+        """Return the reservation. Raises what metering raises, and `Unavailable` when it does not answer in time.
 
-        When it decides nothing, or the caller goes away meanwhile, the money may be aside: it is released, so that the
-        tenant does not have to wait for the lease to run out.
+        When metering may have reserved without an answer, or the client disconnects meanwhile, an event without
+        attempts releases the money: the tenant need not wait for the lease to expire.
         """
-        time = deadline.remaining()
-        lease = self._policy.lease + time
-        bounds = [candidate.bound for candidate in candidates]
+        remaining = deadline.remaining()
+        lease = self.limits.reservation_lease + remaining
+        timeout = min(remaining, self.limits.reserve_timeout)
         try:
-            return await self._metering.reserve(request.request_id, bounds, lease, min(time, self._policy.reserve))
+            return await self.metering.reserve(request_id, bounds, lease, timeout)
         except BaseException as error:
-            if not _is_no(error):
-                self._tasks.start(self._recorder.record(settlement(request, ())))
+            if not _definitely_refused(error):
+                self.tasks.start(self.recorder.record(principal, request_id, ()))
             if isinstance(error, ArgosyError) and error.kind is Kind.TIMED_OUT and deadline.left():
-                # It was our limit, not the caller's: metering is down, and no money is no request.
+                # Our timeout expired, not the request's deadline: metering is down.
                 raise Unavailable("no money could be set aside: metering does not answer") from error
             raise
 
 
-def _is_no(error: BaseException) -> bool:
-    """Whether certainly nothing was set aside. Metering that is unavailable may have lost its database mid-commit."""
+def _definitely_refused(error: BaseException) -> bool:
+    """Whether certainly nothing was reserved. An unavailable metering may have lost its database during the commit."""
     return is_refusal(error) and not (isinstance(error, ArgosyError) and error.kind is Kind.UNAVAILABLE)

@@ -1,1 +1,1 @@
-"""What goes out: Postgres and the other services."""
+"""Public model names and the upstreams that serve them."""

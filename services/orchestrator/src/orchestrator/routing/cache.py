@@ -1,66 +1,38 @@
 """Routes in memory."""
 
-import asyncio
-from datetime import timedelta
-
-from chassis.backoff import Backoff
 from chassis.clock import Clock
-from chassis.errors import ArgosyError, Unavailable
-from chassis.telemetry import logger
+from chassis.errors import Unavailable
 
-from orchestrator.domain.ports import RouteBook
-from orchestrator.domain.routes import RouteTable
-from orchestrator.metrics import ROUTES_VERSION
-
-log = logger("orchestrator.routes")
+from orchestrator.routing.choose import RouteTable
+from orchestrator.routing.ports import RouteStore
 
 
-class CachedRoutes:
-    """The routes as they were last read; asked for their version every `refresh`, and read again when it has changed.
+class RouteCache:
+    """The routes as last read. They stay in force while the store is unavailable."""
 
-    While the book cannot be read, the routes known last stay in force.
-    """
-
-    def __init__(self, book: RouteBook, refresh: timedelta, clock: Clock) -> None:
-        self._book = book
-        self._refresh_seconds = refresh.total_seconds()
+    def __init__(self, store: RouteStore, clock: Clock, table: RouteTable | None = None) -> None:
+        """`table` holds the routes until the first refresh."""
+        self._store = store
         self._clock = clock
-        self._table: RouteTable | None = None
-        self._seen_at = clock.monotonic()
+        self._table = table
+        self._confirmed_at = clock.monotonic()
 
     def table(self) -> RouteTable:
-        """As `Routes.table`."""
+        """Return the routes without waiting. Raises `Unavailable` before the first successful refresh."""
         if self._table is None:
             raise Unavailable("the routes have not been read yet")
         return self._table
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since the routes were last seen to be in force."""
-        return self._clock.monotonic() - self._seen_at
+        """Seconds since the store confirmed that the routes are current."""
+        return self._clock.monotonic() - self._confirmed_at
 
-    async def refresh(self) -> None:
-        """Look whether the routes have changed. Raises `Unavailable`."""
-        table = await self._book.read(self._table.version if self._table is not None else None)
-        self._seen_at = self._clock.monotonic()
-        if table is not None:
-            self._table = table
-            ROUTES_VERSION.set(table.version)
-            log.info("routes_read", version=table.version)
-
-    async def keep_fresh(self, stop: asyncio.Event) -> None:
-        """Look again and again until `stop`."""
-        backoff = Backoff(longest=self._refresh_seconds)
-        while not stop.is_set():
-            wait = self._refresh_seconds
-            try:
-                await self.refresh()
-                backoff.reset()
-            except ArgosyError as error:
-                log.warning("routes_not_read", error=error.message, age_seconds=round(self.age_seconds))
-                wait = backoff.next()
-            try:
-                async with asyncio.timeout(wait):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+    async def refresh(self) -> bool:
+        """Read the routes if their version has changed; return whether it has. Raises `Unavailable`."""
+        table = await self._store.read(None if self._table is None else self._table.version)
+        self._confirmed_at = self._clock.monotonic()
+        if table is None:
+            return False
+        self._table = table
+        return True

@@ -1,30 +1,29 @@
-"""`python -m orchestrator route …`: the words of operators who change routes."""
+"""`python -m orchestrator route …`: operators set, list and remove routes."""
 
 import argparse
 from collections.abc import Iterator, Sequence
 
-from orchestrator.domain.ports import RouteEditor
-from orchestrator.domain.route_entry import (
+from orchestrator.routing.edit import (
     DEFAULT_OUTPUT_TOKENS,
     LIMIT_FIELDS,
-    RouteEntry,
-    checked_name,
-    checked_tenant,
-    route_entry,
+    check_model_name,
+    check_tenant,
+    make_route_entry,
 )
-from orchestrator.domain.routes import EVERYBODY, RouteCandidate, Task
+from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
+from orchestrator.routing.ports import RouteStore
 
 HELP = "set, list and remove routes, as the schema's owner"
 
-_HEAD = ("MODEL", "TENANT", "TASK", "CANDIDATES, TRIED IN THIS ORDER")
+_HEADER = ("MODEL", "TENANT", "TASK", "CANDIDATES, TRIED IN THIS ORDER")
 
 
-def route_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what can be asked for."""
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="<verb>")
-    put = verbs.add_parser("set", help="make a route, or put this one in its place")
+def add_route_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands and their arguments."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar="<action>")
+    put = commands.add_parser("set", help="create a route, or replace it")
     put.add_argument("name", help="the public model name")
-    put.add_argument("candidates", nargs="+", metavar="upstream/model", help="who answers, tried in this order")
+    put.add_argument("candidates", nargs="+", metavar="upstream/model", help="upstream models, tried in this order")
     put.add_argument("--task", type=Task, choices=list(Task), default=Task.CHAT, help="what the model does (chat)")
     put.add_argument(
         "--max-output-tokens",
@@ -35,53 +34,54 @@ def route_arguments(parser: argparse.ArgumentParser) -> None:
     put.add_argument(
         "--limit-field", choices=LIMIT_FIELDS, help=f"the field in which they take that limit ({LIMIT_FIELDS[0]})"
     )
-    put.add_argument("--tenant", default=EVERYBODY, help="for this tenant alone, in the place of everybody's")
-    listed = verbs.add_parser("list", help="show the routes")
-    listed.add_argument("--tenant", help="only this tenant's own; * for those of everybody")
-    removed = verbs.add_parser("remove", help="take a route away")
+    put.add_argument("--tenant", default=ALL_TENANTS, help="for this tenant alone; overrides the public route")
+    listed = commands.add_parser("list", help="show the routes")
+    listed.add_argument("--tenant", help="only this tenant's own; * for the public ones")
+    removed = commands.add_parser("remove", help="remove a route")
     removed.add_argument("name", help="the public model name")
-    removed.add_argument("--tenant", default=EVERYBODY, help="this tenant's own, not everybody's")
+    removed.add_argument("--tenant", default=ALL_TENANTS, help="this tenant's own, not the public one")
 
 
-async def edit_routes(editor: RouteEditor, words: argparse.Namespace) -> str:
-    """Do what was asked for and return what to print.
+async def run_route_command(store: RouteStore, arguments: argparse.Namespace) -> str:
+    """Run the action and return what to print.
 
-    Raises `InvalidRequest` for words that make no sense, and what the editor raises.
+    Raises `InvalidRequest` for invalid arguments, and what the store raises.
     """
-    if words.verb == "set":
-        entry = route_entry(
-            words.name,
-            words.candidates,
-            tenant_id=words.tenant,
-            task=words.task,
-            max_output_tokens=words.max_output_tokens,
-            limit_field=words.limit_field,
+    if arguments.action == "set":
+        entry = make_route_entry(
+            arguments.name,
+            arguments.candidates,
+            tenant_id=arguments.tenant,
+            task=arguments.task,
+            max_output_tokens=arguments.max_output_tokens,
+            limit_field=arguments.limit_field,
         )
-        await editor.put(entry)
+        await store.put(entry)
         return _table([entry])
-    if words.verb == "list":
-        return _table(await editor.entries(None if words.tenant is None else checked_tenant(words.tenant)))
-    name, tenant_id = checked_name(words.name), checked_tenant(words.tenant)
-    whose = "everybody" if tenant_id == EVERYBODY else tenant_id
-    if await editor.remove(tenant_id, name):
-        return f"removed the route {name} of {whose}\n"
-    return f"there is no route {name} of {whose}\n"
+    if arguments.action == "list":
+        tenant_id = None if arguments.tenant is None else check_tenant(arguments.tenant)
+        return _table(await store.entries(tenant_id))
+    name, tenant_id = check_model_name(arguments.name), check_tenant(arguments.tenant)
+    owner = "all tenants" if tenant_id == ALL_TENANTS else tenant_id
+    if await store.remove(tenant_id, name):
+        return f"removed the route {name} of {owner}\n"
+    return f"there is no route {name} of {owner}\n"
 
 
 def _table(entries: Sequence[RouteEntry]) -> str:
     if not entries:
         return "no routes\n"
-    rows = [_HEAD, *(_row(entry) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    rows = [_HEADER, *(_row(entry) for entry in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
 
 
 def _row(entry: RouteEntry) -> tuple[str, str, str, str]:
-    shown = ", ".join(" ".join(_words(candidate)) for candidate in entry.candidates)
-    return entry.model, entry.tenant_id, entry.task, shown or "none: the model is hidden from this tenant"
+    candidates = ", ".join(" ".join(_cells(candidate)) for candidate in entry.candidates)
+    return entry.model, entry.tenant_id, entry.task, candidates or "none: the model is hidden from this tenant"
 
 
-def _words(candidate: RouteCandidate) -> Iterator[str]:
-    yield f"{candidate.upstream}/{candidate.model}"
+def _cells(candidate: RouteCandidate) -> Iterator[str]:
+    yield candidate.price_key
     if candidate.max_output_tokens:
         yield f"({candidate.limit_field} {candidate.max_output_tokens})"

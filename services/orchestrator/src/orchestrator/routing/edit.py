@@ -1,42 +1,29 @@
-"""A route as an operator writes it: checked before anything is stored."""
+"""Checks a route that an operator writes before it is stored."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from chassis.errors import InvalidRequest
+from values.limits import MAX_MODEL_NAME_CHARACTERS
 
-from orchestrator.domain.routes import EVERYBODY, RouteCandidate, Task
+from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
-"""The fields of a body in which providers take the limit on output; the first is the usual one."""
+"""The body fields in which upstreams take the output limit; the first is the default."""
 
 DEFAULT_OUTPUT_TOKENS = 4096
-MOST_OUTPUT_TOKENS = 10_000_000
-"""Far above what any model writes: what is beyond it is a slip of the hand."""
+MAX_OUTPUT_TOKENS = 10_000_000
+"""Far above what any model writes: a larger number is a typing error."""
 
-LONGEST_NAME = 256
-"""What the public API takes as a model, and the price book as a price key."""
-
-_WORD = re.compile(r"[^\x00-\x20\x7f]+")
+_NAME = re.compile(r"[^\x00-\x20\x7f]+")
 _TENANT = re.compile(r"ten_[0-9A-Za-z]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class RouteEntry:
-    """A public model name of one tenant, or of `EVERYBODY`, and its candidates in the order to try them."""
-
-    tenant_id: str
-    model: str
-    task: Task
-    candidates: tuple[RouteCandidate, ...]
-
-
-def route_entry(
+def make_route_entry(
     model: str,
     candidates: Sequence[str],
     *,
-    tenant_id: str = EVERYBODY,
+    tenant_id: str = ALL_TENANTS,
     task: Task = Task.CHAT,
     max_output_tokens: int | None = None,
     limit_field: str | None = None,
@@ -46,9 +33,9 @@ def route_entry(
         raise InvalidRequest("An embedding writes no tokens: it has no limit on them.", param="max_output_tokens")
     if task is Task.CHAT:
         limit = DEFAULT_OUTPUT_TOKENS if max_output_tokens is None else max_output_tokens
-        if not 1 <= limit <= MOST_OUTPUT_TOKENS:
+        if not 1 <= limit <= MAX_OUTPUT_TOKENS:
             raise InvalidRequest(
-                f"The most output tokens are a number from 1 to {MOST_OUTPUT_TOKENS}, not {limit}.",
+                f"The most output tokens are a number from 1 to {MAX_OUTPUT_TOKENS}, not {limit}.",
                 param="max_output_tokens",
             )
     else:
@@ -56,36 +43,38 @@ def route_entry(
     if not candidates:
         raise InvalidRequest("A route needs a candidate: upstream/model.", param="candidates")
     return RouteEntry(
-        tenant_id=checked_tenant(tenant_id),
-        model=checked_name(model),
+        tenant_id=check_tenant(tenant_id),
+        model=check_model_name(model),
         task=task,
-        candidates=tuple(_candidate(text, limit, limit_field or LIMIT_FIELDS[0]) for text in candidates),
+        candidates=tuple(_parse_candidate(text, limit, limit_field or LIMIT_FIELDS[0]) for text in candidates),
     )
 
 
-def checked_name(model: str) -> str:
-    """Return a public model name. Raises `InvalidRequest` for what nobody could ask for."""
-    if len(model) > LONGEST_NAME or _WORD.fullmatch(model) is None:
+def check_model_name(model: str) -> str:
+    """Return a public model name. Raises `InvalidRequest` for a name that no request could have."""
+    if len(model) > MAX_MODEL_NAME_CHARACTERS or _NAME.fullmatch(model) is None:
         raise InvalidRequest(
-            f"{model!r} cannot be a model's name: 1 to {LONGEST_NAME} characters, none of them a space.", param="model"
+            f"{model!r} cannot be a model's name: 1 to {MAX_MODEL_NAME_CHARACTERS} characters, none of them a space.",
+            param="model",
         )
     return model
 
 
-def checked_tenant(tenant_id: str) -> str:
-    """Return `EVERYBODY` or a tenant's id. Raises `InvalidRequest` for what cannot be one."""
-    if tenant_id != EVERYBODY and _TENANT.fullmatch(tenant_id) is None:
+def check_tenant(tenant_id: str) -> str:
+    """Return `ALL_TENANTS` or a tenant's id. Raises `InvalidRequest` for a malformed id."""
+    if tenant_id != ALL_TENANTS and _TENANT.fullmatch(tenant_id) is None:
         raise InvalidRequest(
             f"{tenant_id!r} is no tenant: an id begins with ten_ (GET /admin/v1/tenants lists them), "
-            f"and {EVERYBODY} is for everybody.",
+            f"and {ALL_TENANTS} is for all tenants.",
             param="tenant_id",
         )
     return tenant_id
 
 
-def _candidate(text: str, max_output_tokens: int, limit_field: str) -> RouteCandidate:
+def _parse_candidate(text: str, max_output_tokens: int, limit_field: str) -> RouteCandidate:
     upstream, _, model = text.partition("/")
-    if not (upstream and model) or len(text) > LONGEST_NAME or _WORD.fullmatch(text) is None:
+    # The text is the price key too, and the price book takes no longer one.
+    if not (upstream and model) or len(text) > MAX_MODEL_NAME_CHARACTERS or _NAME.fullmatch(text) is None:
         raise InvalidRequest(
             f"{text!r} is no candidate: it is the name of an upstream and that of its model, as in openai/gpt-5-mini.",
             param="candidates",

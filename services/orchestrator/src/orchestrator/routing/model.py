@@ -1,14 +1,19 @@
-"""Public model names, and who can answer for them."""
+"""Public model names, and the upstream models that serve them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.domain.errors import ModelNotFound
+from chassis.errors import ArgosyError, Kind
 
-EVERYBODY = "*"
-"""Stands for all tenants in a route."""
+ALL_TENANTS = "*"
+"""The tenant of a public route."""
+
+
+class ModelNotFound(ArgosyError):
+    """No route of that name exists for this tenant, or its model cannot do what was asked."""
+
+    kind, reason = Kind.NOT_FOUND, "MODEL_NOT_FOUND"
 
 
 class Task(StrEnum):
@@ -20,14 +25,19 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RouteCandidate:
-    """A provider's model that can answer, and the limits it was entered with."""
+    """An upstream model that can serve a route, with its output limit."""
 
     upstream: str
     model: str
     max_output_tokens: int = 0
-    """The most it can write; what a client gets who sets no limit. 0 for embeddings."""
+    """The most that one answer can have, and the limit of a request without one. 0 for embeddings."""
     limit_field: str = "max_tokens"
-    """The field of the body in which this provider takes that limit."""
+    """The field of the request body in which this upstream takes the output limit."""
+
+    @property
+    def price_key(self) -> str:
+        """The key of its price in the price book."""
+        return f"{self.upstream}/{self.model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +50,11 @@ class Route:
     created_at: datetime
 
 
-class RouteTable:
-    """All routes of one version; a tenant's own route overrides the one for everybody."""
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """A route as an operator writes it, for one tenant or for `ALL_TENANTS`."""
 
-    def __init__(self, version: int, routes: Mapping[tuple[str, str], Route]) -> None:
-        """`routes` by tenant (or `EVERYBODY`) and public model name."""
-        self.version = version
-        self._routes = dict(routes)
-
-    def resolve(self, tenant_id: str, model: str, task: Task) -> Route:
-        """Return the tenant's route. Raises `ModelNotFound`, also for a model that cannot do `task`."""
-        route = self._find(tenant_id, model)
-        if route is None:
-            raise ModelNotFound(f"the model {model!r} does not exist", param="model")
-        if route.task is not task:
-            raise ModelNotFound(f"the model {model!r} is for {route.task}, not for {task}", param="model")
-        return route
-
-    def visible(self, tenant_id: str) -> list[Route]:
-        """Return what the tenant may use, ordered by name."""
-        names = {model for owner, model in self._routes if owner in {EVERYBODY, tenant_id}}
-        found = (self._find(tenant_id, name) for name in sorted(names))
-        return [route for route in found if route is not None]
-
-    def _find(self, tenant_id: str, model: str) -> Route | None:
-        route = self._routes.get((tenant_id, model)) or self._routes.get((EVERYBODY, model))
-        # A tenant's route without candidates hides the model from that tenant.
-        return route if route is not None and route.candidates else None
+    tenant_id: str
+    model: str
+    task: Task
+    candidates: tuple[RouteCandidate, ...]

@@ -1,20 +1,18 @@
-"""What the orchestrator tells the fleet."""
+"""Usage events as messages."""
 
 from argosy.metering.v1.events_pb2 import UsageRecorded
 from google.protobuf.timestamp_pb2 import Timestamp
+from values.protos import usage_to_proto
 
-from orchestrator.adapters.mapping import fill_proto_usage
-from orchestrator.domain.usage import RequestUsage
-
-USAGE_RECORDED = "argosy.metering.usage-recorded.v1"
+from orchestrator.usage.model import RequestUsage
 
 
-def usage_recorded(usage: RequestUsage, occurred_at: Timestamp) -> UsageRecorded:
-    """Say what a request used; it settles the request's reservation."""
+def request_usage_to_proto(usage: RequestUsage, occurred_at: Timestamp) -> UsageRecorded:
+    """Return the event that settles the request's reservation."""
     event = UsageRecorded(request_id=usage.request_id, key_id=usage.key_id, project_id=usage.project_id)
     event.meta.event_id, event.meta.tenant_id = usage.event_id, usage.tenant_id
     event.meta.occurred_at.CopyFrom(occurred_at)
     for one in usage.attempts:
         attempt = event.attempts.add(attempt=one.number, price_key=one.price_key, price_version=one.price_version)
-        fill_proto_usage(attempt.usage, one.usage)
+        usage_to_proto(one.usage, attempt.usage)
     return event

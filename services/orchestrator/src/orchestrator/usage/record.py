@@ -1,71 +1,76 @@
-"""Writing usage down: before the client hears that it is over, and however long the database is away."""
+"""Writes usage events, with retries for as long as the process runs."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
-from orchestrator.domain.patience import Patience
-from orchestrator.domain.ports import UsageLog
-from orchestrator.domain.tasks import Tasks
-from orchestrator.domain.usage import RequestUsage
+from chassis.aio import SharedTimeout
+from chassis.ids import new_id
+from chassis.tenancy import Principal
 
-FIRST_WAIT_SECONDS = 0.1
-LONGEST_WAIT_SECONDS = 10.0
+from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.usage.model import AttemptUsage, RequestUsage
+from orchestrator.usage.ports import UsageOutbox
+
+INITIAL_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 10.0
 
 
-class Recorder:
-    """Records each event once it can be, for as long as the process lives.
+class UsageRecorder:
+    """Records the usage of requests.
 
-    The answer has been streamed by the time its usage is recorded, so a client waits for it only so long. What is still
-    not written when the process ends is booked to exposure when the reservation's lease runs out. `Tasks` bounds how
-    much can wait: it admits no new request when too much does.
+    A client waits for its usage event for `timeout` at most; writing it goes on in the background. An event that is
+    still unwritten when the process ends is booked to exposure when its reservation's lease expires. `BackgroundTasks`
+    bounds how many events wait: at its limit no new request starts.
     """
 
     def __init__(
         self,
-        log: UsageLog,
-        tasks: Tasks,
-        patience: timedelta,
+        outbox: UsageOutbox,
+        tasks: BackgroundTasks,
+        timeout: timedelta,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`patience` is how long a caller of `record` waits at most."""
-        self._log = log
+        self._outbox = outbox
         self._tasks = tasks
-        self._patience = Patience(patience)
+        self._timeout = SharedTimeout(timeout)
         self._sleep = sleep
-        self._waiting = 0
+        self._retrying = 0
 
     @property
-    def waiting(self) -> int:
-        """How many events are not written yet and have nobody else waiting for them."""
-        return self._waiting
+    def retrying(self) -> int:
+        """Usage events being retried in the background."""
+        return self._retrying
 
-    async def record(self, usage: RequestUsage) -> None:
-        """Write `usage`, or leave it to a task of its own when that takes longer than the caller waits."""
+    async def record(self, principal: Principal, request_id: str, attempts: Iterable[AttemptUsage]) -> None:
+        """Write the event that settles a request's reservation. No attempts release it."""
+        usage = RequestUsage(
+            new_id("evt_"), principal.tenant_id, principal.project_id, principal.key_id, request_id, tuple(attempts)
+        )
         try:
-            written = await self._patience.wait(self._wrote(usage))
+            written = await self._timeout.wait(self._try_write(usage))
         except TimeoutError:
             written = False
         if not written:
-            self._tasks.start(self._until_written(usage))
+            self._tasks.start(self._retry_until_written(usage))
 
-    async def _until_written(self, usage: RequestUsage) -> None:
-        self._waiting += 1
-        longest = FIRST_WAIT_SECONDS
+    async def _retry_until_written(self, usage: RequestUsage) -> None:
+        self._retrying += 1
+        backoff = INITIAL_BACKOFF_SECONDS
         try:
             while True:
-                # Full jitter: when Postgres comes back, not everybody comes at once.
-                await self._sleep(random.uniform(0, longest))  # noqa: S311 - no secret
-                if await self._wrote(usage):
+                # Full jitter: not all waiting events reach Postgres at once when it is back.
+                await self._sleep(random.uniform(0, backoff))  # noqa: S311 - no secret
+                if await self._try_write(usage):
                     return
-                longest = min(longest * 2, LONGEST_WAIT_SECONDS)
+                backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
         finally:
-            self._waiting -= 1
+            self._retrying -= 1
 
-    async def _wrote(self, usage: RequestUsage) -> bool:
+    async def _try_write(self, usage: RequestUsage) -> bool:
         try:
-            await self._log.record(usage)
-        except Exception:  # noqa: BLE001 - money is recorded whatever stands in the way, also a bug; the log says what does
+            await self._outbox.write(usage)
+        except Exception:  # noqa: BLE001 - usage is written whatever fails, a bug included; the outbox logs the cause
             return False
         return True

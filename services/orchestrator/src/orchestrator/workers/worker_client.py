@@ -1,4 +1,4 @@
-"""The inference worker over gRPC."""
+"""Inference workers over gRPC."""
 
 import asyncio
 from contextlib import suppress
@@ -13,59 +13,63 @@ from chassis.errors import ArgosyError, Internal, Unavailable
 from chassis.grpc import Channel
 from chassis.telemetry import span
 
-from orchestrator.adapters.mapping import from_proto_embedded, from_proto_finished, to_proto_embed, to_proto_run
-from orchestrator.domain.plan import EmbeddingPlan, Plan
-from orchestrator.domain.ports import Answering, Embedding, Event, Payloads
+from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan
+from orchestrator.workers.protos import (
+    embedding_plan_to_proto,
+    plan_to_proto,
+    proto_to_embedding_result,
+    proto_to_event,
+)
 
-# The worker ends a plan at its deadline by itself; the call waits this much longer for the account, in seconds.
-ACCOUNT_SECONDS = 5.0
-# How long a call whose account was read may take to end: its end is on its way.
+# The worker ends a plan at its deadline by itself. The call lasts this much longer, so that Finished arrives.
+GRACE_SECONDS = 5.0
+# Time for a call to end after Finished was read, before it is cancelled.
 END_SECONDS = 1.0
 
 
-class GrpcWorker:
-    """Runs plans on an inference worker; who calls is in the context."""
+class GrpcWorkerClient:
+    """Runs plans on inference workers as the current caller."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._stub = InferenceServiceStub(channel)
 
-    async def reach(self, time: timedelta) -> None:
-        """As `Worker.reach`."""
+    async def wait_ready(self, timeout: timedelta) -> None:
+        """As `WorkerClient.wait_ready`."""
         if not self._channel.ready:
-            await self._channel.await_ready(time.total_seconds())
+            await self._channel.await_ready(timeout.total_seconds())
 
-    def infer(self, plan: Plan) -> "GrpcInference":
-        """As `Worker.infer`."""
-        return GrpcInference(self._stub, plan)
+    def infer(self, plan: Plan) -> "GrpcInferenceCall":
+        """As `WorkerClient.infer`."""
+        return GrpcInferenceCall(self._stub, plan)
 
-    async def embed(self, plan: EmbeddingPlan) -> Embedding:
-        """As `Worker.embed`."""
+    async def embed(self, plan: EmbeddingPlan) -> EmbeddingResult:
+        """As `WorkerClient.embed`."""
         with span("worker.embed", kind="client", inputs=len(plan.inputs)):
-            answer = await self._stub.Embed(
-                to_proto_embed(plan), timeout=plan.deadline.total_seconds() + ACCOUNT_SECONDS
+            response = await self._stub.Embed(
+                embedding_plan_to_proto(plan), timeout=plan.deadline.total_seconds() + GRACE_SECONDS
             )
-        finished = from_proto_embedded(answer)
-        if finished.failure is None and len(answer.vectors) != len(plan.inputs):
+        result = proto_to_embedding_result(response)
+        if result.finished.error is None and len(result.vectors) != len(plan.inputs):
             raise Internal("the worker answered without a vector for each input")
-        return Embedding(tuple(vector.float32 for vector in answer.vectors), finished)
+        return result
 
 
-class GrpcInference:
-    """One plan, which a worker runs while the block lasts."""
+class GrpcInferenceCall:
+    """One plan; a worker runs it while the block lasts."""
 
     def __init__(self, stub: Any, plan: Plan) -> None:
         self._stub = stub
         self._plan = plan
         self._span = span("worker.infer", kind="client", candidates=len(plan.candidates))
         self._call: Any = None
-        self._stopping: asyncio.Task[None] | None = None
+        self._stop_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._span.__enter__()
         try:
-            self._call = self._stub.Infer(timeout=self._plan.deadline.total_seconds() + ACCOUNT_SECONDS)
-            await self._call.write(to_proto_run(self._plan))
+            self._call = self._stub.Infer(timeout=self._plan.deadline.total_seconds() + GRACE_SECONDS)
+            await self._call.write(plan_to_proto(self._plan))
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -75,37 +79,30 @@ class GrpcInference:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._abort()
+            self._cancel()
         else:
-            # Let the call end by itself, so that the worker does not see it cancelled, and let nobody wait for that.
-            asyncio.get_running_loop().call_later(END_SECONDS, self._abort)
+            # The call ends by itself, so that the worker does not see a cancelled one; the client need not wait for it.
+            asyncio.get_running_loop().call_later(END_SECONDS, self._cancel)
         self._span.__exit__(kind, error, trace)
 
     async def read(self) -> Event:
-        """As `Inference.read`."""
+        """As `InferenceCall.read`."""
         response = await self._call.read()
         if response is grpc.aio.EOF:
-            raise Unavailable("the worker broke off without an account")
-        step = response.WhichOneof("event")
-        if step == "chunk":
-            return Payloads(response.chunk.payloads[:])
-        if step == "started":
-            return Answering(response.started.candidate)
-        if step == "finished":
-            return from_proto_finished(response.finished)
-        raise Internal("the worker said something unheard of")
+            raise Unavailable("the worker ended the call without Finished")
+        return proto_to_event(response)
 
     def stop(self) -> None:
-        """As `Inference.stop`."""
-        if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+        """As `InferenceCall.stop`."""
+        if self._stop_task is None:
+            self._stop_task = asyncio.get_running_loop().create_task(self._send_stop())
 
-    def _abort(self) -> None:
-        # Without effect on a call that is over.
+    def _cancel(self) -> None:
+        # No effect on a call that has ended.
         if self._call is not None:
             self._call.cancel()
 
-    async def _stop(self) -> None:
-        # A call that has ended meanwhile needs no stop; one that broke says so to who reads it.
+    async def _send_stop(self) -> None:
+        # A call that has ended needs no Stop; the error of a failed one is raised by `read`.
         with suppress(ArgosyError, asyncio.InvalidStateError):
             await self._call.write(InferRequest(stop=Stop()))
