@@ -28,8 +28,8 @@ from orchestrator.main import build
 from orchestrator.settings import EventsSection, RoutesSection, Settings, TargetsSection
 from pydantic import SecretStr
 
+from services.orchestrator.tests.harness import HELLO
 from services.orchestrator.tests.peers import ScriptedMetering, ScriptedRetrieval, ScriptedWorker
-from services.orchestrator.tests.world import HELLO
 
 # The service has the machine's clock, so its callers have too.
 VERIFIER = PrincipalVerifier([SECRET], SystemClock())
@@ -137,11 +137,11 @@ def a_request() -> pb.GenerateRequest:
 
 async def test_a_request_is_answered_and_its_usage_waits_for_kafka(section: PostgresSection, owner: Any) -> None:
     async with running(section, ScriptedWorker(answer)) as service:
-        steps = [step async for step in service.stub.Generate(a_request())]
+        events = [event async for event in service.stub.Generate(a_request())]
         await service.stop()
 
-    assert [step.WhichOneof("event") for step in steps] == ["begun", "chunk", "done"]
-    assert steps[-1].done.cost.nano_usd == 120 * 50 + 48 * 200
+    assert [event.WhichOneof("event") for event in events] == ["begun", "chunk", "done"]
+    assert events[-1].done.cost.nano_usd == 120 * 50 + 48 * 200
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 1
 
 

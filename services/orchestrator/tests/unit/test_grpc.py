@@ -1,4 +1,4 @@
-"""The door, as a caller sees it."""
+"""The service as its callers see it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from chassis.testing.logs import captured_lines
-from orchestrator.api.servicer import OrchestrationServicer
-from orchestrator.domain.ports import Answering, Embedding, Failure, Passage, Payloads
+from orchestrator.context.model import Passage
+from orchestrator.workers.model import Chunk, EmbeddingResult, Started
 from prometheus_client import REGISTRY
 
-from services.orchestrator.tests.fakes import FakeRetrieval, FakeWorker
-from services.orchestrator.tests.world import HELLO, World, an_account, reported
+from services.orchestrator.tests.fakes import FakeRetrievalClient, FakeWorkerClient
+from services.orchestrator.tests.harness import HELLO, Harness, reported, worker_finished
 
 NAME = "argosy.orchestration.v1.OrchestrationService"
 
 
 @asynccontextmanager
-async def a_door(world: World) -> AsyncIterator[Any]:
-    servicer = OrchestrationServicer(generations=world.generations, embeddings=world.embeddings, routes=world.routes)
-    async with serving((add_OrchestrationServiceServicer_to_server, servicer, NAME)) as channel:
-        with as_caller(a_caller(world.principal)):
+async def serving_stub(harness: Harness) -> AsyncIterator[Any]:
+    async with serving((add_OrchestrationServiceServicer_to_server, harness.servicer, NAME)) as channel:
+        with as_caller(a_caller(harness.principal)):
             yield OrchestrationServiceStub(channel)
 
 
@@ -51,49 +50,50 @@ def counted(outcome: str, metric: str = "orchestrator_generations_total") -> flo
     return REGISTRY.get_sample_value(metric, {"outcome": outcome}) or 0.0
 
 
-async def test_an_answer_travels_as_begun_chunks_done():
+async def test_an_answer_is_sent_as_started_chunks_finished():
     passage = Passage("file-1", "ships.pdf", 3, "It is large.", 0.5)
-    account = an_account(reported(120, 48), usage_payload=b'{"usage":1}')
-    world = World(FakeWorker(Answering(0), Payloads([b'{"a":1}']), account), retrieval=FakeRetrieval([passage]))
+    end = worker_finished(reported(120, 48), usage_payload=b'{"usage":1}')
+    harness = Harness(FakeWorkerClient(Started(0), Chunk([b'{"a":1}']), end), retrieval=FakeRetrievalClient([passage]))
     before = counted("answered")
 
-    async with a_door(world) as stub:
-        steps = [step async for step in stub.Generate(a_request())]
+    async with serving_stub(harness) as stub:
+        events = [event async for event in stub.Generate(a_request())]
 
-    assert [step.WhichOneof("event") for step in steps] == ["begun", "chunk", "done"]
-    assert steps[0].begun.sources == [
+    assert [event.WhichOneof("event") for event in events] == ["started", "chunk", "finished"]
+    assert events[0].started.sources == [
         pb.Source(number=1, file_id="file-1", filename="ships.pdf", page=3, text="It is large.", score=0.5)
     ]
-    assert list(steps[1].chunk.payloads) == [b'{"a":1}']
-    done = steps[2].done
-    assert (done.cost.nano_usd, done.usage_payload) == (120 * 50 + 48 * 200, b'{"usage":1}')
-    assert (done.usage.source, done.usage.input_tokens, done.usage.output_tokens) == (USAGE_SOURCE_REPORTED, 120, 48)
-    assert not done.HasField("failure")
+    assert list(events[1].chunk.payloads) == [b'{"a":1}']
+    finished = events[2].finished
+    assert (finished.cost.nano_usd, finished.usage_payload) == (120 * 50 + 48 * 200, b'{"usage":1}')
+    assert (finished.usage.source, finished.usage.input_tokens) == (USAGE_SOURCE_REPORTED, 120)
+    assert finished.usage.output_tokens == 48
+    assert not finished.HasField("error")
     assert counted("answered") == before + 1
 
 
-async def test_a_cut_answer_says_why_at_its_end():
-    account = an_account(reported(1, 1), failure=Failure("UPSTREAM_CUT", "it broke off"))
-    world = World(FakeWorker(Payloads([b"{}"]), account))
-    before = counted("cut")
+async def test_an_interrupted_answer_has_its_error_in_finished():
+    end = worker_finished(reported(1, 1), error=RemoteError(Kind.UPSTREAM, "UPSTREAM_INTERRUPTED", "it broke off"))
+    harness = Harness(FakeWorkerClient(Chunk([b"{}"]), end))
+    before = counted("interrupted")
 
     with captured_lines() as lines:
-        async with a_door(world) as stub:
-            steps = [step async for step in stub.Generate(a_request())]
+        async with serving_stub(harness) as stub:
+            events = [event async for event in stub.Generate(a_request())]
 
-    failure = steps[-1].done.failure
-    assert (failure.reason, failure.message) == ("UPSTREAM_CUT", "it broke off")
-    told = [(line["outcome"], line["reason"]) for line in lines if line["event"] == "generation"]
-    assert told == [("cut", "UPSTREAM_CUT")]
-    assert counted("cut") == before + 1
+    error = events[-1].finished.error
+    assert (error.kind, error.reason, error.message) == ("upstream", "UPSTREAM_INTERRUPTED", "it broke off")
+    logged = [(line["outcome"], line["reason"]) for line in lines if line["event"] == "generation"]
+    assert logged == [("interrupted", "UPSTREAM_INTERRUPTED")]
+    assert counted("interrupted") == before + 1
 
 
 async def test_what_fails_before_the_first_byte_is_a_status_and_nothing_else():
-    account = an_account(reported(0, 0), failure=Failure("UPSTREAM_RATE_LIMITED", "slow down"))
-    world = World(FakeWorker(Answering(0), account))
+    end = worker_finished(reported(0, 0), error=RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down"))
+    harness = Harness(FakeWorkerClient(Started(0), end))
     before = counted("throttled")
 
-    async with a_door(world) as stub:
+    async with serving_stub(harness) as stub:
         with pytest.raises(RemoteError) as failed:
             await stub.Generate(a_request()).read()
 
@@ -102,32 +102,32 @@ async def test_what_fails_before_the_first_byte_is_a_status_and_nothing_else():
 
 
 async def test_a_bad_parameter_is_named():
-    async with a_door(World()) as stub:
+    async with serving_stub(Harness()) as stub:
         with pytest.raises(RemoteError) as refused:
             await stub.Generate(a_request(body=b'{"messages":[]}')).read()
 
     assert (refused.value.reason, refused.value.param) == ("INVALID_REQUEST", "messages")
 
 
-async def test_a_caller_who_hangs_up_stops_the_worker_and_the_usage_is_recorded():
-    world = World(FakeWorker(Payloads([b"{}"]), asyncio.Event(), stopped=an_account(reported(5, 1))))
+async def test_a_cancelled_call_stops_the_worker_and_its_usage_is_recorded():
+    harness = Harness(FakeWorkerClient(Chunk([b"{}"]), asyncio.Event(), stopped=worker_finished(reported(5, 1))))
     before = counted("cancelled")
 
-    async with a_door(world) as stub:
+    async with serving_stub(harness) as stub:
         call = stub.Generate(a_request())
         await call.read()
         await call.read()
         call.cancel()
-        while not world.log.recorded:
+        while not harness.outbox.written:
             await asyncio.sleep(0)
 
-    assert world.worker.runs[0].was_stopped
-    assert (await world.usage).attempts[0].usage == reported(5, 1)
+    assert harness.worker.calls[0].was_stopped
+    assert (await harness.usage).attempts[0].usage == reported(5, 1)
     assert counted("cancelled") == before + 1
 
 
-class Closed:
-    """The context of a call that is over already, which nobody has told its servicer yet."""
+class ClosedContext:
+    """The context of a call that has ended without the servicer's knowledge."""
 
     def time_remaining(self) -> None:
         return None
@@ -136,51 +136,50 @@ class Closed:
         raise grpc.aio.AbortError
 
 
-async def test_an_answer_to_nobody_is_cancelled_and_its_usage_is_recorded():
-    world = World(FakeWorker(Payloads([b"{}"]), asyncio.Event(), stopped=an_account(reported(5, 1))))
-    servicer = OrchestrationServicer(generations=world.generations, embeddings=world.embeddings, routes=world.routes)
+async def test_a_failed_write_stops_the_worker_and_the_usage_is_recorded():
+    harness = Harness(FakeWorkerClient(Chunk([b"{}"]), asyncio.Event(), stopped=worker_finished(reported(5, 1))))
     before = counted("cancelled")
 
-    with as_caller(a_caller(world.principal)), pytest.raises(grpc.aio.AbortError):
-        await servicer.Generate(a_request(), Closed())
+    with as_caller(a_caller(harness.principal)), pytest.raises(grpc.aio.AbortError):
+        await harness.servicer.Generate(a_request(), ClosedContext())
 
-    assert (await world.usage).attempts[0].usage == reported(5, 1)
-    assert world.worker.runs[0].was_stopped
+    assert (await harness.usage).attempts[0].usage == reported(5, 1)
+    assert harness.worker.calls[0].was_stopped
     assert counted("cancelled") == before + 1
 
 
-async def test_a_call_whose_time_is_up_is_hung_up_on_too():
-    world = World(FakeWorker(asyncio.Event(), stopped=an_account(reported(5, 1))))
+async def test_a_call_past_its_deadline_stops_the_worker():
+    harness = Harness(FakeWorkerClient(asyncio.Event(), stopped=worker_finished(reported(5, 1))))
 
-    async with a_door(world) as stub:
+    async with serving_stub(harness) as stub:
         call = stub.Generate(a_request(), timeout=0.2)
         with pytest.raises(Exception, match="in time"):
             await call.read()
-        while not world.log.recorded:
+        while not harness.outbox.written:
             await asyncio.sleep(0)
 
-    assert world.worker.runs[0].was_stopped
+    assert harness.worker.calls[0].was_stopped
 
 
 async def test_the_shorter_of_both_deadlines_counts():
-    world = World(FakeWorker(Payloads([b"{}"]), an_account(reported(1, 1))))
+    harness = Harness(FakeWorkerClient(Chunk([b"{}"]), worker_finished(reported(1, 1))))
 
-    async with a_door(world) as stub:
+    async with serving_stub(harness) as stub:
         async for _ in stub.Generate(a_request(deadline=duration_to_proto(timedelta(seconds=20))), timeout=90):
             pass
         async for _ in stub.Generate(a_request(deadline=duration_to_proto(timedelta(seconds=900))), timeout=9):
             pass
 
-    first, second = world.worker.plans
+    first, second = harness.worker.plans
     assert first.deadline == timedelta(seconds=20)
     assert timedelta(seconds=1) < second.deadline < timedelta(seconds=10)
 
 
-async def test_embeddings_travel_with_their_bill():
-    embedding = Embedding((b"\0\0\0\0",), an_account(reported(2, 0)))
+async def test_embeddings_are_sent_with_their_cost():
+    embedding = EmbeddingResult((b"\0\0\0\0",), worker_finished(reported(2, 0)))
     before = counted("answered", "orchestrator_embeddings_total")
 
-    async with a_door(World(FakeWorker(embedding=embedding))) as stub:
+    async with serving_stub(Harness(FakeWorkerClient(embedding=embedding))) as stub:
         answer = await stub.Embed(pb.EmbedRequest(request_id="req_1", model="all-minilm-l6-v2", inputs=["a"]))
 
     assert [vector.float32 for vector in answer.vectors] == [b"\0\0\0\0"]
@@ -191,7 +190,7 @@ async def test_embeddings_travel_with_their_bill():
 
 
 async def test_models_are_listed_by_name_with_their_task():
-    async with a_door(World()) as stub:
+    async with serving_stub(Harness()) as stub:
         listed = await stub.ListModels(pb.ListModelsRequest())
 
     assert [(model.name, model.task) for model in listed.models] == [
@@ -201,10 +200,9 @@ async def test_models_are_listed_by_name_with_their_task():
     assert listed.models[0].created_at.seconds > 0
 
 
-async def test_nobody_gets_in_without_a_principal():
-    world = World()
-    servicer = OrchestrationServicer(generations=world.generations, embeddings=world.embeddings, routes=world.routes)
-    async with serving((add_OrchestrationServiceServicer_to_server, servicer, NAME)) as channel:
+async def test_a_call_without_a_principal_is_refused():
+    harness = Harness()
+    async with serving((add_OrchestrationServiceServicer_to_server, harness.servicer, NAME)) as channel:
         with pytest.raises(RemoteError) as refused:
             await OrchestrationServiceStub(channel).ListModels(pb.ListModelsRequest())
 

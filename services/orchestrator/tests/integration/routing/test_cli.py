@@ -13,46 +13,45 @@ import pytest
 from chassis.errors import PermissionDenied
 from chassis.postgres import Database
 from chassis.settings import EX_CONFIG, PostgresSection
-from orchestrator.adapters.postgres import PostgresRouteBook, PostgresRouteEditor
-from orchestrator.domain.route_entry import route_entry
-
-from services.orchestrator.tests.route_editor import RouteEditorContract
+from orchestrator.adapters.postgres import PostgresRouteStore
+from orchestrator.domain.make_route_entry import make_route_entry
+from services.orchestrator.tests.route_editor import RouteStoreContract
 
 
 @pytest.fixture
-async def editor(section: PostgresSection, owner: Any) -> AsyncIterator[PostgresRouteEditor]:
+async def editor(section: PostgresSection, owner: Any) -> AsyncIterator[PostgresRouteStore]:
     async with Database(section.model_copy(update={"dsn": section.owner_dsn}), "orchestrator") as database:
-        yield PostgresRouteEditor(database)
+        yield PostgresRouteStore(database)
 
 
 @pytest.fixture
-def book(database: Database) -> PostgresRouteBook:
-    return PostgresRouteBook(database)
+def book(database: Database) -> PostgresRouteStore:
+    return PostgresRouteStore(database)
 
 
-class TestPostgresRouteEditor(RouteEditorContract):
+class TestPostgresRouteEditor(RouteStoreContract):
     async def test_the_service_itself_is_denied(self, database: Database) -> None:
-        editor = PostgresRouteEditor(database)
+        editor = PostgresRouteStore(database)
 
         with pytest.raises(PermissionDenied, match="the owner of the schema may"):
-            await editor.put(route_entry("gpt", ["a/1"], tenant_id="ten_1"))
+            await editor.put(make_route_entry("gpt", ["a/1"], tenant_id="ten_1"))
         with pytest.raises(PermissionDenied):
             await editor.remove("*", "smollm2")
 
-    async def test_of_many_who_set_a_route_at_once_the_last_ones_is_whole(self, editor: PostgresRouteEditor) -> None:
-        entries = [route_entry("gpt", [f"{name}/1", f"{name}/2"], tenant_id="ten_1") for name in "abcd"]
+    async def test_of_many_who_set_a_route_at_once_the_last_ones_is_whole(self, editor: PostgresRouteStore) -> None:
+        entries = [make_route_entry("gpt", [f"{name}/1", f"{name}/2"], tenant_id="ten_1") for name in "abcd"]
 
         await asyncio.gather(*(editor.put(entry) for entry in entries))
 
         (entry,) = await editor.entries("ten_1")
         assert entry in entries
 
-    async def test_a_route_keeps_the_day_of_its_birth(self, editor: PostgresRouteEditor, owner: Any) -> None:
+    async def test_a_route_keeps_the_day_of_its_birth(self, editor: PostgresRouteStore, owner: Any) -> None:
         born = "SELECT created_at FROM routes WHERE tenant_id = 'ten_1'"
-        await editor.put(route_entry("gpt", ["a/1"], tenant_id="ten_1"))
+        await editor.put(make_route_entry("gpt", ["a/1"], tenant_id="ten_1"))
         before = await owner.fetchval(born)
 
-        await editor.put(route_entry("gpt", ["b/2"], tenant_id="ten_1"))
+        await editor.put(make_route_entry("gpt", ["b/2"], tenant_id="ten_1"))
 
         assert await owner.fetchval(born) == before
 

@@ -15,18 +15,17 @@ from chassis.errors import Unavailable
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing import free_port
-from orchestrator.adapters.postgres import PostgresRouteBook, PostgresUsageLog
+from orchestrator.adapters.postgres import PostgresRouteStore, PostgresUsageOutbox
 from orchestrator.domain.routes import RouteCandidate
 from pydantic import SecretStr
+from services.orchestrator.tests.route_book import Change, RouteStoreContract
+from services.orchestrator.tests.usage_log import UsageOutboxContract, Written, some_usage
 
-from services.orchestrator.tests.route_book import Change, RouteBookContract
-from services.orchestrator.tests.usage_log import UsageLogContract, Written, some_usage
 
-
-class TestPostgresRouteBook(RouteBookContract):
+class TestPostgresRouteBook(RouteStoreContract):
     @pytest.fixture
-    def book(self, database: Database) -> PostgresRouteBook:
-        return PostgresRouteBook(database)
+    def book(self, database: Database) -> PostgresRouteStore:
+        return PostgresRouteStore(database)
 
     @pytest.fixture
     def change(self, owner: Any) -> Change:
@@ -53,7 +52,7 @@ class TestPostgresRouteBook(RouteBookContract):
         ],
     )
     async def test_every_kind_of_change_makes_a_new_version(
-        self, book: PostgresRouteBook, change: Change, owner: Any, statement: str
+        self, book: PostgresRouteStore, change: Change, owner: Any, statement: str
     ) -> None:
         await change("ten_1", "smollm2", [RouteCandidate("local", "small", 512)])
         before = await book.read(None)
@@ -69,10 +68,10 @@ class TestPostgresRouteBook(RouteBookContract):
                 await _execute(database, f"DELETE FROM {table}")
 
 
-class TestPostgresUsageLog(UsageLogContract):
+class TestPostgresUsageLog(UsageOutboxContract):
     @pytest.fixture
-    def log(self, database: Database) -> PostgresUsageLog:
-        return PostgresUsageLog(database, on_written=lambda: None)
+    def log(self, database: Database) -> PostgresUsageOutbox:
+        return PostgresUsageOutbox(database, on_written=lambda: None)
 
     @pytest.fixture
     def written(self, owner: Any) -> Written:
@@ -81,7 +80,9 @@ class TestPostgresUsageLog(UsageLogContract):
 
         return written
 
-    async def test_an_event_says_it_all_and_when_by_the_database_clock(self, log: PostgresUsageLog, owner: Any) -> None:
+    async def test_an_event_says_it_all_and_when_by_the_database_clock(
+        self, log: PostgresUsageOutbox, owner: Any
+    ) -> None:
         usage = some_usage()
 
         await log.record(usage)
@@ -108,7 +109,7 @@ class TestPostgresUsageLog(UsageLogContract):
 
     async def test_events_that_wait_share_a_transaction(self, database: Database) -> None:
         commits: list[int] = []
-        log = PostgresUsageLog(database, on_written=lambda: commits.append(1))
+        log = PostgresUsageOutbox(database, on_written=lambda: commits.append(1))
 
         await asyncio.gather(*(log.record(some_usage(request_id=f"req_{n}")) for n in range(200)))
 
@@ -119,11 +120,13 @@ class TestPostgresUsageLog(UsageLogContract):
         section = PostgresSection(dsn=SecretStr(f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/none"))
         async with Database(section, "orchestrator") as away:
             with pytest.raises(Unavailable):
-                await PostgresUsageLog(away, on_written=lambda: None).record(some_usage())
+                await PostgresUsageOutbox(away, on_written=lambda: None).record(some_usage())
             with pytest.raises(Unavailable):
-                await PostgresRouteBook(away).read(None)
+                await PostgresRouteStore(away).read(None)
 
-    async def test_a_tenant_does_not_see_the_events_of_another(self, log: PostgresUsageLog, database: Database) -> None:
+    async def test_a_tenant_does_not_see_the_events_of_another(
+        self, log: PostgresUsageOutbox, database: Database
+    ) -> None:
         await log.record(some_usage("ten_1"))
         await log.record(some_usage("ten_2"))
 

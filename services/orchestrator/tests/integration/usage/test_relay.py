@@ -15,8 +15,7 @@ from chassis.ids import new_id
 from chassis.kafka import OutboxRelay, Publisher, Topic, ensure_topics
 from chassis.postgres import Database
 from chassis.testing import free_port
-from orchestrator.adapters.postgres import PostgresUsageLog
-
+from orchestrator.adapters.postgres import PostgresUsageOutbox
 from services.orchestrator.tests.usage_log import some_usage
 
 
@@ -38,7 +37,7 @@ async def test_events_arrive_keyed_by_their_tenant_and_leave_the_outbox(
 ) -> None:
     bootstrap = os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
     usages = [some_usage(f"ten_{n % 2}", f"req_{n}") for n in range(20)]
-    log = PostgresUsageLog(database, on_written=lambda: None)
+    log = PostgresUsageOutbox(database, on_written=lambda: None)
     await asyncio.gather(*(log.record(usage) for usage in usages))
     await owner.execute("UPDATE outbox SET topic = $1", topic)
 
@@ -60,7 +59,7 @@ async def test_events_arrive_keyed_by_their_tenant_and_leave_the_outbox(
 async def test_while_kafka_is_away_events_wait_in_the_outbox(database: Database, owner: Any) -> None:
     async with Publisher(f"127.0.0.1:{free_port()}") as publisher:
         relay = OutboxRelay(database, publisher)
-        log = PostgresUsageLog(database, on_written=lambda: None)
+        log = PostgresUsageOutbox(database, on_written=lambda: None)
 
         await log.record(some_usage())
         found, published = await relay.relay()

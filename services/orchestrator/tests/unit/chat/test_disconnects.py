@@ -1,131 +1,131 @@
-"""Clients that go away, and clients that are slow."""
+"""Clients that disconnect, and clients that are slow."""
 
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from orchestrator.domain.ports import Answering, Payloads
-from orchestrator.domain.usage import UNKNOWN, TokenUsage, UsageSource
+from orchestrator.workers.model import Chunk, Started
+from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
 
-from services.orchestrator.tests.fakes import FakeWorker
-from services.orchestrator.tests.world import (
-    POLICY,
-    World,
-    an_account,
+from services.orchestrator.tests.fakes import FakeWorkerClient
+from services.orchestrator.tests.harness import (
+    LIMITS,
+    Harness,
     payloads_of,
     reported,
+    worker_finished,
 )
 
-ANSWER = (Answering(0), Payloads([b'{"a":1}']), Payloads([b'{"a":2}', b'{"a":3}']))
+ANSWER = (Started(0), Chunk([b'{"a":1}']), Chunk([b'{"a":2}', b'{"a":3}']))
 
 
-class TestClientGone:
-    async def test_stops_the_worker_and_bills_what_was_used(self):
-        stopped = an_account(TokenUsage(UsageSource.COUNTED, 50, 2))
-        world = World(FakeWorker(Answering(0), Payloads([b"{}"]), asyncio.Event(), stopped=stopped))
-        steps = world.generations.generate(world.request())
-        await anext(steps)
-        await anext(steps)
+class TestDisconnect:
+    async def test_stops_the_worker_and_records_what_was_used(self):
+        stopped = worker_finished(TokenUsage(UsageSource.COUNTED, 50, 2))
+        harness = Harness(FakeWorkerClient(Started(0), Chunk([b"{}"]), asyncio.Event(), stopped=stopped))
+        events = harness.completions.generate(harness.request())
+        await anext(events)
+        await anext(events)
 
-        await steps.aclose()
+        await events.aclose()
 
-        assert world.tasks.left == 1
-        (attempt,) = (await world.usage).attempts
+        assert harness.tasks.detached == 1
+        (attempt,) = (await harness.usage).attempts
         assert attempt.usage == TokenUsage(UsageSource.COUNTED, 50, 2)
-        assert world.worker.runs[0].was_stopped
-        assert world.tasks.left == 0
+        assert harness.worker.calls[0].was_stopped
+        assert harness.tasks.detached == 0
 
     async def test_while_waiting_for_the_first_byte_does_the_same(self):
-        stopped = an_account(UNKNOWN)
-        world = World(FakeWorker(asyncio.Event(), stopped=stopped))
-        listening = asyncio.ensure_future(world.generate())
-        while not world.worker.runs:
+        stopped = worker_finished(UNKNOWN_USAGE)
+        harness = Harness(FakeWorkerClient(asyncio.Event(), stopped=stopped))
+        reading = asyncio.ensure_future(harness.generate())
+        while not harness.worker.calls:
             await asyncio.sleep(0)
 
-        listening.cancel()
+        reading.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await listening
+            await reading
 
-        assert (await world.usage).attempts[0].usage == UNKNOWN
-        assert world.worker.runs[0].was_stopped
+        assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
+        assert harness.worker.calls[0].was_stopped
 
-    async def test_before_a_worker_is_reached_releases_the_money_and_calls_nobody(self):
-        world = World(FakeWorker(stopped=an_account(UNKNOWN)))
-        world.worker.reached = asyncio.Event()
-        listening = asyncio.ensure_future(world.generate())
-        while not len(world.tasks) or not world.metering.reserved:
+    async def test_before_a_worker_is_ready_releases_the_money_and_runs_no_plan(self):
+        harness = Harness(FakeWorkerClient(stopped=worker_finished(UNKNOWN_USAGE)))
+        harness.worker.ready = asyncio.Event()
+        reading = asyncio.ensure_future(harness.generate())
+        while not len(harness.tasks) or not harness.metering.reserved:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-        listening.cancel()
+        reading.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await listening
-        world.worker.reached.set()
+            await reading
+        harness.worker.ready.set()
 
-        assert (await world.usage).attempts == ()
-        assert not world.worker.plans
+        assert (await harness.usage).attempts == ()
+        assert not harness.worker.plans
 
     async def test_while_a_bug_of_ours_is_being_settled_is_no_second_one(self):
-        world = World(FakeWorker(Answering(0), Payloads([b"{}"]), RuntimeError("a bug")))
-        world.log.gate.clear()
-        steps = world.generations.generate(world.request())
-        await anext(steps)
-        while not world.log.tries:
+        harness = Harness(FakeWorkerClient(Started(0), Chunk([b"{}"]), RuntimeError("a bug")))
+        harness.outbox.gate.clear()
+        events = harness.completions.generate(harness.request())
+        await anext(events)
+        while not harness.outbox.tries:
             await asyncio.sleep(0)
 
-        await steps.aclose()
+        await events.aclose()
 
-        world.log.gate.set()
-        assert (await world.usage).attempts[0].usage == UNKNOWN
-        assert [str(crash) for crash in world.crashes] == ["a bug"]
+        harness.outbox.gate.set()
+        assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
+        assert [str(crash) for crash in harness.crashes] == ["a bug"]
 
     async def test_frees_a_provider_that_waits_for_a_slow_client(self):
-        flood = [Payloads([b"x" * POLICY.waiting_bytes]) for _ in range(3)]
-        world = World(FakeWorker(*flood, stopped=an_account(reported(5, 5))))
-        steps = world.generations.generate(world.request())
-        await anext(steps)
-        # Until the next payload waits for room.
+        flood = [Chunk([b"x" * LIMITS.stream_buffer_bytes]) for _ in range(3)]
+        harness = Harness(FakeWorkerClient(*flood, stopped=worker_finished(reported(5, 5))))
+        events = harness.completions.generate(harness.request())
+        await anext(events)
+        # Until the next chunk waits for room in the buffer.
         for _ in range(10):
             await asyncio.sleep(0)
 
-        await steps.aclose()
+        await events.aclose()
 
         async with asyncio.timeout(5):
-            assert (await world.usage).attempts[0].usage == reported(5, 5)
+            assert (await harness.usage).attempts[0].usage == reported(5, 5)
 
-    async def test_a_worker_that_gives_no_account_in_time_leaves_a_call_of_unknown_usage(self):
-        world = World(FakeWorker(Answering(0), Payloads([b"{}"]), asyncio.Event(), stopped=None))
-        world = World(world.worker, policy=replace(POLICY, hang_up=timedelta(0)))
-        steps = world.generations.generate(world.request())
-        await anext(steps)
+    async def test_a_worker_that_does_not_finish_in_time_leaves_a_call_of_unknown_usage(self):
+        harness = Harness(FakeWorkerClient(Started(0), Chunk([b"{}"]), asyncio.Event(), stopped=None))
+        harness = Harness(harness.worker, limits=replace(LIMITS, abort_timeout=timedelta(0)))
+        events = harness.completions.generate(harness.request())
+        await anext(events)
 
-        await steps.aclose()
+        await events.aclose()
 
-        (attempt,) = (await world.usage).attempts
-        assert attempt.usage == UNKNOWN
-        assert world.worker.runs[0].left
+        (attempt,) = (await harness.usage).attempts
+        assert attempt.usage == UNKNOWN_USAGE
+        assert harness.worker.calls[0].left
 
     async def test_at_the_very_end_changes_nothing(self):
-        world = World(FakeWorker(*ANSWER, an_account(reported(10, 2))))
-        steps = world.generations.generate(world.request())
-        async for step in steps:
-            if isinstance(step, Payloads):
+        harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
+        events = harness.completions.generate(harness.request())
+        async for event in events:
+            if isinstance(event, Chunk):
                 break
 
-        await steps.aclose()
+        await events.aclose()
 
-        assert (await world.usage).attempts[0].usage == reported(10, 2)
+        assert (await harness.usage).attempts[0].usage == reported(10, 2)
 
 
 class TestSlowClient:
     async def test_gets_what_waits_together(self):
-        world = World(FakeWorker(*(Payloads([b"%d" % n]) for n in range(5)), an_account(reported(1, 1))))
+        harness = Harness(FakeWorkerClient(*(Chunk([b"%d" % n]) for n in range(5)), worker_finished(reported(1, 1))))
 
-        steps = await world.generate()
+        events = await harness.generate()
 
-        assert payloads_of(steps) == [b"0", b"1", b"2", b"3", b"4"]
-        assert len(steps) < 2 + 5
+        assert payloads_of(events) == [b"0", b"1", b"2", b"3", b"4"]
+        assert len(events) < 2 + 5
 
     async def test_makes_the_provider_wait(self):
         read: list[int] = []
@@ -133,18 +133,18 @@ class TestSlowClient:
         def script():
             for n in range(100):
                 read.append(n)
-                yield Payloads([b"x" * 400])
-            yield an_account(reported(1, 1))
+                yield Chunk([b"x" * 400])
+            yield worker_finished(reported(1, 1))
 
-        world = World(FakeWorker())
-        world.worker.script = script()  # type: ignore[assignment]
-        steps = world.generations.generate(world.request())
+        harness = Harness(FakeWorkerClient())
+        harness.worker.script = script()
+        events = harness.completions.generate(harness.request())
 
-        await anext(steps)
+        await anext(events)
         for _ in range(50):
             await asyncio.sleep(0)
 
-        # Those that were taken, and as many waiting: three reach the limit.
+        # Those received, and as many buffered: three reach the limit.
         assert len(read) == 6
-        rest = [step async for step in steps]
+        rest = [event async for event in events]
         assert len(payloads_of(rest)) == 100

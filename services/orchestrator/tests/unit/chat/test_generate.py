@@ -6,55 +6,56 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import Unavailable
-from orchestrator.domain.generate import Begun
-from orchestrator.domain.ports import Answering, Payloads
-from orchestrator.domain.routes import EVERYBODY, RouteCandidate, Task
-from orchestrator.domain.usage import UNKNOWN, AttemptUsage, TokenUsage, UsageSource
+from orchestrator.chat.model import Started as ChatStarted
+from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
+from orchestrator.usage.model import AttemptUsage
+from orchestrator.workers.model import Chunk, Started
+from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
 
-from services.orchestrator.tests.fakes import SMOLLM2, FakeMetering, FakeRoutes, FakeWorker, a_table
-from services.orchestrator.tests.world import (
-    POLICY,
-    World,
-    an_account,
-    begun_of,
-    done_of,
+from services.orchestrator.tests.fakes import SMOLLM2, FakeMeteringClient, FakeWorkerClient, route_table
+from services.orchestrator.tests.harness import (
+    LIMITS,
+    Harness,
+    finished_of,
     payloads_of,
     reported,
+    started_of,
+    worker_finished,
 )
 
-ANSWER = (Answering(0), Payloads([b'{"a":1}']), Payloads([b'{"a":2}', b'{"a":3}']))
+ANSWER = (Started(0), Chunk([b'{"a":1}']), Chunk([b'{"a":2}', b'{"a":3}']))
 
-TWO = a_table((EVERYBODY, "smollm2", Task.CHAT, [SMOLLM2, RouteCandidate("dear", "model", 512)]))
-
-
-async def test_an_answer_begins_comes_in_order_and_ends_with_its_bill():
-    world = World(FakeWorker(*ANSWER, an_account(reported(120, 48), usage_payload=b'{"usage":{}}')))
-
-    steps = await world.generate()
-
-    assert isinstance(steps[0], Begun)
-    assert payloads_of(steps) == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
-    done = done_of(steps)
-    assert done.bill.cost == 120 * 50 + 48 * 200
-    assert done.bill.usage == reported(120, 48)
-    assert done.usage_payload == b'{"usage":{}}'
-    assert done.failure is None
+TWO = route_table(RouteEntry(ALL_TENANTS, "smollm2", Task.CHAT, (SMOLLM2, RouteCandidate("dear", "model", 512))))
 
 
-async def test_usage_is_recorded_before_the_client_hears_that_it_is_over():
-    world = World(FakeWorker(*ANSWER, an_account(reported(120, 48))))
-    async with aclosing(world.generations.generate(world.request())) as steps:
-        recorded = [len(world.log.recorded) async for _ in steps]
+async def test_an_answer_starts_comes_in_order_and_finishes_with_its_cost():
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(120, 48), usage_payload=b'{"usage":{}}')))
+
+    events = await harness.generate()
+
+    assert isinstance(events[0], ChatStarted)
+    assert payloads_of(events) == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
+    finished = finished_of(events)
+    assert finished.cost == 120 * 50 + 48 * 200
+    assert finished.usage == reported(120, 48)
+    assert finished.usage_payload == b'{"usage":{}}'
+    assert finished.error is None
+
+
+async def test_usage_is_recorded_before_finished_is_sent():
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(120, 48))))
+    async with aclosing(harness.completions.generate(harness.request())) as events:
+        recorded = [len(harness.outbox.written) async for _ in events]
 
     assert recorded[-1] == 1
 
 
-async def test_the_event_names_who_asked_and_the_price_that_was_agreed():
-    world = World(FakeWorker(*ANSWER, an_account(reported(120, 48))))
+async def test_the_event_names_the_caller_and_the_reserved_price():
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(120, 48))))
 
-    await world.generate(request_id="req_7")
+    await harness.generate(request_id="req_7")
 
-    usage = await world.usage
+    usage = await harness.usage
     assert usage.event_id.startswith("evt_")
     assert (usage.tenant_id, usage.project_id, usage.key_id) == ("ten_test", "prj_test", "key_test")
     assert usage.request_id == "req_7"
@@ -62,105 +63,109 @@ async def test_the_event_names_who_asked_and_the_price_that_was_agreed():
     assert usage.attempts == (AttemptUsage(1, key, f"prc_{key}", reported(120, 48)),)
 
 
-async def test_both_attempts_of_a_fallback_are_in_one_event_and_on_one_bill():
-    account = an_account(reported(100, 3), reported(90, 50))
-    world = World(FakeWorker(Answering(1), Payloads([b"{}"]), account), routes=FakeRoutes(TWO))
+async def test_both_attempts_of_a_fallback_are_in_one_event_and_one_cost():
+    end = worker_finished(reported(100, 3), reported(90, 50))
+    harness = Harness(FakeWorkerClient(Started(1), Chunk([b"{}"]), end), routes=TWO)
 
-    steps = await world.generate()
+    events = await harness.generate()
 
-    usage = await world.usage
+    usage = await harness.usage
     assert [(one.number, one.price_key) for one in usage.attempts] == [
         (1, "local/smollm2-135m-instruct"),
         (2, "dear/model"),
     ]
-    assert done_of(steps).bill.cost == (100 * 50 + 3 * 200) + (90 * 2_500 + 50 * 10_000)
-    assert done_of(steps).bill.usage == reported(190, 53)
+    assert finished_of(events).cost == (100 * 50 + 3 * 200) + (90 * 2_500 + 50 * 10_000)
+    assert finished_of(events).usage == reported(190, 53)
 
 
-async def test_usage_that_nobody_knows_is_recorded_as_unknown_and_costs_the_tenant_nothing():
-    account = an_account(UNKNOWN, TokenUsage(UsageSource.REPORTED, 5, None), reported(100, 10), candidates=(0, 0, 0))
-    world = World(FakeWorker(*ANSWER, account))
+async def test_unknown_usage_is_recorded_as_unknown_and_costs_the_tenant_nothing():
+    end = worker_finished(
+        UNKNOWN_USAGE, TokenUsage(UsageSource.REPORTED, 5, None), reported(100, 10), candidates=(0, 0, 0)
+    )
+    harness = Harness(FakeWorkerClient(*ANSWER, end))
 
-    steps = await world.generate()
+    events = await harness.generate()
 
-    usage = await world.usage
-    assert [one.usage for one in usage.attempts] == [attempt.usage for attempt in account.attempts]
-    assert done_of(steps).bill.cost == 100 * 50 + 10 * 200
-    assert done_of(steps).bill.usage.source is UsageSource.UNKNOWN
+    usage = await harness.usage
+    assert [one.usage for one in usage.attempts] == [attempt.usage for attempt in end.attempts]
+    assert finished_of(events).cost == 100 * 50 + 10 * 200
+    assert finished_of(events).usage.source is UsageSource.UNKNOWN
 
 
-async def test_a_bill_above_what_was_held_is_cut_to_it():
-    world = World(FakeWorker(*ANSWER, an_account(reported(10**9, 10**9))))
+async def test_a_cost_above_what_was_held_is_capped():
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10**9, 10**9))))
 
-    steps = await world.generate()
+    events = await harness.generate()
 
-    bounds, _ = world.metering.reserved["req_1"]
+    bounds, _ = harness.metering.reserved["req_1"]
     held = -(-(bounds[0].input_tokens * 50_000_000 + bounds[0].output_tokens * 200_000_000) // 1_000_000)
-    assert done_of(steps).bill.cost == held
+    assert finished_of(events).cost == held
 
 
-async def test_the_soft_limit_is_told_with_the_beginning():
-    world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))), FakeMetering(soft_limit_passed=True))
+async def test_started_says_that_the_soft_limit_has_passed():
+    harness = Harness(
+        FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))), FakeMeteringClient(soft_limit_passed=True)
+    )
 
-    assert begun_of(await world.generate()).soft_limit_passed
-
-
-async def test_an_answer_without_a_byte_still_begins_and_ends():
-    world = World(FakeWorker(Answering(0), an_account(reported(9, 0))))
-
-    assert [type(step).__name__ for step in await world.generate()] == ["Begun", "Done"]
+    assert started_of(await harness.generate()).soft_limit_passed
 
 
-async def test_the_worker_gets_the_time_that_is_left_and_the_limits_of_an_attempt():
-    world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))))
-    world.metering.on_reserve = lambda: world.clock.advance(timedelta(seconds=2))
+async def test_an_answer_without_a_byte_still_starts_and_finishes():
+    harness = Harness(FakeWorkerClient(Started(0), worker_finished(reported(9, 0))))
 
-    await world.generate(time=timedelta(seconds=40))
+    assert [type(event).__name__ for event in await harness.generate()] == ["Started", "Finished"]
 
-    plan = world.worker.plans[0]
+
+async def test_the_worker_gets_the_remaining_time_and_the_timeouts_of_an_attempt():
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
+    harness.metering.on_reserve = lambda: harness.clock.advance(timedelta(seconds=2))
+
+    await harness.generate(timeout=timedelta(seconds=40))
+
+    plan = harness.worker.plans[0]
     assert plan.deadline == timedelta(seconds=38)
-    assert (plan.first_byte, plan.idle) == (POLICY.first_byte, POLICY.idle)
+    assert (plan.first_byte_timeout, plan.idle_timeout) == (LIMITS.first_byte_timeout, LIMITS.idle_timeout)
 
 
 async def test_an_answer_that_is_not_streamed_may_take_long_to_its_first_byte():
-    world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))))
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
 
-    await world.generate(stream=False)
+    await harness.generate(stream=False)
 
-    assert world.worker.plans[0].first_byte == POLICY.whole_answer > POLICY.first_byte
+    assert harness.worker.plans[0].first_byte_timeout == LIMITS.non_streamed_timeout > LIMITS.first_byte_timeout
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"),
+    ("requested", "expected"),
     [
-        (None, POLICY.default_deadline),
-        (timedelta(0), POLICY.default_deadline),
-        (timedelta(days=2), POLICY.longest_deadline),
+        (None, LIMITS.default_deadline),
+        (timedelta(0), LIMITS.default_deadline),
+        (timedelta(days=2), LIMITS.max_deadline),
     ],
 )
-async def test_a_request_without_a_deadline_or_with_too_long_a_one_gets_ours(asked, given):
-    world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))))
+async def test_a_missing_or_too_long_deadline_is_replaced(requested, expected):
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
 
-    await world.generate(time=asked)
+    await harness.generate(timeout=requested)
 
-    assert world.worker.plans[0].deadline == given
+    assert harness.worker.plans[0].deadline == expected
 
 
-async def test_nothing_of_a_finished_request_stays_behind():
-    world = World(FakeWorker(*ANSWER, an_account(reported(1, 1))))
+async def test_a_finished_request_leaves_no_task_behind():
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
 
-    await world.generate()
+    await harness.generate()
     await asyncio.sleep(0)
 
-    assert (len(world.tasks), world.tasks.left) == (0, 0)
-    assert not world.crashes
+    assert (len(harness.tasks), harness.tasks.detached) == (0, 0)
+    assert not harness.crashes
 
 
-async def test_an_account_counts_even_when_the_call_does_not_end_well_after_it():
-    world = World(FakeWorker(*ANSWER, an_account(reported(10, 2))))
-    world.worker.end = Unavailable("it is gone")
+async def test_finished_counts_even_when_the_call_fails_after_it():
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
+    harness.worker.end_error = Unavailable("it is down")
 
-    steps = await world.generate()
+    events = await harness.generate()
 
-    assert done_of(steps).failure is None
-    assert (await world.usage).attempts[0].usage == reported(10, 2)
+    assert finished_of(events).error is None
+    assert (await harness.usage).attempts[0].usage == reported(10, 2)

@@ -1,14 +1,14 @@
-"""Reading a client's body."""
+"""Parsing a client's body, and rendering it for candidates."""
 
 import json
 
 import pytest
 from chassis.errors import InvalidRequest
-from orchestrator.adapters.bodies import OrjsonBodies
-from orchestrator.domain.candidates import MEDIA_TOKENS, TEMPLATE_TOKENS, chat_candidates, embedding_candidates
-from orchestrator.domain.chat import read_chat
-from orchestrator.domain.plan import Candidate
-from orchestrator.domain.routes import RouteCandidate
+from orchestrator.chat.candidates import MEDIA_TOKENS, TEMPLATE_TOKENS, chat_candidates
+from orchestrator.chat.parse import parse_chat
+from orchestrator.embeddings.embed import embedding_candidates
+from orchestrator.routing.model import RouteCandidate
+from orchestrator.workers.model import Candidate
 
 USER = {"role": "user", "content": "hello"}
 BODY = {"model": "smollm2", "messages": [USER]}
@@ -17,10 +17,10 @@ LOCAL = RouteCandidate("local", "smollm2-135m-instruct", 1024)
 NEWER = RouteCandidate("cloud", "newer", 512, "max_completion_tokens")
 
 
-def ready(body: object, *routed: RouteCandidate, stream: bool = False) -> list[tuple[Candidate, dict[str, object]]]:
+def rendered(body: object, *routed: RouteCandidate, stream: bool = False) -> list[tuple[Candidate, dict[str, object]]]:
     candidates = routed or (LOCAL,)
-    chat = read_chat(body, max(candidate.max_output_tokens for candidate in candidates))
-    made = chat_candidates(chat, candidates, stream=stream, bodies=OrjsonBodies())
+    chat = parse_chat(json.dumps(body).encode(), max(candidate.max_output_tokens for candidate in candidates))
+    made = chat_candidates(chat, candidates, stream=stream)
     return [(candidate, json.loads(candidate.body)) for candidate in made]
 
 
@@ -62,26 +62,27 @@ class TestRefused:
             ({**BODY, "argosy": {"retrieval": {**STORES, "k": 3}}}, "argosy.retrieval.k"),
         ],
     )
-    def test_what_we_decide_on_is_checked_and_named(self, body, param):
+    def test_an_invalid_field_is_named(self, body, param):
         with pytest.raises(InvalidRequest) as refused:
-            read_chat(body, 1024)
+            parse_chat(json.dumps(body).encode(), 1024)
 
         assert refused.value.param == param
 
     @pytest.mark.parametrize("text", [b"", b"{", b"\xff{}", b'{"a":NaN}', b'"\\ud800"'])
     def test_what_is_not_json(self, text):
         with pytest.raises(InvalidRequest):
-            OrjsonBodies().parse(text)
+            parse_chat(text, 1024)
 
     def test_what_is_nested_too_deeply_to_pass_on(self):
-        parsed = OrjsonBodies().parse(b'{"a":' + b"[" * 400 + b"]" * 400 + b"}")
+        nested = b'{"messages":[{"role":"user"}],"a":' + b"[" * 400 + b"]" * 400 + b"}"
+        chat = parse_chat(nested, 1024)
 
         with pytest.raises(InvalidRequest):
-            OrjsonBodies().render(parsed)
+            chat_candidates(chat, [LOCAL], stream=False)
 
 
 class TestPassedOn:
-    def test_fields_that_nobody_here_knows_survive(self):
+    def test_unknown_fields_survive(self):
         body = {
             **BODY,
             "messages": [{**USER, "name": "ada", "x": [1.5, None]}],
@@ -90,7 +91,7 @@ class TestPassedOn:
             "future": {"a": "ü"},
         }
 
-        ((_, sent),) = ready(body)
+        ((_, sent),) = rendered(body)
 
         assert sent["messages"] == body["messages"]
         assert {name: sent[name] for name in ("seed", "tools", "future")} == {
@@ -98,21 +99,21 @@ class TestPassedOn:
         }
 
     def test_our_extension_is_not(self):
-        ((_, sent),) = ready({**BODY, "argosy": {"metadata": {"run": "7"}}})
+        ((_, sent),) = rendered({**BODY, "argosy": {"metadata": {"run": "7"}}})
 
         assert "argosy" not in sent
 
     def test_each_candidate_gets_its_own_model(self):
-        assert [sent["model"] for _, sent in ready(BODY, LOCAL, NEWER)] == ["smollm2-135m-instruct", "newer"]
+        assert [sent["model"] for _, sent in rendered(BODY, LOCAL, NEWER)] == ["smollm2-135m-instruct", "newer"]
 
     def test_a_stream_always_reports_its_usage(self):
-        ((_, sent),) = ready({**BODY, "stream_options": {"include_usage": False, "kept": 1}}, stream=True)
+        ((_, sent),) = rendered({**BODY, "stream_options": {"include_usage": False, "kept": 1}}, stream=True)
 
         assert sent["stream"] is True
         assert sent["stream_options"] == {"include_usage": True, "kept": 1}
 
     def test_a_whole_answer_has_no_stream_options(self):
-        ((_, sent),) = ready({**BODY, "stream": True, "stream_options": {"include_usage": True}})
+        ((_, sent),) = rendered({**BODY, "stream": True, "stream_options": {"include_usage": True}})
 
         assert sent["stream"] is False
         assert "stream_options" not in sent
@@ -120,7 +121,7 @@ class TestPassedOn:
 
 class TestLimit:
     def test_a_client_without_one_gets_the_candidates_own(self):
-        made = ready(BODY, LOCAL, NEWER)
+        made = rendered(BODY, LOCAL, NEWER)
 
         assert [(sent.get("max_tokens"), sent.get("max_completion_tokens")) for _, sent in made] == [
             (1024, None),
@@ -130,14 +131,14 @@ class TestLimit:
 
     @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_new_tokens", "n_predict"])
     def test_is_moved_to_the_field_that_the_candidate_reads(self, name):
-        ((candidate, sent),) = ready({**BODY, name: 40, "n": 2})
+        ((candidate, sent),) = rendered({**BODY, name: 40, "n": 2})
 
         assert sent["max_tokens"] == 40
         assert sent.keys().isdisjoint({"max_completion_tokens", "max_new_tokens", "n_predict"})
         assert candidate.bound.output_tokens == 80
 
     def test_that_the_largest_candidate_can_keep_is_cut_for_a_smaller_one(self):
-        made = ready({**BODY, "max_tokens": 1000}, LOCAL, NEWER)
+        made = rendered({**BODY, "max_tokens": 1000}, LOCAL, NEWER)
 
         assert [candidate.bound.output_tokens for candidate, _ in made] == [1000, 512]
 
@@ -145,7 +146,7 @@ class TestLimit:
 class TestInputBound:
     @pytest.mark.parametrize("content", ["hello", "ü" * 50, "漢字" * 40, "\U0001f6a2" * 9, '"\\\n' * 30, ""])
     def test_is_at_least_a_token_for_each_byte_of_text(self, content):
-        ((candidate, _),) = ready({"messages": [{"role": "user", "content": content}]})
+        ((candidate, _),) = rendered({"messages": [{"role": "user", "content": content}]})
 
         assert candidate.bound.input_tokens >= len(content.encode()) + TEMPLATE_TOKENS
 
@@ -154,16 +155,16 @@ class TestInputBound:
             part = {"type": "image_url", "image_url": {"url": url}}
             return {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is this?"}, part]}]}
 
-        ((small, _),) = ready(body("data:image/png;base64,"))
-        ((large, _),) = ready(body("data:image/png;base64," + "A" * 500_000))
-        ((linked, _),) = ready(body("https://example.org/ship.png"))
+        ((small, _),) = rendered(body("data:image/png;base64,"))
+        ((large, _),) = rendered(body("data:image/png;base64," + "A" * 500_000))
+        ((linked, _),) = rendered(body("https://example.org/ship.png"))
 
         assert small.bound == large.bound
         assert all(made.bound.input_tokens > MEDIA_TOKENS for made in (small, large, linked))
 
     @pytest.mark.parametrize("kind", [[], {}, None, 7])
     def test_a_part_of_a_kind_that_is_none_counts_as_not_text(self, kind):
-        ((candidate, body),) = ready({**BODY, "messages": [{"role": "user", "content": [{"type": kind}]}]})
+        ((candidate, body),) = rendered({**BODY, "messages": [{"role": "user", "content": [{"type": kind}]}]})
 
         assert body["messages"] == [{"role": "user", "content": [{"type": kind}]}]
         assert candidate.bound.input_tokens > MEDIA_TOKENS
@@ -172,7 +173,7 @@ class TestInputBound:
         part = {"type": "image_url", "image_url": {"url": "https://example.org/ship.png"}}
         body = {"messages": [{"role": "user", "content": [part, part]}]}
 
-        ((candidate, _),) = ready(body)
+        ((candidate, _),) = rendered(body)
 
         assert candidate.bound.input_tokens > 2 * MEDIA_TOKENS
 

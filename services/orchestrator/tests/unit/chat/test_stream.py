@@ -1,38 +1,38 @@
-"""What an answer does between the task that runs it and the client that listens."""
+"""The buffer between the task that runs a plan and the client that reads its answer."""
 
 import asyncio
 
-from orchestrator.domain.outlet import Outlet
+from orchestrator.chat.stream import StreamBuffer
 
 
-async def test_an_answer_that_is_not_streamed_goes_with_its_end() -> None:
-    outlet: Outlet[str] = Outlet(100, at_once=False)
-    taking = asyncio.ensure_future(outlet.take())
-    await outlet.put([b"first"])
-    await outlet.put([b"second"])
-    outlet.over()
+async def test_an_answer_that_is_not_streamed_arrives_with_its_end() -> None:
+    buffer: StreamBuffer[str] = StreamBuffer(100, stream=False)
+    receiving = asyncio.ensure_future(buffer.receive())
+    await buffer.put([b"first"])
+    await buffer.put([b"second"])
+    buffer.close_chunks()
     await asyncio.sleep(0)
-    assert not taking.done()
+    assert not receiving.done()
 
-    outlet.end("done")
+    buffer.end("done")
 
-    assert await taking == [b"first", b"second"]
-    assert await outlet.take() == "done"
+    assert await receiving == [b"first", b"second"]
+    assert await buffer.receive() == "done"
 
 
-async def test_an_answer_that_is_not_streamed_still_goes_in_pieces_when_it_is_large() -> None:
-    outlet: Outlet[str] = Outlet(10, at_once=False)
-    putting = asyncio.ensure_future(outlet.put([b"x" * 10]))
+async def test_a_large_answer_that_is_not_streamed_arrives_in_pieces() -> None:
+    buffer: StreamBuffer[str] = StreamBuffer(10, stream=False)
+    putting = asyncio.ensure_future(buffer.put([b"x" * 10]))
     await asyncio.sleep(0)
     assert not putting.done()
 
-    assert await outlet.take() == [b"x" * 10]
+    assert await buffer.receive() == [b"x" * 10]
     await putting
 
 
-async def test_a_streamed_answer_goes_as_it_comes() -> None:
-    outlet: Outlet[str] = Outlet(100)
-    taking = asyncio.ensure_future(outlet.take())
-    await outlet.put([b"first"])
+async def test_a_streamed_answer_arrives_as_it_comes() -> None:
+    buffer: StreamBuffer[str] = StreamBuffer(100)
+    receiving = asyncio.ensure_future(buffer.receive())
+    await buffer.put([b"first"])
 
-    assert await taking == [b"first"]
+    assert await receiving == [b"first"]

@@ -1,31 +1,32 @@
-"""Texts to vectors, priced and settled as any inference."""
+"""Texts to vectors, priced and settled as chat completions are."""
 
 import asyncio
 
 import pytest
 from chassis.errors import InvalidRequest, Kind, RemoteError, Unavailable
-from orchestrator.domain.errors import ModelNotFound, RequestTooLarge
-from orchestrator.domain.ports import Embedding, Failure
-from orchestrator.domain.usage import UNKNOWN
+from orchestrator.chat.model import RequestTooLarge
+from orchestrator.routing.model import ModelNotFound
+from orchestrator.workers.model import EmbeddingResult
+from values.usage import UNKNOWN_USAGE
 
-from services.orchestrator.tests.fakes import FakeMetering, FakeWorker
-from services.orchestrator.tests.world import POLICY, World, an_account, reported
-
-
-def a_world(*vectors: bytes) -> World:
-    return World(FakeWorker(embedding=Embedding(vectors, an_account(reported(2, 0)))))
+from services.orchestrator.tests.fakes import FakeMeteringClient, FakeWorkerClient
+from services.orchestrator.tests.harness import LIMITS, Harness, reported, worker_finished
 
 
-async def test_vectors_come_with_their_bill_and_the_usage_is_recorded():
-    world = a_world(b"\0\0\0\0", b"\0\0\x80?")
+def a_harness(*vectors: bytes) -> Harness:
+    return Harness(FakeWorkerClient(embedding=EmbeddingResult(vectors, worker_finished(reported(2, 0)))))
 
-    embedded = await world.embed("a", "b", dimensions=128)
+
+async def test_vectors_come_with_their_cost_and_the_usage_is_recorded():
+    harness = a_harness(b"\0\0\0\0", b"\0\0\x80?")
+
+    embedded = await harness.embed("a", "b", dimensions=128)
 
     assert embedded.vectors == (b"\0\0\0\0", b"\0\0\x80?")
-    assert embedded.bill.cost == 2 * 10
-    plan = world.worker.embeddings[0]
+    assert embedded.priced.cost == 2 * 10
+    plan = harness.worker.embedding_plans[0]
     assert (plan.inputs, plan.dimensions) == (("a", "b"), 128)
-    (attempt,) = (await world.usage).attempts
+    (attempt,) = (await harness.usage).attempts
     assert (attempt.price_key, attempt.usage) == ("minilm/all-minilm-l6-v2", reported(2, 0))
 
 
@@ -41,94 +42,94 @@ async def test_vectors_come_with_their_bill_and_the_usage_is_recorded():
     ],
 )
 async def test_what_cannot_be_embedded_is_refused(inputs, more, param):
-    world = a_world()
+    harness = a_harness()
 
     with pytest.raises(InvalidRequest) as refused:
-        await world.embed(*inputs, **more)
+        await harness.embed(*inputs, **more)
 
     assert refused.value.param == param
-    assert not world.metering.reserved
+    assert not harness.metering.reserved
 
 
 async def test_too_many_bytes_are_refused():
     with pytest.raises(RequestTooLarge):
-        await a_world().embed("ü" * POLICY.embedding_bytes)
+        await a_harness().embed("ü" * LIMITS.max_embedding_bytes)
 
 
 async def test_a_chat_model_does_not_embed():
     with pytest.raises(ModelNotFound):
-        await a_world().embed("a", model="smollm2")
+        await a_harness().embed("a", model="smollm2")
 
 
 async def test_an_unpriced_model_is_refused_before_the_worker_is_called():
-    world = World(FakeWorker(), FakeMetering(prices={}))
+    harness = Harness(FakeWorkerClient(), FakeMeteringClient(prices={}))
 
     with pytest.raises(RemoteError):
-        await world.embed("a")
+        await harness.embed("a")
 
-    assert not world.worker.embeddings
+    assert not harness.worker.embedding_plans
 
 
 async def test_a_failed_plan_is_an_error_and_its_attempts_are_recorded():
-    failed = an_account(UNKNOWN, failure=Failure("UPSTREAM_FAILED", "no"))
-    world = World(FakeWorker(embedding=Embedding((), failed)))
+    failed = worker_finished(UNKNOWN_USAGE, error=RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "no"))
+    harness = Harness(FakeWorkerClient(embedding=EmbeddingResult((), failed)))
 
     with pytest.raises(RemoteError) as error:
-        await world.embed("a")
+        await harness.embed("a")
 
     assert (error.value.kind, error.value.reason) == (Kind.UPSTREAM, "UPSTREAM_FAILED")
-    assert (await world.usage).attempts[0].usage == UNKNOWN
-    assert not world.crashes
+    assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
+    assert not harness.crashes
 
 
-async def test_a_worker_out_of_reach_releases_the_money():
-    world = a_world()
-    world.worker.unreachable = Unavailable("the worker does not answer")
+async def test_an_unavailable_worker_releases_the_money():
+    harness = a_harness()
+    harness.worker.unavailable = Unavailable("the worker does not answer")
 
     with pytest.raises(Unavailable):
-        await world.embed("a")
+        await harness.embed("a")
 
-    assert (await world.usage).attempts == ()
+    assert (await harness.usage).attempts == ()
 
 
 async def test_a_worker_that_refuses_releases_the_money():
-    world = World(FakeWorker(embedding=RemoteError(Kind.INVALID, "INVALID_REQUEST", "no such dimensions")))
+    harness = Harness(FakeWorkerClient(embedding=RemoteError(Kind.INVALID, "INVALID_REQUEST", "no such dimensions")))
 
     with pytest.raises(RemoteError):
-        await world.embed("a")
+        await harness.embed("a")
 
-    assert (await world.usage).attempts == ()
+    assert (await harness.usage).attempts == ()
 
 
 async def test_a_worker_that_dies_leaves_a_call_of_unknown_usage():
-    world = World(FakeWorker(embedding=Unavailable("it is gone")))
+    harness = Harness(FakeWorkerClient(embedding=Unavailable("it is gone")))
 
     with pytest.raises(Unavailable):
-        await world.embed("a")
+        await harness.embed("a")
 
-    assert (await world.usage).attempts[0].usage == UNKNOWN
+    assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
 
 
 async def test_our_bug_still_settles_the_call():
-    world = World(FakeWorker(embedding=RuntimeError("a bug")))
+    harness = Harness(FakeWorkerClient(embedding=RuntimeError("a bug")))
 
     with pytest.raises(RuntimeError):
-        await world.embed("a")
+        await harness.embed("a")
 
-    assert (await world.usage).attempts[0].usage == UNKNOWN
+    assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
 
 
-async def test_a_caller_who_leaves_pays_for_what_was_begun():
-    world = a_world(b"\0\0\0\0")
-    world.worker.embed_gate = asyncio.Event()
-    waiting = asyncio.ensure_future(world.embed("a"))
-    while not world.worker.embeddings:
+async def test_the_usage_of_a_disconnected_caller_is_recorded():
+    harness = a_harness(b"\0\0\0\0")
+    harness.worker.embed_gate = asyncio.Event()
+    waiting = asyncio.ensure_future(harness.embed("a"))
+    while not harness.worker.embedding_plans:
         await asyncio.sleep(0)
 
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
-    assert world.tasks.left == 1
-    world.worker.embed_gate.set()
-    assert (await world.usage).attempts[0].usage == reported(2, 0)
+    assert harness.tasks.detached == 1
+    harness.worker.embed_gate.set()
+    assert (await harness.usage).attempts[0].usage == reported(2, 0)

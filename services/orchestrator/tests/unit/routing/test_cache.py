@@ -1,4 +1,4 @@
-"""Routes in memory."""
+"""Routes in memory, and their periodic refresh."""
 
 import asyncio
 from datetime import timedelta
@@ -6,81 +6,81 @@ from datetime import timedelta
 import pytest
 from chassis.errors import Unavailable
 from chassis.testing import FakeClock
-from orchestrator.adapters.routes import CachedRoutes
-from orchestrator.domain.errors import ModelNotFound
-from orchestrator.domain.routes import RouteCandidate, Task
+from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.model import ModelNotFound, RouteCandidate, RouteEntry, Task
+from orchestrator.routing.schedule import refresh_routes
 
-from services.orchestrator.tests.fakes import SEEDED, FakeRouteBook
+from services.orchestrator.tests.fakes import DEMO_ROUTES, FakeRouteStore
 
-OWN = [RouteCandidate("cloud", "bigger", 4096)]
-
-
-def cached(book: FakeRouteBook, refresh: timedelta = timedelta(seconds=5)) -> CachedRoutes:
-    return CachedRoutes(book, refresh, FakeClock())
+OWN = RouteEntry("ten_1", "smollm2", Task.CHAT, (RouteCandidate("cloud", "bigger", 4096),))
 
 
-async def test_before_they_were_read_nothing_can_be_said():
+def cache_of(store: FakeRouteStore) -> RouteCache:
+    return RouteCache(store, FakeClock())
+
+
+async def test_before_the_first_refresh_the_routes_are_unavailable() -> None:
     with pytest.raises(Unavailable):
-        cached(FakeRouteBook()).table()
+        cache_of(FakeRouteStore()).table()
 
 
-async def test_only_a_new_version_is_read_again():
-    book = FakeRouteBook()
-    routes = cached(book)
+async def test_only_a_new_version_is_read_again() -> None:
+    store = FakeRouteStore()
+    routes = cache_of(store)
 
     await routes.refresh()
     first = routes.table()
     await routes.refresh()
 
     assert routes.table() is first
-    assert book.asked == [None, SEEDED.version]
+    assert store.known_versions == [None, DEMO_ROUTES.version]
 
 
-async def test_a_change_is_seen_at_the_next_look():
-    book = FakeRouteBook()
-    routes = cached(book)
+async def test_a_change_is_in_force_after_the_next_refresh() -> None:
+    store = FakeRouteStore()
+    routes = cache_of(store)
     await routes.refresh()
 
-    book.change("ten_1", "smollm2", OWN)
+    await store.put(OWN)
     await routes.refresh()
 
-    assert routes.table().resolve("ten_1", "smollm2", Task.CHAT).candidates == tuple(OWN)
+    assert routes.table().resolve("ten_1", "smollm2", Task.CHAT).candidates == OWN.candidates
 
 
-async def test_what_was_known_stays_in_force_while_the_book_cannot_be_read():
-    book = FakeRouteBook()
-    routes, stop = cached(book, timedelta(milliseconds=1)), asyncio.Event()
+async def test_known_routes_stay_in_force_while_the_store_is_unavailable() -> None:
+    store = FakeRouteStore()
+    routes, stop = cache_of(store), asyncio.Event()
     await routes.refresh()
-    book.failure = Unavailable("postgres does not answer")
+    store.failure = Unavailable("postgres does not answer")
 
-    looking = asyncio.ensure_future(routes.keep_fresh(stop))
-    while len(book.asked) < 3:
+    refreshing = asyncio.ensure_future(refresh_routes(routes, timedelta(milliseconds=1))(stop))
+    while len(store.known_versions) < 3:
         await asyncio.sleep(0)
     table = routes.table()
-    book.failure = None
-    book.change("ten_1", "smollm2", OWN)
+    store.failure = None
+    await store.put(OWN)
     while routes.table() is table:
         await asyncio.sleep(0)
     stop.set()
-    await looking
+    await refreshing
 
-    assert table.resolve("ten_1", "smollm2", Task.CHAT).candidates != tuple(OWN)
-    assert routes.table().resolve("ten_1", "smollm2", Task.CHAT).candidates == tuple(OWN)
+    assert table.resolve("ten_1", "smollm2", Task.CHAT).candidates != OWN.candidates
+    assert routes.table().resolve("ten_1", "smollm2", Task.CHAT).candidates == OWN.candidates
 
 
-async def test_the_end_is_not_kept_waiting_for_the_next_look():
-    routes, stop = cached(FakeRouteBook(), timedelta(hours=1)), asyncio.Event()
-    looking = asyncio.ensure_future(routes.keep_fresh(stop))
+async def test_a_stop_does_not_wait_for_the_next_refresh() -> None:
+    stop = asyncio.Event()
+    refreshing = asyncio.ensure_future(refresh_routes(cache_of(FakeRouteStore()), timedelta(hours=1))(stop))
 
     stop.set()
 
     async with asyncio.timeout(5):
-        await looking
+        await refreshing
 
 
-async def test_their_age_is_the_time_since_they_were_seen_in_force():
+async def test_the_age_is_the_time_since_the_last_refresh() -> None:
     clock = FakeClock()
-    routes = CachedRoutes(FakeRouteBook(), timedelta(seconds=5), clock)
+    routes = RouteCache(FakeRouteStore(), clock)
     await routes.refresh()
 
     clock.advance(timedelta(seconds=9))
@@ -88,6 +88,6 @@ async def test_their_age_is_the_time_since_they_were_seen_in_force():
     assert routes.age_seconds == 9
 
 
-def test_an_unknown_model_is_not_found():
+def test_an_unknown_model_is_not_found() -> None:
     with pytest.raises(ModelNotFound):
-        SEEDED.resolve("ten_1", "gpt-17", Task.CHAT)
+        DEMO_ROUTES.resolve("ten_1", "gpt-17", Task.CHAT)

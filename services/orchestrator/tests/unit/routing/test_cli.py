@@ -1,16 +1,16 @@
-"""What operators say about routes, and what they are told."""
+"""The route command: its arguments and its output."""
 
 import argparse
 
 import pytest
 from chassis.errors import InvalidRequest
-from orchestrator.api.route_command import edit_routes, route_arguments
-from orchestrator.domain.route_entry import route_entry
-from orchestrator.domain.routes import RouteCandidate, Task
+from orchestrator.routing.cli import add_route_arguments, run_route_command
+from orchestrator.routing.edit import make_route_entry
+from orchestrator.routing.model import RouteCandidate, RouteEntry, Task
 
-from services.orchestrator.tests.fakes import FakeRouteBook, FakeRouteEditor
+from services.orchestrator.tests.fakes import FakeRouteStore
 
-SEEDED = """\
+DEMO_TABLE = """\
 MODEL             TENANT  TASK       CANDIDATES, TRIED IN THIS ORDER
 all-minilm-l6-v2  *       embedding  minilm/all-minilm-l6-v2
 smollm2           *       chat       local/smollm2-135m-instruct (max_tokens 1024)
@@ -18,64 +18,64 @@ smollm2           *       chat       local/smollm2-135m-instruct (max_tokens 102
 
 
 @pytest.fixture
-def editor() -> FakeRouteEditor:
-    return FakeRouteEditor(FakeRouteBook())
+def store() -> FakeRouteStore:
+    return FakeRouteStore()
 
 
-async def told(editor: FakeRouteEditor, *words: str) -> str:
+async def run(store: FakeRouteStore, *arguments: str) -> str:
     parser = argparse.ArgumentParser()
-    route_arguments(parser)
-    return await edit_routes(editor, parser.parse_args(words))
+    add_route_arguments(parser)
+    return await run_route_command(store, parser.parse_args(arguments))
 
 
-async def test_a_route_is_for_chat_and_for_everybody_unless_said(editor: FakeRouteEditor) -> None:
-    printed = await told(editor, "set", "gpt", "openai/gpt-5-mini")
+async def test_a_route_is_for_chat_and_public_by_default(store: FakeRouteStore) -> None:
+    printed = await run(store, "set", "gpt", "openai/gpt-5-mini")
 
-    (entry,) = [entry for entry in await editor.entries("*") if entry.model == "gpt"]
+    (entry,) = [entry for entry in await store.entries("*") if entry.model == "gpt"]
     assert (entry.task, entry.candidates) == (Task.CHAT, (RouteCandidate("openai", "gpt-5-mini", 4096, "max_tokens"),))
     assert printed.splitlines()[1] == "gpt    *       chat  openai/gpt-5-mini (max_tokens 4096)"
 
 
-async def test_everything_that_is_said_is_written(editor: FakeRouteEditor) -> None:
-    await told(
-        editor,
+async def test_every_argument_is_stored(store: FakeRouteStore) -> None:
+    await run(
+        store,
         *("set", "gpt", "openai/gpt-5", "hub/org/model", "--max-output-tokens", "9"),
         *("--limit-field", "max_completion_tokens", "--tenant", "ten_1"),
     )
 
-    (entry,) = await editor.entries("ten_1")
+    (entry,) = await store.entries("ten_1")
     assert entry.candidates == (
         RouteCandidate("openai", "gpt-5", 9, "max_completion_tokens"),
         RouteCandidate("hub", "org/model", 9, "max_completion_tokens"),
     )
 
 
-async def test_an_embedding_has_no_limit_on_its_output(editor: FakeRouteEditor) -> None:
-    await told(editor, "set", "embedder", "a/1", "--task", "embedding", "--tenant", "ten_1")
+async def test_an_embedding_has_no_limit_on_its_output(store: FakeRouteStore) -> None:
+    await run(store, "set", "embedder", "a/1", "--task", "embedding", "--tenant", "ten_1")
 
-    (entry,) = await editor.entries("ten_1")
+    (entry,) = await store.entries("ten_1")
     assert (entry.task, entry.candidates) == (Task.EMBEDDING, (RouteCandidate("a", "1", 0),))
 
 
-async def test_routes_are_listed_as_a_table(editor: FakeRouteEditor) -> None:
-    assert await told(editor, "list") == SEEDED
-    assert await told(editor, "list", "--tenant", "ten_1") == "no routes\n"
+async def test_routes_are_listed_as_a_table(store: FakeRouteStore) -> None:
+    assert await run(store, "list") == DEMO_TABLE
+    assert await run(store, "list", "--tenant", "ten_1") == "no routes\n"
 
 
-async def test_a_hidden_model_is_listed_as_such(editor: FakeRouteEditor) -> None:
-    editor.book.change("ten_1", "smollm2", [])
+async def test_a_hidden_model_is_listed_as_such(store: FakeRouteStore) -> None:
+    await store.put(RouteEntry("ten_1", "smollm2", Task.CHAT, ()))
 
-    assert "none: the model is hidden from this tenant" in await told(editor, "list", "--tenant", "ten_1")
+    assert "none: the model is hidden from this tenant" in await run(store, "list", "--tenant", "ten_1")
 
 
-async def test_removing_says_what_happened(editor: FakeRouteEditor) -> None:
-    assert await told(editor, "remove", "smollm2") == "removed the route smollm2 of everybody\n"
-    assert await told(editor, "remove", "smollm2") == "there is no route smollm2 of everybody\n"
-    assert await told(editor, "remove", "smollm2", "--tenant", "ten_1") == "there is no route smollm2 of ten_1\n"
+async def test_removing_says_what_happened(store: FakeRouteStore) -> None:
+    assert await run(store, "remove", "smollm2") == "removed the route smollm2 of all tenants\n"
+    assert await run(store, "remove", "smollm2") == "there is no route smollm2 of all tenants\n"
+    assert await run(store, "remove", "smollm2", "--tenant", "ten_1") == "there is no route smollm2 of ten_1\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("arguments", "sentence"),
     [
         (("set", "", "a/1"), "'' cannot be a model's name"),
         (("set", "two words", "a/1"), "'two words' cannot be a model's name"),
@@ -96,26 +96,26 @@ async def test_removing_says_what_happened(editor: FakeRouteEditor) -> None:
         (("remove", "gpt", "--tenant", ""), "'' is no tenant"),
     ],
 )
-async def test_words_that_make_no_sense_are_refused_and_change_nothing(
-    editor: FakeRouteEditor, words: tuple[str, ...], sentence: str
+async def test_invalid_arguments_are_refused_and_change_nothing(
+    store: FakeRouteStore, arguments: tuple[str, ...], sentence: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=sentence):
-        await told(editor, *words)
+        await run(store, *arguments)
 
-    assert await told(editor, "list") == SEEDED
+    assert await run(store, "list") == DEMO_TABLE
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [(), ("set", "gpt"), ("set", "gpt", "a/1", "--task", "poetry"), ("set", "gpt", "a/1", "--limit-field", "limit")],
 )
-async def test_a_command_that_is_incomplete_or_unknown_is_one_of_usage(
-    editor: FakeRouteEditor, words: tuple[str, ...]
+async def test_an_incomplete_or_unknown_command_is_a_usage_error(
+    store: FakeRouteStore, arguments: tuple[str, ...]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        await told(editor, *words)
+        await run(store, *arguments)
 
 
 def test_a_route_without_candidates_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="needs a candidate"):
-        route_entry("gpt", [])
+        make_route_entry("gpt", [])

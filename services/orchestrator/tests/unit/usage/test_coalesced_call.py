@@ -1,12 +1,12 @@
-"""Many wishes, few calls."""
+"""Calls made within a delay become one."""
 
 import asyncio
 from datetime import timedelta
 
-from orchestrator.adapters.gathered import Gathered
+from orchestrator.usage.outbox import CoalescedCall
 
 
-async def test_wishes_of_one_moment_are_one_call_and_later_ones_another():
+async def test_calls_of_one_moment_are_one_call_and_later_ones_another() -> None:
     calls: list[int] = []
     called = asyncio.Event()
 
@@ -14,13 +14,13 @@ async def test_wishes_of_one_moment_are_one_call_and_later_ones_another():
         calls.append(1)
         called.set()
 
-    wish = Gathered(call, timedelta(0))
+    coalesced = CoalescedCall(call, timedelta(0))
     for _ in range(5):
-        wish()
+        coalesced()
     await called.wait()
     first = len(calls)
     called.clear()
-    wish()
+    coalesced()
     await called.wait()
 
     assert (first, len(calls)) == (1, 2)

@@ -1,89 +1,91 @@
-"""Usage is written down, however long Postgres is away."""
+"""Usage is written, however long Postgres is unavailable."""
 
 import asyncio
 from datetime import timedelta
 
 import pytest
 from chassis.errors import Unavailable
-from orchestrator.domain.ports import Answering, Payloads
+from orchestrator.workers.model import Chunk, Started
 
-from services.orchestrator.tests.fakes import FakeWorker
-from services.orchestrator.tests.world import (
-    World,
-    an_account,
-    done_of,
+from services.orchestrator.tests.fakes import FakeWorkerClient
+from services.orchestrator.tests.harness import (
+    Harness,
+    finished_of,
     reported,
+    worker_finished,
 )
 
-ANSWER = (Answering(0), Payloads([b'{"a":1}']), Payloads([b'{"a":2}', b'{"a":3}']))
+ANSWER = (Started(0), Chunk([b'{"a":1}']), Chunk([b'{"a":2}', b'{"a":3}']))
 
 
-class TestRecordingWhilePostgresIsAway:
-    async def test_the_answer_is_not_kept_back_and_the_event_is_written_later(self):
-        world = World(FakeWorker(*ANSWER, an_account(reported(10, 2))))
-        world.log.failure = Unavailable("postgres does not answer")
+class TestPostgresUnavailable:
+    async def test_the_answer_finishes_and_the_event_is_written_later(self):
+        harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
+        harness.outbox.failure = Unavailable("postgres does not answer")
 
-        steps = await world.generate()
+        events = await harness.generate()
 
-        assert done_of(steps).bill.cost == 10 * 50 + 2 * 200
-        assert not world.log.recorded
-        world.log.failure = None
-        assert (await world.usage).attempts[0].usage == reported(10, 2)
-        assert world.pauses
+        assert finished_of(events).cost == 10 * 50 + 2 * 200
+        assert not harness.outbox.written
+        harness.outbox.failure = None
+        assert (await harness.usage).attempts[0].usage == reported(10, 2)
+        assert harness.pauses
 
-    async def test_a_slow_write_keeps_the_end_for_so_long_only(self):
-        world = World(FakeWorker(*ANSWER, an_account(reported(10, 2))), patience=timedelta(milliseconds=1))
-        world.log.gate.clear()
+    async def test_a_slow_write_delays_the_end_until_the_timeout_only(self):
+        harness = Harness(
+            FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))), usage_timeout=timedelta(milliseconds=1)
+        )
+        harness.outbox.gate.clear()
 
-        steps = await world.generate()
+        events = await harness.generate()
 
-        assert done_of(steps).failure is None
-        assert not world.log.recorded
-        world.log.gate.set()
-        assert (await world.usage).attempts[0].usage == reported(10, 2)
+        assert finished_of(events).error is None
+        assert not harness.outbox.written
+        harness.outbox.gate.set()
+        assert (await harness.usage).attempts[0].usage == reported(10, 2)
 
-    async def test_a_write_that_happened_without_being_heard_of_is_not_a_second_event(self):
-        world = World(FakeWorker(*ANSWER, an_account(reported(10, 2))))
-        lost = Unavailable("the answer to the commit was lost")
-        record = world.log.record
+    async def test_a_write_whose_reply_was_lost_is_not_a_second_event(self):
+        harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
+        lost = Unavailable("the reply to the commit was lost")
+        write = harness.outbox.write
 
-        async def record_and_lose_the_answer(usage):
-            await record(usage)
-            if world.log.tries == 1:
+        async def write_and_lose_the_reply(usage):
+            await write(usage)
+            if harness.outbox.tries == 1:
                 raise lost
 
-        world.log.record = record_and_lose_the_answer  # type: ignore[method-assign]
-        await world.generate()
+        harness.outbox.write = write_and_lose_the_reply  # type: ignore[method-assign]
+        await harness.generate()
 
-        assert (await world.usage).attempts
-        assert world.log.tries == 2
+        assert (await harness.usage).attempts
+        assert harness.outbox.tries == 2
 
-    async def test_it_tries_again_for_as_long_as_it_takes_with_growing_pauses(self):
-        world = World(FakeWorker(*ANSWER, an_account(reported(10, 2))))
-        world.log.failure = Unavailable("postgres does not answer")
+    async def test_writing_is_retried_without_limit_with_growing_pauses(self):
+        harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
+        harness.outbox.failure = Unavailable("postgres does not answer")
 
         async def until_the_twentieth() -> None:
-            if len(world.pauses) == 20:
-                world.log.failure = None
+            if len(harness.pauses) == 20:
+                harness.outbox.failure = None
 
-        world.on_pause = until_the_twentieth
-        await world.generate()
+        harness.on_pause = until_the_twentieth
+        await harness.generate()
 
-        assert (await world.usage).attempts
-        assert len(world.pauses) == 20
-        assert max(world.pauses) <= 10
+        assert (await harness.usage).attempts
+        assert len(harness.pauses) == 20
+        assert max(harness.pauses) <= 10
 
-    async def test_too_much_that_waits_admits_no_more_requests(self):
-        world = World(FakeWorker(*ANSWER, an_account(reported(10, 2))), most_tasks=1)
-        world.log.failure = Unavailable("postgres does not answer")
+    async def test_too_many_waiting_events_refuse_new_requests(self):
+        harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))), max_tasks=1)
+        harness.outbox.failure = Unavailable("postgres does not answer")
         gate = asyncio.Event()
-        world.on_pause = gate.wait  # type: ignore[assignment]
-        await world.generate()
+        harness.on_pause = gate.wait
+        await harness.generate()
 
         with pytest.raises(Unavailable):
-            await world.generate(request_id="req_2")
+            await harness.generate(request_id="req_2")
 
-        assert "req_2" not in world.metering.reserved
-        world.log.failure = None
+        assert "req_2" not in harness.metering.reserved
+        harness.outbox.failure = None
         gate.set()
-        await world.tasks.idle()
+        await harness.tasks.wait_idle()
