@@ -15,13 +15,14 @@ from chassis.ids import new_id
 from chassis.kafka import OutboxRelay, Publisher, Topic, ensure_topics
 from chassis.postgres import Database
 from chassis.testing import free_port
-from orchestrator.adapters.postgres import PostgresUsageOutbox
-from services.orchestrator.tests.usage_log import some_usage
+from orchestrator.usage.outbox import PostgresUsageOutbox
+
+from services.orchestrator.tests.usage_outbox_contract import some_usage
 
 
 @pytest.fixture
 async def topic() -> AsyncIterator[str]:
-    """A topic of the test's own: a fleet that runs beside it would try to settle what it publishes."""
+    """A topic for this test: a fleet that runs at the same time would settle events on the real one."""
     name = f"test.{new_id('usage-')}"
     bootstrap = os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
     await ensure_topics(bootstrap, [Topic(name, "UsageRecorded", "tests", 3, 1, "")])
@@ -37,8 +38,8 @@ async def test_events_arrive_keyed_by_their_tenant_and_leave_the_outbox(
 ) -> None:
     bootstrap = os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
     usages = [some_usage(f"ten_{n % 2}", f"req_{n}") for n in range(20)]
-    log = PostgresUsageOutbox(database, on_written=lambda: None)
-    await asyncio.gather(*(log.record(usage) for usage in usages))
+    outbox = PostgresUsageOutbox(database, on_written=lambda: None)
+    await asyncio.gather(*(outbox.write(usage) for usage in usages))
     await owner.execute("UPDATE outbox SET topic = $1", topic)
 
     async with Publisher(bootstrap) as publisher:
@@ -53,19 +54,19 @@ async def test_events_arrive_keyed_by_their_tenant_and_leave_the_outbox(
     finally:
         await consumer.stop()
     assert sorted(arrived) == sorted((usage.tenant_id.encode(), usage.event_id) for usage in usages)
-    assert await log.pending() == 0
+    assert await outbox.count_pending() == 0
 
 
-async def test_while_kafka_is_away_events_wait_in_the_outbox(database: Database, owner: Any) -> None:
+async def test_while_kafka_is_unavailable_events_wait_in_the_outbox(database: Database, owner: Any) -> None:
     async with Publisher(f"127.0.0.1:{free_port()}") as publisher:
         relay = OutboxRelay(database, publisher)
-        log = PostgresUsageOutbox(database, on_written=lambda: None)
+        outbox = PostgresUsageOutbox(database, on_written=lambda: None)
 
-        await log.record(some_usage())
+        await outbox.write(some_usage())
         found, published = await relay.relay()
 
     assert (found, published) == (1, 0)
-    assert await log.pending() == 1
+    assert await outbox.count_pending() == 1
 
 
 async def _next(consumer: Any) -> tuple[bytes, str]:
