@@ -202,16 +202,11 @@ class FakeInferenceCall:
         return self._stop.is_set()
 
     async def read(self) -> Event:
-        if self.was_stopped:
+        if self._stop.is_set():
             return await self._after_stop()
         item = next(self._script)
         while isinstance(item, asyncio.Event):
-            gate = asyncio.ensure_future(item.wait())
-            stop = asyncio.ensure_future(self._stop.wait())
-            await asyncio.wait([gate, stop], return_when=asyncio.FIRST_COMPLETED)
-            gate.cancel()
-            stop.cancel()
-            if self.was_stopped:
+            if await self._stopped_before(item):
                 return await self._after_stop()
             item = next(self._script)
         if isinstance(item, BaseException):
@@ -220,6 +215,13 @@ class FakeInferenceCall:
 
     def stop(self) -> None:
         self._stop.set()
+
+    async def _stopped_before(self, gate: asyncio.Event) -> bool:
+        waits = [asyncio.ensure_future(event.wait()) for event in (gate, self._stop)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return self._stop.is_set()
 
     async def _after_stop(self) -> Event:
         if self._stopped is None:

@@ -19,7 +19,7 @@ from chassis.clock import SystemClock
 from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
 from chassis.lifecycle import Component
-from chassis.settings import PostgresSection, PrincipalSection
+from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
 from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, as_caller
 from chassis.testing import SECRET, a_principal, free_port
@@ -87,19 +87,19 @@ class Running:
 async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         peers = {}
-        for name, peer in {
-            "inference_worker": worker,
-            "metering": ScriptedMetering(RESERVED),
-            "retrieval": ScriptedRetrieval(SearchResponse()),
+        for name, registration in {
+            "inference_worker": worker.registration,
+            "metering": ScriptedMetering(RESERVED).registration,
+            "retrieval": ScriptedRetrieval(SearchResponse()).registration,
         }.items():
-            server = await stack.enter_async_context(serving_at("127.0.0.1:0", [peer.registration], VERIFIER))
+            server = await stack.enter_async_context(serving_at("127.0.0.1:0", [registration], VERIFIER))
             peers[name] = f"127.0.0.1:{server.port}"
         settings = Settings(
             postgres=DatabaseSection(**dict(section)),
             kafka=EventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
             peers=PeersSection(**peers),
             principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
-            grpc={"bind": "127.0.0.1:0"},  # type: ignore[arg-type]
+            grpc=GrpcSection(bind="127.0.0.1:0"),
             drain=timedelta(seconds=1),
         )
         components = list(await stack.enter_async_context(build(settings, cast("Telemetry", None))))

@@ -42,15 +42,20 @@ async def serving_stub(harness: Harness) -> AsyncIterator[Any]:
 
 def a_request(**more: Any) -> pb.GenerateRequest:
     body = {**HELLO, "argosy": {"retrieval": {"vector_store_ids": ["vs_1"]}}}
-    given = {"request_id": "req_1", "model": "smollm2", "body": json.dumps(body).encode(), "stream": True} | more
-    return pb.GenerateRequest(**given)
+    fields: dict[str, Any] = {
+        "request_id": "req_1",
+        "model": "smollm2",
+        "body": json.dumps(body).encode(),
+        "stream": True,
+    }
+    return pb.GenerateRequest(**fields | more)
 
 
 def counted(outcome: str, metric: str = "orchestrator_generations_total") -> float:
     return REGISTRY.get_sample_value(metric, {"outcome": outcome}) or 0.0
 
 
-async def test_an_answer_is_sent_as_started_chunks_finished():
+async def test_an_answer_is_sent_as_started_chunks_finished() -> None:
     passage = Passage("file-1", "ships.pdf", 3, "It is large.", 0.5)
     end = worker_finished(reported(120, 48), usage_payload=b'{"usage":1}')
     harness = Harness(FakeWorkerClient(Started(0), Chunk([b'{"a":1}']), end), retrieval=FakeRetrievalClient([passage]))
@@ -72,7 +77,7 @@ async def test_an_answer_is_sent_as_started_chunks_finished():
     assert counted("answered") == before + 1
 
 
-async def test_an_interrupted_answer_has_its_error_in_finished():
+async def test_an_interrupted_answer_has_its_error_in_finished() -> None:
     end = worker_finished(reported(1, 1), error=RemoteError(Kind.UPSTREAM, "UPSTREAM_INTERRUPTED", "it broke off"))
     harness = Harness(FakeWorkerClient(Chunk([b"{}"]), end))
     before = counted("interrupted")
@@ -88,7 +93,7 @@ async def test_an_interrupted_answer_has_its_error_in_finished():
     assert counted("interrupted") == before + 1
 
 
-async def test_what_fails_before_the_first_byte_is_a_status_and_nothing_else():
+async def test_what_fails_before_the_first_byte_is_a_status_and_nothing_else() -> None:
     end = worker_finished(reported(0, 0), error=RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down"))
     harness = Harness(FakeWorkerClient(Started(0), end))
     before = counted("throttled")
@@ -101,7 +106,7 @@ async def test_what_fails_before_the_first_byte_is_a_status_and_nothing_else():
     assert counted("throttled") == before + 1
 
 
-async def test_a_bad_parameter_is_named():
+async def test_a_bad_parameter_is_named() -> None:
     async with serving_stub(Harness()) as stub:
         with pytest.raises(RemoteError) as refused:
             await stub.Generate(a_request(body=b'{"messages":[]}')).read()
@@ -109,7 +114,7 @@ async def test_a_bad_parameter_is_named():
     assert (refused.value.reason, refused.value.param) == ("INVALID_REQUEST", "messages")
 
 
-async def test_a_cancelled_call_stops_the_worker_and_its_usage_is_recorded():
+async def test_a_cancelled_call_stops_the_worker_and_its_usage_is_recorded() -> None:
     harness = Harness(FakeWorkerClient(Chunk([b"{}"]), asyncio.Event(), stopped=worker_finished(reported(5, 1))))
     before = counted("cancelled")
 
@@ -136,7 +141,7 @@ class ClosedContext:
         raise grpc.aio.AbortError
 
 
-async def test_a_failed_write_stops_the_worker_and_the_usage_is_recorded():
+async def test_a_failed_write_stops_the_worker_and_the_usage_is_recorded() -> None:
     harness = Harness(FakeWorkerClient(Chunk([b"{}"]), asyncio.Event(), stopped=worker_finished(reported(5, 1))))
     before = counted("cancelled")
 
@@ -148,7 +153,7 @@ async def test_a_failed_write_stops_the_worker_and_the_usage_is_recorded():
     assert counted("cancelled") == before + 1
 
 
-async def test_a_call_past_its_deadline_stops_the_worker():
+async def test_a_call_past_its_deadline_stops_the_worker() -> None:
     harness = Harness(FakeWorkerClient(asyncio.Event(), stopped=worker_finished(reported(5, 1))))
 
     async with serving_stub(harness) as stub:
@@ -161,7 +166,7 @@ async def test_a_call_past_its_deadline_stops_the_worker():
     assert harness.worker.calls[0].was_stopped
 
 
-async def test_the_shorter_of_both_deadlines_counts():
+async def test_the_shorter_of_both_deadlines_counts() -> None:
     harness = Harness(FakeWorkerClient(Chunk([b"{}"]), worker_finished(reported(1, 1))))
 
     async with serving_stub(harness) as stub:
@@ -175,7 +180,7 @@ async def test_the_shorter_of_both_deadlines_counts():
     assert timedelta(seconds=1) < second.deadline < timedelta(seconds=10)
 
 
-async def test_embeddings_are_sent_with_their_cost():
+async def test_embeddings_are_sent_with_their_cost() -> None:
     embedding = EmbeddingResult((b"\0\0\0\0",), worker_finished(reported(2, 0)))
     before = counted("answered", "orchestrator_embeddings_total")
 
@@ -189,7 +194,7 @@ async def test_embeddings_are_sent_with_their_cost():
     assert counted("answered", "orchestrator_embeddings_total") == before + 1
 
 
-async def test_models_are_listed_by_name_with_their_task():
+async def test_models_are_listed_by_name_with_their_task() -> None:
     async with serving_stub(Harness()) as stub:
         listed = await stub.ListModels(pb.ListModelsRequest())
 
@@ -200,7 +205,7 @@ async def test_models_are_listed_by_name_with_their_task():
     assert listed.models[0].created_at.seconds > 0
 
 
-async def test_a_call_without_a_principal_is_refused():
+async def test_a_call_without_a_principal_is_refused() -> None:
     harness = Harness()
     async with serving((add_OrchestrationServiceServicer_to_server, harness.servicer, NAME)) as channel:
         with pytest.raises(RemoteError) as refused:

@@ -27,7 +27,7 @@ TWO = route_table(RouteEntry(ALL_TENANTS, "smollm2", Task.CHAT, (SMOLLM2, RouteC
 
 
 class TestRefusedBeforeAnythingIsSpent:
-    async def test_an_unknown_model(self):
+    async def test_an_unknown_model(self) -> None:
         harness = Harness()
 
         with pytest.raises(ModelNotFound) as refused:
@@ -36,11 +36,11 @@ class TestRefusedBeforeAnythingIsSpent:
         assert refused.value.param == "model"
         assert not harness.metering.reserved
 
-    async def test_a_model_for_another_task(self):
+    async def test_a_model_for_another_task(self) -> None:
         with pytest.raises(ModelNotFound):
             await Harness().generate(model="all-minilm-l6-v2")
 
-    async def test_an_unpriced_model_is_refused_before_the_worker_is_called(self):
+    async def test_an_unpriced_model_is_refused_before_the_worker_is_called(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))), FakeMeteringClient(prices={}))
 
         with pytest.raises(RemoteError) as refused:
@@ -51,7 +51,7 @@ class TestRefusedBeforeAnythingIsSpent:
         await harness.tasks.wait_idle()
         assert not harness.outbox.written
 
-    async def test_a_spent_budget(self):
+    async def test_a_spent_budget(self) -> None:
         harness = Harness(metering=FakeMeteringClient(available=10))
 
         with pytest.raises(RemoteError) as refused:
@@ -60,7 +60,7 @@ class TestRefusedBeforeAnythingIsSpent:
         assert (refused.value.kind, refused.value.reason) == (Kind.EXHAUSTED, "INSUFFICIENT_QUOTA")
         assert not harness.worker.plans
 
-    async def test_more_than_a_worker_can_be_sent(self):
+    async def test_more_than_a_worker_can_be_sent(self) -> None:
         harness = Harness()
         body = {**HELLO, "messages": [{"role": "user", "content": "x" * LIMITS.max_plan_bytes}]}
 
@@ -69,13 +69,13 @@ class TestRefusedBeforeAnythingIsSpent:
 
         assert not harness.metering.reserved
 
-    async def test_a_request_id_that_cannot_be_a_key(self):
+    async def test_a_request_id_that_cannot_be_a_key(self) -> None:
         with pytest.raises(InvalidRequest) as refused:
             await Harness().generate(request_id="req\x00")
 
         assert refused.value.param == "request_id"
 
-    async def test_a_request_when_too_many_are_in_progress(self):
+    async def test_a_request_when_too_many_are_in_progress(self) -> None:
         harness = Harness(max_tasks=0)
 
         with pytest.raises(Unavailable):
@@ -84,7 +84,7 @@ class TestRefusedBeforeAnythingIsSpent:
         assert not harness.metering.reserved
 
     @pytest.mark.parametrize("method", ["generate", "embed"])
-    async def test_a_request_while_too_many_are_being_prepared(self, method):
+    async def test_a_request_while_too_many_are_being_prepared(self, method: str) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))), max_tasks=1)
         harness.metering.gate = asyncio.Event()
         reserving = asyncio.Event()
@@ -104,7 +104,7 @@ class TestRefusedBeforeAnythingIsSpent:
 
 
 class TestReservation:
-    async def test_every_candidate_is_bounded_and_the_lease_outlasts_the_deadline(self):
+    async def test_every_candidate_is_bounded_and_the_lease_outlasts_the_deadline(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))), routes=TWO)
 
         await harness.generate({**HELLO, "n": 3}, timeout=timedelta(seconds=40))
@@ -127,7 +127,7 @@ class TestReservation:
             (RemoteError(Kind.INTERNAL, "INTERNAL", "a bug"), Kind.INTERNAL),
         ],
     )
-    async def test_a_reservation_of_unknown_outcome_is_released(self, failure, kind):
+    async def test_a_reservation_of_unknown_outcome_is_released(self, failure: Exception, kind: Kind) -> None:
         harness = Harness(metering=FakeMeteringClient(failure=failure))
 
         with pytest.raises(ArgosyError) as failed:
@@ -138,14 +138,14 @@ class TestReservation:
         assert (await harness.usage).attempts == ()
         assert not harness.worker.plans
 
-    async def test_a_deadline_that_expires_while_reserving_is_deadline_exceeded(self):
+    async def test_a_deadline_that_expires_while_reserving_is_deadline_exceeded(self) -> None:
         harness = Harness(metering=FakeMeteringClient(failure=DeadlineExceeded("too late")))
         harness.metering.on_reserve = lambda: harness.clock.advance(timedelta(seconds=6))
 
         with pytest.raises(DeadlineExceeded):
             await harness.generate(timeout=timedelta(seconds=5))
 
-    async def test_a_disconnect_while_reserving_releases_the_money(self):
+    async def test_a_disconnect_while_reserving_releases_the_money(self) -> None:
         harness = Harness(metering=FakeMeteringClient(failure=asyncio.CancelledError()))
 
         with pytest.raises(asyncio.CancelledError):
@@ -153,7 +153,7 @@ class TestReservation:
 
         assert (await harness.usage).attempts == ()
 
-    async def test_a_request_that_ran_out_of_time_while_reserving_is_released_and_not_sent(self):
+    async def test_a_request_that_ran_out_of_time_while_reserving_is_released_and_not_sent(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
         harness.metering.on_reserve = lambda: harness.clock.advance(timedelta(seconds=6))
 
@@ -165,7 +165,7 @@ class TestReservation:
 
 
 class TestFailure:
-    async def test_before_the_first_byte_is_an_error_with_the_workers_reason(self):
+    async def test_before_the_first_byte_is_an_error_with_the_workers_reason(self) -> None:
         error = RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down")
         harness = Harness(FakeWorkerClient(worker_finished(reported(0, 0), error=error)))
 
@@ -185,7 +185,7 @@ class TestFailure:
             ("UPSTREAM_SOMETHING_NEW", Kind.UPSTREAM),
         ],
     )
-    async def test_has_the_kind_that_the_worker_gives_it(self, reason, kind):
+    async def test_has_the_kind_that_the_worker_gives_it(self, reason: str, kind: Kind) -> None:
         error = RemoteError(kind, reason, "no")
         harness = Harness(FakeWorkerClient(worker_finished(UNKNOWN_USAGE, error=error)))
 
@@ -194,7 +194,7 @@ class TestFailure:
 
         assert failed.value.kind is kind
 
-    async def test_after_the_first_byte_is_in_finished_with_the_cost(self):
+    async def test_after_the_first_byte_is_in_finished_with_the_cost(self) -> None:
         error = RemoteError(Kind.UPSTREAM, "UPSTREAM_INTERRUPTED", "it broke off")
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2), error=error)))
 
@@ -204,7 +204,7 @@ class TestFailure:
         assert finished_of(events).error is error
         assert finished_of(events).cost == 10 * 50 + 2 * 200
 
-    async def test_of_an_unavailable_worker_releases_the_money(self):
+    async def test_of_an_unavailable_worker_releases_the_money(self) -> None:
         harness = Harness(FakeWorkerClient())
         harness.worker.unavailable = Unavailable("the worker does not answer")
 
@@ -213,7 +213,7 @@ class TestFailure:
 
         assert (await harness.usage).attempts == ()
 
-    async def test_of_a_worker_that_refuses_the_plan_releases_the_money(self):
+    async def test_of_a_worker_that_refuses_the_plan_releases_the_money(self) -> None:
         refusal = RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "it is draining")
         harness = Harness(FakeWorkerClient(refusal))
 
@@ -225,7 +225,9 @@ class TestFailure:
     @pytest.mark.parametrize(
         "end", [Unavailable("it is down"), DeadlineExceeded("silent"), RemoteError(Kind.INTERNAL, "INTERNAL", "bug")]
     )
-    async def test_of_a_worker_that_dies_before_the_first_byte_leaves_a_call_of_unknown_usage(self, end):
+    async def test_of_a_worker_that_dies_before_the_first_byte_leaves_a_call_of_unknown_usage(
+        self, end: Exception
+    ) -> None:
         harness = Harness(FakeWorkerClient(end))
 
         with pytest.raises(ArgosyError):
@@ -234,7 +236,9 @@ class TestFailure:
         (attempt,) = (await harness.usage).attempts
         assert attempt.usage == UNKNOWN_USAGE
 
-    async def test_of_a_worker_that_dies_mid_answer_is_in_finished_and_counts_for_the_candidate_that_answered(self):
+    async def test_of_a_worker_that_dies_mid_answer_is_in_finished_and_counts_for_the_candidate_that_answered(
+        self,
+    ) -> None:
         harness = Harness(FakeWorkerClient(Started(1), Chunk([b"{}"]), Unavailable("it is down")), routes=TWO)
 
         events = await harness.generate()
@@ -246,7 +250,7 @@ class TestFailure:
         assert (attempt.price_key, attempt.usage) == ("dear/model", UNKNOWN_USAGE)
         assert finished_of(events).cost == 0
 
-    async def test_that_looks_like_a_refusal_but_comes_after_a_byte_leaves_a_call_of_unknown_usage(self):
+    async def test_that_looks_like_a_refusal_but_comes_after_a_byte_leaves_a_call_of_unknown_usage(self) -> None:
         late = RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "it is draining")
         harness = Harness(FakeWorkerClient(Started(0), Chunk([b"{}"]), late))
 
@@ -257,7 +261,7 @@ class TestFailure:
         (attempt,) = (await harness.usage).attempts
         assert attempt.usage == UNKNOWN_USAGE
 
-    async def test_that_is_our_bug_still_settles_the_call(self):
+    async def test_that_is_our_bug_still_settles_the_call(self) -> None:
         harness = Harness(FakeWorkerClient(Started(0), RuntimeError("a bug")))
 
         with pytest.raises(RuntimeError):
@@ -267,7 +271,7 @@ class TestFailure:
         assert attempt.usage == UNKNOWN_USAGE
         assert harness.crashes
 
-    async def test_of_an_attempt_of_no_candidate_of_the_plan_still_settles_the_call(self):
+    async def test_of_an_attempt_of_no_candidate_of_the_plan_still_settles_the_call(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1), candidates=(9,))))
 
         error = finished_of(await harness.generate()).error

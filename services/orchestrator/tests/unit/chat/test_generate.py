@@ -28,7 +28,7 @@ ANSWER = (Started(0), Chunk([b'{"a":1}']), Chunk([b'{"a":2}', b'{"a":3}']))
 TWO = route_table(RouteEntry(ALL_TENANTS, "smollm2", Task.CHAT, (SMOLLM2, RouteCandidate("dear", "model", 512))))
 
 
-async def test_an_answer_starts_comes_in_order_and_finishes_with_its_cost():
+async def test_an_answer_starts_comes_in_order_and_finishes_with_its_cost() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(120, 48), usage_payload=b'{"usage":{}}')))
 
     events = await harness.generate()
@@ -42,7 +42,7 @@ async def test_an_answer_starts_comes_in_order_and_finishes_with_its_cost():
     assert finished.error is None
 
 
-async def test_usage_is_recorded_before_finished_is_sent():
+async def test_usage_is_recorded_before_finished_is_sent() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(120, 48))))
     async with aclosing(harness.completions.generate(harness.request())) as events:
         recorded = [len(harness.outbox.written) async for _ in events]
@@ -50,7 +50,7 @@ async def test_usage_is_recorded_before_finished_is_sent():
     assert recorded[-1] == 1
 
 
-async def test_the_event_names_the_caller_and_the_reserved_price():
+async def test_the_event_names_the_caller_and_the_reserved_price() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(120, 48))))
 
     await harness.generate(request_id="req_7")
@@ -63,7 +63,7 @@ async def test_the_event_names_the_caller_and_the_reserved_price():
     assert usage.attempts == (AttemptUsage(1, key, f"prc_{key}", reported(120, 48)),)
 
 
-async def test_both_attempts_of_a_fallback_are_in_one_event_and_one_cost():
+async def test_both_attempts_of_a_fallback_are_in_one_event_and_one_cost() -> None:
     end = worker_finished(reported(100, 3), reported(90, 50))
     harness = Harness(FakeWorkerClient(Started(1), Chunk([b"{}"]), end), routes=TWO)
 
@@ -78,7 +78,7 @@ async def test_both_attempts_of_a_fallback_are_in_one_event_and_one_cost():
     assert finished_of(events).usage == reported(190, 53)
 
 
-async def test_unknown_usage_is_recorded_as_unknown_and_costs_the_tenant_nothing():
+async def test_unknown_usage_is_recorded_as_unknown_and_costs_the_tenant_nothing() -> None:
     end = worker_finished(
         UNKNOWN_USAGE, TokenUsage(UsageSource.REPORTED, 5, None), reported(100, 10), candidates=(0, 0, 0)
     )
@@ -92,7 +92,7 @@ async def test_unknown_usage_is_recorded_as_unknown_and_costs_the_tenant_nothing
     assert finished_of(events).usage.source is UsageSource.UNKNOWN
 
 
-async def test_a_cost_above_what_was_held_is_capped():
+async def test_a_cost_above_what_was_held_is_capped() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10**9, 10**9))))
 
     events = await harness.generate()
@@ -102,7 +102,7 @@ async def test_a_cost_above_what_was_held_is_capped():
     assert finished_of(events).cost == held
 
 
-async def test_started_says_that_the_soft_limit_has_passed():
+async def test_started_says_that_the_soft_limit_has_passed() -> None:
     harness = Harness(
         FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))), FakeMeteringClient(soft_limit_passed=True)
     )
@@ -110,13 +110,13 @@ async def test_started_says_that_the_soft_limit_has_passed():
     assert started_of(await harness.generate()).soft_limit_passed
 
 
-async def test_an_answer_without_a_byte_still_starts_and_finishes():
+async def test_an_answer_without_a_byte_still_starts_and_finishes() -> None:
     harness = Harness(FakeWorkerClient(Started(0), worker_finished(reported(9, 0))))
 
     assert [type(event).__name__ for event in await harness.generate()] == ["Started", "Finished"]
 
 
-async def test_the_worker_gets_the_remaining_time_and_the_timeouts_of_an_attempt():
+async def test_the_worker_gets_the_remaining_time_and_the_timeouts_of_an_attempt() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
     harness.metering.on_reserve = lambda: harness.clock.advance(timedelta(seconds=2))
 
@@ -127,7 +127,7 @@ async def test_the_worker_gets_the_remaining_time_and_the_timeouts_of_an_attempt
     assert (plan.first_byte_timeout, plan.idle_timeout) == (LIMITS.first_byte_timeout, LIMITS.idle_timeout)
 
 
-async def test_an_answer_that_is_not_streamed_may_take_long_to_its_first_byte():
+async def test_an_answer_that_is_not_streamed_may_take_long_to_its_first_byte() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
 
     await harness.generate(stream=False)
@@ -143,7 +143,7 @@ async def test_an_answer_that_is_not_streamed_may_take_long_to_its_first_byte():
         (timedelta(days=2), LIMITS.max_deadline),
     ],
 )
-async def test_a_missing_or_too_long_deadline_is_replaced(requested, expected):
+async def test_a_missing_or_too_long_deadline_is_replaced(requested: timedelta | None, expected: timedelta) -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
 
     await harness.generate(timeout=requested)
@@ -151,7 +151,7 @@ async def test_a_missing_or_too_long_deadline_is_replaced(requested, expected):
     assert harness.worker.plans[0].deadline == expected
 
 
-async def test_a_finished_request_leaves_no_task_behind():
+async def test_a_finished_request_leaves_no_task_behind() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
 
     await harness.generate()
@@ -161,7 +161,7 @@ async def test_a_finished_request_leaves_no_task_behind():
     assert not harness.crashes
 
 
-async def test_finished_counts_even_when_the_call_fails_after_it():
+async def test_finished_counts_even_when_the_call_fails_after_it() -> None:
     harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
     harness.worker.end_error = Unavailable("it is down")
 

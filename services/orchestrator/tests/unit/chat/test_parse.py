@@ -62,18 +62,18 @@ class TestRefused:
             ({**BODY, "argosy": {"retrieval": {**STORES, "k": 3}}}, "argosy.retrieval.k"),
         ],
     )
-    def test_an_invalid_field_is_named(self, body, param):
+    def test_an_invalid_field_is_named(self, body: object, param: str | None) -> None:
         with pytest.raises(InvalidRequest) as refused:
             parse_chat(json.dumps(body).encode(), 1024)
 
         assert refused.value.param == param
 
     @pytest.mark.parametrize("text", [b"", b"{", b"\xff{}", b'{"a":NaN}', b'"\\ud800"'])
-    def test_what_is_not_json(self, text):
+    def test_what_is_not_json(self, text: bytes) -> None:
         with pytest.raises(InvalidRequest):
             parse_chat(text, 1024)
 
-    def test_what_is_nested_too_deeply_to_pass_on(self):
+    def test_what_is_nested_too_deeply_to_pass_on(self) -> None:
         nested = b'{"messages":[{"role":"user"}],"a":' + b"[" * 400 + b"]" * 400 + b"}"
         chat = parse_chat(nested, 1024)
 
@@ -82,7 +82,7 @@ class TestRefused:
 
 
 class TestPassedOn:
-    def test_unknown_fields_survive(self):
+    def test_unknown_fields_survive(self) -> None:
         body = {
             **BODY,
             "messages": [{**USER, "name": "ada", "x": [1.5, None]}],
@@ -98,21 +98,21 @@ class TestPassedOn:
             name: body[name] for name in ("seed", "tools", "future")
         }
 
-    def test_our_extension_is_not(self):
+    def test_our_extension_is_not(self) -> None:
         ((_, sent),) = rendered({**BODY, "argosy": {"metadata": {"run": "7"}}})
 
         assert "argosy" not in sent
 
-    def test_each_candidate_gets_its_own_model(self):
+    def test_each_candidate_gets_its_own_model(self) -> None:
         assert [sent["model"] for _, sent in rendered(BODY, LOCAL, NEWER)] == ["smollm2-135m-instruct", "newer"]
 
-    def test_a_stream_always_reports_its_usage(self):
+    def test_a_stream_always_reports_its_usage(self) -> None:
         ((_, sent),) = rendered({**BODY, "stream_options": {"include_usage": False, "kept": 1}}, stream=True)
 
         assert sent["stream"] is True
         assert sent["stream_options"] == {"include_usage": True, "kept": 1}
 
-    def test_a_whole_answer_has_no_stream_options(self):
+    def test_a_whole_answer_has_no_stream_options(self) -> None:
         ((_, sent),) = rendered({**BODY, "stream": True, "stream_options": {"include_usage": True}})
 
         assert sent["stream"] is False
@@ -120,7 +120,7 @@ class TestPassedOn:
 
 
 class TestLimit:
-    def test_a_client_without_one_gets_the_candidates_own(self):
+    def test_a_client_without_one_gets_the_candidates_own(self) -> None:
         made = rendered(BODY, LOCAL, NEWER)
 
         assert [(sent.get("max_tokens"), sent.get("max_completion_tokens")) for _, sent in made] == [
@@ -130,14 +130,14 @@ class TestLimit:
         assert [candidate.bound.output_tokens for candidate, _ in made] == [1024, 512]
 
     @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_new_tokens", "n_predict"])
-    def test_is_moved_to_the_field_that_the_candidate_reads(self, name):
+    def test_is_moved_to_the_field_that_the_candidate_reads(self, name: str) -> None:
         ((candidate, sent),) = rendered({**BODY, name: 40, "n": 2})
 
         assert sent["max_tokens"] == 40
         assert sent.keys().isdisjoint({"max_completion_tokens", "max_new_tokens", "n_predict"})
         assert candidate.bound.output_tokens == 80
 
-    def test_that_the_largest_candidate_can_keep_is_cut_for_a_smaller_one(self):
+    def test_that_the_largest_candidate_can_keep_is_cut_for_a_smaller_one(self) -> None:
         made = rendered({**BODY, "max_tokens": 1000}, LOCAL, NEWER)
 
         assert [candidate.bound.output_tokens for candidate, _ in made] == [1000, 512]
@@ -145,12 +145,12 @@ class TestLimit:
 
 class TestInputBound:
     @pytest.mark.parametrize("content", ["hello", "ü" * 50, "漢字" * 40, "\U0001f6a2" * 9, '"\\\n' * 30, ""])
-    def test_is_at_least_a_token_for_each_byte_of_text(self, content):
+    def test_is_at_least_a_token_for_each_byte_of_text(self, content: str) -> None:
         ((candidate, _),) = rendered({"messages": [{"role": "user", "content": content}]})
 
         assert candidate.bound.input_tokens >= len(content.encode()) + TEMPLATE_TOKENS
 
-    def test_counts_an_image_by_itself_and_not_by_its_base64(self):
+    def test_counts_an_image_by_itself_and_not_by_its_base64(self) -> None:
         def body(url: str) -> object:
             part = {"type": "image_url", "image_url": {"url": url}}
             return {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is this?"}, part]}]}
@@ -163,13 +163,13 @@ class TestInputBound:
         assert all(made.bound.input_tokens > MEDIA_TOKENS for made in (small, large, linked))
 
     @pytest.mark.parametrize("kind", [[], {}, None, 7])
-    def test_a_part_of_a_kind_that_is_none_counts_as_not_text(self, kind):
+    def test_a_part_of_a_kind_that_is_none_counts_as_not_text(self, kind: object) -> None:
         ((candidate, body),) = rendered({**BODY, "messages": [{"role": "user", "content": [{"type": kind}]}]})
 
         assert body["messages"] == [{"role": "user", "content": [{"type": kind}]}]
         assert candidate.bound.input_tokens > MEDIA_TOKENS
 
-    def test_counts_two_images_twice(self):
+    def test_counts_two_images_twice(self) -> None:
         part = {"type": "image_url", "image_url": {"url": "https://example.org/ship.png"}}
         body = {"messages": [{"role": "user", "content": [part, part]}]}
 
@@ -177,7 +177,7 @@ class TestInputBound:
 
         assert candidate.bound.input_tokens > 2 * MEDIA_TOKENS
 
-    def test_of_an_embedding_is_at_least_a_token_for_each_byte(self):
+    def test_of_an_embedding_is_at_least_a_token_for_each_byte(self) -> None:
         (candidate,) = embedding_candidates(["ü", "abc"], [RouteCandidate("minilm", "all-minilm-l6-v2")])
 
         assert candidate.bound.input_tokens >= 2 + 3 + 2 * 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -21,9 +21,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture(autouse=True)
-def caller():
-    with as_caller(a_caller(request_id="req_1")) as caller:
-        yield caller
+def caller() -> Iterator[None]:
+    with as_caller(a_caller(request_id="req_1")):
+        yield
 
 
 @asynccontextmanager
@@ -33,7 +33,7 @@ async def a_retrieval(servicer: ScriptedRetrieval) -> AsyncIterator[GrpcRetrieva
 
 
 class TestRetrieval:
-    async def test_finds_passages(self):
+    async def test_finds_passages(self) -> None:
         found = retrieval.Passage(
             file_id="file-1", filename="a.pdf", page=3, text="words", score=0.25, vector_store_id="vs_1"
         )
@@ -44,7 +44,7 @@ class TestRetrieval:
         assert passages == [Passage("file-1", "a.pdf", 3, "words", 0.25)]
         assert servicer.request == retrieval.SearchRequest(vector_store_ids=["vs_1"], query="what?", limit=4)
 
-    async def test_an_error_is_raised_as_it_came(self):
+    async def test_an_error_is_raised_as_it_came(self) -> None:
         refusal = RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "no such store")
         async with a_retrieval(ScriptedRetrieval(refusal)) as adapter:
             with pytest.raises(RemoteError) as refused:

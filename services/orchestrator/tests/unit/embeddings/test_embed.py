@@ -1,6 +1,7 @@
 """Texts to vectors, priced and settled as chat completions are."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from chassis.errors import InvalidRequest, Kind, RemoteError, Unavailable
@@ -17,7 +18,7 @@ def a_harness(*vectors: bytes) -> Harness:
     return Harness(FakeWorkerClient(embedding=EmbeddingResult(vectors, worker_finished(reported(2, 0)))))
 
 
-async def test_vectors_come_with_their_cost_and_the_usage_is_recorded():
+async def test_vectors_come_with_their_cost_and_the_usage_is_recorded() -> None:
     harness = a_harness(b"\0\0\0\0", b"\0\0\x80?")
 
     embedded = await harness.embed("a", "b", dimensions=128)
@@ -41,7 +42,9 @@ async def test_vectors_come_with_their_cost_and_the_usage_is_recorded():
         (("a",), {"request_id": ""}, "request_id"),
     ],
 )
-async def test_what_cannot_be_embedded_is_refused(inputs, more, param):
+async def test_what_cannot_be_embedded_is_refused(
+    inputs: tuple[str, ...], more: dict[str, Any], param: str | None
+) -> None:
     harness = a_harness()
 
     with pytest.raises(InvalidRequest) as refused:
@@ -51,17 +54,17 @@ async def test_what_cannot_be_embedded_is_refused(inputs, more, param):
     assert not harness.metering.reserved
 
 
-async def test_too_many_bytes_are_refused():
+async def test_too_many_bytes_are_refused() -> None:
     with pytest.raises(RequestTooLarge):
         await a_harness().embed("ü" * LIMITS.max_embedding_bytes)
 
 
-async def test_a_chat_model_does_not_embed():
+async def test_a_chat_model_does_not_embed() -> None:
     with pytest.raises(ModelNotFound):
         await a_harness().embed("a", model="smollm2")
 
 
-async def test_an_unpriced_model_is_refused_before_the_worker_is_called():
+async def test_an_unpriced_model_is_refused_before_the_worker_is_called() -> None:
     harness = Harness(FakeWorkerClient(), FakeMeteringClient(prices={}))
 
     with pytest.raises(RemoteError):
@@ -70,7 +73,7 @@ async def test_an_unpriced_model_is_refused_before_the_worker_is_called():
     assert not harness.worker.embedding_plans
 
 
-async def test_a_failed_plan_is_an_error_and_its_attempts_are_recorded():
+async def test_a_failed_plan_is_an_error_and_its_attempts_are_recorded() -> None:
     failed = worker_finished(UNKNOWN_USAGE, error=RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "no"))
     harness = Harness(FakeWorkerClient(embedding=EmbeddingResult((), failed)))
 
@@ -82,7 +85,7 @@ async def test_a_failed_plan_is_an_error_and_its_attempts_are_recorded():
     assert not harness.crashes
 
 
-async def test_an_unavailable_worker_releases_the_money():
+async def test_an_unavailable_worker_releases_the_money() -> None:
     harness = a_harness()
     harness.worker.unavailable = Unavailable("the worker does not answer")
 
@@ -92,7 +95,7 @@ async def test_an_unavailable_worker_releases_the_money():
     assert (await harness.usage).attempts == ()
 
 
-async def test_a_worker_that_refuses_releases_the_money():
+async def test_a_worker_that_refuses_releases_the_money() -> None:
     harness = Harness(FakeWorkerClient(embedding=RemoteError(Kind.INVALID, "INVALID_REQUEST", "no such dimensions")))
 
     with pytest.raises(RemoteError):
@@ -101,7 +104,7 @@ async def test_a_worker_that_refuses_releases_the_money():
     assert (await harness.usage).attempts == ()
 
 
-async def test_a_worker_that_dies_leaves_a_call_of_unknown_usage():
+async def test_a_worker_that_dies_leaves_a_call_of_unknown_usage() -> None:
     harness = Harness(FakeWorkerClient(embedding=Unavailable("it is gone")))
 
     with pytest.raises(Unavailable):
@@ -110,7 +113,7 @@ async def test_a_worker_that_dies_leaves_a_call_of_unknown_usage():
     assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
 
 
-async def test_our_bug_still_settles_the_call():
+async def test_our_bug_still_settles_the_call() -> None:
     harness = Harness(FakeWorkerClient(embedding=RuntimeError("a bug")))
 
     with pytest.raises(RuntimeError):
@@ -119,7 +122,7 @@ async def test_our_bug_still_settles_the_call():
     assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
 
 
-async def test_the_usage_of_a_disconnected_caller_is_recorded():
+async def test_the_usage_of_a_disconnected_caller_is_recorded() -> None:
     harness = a_harness(b"\0\0\0\0")
     harness.worker.embed_gate = asyncio.Event()
     waiting = asyncio.ensure_future(harness.embed("a"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -26,9 +26,9 @@ BOUND = TokenBound("local/m", 10, 20)
 
 
 @pytest.fixture(autouse=True)
-def caller():
-    with as_caller(a_caller(request_id="req_1")) as caller:
-        yield caller
+def caller() -> Iterator[None]:
+    with as_caller(a_caller(request_id="req_1")):
+        yield
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def a_metering(servicer: ScriptedMetering) -> AsyncIterator[GrpcMeteringCl
 
 
 class TestMetering:
-    async def test_reserves_for_the_caller(self):
+    async def test_reserves_for_the_caller(self) -> None:
         price = metering.Price(
             price_key="local/m",
             version="prc_1",
@@ -62,7 +62,7 @@ class TestMetering:
         assert servicer.request is not None
         assert proto_to_duration(servicer.request.lease) == 600 * SECOND
 
-    async def test_a_refusal_is_raised_as_it_came(self):
+    async def test_a_refusal_is_raised_as_it_came(self) -> None:
         refusal = RemoteError(Kind.INVALID, "UNPRICED_MODEL", "local/m has no price")
         async with a_metering(ScriptedMetering(refusal)) as adapter:
             with pytest.raises(RemoteError) as refused:
@@ -71,14 +71,14 @@ class TestMetering:
         assert (refused.value.reason, refused.value.message) == ("UNPRICED_MODEL", "local/m has no price")
         assert is_refusal(refused.value)
 
-    async def test_a_timeout_is_no_refusal(self):
+    async def test_a_timeout_is_no_refusal(self) -> None:
         async with a_metering(ScriptedMetering(None)) as adapter:
             with pytest.raises(DeadlineExceeded) as timed_out:
                 await adapter.reserve("req_1", [BOUND], 600 * SECOND, timedelta(milliseconds=50))
 
         assert not is_refusal(timed_out.value)
 
-    async def test_a_missing_price_is_an_internal_error(self):
+    async def test_a_missing_price_is_an_internal_error(self) -> None:
         async with a_metering(ScriptedMetering(metering.ReserveResponse())) as adapter:
             with pytest.raises(Internal):
                 await adapter.reserve("req_1", [BOUND], 600 * SECOND, SECOND)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import Unavailable
+from orchestrator.usage.model import RequestUsage
 from orchestrator.workers.model import Chunk, Started
 
 from services.orchestrator.tests.fakes import FakeWorkerClient
@@ -19,7 +20,7 @@ ANSWER = (Started(0), Chunk([b'{"a":1}']), Chunk([b'{"a":2}', b'{"a":3}']))
 
 
 class TestPostgresUnavailable:
-    async def test_the_answer_finishes_and_the_event_is_written_later(self):
+    async def test_the_answer_finishes_and_the_event_is_written_later(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
         harness.outbox.failure = Unavailable("postgres does not answer")
 
@@ -31,7 +32,7 @@ class TestPostgresUnavailable:
         assert (await harness.usage).attempts[0].usage == reported(10, 2)
         assert harness.pauses
 
-    async def test_a_slow_write_delays_the_end_until_the_timeout_only(self):
+    async def test_a_slow_write_delays_the_end_until_the_timeout_only(self) -> None:
         harness = Harness(
             FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))), usage_timeout=timedelta(milliseconds=1)
         )
@@ -44,12 +45,12 @@ class TestPostgresUnavailable:
         harness.outbox.gate.set()
         assert (await harness.usage).attempts[0].usage == reported(10, 2)
 
-    async def test_a_write_whose_reply_was_lost_is_not_a_second_event(self):
+    async def test_a_write_whose_reply_was_lost_is_not_a_second_event(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
         lost = Unavailable("the reply to the commit was lost")
         write = harness.outbox.write
 
-        async def write_and_lose_the_reply(usage):
+        async def write_and_lose_the_reply(usage: RequestUsage) -> None:
             await write(usage)
             if harness.outbox.tries == 1:
                 raise lost
@@ -60,7 +61,7 @@ class TestPostgresUnavailable:
         assert (await harness.usage).attempts
         assert harness.outbox.tries == 2
 
-    async def test_writing_is_retried_without_limit_with_growing_pauses(self):
+    async def test_writing_is_retried_without_limit_with_growing_pauses(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))
         harness.outbox.failure = Unavailable("postgres does not answer")
 
@@ -75,7 +76,7 @@ class TestPostgresUnavailable:
         assert len(harness.pauses) == 20
         assert max(harness.pauses) <= 10
 
-    async def test_too_many_waiting_events_refuse_new_requests(self):
+    async def test_too_many_waiting_events_refuse_new_requests(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))), max_tasks=1)
         harness.outbox.failure = Unavailable("postgres does not answer")
         gate = asyncio.Event()

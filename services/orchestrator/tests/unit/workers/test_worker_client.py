@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -34,9 +34,9 @@ EMBEDDING_PLAN = EmbeddingPlan("req_1", (Candidate("minilm", "e", BOUND),), ("a"
 
 
 @pytest.fixture(autouse=True)
-def caller():
-    with as_caller(a_caller(request_id="req_1")) as caller:
-        yield caller
+def caller() -> Iterator[None]:
+    with as_caller(a_caller(request_id="req_1")):
+        yield
 
 
 @asynccontextmanager
@@ -83,16 +83,16 @@ async def _leave_early(worker: GrpcWorkerClient) -> None:
 class SingleCallChannel(Channel):
     """A channel on which every streamed call is the same one."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, single_call: Any) -> None:
         super().__init__("127.0.0.1:1", "the worker")
-        self.call = call
+        self.single_call = single_call
 
     def stream_stream(self, *_: Any, **__: Any) -> Any:
-        return lambda **__: self.call
+        return lambda **__: self.single_call
 
 
 class TestWorker:
-    async def test_runs_a_plan_to_its_end(self):
+    async def test_runs_a_plan_to_its_end(self) -> None:
         async def play(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
             yield Response(started=inference.Started(candidate=0))
             yield Response(chunk=inference.Chunk(payloads=[b"1", b"2"]))
@@ -116,7 +116,7 @@ class TestWorker:
         times = (run.plan.deadline, run.plan.first_byte_timeout, run.plan.idle_timeout)
         assert [proto_to_duration(time) for time in times] == [9 * SECOND, 3 * SECOND, 2 * SECOND]
 
-    async def test_stopped_early_still_finishes(self):
+    async def test_stopped_early_still_finishes(self) -> None:
         async def play(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
             yield Response(started=inference.Started(candidate=0))
             worker.requests.append(await anext(requests))
@@ -132,7 +132,7 @@ class TestWorker:
         assert_finished(end, ATTEMPTS, b'{"usage":{}}')
         assert [request.WhichOneof("request") for request in servicer.requests] == ["run", "stop"]
 
-    async def test_left_before_finished_cancels_the_call(self):
+    async def test_left_before_finished_cancels_the_call(self) -> None:
         async def play(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
             yield Response(started=inference.Started(candidate=0))
             await asyncio.Event().wait()
@@ -144,7 +144,7 @@ class TestWorker:
             async with asyncio.timeout(5):
                 await servicer.cancelled.wait()
 
-    async def test_a_plan_that_cannot_be_sent_cancels_the_call(self):
+    async def test_a_plan_that_cannot_be_sent_cancels_the_call(self) -> None:
         class Call:
             def __init__(self) -> None:
                 self.cancelled = False
@@ -163,9 +163,12 @@ class TestWorker:
 
         assert call.cancelled
 
-    async def test_a_refused_plan_is_a_refusal(self):
+    async def test_a_refused_plan_is_a_refusal(self) -> None:
+        refusal = RemoteError(Kind.THROTTLED, "TOO_MANY_PLANS", "later")
+
         async def play(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
-            raise RemoteError(Kind.THROTTLED, "TOO_MANY_PLANS", "later")
+            for response in (refusal,):
+                raise response
             yield Response()
 
         async with a_worker(ScriptedWorker(play)) as worker:
@@ -174,7 +177,7 @@ class TestWorker:
 
         assert is_refusal(refused.value)
 
-    async def test_a_call_that_ends_without_finished_is_unavailable(self):
+    async def test_a_call_that_ends_without_finished_is_unavailable(self) -> None:
         async def play(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
             yield Response(started=inference.Started(candidate=0))
 
@@ -184,12 +187,12 @@ class TestWorker:
 
         assert not is_refusal(interrupted.value)
 
-    async def test_without_a_server_no_worker_is_ready(self):
+    async def test_without_a_server_no_worker_is_ready(self) -> None:
         async with Channel(f"127.0.0.1:{free_port()}", "the worker") as channel:
             with pytest.raises(Unavailable):
                 await GrpcWorkerClient(channel).wait_ready(timedelta(milliseconds=50))
 
-    async def test_embeds(self):
+    async def test_embeds(self) -> None:
         embedded = inference.EmbedResponse(
             vectors=[inference.Vector(float32=b"\0\0\0\0"), inference.Vector(float32=b"\0\0\x80?")],
             attempts=[FINISHED.attempts[1]],
@@ -204,14 +207,14 @@ class TestWorker:
         assert request is not None
         assert (list(request.inputs), request.dimensions) == (["a", "b"], 128)
 
-    async def test_a_failed_embedding_has_its_attempts(self):
+    async def test_a_failed_embedding_has_its_attempts(self) -> None:
         embedded = inference.EmbedResponse(attempts=[inference.Attempt(number=1)], error=FINISHED.error)
         async with a_worker(ScriptedWorker(embedded=embedded)) as worker:
             answer = await worker.embed(EMBEDDING_PLAN)
 
         assert_finished(answer.finished, (Attempt(1, 0, UNKNOWN_USAGE),))
 
-    async def test_too_few_vectors_are_an_internal_error(self):
+    async def test_too_few_vectors_are_an_internal_error(self) -> None:
         embedded = inference.EmbedResponse(vectors=[inference.Vector()])
         async with a_worker(ScriptedWorker(embedded=embedded)) as worker:
             with pytest.raises(Internal):
