@@ -15,10 +15,8 @@ from chassis.tenancy import Principal
 from chassis.testing import FakeClock, a_principal
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
-from orchestrator.chat.grpc import ChatServicer
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
-from orchestrator.embeddings.grpc import EmbeddingsServicer
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations
@@ -110,9 +108,7 @@ class Harness:
         }
         self.completions = ChatCompletions(retrieval=self.retrieval, **shared)
         self.embeddings = Embeddings(**shared)
-        self.servicer = OrchestrationServicer(
-            chat=ChatServicer(self.completions), embeddings=EmbeddingsServicer(self.embeddings), routes=cache
-        )
+        self.servicer = OrchestrationServicer(completions=self.completions, embeddings=self.embeddings, routes=cache)
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

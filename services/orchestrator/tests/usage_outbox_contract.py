@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable
 from chassis.ids import new_id
 from orchestrator.usage.model import AttemptUsage, RequestUsage
 from orchestrator.usage.ports import UsageOutbox
+from values.money import NanoUsd, Price
 from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
+
+PRICE = Price("local/smollm2-135m-instruct", "prc_1", NanoUsd(50_000_000), NanoUsd(200_000_000))
 
 Written = Callable[[], Awaitable[list[tuple[str, str]]]]
 
 
 def some_usage(tenant_id: str = "ten_1", request_id: str = "req_1") -> RequestUsage:
     attempts = (
-        AttemptUsage(1, "local/smollm2-135m-instruct", "prc_1", UNKNOWN_USAGE),
-        AttemptUsage(2, "local/smollm2-135m-instruct", "prc_1", TokenUsage(UsageSource.REPORTED, 12, 0)),
+        AttemptUsage(1, PRICE, UNKNOWN_USAGE),
+        AttemptUsage(2, PRICE, TokenUsage(UsageSource.REPORTED, 12, 0)),
     )
     return RequestUsage(new_id("evt_"), tenant_id, "prj_1", "key_1", request_id, attempts)
 

@@ -10,8 +10,10 @@ from argosy.orchestration.v1.orchestration_pb2_grpc import (
 )
 from chassis.grpc import Registration
 
-from orchestrator.chat.grpc import ChatServicer
-from orchestrator.embeddings.grpc import EmbeddingsServicer
+from orchestrator.chat.generate import ChatCompletions
+from orchestrator.chat.grpc import generate
+from orchestrator.embeddings.embed import Embeddings
+from orchestrator.embeddings.grpc import embed
 from orchestrator.routing.cache import RouteCache
 from orchestrator.routing.grpc import list_models
 
@@ -19,22 +21,19 @@ from orchestrator.routing.grpc import list_models
 class OrchestrationServicer(OrchestrationServiceServicer):
     """The entry to inference. The tenant is always the caller's."""
 
-    def __init__(self, *, chat: ChatServicer, embeddings: EmbeddingsServicer, routes: RouteCache) -> None:
-        self._chat = chat
+    def __init__(self, *, completions: ChatCompletions, embeddings: Embeddings, routes: RouteCache) -> None:
+        self._completions = completions
         self._embeddings = embeddings
         self._routes = routes
 
-    # Not `async`, which would put a second coroutine around that of the feature.
+    # Two methods are not `async`, which would put a second coroutine around that of the feature.
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
-        """Answer a chat completion, event by event."""
-        return self._chat.generate(request, context)
+        return generate(self._completions, request, context)
 
     def Embed(self, request: pb.EmbedRequest, context: Any) -> Awaitable[pb.EmbedResponse]:
-        """Turn texts into vectors."""
-        return self._embeddings.embed(request, context)
+        return embed(self._embeddings, request, context)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
-        """List the models that the tenant may use."""
         return list_models(self._routes)
 
 

@@ -23,10 +23,8 @@ from chassis.tenancy import PrincipalVerifier
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
-from orchestrator.chat.grpc import ChatServicer
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
-from orchestrator.embeddings.grpc import EmbeddingsServicer
 from orchestrator.grpc import OrchestrationServicer, registration
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
 from orchestrator.reservations.metering_client import GrpcMeteringClient
@@ -94,9 +92,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             clock=clock,
             limits=limits,
         )
-        servicer = OrchestrationServicer(
-            chat=ChatServicer(completions), embeddings=EmbeddingsServicer(embeddings), routes=routes
-        )
+        servicer = OrchestrationServicer(completions=completions, embeddings=embeddings, routes=routes)
         _set_gauges(tasks, recorder, routes)
         # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
         with suppress(ArgosyError):
@@ -168,7 +164,6 @@ async def route(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command line."""
     command_line(
         Service(
             name="orchestrator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
 from chassis.settings import GrpcSection, KafkaSection, PostgresSection, Section, ServiceSettings
 from pydantic import Field, SecretStr
@@ -11,7 +12,7 @@ from values.limits import MAX_PASSAGES
 
 from orchestrator.limits import Limits
 
-ZERO = timedelta(0)
+Timeout = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
 class DatabaseSection(PostgresSection):
@@ -41,40 +42,29 @@ class ContextSection(Section):
 
     passages: int = Field(8, ge=1, le=MAX_PASSAGES, description="Passages to search for when a request names no limit.")
     bytes: int = Field(
-        4_000,
-        ge=200,
-        le=1_000_000,
-        description="The most bytes that passages take of a prompt; about four bytes are a token.",
+        4_000, ge=200, le=1_000_000, description="The most bytes of passages in a prompt; about four bytes are a token."
     )
 
 
 class TimeoutsSection(Section):
     """Timeouts of requests and of their steps."""
 
-    default_deadline: timedelta = Field(timedelta(minutes=5), gt=ZERO, description="For a request without a deadline.")
-    max_deadline: timedelta = Field(timedelta(minutes=30), gt=ZERO, description="For a request that asks for more.")
-    first_byte: timedelta = Field(
-        timedelta(seconds=60),
-        gt=ZERO,
-        description="Until the first byte of a streamed attempt; after it the next upstream is tried.",
+    default_deadline: Timeout = Field(timedelta(minutes=5), description="For a request without a deadline.")
+    max_deadline: Timeout = Field(timedelta(minutes=30), description="For a request that asks for more.")
+    first_byte: Timeout = Field(
+        timedelta(seconds=60), description="Until a stream's first byte; then the next upstream is tried."
     )
-    non_streamed: timedelta = Field(
-        timedelta(minutes=4),
-        gt=ZERO,
-        description="The same for an answer that is not streamed: its first byte comes when all of it is written.",
+    non_streamed: Timeout = Field(
+        timedelta(minutes=4), description="For an answer that is not streamed; then the next upstream is tried."
     )
-    idle: timedelta = Field(timedelta(seconds=60), gt=ZERO, description="Longest silence inside an answer.")
-    reserve: timedelta = Field(timedelta(seconds=5), gt=ZERO, description="For a reservation at metering.")
-    retrieval: timedelta = Field(timedelta(seconds=10), gt=ZERO, description="For a search for context.")
-    abort: timedelta = Field(
-        timedelta(seconds=30),
-        gt=ZERO,
-        description="For a worker to report the usage of a plan whose client has disconnected.",
+    idle: Timeout = Field(timedelta(seconds=60), description="Longest silence inside an answer.")
+    reserve: Timeout = Field(timedelta(seconds=5), description="For a reservation at metering.")
+    retrieval: Timeout = Field(timedelta(seconds=10), description="For a search for context.")
+    abort: Timeout = Field(
+        timedelta(seconds=30), description="For a worker to report the usage after its client has disconnected."
     )
-    usage_write: timedelta = Field(
-        timedelta(seconds=2),
-        gt=ZERO,
-        description="For writing the usage before the answer ends; after it the answer ends and writing is retried.",
+    usage_write: Timeout = Field(
+        timedelta(seconds=2), description="For writing the usage before an answer ends; then it is retried."
     )
 
 
@@ -82,19 +72,16 @@ class LimitsSection(Section):
     """Concurrency and sizes."""
 
     in_flight: int = Field(
-        4_096, ge=1, description="Requests in progress and usage events waiting to be written, in one process."
+        4_096, ge=1, description="Requests in progress and usage events being retried, in one process."
     )
     stream_buffer_bytes: int = Field(
-        262_144, ge=1, description="Bytes buffered for one slow client before its upstream has to wait."
+        262_144, ge=1, description="Bytes buffered for a slow client before its upstream waits."
     )
     plan_bytes: int = Field(
-        15_000_000,
-        ge=1,
-        le=16_000_000,
-        description="The most bytes that a request's bodies for all its candidates have together.",
+        15_000_000, ge=1, le=16_000_000, description="The most bytes of a request's bodies for all candidates."
     )
     embedding_bytes: int = Field(
-        8_000_000, ge=1, le=16_000_000, description="The most bytes that the inputs of one embedding have together."
+        8_000_000, ge=1, le=16_000_000, description="The most bytes of the inputs of one embedding."
     )
 
 
@@ -109,19 +96,17 @@ class Settings(ServiceSettings):
     peers: PeersSection = Field(description="The other services.")
     context: ContextSection = Field(default_factory=ContextSection, description="Retrieved passages in prompts.")
     timeouts: TimeoutsSection = Field(
-        default_factory=TimeoutsSection, description="Timeouts of requests and of their steps."
+        default_factory=TimeoutsSection, description="Timeouts of requests and their steps."
     )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Concurrency and sizes.")
     reservation_lease: timedelta = Field(
         timedelta(minutes=10),
         ge=timedelta(seconds=1),
-        description="How long beyond the request's deadline a reservation lasts without its settlement.",
+        description="How long a reservation outlasts the request's deadline.",
     )
-    routes_poll_interval: timedelta = Field(
-        timedelta(seconds=5), gt=ZERO, description="Interval between two checks for changed routes."
-    )
-    outbox_poll_interval: timedelta = Field(
-        timedelta(seconds=15), gt=ZERO, description="Interval between two counts of the outbox, for its metric."
+    routes_poll_interval: Timeout = Field(timedelta(seconds=5), description="Between two checks for changed routes.")
+    outbox_poll_interval: Timeout = Field(
+        timedelta(seconds=15), description="Between two counts of the outbox, for its metric."
     )
 
     def request_limits(self) -> Limits:

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import AbstractContextManager
 from time import perf_counter
 from types import TracebackType
-from typing import Self
 
 import grpc
 from chassis.errors import ArgosyError, Kind
@@ -50,9 +49,6 @@ class RequestObservation(AbstractContextManager["RequestObservation"]):
         self._usage, self._cost = usage, cost
         self._outcome = ANSWERED if error is None else INTERRUPTED
         self._reason = None if error is None else error.reason
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from chassis.tenancy import Principal
-from values.money import NanoUsd, Price, cost
+from values.money import NanoUsd, cost
 from values.usage import TokenUsage, total_usage
 
 from orchestrator.reservations.model import Reservation
@@ -28,24 +28,19 @@ async def finalize(
     recorder: UsageRecorder,
 ) -> PricedUsage:
     """Record every attempt at its reserved price, then return the cost. No attempts release the reservation."""
-    recorded: list[AttemptUsage] = []
-    used: list[tuple[TokenUsage, Price]] = []
-    for attempt in attempts:
-        price = reservation.prices[attempt.candidate]
-        recorded.append(AttemptUsage(attempt.number, price.key, price.version, attempt.usage))
-        used.append((attempt.usage, price))
-    await recorder.record(principal, request_id, recorded)
-    return PricedUsage(total_usage([usage for usage, _ in used]), capped_cost(used, reservation.held))
+    used = tuple(AttemptUsage(one.number, reservation.prices[one.candidate], one.usage) for one in attempts)
+    await recorder.record(principal, request_id, used)
+    return PricedUsage(total_usage(one.usage for one in used), capped_cost(used, reservation.held))
 
 
-def capped_cost(used: Iterable[tuple[TokenUsage, Price]], held: NanoUsd) -> NanoUsd:
+def capped_cost(used: Iterable[AttemptUsage], held: NanoUsd) -> NanoUsd:
     """Return what the tenant pays: the cost of all attempts of known usage, at most what was held.
 
     Unknown usage and the excess are exposure, which the tenant does not pay; metering computes the same.
     """
     total = 0
-    for usage, price in used:
-        tokens = usage.known
+    for attempt in used:
+        tokens = attempt.usage.known
         if tokens is not None:
-            total += cost(*tokens, price)
+            total += cost(*tokens, attempt.price)
     return NanoUsd(min(held, total))

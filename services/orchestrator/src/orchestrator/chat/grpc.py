@@ -13,20 +13,14 @@ from orchestrator.telemetry import RequestObservation
 from orchestrator.workers.model import Chunk
 
 
-class ChatServicer:
-    """The part of the service that is about chat completions."""
-
-    def __init__(self, completions: ChatCompletions) -> None:
-        self._completions = completions
-
-    async def generate(self, request: pb.GenerateRequest, context: Any) -> None:
-        """Answer a chat completion, event by event. Cancelling the call aborts the plan."""
-        wanted = proto_to_chat_request(request, current_caller().principal, context.time_remaining())
-        with RequestObservation("generation", request.model) as observation:
-            async with aclosing(self._completions.generate(wanted)) as events:
-                async for event in events:
-                    if isinstance(event, Chunk):
-                        observation.first_chunk()
-                    elif isinstance(event, Finished):
-                        observation.finished(event.usage, event.cost, event.error)
-                    await context.write(event_to_proto(event))
+async def generate(completions: ChatCompletions, request: pb.GenerateRequest, context: Any) -> None:
+    """Answer a chat completion, event by event. Cancelling the call aborts the plan."""
+    chat_request = proto_to_chat_request(request, current_caller().principal, context.time_remaining())
+    with RequestObservation("generation", request.model) as observation:
+        async with aclosing(completions.generate(chat_request)) as events:
+            async for event in events:
+                if isinstance(event, Chunk):
+                    observation.first_chunk()
+                elif isinstance(event, Finished):
+                    observation.finished(event.usage, event.cost, event.error)
+                await context.write(event_to_proto(event))

@@ -21,7 +21,6 @@ class GrpcRetrievalClient:
     async def search(
         self, vector_store_ids: Sequence[str], query: str, limit: int, timeout: timedelta
     ) -> Sequence[Passage]:
-        """As `RetrievalClient.search`."""
         request = retrieval_pb2.SearchRequest(vector_store_ids=vector_store_ids, query=query, limit=limit)
         with span("retrieval.search", kind="client", limit=limit), RETRIEVAL_SECONDS.time():
             found = await self._stub.Search(request, timeout=timeout.total_seconds())

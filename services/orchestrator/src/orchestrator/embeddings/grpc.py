@@ -11,27 +11,16 @@ from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbedd
 from orchestrator.telemetry import RequestObservation
 
 
-class EmbeddingsServicer:
-    """The part of the service that is about embeddings."""
-
-    def __init__(self, embeddings: Embeddings) -> None:
-        self._embeddings = embeddings
-
-    async def embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
-        """Turn texts into vectors."""
-        timeout = proto_to_timeout(request, context.time_remaining())
-        wanted = EmbedRequest(
-            request.request_id,
-            current_caller().principal,
-            request.model,
-            tuple(request.inputs),
-            request.dimensions,
-            timeout,
-        )
-        with RequestObservation("embedding", request.model) as observation:
-            embeddings = await self._embeddings.embed(wanted)
-            observation.finished(embeddings.priced.usage, embeddings.priced.cost)
-        return _embeddings_to_proto(embeddings)
+async def embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+    """Turn texts into vectors."""
+    principal, timeout = current_caller().principal, proto_to_timeout(request, context.time_remaining())
+    embed_request = EmbedRequest(
+        request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, timeout
+    )
+    with RequestObservation("embedding", request.model) as observation:
+        result = await embeddings.embed(embed_request)
+        observation.finished(result.priced.usage, result.priced.cost)
+    return _embeddings_to_proto(result)
 
 
 def _embeddings_to_proto(embeddings: PricedEmbeddings) -> pb.EmbedResponse:

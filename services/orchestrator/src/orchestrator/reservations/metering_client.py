@@ -24,7 +24,6 @@ class GrpcMeteringClient:
     async def reserve(
         self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
     ) -> Reservation:
-        """As `MeteringClient.reserve`."""
         request = _reserve_to_proto(request_id, bounds, lease)
         with span("metering.reserve", kind="client"), RESERVE_SECONDS.time():
             reservation = _proto_to_reservation(await self._stub.Reserve(request, timeout=timeout.total_seconds()))

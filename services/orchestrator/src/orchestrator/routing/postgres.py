@@ -39,7 +39,6 @@ class PostgresRouteStore:
         self._database = database
 
     async def read(self, known_version: int | None) -> RouteTable | None:
-        """As `RouteStore.read`."""
         async with self._database.system() as connection:
             # The version is read first: a change between the two reads gets read now and again under its own version.
             version = await connection.fetchval("SELECT version FROM route_versions")
@@ -49,7 +48,6 @@ class PostgresRouteStore:
         return RouteTable(version, _rows_to_routes(rows))
 
     async def put(self, entry: RouteEntry) -> None:
-        """As `RouteStore.put`."""
         key, candidates = (entry.tenant_id, entry.model), entry.candidates
         async with self._as_owner() as connection:
             await connection.execute(UPSERT_ROUTE, *key, entry.task)
@@ -64,7 +62,6 @@ class PostgresRouteStore:
             )
 
     async def remove(self, tenant_id: str, model: str) -> bool:
-        """As `RouteStore.remove`."""
         async with self._as_owner() as connection:
             status = await connection.execute(
                 "DELETE FROM routes WHERE tenant_id = $1 AND model = $2", tenant_id, model
@@ -72,7 +69,6 @@ class PostgresRouteStore:
         return bool(status != "DELETE 0")
 
     async def entries(self, tenant_id: str | None) -> list[RouteEntry]:
-        """As `RouteStore.entries`."""
         async with self._as_owner() as connection:
             routes = _rows_to_routes(await connection.fetch(SELECT_ROUTES))
         found = [

@@ -1,10 +1,10 @@
 """Refreshes the routes periodically."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from chassis.aio import wait_or_stop
-from chassis.aio.periodic import LoopBody
 from chassis.backoff import Backoff
 from chassis.errors import ArgosyError
 from chassis.telemetry import logger
@@ -23,7 +23,7 @@ async def refresh_once(routes: RouteCache) -> None:
         log.info("routes_loaded", version=version)
 
 
-def refresh_routes(routes: RouteCache, interval: timedelta) -> LoopBody:
+def refresh_routes(routes: RouteCache, interval: timedelta) -> Callable[[asyncio.Event], Awaitable[None]]:
     """Make a loop body that refreshes the routes every `interval`; after a failure sooner, with backoff."""
     interval_seconds = interval.total_seconds()
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from values.money import Price
 from values.usage import TokenUsage
 
 
@@ -17,8 +18,7 @@ class AttemptUsage(NamedTuple):
     """What one provider call consumed, at the price that was agreed when its cost was reserved."""
 
     number: int
-    price_key: str
-    price_version: str
+    price: Price
     usage: TokenUsage
 
 

@@ -40,7 +40,6 @@ class PostgresUsageOutbox:
         self._time_read_at = 0.0
 
     async def write(self, usage: RequestUsage) -> None:
-        """As `UsageOutbox.write`."""
         headers: dict[str, str] = {}
         inject(headers)
         await self._group_commit.submit((usage, headers))

@@ -13,6 +13,6 @@ def request_usage_to_proto(usage: RequestUsage, occurred_at: Timestamp) -> Usage
     event.meta.event_id, event.meta.tenant_id = usage.event_id, usage.tenant_id
     event.meta.occurred_at.CopyFrom(occurred_at)
     for one in usage.attempts:
-        attempt = event.attempts.add(attempt=one.number, price_key=one.price_key, price_version=one.price_version)
+        attempt = event.attempts.add(attempt=one.number, price_key=one.price.key, price_version=one.price.version)
         usage_to_proto(one.usage, attempt.usage)
     return event

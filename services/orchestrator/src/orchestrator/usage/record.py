@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from chassis.aio import SharedTimeout
@@ -36,17 +36,13 @@ class UsageRecorder:
         self._tasks = tasks
         self._timeout = SharedTimeout(timeout)
         self._sleep = sleep
-        self._retrying = 0
-
-    @property
-    def retrying(self) -> int:
+        self.retrying = 0
         """Usage events being retried in the background."""
-        return self._retrying
 
-    async def record(self, principal: Principal, request_id: str, attempts: Iterable[AttemptUsage]) -> None:
+    async def record(self, principal: Principal, request_id: str, attempts: tuple[AttemptUsage, ...]) -> None:
         """Write the event that settles a request's reservation. No attempts release it."""
         usage = RequestUsage(
-            new_id("evt_"), principal.tenant_id, principal.project_id, principal.key_id, request_id, tuple(attempts)
+            new_id("evt_"), principal.tenant_id, principal.project_id, principal.key_id, request_id, attempts
         )
         try:
             written = await self._timeout.wait(self._try_write(usage))
@@ -56,7 +52,7 @@ class UsageRecorder:
             self._tasks.start(self._retry_until_written(usage))
 
     async def _retry_until_written(self, usage: RequestUsage) -> None:
-        self._retrying += 1
+        self.retrying += 1
         backoff = INITIAL_BACKOFF_SECONDS
         try:
             while True:
@@ -66,7 +62,7 @@ class UsageRecorder:
                     return
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
         finally:
-            self._retrying -= 1
+            self.retrying -= 1
 
     async def _try_write(self, usage: RequestUsage) -> bool:
         try:

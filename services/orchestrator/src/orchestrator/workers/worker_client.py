@@ -35,16 +35,13 @@ class GrpcWorkerClient:
         self._stub = InferenceServiceStub(channel)
 
     async def wait_ready(self, timeout: timedelta) -> None:
-        """As `WorkerClient.wait_ready`."""
         if not self._channel.ready:
             await self._channel.await_ready(timeout.total_seconds())
 
     def infer(self, plan: Plan) -> "GrpcInferenceCall":
-        """As `WorkerClient.infer`."""
         return GrpcInferenceCall(self._stub, plan)
 
     async def embed(self, plan: EmbeddingPlan) -> EmbeddingResult:
-        """As `WorkerClient.embed`."""
         with span("worker.embed", kind="client", inputs=len(plan.inputs)):
             response = await self._stub.Embed(
                 embedding_plan_to_proto(plan), timeout=plan.deadline.total_seconds() + GRACE_SECONDS
@@ -86,14 +83,12 @@ class GrpcInferenceCall:
         self._span.__exit__(kind, error, trace)
 
     async def read(self) -> Event:
-        """As `InferenceCall.read`."""
         response = await self._call.read()
         if response is grpc.aio.EOF:
             raise Unavailable("the worker ended the call without Finished")
         return proto_to_event(response)
 
     def stop(self) -> None:
-        """As `InferenceCall.stop`."""
         if self._stop_task is None:
             self._stop_task = asyncio.get_running_loop().create_task(self._send_stop())
 

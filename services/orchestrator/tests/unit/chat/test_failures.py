@@ -247,7 +247,7 @@ class TestFailure:
         assert error is not None
         assert error.reason == "SERVICE_UNAVAILABLE"
         (attempt,) = (await harness.usage).attempts
-        assert (attempt.price_key, attempt.usage) == ("dear/model", UNKNOWN_USAGE)
+        assert (attempt.price.key, attempt.usage) == ("dear/model", UNKNOWN_USAGE)
         assert finished_of(events).cost == 0
 
     async def test_that_looks_like_a_refusal_but_comes_after_a_byte_leaves_a_call_of_unknown_usage(self) -> None:

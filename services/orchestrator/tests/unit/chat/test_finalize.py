@@ -6,6 +6,7 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 from orchestrator.chat.finalize import capped_cost
+from orchestrator.usage.model import AttemptUsage
 from values.money import NanoUsd, Price, cost
 from values.usage import TokenUsage, UsageSource, total_usage
 
@@ -14,6 +15,7 @@ prices = st.builds(
     Price, st.just("a/b"), st.just("prc_1"), st.integers(0, 10**12).map(NanoUsd), st.integers(0, 10**12).map(NanoUsd)
 )
 usages = st.builds(TokenUsage, st.sampled_from(UsageSource), st.none() | tokens, st.none() | tokens)
+attempts = st.builds(AttemptUsage, st.just(1), prices, usages)
 UNLIMITED = NanoUsd(10**40)
 
 
@@ -27,11 +29,11 @@ def test_an_attempt_costs_its_tokens_times_their_price_rounded_up_once(
     assert cost(input_tokens, output_tokens, price) == ceil(exact)
 
 
-@given(st.lists(st.tuples(usages, prices), max_size=5))
-def test_a_cost_is_the_sum_over_attempts_of_known_usage(used: list[tuple[TokenUsage, Price]]) -> None:
+@given(st.lists(attempts, max_size=5))
+def test_a_cost_is_the_sum_over_attempts_of_known_usage(used: list[AttemptUsage]) -> None:
     known = [
         cost(usage.input_tokens, usage.output_tokens, price)
-        for usage, price in used
+        for _, price, usage in used
         if usage.source is not UsageSource.UNKNOWN
         and usage.input_tokens is not None
         and usage.output_tokens is not None
@@ -40,8 +42,8 @@ def test_a_cost_is_the_sum_over_attempts_of_known_usage(used: list[tuple[TokenUs
     assert capped_cost(used, UNLIMITED) == sum(known)
 
 
-@given(st.lists(st.tuples(usages, prices), max_size=5), st.integers(0, 10**14).map(NanoUsd))
-def test_a_cost_is_never_above_what_was_held(used: list[tuple[TokenUsage, Price]], held: NanoUsd) -> None:
+@given(st.lists(attempts, max_size=5), st.integers(0, 10**14).map(NanoUsd))
+def test_a_cost_is_never_above_what_was_held(used: list[AttemptUsage], held: NanoUsd) -> None:
     assert 0 <= capped_cost(used, held) <= held
 
 

@@ -10,6 +10,7 @@ from orchestrator.chat.model import Started as ChatStarted
 from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
 from orchestrator.usage.model import AttemptUsage
 from orchestrator.workers.model import Chunk, Started
+from values.money import NanoUsd, Price
 from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
 
 from services.orchestrator.tests.fakes import SMOLLM2, FakeMeteringClient, FakeWorkerClient, route_table
@@ -60,7 +61,8 @@ async def test_the_event_names_the_caller_and_the_reserved_price() -> None:
     assert (usage.tenant_id, usage.project_id, usage.key_id) == ("ten_test", "prj_test", "key_test")
     assert usage.request_id == "req_7"
     key = "local/smollm2-135m-instruct"
-    assert usage.attempts == (AttemptUsage(1, key, f"prc_{key}", reported(120, 48)),)
+    price = Price(key, f"prc_{key}", NanoUsd(50_000_000), NanoUsd(200_000_000))
+    assert usage.attempts == (AttemptUsage(1, price, reported(120, 48)),)
 
 
 async def test_both_attempts_of_a_fallback_are_in_one_event_and_one_cost() -> None:
@@ -70,7 +72,7 @@ async def test_both_attempts_of_a_fallback_are_in_one_event_and_one_cost() -> No
     events = await harness.generate()
 
     usage = await harness.usage
-    assert [(one.number, one.price_key) for one in usage.attempts] == [
+    assert [(one.number, one.price.key) for one in usage.attempts] == [
         (1, "local/smollm2-135m-instruct"),
         (2, "dear/model"),
     ]

@@ -28,7 +28,7 @@ async def test_vectors_come_with_their_cost_and_the_usage_is_recorded() -> None:
     plan = harness.worker.embedding_plans[0]
     assert (plan.inputs, plan.dimensions) == (("a", "b"), 128)
     (attempt,) = (await harness.usage).attempts
-    assert (attempt.price_key, attempt.usage) == ("minilm/all-minilm-l6-v2", reported(2, 0))
+    assert (attempt.price.key, attempt.usage) == ("minilm/all-minilm-l6-v2", reported(2, 0))
 
 
 @pytest.mark.parametrize(
