@@ -38,5 +38,4 @@ class OrchestrationServicer(OrchestrationServiceServicer):
 
 
 def registration(servicer: OrchestrationServicer) -> Registration:
-    """Return what a `GrpcServer` needs to serve it."""
     return add_OrchestrationServiceServicer_to_server, servicer, "argosy.orchestration.v1.OrchestrationService"

@@ -110,7 +110,6 @@ class Settings(ServiceSettings):
     )
 
     def request_limits(self) -> Limits:
-        """Return the timeouts and sizes of a request."""
         return Limits(
             default_deadline=self.timeouts.default_deadline,
             max_deadline=self.timeouts.max_deadline,

@@ -24,8 +24,6 @@ from orchestrator.workers.ports import WorkerClient
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCompletions:
-    """Answers chat completions."""
-
     routes: RouteCache
     retrieval: RetrievalClient
     reservations: Reservations

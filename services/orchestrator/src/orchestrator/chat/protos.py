@@ -29,7 +29,6 @@ def proto_to_timeout(request: pb.GenerateRequest | pb.EmbedRequest, seconds_left
 
 
 def event_to_proto(event: ChatEvent) -> pb.GenerateResponse:
-    """Write an event of an answer."""
     # Filled in place: a message given to the constructor of another is copied.
     message = pb.GenerateResponse()
     match event:

@@ -12,7 +12,6 @@ from orchestrator.telemetry import RequestObservation
 
 
 async def embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
-    """Turn texts into vectors."""
     principal, timeout = current_caller().principal, proto_to_timeout(request, context.time_remaining())
     embed_request = EmbedRequest(
         request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, timeout

@@ -19,7 +19,6 @@ _HEADER = ("MODEL", "TENANT", "TASK", "CANDIDATES, TRIED IN THIS ORDER")
 
 
 def add_route_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the subcommands and their arguments."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="<action>")
     put = commands.add_parser("set", help="create a route, or replace it")
     put.add_argument("name", help="the public model name")

@@ -12,7 +12,6 @@ from orchestrator.workers.model import Chunk, EmbeddingPlan, EmbeddingResult, Ev
 
 
 def plan_to_proto(plan: Plan) -> inference_pb2.InferRequest:
-    """Write the request that runs a plan."""
     # Filled in place: a message given to the constructor of another is copied, and this one holds the bodies.
     request = inference_pb2.InferRequest()
     request.run.request_id = plan.request_id
@@ -27,7 +26,6 @@ def plan_to_proto(plan: Plan) -> inference_pb2.InferRequest:
 
 
 def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
-    """Write the request that runs an embedding plan."""
     return inference_pb2.EmbedRequest(
         request_id=plan.request_id,
         candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
@@ -52,7 +50,6 @@ def proto_to_event(response: inference_pb2.InferResponse) -> Event:
 
 
 def proto_to_embedding_result(response: inference_pb2.EmbedResponse) -> EmbeddingResult:
-    """Read the vectors, the attempts and the error."""
     error = proto_to_error(response.error) if response.HasField("error") else None
     vectors = tuple(vector.float32 for vector in response.vectors)
     return EmbeddingResult(vectors, Finished(_proto_to_attempts(response.attempts), error))
