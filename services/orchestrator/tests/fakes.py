@@ -176,7 +176,7 @@ class FakeWorkerClient:
             if self.end_error is not None:
                 raise self.end_error
         finally:
-            call.left = True
+            call.closed = True
 
     async def embed(self, plan: EmbeddingPlan) -> EmbeddingResult:
         self.embedding_plans.append(plan)
@@ -195,7 +195,7 @@ class FakeInferenceCall:
         self._script = iter(script)
         self._stopped = stopped
         self._stop = asyncio.Event()
-        self.left = False
+        self.closed = False
 
     @property
     def was_stopped(self) -> bool:

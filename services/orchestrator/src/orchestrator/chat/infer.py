@@ -17,7 +17,7 @@ from orchestrator.workers.run import checked, worker_unavailable
 async def infer(plan: Plan, buffer: StreamBuffer[Any], *, worker: WorkerClient, abort_timeout: timedelta) -> Finished:
     """Run `plan` and put its chunks into `buffer` as they come. Errors are part of the result, never raised.
 
-    When the client disconnects, the worker is told to stop, and has `abort_timeout` to report what was used. When the
+    When the client disconnects, the worker gets a stop, and has `abort_timeout` to report what was used. When the
     worker is lost, the result has one attempt of unknown usage.
     """
     refusal = await worker_unavailable(worker, plan.deadline)

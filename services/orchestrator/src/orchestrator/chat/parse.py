@@ -65,13 +65,13 @@ def _output_limit(document: Document, name: str, max_output_tokens: int) -> int 
     return limit
 
 
-def _int_field(document: Mapping[str, object], name: str, least: int, most: int, path: str = "") -> int | None:
+def _int_field(document: Mapping[str, object], name: str, minimum: int, maximum: int, path: str = "") -> int | None:
     value = document.get(name)
     if value is None:
         return None
     # bool is an int in Python, and no number in JSON.
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        _refuse(path + name, f"is not a whole number from {least} to {most}")
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        _refuse(path + name, f"is not a whole number from {minimum} to {maximum}")
     return value
 
 

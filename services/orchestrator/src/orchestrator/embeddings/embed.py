@@ -114,9 +114,10 @@ async def infer_embedding(plan: EmbeddingPlan, *, worker: WorkerClient) -> Embed
 
 def embedding_candidates(inputs: Sequence[str], routed: Sequence[RouteCandidate]) -> tuple[Candidate, ...]:
     """Bound the tokens of each candidate: at most one per byte, and those around each input. It writes none."""
-    most = sum(len(text.encode()) for text in inputs) + SPECIAL_TOKENS_PER_INPUT * len(inputs)
+    max_tokens = sum(len(text.encode()) for text in inputs) + SPECIAL_TOKENS_PER_INPUT * len(inputs)
     return tuple(
-        Candidate(candidate.upstream, candidate.model, TokenBound(candidate.price_key, most, 0)) for candidate in routed
+        Candidate(candidate.upstream, candidate.model, TokenBound(candidate.price_key, max_tokens, 0))
+        for candidate in routed
     )
 
 
@@ -127,6 +128,6 @@ def _check_inputs(request: EmbedRequest, limits: Limits) -> None:
         raise InvalidRequest("input has an empty text", param="input")
     if not 0 <= request.dimensions <= MAX_DIMENSIONS:
         raise InvalidRequest(f"dimensions is not a whole number from 1 to {MAX_DIMENSIONS}", param="dimensions")
-    size, most = sum(len(text.encode()) for text in request.inputs), limits.max_embedding_bytes
-    if size > most:
-        raise RequestTooLarge(f"the inputs have {size} bytes together, at most {most}", param="input")
+    size, max_bytes = sum(len(text.encode()) for text in request.inputs), limits.max_embedding_bytes
+    if size > max_bytes:
+        raise RequestTooLarge(f"the inputs have {size} bytes together, at most {max_bytes}", param="input")

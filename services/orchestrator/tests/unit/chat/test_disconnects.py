@@ -105,7 +105,7 @@ class TestDisconnect:
 
         (attempt,) = (await harness.usage).attempts
         assert attempt.usage == UNKNOWN_USAGE
-        assert harness.worker.calls[0].left
+        assert harness.worker.calls[0].closed
 
     async def test_at_the_very_end_changes_nothing(self) -> None:
         harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(10, 2))))

@@ -163,14 +163,14 @@ class TestBudgetOfBytes:
         assert a_passage("Schiff ü " * 200).text.startswith(source.passage.text)
         assert source.passage.text.endswith(("Schiff", "ü"))
 
-    @pytest.mark.parametrize("most", [200, 333, 1_000, 4_000])
-    def test_is_kept_with_everything_around_the_passages(self, most: int) -> None:
+    @pytest.mark.parametrize("max_bytes", [200, 333, 1_000, 4_000])
+    def test_is_kept_with_everything_around_the_passages(self, max_bytes: int) -> None:
         passages = [a_passage("wörter " * n) for n in (30, 20, 80, 1)]
 
-        sources = select(passages, most)
+        sources = select(passages, max_bytes)
 
         context = with_context({"messages": [{"role": "user", "content": ""}]}, sources)["messages"][0]["content"]  # type: ignore[index]
-        assert len(context.encode()) - len((OPENING + CLOSING).encode()) <= most
+        assert len(context.encode()) - len((OPENING + CLOSING).encode()) <= max_bytes
 
     def test_gives_no_empty_source(self) -> None:
         assert select([a_passage("  "), a_passage("words")], 10) == ()

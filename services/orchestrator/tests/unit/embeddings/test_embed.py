@@ -105,7 +105,7 @@ async def test_a_worker_that_refuses_releases_the_money() -> None:
 
 
 async def test_a_worker_that_dies_leaves_a_call_of_unknown_usage() -> None:
-    harness = Harness(FakeWorkerClient(embedding=Unavailable("it is gone")))
+    harness = Harness(FakeWorkerClient(embedding=Unavailable("it is down")))
 
     with pytest.raises(Unavailable):
         await harness.embed("a")
