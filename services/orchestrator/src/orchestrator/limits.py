@@ -53,3 +53,11 @@ def deadline_of(timeout: timedelta | None, limits: Limits, clock: Clock) -> Dead
     if timeout is None or timeout <= timedelta(0):
         timeout = limits.default_deadline
     return Deadline(min(timeout, limits.max_deadline), clock)
+
+
+def shorter_timeout(requested: timedelta | None, seconds_left: float | None) -> timedelta | None:
+    """Return the shorter of the timeout in a request and the time that its call has left; None when neither is set."""
+    left = None if seconds_left is None else timedelta(seconds=seconds_left)
+    if requested is None or left is None:
+        return left if requested is None else requested
+    return min(requested, left)

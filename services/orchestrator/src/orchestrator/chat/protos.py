@@ -1,6 +1,5 @@
 """Chat requests and events as messages."""
 
-from datetime import timedelta
 from typing import assert_never
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
@@ -10,22 +9,15 @@ from values.protos import error_to_proto, usage_to_proto
 
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.context.model import Source
+from orchestrator.limits import shorter_timeout
 from orchestrator.workers.model import Chunk
 
 
 def proto_to_chat_request(request: pb.GenerateRequest, principal: Principal, seconds_left: float | None) -> ChatRequest:
     """Read a request; `seconds_left` is the time that the call itself has, if it is limited."""
-    timeout = proto_to_timeout(request, seconds_left)
+    requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
+    timeout = shorter_timeout(requested, seconds_left)
     return ChatRequest(request.request_id, principal, request.model, request.body, request.stream, timeout)
-
-
-def proto_to_timeout(request: pb.GenerateRequest | pb.EmbedRequest, seconds_left: float | None) -> timedelta | None:
-    """Return the shorter of the request's own deadline and that of its call."""
-    left = None if seconds_left is None else timedelta(seconds=seconds_left)
-    if not request.HasField("deadline"):
-        return left
-    requested = proto_to_duration(request.deadline)
-    return requested if left is None else min(requested, left)
 
 
 def event_to_proto(event: ChatEvent) -> pb.GenerateResponse:

@@ -3,16 +3,18 @@
 from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
+from chassis.grpc import proto_to_duration
 from chassis.tenancy import current_caller
 from values.protos import usage_to_proto
 
-from orchestrator.chat.protos import proto_to_timeout
 from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
+from orchestrator.limits import shorter_timeout
 from orchestrator.telemetry import RequestObservation
 
 
 async def embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
-    principal, timeout = current_caller().principal, proto_to_timeout(request, context.time_remaining())
+    requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
+    principal, timeout = current_caller().principal, shorter_timeout(requested, context.time_remaining())
     embed_request = EmbedRequest(
         request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, timeout
     )

@@ -100,7 +100,6 @@ class CoalescedCall:
         self._scheduled = False
 
     def __call__(self) -> None:
-        """Schedule the call unless it is scheduled already."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(self._delay_seconds, self._run)

@@ -8,7 +8,6 @@ from orchestrator.usage.model import RequestUsage
 
 
 def request_usage_to_proto(usage: RequestUsage, occurred_at: Timestamp) -> UsageRecorded:
-    """Return the event that settles the request's reservation."""
     event = UsageRecorded(request_id=usage.request_id, key_id=usage.key_id, project_id=usage.project_id)
     event.meta.event_id, event.meta.tenant_id = usage.event_id, usage.tenant_id
     event.meta.occurred_at.CopyFrom(occurred_at)
