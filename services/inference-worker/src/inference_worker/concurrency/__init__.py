@@ -1,1 +1,1 @@
-"""The worker's face: gRPC in, domain out."""
+"""How many calls run at once, and what the drain does with those that outlast it."""

@@ -1,25 +1,24 @@
-"""What becomes of answers that outlast the drain."""
+"""Ends the calls that would outlast the drain."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
 
-class HangUp:
-    """A component that ends running plans in good time before the server cuts their calls.
+class AbortOnDrain:
+    """A lifecycle component that calls `abort` some time after the drain began, before the server cuts its calls.
 
-    It must be stopped before the server: it only sets the hour, and returns.
+    It must be stopped before the server is: `stop` only sets the timer, and returns.
     """
 
-    name = "hang-up"
+    name = "abort-on-drain"
 
-    def __init__(self, hang_up: Callable[[], None], after: timedelta) -> None:
-        self._hang_up = hang_up
+    def __init__(self, abort: Callable[[], None], after: timedelta) -> None:
+        self._abort = abort
         self._after = after
 
     async def start(self) -> None:
-        """Do nothing."""
+        """Do nothing: only `stop` begins the drain."""
 
     async def stop(self) -> None:
-        """From now on plans have this long."""
-        asyncio.get_running_loop().call_later(self._after.total_seconds(), self._hang_up)
+        asyncio.get_running_loop().call_later(self._after.total_seconds(), self._abort)

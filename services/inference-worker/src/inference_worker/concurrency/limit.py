@@ -1,24 +1,25 @@
-"""How much is run at once."""
+"""How many plans and embeddings run at once."""
+
+from collections.abc import Callable
 
 from chassis.errors import Unavailable
 
-from inference_worker.metrics import IN_FLIGHT, TURNED_AWAY
 
+class ConcurrencyLimit:
+    """Counts what runs: `with limit: …` raises `Unavailable` when `max_in_flight` calls run already."""
 
-class Admission:
-    """Lets a bounded number in: `with admission: …` raises `Unavailable` when it is reached."""
+    __slots__ = ("_max_in_flight", "_on_rejected", "in_flight")
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._inside = 0
-        # Read when somebody asks, which is far more seldom than it changes.
-        IN_FLIGHT.set_function(lambda: self._inside)
+    def __init__(self, max_in_flight: int, on_rejected: Callable[[], None]) -> None:
+        self._max_in_flight = max_in_flight
+        self._on_rejected = on_rejected
+        self.in_flight = 0
 
     def __enter__(self) -> None:
-        if self._inside >= self._most:
-            TURNED_AWAY.inc()
-            raise Unavailable("the worker is full")
-        self._inside += 1
+        if self.in_flight >= self._max_in_flight:
+            self._on_rejected()
+            raise Unavailable("the worker is at capacity")
+        self.in_flight += 1
 
     def __exit__(self, *_: object) -> None:
-        self._inside -= 1
+        self.in_flight -= 1

@@ -1,4 +1,4 @@
-"""Embedding texts: candidates in order until one answers."""
+"""Embeds texts: candidates in order until one responds."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,84 +6,95 @@ from datetime import timedelta
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest
+from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage, UsageSource
 
-from inference_worker.domain.absent import NOWHERE, Absent
-from inference_worker.domain.account import Attempt, Outcome
-from inference_worker.domain.failures import UpstreamFailed, UpstreamTimedOut
-from inference_worker.domain.fallback import following
-from inference_worker.domain.plan import Embedding
-from inference_worker.domain.ports import Journal, TokenCounter, Upstreams, Vectors
-from inference_worker.domain.usage import NOTHING, UNKNOWN, Usage, UsageSource
+from inference_worker.plans.attempt import failed_outcome
+from inference_worker.plans.fallback import next_candidate
+from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
+from inference_worker.plans.ports import AttemptObserver
+from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.ports import Upstreams
+from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED, UNKNOWN_UPSTREAM
+from inference_worker.token_counting.model import TokenCounter
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """Vectors in the order of the inputs, or why there are none; and the account."""
+class EmbedRequest:
+    """Texts to embed, and the candidates in the order to try them."""
+
+    candidates: tuple[Candidate, ...]
+    inputs: tuple[str, ...]
+    deadline: timedelta
+    """From the start, over all attempts."""
+    dimensions: int | None = None
+    """None is the model's own number."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """Vectors in the order of the inputs, or the error; and the record of attempts."""
 
     vectors: tuple[bytes, ...]
     attempts: tuple[Attempt, ...]
-    failure: ArgosyError | None
+    error: ArgosyError | None
 
 
 class EmbedRun:
-    """Texts being embedded, once. A cancelled run breaks off the upstream call, and its account is lost."""
+    """One run of a request. When it is cancelled it aborts the upstream call, and the record of attempts is lost."""
 
-    def __init__(self, wanted: Embedding, *, upstreams: Upstreams, clock: Clock, journal: Journal) -> None:
-        self._wanted = wanted
+    def __init__(self, request: EmbedRequest, *, upstreams: Upstreams, clock: Clock, observer: AttemptObserver) -> None:
+        self._request = request
         self._upstreams = upstreams
         self._clock = clock
-        self._journal = journal
+        self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._due = self._loop.time() + wanted.deadline.total_seconds()
+        self._deadline = self._loop.time() + request.deadline.total_seconds()
         self._attempts: list[Attempt] = []
-        self._failure: ArgosyError | None = None
+        self._error: ArgosyError | None = None
 
-    async def vectors(self) -> Embedded:
-        """Embed by the first candidate that answers within the deadline, over all attempts."""
-        place: int | None = 0
-        found = None
-        while place is not None:
-            found = await self._try(place)
-            place = following(self._failure, self._attempts, len(self._wanted.candidates))
-            if place is not None and self._loop.time() >= self._due:
-                self._failure = UpstreamTimedOut("no upstream answered before the deadline")
+    async def run(self) -> EmbedResult:
+        """Embed by the first candidate that responds within the deadline."""
+        index: int | None = 0
+        embeddings = None
+        while index is not None:
+            embeddings = await self._try(index)
+            index = next_candidate(self._error, self._attempts, len(self._request.candidates))
+            if index is not None and self._loop.time() >= self._deadline:
+                self._error = UpstreamTimedOut("no upstream responded before the deadline")
                 break
-        return Embedded(found.vectors if found else (), tuple(self._attempts), self._failure)
+        return EmbedResult(embeddings.vectors if embeddings else (), tuple(self._attempts), self._error)
 
-    async def _try(self, place: int) -> Vectors | None:
-        """One attempt; leaves its failure and its account behind."""
-        candidate = self._wanted.candidates[place]
+    async def _try(self, index: int) -> Embeddings | None:
+        """Run one attempt, and record it and its error even when it is cancelled."""
+        request, candidate = self._request, self._request.candidates[index]
         number = len(self._attempts) + 1
-        upstream = self._upstreams.get(candidate.upstream, NOWHERE)
-        embedder = upstream.embedder or Absent("this upstream does not embed")
-        entry = self._journal.began(candidate, number)
-        began_at = self._clock.monotonic()
-        found, self._failure = None, None
-        outcome, usage = Outcome.CANCELLED, UNKNOWN
+        upstream = self._upstreams.get(candidate.upstream, UNKNOWN_UPSTREAM)
+        embedder = upstream.embedder or EMBEDDINGS_UNSUPPORTED
+        span = self._observer.start(candidate, number)
+        started_at = self._clock.monotonic()
+        embeddings, self._error = None, None
+        outcome, usage = AttemptOutcome.CANCELLED, UNKNOWN_USAGE
         try:
-            async with asyncio.timeout_at(self._due):
-                found = await embedder.embed(candidate.model, self._wanted.inputs, dimensions=self._wanted.dimensions)
-            outcome, usage = Outcome.ANSWERED, await self._usage(found, upstream.counter)
+            async with asyncio.timeout_at(self._deadline):
+                embeddings = await embedder.embed(candidate.model, request.inputs, dimensions=request.dimensions)
+            outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, upstream.counter)
         except TimeoutError:
-            outcome, self._failure = Outcome.TIMED_OUT, UpstreamTimedOut("the upstream did not answer in time")
-        except (UpstreamFailed, InvalidRequest) as failure:
-            outcome, usage = _refusal(failure)
-            self._failure = failure
+            outcome = AttemptOutcome.TIMED_OUT
+            self._error = UpstreamTimedOut("the upstream did not respond in time")
+        except UpstreamFailed as error:
+            outcome, self._error = failed_outcome(error), error
+            usage = UNKNOWN_USAGE if error.maybe_billed else NO_USAGE
+        except InvalidRequest as error:
+            outcome, usage, self._error = AttemptOutcome.REJECTED, NO_USAGE, error
         finally:
-            took = timedelta(seconds=self._clock.monotonic() - began_at)
-            attempt = Attempt(number, place, outcome, usage, took if found else None, took)
+            duration = timedelta(seconds=self._clock.monotonic() - started_at)
+            attempt = Attempt(number, index, outcome, usage, duration if embeddings else None, duration)
             self._attempts.append(attempt)
-            entry.ended(attempt, self._failure)
-        return found
+            span.finish(attempt, self._error)
+        return embeddings
 
-    async def _usage(self, found: Vectors, counter: TokenCounter) -> Usage:
-        if found.usage is not None:
-            return found.usage
-        counted = await counter.count(self._wanted.inputs)
-        return UNKNOWN if counted is None else Usage(UsageSource.COUNTED, counted, 0)
-
-
-def _refusal(failure: ArgosyError) -> tuple[Outcome, Usage]:
-    if not isinstance(failure, UpstreamFailed) or not failure.may_have_cost:
-        return Outcome.REFUSED, NOTHING
-    return (Outcome.TIMED_OUT if isinstance(failure, UpstreamTimedOut) else Outcome.CUT), UNKNOWN
+    async def _usage(self, embeddings: Embeddings, counter: TokenCounter) -> TokenUsage:
+        if embeddings.usage is not None:
+            return embeddings.usage
+        counted = await counter.count(self._request.inputs)
+        return UNKNOWN_USAGE if counted is None else TokenUsage(UsageSource.COUNTED, counted, 0)

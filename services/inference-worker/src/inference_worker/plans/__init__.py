@@ -1,1 +1,1 @@
-"""What the worker decides: which candidate is tried, when it is given up, and what it used."""
+"""Inference plans: candidates tried in order until one answers."""

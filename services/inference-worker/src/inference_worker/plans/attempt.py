@@ -1,153 +1,131 @@
-"""One attempt while it runs: open, read, and the account of it."""
+"""One attempt while it runs: open the completion, read it, and record outcome and usage."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 
+from chassis.aio import CancelScope, TimedOut
 from chassis.clock import Clock
+from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage, UsageSource
 
-from inference_worker.domain.account import Attempt, Outcome
-from inference_worker.domain.failures import Stopped, UpstreamFailed, UpstreamTimedOut
-from inference_worker.domain.leash import Leash, Overdue
-from inference_worker.domain.plan import Candidate, Plan
-from inference_worker.domain.ports import Answer, Provider, TokenCounter
-from inference_worker.domain.transcript import Transcript, prompt_overhead, prompt_texts
-from inference_worker.domain.usage import NOTHING, UNKNOWN, Usage, UsageSource
+from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Plan, Stopped
+from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.ports import Completion, Provider
+from inference_worker.token_counting.model import OutputText, TokenCounter, count_prompt
 
 
-class Trial:
-    """One candidate being tried, within what is left of the plan's time."""
+class RunningAttempt:
+    """One candidate being tried, within the plan's deadline."""
 
     __slots__ = (
-        "_answer",
-        "_began_at",
-        "_candidate",
-        "_clock",
-        "_due",
-        "_first_byte_at",
-        "_first_due",
-        "_idle_seconds",
-        "_leash",
-        "_provider",
-        "_said",
-        "_sent",
-        "_stream",
+        *("_candidate", "_clock", "_completion", "_deadline", "_first_byte_at", "_first_byte_deadline"),
+        *("_idle_seconds", "_output", "_provider", "_scope", "_sent", "_started_at", "_stream"),
     )
 
     def __init__(
-        self, candidate: Candidate, provider: Provider, *, plan: Plan, due: float, leash: Leash, clock: Clock
+        self, candidate: Candidate, provider: Provider, *, plan: Plan, deadline: float, scope: CancelScope, clock: Clock
     ) -> None:
-        """`due` is the plan's end by the leash's time."""
+        """`deadline` is the plan's, by the scope's time."""
         self._candidate = candidate
         self._provider = provider
         self._stream = plan.stream
-        self._leash = leash
+        self._scope = scope
         self._clock = clock
-        self._began_at = clock.monotonic()
+        self._started_at = clock.monotonic()
         self._first_byte_at: float | None = None
-        self._first_due = min(due, leash.now() + plan.first_byte_timeout.total_seconds())
+        self._first_byte_deadline = min(deadline, scope.now() + plan.first_byte_timeout.total_seconds())
         self._idle_seconds = plan.idle_timeout.total_seconds()
-        self._due = due
+        self._deadline = deadline
         self._sent = False
-        self._answer: Answer | None = None
-        self._said = Transcript()
-
-    @property
-    def answers(self) -> bool:
-        """Whether a byte of the answer has arrived: from then on there is no fallback."""
-        return self._first_byte_at is not None
+        self._completion: Completion | None = None
+        self._output = OutputText()
 
     async def read(self) -> Sequence[bytes]:
-        """The next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
+        """Return the next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
         try:
-            with self._leash.until(self._next_due()):
-                if self._answer is None:
+            with self._scope.until(self._next_deadline()):
+                if self._completion is None:
                     self._sent = True
-                    self._answer = await self._provider.open(self._candidate, stream=self._stream)
-                payloads = await self._answer.read()
-        except Overdue:
+                    candidate = self._candidate
+                    self._completion = await self._provider.open(candidate.model, candidate.body, stream=self._stream)
+                payloads = await self._completion.read()
+        except TimedOut:
             raise UpstreamTimedOut(
-                "the upstream fell silent" if self.answers else "the upstream did not answer in time"
+                "the upstream did not respond in time"
+                if self._first_byte_at is None
+                else "the upstream's stream stalled"
             ) from None
         if payloads:
             if self._first_byte_at is None:
                 self._first_byte_at = self._clock.monotonic()
-            self._said.add(payloads)
+            self._output.add(payloads)
         return payloads
 
-    def _next_due(self) -> float:
+    def _next_deadline(self) -> float:
         if self._first_byte_at is None:
-            return self._first_due
-        return min(self._due, self._leash.now() + self._idle_seconds)
+            return self._first_byte_deadline
+        return min(self._deadline, self._scope.now() + self._idle_seconds)
 
     def abort(self) -> None:
-        """Break off what is left of the answer, at once."""
-        if self._answer is not None:
-            self._answer.abort()
+        """Close the completion if it has not ended."""
+        if self._completion is not None:
+            self._completion.abort()
 
     @property
     def usage_payload(self) -> bytes:
-        """What the provider said last, if it held nothing but usage."""
-        return self._answer.usage_payload if self._answer is not None else b""
+        """The last payload, if it held nothing but usage."""
+        return self._completion.usage_payload if self._completion is not None else b""
 
-    async def account(
-        self, number: int, place: int, failure: UpstreamFailed | Stopped | None, counter: TokenCounter
+    async def finish(
+        self, number: int, index: int, error: UpstreamFailed | Stopped | None, counter: TokenCounter
     ) -> Attempt:
-        """How it ended and what it used, counted if the provider did not say."""
-        duration = self._clock.monotonic() - self._began_at
-        outcome = self._outcome(failure)
-        return Attempt(
-            number=number,
-            candidate=place,
-            outcome=outcome,
-            usage=await self._usage(outcome, counter),
-            first_byte_after=self._first_byte_after(),
-            duration=timedelta(seconds=duration),
-        )
+        """Return the record of the attempt; its usage is counted if the provider did not report it."""
+        duration = timedelta(seconds=self._clock.monotonic() - self._started_at)
+        outcome = self._outcome(error)
+        usage = await self._usage(outcome, counter)
+        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration)
 
-    def abandoned(self, number: int, place: int) -> Attempt:
-        """The account when the caller is gone and nobody waits for a count."""
-        duration = timedelta(seconds=self._clock.monotonic() - self._began_at)
-        return Attempt(number, place, Outcome.CANCELLED, UNKNOWN, self._first_byte_after(), duration)
+    def abandon(self, number: int, index: int) -> Attempt:
+        """Return the record of an attempt whose call was cancelled: counting would delay the cancellation."""
+        duration = timedelta(seconds=self._clock.monotonic() - self._started_at)
+        return Attempt(number, index, AttemptOutcome.CANCELLED, UNKNOWN_USAGE, self._first_byte_after(), duration)
 
     def _first_byte_after(self) -> timedelta | None:
         if self._first_byte_at is None:
             return None
-        return timedelta(seconds=self._first_byte_at - self._began_at)
+        return timedelta(seconds=self._first_byte_at - self._started_at)
 
-    def _outcome(self, failure: UpstreamFailed | Stopped | None) -> Outcome:
-        if failure is None:
-            return Outcome.ANSWERED
-        if isinstance(failure, Stopped):
-            return Outcome.CANCELLED
-        if self.answers:
-            return Outcome.CUT
-        if not failure.may_have_cost:
-            return Outcome.REFUSED
-        return Outcome.TIMED_OUT if isinstance(failure, UpstreamTimedOut) else Outcome.CUT
+    def _outcome(self, error: UpstreamFailed | Stopped | None) -> AttemptOutcome:
+        if error is None:
+            return AttemptOutcome.SUCCEEDED
+        if isinstance(error, Stopped):
+            return AttemptOutcome.CANCELLED
+        if self._first_byte_at is not None:
+            return AttemptOutcome.INTERRUPTED
+        return failed_outcome(error)
 
-    async def _usage(self, outcome: Outcome, counter: TokenCounter) -> Usage:
-        if outcome is Outcome.REFUSED or not self._sent:
-            return NOTHING
-        said = self._answer.usage if self._answer is not None else None
-        if said is not None and said.input_tokens is not None and said.output_tokens is not None:
-            return said
-        # Without a byte nobody knows whether the provider had begun to read the prompt.
-        if not self.answers and outcome is not Outcome.ANSWERED:
-            return UNKNOWN
-        return await self._counted(said, counter)
+    async def _usage(self, outcome: AttemptOutcome, counter: TokenCounter) -> TokenUsage:
+        if outcome is AttemptOutcome.REJECTED or not self._sent:
+            return NO_USAGE
+        reported = self._completion.usage if self._completion is not None else None
+        if reported is not None and reported.known is not None:
+            return reported
+        # Without a byte of the response, the provider may or may not have processed the prompt.
+        if self._first_byte_at is None and outcome is not AttemptOutcome.SUCCEEDED:
+            return UNKNOWN_USAGE
+        return await self._counted_usage(reported, counter)
 
-    async def _counted(self, said: Usage | None, counter: TokenCounter) -> Usage:
-        read = said.input_tokens if said is not None else None
-        if read is None:
-            read = await _count_prompt(self._candidate.body, counter)
-        texts = self._said.texts()
-        written = None if texts is None else await counter.count(texts)
-        if read is None or written is None:
-            return Usage(UsageSource.UNKNOWN, read, written)
-        return Usage(UsageSource.COUNTED, read, written)
+    async def _counted_usage(self, reported: TokenUsage | None, counter: TokenCounter) -> TokenUsage:
+        input_tokens = reported.input_tokens if reported is not None else None
+        if input_tokens is None:
+            input_tokens = await count_prompt(self._candidate.body, counter)
+        texts = self._output.texts()
+        output_tokens = None if texts is None else await counter.count(texts)
+        unknown = input_tokens is None or output_tokens is None
+        return TokenUsage(UsageSource.UNKNOWN if unknown else UsageSource.COUNTED, input_tokens, output_tokens)
 
 
-async def _count_prompt(body: bytes, counter: TokenCounter) -> int | None:
-    texts = prompt_texts(body)
-    counted = None if texts is None else await counter.count(texts)
-    return None if counted is None else counted + prompt_overhead(body)
+def failed_outcome(error: UpstreamFailed) -> AttemptOutcome:
+    """Return the outcome of a call that failed before a byte of its response."""
+    if not error.maybe_billed:
+        return AttemptOutcome.REJECTED
+    return AttemptOutcome.TIMED_OUT if isinstance(error, UpstreamTimedOut) else AttemptOutcome.INTERRUPTED

@@ -1,110 +1,77 @@
-"""The gRPC service: translates, admits, and listens for the caller's Stop."""
+"""The RPC `Infer`: runs a plan and stops it when the caller asks to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
-from argosy.inference.v1 import inference_pb2 as pb
-from argosy.inference.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
-from chassis.clock import Clock
-from chassis.errors import InvalidRequest
-from chassis.grpc import Registration
+from argosy.inference.v1 import inference_pb2
+from chassis.errors import ArgosyError, InvalidRequest
 from chassis.telemetry import logger
 
-from inference_worker.api.admission import Admission
-from inference_worker.api.convert import (
-    from_proto_embedding,
-    from_proto_plan,
-    to_proto_embedded,
-    to_proto_finished,
-    to_proto_response,
-)
-from inference_worker.domain.account import Attempt
-from inference_worker.domain.embed import EmbedRun
-from inference_worker.domain.failures import Draining
-from inference_worker.domain.infer import Chunk, PlanRun, Started
-from inference_worker.domain.plan import Candidate
-from inference_worker.domain.ports import Journal, Upstreams
-from inference_worker.metrics import EMBED_SECONDS, EMBED_TEXTS
+from inference_worker.concurrency.limit import ConcurrencyLimit
+from inference_worker.plans.model import Attempt, Candidate, Chunk, Draining, Plan, Started
+from inference_worker.plans.protos import event_to_proto, finished_to_proto, proto_to_plan
+from inference_worker.plans.run import PlanRun
 
 log = logger(__name__)
 
 
-class InferenceServicer(InferenceServiceServicer):
-    """Runs plans, at most `max_in_flight` at once."""
-
-    def __init__(self, *, upstreams: Upstreams, journal: Journal, clock: Clock, max_in_flight: int) -> None:
-        self._upstreams = upstreams
-        self._journal = journal
-        self._clock = clock
-        self._admission = Admission(max_in_flight)
+class PlanMethods:
+    def __init__(self, new_run: Callable[[Plan], PlanRun], limit: ConcurrencyLimit) -> None:
+        self._new_run = new_run
+        self._limit = limit
         self._runs: set[PlanRun] = set()
 
-    # Writes its responses: yielding them would cost each message a hop more, though the stub knows of nothing else.
-    async def Infer(  # type: ignore[override]
-        self, request_iterator: AsyncIterator[pb.InferRequest], context: Any
-    ) -> None:
-        """Run a plan; a Stop ends it early, a cancelled call ends it without an account."""
+    async def infer(self, request_iterator: AsyncIterator[inference_pb2.InferRequest], context: Any) -> None:
+        """Run a plan; a Stop ends it early, a cancelled call ends it without a record of its attempts.
+
+        It writes its responses: yielding them would add an async generator's step to each.
+        """
         requests = aiter(request_iterator)
-        plan = from_proto_plan(await _first(requests))
+        plan = proto_to_plan(await _read_plan(requests))
 
-        async def say(step: Started | Chunk) -> None:
-            await context.write(to_proto_response(step))
+        async def emit(event: Started | Chunk) -> None:
+            await context.write(event_to_proto(event))
 
-        with self._admission:
-            run = PlanRun(plan, upstreams=self._upstreams, clock=self._clock, journal=self._journal)
-            listening = asyncio.create_task(_listen(requests, run))
+        with self._limit:
+            run = self._new_run(plan)
+            stop_reader = asyncio.create_task(_stop_on_request(requests, run))
             self._runs.add(run)
             try:
-                finished = await run.run(say)
-                _log("plan_finished", plan.candidates, finished.attempts, finished.failure)
-                await context.write(to_proto_finished(finished))
+                finished = await run.run(emit)
+                log_request("plan_finished", plan.candidates, finished.attempts, finished.error)
+                await context.write(finished_to_proto(finished))
             finally:
-                listening.cancel()
+                stop_reader.cancel()
                 self._runs.discard(run)
 
-    def hang_up(self) -> None:
-        """End all running plans early, with their accounts: what was used must not be lost with the process."""
+    def abort_all(self) -> None:
+        """Stop all running plans, so that their usage is reported before the process exits."""
         for run in tuple(self._runs):
-            run.stop(Draining("the worker is being stopped"))
-
-    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
-        """Turn texts into vectors."""
-        wanted = from_proto_embedding(request)
-        with self._admission, EMBED_SECONDS.time():
-            EMBED_TEXTS.inc(len(wanted.inputs))
-            run = EmbedRun(wanted, upstreams=self._upstreams, clock=self._clock, journal=self._journal)
-            embedded = await run.vectors()
-        _log("embedding_finished", wanted.candidates, embedded.attempts, embedded.failure)
-        return to_proto_embedded(embedded)
+            run.stop(Draining("the worker is shutting down"))
 
 
-def registration(servicer: InferenceServicer) -> Registration:
-    """Return what a `GrpcServer` needs to serve it."""
-    return add_InferenceServiceServicer_to_server, servicer, "argosy.inference.v1.InferenceService"
-
-
-async def _first(requests: AsyncIterator[pb.InferRequest]) -> pb.Plan:
+async def _read_plan(requests: AsyncIterator[inference_pb2.InferRequest]) -> inference_pb2.Plan:
     request = await anext(requests, None)
     if request is None or request.WhichOneof("request") != "run":
-        raise InvalidRequest("the first wish must be Run", param="wish")
+        raise InvalidRequest("the first message must be Run", param="request")
     return request.run.plan
 
 
-async def _listen(requests: AsyncIterator[pb.InferRequest], run: PlanRun) -> None:
+async def _stop_on_request(requests: AsyncIterator[inference_pb2.InferRequest], run: PlanRun) -> None:
     try:
         async for request in requests:
             if request.WhichOneof("request") == "stop":
                 run.stop()
     except grpc.aio.BaseError:
-        return  # a broken call is noticed where it is answered
+        return  # writing the responses fails, too, and ends the run
 
 
-def _log(
-    event: str, candidates: tuple[Candidate, ...], attempts: tuple[Attempt, ...], failure: Exception | None
+def log_request(
+    event: str, candidates: tuple[Candidate, ...], attempts: tuple[Attempt, ...], error: ArgosyError | None
 ) -> None:
-    """One line per request: who answered at last, and what it came to."""
+    """Log the one line of a request: its last attempt."""
     last = attempts[-1]
     log.info(
         event,
@@ -112,7 +79,7 @@ def _log(
         model=candidates[last.candidate].model,
         attempts=len(attempts),
         outcome=last.outcome,
-        reason=getattr(failure, "reason", None),
+        reason=error.reason if error is not None else None,
         usage=last.usage.source,
         input_tokens=last.usage.input_tokens,
         output_tokens=last.usage.output_tokens,

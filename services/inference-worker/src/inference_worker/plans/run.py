@@ -1,131 +1,101 @@
-"""Running a plan: candidates in order until one answers."""
+"""Runs a plan: candidates in order until one responds."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-
+from chassis.aio import CancelScope
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
 
-from inference_worker.domain.absent import NOWHERE, Absent
-from inference_worker.domain.account import Attempt
-from inference_worker.domain.failures import Stopped, UpstreamFailed, UpstreamTimedOut
-from inference_worker.domain.fallback import following
-from inference_worker.domain.leash import Leash
-from inference_worker.domain.plan import Plan
-from inference_worker.domain.ports import Journal, Upstreams
-from inference_worker.domain.trial import Trial
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A candidate begins to answer; from here on there is no fallback."""
-
-    candidate: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Provider bytes that arrived together."""
-
-    payloads: Sequence[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The end of a plan, good or bad."""
-
-    attempts: tuple[Attempt, ...]
-    failure: ArgosyError | None
-    usage_payload: bytes = b""
-
-
-Say = Callable[[Started | Chunk], Awaitable[None]]
-"""Hands a step on; as long as it is awaited the provider is not read."""
+from inference_worker.plans.attempt import RunningAttempt
+from inference_worker.plans.fallback import next_candidate
+from inference_worker.plans.model import Attempt, Chunk, Emit, Finished, Plan, Started, Stopped
+from inference_worker.plans.ports import AttemptObserver
+from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.ports import Upstreams
+from inference_worker.providers.unavailable import CHAT_UNSUPPORTED, UNKNOWN_UPSTREAM
 
 
 class PlanRun:
-    """One plan being run, once. Await `run`; call `stop` from anywhere on the same loop."""
+    """One run of a plan. Await `run` once; `stop` may be called at any time on the same loop."""
 
-    __slots__ = ("_attempts", "_clock", "_due", "_failure", "_journal", "_leash", "_plan", "_trial", "_upstreams")
+    __slots__ = ("_attempts", "_clock", "_deadline", "_error", "_observer", "_plan", "_running", "_scope", "_upstreams")
 
-    def __init__(self, plan: Plan, *, upstreams: Upstreams, clock: Clock, journal: Journal) -> None:
+    def __init__(self, plan: Plan, *, upstreams: Upstreams, clock: Clock, observer: AttemptObserver) -> None:
         self._plan = plan
         self._upstreams = upstreams
         self._clock = clock
-        self._journal = journal
-        self._leash = Leash()
-        self._due = self._leash.now() + plan.deadline.total_seconds()
-        self._trial: Trial | None = None
+        self._observer = observer
+        self._scope = CancelScope()
+        self._deadline = self._scope.now() + plan.deadline.total_seconds()
+        self._running: RunningAttempt | None = None
         self._attempts: list[Attempt] = []
-        self._failure: ArgosyError | None = None
+        self._error: ArgosyError | None = None
 
     def stop(self, reason: Stopped | None = None) -> None:
-        """Break off the provider call at once; `run` then ends with its account. Without effect after the end."""
-        self._leash.stop(reason or Stopped())
-        if self._trial is not None:
-            self._trial.abort()
+        """Abort the provider call at once; `run` then returns its record of attempts. Ignored after the end."""
+        self._scope.cancel(reason or Stopped())
+        if self._running is not None:
+            self._running.abort()
 
-    async def run(self, say: Say) -> Finished:
-        """Say `Started` once before the first chunk, and chunks; return the account, whatever happens.
+    async def run(self, emit: Emit) -> Finished:
+        """Emit `Started` once, then chunks; return the record of attempts, whether the plan succeeded or not.
 
-        Cancelled, or when `say` raises, it breaks off the provider call too, but the account is lost.
+        When it is cancelled, or `emit` raises, it aborts the provider call too, but the record is lost.
         """
-        place: int | None = 0
+        index: int | None = 0
         try:
-            while place is not None:
-                await self._try(place, say)
-                place = self._next()
+            while index is not None:
+                await self._try(index, emit)
+                index = self._next()
         finally:
-            self._leash.release()
-        payload = self._trial.usage_payload if self._trial is not None else b""
-        return Finished(tuple(self._attempts), self._failure, payload)
+            self._scope.close()
+        payload = self._running.usage_payload if self._running is not None else b""
+        return Finished(tuple(self._attempts), self._error, payload)
 
     def _next(self) -> int | None:
-        """Which candidate to try after the last attempt; None when the plan is over."""
-        place = following(self._failure, self._attempts, len(self._plan.candidates))
-        if place is None or self._leash.stopped:
+        """Return the index of the next candidate; None when the plan is over."""
+        index = next_candidate(self._error, self._attempts, len(self._plan.candidates))
+        if index is None or self._scope.cancelled:
             return None
-        if self._leash.now() >= self._due:
-            self._failure = UpstreamTimedOut("no upstream answered before the deadline")
+        if self._scope.now() >= self._deadline:
+            self._error = UpstreamTimedOut("no upstream responded before the deadline")
             return None
-        return place
+        return index
 
-    async def _try(self, place: int, say: Say) -> None:
-        """One attempt; leaves its failure and its account behind, even when it is abandoned."""
-        candidate = self._plan.candidates[place]
+    async def _try(self, index: int, emit: Emit) -> None:
+        """Run one attempt, and record it and its error even when it is cancelled."""
+        candidate = self._plan.candidates[index]
         number = len(self._attempts) + 1
-        upstream = self._upstreams.get(candidate.upstream, NOWHERE)
-        trial = self._trial = Trial(
+        upstream = self._upstreams.get(candidate.upstream, UNKNOWN_UPSTREAM)
+        running = self._running = RunningAttempt(
             candidate,
-            upstream.provider or Absent("this upstream does not chat"),
+            upstream.provider or CHAT_UNSUPPORTED,
             plan=self._plan,
-            due=self._due,
-            leash=self._leash,
+            deadline=self._deadline,
+            scope=self._scope,
             clock=self._clock,
         )
-        entry = self._journal.began(candidate, number)
+        span = self._observer.start(candidate, number)
         attempt: Attempt | None = None
-        self._failure = None
+        self._error = None
         try:
-            self._failure = await _hand_on(trial, place, say)
-            trial.abort()
-            attempt = await trial.account(number, place, self._failure, upstream.counter)
+            self._error = await _forward(running, index, emit)
+            running.abort()
+            attempt = await running.finish(number, index, self._error, upstream.counter)
         finally:
-            trial.abort()
+            running.abort()
             if attempt is None:
-                attempt = trial.abandoned(number, place)
+                attempt = running.abandon(number, index)
             self._attempts.append(attempt)
-            entry.ended(attempt, self._failure)
+            span.finish(attempt, self._error)
 
 
-async def _hand_on(trial: Trial, place: int, say: Say) -> UpstreamFailed | Stopped | None:
-    """Everything that a candidate answers; returns what ended it if it was not its end."""
+async def _forward(running: RunningAttempt, index: int, emit: Emit) -> UpstreamFailed | Stopped | None:
+    """Emit the whole response of a candidate; return the error that ended it early."""
     try:
-        payloads = await trial.read()
-        await say(Started(place))
+        payloads = await running.read()
+        await emit(Started(index))
         while payloads:
-            await say(Chunk(payloads))
-            payloads = await trial.read()
-    except (UpstreamFailed, Stopped) as failure:
-        return failure
+            await emit(Chunk(payloads))
+            payloads = await running.read()
+    except (UpstreamFailed, Stopped) as error:
+        return error
     return None

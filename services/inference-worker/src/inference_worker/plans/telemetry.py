@@ -1,4 +1,4 @@
-"""Attempts, as metrics and spans."""
+"""Attempts as metrics, spans and log lines."""
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
@@ -7,48 +7,45 @@ from typing import Any
 
 from chassis.errors import ArgosyError, RemoteError
 from chassis.telemetry import logger, span
+from values.usage import UsageSource
 
-from inference_worker.domain.account import Attempt
-from inference_worker.domain.failures import UpstreamRefused
-from inference_worker.domain.plan import Candidate
-from inference_worker.domain.ports import Entry
-from inference_worker.domain.usage import UsageSource
 from inference_worker.metrics import ATTEMPTS, FIRST_BYTE_SECONDS, TOKENS, UNKNOWN_USAGE
+from inference_worker.plans.model import Attempt, Candidate
+from inference_worker.plans.ports import AttemptSpan
+from inference_worker.providers.model import UpstreamRejected
 
 log = logger(__name__)
 
-# Labels must not grow with what callers write into plans.
+# Callers may write any name into a plan; as labels those would grow without bound.
 NOT_CONFIGURED = "unknown"
 
 
-class TelemetryJournal:
-    """Writes every attempt down for people."""
+class AttemptTelemetry:
+    """An `AttemptObserver` for the configured `upstreams`."""
 
     def __init__(self, upstreams: Collection[str]) -> None:
         self._upstreams = frozenset(upstreams)
 
-    def began(self, candidate: Candidate, number: int) -> Entry:
-        """Open a span; it ends with the attempt."""
+    def start(self, candidate: Candidate, number: int) -> AttemptSpan:
         upstream = candidate.upstream if candidate.upstream in self._upstreams else NOT_CONFIGURED
-        timed = span("attempt", kind="client", upstream=upstream, model=candidate.model, attempt=number)
-        return SpanEntry(timed, upstream)
+        opened = span("attempt", kind="client", upstream=upstream, model=candidate.model, attempt=number)
+        return TelemetrySpan(opened, upstream)
 
 
-class SpanEntry:
-    """One attempt in the journal."""
+class TelemetrySpan:
+    """A span from the start of an attempt to its end."""
 
-    __slots__ = ("_span", "_timed", "_upstream")
+    __slots__ = ("_context", "_span", "_upstream")
 
-    def __init__(self, timed: AbstractContextManager[Any], upstream: str) -> None:
-        self._timed = timed
-        self._span = timed.__enter__()
+    def __init__(self, context: AbstractContextManager[Any], upstream: str) -> None:
+        self._context = context
+        self._span = context.__enter__()
         self._upstream = upstream
 
-    def ended(self, attempt: Attempt, failure: ArgosyError | None) -> None:
-        """Close the span and count."""
-        _attempts(self._upstream, attempt.outcome).inc()
+    def finish(self, attempt: Attempt, error: ArgosyError | None) -> None:
+        _labelled(ATTEMPTS, self._upstream, attempt.outcome).inc()
         if attempt.first_byte_after is not None:
-            _first_byte(self._upstream).observe(attempt.first_byte_after.total_seconds())
+            _labelled(FIRST_BYTE_SECONDS, self._upstream).observe(attempt.first_byte_after.total_seconds())
         self._count_tokens(attempt)
         self._span.set(
             outcome=attempt.outcome,
@@ -56,14 +53,18 @@ class SpanEntry:
             input_tokens=attempt.usage.input_tokens,
             output_tokens=attempt.usage.output_tokens,
         )
-        if failure is None:
-            self._timed.__exit__(None, None, None)
+        if error is None:
+            self._context.__exit__(None, None, None)
             return
-        error, cause = _words(failure), _cause(failure)
-        log.info("attempt_failed", upstream=self._upstream, reason=failure.reason, error=error, cause=cause)
-        # By its name alone: a span keeps an exception's words, and those of everything behind it.
-        named = RemoteError(failure.kind, failure.reason, failure.reason)
-        self._timed.__exit__(RemoteError, named, None)
+        log.info(
+            "attempt_failed",
+            upstream=self._upstream,
+            reason=error.reason,
+            error=_loggable_message(error),
+            cause=_loggable_cause(error),
+        )
+        # Without the message: a span records an exception's text, and that of its causes.
+        self._context.__exit__(RemoteError, RemoteError(error.kind, error.reason, error.reason), None)
 
     def _count_tokens(self, attempt: Attempt) -> None:
         usage = attempt.usage
@@ -72,31 +73,21 @@ class SpanEntry:
             return
         for direction, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if tokens:
-                _tokens(self._upstream, direction, usage.source).inc(tokens)
+                _labelled(TOKENS, self._upstream, direction, usage.source).inc(tokens)
 
 
-def _words(failure: ArgosyError) -> str | None:
-    """What a failure says, unless the upstream says it: whoever refuses a request may quote it."""
-    return None if isinstance(failure, UpstreamRefused) else failure.message
+def _loggable_message(error: ArgosyError) -> str | None:
+    """Return the message, unless it is the upstream's: that may quote the request."""
+    return None if isinstance(error, UpstreamRejected) else error.message
 
 
-def _cause(failure: ArgosyError) -> str | None:
-    """What lies behind a failure: an address that nobody answers helps who mends it; other words may be a prompt's."""
-    cause = failure.__cause__
+def _loggable_cause(error: ArgosyError) -> str | None:
+    """Return the cause: an OS error names the unreachable address; others may quote a prompt, so only their type."""
+    cause = error.__cause__
     return str(cause) if isinstance(cause, OSError) else type(cause).__name__ if cause is not None else None
 
 
-# Finding a metric's child costs more than counting: keep each once.
-@lru_cache(maxsize=1024)
-def _attempts(upstream: str, outcome: str) -> Any:
-    return ATTEMPTS.labels(upstream, outcome)
-
-
-@lru_cache(maxsize=256)
-def _first_byte(upstream: str) -> Any:
-    return FIRST_BYTE_SECONDS.labels(upstream)
-
-
-@lru_cache(maxsize=1024)
-def _tokens(upstream: str, direction: str, source: str) -> Any:
-    return TOKENS.labels(upstream, direction, source)
+# Looking a metric's labels up costs more than incrementing.
+@lru_cache(maxsize=2048)
+def _labelled(metric: Any, *labels: str) -> Any:
+    return metric.labels(*labels)

@@ -1,1 +1,1 @@
-"""The worker's hands: upstreams, tokenizers, telemetry."""
+"""Providers: what the worker can call, one kind per module."""

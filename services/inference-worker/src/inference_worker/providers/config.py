@@ -1,81 +1,89 @@
-"""Making upstreams: which provider, embedder and counter stand behind a name."""
+"""What the configuration of every kind of upstream has in common."""
 
+from abc import abstractmethod
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from chassis.clock import Clock
+from chassis.settings import Section
+from pydantic import Field, SecretStr
 
-from inference_worker.adapters.anthropic import AnthropicProvider
-from inference_worker.adapters.counting import TiktokenCounter, TokenizerFileCounter
-from inference_worker.adapters.http import Endpoint, HttpUpstream
-from inference_worker.adapters.litellm import Account, LitellmProvider
-from inference_worker.adapters.minilm import MinilmEmbedder
-from inference_worker.adapters.openai import OpenaiProvider
-from inference_worker.adapters.openai_embeddings import OpenaiEmbedder
-from inference_worker.domain.absent import Uncounted
-from inference_worker.domain.ports import TokenCounter, Upstream
+from inference_worker.providers.ports import Upstream
+from inference_worker.providers.transport.http import Endpoint
+from inference_worker.token_counting.model import NullTokenCounter, TokenCounter
+from inference_worker.token_counting.tiktoken import TiktokenCounter
+from inference_worker.token_counting.tokenizer_file import TokenizerFileCounter
+
+BaseUrl = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
+
+MIN_SECRET_CHARACTERS = 8
+"""Shorter header values are versions and names; redacting them would make messages unreadable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counting:
-    """How tokens are counted: by a file, else by an encoding, else not at all."""
+class ProviderConfig(Section):
+    """One upstream. A subclass adds its `kind`, its settings and `open`, and a line to `registry`."""
 
-    tokenizer: Path | None = None
-    encoding: str | None = None
+    @abstractmethod
+    async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:
+        """Open the upstream; `stack` closes what it holds. Raises `OSError` when a file is missing."""
 
-    def counter(self) -> TokenCounter:
-        """The counter; it loads what it needs when it first counts."""
+
+class TokenCounterConfig(ProviderConfig):
+    """An upstream whose tokens are counted when it does not report them."""
+
+    encoding: Literal["cl100k_base", "o200k_base", "p50k_base"] | None = Field(
+        "cl100k_base", description="One of OpenAI's encodings; none: usage that is not reported stays unknown."
+    )
+    tokenizer: Path | None = Field(None, description="A `tokenizer.json` to count with instead of the encoding.")
+
+    def token_counter(self) -> TokenCounter:
+        """Return a counter, which loads its tokenizer at the first count."""
         if self.tokenizer is not None:
             if not self.tokenizer.is_file():
                 raise FileNotFoundError(f"there is no tokenizer at {self.tokenizer}")
             return TokenizerFileCounter(self.tokenizer)
-        return TiktokenCounter(self.encoding) if self.encoding is not None else Uncounted()
+        return TiktokenCounter(self.encoding) if self.encoding is not None else NullTokenCounter()
 
 
-@dataclass(frozen=True, slots=True)
-class OverHttp:
-    """An upstream of the fast path."""
+class HttpUpstreamConfig(TokenCounterConfig):
+    """An upstream that is called over HTTP, without litellm."""
 
-    dialect: Literal["openai", "anthropic"]
-    endpoint: Endpoint
-    counting: Counting
+    base_url: BaseUrl = Field(description="Address of the API, without the path of the call.")
+    api_key: SecretStr | None = Field(None, description="Credential; none is sent when unset.")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="More headers for every call.")
+    connect_timeout: timedelta = Field(
+        timedelta(seconds=5), gt=timedelta(0), description="For a connection, with the wait for a free one."
+    )
+    keep_alive: timedelta = Field(
+        timedelta(seconds=4),
+        description="How long an idle connection is kept; must be less than the upstream keeps it.",
+    )
+    max_connections: int = Field(
+        4096,
+        ge=1,
+        description="Connections at once, so calls at once. A call beyond it waits for `connect_timeout`, and then its "
+        "attempt fails, at no cost.",
+    )
+    max_response_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024, description="Largest response that is not streamed."
+    )
 
+    @abstractmethod
+    def api_headers(self) -> dict[str, str]:
+        """Return the headers that the API requires, credentials included; the configured `headers` override them."""
 
-@dataclass(frozen=True, slots=True)
-class ThroughLitellm:
-    """An upstream that litellm translates for."""
-
-    account: Account
-    counting: Counting
-
-
-@dataclass(frozen=True, slots=True)
-class InProcess:
-    """MiniLM from a folder."""
-
-    folder: Path
-    threads: int
-
-
-Specification = OverHttp | ThroughLitellm | InProcess
-
-
-async def open_upstream(specification: Specification, clock: Clock, stack: AsyncExitStack) -> Upstream:
-    """Open one; what it holds is let go of with `stack`. Raises `OSError` when a file is missing.
-
-    A breaker would be put around the provider and the embedder here, one per upstream.
-    """
-    match specification:
-        case OverHttp(dialect, endpoint, counting):
-            http = await stack.enter_async_context(HttpUpstream(endpoint))
-            if dialect == "anthropic":
-                return Upstream(counting.counter(), provider=AnthropicProvider(http, clock))
-            return Upstream(counting.counter(), provider=OpenaiProvider(http), embedder=OpenaiEmbedder(http))
-        case ThroughLitellm(account, counting):
-            provider = LitellmProvider(account)
-            stack.push_async_callback(provider.close)
-            return Upstream(counting.counter(), provider=provider)
-        case InProcess(folder, threads):
-            return Upstream(Uncounted(), embedder=await stack.enter_async_context(MinilmEmbedder(folder, threads)))
+    def endpoint(self) -> Endpoint:
+        """Return what the HTTP client needs."""
+        headers = {name.lower(): value.get_secret_value() for name, value in self.headers.items()}
+        secrets = [*headers.values(), *([self.api_key.get_secret_value()] if self.api_key else [])]
+        return Endpoint(
+            base_url=self.base_url,
+            headers={**self.api_headers(), **headers},
+            secrets=tuple(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS),
+            connect_timeout=self.connect_timeout,
+            keep_alive=self.keep_alive,
+            max_connections=self.max_connections,
+            max_response_bytes=self.max_response_bytes,
+        )

@@ -1,38 +1,39 @@
-"""JSON that upstreams send, as far as anybody must read it."""
+"""Reads the few JSON fields of a response that decide something."""
 
 from typing import Any, TypeGuard
 
 import orjson
+from values.money import MAX_TOKENS
+from values.usage import TokenUsage, UsageSource
 
-from inference_worker.domain.failures import UpstreamGarbage
-from inference_worker.domain.usage import Usage, UsageSource
-
-MOST_TOKENS = 1_000_000_000
-"""More than any call can use: whoever says so is wrong, and the books would refuse the whole account for it."""
+from inference_worker.providers.model import UpstreamProtocolError
 
 
-def as_object(payload: bytes) -> dict[str, Any]:
-    """Parse a JSON object. Raises `UpstreamGarbage` for anything else."""
+def parse_object(payload: bytes) -> dict[str, Any]:
+    """Parse a JSON object. Raises `UpstreamProtocolError` for anything else."""
     try:
         parsed = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
-        raise UpstreamGarbage("the upstream's answer is not JSON") from error
+        raise UpstreamProtocolError("the upstream's response is not JSON") from error
     if not isinstance(parsed, dict):
-        raise UpstreamGarbage("the upstream's answer is not a JSON object")
+        raise UpstreamProtocolError("the upstream's response is not a JSON object")
     return parsed
 
 
-def usage_of(answer: dict[str, Any]) -> Usage | None:
-    """What an answer, or a streamed piece of one, says about tokens; None when it does not say it whole."""
-    usage = answer.get("usage")
+def openai_usage(response: dict[str, Any]) -> TokenUsage | None:
+    """Return the usage in a completion or a chunk of one; None unless both counts are there."""
+    usage = response.get("usage")
     if not isinstance(usage, dict):
         return None
-    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not is_count(read) or not is_count(written):
+    input_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not is_token_count(input_tokens) or not is_token_count(output_tokens):
         return None
-    return Usage(UsageSource.REPORTED, read, written)
+    return TokenUsage(UsageSource.REPORTED, input_tokens, output_tokens)
 
 
-def is_count(value: object) -> TypeGuard[int]:
-    """Whether a number of tokens can be believed: JSON's true is an int in Python, and some upstreams send -1."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+def is_token_count(value: object) -> TypeGuard[int]:
+    """Tell whether a reported count is plausible: JSON's true is an int in Python, and some upstreams send -1.
+
+    Metering rejects the whole usage event of a request for one count above `MAX_TOKENS`.
+    """
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS

@@ -1,4 +1,4 @@
-"""MiniLM in this process: texts to vectors on onnxruntime, a thread at a time.
+"""MiniLM in this process: embeddings by onnxruntime, in one thread.
 
 The folder holds `tokenizer.json` and `model.onnx`, whose inputs are `input_ids` and `attention_mask` (int64) and whose
 output `sentence_embedding` (float32) is pooled and of length 1.
@@ -8,14 +8,19 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from chassis.clock import Clock
 from chassis.errors import InvalidRequest
+from pydantic import Field
+from values.usage import TokenUsage, UsageSource
 
-from inference_worker.domain.failures import UpstreamRateLimited
-from inference_worker.domain.ports import Vectors
-from inference_worker.domain.usage import Usage, UsageSource
+from inference_worker.providers.config import ProviderConfig
+from inference_worker.providers.model import Embeddings, UpstreamRateLimited
+from inference_worker.providers.ports import Upstream
+from inference_worker.token_counting.model import NullTokenCounter
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -23,32 +28,44 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 384
 MAX_TOKENS = 256
-"""What the model reads of a text; the rest is cut off."""
+"""What the model reads of a text; the rest is truncated."""
 
-# Attention needs memory by the square of the length. Larger batches were not faster, and twice as large.
-BATCH_TOKENS = 512
+# Attention needs memory by the square of the length. Larger batches were not faster, and took twice the memory.
+MAX_BATCH_TOKENS = 512
 
-# Nothing of a text beyond this can be within its first 256 tokens, unless it is nearly all spaces.
+# A text's first 256 tokens end before this, unless it is nearly all spaces.
 MAX_CHARACTERS = 32 * 1024
 
-ENCODED_TOGETHER = 32
-"""Texts that the tokenizer gets at once: what it makes of a text is a hundred times the text."""
+TOKENIZER_BATCH = 32
+"""Texts that are tokenized at once: an encoding takes a hundred times the memory of its text."""
 
-MAX_WAITING = 4096
-"""Texts that wait or run at once; whoever comes later is sent away."""
+MAX_QUEUED_TEXTS = 4096
+"""Texts that wait or run at once; a call beyond it is rejected."""
 
 OUTPUT = "sentence_embedding"
 
 
+class OnnxConfig(ProviderConfig):
+    """MiniLM in this process, for embeddings."""
+
+    kind: Literal["onnx"]
+    path: Path = Field(description="Folder with `model.onnx` and `tokenizer.json`.")
+    threads: int = Field(1, ge=1, le=64, description="Cores that one batch may use.")
+
+    async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:  # noqa: ARG002 - part of the base class
+        embedder = await stack.enter_async_context(MinilmEmbedder(self.path, self.threads))
+        return Upstream(NullTokenCounter(), embedder=embedder)
+
+
 class MinilmEmbedder:
-    """An embedder, and an async context manager that loads the model and lets go of it."""
+    """An embedder, and an async context manager that loads the model and releases it."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         """`threads` is how many cores one batch may use."""
         self._folder = folder
         self._threads = threads
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="minilm")
-        self._waiting = 0
+        self._queued = 0
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -58,31 +75,32 @@ class MinilmEmbedder:
     async def __aexit__(self, *_: object) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Vectors:
-        """Embed in batches, between which others get their turn. The model's name in the plan does not matter."""
+    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
+        """Embed in batches, between which other calls get theirs. The model's name in the plan is ignored."""
         if dimensions not in {None, DIMENSIONS}:
-            raise InvalidRequest(f"{model} has {DIMENSIONS} dimensions, and no fewer", param="dimensions")
-        if self._waiting + len(texts) > MAX_WAITING:
+            raise InvalidRequest(
+                f"{model} has {DIMENSIONS} dimensions; other numbers are not supported", param="dimensions"
+            )
+        if self._queued + len(texts) > MAX_QUEUED_TEXTS:
             raise UpstreamRateLimited("too many texts wait to be embedded")
-        self._waiting += len(texts)
+        self._queued += len(texts)
         try:
             return await self._embed(texts)
         finally:
-            self._waiting -= len(texts)
+            self._queued -= len(texts)
 
-    async def _embed(self, texts: Sequence[str]) -> Vectors:
+    async def _embed(self, texts: Sequence[str]) -> Embeddings:
         loop = asyncio.get_running_loop()
         encoded: list[list[int]] = []
-        for start in range(0, len(texts), ENCODED_TOGETHER):
-            some = texts[start : start + ENCODED_TOGETHER]
-            encoded += await loop.run_in_executor(self._executor, self._encode, some)
-        found: dict[int, bytes] = {}
-        for places in batches([len(tokens) for tokens in encoded]):
-            batch = [encoded[place] for place in places]
-            vectors = await loop.run_in_executor(self._executor, self._run, batch)
-            found.update(zip(places, vectors, strict=True))
-        usage = Usage(UsageSource.REPORTED, sum(map(len, encoded)), 0)
-        return Vectors(tuple(found[place] for place in range(len(texts))), usage)
+        for start in range(0, len(texts), TOKENIZER_BATCH):
+            group = texts[start : start + TOKENIZER_BATCH]
+            encoded += await loop.run_in_executor(self._executor, self._encode, group)
+        vectors: dict[int, bytes] = {}
+        for indexes in batches([len(tokens) for tokens in encoded]):
+            batch = [encoded[index] for index in indexes]
+            vectors.update(zip(indexes, await loop.run_in_executor(self._executor, self._run, batch), strict=True))
+        usage = TokenUsage(UsageSource.REPORTED, sum(map(len, encoded)), 0)
+        return Embeddings(tuple(vectors[index] for index in range(len(texts))), usage)
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
@@ -103,7 +121,7 @@ class MinilmEmbedder:
         for name in ("tokenizer.json", "model.onnx"):
             if not (self._folder / name).is_file():
                 raise FileNotFoundError(f"there is no {self._folder / name}")
-        # One core does one batch: the tokenizer's own threads would take the event loop's.
+        # The tokenizer's own threads would compete with the event loop for the core.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from tokenizers import Tokenizer  # noqa: PLC0415
 
@@ -116,26 +134,26 @@ class MinilmEmbedder:
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of texts to run together: of like length, so that little is padding, and bounded in tokens."""
+    """Yield indexes of texts to run together: of similar length, so that little is padding, and bounded in tokens."""
     batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[place] > BATCH_TOKENS:
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > MAX_BATCH_TOKENS:
             yield batch
             batch = []
-        batch.append(place)
+        batch.append(index)
     if batch:
         yield batch
 
 
 def _session(model: Path, threads: int) -> Any:
-    # Read when the library loads: otherwise it writes a device id to the home directory and reports home.
+    # Read when the library loads; else it writes a device id to the home directory and sends telemetry.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime  # noqa: PLC0415 - 20 MB that a worker without embeddings does not need
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A pattern would be kept for every shape of batch there is.
+    # It would keep a pattern for every shape of batch.
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
@@ -145,7 +163,7 @@ def _session(model: Path, threads: int) -> Any:
 
 
 def _trim() -> None:
-    """Give back what parsing the model took, 20 MB; only glibc keeps it, and only glibc can be asked."""
+    """Return the 20 MB that parsing the model took to the system: glibc keeps them otherwise."""
     import ctypes  # noqa: PLC0415
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

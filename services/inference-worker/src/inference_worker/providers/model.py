@@ -1,20 +1,19 @@
-"""How a plan fails.
+"""How a provider call fails, and what an embedding call returns.
 
 ArgosyError
-├── UpstreamFailed             connect error, 5xx, our credential refused, no such upstream
-│   ├── UpstreamRateLimited    429
-│   ├── UpstreamTimedOut       silent for too long, or it said so itself (408, 504)
-│   ├── UpstreamGarbage        answered, but not in its protocol
-│   ├── UpstreamCut            broke off after its answer had begun
-│   └── UpstreamRefused        400, 404, 422…: the request itself; another candidate would say the same
-└── Stopped                    the caller wanted no more
-    └── Draining               the worker is being stopped
+└── UpstreamFailed              connect error, 5xx, our credential rejected, no such upstream
+    ├── UpstreamRateLimited     429
+    ├── UpstreamTimedOut        no byte within the timeout, or status 408 or 504
+    ├── UpstreamProtocolError   a response that does not follow the provider's protocol
+    ├── UpstreamInterrupted     broke off after the response had begun
+    └── UpstreamRejected        400, 404, 422…: the request itself; other candidates would reject it too
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar
 
 from chassis.errors import ArgosyError, Kind
+from values.usage import TokenUsage
 
 
 class UpstreamFailed(ArgosyError):
@@ -22,23 +21,24 @@ class UpstreamFailed(ArgosyError):
 
     kind = Kind.UPSTREAM
     reason = "UPSTREAM_FAILED"
-    costly: ClassVar[bool] = False
-    """Whether the call may have used tokens although no byte of its answer arrived."""
+    maybe_billed: bool = False
+    """Whether the call may have used tokens although no byte of its response arrived."""
 
     def __init__(
         self,
         message: str,
         *,
         retry_after: timedelta | None = None,
-        costly: bool | None = None,
+        maybe_billed: bool | None = None,
         fallback: bool = True,
-        again: bool = False,
+        retry_same: bool = False,
     ) -> None:
-        """`fallback`: the next candidate may do better. `again`: so may this one, at once."""
+        """`fallback`: the next candidate may succeed. `retry_same`: this one may, at once."""
         super().__init__(message, retry_after=retry_after)
-        self.may_have_cost = self.costly if costly is None else costly
+        if maybe_billed is not None:
+            self.maybe_billed = maybe_billed
         self.fallback = fallback
-        self.again = again
+        self.retry_same = retry_same
 
 
 class UpstreamRateLimited(UpstreamFailed):
@@ -49,50 +49,41 @@ class UpstreamRateLimited(UpstreamFailed):
 
 
 class UpstreamTimedOut(UpstreamFailed):
-    """The upstream was silent for longer than the plan allows."""
+    """The upstream sent nothing for longer than the plan allows."""
 
     kind = Kind.TIMED_OUT
     reason = "UPSTREAM_TIMED_OUT"
-    costly = True
+    maybe_billed = True
 
 
-class UpstreamGarbage(UpstreamFailed):
-    """The upstream's answer does not follow its own protocol."""
+class UpstreamProtocolError(UpstreamFailed):
+    """The upstream's response does not follow its own protocol."""
 
-    reason = "UPSTREAM_GARBAGE"
-    costly = True
-
-
-class UpstreamCut(UpstreamFailed):
-    """The upstream broke off after its answer had begun."""
-
-    reason = "UPSTREAM_CUT"
-    costly = True
+    reason = "UPSTREAM_INVALID_RESPONSE"
+    maybe_billed = True
 
 
-class UpstreamRefused(UpstreamFailed):
-    """The upstream refuses the request itself; its own words are in the message."""
+class UpstreamInterrupted(UpstreamFailed):
+    """The upstream broke off after its response had begun."""
+
+    reason = "UPSTREAM_INTERRUPTED"
+    maybe_billed = True
+
+
+class UpstreamRejected(UpstreamFailed):
+    """The upstream rejects the request itself; the message is the upstream's own."""
 
     kind = Kind.INVALID
-    reason = "UPSTREAM_REFUSED"
+    reason = "UPSTREAM_REJECTED"
 
     def __init__(self, message: str, *, fallback: bool = False) -> None:
-        """With `fallback` only this candidate cannot do what is asked."""
+        """With `fallback` only this candidate lacks what the request needs."""
         super().__init__(message, fallback=fallback)
 
 
-class Stopped(ArgosyError):
-    """The caller asked to end the plan early."""
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector per text, each little-endian 32-bit floats, and the usage if the upstream reported it."""
 
-    kind = Kind.CANCELLED
-    reason = "STOPPED"
-
-    def __init__(self, message: str = "the caller wants no more") -> None:
-        super().__init__(message)
-
-
-class Draining(Stopped):
-    """The worker is being stopped, and the answer would have taken longer than it waits."""
-
-    kind = Kind.UNAVAILABLE
-    reason = "SERVICE_UNAVAILABLE"
+    vectors: tuple[bytes, ...]
+    usage: TokenUsage | None

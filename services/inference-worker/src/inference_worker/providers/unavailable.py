@@ -1,35 +1,26 @@
-"""Stands in for an upstream that is not there, so that a plan may name it and go on to the next candidate."""
+"""Takes the place of what is not configured, so that the attempt fails like any other and the next candidate runs."""
 
 from collections.abc import Sequence
 
-from inference_worker.domain.failures import UpstreamFailed
-from inference_worker.domain.plan import Candidate
-from inference_worker.domain.ports import Answer, Upstream, Vectors
+from inference_worker.providers.model import Embeddings, UpstreamFailed
+from inference_worker.providers.ports import Completion, Upstream
+from inference_worker.token_counting.model import NullTokenCounter
 
 
-class Absent:
-    """Provider and embedder that refuse everything."""
+class UnavailableProvider:
+    """A provider and embedder whose calls all fail, for `reason`."""
 
-    def __init__(self, why: str) -> None:
-        self._why = why
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
-    async def open(self, candidate: Candidate, *, stream: bool) -> Answer:  # noqa: ARG002 - the port's face
-        """Refuse."""
-        raise UpstreamFailed(self._why)
+    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:  # noqa: ARG002 - part of the port
+        raise UpstreamFailed(self._reason)
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Vectors:  # noqa: ARG002
-        """Refuse."""
-        raise UpstreamFailed(self._why)
+    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:  # noqa: ARG002
+        raise UpstreamFailed(self._reason)
 
 
-class Uncounted:
-    """A counter for upstreams whose tokenizer nobody knows."""
-
-    async def count(self, texts: Sequence[str]) -> int | None:  # noqa: ARG002
-        """Nobody knows."""
-        return None
-
-
-_UNKNOWN = Absent("this upstream is not configured")
-NOWHERE = Upstream(counter=Uncounted(), provider=_UNKNOWN, embedder=_UNKNOWN)
-"""What a plan gets for a name that no setting mentions."""
+_NOT_CONFIGURED = UnavailableProvider("this upstream is not configured")
+UNKNOWN_UPSTREAM = Upstream(counter=NullTokenCounter(), provider=_NOT_CONFIGURED, embedder=_NOT_CONFIGURED)
+CHAT_UNSUPPORTED = UnavailableProvider("this upstream does not support chat")
+EMBEDDINGS_UNSUPPORTED = UnavailableProvider("this upstream does not support embeddings")

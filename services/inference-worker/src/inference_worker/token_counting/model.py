@@ -1,99 +1,122 @@
-"""The texts of a chat, dug out of opaque bodies only when somebody must count them.
+"""Token counters, and the texts of a chat that they count.
 
-Bodies and payloads are OpenAI's. What cannot be read is skipped: an estimate of the tokens is better than none.
+Bodies and payloads are OpenAI's. They are parsed only when a provider did not report its usage. Parts that cannot be
+parsed are skipped: an estimate of the tokens is better than none.
 """
 
+# Not orjson: it rejects the halves of surrogate pairs, into which some providers split an emoji.
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-FOLD_AFTER_BYTES = 256 * 1024
-"""Payloads kept as they came; beyond it their text is taken out and they are dropped."""
+EXTRACT_AFTER_BYTES = 256 * 1024
+"""Payloads are kept as they came up to this size; beyond it only their text is kept."""
 
-TEXT_LIMIT = 4 * 1024 * 1024
-"""Characters of text kept. A longer answer cannot be counted."""
+MAX_TEXT_CHARACTERS = 4 * 1024 * 1024
+"""Longest output that is kept, and so can be counted."""
 
-MESSAGE_OVERHEAD = 3
-"""Tokens that chat templates put around each message, and before the answer."""
+MESSAGE_OVERHEAD_TOKENS = 3
+"""Tokens that chat templates put around each message, and before the output."""
 
 
-class Transcript:
-    """What an answer has said so far, kept cheaply and bounded."""
+class TokenCounter(Protocol):
+    """Counts tokens when a provider does not report them."""
 
-    __slots__ = ("_bytes", "_characters", "_payloads", "_texts")
+    async def count(self, texts: Sequence[str]) -> int | None:
+        """Return the tokens of all texts together; None when the tokenizer is unknown or fails."""
+
+
+class NullTokenCounter:
+    """The counter of an upstream whose tokenizer is unknown."""
+
+    async def count(self, texts: Sequence[str]) -> int | None:  # noqa: ARG002 - part of the port
+        return None
+
+
+async def count_prompt(body: bytes, counter: TokenCounter) -> int | None:
+    """Return the prompt tokens of a chat body; None when it holds more than text, or the tokenizer is unknown."""
+    texts = prompt_texts(body)
+    counted = None if texts is None else await counter.count(texts)
+    return None if counted is None else counted + prompt_overhead(body)
+
+
+class OutputText:
+    """The text of a response so far, in bounded memory and parsed only when needed."""
+
+    __slots__ = ("_characters", "_payload_bytes", "_payloads", "_texts")
 
     def __init__(self) -> None:
         self._payloads: list[bytes] = []
-        self._bytes = 0
+        self._payload_bytes = 0
         self._texts: list[str] = []
         self._characters = 0
 
     def add(self, payloads: Sequence[bytes]) -> None:
-        """Keep payloads that were handed on."""
+        """Keep payloads that were forwarded to the client."""
         self._payloads.extend(payloads)
-        self._bytes += sum(map(len, payloads))
-        if self._bytes > FOLD_AFTER_BYTES:
-            self._fold()
+        self._payload_bytes += sum(map(len, payloads))
+        if self._payload_bytes > EXTRACT_AFTER_BYTES:
+            self._extract()
 
     def texts(self) -> list[str] | None:
-        """Everything said; None when it was too much to keep."""
-        self._fold()
-        return None if self._characters > TEXT_LIMIT else ["".join(self._texts)]
+        """Return all text; None when it was too long to keep."""
+        self._extract()
+        return None if self._characters > MAX_TEXT_CHARACTERS else ["".join(self._texts)]
 
-    def _fold(self) -> None:
-        payloads, self._payloads, self._bytes = self._payloads, [], 0
-        if self._characters > TEXT_LIMIT:
+    def _extract(self) -> None:
+        payloads, self._payloads, self._payload_bytes = self._payloads, [], 0
+        if self._characters > MAX_TEXT_CHARACTERS:
             return
         for payload in payloads:
-            for text in answer_texts(payload):
+            for text in output_texts(payload):
                 self._texts.append(text)
                 self._characters += len(text)
-        if self._characters > TEXT_LIMIT:
+        if self._characters > MAX_TEXT_CHARACTERS:
             self._texts.clear()
 
 
-def answer_texts(payload: bytes) -> Iterator[str]:
-    """Texts that the model wrote in one payload: a whole answer or a streamed piece of one."""
+def output_texts(payload: bytes) -> Iterator[str]:
+    """Yield the texts that the model wrote in one payload: a completion or a chunk of one."""
     for choice in _objects(_parse(payload).get("choices")):
         message = choice.get("delta") or choice.get("message")
         if isinstance(message, dict):
-            yield from _written(message)
+            yield from _message_texts(message)
 
 
 def prompt_texts(body: bytes) -> list[str] | None:
-    """Texts that the model reads; None when the body holds images, sound or files, which are not text."""
+    """Return the texts that the model reads; None when the body holds images, sound or files, which are not text."""
     parsed = _parse(body)
     texts: list[str] = []
     for message in _objects(parsed.get("messages")):
-        parts = _content(message.get("content"))
+        parts = _content_texts(message.get("content"))
         if parts is None:
             return None
-        texts += [*parts, *_calls(message)]
+        texts += [*parts, *_tool_call_texts(message)]
     if parsed.get("tools"):
         texts.append(json.dumps(parsed["tools"], ensure_ascii=False))
     return texts
 
 
 def prompt_overhead(body: bytes) -> int:
-    """Tokens of the chat template around the messages, about."""
-    return MESSAGE_OVERHEAD * (1 + sum(1 for _ in _objects(_parse(body).get("messages"))))
+    """Estimate the tokens of the chat template around the messages."""
+    return MESSAGE_OVERHEAD_TOKENS * (1 + sum(1 for _ in _objects(_parse(body).get("messages"))))
 
 
-def _written(message: dict[str, Any]) -> Iterator[str]:
+def _message_texts(message: dict[str, Any]) -> Iterator[str]:
     for key in ("reasoning_content", "reasoning", "content", "refusal"):
         if isinstance(message.get(key), str):
             yield message[key]
-    yield from _calls(message)
+    yield from _tool_call_texts(message)
 
 
-def _calls(message: dict[str, Any]) -> Iterator[str]:
+def _tool_call_texts(message: dict[str, Any]) -> Iterator[str]:
     for call in _objects(message.get("tool_calls")):
         function = call.get("function")
         if isinstance(function, dict):
             yield from (function[key] for key in ("name", "arguments") if isinstance(function.get(key), str))
 
 
-def _content(content: object) -> list[str] | None:
+def _content_texts(content: object) -> list[str] | None:
     if isinstance(content, str):
         return [content]
     texts = []

@@ -1,141 +1,117 @@
-"""The fast path for Anthropic's Messages API, behind the same face as OpenAI's."""
+"""Chat completions of upstreams with Anthropic's Messages API, translated from and to OpenAI's."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
 from chassis.clock import Clock
+from values.usage import TokenUsage
 
-from inference_worker.adapters.anthropic_events import EventTranslator, to_chat_completion, usage_of
-from inference_worker.adapters.anthropic_request import to_messages_request
-from inference_worker.adapters.connection import Reply
-from inference_worker.adapters.documents import as_object
-from inference_worker.adapters.http import LINGER_SECONDS, HttpUpstream, read_some
-from inference_worker.adapters.sse import EventSplitter
-from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage, UpstreamRefused
-from inference_worker.domain.plan import Candidate
-from inference_worker.domain.ports import Answer
-from inference_worker.domain.usage import Usage
+from inference_worker.providers.anthropic.events import (
+    EventTranslator,
+    message_to_completion,
+    message_usage,
+)
+from inference_worker.providers.anthropic.request import to_messages_request
+from inference_worker.providers.json_fields import parse_object
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamProtocolError,
+    UpstreamRejected,
+)
+from inference_worker.providers.ports import Completion
+from inference_worker.providers.transport.completion import BufferedCompletion, HttpCompletion
+from inference_worker.providers.transport.connection import Response
+from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient, read_available
+from inference_worker.providers.transport.sse import SseDecoder
 
 T = TypeVar("T")
 
 
 class AnthropicProvider:
-    """Chat completions of an upstream that speaks Anthropic's API."""
-
-    def __init__(self, http: HttpUpstream, clock: Clock) -> None:
-        self._http = http
+    def __init__(self, client: HttpClient, clock: Clock) -> None:
+        self._client = client
         self._clock = clock
 
-    async def open(self, candidate: Candidate, *, stream: bool) -> Answer:
-        """Translate the candidate's body and send it."""
-        reply = await self._http.post("/v1/messages", _translated(candidate.body, stream=stream))
+    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:  # noqa: ARG002 - it is in the body
+        """Translate the body and send it."""
+        response = await self._client.post("/v1/messages", _translate_request(body, stream=stream))
         created = int(self._clock.now().timestamp())
         if stream:
-            return StreamedMessage(reply, created, self._http)
-        return WholeMessage(reply, created, self._http)
+            return MessageStream(response, created, self._client)
+        return BufferedCompletion(response, self._client, partial(_translate_message, created=created))
 
 
-class StreamedMessage:
-    """A message's events, translated as they come."""
+class MessageStream(HttpCompletion):
+    """The events of a message, translated as they arrive."""
 
-    def __init__(self, reply: Reply, created: int, http: HttpUpstream) -> None:
-        self._reply = reply
-        self._http = http
-        self._events = EventSplitter(http.endpoint.max_event_bytes)
+    def __init__(self, response: Response, created: int, client: HttpClient) -> None:
+        super().__init__(response, client)
+        self._decoder = SseDecoder(client.endpoint.max_event_bytes)
         self._translator = EventTranslator(created)
-        self._over = False
-        self._failure: UpstreamFailed | None = None
-        self.usage_payload = b""
+        self._error: UpstreamFailed | None = None
 
     @property
-    def usage(self) -> Usage | None:
-        """What the upstream has said about tokens so far."""
+    def usage(self) -> TokenUsage | None:
         return self._translator.usage
 
     async def read(self) -> Sequence[bytes]:
-        """Chunks for the events that arrived together."""
-        while not self._over:
-            data = await read_some(self._reply)
-            chunks = self._translated(self._events.feed(data) if data else self._events.end())
-            if not data and not self._over:
-                self._over = True
-                self._failure = UpstreamCut("the upstream broke off its answer")
+        """Return the chunks of the events that arrived together."""
+        while not self._ended:
+            data = await read_available(self._response)
+            chunks = self._translate(self._decoder.feed(data) if data else self._decoder.flush())
+            if not data and not self._ended:
+                self._ended = True
+                self._error = UpstreamInterrupted("the upstream's response broke off")
             if chunks:
                 return chunks
-        if self._failure is not None:
-            raise self._failure
+        if self._error is not None:
+            raise self._error
         return ()
 
-    def abort(self) -> None:
-        """Close the connection."""
-        if not self._over:
-            self._over = True
-            self._reply.close()
-
-    def _translated(self, payloads: list[bytes]) -> list[bytes]:
-        """Chunks; a failure is kept for the next read, so that what came before it is not lost."""
+    def _translate(self, payloads: list[bytes]) -> list[bytes]:
+        """Return chunks. An error is raised by the next read, so that chunks before it are not lost."""
         chunks = []
         try:
             for payload in payloads:
-                event = as_object(payload)
-                chunk = _understood(self._translator.translate, event)
+                event = parse_object(payload)
+                chunk = _call_translator(self._translator.translate, event)
                 if chunk is not None:
                     chunks.append(chunk)
                 if event.get("type") == "message_stop":
                     self._end()
                     break
-        except UpstreamFailed as failure:
+        except UpstreamFailed as error:
             self.abort()
-            self._failure = failure
+            self._error = error
         return chunks
 
     def _end(self) -> None:
         if not self._translator.finished:
-            raise UpstreamGarbage("the upstream stopped without saying why")
-        self._over = True
+            raise UpstreamProtocolError("the upstream's message ended without a stop reason")
+        self._ended = True
         self.usage_payload = self._translator.usage_payload() if self.usage is not None else b""
-        self._reply.linger(LINGER_SECONDS)
+        self._response.linger(LINGER_SECONDS)
 
 
-class WholeMessage:
-    """One message, translated."""
-
-    def __init__(self, reply: Reply, created: int, http: HttpUpstream) -> None:
-        self._reply = reply
-        self._created = created
-        self._http = http
-        self._over = False
-        self.usage: Usage | None = None
-        self.usage_payload = b""
-
-    async def read(self) -> Sequence[bytes]:
-        """The chat completion, and then nothing."""
-        if self._over:
-            return ()
-        message = as_object(await self._http.read_whole(self._reply))
-        completion = _understood(to_chat_completion, message, self._created)
-        self._over = True
-        self.usage = usage_of(message.get("usage") or {})
-        return (orjson.dumps(completion),)
-
-    def abort(self) -> None:
-        """Close the connection."""
-        if not self._over:
-            self._over = True
-            self._reply.close()
-
-
-def _translated(body: bytes, *, stream: bool) -> bytes:
+def _translate_request(body: bytes, *, stream: bool) -> bytes:
     try:
         return orjson.dumps(to_messages_request(orjson.loads(body)) | {"stream": stream})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamRefused("the request's body has values of the wrong types") from error
+        raise UpstreamRejected("the request's body has values of the wrong types") from error
 
 
-def _understood(translate: Callable[..., T], *said: Any) -> T:
-    """Run a translation; whatever it stumbles over is the upstream's garbage."""
+def _translate_message(body: bytes, *, created: int) -> tuple[bytes, TokenUsage | None]:
+    message = parse_object(body)
+    completion = _call_translator(message_to_completion, message, created)
+    return orjson.dumps(completion), message_usage(message.get("usage") or {})
+
+
+def _call_translator(translate: Callable[..., T], *args: Any) -> T:
+    """Translate without checking types first: what the translation fails on is the upstream's protocol error."""
     try:
-        return translate(*said)
+        return translate(*args)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamGarbage("the upstream's answer does not follow its protocol") from error
+        raise UpstreamProtocolError("the upstream's response does not follow its protocol") from error

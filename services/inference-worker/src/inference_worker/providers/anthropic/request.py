@@ -1,28 +1,28 @@
-"""OpenAI's chat completion bodies, as Anthropic's Messages API wants them."""
+"""Translates OpenAI's chat completion requests into requests of Anthropic's Messages API."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
-from inference_worker.domain.failures import UpstreamRefused
+from inference_worker.providers.model import UpstreamRejected
 
-# Anthropic requires a limit; OpenAI's clients often name none.
+# Anthropic requires a limit; OpenAI's clients often omit it.
 DEFAULT_MAX_TOKENS = 4096
 
-# Same name, same meaning. Anthropic refuses fields it does not know, so nothing else goes along.
-SHARED = ("model", "stream", "top_p", "top_k", "thinking")
+# Same name and meaning in both. Anthropic rejects fields it does not know, so no other is passed on.
+SHARED_PARAMS = ("model", "stream", "top_p", "top_k", "thinking")
 
-# What this translation cannot keep. Better another candidate than an answer to another question.
-IMPOSSIBLE = ("logprobs", "top_logprobs", "audio", "logit_bias", "prediction", "functions")
+# What this translation cannot keep. The next candidate may support it; dropping it would change the request.
+UNSUPPORTED_PARAMS = ("logprobs", "top_logprobs", "audio", "logit_bias", "prediction", "functions")
 
 TOOL_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
 def to_messages_request(body: dict[str, Any]) -> dict[str, Any]:
-    """Translate a body. Raises `UpstreamRefused`, open to fallback, for what Anthropic's API cannot do."""
-    _refuse_impossible(body)
-    request = {name: body[name] for name in SHARED if body.get(name) is not None}
+    """Translate a body. Raises `UpstreamRejected`, with fallback, for what Anthropic's API does not support."""
+    _check_supported(body)
+    request = {name: body[name] for name in SHARED_PARAMS if body.get(name) is not None}
     request["max_tokens"] = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_MAX_TOKENS
     system, messages = _messages(body.get("messages"))
     request["messages"] = messages
@@ -35,21 +35,21 @@ def to_messages_request(body: dict[str, Any]) -> dict[str, Any]:
         request["temperature"] = min(body["temperature"], 1)
     if body.get("user"):
         request["metadata"] = {"user_id": body["user"]}
-    request |= _tools(body)
-    request |= _output_format(body.get("response_format"))
+    request |= _tools_and_choice(body)
+    request |= _output_config(body.get("response_format"))
     return request
 
 
-def _refuse_impossible(body: dict[str, Any]) -> None:
-    wanted = [name for name in IMPOSSIBLE if body.get(name)]
+def _check_supported(body: dict[str, Any]) -> None:
+    unsupported = [name for name in UNSUPPORTED_PARAMS if body.get(name)]
     if body.get("n") not in {None, 1}:
-        wanted.append("n")
-    if wanted:
-        raise UpstreamRefused(f"this upstream cannot do: {', '.join(wanted)}", fallback=True)
+        unsupported.append("n")
+    if unsupported:
+        raise UpstreamRejected(f"this upstream does not support: {', '.join(unsupported)}", fallback=True)
 
 
 def _messages(messages: object) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """System blocks, and messages whose roles alternate."""
+    """Return the system blocks, and messages whose roles alternate."""
     system: list[dict[str, Any]] = []
     turns: list[dict[str, Any]] = []
     for message in _objects(messages):
@@ -57,23 +57,26 @@ def _messages(messages: object) -> tuple[list[dict[str, Any]], list[dict[str, An
         if role in {"system", "developer"}:
             system += _blocks(message.get("content"))
             continue
-        role, blocks = ("assistant", _assistant(message)) if role == "assistant" else ("user", _user(message))
+        if role == "assistant":
+            blocks = _assistant_blocks(message)
+        else:
+            role, blocks = "user", _user_blocks(message)
         if turns and turns[-1]["role"] == role:
-            # Anthropic wants all results of parallel tool calls in one message.
+            # Anthropic requires all results of parallel tool calls in one message.
             turns[-1]["content"] += blocks
         elif blocks:
             turns.append({"role": role, "content": blocks})
     return system, turns
 
 
-def _user(message: dict[str, Any]) -> list[dict[str, Any]]:
+def _user_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
     blocks = _blocks(message.get("content"))
     if message.get("role") != "tool":
         return blocks
     return [{"type": "tool_result", "tool_use_id": message.get("tool_call_id", ""), "content": blocks}]
 
 
-def _assistant(message: dict[str, Any]) -> list[dict[str, Any]]:
+def _assistant_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
     blocks = _blocks(message.get("content"))
     for call in _objects(message.get("tool_calls")):
         function = call.get("function") or {}
@@ -82,25 +85,25 @@ def _assistant(message: dict[str, Any]) -> list[dict[str, Any]]:
                 "type": "tool_use",
                 "id": call.get("id", ""),
                 "name": function.get("name", ""),
-                "input": _arguments(function.get("arguments")),
+                "input": _parse_arguments(function.get("arguments")),
             }
         )
     return blocks
 
 
-def _arguments(arguments: object) -> dict[str, Any]:
+def _parse_arguments(arguments: object) -> dict[str, Any]:
     try:
         parsed = orjson.loads(arguments) if isinstance(arguments, str) and arguments else {}
     except orjson.JSONDecodeError:
         parsed = None
     if not isinstance(parsed, dict):
-        raise UpstreamRefused("a tool call's arguments are not a JSON object")
+        raise UpstreamRejected("a tool call's arguments are not a JSON object")
     return parsed
 
 
 def _blocks(content: object) -> list[dict[str, Any]]:
     if isinstance(content, str):
-        # Anthropic refuses empty text.
+        # Anthropic rejects empty text.
         return [{"type": "text", "text": content}] if content else []
     return [_block(part) for part in _objects(content)]
 
@@ -118,7 +121,7 @@ def _block(part: dict[str, Any]) -> dict[str, Any]:
         if file.get("filename"):
             block["title"] = file["filename"]
     else:
-        raise UpstreamRefused(f"this upstream cannot read parts of type {kind}", fallback=True)
+        raise UpstreamRejected(f"this upstream does not support parts of type {kind}", fallback=True)
     if "cache_control" in part:
         block["cache_control"] = part["cache_control"]
     return block
@@ -127,13 +130,13 @@ def _block(part: dict[str, Any]) -> dict[str, Any]:
 def _source(url: object) -> dict[str, Any]:
     if isinstance(url, str) and url.startswith("https://"):
         return {"type": "url", "url": url}
-    head, comma, data = url.partition(",") if isinstance(url, str) else ("", "", "")
-    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-        raise UpstreamRefused("an image or file must be an https or a base64 data URL")
-    return {"type": "base64", "media_type": head[5:-7], "data": data}
+    prefix, comma, data = url.partition(",") if isinstance(url, str) else ("", "", "")
+    if not comma or not prefix.startswith("data:") or not prefix.endswith(";base64"):
+        raise UpstreamRejected("an image or file must be an https or a base64 data URL")
+    return {"type": "base64", "media_type": prefix[5:-7], "data": data}
 
 
-def _tools(body: dict[str, Any]) -> dict[str, Any]:
+def _tools_and_choice(body: dict[str, Any]) -> dict[str, Any]:
     tools = [_tool(tool) for tool in _objects(body.get("tools"))]
     if not tools:
         return {}
@@ -146,7 +149,7 @@ def _tools(body: dict[str, Any]) -> dict[str, Any]:
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     function = tool.get("function")
     if tool.get("type") != "function" or not isinstance(function, dict):
-        raise UpstreamRefused(f"this upstream cannot use tools of type {tool.get('type')}", fallback=True)
+        raise UpstreamRejected(f"this upstream does not support tools of type {tool.get('type')}", fallback=True)
     translated = {
         "name": function.get("name", ""),
         "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
@@ -166,12 +169,14 @@ def _tool_choice(choice: object) -> dict[str, Any]:
     return {}
 
 
-def _output_format(wanted: object) -> dict[str, Any]:
-    if not isinstance(wanted, dict) or wanted.get("type") == "text":
+def _output_config(response_format: object) -> dict[str, Any]:
+    if not isinstance(response_format, dict) or response_format.get("type") == "text":
         return {}
-    schema = wanted.get("json_schema")
-    if wanted.get("type") != "json_schema" or not isinstance(schema, dict):
-        raise UpstreamRefused(f"this upstream cannot answer as {wanted.get('type')}", fallback=True)
+    schema = response_format.get("json_schema")
+    if response_format.get("type") != "json_schema" or not isinstance(schema, dict):
+        raise UpstreamRejected(
+            f"this upstream does not support the response format {response_format.get('type')}", fallback=True
+        )
     return {"output_config": {"format": {"type": "json_schema", "schema": schema.get("schema") or {}}}}
 
 

@@ -1,128 +1,128 @@
-"""The fast path for OpenAI-shaped upstreams: bytes through, JSON read only where somebody decides on it."""
+"""Chat completions of upstreams with OpenAI's API: bytes pass through, and little of the JSON is parsed."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from inference_worker.adapters.connection import Reply
-from inference_worker.adapters.documents import as_object, usage_of
-from inference_worker.adapters.http import LINGER_SECONDS, HttpUpstream, read_some
-from inference_worker.adapters.sse import EventSplitter
-from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage
-from inference_worker.domain.plan import Candidate
-from inference_worker.domain.ports import Answer
-from inference_worker.domain.usage import Usage
+from values.usage import TokenUsage
+
+from inference_worker.providers.json_fields import openai_usage, parse_object
+from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
+from inference_worker.providers.ports import Completion
+from inference_worker.providers.transport.completion import BufferedCompletion, HttpCompletion
+from inference_worker.providers.transport.connection import Response
+from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient, read_available
+from inference_worker.providers.transport.sse import SseDecoder
 
 DONE = b"[DONE]"
 
-# None matches inside of a JSON string: there the quotes are escaped. OpenAI puts a null "usage" into every chunk.
+# None matches inside a JSON string: its quotes are escaped. OpenAI puts a null "usage" into every chunk.
 _ERROR = b'"error"'
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+_FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 class OpenaiProvider:
-    """Chat completions of an upstream that speaks OpenAI's API."""
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
-    def __init__(self, http: HttpUpstream) -> None:
-        self._http = http
-
-    async def open(self, candidate: Candidate, *, stream: bool) -> Answer:
-        """Send the candidate's body as it is."""
-        reply = await self._http.post("/chat/completions", candidate.body)
+    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:  # noqa: ARG002 - it is in the body
+        """Send the body as it is."""
+        response = await self._client.post("/chat/completions", body)
         if stream:
-            return StreamedAnswer(reply, self._http)
-        return WholeAnswer(reply, self._http)
+            return ChatStream(response, self._client)
+        return BufferedCompletion(response, self._client, _check_completion)
 
 
-class StreamedAnswer:
-    """Server-sent events, forwarded payload by payload."""
+class ChatStream(HttpCompletion):
+    """A streamed completion, forwarded payload by payload."""
 
-    __slots__ = ("_begun", "_events", "_failure", "_http", "_over", "_recent", "_reply", "usage", "usage_payload")
+    __slots__ = (
+        "_client",
+        "_decoder",
+        "_ended",
+        "_error",
+        "_recent",
+        "_response",
+        "_started",
+        "usage",
+        "usage_payload",
+    )
 
-    def __init__(self, reply: Reply, http: HttpUpstream) -> None:
-        self._reply = reply
-        self._http = http
-        self._events = EventSplitter(http.endpoint.max_event_bytes)
+    def __init__(self, response: Response, client: HttpClient) -> None:
+        super().__init__(response, client)
+        self._decoder = SseDecoder(client.endpoint.max_event_bytes)
         self._recent: list[bytes] = []
-        self._begun = False
-        self._over = False
-        self._failure: UpstreamFailed | None = None
-        self.usage: Usage | None = None
-        self.usage_payload = b""
+        self._started = False
+        self._error: UpstreamFailed | None = None
+        self.usage: TokenUsage | None = None
 
     async def read(self) -> Sequence[bytes]:
-        """The payloads that arrived together; usage is noticed on the way."""
-        while not self._over:
-            data = await read_some(self._reply)
-            payloads = self._events.feed(data) if data else self._events.end()
+        """Return the payloads that arrived together, and record the usage among them."""
+        while not self._ended:
+            data = await read_available(self._response)
+            payloads = self._decoder.feed(data) if data else self._decoder.flush()
             done = DONE in payloads
             if done:
                 payloads = payloads[: payloads.index(DONE)]
-            sifted = self._sift(payloads)
-            self._recent = [*self._recent, *sifted][-4:]
+            for_client = self._filter_client_events(payloads)
+            self._recent = [*self._recent, *for_client][-4:]
             if done or not data:
                 self._end(done=done)
-            if sifted:
-                return sifted
-        if self._failure is not None:
-            raise self._failure
+            if for_client:
+                return for_client
+        if self._error is not None:
+            raise self._error
         return ()
 
-    def abort(self) -> None:
-        """Close the connection."""
-        if not self._over:
-            self._over = True
-            self._reply.close()
-
-    def _sift(self, payloads: list[bytes]) -> list[bytes]:
-        """What the client gets; a failure is kept for the next read, so that what came before it is not lost."""
-        if self._begun and _are_plain(payloads):
+    def _filter_client_events(self, payloads: list[bytes]) -> list[bytes]:
+        """Return what the client gets. An error is raised by the next read, so that payloads before it are not lost."""
+        if self._started and are_plain_chunks(payloads):
             return payloads
-        sifted = []
+        for_client = []
         try:
             for payload in payloads:
                 if self._is_for_client(payload):
-                    sifted.append(payload)
-                self._begun = True
-        except UpstreamFailed as failure:
+                    for_client.append(payload)
+                self._started = True
+        except UpstreamFailed as error:
             self.abort()
-            self._failure = failure
-        return sifted
+            self._error = error
+        return for_client
 
     def _end(self, *, done: bool) -> None:
-        if self._over:
+        if self._ended:
             return
-        self._over = True
-        self._reply.linger(LINGER_SECONDS)
-        if not self._begun:
-            self._failure = UpstreamGarbage("the upstream's stream holds no answer")
-        elif not done and not self.usage_payload and not any(map(_FINISHED.search, self._recent)):
-            self._failure = UpstreamCut("the upstream broke off its answer")
+        self._ended = True
+        self._response.linger(LINGER_SECONDS)
+        if not self._started:
+            self._error = UpstreamProtocolError("the upstream's stream is empty")
+        elif not done and not self.usage_payload and not any(map(_FINISH_REASON.search, self._recent)):
+            self._error = UpstreamInterrupted("the upstream's response broke off")
 
     def _is_for_client(self, payload: bytes) -> bool:
-        if not self._begun:
-            as_object(payload)
+        if not self._started:
+            parse_object(payload)
         elif payload[:1] != b"{" or payload[-1:] != b"}":
-            raise UpstreamGarbage("the upstream sent an event that is not a JSON object")
+            raise UpstreamProtocolError("the upstream sent an event that is not a JSON object")
         if _ERROR in payload or _USAGE.search(payload):
-            return self._is_answer(as_object(payload), payload)
+            return self._inspect(parse_object(payload), payload)
         return True
 
-    def _is_answer(self, event: dict[str, Any], payload: bytes) -> bool:
+    def _inspect(self, event: dict[str, Any], payload: bytes) -> bool:
         if event.get("error") or event.get("object") == "error":
-            if self._begun:
-                raise UpstreamCut("the upstream broke off with an error")
-            raise UpstreamFailed("the upstream failed before its answer began")
-        self.usage = usage_of(event) or self.usage
+            if self._started:
+                raise UpstreamInterrupted("the upstream's response broke off with an error")
+            raise UpstreamFailed("the upstream failed before its response began")
+        self.usage = openai_usage(event) or self.usage
         if self.usage is not None and event.get("choices") == []:
             self.usage_payload = payload
             return False
         return True
 
 
-def _are_plain(payloads: list[bytes]) -> bool:
-    """Whether all are JSON objects that nobody must read, by a glance at the block instead of one at each."""
+def are_plain_chunks(payloads: list[bytes]) -> bool:
+    """Tell whether all are JSON objects without error or usage, by searching the block instead of each payload."""
     block = b"\n".join(payloads)
     borders = len(payloads) - 1
     return (
@@ -134,32 +134,8 @@ def _are_plain(payloads: list[bytes]) -> bool:
     )
 
 
-class WholeAnswer:
-    """One JSON body, forwarded as it is."""
-
-    __slots__ = ("_http", "_over", "_reply", "usage", "usage_payload")
-
-    def __init__(self, reply: Reply, http: HttpUpstream) -> None:
-        self._reply = reply
-        self._http = http
-        self._over = False
-        self.usage: Usage | None = None
-        self.usage_payload = b""
-
-    async def read(self) -> Sequence[bytes]:
-        """The body, and then nothing."""
-        if self._over:
-            return ()
-        body = await self._http.read_whole(self._reply)
-        answer = as_object(body)
-        if answer.get("error"):
-            raise UpstreamFailed("the upstream answered with an error")
-        self._over = True
-        self.usage = usage_of(answer)
-        return (body,)
-
-    def abort(self) -> None:
-        """Close the connection."""
-        if not self._over:
-            self._over = True
-            self._reply.close()
+def _check_completion(body: bytes) -> tuple[bytes, TokenUsage | None]:
+    completion = parse_object(body)
+    if completion.get("error"):
+        raise UpstreamFailed("the upstream responded with an error")
+    return body, openai_usage(completion)

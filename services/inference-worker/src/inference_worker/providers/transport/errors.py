@@ -1,71 +1,64 @@
-"""What an upstream's error status means for the plan, and how much of its words may be shown."""
+"""Which error an HTTP status stands for, and how much of the upstream's message clients may see."""
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
-from inference_worker.domain.failures import UpstreamFailed, UpstreamRateLimited, UpstreamRefused, UpstreamTimedOut
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamTimedOut,
+)
 
-ERROR_BODY_BYTES = 64 * 1024
-MESSAGE_CHARACTERS = 500
+MAX_ERROR_BODY_BYTES = 64 * 1024
+MAX_MESSAGE_CHARACTERS = 500
 
-# 401, 402, 403: our credential or our account, never the client's fault. 409, 425: the provider asks to come again.
-OURS = frozenset({401, 402, 403, 405, 407, 409, 425})
-NOT_IN_TIME = frozenset({408, 504})
+# 401, 402, 403: our credential or our account, never the client's fault. 409, 425: the provider asks for a retry.
+FALLBACK_STATUSES = frozenset({401, 402, 403, 405, 407, 409, 425})
+TIMEOUT_STATUSES = frozenset({408, 504})
 
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][A-Za-z0-9_\-*.]{6,}", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_CREDENTIAL = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][A-Za-z0-9_\-*.]{6,}", re.IGNORECASE)
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
-def refusal(
+def status_error(
     status: int, message: str, secrets: tuple[str, ...], retry_after: timedelta | None = None
 ) -> UpstreamFailed:
-    """The failure that an error status stands for. The upstream's words survive only where the request is at fault."""
+    """Return the error for a status. It carries the upstream's `message` only when the request itself is rejected."""
     if status == 429:
         return UpstreamRateLimited("the upstream limits its rate", retry_after=retry_after)
-    if status in NOT_IN_TIME:
-        return UpstreamTimedOut("the upstream gave up waiting", costly=False)
-    if status in OURS or not 400 <= status < 500:
+    if status in TIMEOUT_STATUSES:
+        return UpstreamTimedOut("the upstream timed out", maybe_billed=False)
+    if status in FALLBACK_STATUSES or not 400 <= status < 500:
         return UpstreamFailed(f"the upstream failed with status {status}")
-    return UpstreamRefused(sanitised(message, secrets) or f"the upstream refused the request with status {status}")
+    return UpstreamRejected(redact(message, secrets) or f"the upstream rejected the request with status {status}")
 
 
-def sanitised(message: str, secrets: tuple[str, ...]) -> str:
-    """One bounded line without anything that looks like a credential."""
+def redact(message: str, secrets: tuple[str, ...]) -> str:
+    """Return one line of bounded length without `secrets` and without anything that looks like a credential."""
     for secret in secrets:
         message = message.replace(secret, "***")
-    message = _KEY_LIKE.sub("***", message)
-    return _CONTROL.sub(" ", message).strip()[:MESSAGE_CHARACTERS]
+    message = _CREDENTIAL.sub("***", message)
+    return _CONTROL_CHARACTERS.sub(" ", message).strip()[:MAX_MESSAGE_CHARACTERS]
 
 
-def message_of(body: bytes) -> str:
-    """The words in an error body of any of the usual shapes; empty when there are none."""
+def error_message(body: bytes) -> str:
+    """Return the message in an error body of one of the usual shapes; empty when there is none."""
     try:
         parsed: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    for look in _SHAPES:
-        found = look(parsed) if isinstance(parsed, dict) else None
-        if isinstance(found, str):
-            return found
-    return ""
-
-
-def _nested(parsed: dict[str, Any]) -> object:
+    if not isinstance(parsed, dict):
+        return ""
     error = parsed.get("error")
-    return error.get("message") if isinstance(error, dict) else error
+    nested = error.get("message") if isinstance(error, dict) else error
+    messages = (nested, parsed.get("message"), parsed.get("detail"))
+    return next((message for message in messages if isinstance(message, str)), "")
 
 
-_SHAPES: tuple[Callable[[dict[str, Any]], object], ...] = (
-    _nested,
-    lambda parsed: parsed.get("message"),
-    lambda parsed: parsed.get("detail"),
-)
-
-
-def retry_after_of(value: str) -> timedelta | None:
-    """The header `retry-after` in its usual form, whole seconds."""
+def parse_retry_after(value: str) -> timedelta | None:
+    """Parse the header `retry-after` given in whole seconds; None for its other forms."""
     return timedelta(seconds=int(value)) if value.isascii() and value.isdigit() and len(value) < 7 else None

@@ -1,65 +1,65 @@
-"""Server-sent events, cut out of a byte stream without a look inside."""
+"""Cuts server-sent events out of a byte stream without parsing their data."""
 
-from inference_worker.domain.failures import UpstreamGarbage
+from inference_worker.providers.model import UpstreamProtocolError
 
 BOM = b"\xef\xbb\xbf"
 FIELD = b"data: "
-BETWEEN = b"\n\n" + FIELD
+SEPARATOR = b"\n\n" + FIELD
 
 
-class EventSplitter:
-    """Feed it bytes as they arrive, however they were split; get the data of every event that is complete."""
+class SseDecoder:
+    """Feed it bytes as they arrive, however they were split; it returns the data of every event that is complete."""
 
-    __slots__ = ("_begun", "_max_event_bytes", "_rest")
+    __slots__ = ("_max_event_bytes", "_rest", "_started")
 
     def __init__(self, max_event_bytes: int) -> None:
         self._max_event_bytes = max_event_bytes
         self._rest = b""
-        self._begun = False
+        self._started = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The data of each event that ended in `data`, in order; events without data are dropped.
+        """Return the data of each event that ended in `data`, in order; events without data are dropped.
 
-        Raises `UpstreamGarbage` when an event grows beyond the limit.
+        Raises `UpstreamProtocolError` when an event grows beyond the limit.
         """
         if self._rest:
             data = self._rest + data
-        if not self._begun:
+        if not self._started:
             if len(data) < len(BOM) and BOM.startswith(data):
                 self._rest = data
                 return []
-            self._begun = True
+            self._started = True
             data = data.removeprefix(BOM)
         if b"\r" in data:
-            data = self._normalised(data)
-        whole, end, rest = data.rpartition(b"\n\n")
+            data = _normalize_line_ends(data)
+        complete, end, rest = data.rpartition(b"\n\n")
         self._rest = rest
         if len(rest) > self._max_event_bytes:
-            raise UpstreamGarbage("the upstream sent an event without an end")
-        return _payloads(whole) if end else []
+            raise UpstreamProtocolError("the upstream sent an event without an end")
+        return _payloads(complete) if end else []
 
-    def end(self) -> list[bytes]:
-        """The data of a last event that lacks its blank line: the standard drops it, but some upstreams forget it."""
+    def flush(self) -> list[bytes]:
+        """Return the data of a last event without its blank line: the standard drops it, some upstreams omit it."""
         rest, self._rest = self._rest, b""
         payload = _data(rest.rstrip(b"\r\n"))
         return [payload] if payload else []
 
-    def _normalised(self, data: bytes) -> bytes:
-        """Lines ended by CR or CRLF, to LF. Raw carriage returns cannot stand inside JSON's strings."""
-        last = b""
-        if data.endswith(b"\r"):
-            # Its line feed may be still on the way.
-            data, last = data[:-1], b"\r"
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
+
+def _normalize_line_ends(data: bytes) -> bytes:
+    """Turn CR and CRLF into LF. JSON escapes carriage returns inside of strings."""
+    last = b""
+    if data.endswith(b"\r"):
+        # Its line feed may not have arrived yet.
+        data, last = data[:-1], b"\r"
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
 
 
 def _payloads(events: bytes) -> list[bytes]:
-    """The data of complete events."""
     if events.startswith(FIELD):
-        found = events[len(FIELD) :].split(BETWEEN)
-        # Nearly all events are one line of data: then this has been all, for the price of one cut per block of them.
-        if events.count(b"\n") == 2 * (len(found) - 1) and b"" not in found:
-            return found
+        payloads = events[len(FIELD) :].split(SEPARATOR)
+        # Nearly all events are one line of data: then one split of the block was enough.
+        if events.count(b"\n") == 2 * (len(payloads) - 1) and b"" not in payloads:
+            return payloads
     return [payload for event in events.split(b"\n\n") if (payload := _data(event))]
 
 
