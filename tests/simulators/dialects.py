@@ -1,4 +1,4 @@
-"""What simulated providers say, in OpenAI's words and in Anthropic's."""
+"""The responses of simulated providers, in OpenAI's format and in Anthropic's."""
 
 import base64
 import json
@@ -16,37 +16,31 @@ ERROR_TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
-AFTER_SOME = {"cut", "no-end", "silent", "error-event", "garbage-middle"}
+INTERRUPTED = {"cut", "no-end", "silent", "error-event", "garbage-middle"}
 
 
 @dataclass(frozen=True)
 class Mode:
-    """What to do, and its options."""
+    """A behaviour and its options."""
 
     name: str
     options: dict[str, str]
 
     @classmethod
-    def of(cls, told: str) -> "Mode":
-        """From what the header or the model's name says."""
-        name, _, options = told.partition("?")
+    def parse(cls, text: str) -> "Mode":
+        name, _, options = text.partition("?")
         return cls(name, dict(parse_qsl(options)))
 
     def number(self, option: str, default: float) -> float:
-        """An option as a number."""
         return float(self.options.get(option, default))
 
 
-class OpenaiWords:
-    """How OpenAI says things."""
-
+class OpenaiDialect:
     def error(self, status: int) -> dict[str, Any]:
-        """The body of an error."""
         kind = ERROR_TYPES.get(status, "server_error")
         return {"error": {"message": f"simulated {status}", "type": kind, "code": str(status), "param": None}}
 
-    def whole(self, mode: Mode, body: dict[str, Any]) -> dict[str, Any]:
-        """A whole answer."""
+    def completion(self, mode: Mode, body: dict[str, Any]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(_tokens(mode))}
         if mode.name == "tools":
             message = {
@@ -57,13 +51,13 @@ class OpenaiWords:
         if mode.name == "huge":
             message["content"] = "x" * int(mode.number("bytes", 64_000_000))
         reason = "tool_calls" if mode.name == "tools" else "stop"
-        answer = _envelope(body, "chat.completion") | {
+        response = _envelope(body, "chat.completion") | {
             "choices": [{"index": 0, "message": message, "finish_reason": reason}]
         }
-        return answer if mode.name == "no-usage" else answer | {"usage": _usage(mode, body)}
+        return response if mode.name == "no-usage" else response | {"usage": _usage(mode, body)}
 
     def events(self, mode: Mode, body: dict[str, Any]) -> list[bytes]:
-        """A whole stream, event by event; or its beginning, for the modes that break off."""
+        """Return the events of a stream; only the first of them for modes that interrupt it."""
         envelope = _envelope(body, "chat.completion.chunk")
 
         def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
@@ -81,27 +75,23 @@ class OpenaiWords:
         else:
             chunks += [chunk({"content": token}) for token in _tokens(mode)]
         events = [_event(piece) for piece in chunks]
-        if mode.name in AFTER_SOME:
-            return [*events, *_ending(mode, self.error(500))]
+        if mode.name in INTERRUPTED:
+            return [*events, *_interruption(mode, self.error(500))]
         events.append(_event(chunk({}, "tool_calls" if mode.name == "tools" else "stop")))
-        wanted = (body.get("stream_options") or {}).get("include_usage")
-        if wanted and mode.name != "no-usage":
+        include_usage = (body.get("stream_options") or {}).get("include_usage")
+        if include_usage and mode.name != "no-usage":
             events.append(_event(envelope | {"choices": [], "usage": _usage(mode, body)}))
         return events if mode.name == "no-done" else [*events, b"data: [DONE]\n\n"]
 
 
-class AnthropicWords(OpenaiWords):
-    """How Anthropic says things."""
-
+class AnthropicDialect(OpenaiDialect):
     def error(self, status: int) -> dict[str, Any]:
-        """The body of an error."""
         return {
             "type": "error",
             "error": {"type": ERROR_TYPES.get(status, "api_error"), "message": f"simulated {status}"},
         }
 
-    def whole(self, mode: Mode, body: dict[str, Any]) -> dict[str, Any]:
-        """A whole message."""
+    def completion(self, mode: Mode, body: dict[str, Any]) -> dict[str, Any]:
         content: dict[str, Any] = {"type": "text", "text": "".join(_tokens(mode))}
         if mode.name == "tools":
             content = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Paris"}}
@@ -112,11 +102,11 @@ class AnthropicWords(OpenaiWords):
         return _message(body) | {"content": [content], "stop_reason": reason, "usage": usage}
 
     def events(self, mode: Mode, body: dict[str, Any]) -> list[bytes]:
-        """A whole stream, event by event; or its beginning, for the modes that break off."""
+        """Return the events of a stream; only the first of them for modes that interrupt it."""
         if mode.name == "error-first":
             return [_event(self.error(529), "error")]
         usage = {} if mode.name == "no-usage" else _messages_usage(_usage(mode, body))
-        begin = _message(body) | {
+        start = _message(body) | {
             "content": [],
             "stop_reason": None,
             "usage": usage | ({"output_tokens": 1} if usage else {}),
@@ -127,18 +117,18 @@ class AnthropicWords(OpenaiWords):
             block = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
             deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in ("", '{"city":', ' "Paris"}')]
         events: list[dict[str, Any]] = [
-            {"type": "message_start", "message": begin},
+            {"type": "message_start", "message": start},
             {"type": "content_block_start", "index": 0, "content_block": block},
             {"type": "ping"},
             *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
         ]
-        if mode.name in AFTER_SOME:
-            return [*(_event(event, event["type"]) for event in events), *_ending(mode, self.error(529))]
+        if mode.name in INTERRUPTED:
+            return [*(_event(event, event["type"]) for event in events), *_interruption(mode, self.error(529))]
         reason = "tool_use" if mode.name == "tools" else "end_turn"
-        written = {"output_tokens": usage["output_tokens"]} if usage else {}
+        final_usage = {"output_tokens": usage["output_tokens"]} if usage else {}
         events += [
             {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": written},
+            {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": final_usage},
             {"type": "message_stop"},
         ]
         return [
@@ -148,7 +138,7 @@ class AnthropicWords(OpenaiWords):
         ]
 
 
-def _ending(mode: Mode, error: dict[str, Any]) -> list[bytes]:
+def _interruption(mode: Mode, error: dict[str, Any]) -> list[bytes]:
     return {"error-event": [_event(error, "error")], "garbage-middle": [b"data: <oops>\n\n"]}.get(mode.name, [])
 
 
@@ -158,7 +148,7 @@ def _event(data: dict[str, Any], name: str = "") -> bytes:
 
 
 def _tokens(mode: Mode) -> list[str]:
-    default = 3 if mode.name in AFTER_SOME else 20 if mode.name == "paced" else 8
+    default = 3 if mode.name in INTERRUPTED else 20 if mode.name == "paced" else 8
     return [f"word{number} " for number in range(int(mode.number("chunks", default)))]
 
 
@@ -167,9 +157,13 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
 
 
 def _usage(mode: Mode, body: dict[str, Any]) -> dict[str, int]:
-    read = sum(len(_text(message.get("content")).split()) for message in body.get("messages", ()))
-    written = len(_tokens(mode))
-    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    input_tokens = sum(len(_text(message.get("content")).split()) for message in body.get("messages", ()))
+    output_tokens = len(_tokens(mode))
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
 
 
 def _messages_usage(usage: dict[str, int]) -> dict[str, int]:
@@ -201,8 +195,10 @@ def embeddings(mode: Mode, body: dict[str, Any]) -> dict[str, Any]:
     for index, text in enumerate(texts):
         numbers = [len(text) / (1 + place) for place in range(size)]
         packed = base64.b64encode(struct.pack(f"<{size}f", *numbers)).decode()
-        wanted = body.get("encoding_format") == "base64" and "floats" not in mode.name
-        data.append({"object": "embedding", "index": index, "embedding": packed if wanted else numbers})
-    answer = {"object": "list", "model": body.get("model"), "data": data[1:] if mode.name == "too-few" else data}
-    read = sum(len(text.split()) for text in texts)
-    return answer if mode.name == "no-usage" else answer | {"usage": {"prompt_tokens": read, "total_tokens": read}}
+        as_base64 = body.get("encoding_format") == "base64" and "floats" not in mode.name
+        data.append({"object": "embedding", "index": index, "embedding": packed if as_base64 else numbers})
+    response = {"object": "list", "model": body.get("model"), "data": data[1:] if mode.name == "too-few" else data}
+    tokens = sum(len(text.split()) for text in texts)
+    return (
+        response if mode.name == "no-usage" else response | {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    )

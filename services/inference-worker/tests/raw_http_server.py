@@ -1,4 +1,4 @@
-"""An upstream that answers with the very bytes that a test wants."""
+"""An upstream that responds with exactly the bytes of a test."""
 
 import asyncio
 import socket
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from inference_worker.adapters.http import Endpoint, HttpUpstream
+from inference_worker.providers.transport.http import Endpoint, HttpClient
 from provider_contract import until
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -16,8 +16,8 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-class Peer:
-    """Answers every request with the same bytes, in pieces, and does `then` with the connection."""
+class RawHttpServer:
+    """Sends the same pieces for every request, and then calls `then` with the connection."""
 
     def __init__(self, *pieces: bytes, then: Callable[[asyncio.StreamWriter], Any] | None = None) -> None:
         self.pieces = pieces
@@ -25,9 +25,9 @@ class Peer:
         self.heads: list[bytes] = []
         self.connections = 0
         self.open = 0
-        self.hold: Awaitable[Any] | None = None
+        self.before_response: Awaitable[Any] | None = None
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
         try:
@@ -36,8 +36,8 @@ class Peer:
                 self.heads.append(head)
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 await reader.readexactly(length)
-                if self.hold is not None:
-                    await self.hold
+                if self.before_response is not None:
+                    await self.before_response
                 for piece in self.pieces:
                     writer.write(piece)
                     await writer.drain()
@@ -51,12 +51,13 @@ class Peer:
             writer.close()
 
     @asynccontextmanager
-    async def upstream(self, tls: ssl.SSLContext | None = None, **bounds: Any) -> AsyncIterator[HttpUpstream]:
-        async with await asyncio.start_server(self.answer, "127.0.0.1", 0, ssl=tls) as server:
+    async def client(self, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[HttpClient]:
+        """Serve, and open a client."""
+        async with await asyncio.start_server(self.handle, "127.0.0.1", 0, ssl=tls) as server:
             port = server.sockets[0].getsockname()[1]
             scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
-            async with HttpUpstream(Endpoint(f"{scheme}://{host}:{port}/v1/", {}, **bounds)) as upstream:
-                yield upstream
+            async with HttpClient(Endpoint(f"{scheme}://{host}:{port}/v1/", {}, **limits)) as client:
+                yield client
             await until(lambda: not self.open)
 
 
@@ -65,10 +66,10 @@ def close(writer: asyncio.StreamWriter) -> None:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    # Without lingering the end is no orderly one.
+    # With a linger time of zero the kernel sends RST instead of FIN.
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
-async def ask(upstream: HttpUpstream, body: bytes = b"{}") -> bytes:
-    return await upstream.read_whole(await upstream.post("/chat", body))
+async def post(client: HttpClient, body: bytes = b"{}") -> bytes:
+    return await client.read_all(await client.post("/chat", body))

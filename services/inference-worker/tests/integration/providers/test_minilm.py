@@ -1,4 +1,4 @@
-"""The real model, as the fleet has it."""
+"""The real MiniLM."""
 
 import asyncio
 import importlib.util
@@ -15,17 +15,17 @@ import pytest
 from argosy_dev import minilm
 from argosy_dev.state import Home
 from chassis.errors import InvalidRequest
-from inference_worker.adapters import minilm as adapter
-from inference_worker.adapters.minilm import MinilmEmbedder
-from inference_worker.domain.failures import UpstreamRateLimited
-from inference_worker.domain.usage import Usage, UsageSource
+from inference_worker.providers import minilm as provider
+from inference_worker.providers.minilm import MinilmEmbedder
+from inference_worker.providers.model import UpstreamRateLimited
+from values.usage import TokenUsage, UsageSource
 
 SENTENCES = ["A ship sails over the sea.", "A boat crosses the ocean.", "The invoice is due on Friday."]
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fleet's copy, or one made for these tests."""
+    """The fleet's copy, or one converted for these tests."""
     made = Home.of_environment().minilm
     if all((made / name).exists() for name in ("model.onnx", "tokenizer.json")):
         return made
@@ -47,53 +47,53 @@ def numbers(vector: bytes) -> tuple[float, ...]:
     return struct.unpack("<384f", vector)
 
 
-def likeness(one: bytes, other: bytes) -> float:
+def similarity(one: bytes, other: bytes) -> float:
     return sum(a * b for a, b in zip(numbers(one), numbers(other), strict=True))
 
 
-async def test_vectors_have_length_one_and_like_meanings_are_near(embedder: MinilmEmbedder):
+async def test_vectors_have_length_one_and_similar_meanings_are_close(embedder: MinilmEmbedder):
     ship, boat, invoice = (await embedder.embed("m", SENTENCES, dimensions=None)).vectors
 
-    assert likeness(ship, ship) == pytest.approx(1, abs=1e-4)
-    assert likeness(ship, boat) > 0.6
-    assert likeness(ship, invoice) < 0.3
+    assert similarity(ship, ship) == pytest.approx(1, abs=1e-4)
+    assert similarity(ship, boat) > 0.6
+    assert similarity(ship, invoice) < 0.3
 
 
-async def test_a_text_has_the_same_vector_alone_and_in_company(embedder: MinilmEmbedder):
-    company = [*SENTENCES, "A much longer text. " * 30, "Short."]
+async def test_a_text_has_the_same_vector_alone_and_in_a_batch(embedder: MinilmEmbedder):
+    batch = [*SENTENCES, "A much longer text. " * 30, "Short."]
 
-    together = await embedder.embed("m", company, dimensions=384)
-    alone = [(await embedder.embed("m", [text], dimensions=None)).vectors[0] for text in company]
+    together = await embedder.embed("m", batch, dimensions=384)
+    alone = [(await embedder.embed("m", [text], dimensions=None)).vectors[0] for text in batch]
 
     for one, other in zip(together.vectors, alone, strict=True):
-        assert likeness(one, other) == pytest.approx(1, abs=1e-4)
+        assert similarity(one, other) == pytest.approx(1, abs=1e-4)
 
 
 async def test_usage_is_the_tokens_that_the_model_read(embedder: MinilmEmbedder):
     short = await embedder.embed("m", ["ship"], dimensions=None)
     long = await embedder.embed("m", ["ship " * 100_000], dimensions=None)
 
-    # One word between the marks of beginning and end; and at most what the model can read.
-    assert short.usage == Usage(UsageSource.REPORTED, 3, 0)
-    assert long.usage == Usage(UsageSource.REPORTED, 256, 0)
+    # One word between the start and end tokens; and at most what the model reads.
+    assert short.usage == TokenUsage(UsageSource.REPORTED, 3, 0)
+    assert long.usage == TokenUsage(UsageSource.REPORTED, 256, 0)
 
 
-async def test_what_is_beyond_the_models_reach_does_not_change_the_vector(embedder: MinilmEmbedder):
+async def test_text_beyond_the_models_limit_does_not_change_the_vector(embedder: MinilmEmbedder):
     beginning = "ship " * 300
 
     one, other = (await embedder.embed("m", [beginning + "a", beginning + "b"], dimensions=None)).vectors
 
-    assert likeness(one, other) == pytest.approx(1, abs=1e-5)
+    assert similarity(one, other) == pytest.approx(1, abs=1e-5)
 
 
-async def test_fewer_dimensions_cannot_be_had(embedder: MinilmEmbedder):
+async def test_other_dimensions_are_an_invalid_request(embedder: MinilmEmbedder):
     with pytest.raises(InvalidRequest) as caught:
         await embedder.embed("m", ["ship"], dimensions=128)
 
     assert caught.value.param == "dimensions"
 
 
-async def test_a_question_does_not_wait_for_a_whole_book(embedder: MinilmEmbedder):
+async def test_a_short_call_does_not_wait_for_the_end_of_a_long_one(embedder: MinilmEmbedder):
     book = asyncio.create_task(embedder.embed("m", ["A long chapter. " * 60] * 60, dimensions=None))
     await asyncio.sleep(0.1)
 
@@ -116,8 +116,8 @@ async def test_the_loop_stays_free_while_the_model_works(embedder: MinilmEmbedde
     assert longest < 0.25
 
 
-async def test_too_many_waiting_texts_are_turned_away(embedder: MinilmEmbedder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(adapter, "MAX_WAITING", 10)
+async def test_too_many_queued_texts_are_rejected(embedder: MinilmEmbedder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(provider, "MAX_QUEUED_TEXTS", 10)
 
     with pytest.raises(UpstreamRateLimited):
         await embedder.embed("m", ["ship"] * 11, dimensions=None)
@@ -140,7 +140,7 @@ MEASURE = """
 import asyncio, psutil, sys, time
 import inference_worker.main
 from pathlib import Path
-from inference_worker.adapters.minilm import MinilmEmbedder
+from inference_worker.providers.minilm import MinilmEmbedder
 
 async def measure():
     async with MinilmEmbedder(Path(sys.argv[1]), threads=1) as embedder:
@@ -154,7 +154,7 @@ print(chunks_per_second, psutil.Process().memory_info().rss / 2**20)
 """
 
 
-def test_a_worker_with_the_model_stays_small_and_quick(folder: Path):
+def test_a_worker_with_the_model_meets_its_memory_and_cpu_budget(folder: Path):
     measured = subprocess.run(
         [sys.executable, "-c", MEASURE, str(folder)], check=True, capture_output=True, text=True, env=os.environ
     )

@@ -3,75 +3,81 @@ from datetime import timedelta
 import pytest
 from chassis.testing.logs import captured_lines
 from chassis.testing.traces import recorded_spans
-from inference_worker.adapters.journal import TelemetryJournal
-from inference_worker.domain.account import Attempt, Outcome
-from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage, UpstreamRefused
-from inference_worker.domain.plan import Candidate
-from inference_worker.domain.usage import UNKNOWN, Usage, UsageSource
+from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
+from inference_worker.plans.telemetry import AttemptTelemetry
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamProtocolError,
+    UpstreamRejected,
+)
 from prometheus_client import REGISTRY
+from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
 
 
 def value(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"inference_worker_{name}", labels) or 0.0
 
 
-def an_attempt(usage: Usage, outcome: Outcome = Outcome.ANSWERED) -> Attempt:
+def an_attempt(usage: TokenUsage, outcome: AttemptOutcome = AttemptOutcome.SUCCEEDED) -> Attempt:
     return Attempt(1, 0, outcome, usage, timedelta(seconds=0.2), timedelta(seconds=1))
 
 
-def test_an_attempt_counts_itself_its_first_byte_and_its_tokens():
-    journal = TelemetryJournal(["counted"])
+def test_an_attempt_is_counted_with_its_first_byte_and_its_tokens():
+    observer = AttemptTelemetry(["counted"])
 
-    entry = journal.began(Candidate("counted", "m"), 1)
-    entry.ended(an_attempt(Usage(UsageSource.REPORTED, 7, 3)), None)
+    span = observer.start(Candidate("counted", "m"), 1)
+    span.finish(an_attempt(TokenUsage(UsageSource.REPORTED, 7, 3)), None)
 
-    assert value("attempts_total", upstream="counted", outcome="answered") == 1
+    assert value("attempts_total", upstream="counted", outcome="succeeded") == 1
     assert value("first_byte_seconds_sum", upstream="counted") == 0.2
     assert value("tokens_total", upstream="counted", direction="input", source="reported") == 7
     assert value("tokens_total", upstream="counted", direction="output", source="reported") == 3
 
 
-def test_unknown_usage_is_counted_as_such():
-    entry = TelemetryJournal(["vague"]).began(Candidate("vague", "m"), 1)
-    entry.ended(an_attempt(UNKNOWN, Outcome.CUT), UpstreamCut("the upstream broke off its answer"))
+def test_unknown_usage_has_its_own_counter():
+    span = AttemptTelemetry(["vague"]).start(Candidate("vague", "m"), 1)
+    span.finish(
+        an_attempt(UNKNOWN_USAGE, AttemptOutcome.INTERRUPTED), UpstreamInterrupted("the upstream's response broke off")
+    )
 
     assert value("unknown_usage_total", upstream="vague") == 1
-    assert value("attempts_total", upstream="vague", outcome="cut") == 1
+    assert value("attempts_total", upstream="vague", outcome="interrupted") == 1
 
 
-def test_names_that_callers_invent_do_not_become_labels():
-    entry = TelemetryJournal([]).began(Candidate("invented", "m"), 1)
-    entry.ended(an_attempt(Usage(UsageSource.COUNTED, 0, 0), Outcome.REFUSED), None)
+def test_names_that_are_not_configured_do_not_become_labels():
+    span = AttemptTelemetry([]).start(Candidate("invented", "m"), 1)
+    span.finish(an_attempt(TokenUsage(UsageSource.COUNTED, 0, 0), AttemptOutcome.REJECTED), None)
 
-    assert value("attempts_total", upstream="invented", outcome="refused") == 0
-    assert value("attempts_total", upstream="unknown", outcome="refused") == 1
+    assert value("attempts_total", upstream="invented", outcome="rejected") == 0
+    assert value("attempts_total", upstream="unknown", outcome="rejected") == 1
 
 
 SECRET = "the mayor's illness"
 
 
-@pytest.mark.parametrize("failed", [UpstreamRefused(f"cannot parse: {SECRET}"), UpstreamGarbage("not JSON")])
-def test_what_a_client_wrote_is_neither_logged_nor_traced(failed: UpstreamFailed):
-    failed.__cause__ = ValueError(f"unexpected: {SECRET}")
+@pytest.mark.parametrize("error", [UpstreamRejected(f"cannot parse: {SECRET}"), UpstreamProtocolError("not JSON")])
+def test_a_prompt_in_an_error_is_neither_logged_nor_traced(error: UpstreamFailed):
+    error.__cause__ = ValueError(f"unexpected: {SECRET}")
 
     with captured_lines() as lines, recorded_spans() as spans:
-        TelemetryJournal(["quoting"]).began(Candidate("quoting", "m"), 1).ended(
-            an_attempt(Usage(UsageSource.COUNTED, 0, 0), Outcome.REFUSED), failed
+        AttemptTelemetry(["quoting"]).start(Candidate("quoting", "m"), 1).finish(
+            an_attempt(TokenUsage(UsageSource.COUNTED, 0, 0), AttemptOutcome.REJECTED), error
         )
 
     (span,) = spans()
-    assert [(line["event"], line["reason"]) for line in lines] == [("attempt_failed", failed.reason)]
-    assert span.attributes["error.type"] == failed.reason
+    assert [(line["event"], line["reason"]) for line in lines] == [("attempt_failed", error.reason)]
+    assert span.attributes["error.type"] == error.reason
     assert SECRET not in f"{lines} {span.to_json()}"
 
 
-def test_our_own_words_are_logged_and_an_address_that_nobody_answers():
-    failed = UpstreamFailed("the upstream cannot be reached")
-    failed.__cause__ = ConnectionRefusedError("127.0.0.1:8100")
+def test_our_own_message_is_logged_and_an_unreachable_address():
+    error = UpstreamFailed("the upstream cannot be reached")
+    error.__cause__ = ConnectionRefusedError("127.0.0.1:8100")
 
     with captured_lines() as lines:
-        TelemetryJournal(["down"]).began(Candidate("down", "m"), 1).ended(
-            an_attempt(Usage(UsageSource.COUNTED, 0, 0), Outcome.REFUSED), failed
+        AttemptTelemetry(["down"]).start(Candidate("down", "m"), 1).finish(
+            an_attempt(TokenUsage(UsageSource.COUNTED, 0, 0), AttemptOutcome.REJECTED), error
         )
 
-    assert [(line["error"], line["cause"]) for line in lines] == [(failed.message, "127.0.0.1:8100")]
+    assert [(line["error"], line["cause"]) for line in lines] == [(error.message, "127.0.0.1:8100")]

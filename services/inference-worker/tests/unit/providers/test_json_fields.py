@@ -1,25 +1,23 @@
 import pytest
-from inference_worker.adapters import anthropic_events
-from inference_worker.adapters.documents import usage_of
-from inference_worker.domain.usage import Usage, UsageSource
-
-# The books refuse an event in which one call used more, and with it the account of the whole request.
-MOST_BOOKED = 1_000_000_000
+from inference_worker.providers.anthropic.events import message_usage
+from inference_worker.providers.json_fields import openai_usage
+from values.money import MAX_TOKENS
+from values.usage import TokenUsage, UsageSource
 
 
-def test_counts_are_taken_as_they_are_said():
-    said = {"usage": {"prompt_tokens": 0, "completion_tokens": MOST_BOOKED}}
+def test_plausible_counts_are_read():
+    completion = {"usage": {"prompt_tokens": 0, "completion_tokens": MAX_TOKENS}}
 
-    assert usage_of(said) == Usage(UsageSource.REPORTED, 0, MOST_BOOKED)
-
-
-@pytest.mark.parametrize("count", [-1, True, 2.0, "2", None, MOST_BOOKED + 1, 2**63])
-def test_a_count_that_cannot_be_is_none(count: object):
-    assert usage_of({"usage": {"prompt_tokens": count, "completion_tokens": 1}}) is None
-    assert usage_of({"usage": {"prompt_tokens": 1, "completion_tokens": count}}) is None
+    assert openai_usage(completion) == TokenUsage(UsageSource.REPORTED, 0, MAX_TOKENS)
 
 
-def test_counts_of_a_cache_that_cannot_be_together_are_none():
-    said = {"input_tokens": MOST_BOOKED, "cache_read_input_tokens": MOST_BOOKED, "output_tokens": 1}
+@pytest.mark.parametrize("count", [-1, True, 2.0, "2", None, MAX_TOKENS + 1, 2**63])
+def test_an_implausible_count_makes_the_usage_none(count: object):
+    assert openai_usage({"usage": {"prompt_tokens": count, "completion_tokens": 1}}) is None
+    assert openai_usage({"usage": {"prompt_tokens": 1, "completion_tokens": count}}) is None
 
-    assert anthropic_events.usage_of(said) is None
+
+def test_an_implausible_sum_with_cached_tokens_makes_the_usage_none():
+    counts = {"input_tokens": MAX_TOKENS, "cache_read_input_tokens": MAX_TOKENS, "output_tokens": 1}
+
+    assert message_usage(counts) is None

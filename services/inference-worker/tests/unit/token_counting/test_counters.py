@@ -3,8 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from inference_worker.adapters.counting import TiktokenCounter, TokenizerFileCounter
-from inference_worker.domain.absent import Uncounted
+from inference_worker.token_counting.model import NullTokenCounter
+from inference_worker.token_counting.tiktoken import TiktokenCounter
+from inference_worker.token_counting.tokenizer_file import TokenizerFileCounter
 
 TOKENIZER = """{
   "version": "1.0", "truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
@@ -15,16 +16,16 @@ TOKENIZER = """{
 
 
 @pytest.mark.parametrize(("encoding", "tokens"), [("cl100k_base", 2), ("o200k_base", 2), ("p50k_base", 2)])
-async def test_openais_encodings_are_there_without_a_network(encoding: str, tokens: int):
+async def test_openais_encodings_need_no_network(encoding: str, tokens: int):
     assert await TiktokenCounter(encoding).count(["hello world"]) == tokens
     assert await TiktokenCounter(encoding).count([]) == 0
 
 
-async def test_text_that_looks_like_a_special_token_is_only_text():
+async def test_a_special_token_in_a_text_is_counted_as_text():
     assert (await TiktokenCounter("cl100k_base").count(["<|endoftext|>"]) or 0) > 1
 
 
-async def test_a_tokenizer_file_counts_everything_whatever_it_says_of_truncation(tmp_path: Path):
+async def test_a_tokenizer_file_counts_everything_and_ignores_its_truncation(tmp_path: Path):
     path = tmp_path / "tokenizer.json"
     path.write_text(TOKENIZER)
 
@@ -36,26 +37,27 @@ async def test_a_tokenizer_that_fails_makes_the_count_unknown(tmp_path: Path):
     path.write_text("not a tokenizer")
 
     assert await TokenizerFileCounter(path).count(["one"]) is None
-    assert await TiktokenCounter("unheard_of").count(["one"]) is None
+    assert await TiktokenCounter("no_such_encoding").count(["one"]) is None
 
 
-async def test_without_a_tokenizer_nobody_knows():
-    assert await Uncounted().count(["one"]) is None
+async def test_without_a_tokenizer_the_count_is_unknown():
+    assert await NullTokenCounter().count(["one"]) is None
 
 
 def test_the_encodings_are_found_without_importing_litellm():
     code = (
-        "import asyncio, sys; from inference_worker.adapters.counting import TiktokenCounter; "
+        "import asyncio, sys; from inference_worker.token_counting.tiktoken import TiktokenCounter; "
         "assert asyncio.run(TiktokenCounter('cl100k_base').count(['a b'])) == 2; assert 'litellm' not in sys.modules"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_worker_that_is_put_together_has_not_imported_what_costs_memory():
+def test_importing_main_imports_no_large_library():
     code = (
         "import sys, inference_worker.main; "
-        "dear = {'litellm', 'tiktoken', 'tokenizers', 'onnxruntime', 'numpy'} & set(sys.modules); assert not dear, dear"
+        "large = {'litellm', 'tiktoken', 'tokenizers', 'onnxruntime', 'numpy'}; "
+        "assert not large & set(sys.modules)"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)

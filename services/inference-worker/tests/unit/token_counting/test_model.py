@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from inference_worker.domain import transcript
-from inference_worker.domain.transcript import Transcript, answer_texts, prompt_overhead, prompt_texts
+from inference_worker.token_counting import model as token_counting
+from inference_worker.token_counting.model import OutputText, output_texts, prompt_overhead, prompt_texts
 from worker_fakes import chunk
 
 
@@ -28,35 +28,35 @@ def test_a_prompt_with_an_image_cannot_be_counted():
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"messages": 7}', b'{"messages": ["x"]}', b"\xff"])
-def test_a_body_that_cannot_be_read_has_no_text(body: bytes):
+def test_a_body_that_cannot_be_parsed_has_no_text(body: bytes):
     assert prompt_texts(body) == []
 
 
-def test_what_a_model_wrote_is_found_in_deltas_and_in_messages():
+def test_output_is_found_in_deltas_and_in_messages():
     call = {"function": {"name": "f", "arguments": "{}"}}
     delta = chunk({"content": "a", "reasoning_content": "b", "tool_calls": [call]})
     message = json.dumps({"choices": [{"message": {"content": "a", "refusal": "c"}}]}).encode()
 
-    assert list(answer_texts(delta)) == ["b", "a", "f", "{}"]
-    assert list(answer_texts(message)) == ["a", "c"]
-    assert list(answer_texts(b'{"choices": [{"delta": null}]}')) == []
+    assert list(output_texts(delta)) == ["b", "a", "f", "{}"]
+    assert list(output_texts(message)) == ["a", "c"]
+    assert list(output_texts(b'{"choices": [{"delta": null}]}')) == []
 
 
-def test_a_long_answer_is_kept_as_text_only(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transcript, "FOLD_AFTER_BYTES", 1000)
-    said = Transcript()
+def test_of_a_long_output_only_the_text_is_kept(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(token_counting, "EXTRACT_AFTER_BYTES", 1000)
+    output = OutputText()
 
     for _ in range(100):
-        said.add([chunk({"content": "word "})])
+        output.add([chunk({"content": "word "})])
 
-    assert said.texts() == ["word " * 100]
+    assert output.texts() == ["word " * 100]
 
 
-def test_an_answer_that_is_too_long_to_keep_cannot_be_counted(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transcript, "TEXT_LIMIT", 100)
-    said = Transcript()
-    said.add([chunk({"content": "x" * 101})])
+def test_an_output_that_is_too_long_to_keep_cannot_be_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(token_counting, "MAX_TEXT_CHARACTERS", 100)
+    output = OutputText()
+    output.add([chunk({"content": "x" * 101})])
 
-    assert said.texts() is None
-    said.add([chunk({"content": "x"})])
-    assert said.texts() is None
+    assert output.texts() is None
+    output.add([chunk({"content": "x"})])
+    assert output.texts() is None

@@ -2,9 +2,14 @@ import json
 from typing import Any
 
 import pytest
-from inference_worker.adapters.anthropic_events import EventTranslator, finish_reason, to_chat_completion, usage_of
-from inference_worker.domain.failures import UpstreamCut, UpstreamFailed
-from inference_worker.domain.usage import Usage, UsageSource
+from inference_worker.providers.anthropic.events import (
+    EventTranslator,
+    finish_reason,
+    message_to_completion,
+    message_usage,
+)
+from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted
+from values.usage import TokenUsage, UsageSource
 
 MESSAGE = {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 10, "output_tokens": 1}}
 STARTED = {"type": "message_start", "message": MESSAGE}
@@ -20,7 +25,7 @@ def delta(**fields: Any) -> dict[str, Any]:
     return {"type": "content_block_delta", "index": 0, "delta": fields}
 
 
-def begun(**block: Any) -> dict[str, Any]:
+def block_start(**block: Any) -> dict[str, Any]:
     return {"type": "content_block_start", "index": 0, "content_block": block}
 
 
@@ -34,9 +39,9 @@ def test_the_first_chunk_names_message_model_and_role():
 
 def test_two_tool_calls_are_told_apart_by_their_index():
     chunks, _ = translated(
-        begun(type="tool_use", id="a", name="first"),
+        block_start(type="tool_use", id="a", name="first"),
         delta(type="input_json_delta", partial_json="{}"),
-        begun(type="tool_use", id="b", name="second"),
+        block_start(type="tool_use", id="b", name="second"),
         delta(type="input_json_delta", partial_json='{"x":1}'),
     )
 
@@ -45,19 +50,19 @@ def test_two_tool_calls_are_told_apart_by_their_index():
     assert [call.get("id") for call in calls] == ["a", None, "b", None]
 
 
-def test_thinking_is_reasoning_and_its_signature_is_nobodys_text():
+def test_thinking_becomes_reasoning_and_its_signature_is_dropped():
     chunks, _ = translated(delta(type="thinking_delta", thinking="hm"), delta(type="signature_delta", signature="x"))
 
     assert [chunk["choices"][0]["delta"] for chunk in chunks[1:]] == [{"reasoning_content": "hm"}]
 
 
-def test_what_is_read_from_the_cache_belongs_to_the_prompt():
+def test_cached_tokens_are_prompt_tokens():
     usage = {"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 300, "output_tokens": 9}
     _, translator = translated(
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}, {"type": "message_stop"}
     )
 
-    assert translator.usage == Usage(UsageSource.REPORTED, 325, 9)
+    assert translator.usage == TokenUsage(UsageSource.REPORTED, 325, 9)
     payload = json.loads(translator.usage_payload())
     assert payload["choices"] == []
     assert payload["usage"] == {
@@ -71,13 +76,13 @@ def test_what_is_read_from_the_cache_belongs_to_the_prompt():
 def test_before_the_end_only_the_prompts_tokens_are_known():
     _, translator = translated(delta(type="text_delta", text="Hi"))
 
-    assert translator.usage == Usage(UsageSource.REPORTED, 10, None)
+    assert translator.usage == TokenUsage(UsageSource.REPORTED, 10, None)
 
 
-def test_counts_that_are_no_counts_are_not_believed():
-    assert usage_of({"input_tokens": -1, "output_tokens": 3}) is None
-    assert usage_of({"input_tokens": True, "output_tokens": 3}) is None
-    assert usage_of({}) is None
+def test_implausible_counts_are_ignored():
+    assert message_usage({"input_tokens": -1, "output_tokens": 3}) is None
+    assert message_usage({"input_tokens": True, "output_tokens": 3}) is None
+    assert message_usage({}) is None
 
 
 @pytest.mark.parametrize(
@@ -95,24 +100,24 @@ def test_every_stop_reason_is_a_finish_reason(stop_reason: str | None, expected:
     assert finish_reason(stop_reason) == expected
 
 
-def test_an_error_before_the_message_is_a_failure_and_after_it_a_cut():
+def test_an_error_before_the_message_is_a_failure_and_after_it_an_interruption():
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
 
     with pytest.raises(UpstreamFailed) as before:
         EventTranslator(0).translate(error)
-    with pytest.raises(UpstreamCut):
+    with pytest.raises(UpstreamInterrupted):
         translated(error)
 
-    assert not before.value.may_have_cost
+    assert not before.value.maybe_billed
 
 
-def test_pings_and_news_are_passed_over():
-    chunks, _ = translated({"type": "ping"}, {"type": "something_new"}, begun(type="server_tool_use", id="x"))
+def test_pings_and_unknown_events_are_ignored():
+    chunks, _ = translated({"type": "ping"}, {"type": "something_new"}, block_start(type="server_tool_use", id="x"))
 
     assert len(chunks) == 1
 
 
-def test_a_whole_message_is_a_whole_completion():
+def test_a_buffered_message_becomes_a_completion():
     message = MESSAGE | {
         "content": [
             {"type": "thinking", "thinking": "hm", "signature": "x"},
@@ -123,7 +128,7 @@ def test_a_whole_message_is_a_whole_completion():
         "stop_reason": "tool_use",
     }
 
-    completion = to_chat_completion(message, created=7)
+    completion = message_to_completion(message, created=7)
 
     (choice,) = completion["choices"]
     assert choice["message"]["content"] == "It is sunny."

@@ -1,19 +1,19 @@
 from typing import Any
 
 import pytest
-from inference_worker.adapters.anthropic_request import DEFAULT_MAX_TOKENS, to_messages_request
-from inference_worker.domain.failures import UpstreamRefused
+from inference_worker.providers.anthropic.request import DEFAULT_MAX_TOKENS, to_messages_request
+from inference_worker.providers.model import UpstreamRejected
 
 
 def translated(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
     return to_messages_request({"model": "claude", "messages": list(messages), **more})
 
 
-def text(words: str) -> dict[str, str]:
-    return {"type": "text", "text": words}
+def text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
-def test_system_messages_become_the_system_wherever_they_stood():
+def test_system_messages_at_any_position_become_the_system():
     request = translated(
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
@@ -24,7 +24,7 @@ def test_system_messages_become_the_system_wherever_they_stood():
     assert request["messages"] == [{"role": "user", "content": [text("Hi")]}]
 
 
-def test_neighbours_of_one_role_become_one_message():
+def test_adjacent_messages_of_one_role_become_one():
     request = translated(
         {"role": "user", "content": "One"},
         {"role": "user", "content": "Two"},
@@ -36,7 +36,7 @@ def test_neighbours_of_one_role_become_one_message():
     assert request["messages"][0]["content"] == [text("One"), text("Two")]
 
 
-def test_tool_calls_and_their_results_go_round():
+def test_tool_calls_and_their_results_are_translated():
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
     other = {"id": "call_2", "type": "function", "function": {"name": "time", "arguments": ""}}
 
@@ -96,7 +96,7 @@ def test_tools_are_translated_with_their_choice():
 
 
 @pytest.mark.parametrize(("choice", "translation"), [("auto", "auto"), ("required", "any"), ("none", "none")])
-def test_a_tool_choice_in_one_word_is_translated(choice: str, translation: str):
+def test_a_tool_choice_that_is_a_string_is_translated(choice: str, translation: str):
     tools = [{"type": "function", "function": {"name": "weather"}}]
 
     request = translated({"role": "user", "content": "Hi"}, tools=tools, tool_choice=choice)
@@ -105,14 +105,14 @@ def test_a_tool_choice_in_one_word_is_translated(choice: str, translation: str):
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("params", "expected"),
     [({}, DEFAULT_MAX_TOKENS), ({"max_tokens": 5}, 5), ({"max_tokens": 5, "max_completion_tokens": 7}, 7)],
 )
-def test_there_is_always_a_limit_of_tokens(asked: dict[str, int], expected: int):
-    assert translated({"role": "user", "content": "Hi"}, **asked)["max_tokens"] == expected
+def test_there_is_always_a_limit_of_tokens(params: dict[str, int], expected: int):
+    assert translated({"role": "user", "content": "Hi"}, **params)["max_tokens"] == expected
 
 
-def test_sampling_and_stops_are_translated_and_the_unknown_stays_behind():
+def test_sampling_and_stops_are_translated_and_unknown_fields_are_dropped():
     request = translated(
         {"role": "user", "content": "Hi"}, temperature=1.7, top_p=0.5, stop="END", user="u1", seed=4, presence_penalty=1
     )
@@ -126,15 +126,15 @@ def test_sampling_and_stops_are_translated_and_the_unknown_stays_behind():
 
 def test_a_json_schema_becomes_an_output_format():
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
-    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    response_format = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
-    request = translated({"role": "user", "content": "Hi"}, response_format=wanted)
+    request = translated({"role": "user", "content": "Hi"}, response_format=response_format)
 
     assert request["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "params",
     [
         {"n": 2},
         {"logprobs": True},
@@ -142,12 +142,12 @@ def test_a_json_schema_becomes_an_output_format():
         {"tools": [{"type": "custom"}]},
     ],
 )
-def test_what_this_upstream_cannot_do_is_left_to_another_candidate(asked: dict[str, Any]):
-    with pytest.raises(UpstreamRefused) as caught:
-        translated({"role": "user", "content": "Hi"}, **asked)
+def test_an_unsupported_parameter_is_left_to_the_next_candidate(params: dict[str, Any]):
+    with pytest.raises(UpstreamRejected) as caught:
+        translated({"role": "user", "content": "Hi"}, **params)
 
     assert caught.value.fallback
-    assert not caught.value.may_have_cost
+    assert not caught.value.maybe_billed
 
 
 @pytest.mark.parametrize(
@@ -158,15 +158,15 @@ def test_what_this_upstream_cannot_do_is_left_to_another_candidate(asked: dict[s
         {"type": "image_url", "image_url": None},
     ],
 )
-def test_an_image_from_nowhere_is_the_requests_own_fault(part: dict[str, Any]):
-    with pytest.raises(UpstreamRefused) as caught:
+def test_an_image_without_a_valid_source_is_rejected_without_fallback(part: dict[str, Any]):
+    with pytest.raises(UpstreamRejected) as caught:
         translated({"role": "user", "content": [part]})
 
     assert not caught.value.fallback
 
 
-def test_arguments_that_are_not_json_are_the_requests_own_fault():
+def test_tool_arguments_that_are_not_json_are_rejected():
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{oops"}}
 
-    with pytest.raises(UpstreamRefused):
+    with pytest.raises(UpstreamRejected):
         translated({"role": "assistant", "tool_calls": [call]})

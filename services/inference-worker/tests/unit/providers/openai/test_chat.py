@@ -6,37 +6,47 @@ from datetime import timedelta
 import pytest
 from chassis.clock import SystemClock
 from chassis.testing import free_port
-from inference_worker.adapters import http
-from inference_worker.adapters.http import Endpoint, HttpUpstream
-from inference_worker.adapters.openai import OpenaiProvider, _are_plain
-from inference_worker.domain.account import Outcome
-from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage, UpstreamRateLimited
-from inference_worker.domain.infer import PlanRun
-from inference_worker.domain.ports import Upstream
-from provider_contract import KEY, drain, said, until
-from worker_fakes import WORDS, FakeCounter, FakeJournal, a_candidate, a_plan, run_to_the_end, text_of
+from inference_worker.plans.model import AttemptOutcome
+from inference_worker.plans.run import PlanRun
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamProtocolError,
+    UpstreamRateLimited,
+)
+from inference_worker.providers.openai.chat import OpenaiProvider, are_plain_chunks
+from inference_worker.providers.ports import Upstream
+from inference_worker.providers.transport import http
+from inference_worker.providers.transport.http import Endpoint, HttpClient
+from provider_contract import KEY, complete, drain, open_completion, until
+from worker_fakes import WORDS, FakeCounter, FakeObserver, a_candidate, a_plan, record, text_of
 
 from tests.simulators.upstream import UpstreamSimulator
 
 
 @pytest.fixture
-async def provider(simulator: UpstreamSimulator) -> AsyncIterator[OpenaiProvider]:
-    bounds = {"max_body_bytes": 256 * 1024, "max_event_bytes": 64 * 1024, "max_connections": 2}
+async def client(simulator: UpstreamSimulator) -> AsyncIterator[HttpClient]:
+    limits = {"max_response_bytes": 256 * 1024, "max_event_bytes": 64 * 1024, "max_connections": 2}
     headers = {"authorization": f"Bearer {KEY}"}
-    async with HttpUpstream(Endpoint(f"{simulator.url}/v1/", headers, secrets=(KEY,), **bounds)) as upstream:
-        yield OpenaiProvider(upstream)
+    async with HttpClient(Endpoint(f"{simulator.url}/v1/", headers, secrets=(KEY,), **limits)) as client:
+        yield client
+
+
+@pytest.fixture
+def provider(client: HttpClient) -> OpenaiProvider:
+    return OpenaiProvider(client)
 
 
 @pytest.mark.parametrize("model", ["crlf", "dribble", "no-done", "paced?interval=0.001&chunks=8"])
-async def test_the_answer_does_not_depend_on_how_it_is_framed(provider: OpenaiProvider, model: str):
-    payloads, answer = await said(provider, model, stream=True)
+async def test_the_completion_does_not_depend_on_its_framing(provider: OpenaiProvider, model: str):
+    payloads, completion = await complete(provider, model, stream=True)
 
     assert text_of(payloads) == "".join(WORDS)
-    assert answer.usage is not None
+    assert completion.usage is not None
 
 
 async def test_payloads_are_the_upstreams_own_bytes(provider: OpenaiProvider):
-    payloads, _ = await said(provider, "instant", stream=True)
+    payloads, _ = await complete(provider, "instant", stream=True)
 
     assert json.loads(payloads[0]).keys() == {"id", "object", "created", "model", "choices"}
     assert payloads[1].startswith(b'{"id": "chatcmpl-simulated", "object": "chat.completion.chunk"')
@@ -50,7 +60,7 @@ PLAIN = b'{"choices": [{"delta": {"content": "a"}}], "usage": null}'
     [
         ([PLAIN], True),
         ([PLAIN] * 9, True),
-        # In JSON the quotes are escaped, so that the search for fields cannot find them.
+        # Inside a JSON string the quotes are escaped, so the search for fields does not match.
         ([json.dumps({"content": '"usage": {} "error"'}).encode()], True),
         ([PLAIN, b'{"usage" : {"prompt_tokens": 1}}', PLAIN], False),
         ([PLAIN, b'{"error": "x"}'], False),
@@ -60,14 +70,16 @@ PLAIN = b'{"choices": [{"delta": {"content": "a"}}], "usage": null}'
         ([b"{}\n{}", b"}", b"{}"], False),
     ],
 )
-def test_a_block_of_payloads_is_judged_at_a_glance(payloads: list[bytes], plain: bool):
-    assert _are_plain(payloads) is plain
+def test_a_block_of_plain_chunks_is_recognized(payloads: list[bytes], plain: bool):
+    assert are_plain_chunks(payloads) is plain
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_endless_answer_is_given_up(provider: OpenaiProvider, simulator: UpstreamSimulator, stream: bool):
-    with pytest.raises(UpstreamGarbage):
-        await said(provider, "huge?bytes=3000000", stream=stream)
+async def test_a_response_without_end_is_a_protocol_error(
+    provider: OpenaiProvider, simulator: UpstreamSimulator, stream: bool
+):
+    with pytest.raises(UpstreamProtocolError):
+        await complete(provider, "huge?bytes=3000000", stream=stream)
 
     await until(lambda: simulator.in_flight == 0)
 
@@ -76,93 +88,95 @@ async def test_an_endless_error_body_is_not_read(provider: OpenaiProvider, simul
     simulator.padding = 10_000_000
 
     with pytest.raises(UpstreamFailed) as caught:
-        await said(provider, "400", stream=False)
+        await complete(provider, "400", stream=False)
 
     assert len(caught.value.message) <= 500
 
 
-async def test_an_upstream_that_nobody_runs_costs_nothing():
-    async with HttpUpstream(Endpoint(f"http://127.0.0.1:{free_port()}/v1", {})) as upstream:
+async def test_an_unreachable_upstream_is_not_billed():
+    async with HttpClient(Endpoint(f"http://127.0.0.1:{free_port()}/v1", {})) as client:
         with pytest.raises(UpstreamFailed) as caught:
-            await said(OpenaiProvider(upstream), "instant", stream=True)
+            await complete(OpenaiProvider(client), "instant", stream=True)
 
-    assert not caught.value.may_have_cost
-    assert not caught.value.again
+    assert not caught.value.maybe_billed
+    assert not caught.value.retry_same
     assert "127.0.0.1" not in caught.value.message
 
 
-async def test_what_does_not_speak_http_is_garbage():
-    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_a_peer_that_does_not_speak_http_is_a_protocol_error():
+    async def not_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"\x00\x01 hello\r\n\r\n")
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(not_http, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with HttpUpstream(Endpoint(f"http://127.0.0.1:{port}", {})) as upstream:
-            with pytest.raises(UpstreamGarbage) as caught:
-                await said(OpenaiProvider(upstream), "instant", stream=True)
+        async with HttpClient(Endpoint(f"http://127.0.0.1:{port}", {})) as client:
+            with pytest.raises(UpstreamProtocolError) as caught:
+                await complete(OpenaiProvider(client), "instant", stream=True)
 
-    assert caught.value.may_have_cost
+    assert caught.value.maybe_billed
 
 
 async def test_a_redirect_is_not_followed(provider: OpenaiProvider, simulator: UpstreamSimulator):
     with pytest.raises(UpstreamFailed):
-        await said(provider, "302", stream=False)
+        await complete(provider, "302", stream=False)
 
     assert simulator.received == 1
 
 
-async def test_a_connection_that_drops_at_once_may_be_tried_again(provider: OpenaiProvider):
+async def test_a_connection_that_drops_at_once_is_retried_on_the_same_upstream(provider: OpenaiProvider):
     with pytest.raises(UpstreamFailed) as caught:
-        await said(provider, "cut-before", stream=True)
+        await complete(provider, "cut-before", stream=True)
 
-    assert caught.value.again
-    assert not caught.value.may_have_cost
+    assert caught.value.retry_same
+    assert not caught.value.maybe_billed
 
 
-async def test_a_connection_that_drops_later_may_have_cost_something(
+async def test_a_connection_that_drops_later_may_have_been_billed(
     provider: OpenaiProvider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(http, "AT_ONCE_SECONDS", 0)
+    monkeypatch.setattr(http, "STALE_CONNECTION_WINDOW_SECONDS", 0)
 
     with pytest.raises(UpstreamFailed) as caught:
-        await said(provider, "cut-before", stream=False)
+        await complete(provider, "cut-before", stream=False)
 
-    assert caught.value.may_have_cost
-    assert not caught.value.again
+    assert caught.value.maybe_billed
+    assert not caught.value.retry_same
     assert caught.value.fallback
 
 
-async def test_the_upstreams_wish_to_wait_is_kept(provider: OpenaiProvider):
+async def test_the_upstreams_retry_after_is_kept(provider: OpenaiProvider):
     with pytest.raises(UpstreamRateLimited) as caught:
-        await said(provider, "429", stream=True)
+        await complete(provider, "429", stream=True)
 
     assert caught.value.retry_after is not None
     assert caught.value.retry_after.total_seconds() == 7
 
 
-async def test_a_stream_that_ends_without_its_mark_and_without_a_reason_is_cut(provider: OpenaiProvider):
-    with pytest.raises(UpstreamCut):
-        await said(provider, "no-end", stream=True)
+async def test_a_stream_that_ends_without_its_mark_and_without_a_reason_is_interrupted(provider: OpenaiProvider):
+    with pytest.raises(UpstreamInterrupted):
+        await complete(provider, "no-end", stream=True)
 
 
-async def test_an_answered_connection_is_used_again(provider: OpenaiProvider, simulator: UpstreamSimulator):
+async def test_a_connection_is_reused_after_its_response(
+    client: HttpClient, provider: OpenaiProvider, simulator: UpstreamSimulator
+):
     for _ in range(3):
-        await said(provider, "instant", stream=True)
-        await until(lambda: provider._http._pool._idle)
-        await said(provider, "instant", stream=False)
+        await complete(provider, "instant", stream=True)
+        await until(lambda: client.pool is not None and client.pool.idle)
+        await complete(provider, "instant", stream=False)
 
     assert simulator.connections == 1
 
 
-async def test_an_aborted_connection_is_not_used_again(provider: OpenaiProvider, simulator: UpstreamSimulator):
-    answer = await provider.open(a_candidate("silent"), stream=True)
-    await answer.read()
-    answer.abort()
+async def test_an_aborted_connection_is_not_reused(provider: OpenaiProvider, simulator: UpstreamSimulator):
+    completion = await open_completion(provider, "silent")
+    await completion.read()
+    completion.abort()
 
-    await said(provider, "instant", stream=True)
+    await complete(provider, "instant", stream=True)
 
     assert simulator.connections == 2
 
@@ -170,56 +184,59 @@ async def test_an_aborted_connection_is_not_used_again(provider: OpenaiProvider,
 async def test_a_stale_connection_is_replaced_within_the_plan(provider: OpenaiProvider):
     def run() -> PlanRun:
         upstreams = {"fake": Upstream(FakeCounter(), provider=provider)}
-        return PlanRun(a_plan(a_candidate("stale")), upstreams=upstreams, clock=SystemClock(), journal=FakeJournal())
+        return PlanRun(a_plan(a_candidate("stale")), upstreams=upstreams, clock=SystemClock(), observer=FakeObserver())
 
-    assert len((await run_to_the_end(run())).finished.attempts) == 1
-    said_again = await run_to_the_end(run())
+    assert len((await record(run())).finished.attempts) == 1
+    second = await record(run())
 
-    assert said_again.text == "".join(WORDS)
-    assert [attempt.outcome for attempt in said_again.finished.attempts] == [Outcome.REFUSED, Outcome.ANSWERED]
+    assert second.text == "".join(WORDS)
+    assert [attempt.outcome for attempt in second.finished.attempts] == [
+        AttemptOutcome.REJECTED,
+        AttemptOutcome.SUCCEEDED,
+    ]
 
 
-async def test_stop_closes_the_upstreams_connection(provider: OpenaiProvider, simulator: UpstreamSimulator):
+async def test_stop_closes_the_connection_to_the_upstream(provider: OpenaiProvider, simulator: UpstreamSimulator):
     upstreams = {"fake": Upstream(FakeCounter(), provider=provider)}
     plan = a_plan(a_candidate("silent"))
-    run = PlanRun(plan, upstreams=upstreams, clock=SystemClock(), journal=FakeJournal())
+    run = PlanRun(plan, upstreams=upstreams, clock=SystemClock(), observer=FakeObserver())
     asyncio.get_running_loop().call_later(0.1, run.stop)
 
-    said = await run_to_the_end(run)
+    recorded = await record(run)
 
-    await until(lambda: simulator.broken_off == 1)
-    assert said.finished.attempts[0].outcome is Outcome.CANCELLED
-    assert said.finished.attempts[0].usage.output_tokens == 3
+    await until(lambda: simulator.aborted == 1)
+    assert recorded.finished.attempts[0].outcome is AttemptOutcome.CANCELLED
+    assert recorded.finished.attempts[0].usage.output_tokens == 3
 
 
-async def test_a_call_that_finds_no_free_connection_in_time_costs_nothing(simulator: UpstreamSimulator):
+async def test_a_call_without_a_free_connection_in_time_is_not_billed(simulator: UpstreamSimulator):
     endpoint = Endpoint(f"{simulator.url}/v1", {}, connect_timeout=timedelta(seconds=0.05), max_connections=1)
-    async with HttpUpstream(endpoint) as upstream:
-        provider = OpenaiProvider(upstream)
-        answer = await provider.open(a_candidate("silent"), stream=True)
+    async with HttpClient(endpoint) as client:
+        provider = OpenaiProvider(client)
+        completion = await open_completion(provider, "silent")
 
         with pytest.raises(UpstreamFailed) as caught:
-            await provider.open(a_candidate(), stream=True)
+            await open_completion(provider, "instant")
 
-        assert not caught.value.may_have_cost
-        answer.abort()
+        assert not caught.value.maybe_billed
+        completion.abort()
 
 
 async def test_a_slow_reader_slows_the_upstream_down(provider: OpenaiProvider, simulator: UpstreamSimulator):
-    # 20 MB; what the sockets and aiohttp hold between the two is far less.
-    answer = await provider.open(a_candidate("instant?chunks=100000"), stream=True)
-    await answer.read()
+    # 20 MB; the buffers of the sockets and of aiohttp are far smaller.
+    completion = await open_completion(provider, "instant?chunks=100000")
+    await completion.read()
 
     await asyncio.sleep(0.3)
 
     assert simulator.in_flight == 1
-    answer.abort()
+    completion.abort()
 
 
-async def test_a_long_answer_is_read_whole(provider: OpenaiProvider):
-    answer = await provider.open(a_candidate("instant?chunks=5000"), stream=True)
+async def test_a_long_stream_is_read_to_its_end(provider: OpenaiProvider):
+    completion = await open_completion(provider, "instant?chunks=5000")
     payloads: list[bytes] = []
 
-    await drain(answer, payloads)
+    await drain(completion, payloads)
 
     assert len(text_of(payloads).split()) == 5000

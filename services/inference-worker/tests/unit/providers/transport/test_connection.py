@@ -1,4 +1,4 @@
-"""What the client of upstreams makes of replies that are right, wrong, or neither."""
+"""How the HTTP client reads valid and invalid responses, and reuses connections."""
 
 import asyncio
 import socket
@@ -6,37 +6,37 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from inference_worker.adapters import pool
-from inference_worker.adapters.connection import HIGH_BYTES
-from inference_worker.adapters.http import Endpoint, HttpUpstream
-from inference_worker.domain.failures import UpstreamCut, UpstreamFailed, UpstreamGarbage
+from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
+from inference_worker.providers.transport.connection import MAX_BUFFERED_BYTES
+from inference_worker.providers.transport.http import Endpoint, HttpClient
+from inference_worker.providers.transport.pool import KEEPALIVE_OPTIONS
 from provider_contract import until
-from raw_peer import CHUNKED, OK, UNTIL_CLOSED, Peer, ask, close, reset
+from raw_http_server import CHUNKED, OK, UNTIL_CLOSED, RawHttpServer, close, post, reset
 
 
-def one_by_one(sent: bytes) -> list[bytes]:
+def single_bytes(sent: bytes) -> list[bytes]:
     return [bytes([byte]) for byte in sent]
 
 
 @pytest.mark.parametrize(
-    ("pieces", "said"),
+    ("pieces", "body"),
     [
         ([OK], b"{}"),
-        (one_by_one(OK), b"{}"),
+        (single_bytes(OK), b"{}"),
         ([b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", OK], b"{}"),
         ([b"HTTP/1.1 100 Continue\r\n\r\n" + OK], b"{}"),
         ([CHUNKED, b"1\r\n{\r\n", b"1\r\n}\r\n", b"0\r\n\r\n"], b"{}"),
-        (one_by_one(CHUNKED + b"1;why=not\r\n{\r\n1\r\n}\r\n0\r\nchecksum: 7\r\n\r\n"), b"{}"),
+        (single_bytes(CHUNKED + b"1;why=not\r\n{\r\n1\r\n}\r\n0\r\nchecksum: 7\r\n\r\n"), b"{}"),
         ([b"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}"], b"{}"),
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n", b"x" * 150_000, b"x" * 150_000], b"x" * 300_000),
     ],
 )
-async def test_a_reply_is_read_however_it_is_framed_and_its_connection_is_used_again(pieces: list[bytes], said: bytes):
-    peer = Peer(*pieces)
-    async with peer.upstream() as upstream:
-        assert [await ask(upstream) for _ in range(3)] == [said] * 3
+async def test_a_response_is_read_in_every_framing_and_its_connection_is_reused(pieces: list[bytes], body: bytes):
+    server = RawHttpServer(*pieces)
+    async with server.client() as client:
+        assert [await post(client) for _ in range(3)] == [body] * 3
 
-    assert peer.connections == 1
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ async def test_a_reply_is_read_however_it_is_framed_and_its_connection_is_used_a
         (OK, close),
     ],
 )
-async def test_a_connection_that_may_not_be_used_again_is_not(sent: bytes, then: Callable[..., None] | None):
-    peer = Peer(sent, then=then)
-    async with peer.upstream() as upstream:
+async def test_a_connection_that_must_not_be_reused_is_closed(sent: bytes, then: Callable[..., None] | None):
+    server = RawHttpServer(sent, then=then)
+    async with server.client() as client:
         for _ in range(2):
-            assert await ask(upstream) == b"{}"
-            await until(lambda: not peer.open)
+            assert await post(client) == b"{}"
+            await until(lambda: not server.open)
 
-    assert peer.connections == 2
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize(
@@ -70,41 +70,41 @@ async def test_a_connection_that_may_not_be_used_again_is_not(sent: bytes, then:
         (CHUNKED + b"2\r\n{}\r\n5;" + b"x" * 600_000, None),
     ],
 )
-async def test_a_body_that_breaks_off_is_cut(sent: bytes, then: Callable[..., None] | None):
-    async with Peer(sent, then=then).upstream() as upstream:
-        with pytest.raises(UpstreamCut):
-            await ask(upstream)
+async def test_a_truncated_body_is_interrupted(sent: bytes, then: Callable[..., None] | None):
+    async with RawHttpServer(sent, then=then).client() as client:
+        with pytest.raises(UpstreamInterrupted):
+            await post(client)
 
 
-async def test_a_body_without_length_that_is_reset_is_cut():
+async def test_a_body_without_length_that_is_reset_is_interrupted():
     writers: list[asyncio.StreamWriter] = []
-    async with Peer(UNTIL_CLOSED + b"{}", then=writers.append).upstream() as upstream:
-        reply = await upstream.post("/chat", b"{}")
+    async with RawHttpServer(UNTIL_CLOSED + b"{}", then=writers.append).client() as client:
+        response = await client.post("/chat", b"{}")
         reset(writers[0])
 
-        with pytest.raises(UpstreamCut):
-            await upstream.read_whole(reply)
+        with pytest.raises(UpstreamInterrupted):
+            await client.read_all(response)
 
 
 @pytest.mark.parametrize("then", [close, reset])
 async def test_a_connection_that_ends_without_a_byte_was_dropped(then: Callable[..., None]):
-    async with Peer(then=then).upstream() as upstream:
+    async with RawHttpServer(then=then).client() as client:
         with pytest.raises(UpstreamFailed, match="dropped") as caught:
-            await ask(upstream)
+            await post(client)
 
-    assert caught.value.again
-    assert not caught.value.may_have_cost
+    assert caught.value.retry_same
+    assert not caught.value.maybe_billed
 
 
 @pytest.mark.parametrize("then", [close, lambda writer: asyncio.get_running_loop().call_later(0.01, reset, writer)])
 @pytest.mark.parametrize("sent", [b"H", b"HTTP/1.1 200 OK\r\ncontent-", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
-async def test_who_had_begun_to_answer_is_not_asked_again(sent: bytes, then: Callable[..., None]):
-    async with Peer(sent, then=then).upstream() as upstream:
+async def test_an_upstream_that_sent_a_byte_is_not_retried(sent: bytes, then: Callable[..., None]):
+    async with RawHttpServer(sent, then=then).client() as client:
         with pytest.raises(UpstreamFailed, match="dropped") as caught:
-            await ask(upstream)
+            await post(client)
 
-    assert not caught.value.again
-    assert caught.value.may_have_cost
+    assert not caught.value.retry_same
+    assert caught.value.maybe_billed
 
 
 @pytest.mark.parametrize(
@@ -118,105 +118,105 @@ async def test_who_had_begun_to_answer_is_not_asked_again(sent: bytes, then: Cal
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
     ],
 )
-async def test_what_is_not_the_http_that_was_asked_for_is_garbage(sent: bytes):
-    async with Peer(sent).upstream() as upstream:
-        with pytest.raises(UpstreamGarbage):
-            await ask(upstream)
+async def test_what_is_not_a_plain_http_response_is_a_protocol_error(sent: bytes):
+    async with RawHttpServer(sent).client() as client:
+        with pytest.raises(UpstreamProtocolError):
+            await post(client)
 
 
-async def test_what_comes_without_a_request_ends_the_connection():
-    peer = Peer(OK)
-    peer.then = lambda writer: asyncio.get_running_loop().call_later(0.01, writer.write, OK)
-    async with peer.upstream() as upstream:
-        await ask(upstream)
-        await until(lambda: not peer.open)
-        assert await ask(upstream) == b"{}"
+async def test_bytes_without_a_request_end_the_connection():
+    server = RawHttpServer(OK)
+    server.then = lambda writer: asyncio.get_running_loop().call_later(0.01, writer.write, OK)
+    async with server.client() as client:
+        await post(client)
+        await until(lambda: not server.open)
+        assert await post(client) == b"{}"
 
 
-async def test_a_peer_that_vanishes_is_noticed_within_a_minute():
-    peer = Peer(OK)
-    async with peer.upstream() as upstream:
-        assert upstream._pool is not None
-        connection = await upstream._pool.take()
-        assert connection._transport is not None
-        sock = connection._transport.get_extra_info("socket")
-        probes = [sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) for option, _ in pool.PROBES]
+async def test_a_vanished_peer_is_detected_within_a_minute():
+    server = RawHttpServer(OK)
+    async with server.client() as client:
+        assert client.pool is not None
+        connection = await client.pool.acquire()
+        assert connection.transport is not None
+        sock = connection.transport.get_extra_info("socket")
+        probes = [sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) for option, _ in KEEPALIVE_OPTIONS]
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert probes[0] + probes[1] * probes[2] <= 60
 
 
 async def test_an_idle_connection_is_closed_in_time():
-    peer = Peer(OK)
-    async with peer.upstream(keep_alive=timedelta(seconds=0.05)) as upstream:
-        await asyncio.gather(ask(upstream), ask(upstream))
-        assert peer.open == 2
+    server = RawHttpServer(OK)
+    async with server.client(keep_alive=timedelta(seconds=0.05)) as client:
+        await asyncio.gather(post(client), post(client))
+        assert server.open == 2
 
-        await until(lambda: not peer.open)
+        await until(lambda: not server.open)
 
 
-async def test_more_calls_than_connections_wait_for_their_turn_and_a_waiter_may_give_up():
-    peer = Peer(OK)
-    peer.hold = going = asyncio.get_running_loop().create_future()
-    async with peer.upstream(max_connections=1) as upstream:
-        calls = [asyncio.create_task(ask(upstream)) for _ in range(4)]
-        await until(lambda: peer.heads)
+async def test_more_calls_than_connections_wait_and_a_waiter_can_be_cancelled():
+    server = RawHttpServer(OK)
+    server.before_response = released = asyncio.get_running_loop().create_future()
+    async with server.client(max_connections=1) as client:
+        calls = [asyncio.create_task(post(client)) for _ in range(4)]
+        await until(lambda: server.heads)
         calls[1].cancel()
-        going.set_result(None)
+        released.set_result(None)
 
-        said = await asyncio.gather(*calls, return_exceptions=True)
+        results = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert isinstance(said[1], asyncio.CancelledError)
-    assert [said[0], *said[2:]] == [b"{}"] * 3
-    assert peer.connections == 1
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert [results[0], *results[2:]] == [b"{}"] * 3
+    assert server.connections == 1
 
 
-async def test_a_connection_that_was_broken_off_makes_room_for_another():
-    peer = Peer(CHUNKED)
-    async with peer.upstream(max_connections=1) as upstream:
+async def test_an_aborted_connection_frees_its_slot():
+    server = RawHttpServer(CHUNKED)
+    async with server.client(max_connections=1) as client:
         for _ in range(3):
-            (await upstream.post("/chat", b"{}")).close()
+            (await client.post("/chat", b"{}")).close()
 
-    assert peer.connections == 3
+    assert server.connections == 3
 
 
-async def test_a_peer_that_slams_the_door_takes_no_places():
-    async def slam(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_a_connection_reset_at_once_frees_its_slot():
+    async def reset_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reset(writer)
 
-    async with await asyncio.start_server(slam, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(reset_at_once, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with HttpUpstream(Endpoint(f"http://127.0.0.1:{port}", {}, max_connections=1)) as upstream:
+        async with HttpClient(Endpoint(f"http://127.0.0.1:{port}", {}, max_connections=1)) as client:
             for _ in range(20):
                 with pytest.raises(UpstreamFailed) as caught:
-                    await ask(upstream)
+                    await post(client)
 
                 assert "in time" not in caught.value.message
 
 
-async def test_a_request_that_is_answered_before_it_was_sent_takes_its_connection_along():
-    async def hasty(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_a_response_before_the_end_of_its_request_closes_the_connection():
+    async def respond_early(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\n{}")
         await closed.wait()
         writer.close()
 
     closed = asyncio.Event()
-    async with await asyncio.start_server(hasty, "127.0.0.1", 0, limit=1024) as server:
+    async with await asyncio.start_server(respond_early, "127.0.0.1", 0, limit=1024) as server:
         port = server.sockets[0].getsockname()[1]
-        async with HttpUpstream(Endpoint(f"http://127.0.0.1:{port}", {})) as upstream:
+        async with HttpClient(Endpoint(f"http://127.0.0.1:{port}", {})) as client:
             with pytest.raises(UpstreamFailed):
-                await ask(upstream, b"x" * 30_000_000)
+                await post(client, b"x" * 30_000_000)
 
-            await until(lambda: upstream._pool is not None and not upstream._pool._open)
+            await until(lambda: client.pool is not None and not client.pool.size)
         closed.set()
 
 
-async def test_a_reply_that_nobody_reads_stays_with_its_sender():
-    peer = Peer(b"HTTP/1.1 200 OK\r\ncontent-length: 50000000\r\n\r\n", b"x" * 50_000_000)
-    async with peer.upstream(max_body_bytes=60_000_000) as upstream:
-        reply = await upstream.post("/chat", b"{}")
-        await until(lambda: reply.held > HIGH_BYTES)
+async def test_an_unread_response_stays_with_its_sender():
+    server = RawHttpServer(b"HTTP/1.1 200 OK\r\ncontent-length: 50000000\r\n\r\n", b"x" * 50_000_000)
+    async with server.client(max_response_bytes=60_000_000) as client:
+        response = await client.post("/chat", b"{}")
+        await until(lambda: response.buffered_bytes > MAX_BUFFERED_BYTES)
         await asyncio.sleep(0.05)
 
         # The loop reads at most this much at once.
-        assert reply.held < HIGH_BYTES + 512 * 1024
-        assert len(await upstream.read_whole(reply)) == 50_000_000
+        assert response.buffered_bytes < MAX_BUFFERED_BYTES + 512 * 1024
+        assert len(await client.read_all(response)) == 50_000_000

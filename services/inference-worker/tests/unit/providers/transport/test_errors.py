@@ -1,5 +1,5 @@
 import pytest
-from inference_worker.adapters.refusals import MESSAGE_CHARACTERS, message_of, refusal, sanitised
+from inference_worker.providers.transport.errors import MAX_MESSAGE_CHARACTERS, error_message, redact, status_error
 
 KEY = "hunter2hunter2"
 
@@ -8,15 +8,15 @@ KEY = "hunter2hunter2"
     ("status", "reason", "fallback"),
     [
         (302, "UPSTREAM_FAILED", True),
-        (400, "UPSTREAM_REFUSED", False),
+        (400, "UPSTREAM_REJECTED", False),
         (401, "UPSTREAM_FAILED", True),
         (402, "UPSTREAM_FAILED", True),
         (403, "UPSTREAM_FAILED", True),
-        (404, "UPSTREAM_REFUSED", False),
+        (404, "UPSTREAM_REJECTED", False),
         (408, "UPSTREAM_TIMED_OUT", True),
         (409, "UPSTREAM_FAILED", True),
-        (413, "UPSTREAM_REFUSED", False),
-        (422, "UPSTREAM_REFUSED", False),
+        (413, "UPSTREAM_REJECTED", False),
+        (422, "UPSTREAM_REJECTED", False),
         (429, "UPSTREAM_RATE_LIMITED", True),
         (500, "UPSTREAM_FAILED", True),
         (503, "UPSTREAM_FAILED", True),
@@ -24,16 +24,16 @@ KEY = "hunter2hunter2"
         (529, "UPSTREAM_FAILED", True),
     ],
 )
-def test_a_status_says_whose_fault_it_is_and_never_costs(status: int, reason: str, fallback: bool):
-    failure = refusal(status, "message of the provider", ())
+def test_a_status_decides_on_error_and_fallback_and_is_never_billed(status: int, reason: str, fallback: bool):
+    error = status_error(status, "message of the provider", ())
 
-    assert (failure.reason, failure.fallback, failure.may_have_cost) == (reason, fallback, False)
+    assert (error.reason, error.fallback, error.maybe_billed) == (reason, fallback, False)
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 429])
-def test_only_a_refused_request_keeps_the_providers_words(status: int):
-    assert "secret project" not in refusal(status, "secret project", ()).message
-    assert "secret project" in refusal(400, "secret project", ()).message
+def test_only_a_rejected_request_keeps_the_providers_message(status: int):
+    assert "secret project" not in status_error(status, "secret project", ()).message
+    assert "secret project" in status_error(400, "secret project", ()).message
 
 
 @pytest.mark.parametrize(
@@ -44,19 +44,19 @@ def test_only_a_refused_request_keeps_the_providers_words(status: int):
         "Authorization: Bearer abcdefgh1234.xyz",
     ],
 )
-def test_nothing_that_looks_like_a_credential_is_shown(message: str):
-    shown = sanitised(message, (KEY,))
+def test_everything_that_looks_like_a_credential_is_redacted(message: str):
+    redacted = redact(message, (KEY,))
 
-    assert KEY not in shown
-    assert "abcdefgh1234" not in shown
-    assert "***" in shown
+    assert KEY not in redacted
+    assert "abcdefgh1234" not in redacted
+    assert "***" in redacted
 
 
 def test_a_message_is_one_bounded_line():
-    shown = sanitised("a\r\nb\x00c" + "x" * 10_000, ())
+    redacted = redact("a\r\nb\x00c" + "x" * 10_000, ())
 
-    assert shown.startswith("a b c")
-    assert len(shown) == MESSAGE_CHARACTERS
+    assert redacted.startswith("a b c")
+    assert len(redacted) == MAX_MESSAGE_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -72,5 +72,5 @@ def test_a_message_is_one_bounded_line():
         (b"", ""),
     ],
 )
-def test_the_words_are_found_in_every_usual_shape(body: bytes, message: str):
-    assert message_of(body) == message
+def test_the_message_is_found_in_every_usual_shape(body: bytes, message: str):
+    assert error_message(body) == message

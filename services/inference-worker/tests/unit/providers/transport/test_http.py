@@ -1,4 +1,4 @@
-"""Whom the client of upstreams calls, whom it trusts, and what it says first."""
+"""Addresses, headers and TLS of the HTTP client."""
 
 import datetime as dt
 import ssl
@@ -11,18 +11,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from inference_worker.adapters import pool
-from inference_worker.adapters.http import Endpoint, HttpUpstream
-from inference_worker.domain.failures import UpstreamFailed
-from raw_peer import CHUNKED, OK, Peer, ask
+from inference_worker.providers.model import UpstreamFailed
+from inference_worker.providers.transport.http import Endpoint, HttpClient
+from inference_worker.providers.transport.pool import tls_context
+from raw_http_server import CHUNKED, OK, RawHttpServer, post
 
 
 async def test_the_request_names_path_host_and_length():
-    peer = Peer(OK)
-    async with peer.upstream() as upstream:
-        await ask(upstream, b'{"a": 1}')
+    server = RawHttpServer(OK)
+    async with server.client() as client:
+        await post(client, b'{"a": 1}')
 
-    first, *headers = peer.heads[0].decode().strip().split("\r\n")
+    first, *headers = server.heads[0].decode().strip().split("\r\n")
     assert first == "POST /v1/chat HTTP/1.1"
     assert headers[0].startswith("host: 127.0.0.1:")
     assert {"content-type: application/json", "accept-encoding: identity", "content-length: 8"} < set(headers)
@@ -31,22 +31,22 @@ async def test_the_request_names_path_host_and_length():
 @pytest.mark.parametrize("headers", [{"x": "a\r\nb: c"}, {"x\n": "a"}, {"x": "\x00"}])
 def test_a_header_that_would_break_the_request_is_refused(headers: dict[str, str]):
     with pytest.raises(ValueError, match="control character"):
-        HttpUpstream(Endpoint("http://x", headers))
+        HttpClient(Endpoint("http://x", headers))
 
 
 @pytest.mark.parametrize("name", ["", "x y", "x:", "x\t", "ü", "Content-Length", "transfer-encoding", "connection"])
-def test_a_header_that_is_no_name_or_not_for_others_to_send_is_refused(name: str):
-    with pytest.raises(ValueError, match="proper name"):
-        HttpUpstream(Endpoint("http://x", {name: "1"}))
+def test_a_header_with_an_invalid_or_reserved_name_is_refused(name: str):
+    with pytest.raises(ValueError, match="invalid or reserved"):
+        HttpClient(Endpoint("http://x", {name: "1"}))
 
 
 @pytest.mark.parametrize(
     "url",
     ["http://x..y", f"http://{'x' * 64}/v1", "http://", "http:///v1", "https://bücher.example/v1", "http://x:99999/"],
 )
-def test_an_address_that_names_nobody_is_refused(url: str):
+def test_an_address_without_a_valid_host_is_refused(url: str):
     with pytest.raises(ValueError, match=r"host|[Pp]ort"):
-        HttpUpstream(Endpoint(url, {}))
+        HttpClient(Endpoint(url, {}))
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_an_address_that_names_nobody_is_refused(url: str):
         ("https://X.y:8443/", "x.y", 8443),
     ],
 )
-def test_whom_to_connect_to_is_read_from_the_address(url: str, host: str, port: int):
-    found = HttpUpstream(Endpoint(url, {}))._address
+def test_host_and_port_are_parsed_from_the_address(url: str, host: str, port: int):
+    address = HttpClient(Endpoint(url, {})).address
 
-    assert (found.host, found.port) == (host, port)
+    assert (address.host, address.port) == (host, port)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def certificate(tmp_path: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -85,7 +85,7 @@ def certificate(tmp_path: Path) -> Path:
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path = tmp_path / "localhost.pem"
-    path.write_bytes(secret + made.public_bytes(pem))
+    path.write_bytes(secret + certificate.public_bytes(pem))
     return path
 
 
@@ -96,29 +96,29 @@ def serving_with(certificate: Path) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def fresh_trust() -> Iterator[None]:
-    """Trust is read once per process."""
-    pool._tls.cache_clear()
+def fresh_tls_context() -> Iterator[None]:
+    """The context is created once per process."""
+    tls_context.cache_clear()
     yield
-    pool._tls.cache_clear()
+    tls_context.cache_clear()
 
 
-@pytest.mark.usefixtures("fresh_trust")
+@pytest.mark.usefixtures("fresh_tls_context")
 async def test_a_trusted_upstream_is_called_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    peer = Peer(CHUNKED + b"2\r\n{}\r\n0\r\n\r\n")
-    async with peer.upstream(serving_with(certificate)) as upstream:
-        assert [await ask(upstream) for _ in range(2)] == [b"{}"] * 2
+    server = RawHttpServer(CHUNKED + b"2\r\n{}\r\n0\r\n\r\n")
+    async with server.client(serving_with(certificate)) as client:
+        assert [await post(client) for _ in range(2)] == [b"{}"] * 2
 
-    assert peer.connections == 1
+    assert server.connections == 1
 
 
-@pytest.mark.usefixtures("fresh_trust")
+@pytest.mark.usefixtures("fresh_tls_context")
 async def test_an_upstream_that_is_not_trusted_gets_no_request(certificate: Path):
-    peer = Peer(OK)
-    async with peer.upstream(serving_with(certificate)) as upstream:
+    server = RawHttpServer(OK)
+    async with server.client(serving_with(certificate)) as client:
         with pytest.raises(UpstreamFailed) as caught:
-            await ask(upstream)
+            await post(client)
 
-    assert not caught.value.may_have_cost
-    assert not peer.heads
+    assert not caught.value.maybe_billed
+    assert not server.heads
