@@ -1,15 +1,16 @@
 """The gRPC service over fake upstreams, and a stub to it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from argosy.inference.v1 import inference_pb2
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from chassis.clock import SystemClock
 from chassis.grpc import duration_to_proto
-from chassis.tenancy import as_caller
+from chassis.tenancy import Caller, as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from inference_worker.concurrency.limit import ConcurrencyLimit
@@ -19,6 +20,11 @@ from inference_worker.grpc import InferenceServicer, registration
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, an_upstream
+
+if TYPE_CHECKING:
+    from argosy.inference.v1.inference_pb2_grpc import InferenceServiceAsyncStub
+
+CALLER = a_caller()
 
 
 class ServedWorker:
@@ -38,10 +44,11 @@ class ServedWorker:
         self.rejected += 1
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator[InferenceServiceStub]:
-        with as_caller(a_caller()):
+    async def serve(self, caller: Caller | None = CALLER) -> AsyncIterator["InferenceServiceAsyncStub"]:
+        """Serve, and call as `caller`, or without a principal."""
+        with as_caller(caller) if caller else nullcontext():
             async with serving(self.registration) as channel:
-                yield InferenceServiceStub(channel)
+                yield cast("InferenceServiceAsyncStub", InferenceServiceStub(channel))
 
 
 def an_embed_request(model: str = "instant") -> inference_pb2.EmbedRequest:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 import psutil
@@ -24,11 +25,14 @@ from worker_fakes import WORDS, a_body, text_of
 
 from tests.simulators.upstream import UpstreamSimulator
 
+if TYPE_CHECKING:
+    from argosy.inference.v1.inference_pb2_grpc import InferenceServiceAsyncStub
+
 
 class Worker:
     """A running worker, and a stub to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stub: InferenceServiceStub, ops: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, stub: "InferenceServiceAsyncStub", ops: str) -> None:
         self.process = process
         self.stub = stub
         self.ops = ops
@@ -67,7 +71,11 @@ async def running(upstreams: dict[str, object]) -> AsyncIterator[Worker]:
         await until_ready(f"http://127.0.0.1:{ops_port}", process)
         with as_caller(a_caller_of_now()):
             async with Channel(f"127.0.0.1:{grpc_port}", "inference-worker") as channel:
-                yield Worker(process, InferenceServiceStub(channel), f"http://127.0.0.1:{ops_port}")
+                yield Worker(
+                    process,
+                    InferenceServiceStub(channel),
+                    f"http://127.0.0.1:{ops_port}",
+                )
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,8 +1,6 @@
 import pytest
 from argosy.inference.v1 import inference_pb2
-from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from chassis.errors import ArgosyError, InvalidRequest, Kind
-from chassis.testing.grpc import serving
 from inference_worker.embeddings.grpc import proto_to_embed_request
 from served_worker import ServedWorker, an_embed_request
 
@@ -32,9 +30,9 @@ async def test_a_failed_embedding_returns_its_error(worker: ServedWorker):
 
 
 async def test_a_call_without_a_principal_is_refused(worker: ServedWorker):
-    async with serving(worker.registration) as channel:
+    async with worker.serve(None) as stub:
         with pytest.raises(ArgosyError) as caught:
-            await InferenceServiceStub(channel).Embed(an_embed_request())
+            await stub.Embed(an_embed_request())
 
     assert caught.value.kind is Kind.UNAUTHENTICATED
 

@@ -1,18 +1,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2
-from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from chassis.errors import ArgosyError, Kind
 from chassis.grpc import duration_to_proto
 from provider_contract import until
 from served_worker import ServedWorker, an_embed_request
 from worker_fakes import WORDS, a_body, text_of
+
+if TYPE_CHECKING:
+    from argosy.inference.v1.inference_pb2_grpc import InferenceServiceAsyncStub
 
 
 def a_run(*models: str, stream: bool = True, **seconds: float) -> inference_pb2.InferRequest:
@@ -33,12 +35,18 @@ def worker() -> ServedWorker:
     return ServedWorker()
 
 
-async def infer(stub: InferenceServiceStub, *requests: inference_pb2.InferRequest) -> list[Any]:
+async def infer(stub: "InferenceServiceAsyncStub", *requests: inference_pb2.InferRequest) -> list[Any]:
     async def send() -> AsyncIterator[inference_pb2.InferRequest]:
         for request in requests:
             yield request
 
     return [response async for response in stub.Infer(send())]
+
+
+async def read(call: Any) -> inference_pb2.InferResponse:
+    response = await call.read()
+    assert isinstance(response, inference_pb2.InferResponse)
+    return response
 
 
 async def test_a_plan_is_run_over_the_wire(worker: ServedWorker):
@@ -83,11 +91,11 @@ async def test_stop_ends_the_plan_with_its_attempts(worker: ServedWorker):
     async with worker.serve() as stub:
         call = stub.Infer()
         await call.write(a_run("silent"))
-        assert (await call.read()).WhichOneof("event") == "started"
-        assert (await call.read()).WhichOneof("event") == "chunk"
+        assert (await read(call)).WhichOneof("event") == "started"
+        assert (await read(call)).WhichOneof("event") == "chunk"
 
         await call.write(STOP)
-        finished = (await call.read()).finished
+        finished = (await read(call)).finished
 
         assert await call.read() is grpc.aio.EOF
     assert worker.provider.completions[0].aborted

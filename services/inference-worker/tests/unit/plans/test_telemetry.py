@@ -67,6 +67,7 @@ def test_a_prompt_in_an_error_is_neither_logged_nor_traced(error: UpstreamFailed
 
     (span,) = spans()
     assert [(line["event"], line["reason"]) for line in lines] == [("attempt_failed", error.reason)]
+    assert span.attributes is not None
     assert span.attributes["error.type"] == error.reason
     assert SECRET not in f"{lines} {span.to_json()}"
 

@@ -98,9 +98,11 @@ class TestLitellmProvider(Simulated):
         await provider.close()
 
     async def test_a_client_cannot_set_litellms_own_arguments(self, provider: Provider):
-        foreign = {"api_base": "http://127.0.0.1:1", "api_key": "theirs", "mock_response": "boo"}
+        completion = await open_completion(
+            provider, "instant", api_base="http://127.0.0.1:1", api_key="theirs", mock_response="boo"
+        )
 
-        await drain(await open_completion(provider, "instant", **foreign), [])
+        await drain(completion, [])
 
         (request,) = self.simulator.requests
         assert request.headers["authorization"] == f"Bearer {KEY}"

@@ -26,9 +26,15 @@ from tests.simulators.upstream import UpstreamSimulator
 
 @pytest.fixture
 async def client(simulator: UpstreamSimulator) -> AsyncIterator[HttpClient]:
-    limits = {"max_response_bytes": 256 * 1024, "max_event_bytes": 64 * 1024, "max_connections": 2}
-    headers = {"authorization": f"Bearer {KEY}"}
-    async with HttpClient(Endpoint(f"{simulator.url}/v1/", headers, secrets=(KEY,), **limits)) as client:
+    endpoint = Endpoint(
+        f"{simulator.url}/v1/",
+        {"authorization": f"Bearer {KEY}"},
+        secrets=(KEY,),
+        max_connections=2,
+        max_response_bytes=256 * 1024,
+        max_event_bytes=64 * 1024,
+    )
+    async with HttpClient(endpoint) as client:
         yield client
 
 
