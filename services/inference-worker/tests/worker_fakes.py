@@ -34,8 +34,8 @@ ERRORS_BEFORE_THE_RESPONSE = {
     "cut-before": UpstreamFailed("the upstream dropped the connection", retry_same=True),
 }
 ERRORS_WITHIN_THE_RESPONSE = {
-    "cut": UpstreamInterrupted("the upstream's response broke off"),
-    "error-event": UpstreamInterrupted("the upstream's response broke off with an error"),
+    "cut": UpstreamInterrupted("the upstream's response was interrupted"),
+    "error-event": UpstreamInterrupted("the upstream's response was interrupted by an error"),
     "garbage-middle": UpstreamProtocolError("not a completion"),
 }
 
@@ -81,7 +81,7 @@ class FakeCompletion:
     async def read(self) -> Sequence[bytes]:
         await asyncio.sleep(0)
         if self.aborted:
-            raise UpstreamInterrupted("the upstream's response broke off")
+            raise UpstreamInterrupted("the upstream's response was interrupted")
         if self.reads:
             return self.reads.pop(0)
         if self.hangs:

@@ -150,7 +150,7 @@ class LitellmStream:
                 self._end()
             except Exception as error:
                 if self._started:
-                    raise UpstreamInterrupted("the upstream's response broke off") from error
+                    raise UpstreamInterrupted("the upstream's response was interrupted") from error
                 raise self._provider.to_upstream_error(error) from error
             else:
                 payload = self._to_payload(chunk.model_dump(exclude_none=True))

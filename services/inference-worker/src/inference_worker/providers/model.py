@@ -5,7 +5,7 @@ ArgosyError
     ├── UpstreamRateLimited     429
     ├── UpstreamTimedOut        no byte within the timeout, or status 408 or 504
     ├── UpstreamProtocolError   a response that does not follow the provider's protocol
-    ├── UpstreamInterrupted     broke off after the response had begun
+    ├── UpstreamInterrupted     the response ended early
     └── UpstreamRejected        400, 404, 422…: the request itself; other candidates would reject it too
 """
 
@@ -64,7 +64,7 @@ class UpstreamProtocolError(UpstreamFailed):
 
 
 class UpstreamInterrupted(UpstreamFailed):
-    """The upstream broke off after its response had begun."""
+    """The upstream's response was interrupted after it had begun."""
 
     reason = "UPSTREAM_INTERRUPTED"
     maybe_billed = True

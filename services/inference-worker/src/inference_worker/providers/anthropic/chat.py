@@ -64,7 +64,7 @@ class MessageStream(HttpCompletion):
             chunks = self._translate(self._decoder.feed(data) if data else self._decoder.flush())
             if not data and not self._ended:
                 self._ended = True
-                self._error = UpstreamInterrupted("the upstream's response broke off")
+                self._error = UpstreamInterrupted("the upstream's response was interrupted")
             if chunks:
                 return chunks
         if self._error is not None:

@@ -50,7 +50,7 @@ class EventTranslator:
         kind = event.get("type")
         if kind == "error":
             if self._id:
-                raise UpstreamInterrupted("the upstream's response broke off with an error")
+                raise UpstreamInterrupted("the upstream's response was interrupted by an error")
             raise UpstreamFailed("the upstream failed before its response began")
         if kind == "message_start":
             return self._start_message(event["message"])

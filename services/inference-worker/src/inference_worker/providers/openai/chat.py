@@ -98,7 +98,7 @@ class ChatStream(HttpCompletion):
         if not self._started:
             self._error = UpstreamProtocolError("the upstream's stream is empty")
         elif not done and not self.usage_payload and not any(map(_FINISH_REASON.search, self._recent)):
-            self._error = UpstreamInterrupted("the upstream's response broke off")
+            self._error = UpstreamInterrupted("the upstream's response was interrupted")
 
     def _is_for_client(self, payload: bytes) -> bool:
         if not self._started:
@@ -112,7 +112,7 @@ class ChatStream(HttpCompletion):
     def _inspect(self, event: dict[str, Any], payload: bytes) -> bool:
         if event.get("error") or event.get("object") == "error":
             if self._started:
-                raise UpstreamInterrupted("the upstream's response broke off with an error")
+                raise UpstreamInterrupted("the upstream's response was interrupted by an error")
             raise UpstreamFailed("the upstream failed before its response began")
         self.usage = openai_usage(event) or self.usage
         if self.usage is not None and event.get("choices") == []:

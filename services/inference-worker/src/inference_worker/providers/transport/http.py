@@ -157,7 +157,7 @@ async def read_available(response: Response) -> bytes:
     try:
         return await response.read()
     except ConnectionLost as error:
-        raise UpstreamInterrupted("the upstream's response broke off") from error
+        raise UpstreamInterrupted("the upstream's response was interrupted") from error
 
 
 async def _read_up_to(response: Response, limit: int) -> bytes:
