@@ -14,8 +14,6 @@ UpstreamName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 class Settings(ServiceSettings):
-    """The inference worker's settings."""
-
     model_config = SettingsConfigDict(env_prefix="INFERENCE_WORKER_", env_nested_delimiter="__", frozen=True)
 
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")

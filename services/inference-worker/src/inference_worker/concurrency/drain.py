@@ -18,7 +18,7 @@ class AbortOnDrain:
         self._after = after
 
     async def start(self) -> None:
-        """Do nothing: only `stop` begins the drain."""
+        pass
 
     async def stop(self) -> None:
         asyncio.get_running_loop().call_later(self._after.total_seconds(), self._abort)

@@ -17,5 +17,4 @@ class AttemptSpan(Protocol):
 class AttemptObserver(Protocol):
     """Records attempts as metrics, traces and logs. Never raises."""
 
-    def start(self, candidate: Candidate, number: int) -> AttemptSpan:
-        """Record that an attempt starts."""
+    def start(self, candidate: Candidate, number: int) -> AttemptSpan: ...

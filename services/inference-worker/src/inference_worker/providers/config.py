@@ -12,9 +12,10 @@ from pydantic import Field, SecretStr
 
 from inference_worker.providers.ports import Upstream
 from inference_worker.providers.transport.http import Endpoint
+from inference_worker.token_counting.count import LazyTokenCounter
 from inference_worker.token_counting.model import NullTokenCounter, TokenCounter
-from inference_worker.token_counting.tiktoken import TiktokenCounter
-from inference_worker.token_counting.tokenizer_file import TokenizerFileCounter
+from inference_worker.token_counting.tiktoken import load_encoding
+from inference_worker.token_counting.tokenizer_file import load_tokenizer
 
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
 
@@ -43,8 +44,8 @@ class TokenCounterConfig(ProviderConfig):
         if self.tokenizer is not None:
             if not self.tokenizer.is_file():
                 raise FileNotFoundError(f"there is no tokenizer at {self.tokenizer}")
-            return TokenizerFileCounter(self.tokenizer)
-        return TiktokenCounter(self.encoding) if self.encoding is not None else NullTokenCounter()
+            return LazyTokenCounter(load_tokenizer, str(self.tokenizer))
+        return LazyTokenCounter(load_encoding, self.encoding) if self.encoding is not None else NullTokenCounter()
 
 
 class HttpUpstreamConfig(TokenCounterConfig):
@@ -75,7 +76,6 @@ class HttpUpstreamConfig(TokenCounterConfig):
         """Return the headers that the API requires, credentials included; the configured `headers` override them."""
 
     def endpoint(self) -> Endpoint:
-        """Return what the HTTP client needs."""
         headers = {name.lower(): value.get_secret_value() for name, value in self.headers.items()}
         secrets = [*headers.values(), *([self.api_key.get_secret_value()] if self.api_key else [])]
         return Endpoint(

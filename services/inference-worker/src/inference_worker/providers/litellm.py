@@ -61,7 +61,6 @@ class LitellmConfig(TokenCounterConfig):
     )
 
     def arguments(self) -> dict[str, str]:
-        """Return litellm's arguments, credentials among them."""
         arguments = {name: value.get_secret_value() for name, value in self.options.items()}
         return arguments | ({"api_key": self.api_key.get_secret_value()} if self.api_key else {})
 
@@ -90,7 +89,6 @@ class LitellmProvider:
         return LitellmStream(response, self) if stream else LitellmResponse(response)
 
     async def close(self) -> None:
-        """Close litellm's connections, if there are any."""
         await asyncio.gather(*self._closing, return_exceptions=True)
         if _load.cache_info().currsize:
             await _load().close_litellm_async_clients()

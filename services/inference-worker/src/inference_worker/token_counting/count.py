@@ -1,4 +1,4 @@
-"""Counting in a thread, with a tokenizer that is loaded at the first count: most upstreams report their usage."""
+"""Counts in a thread, with a tokenizer that is loaded at the first count: most upstreams report their usage."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +14,21 @@ Tokenize = Callable[[str], int]
 """Returns how many tokens a text has."""
 
 
-async def count_in_thread(load: Callable[[str], Tokenize], tokenizer: str, texts: Sequence[str]) -> int | None:
-    """Return the tokens of all texts together; None when the tokenizer cannot be loaded or fails."""
-    return await asyncio.to_thread(_count, load, tokenizer, tuple(texts))
+class LazyTokenCounter:
+    def __init__(self, load: Callable[[str], Tokenize], tokenizer: str) -> None:
+        self._load = load
+        self._tokenizer = tokenizer
 
+    async def count(self, texts: Sequence[str]) -> int | None:
+        return await asyncio.to_thread(self._count, tuple(texts))
 
-def _count(load: Callable[[str], Tokenize], tokenizer: str, texts: tuple[str, ...]) -> int | None:
-    try:
-        tokenize = load(tokenizer)
-        return sum(tokenize(piece) for text in texts for piece in _pieces(text))
-    except Exception:
-        log.exception("count_failed", tokenizer=tokenizer)
-        return None
+    def _count(self, texts: tuple[str, ...]) -> int | None:
+        try:
+            tokenize = self._load(self._tokenizer)
+            return sum(tokenize(piece) for text in texts for piece in _pieces(text))
+        except Exception:
+            log.exception("count_failed", tokenizer=self._tokenizer)
+            return None
 
 
 def _pieces(text: str) -> Iterator[str]:

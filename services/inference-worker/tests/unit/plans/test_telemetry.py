@@ -38,7 +38,8 @@ def test_an_attempt_is_counted_with_its_first_byte_and_its_tokens():
 def test_unknown_usage_has_its_own_counter():
     span = AttemptTelemetry(["vague"]).start(Candidate("vague", "m"), 1)
     span.finish(
-        an_attempt(UNKNOWN_USAGE, AttemptOutcome.INTERRUPTED), UpstreamInterrupted("the upstream's response was interrupted")
+        an_attempt(UNKNOWN_USAGE, AttemptOutcome.INTERRUPTED),
+        UpstreamInterrupted("the upstream's response was interrupted"),
     )
 
     assert value("unknown_usage_total", upstream="vague") == 1

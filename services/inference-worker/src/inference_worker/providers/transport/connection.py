@@ -114,7 +114,6 @@ class Response:
             self._waiter.set_result(None)
 
     def end(self, error: ConnectionLost | None) -> None:
-        """Record that nothing more arrives."""
         if self._linger_timer is not None:
             self._linger_timer.cancel()
         if error is not None and not self.complete:
@@ -185,7 +184,6 @@ class Connection(asyncio.Protocol):
         return response
 
     def abort(self) -> None:
-        """Drop the connection at once."""
         if self.transport is not None:
             self.transport.abort()
 

@@ -60,7 +60,6 @@ class Pool:
             return self._pop_idle() or await self._connect()
 
     async def close(self) -> None:
-        """Drop all connections."""
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
         for connection in tuple(self._open):
@@ -96,7 +95,6 @@ class Pool:
         return connection
 
     def release(self, connection: Connection) -> None:
-        """Keep the connection for the next request."""
         self._free_slot(connection)
         connection.idle_since = self._loop.time()
         self._idle[connection] = None
@@ -104,7 +102,6 @@ class Pool:
             self._expiry_timer = self._loop.call_later(self._keep_alive_seconds, self._close_expired)
 
     def discard(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
         self._free_slot(connection)
         self._open.discard(connection)
         self._idle.pop(connection, None)

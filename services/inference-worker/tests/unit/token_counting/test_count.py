@@ -3,9 +3,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from inference_worker.token_counting.count import LazyTokenCounter
 from inference_worker.token_counting.model import NullTokenCounter
-from inference_worker.token_counting.tiktoken import TiktokenCounter
-from inference_worker.token_counting.tokenizer_file import TokenizerFileCounter
+from inference_worker.token_counting.tiktoken import load_encoding
+from inference_worker.token_counting.tokenizer_file import load_tokenizer
 
 TOKENIZER = """{
   "version": "1.0", "truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
@@ -17,27 +18,27 @@ TOKENIZER = """{
 
 @pytest.mark.parametrize(("encoding", "tokens"), [("cl100k_base", 2), ("o200k_base", 2), ("p50k_base", 2)])
 async def test_openais_encodings_need_no_network(encoding: str, tokens: int):
-    assert await TiktokenCounter(encoding).count(["hello world"]) == tokens
-    assert await TiktokenCounter(encoding).count([]) == 0
+    assert await LazyTokenCounter(load_encoding, encoding).count(["hello world"]) == tokens
+    assert await LazyTokenCounter(load_encoding, encoding).count([]) == 0
 
 
 async def test_a_special_token_in_a_text_is_counted_as_text():
-    assert (await TiktokenCounter("cl100k_base").count(["<|endoftext|>"]) or 0) > 1
+    assert (await LazyTokenCounter(load_encoding, "cl100k_base").count(["<|endoftext|>"]) or 0) > 1
 
 
 async def test_a_tokenizer_file_counts_everything_and_ignores_its_truncation(tmp_path: Path):
     path = tmp_path / "tokenizer.json"
     path.write_text(TOKENIZER)
 
-    assert await TokenizerFileCounter(path).count(["one two three four", "five"]) == 5
+    assert await LazyTokenCounter(load_tokenizer, str(path)).count(["one two three four", "five"]) == 5
 
 
 async def test_a_tokenizer_that_fails_makes_the_count_unknown(tmp_path: Path):
     path = tmp_path / "tokenizer.json"
     path.write_text("not a tokenizer")
 
-    assert await TokenizerFileCounter(path).count(["one"]) is None
-    assert await TiktokenCounter("no_such_encoding").count(["one"]) is None
+    assert await LazyTokenCounter(load_tokenizer, str(path)).count(["one"]) is None
+    assert await LazyTokenCounter(load_encoding, "no_such_encoding").count(["one"]) is None
 
 
 async def test_without_a_tokenizer_the_count_is_unknown():
@@ -46,8 +47,10 @@ async def test_without_a_tokenizer_the_count_is_unknown():
 
 def test_the_encodings_are_found_without_importing_litellm():
     code = (
-        "import asyncio, sys; from inference_worker.token_counting.tiktoken import TiktokenCounter; "
-        "assert asyncio.run(TiktokenCounter('cl100k_base').count(['a b'])) == 2; assert 'litellm' not in sys.modules"
+        "import asyncio, sys; from inference_worker.token_counting.count import LazyTokenCounter; "
+        "from inference_worker.token_counting.tiktoken import load_encoding; "
+        "assert asyncio.run(LazyTokenCounter(load_encoding, 'cl100k_base').count(['a b'])) == 2; "
+        "assert 'litellm' not in sys.modules"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
