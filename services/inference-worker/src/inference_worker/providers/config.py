@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from chassis.clock import Clock
 from chassis.settings import Section
 from pydantic import Field, SecretStr
+from values.limits import MAX_CHAT_BYTES
 
 from inference_worker.providers.ports import Upstream
 from inference_worker.providers.transport.http import Endpoint
@@ -68,7 +69,7 @@ class HttpUpstreamConfig(TokenCounterConfig):
         "attempt fails, at no cost.",
     )
     max_response_bytes: int = Field(
-        8 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024, description="Largest response that is not streamed."
+        8 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES, description="Largest response that is not streamed."
     )
 
     @abstractmethod
