@@ -1,1 +1,1 @@
-"""The rules of money: what may be held, what is paid, who bears the rest. No transport, no storage."""
+"""Budgets: the cap of a tenant, what is spent and what is held."""

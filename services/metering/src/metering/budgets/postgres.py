@@ -1,15 +1,15 @@
-"""Budgets in Postgres."""
+"""Budgets in Postgres: one row per tenant, made by the first reservation or cap."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
 from chassis.postgres import Database
+from values.money import NanoUsd
 
-from metering.adapters.mapping import from_budget_row
-from metering.domain.budgets import Budget, CapBelowSpend
-from metering.domain.money import NanoUsd
+from metering.budgets.model import Budget, CapBelowSpend
 
 READ = """
 SELECT cap, spent, held AS budget_held FROM metering.budgets
@@ -23,21 +23,18 @@ RETURNING cap, spent, held AS budget_held
 WITHIN_CAP = "budgets_within_cap"
 
 
-class PostgresBudgets:
-    """One row per tenant, made on first use; until then the tenant has `default_cap` and has spent nothing."""
-
+class PostgresBudgetStore:
     def __init__(self, database: Database, default_cap: NanoUsd) -> None:
         self._database = database
         self._default_cap = default_cap
 
     async def read(self, tenant_id: str) -> Budget:
-        """Read a tenant's budget."""
         async with self._database.tenant(tenant_id) as connection:
             row: Any = await connection.fetchrow(READ, tenant_id)
-        return Budget(self._default_cap) if row is None else from_budget_row(row)
+        return Budget(self._default_cap) if row is None else row_to_budget(row)
 
     async def set_cap(self, tenant_id: str, cap: NanoUsd) -> Budget:
-        """Set a tenant's cap. Raises `CapBelowSpend`: the constraint that keeps the promise decides."""
+        # The constraint decides: a check before the statement could be outdated when it runs.
         try:
             async with self._database.tenant(tenant_id) as connection:
                 row: Any = await connection.fetchrow(SET_CAP, tenant_id, cap)
@@ -48,4 +45,9 @@ class PostgresBudgets:
             raise CapBelowSpend(
                 f"{budget.spent} nano-USD are spent and {budget.held} held; the cap cannot be lower", param="cap"
             ) from error
-        return from_budget_row(row)
+        return row_to_budget(row)
+
+
+def row_to_budget(row: Mapping[str, Any]) -> Budget:
+    """Read a budget, whose `held` is named `budget_held` where the row has a reservation as well."""
+    return Budget(NanoUsd(row["cap"]), NanoUsd(row["spent"]), NanoUsd(row["budget_held"]))

@@ -1,7 +1,7 @@
--- The books: prices, budgets, reservations, settlements, the ledger, the daily roll-up.
+-- Tables: prices, budgets, reservations, settlements, the ledger, the daily roll-up.
 -- Amounts are nano-USD (bigint), prices are nano-USD per million tokens.
 
--- Prices: effective-dated and immutable. Tenant '*' is the price for everybody; a row of a tenant's own overrides it.
+-- Prices: effective-dated and immutable. A row of tenant '*' applies to all tenants; a row of a tenant's own overrides it.
 CREATE TABLE metering.prices (
     tenant_id text NOT NULL CHECK (tenant_id <> ''),
     version text NOT NULL CHECK (version <> ''),
@@ -13,13 +13,6 @@ CREATE TABLE metering.prices (
     PRIMARY KEY (tenant_id, version),
     UNIQUE (tenant_id, price_key, effective_at)
 );
-ALTER TABLE metering.prices ENABLE ROW LEVEL SECURITY;
-ALTER TABLE metering.prices FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.prices FOR ALL
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
--- Every tenant pays the price for everybody, so every tenant may read it.
-CREATE POLICY everybody ON metering.prices FOR SELECT USING (tenant_id = '*');
 
 -- Budgets: one row per limit. Only the scope 'tenant' is used yet (scope_id = tenant_id).
 CREATE TABLE metering.budgets (
@@ -31,17 +24,12 @@ CREATE TABLE metering.budgets (
     held bigint NOT NULL DEFAULT 0 CHECK (held >= 0),
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, scope, scope_id),
-    -- The promise itself. Written as a difference because the sum could overflow.
+    -- The invariant of budgets. Written as a difference because the sum could overflow.
     CONSTRAINT budgets_within_cap CHECK (spent <= cap AND held <= cap - spent)
-) WITH (fillfactor = 50); -- every reservation updates its row: room for HOT updates
-ALTER TABLE metering.budgets ENABLE ROW LEVEL SECURITY;
-ALTER TABLE metering.budgets FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.budgets
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+) WITH (fillfactor = 50); -- every reservation updates a budget: space on its page allows HOT updates
 
--- Reservations: money set aside for one request. `held` is what was held at first; `state` says whether it still is.
--- No bounds: a usage event came for a request that never reserved.
+-- Reservations: money held for one request. `held` is the amount at first and never changes; `state` tells whether it is
+-- still held. A row with empty bounds was made by the usage event of a request that had no reservation.
 CREATE TABLE metering.reservations (
     tenant_id text NOT NULL CHECK (tenant_id NOT IN ('', '*')),
     request_id text NOT NULL CHECK (request_id <> ''),
@@ -56,15 +44,10 @@ CREATE TABLE metering.reservations (
     closed_at timestamptz,
     PRIMARY KEY (tenant_id, request_id)
 );
-CREATE INDEX reservations_overdue ON metering.reservations (expires_at) WHERE state = 'held';
-ALTER TABLE metering.reservations ENABLE ROW LEVEL SECURITY;
-ALTER TABLE metering.reservations FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.reservations
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+CREATE INDEX reservations_held_by_expiry ON metering.reservations (expires_at) WHERE state = 'held';
 
--- Settlements: the end of each provider call. Attempt 0 speaks for the request as a whole: released when no call was
--- made, exposed when the lease ran out, released again when a late event took that back.
+-- Settlements: one row per provider call. Attempt 0 stands for the request itself: released when it made no call, exposed
+-- when its lease expired, released again when a late usage event corrected that.
 CREATE TABLE metering.settlements (
     tenant_id text NOT NULL,
     request_id text NOT NULL,
@@ -81,15 +64,10 @@ CREATE TABLE metering.settlements (
     settled_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, request_id, attempt),
     FOREIGN KEY (tenant_id, request_id) REFERENCES metering.reservations,
-    CONSTRAINT settlements_only_billed_is_paid CHECK (outcome = 'billed' OR cost = 0),
-    CONSTRAINT settlements_released_costs_nobody CHECK (outcome <> 'released' OR exposed = 0)
+    CONSTRAINT settlements_cost_only_if_billed CHECK (outcome = 'billed' OR cost = 0),
+    CONSTRAINT settlements_released_is_not_exposed CHECK (outcome <> 'released' OR exposed = 0)
 );
 CREATE INDEX settlements_by_time ON metering.settlements (tenant_id, settled_at);
-ALTER TABLE metering.settlements ENABLE ROW LEVEL SECURITY;
-ALTER TABLE metering.settlements FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.settlements
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
 
 -- The ledger: double entry, append only.
 CREATE TABLE metering.ledger_transactions (
@@ -100,14 +78,9 @@ CREATE TABLE metering.ledger_transactions (
     kind text NOT NULL CHECK (kind IN ('settlement', 'expiry', 'correction')),
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, transaction_id),
-    -- Nothing is booked twice, whatever is delivered twice.
-    CONSTRAINT ledger_books_each_attempt_once UNIQUE (tenant_id, request_id, attempt, kind)
+    -- A usage event that is delivered twice is posted once.
+    CONSTRAINT ledger_posts_each_attempt_once UNIQUE (tenant_id, request_id, attempt, kind)
 );
-ALTER TABLE metering.ledger_transactions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE metering.ledger_transactions FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.ledger_transactions
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
 
 CREATE TABLE metering.ledger_entries (
     tenant_id text NOT NULL,
@@ -120,14 +93,10 @@ CREATE TABLE metering.ledger_entries (
     PRIMARY KEY (tenant_id, transaction_id, line),
     FOREIGN KEY (tenant_id, transaction_id) REFERENCES metering.ledger_transactions
 );
-CREATE INDEX ledger_entries_by_time ON metering.ledger_entries USING brin (created_at);
-ALTER TABLE metering.ledger_entries ENABLE ROW LEVEL SECURITY;
-ALTER TABLE metering.ledger_entries FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.ledger_entries
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+-- The audit reads the newest entries by this index, and reads block ranges that are not summarized completely each time.
+CREATE INDEX ledger_entries_by_time ON metering.ledger_entries USING brin (created_at) WITH (autosummarize = on);
 
--- What GetUsage reads: kept by the transaction that settles, so that it never disagrees with the settlements.
+-- Daily roll-up for GetUsage. The transaction that settles updates it, so it always agrees with the settlements.
 CREATE TABLE metering.usage_daily (
     tenant_id text NOT NULL,
     day date NOT NULL, -- UTC day of settled_at
@@ -138,8 +107,3 @@ CREATE TABLE metering.usage_daily (
     cost bigint NOT NULL CHECK (cost >= 0),
     PRIMARY KEY (tenant_id, day, price_key)
 );
-ALTER TABLE metering.usage_daily ENABLE ROW LEVEL SECURITY;
-ALTER TABLE metering.usage_daily FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.usage_daily
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');

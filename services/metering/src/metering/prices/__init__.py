@@ -1,1 +1,1 @@
-"""The rules of money: what may be held, what is paid, who bears the rest. No transport, no storage."""
+"""Prices: the price book, its cache, and the messages that invalidate it."""

@@ -1,1 +1,1 @@
-"""The rules of money: what may be held, what is paid, who bears the rest. No transport, no storage."""
+"""Reservations: money held for a request before it is sent to a provider."""

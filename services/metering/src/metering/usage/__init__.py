@@ -1,1 +1,1 @@
-"""The rules of money: what may be held, what is paid, who bears the rest. No transport, no storage."""
+"""Usage: sums over the settled calls of a tenant."""

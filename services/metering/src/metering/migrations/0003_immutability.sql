@@ -1,6 +1,6 @@
--- What may change: revoked privileges for the app role, and triggers that bind even the owner.
+-- Which changes are refused: revoked privileges for the app role, and triggers that bind the owner too.
 
--- The app role adds to the books; it takes nothing out of them.
+-- The app role adds rows; it deletes none, and changes neither prices nor the ledger.
 REVOKE UPDATE, DELETE, TRUNCATE ON metering.prices, metering.ledger_transactions, metering.ledger_entries FROM metering_app;
 REVOKE DELETE, TRUNCATE ON metering.budgets, metering.reservations, metering.settlements, metering.usage_daily FROM metering_app;
 
@@ -16,26 +16,26 @@ CREATE TRIGGER transactions_are_immutable BEFORE UPDATE OR DELETE ON metering.le
     FOR EACH ROW EXECUTE FUNCTION metering.refuse_change();
 CREATE TRIGGER entries_are_immutable BEFORE UPDATE OR DELETE ON metering.ledger_entries
     FOR EACH ROW EXECUTE FUNCTION metering.refuse_change();
-CREATE TRIGGER prices_are_kept BEFORE TRUNCATE ON metering.prices
+CREATE TRIGGER prices_are_not_truncated BEFORE TRUNCATE ON metering.prices
     FOR EACH STATEMENT EXECUTE FUNCTION metering.refuse_change();
-CREATE TRIGGER transactions_are_kept BEFORE TRUNCATE ON metering.ledger_transactions
+CREATE TRIGGER transactions_are_not_truncated BEFORE TRUNCATE ON metering.ledger_transactions
     FOR EACH STATEMENT EXECUTE FUNCTION metering.refuse_change();
-CREATE TRIGGER entries_are_kept BEFORE TRUNCATE ON metering.ledger_entries
+CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON metering.ledger_entries
     FOR EACH STATEMENT EXECUTE FUNCTION metering.refuse_change();
 
--- The settlement of a provider call is final; only attempt 0 may be taken back.
+-- The settlement of a provider call is final; only attempt 0 may be replaced.
 CREATE TRIGGER settled_calls_are_final BEFORE UPDATE ON metering.settlements
     FOR EACH ROW WHEN (OLD.attempt > 0) EXECUTE FUNCTION metering.refuse_change();
--- A reservation only moves held → settled, held → expired or expired → settled, and keeps what it held.
+-- The only transitions of a reservation are held → settled, held → expired and expired → settled; amount and bounds stay.
 CREATE TRIGGER reservations_only_close BEFORE UPDATE ON metering.reservations
     FOR EACH ROW WHEN (
         (OLD.state, NEW.state) NOT IN (('held', 'settled'), ('held', 'expired'), ('expired', 'settled'), ('settled', 'settled'))
         OR (OLD.held, OLD.bounds) IS DISTINCT FROM (NEW.held, NEW.bounds)
     ) EXECUTE FUNCTION metering.refuse_change();
 
--- Proves at commit that the lines of a transaction sum to zero. A session that names another tenant by then sees no
--- lines, and no lines are no proof: it is refused as well.
-CREATE FUNCTION metering.prove_balance() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Checks at commit that the entries of a transaction sum to zero. A session that has switched to another tenant by then
+-- sees no entries; their sum is null, and that is refused as well.
+CREATE FUNCTION metering.check_balance() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     total numeric;
 BEGIN
@@ -49,4 +49,4 @@ BEGIN
 END $$;
 
 CREATE CONSTRAINT TRIGGER ledger_sums_to_zero AFTER INSERT ON metering.ledger_entries
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION metering.prove_balance();
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION metering.check_balance();
