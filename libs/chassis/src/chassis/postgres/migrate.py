@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ async def _take_turn(connection: Any, schema: str) -> None:
         await asyncio.sleep(TURN_SECONDS)
 
 
-async def _applied(connection: Any, schema: str) -> dict[int, str]:
+async def _applied(connection: Any, schema: str) -> dict[int | None, str]:
     table = await _make_table(
         connection, schema, "schema_migrations", "version integer PRIMARY KEY, name text NOT NULL"
     )
@@ -168,7 +169,7 @@ async def _make_read_only(connection: Any, schema: str, table: str) -> None:
         )
 
 
-def _refuse_changes(migrations: list[Migration], applied: dict[int, str]) -> None:
+def _refuse_changes(migrations: list[Migration], applied: Mapping[int | None, str]) -> None:
     changed = [m.name for m in migrations if applied.get(m.version, m.checksum) != m.checksum]
     if changed:
         raise BrokenMigrations(f"changed after it was applied: {', '.join(changed)}; write a new one instead")

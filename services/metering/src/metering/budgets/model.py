@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chassis.errors import ArgosyError, Kind
-from values.money import NanoUsd
+from values.money import ZERO, NanoUsd
 
 
 class BudgetSpent(ArgosyError):
@@ -25,8 +25,8 @@ class Budget:
     """`spent` is settled, `held` is reserved; `spent + held <= cap` always."""
 
     cap: NanoUsd
-    spent: NanoUsd = NanoUsd(0)
-    held: NanoUsd = NanoUsd(0)
+    spent: NanoUsd = ZERO
+    held: NanoUsd = ZERO
 
     @property
     def available(self) -> NanoUsd:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from chassis.errors import InvalidRequest
 from values.money import MAX_NANO_USD, NanoUsd
 
 from metering.budgets.model import Budget
-from metering.budgets.ports import BudgetStore
+
+
+class BudgetStore(Protocol):
+    """A tenant without a budget of its own has the default cap and has spent nothing."""
+
+    async def read(self, tenant_id: str) -> Budget: ...
+
+    async def set_cap(self, tenant_id: str, cap: NanoUsd) -> Budget:
+        """Return the budget after the change. Raises `CapBelowSpend`."""
 
 
 async def set_cap(tenant_id: str, cap: NanoUsd, *, budgets: BudgetStore) -> Budget:

@@ -12,8 +12,8 @@ from values.money import NanoUsd
 from metering.ledger.audit import AuditResult
 from metering.ledger.model import Account, Entry, Transaction, TransactionKind
 
-# Only transactions since the last audit: older ones summed to zero, and cannot have changed since. Rows have the time at
-# which their transaction began, so audits overlap by more than a transaction can last.
+# Only transactions since the last audit: older ones summed to zero, and cannot have changed since. Rows have the time
+# at which their transaction began, so audits overlap by more than a transaction can last.
 FIRST_AUDIT = timedelta(minutes=15)
 OVERLAP = timedelta(minutes=1)
 AUDIT = """

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from chassis.ids import new_id
 from chassis.postgres import Database
+from values.money import NanoUsd, Price
 
-from metering.adapters.mapping import from_price_row
-from metering.domain.money import NanoUsd
-from metering.domain.prices import EVERYBODY, Price
+from metering.prices.model import ALL_TENANTS, PriceRow
 
 IN_FORCE = """
 SELECT DISTINCT ON (tenant_id, price_key)
     tenant_id, version, price_key, input_per_million, output_per_million, effective_at
 FROM metering.prices WHERE effective_at <= now() ORDER BY tenant_id, price_key, effective_at DESC
 """
-RECORDED = """
+BY_VERSION = """
 SELECT tenant_id, version, price_key, input_per_million, output_per_million, effective_at
 FROM metering.prices WHERE version = ANY ($1)
 """
@@ -29,25 +28,36 @@ RETURNING tenant_id, version, price_key, input_per_million, output_per_million, 
 
 
 class PostgresPriceBook:
-    """Rows are added and read; the database refuses everything else."""
+    """The database refuses to change or delete a row (migrations/0003)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def in_force(self) -> Sequence[Price]:
-        """Read the newest effective row of each (tenant, price key)."""
+    async def in_force(self) -> Sequence[PriceRow]:
         async with self._database.system() as connection:
-            return [from_price_row(row) for row in await connection.fetch(IN_FORCE)]
+            return [row_to_price(row) for row in await connection.fetch(IN_FORCE)]
 
-    async def recorded(self, versions: Collection[str]) -> Sequence[Price]:
-        """Read rows by version; what does not exist is left out."""
+    async def by_version(self, versions: Collection[str]) -> Sequence[PriceRow]:
         async with self._database.system() as connection:
-            return [from_price_row(row) for row in await connection.fetch(RECORDED, list(versions))]
+            return [row_to_price(row) for row in await connection.fetch(BY_VERSION, list(versions))]
 
-    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> Price:
-        """Put a new price for everybody in force now, by the database's clock."""
+    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+        # In force by the clock of the database, which `in_force` compares it with.
         async with self._database.system() as connection:
             row: Any = await connection.fetchrow(
-                ADD, EVERYBODY, new_id("prc_"), price_key, input_per_million, output_per_million
+                ADD, ALL_TENANTS, new_id("prc_"), price_key, input_per_million, output_per_million
             )
-        return from_price_row(row)
+        return row_to_price(row)
+
+
+def row_to_price(row: Mapping[str, Any]) -> PriceRow:
+    return PriceRow(
+        Price(
+            row["price_key"],
+            row["version"],
+            NanoUsd(row["input_per_million"]),
+            NanoUsd(row["output_per_million"]),
+        ),
+        row["effective_at"],
+        row["tenant_id"],
+    )

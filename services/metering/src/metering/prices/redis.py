@@ -1,4 +1,4 @@
-"""News of prices over Redis: every replica reads the book again within milliseconds of a new price."""
+"""Price changes over Redis publish/subscribe: replicas see a new price within milliseconds, not after the TTL."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from chassis.redis import Redis
 from chassis.telemetry import logger
 from redis.exceptions import RedisError
 
-from metering.metrics import PRICE_NEWS
+from metering.metrics import PRICE_INVALIDATIONS
 
 CHANNEL = "argosy.metering.price-set"
 
-log = logger("metering")
+log = logger("metering.prices")
 
 
-class RedisPriceNews:
-    """`PriceNews` by Redis publish and subscribe; a message is the price key.
+class RedisPriceChanges:
+    """Publishes and receives price changes; a message is the price key.
 
-    `forget` is called for each new price of any replica, this one's included, and after each connection, because some
-    may have been missed before it.
+    `invalidate` is called for each new price of any replica, this one included, and after each connection, because
+    messages may have been lost before it.
     """
 
-    def __init__(self, redis: Redis, forget: Callable[[], None]) -> None:
+    def __init__(self, redis: Redis, invalidate: Callable[[], None]) -> None:
         self._redis = redis
-        self._forget = forget
+        self._invalidate = invalidate
 
-    async def announce(self, price_key: str) -> None:
-        """Tell all who are connected. The price is in force already, so that Redis is away is no reason to fail."""
+    async def publish(self, price_key: str) -> None:
+        # The price is in force already, so the request does not fail when Redis does.
         try:
             await self._redis.publish(CHANNEL, price_key.encode())
         except (ArgosyError, RedisError) as error:
-            PRICE_NEWS.labels("unannounced").inc()
-            log.warning("price_unannounced", price_key=price_key, error=type(error).__name__)
+            PRICE_INVALIDATIONS.labels("publish_failed").inc()
+            log.warning("price_publish_failed", price_key=price_key, error=type(error).__name__)
         else:
-            PRICE_NEWS.labels("announced").inc()
+            PRICE_INVALIDATIONS.labels("published").inc()
 
-    def listen(self) -> Component:
-        """What has to run to hear; it waits for Redis as long as that takes."""
+    def subscription(self) -> Component:
+        """Receives messages while it runs; it waits for Redis as long as that takes."""
         return self._redis.subscribe(CHANNEL, self._on_message, self._on_connect)
 
     async def _on_message(self, message: bytes) -> None:
-        self._forget()
-        PRICE_NEWS.labels("heard").inc()
-        log.info("price_heard", price_key=message.decode(errors="replace"))
+        self._invalidate()
+        PRICE_INVALIDATIONS.labels("received").inc()
+        log.info("price_change_received", price_key=message.decode(errors="replace"))
 
     async def _on_connect(self) -> None:
-        self._forget()
+        self._invalidate()

@@ -1,196 +1,105 @@
-"""Between messages and the domain."""
+"""Usage events and statements as messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
-from functools import lru_cache
+from argosy.metering.v1 import events_pb2, metering_pb2
+from chassis.errors import ArgosyError
+from chassis.grpc import timestamp_to_proto
+from chassis.kafka import Undecodable
+from values.money import MAX_TOKENS
+from values.protos import nano_usd_to_proto, proto_to_usage, usage_to_proto
 
-from argosy.common.v1 import common_pb2 as common
-from argosy.metering.v1 import metering_pb2 as pb
-from chassis.errors import InvalidRequest
-from chassis.grpc import proto_to_duration, proto_to_timestamp, timestamp_to_proto
-from chassis.tenancy import Principal
-from google.protobuf.message import Message
+from metering.ledger.model import Transaction
+from metering.prices.model import ALL_TENANTS, validate_price_key
+from metering.reservations.model import Reservation, ReservationState, is_valid_id
+from metering.settlement.model import Attempt, Outcome, RequestStatement, Settlement, UsageEvent
 
-from metering.domain.books import RequestAccount
-from metering.domain.budgets import Budget
-from metering.domain.ledger import Transaction
-from metering.domain.money import NanoUsd
-from metering.domain.prices import Price
-from metering.domain.reservations import Held, Reservation, State, Wish
-from metering.domain.settlement import Outcome, Settlement
-from metering.domain.usage import Source, Usage, UsageSum
+MAX_ATTEMPT = 1_000_000
 
-STATES = {
-    State.HELD: pb.RESERVATION_STATE_HELD,
-    State.SETTLED: pb.RESERVATION_STATE_SETTLED,
-    State.EXPIRED: pb.RESERVATION_STATE_EXPIRED,
+_STATE_TO_PROTO = {
+    ReservationState.HELD: metering_pb2.RESERVATION_STATE_HELD,
+    ReservationState.SETTLED: metering_pb2.RESERVATION_STATE_SETTLED,
+    ReservationState.EXPIRED: metering_pb2.RESERVATION_STATE_EXPIRED,
 }
-OUTCOMES = {
-    Outcome.BILLED: pb.SETTLEMENT_OUTCOME_BILLED,
-    Outcome.RELEASED: pb.SETTLEMENT_OUTCOME_RELEASED,
-    Outcome.EXPOSED: pb.SETTLEMENT_OUTCOME_EXPOSED,
+_OUTCOME_TO_PROTO = {
+    Outcome.BILLED: metering_pb2.SETTLEMENT_OUTCOME_BILLED,
+    Outcome.RELEASED: metering_pb2.SETTLEMENT_OUTCOME_RELEASED,
+    Outcome.EXPOSED: metering_pb2.SETTLEMENT_OUTCOME_EXPOSED,
 }
-SOURCES = {
-    Source.REPORTED: common.USAGE_SOURCE_REPORTED,
-    Source.COUNTED: common.USAGE_SOURCE_COUNTED,
-    Source.UNKNOWN: common.USAGE_SOURCE_UNKNOWN,
-}
-# What is not said, or said in a way that we do not know yet, is unknown.
-FROM_SOURCES = {number: source for source, number in SOURCES.items()}
 
 
-def from_proto_reserve(request: pb.ReserveRequest, principal: Principal, default_lease: timedelta) -> Wish:
-    """Read what a caller asks to set aside. Raises `InvalidRequest`."""
-    return Wish(
-        principal.tenant_id,
-        request.request_id,
-        tuple((bound.price_key, bound.input_tokens, bound.output_tokens) for bound in request.bounds),
-        _lease(request, default_lease),
-        principal.project_id,
-        principal.key_id,
-        principal.user_id,
+def proto_to_event(message: events_pb2.UsageRecorded) -> UsageEvent:
+    """Read an event. Raises `Undecodable` for one that Postgres would refuse each time it is delivered."""
+    meta = message.meta
+    if meta.tenant_id == ALL_TENANTS or not all(map(is_valid_id, (meta.tenant_id, meta.event_id, message.request_id))):
+        raise Undecodable("tenant, event and request need ids")
+    if not all(text == "" or is_valid_id(text) for text in (message.key_id, message.project_id)):
+        raise Undecodable("key or project is not an id")
+    numbers = {attempt.attempt for attempt in message.attempts}
+    if len(numbers) < len(message.attempts) or not all(1 <= number <= MAX_ATTEMPT for number in numbers):
+        raise Undecodable("attempts do not count from 1, each once")
+    return UsageEvent(
+        meta.tenant_id,
+        meta.event_id,
+        message.request_id,
+        tuple(_proto_to_attempt(attempt) for attempt in message.attempts),
+        message.project_id,
+        message.key_id,
     )
 
 
-def from_proto_instant(message: Message, field: str) -> datetime | None:
-    """Read an optional time. Raises `InvalidRequest` for one out of range."""
-    if not message.HasField(field):
-        return None
+def _proto_to_attempt(message: events_pb2.AttemptUsage) -> Attempt:
+    usage = proto_to_usage(message.usage)
     try:
-        return proto_to_timestamp(getattr(message, field))
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequest(f"{field} is out of range", param=field) from error
+        validate_price_key(message.price_key, "price_key")
+    except ArgosyError as error:
+        raise Undecodable(f"attempt {message.attempt}: {error.message}") from error
+    if not (message.price_version == "" or is_valid_id(message.price_version)):
+        raise Undecodable(f"attempt {message.attempt}: the price version is not an id")
+    if any(
+        tokens is not None and not 0 <= tokens <= MAX_TOKENS for tokens in (usage.input_tokens, usage.output_tokens)
+    ):
+        raise Undecodable(f"attempt {message.attempt}: no call consumes that many tokens")
+    return Attempt(message.attempt, message.price_key, message.price_version, usage)
 
 
-def from_proto_cap(request: pb.SetBudgetRequest) -> NanoUsd:
-    """Read a new cap. Raises `InvalidRequest` where it is absent: only an explicit zero stops a tenant."""
-    if not request.HasField("cap"):
-        raise InvalidRequest("cap is missing", param="cap")
-    return NanoUsd(request.cap.nano_usd)
-
-
-def from_proto_price(price: pb.Price) -> tuple[str, NanoUsd, NanoUsd]:
-    """Read a new price. Raises `InvalidRequest` where an amount is absent: only an explicit zero is a zero."""
-    for field in ("input_per_million", "output_per_million"):
-        if not price.HasField(field):
-            raise InvalidRequest(f"{field} is missing", param=f"price.{field}")
-    return price.price_key, NanoUsd(price.input_per_million.nano_usd), NanoUsd(price.output_per_million.nano_usd)
-
-
-def from_proto_usage(usage: common.TokenUsage) -> Usage:
-    """Read what a call consumed."""
-    return Usage(
-        FROM_SOURCES.get(usage.source, Source.UNKNOWN),
-        usage.input_tokens if usage.HasField("input_tokens") else None,
-        usage.output_tokens if usage.HasField("output_tokens") else None,
+def statement_to_proto(statement: RequestStatement) -> metering_pb2.GetRequestStatementResponse:
+    return metering_pb2.GetRequestStatementResponse(
+        reservation=_reservation_to_proto(statement.reservation),
+        settlements=[_settlement_to_proto(settlement) for settlement in statement.settlements],
+        entries=[entry for transaction in statement.transactions for entry in _entries_to_protos(transaction)],
     )
 
 
-def to_proto_held(held: Held, soft_limit_percent: int) -> pb.ReserveResponse:
-    """Answer a reservation."""
-    return pb.ReserveResponse(
-        held=to_proto_money(held.reservation.held),
-        prices=[to_proto_price(bound.price) for bound in held.reservation.bounds],
-        soft_limit_passed=held.budget.has_passed(soft_limit_percent),
-    )
-
-
-def to_proto_money(amount: NanoUsd) -> common.Money:
-    """Write an amount."""
-    return common.Money(nano_usd=amount)
-
-
-@lru_cache(maxsize=1024)
-def to_proto_price(price: Price) -> pb.Price:
-    """Write a price; who puts it into a message puts a copy there."""
-    return pb.Price(
-        price_key=price.price_key,
-        version=price.version,
-        input_per_million=to_proto_money(price.input_per_million),
-        output_per_million=to_proto_money(price.output_per_million),
-        effective_at=timestamp_to_proto(price.effective_at),
-    )
-
-
-def to_proto_budget(budget: Budget) -> pb.Budget:
-    """Write a budget."""
-    return pb.Budget(
-        cap=to_proto_money(budget.cap), spent=to_proto_money(budget.spent), held=to_proto_money(budget.held)
-    )
-
-
-def to_proto_sums(sums: Sequence[UsageSum]) -> pb.GetUsageResponse:
-    """Write usage sums and their total."""
-    return pb.GetUsageResponse(
-        rows=[_to_proto_sum(row) for row in sums], total=to_proto_money(NanoUsd(sum(row.cost for row in sums)))
-    )
-
-
-def to_proto_account(account: RequestAccount) -> pb.GetRequestStatementResponse:
-    """Write the whole account of a request."""
-    return pb.GetRequestStatementResponse(
-        reservation=_to_proto_reservation(account.reservation),
-        settlements=[_to_proto_settlement(settlement) for settlement in account.settlements],
-        entries=[entry for transaction in account.transactions for entry in _to_proto_entries(transaction)],
-    )
-
-
-def _lease(request: pb.ReserveRequest, default_lease: timedelta) -> timedelta:
-    if not request.HasField("lease"):
-        return default_lease
-    try:
-        return proto_to_duration(request.lease)
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequest("the lease is out of range", param="lease") from error
-
-
-def _to_proto_sum(row: UsageSum) -> pb.UsageRow:
-    midnight = None if row.day is None else datetime.combine(row.day, time.min, UTC)
-    return pb.UsageRow(
-        day=None if midnight is None else timestamp_to_proto(midnight),
-        price_key=row.price_key,
-        calls=row.calls,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        cost=to_proto_money(row.cost),
-    )
-
-
-def _to_proto_reservation(reservation: Reservation) -> pb.Reservation:
-    return pb.Reservation(
+def _reservation_to_proto(reservation: Reservation) -> metering_pb2.Reservation:
+    return metering_pb2.Reservation(
         request_id=reservation.request_id,
-        held=to_proto_money(reservation.held),
-        state=STATES[reservation.state],
+        held=nano_usd_to_proto(reservation.held),
+        state=_STATE_TO_PROTO[reservation.state],
         created_at=timestamp_to_proto(reservation.created_at),
         expires_at=timestamp_to_proto(reservation.expires_at),
     )
 
 
-def _to_proto_settlement(settlement: Settlement) -> pb.Settlement:
-    usage = common.TokenUsage(
-        source=SOURCES[settlement.usage.source],
-        input_tokens=settlement.usage.input_tokens,
-        output_tokens=settlement.usage.output_tokens,
-    )
-    return pb.Settlement(
+def _settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
+    message = metering_pb2.Settlement(
         attempt=settlement.attempt,
-        outcome=OUTCOMES[settlement.outcome],
-        usage=usage,
+        outcome=_OUTCOME_TO_PROTO[settlement.outcome],
         price_key=settlement.price_key,
         price_version=settlement.price_version,
-        cost=to_proto_money(settlement.cost),
+        cost=nano_usd_to_proto(settlement.cost),
         settled_at=timestamp_to_proto(settlement.settled_at),
     )
+    usage_to_proto(settlement.usage, message.usage)
+    return message
 
 
-def _to_proto_entries(transaction: Transaction) -> list[pb.LedgerEntry]:
+def _entries_to_protos(transaction: Transaction) -> list[metering_pb2.LedgerEntry]:
     return [
-        pb.LedgerEntry(
+        metering_pb2.LedgerEntry(
             transaction_id=transaction.transaction_id,
             account=entry.account,
-            amount=to_proto_money(entry.amount),
+            amount=nano_usd_to_proto(entry.amount),
             created_at=timestamp_to_proto(transaction.created_at),
         )
         for entry in transaction.entries

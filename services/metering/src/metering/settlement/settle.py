@@ -1,284 +1,186 @@
-"""How a request ends in the books: each provider call is billed, released or booked to exposure, once.
+"""Settle usage events.
 
-What the tenant pays for one request never exceeds what was held for it: the rest is the house's exposure. So a bill
-always fits under the cap, and `spent + held <= cap` survives every settlement.
+A tenant never pays more for a request than was held for it; the excess is exposure. So a bill always fits under the
+cap, and every settlement keeps `spent + held <= cap`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
+from typing import Protocol
 
-from metering.domain.budgets import Budget
-from metering.domain.ledger import Cause, Transaction, book
-from metering.domain.money import NOTHING, NanoUsd
-from metering.domain.prices import Price, Prices, UnknownPriceVersion
-from metering.domain.reservations import Reservation, State
-from metering.domain.usage import NO_USAGE, Source, Usage
+from values.money import ZERO, NanoUsd, cost
+from values.usage import NO_USAGE
 
-WHOLE_REQUEST = 0
-"""The attempt that speaks for the request as a whole; provider calls count from 1."""
-
-
-class Outcome(StrEnum):
-    """How a provider call was settled."""
-
-    BILLED = "billed"
-    RELEASED = "released"
-    EXPOSED = "exposed"
-
-
-class Story(StrEnum):
-    """What a posting means for its request."""
-
-    SETTLED = "settled"
-    REPEATED = "repeated"
-    LATE = "late"
-    UNRESERVED = "unreserved"
-    ADDED = "added"
-    EXPIRED = "expired"
+from metering.budgets.model import Budget
+from metering.ledger.model import Transaction, TransactionKind
+from metering.ledger.post import post
+from metering.prices.cache import PriceCache
+from metering.prices.model import PriceRow, UnknownPriceVersion
+from metering.reservations.model import Reservation, ReservationState
+from metering.settlement.model import (
+    REQUEST_ATTEMPT,
+    Attempt,
+    LockedRequest,
+    Outcome,
+    RequestStatement,
+    Settlement,
+    SettlementCase,
+    SettlementChanges,
+    UsageEvent,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One provider call of a usage event. `price` is the row that `price_version` names; a bill needs it."""
+class SettlementStore(Protocol):
+    async def settle(self, events: Sequence[UsageEvent]) -> Sequence[SettlementChanges]:
+        """Settle priced events in their order, in one transaction; calls that are settled already stay as they are.
 
-    number: int
-    price_key: str
-    price_version: str
-    usage: Usage
-    price: Price | None = None
+        Safe to repeat, and to run in many consumers at once. Raises `Unavailable` when it must be tried again.
+        """
 
-    @property
-    def is_billable(self) -> bool:
-        """Whether it has to be priced."""
-        return self.usage.is_known and not self.usage.is_nothing
-
-    def at(self, price: Price) -> Attempt:
-        """Return it with its price."""
-        return Attempt(self.number, self.price_key, self.price_version, self.usage, price)
+    async def statement(self, tenant_id: str, request_id: str) -> RequestStatement:
+        """Raises `RequestNotFound`."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageEvent:
-    """A request is over, and this is what its provider calls consumed."""
-
-    tenant_id: str
-    event_id: str
-    request_id: str
-    attempts: tuple[Attempt, ...]
-    project_id: str = ""
-    key_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The end of one provider call. `cost` is what the tenant pays, `exposed` what the house may have to bear."""
-
-    attempt: int
-    outcome: Outcome
-    usage: Usage
-    price_key: str
-    price_version: str
-    cost: NanoUsd
-    exposed: NanoUsd
-    event_id: str
-    settled_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OpenAccount:
-    """What the books hold for one request while nobody else may change it."""
-
-    reservation: Reservation | None = None
-    settled: frozenset[int] = frozenset()
-    paid: NanoUsd = NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class Posting:
-    """What is to be written for one request. A settlement of attempt 0 replaces the one before it."""
-
-    story: Story
-    reservation: Reservation
-    settlements: tuple[Settlement, ...]
-    transactions: tuple[Transaction, ...]
-    spent: NanoUsd
-    held: NanoUsd
-    project_id: str = ""
-    key_id: str = ""
-
-    def after(self, account: OpenAccount) -> OpenAccount:
-        """Return the account as this posting leaves it."""
-        done = account.settled | {settlement.attempt for settlement in self.settlements}
-        return OpenAccount(self.reservation, done, NanoUsd(account.paid + self.spent))
-
-
-async def with_prices(event: UsageEvent, *, prices: Prices) -> UsageEvent:
-    """Give each call that is to be billed its price. Raises `UnknownPriceVersion`: it can never be settled."""
-    billed = {attempt.price_version for attempt in event.attempts if attempt.is_billable}
-    if not billed:
+async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
+    """Give each billable call its price. Raises `UnknownPriceVersion`: the event can never be settled."""
+    versions = {attempt.price_version for attempt in event.attempts if attempt.is_billable}
+    if not versions:
         return event
-    rows = await prices.recorded(billed)
-    attempts = tuple(_priced(attempt, event.tenant_id, rows) for attempt in event.attempts)
+    rows = await prices.by_version(versions)
+    attempts = tuple(_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts)
     return UsageEvent(event.tenant_id, event.event_id, event.request_id, attempts, event.project_id, event.key_id)
 
 
 def settle_all(
     events: Iterable[UsageEvent],
-    accounts: Mapping[tuple[str, str], OpenAccount],
+    requests: Mapping[tuple[str, str], LockedRequest],
     budgets: Mapping[str, Budget],
     now: datetime,
-) -> list[Posting]:
-    """Settle events one after the other, each upon what those before it left behind."""
-    opened, open_budgets = dict(accounts), dict(budgets)
-    last: dict[tuple[str, str], Posting] = {}
-    postings = []
+) -> list[SettlementChanges]:
+    """Settle events in their order, each on the state that the ones before it left."""
+    current_requests, current_budgets = dict(requests), dict(budgets)
+    previous: dict[tuple[str, str], SettlementChanges] = {}
+    all_changes = []
     for event in events:
-        key, budget = (event.tenant_id, event.request_id), open_budgets[event.tenant_id]
-        account = opened.get(key) or OpenAccount()
-        if key in last:
-            account = opened[key] = last[key].after(account)
-        posting = last[key] = settle(event, account, budget.free, now)
-        open_budgets[event.tenant_id] = budget.moved(spent=posting.spent, held=posting.held)
-        postings.append(posting)
-    return postings
+        key, budget = (event.tenant_id, event.request_id), current_budgets[event.tenant_id]
+        request = current_requests.get(key) or LockedRequest()
+        if key in previous:  # rare: two events of one request in one batch
+            request = current_requests[key] = previous[key].apply_to(request)
+        changes = previous[key] = settle(event, request, budget.available, now)
+        current_budgets[event.tenant_id] = budget.adjusted(spent=changes.spent, held=changes.held)
+        all_changes.append(changes)
+    return all_changes
 
 
-def settle(event: UsageEvent, account: OpenAccount, free: NanoUsd, now: datetime) -> Posting:
-    """Settle the calls of an event that are not in the books yet; `free` is what the budget has left.
+def settle(event: UsageEvent, request: LockedRequest, available: NanoUsd, now: datetime) -> SettlementChanges:
+    """Settle the calls of an event that are not settled yet; `available` is what the budget has left.
 
-    A hold is given back and pays for its calls. Without a hold (it expired, or there was none) calls are paid as far as
-    the budget has room for them.
+    What a request holds pays for its calls. If it holds nothing (its lease expired, or it never reserved), calls are
+    paid as far as the budget has room.
     """
-    reservation = account.reservation or _never_reserved(event, now)
-    settlements, transactions = _end_whole(event, account, reservation, now)
-    left = _payable(account, free)
+    reservation = request.reservation or _implicit_reservation(event, now)
+    settlements, transactions = _settle_request(event, request, reservation, now)
+    payable = _max_payable(request, available)
     for attempt in event.attempts:
-        if attempt.number in account.settled:
+        if attempt.number in request.settled:
             continue
-        settlement = _end_call(event, attempt, reservation, left, now)
-        left = NanoUsd(left - settlement.cost)
+        settlement = _settle_call(event, attempt, reservation, payable, now)
+        payable = NanoUsd(payable - settlement.cost)
         settlements.append(settlement)
-        transactions += _book_call(settlement)
-    return Posting(
-        _story(account, settlements),
-        reservation.closed(State.SETTLED),
+        transactions += post(
+            settlement.attempt,
+            TransactionKind.SETTLEMENT,
+            owed=settlement.cost,
+            exposed=settlement.exposed,
+            now=now,
+            price_version=settlement.price_version or None,
+        )
+    return SettlementChanges(
+        _case(request, settlements),
+        reservation.with_state(ReservationState.SETTLED),
         tuple(settlements),
         tuple(transactions),
         spent=NanoUsd(sum([settlement.cost for settlement in settlements])),
-        held=NanoUsd(-reservation.held) if reservation.state is State.HELD else NOTHING,
+        held=NanoUsd(-reservation.held) if reservation.state is ReservationState.HELD else ZERO,
         project_id=event.project_id,
         key_id=event.key_id,
     )
 
 
-def expire(account: OpenAccount, now: datetime) -> Posting:
-    """Give back a hold whose lease ran out. Nobody knows what the request consumed: all that was held is exposed."""
-    reservation = account.reservation
-    if reservation is None or reservation.state is not State.HELD:
-        raise ValueError("only what is held can expire")
-    held = reservation.held
-    exposed = Settlement(WHOLE_REQUEST, Outcome.EXPOSED, NO_USAGE, "", "", NOTHING, held, "", now)
-    return Posting(
-        Story.EXPIRED,
-        reservation.closed(State.EXPIRED),
-        (exposed,),
-        tuple(book(WHOLE_REQUEST, Cause.EXPIRY, owed=NOTHING, exposed=held, now=now)),
-        spent=NOTHING,
-        held=NanoUsd(-held),
-    )
-
-
-def _payable(account: OpenAccount, free: NanoUsd) -> NanoUsd:
-    """Return the most that the tenant may be asked for."""
-    reservation = account.reservation
+def _max_payable(request: LockedRequest, available: NanoUsd) -> NanoUsd:
+    reservation = request.reservation
     if reservation is None or not reservation.bounds:
-        return free
-    if reservation.state is State.HELD:
+        return available
+    if reservation.state is ReservationState.HELD:
         return reservation.held
-    return NanoUsd(max(0, min(reservation.held - account.paid, free)))
+    return NanoUsd(max(0, min(reservation.held - request.paid, available)))
 
 
-def _end_whole(
-    event: UsageEvent, account: OpenAccount, reservation: Reservation, now: datetime
+def _settle_request(
+    event: UsageEvent, request: LockedRequest, reservation: Reservation, now: datetime
 ) -> tuple[list[Settlement], list[Transaction]]:
-    """End attempt 0: take back what was exposed when the lease ran out, or note that no call was made."""
-    if reservation.state is State.EXPIRED:
-        taken_back = NanoUsd(-reservation.held)
-        return [_nothing(event, now)], book(WHOLE_REQUEST, Cause.CORRECTION, owed=NOTHING, exposed=taken_back, now=now)
-    if not event.attempts and not account.settled:
-        return [_nothing(event, now)], []
-    return [], []
+    """Settle attempt 0: reverse the exposure of an expired lease, or record that the request made no call."""
+    expired = reservation.state is ReservationState.EXPIRED
+    if not expired and (event.attempts or request.settled):
+        return [], []
+    released = Settlement(REQUEST_ATTEMPT, Outcome.RELEASED, NO_USAGE, "", "", ZERO, ZERO, event.event_id, now)
+    reversal = NanoUsd(-reservation.held) if expired else ZERO
+    return [released], post(REQUEST_ATTEMPT, TransactionKind.CORRECTION, owed=ZERO, exposed=reversal, now=now)
 
 
-def _end_call(
-    event: UsageEvent, attempt: Attempt, reservation: Reservation, left: NanoUsd, now: datetime
+def _settle_call(
+    event: UsageEvent, attempt: Attempt, reservation: Reservation, payable: NanoUsd, now: datetime
 ) -> Settlement:
-    if attempt.usage.is_nothing:
-        outcome, cost, exposed = Outcome.RELEASED, NOTHING, NOTHING
-    elif not attempt.usage.is_known:
-        outcome, cost, exposed = Outcome.EXPOSED, NOTHING, reservation.bound_of(attempt.price_key)
+    if attempt.usage.known is None:
+        outcome, paid, exposed = Outcome.EXPOSED, ZERO, reservation.max_cost(attempt.price_key)
+    elif not attempt.is_billable:
+        outcome, paid, exposed = Outcome.RELEASED, ZERO, ZERO
     else:
         bill = _bill(attempt)
-        cost = NanoUsd(min(bill, left))
-        exposed = NanoUsd(bill - cost)
-        outcome = Outcome.EXPOSED if exposed and not cost else Outcome.BILLED
+        paid = NanoUsd(min(bill, payable))
+        exposed = NanoUsd(bill - paid)
+        outcome = Outcome.EXPOSED if exposed and not paid else Outcome.BILLED
     return Settlement(
         attempt.number,
         outcome,
         attempt.usage,
         attempt.price_key,
         attempt.price_version,
-        cost,
+        paid,
         exposed,
         event.event_id,
         now,
     )
 
 
-def _book_call(settlement: Settlement) -> list[Transaction]:
-    return book(
-        settlement.attempt,
-        Cause.SETTLEMENT,
-        owed=settlement.cost,
-        exposed=settlement.exposed,
-        now=settlement.settled_at,
-        price_version=settlement.price_version or None,
-    )
-
-
 def _bill(attempt: Attempt) -> NanoUsd:
-    if attempt.price is None or attempt.usage.input_tokens is None or attempt.usage.output_tokens is None:
+    tokens = attempt.usage.known
+    if attempt.price is None or tokens is None:
         raise ValueError("a call without price or usage cannot be billed")
-    return attempt.price.cost(attempt.usage.input_tokens, attempt.usage.output_tokens)
+    return cost(*tokens, attempt.price)
 
 
-def _nothing(event: UsageEvent, now: datetime) -> Settlement:
-    none_used = Usage(Source.COUNTED, 0, 0)
-    return Settlement(WHOLE_REQUEST, Outcome.RELEASED, none_used, "", "", NOTHING, NOTHING, event.event_id, now)
+def _implicit_reservation(event: UsageEvent, now: datetime) -> Reservation:
+    """Stands for the reservation of a request that never reserved: it holds nothing and has no bounds."""
+    return Reservation(event.tenant_id, event.request_id, ReservationState.SETTLED, ZERO, (), now, now)
 
 
-def _never_reserved(event: UsageEvent, now: datetime) -> Reservation:
-    return Reservation(event.tenant_id, event.request_id, State.SETTLED, NOTHING, (), now, now)
+def _case(request: LockedRequest, settlements: list[Settlement]) -> SettlementCase:
+    if request.reservation is None:
+        return SettlementCase.UNRESERVED
+    if request.reservation.state is ReservationState.HELD:
+        return SettlementCase.SETTLED
+    if request.reservation.state is ReservationState.EXPIRED:
+        return SettlementCase.LATE
+    return SettlementCase.ADDED if settlements else SettlementCase.REPEATED
 
 
-def _story(account: OpenAccount, settlements: list[Settlement]) -> Story:
-    if account.reservation is None:
-        return Story.UNRESERVED
-    if account.reservation.state is State.HELD:
-        return Story.SETTLED
-    if account.reservation.state is State.EXPIRED:
-        return Story.LATE
-    return Story.ADDED if settlements else Story.REPEATED
-
-
-def _priced(attempt: Attempt, tenant_id: str, rows: Mapping[str, Price]) -> Attempt:
+def _with_price(attempt: Attempt, tenant_id: str, rows: Mapping[str, PriceRow]) -> Attempt:
     if not attempt.is_billable:
         return attempt
-    price = rows.get(attempt.price_version)
-    if price is None or price.price_key != attempt.price_key or not price.holds_for(tenant_id):
+    row = rows.get(attempt.price_version)
+    if row is None or row.price.key != attempt.price_key or not row.applies_to(tenant_id):
         raise UnknownPriceVersion(f"{attempt.price_version!r} is no price of {attempt.price_key!r} for this tenant")
-    return attempt.at(price)
+    return attempt.with_price(row.price)

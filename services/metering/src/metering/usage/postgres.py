@@ -1,4 +1,4 @@
-"""Usage sums in Postgres: whole days from the roll-up, the ragged ends of a span from the settlements themselves."""
+"""Usage sums in Postgres: whole days from the daily roll-up, the rest of the interval from settlements."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chassis.postgres import Database
+from values.money import NanoUsd
 
-from metering.domain.money import NanoUsd
-from metering.domain.usage import UsageSum, cut
+from metering.usage.model import UsageSum, split_at_midnights
 
 SUMS = """
 WITH parts AS (
@@ -27,17 +27,16 @@ FROM parts GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
-class PostgresUsageReports:
-    """Reads one row per day and price key, however many calls there were."""
-
+class PostgresUsageStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def sums(self, tenant_id: str, start: datetime, end: datetime, *, by_day: bool) -> Sequence[UsageSum]:
-        """Sum what was settled in [start, end), ordered by day (UTC), then price key."""
-        span = cut(start, end)
+        split = split_at_midnights(start, end)
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(SUMS, tenant_id, span.first_day, span.end_day, *span.head, *span.tail, by_day)
+            rows = await connection.fetch(
+                SUMS, tenant_id, split.first_day, split.end_day, *split.head, *split.tail, by_day
+            )
         return [
             UsageSum(
                 row["day"],
