@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever asks: other tenants' rows, changed history, money out of nothing."""
+"""Constraints of the database: rows of other tenants, changes of history and unbalanced transactions are refused."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from chassis.postgres import Database
 from chassis.postgres.provision import with_database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import superuser_dsn
-from metering.domain.budgets import BudgetSpent
-from metering.domain.money import NanoUsd
+from metering.budgets.model import BudgetSpent
+from values.money import NanoUsd
 
-from services.metering.tests.examples import OVER, UNKNOWN, a_hold, a_price, an_event, reported
-from services.metering.tests.fakes import Books
+from services.metering.tests.examples import EXPIRED_LEASE, UNKNOWN, a_price, a_reservation, an_event, reported
+from services.metering.tests.fakes import Stores
 
 TABLES = (
     "budgets",
@@ -31,12 +31,12 @@ IMMUTABLE = ("prices", "ledger_transactions", "ledger_entries")
 
 
 @pytest.fixture
-async def tenant(books: Books) -> str:
+async def tenant(stores: Stores) -> str:
     """A tenant with rows in every table but prices."""
     tenant, price = new_id("ten_"), a_price()
-    hold = a_hold(tenant, price, 300)
-    await books.reservations.hold(hold)
-    await books.ledger.settle([an_event(hold, reported(100), UNKNOWN)])
+    priced = a_reservation(tenant, price, 300)
+    await stores.reservations.reserve(priced)
+    await stores.settlements.settle([an_event(priced, reported(100), UNKNOWN)])
     return tenant
 
 
@@ -50,7 +50,7 @@ async def owner(section: PostgresSection) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def stranger(section: PostgresSection) -> AsyncIterator[Any]:
-    """A connection of the app role that never said which tenant it is for."""
+    """A connection of the app role without a tenant."""
     connection = await asyncpg.connect(section.dsn.get_secret_value())
     yield connection
     await connection.close()
@@ -71,14 +71,14 @@ async def test_a_tenant_sees_its_own_rows_and_no_others(database: Database, tena
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_who_names_no_tenant_sees_no_tenant_s_rows(stranger: Any, tenant: str, table: str) -> None:
+async def test_a_session_without_a_tenant_sees_no_tenant_s_rows(stranger: Any, tenant: str, table: str) -> None:
     assert await stranger.fetchval(f"SELECT count(*) FROM metering.{table} WHERE tenant_id <> '*'") == 0
 
 
 async def test_every_table_of_the_schema_forces_row_level_security(owner: Any) -> None:
     rows = await owner.fetch(
         "SELECT relname, relrowsecurity AND relforcerowsecurity AS forced FROM pg_class"
-        " WHERE relnamespace = 'metering'::regnamespace AND relkind = 'r' AND relname <> 'schema_migrations'"
+        " WHERE relnamespace = 'metering'::regnamespace AND relkind = 'r' AND relname NOT LIKE 'schema%'"
     )
     assert {row["relname"] for row in rows} == set(TABLES)
     assert all(row["forced"] for row in rows)
@@ -92,16 +92,17 @@ async def test_a_tenant_cannot_write_rows_of_another(database: Database, tenant:
         assert await connection.execute("UPDATE budgets SET cap = 9000000 WHERE tenant_id = $1", tenant) == "UPDATE 0"
 
 
-async def test_a_tenant_reads_everybody_s_prices_and_cannot_make_them(database: Database) -> None:
+async def test_a_tenant_reads_prices_of_all_tenants_and_cannot_make_them(database: Database, stores: Stores) -> None:
+    keys = [f"local/{new_id('m')}" for _ in range(2)]
+    for number, key in enumerate(keys):
+        await stores.price_book.add(key, NanoUsd(number), NanoUsd(0))
     async with database.tenant(new_id("ten_")) as connection:
-        seeds = await connection.fetch(
-            "SELECT price_key, input_per_million, output_per_million FROM prices"
-            " WHERE effective_at = '2026-01-01T00:00:00Z' ORDER BY price_key"
+        rows = await connection.fetch(
+            "SELECT price_key, input_per_million, output_per_million FROM prices WHERE price_key = ANY ($1)"
+            " ORDER BY input_per_million",
+            keys,
         )
-    assert [tuple(row) for row in seeds] == [
-        ("local/smollm2-135m-instruct", 50_000_000, 200_000_000),
-        ("minilm/all-minilm-l6-v2", 10_000_000, 0),
-    ]
+    assert [tuple(row) for row in rows] == [(keys[0], 0, 0), (keys[1], 1, 0)]
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
         async with database.tenant(new_id("ten_")) as connection:
             await connection.execute("INSERT INTO prices VALUES ('*', 'prc_cheap', 'local/x', 0, 0)")
@@ -118,12 +119,12 @@ async def test_the_service_may_not_change_history(database: Database, tenant: st
 @pytest.mark.parametrize("table", IMMUTABLE)
 @pytest.mark.parametrize("change", ["UPDATE {} SET tenant_id = tenant_id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 async def test_not_even_the_owner_changes_history(owner: Any, tenant: str, table: str, change: str) -> None:
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=r"are_immutable|are_kept"):
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=r"are_immutable|are_not_truncated"):
         await owner.execute(change.format(f"metering.{table}"))
 
 
 @pytest.mark.parametrize("table", ["budgets", "reservations", "settlements", "usage_daily"])
-async def test_the_service_takes_nothing_out_of_the_books(database: Database, tenant: str, table: str) -> None:
+async def test_the_service_deletes_no_rows(database: Database, tenant: str, table: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with database.tenant(tenant) as connection:
             await connection.execute(f"DELETE FROM metering.{table}")
@@ -152,7 +153,7 @@ async def test_no_statement_breaks_the_cap(database: Database, tenant: str, chan
             await connection.execute(f"UPDATE budgets SET {change}")
 
 
-async def book(connection: Any, tenant: str, *amounts: int, transaction_id: str | None = None) -> str:
+async def post_by_hand(connection: Any, tenant: str, *amounts: int, transaction_id: str | None = None) -> str:
     """Write a transaction by hand."""
     name = transaction_id or new_id("txn_")
     if transaction_id is None:
@@ -180,33 +181,33 @@ async def test_a_transaction_that_does_not_sum_to_zero_is_not_committed(
 ) -> None:
     with pytest.raises(asyncpg.CheckViolationError, match="not to 0"):
         async with database.tenant(tenant) as connection:
-            name = await book(connection, tenant, *amounts)
+            name = await post_by_hand(connection, tenant, *amounts)
     async with database.tenant(tenant) as connection:
         assert not await connection.fetchval("SELECT count(*) FROM ledger_entries WHERE transaction_id = $1", name)
 
 
 async def test_a_balanced_transaction_is_committed_and_takes_no_further_line(database: Database, tenant: str) -> None:
     async with database.tenant(tenant) as connection:
-        name = await book(connection, tenant, 5, -3, -2)
+        name = await post_by_hand(connection, tenant, 5, -3, -2)
     with pytest.raises(asyncpg.CheckViolationError, match="not to 0"):
         async with database.tenant(tenant) as connection:
-            await book(connection, tenant, 7, transaction_id=name)
+            await post_by_hand(connection, tenant, 7, transaction_id=name)
 
 
-async def test_naming_another_tenant_before_the_commit_does_not_blind_the_proof(
+async def test_switching_to_another_tenant_before_the_commit_does_not_hide_an_imbalance(
     database: Database, tenant: str
 ) -> None:
-    async def book_and_hide() -> None:
+    async def post_and_switch_tenant() -> None:
         async with database.tenant(tenant) as connection:
-            await book(connection, tenant, 5)
+            await post_by_hand(connection, tenant, 5)
             await connection.execute("SELECT set_config('argosy.tenant', 'ten_nobody', true)")
 
     with pytest.raises(asyncpg.CheckViolationError, match="not to 0"):
-        await book_and_hide()
+        await post_and_switch_tenant()
 
 
-async def test_an_attempt_is_booked_once(database: Database, tenant: str) -> None:
-    with pytest.raises(asyncpg.UniqueViolationError, match="ledger_books_each_attempt_once"):
+async def test_an_attempt_is_posted_once(database: Database, tenant: str) -> None:
+    with pytest.raises(asyncpg.UniqueViolationError, match="ledger_posts_each_attempt_once"):
         async with database.tenant(tenant) as connection:
             await connection.execute(
                 "INSERT INTO ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind)"
@@ -214,32 +215,32 @@ async def test_an_attempt_is_booked_once(database: Database, tenant: str) -> Non
             )
 
 
-async def test_what_nobody_can_add_up_is_refused_by_the_budget_not_by_an_overflow(books: Books) -> None:
+async def test_a_sum_that_would_overflow_is_refused_by_the_budget(stores: Stores) -> None:
     tenant, dear = new_id("ten_"), a_price("local/dear", 10**9, 10**9)
-    await books.budgets.set_cap(tenant, NanoUsd(2**63 - 1))
+    await stores.budgets.set_cap(tenant, NanoUsd(2**63 - 1))
     for _ in range(9):
-        await books.reservations.hold(a_hold(tenant, dear, 10**9))
+        await stores.reservations.reserve(a_reservation(tenant, dear, 10**9))
     with pytest.raises(BudgetSpent):
-        await books.reservations.hold(a_hold(tenant, dear, 10**9))
+        await stores.reservations.reserve(a_reservation(tenant, dear, 10**9))
 
 
-async def test_the_audit_sees_a_budget_that_drifted_from_its_reservations(books: Books, database: Database) -> None:
+async def test_the_audit_finds_a_budget_that_drifted_from_its_reservations(stores: Stores, database: Database) -> None:
     tenant = new_id("ten_")
-    await books.reservations.hold(a_hold(tenant, a_price(), 300, lease=OVER))
+    await stores.reservations.reserve(a_reservation(tenant, a_price(), 300, lease=EXPIRED_LEASE))
     async with database.tenant(tenant) as connection:
         await connection.execute("UPDATE budgets SET held = held + 11")
-    assert (await books.ledger.audit()).drift == 11
+    assert (await stores.ledger.audit()).drift == 11
     async with database.tenant(tenant) as connection:
         await connection.execute("UPDATE budgets SET held = held - 11")
-    assert (await books.ledger.audit()).drift == 0
+    assert (await stores.ledger.audit()).drift == 0
 
 
-async def test_what_does_not_balance_is_found_by_every_audit_until_it_is_mended(
-    books: Books, section: PostgresSection, tenant: str
+async def test_an_imbalance_is_found_by_every_audit_until_it_is_repaired(
+    stores: Stores, section: PostgresSection, tenant: str
 ) -> None:
-    assert (await books.ledger.audit()).imbalance == 0
+    assert (await stores.ledger.audit()).imbalance == 0
     name = section.dsn.get_secret_value().rpartition("/")[2]
-    # Only a superuser gets past the laws.
+    # Only a superuser gets past the constraints.
     breaker = await asyncpg.connect(
         with_database(superuser_dsn(), name), server_settings={"session_replication_role": "replica"}
     )
@@ -248,21 +249,21 @@ async def test_what_does_not_balance_is_found_by_every_audit_until_it_is_mended(
         " VALUES ($1, 'txn_broken', 1, 'suspense', 5)",
         tenant,
     )
-    assert [(await books.ledger.audit()).imbalance for _ in range(3)] == [5, 5, 5]
+    assert [(await stores.ledger.audit()).imbalance for _ in range(3)] == [5, 5, 5]
     await breaker.execute("DELETE FROM metering.ledger_entries WHERE transaction_id = 'txn_broken'")
     await breaker.close()
-    assert (await books.ledger.audit()).imbalance == 0
+    assert (await stores.ledger.audit()).imbalance == 0
 
 
 @pytest.mark.parametrize(
     "call",
     [
         "reserve('{t}', '{r}', '{7}', '{PT1H}', ARRAY['[]'::jsonb], '{p}', '{k}', '{u}', 100)",
-        "open_accounts('{t}', '{r}', 100)",
-        "open_requests('{t}', '{r}', 100)",
+        "lock_requests('{t}', '{r}', 100)",
+        "lock_requests('{t}', '{r}', 100, true)",
     ],
 )
-async def test_a_client_that_freezes_with_a_budget_locked_is_thrown_out_soon(database: Database, call: str) -> None:
+async def test_the_session_of_a_client_that_hangs_with_a_budget_locked_ends_soon(database: Database, call: str) -> None:
     async with database.system() as connection:
         await connection.execute(f"SELECT metering.{call}")
         assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"

@@ -14,12 +14,21 @@ from chassis.ids import new_id
 from chassis.postgres import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from metering.domain.money import NanoUsd
-from metering.domain.reservations import Hold
-from metering.domain.settlement import UsageEvent
+from metering.reservations.model import PricedReservation
+from metering.settlement.model import UsageEvent
+from values.money import NanoUsd
 
-from services.metering.tests.examples import LONG, NONE, OVER, UNKNOWN, a_hold, a_price, an_event, reported
-from services.metering.tests.fakes import Books
+from services.metering.tests.examples import (
+    EXPIRED_LEASE,
+    LONG_LEASE,
+    NONE,
+    UNKNOWN,
+    a_price,
+    a_reservation,
+    an_event,
+    reported,
+)
+from services.metering.tests.fakes import Stores
 
 CAP, REQUESTS = 500, 6
 PRICE = a_price()
@@ -33,7 +42,7 @@ steps = st.one_of(
 # What goes on at the same moment; the first half of it at one replica, the rest at the other.
 moments = st.lists(steps, min_size=1, max_size=4)
 usages = st.one_of(st.just(NONE), st.just(UNKNOWN), st.integers(1, 200).map(reported))
-requests = st.tuples(st.integers(0, 200), st.sampled_from([LONG, OVER]), st.lists(usages, max_size=3))
+requests = st.tuples(st.integers(0, 200), st.sampled_from([LONG_LEASE, EXPIRED_LEASE]), st.lists(usages, max_size=3))
 
 PROMISES = {
     "spent and held stay within the cap": "SELECT spent + held <= cap FROM budgets",
@@ -92,15 +101,15 @@ async def stubbornly(act: Any, *arguments: Any) -> None:
 
 
 def start(
-    step: tuple[str, list[int]], replica: Books, holds: list[Hold], events: list[UsageEvent]
+    step: tuple[str, list[int]], replica: Stores, reservations: list[PricedReservation], events: list[UsageEvent]
 ) -> list[Awaitable[None]]:
     """Begin one step."""
     kind, numbers = step
     if kind == "reserve":
-        return [stubbornly(replica.reservations.hold, holds[number]) for number in numbers]
+        return [stubbornly(replica.reservations.reserve, reservations[number]) for number in numbers]
     if kind == "settle":
-        return [stubbornly(replica.ledger.settle, [events[number] for number in numbers])]
-    return [stubbornly(replica.ledger.expire, 3)]
+        return [stubbornly(replica.settlements.settle, [events[number] for number in numbers])]
+    return [stubbornly(replica.leases.expire, 3)]
 
 
 @settings(
@@ -108,31 +117,31 @@ def start(
 )
 @given(st.lists(requests, min_size=REQUESTS, max_size=REQUESTS), st.lists(moments, min_size=1, max_size=8))
 async def test_no_interleaving_breaks_a_promise(
-    books: Books,
-    other_books: Books,
+    stores: Stores,
+    other_stores: Stores,
     database: Database,
     asked: list[tuple[int, Any, list[Any]]],
     history: list[list[tuple[str, list[int]]]],
 ) -> None:
     tenant = new_id("ten_")
-    await books.budgets.set_cap(tenant, NanoUsd(CAP))
-    holds = [a_hold(tenant, PRICE, amount, lease=lease) for amount, lease, _ in asked]
-    events = [an_event(hold, *told) for hold, (_, _, told) in zip(holds, asked, strict=True)]
+    await stores.budgets.set_cap(tenant, NanoUsd(CAP))
+    reservations = [a_reservation(tenant, PRICE, amount, lease=lease) for amount, lease, _ in asked]
+    events = [an_event(priced, *told) for priced, (_, _, told) in zip(reservations, asked, strict=True)]
 
     for moment in history:
         doings = [
             doing
             for place, step in enumerate(moment)
-            for doing in start(step, (books, other_books)[place % 2], holds, events)
+            for doing in start(step, (stores, other_stores)[place % 2], reservations, events)
         ]
         await asyncio.gather(*doings)
         await keeps_its_promises(database, tenant)
 
     # At last every event has come: then every call has exactly one end, and nothing is held for it.
-    await stubbornly(books.ledger.settle, events)
+    await stubbornly(stores.settlements.settle, events)
     await keeps_its_promises(database, tenant)
-    for hold, (_, _, told) in zip(holds, asked, strict=True):
-        account = await books.ledger.account(tenant, hold.request_id)
+    for priced, (_, _, told) in zip(reservations, asked, strict=True):
+        account = await stores.settlements.statement(tenant, priced.request.request_id)
         calls = [row.attempt for row in account.settlements if row.attempt > 0]
         assert calls == list(range(1, len(told) + 1))
-    assert (await books.budgets.read(tenant)).held == 0
+    assert (await stores.budgets.read(tenant)).held == 0

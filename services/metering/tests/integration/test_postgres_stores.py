@@ -1,8 +1,8 @@
-"""The books in Postgres keep their promises."""
+"""The stores in Postgres keep the contracts."""
 
-from services.metering.tests.books_contract import BooksContract
-from services.metering.tests.endings_contract import EndingsContract
+from services.metering.tests.settlement_contract import SettlementContract
+from services.metering.tests.stores_contract import StoresContract
 
 
-class TestPostgresBooks(BooksContract, EndingsContract):
-    """With the fixture `books` of this folder."""
+class TestPostgresStores(StoresContract, SettlementContract):
+    """With the fixture `stores` of this folder."""

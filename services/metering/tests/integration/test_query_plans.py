@@ -1,4 +1,4 @@
-"""Plans that were made while the tables were small still reach rows by key when they are large."""
+"""Plans that were cached while the tables were small reach rows by key when they are large."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from chassis.postgres.provision import with_database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database, superuser_dsn
 
-from services.metering.tests.examples import OVER, a_hold, a_price, an_event, reported
-from services.metering.tests.fakes import Books
-from services.metering.tests.integration.conftest import MIGRATIONS, books_in
+from services.metering.tests.examples import EXPIRED_LEASE, LONG_LEASE, a_price, a_reservation, an_event, reported
+from services.metering.tests.fakes import Stores
+from services.metering.tests.integration.conftest import MIGRATIONS, stores_in
 
 MANY = 20_000
 PRICE = a_price()
@@ -35,45 +35,45 @@ WHERE relname IN ('reservations', 'budgets', 'settlements')
 
 @pytest.fixture
 async def section() -> AsyncIterator[PostgresSection]:
-    """Books of this test's own, which are empty."""
+    """An empty database of this test's own."""
     async with scratch_database(MIGRATIONS, "metering", pool_size=1) as section:
         yield section
 
 
-async def live(books: Books) -> None:
-    """Do what the service does all day."""
+async def run_workload(stores: Stores) -> None:
+    """Reserve, repeat, expire, settle and settle late, as the service does."""
     tenant = new_id("ten_")
-    holds = [a_hold(tenant, PRICE, 7, lease=lease) for lease in (OVER, a_hold(tenant, PRICE, 7).lease)]
-    for hold in holds:
-        await books.reservations.hold(hold)
-        await books.reservations.hold(hold)
-    await books.ledger.expire(1)
-    events = [an_event(hold, reported(5)) for hold in holds]
-    await books.ledger.settle(events[1:])
-    await books.ledger.settle(events)
+    reservations = [a_reservation(tenant, PRICE, 7, lease=lease) for lease in (EXPIRED_LEASE, LONG_LEASE)]
+    for priced in reservations:
+        await stores.reservations.reserve(priced)
+        await stores.reservations.reserve(priced)
+    await stores.leases.expire(1)
+    events = [an_event(priced, reported(5)) for priced in reservations]
+    await stores.settlements.settle(events[1:])
+    await stores.settlements.settle(events)
 
 
-async def read(admin: asyncpg.Connection) -> dict[str, int]:
+async def rows_read(admin: asyncpg.Connection) -> dict[str, int]:
     return {row["relname"]: row["read"] for row in await admin.fetch(READ)}
 
 
-async def test_what_is_done_all_day_reads_no_more_rows_when_there_are_many(section: PostgresSection) -> None:
+async def test_the_workload_reads_no_more_rows_when_there_are_many(section: PostgresSection) -> None:
     name = section.dsn.get_secret_value().rpartition("/")[2]
     settings = {"session_replication_role": "replica"}
     admin = await asyncpg.connect(with_database(superuser_dsn(), name), server_settings=settings)
     async with Database(section, "metering") as database:
-        books = books_in(database)
+        stores = stores_in(database)
         for _ in range(10):
-            await live(books)
+            await run_workload(stores)
         await admin.execute(GROW)
         await admin.execute("SELECT pg_stat_force_next_flush()")
-        before = await read(admin)
+        before = await rows_read(admin)
         for _ in range(10):
-            await live(books)
-    # What the two connections read is known when they are closed.
+            await run_workload(stores)
+    # The statistics are complete when the connections of both pools are closed.
     async with Database(section, "metering") as database:
         await database.ping()
-    after = await read(admin)
+    after = await rows_read(admin)
     await admin.close()
 
     assert {table: after[table] - before[table] < MANY / 4 for table in after} == dict.fromkeys(after, True), after

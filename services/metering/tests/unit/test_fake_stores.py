@@ -1,14 +1,14 @@
-"""The fake books keep the promises of the real ones."""
+"""The stores in memory keep the contracts of those in Postgres."""
 
 import pytest
 from chassis.testing import FakeClock
 
-from services.metering.tests.books_contract import BooksContract
-from services.metering.tests.endings_contract import EndingsContract
-from services.metering.tests.fakes import Books, fake_books
+from services.metering.tests.fakes import Stores, fake_stores
+from services.metering.tests.settlement_contract import SettlementContract
+from services.metering.tests.stores_contract import StoresContract
 
 
-class TestFakeBooks(BooksContract, EndingsContract):
+class TestFakeStores(StoresContract, SettlementContract):
     @pytest.fixture
-    def books(self) -> Books:
-        return fake_books(FakeClock())
+    def stores(self) -> Stores:
+        return fake_stores(FakeClock())

@@ -1,4 +1,4 @@
-"""News of prices over a real Redis, behind a wire that can be cut."""
+"""Price changes over a real Redis, behind a proxy that can be disconnected."""
 
 import asyncio
 import os
@@ -11,49 +11,49 @@ from chassis.ids import new_id
 from chassis.redis import Redis
 from chassis.settings import RedisSection
 from chassis.testing.network import TcpProxy
-from metering.adapters import redis as adapter
-from metering.adapters.redis import RedisPriceNews
-from metering.domain.prices import PriceNews
+from metering.prices import redis as price_changes
+from metering.prices.ports import PriceChangePublisher
+from metering.prices.redis import RedisPriceChanges
 
-from services.metering.tests.news_contract import NewsContract, Replicas
+from services.metering.tests.price_changes_contract import PriceChangesContract, Replicas
 
 
 class RedisReplicas(Replicas):
-    def __init__(self, wire: TcpProxy, stack: AsyncExitStack) -> None:
+    def __init__(self, proxy: TcpProxy, stack: AsyncExitStack) -> None:
         super().__init__()
         self._stack = stack
         self._address = urlsplit(os.environ["ARGOSY_REDIS_URL"])
-        self._wire = wire
+        self._proxy = proxy
 
-    async def cut(self) -> None:
-        await self._wire.cut()
+    async def disconnect(self) -> None:
+        await self._proxy.cut()
 
-    async def mend(self) -> None:
-        await self._wire.mend()
+    async def reconnect(self) -> None:
+        await self._proxy.mend()
 
-    async def news(self, forget: Callable[[], None]) -> PriceNews:
-        listening = asyncio.Event()
+    async def subscribe(self, invalidate: Callable[[], None]) -> PriceChangePublisher:
+        subscribed = asyncio.Event()
 
-        def note_and_forget() -> None:
-            forget()
-            listening.set()
+        def note_and_invalidate() -> None:
+            invalidate()
+            subscribed.set()
 
         credentials, at, _ = self._address.netloc.rpartition("@")
-        url = self._address._replace(netloc=f"{credentials}{at}127.0.0.1:{self._wire.port}").geturl()
+        url = self._address._replace(netloc=f"{credentials}{at}127.0.0.1:{self._proxy.port}").geturl()
         redis = await self._stack.enter_async_context(Redis(RedisSection(url=url)))
-        news = RedisPriceNews(redis, note_and_forget)
-        subscription = news.listen()
+        changes = RedisPriceChanges(redis, note_and_invalidate)
+        subscription = changes.subscription()
         await subscription.start()
         self._stack.push_async_callback(subscription.stop)
         async with asyncio.timeout(10):
-            await listening.wait()
-        return news
+            await subscribed.wait()
+        return changes
 
 
-class TestRedisNews(NewsContract):
+class TestRedisPriceChanges(PriceChangesContract):
     @pytest.fixture
     async def replicas(self, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replicas]:
-        monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))  # no other test speaks here
+        monkeypatch.setattr(price_changes, "CHANNEL", new_id("test-"))  # a channel of this test's own
         port = urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379
-        async with TcpProxy(port) as wire, AsyncExitStack() as stack:
-            yield RedisReplicas(wire, stack)
+        async with TcpProxy(port) as proxy, AsyncExitStack() as stack:
+            yield RedisReplicas(proxy, stack)

@@ -1,4 +1,4 @@
-"""Usage events through a real Kafka: at least once there, exactly once in the books."""
+"""Usage events through a real Kafka: delivered at least once, settled exactly once."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from datetime import timedelta
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from argosy.common.v1 import common_pb2 as common
-from argosy.metering.v1 import events_pb2 as pb
+from argosy.common.v1 import common_pb2
+from argosy.metering.v1 import events_pb2
 from chassis.clock import SystemClock
 from chassis.ids import new_id
 from chassis.kafka import Consumer, Publisher, Topic, ensure_topics
-from metering.api.events import UsageEvents
-from metering.domain.money import NanoUsd
-from metering.domain.prices import Price, Prices
-from metering.domain.reservations import Hold, State
+from metering.prices.cache import PriceCache
+from metering.prices.model import PriceRow
+from metering.reservations.model import PricedReservation, ReservationState
+from metering.settlement.consumer import UsageConsumer
+from values.money import NanoUsd
 
-from services.metering.tests.examples import a_hold
-from services.metering.tests.fakes import Books
+from services.metering.tests.examples import a_reservation
+from services.metering.tests.fakes import Stores
 
 
 @pytest.fixture
 async def topic() -> str:
-    """A topic of this test's own: the fleet's metering must not settle what it never held."""
+    """A topic of this test's own: metering of the fleet must not settle these events."""
     name = f"argosy.test.{new_id('t')}.v1"
     description = Topic(name, "argosy.metering.v1.UsageRecorded", "metering", 3, 1, f"{name}.dlq")
     await ensure_topics(bootstrap(), [description])
@@ -33,12 +34,12 @@ async def topic() -> str:
 
 
 @pytest.fixture
-async def price(books: Books) -> Price:
-    return await books.price_book.add(f"local/{new_id('m')}", NanoUsd(1_000_000), NanoUsd(2_000_000))
+async def price(stores: Stores) -> PriceRow:
+    return await stores.price_book.add(f"local/{new_id('m')}", NanoUsd(1_000_000), NanoUsd(2_000_000))
 
 
 @pytest.fixture
-async def consumers(books: Books, other_books: Books, topic: str) -> AsyncIterator[list[Consumer]]:
+async def consumers(stores: Stores, other_stores: Stores, topic: str) -> AsyncIterator[list[Consumer]]:
     """Two consumers of one group, as two replicas have them."""
     clock, group = SystemClock(), new_id("g")
     consumers = [
@@ -46,12 +47,14 @@ async def consumers(books: Books, other_books: Books, topic: str) -> AsyncIterat
             bootstrap(),
             group,
             topic,
-            handle_many=UsageEvents(
-                ledger=replica.ledger, prices=Prices(replica.price_book, clock, timedelta(seconds=5)), clock=clock
+            handle_many=UsageConsumer(
+                settlements=replica.settlements,
+                prices=PriceCache(replica.price_book, clock, timedelta(seconds=5)),
+                clock=clock,
             ).settle,
             max_records=7,
         )
-        for replica in (books, other_books)
+        for replica in (stores, other_stores)
     ]
     for consumer in consumers:
         await consumer.start()
@@ -64,49 +67,53 @@ def bootstrap() -> str:
     return os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
 
 
-def an_event(hold: Hold, version: str | None = None) -> bytes:
-    """Tell of one call of 3 tokens read and 1 written."""
-    price = hold.bounds[0].price
-    usage = common.TokenUsage(source=common.USAGE_SOURCE_REPORTED, input_tokens=3, output_tokens=1)
-    attempt = pb.AttemptUsage(attempt=1, price_key=price.price_key, price_version=version or price.version, usage=usage)
-    return pb.UsageRecorded(
-        meta=common.EventMeta(event_id=new_id("evt_"), tenant_id=hold.tenant_id),
-        request_id=hold.request_id,
+def an_event(priced: PricedReservation, version: str | None = None) -> bytes:
+    """Make an event with one call of 3 input tokens and 1 output token."""
+    price = priced.bounds[0].row.price
+    usage = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_REPORTED, input_tokens=3, output_tokens=1)
+    attempt = events_pb2.AttemptUsage(
+        attempt=1, price_key=price.key, price_version=version or price.version, usage=usage
+    )
+    return events_pb2.UsageRecorded(
+        meta=common_pb2.EventMeta(event_id=new_id("evt_"), tenant_id=priced.request.tenant_id),
+        request_id=priced.request.request_id,
         attempts=[attempt],
     ).SerializeToString()
 
 
-async def until_settled(books: Books, holds: list[Hold]) -> None:
+async def until_settled(stores: Stores, reservations: list[PricedReservation]) -> None:
     """Wait until nothing is held."""
     async with asyncio.timeout(60):
-        for hold in holds:
-            while (await books.ledger.account(hold.tenant_id, hold.request_id)).reservation.state is State.HELD:
+        for priced in reservations:
+            while (
+                await stores.settlements.statement(priced.request.tenant_id, priced.request.request_id)
+            ).reservation.state is ReservationState.HELD:
                 await asyncio.sleep(0.05)
 
 
-async def test_each_request_is_settled_once_however_often_it_is_told_and_what_cannot_be_settled_is_buried(
-    books: Books, topic: str, price: Price, consumers: list[Consumer]
+async def test_each_request_is_settled_once_and_events_that_cannot_be_settled_are_dead_lettered(
+    stores: Stores, topic: str, price: PriceRow, consumers: list[Consumer]
 ) -> None:
-    holds = [a_hold(f"ten_{number % 5}{new_id('')}", price, 10) for number in range(30)]
-    await asyncio.gather(*(books.reservations.hold(hold) for hold in holds))
-    poison = [b"\xff", an_event(holds[0], version="prc_none")]
+    reservations = [a_reservation(f"ten_{number % 5}{new_id('')}", price, 10) for number in range(30)]
+    await asyncio.gather(*(stores.reservations.reserve(priced) for priced in reservations))
+    undecodable = [b"\xff", an_event(reservations[0], version="prc_none")]
     async with Publisher(bootstrap()) as publisher:
-        for number, hold in enumerate(holds):
+        for number, priced in enumerate(reservations):
             for _ in range(3):
-                await publisher.publish(topic, hold.tenant_id.encode(), an_event(hold))
-            if number < len(poison):
-                await publisher.publish(topic, hold.tenant_id.encode(), poison[number])
+                await publisher.publish(topic, priced.request.tenant_id.encode(), an_event(priced))
+            if number < len(undecodable):
+                await publisher.publish(topic, priced.request.tenant_id.encode(), undecodable[number])
 
-    await until_settled(books, holds)
+    await until_settled(stores, reservations)
 
-    for hold in holds:
-        account = await books.ledger.account(hold.tenant_id, hold.request_id)
-        assert [(row.attempt, row.cost) for row in account.settlements] == [(1, 5)]
-        assert (await books.budgets.read(hold.tenant_id)).spent == 5
-    assert await buried(topic, set(poison)) == set(poison)
+    for priced in reservations:
+        statement = await stores.settlements.statement(priced.request.tenant_id, priced.request.request_id)
+        assert [(row.attempt, row.cost) for row in statement.settlements] == [(1, 5)]
+        assert (await stores.budgets.read(priced.request.tenant_id)).spent == 5
+    assert await dead_letters(topic, set(undecodable)) == set(undecodable)
 
 
-async def buried(topic: str, wanted: set[bytes]) -> set[bytes]:
+async def dead_letters(topic: str, wanted: set[bytes]) -> set[bytes]:
     """Read the dead letters until the wanted ones are among them; like all records, they may be there twice."""
     consumer = AIOKafkaConsumer(f"{topic}.dlq", bootstrap_servers=bootstrap(), auto_offset_reset="earliest")
     await consumer.start()

@@ -1,30 +1,30 @@
-"""The fake news keep the promises of the real ones."""
+"""The fake price changes keep the contract of the real ones."""
 
 from collections.abc import Callable
 
 import pytest
-from metering.domain.prices import PriceNews
+from metering.prices.ports import PriceChangePublisher
 
-from services.metering.tests.fakes import Air, FakeNews
-from services.metering.tests.news_contract import NewsContract, Replicas
+from services.metering.tests.fakes import FakePriceChanges, FakePubSub
+from services.metering.tests.price_changes_contract import PriceChangesContract, Replicas
 
 
 class FakeReplicas(Replicas):
     def __init__(self) -> None:
         super().__init__()
-        self._air = Air()
+        self._pub_sub = FakePubSub()
 
-    async def news(self, forget: Callable[[], None]) -> PriceNews:
-        return FakeNews(self._air, forget)
+    async def subscribe(self, invalidate: Callable[[], None]) -> PriceChangePublisher:
+        return FakePriceChanges(self._pub_sub, invalidate)
 
-    async def cut(self) -> None:
-        self._air.cut = True
+    async def disconnect(self) -> None:
+        self._pub_sub.down = True
 
-    async def mend(self) -> None:
-        self._air.mend()
+    async def reconnect(self) -> None:
+        self._pub_sub.recover()
 
 
-class TestFakeNews(NewsContract):
+class TestFakePriceChanges(PriceChangesContract):
     @pytest.fixture
     def replicas(self) -> Replicas:
         return FakeReplicas()

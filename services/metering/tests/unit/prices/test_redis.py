@@ -1,45 +1,46 @@
-"""News of prices over Redis, with a Redis that does as it is told."""
+"""PriceRow changes over a fake Redis."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from chassis.errors import Unavailable
-from metering.adapters.redis import RedisPriceNews
-from metering.metrics import PRICE_NEWS
+from metering.prices.redis import RedisPriceChanges
 from redis.exceptions import NoPermissionError
+
+from services.metering.tests.examples import metric
 
 
 class FakeRedis:
-    """Notes what is published, or refuses it."""
+    """Records what is published, or fails with `error`."""
 
     def __init__(self) -> None:
-        self.refusal: Exception | None = None
+        self.error: Exception | None = None
         self.published: list[tuple[str, bytes]] = []
         self.channel = ""
-        self.say: Callable[[bytes], Awaitable[None]]
+        self.receive: Callable[[bytes], Awaitable[None]]
         self.connect: Callable[[], Awaitable[None]]
 
     def subscribe(self, channel: str, handle: Any, on_connect: Any) -> object:
-        self.channel, self.say, self.connect = channel, handle, on_connect
+        self.channel, self.receive, self.connect = channel, handle, on_connect
         return object()
 
     async def publish(self, channel: str, message: bytes) -> None:
-        if self.refusal:
-            raise self.refusal
+        if self.error:
+            raise self.error
         self.published.append((channel, message))
 
 
 class Replica:
-    """One that listens, and counts how often it forgot."""
+    """Subscribes, and counts invalidations."""
 
     def __init__(self) -> None:
-        self.redis, self.forgot = FakeRedis(), 0
-        self.news = RedisPriceNews(self.redis, self.forget)  # type: ignore[arg-type]
-        self.news.listen()
+        self.redis, self.invalidations = FakeRedis(), 0
+        self.changes = RedisPriceChanges(self.redis, self.invalidate)  # type: ignore[arg-type]
+        self.changes.subscription()
 
-    def forget(self) -> None:
-        self.forgot += 1
+    def invalidate(self) -> None:
+        self.invalidations += 1
 
 
 @pytest.fixture
@@ -48,39 +49,37 @@ def replica() -> Replica:
 
 
 def counted(event: str) -> float:
-    return float(PRICE_NEWS.labels(event)._value.get())
+    return metric("price_invalidations_total", event=event)
 
 
-async def test_a_new_price_is_told_by_its_key_on_the_channel_that_is_listened_to(replica: Replica) -> None:
-    before = counted("announced")
-    await replica.news.announce("local/ä")
+async def test_a_new_price_is_published_by_its_key_on_the_subscribed_channel(replica: Replica) -> None:
+    before = counted("published")
+    await replica.changes.publish("local/ä")
 
     assert replica.redis.channel == "argosy.metering.price-set"
     assert replica.redis.published == [("argosy.metering.price-set", "local/ä".encode())]
-    assert counted("announced") == before + 1
+    assert counted("published") == before + 1
 
 
-@pytest.mark.parametrize("refusal", [Unavailable("redis does not answer"), NoPermissionError("no such channel")])
-async def test_a_redis_that_does_not_take_the_news_is_counted_and_no_failure(
-    replica: Replica, refusal: Exception
-) -> None:
-    before = counted("unannounced")
-    replica.redis.refusal = refusal
-    await replica.news.announce("local/a")
+@pytest.mark.parametrize("error", [Unavailable("redis does not answer"), NoPermissionError("no such channel")])
+async def test_a_failure_to_publish_is_counted_and_not_raised(replica: Replica, error: Exception) -> None:
+    before = counted("publish_failed")
+    replica.redis.error = error
+    await replica.changes.publish("local/a")
 
-    assert counted("unannounced") == before + 1
+    assert counted("publish_failed") == before + 1
 
 
 @pytest.mark.parametrize("message", [b"local/a", b"\xff"])
-async def test_whatever_is_heard_makes_the_book_old(replica: Replica, message: bytes) -> None:
-    before = counted("heard")
-    await replica.redis.say(message)
+async def test_any_message_invalidates_the_cache(replica: Replica, message: bytes) -> None:
+    before = counted("received")
+    await replica.redis.receive(message)
 
-    assert (replica.forgot, counted("heard")) == (1, before + 1)
+    assert (replica.invalidations, counted("received")) == (1, before + 1)
 
 
-async def test_each_connection_makes_the_book_old(replica: Replica) -> None:
+async def test_each_connection_invalidates_the_cache(replica: Replica) -> None:
     await replica.redis.connect()
     await replica.redis.connect()
 
-    assert replica.forgot == 2
+    assert replica.invalidations == 2
