@@ -13,8 +13,8 @@ from metering.budgets.model import Budget, CapBelowSpend
 from metering.budgets.set_cap import BudgetStore
 from metering.ledger.audit import AuditResult, LedgerAudit
 from metering.ledger.model import Transaction
+from metering.prices.cache import PriceBook
 from metering.prices.model import PriceRow
-from metering.prices.ports import PriceBook
 from metering.reservations.model import PricedReservation, Reservation, ReservationState, ReserveResult
 from metering.reservations.reserve import ReservationStore, to_result
 from metering.reservations.schedule import LeaseStore

@@ -14,8 +14,7 @@ from datetime import timedelta
 from chassis.testing import FakeClock
 from metering.prices.cache import PriceCache
 from metering.prices.model import PriceRow
-from metering.prices.ports import PriceChangePublisher
-from metering.prices.set_price import set_price
+from metering.prices.set_price import PriceChangePublisher, set_price
 from values.money import NanoUsd
 
 from services.metering.tests.examples import a_price

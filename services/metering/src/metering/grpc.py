@@ -57,11 +57,7 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
 
 def registration(servicer: MeteringServicer) -> Registration:
     """Return what a `GrpcServer` needs to serve it."""
-    return (
-        metering_pb2_grpc.add_MeteringServiceServicer_to_server,
-        servicer,
-        "argosy.metering.v1.MeteringService",
-    )
+    return (metering_pb2_grpc.add_MeteringServiceServicer_to_server, servicer, "argosy.metering.v1.MeteringService")
 
 
 def _principal() -> Principal:

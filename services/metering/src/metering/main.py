@@ -25,9 +25,9 @@ from metering.ledger.postgres import PostgresLedgerAudit
 from metering.ledger.schedule import Auditor
 from metering.prices.cache import PriceCache
 from metering.prices.grpc import PriceHandler
-from metering.prices.ports import PriceChangePublisher
 from metering.prices.postgres import PostgresPriceBook
 from metering.prices.redis import RedisPriceChanges
+from metering.prices.set_price import PriceChangePublisher
 from metering.reservations.grpc import ReservationHandler
 from metering.reservations.postgres import PostgresReservationStore
 from metering.reservations.schedule import Sweeper

@@ -1,4 +1,4 @@
-"""The cap holds for any number of replicas, and nobody waits for a lock for ever."""
+"""Concurrent replicas keep the cap, and no transaction waits for a lock for ever."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRICE = a_price()
 RESERVE_7 = """
 SELECT metering.reserve(ARRAY[$1], ARRAY[$2], '{7}', '{PT1H}', ARRAY['[]'::jsonb], '{p}', '{k}', '{u}', 100)
 """
-SOMEBODY_WAITS = "SELECT count(*) > 0 FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+ANY_SESSION_WAITS = "SELECT count(*) > 0 FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 
 
 async def test_of_200_concurrent_reservations_at_two_replicas_exactly_the_50_that_fit_are_held(
@@ -32,7 +32,7 @@ async def test_of_200_concurrent_reservations_at_two_replicas_exactly_the_50_tha
     tenant = new_id("ten_")
     await stores.budgets.set_cap(tenant, NanoUsd(50 * 7))
 
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(
             replica.reservations.reserve(a_reservation(tenant, PRICE, 7))
             for _ in range(100)
@@ -41,8 +41,8 @@ async def test_of_200_concurrent_reservations_at_two_replicas_exactly_the_50_tha
         return_exceptions=True,
     )
 
-    assert sum(isinstance(answer, ReserveResult) for answer in answers) == 50
-    assert sum(isinstance(answer, BudgetSpent) for answer in answers) == 150
+    assert sum(isinstance(result, ReserveResult) for result in results) == 50
+    assert sum(isinstance(result, BudgetSpent) for result in results) == 150
     assert await stores.budgets.read(tenant) == Budget(NanoUsd(350), held=NanoUsd(350))
 
 
@@ -50,16 +50,16 @@ async def test_the_same_request_sent_to_two_replicas_at_once_is_held_once(stores
     tenant = new_id("ten_")
     priced = a_reservation(tenant, PRICE, 7)
 
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(replica.reservations.reserve(priced) for _ in range(10) for replica in (stores, other_stores))
     )
 
-    assert sorted(answer.repeated for answer in answers) == [False] + [True] * 19
-    assert len({answer.reservation.created_at for answer in answers}) == 1
+    assert sorted(result.repeated for result in results) == [False] + [True] * 19
+    assert len({result.reservation.created_at for result in results}) == 1
     assert (await stores.budgets.read(tenant)).held == 7
 
 
-async def test_a_tenant_s_first_reservations_at_two_replicas_make_one_budget(
+async def test_the_first_reservations_of_a_tenant_at_two_replicas_make_one_budget(
     stores: Stores, other_stores: Stores
 ) -> None:
     for _ in range(10):
@@ -88,17 +88,21 @@ async def test_first_reservations_of_many_tenants_beside_old_ones_at_two_replica
         assert (await stores.budgets.read(tenants[0])).held % 14 == 0
 
 
-async def test_one_tenant_s_spent_budget_refuses_nobody_else_in_its_batch(stores: Stores) -> None:
-    poor, rich = new_id("ten_"), new_id("ten_")
-    await stores.budgets.set_cap(poor, NanoUsd(0))
+async def test_a_spent_budget_refuses_no_other_tenant_in_its_batch(stores: Stores) -> None:
+    spent_tenant, other_tenant = new_id("ten_"), new_id("ten_")
+    await stores.budgets.set_cap(spent_tenant, NanoUsd(0))
 
-    answers = await asyncio.gather(
-        *(stores.reservations.reserve(a_reservation(tenant, PRICE, 7)) for _ in range(20) for tenant in (poor, rich)),
+    results = await asyncio.gather(
+        *(
+            stores.reservations.reserve(a_reservation(tenant, PRICE, 7))
+            for _ in range(20)
+            for tenant in (spent_tenant, other_tenant)
+        ),
         return_exceptions=True,
     )
 
-    assert all(isinstance(answer, BudgetSpent) for answer in answers[::2])
-    assert all(isinstance(answer, ReserveResult) for answer in answers[1::2])
+    assert all(isinstance(result, BudgetSpent) for result in results[::2])
+    assert all(isinstance(result, ReserveResult) for result in results[1::2])
 
 
 async def test_the_same_event_at_two_consumers_at_once_is_settled_once(stores: Stores, other_stores: Stores) -> None:
@@ -116,7 +120,7 @@ async def test_the_same_event_at_two_consumers_at_once_is_settled_once(stores: S
     assert (await stores.budgets.read(tenant)).spent == 100
 
 
-async def test_a_reservation_made_while_its_event_is_being_settled_is_not_overlooked(
+async def test_a_reservation_committed_while_its_event_is_being_settled_is_not_missed(
     stores: Stores, section: PostgresSection
 ) -> None:
     # By hand, because the window is narrow: the event looks for a reservation, finds none, and waits for the budget
@@ -127,7 +131,7 @@ async def test_a_reservation_made_while_its_event_is_being_settled_is_not_overlo
     async with reserving.transaction():
         await reserving.execute(RESERVE_7, priced.request.tenant_id, priced.request.request_id)
         settling = asyncio.create_task(stores.settlements.settle([event]))
-        while not await reserving.fetchval(SOMEBODY_WAITS):
+        while not await reserving.fetchval(ANY_SESSION_WAITS):
             await asyncio.sleep(0.01)
     await reserving.close()
 
@@ -137,7 +141,9 @@ async def test_a_reservation_made_while_its_event_is_being_settled_is_not_overlo
     assert (change.case, change.held) == (SettlementCase.SETTLED, -7)
 
 
-async def test_who_reserves_does_not_wait_for_a_settlement_of_what_is_held(stores: Stores, database: Database) -> None:
+async def test_a_reservation_does_not_wait_for_the_settlement_of_held_requests(
+    stores: Stores, database: Database
+) -> None:
     priced = a_reservation(new_id("ten_"), PRICE, 7)
     await stores.reservations.reserve(priced)
     async with database.system() as settling:
@@ -146,10 +152,10 @@ async def test_who_reserves_does_not_wait_for_a_settlement_of_what_is_held(store
             await stores.reservations.reserve(a_reservation(priced.request.tenant_id, PRICE, 7))
 
 
-async def test_who_reserves_waits_for_a_settlement_that_opens_accounts_with_their_budgets(
+async def test_a_reservation_waits_for_a_transaction_that_locks_requests_with_budgets(
     stores: Stores, database: Database
 ) -> None:
-    # As a sweep does.
+    # As the sweeper does.
     priced = a_reservation(new_id("ten_"), PRICE, 7)
     await stores.reservations.reserve(priced)
     async with database.system() as settling:
@@ -160,12 +166,12 @@ async def test_who_reserves_waits_for_a_settlement_that_opens_accounts_with_thei
         )
         reserving = asyncio.create_task(stores.reservations.reserve(a_reservation(priced.request.tenant_id, PRICE, 7)))
         async with asyncio.timeout(3):
-            while not await settling.fetchval(SOMEBODY_WAITS):
+            while not await settling.fetchval(ANY_SESSION_WAITS):
                 await asyncio.sleep(0.01)
     await reserving
 
 
-async def test_who_reserves_waits_for_a_settlement_that_takes_what_the_budget_has_left(
+async def test_a_reservation_waits_for_a_settlement_that_needs_what_the_budget_has_left(
     stores: Stores, database: Database
 ) -> None:
     late = a_reservation(new_id("ten_"), PRICE, 7)
@@ -174,13 +180,13 @@ async def test_who_reserves_waits_for_a_settlement_that_takes_what_the_budget_ha
     async with database.system() as settling:
         await settling.fetch(LOCK, [late.request.tenant_id], [late.request.request_id], 100)
         reserving = asyncio.create_task(stores.reservations.reserve(a_reservation(late.request.tenant_id, PRICE, 7)))
-        while not await settling.fetchval(SOMEBODY_WAITS):
+        while not await settling.fetchval(ANY_SESSION_WAITS):
             await asyncio.sleep(0)
         assert not reserving.done()
     await reserving
 
 
-async def test_two_sweepers_at_once_give_each_hold_back_once(stores: Stores, other_stores: Stores) -> None:
+async def test_two_sweepers_at_once_expire_each_reservation_once(stores: Stores, other_stores: Stores) -> None:
     tenant = new_id("ten_")
     await asyncio.gather(
         *(stores.reservations.reserve(a_reservation(tenant, PRICE, 7, lease=EXPIRED_LEASE)) for _ in range(30))

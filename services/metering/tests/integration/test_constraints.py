@@ -216,12 +216,12 @@ async def test_an_attempt_is_posted_once(database: Database, tenant: str) -> Non
 
 
 async def test_a_sum_that_would_overflow_is_refused_by_the_budget(stores: Stores) -> None:
-    tenant, dear = new_id("ten_"), a_price("local/dear", 10**9, 10**9)
+    tenant, expensive = new_id("ten_"), a_price("local/expensive", 10**9, 10**9)
     await stores.budgets.set_cap(tenant, NanoUsd(2**63 - 1))
     for _ in range(9):
-        await stores.reservations.reserve(a_reservation(tenant, dear, 10**9))
+        await stores.reservations.reserve(a_reservation(tenant, expensive, 10**9))
     with pytest.raises(BudgetSpent):
-        await stores.reservations.reserve(a_reservation(tenant, dear, 10**9))
+        await stores.reservations.reserve(a_reservation(tenant, expensive, 10**9))
 
 
 async def test_the_audit_finds_a_budget_that_drifted_from_its_reservations(stores: Stores, database: Database) -> None:

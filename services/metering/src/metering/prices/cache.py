@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from chassis.clock import Clock
 from values.money import NanoUsd
 
 from metering.prices.model import ALL_TENANTS, PriceRow, UnpricedModel
-from metering.prices.ports import PriceBook
 
 # A missing key may mean that another replica has just added its price: load again, but not at every miss.
 RELOAD_ON_MISS = timedelta(seconds=1)
 # Rows never change, so they are kept by version until there are too many of them.
 MAX_CACHED_VERSIONS = 10_000
+
+
+class PriceBook(Protocol):
+    async def in_force(self) -> Sequence[PriceRow]:
+        """Read the newest effective row of each (tenant, price key)."""
+
+    async def by_version(self, versions: Collection[str]) -> Sequence[PriceRow]:
+        """Read rows by version, in force or not; a version that does not exist is left out."""
+
+    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+        """Put a new price for all tenants in force now. Earlier rows stay as they are."""
 
 
 class PriceCache:

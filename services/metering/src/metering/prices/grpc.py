@@ -10,9 +10,8 @@ from chassis.tenancy import Principal
 from values.protos import proto_to_nano_usd
 
 from metering.prices.cache import PriceCache
-from metering.prices.ports import PriceChangePublisher
 from metering.prices.protos import price_to_proto
-from metering.prices.set_price import set_price
+from metering.prices.set_price import PriceChangePublisher, set_price
 
 
 @dataclass(frozen=True, slots=True)

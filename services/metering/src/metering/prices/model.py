@@ -15,7 +15,7 @@ MAX_PRICE_KEY_CHARACTERS = 256
 
 
 class UnpricedModel(ArgosyError):
-    """The model has no price, so nobody could say what the call costs: it is refused before it is made."""
+    """The model has no price, so the cost of a call is unknown: it is refused before it is made."""
 
     kind, reason = Kind.INVALID, "UNPRICED_MODEL"
 

@@ -51,13 +51,5 @@ class PostgresPriceBook:
 
 
 def row_to_price(row: Mapping[str, Any]) -> PriceRow:
-    return PriceRow(
-        Price(
-            row["price_key"],
-            row["version"],
-            NanoUsd(row["input_per_million"]),
-            NanoUsd(row["output_per_million"]),
-        ),
-        row["effective_at"],
-        row["tenant_id"],
-    )
+    price = Price(row["price_key"], row["version"], row["input_per_million"], row["output_per_million"])
+    return PriceRow(price, row["effective_at"], row["tenant_id"])

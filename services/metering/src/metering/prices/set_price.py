@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from chassis.errors import InvalidRequest
 from values.money import MAX_PRICE, NanoUsd
 
 from metering.prices.cache import PriceCache
 from metering.prices.model import PriceRow, validate_price_key
-from metering.prices.ports import PriceChangePublisher
+
+
+class PriceChangePublisher(Protocol):
+    async def publish(self, price_key: str) -> None:
+        """Make connected replicas invalidate their caches. Never fails: replicas that miss it reload after the TTL."""
 
 
 async def set_price(

@@ -190,11 +190,7 @@ def _usage_rows(changes: Sequence[SettlementChanges]) -> list[dict[str, Any]]:
 
 
 def _closure_to_row(reservation: Reservation) -> dict[str, Any]:
-    return {
-        "tenant_id": reservation.tenant_id,
-        "request_id": reservation.request_id,
-        "state": reservation.state,
-    }
+    return {"tenant_id": reservation.tenant_id, "request_id": reservation.request_id, "state": reservation.state}
 
 
 def _unreserved_to_row(change: SettlementChanges) -> dict[str, Any]:

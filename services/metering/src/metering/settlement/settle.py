@@ -133,12 +133,15 @@ def _settle_request(
 def _settle_call(
     event: UsageEvent, attempt: Attempt, reservation: Reservation, payable: NanoUsd, now: datetime
 ) -> Settlement:
-    if attempt.usage.known is None:
+    tokens = attempt.usage.known
+    if tokens is None:
         outcome, paid, exposed = Outcome.EXPOSED, ZERO, reservation.max_cost(attempt.price_key)
-    elif not attempt.is_billable:
+    elif tokens == (0, 0):
         outcome, paid, exposed = Outcome.RELEASED, ZERO, ZERO
+    elif attempt.price is None:
+        raise ValueError("a call without its price cannot be billed")
     else:
-        bill = _bill(attempt)
+        bill = cost(*tokens, attempt.price)
         paid = NanoUsd(min(bill, payable))
         exposed = NanoUsd(bill - paid)
         outcome = Outcome.EXPOSED if exposed and not paid else Outcome.BILLED
@@ -153,13 +156,6 @@ def _settle_call(
         event.event_id,
         now,
     )
-
-
-def _bill(attempt: Attempt) -> NanoUsd:
-    tokens = attempt.usage.known
-    if attempt.price is None or tokens is None:
-        raise ValueError("a call without price or usage cannot be billed")
-    return cost(*tokens, attempt.price)
 
 
 def _implicit_reservation(event: UsageEvent, now: datetime) -> Reservation:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chassis.postgres import Database
-from values.money import NanoUsd
 
 from metering.usage.model import UsageSum, split_at_midnights
 
@@ -37,14 +36,4 @@ class PostgresUsageStore:
             rows = await connection.fetch(
                 SUMS, tenant_id, split.first_day, split.end_day, *split.head, *split.tail, by_day
             )
-        return [
-            UsageSum(
-                row["day"],
-                row["price_key"],
-                row["calls"],
-                row["input_tokens"],
-                row["output_tokens"],
-                NanoUsd(row["cost"]),
-            )
-            for row in rows
-        ]
+        return [UsageSum(**row) for row in rows]

@@ -12,8 +12,8 @@ from chassis.redis import Redis
 from chassis.settings import RedisSection
 from chassis.testing.network import TcpProxy
 from metering.prices import redis as price_changes
-from metering.prices.ports import PriceChangePublisher
 from metering.prices.redis import RedisPriceChanges
+from metering.prices.set_price import PriceChangePublisher
 
 from services.metering.tests.price_changes_contract import PriceChangesContract, Replicas
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from metering.prices.ports import PriceChangePublisher
+from metering.prices.set_price import PriceChangePublisher
 
 from services.metering.tests.fakes import FakePriceChanges, FakePubSub
 from services.metering.tests.price_changes_contract import PriceChangesContract, Replicas

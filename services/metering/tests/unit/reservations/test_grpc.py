@@ -19,7 +19,7 @@ def counted(outcome: str) -> float:
     return metric("reservations_total", outcome=outcome)
 
 
-async def test_a_reservation_answers_what_is_held_and_at_which_prices(servicer: MeteringServicer) -> None:
+async def test_the_response_has_the_amount_held_and_the_prices_of_the_bounds(servicer: MeteringServicer) -> None:
     request = metering_pb2.ReserveRequest(
         request_id="req_1",
         bounds=[
@@ -37,7 +37,7 @@ async def test_a_reservation_answers_what_is_held_and_at_which_prices(servicer: 
     assert not response.soft_limit_passed
 
 
-async def test_a_repeat_gets_the_same_answer(servicer: MeteringServicer) -> None:
+async def test_a_repeat_gets_the_same_response(servicer: MeteringServicer) -> None:
     before = counted("repeated")
     with as_caller(MEMBER):
         assert await servicer.Reserve(a_request(), None) == await servicer.Reserve(a_request(), None)

@@ -2,7 +2,7 @@
 -- rows of usage_daily by key. A transaction that holds the lock of a budget never waits for a reservation, so two of them
 -- cannot wait for each other.
 --
--- No statement joins the keys that were asked for with a table: whatever is switched off, a plan that is made and cached
+-- No statement joins the arrays of keys with a table: whatever is switched off, a plan that is made and cached
 -- while the table is small may prefer to read its whole index. Each statement names the keys of one table, or looks them
 -- up row by row in a subquery that the planner cannot turn into a join (a scalar, a locking clause, OFFSET 0).
 
