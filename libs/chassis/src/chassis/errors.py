@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
@@ -50,10 +51,16 @@ class ArgosyError(Exception):
 
     kind: Kind
     reason: str
+    public: ClassVar[bool] = True
 
-    def __init_subclass__(cls, *, abstract: bool = False) -> None:
-        """Refuse a state that could not be documented; `abstract` ones are never raised themselves."""
+    def __init_subclass__(cls, *, abstract: bool = False, public: bool = True) -> None:
+        """Refuse a state that cannot be documented.
+
+        `abstract` classes are never raised themselves. Errors with `public=False` never reach a client (failures at
+        start-up, internal control flow) and stay out of the reference page.
+        """
         super().__init_subclass__()
+        cls.public = public
         if abstract:
             return
         if not isinstance(getattr(cls, "kind", None), Kind):
@@ -126,9 +133,10 @@ class RemoteError(ArgosyError, abstract=True):
         self.reason = reason
 
 
-def declared_errors() -> list[type[ArgosyError]]:
-    """Every concrete state among the imported modules, ordered by reason; for the reference page and its test."""
-    return sorted(_concrete(ArgosyError), key=lambda cls: (cls.reason, cls.__module__))
+def declared_errors(*, public_only: bool = False) -> list[type[ArgosyError]]:
+    """List the concrete errors of all imported modules by reason; `public_only` leaves out what no client can meet."""
+    errors = (cls for cls in _concrete(ArgosyError) if cls.public or not public_only)
+    return sorted(errors, key=lambda cls: (cls.reason, cls.__module__))
 
 
 def meaning(cls: type[ArgosyError]) -> str:

@@ -22,7 +22,7 @@ class RequestTooLarge(ArgosyError):
     kind, reason = Kind.TOO_LARGE, "REQUEST_TOO_LARGE"
 
 
-class ClientDisconnected(ArgosyError):
+class ClientDisconnected(ArgosyError, public=False):
     """The client closed the connection before the answer was complete."""
 
     kind, reason = Kind.CANCELLED, "CLIENT_DISCONNECTED"

@@ -17,7 +17,7 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common proxies, so that they never reuse what we are closing
 
 
-class PortTaken(ArgosyError):
+class PortTaken(ArgosyError, public=False):
     """Something else listens on the address that a server was told to use."""
 
     kind, reason = Kind.UNAVAILABLE, "PORT_TAKEN"

@@ -26,7 +26,7 @@ FRAME_BYTES: Final = 128
 log = logger("chassis.kafka")
 
 
-class RecordTooLarge(ArgosyError):
+class RecordTooLarge(ArgosyError, public=False):
     """The record is larger than a topic takes; it will never be published."""
 
     kind, reason = Kind.TOO_LARGE, "RECORD_TOO_LARGE"

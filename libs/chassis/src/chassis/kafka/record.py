@@ -11,7 +11,7 @@ from chassis.errors import ArgosyError, Kind
 DEAD_LETTERS = ".dlq"
 
 
-class Undecodable(ArgosyError):
+class Undecodable(ArgosyError, public=False):
     """The record is not the message of its topic: it will never be, so it goes to the dead letters."""
 
     kind, reason = Kind.INVALID, "UNDECODABLE"

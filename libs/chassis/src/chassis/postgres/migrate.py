@@ -25,7 +25,7 @@ TURN_SECONDS = 0.2
 log = logger("chassis.postgres")
 
 
-class BrokenMigrations(ArgosyError):
+class BrokenMigrations(ArgosyError, public=False):
     """The migrations on disk and those applied disagree, or a file has a name without a number: nothing was changed."""
 
     kind, reason = Kind.INTERNAL, "BROKEN_MIGRATIONS"
