@@ -12,7 +12,7 @@ from chassis.errors import ArgosyError, InvalidRequest, Kind
 from chassis.tenancy import current_caller
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
-SERVICE = "test.Parrot"
+SERVICE = "test.EchoService"
 SHAPES = {
     "Say": grpc.unary_unary_rpc_method_handler,
     "Repeat": grpc.unary_stream_rpc_method_handler,
@@ -29,7 +29,7 @@ class Full(ArgosyError):
     kind, reason = Kind.EXHAUSTED, "FULL"
 
 
-class Parrot:
+class EchoService:
     """One method of each shape."""
 
     def __init__(self) -> None:
@@ -87,10 +87,10 @@ class Parrot:
         raise NotImplementedError("Method not implemented!")
 
 
-def register(parrot: Parrot, server: Any) -> None:
+def register(echo: EchoService, server: Any) -> None:
     handlers = {
         name: shape(
-            getattr(parrot, name.lower()),
+            getattr(echo, name.lower()),
             request_deserializer=Text.FromString,
             response_serializer=Text.SerializeToString,
         )
@@ -100,7 +100,7 @@ def register(parrot: Parrot, server: Any) -> None:
     server.add_registered_method_handlers(SERVICE, handlers)
 
 
-class ParrotStub:
+class EchoStub:
     """As a generated one."""
 
     def __init__(self, channel: Any) -> None:

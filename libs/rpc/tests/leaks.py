@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chassis.grpc.exchange import server, stream
-from chassis.grpc.exchange.answering import Answering
-from chassis.grpc.exchange.calling import Call
-from chassis.grpc.exchange.wire import IN_FLIGHT, STREAMS
 from chassis.grpc.pipeline import IN_FLIGHT as ANSWERED
+from rpc import client_stream, server
+from rpc.client_call import ClientCall
+from rpc.metrics import IN_FLIGHT, STREAMS
+from rpc.server_call import ServerCall
 
 SIDES = ("client", "server")
 
@@ -27,15 +27,15 @@ def gauges() -> dict[str, float]:
 def held() -> dict[str, float]:
     """Everything that grows with calls and streams."""
     gc.collect()
-    kinds = Counter(type(thing) for thing in gc.get_objects() if type(thing) in (Call, Answering))
-    return {**counted(), "call objects": kinds[Call], "answering objects": kinds[Answering]}
+    kinds = Counter(type(thing) for thing in gc.get_objects() if type(thing) in (ClientCall, ServerCall))
+    return {**counted(), "call objects": kinds[ClientCall], "answering objects": kinds[ServerCall]}
 
 
 def counted() -> dict[str, float]:
     """What is counted at no cost."""
     return {
         **gauges(),
-        "client streams": len(stream.OPEN_STREAMS),
+        "client streams": len(client_stream.OPEN_STREAMS),
         "server streams": len(server.OPEN_STREAMS),
         "tasks": len(asyncio.all_tasks()),
     }

@@ -13,7 +13,7 @@ import grpc
 from chassis.errors import DeadlineExceeded, RemoteError, Unavailable
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
-SERVICE = "test.Crowd"
+SERVICE = "test.LoadGenerator"
 SHAPES = {
     "One": grpc.unary_unary_rpc_method_handler,
     "Many": grpc.unary_stream_rpc_method_handler,
@@ -23,7 +23,7 @@ SHAPES = {
 PAD = 8 * 1024
 
 
-class Crowd:
+class LoadGenerator:
     """Answers with the tag that it was asked with; counts how often each call was begun."""
 
     def __init__(self) -> None:
@@ -56,10 +56,10 @@ class Crowd:
             yield request
 
 
-def register(crowd: Crowd, server: Any) -> None:
+def register(generator: LoadGenerator, server: Any) -> None:
     handlers = {
         name: shape(
-            getattr(crowd, name.lower()),
+            getattr(generator, name.lower()),
             request_deserializer=Text.FromString,
             response_serializer=Text.SerializeToString,
         )

@@ -9,25 +9,25 @@ from typing import Any
 
 import grpc
 from argosy.exchange.v1.exchange_pb2 import Batch, Frame
-from chassis.grpc.exchange.wire import MESSAGE_BYTES, OPEN, SERVICE, VERSION
 from chassis.testing import a_caller
 from google.protobuf.wrappers_pb2 import StringValue as Text
+from rpc.wire import MAX_MESSAGE_BYTES, OPEN_METHOD, SERVICE_NAME, VERSION_METADATA
 
 LIMITS = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.use_local_subchannel_pool", 1),
 )
 
 
 def known(*extra: str) -> list[str]:
-    """Metadata of a caller whom the parrot's server believes."""
+    """Metadata of a caller whom the echo service's server believes."""
     caller = a_caller()
     return ["argosy-principal", caller.token, "argosy-request-id", caller.request_id, *extra]
 
 
 def begin(
-    call_id: int, method: str, *payloads: str, end: bool = True, service: str = "test.Parrot", **fields: Any
+    call_id: int, method: str, *payloads: str, end: bool = True, service: str = "test.EchoService", **fields: Any
 ) -> Frame:
     """The first frame of a call."""
     fields = {"metadata": known(), "timeout_microseconds": 5_000_000, **fields}
@@ -48,13 +48,13 @@ def heard(frame: Frame) -> list[str]:
 class RawClient:
     """One stream, of which a test writes and reads the frames."""
 
-    def __init__(self, carrier: Any) -> None:
-        self.carrier = carrier
+    def __init__(self, call: Any) -> None:
+        self.call = call
         self._frames: list[Frame] = []
 
     async def send(self, *frames: Frame) -> None:
         """Send these as one batch."""
-        await self.carrier.write(Batch(frames=frames).SerializeToString())
+        await self.call.write(Batch(frames=frames).SerializeToString())
 
     async def frame(self, call_id: int | None = None) -> Frame:
         """Wait for the next frame, of this call where one is named; those of others are kept."""
@@ -62,7 +62,7 @@ class RawClient:
             for place, frame in enumerate(self._frames):
                 if call_id is None or frame.call_id == call_id:
                     return self._frames.pop(place)
-            data = await self.carrier.read()
+            data = await self.call.read()
             assert data is not grpc.aio.EOF, "the stream has ended"
             self._frames += Batch.FromString(data).frames
 
@@ -81,12 +81,12 @@ class RawClient:
 
 
 @asynccontextmanager
-async def raw_client(port: int, metadata: Any = (VERSION,)) -> AsyncIterator[RawClient]:
+async def raw_client(port: int, metadata: Any = (VERSION_METADATA,)) -> AsyncIterator[RawClient]:
     """Open a stream to a server."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=LIMITS) as channel:
-        carrier = channel.stream_stream(OPEN)(metadata=metadata)
-        yield RawClient(carrier)
-        carrier.cancel()
+        call = channel.stream_stream(OPEN_METHOD)(metadata=metadata)
+        yield RawClient(call)
+        call.cancel()
 
 
 class RawStream:
@@ -124,7 +124,7 @@ Behaviour = Callable[[RawStream], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_server(*behaviours: Behaviour, metadata: Any = (VERSION,), port: int = 0) -> AsyncIterator[int]:
+async def raw_server(*behaviours: Behaviour, metadata: Any = (VERSION_METADATA,), port: int = 0) -> AsyncIterator[int]:
     """Serve the n-th stream that is opened by the n-th behaviour, and all after by the last; yields the port."""
     opened = 0
 
@@ -139,7 +139,7 @@ async def raw_server(*behaviours: Behaviour, metadata: Any = (VERSION,), port: i
 
     server = grpc.aio.server(options=LIMITS)
     handlers = {"Open": grpc.stream_stream_rpc_method_handler(serve)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:

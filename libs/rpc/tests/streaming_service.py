@@ -10,7 +10,7 @@ import grpc
 from chassis.testing.grpc import serving
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
-SERVICE = "test.Tap"
+SERVICE = "test.StreamingTestService"
 SHAPES = {
     "Pour": grpc.unary_stream_rpc_method_handler,
     "Drink": grpc.stream_unary_rpc_method_handler,
@@ -18,7 +18,7 @@ SHAPES = {
 }
 
 
-class Tap:
+class StreamingTestService:
     def __init__(self) -> None:
         self.poured = 0
         """Messages that could be written, by all calls together."""
@@ -49,10 +49,10 @@ class Tap:
         return Text(value="x" * int(request.value))
 
 
-def register(tap: Tap, server: Any) -> None:
+def register(service: StreamingTestService, server: Any) -> None:
     handlers = {
         name: shape(
-            getattr(tap, name.lower()),
+            getattr(service, name.lower()),
             request_deserializer=Text.FromString,
             response_serializer=Text.SerializeToString,
         )
@@ -61,7 +61,7 @@ def register(tap: Tap, server: Any) -> None:
     server.add_registered_method_handlers(SERVICE, handlers)
 
 
-class TapStub:
+class StreamingTestStub:
     def __init__(self, channel: Any) -> None:
         codec = {"request_serializer": Text.SerializeToString, "response_deserializer": Text.FromString}
         self.Pour = channel.unary_stream(f"/{SERVICE}/Pour", **codec)
@@ -69,9 +69,9 @@ class TapStub:
         self.Fill = channel.unary_unary(f"/{SERVICE}/Fill", **codec)
 
 
-def at(tap: Tap) -> Any:
+def at(service: StreamingTestService) -> Any:
     """Serve it and yield a channel to it."""
-    return serving((register, tap, SERVICE))
+    return serving((register, service, SERVICE))
 
 
 async def still(count: Any) -> int:

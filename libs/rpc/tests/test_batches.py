@@ -8,14 +8,15 @@ import pytest
 from argosy.exchange.v1.exchange_pb2 import Batch, Frame
 from chassis.errors import RemoteError, Unavailable
 from chassis.grpc import Channel
-from chassis.grpc.exchange import wire
-from chassis.grpc.exchange.wire import MESSAGE_BYTES, PAYLOAD_BYTES, Outbox
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
+from rpc.metrics import VIOLATIONS
+from rpc.send_queue import SendQueue
+from rpc.wire import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
-from libs.chassis.tests.raw import RawStream, begin, heard, raw_client, raw_server
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
+from libs.rpc.tests.raw_peer import RawStream, begin, heard, raw_client, raw_server
 
 
 class Tape:
@@ -32,15 +33,15 @@ class Tape:
         self.sizes.append(len(data))
         await self.free.wait()
 
-    async def all_of(self, outbox: Outbox) -> list[Frame]:
+    async def all_of(self, outbox: SendQueue) -> list[Frame]:
         outbox.close()
         await outbox.pump(self.write)
         return [frame for batch in self.batches for frame in batch.frames]
 
 
-async def test_calls_of_one_turn_travel_as_one_message(parrot: Parrot) -> None:
+async def test_calls_of_one_turn_travel_as_one_message(echo: EchoService) -> None:
     tape = Tape()
-    outbox = Outbox("client")
+    outbox = SendQueue("client")
     pump = asyncio.create_task(outbox.pump(tape.write))
     await asyncio.sleep(0)
     for call_id in range(1, 101):
@@ -54,7 +55,7 @@ async def test_calls_of_one_turn_travel_as_one_message(parrot: Parrot) -> None:
 async def test_what_gathers_while_a_message_is_written_travels_as_the_next_one() -> None:
     tape = Tape()
     tape.free.clear()
-    outbox = Outbox("client")
+    outbox = SendQueue("client")
     pump = asyncio.create_task(outbox.pump(tape.write))
     for call_id in range(1, 11):
         outbox.put(call_id, b"a")
@@ -68,7 +69,7 @@ async def test_what_gathers_while_a_message_is_written_travels_as_the_next_one()
 
 
 async def test_steps_of_a_call_that_wait_together_are_one_frame_in_order() -> None:
-    outbox = Outbox("client")
+    outbox = SendQueue("client")
     outbox.put(1, method="/a/B", metadata=["k", "v"])
     outbox.put(1, b"x")
     outbox.put(2, b"other")
@@ -82,8 +83,8 @@ async def test_steps_of_a_call_that_wait_together_are_one_frame_in_order() -> No
     assert (second.call_id, list(second.payloads)) == (2, [b"other"])
 
 
-async def test_an_idle_stream_delivers_each_message_at_once(parrot: Parrot) -> None:
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server, raw_client(server.port) as client:
+async def test_an_idle_stream_delivers_each_message_at_once(echo: EchoService) -> None:
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server, raw_client(server.port) as client:
         await client.send(begin(1, "Answer", end=False))
         for number in range(5):
             await client.send(Frame(call_id=1, payloads=[text(str(number)).SerializeToString()]))
@@ -91,9 +92,9 @@ async def test_an_idle_stream_delivers_each_message_at_once(parrot: Parrot) -> N
             assert (heard(frame), frame.end) == ([f"{number}!"], False)
 
 
-@pytest.mark.parametrize("payload_bytes", [0, PAYLOAD_BYTES])
+@pytest.mark.parametrize("payload_bytes", [0, MAX_PAYLOAD_BYTES])
 async def test_no_batch_is_over_what_grpc_takes(payload_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox, tape = Outbox("client"), Tape()
+    outbox, tape = SendQueue("client"), Tape()
     told = ["k", "v" * 10_000]
     for call_id in range(1, 2_001):
         outbox.put(call_id, method="/a/B", metadata=told)
@@ -103,26 +104,26 @@ async def test_no_batch_is_over_what_grpc_takes(payload_bytes: int, monkeypatch:
 
     frames = await tape.all_of(outbox)
 
-    assert max(tape.sizes) <= MESSAGE_BYTES
+    assert max(tape.sizes) <= MAX_MESSAGE_BYTES
     assert [frame.call_id for frame in frames] == list(range(1, 2_011))
 
 
-async def test_a_payload_at_the_limit_arrives_and_one_over_it_is_refused_both_ways(parrot: Parrot) -> None:
-    largest = PAYLOAD_BYTES - 5 - 1  # the field's head, and the "!" that comes back
+async def test_a_payload_at_the_limit_arrives_and_one_over_it_is_refused_both_ways(echo: EchoService) -> None:
+    largest = MAX_PAYLOAD_BYTES - 5 - 1  # the field's head, and the "!" that comes back
     async with (
-        serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server,
-        Channel(f"127.0.0.1:{server.port}", "parrot") as channel,
+        serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server,
+        Channel(f"127.0.0.1:{server.port}", "echo") as channel,
     ):
-        stub = ParrotStub(channel)
+        stub = EchoStub(channel)
         with as_caller(a_caller()):
             assert len((await stub.Say(text("x" * largest))).value) == largest + 1
-            for value in ("x" * PAYLOAD_BYTES, "x" * (largest + 1), "large"):
+            for value in ("x" * MAX_PAYLOAD_BYTES, "x" * (largest + 1), "large"):
                 with pytest.raises(RemoteError):
                     await stub.Say(text(value))
             assert (await stub.Say(text("a"))).value == "a!"
 
 
-async def test_a_stream_whose_peer_talks_nonsense_is_opened_again(parrot: Parrot) -> None:
+async def test_a_stream_whose_peer_talks_nonsense_is_opened_again(echo: EchoService) -> None:
     async def nonsense(stream: RawStream) -> None:
         await stream.called()
         await stream.context.write(b"\xff\xff")
@@ -132,11 +133,11 @@ async def test_a_stream_whose_peer_talks_nonsense_is_opened_again(parrot: Parrot
         while True:
             await stream.answer(await stream.called())
 
-    violations = wire.VIOLATIONS.labels("client")._value
+    violations = VIOLATIONS.labels("client")._value
     before = violations.get()
-    async with raw_server(nonsense, well) as port, Channel(f"127.0.0.1:{port}", "parrot") as channel:
+    async with raw_server(nonsense, well) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
-            await ParrotStub(channel).Say(text("a"))
-        assert (await ParrotStub(channel).Say(text("a"))).value == "raw"
+            await EchoStub(channel).Say(text("a"))
+        assert (await EchoStub(channel).Say(text("a"))).value == "raw"
 
     assert violations.get() == before + 1

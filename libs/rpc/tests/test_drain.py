@@ -13,17 +13,17 @@ from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_verifier
 from chassis.testing.grpc import serving_at
 
-from libs.chassis.tests.leaks import no_leak
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
-from libs.chassis.tests.raw import begin, raw_client
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
+from libs.rpc.tests.leaks import no_leak
+from libs.rpc.tests.raw_peer import begin, raw_client
 
 
-def a_server(parrot: Parrot) -> GrpcServer:
-    return GrpcServer("127.0.0.1:0", [(register, parrot, SERVICE)], a_verifier(), SystemClock(), timedelta(seconds=10))
+def a_server(echo: EchoService) -> GrpcServer:
+    return GrpcServer("127.0.0.1:0", [(register, echo, SERVICE)], a_verifier(), SystemClock(), timedelta(seconds=10))
 
 
-async def test_a_call_that_was_under_way_when_the_drain_began_is_refused_and_not_lost(parrot: Parrot) -> None:
-    server = a_server(parrot)
+async def test_a_call_that_was_under_way_when_the_drain_began_is_refused_and_not_lost(echo: EchoService) -> None:
+    server = a_server(echo)
     await server.start()
     async with raw_client(server.port) as client:
         assert await client.ask(1) == "a!"
@@ -32,17 +32,17 @@ async def test_a_call_that_was_under_way_when_the_drain_began_is_refused_and_not
         # Sent before the peer could know.
         await client.send(begin(2, "Say", "late"))
         refused = await client.end(2)
-        await client.carrier.done_writing()
+        await client.call.done_writing()
         await stopping
 
     assert (told.call_id, told.end) == (0, True)
     assert refused.refused
-    assert [caller.request_id for caller in parrot.callers] != []
-    assert len(parrot.callers) == 1
+    assert [caller.request_id for caller in echo.callers] != []
+    assert len(echo.callers) == 1
 
 
-async def test_a_peer_that_does_not_end_its_stream_holds_a_drain_up_for_a_moment_only(parrot: Parrot) -> None:
-    server = a_server(parrot)
+async def test_a_peer_that_does_not_end_its_stream_holds_a_drain_up_for_a_moment_only(echo: EchoService) -> None:
+    server = a_server(echo)
     await server.start()
     async with raw_client(server.port) as client:
         await client.ask(1)
@@ -50,45 +50,45 @@ async def test_a_peer_that_does_not_end_its_stream_holds_a_drain_up_for_a_moment
             await server.stop()
 
 
-async def test_calls_at_hand_end_and_new_ones_go_elsewhere_without_a_failure(parrot: Parrot) -> None:
-    other = Parrot()
+async def test_calls_at_hand_end_and_new_ones_go_elsewhere_without_a_failure(echo: EchoService) -> None:
+    other = EchoService()
     async with no_leak(), serving_at("127.0.0.1:0", [(register, other, SERVICE)]) as stays:
-        leaves = a_server(parrot)
+        leaves = a_server(echo)
         await leaves.start()
-        async with Channel(f"127.0.0.1:{leaves.port},127.0.0.1:{stays.port}", "parrot") as channel:
-            stub = ParrotStub(channel)
+        async with Channel(f"127.0.0.1:{leaves.port},127.0.0.1:{stays.port}", "echo") as channel:
+            stub = EchoStub(channel)
             while len(channel._replicas._streams) < 2:
                 await asyncio.sleep(0.01)
             with as_caller(a_caller()):
                 hanging = [asyncio.create_task(stub.Say(text("hang"))) for _ in range(2)]
-                await asyncio.gather(parrot.reached.wait(), other.reached.wait())
+                await asyncio.gather(echo.reached.wait(), other.reached.wait())
                 said = [asyncio.create_task(stub.Say(text(str(number)))) for number in range(50)]
                 stopping = asyncio.create_task(leaves.stop())
                 said += [asyncio.create_task(stub.Say(text(str(number)))) for number in range(50, 100)]
                 await asyncio.gather(*said)
-                before = len(parrot.callers)
+                before = len(echo.callers)
                 await asyncio.gather(*(stub.Say(text("more")) for _ in range(20)))
-                assert len(parrot.callers) == before
-                parrot.released.set()
+                assert len(echo.callers) == before
+                echo.released.set()
                 other.released.set()
                 assert {(await call).value for call in hanging} == {"hang!"}
                 await stopping
 
 
 @pytest.mark.timeout(20)
-async def test_no_call_fails_while_replicas_restart_in_turn(parrot: Parrot) -> None:
+async def test_no_call_fails_while_replicas_restart_in_turn(echo: EchoService) -> None:
     async def restart(server: GrpcServer) -> GrpcServer:
         await server.stop()
         again = GrpcServer(
-            f"127.0.0.1:{server.port}", [(register, parrot, SERVICE)], a_verifier(), SystemClock(), timedelta(seconds=5)
+            f"127.0.0.1:{server.port}", [(register, echo, SERVICE)], a_verifier(), SystemClock(), timedelta(seconds=5)
         )
         await again.start()
         return again
 
-    servers = [a_server(parrot) for _ in range(2)]
+    servers = [a_server(echo) for _ in range(2)]
     await asyncio.gather(*(server.start() for server in servers))
-    async with Channel(",".join(f"127.0.0.1:{server.port}" for server in servers), "parrot") as channel:
-        stub = ParrotStub(channel)
+    async with Channel(",".join(f"127.0.0.1:{server.port}" for server in servers), "echo") as channel:
+        stub = EchoStub(channel)
         await channel.channel_ready()
         done = asyncio.Event()
 
@@ -112,11 +112,11 @@ async def test_no_call_fails_while_replicas_restart_in_turn(parrot: Parrot) -> N
     assert min(counts) > 10
 
 
-async def test_a_client_that_drains_is_answered_what_it_asked(parrot: Parrot) -> None:
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server, raw_client(server.port) as client:
+async def test_a_client_that_drains_is_answered_what_it_asked(echo: EchoService) -> None:
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server, raw_client(server.port) as client:
         await client.send(begin(1, "Say", "hang"))
-        await parrot.reached.wait()
+        await echo.reached.wait()
         await client.send(Frame(end=True))
-        parrot.released.set()
+        echo.released.set()
 
         assert (await client.end(1)).code == 0

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from chassis.errors import Unavailable
 from chassis.grpc import Channel, server
-from chassis.grpc.exchange import channel as channels
+from chassis.grpc import channel as channels
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
 from chassis.testing.network import TcpProxy
 
-from libs.chassis.tests.leaks import held, no_leak, until_back_to
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
+from libs.rpc.tests.leaks import held, no_leak, until_back_to
 
 TIMES = {"grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms"}
 
@@ -26,16 +26,16 @@ def hurried(options: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [(key, value // 50 if key in TIMES else value) for key, value in options]
 
 
-async def test_a_frozen_server_is_given_up(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "STREAM_OPTIONS", hurried(channels.STREAM_OPTIONS))
+async def test_a_frozen_server_is_given_up(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "CHANNEL_OPTIONS", hurried(channels.CHANNEL_OPTIONS))
     async with (
         no_leak(),
-        serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as serving,
+        serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as serving,
         TcpProxy(serving.port) as line,
-        Channel(f"127.0.0.1:{line.port}", "parrot") as channel,
+        Channel(f"127.0.0.1:{line.port}", "echo") as channel,
     ):
         await channel.channel_ready()
-        stub = ParrotStub(channel)
+        stub = EchoStub(channel)
         with as_caller(a_caller()):
             line.freeze()
             async with asyncio.timeout(5):
@@ -47,18 +47,18 @@ async def test_a_frozen_server_is_given_up(parrot: Parrot, monkeypatch: pytest.M
 
 
 async def test_a_frozen_client_is_given_up_and_what_was_begun_for_it_ends(
-    parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+    echo: EchoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "OPTIONS", hurried(server.OPTIONS))
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as serving:
+    monkeypatch.setattr(server, "SERVER_OPTIONS", hurried(server.SERVER_OPTIONS))
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as serving:
         before = held()
-        async with TcpProxy(serving.port) as line, Channel(f"127.0.0.1:{line.port}", "parrot") as channel:
+        async with TcpProxy(serving.port) as line, Channel(f"127.0.0.1:{line.port}", "echo") as channel:
             with as_caller(a_caller()):
-                call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
-                await parrot.reached.wait()
+                call = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+                await echo.reached.wait()
                 line.freeze()
                 async with asyncio.timeout(5):
-                    await parrot.cleaned.wait()
+                    await echo.cleaned.wait()
                 call.cancel()
                 await asyncio.wait([call])
                 del call

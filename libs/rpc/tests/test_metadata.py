@@ -18,13 +18,13 @@ from chassis.testing.grpc import serving, serving_at
 from chassis.testing.traces import recorded_spans
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, requests, text
-from libs.chassis.tests.raw import begin, forever, raw_client, raw_server
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, requests, text
+from libs.rpc.tests.raw_peer import begin, forever, raw_client, raw_server
 
 SEEN: ContextVar[str] = ContextVar("SEEN", default="nobody")
 
 
-class Listener(Parrot):
+class Listener(EchoService):
     """Answers with what it heard besides the message."""
 
     def __init__(self) -> None:
@@ -54,20 +54,20 @@ async def listener() -> Listener:
 
 
 @pytest.fixture
-async def by_exchange(listener: Listener) -> AsyncIterator[ParrotStub]:
-    async with serving((register, listener, SERVICE), carrier=Channel) as channel:
+async def by_exchange(listener: Listener) -> AsyncIterator[EchoStub]:
+    async with serving((register, listener, SERVICE), channel_type=Channel) as channel:
         with as_caller(a_caller()):
-            yield ParrotStub(channel)
+            yield EchoStub(channel)
 
 
-async def test_metadata_of_text_and_of_bytes_arrives(by_exchange: ParrotStub, listener: Listener) -> None:
+async def test_metadata_of_text_and_of_bytes_arrives(by_exchange: EchoStub, listener: Listener) -> None:
     await by_exchange.Say(text("a"), metadata=(("x-plain", "ä"), ("x-raw-bin", b"\x00\xff")))
 
     assert ("x-plain", "ä") in listener.heard
     assert ("x-raw-bin", b"\x00\xff") in listener.heard
 
 
-async def test_bytes_may_be_told_with_the_end_of_a_call(by_exchange: ParrotStub) -> None:
+async def test_bytes_may_be_told_with_the_end_of_a_call(by_exchange: EchoStub) -> None:
     assert (await by_exchange.Say(text("tell"), timeout=2)).value == "tell"
     assert [answer.value async for answer in by_exchange.Repeat(text("tell"), timeout=2)] == ["tell"]
     with pytest.raises(RemoteError, match="on purpose"):
@@ -81,7 +81,7 @@ async def test_what_is_told_with_the_end_is_on_the_wire(listener: Listener) -> N
         assert list((await client.end(1)).metadata) == ["told-bin", "AP8=", "told", "plainly"]
 
 
-async def test_calls_of_one_stream_do_not_see_each_other(by_exchange: ParrotStub, listener: Listener) -> None:
+async def test_calls_of_one_stream_do_not_see_each_other(by_exchange: EchoStub, listener: Listener) -> None:
     async def ask(number: int) -> None:
         with as_caller(a_caller(a_principal(f"ten_{number}"), f"req_{number}")):
             await by_exchange.Say(text(f"secret {number}"))
@@ -94,37 +94,37 @@ async def test_calls_of_one_stream_do_not_see_each_other(by_exchange: ParrotStub
 async def test_a_call_has_its_own_callers_trace_and_none_of_whoever_opened_the_stream(listener: Listener) -> None:
     with recorded_spans() as ended:
         with span("opening"), bind(of="opening"), as_caller(a_caller(request_id="req_opening")):
-            async with serving((register, listener, SERVICE), carrier=Channel) as channel:
-                stub = ParrotStub(channel)
+            async with serving((register, listener, SERVICE), channel_type=Channel) as channel:
+                stub = EchoStub(channel)
                 await channel.channel_ready()
                 with as_caller(a_caller(request_id="req_asking")), span("asking"):
                     await stub.Say(text("a"))
         spans = {each.name: each for each in ended()}
 
-    assert spans["test.Parrot/Say"].parent.span_id == spans["asking"].context.span_id
+    assert spans["test.EchoService/Say"].parent.span_id == spans["asking"].context.span_id
     assert listener.seen == ["nobody req_asking"]
 
 
-async def test_a_status_keeps_its_words_and_details(parrot: Parrot) -> None:
-    async with serving((register, parrot, SERVICE), carrier=Channel) as channel:
+async def test_a_status_keeps_its_words_and_details(echo: EchoService) -> None:
+    async with serving((register, echo, SERVICE), channel_type=Channel) as channel:
         with as_caller(a_caller()), pytest.raises(RemoteError) as failure:
-            await ParrotStub(channel).Join(requests("a"), metadata=(("argosy-principal", "other"),))
+            await EchoStub(channel).Join(requests("a"), metadata=(("argosy-principal", "other"),))
 
     assert failure.value.reason == "PRINCIPAL_INVALID"
 
 
-async def test_a_deadline_ends_the_servers_task_though_the_client_is_silent(parrot: Parrot) -> None:
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server, raw_client(server.port) as client:
+async def test_a_deadline_ends_the_servers_task_though_the_client_is_silent(echo: EchoService) -> None:
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server, raw_client(server.port) as client:
         await client.send(begin(1, "Say", "hang", timeout_microseconds=50_000))
         async with asyncio.timeout(2):
-            await parrot.cleaned.wait()
+            await echo.cleaned.wait()
         frame = await client.end(1)
 
     assert frame.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
-async def test_a_deadline_ends_the_callers_wait_though_the_server_is_silent(parrot: Parrot) -> None:
-    async with raw_server(forever) as port, Channel(f"127.0.0.1:{port}", "parrot") as channel:
+async def test_a_deadline_ends_the_callers_wait_though_the_server_is_silent(echo: EchoService) -> None:
+    async with raw_server(forever) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         await channel.channel_ready()
         with pytest.raises(DeadlineExceeded):
-            await ParrotStub(channel).Say(text("a"), timeout=0.05)
+            await EchoStub(channel).Say(text("a"), timeout=0.05)

@@ -17,8 +17,8 @@ from chassis.testing.network import TcpProxy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.chassis.tests.crowd import SERVICE, SHAPES, Callers, Crowd, Plan, register
-from libs.chassis.tests.leaks import held, until_back_to
+from libs.rpc.tests.leaks import held, until_back_to
+from libs.rpc.tests.load_generator import SERVICE, SHAPES, Callers, LoadGenerator, Plan, register
 
 EXAMPLES = int(os.environ.get("ARGOSY_EXCHANGE_EXAMPLES", "30"))
 
@@ -35,52 +35,52 @@ steps = st.tuples(st.lists(plans, max_size=12), troubles, st.integers(0, 1), st.
 class Replica:
     """One of two replicas behind a wire of its own, on a port that stays."""
 
-    def __init__(self, crowd: Crowd) -> None:
-        self._crowd = crowd
+    def __init__(self, generator: LoadGenerator) -> None:
+        self._generator = generator
         self._bind = "127.0.0.1:0"
-        self.wire = TcpProxy(0)
+        self.proxy = TcpProxy(0)
 
     async def start(self, grace_seconds: float = 2.0) -> None:
         grace = timedelta(seconds=grace_seconds)
-        self.server = GrpcServer(self._bind, [(register, self._crowd, SERVICE)], a_verifier(), SystemClock(), grace)
+        self.server = GrpcServer(self._bind, [(register, self._generator, SERVICE)], a_verifier(), SystemClock(), grace)
         await self.server.start()
         self._bind = f"127.0.0.1:{self.server.port}"
-        self.wire._target_port = self.server.port
-        await self.wire.mend()
+        self.proxy._target_port = self.server.port
+        await self.proxy.mend()
 
     async def suffer(self, trouble: str, pause: float) -> None:
         """Let it happen, and mend it."""
         match trouble:
             case "cut":
-                await self.wire.cut()
+                await self.proxy.cut()
                 await asyncio.sleep(pause)
-                await self.wire.mend()
+                await self.proxy.mend()
             case "freeze":
-                self.wire.freeze()
+                self.proxy.freeze()
                 await asyncio.sleep(pause)
-                await self.wire.mend()
+                await self.proxy.mend()
             case "drain":
                 await self.server.stop()
                 await self.start()
             case "kill":
-                await self.wire.cut()
+                await self.proxy.cut()
                 await self.server.stop()
                 await self.start()
 
     async def stop(self) -> None:
-        await self.wire.mend()
+        await self.proxy.mend()
         await self.server.stop()
-        await self.wire.cut()
+        await self.proxy.cut()
 
 
 Script = list[tuple[list[Plan], str, int, int]]
 
 
 async def play(script: Script) -> None:
-    crowd = Crowd()
-    replicas = [Replica(crowd) for _ in range(2)]
+    generator = LoadGenerator()
+    replicas = [Replica(generator) for _ in range(2)]
     await asyncio.gather(*(replica.start() for replica in replicas))
-    target = ",".join(f"127.0.0.1:{replica.wire.port}" for replica in replicas)
+    target = ",".join(f"127.0.0.1:{replica.proxy.port}" for replica in replicas)
     async with Channel(target, "the crowd") as channel:
         callers = Callers(channel, may_break=any(trouble in {"cut", "kill"} for _, trouble, _, _ in script))
         made: list[asyncio.Task[None]] = []
@@ -101,14 +101,14 @@ async def play(script: Script) -> None:
                 callers.make(f"t{len(made) + number}", Plan(shape, 3, "whole")) for number, shape in enumerate(SHAPES)
             ]
             await asyncio.gather(*after)
-        assert not channel._waiting
+        assert not channel._unassigned
         assert not any(stream.calls for stream in channel._replicas._streams)
         assert not any(channel.deadlines._buckets.values())
     await asyncio.gather(*(replica.stop() for replica in replicas))
 
     assert callers.wrong == []
     assert callers.endings == once_each(len(made) + len(SHAPES))
-    assert all(times == 1 for tag, times in crowd.begun.items() if tag)
+    assert all(times == 1 for tag, times in generator.begun.items() if tag)
 
 
 def once_each(count: int) -> dict[str, int]:

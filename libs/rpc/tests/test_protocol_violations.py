@@ -8,20 +8,20 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from argosy.exchange.v1.exchange_pb2 import Batch, Frame
-from chassis.grpc.exchange.wire import PAYLOAD_BYTES, WINDOW_BYTES
 from chassis.testing.grpc import serving_at
+from rpc.wire import MAX_PAYLOAD_BYTES, WINDOW_BYTES
 
-from libs.chassis.tests.leaks import held, until_back_to
-from libs.chassis.tests.parrot import SERVICE, Parrot, register
-from libs.chassis.tests.raw import RawClient, begin, known, raw_client, say
+from libs.chassis.tests.echo_service import SERVICE, EchoService, register
+from libs.rpc.tests.leaks import held, until_back_to
+from libs.rpc.tests.raw_peer import RawClient, begin, known, raw_client, say
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
 @pytest.fixture
-async def client(parrot: Parrot) -> AsyncIterator[RawClient]:
+async def client(echo: EchoService) -> AsyncIterator[RawClient]:
     """A stream with a call at hand, which must be as well at the end as it was at the start."""
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server:
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server:
         before = held()
         async with raw_client(server.port) as client:
             await client.send(begin(1, "Answer", "before", end=False))
@@ -46,12 +46,12 @@ async def test_a_call_begun_twice_ends(client: RawClient) -> None:
     assert (await client.end(2)).code == INVALID
 
 
-async def test_an_id_that_goes_backwards_begins_nothing(client: RawClient, parrot: Parrot) -> None:
+async def test_an_id_that_goes_backwards_begins_nothing(client: RawClient, echo: EchoService) -> None:
     assert await client.ask(10) == "a!"
     await client.send(begin(5, "Say", "late"))
 
     assert (await client.end(5)).code == INVALID
-    assert len(parrot.callers) == 1
+    assert len(echo.callers) == 1
 
 
 @pytest.mark.parametrize("frame", [say(7, "a"), Frame(call_id=7, credit=1), Frame(call_id=7, end=True)])
@@ -62,11 +62,11 @@ async def test_a_frame_of_a_call_that_never_began_is_told_so(client: RawClient, 
 
 
 @pytest.mark.parametrize("frame", [Frame(payloads=[b"a"]), begin(0, "Say", "a"), Frame(cancel=True)])
-async def test_a_call_named_0_is_none(client: RawClient, parrot: Parrot, frame: Frame) -> None:
+async def test_a_call_named_0_is_none(client: RawClient, echo: EchoService, frame: Frame) -> None:
     await client.send(frame)
 
     assert await client.ask(2) == "a!"
-    assert len(parrot.callers) == 1
+    assert len(echo.callers) == 1
 
 
 async def test_frames_of_a_call_that_has_ended_have_crossed_and_are_dropped(client: RawClient) -> None:
@@ -77,7 +77,7 @@ async def test_frames_of_a_call_that_has_ended_have_crossed_and_are_dropped(clie
 
 
 async def test_an_unknown_method_is_unimplemented(client: RawClient) -> None:
-    for call_id, method in ((2, "/test.Parrot/Sing"), (3, "nonsense"), (4, "/")):
+    for call_id, method in ((2, "/test.EchoService/Sing"), (3, "nonsense"), (4, "/")):
         await client.send(Frame(call_id=call_id, method=method, metadata=known(), payloads=[b""], end=True))
 
         assert (await client.end(call_id)).code == grpc.StatusCode.UNIMPLEMENTED.value[0]
@@ -92,7 +92,7 @@ async def test_malformed_metadata_ends_the_call(client: RawClient, metadata: lis
 
 async def test_a_payload_over_the_limit_ends_its_call(client: RawClient) -> None:
     await client.send(
-        Frame(call_id=2, method="/test.Parrot/Say", metadata=known(), payloads=[bytes(PAYLOAD_BYTES + 1)])
+        Frame(call_id=2, method="/test.EchoService/Say", metadata=known(), payloads=[bytes(MAX_PAYLOAD_BYTES + 1)])
     )
 
     assert (await client.end(2)).code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
@@ -106,7 +106,7 @@ async def test_payloads_beyond_the_allowance_end_their_call(client: RawClient) -
     assert (await client.end(2)).code == INVALID
 
 
-async def test_payloads_of_no_bytes_have_a_bound_too(client: RawClient, parrot: Parrot) -> None:
+async def test_payloads_of_no_bytes_have_a_bound_too(client: RawClient, echo: EchoService) -> None:
     await client.send(begin(2, "Say", "hang", end=False))
     for _ in range(20):
         await client.send(Frame(call_id=2, payloads=[b""] * 1_000))
@@ -114,7 +114,7 @@ async def test_payloads_of_no_bytes_have_a_bound_too(client: RawClient, parrot: 
     assert (await client.end(2)).code == INVALID
 
 
-async def test_a_call_without_a_request_or_cancelled_at_once_is_over(client: RawClient, parrot: Parrot) -> None:
+async def test_a_call_without_a_request_or_cancelled_at_once_is_over(client: RawClient, echo: EchoService) -> None:
     await client.send(begin(2, "Say"))
     assert (await client.end(2)).code == INVALID
 
@@ -133,39 +133,39 @@ async def test_any_time_limit_will_do(client: RawClient, microseconds: int) -> N
     "data", [b"\xff\xff", Batch(frames=[begin(2, "Say", "hang")]).SerializeToString()[:-3], b"\x0a\x02\x12\x00x"]
 )
 async def test_a_batch_that_is_none_ends_the_stream_with_a_status_and_all_its_calls(
-    parrot: Parrot, data: bytes
+    echo: EchoService, data: bytes
 ) -> None:
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server:
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server:
         before = held()
         async with raw_client(server.port) as client:
             await client.send(begin(1, "Say", "hang"))
-            await parrot.reached.wait()
-            await client.carrier.write(data)
+            await echo.reached.wait()
+            await client.call.write(data)
 
-            assert await client.carrier.code() is grpc.StatusCode.INVALID_ARGUMENT
-        await parrot.cleaned.wait()
+            assert await client.call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await echo.cleaned.wait()
         await until_back_to(before)
         async with raw_client(server.port) as client:
             assert await client.ask(1) == "a!"
 
 
 @pytest.mark.parametrize("metadata", [None, (("argosy-exchange", "2"),), (("argosy-exchange", ""),)])
-async def test_a_client_of_another_version_is_told_which_one_we_speak(parrot: Parrot, metadata: object) -> None:
+async def test_a_client_of_another_version_is_told_which_one_we_speak(echo: EchoService, metadata: object) -> None:
     async with (
-        serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server,
+        serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server,
         raw_client(server.port, metadata) as client,
     ):
-        assert await client.carrier.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert "argosy-exchange: 1" in await client.carrier.details()
+        assert await client.call.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "argosy-exchange: 1" in await client.call.details()
 
 
-async def test_a_client_that_vanishes_ends_what_was_begun_for_it(parrot: Parrot) -> None:
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server:
+async def test_a_client_that_vanishes_ends_what_was_begun_for_it(echo: EchoService) -> None:
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server:
         before = held()
         async with raw_client(server.port) as client:
             await client.send(*(begin(call_id, "Say", "hang") for call_id in range(1, 101)))
-            await parrot.reached.wait()
-            client.carrier.cancel()
+            await echo.reached.wait()
+            client.call.cancel()
         async with asyncio.timeout(5):
-            await parrot.cleaned.wait()
+            await echo.cleaned.wait()
         await until_back_to(before)

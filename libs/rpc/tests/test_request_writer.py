@@ -13,18 +13,18 @@ from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
-from libs.chassis.tests.leaks import no_leak
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
+from libs.rpc.tests.leaks import no_leak
 
 
 @pytest.fixture
-async def by_exchange(parrot: Parrot) -> AsyncIterator[ParrotStub]:
-    async with serving((register, parrot, SERVICE), carrier=Channel) as channel:
+async def by_exchange(echo: EchoService) -> AsyncIterator[EchoStub]:
+    async with serving((register, echo, SERVICE), channel_type=Channel) as channel:
         with as_caller(a_caller()):
-            yield ParrotStub(channel)
+            yield EchoStub(channel)
 
 
-async def test_requests_that_wait_end_when_reading_reaches_the_end(by_exchange: ParrotStub) -> None:
+async def test_requests_that_wait_end_when_reading_reaches_the_end(by_exchange: EchoStub) -> None:
     closed = asyncio.Event()
 
     async def waiting() -> AsyncIterator[Text]:
@@ -42,7 +42,7 @@ async def test_requests_that_wait_end_when_reading_reaches_the_end(by_exchange: 
 
 
 @pytest.mark.timeout(10)
-async def test_requests_without_end_stop_when_the_call_has(by_exchange: ParrotStub) -> None:
+async def test_requests_without_end_stop_when_the_call_has(by_exchange: EchoStub) -> None:
     taken = 0
 
     def endless() -> Iterator[Text]:
@@ -61,7 +61,7 @@ async def test_requests_without_end_stop_when_the_call_has(by_exchange: ParrotSt
     assert taken == before
 
 
-async def test_a_stream_left_early_leaves_no_task_behind(by_exchange: ParrotStub) -> None:
+async def test_a_stream_left_early_leaves_no_task_behind(by_exchange: EchoStub) -> None:
     await by_exchange.Say(text("a"))  # the stream is open
     before = asyncio.all_tasks()
     async for _ in by_exchange.Answer(iter([text("a"), text("b")])):
@@ -71,7 +71,7 @@ async def test_a_stream_left_early_leaves_no_task_behind(by_exchange: ParrotStub
             await asyncio.sleep(0)
 
 
-async def test_a_request_that_cannot_be_written_down_leaves_nothing_behind(by_exchange: ParrotStub) -> None:
+async def test_a_request_that_cannot_be_written_down_leaves_nothing_behind(by_exchange: EchoStub) -> None:
     assert (await by_exchange.Say(text("a"))).value == "a!"
     async with no_leak():
         with pytest.raises((AttributeError, TypeError)):

@@ -10,12 +10,13 @@ from argosy.metering.v1 import metering_pb2 as metering
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
 from chassis.errors import Unavailable
 from chassis.grpc import Channel
-from chassis.grpc.exchange.calling import Call
-from chassis.grpc.exchange.deadlines import Deadlines
-from chassis.grpc.exchange.wire import BATCH_BYTES, Outbox, Status
+from rpc.client_call import ClientCall
+from rpc.deadlines import Deadlines
+from rpc.send_queue import MAX_BATCH_BYTES, SendQueue
+from rpc.wire import Status
 
-from libs.chassis.tests.parrot import ParrotStub, text
-from libs.chassis.tests.raw import RawStream, raw_server
+from libs.chassis.tests.echo_service import EchoStub, text
+from libs.rpc.tests.raw_peer import RawStream, raw_server
 
 
 class Log:
@@ -66,12 +67,12 @@ async def test_a_call_whose_method_is_marked_is_made_again_when_its_stream_break
 
 
 async def test_a_call_whose_method_is_not_marked_is_unavailable_when_its_stream_breaks(log: Log) -> None:
-    async with raw_server(log.leave_at_once, log.answer) as port, Channel(f"127.0.0.1:{port}", "parrot") as channel:
+    async with raw_server(log.leave_at_once, log.answer) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
-            await ParrotStub(channel).Say(text("a"))
-        await ParrotStub(channel).Say(text("b"))
+            await EchoStub(channel).Say(text("a"))
+        await EchoStub(channel).Say(text("b"))
 
-    assert log.begun == ["/test.Parrot/Say"] * 2
+    assert log.begun == ["/test.EchoService/Say"] * 2
 
 
 async def test_a_stream_that_has_answered_is_never_made_again(log: Log) -> None:
@@ -87,92 +88,94 @@ async def test_a_stream_that_has_answered_is_never_made_again(log: Log) -> None:
     assert len(log.begun) == 1
 
 
-class Places:
-    """Stands in for a channel: notes who asks for another place."""
+class FakeRegistry:
+    """Takes the place of a channel and records the calls that are retried."""
+
+    error_type = Unavailable
 
     def __init__(self) -> None:
         self.deadlines = Deadlines()
-        self.asked: list[Call] = []
+        self.assigned: list[ClientCall] = []
 
-    def place(self, call: Call) -> None:
-        self.asked.append(call)
+    def assign(self, call: ClientCall) -> None:
+        self.assigned.append(call)
 
-    def leave(self, call: Call) -> None:
+    def unassign(self, call: ClientCall) -> None:
         call.stream = None
 
-    def failure(self, status: Status) -> Unavailable:
+    def to_error(self, status: Status) -> Unavailable:
         return Unavailable(status.message)
 
 
-def a_call(places: Places, outbox: Outbox) -> Call:
-    call = Call(places, "/test.Parrot/Answer", (bytes, bytes), 5, [], safe=False)
-    call.stream = outbox
-    call.begin(1, outbox)
+def a_call(registry: FakeRegistry, queue: SendQueue) -> ClientCall:
+    call = ClientCall(registry, "/test.EchoService/Answer", (bytes, bytes), 5, [], idempotent=False)
+    call.stream = queue
+    call.start(1, queue)
     return call
 
 
 async def test_a_call_that_had_begun_to_leave_is_not_made_again_though_its_last_word_never_left() -> None:
     # Its first request may have done something already; a later one still waited when the stream broke.
-    places, written = Places(), asyncio.Event()
-    outbox = Outbox("client")
+    registry, written = FakeRegistry(), asyncio.Event()
+    queue = SendQueue("client")
 
     async def stuck(_: bytes) -> None:
         written.set()
         await asyncio.Event().wait()
 
-    pump = asyncio.create_task(outbox.pump(stuck))
-    call = a_call(places, outbox)
+    pump = asyncio.create_task(queue.pump(stuck))
+    call = a_call(registry, queue)
     call.send(b"run")
     await written.wait()
     call.send(b"stop")
     pump.cancel()
-    call.broke(outbox.written)
+    call.stream_lost(queue.written_batches)
 
-    assert places.asked == []
+    assert registry.assigned == []
     with pytest.raises(Unavailable):
         await call.read()
 
 
 async def test_a_call_whose_frames_never_left_is_made_again() -> None:
-    places, outbox = Places(), Outbox("client")
-    call = a_call(places, outbox)
+    registry, queue = FakeRegistry(), SendQueue("client")
+    call = a_call(registry, queue)
     call.send(b"run")
-    call.broke(outbox.written)
+    call.stream_lost(queue.written_batches)
 
-    assert places.asked == [call]
+    assert registry.assigned == [call]
     call.cancel()
 
 
 async def test_a_call_that_begins_with_much_has_left_with_its_first_batch() -> None:
-    places, outbox = Places(), Outbox("client")
-    call = Call(places, "/test.Parrot/Join", (bytes, bytes), 5, [], safe=False)
+    registry, queue = FakeRegistry(), SendQueue("client")
+    call = ClientCall(registry, "/test.EchoService/Join", (bytes, bytes), 5, [], idempotent=False)
     for _ in range(3):
-        call.send(bytes(BATCH_BYTES))
-    call.stream = outbox
-    call.begin(1, outbox)
-    call.broke(written=1)
+        call.send(bytes(MAX_BATCH_BYTES))
+    call.stream = queue
+    call.start(1, queue)
+    call.stream_lost(written_batches=1)
 
-    assert places.asked == []
+    assert registry.assigned == []
 
 
 async def test_a_refused_call_is_made_at_another_replica(log: Log) -> None:
     async with (
         raw_server(log.refuse) as full,
         raw_server(log.answer) as free,
-        Channel(f"127.0.0.1:{full},127.0.0.1:{free}", "parrot") as channel,
+        Channel(f"127.0.0.1:{full},127.0.0.1:{free}", "echo") as channel,
     ):
         while len(channel._replicas._streams) < 2:
             await asyncio.sleep(0.01)
-        await asyncio.gather(*(ParrotStub(channel).Say(text("a")) for _ in range(4)))
+        await asyncio.gather(*(EchoStub(channel).Say(text("a")) for _ in range(4)))
 
-    assert log.begun.count("/test.Parrot/Say") == 4
+    assert log.begun.count("/test.EchoService/Say") == 4
     assert "refused" in log.begun
 
 
 @pytest.mark.timeout(10)
 async def test_a_call_that_all_refuse_ends_and_does_not_go_round_for_ever(log: Log) -> None:
-    async with raw_server(log.refuse) as port, Channel(f"127.0.0.1:{port}", "parrot") as channel:
+    async with raw_server(log.refuse) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
-            await ParrotStub(channel).Say(text("a"), timeout=5)
+            await EchoStub(channel).Say(text("a"), timeout=5)
 
     assert len(log.begun) <= 10

@@ -1,4 +1,4 @@
-"""A breaker: after some failures in a row nobody waits for a peer any more, but for one who tries each second."""
+"""Circuit breaker: after some failures in a row, calls to a peer fail at once, except for a trial each second."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from time import monotonic
 from chassis.errors import Unavailable
 from chassis.telemetry import logger
 
-log = logger("chassis.redis")
+log = logger("chassis.circuit_breaker")
 
 
-class Breaker:
-    """Closed: all pass. Open, after `failures` in a row: none pass. After `rest_seconds`: one passes and decides."""
+class CircuitBreaker:
+    """Closed: calls pass. Open, after `max_failures` in a row: none pass. After `open_seconds`: one trial decides."""
 
     def __init__(
         self,
         name: str,
-        failures: int = 5,
-        rest_seconds: float = 1.0,
+        max_failures: int = 5,
+        open_seconds: float = 1.0,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._name = name
-        self._limit = failures
-        self._rest_seconds = rest_seconds
+        self._max_failures = max_failures
+        self._open_seconds = open_seconds
         self._now = now
         self._failures = 0
         self._closed = True
@@ -34,28 +34,26 @@ class Breaker:
         """Whether calls are refused."""
         return not self._closed
 
-    def admit(self) -> None:
-        """Let a call pass, or raise `Unavailable` at once."""
+    def before_call(self) -> None:
+        """Let a call pass, or raise `Unavailable`."""
         if self._closed:
             return
         now = self._now()
         if now < self._next_trial:
             raise Unavailable(f"{self._name} does not answer")
-        # This one is the trial. If nothing is heard of it, the next comes after another rest.
-        self._next_trial = now + self._rest_seconds
+        # This call is the trial. Should its outcome never be reported, the next trial comes after the same time.
+        self._next_trial = now + self._open_seconds
 
-    def succeeded(self) -> None:
-        """A call was answered."""
+    def record_success(self) -> None:
         self._failures = 0
         if not self._closed:
             self._closed = True
-            log.info("breaker_closed", peer=self._name)
+            log.info("circuit_closed", peer=self._name)
 
-    def failed(self) -> None:
-        """A call was not answered."""
+    def record_failure(self) -> None:
         self._failures += 1
-        if self._closed and self._failures >= self._limit:
+        if self._closed and self._failures >= self._max_failures:
             self._closed = False
-            log.warning("breaker_opened", peer=self._name)
+            log.warning("circuit_opened", peer=self._name)
         if not self._closed:
-            self._next_trial = self._now() + self._rest_seconds
+            self._next_trial = self._now() + self._open_seconds

@@ -13,7 +13,7 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.redis import (
-    Breaker,
+    CircuitBreaker,
     MultiplexedRedis,
     Redis,
     Script,
@@ -38,7 +38,7 @@ async def redis(wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     # 50 ms can pass on a busy test machine without any fault of Redis.
     monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.25)
     section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/0")
-    async with Redis(section, Breaker("redis", failures=3, rest_seconds=0.5)) as redis:
+    async with Redis(section, CircuitBreaker("redis", failures=3, rest_seconds=0.5)) as redis:
         yield redis
 
 
@@ -124,7 +124,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(redis: Redi
 async def multiplexed_redis(wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
     monkeypatch.setattr(multiplexed, "PATIENCE_SECONDS", 0.25)
     section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/3")
-    async with MultiplexedRedis(section, Breaker("redis", failures=3, rest_seconds=0.5)) as redis:
+    async with MultiplexedRedis(section, CircuitBreaker("redis", failures=3, rest_seconds=0.5)) as redis:
         yield redis
 
 

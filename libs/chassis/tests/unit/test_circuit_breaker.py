@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import Unavailable
-from chassis.redis import Breaker
+from chassis.redis import CircuitBreaker
 from chassis.testing import FakeClock
 
 
@@ -16,17 +16,17 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def breaker(clock: FakeClock) -> Breaker:
-    return Breaker("redis", failures=3, rest_seconds=1.0, now=clock.monotonic)
+def breaker(clock: FakeClock) -> CircuitBreaker:
+    return CircuitBreaker("redis", failures=3, rest_seconds=1.0, now=clock.monotonic)
 
 
-def fail(breaker: Breaker, times: int) -> None:
+def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
         breaker.admit()
         breaker.failed()
 
 
-def test_failures_in_a_row_open_it(breaker: Breaker) -> None:
+def test_failures_in_a_row_open_it(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
     breaker.succeeded()
     fail(breaker, 2)
@@ -38,7 +38,7 @@ def test_failures_in_a_row_open_it(breaker: Breaker) -> None:
         breaker.admit()
 
 
-def test_after_a_rest_one_call_passes_and_its_success_closes_it(breaker: Breaker, clock: FakeClock) -> None:
+def test_after_a_rest_one_call_passes_and_its_success_closes_it(breaker: CircuitBreaker, clock: FakeClock) -> None:
     fail(breaker, 3)
     clock.advance(timedelta(seconds=1))
 
@@ -53,7 +53,7 @@ def test_after_a_rest_one_call_passes_and_its_success_closes_it(breaker: Breaker
     assert not breaker.open
 
 
-def test_a_trial_that_fails_begins_another_rest(breaker: Breaker, clock: FakeClock) -> None:
+def test_a_trial_that_fails_begins_another_rest(breaker: CircuitBreaker, clock: FakeClock) -> None:
     fail(breaker, 3)
     clock.advance(timedelta(seconds=1))
     fail(breaker, 1)
@@ -65,7 +65,7 @@ def test_a_trial_that_fails_begins_another_rest(breaker: Breaker, clock: FakeClo
     breaker.admit()
 
 
-def test_a_trial_that_is_never_heard_of_again_is_followed_by_another(breaker: Breaker, clock: FakeClock) -> None:
+def test_a_trial_that_is_never_heard_of_again_is_followed_by_another(breaker: CircuitBreaker, clock: FakeClock) -> None:
     fail(breaker, 3)
     clock.advance(timedelta(seconds=1))
     breaker.admit()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from chassis.http import HttpServer, Receive, Scope, Send
-from chassis.http.gathering import MOST_WAITING_BYTES, GatheringTransport
+from chassis.http.coalescing import MOST_WAITING_BYTES, CoalescingTransport
 
 
 class Wire(asyncio.Transport):
@@ -35,7 +35,7 @@ def wire() -> Wire:
 
 
 async def test_what_is_written_in_one_turn_leaves_as_one_at_its_end(wire: Wire) -> None:
-    transport = GatheringTransport(wire)
+    transport = CoalescingTransport(wire)
     transport.write(b"head")
     transport.write(bytearray(b"body"))
     assert wire.done == []
@@ -48,7 +48,7 @@ async def test_what_is_written_in_one_turn_leaves_as_one_at_its_end(wire: Wire) 
 
 async def test_a_piece_that_changes_after_it_was_written_does_not_change_what_leaves(wire: Wire) -> None:
     piece = bytearray(b"before")
-    transport = GatheringTransport(wire)
+    transport = CoalescingTransport(wire)
     transport.write(piece)
     piece[:] = b"after!"
     await asyncio.sleep(0)
@@ -57,7 +57,7 @@ async def test_a_piece_that_changes_after_it_was_written_does_not_change_what_le
 
 
 async def test_much_does_not_wait_so_that_the_wire_can_say_stop(wire: Wire) -> None:
-    transport = GatheringTransport(wire)
+    transport = CoalescingTransport(wire)
     transport.write(b"x")
     transport.write(b"y" * MOST_WAITING_BYTES)
     transport.write(b"z")
@@ -68,7 +68,7 @@ async def test_much_does_not_wait_so_that_the_wire_can_say_stop(wire: Wire) -> N
 
 
 async def test_closing_sends_what_waits_and_aborting_does_not(wire: Wire) -> None:
-    transport = GatheringTransport(wire)
+    transport = CoalescingTransport(wire)
     transport.write(b"last")
     transport.close()
     transport.write(b"never")

@@ -8,22 +8,22 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from chassis.errors import InvalidRequest, RemoteError, Unavailable
-from chassis.grpc import OrdinaryChannel
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving_at
+from chassis.testing.grpc_aio import GrpcAioChannel
 from google.protobuf.wrappers_pb2 import StringValue as Text
 
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, requests, text
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, requests, text
 
 
-async def test_responses_stream(stub: ParrotStub, parrot: Parrot) -> None:
+async def test_responses_stream(stub: EchoStub, echo: EchoService) -> None:
     assert [answer.value async for answer in stub.Repeat(text("a"))] == ["a0", "a1", "a2"]
     assert [answer.value async for answer in stub.Write(text("a"))] == ["written"]
-    assert parrot.cleaned.is_set()
+    assert echo.cleaned.is_set()
 
 
-async def test_requests_stream(stub: ParrotStub) -> None:
+async def test_requests_stream(stub: EchoStub) -> None:
     written = stub.Join()
     await written.write(text("a"))
     await written.write(text("b"))
@@ -33,7 +33,7 @@ async def test_requests_stream(stub: ParrotStub) -> None:
     assert (await stub.Join(requests("c", "d"))).value == "cd"
 
 
-async def test_both_ways_stream_at_once(stub: ParrotStub) -> None:
+async def test_both_ways_stream_at_once(stub: EchoStub) -> None:
     call = stub.Answer()
     heard = []
     await call.write(text("1"))
@@ -45,14 +45,14 @@ async def test_both_ways_stream_at_once(stub: ParrotStub) -> None:
     assert [answer.value async for answer in stub.Answer(requests("x", "y"))] == ["x!", "y!"]
 
 
-async def test_reading_ends_with_eof(stub: ParrotStub) -> None:
+async def test_reading_ends_with_eof(stub: EchoStub) -> None:
     call = stub.Answer(requests("x"))
 
     assert (await call.read()).value == "x!"
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_what_a_stream_said_before_it_failed_arrives(stub: ParrotStub) -> None:
+async def test_what_a_stream_said_before_it_failed_arrives(stub: EchoStub) -> None:
     call = stub.Repeat(text("full"))
 
     assert [(await call.read()).value for _ in range(3)] == ["full0", "full1", "full2"]
@@ -62,7 +62,7 @@ async def test_what_a_stream_said_before_it_failed_arrives(stub: ParrotStub) -> 
         [answer async for answer in stub.Repeat(text("full"))]
 
 
-async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: ParrotStub) -> None:
+async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: EchoStub) -> None:
     call = stub.Answer()
     await call.write(text("bye"))
     assert await call.read() is grpc.aio.EOF
@@ -70,7 +70,7 @@ async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: ParrotStub
     await call.write(text("too late"))
 
 
-async def test_a_request_to_a_failed_stream_says_why(stub: ParrotStub) -> None:
+async def test_a_request_to_a_failed_stream_says_why(stub: EchoStub) -> None:
     call = stub.Answer()
     await call.write(text("full"))
     with pytest.raises(RemoteError, match="no seat"):
@@ -81,7 +81,7 @@ async def test_a_request_to_a_failed_stream_says_why(stub: ParrotStub) -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), InvalidRequest("the requests' own")])
-async def test_what_broke_the_requests_is_what_the_reader_sees(stub: ParrotStub, error: Exception) -> None:
+async def test_what_broke_the_requests_is_what_the_reader_sees(stub: EchoStub, error: Exception) -> None:
     async def broken() -> AsyncIterator[Text]:
         yield text("a")
         raise error
@@ -93,39 +93,39 @@ async def test_what_broke_the_requests_is_what_the_reader_sees(stub: ParrotStub,
         await stub.Join(broken())
 
 
-async def test_a_cancelled_call_is_cancelled_at_the_peer(stub: ParrotStub, parrot: Parrot) -> None:
+async def test_a_cancelled_call_is_cancelled_at_the_peer(stub: EchoStub, echo: EchoService) -> None:
     task = asyncio.create_task(stub.Say(text("hang")))
-    await parrot.reached.wait()
+    await echo.reached.wait()
 
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await task
-    await parrot.cleaned.wait()
+    await echo.cleaned.wait()
 
 
-async def test_a_stream_that_is_left_early_is_cancelled_at_the_peer(stub: ParrotStub, parrot: Parrot) -> None:
+async def test_a_stream_that_is_left_early_is_cancelled_at_the_peer(stub: EchoStub, echo: EchoService) -> None:
     async for _ in stub.Repeat(text("hang")):
         break
 
-    await parrot.cleaned.wait()
+    await echo.cleaned.wait()
 
 
-async def test_a_stream_can_be_cancelled(stub: ParrotStub, parrot: Parrot) -> None:
+async def test_a_stream_can_be_cancelled(stub: EchoStub, echo: EchoService) -> None:
     call = stub.Repeat(text("hang"))
-    await parrot.reached.wait()
+    await echo.reached.wait()
 
     assert call.cancel()
 
-    await parrot.cleaned.wait()
+    await echo.cleaned.wait()
 
 
-async def test_a_call_that_never_left_is_made_again(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_that_never_left_is_made_again(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
     # As between the death of a peer and the moment when the channel learns of it.
-    monkeypatch.setattr(OrdinaryChannel, "ready", True)
+    monkeypatch.setattr(GrpcAioChannel, "ready", True)
     address = f"127.0.0.1:{free_port()}"
-    async with OrdinaryChannel(address, "the parrot") as channel:
-        stub = ParrotStub(channel)
+    async with GrpcAioChannel(address, "the echo service") as channel:
+        stub = EchoStub(channel)
         with as_caller(a_caller()):
             written = stub.Answer()
             calls = [
@@ -141,7 +141,7 @@ async def test_a_call_that_never_left_is_made_again(parrot: Parrot, monkeypatch:
             ]
             while (state := channel.get_state()) is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 await channel.wait_for_state_change(state)
-            async with serving_at(address, [(register, parrot, SERVICE)]):
+            async with serving_at(address, [(register, echo, SERVICE)]):
                 said, repeated, joined, answered, _, heard = await asyncio.gather(*calls)
                 written.cancel()
 
@@ -149,9 +149,9 @@ async def test_a_call_that_never_left_is_made_again(parrot: Parrot, monkeypatch:
 
 
 async def test_a_call_that_never_left_is_unavailable_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OrdinaryChannel, "ready", True)
-    async with OrdinaryChannel(f"127.0.0.1:{free_port()}", "the parrot") as channel:
-        stub = ParrotStub(channel)
+    monkeypatch.setattr(GrpcAioChannel, "ready", True)
+    async with GrpcAioChannel(f"127.0.0.1:{free_port()}", "the echo service") as channel:
+        stub = EchoStub(channel)
         calls = (
             stub.Say(text("a"), timeout=0.2),
             stub.Repeat(text("b"), timeout=0.2).read(),
@@ -160,4 +160,6 @@ async def test_a_call_that_never_left_is_unavailable_in_the_end(monkeypatch: pyt
         )
         failures = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert {(type(failure), str(failure)) for failure in failures} == {(Unavailable, "the parrot does not answer")}
+    assert {(type(failure), str(failure)) for failure in failures} == {
+        (Unavailable, "the echo service does not answer")
+    }

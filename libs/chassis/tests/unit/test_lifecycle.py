@@ -343,7 +343,7 @@ async def test_asked_to_stop_while_clients_open_it_ends_well(toy: Toy) -> None:
 
 async def test_a_second_signal_ends_it_at_once(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
-    monkeypatch.setattr("chassis.lifecycle.running.leave", left.append)
+    monkeypatch.setattr("chassis.lifecycle.runner.leave", left.append)
     end = asyncio.Event()
 
     class Slow(Part):
@@ -364,8 +364,8 @@ async def test_a_second_signal_ends_it_at_once(toy: Toy, monkeypatch: pytest.Mon
 
 async def test_a_process_that_hangs_while_stopping_is_ended(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     left = threading.Event()
-    monkeypatch.setattr("chassis.lifecycle.running.leave", lambda _: left.set())
-    monkeypatch.setattr("chassis.lifecycle.running.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("chassis.lifecycle.runner.leave", lambda _: left.set())
+    monkeypatch.setattr("chassis.lifecycle.runner.CLOSE_SECONDS", 0.1)
     toy.settings = toy.settings.model_copy(update={"drain": timedelta(seconds=0.1)})
 
     class Deaf(Part):

@@ -308,7 +308,7 @@ def test_who_logs_in_the_middle_of_a_write_is_heard_after_it(pipe: Pipe) -> None
 def test_a_process_that_ends_within_a_turn_has_said_all(end: str) -> None:
     program = f"""
 import asyncio, sys
-from chassis.lifecycle.running import leave, log
+from chassis.lifecycle.runner import leave, log
 from chassis.telemetry import configure_logs, logger
 async def main():
     configure_logs("info", "toy", gather=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from chassis.backoff import Backoff
 from chassis.errors import Unavailable
-from chassis.redis import Breaker, MultiplexedRedis, Script, connection, multiplexed
+from chassis.redis import CircuitBreaker, MultiplexedRedis, Script, connection, multiplexed
 from chassis.settings import RedisSection
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
@@ -69,7 +69,7 @@ async def peer() -> AsyncIterator[Peer]:
 @pytest.fixture
 async def redis(peer: Peer) -> AsyncIterator[MultiplexedRedis]:
     section = RedisSection(url=f"redis://127.0.0.1:{peer.port}/0")
-    async with MultiplexedRedis(section, Breaker("peer", failures=3, rest_seconds=60)) as redis:
+    async with MultiplexedRedis(section, CircuitBreaker("peer", failures=3, rest_seconds=60)) as redis:
         yield redis
 
 

@@ -1,4 +1,4 @@
-"""A call as its caller sees it: read, write, iterate, await or cancel it, as one of gRPC's own."""
+"""The client side of a call: read, write, iterate, await or cancel it like one of gRPC's own."""
 
 from __future__ import annotations
 
@@ -8,164 +8,168 @@ from typing import Any, Protocol
 
 import grpc
 
-from chassis.errors import ArgosyError
-from chassis.grpc.exchange.deadlines import Deadlines
-from chassis.grpc.exchange.party import Party
-from chassis.grpc.exchange.wire import MORE_BYTES, PAYLOAD_BYTES, Outbox, Status
+from rpc.deadlines import Deadlines
+from rpc.flow_control import FlowControl
+from rpc.send_queue import SendQueue
+from rpc.wire import MAX_PAYLOAD_BYTES, PAYLOAD_OVERHEAD_BYTES, Status
 
 EOF = grpc.aio.EOF
-REFUSALS = 3  # after so many, nobody seems to have room
+MAX_REFUSALS = 3  # by that many replicas; then the call fails
 
-CANCELLED = Status(grpc.StatusCode.CANCELLED.value[0], "the call was given up")
-AWAY = Status(grpc.StatusCode.UNAVAILABLE.value[0], "no connection in time")
-LATE = Status(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
+CANCELLED = Status(grpc.StatusCode.CANCELLED.value[0], "the call was cancelled")
+NOT_CONNECTED = Status(grpc.StatusCode.UNAVAILABLE.value[0], "no connection in time")
+STREAM_LOST = Status(grpc.StatusCode.UNAVAILABLE.value[0], "the stream was lost")
+NO_RESPONSE = Status(grpc.StatusCode.INTERNAL.value[0], "the call ended without a response")
+DEADLINE_EXCEEDED = Status(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
 TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 OK = grpc.StatusCode.OK.value[0]
 
 
-class Route(Protocol):
-    """What a call needs of its channel."""
+class ClientCallRegistry(Protocol):
+    """The channel, as its calls see it."""
 
     deadlines: Deadlines
+    error_type: type[Exception]
 
-    def place(self, call: Call) -> None:
-        """Begin the call on the best stream, or as soon as there is one; fail it when there is none in time."""
+    def assign(self, call: ClientCall) -> None:
+        """Start the call on the least loaded stream, or once one opens; fail it when none opens in time."""
 
-    def leave(self, call: Call) -> None:
-        """The call is over, or looks for another place."""
+    def unassign(self, call: ClientCall) -> None:
+        """Remove the call from its stream, because it has ended or is retried."""
 
-    def failure(self, status: Status) -> ArgosyError:
-        """Return what a status means here."""
+    def to_error(self, status: Status) -> Exception:
+        """Make the exception for a status, an `error_type`."""
 
 
-class Call(Party):
-    """One call. It keeps what it sent until the peer says anything, so that it can begin again elsewhere if need be."""
+class ClientCall(FlowControl):
+    """One call. Until the peer's first frame arrives it keeps what it sent, so that it can be retried."""
 
     stream: Any = None
-    batch = 0
-    """The number of the batch that the call begins with: from then on the peer may have acted on it."""
+    first_batch = 0
+    """Number of the batch with the call's first frame: once that batch is written, the peer may have acted on it."""
     refusals = 0
     _status: Status | None = None
 
     def __init__(
         self,
-        route: Route,
+        registry: ClientCallRegistry,
         method: str,
         codec: tuple[Callable[[Any], bytes], Callable[[bytes], Any]],
         seconds: float,
         metadata: list[str],
         *,
-        safe: bool,
+        idempotent: bool,
     ) -> None:
-        """`safe`: it may be made twice, because doing it again changes nothing."""
-        super().__init__(0, NOWHERE, route.deadlines.loop)
-        self._route = route
+        """`codec` encodes requests and decodes responses; `seconds` is the time until the deadline."""
+        super().__init__(0, UNASSIGNED, registry.deadlines.loop)
+        self._registry = registry
         self.method = method
         self._encode, self._decode = codec
         self.metadata = metadata
-        self.safe = safe
-        self._opening: list[tuple[bytes | None, bool]] | None = []
-        self._due = self._loop.time() + seconds
-        self._slot = route.deadlines.add(self, self._due, seconds)
+        self.idempotent = idempotent
+        self._replay: list[tuple[bytes | None, bool]] | None = []
+        self._deadline = self._loop.time() + seconds
+        self._deadline_bucket = registry.deadlines.add(self, self._deadline, seconds)
 
-    # What goes out.
+    # Sending.
 
-    def begin(self, call_id: int, outbox: Outbox) -> None:
-        """Send what the call has said so far, under its id on a stream."""
-        self.call_id, self.outbox = call_id, outbox
-        self.make_room()  # for who waits with a request until there is a place
-        left = max(1, int((self._due - self._loop.time()) * 1e6))
-        # What follows in this turn joins this frame.
-        outbox.put(call_id, method=self.method, timeout_microseconds=left, metadata=self.metadata)
-        self.batch = outbox.begun
-        for payload, end in self._opening or ():
+    def start(self, call_id: int, send_queue: SendQueue) -> None:
+        """Send what was written so far, under the call's id on a stream."""
+        self.call_id, self.send_queue = call_id, send_queue
+        self.wake_writer()  # it may wait for the call to be assigned
+        remaining = max(1, int((self._deadline - self._loop.time()) * 1e6))
+        # What is put in this turn joins the same frame.
+        send_queue.put(call_id, method=self.method, timeout_microseconds=remaining, metadata=self.metadata)
+        self.first_batch = send_queue.open_batch
+        for payload, end in self._replay or ():
             self._put(payload, end)
 
     def send(self, payload: bytes | None, *, end: bool = False) -> None:
-        """Send now, whatever the allowance. Before the call has a place, it is kept for it."""
+        """Send without waiting for the window. A call that is not assigned yet keeps it until it is."""
         if payload is not None:
-            self._allowance -= len(payload) + MORE_BYTES
-        if self._opening is not None:
-            self._opening.append((payload, end))
+            self._send_window -= len(payload) + PAYLOAD_OVERHEAD_BYTES
+        if self._replay is not None:
+            self._replay.append((payload, end))
         if self.stream is not None:
             self._put(payload, end)
 
     def _put(self, payload: bytes | None, end: bool) -> None:
         if end:
-            self.outbox.put(self.call_id, payload, end=True)
+            self.send_queue.put(self.call_id, payload, end=True)
         else:
-            self.outbox.put(self.call_id, payload)
+            self.send_queue.put(self.call_id, payload)
 
     def encode(self, request: Any) -> bytes:
-        """Serialize a request. One over the limit ends the call, as gRPC would, and that is raised."""
+        """Serialize a request. One over the size limit ends the call, as in gRPC, and raises its error."""
         try:
             payload = self._encode(request)
         except Exception:
-            self._quit(CANCELLED)
+            self._give_up(CANCELLED)
             raise
-        if len(payload) > PAYLOAD_BYTES:
-            self._quit(Status(TOO_LARGE, f"a request of {len(payload)} bytes is over the limit of {PAYLOAD_BYTES}"))
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            message = f"a request of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES}"
+            self._give_up(Status(TOO_LARGE, message))
             self._raise_unless_ok()
         return payload
 
-    # What comes in.
+    # Receiving.
 
     def receive(self, frame: Any) -> bool:
-        """Take a frame from the peer. False if it broke the rules."""
-        if frame.refused and self._opening is not None and self.refusals < REFUSALS:
+        """Handle a frame of the peer. False if it violates the protocol."""
+        if frame.refused and self._replay is not None and self.refusals < MAX_REFUSALS:
             self.refusals += 1
-            self._route.leave(self)
-            self._route.place(self)
+            self._registry.unassign(self)
+            self._registry.assign(self)
             return True
-        self._opening = None
+        self._replay = None
         for payload in frame.payloads:
             if not self.accept(payload):
                 return False
         if frame.credit:
-            self.allow(frame.credit)
+            self.add_credit(frame.credit)
         if frame.end:
             self.finish(Status(frame.code, frame.message, frame.details, tuple(frame.metadata)))
         return True
 
-    def broke(self, written: int) -> None:
-        """The stream is gone, after `written` batches: begin again elsewhere if that cannot do anything twice."""
-        self._route.leave(self)
-        unsent = self.batch > written
-        if self._opening is not None and (unsent or self.safe):
-            self._route.place(self)
+    def stream_lost(self, written_batches: int) -> None:
+        """Retry on another stream if the call cannot take effect twice: it was not written, or is idempotent."""
+        self._registry.unassign(self)
+        unsent = self.first_batch > written_batches
+        if self._replay is not None and (unsent or self.idempotent):
+            self._registry.assign(self)
         else:
-            self.finish(BROKEN)
+            self.finish(STREAM_LOST)
 
     def finish(self, status: Status) -> None:
-        """End it, once."""
+        """End the call; only the first status counts."""
         if self._status is not None:
             return
         self._status = status
-        self._opening = None
-        self.silent = True
-        self._route.deadlines.remove(self, self._slot)
-        self._route.leave(self)
-        self.release()
+        self._replay = None
+        self.peer_done = True
+        self._registry.deadlines.remove(self, self._deadline_bucket)
+        self._registry.unassign(self)
+        self.wake_both()
 
     def expire(self) -> None:
-        """End it: the time is up."""
-        self._quit(AWAY if self.stream is None else LATE)
+        """End the call, because its deadline has passed."""
+        self._give_up(NOT_CONNECTED if self.stream is None else DEADLINE_EXCEEDED)
 
-    def _quit(self, status: Status) -> None:
+    def _give_up(self, status: Status) -> None:
         if self._status is None:
             if self.stream is not None:
-                self.outbox.put(self.call_id, cancel=True)
+                self.send_queue.put(self.call_id, cancel=True)
             self.finish(status)
-            self.forget()
+            self.discard_received()
 
-    # The face of gRPC's calls.
+    # The interface of gRPC's calls.
 
     async def read_bytes(self) -> bytes | None:
-        """Wait for the next payload; None after the last. Raises what the call failed with."""
+        """Wait for the next payload; None after the last. Raises the call's error."""
         try:
-            payload = await self.take()
+            payload = await self.next_payload()
         except asyncio.CancelledError:
-            self._quit(CANCELLED)
+            self._give_up(CANCELLED)
             raise
         if payload is None:
             self._raise_unless_ok()
@@ -176,42 +180,46 @@ class Call(Party):
         payload = await self.read_bytes()
         return EOF if payload is None else self._decode(payload)
 
-    async def single(self) -> Any:
-        """Return the one response of a call that has one."""
+    async def response(self) -> Any:
+        """Return the response of a call that has a single one."""
         payload = await self.read_bytes()
         if payload is None:
-            raise self._route.failure(NO_ANSWER)
-        if not self.silent:
-            # The answer counts only with its status, which nearly always came with it.
+            raise self._registry.to_error(NO_RESPONSE)
+        if not self.peer_done:
+            # The response counts only with its status, which nearly always arrives in the same frame.
             await self.read_bytes()
         self._raise_unless_ok()
         return self._decode(payload)
 
     async def write(self, request: Any) -> None:
-        """Send one more request. Without effect when the peer has already ended the call well: nobody needs it."""
+        """Send one more request. Does nothing when the peer has already ended the call with OK."""
         payload = self.encode(request)
-        while self._status is None and not (self.may_send and self.stream is not None):
-            await self.may_send_again()
+        while self._status is None and not (self.can_send and self.stream is not None):
+            await self.wait_to_send()
         if self._status is None:
             self.send(payload)
         else:
             self._raise_unless_ok()
 
     async def done_writing(self) -> None:
-        """Say that no more requests come."""
+        """Half-close: there are no more requests."""
         if self._status is None:
             self.send(None, end=True)
 
     @property
-    def over(self) -> bool:
-        """Whether it has ended."""
+    def ended(self) -> bool:
         return self._status is not None
 
+    @property
+    def error_type(self) -> type[Exception]:
+        """The type of the errors that the call ends with."""
+        return self._registry.error_type
+
     def cancel(self) -> bool:
-        """Give the call up; say whether there was something to give up."""
-        going = self._status is None
-        self._quit(CANCELLED)
-        return going
+        """Cancel the call; returns whether it was running."""
+        running = self._status is None
+        self._give_up(CANCELLED)
+        return running
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
@@ -221,15 +229,12 @@ class Call(Party):
             self.cancel()
 
     def __await__(self) -> Any:
-        return self.single().__await__()
+        return self.response().__await__()
 
     def _raise_unless_ok(self) -> None:
         if self._status is not None and self._status.code != OK:
-            raise self._route.failure(self._status)
+            raise self._registry.to_error(self._status)
 
 
-NOWHERE = Outbox("client")
-"""Stands in until a call has a place; nothing is ever put into it."""
-
-BROKEN = Status(grpc.StatusCode.UNAVAILABLE.value[0], "the stream broke")
-NO_ANSWER = Status(grpc.StatusCode.INTERNAL.value[0], "the call ended without an answer")
+UNASSIGNED = SendQueue("client")
+"""Placeholder until a call is assigned to a stream; nothing is put into it."""

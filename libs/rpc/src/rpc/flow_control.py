@@ -1,98 +1,100 @@
-"""One side of one call: what came in and waits to be taken, and how much may go out."""
+"""Flow control of one side of one call: received payloads that wait for the reader, and how much may be sent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 
-from chassis.grpc.exchange.wire import MORE_BYTES, WINDOW_BYTES, Outbox
+from rpc.send_queue import SendQueue
+from rpc.wire import PAYLOAD_OVERHEAD_BYTES, WINDOW_BYTES
 
+# Credit is sent in portions of this size: one per payload would double the frames of a stream.
 CREDIT_BYTES = WINDOW_BYTES // 2
 
 
-class Party:
-    """Flow control of one side. A reader that does not take stops the peer's writes to this call, and nobody else's."""
+class FlowControl:
+    """Windows of one side of a call. A slow reader stops the peer's writes to its own call, not those to others."""
 
-    # Defaults of the class, because most calls never change them, and each one set costs its share of every call.
-    silent = False
+    # Class-level defaults, because most calls never change them and setting each costs time in every call.
+    peer_done = False
     """The peer sends nothing more."""
-    _news: asyncio.Future[None] | None = None
-    _room: asyncio.Event | None = None
-    _taken = 0
-    _expected = WINDOW_BYTES
-    _allowance = WINDOW_BYTES
+    _reader_waiter: asyncio.Future[None] | None = None
+    _writer_event: asyncio.Event | None = None
+    _consumed = 0
+    _receive_window = WINDOW_BYTES
+    _send_window = WINDOW_BYTES
 
-    def __init__(self, call_id: int, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> None:
-        """`loop` is the running one: asking for it costs a system call."""
+    def __init__(self, call_id: int, send_queue: SendQueue, loop: asyncio.AbstractEventLoop) -> None:
+        """`loop` is the running one; asking for it in each call would cost a system call."""
         self.call_id = call_id
-        self.outbox = outbox
+        self.send_queue = send_queue
         self._loop = loop
-        self._inbox: deque[bytes] = deque()
+        self._received: deque[bytes] = deque()
 
     def accept(self, payload: bytes) -> bool:
-        """Keep a payload for the reader. False if the peer had no right to send it."""
-        if self._expected <= 0 or self.silent:
+        """Keep a payload for the reader. False if the peer exceeded its window or sent it after its end."""
+        if self._receive_window <= 0 or self.peer_done:
             return False
-        self._expected -= len(payload) + MORE_BYTES
-        self._inbox.append(payload)
-        self.wake()
+        self._receive_window -= len(payload) + PAYLOAD_OVERHEAD_BYTES
+        self._received.append(payload)
+        self.wake_reader()
         return True
 
-    def allow(self, credit: int) -> None:
-        """Hear that the peer takes `credit` more bytes."""
-        self._allowance += credit
-        if self._allowance > 0:
-            self.make_room()
+    def add_credit(self, credit: int) -> None:
+        """Widen the send window by `credit` bytes that the peer granted."""
+        self._send_window += credit
+        if self._send_window > 0:
+            self.wake_writer()
 
-    def wake(self) -> None:
-        """Let the reader look again."""
-        news = self._news
-        if news is not None and not news.done():
-            news.set_result(None)
+    def wake_reader(self) -> None:
+        """Let the reader check again for payloads or the end."""
+        waiter = self._reader_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    def release(self) -> None:
-        """Let reader and writer look again, because the call is over."""
-        self.wake()
-        self.make_room()
+    def wake_writer(self) -> None:
+        """Let the writer check again whether it may send."""
+        if self._writer_event is not None:
+            self._writer_event.set()
+            self._writer_event = None
 
-    async def take(self) -> bytes | None:
+    def wake_both(self) -> None:
+        """Let reader and writer notice that the call has ended."""
+        self.wake_reader()
+        self.wake_writer()
+
+    async def next_payload(self) -> bytes | None:
         """Wait for the next payload; None after the last."""
-        while not self._inbox:
-            if self.silent:
+        while not self._received:
+            if self.peer_done:
                 return None
-            self._news = self._loop.create_future()
+            self._reader_waiter = self._loop.create_future()
             try:
-                await self._news
+                await self._reader_waiter
             finally:
-                self._news = None
-        payload = self._inbox.popleft()
-        if not self.silent:
-            self._taken += len(payload) + MORE_BYTES
-            if self._taken >= CREDIT_BYTES:
-                self.outbox.put(self.call_id, credit=self._taken)
-                self._expected += self._taken
-                self._taken = 0
+                self._reader_waiter = None
+        payload = self._received.popleft()
+        if not self.peer_done:
+            self._consumed += len(payload) + PAYLOAD_OVERHEAD_BYTES
+            if self._consumed >= CREDIT_BYTES:
+                self.send_queue.put(self.call_id, credit=self._consumed)
+                self._receive_window += self._consumed
+                self._consumed = 0
         return payload
 
-    def forget(self) -> None:
-        """Drop what nobody will take any more."""
-        self._inbox.clear()
+    def discard_received(self) -> None:
+        """Drop payloads that no reader will take."""
+        self._received.clear()
 
     @property
-    def may_send(self) -> bool:
-        """Whether a payload may go out now."""
-        return self._allowance > 0 and not self.outbox.full
+    def can_send(self) -> bool:
+        """Whether a payload may be sent now: the peer's window is open and the stream's queue is not full."""
+        return self._send_window > 0 and not self.send_queue.full
 
-    async def may_send_again(self) -> None:
-        """Wait for the peer's credit, or for room in the outbox; until the call is over at most."""
-        if self._room is None:
-            self._room = asyncio.Event()
-        if self.outbox.full:
-            self.outbox.when_room(self.make_room)
-        await self._room.wait()
-
-    def make_room(self) -> None:
-        """Let the writer look again."""
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+    async def wait_to_send(self) -> None:
+        """Wait for credit, for room in the send queue, or for the end of the call; the caller checks which."""
+        if self._writer_event is None:
+            self._writer_event = asyncio.Event()
+        if self.send_queue.full:
+            self.send_queue.on_room(self.wake_writer)
+        await self._writer_event.wait()

@@ -1,8 +1,9 @@
-"""The replicas behind a name: one stream to each, kept open, and the least loaded one for the next call."""
+"""The replicas behind a name: one open stream to each, and the least loaded one for the next call."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -10,23 +11,21 @@ from typing import Any, Final
 
 import grpc
 
-from chassis.backoff import Backoff
-from chassis.grpc.exchange.stream import OtherVersion, Stream
-from chassis.telemetry import logger
+from rpc.client_stream import ClientStream, VersionMismatch
+from rpc.wire import Log
 
-# How often a name is looked up again: a replica that appears gets its share of the calls within this, or soon after.
-LOOK_UP_SECONDS: Final = 5.0
-FIRST_PAUSE_SECONDS: Final = 0.05
-LONGEST_PAUSE_SECONDS: Final = 1.0
+# Names are resolved again this often: a new replica gets calls within this time.
+RESOLVE_INTERVAL_SECONDS: Final = 5.0
+# Bounds of the pause before a stream is opened again, with full jitter.
+MIN_RETRY_SECONDS: Final = 0.05
+MAX_RETRY_SECONDS: Final = 1.0
 
-log = logger("chassis.grpc")
-
-Resolve = Callable[[str], Awaitable[Sequence[str]]]
-"""From "host:port" to the addresses behind it, each "address:port". Raises `OSError` when nobody knows."""
+Resolver = Callable[[str], Awaitable[Sequence[str]]]
+"""From "host:port" to the addresses behind it, each "address:port". Raises `OSError` when the name is unknown."""
 
 
 async def resolve(target: str) -> Sequence[str]:
-    """Look a name up in DNS."""
+    """Resolve a name by DNS."""
     host, _, port = target.rpartition(":")
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
@@ -34,132 +33,146 @@ async def resolve(target: str) -> Sequence[str]:
 
 
 class Replicas:
-    """Streams to all replicas behind `target`, which is "host:port" or several of them with commas between."""
+    """Streams to all replicas behind `target`, which is "host:port" or several separated by commas."""
 
     def __init__(
-        self, target: str, name: str, options: Sequence[tuple[str, Any]], on_open: Callable[[], None], look_up: Resolve
+        self,
+        target: str,
+        name: str,
+        *,
+        options: Sequence[tuple[str, Any]],
+        resolver: Resolver,
+        on_open: Callable[[], None],
+        log: Log,
     ) -> None:
         """`on_open` is called whenever a stream has opened."""
         self._targets = [part.strip() for part in target.split(",")]
         self._name = name
         self._options = options
+        self._resolver = resolver
         self._on_open = on_open
-        self._look_up = look_up
-        self._streams: list[Stream] = []
-        self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._current: dict[str, Stream] = {}
-        self._wanted: set[str] = set()
-        self._turn = 0
-        self._look_again = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
+        self._log = log
+        self._streams: list[ClientStream] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stream_by_address: dict[str, ClientStream] = {}
+        self._addresses: set[str] = set()
+        self._next_index = 0
+        self._resolve_now = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look for replicas and to open streams."""
-        self._watch = asyncio.create_task(self._follow())
+        """Begin to resolve the names and to open streams."""
+        self._watcher = asyncio.create_task(self._watch_endpoints())
 
     async def stop(self) -> None:
         """Close all streams; calls on them fail."""
-        tasks = [*self._keepers.values(), *([self._watch] if self._watch is not None else [])]
+        tasks = [*self._tasks.values(), *([self._watcher] if self._watcher is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._keepers.clear()
+        self._tasks.clear()
 
     @property
     def ready(self) -> bool:
-        """Whether a call could begin now."""
-        for stream in self._streams:  # noqa: SIM110 - each call looks, and a generator costs more than that
-            if stream.has_room:
+        """Whether a call could start now."""
+        for stream in self._streams:  # noqa: SIM110 - runs in each call, and a generator would cost more
+            if stream.has_capacity:
                 return True
         return False
 
     @property
-    def full(self) -> bool:
-        """Whether there are streams, all with as many calls as they carry."""
+    def at_capacity(self) -> bool:
+        """Whether there are open streams, all of them full."""
         return any(stream.open for stream in self._streams) and not self.ready
 
-    def choose(self) -> Stream | None:
-        """Return the stream with the fewest calls in flight; among equals they take turns."""
+    def pick(self) -> ClientStream | None:
+        """Return the stream with the fewest calls in flight; streams with equally many take turns."""
         streams = self._streams
         if len(streams) == 1:
-            return streams[0] if streams[0].has_room else None
-        self._turn += 1
-        best: Stream | None = None
-        for place in range(len(streams)):
-            stream = streams[(self._turn + place) % len(streams)]
-            if stream.has_room and (best is None or stream.load < best.load):
+            return streams[0] if streams[0].has_capacity else None
+        self._next_index += 1
+        best: ClientStream | None = None
+        for offset in range(len(streams)):
+            stream = streams[(self._next_index + offset) % len(streams)]
+            if stream.has_capacity and (best is None or stream.load < best.load):
                 best = stream
         return best
 
-    async def _follow(self) -> None:
+    async def _watch_endpoints(self) -> None:
         while True:
-            known = await self._addresses()
-            if known is not None:
-                self._keep(known)
-            self._look_again.clear()
+            addresses = await self._resolve()
+            if addresses is not None:
+                self._update(addresses)
+            self._resolve_now.clear()
             try:
-                async with asyncio.timeout(LOOK_UP_SECONDS):
-                    await self._look_again.wait()
-                # A stream broke. Its replica may be gone for good; but not everybody may ask at once, or all the time.
-                await asyncio.sleep(FIRST_PAUSE_SECONDS)
+                async with asyncio.timeout(RESOLVE_INTERVAL_SECONDS):
+                    await self._resolve_now.wait()
+                # A stream was lost and its replica may be gone for good. The pause keeps a flapping peer from causing
+                # a flood of DNS queries.
+                await asyncio.sleep(MIN_RETRY_SECONDS)
             except TimeoutError:
                 continue
 
-    async def _addresses(self) -> set[str] | None:
-        """Return what is behind the names; None when nobody knows, for then what was known still holds."""
+    async def _resolve(self) -> set[str] | None:
+        """Return the addresses behind the names; None when a name is unknown now, so the last addresses stay."""
         found: set[str] = set()
         for target in self._targets:
             try:
-                found.update(await self._look_up(target))
+                found.update(await self._resolver(target))
             except (OSError, ValueError) as error:
-                log.warning("exchange_name_unknown", peer=self._name, target=target, error=str(error))
+                self._log.warning("exchange_resolve_failed", peer=self._name, target=target, error=str(error))
                 return None
         return found
 
-    def _keep(self, addresses: set[str]) -> None:
-        self._wanted = addresses
-        for address in addresses & self._current.keys():
-            if self._current[address].resume():
+    def _update(self, addresses: set[str]) -> None:
+        self._addresses = addresses
+        for address in addresses & self._stream_by_address.keys():
+            if self._stream_by_address[address].resume():
                 self._on_open()
-        for address in addresses - self._keepers.keys():
-            keeper = asyncio.create_task(self._keep_open(address))
-            self._keepers[address] = keeper
-        for address in self._keepers.keys() - addresses:
-            # Out of DNS means that it takes nothing new; what it has at hand may end.
-            stream = self._current.get(address)
+        for address in addresses - self._tasks.keys():
+            self._tasks[address] = asyncio.create_task(self._keep_connected(address))
+        for address in self._tasks.keys() - addresses:
+            # A replica that has left DNS takes no new calls; its calls in flight may end.
+            stream = self._stream_by_address.get(address)
             if stream is not None:
                 stream.drain()
 
-    async def _keep_open(self, address: str) -> None:
-        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    async def _keep_connected(self, address: str) -> None:
+        failures = 0
         try:
             async with grpc.aio.insecure_channel(address, options=self._options) as channel:
-                while address in self._wanted:
-                    await self._carry(Stream(channel), address, backoff)
-                    self._look_again.set()
-                    await asyncio.sleep(backoff.next())
+                while address in self._addresses:
+                    lasted = await self._run_stream(ClientStream(channel, self._log), address)
+                    self._resolve_now.set()
+                    failures = 0 if lasted else failures
+                    bound = min(MAX_RETRY_SECONDS, MIN_RETRY_SECONDS * 2.0 ** min(failures, 32))
+                    failures += 1
+                    await asyncio.sleep(random.uniform(0.0, bound))  # noqa: S311 - jitter
         finally:
-            self._keepers.pop(address, None)
+            self._tasks.pop(address, None)
 
-    async def _carry(self, stream: Stream, address: str, backoff: Backoff) -> None:
+    async def _run_stream(self, stream: ClientStream, address: str) -> bool:
+        """Open a stream and carry calls until it ends; returns whether it lasted.
+
+        One that ends at once does not count as a success, so a peer that accepts streams and drops them is not
+        reconnected to twenty times a second.
+        """
         try:
             await stream.connect()
-        except OtherVersion as error:
-            log.warning("exchange_refused", peer=self._name, address=address, reason=str(error))
-            return
+        except VersionMismatch as error:
+            self._log.warning("exchange_version_mismatch", peer=self._name, address=address, reason=str(error))
+            return False
         except (OSError, TimeoutError):
-            return
+            return False
         opened_at = monotonic()
         self._streams.append(stream)
-        self._current[address] = stream
-        log.debug("exchange_opened", peer=self._name, address=address)
+        self._stream_by_address[address] = stream
+        self._log.debug("exchange_opened", peer=self._name, address=address)
         try:
             self._on_open()
             await stream.run()
         finally:
-            # Not at once: a peer that takes streams and drops them is not to be asked twenty times a second.
-            if monotonic() - opened_at > LONGEST_PAUSE_SECONDS:
-                backoff.reset()
             self._streams.remove(stream)
-            del self._current[address]
-            log.debug("exchange_ended", peer=self._name, address=address)
+            del self._stream_by_address[address]
+            self._log.debug("exchange_closed", peer=self._name, address=address)
+        return monotonic() - opened_at > MAX_RETRY_SECONDS

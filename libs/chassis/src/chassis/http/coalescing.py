@@ -1,7 +1,7 @@
-"""Writes of one turn of the event loop, sent as one: uvicorn would send an answer's head and its body apart.
+"""A transport that coalesces the writes of one event loop turn: uvicorn writes a response's head and body separately.
 
-A system call through the loopback costs as much as a third of the request. What is written alone waits for nothing but
-the end of the turn in which it was written.
+A system call costs about a third of a whole request on the loopback. Delaying a write to the end of the turn costs
+no time that a client could measure.
 """
 
 from __future__ import annotations
@@ -11,74 +11,68 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Beyond this they are sent at once, so that the real transport can tell when the client is slower than we are.
-MOST_WAITING_BYTES: Final = 32 * 1024
+# More than this is written at once, so that the real transport notices a slow client and pauses the writer.
+MAX_BUFFERED_BYTES: Final = 32 * 1024
 
 
-class GatheringTransport(asyncio.Transport):
-    """A transport in front of another one."""
+class CoalescingTransport(asyncio.Transport):
+    """Wraps the real transport."""
 
-    __slots__ = ("_loop", "_pieces", "_size_bytes", "_transport")
+    __slots__ = ("_chunks", "_loop", "_size_bytes", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._size_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send `data` at the end of this turn."""
-        if not self._pieces:
+        """Write `data` at the end of this turn."""
+        if not self._chunks:
             self._loop.call_soon(self._flush)
-        self._pieces.append(bytes(data))
+        self._chunks.append(bytes(data))
         self._size_bytes += len(data)
-        if self._size_bytes > MOST_WAITING_BYTES:
+        if self._size_bytes > MAX_BUFFERED_BYTES:
             self._flush()
 
     def close(self) -> None:
-        """Send what waits, then close."""
+        """Write what is buffered, then close."""
         self._flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close, and forget what waits."""
-        self._pieces.clear()
+        """Close and drop what is buffered."""
+        self._chunks.clear()
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is closed or being closed."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Stop handing data to the protocol."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on handing data to the protocol."""
         self._transport.resume_reading()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand data to another protocol."""
         self._transport.set_protocol(protocol)
 
     def _flush(self) -> None:
-        pieces = self._pieces
-        if not pieces:
+        chunks = self._chunks
+        if not chunks:
             return
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         self._size_bytes = 0
         self._transport.write(data)
 
 
-class GatheringProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, over a transport that gathers."""
+class CoalescingProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol over a coalescing transport."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own
-        """Begin."""
-        super().connection_made(GatheringTransport(transport))
+        super().connection_made(CoalescingTransport(transport))

@@ -1,4 +1,4 @@
-"""How an error looks over HTTP: a status by its kind, and OpenAI's body, which every SDK reads."""
+"""Errors over HTTP: a status per kind, and OpenAI's error body, which every SDK parses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATUS: dict[Kind, int] = {
     Kind.TIMED_OUT: 504,
 }
 
-# The coarse word that OpenAI calls `type`; SDKs go by the status, people by the code.
+# OpenAI's coarse `type`; SDKs decide by the status, people by the code.
 TYPE: dict[Kind, str] = {
     Kind.INVALID: "invalid_request_error",
     Kind.UNAUTHENTICATED: "authentication_error",
@@ -45,21 +45,21 @@ TYPE: dict[Kind, str] = {
     Kind.TIMED_OUT: "timeout_error",
 }
 
-# SDKs repeat 409 and 429 by themselves. Where waiting does not help, this header of OpenAI's stops them.
-HOPELESS = {Kind.CONFLICT, Kind.EXHAUSTED}
+# SDKs retry 409 and 429. OpenAI's header `x-should-retry: false` stops them where a retry cannot succeed.
+NOT_RETRYABLE = {Kind.CONFLICT, Kind.EXHAUSTED}
 
 log = logger("chassis.http")
 
 
 def openai_error(error: ArgosyError) -> dict[str, Any]:
-    """The body of an error in OpenAI's shape; also the payload of an error within a stream."""
+    """Make the error body in OpenAI's format; also the payload of an error within a stream."""
     return {
         "error": {"message": error.message, "type": TYPE[error.kind], "param": error.param, "code": error.code},
     }
 
 
 async def send_error(send: Send, error: Exception, headers: Iterable[Header] = ()) -> None:
-    """Answer with an error. What is no `ArgosyError` is a bug: it is logged, and the client learns nothing of it."""
+    """Send an error response. An exception that is no `ArgosyError` is a bug: it is logged, and the client gets 500."""
     if not isinstance(error, ArgosyError):
         log.error("unexpected_error", exc_info=error)
         error = Internal("Something went wrong on our side. The request's id finds it in our log.")
@@ -68,11 +68,11 @@ async def send_error(send: Send, error: Exception, headers: Iterable[Header] = (
 
 
 def error_headers(error: ArgosyError) -> list[Header]:
-    """The headers that say whether, when and how to try again."""
+    """Make the headers about retries and authentication."""
     headers: list[Header] = []
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(0, math.ceil(error.retry_after.total_seconds()))))
-    if error.kind in HOPELESS:
+    if error.kind in NOT_RETRYABLE:
         headers.append((b"x-should-retry", b"false"))
     if error.kind is Kind.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -1,4 +1,4 @@
-"""A service from its first breath to its last."""
+"""One run of a service: start, serve, stop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from chassis.lifecycle.components import Component, readiness
 from chassis.settings import ServiceSettings
 from chassis.telemetry import Telemetry, logger
 
-# Beyond the drain, for clients and the ops server. With it and the flush of traces, a drain of 25 s ends within 30.
-CLOSE_SECONDS = 2.0
+# Time after the drain for closing clients and the ops server. With it and the flush of traces, a drain of 25 s ends
+# within the 30 s of a pod's grace period.
+CLOSE_TIMEOUT_SECONDS = 2.0
 
-# New objects that may be cycles, net of those freed, before the collector looks at them; Python's own is 700.
-GARBAGE_OBJECTS = 20_000
+# Container objects allocated, net of those freed, before a collection of the youngest generation; the default is 700.
+GC_THRESHOLD = 20_000
 
 S = TypeVar("S", bound=ServiceSettings)
 Clients: TypeAlias = AbstractAsyncContextManager[Sequence[Component]]
@@ -32,74 +33,73 @@ log = logger("chassis.lifecycle")
 
 
 async def serve(name: str, settings: S, build: Callable[[S, Telemetry], Clients]) -> int:
-    """Run a service until it is asked to stop or a part of it fails; answer the exit code."""
-    _allow_many_files()
+    """Run a service until a signal stops it or a component fails; returns the exit code."""
+    _raise_file_limit()
     telemetry = Telemetry(name, settings.telemetry)
-    run = _Run(settings.drain.total_seconds())
-    with _signals(run.ask):
+    run = _ServiceRun(settings.drain.total_seconds())
+    with _signals(run.request_stop):
         try:
-            await run.through(OpsServer(settings.ops, run.checks), build(settings, telemetry))
+            await run.run(OpsServer(settings.ops, run.checks), build(settings, telemetry))
         finally:
             await telemetry.close()
-            run.rest()
-    log.info("stopped", exit_code=run.code)
-    return run.code
+            run.close()
+    log.info("stopped", exit_code=run.exit_code)
+    return run.exit_code
 
 
-class _Run:
-    """One run of a service, and how it went."""
+class _ServiceRun:
+    """One run of a service and its exit code."""
 
     def __init__(self, drain_seconds: float) -> None:
-        self.code = 0
+        self.exit_code = 0
         self._drain_seconds = drain_seconds
         self._started: list[Component] = []
         self._serving = False
-        self._asked = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._starting: asyncio.Task[object] | None = None
         self._watchdog: threading.Timer | None = None
 
     async def checks(self) -> dict[str, bool]:
-        """What readiness is made of; `serving` is false while the service starts and while it stops."""
+        """Return the readiness checks; `serving` is False while the service starts or stops."""
         return {"serving": self._serving, **await readiness(self._started)}
 
-    def ask(self, number: signal.Signals) -> None:
-        """A signal came: stop. The second one: leave at once."""
-        if self._asked.is_set():
+    def request_stop(self, number: signal.Signals) -> None:
+        """Stop at the first signal; exit at once at the second."""
+        if self._stop_requested.is_set():
             log.critical("killed", signal=number.name, error="a second signal came while stopping")
-            leave(1)
+            exit_now(1)
         log.info("stopping", signal=number.name)
-        self._asked.set()
+        self._stop_requested.set()
         if self._starting is not None:
             self._starting.cancel()
 
-    async def through(self, ops: OpsServer, clients: Clients) -> None:
-        """Start, serve, stop."""
+    async def run(self, ops: OpsServer, clients: Clients) -> None:
         try:
             await ops.start()
         except Exception as error:  # noqa: BLE001 - logged, and in the exit code
             self._fail("start_failed", ops.name, error)
             return
         try:
-            await self._between(ops, clients)
+            await self._run_components(ops, clients)
         finally:
-            await self._in_time(ops, asyncio.get_running_loop().time() + CLOSE_SECONDS)
+            await self._stop_component(ops, asyncio.get_running_loop().time() + CLOSE_TIMEOUT_SECONDS)
 
-    def rest(self) -> None:
-        """Everything has stopped: nothing needs watching any more."""
+    def close(self) -> None:
+        """Cancel the watchdog, because everything has stopped."""
         if self._watchdog is not None:
             self._watchdog.cancel()
 
-    async def _between(self, ops: Component, clients: Clients) -> None:
+    async def _run_components(self, ops: Component, clients: Clients) -> None:
         task = self._starting = asyncio.current_task()
         try:
             async with clients as components:
                 await self._start(components)
-                if self.code == 0 and not self._asked.is_set():
+                if self.exit_code == 0 and not self._stop_requested.is_set():
                     await self._serve([ops, *components])
                 await self._stop()
         except asyncio.CancelledError:
-            # Asked to stop while clients were being opened; otherwise somebody else cancelled us.
-            if task is None or not self._asked.is_set():
+            # Translate only our own cancel: a stop requested while clients were being opened.
+            if task is None or not self._stop_requested.is_set():
                 raise
             task.uncancel()
         except Exception as error:  # noqa: BLE001 - logged, and in the exit code
@@ -107,12 +107,12 @@ class _Run:
 
     async def _start(self, components: Sequence[Component]) -> None:
         for component in components:
-            if self._asked.is_set():
+            if self._stop_requested.is_set():
                 break
             try:
                 await component.start()
             except asyncio.CancelledError:
-                if self._starting is None or not self._asked.is_set():
+                if self._starting is None or not self._stop_requested.is_set():
                     raise
                 self._starting.uncancel()
                 break
@@ -123,73 +123,73 @@ class _Run:
         self._starting = None
 
     async def _serve(self, components: Sequence[Component]) -> None:
-        ends = [(component, end) for component in components if (end := getattr(component, "failed", None)) is not None]
-        asked = asyncio.create_task(self._asked.wait())
-        _settle_garbage()
+        failures = [(component, failed) for component in components if (failed := getattr(component, "failed", None))]
+        stop_requested = asyncio.create_task(self._stop_requested.wait())
+        _tune_gc()
         self._serving = True
         log.info("ready", components=[component.name for component in components])
-        await asyncio.wait([asked, *(end for _, end in ends)], return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        for component, end in ends:
-            if end.done() and not end.cancelled():
-                self._fail("component_failed", component.name, end.exception() or RuntimeError("ended by itself"))
+        await asyncio.wait([stop_requested, *(failed for _, failed in failures)], return_when=asyncio.FIRST_COMPLETED)
+        stop_requested.cancel()
+        for component, failed in failures:
+            if failed.done() and not failed.cancelled():
+                self._fail("component_failed", component.name, failed.exception() or RuntimeError("ended by itself"))
 
     async def _stop(self) -> None:
         self._serving = False
-        self._watchdog = leave_after(self._drain_seconds + CLOSE_SECONDS)
+        self._watchdog = exit_after(self._drain_seconds + CLOSE_TIMEOUT_SECONDS)
         deadline = asyncio.get_running_loop().time() + self._drain_seconds
         while self._started:
-            await self._in_time(self._started.pop(), deadline)
+            await self._stop_component(self._started.pop(), deadline)
 
-    async def _in_time(self, component: Component, deadline: float) -> None:
+    async def _stop_component(self, component: Component, deadline: float) -> None:
         limit = asyncio.timeout_at(deadline)
         try:
             async with limit:
                 await component.stop()
-        except Exception as error:  # noqa: BLE001 - logged, and in the exit code; the others stop all the same
-            overrun = TimeoutError("not done when the drain was over; its work is cut")
+        except Exception as error:  # noqa: BLE001 - logged, and in the exit code; the other components still stop
+            overrun = TimeoutError("not done within the drain; its work was aborted")
             self._fail("stop_failed", component.name, overrun if limit.expired() else error)
 
     def _fail(self, event: str, component: str, error: BaseException) -> None:
-        """Log why the process will exit with 1: an expected state by its sentence, a bug with its traceback."""
-        self.code = 1
-        bug = not isinstance(error, ArgosyError | OSError)
+        """Log why the process will exit with 1: an expected error by its message, a bug with its traceback."""
+        self.exit_code = 1
+        is_bug = not isinstance(error, ArgosyError | OSError)
         log.critical(
-            event, component=component, error=str(error) or type(error).__name__, exc_info=error if bug else None
+            event, component=component, error=str(error) or type(error).__name__, exc_info=error if is_bug else None
         )
 
 
-def _allow_many_files() -> None:
-    """Open as many files as the system lets us: each client's stream is one, and a soft limit is often 1,024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _raise_file_limit() -> None:
+    """Raise the soft limit of open files, often 1,024, to the hard limit: each client connection needs one."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def _settle_garbage() -> None:
-    """Keep the collector away from what lives as long as the process, and from each few hundred new objects.
+def _tune_gc() -> None:
+    """Exclude long-lived objects from garbage collection and collect less often.
 
-    Requests leave next to no cycles behind, and looking for them took a tenth of the time of each.
+    Requests leave hardly any reference cycles, and collecting them took a tenth of the time of a request.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS, 20, 20)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
-def leave(code: int) -> NoReturn:
-    """End the process here and now, whatever still runs."""
+def exit_now(code: int) -> NoReturn:
+    """Exit without waiting for threads or finalizers."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
     os._exit(code)
 
 
-def leave_after(seconds: float) -> threading.Timer:
-    """End the process with 1 when it still runs after `seconds`, even if its loop is stuck; `cancel` calls it off."""
+def exit_after(seconds: float) -> threading.Timer:
+    """Exit with 1 if the process still runs after `seconds`, even if its event loop hangs, unless cancelled before."""
 
     def overdue() -> None:
         log.critical("killed", error=f"still running {seconds:g} s after it should have begun to stop")
-        leave(1)
+        exit_now(1)
 
     timer = threading.Timer(seconds, overdue)
     timer.daemon = True

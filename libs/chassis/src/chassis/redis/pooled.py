@@ -1,4 +1,4 @@
-"""A client that gives up after 50 ms."""
+"""A client with a connection pool and a timeout of 50 ms."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
-from chassis.redis.breaker import Breaker
 from chassis.redis.subscription import Handle, Subscription
 from chassis.settings import RedisSection
 
-PATIENCE_SECONDS: Final = 0.05
-CONNECTIONS: Final = 32
+TIMEOUT_SECONDS: Final = 0.05
+MAX_CONNECTIONS: Final = 32
 
-AWAY: Final = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError, TimeoutError)
+UNAVAILABLE_ERRORS: Final = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError, TimeoutError)
 
 
 class Redis:
-    """Redis with 50 ms of patience and a breaker; an async context manager. Opening it does not connect.
+    """redis-py with a timeout of 50 ms and a circuit breaker; an async context manager. Opening it does not connect.
 
-    What `client` and its pipelines cannot get in time is `Unavailable`; what Redis answers, errors included, is as in
-    redis-py. A command on a connection that was found closed is sent again once, so commands must be safe to repeat.
+    Commands of `client` and its pipelines raise `Unavailable` when Redis does not answer in time, and redis-py's errors
+    otherwise. A command on a connection that turns out closed is sent again once, so commands must be repeatable.
     """
 
-    def __init__(self, section: RedisSection, breaker: Breaker | None = None) -> None:
+    def __init__(self, section: RedisSection, breaker: CircuitBreaker | None = None) -> None:
         self._url = section.url
-        self.breaker = breaker or Breaker("redis")
+        self.breaker = breaker or CircuitBreaker("redis")
         self._pool = BlockingConnectionPool.from_url(
             section.url,
-            max_connections=CONNECTIONS,
-            timeout=PATIENCE_SECONDS,
-            socket_timeout=PATIENCE_SECONDS,
-            socket_connect_timeout=PATIENCE_SECONDS,
-            # A connection of before a restart of Redis shows only when it is used.
+            max_connections=MAX_CONNECTIONS,
+            timeout=TIMEOUT_SECONDS,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            # A pooled connection that Redis closed by a restart is noticed only when it is used.
             retry=Retry(NoBackoff(), 1, (RedisConnectionError,)),
             protocol=2,
             driver_info=None,
@@ -61,59 +61,56 @@ class Redis:
         await self.client.execute_command("PING")  # type: ignore[no-untyped-call]
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Tell the subscribers of `channel` that are connected now."""
+        """Send a message to the subscribers that are connected now."""
         await self.client.execute_command("PUBLISH", channel, message)  # type: ignore[no-untyped-call]
 
     def subscribe(
         self, channel: str, handle: Handle, on_connect: Callable[[], Awaitable[None]] | None = None
     ) -> Subscription:
-        """Return a component that hands the messages of `channel` to `handle`.
+        """Return a component that passes the messages of `channel` to `handle`.
 
-        `on_connect` runs after each (re)connection, the first included: messages may have been missed before it, so
-        flush what they keep fresh.
+        `on_connect` runs after each connection, the first included. Messages may have been missed before it, so it
+        should invalidate what they keep fresh.
         """
         return Subscription(self._url, channel, handle, on_connect)
 
 
 class _Guarded(Client):
-    """redis-py's client behind the breaker."""
+    """redis-py's client behind the circuit breaker."""
 
-    breaker: Breaker
+    breaker: CircuitBreaker
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Run one command."""
         run: Callable[..., Awaitable[Any]] = super().execute_command
         return await guarded(self.breaker, lambda: run(*args, **options))
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        """Collect commands to be sent together."""
         pipeline = _GuardedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
         pipeline.breaker = self.breaker
         return pipeline
 
 
 class _GuardedPipeline(Pipeline):
-    """redis-py's pipeline behind the breaker."""
+    """redis-py's pipeline behind the circuit breaker."""
 
-    breaker: Breaker
+    breaker: CircuitBreaker
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send what was collected and return the answers."""
         run = super().execute
-        answers: list[Any] = await guarded(self.breaker, lambda: run(raise_on_error))
-        return answers
+        replies: list[Any] = await guarded(self.breaker, lambda: run(raise_on_error))
+        return replies
 
 
-async def guarded(breaker: Breaker, call: Callable[[], Awaitable[Any]]) -> Any:
-    """Make a call if the breaker admits it, and tell the breaker how it went."""
-    breaker.admit()
+async def guarded(breaker: CircuitBreaker, call: Callable[[], Awaitable[Any]]) -> Any:
+    """Make a call if the breaker lets it pass, and report the outcome to the breaker."""
+    breaker.before_call()
     try:
-        answer = await call()
-    except AWAY as error:
-        breaker.failed()
+        reply = await call()
+    except UNAVAILABLE_ERRORS as error:
+        breaker.record_failure()
         raise Unavailable("redis does not answer") from error
     except Exception:
-        breaker.succeeded()  # an answer all the same
+        breaker.record_success()  # an error reply is a reply
         raise
-    breaker.succeeded()
-    return answer
+    breaker.record_success()
+    return reply

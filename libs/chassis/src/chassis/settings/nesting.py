@@ -1,4 +1,4 @@
-"""How settings nest: sections, mappings of sections by name, and sections of several kinds."""
+"""Nesting of settings: sections, mappings of sections by name, and sections of several kinds (tagged unions)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Model = type[BaseModel]
 
 
 def models_in(annotation: Any) -> list[Model]:
-    """The sections that a value of this type may be: none, one, or the kinds of a union."""
+    """Return the sections that a type consists of: none, one, or the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) is Annotated:
@@ -24,25 +24,25 @@ def models_in(annotation: Any) -> list[Model]:
 
 
 def value_type(annotation: Any) -> Any:
-    """The type of a mapping's values; None for what is no mapping."""
+    """Return the type of a mapping's values; None for any other type."""
     return get_args(annotation)[1] if get_origin(annotation) is dict else None
 
 
 def is_tag(field: FieldInfo) -> bool:
-    """Whether a field only says which kind of section it stands in."""
+    """Whether a field is the tag of a union."""
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
 
 
-def follow(cls: Model, place: Sequence[int | str]) -> tuple[list[str], Any]:
-    """Walk down to where pydantic found a fault; answer the names of its variable, and the type that belongs there.
+def follow(cls: Model, path: Sequence[int | str]) -> tuple[list[str], Any]:
+    """Follow pydantic's location of an error; return the names of its variable, and its type.
 
-    Pydantic's places also name the kind of a section, and numbers in lists; variables have neither.
+    Pydantic's locations also contain the tags of unions and list indexes, which variables do not have.
     """
     names: list[str] = []
     annotation: Any = cls
-    for part in place:
+    for part in path:
         models = models_in(annotation)
-        chosen = [model for model in models if part in _titles(model)] if len(models) > 1 else []
+        chosen = [model for model in models if part in _labels(model)] if len(models) > 1 else []
         if chosen:
             annotation = chosen[0]
         elif isinstance(part, str):
@@ -53,7 +53,7 @@ def follow(cls: Model, place: Sequence[int | str]) -> tuple[list[str], Any]:
 
 
 def required_below(names: list[str], annotation: Any) -> Iterator[list[str]]:
-    """The places of all required values at and below a place."""
+    """Yield the paths of all required values at and below a path."""
     models = models_in(annotation)
     if len(models) != 1:
         yield names
@@ -63,7 +63,7 @@ def required_below(names: list[str], annotation: Any) -> Iterator[list[str]]:
             yield from required_below([*names, name], field.annotation)
 
 
-def _titles(model: Model) -> set[str]:
-    """What pydantic may call a section among several kinds: its tag, or its class."""
+def _labels(model: Model) -> set[str]:
+    """Return the names that pydantic uses for a member of a union: its tag, or its class."""
     tags = {get_args(field.annotation)[0] for field in model.model_fields.values() if is_tag(field)}
     return {model.__name__, *tags}
