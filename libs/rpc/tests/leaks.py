@@ -8,20 +8,19 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chassis.grpc.pipeline import IN_FLIGHT as ANSWERED
+from chassis.grpc.pipeline import IN_FLIGHT as HANDLED
 from rpc import client_stream, server
 from rpc.client_call import ClientCall
 from rpc.metrics import IN_FLIGHT, STREAMS
 from rpc.server_call import ServerCall
 
-SIDES = ("client", "server")
-
 
 def gauges() -> dict[str, float]:
     """What the metrics say."""
-    shown = {f"streams {side}": STREAMS.labels(side)._child_samples()[0].value for side in SIDES}
-    shown |= {f"calls {side}": IN_FLIGHT.labels(side)._child_samples()[0].value for side in SIDES}
-    return {**shown, "answered": ANSWERED._value.get()}
+    samples = [
+        sample for metric in (STREAMS, IN_FLIGHT, HANDLED) for family in metric.collect() for sample in family.samples
+    ]
+    return {f"{sample.name} {sample.labels}": sample.value for sample in samples}
 
 
 def held() -> dict[str, float]:

@@ -84,7 +84,7 @@ class RawClient:
 async def raw_client(port: int, metadata: Any = (VERSION_METADATA,)) -> AsyncIterator[RawClient]:
     """Open a stream to a server."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=LIMITS) as channel:
-        call = channel.stream_stream(OPEN_METHOD)(metadata=metadata)
+        call: Any = channel.stream_stream(OPEN_METHOD)(metadata=metadata)
         yield RawClient(call)
         call.cancel()
 
@@ -138,7 +138,7 @@ async def raw_server(*behaviours: Behaviour, metadata: Any = (VERSION_METADATA,)
             await behaviour(RawStream(context))
 
     server = grpc.aio.server(options=LIMITS)
-    handlers = {"Open": grpc.stream_stream_rpc_method_handler(serve)}
+    handlers: Any = {"Open": grpc.stream_stream_rpc_method_handler(serve)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

@@ -10,6 +10,7 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.grpc import Channel, server
 from chassis.grpc import channel as channels
+from chassis.grpc.call_options import CHANNEL_OPTIONS
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
@@ -27,7 +28,7 @@ def hurried(options: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 async def test_a_frozen_server_is_given_up(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "CHANNEL_OPTIONS", hurried(channels.CHANNEL_OPTIONS))
+    monkeypatch.setattr(channels, "CHANNEL_OPTIONS", hurried(CHANNEL_OPTIONS))
     async with (
         no_leak(),
         serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as serving,

@@ -101,7 +101,9 @@ async def test_a_call_has_its_own_callers_trace_and_none_of_whoever_opened_the_s
                     await stub.Say(text("a"))
         spans = {each.name: each for each in ended()}
 
-    assert spans["test.EchoService/Say"].parent.span_id == spans["asking"].context.span_id
+    parent = spans["test.EchoService/Say"].parent
+    assert parent is not None
+    assert parent.span_id == spans["asking"].context.span_id
     assert listener.seen == ["nobody req_asking"]
 
 

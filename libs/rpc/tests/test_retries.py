@@ -91,7 +91,7 @@ async def test_a_stream_that_has_answered_is_never_made_again(log: Log) -> None:
 class FakeRegistry:
     """Takes the place of a channel and records the calls that are retried."""
 
-    error_type = Unavailable
+    error_type: type[Exception] = Unavailable
 
     def __init__(self) -> None:
         self.deadlines = Deadlines()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from chassis.http import HttpServer, Receive, Scope, Send
-from chassis.http.coalescing import MOST_WAITING_BYTES, CoalescingTransport
+from chassis.http.coalescing import MAX_BUFFERED_BYTES, CoalescingTransport
 
 
 class Wire(asyncio.Transport):
@@ -59,10 +59,10 @@ async def test_a_piece_that_changes_after_it_was_written_does_not_change_what_le
 async def test_much_does_not_wait_so_that_the_wire_can_say_stop(wire: Wire) -> None:
     transport = CoalescingTransport(wire)
     transport.write(b"x")
-    transport.write(b"y" * MOST_WAITING_BYTES)
+    transport.write(b"y" * MAX_BUFFERED_BYTES)
     transport.write(b"z")
 
-    assert [len(item) for item in wire.done if isinstance(item, bytes)] == [MOST_WAITING_BYTES + 1]
+    assert [len(item) for item in wire.done if isinstance(item, bytes)] == [MAX_BUFFERED_BYTES + 1]
     await asyncio.sleep(0)
     assert wire.done[-1] == b"z"
 

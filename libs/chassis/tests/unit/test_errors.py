@@ -50,7 +50,7 @@ def test_every_concrete_state_is_listed_with_its_meaning_and_abstract_ones_are_n
     assert InvalidRequest in listed
     assert RemoteError not in listed
     assert [error.reason for error in listed] == sorted(error.reason for error in listed)
-    assert meaning(InvalidRequest).startswith("The request does not say")
+    assert meaning(InvalidRequest).startswith("The request is invalid")
 
 
 def test_a_class_marked_not_public_is_left_out_of_the_public_list() -> None:

@@ -262,12 +262,15 @@ async def test_a_trace_goes_through_a_call(stub: EchoStub) -> None:
     asking = spans["asking"].context
     for name in ("test.EchoService/Say", "test.EchoService/Repeat"):
         assert spans[name].context.trace_id == asking.trace_id
-        assert spans[name].parent.span_id == asking.span_id
+        parent = spans[name].parent
+        assert parent is not None
+        assert parent.span_id == asking.span_id
 
 
 async def test_calls_are_counted_by_method_and_status(stub: EchoStub) -> None:
     def counted(code: str) -> float:
-        return pipeline.CALLS.labels("test.EchoService/Say", code)._value.get()
+        value: float = pipeline.CALLS.labels("test.EchoService/Say", code)._value.get()
+        return value
 
     before = {code: counted(code) for code in ("OK", "RESOURCE_EXHAUSTED", "INTERNAL")}
     await stub.Say(text("hello"))

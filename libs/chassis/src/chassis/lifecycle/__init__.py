@@ -6,8 +6,19 @@ ops server → traces flushed. Exit codes: 0 stopped by a signal; 1 failed to st
 settings.
 """
 
+from chassis.lifecycle.builder import ServiceBuilder, with_builder
 from chassis.lifecycle.commands import Command, Service, command_line
 from chassis.lifecycle.components import Check, Component, Loop
 from chassis.lifecycle.runner import serve
 
-__all__ = ["Check", "Command", "Component", "Loop", "Service", "command_line", "serve"]
+__all__ = [
+    "Check",
+    "Command",
+    "Component",
+    "Loop",
+    "Service",
+    "ServiceBuilder",
+    "command_line",
+    "serve",
+    "with_builder",
+]
