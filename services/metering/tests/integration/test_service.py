@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,7 @@ from chassis.clock import SystemClock
 from chassis.errors import Kind, RemoteError
 from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
-from chassis.lifecycle import Component
+from chassis.lifecycle import Component, with_builder
 from chassis.lifecycle.components import readiness
 from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
@@ -50,7 +51,8 @@ async def running(section: PostgresSection, **more: Any) -> AsyncIterator[tuple[
         grpc=GrpcSection(bind="127.0.0.1:0"),
         **more,
     )
-    async with build(settings, cast("Telemetry", None)) as components:
+    telemetry = cast("Telemetry", SimpleNamespace(service="metering"))
+    async with with_builder(build)(settings, telemetry) as components:
         for component in components:
             await component.start()
         server = components[-1]

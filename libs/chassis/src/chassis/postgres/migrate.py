@@ -1,7 +1,7 @@
 """Migrations: numbered SQL files that are applied once, and function files that are applied again when they change.
 
-`NNNN_words.sql` changes tables and constraints. Each file is applied once, in the order of the numbers, and must not
-be changed afterwards. `functions/words.sql` holds functions that the statements of a service call. After the numbered
+`NNNN_title.sql` changes tables and constraints. Each file is applied once, in the order of the numbers, and must not
+be changed afterwards. `functions/title.sql` holds functions that the statements of a service call. After the numbered
 files these are applied in the order of their names: a new file once, a changed file again. So a function is edited in
 place and reviewed as a diff. A function file must be safe to repeat (`CREATE OR REPLACE FUNCTION`); to change a result
 type, it drops the function first. Removing a file drops nothing: write a numbered file that does. Functions that
@@ -24,7 +24,7 @@ from typing import Any
 import asyncpg
 
 from chassis.errors import ArgosyError, Kind
-from chassis.postgres.failures import UNREACHABLE, unavailable
+from chassis.postgres.failures import CONNECT_ERRORS, unavailable
 from chassis.postgres.quoting import identifier
 from chassis.telemetry import logger
 
@@ -33,14 +33,14 @@ FUNCTION_NAME = re.compile(r"[a-z0-9_]+\.sql", re.ASCII)
 FUNCTIONS = "functions"
 UNWRAPPED = "-- argosy: no transaction"
 LOCK_TIMEOUT = "5s"
-CONNECT_SECONDS = 10.0
-TURN_SECONDS = 0.2
+CONNECT_TIMEOUT_SECONDS = 10.0
+LOCK_POLL_SECONDS = 0.2
 
 log = logger("chassis.postgres")
 
 
-class BrokenMigrations(ArgosyError):
-    """The migrations on disk and those applied disagree, or a file has a bad name. Nothing was changed."""
+class BrokenMigrations(ArgosyError, public=False):
+    """Migration files are misnamed, have equal numbers, or were changed after they were applied."""
 
     kind, reason = Kind.INTERNAL, "BROKEN_MIGRATIONS"
 
@@ -55,12 +55,12 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the text, in hex."""
+        """SHA-256 of the SQL, in hex."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
     @property
     def wrapped(self) -> bool:
-        """Whether it runs in a transaction; a file with one statement that cannot says so in its first line."""
+        """Whether it runs in a transaction. A file with a statement that cannot is marked in its first line."""
         return not self.sql.startswith(UNWRAPPED)
 
 
@@ -70,7 +70,7 @@ def load(folder: Path) -> list[Migration]:
     for path in sorted(folder.glob("*.sql")):
         match = NAME.fullmatch(path.name)
         if match is None:
-            raise BrokenMigrations(f"{path.name} is not named NNNN_words.sql")
+            raise BrokenMigrations(f"{path.name} is not named NNNN_title.sql")
         version = int(match[1])
         if version in found:
             raise BrokenMigrations(f"{path.name} and {found[version].name} have the same number")
@@ -83,22 +83,22 @@ def load_functions(folder: Path) -> list[Migration]:
     paths = sorted((folder / FUNCTIONS).glob("*.sql"))
     for path in paths:
         if FUNCTION_NAME.fullmatch(path.name) is None:
-            raise BrokenMigrations(f"{FUNCTIONS}/{path.name} is not named words.sql")
+            raise BrokenMigrations(f"{FUNCTIONS}/{path.name} is not named title.sql")
     return [Migration(None, f"{FUNCTIONS}/{path.name}", path.read_text(encoding="utf-8")) for path in paths]
 
 
 async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
-    """Apply what is new or changed in `folder` to `schema`, as the owner that `dsn` names; return the names applied.
+    """Apply what is new or changed in `folder` to `schema`, as the owner role in `dsn`; returns the names applied.
 
-    Any number of processes may call it at once: one works, the others wait and find nothing to do. Row-level security
-    is open to migrations (`argosy.tenant` is `*`). Raises `BrokenMigrations` when an applied numbered file was changed,
+    Processes may call it concurrently: one applies, the others wait. Migrations see the rows of all tenants
+    (`argosy.tenant` is `*`). Raises `BrokenMigrations` when an applied numbered file was changed,
     `Unavailable` when Postgres does not answer; asyncpg's exceptions for wrong SQL, with that file rolled back.
     """
     numbered, functions = load(folder), load_functions(folder)
     try:
         connection = await asyncpg.connect(
             dsn,
-            timeout=CONNECT_SECONDS,
+            timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings={
                 "application_name": f"migrate {schema}",
                 "lock_timeout": LOCK_TIMEOUT,
@@ -106,12 +106,12 @@ async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
                 "argosy.tenant": "*",
             },
         )
-    except UNREACHABLE as error:
+    except CONNECT_ERRORS as error:
         raise unavailable(schema, error) from error
     try:
-        await _take_turn(connection, schema)
+        await _lock(connection, schema)
         applied = await _applied(connection, schema)
-        _refuse_changes(numbered, applied)
+        _check_unchanged(numbered, applied)
         new = [migration for migration in numbered if migration.version not in applied]
         checksums = await _function_checksums(connection, schema) if functions else {}
         new += [function for function in functions if checksums.get(function.name) != function.checksum]
@@ -120,15 +120,15 @@ async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
             log.info("migration_applied", schema=schema, migration=migration.name)
         return [migration.name for migration in new]
     finally:
-        await connection.close(timeout=CONNECT_SECONDS)
+        await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
-async def _take_turn(connection: Any, schema: str) -> None:
+async def _lock(connection: Any, schema: str) -> None:
     # Polled, because a statement that waits for the lock holds a snapshot, and CREATE INDEX CONCURRENTLY in the process
     # that has the lock would wait for that snapshot for ever. Closing the connection releases the lock.
     key = int.from_bytes(hashlib.sha256(f"migrate {schema}".encode()).digest()[:8], signed=True)
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):  # noqa: ASYNC110
-        await asyncio.sleep(TURN_SECONDS)
+        await asyncio.sleep(LOCK_POLL_SECONDS)
 
 
 async def _applied(connection: Any, schema: str) -> dict[int | None, str]:
@@ -151,11 +151,11 @@ async def _make_table(connection: Any, schema: str, name: str, key: str) -> str:
         await connection.execute(
             f"CREATE TABLE {table} ({key}, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        await _make_read_only(connection, schema, name)
+        await _revoke_writes(connection, schema, name)
     return table
 
 
-async def _make_read_only(connection: Any, schema: str, table: str) -> None:
+async def _revoke_writes(connection: Any, schema: str, table: str) -> None:
     # Default privileges let the app role write to this table too; only the owner records what was applied.
     grantees = await connection.fetch(
         "SELECT DISTINCT grantee FROM information_schema.role_table_grants"
@@ -169,7 +169,7 @@ async def _make_read_only(connection: Any, schema: str, table: str) -> None:
         )
 
 
-def _refuse_changes(migrations: list[Migration], applied: Mapping[int | None, str]) -> None:
+def _check_unchanged(migrations: list[Migration], applied: Mapping[int | None, str]) -> None:
     changed = [m.name for m in migrations if applied.get(m.version, m.checksum) != m.checksum]
     if changed:
         raise BrokenMigrations(f"changed after it was applied: {', '.join(changed)}; write a new one instead")

@@ -20,7 +20,7 @@ class UnpricedModel(ArgosyError):
     kind, reason = Kind.INVALID, "UNPRICED_MODEL"
 
 
-class UnknownPriceVersion(ArgosyError):
+class UnknownPriceVersion(ArgosyError, public=False):
     """A usage event names a price version that does not exist, or that is of another model or tenant."""
 
     kind, reason = Kind.INTERNAL, "UNKNOWN_PRICE_VERSION"

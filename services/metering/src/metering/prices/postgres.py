@@ -28,7 +28,7 @@ RETURNING tenant_id, version, price_key, input_per_million, output_per_million, 
 
 
 class PostgresPriceBook:
-    """The database refuses to change or delete a row (migrations/0003)."""
+    """The database refuses to change or delete a row (migrations/0002)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

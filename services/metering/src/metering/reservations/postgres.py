@@ -22,7 +22,7 @@ from metering.reservations.reserve import to_result
 RESERVE = "SELECT * FROM metering.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 # A transaction costs as much as several of its items, so under load batches begin this far apart. A lone request does
 # not wait.
-PACE = timedelta(milliseconds=2)
+BATCH_INTERVAL = timedelta(milliseconds=2)
 PRICE_FIELDS = ("price_key", "version", "input_per_million", "output_per_million", "effective_at", "tenant_id")
 
 
@@ -31,7 +31,7 @@ class PostgresReservationStore:
         self._database = database
         self._default_cap = default_cap
         self._group: GroupCommit[PricedReservation, ReserveResult] = GroupCommit(
-            self._commit, max_batch=max_batch, pace=PACE
+            self._commit, max_batch=max_batch, interval=BATCH_INTERVAL
         )
 
     async def reserve(self, priced: PricedReservation) -> ReserveResult:
