@@ -1,7 +1,5 @@
 """argosy.metering.v1.MeteringService: finds the caller, checks its role, and delegates to the features."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

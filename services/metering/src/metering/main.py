@@ -1,7 +1,5 @@
 """Builds metering from its settings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn

@@ -1,7 +1,5 @@
 """The metrics of metering. No label names a tenant: GetUsage answers what one tenant did."""
 
-from __future__ import annotations
-
 from chassis.telemetry import counter, gauge, histogram
 
 RESERVATIONS = counter(

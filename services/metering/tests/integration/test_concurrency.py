@@ -1,4 +1,4 @@
-"""Concurrent replicas keep the cap, and no transaction waits for a lock for ever."""
+"""Concurrent replicas keep the cap, and no two transactions deadlock."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ async def test_the_same_event_at_two_consumers_at_once_is_settled_once(stores: S
 async def test_a_reservation_committed_while_its_event_is_being_settled_is_not_missed(
     stores: Stores, section: PostgresSection
 ) -> None:
-    # By hand, because the window is narrow: the event looks for a reservation, finds none, and waits for the budget
-    # that the reservation's transaction reservations.
+    # Step by step, because the window is narrow: the settlement finds no reservation, and waits for the budget that the
+    # transaction of the reservation has locked.
     priced = a_reservation(new_id("ten_"), PRICE, 7)
     event = an_event(priced, reported(5))
     reserving = await asyncpg.connect(section.dsn.get_secret_value(), server_settings={"argosy.tenant": "*"})

@@ -1,7 +1,5 @@
 """Budgets in Postgres: one row per tenant, made by the first reservation or cap."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

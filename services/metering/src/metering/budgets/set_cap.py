@@ -1,7 +1,5 @@
 """Set the cap of a tenant."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from chassis.errors import InvalidRequest

@@ -1,7 +1,5 @@
 """Audit of ledger and budgets over all tenants."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

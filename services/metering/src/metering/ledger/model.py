@@ -5,8 +5,6 @@ Accounts, positive is a debit:
     exposure     what the operator of Argosy may have to bear itself      against suspense
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Post to the ledger."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from chassis.ids import new_id

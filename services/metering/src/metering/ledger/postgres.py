@@ -1,7 +1,5 @@
 """The ledger in Postgres: its rows, and the audit. The settlement that posts a transaction also writes its rows."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

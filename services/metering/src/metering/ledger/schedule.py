@@ -1,7 +1,5 @@
 """The auditor: shows what each audit finds. Every replica runs one."""
 
-from __future__ import annotations
-
 from chassis.telemetry import logger
 
 from metering.ledger.audit import LedgerAudit

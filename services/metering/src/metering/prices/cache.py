@@ -1,7 +1,5 @@
 """The cached price book."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """ListPrices and SetPrice."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from argosy.metering.v1 import metering_pb2

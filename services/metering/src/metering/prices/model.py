@@ -1,7 +1,5 @@
 """The price book: effective-dated rows that never change. A model without a row is refused; it is never free."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

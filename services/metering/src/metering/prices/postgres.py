@@ -1,7 +1,5 @@
 """The price book in Postgres."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 

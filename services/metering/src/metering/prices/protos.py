@@ -1,7 +1,5 @@
 """Prices as messages."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 from argosy.metering.v1 import metering_pb2

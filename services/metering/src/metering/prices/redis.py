@@ -1,7 +1,5 @@
 """Price changes over Redis publish/subscribe: replicas see a new price within milliseconds, not after the TTL."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from chassis.errors import ArgosyError

@@ -1,7 +1,5 @@
 """Put a new price in force."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from chassis.errors import InvalidRequest

@@ -1,7 +1,5 @@
 """Reserve."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Reservations in Postgres, by group commit: requests that wait while a transaction commits share the next one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Reserve before spend."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Protocol
 

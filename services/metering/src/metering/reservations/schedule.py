@@ -1,7 +1,5 @@
 """The sweeper: expires reservations whose lease is over. Every replica runs one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Usage events from Kafka: decoded, priced, and settled a batch at a time."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

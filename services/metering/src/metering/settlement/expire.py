@@ -1,7 +1,5 @@
 """Expire a reservation whose lease is over."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from values.money import ZERO, NanoUsd

@@ -5,8 +5,6 @@ requests share (`finish_settlement`). The last one locks budgets, so reservation
 The lock order is in migrations/functions/lock_budgets.sql.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Usage events and statements as messages."""
 
-from __future__ import annotations
-
 from argosy.metering.v1 import events_pb2, metering_pb2
 from chassis.errors import ArgosyError
 from chassis.grpc import timestamp_to_proto

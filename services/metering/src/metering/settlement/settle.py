@@ -4,8 +4,6 @@ A tenant never pays more for a request than was held for it; the excess is expos
 cap, and every settlement keeps `spent + held <= cap`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol

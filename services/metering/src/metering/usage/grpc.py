@@ -1,7 +1,5 @@
 """GetUsage."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Literal

@@ -1,7 +1,5 @@
 """Sums of usage, and intervals split at midnights."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """Usage sums in Postgres: whole days from the daily roll-up, the rest of the interval from settlements."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 

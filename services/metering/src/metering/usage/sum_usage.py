@@ -1,7 +1,5 @@
 """Sum up what a tenant used."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol

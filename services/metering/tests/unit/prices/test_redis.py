@@ -1,4 +1,4 @@
-"""PriceRow changes over a fake Redis."""
+"""Price changes over a fake Redis."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
