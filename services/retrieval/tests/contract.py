@@ -8,12 +8,11 @@ from collections import Counter
 import pytest
 from chassis.errors import DeadlineExceeded
 from chassis.testing import a_principal
-from retrieval.domain.embedding import fingerprint
-from retrieval.domain.files import Description, FileNotFound
-from retrieval.domain.ingestion import AttachmentKey, ClaimLost
-from retrieval.domain.removal import LEASE
-from retrieval.domain.searching import ChunkKey
-from retrieval.domain.vector_stores import AttachmentState, FileCounts, VectorStoreNotFound
+from retrieval.embeddings.model import fingerprint
+from retrieval.files.model import DELETION_LEASE, FileMetadata, FileNotFound
+from retrieval.ingestion.model import ClaimLost
+from retrieval.search.model import ChunkKey
+from retrieval.vector_stores.model import AttachmentKey, AttachmentState, FileCounts, VectorStoreNotFound
 
 from services.retrieval.tests.tenants import LONG, NOW, Tenant, embedded
 from services.retrieval.tests.texts import a_vector, bm25, cosine
@@ -28,29 +27,29 @@ class FilesContract:
         assert file.created_at.tzinfo is not None
 
     async def test_a_file_is_recorded_only_while_its_intent_lives(self, one: Tenant) -> None:
-        await one.ports.files.intend(one.tenant_id, "file-late", NOW)
+        await one.ports.files.begin_upload(one.tenant_id, "file-late", NOW)
 
         with pytest.raises(DeadlineExceeded):
-            await one.ports.files.record(one.tenant_id, "file-late", Description("a.txt", "assistants"), 1)
+            await one.ports.files.commit_upload(one.tenant_id, "file-late", FileMetadata("a.txt", "assistants"), 1)
         with pytest.raises(DeadlineExceeded):
-            await one.ports.files.record(one.tenant_id, "file-never", Description("a.txt", "assistants"), 1)
+            await one.ports.files.commit_upload(one.tenant_id, "file-never", FileMetadata("a.txt", "assistants"), 1)
 
     async def test_an_object_whose_record_never_came_is_removed_when_its_intent_expires(self, one: Tenant) -> None:
-        await one.ports.files.intend(one.tenant_id, "file-orphan", NOW)
-        await one.ports.files.intend(one.tenant_id, "file-young", LONG)
+        await one.ports.files.begin_upload(one.tenant_id, "file-orphan", NOW)
+        await one.ports.files.begin_upload(one.tenant_id, "file-young", LONG)
 
-        removed = {removal.object_key for removal in await one.ports.removals.claim(1000, LONG)}
+        removed = {deletion.object_key for deletion in await one.ports.deletions.claim(1000, LONG)}
 
         assert f"{one.tenant_id}/file-orphan" in removed
         assert f"{one.tenant_id}/file-young" not in removed
 
     async def test_a_file_is_not_recorded_while_its_object_is_being_removed(self, one: Tenant) -> None:
-        await one.ports.files.intend(one.tenant_id, "file-slow", NOW)
-        claimed = await one.ports.removals.claim(1000, LEASE)
-        assert "object-file-slow" in {removal.removal_id for removal in claimed}
+        await one.ports.files.begin_upload(one.tenant_id, "file-slow", NOW)
+        claimed = await one.ports.deletions.claim(1000, DELETION_LEASE)
+        assert "object-file-slow" in {deletion.deletion_id for deletion in claimed}
 
         with pytest.raises(DeadlineExceeded):
-            await one.ports.files.record(one.tenant_id, "file-slow", Description("a.txt", "assistants"), 1)
+            await one.ports.files.commit_upload(one.tenant_id, "file-slow", FileMetadata("a.txt", "assistants"), 1)
 
     async def test_files_are_listed_newest_first_page_by_page_and_by_purpose(self, one: Tenant) -> None:
         files = [await one.file(purpose="batch" if n == 1 else "assistants") for n in range(4)]
@@ -73,10 +72,10 @@ class FilesContract:
             await one.ports.files.get(one.tenant_id, file.file_id)
         with pytest.raises(FileNotFound):
             await one.ports.stores.attachment(one.tenant_id, store.vector_store_id, file.file_id)
-        assert await one.ports.index.size(one.tenant_id, [store.vector_store_id]) == 0
-        assert await one.ports.index.matching(one.tenant_id, [store.vector_store_id], "text", 9) == []
-        mine = [r for r in await one.ports.removals.claim(1000, LONG) if r.tenant_id == one.tenant_id]
-        assert {bool(removal.object_key) for removal in mine} == {True, False}
+        assert await one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id]) == 0
+        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "text", 9) == []
+        mine = [r for r in await one.ports.deletions.claim(1000, LONG) if r.tenant_id == one.tenant_id]
+        assert {bool(deletion.object_key) for deletion in mine} == {True, False}
 
     async def test_another_tenant_s_file_is_not_found(self, one: Tenant, other: Tenant) -> None:
         file = await other.file()
@@ -95,7 +94,7 @@ class VectorStoresContract:
         for file in (failed, waiting):
             await one.ports.stores.attach(a_principal(one.tenant_id), store.vector_store_id, file.file_id)
         claim = await one.claim(store.vector_store_id, failed.file_id)
-        await one.ports.ingests.fail(claim, "unreadable_file", "it is damaged")
+        await one.ports.ingestion_store.fail(claim, "unreadable_file", "it is damaged")
 
         read = await one.ports.stores.get(one.tenant_id, store.vector_store_id)
 
@@ -128,7 +127,7 @@ class VectorStoresContract:
         before = await one.ports.stores.attachment(one.tenant_id, key.vector_store_id, key.file_id)
 
         assert await one.ports.stores.attach(a_principal(one.tenant_id), key.vector_store_id, key.file_id) == before
-        await one.ports.ingests.fail(claim, "insufficient_quota", "the budget is spent")
+        await one.ports.ingestion_store.fail(claim, "insufficient_quota", "the budget is spent")
         again = await one.ports.stores.attach(a_principal(one.tenant_id), key.vector_store_id, key.file_id)
 
         assert (again.state, again.failure_reason) == (AttachmentState.IN_PROGRESS, "")
@@ -138,7 +137,7 @@ class VectorStoresContract:
         files = [await one.file() for _ in range(3)]
         store = await one.store(*(file.file_id for file in files))
         claim = await one.claim(store.vector_store_id, files[1].file_id)
-        await one.ports.ingests.fail(claim, "empty_file", "no text")
+        await one.ports.ingestion_store.fail(claim, "empty_file", "no text")
 
         async def ids(limit: int, after: str = "", state: AttachmentState | None = None) -> tuple[list[str], bool]:
             page = await one.ports.stores.attachments(
@@ -155,7 +154,7 @@ class VectorStoresContract:
 
     async def test_a_failed_attachment_says_why(self, one: Tenant) -> None:
         claim = await one.claimed()
-        await one.ports.ingests.fail(claim, "encrypted_file", "the file needs a password")
+        await one.ports.ingestion_store.fail(claim, "encrypted_file", "the file needs a password")
 
         attachment = await one.ports.stores.attachment(one.tenant_id, claim.key.vector_store_id, claim.key.file_id)
 
@@ -171,10 +170,10 @@ class VectorStoresContract:
 
         await one.ports.stores.detach(one.tenant_id, store.vector_store_id, file.file_id)
 
-        found = await one.ports.index.nearest(one.tenant_id, [store.vector_store_id], a_vector("some text"), 9)
-        texts = await one.ports.index.texts(one.tenant_id, found)
+        found = await one.ports.index.vector_search(one.tenant_id, [store.vector_store_id], a_vector("some text"), 9)
+        texts = await one.ports.index.chunk_texts(one.tenant_id, found)
         assert [text.file_id for text in texts.values()] == [stays.file_id]
-        assert await one.ports.index.matching(one.tenant_id, [store.vector_store_id], "text", 9) == found
+        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "text", 9) == found
         assert await one.ports.files.get(one.tenant_id, file.file_id) == file
         with pytest.raises(FileNotFound):
             await one.ports.stores.detach(one.tenant_id, store.vector_store_id, file.file_id)
@@ -187,7 +186,7 @@ class VectorStoresContract:
         with pytest.raises(VectorStoreNotFound):
             await one.ports.stores.get(one.tenant_id, store.vector_store_id)
         with pytest.raises(VectorStoreNotFound):
-            await one.ports.index.size(one.tenant_id, [store.vector_store_id])
+            await one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id])
         assert await one.ports.files.get(one.tenant_id, file.file_id) == file
 
     async def test_another_tenant_s_store_or_file_is_not_found(self, one: Tenant, other: Tenant) -> None:
@@ -203,17 +202,17 @@ class VectorStoresContract:
             stores.attachment(one.tenant_id, store_id, their_file.file_id),
             stores.attachments(one.tenant_id, store_id, limit=9, after="", state=None),
             stores.detach(one.tenant_id, store_id, their_file.file_id),
-            one.ports.index.size(one.tenant_id, [mine.vector_store_id, store_id]),
+            one.ports.index.count_chunks(one.tenant_id, [mine.vector_store_id, store_id]),
         ):
             with pytest.raises(VectorStoreNotFound):
                 await unknown
         with pytest.raises(FileNotFound):
             await stores.attach(me, mine.vector_store_id, their_file.file_id)
-        assert await one.ports.index.nearest(one.tenant_id, [store_id], a_vector("secret"), 9) == []
-        assert await one.ports.index.matching(one.tenant_id, [store_id], "secret", 9) == []
+        assert await one.ports.index.vector_search(one.tenant_id, [store_id], a_vector("secret"), 9) == []
+        assert await one.ports.index.keyword_search(one.tenant_id, [store_id], "secret", 9) == []
 
 
-class IngestsContract:
+class IngestionStoreContract:
     async def test_a_claim_says_whose_file_it_is_and_who_pays(self, one: Tenant) -> None:
         claim = await one.claimed()
 
@@ -224,23 +223,23 @@ class IngestsContract:
     async def test_what_somebody_holds_nobody_else_gets_until_the_lease_ends(self, one: Tenant) -> None:
         held, expired = await one.claimed(LONG), await one.claimed(NOW)
 
-        assert await one.ports.ingests.claim(held.key, LONG) is None
-        again = await one.ports.ingests.claim(expired.key, LONG)
+        assert await one.ports.ingestion_store.claim(held.key, LONG) is None
+        again = await one.ports.ingestion_store.claim(expired.key, LONG)
         assert again is not None
         assert (again.epoch, again.crashes) == (expired.epoch + 1, 1)
 
     async def test_who_lost_the_claim_can_write_nothing(self, one: Tenant) -> None:
         lost = await one.claimed(NOW)
         await one.claim(lost.key.vector_store_id, lost.key.file_id)
-        ingests = one.ports.ingests
+        ingestion_store = one.ports.ingestion_store
 
         for write in (
-            ingests.add(lost, embedded(["text"]), LONG),
-            ingests.extend(lost, LONG),
-            ingests.index_words(lost, LONG),
-            ingests.complete(lost),
-            ingests.fail(lost, "empty_file", ""),
-            ingests.release(lost, NOW, retry=True),
+            ingestion_store.add_chunks(lost, embedded(["text"]), LONG),
+            ingestion_store.extend(lost, LONG),
+            ingestion_store.index_keywords(lost, LONG),
+            ingestion_store.complete(lost),
+            ingestion_store.fail(lost, "empty_file", ""),
+            ingestion_store.release(lost, NOW, failed=True),
         ):
             with pytest.raises(ClaimLost):
                 await write
@@ -261,53 +260,53 @@ class IngestsContract:
             await one.ports.stores.attach(a_principal(one.tenant_id), key.vector_store_id, key.file_id)
 
         with pytest.raises(ClaimLost):
-            await one.ports.ingests.add(claim, embedded(["text"]), LONG)
+            await one.ports.ingestion_store.add_chunks(claim, embedded(["text"]), LONG)
 
     async def test_the_cursor_moves_with_the_chunks_and_survives_the_holder(self, one: Tenant) -> None:
         claim = await one.claimed()
-        await one.ports.ingests.add(claim, embedded(["one", "two"]), NOW)
+        await one.ports.ingestion_store.add_chunks(claim, embedded(["one", "two"]), NOW)
 
         again = await one.claim(claim.key.vector_store_id, claim.key.file_id)
 
         assert (again.chunks, again.crashes) == (2, 0)
-        await one.ports.ingests.add(again, embedded(["three"], first=2), LONG)
+        await one.ports.ingestion_store.add_chunks(again, embedded(["three"], first=2), LONG)
         attachment = await one.ports.stores.attachment(one.tenant_id, claim.key.vector_store_id, claim.key.file_id)
         assert attachment.chunks == 3
 
     async def test_nothing_is_found_before_it_is_complete(self, one: Tenant) -> None:
         claim = await one.claimed()
         store = [claim.key.vector_store_id]
-        await one.ports.ingests.add(claim, embedded(["some text"]), LONG)
-        assert await one.ports.ingests.index_words(claim, LONG)
-        assert not await one.ports.ingests.index_words(claim, LONG)
+        await one.ports.ingestion_store.add_chunks(claim, embedded(["some text"]), LONG)
+        assert await one.ports.ingestion_store.index_keywords(claim, LONG)
+        assert not await one.ports.ingestion_store.index_keywords(claim, LONG)
 
-        assert await one.ports.index.size(one.tenant_id, store) == 0
-        assert await one.ports.index.nearest(one.tenant_id, store, a_vector("some text"), 9) == []
-        assert await one.ports.index.matching(one.tenant_id, store, "text", 9) == []
+        assert await one.ports.index.count_chunks(one.tenant_id, store) == 0
+        assert await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9) == []
+        assert await one.ports.index.keyword_search(one.tenant_id, store, "text", 9) == []
 
-        await one.ports.ingests.complete(claim)
+        await one.ports.ingestion_store.complete(claim)
         key = ChunkKey(claim.key.vector_store_id, claim.attachment, 0)
-        assert await one.ports.index.size(one.tenant_id, store) == 1
-        assert await one.ports.index.nearest(one.tenant_id, store, a_vector("some text"), 9) == [key]
-        assert await one.ports.index.matching(one.tenant_id, store, "text", 9) == [key]
+        assert await one.ports.index.count_chunks(one.tenant_id, store) == 1
+        assert await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9) == [key]
+        assert await one.ports.index.keyword_search(one.tenant_id, store, "text", 9) == [key]
 
     async def test_a_finished_attachment_is_not_claimed_again(self, one: Tenant) -> None:
         completed, failed = await one.claimed(NOW), await one.claimed(NOW)
-        await one.ports.ingests.complete(completed)
-        await one.ports.ingests.fail(failed, "empty_file", "no text")
+        await one.ports.ingestion_store.complete(completed)
+        await one.ports.ingestion_store.fail(failed, "empty_file", "no text")
 
-        assert await one.ports.ingests.claim(completed.key, LONG) is None
-        assert await one.ports.ingests.claim(failed.key, LONG) is None
-        assert await one.ports.ingests.claim(AttachmentKey(one.tenant_id, "vs_none", "file-none"), LONG) is None
+        assert await one.ports.ingestion_store.claim(completed.key, LONG) is None
+        assert await one.ports.ingestion_store.claim(failed.key, LONG) is None
+        assert await one.ports.ingestion_store.claim(AttachmentKey(one.tenant_id, "vs_none", "file-none"), LONG) is None
 
     async def test_a_released_file_is_due_after_its_wait_and_no_crash_is_counted(self, one: Tenant) -> None:
         claim = await one.claimed()
-        await one.ports.ingests.release(claim, NOW, retry=True)
+        await one.ports.ingestion_store.release(claim, NOW, failed=True)
         again = await one.claim(claim.key.vector_store_id, claim.key.file_id)
         assert (again.crashes, again.retries) == (0, 1)
 
-        await one.ports.ingests.release(again, LONG, retry=False)
-        assert await one.ports.ingests.claim(claim.key, LONG) is None
+        await one.ports.ingestion_store.release(again, LONG, failed=False)
+        assert await one.ports.ingestion_store.claim(claim.key, LONG) is None
 
     async def test_what_nobody_claimed_or_lost_is_due_and_tenants_take_turns(self, one: Tenant, other: Tenant) -> None:
         files = [await one.file() for _ in range(3)]
@@ -315,7 +314,7 @@ class IngestsContract:
         late = await other.claimed(NOW)
         held = await other.claimed(LONG)
 
-        due = await one.ports.ingests.due(1000)
+        due = await one.ports.ingestion_store.overdue(1000)
 
         ours = [key for key in due if key.tenant_id in {one.tenant_id, other.tenant_id}]
         assert [key.tenant_id for key in ours[:2]].count(other.tenant_id) == 1
@@ -324,40 +323,42 @@ class IngestsContract:
         assert {key.file_id for key in ours if key.vector_store_id == mine.vector_store_id} == {
             f.file_id for f in files
         }
-        assert len(await one.ports.ingests.due(1)) == 1
+        assert len(await one.ports.ingestion_store.overdue(1)) == 1
 
     async def test_a_tenant_s_own_vectors_are_known_again_and_no_other_s(self, one: Tenant, other: Tenant) -> None:
         await one.indexed("equal text")
         prints = [fingerprint("fake", "equal text"), fingerprint("fake", "new text")]
 
-        known = await one.ports.ingests.known(one.tenant_id, prints)
+        known = await one.ports.ingestion_store.known_vectors(one.tenant_id, prints)
 
         assert list(known) == prints[:1]
         assert cosine(known[prints[0]], a_vector("equal text")) == pytest.approx(1, abs=0.001)
-        assert await one.ports.ingests.known(other.tenant_id, prints) == {}
+        assert await one.ports.ingestion_store.known_vectors(other.tenant_id, prints) == {}
 
 
-class IndexContract:
+class SearchIndexContract:
     async def test_the_nearest_come_first_over_all_stores_that_are_asked(self, one: Tenant) -> None:
         first, _ = await one.indexed("red apples", "green pears")
         second, _ = await one.indexed("red apples and pears")
         third, _ = await one.indexed("red apples")
         asked = [first.vector_store_id, second.vector_store_id]
 
-        keys = await one.ports.index.nearest(one.tenant_id, asked, a_vector("red apples"), 2)
+        keys = await one.ports.index.vector_search(one.tenant_id, asked, a_vector("red apples"), 2)
 
-        texts = await one.ports.index.texts(one.tenant_id, keys)
+        texts = await one.ports.index.chunk_texts(one.tenant_id, keys)
         assert [texts[key].text for key in keys] == ["red apples", "red apples and pears"]
         assert third.vector_store_id not in {key.vector_store_id for key in keys}
 
     async def test_texts_know_where_they_are_from(self, one: Tenant) -> None:
         store, file = await one.indexed("first page", "second page")
-        [key] = await one.ports.index.matching(one.tenant_id, [store.vector_store_id], "second", 9)
+        [key] = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "second", 9)
 
-        text = (await one.ports.index.texts(one.tenant_id, [key]))[key]
+        text = (await one.ports.index.chunk_texts(one.tenant_id, [key]))[key]
 
         assert (text.file_id, text.filename, text.page, text.text) == (file.file_id, "a.txt", 2, "second page")
-        assert await one.ports.index.texts(one.tenant_id, [ChunkKey(store.vector_store_id, key.attachment, 7)]) == {}
+        assert (
+            await one.ports.index.chunk_texts(one.tenant_id, [ChunkKey(store.vector_store_id, key.attachment, 7)]) == {}
+        )
 
     async def test_rare_words_weigh_more_and_long_passages_less(self, one: Tenant) -> None:
         store, _ = await one.indexed(
@@ -367,7 +368,7 @@ class IndexContract:
             "harbour",
         )
 
-        keys = await one.ports.index.matching(one.tenant_id, [store.vector_store_id], "zephyr harbour", 9)
+        keys = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "zephyr harbour", 9)
 
         assert [key.ordinal for key in keys] == [1, 2, 0, 3]
 
@@ -380,10 +381,10 @@ class IndexContract:
         stores = [first.vector_store_id, second.vector_store_id]
 
         for query in ("zorb", "quix plok", "glib skob drux vemt", "unheard"):
-            keys = await one.ports.index.matching(one.tenant_id, stores, query, 100)
+            keys = await one.ports.index.keyword_search(one.tenant_id, stores, query, 100)
             everything = {ChunkKey("", n, 0): Counter(text.split()) for n, text in enumerate(texts)}
             expected = bm25(set(query.split()), everything)
-            found = await one.ports.index.texts(one.tenant_id, keys)
+            found = await one.ports.index.chunk_texts(one.tenant_id, keys)
             # Equal scores may come in any order, so compare the scores.
             by_text = {texts[key.attachment]: score for key, score in expected.items()}
             scores = [by_text[found[key].text] for key in keys]
@@ -392,4 +393,4 @@ class IndexContract:
     async def test_a_query_of_no_words_matches_nothing(self, one: Tenant) -> None:
         store, _ = await one.indexed("some text")
 
-        assert await one.ports.index.matching(one.tenant_id, [store.vector_store_id], "?!", 9) == []
+        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "?!", 9) == []

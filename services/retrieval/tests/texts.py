@@ -9,11 +9,11 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 
-from retrieval.domain.embedding import DIMENSIONS, Vector
-from retrieval.domain.searching import ChunkKey
+from retrieval.embeddings.model import DIMENSIONS, Vector
+from retrieval.search.model import ChunkKey
 
 
-class WordTokens:
+class WordTokenCounter:
     """A token per word."""
 
     def count(self, texts: Sequence[str]) -> list[int]:

@@ -1,6 +1,11 @@
 """The contract of the ports, on Postgres with pgvector."""
 
-from services.retrieval.tests.contract import FilesContract, IndexContract, IngestsContract, VectorStoresContract
+from services.retrieval.tests.contract import (
+    FilesContract,
+    IngestionStoreContract,
+    SearchIndexContract,
+    VectorStoresContract,
+)
 
 
 class TestPostgresFiles(FilesContract):
@@ -11,9 +16,9 @@ class TestPostgresVectorStores(VectorStoresContract):
     pass
 
 
-class TestPostgresIngests(IngestsContract):
+class TestPostgresIngests(IngestionStoreContract):
     pass
 
 
-class TestPostgresIndex(IndexContract):
+class TestPostgresIndex(SearchIndexContract):
     pass

@@ -31,7 +31,7 @@ from services.retrieval.tests.texts import a_vector
 
 TOPICS = Path(__file__).parents[4] / "proto" / "topics"
 PAGES = [f"Page {n}. " + " ".join(f"The vessel{n}x{k} carries cargo{k}." for k in range(40)) for n in range(24)]
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
     texts: list[str] = field(default_factory=list)
     payers: set[tuple[str, str]] = field(default_factory=set)
 
-    async def Embed(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Embed(self, request: Any, context: Any) -> Any:
         await asyncio.sleep(self.seconds)
         self.texts += request.inputs
         principal = current_caller().principal
@@ -100,12 +100,12 @@ async def place(section: PostgresSection, tmp_path: Path) -> Place:
         "RETRIEVAL_KAFKA__GROUP": new_id("retrieval-"),
         "RETRIEVAL_GRPC__BIND": f"127.0.0.1:{port}",
         "RETRIEVAL_OPS__PORT": "0",
-        "RETRIEVAL_ORCHESTRATOR__TARGET": f"127.0.0.1:{orchestrator_port}",
+        "RETRIEVAL_PEERS__ORCHESTRATOR": f"127.0.0.1:{orchestrator_port}",
         "RETRIEVAL_OBJECTS__URL": (tmp_path / "objects").as_uri(),
-        "RETRIEVAL_INGEST__BATCH": "4",
-        "RETRIEVAL_INGEST__LEASE": "PT2S",
-        "RETRIEVAL_INGEST__LOOK": "PT0.5S",
-        "RETRIEVAL_SWEEP": "PT0.2S",
+        "RETRIEVAL_INGESTION__BATCH_SIZE": "4",
+        "RETRIEVAL_INGESTION__LEASE": "PT2S",
+        "RETRIEVAL_INGESTION__POLL_INTERVAL": "PT0.5S",
+        "RETRIEVAL_DELETIONS__SWEEP_INTERVAL": "PT0.2S",
     }
     return Place(environment, port, orchestrator_port, tmp_path / "objects")
 
@@ -121,7 +121,7 @@ def tenant_id() -> Any:
 
 async def until(ask: Callable[[], Any], bool_of: Callable[[Any], bool]) -> Any:
     """Ask until the answer is right."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
                 if bool_of(answer := await ask()):
@@ -133,7 +133,7 @@ async def until(ask: Callable[[], Any], bool_of: Callable[[Any], bool]) -> Any:
 
 async def attached(stub: Any, filename: str, content: bytes) -> dict[str, str]:
     async def steps() -> AsyncIterator[pb.UploadFileRequest]:
-        yield pb.UploadFileRequest(description=pb.FileDescription(filename=filename, purpose="assistants"))
+        yield pb.UploadFileRequest(metadata=pb.FileMetadata(filename=filename, purpose="assistants"))
         for start in range(0, len(content), 1_000_000):
             yield pb.UploadFileRequest(data=content[start : start + 1_000_000])
         yield pb.UploadFileRequest(end=pb.UploadEnd(bytes=len(content)))

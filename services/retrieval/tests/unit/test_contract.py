@@ -1,6 +1,11 @@
 """The contract of the ports, on the fakes."""
 
-from services.retrieval.tests.contract import FilesContract, IndexContract, IngestsContract, VectorStoresContract
+from services.retrieval.tests.contract import (
+    FilesContract,
+    IngestionStoreContract,
+    SearchIndexContract,
+    VectorStoresContract,
+)
 
 
 class TestFakeFiles(FilesContract):
@@ -11,9 +16,9 @@ class TestFakeVectorStores(VectorStoresContract):
     pass
 
 
-class TestFakeIngests(IngestsContract):
+class TestFakeIngests(IngestionStoreContract):
     pass
 
 
-class TestFakeIndex(IndexContract):
+class TestFakeIndex(SearchIndexContract):
     pass

@@ -1,4 +1,4 @@
-"""The service over gRPC, in process, on fakes."""
+"""The servicer over gRPC, in process, with in-memory stores."""
 
 from __future__ import annotations
 
@@ -9,61 +9,60 @@ from typing import Any
 import pytest
 from argosy.orchestration.v1 import orchestration_pb2, orchestration_pb2_grpc
 from argosy.retrieval.v1 import retrieval_pb2 as pb
-from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
+from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from chassis.errors import ArgosyError, RemoteError, Unavailable
 from chassis.grpc import Channel
 from chassis.tenancy import as_caller, current_caller
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.grpc import serving
-from retrieval.adapters.embedder import OrchestratorEmbedder
-from retrieval.api.servicer import RetrievalServicer
-from retrieval.domain.embedding import DIMENSIONS, VectorsUnfit
-from retrieval.domain.ingestion import passing
+from retrieval.embeddings.model import DIMENSIONS, IncompatibleEmbedding
+from retrieval.embeddings.orchestrator_client import OrchestratorEmbedder
+from retrieval.files.grpc import FileMethods
+from retrieval.grpc import RetrievalServicer, registration
+from retrieval.ingestion.model import is_transient
+from retrieval.search.grpc import SearchMethods
+from retrieval.vector_stores.grpc import VectorStoreMethods
 
-from services.retrieval.tests.fakes import FakeEmbedder, FakeObjects
+from services.retrieval.tests.fakes import FakeEmbedder, FakeObjectStore
 from services.retrieval.tests.tenants import Tenant
 from services.retrieval.tests.texts import a_vector
 
-Step = pb.UploadFileRequest
+Part = pb.UploadFileRequest
 
 
 @pytest.fixture
-def objects() -> FakeObjects:
-    return FakeObjects()
+def objects() -> FakeObjectStore:
+    return FakeObjectStore()
 
 
 @pytest.fixture
-async def stub(one: Tenant, objects: FakeObjects) -> AsyncIterator[Any]:
+async def stub(one: Tenant, objects: FakeObjectStore) -> AsyncIterator[Any]:
     servicer = RetrievalServicer(
-        files=one.ports.files,
-        objects=objects,
-        stores=one.ports.stores,
-        index=one.ports.index,
-        embedder=FakeEmbedder(),
-        max_upload_bytes=1_000_000,
+        files=FileMethods(one.ports.files, objects, max_upload_bytes=1_000_000),
+        vector_stores=VectorStoreMethods(one.ports.stores),
+        search=SearchMethods(one.ports.index, FakeEmbedder()),
     )
-    registration = (add_RetrievalServiceServicer_to_server, servicer, "argosy.retrieval.v1.RetrievalService")
-    async with serving(registration) as channel:
+    async with serving(registration(servicer)) as channel:
         with as_caller(a_caller(a_principal("ten_one"))):
             yield RetrievalServiceStub(channel)
 
 
-async def steps(*given: pb.UploadFileRequest) -> AsyncIterator[pb.UploadFileRequest]:
-    for step in given:
-        yield step
+async def parts(*given: pb.UploadFileRequest) -> AsyncIterator[pb.UploadFileRequest]:
+    for part in given:
+        yield part
 
 
-def described(filename: str = "a.txt") -> pb.UploadFileRequest:
-    return Step(description=pb.FileDescription(filename=filename, purpose="assistants"))
+def metadata(filename: str = "a.txt") -> pb.UploadFileRequest:
+    return Part(metadata=pb.FileMetadata(filename=filename, purpose="assistants"))
 
 
 def ended(size_bytes: int) -> pb.UploadFileRequest:
-    return Step(end=pb.UploadEnd(bytes=size_bytes))
+    return Part(end=pb.UploadEnd(bytes=size_bytes))
 
 
 async def uploaded(stub: Any, *data: bytes) -> pb.File:
-    pieces = (Step(data=piece) for piece in data)
-    response: pb.UploadFileResponse = await stub.UploadFile(steps(described(), *pieces, ended(len(b"".join(data)))))
+    pieces = (Part(data=piece) for piece in data)
+    response: pb.UploadFileResponse = await stub.UploadFile(parts(metadata(), *pieces, ended(len(b"".join(data)))))
     return response.file
 
 
@@ -85,19 +84,19 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
     ("given", "reason"),
     [
         ([], "INVALID_REQUEST"),
-        ([Step(data=b"x")], "INVALID_REQUEST"),
-        ([described(), described(), ended(0)], "INVALID_REQUEST"),
-        ([described(""), Step(data=b"x"), ended(1)], "INVALID_REQUEST"),
-        ([described(), *[Step(data=b"x" * 300_000)] * 4, ended(1_200_000)], "FILE_TOO_LARGE"),
-        ([described(), Step(data=b"half")], "INVALID_REQUEST"),
-        ([described(), Step(data=b"half"), ended(8)], "INVALID_REQUEST"),
-        ([described(), Step(data=b"half"), ended(2)], "INVALID_REQUEST"),
-        ([described(), Step(data=b"half"), Step(), ended(4)], "INVALID_REQUEST"),
+        ([Part(data=b"x")], "INVALID_REQUEST"),
+        ([metadata(), metadata(), ended(0)], "INVALID_REQUEST"),
+        ([metadata(""), Part(data=b"x"), ended(1)], "INVALID_REQUEST"),
+        ([metadata(), *[Part(data=b"x" * 300_000)] * 4, ended(1_200_000)], "FILE_TOO_LARGE"),
+        ([metadata(), Part(data=b"half")], "INVALID_REQUEST"),
+        ([metadata(), Part(data=b"half"), ended(8)], "INVALID_REQUEST"),
+        ([metadata(), Part(data=b"half"), ended(2)], "INVALID_REQUEST"),
+        ([metadata(), Part(data=b"half"), Part(), ended(4)], "INVALID_REQUEST"),
     ],
     ids=[
         "nothing",
-        "no-description",
-        "two-descriptions",
+        "no-metadata",
+        "two-metadata",
         "no-name",
         "too-large",
         "no-end",
@@ -107,10 +106,10 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
     ],
 )
 async def test_a_bad_upload_is_refused(
-    stub: Any, objects: FakeObjects, given: list[pb.UploadFileRequest], reason: str
+    stub: Any, objects: FakeObjectStore, given: list[pb.UploadFileRequest], reason: str
 ) -> None:
     with pytest.raises(RemoteError) as refused:
-        await stub.UploadFile(steps(*given))
+        await stub.UploadFile(parts(*given))
 
     assert refused.value.reason == reason
     assert not (await stub.ListFiles(pb.ListFilesRequest())).files
@@ -222,7 +221,7 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
 
     Generate = ListModels = None  # type: ignore[assignment]  # nobody asks
 
-    async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:  # noqa: N802
+    async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:
         self.requests.append((current_caller().principal.tenant_id, request))
         vectors = [orchestration_pb2.Vector(float32=a_vector(text)[: self.width * 4]) for text in request.inputs]
         return orchestration_pb2.EmbedResponse(vectors=vectors)
@@ -252,9 +251,9 @@ async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
 
 async def test_vectors_of_another_size_are_refused_and_not_paid_for_again() -> None:
     async with serving(orchestration(Orchestrator(width=4))) as channel:
-        with as_caller(a_caller()), pytest.raises(VectorsUnfit) as unfit:
+        with as_caller(a_caller()), pytest.raises(IncompatibleEmbedding) as unfit:
             await OrchestratorEmbedder(channel, "m", timedelta(seconds=5)).embed(["one"])
-    assert not passing(unfit.value)
+    assert not is_transient(unfit.value)
 
 
 async def test_an_orchestrator_that_is_away_is_unavailable() -> None:

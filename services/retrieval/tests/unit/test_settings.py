@@ -30,7 +30,7 @@ def test_a_few_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.embedding.model == "all-minilm-l6-v2"
     assert made.embedding.tokenizer is None
     assert made.objects.max_upload_bytes == 512 * 1024 * 1024
-    assert made.ingest.max_bytes == 64 * 1024 * 1024
+    assert made.ingestion.max_bytes == 64 * 1024 * 1024
 
 
 def test_sections_are_named_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,20 +38,20 @@ def test_sections_are_named_by_two_underscores(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch,
         RETRIEVAL_EMBEDDING__TOKENIZER="/models/tokenizer.json",
         RETRIEVAL_EMBEDDING__DEADLINE="PT30S",
-        RETRIEVAL_INGEST__SLOTS="4",
-        RETRIEVAL_ORCHESTRATOR__TARGET="orchestrator:9000",
+        RETRIEVAL_INGESTION__SLOTS="4",
+        RETRIEVAL_PEERS__ORCHESTRATOR="orchestrator:9000",
     )
 
     assert made.embedding.tokenizer == Path("/models/tokenizer.json")
     assert made.embedding.deadline == timedelta(seconds=30)
-    assert (made.ingest.slots, made.orchestrator.target) == (4, "orchestrator:9000")
+    assert (made.ingestion.slots, made.peers.orchestrator) == (4, "orchestrator:9000")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("RETRIEVAL_INGEST__SLOTS", "0"),
-        ("RETRIEVAL_INGEST__BATCH", "1000"),
+        ("RETRIEVAL_INGESTION__SLOTS", "0"),
+        ("RETRIEVAL_INGESTION__BATCH_SIZE", "1000"),
         ("RETRIEVAL_PARSER__MEMORY_BYTES", "1000"),
         ("RETRIEVAL_EMBEDDING__DEADLINE", "PT0S"),
         ("RETRIEVAL_PRINCIPAL__SECRETS", "changeme"),

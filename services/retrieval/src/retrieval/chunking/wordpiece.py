@@ -1,4 +1,4 @@
-"""Tokens counted by the embedding model's own tokenizer."""
+"""Counting tokens with the embedding model's own tokenizer."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -7,8 +7,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 
-class WordpieceTokens:
-    """Counts with a `tokenizer.json`, loaded at the first use: a service that indexes nothing does not pay for it."""
+class WordPieceTokenCounter:
+    """Implements TokenCounter with a `tokenizer.json`, which is loaded at the first use."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,6 +21,6 @@ class WordpieceTokens:
         return tokenizer
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """See Tokens: words are cut one by one, so texts put together have no more tokens than apart."""
+        # Words are split one by one, so joined texts have no more tokens than the texts alone.
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [len(encoding.ids) for encoding in encodings]

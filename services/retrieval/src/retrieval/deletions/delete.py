@@ -1,62 +1,35 @@
-"""Removing bytes and chunks that nothing refers to any more, a little at a time."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol
+"""Deleting bytes and chunks for good, in batches."""
 
 from chassis.errors import ArgosyError
 
-from retrieval.domain.files import Objects
-
-# Shorter than what is left of any intent whose upload kept its time: see `Files.record`.
-LEASE = timedelta(minutes=2)
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """Either an object or an attachment's chunks to remove; written in the transaction that made it superfluous."""
-
-    tenant_id: str
-    removal_id: str
-    object_key: str = ""
-    vector_store_id: str = ""
-    attachment: int = 0
+from retrieval.deletions.model import PendingDeletion
+from retrieval.deletions.ports import DeletionQueue
+from retrieval.files.model import DELETION_LEASE
+from retrieval.files.ports import ObjectStore
 
 
-class Removals(Protocol):
-    """What is to be removed, of all tenants."""
+async def delete_pending(
+    *, queue: DeletionQueue, objects: ObjectStore, batch_size: int = 20, chunk_batch_size: int = 1_000
+) -> int:
+    """Run a batch of the deletions that are due, and return how many.
 
-    async def claim(self, limit: int, lease: timedelta) -> Sequence[Removal]:
-        """Some that are due; nobody else gets them during the lease."""
-
-    async def remove_chunks(self, removal: Removal, limit: int) -> bool:
-        """Remove at most `limit` chunks of the attachment; False when none was left."""
-
-    async def done(self, removal: Removal) -> None:
-        """It is removed, for good."""
-
-
-async def sweep(*, removals: Removals, objects: Objects, batch_size: int = 20, chunks_at_once: int = 1_000) -> int:
-    """Remove what is due, and return how much that was.
-
-    What fails is due again after its lease, and keeps nothing else; the last failure is raised in the end.
+    A deletion that fails is due again after its lease and does not stop the others. The last error is raised.
     """
-    claimed = await removals.claim(batch_size, LEASE)
-    failure: ArgosyError | None = None
-    for removal in claimed:
+    claimed = await queue.claim(batch_size, DELETION_LEASE)
+    last_error: ArgosyError | None = None
+    for deletion in claimed:
         try:
-            await _remove(removal, removals, objects, chunks_at_once)
+            await _delete(deletion, queue, objects, chunk_batch_size)
         except ArgosyError as error:
-            failure = error
-    if failure is not None:
-        raise failure
+            last_error = error
+    if last_error is not None:
+        raise last_error
     return len(claimed)
 
 
-async def _remove(removal: Removal, removals: Removals, objects: Objects, chunks_at_once: int) -> None:
-    if removal.object_key:
-        await objects.delete(removal.object_key)
-    while removal.attachment and await removals.remove_chunks(removal, chunks_at_once):
+async def _delete(deletion: PendingDeletion, queue: DeletionQueue, objects: ObjectStore, chunk_batch_size: int) -> None:
+    if deletion.object_key:
+        await objects.delete(deletion.object_key)
+    while deletion.attachment and await queue.delete_chunks(deletion, chunk_batch_size):
         pass
-    await removals.done(removal)
+    await queue.complete(deletion)

@@ -1,4 +1,4 @@
-"""Embeddings by way of the orchestrator: priced, reserved and settled as all inference."""
+"""Embeddings from the orchestrator: priced, reserved and settled like all inference."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,11 +8,11 @@ from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceS
 from chassis.grpc import Channel, duration_to_proto
 from chassis.ids import new_id
 
-from retrieval.domain.embedding import DIMENSIONS, Vector, VectorsUnfit
+from retrieval.embeddings.model import DIMENSIONS, IncompatibleEmbedding, Vector
 
 
 class OrchestratorEmbedder:
-    """Calls `OrchestrationService.Embed` as the current caller."""
+    """Implements Embedder with `OrchestrationService.Embed`."""
 
     def __init__(self, channel: Channel, model: str, deadline: timedelta) -> None:
         self._orchestration = OrchestrationServiceStub(channel)
@@ -20,7 +20,7 @@ class OrchestratorEmbedder:
         self.model = model
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """See Embedder. Each call is a request of its own: one that is made again is paid for again."""
+        # Each call has a request id of its own: a call that is repeated is paid for again.
         response = await self._orchestration.Embed(
             EmbedRequest(
                 request_id=new_id("req_"), model=self.model, inputs=texts, deadline=duration_to_proto(self._deadline)
@@ -29,6 +29,6 @@ class OrchestratorEmbedder:
         )
         vectors = [Vector(vector.float32) for vector in response.vectors]
         if len(vectors) != len(texts) or any(len(vector) != DIMENSIONS * 4 for vector in vectors):
-            # Not a failure that passes: each try would be paid for.
-            raise VectorsUnfit(f"{self.model} did not answer one vector of {DIMENSIONS} dimensions per text")
+            # Not transient: each retry would be paid for.
+            raise IncompatibleEmbedding(f"{self.model} did not return one vector of {DIMENSIONS} dimensions per text")
         return vectors

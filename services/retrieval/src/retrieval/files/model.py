@@ -1,60 +1,56 @@
-"""Rows to values and back."""
+"""Uploaded files: a record in `Files`, the bytes in an `ObjectStore`."""
 
-import struct
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from retrieval.domain.embedding import DIMENSIONS, Vector
-from retrieval.domain.files import File
-from retrieval.domain.listing import Listing
-from retrieval.domain.vector_stores import Attachment, AttachmentState, FileCounts, VectorStore
+from chassis.errors import ArgosyError, Kind
 
-Row = Mapping[str, Any]
-T = TypeVar("T")
-
-
-def from_row_file(row: Row) -> File:
-    """Columns of `files`."""
-    return File(row["file_id"], row["filename"], row["purpose"], row["size_bytes"], row["created_at"])
+UPLOAD_TIMEOUT = timedelta(minutes=30)
+# Twice the upload timeout, so that an object is not deleted while its upload can still succeed.
+UPLOAD_LIFETIME = 2 * UPLOAD_TIMEOUT
+# An upload is not committed when its object is due for deletion sooner than this: a deletion may be running already.
+DELETION_LEASE = timedelta(minutes=2)
 
 
-def from_row_vector_store(row: Row) -> VectorStore:
-    """Columns of `vector_stores` and the sums over its attachments."""
-    return VectorStore(
-        vector_store_id=row["vector_store_id"],
-        name=row["name"],
-        created_at=row["created_at"],
-        file_counts=FileCounts(row["in_progress"], row["completed"], row["failed"]),
-        usage_bytes=row["usage_bytes"],
-    )
+class FileNotFound(ArgosyError):
+    """The tenant has no file with this id, or the vector store does not hold it."""
+
+    kind, reason = Kind.NOT_FOUND, "FILE_NOT_FOUND"
 
 
-def from_row_attachment(row: Row) -> Attachment:
-    """Columns of `attachments`."""
-    return Attachment(
-        vector_store_id=row["vector_store_id"],
-        file_id=row["file_id"],
-        state=AttachmentState(row["state"]),
-        failure_reason=row["failure_reason"],
-        failure_message=row["failure_message"],
-        chunks=row["chunks"],
-        usage_bytes=row["usage_bytes"],
-        created_at=row["created_at"],
-    )
+class FileTooLarge(ArgosyError):
+    """The upload is larger than a file may be; nothing of it is kept."""
+
+    kind, reason = Kind.TOO_LARGE, "FILE_TOO_LARGE"
 
 
-def cut(items: Sequence[T], limit: int) -> Listing[T]:
-    """A page out of the `limit` + 1 items that were asked for."""
-    return Listing(tuple(items[:limit]), len(items) > limit)
+@dataclass(frozen=True, slots=True)
+class FileMetadata:
+    filename: str
+    purpose: str
 
 
-def to_floats(vector: Vector) -> tuple[float, ...]:
-    """For a parameter of type real[]. Raises ValueError when the vector has another number of dimensions."""
-    if len(vector) != DIMENSIONS * 4:
-        raise ValueError(f"a vector of {len(vector) // 4} dimensions, the index has {DIMENSIONS}")
-    return struct.unpack(f"<{DIMENSIONS}f", vector)
+@dataclass(frozen=True, slots=True)
+class File:
+    """A stored file: its bytes are durable."""
+
+    file_id: str
+    filename: str
+    purpose: str
+    size_bytes: int
+    created_at: datetime
 
 
-def from_floats(floats: Sequence[float]) -> Vector:
-    """From a column cast to real[]."""
-    return Vector(struct.pack(f"<{len(floats)}f", *floats))
+def object_key(tenant_id: str, file_id: str) -> str:
+    """The key of a file's bytes in the object store. It begins with the tenant."""
+    return f"{tenant_id}/{file_id}"
+
+
+def object_deletion_id(file_id: str) -> str:
+    """The id of the pending deletion of a file's bytes."""
+    return f"object-{file_id}"
+
+
+def file_not_found(file_id: str) -> FileNotFound:
+    """The same message for a file that never existed, was deleted, or belongs to another tenant."""
+    return FileNotFound(f"there is no file {file_id!r}", param="file_id")

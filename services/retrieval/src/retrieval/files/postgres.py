@@ -1,67 +1,57 @@
-"""Files in Postgres."""
+"""Files in Postgres: table `files`, and `deletions` for what is to be deleted later."""
 
 from datetime import timedelta
+from typing import Any
 
 from chassis.errors import DeadlineExceeded
 from chassis.postgres import Database
 
-from retrieval.adapters.postgres.mapping import cut, from_row_file
-from retrieval.domain.files import Description, File, FileNotFound, object_key
-from retrieval.domain.listing import Listing
-from retrieval.domain.removal import LEASE
+from retrieval.files.model import DELETION_LEASE, File, FileMetadata, file_not_found, object_deletion_id, object_key
+from retrieval.files.page import Page, to_page
 
 
 class PostgresFiles:
-    """Table `files`; what is to be removed goes to `removals`."""
+    """Implements Files."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def intend(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
-        """See Files."""
+    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
         async with self._database.tenant(tenant_id) as connection:
-            await connection.execute(
-                "INSERT INTO removals (tenant_id, removal_id, object_key, due_at) VALUES ($1, $2, $3, now() + $4)",
-                tenant_id,
-                _removal_id(file_id),
-                object_key(tenant_id, file_id),
-                lifetime,
-            )
+            await _schedule_deletion(connection, tenant_id, file_id, lifetime)
 
-    async def record(self, tenant_id: str, file_id: str, description: Description, size_bytes: int) -> File:
-        """See Files."""
+    async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
         async with self._database.tenant(tenant_id) as connection:
-            intended = await connection.fetchval(
-                "DELETE FROM removals WHERE tenant_id = $1 AND removal_id = $2 AND due_at > now() + $3 RETURNING 1",
+            cancelled = await connection.fetchval(
+                "DELETE FROM deletions WHERE tenant_id = $1 AND deletion_id = $2 AND due_at > now() + $3 RETURNING 1",
                 tenant_id,
-                _removal_id(file_id),
-                LEASE,
+                object_deletion_id(file_id),
+                DELETION_LEASE,
             )
-            if not intended:
+            if not cancelled:
                 raise DeadlineExceeded("the upload took too long")
             row = await connection.fetchrow(
                 "INSERT INTO files (tenant_id, file_id, filename, purpose, size_bytes)"
                 " VALUES ($1, $2, $3, $4, $5) RETURNING *",
                 tenant_id,
                 file_id,
-                description.filename,
-                description.purpose,
+                metadata.filename,
+                metadata.purpose,
                 size_bytes,
             )
-        return from_row_file(row)
+        return row_to_file(row)
 
     async def get(self, tenant_id: str, file_id: str) -> File:
-        """See Files."""
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM files WHERE tenant_id = $1 AND file_id = $2", tenant_id, file_id
             )
         if row is None:
-            raise unknown_file(file_id)
-        return from_row_file(row)
+            raise file_not_found(file_id)
+        return row_to_file(row)
 
-    async def list(self, tenant_id: str, *, limit: int, after: str, purpose: str) -> Listing[File]:
-        """See Files. Ids begin with the time, so their order is the order of creation."""
+    async def list(self, tenant_id: str, *, limit: int, after: str, purpose: str) -> Page[File]:
+        # Ids begin with the time, so their order is the order of creation.
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(
                 "SELECT * FROM files WHERE tenant_id = $1 AND ($2 = '' OR file_id < $2) AND ($3 = '' OR purpose = $3)"
@@ -71,38 +61,38 @@ class PostgresFiles:
                 purpose,
                 limit + 1,
             )
-        return cut([from_row_file(row) for row in rows], limit)
+        return to_page([row_to_file(row) for row in rows], limit)
 
     async def delete(self, tenant_id: str, file_id: str) -> None:
-        """See Files."""
         async with self._database.tenant(tenant_id) as connection:
+            # Locked before its attachments, as `attach` does, so that no attachment is added meanwhile.
             found = await connection.fetchval(
                 "SELECT 1 FROM files WHERE tenant_id = $1 AND file_id = $2 FOR UPDATE", tenant_id, file_id
             )
             if not found:
-                raise unknown_file(file_id)
+                raise file_not_found(file_id)
             await connection.execute(
-                "WITH gone AS (DELETE FROM attachments WHERE tenant_id = $1 AND file_id = $2"
+                "WITH detached AS (DELETE FROM attachments WHERE tenant_id = $1 AND file_id = $2"
                 " RETURNING tenant_id, vector_store_id, attachment)"
-                " INSERT INTO removals (tenant_id, removal_id, vector_store_id, attachment)"
-                " SELECT tenant_id, 'attachment-' || attachment, vector_store_id, attachment FROM gone"
+                " INSERT INTO deletions (tenant_id, deletion_id, vector_store_id, attachment)"
+                " SELECT tenant_id, 'attachment-' || attachment, vector_store_id, attachment FROM detached"
                 " ON CONFLICT DO NOTHING",
                 tenant_id,
                 file_id,
             )
-            await connection.execute(
-                "INSERT INTO removals (tenant_id, removal_id, object_key) VALUES ($1, $2, $3)",
-                tenant_id,
-                _removal_id(file_id),
-                object_key(tenant_id, file_id),
-            )
+            await _schedule_deletion(connection, tenant_id, file_id, timedelta(0))
             await connection.execute("DELETE FROM files WHERE tenant_id = $1 AND file_id = $2", tenant_id, file_id)
 
 
-def unknown_file(file_id: str) -> FileNotFound:
-    """The same words whether it never was, is deleted, or is another tenant's."""
-    return FileNotFound(f"there is no file {file_id!r}", param="file_id")
+async def _schedule_deletion(connection: Any, tenant_id: str, file_id: str, delay: timedelta) -> None:
+    await connection.execute(
+        "INSERT INTO deletions (tenant_id, deletion_id, object_key, due_at) VALUES ($1, $2, $3, now() + $4)",
+        tenant_id,
+        object_deletion_id(file_id),
+        object_key(tenant_id, file_id),
+        delay,
+    )
 
 
-def _removal_id(file_id: str) -> str:
-    return f"object-{file_id}"
+def row_to_file(row: Any) -> File:
+    return File(row["file_id"], row["filename"], row["purpose"], row["size_bytes"], row["created_at"])

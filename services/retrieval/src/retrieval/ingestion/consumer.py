@@ -1,33 +1,31 @@
-"""Attached files, heard of through Kafka."""
+"""Kafka consumer of attached files."""
 
 from argosy.retrieval.v1.events_pb2 import FileAttached
 from chassis.kafka import Record, Undecodable
 from google.protobuf.message import DecodeError
 
 from retrieval import metrics
-from retrieval.domain.backlog import Backlog
-from retrieval.domain.ingestion import AttachmentKey
-
-TOPIC = "argosy.retrieval.file-attached.v1"
+from retrieval.ingestion.fair_queue import FairQueue
+from retrieval.vector_stores.model import AttachmentKey
 
 
-class FileAttachedEvents:
-    """Puts what was attached into the backlog and is done: a file takes minutes, a consumer's turn must not.
+class FileAttachedConsumer:
+    """Queues the attachment and returns, because a run takes minutes and would delay the consumer's next poll.
 
-    Nothing is lost by that: the attachment itself is in Postgres, and what nobody claims is found there.
+    Nothing is lost by that: the attachment is in Postgres, and the reaper finds those that no process claimed.
     """
 
-    def __init__(self, backlog: Backlog) -> None:
-        self._backlog = backlog
+    def __init__(self, queue: FairQueue) -> None:
+        self._queue = queue
 
     async def __call__(self, record: Record) -> None:
-        """Take one event. Raises Undecodable."""
-        self._backlog.offer(from_proto_file_attached(record.value))
-        metrics.BACKLOG.set(len(self._backlog))
+        """Handle one event. Raises Undecodable."""
+        self._queue.put(proto_to_attachment_key(record.value))
+        metrics.INGESTION_QUEUE_SIZE.set(len(self._queue))
 
 
-def from_proto_file_attached(value: bytes) -> AttachmentKey:
-    """Which file was attached where. Raises Undecodable for anything but a complete event."""
+def proto_to_attachment_key(value: bytes) -> AttachmentKey:
+    """The key in a FileAttached event. Raises Undecodable when a part of it is missing."""
     try:
         event = FileAttached.FromString(value)
     except DecodeError as error:

@@ -1,70 +1,71 @@
-"""What waits to be indexed in this process: bounded, fair to tenants. Postgres has the truth, this only the order."""
+"""Attachments that wait in this process: bounded and fair to tenants. Postgres has the truth, this only the order."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from retrieval.domain.ingestion import AttachmentKey
+from retrieval.vector_stores.model import AttachmentKey
 
-MOST_WAITING = 10_000
+MAX_QUEUED = 10_000
 
 
-class Backlog:
-    """Tenants take turns, so one that attaches a thousand files delays the next by one file."""
+class FairQueue:
+    """Tenants take turns, so a thousand files of one tenant delay another's first file by one file."""
 
-    def __init__(self, bound: int = MOST_WAITING) -> None:
-        self._bound = bound
-        self._known: set[AttachmentKey] = set()
-        self._turns: dict[str, deque[AttachmentKey]] = {}
-        self._filled = asyncio.Event()
+    def __init__(self, max_size: int = MAX_QUEUED) -> None:
+        self._max_size = max_size
+        self._queued: set[AttachmentKey] = set()
+        # In the order of the tenants' turns.
+        self._by_tenant: dict[str, deque[AttachmentKey]] = {}
+        self._not_empty = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._queued)
 
-    def offer(self, key: AttachmentKey) -> bool:
-        """Queue `key`, once; False when there is no room: it stays due, and is offered again."""
-        if key in self._known:
+    def put(self, key: AttachmentKey) -> bool:
+        """Queue `key` once. Returns False when the queue is full: the attachment stays overdue and is queued later."""
+        if key in self._queued:
             return True
-        if len(self._known) >= self._bound:
+        if len(self._queued) >= self._max_size:
             return False
-        self._known.add(key)
-        self._turns.setdefault(key.tenant_id, deque()).append(key)
-        self._filled.set()
+        self._queued.add(key)
+        self._by_tenant.setdefault(key.tenant_id, deque()).append(key)
+        self._not_empty.set()
         return True
 
-    def others_wait(self, tenant_id: str) -> bool:
-        """Whether a tenant other than this one waits."""
-        return bool(self._turns.keys() - {tenant_id})
+    def has_other_tenants(self, tenant_id: str) -> bool:
+        """Whether files of a tenant other than this one are queued."""
+        return bool(self._by_tenant.keys() - {tenant_id})
 
-    async def take(self) -> AttachmentKey:
-        """The next one; waits for it."""
-        while not self._turns:
-            self._filled.clear()
-            await self._filled.wait()
-        tenant_id, keys = next(iter(self._turns.items()))
+    async def get(self) -> AttachmentKey:
+        """Take the next key; wait for one when the queue is empty."""
+        while not self._by_tenant:
+            self._not_empty.clear()
+            await self._not_empty.wait()
+        tenant_id, keys = next(iter(self._by_tenant.items()))
         key = keys.popleft()
-        del self._turns[tenant_id]
+        del self._by_tenant[tenant_id]
         if keys:
-            self._turns[tenant_id] = keys
-        self._known.discard(key)
+            self._by_tenant[tenant_id] = keys
+        self._queued.discard(key)
         return key
 
 
-async def work(stop: asyncio.Event, backlog: Backlog, run: Callable[[AttachmentKey], Awaitable[None]]) -> None:
-    """Run what waits, one after the other, until `stop`; a run that is cut off then lets go of its file."""
+async def consume(stop: asyncio.Event, queue: FairQueue, run: Callable[[AttachmentKey], Awaitable[None]]) -> None:
+    """Call `run` for one key after the other until `stop` is set; the current call is cancelled then."""
 
-    async def forever() -> None:
+    async def consume_forever() -> None:
         while True:
-            await run(await backlog.take())
+            await run(await queue.get())
 
-    working = asyncio.create_task(forever())
+    consuming = asyncio.create_task(consume_forever())
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-    for task in (working, stopping):
+    await asyncio.wait([consuming, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in (consuming, stopping):
         task.cancel()
     await asyncio.gather(stopping, return_exceptions=True)
     try:
-        await working
+        await consuming
     except asyncio.CancelledError:
         if not stop.is_set():
             raise

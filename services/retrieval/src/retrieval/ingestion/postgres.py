@@ -1,61 +1,55 @@
-"""The state of indexing, in Postgres: leases by its clock, writes fenced by the claim's epoch."""
+"""State of ingestion in Postgres: tables `attachments` (leased), `chunks` and `postings`."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from chassis.postgres import Database
+from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
-from retrieval.adapters.postgres.mapping import from_floats, to_floats
-from retrieval.domain.embedding import DIMENSIONS, Vector
-from retrieval.domain.ingestion import AttachmentKey, Claim, ClaimLost, EmbeddedChunk
+from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
+from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
+from retrieval.vector_stores.model import AttachmentKey
 
-# The event is given a head start: what is due for longer was lost, postponed, or waits behind much else.
-HEAD_START = timedelta(seconds=5)
-WORDED_AT_ONCE = 1_000
+# Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
+OVERDUE_AFTER = timedelta(seconds=5)
+KEYWORD_BATCH_SIZE = 1_000
 EMBEDDING_BYTES = 2 * DIMENSIONS
-# Who spends the tenant's money here is the service, on the account of whoever attached the file.
+# The service embeds as itself, for the project and key that attached the file.
 ROLES = frozenset({"service"})
 
-_CLAIM = """
-UPDATE attachments a SET epoch = epoch + 1, crashes = crashes + 1, due_at = now() + $4
-FROM files f
-WHERE a.tenant_id = $1 AND a.vector_store_id = $2 AND a.file_id = $3 AND a.state = 'in_progress' AND a.due_at <= now()
-  AND f.tenant_id = a.tenant_id AND f.file_id = a.file_id
-RETURNING a.*, f.filename, f.size_bytes
-"""
-_DUE = """
-SELECT tenant_id, vector_store_id, file_id FROM (
-    SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY due_at) AS turn
-    FROM attachments WHERE state = 'in_progress' AND due_at <= now() - $1::interval
-) waiting ORDER BY turn, due_at LIMIT $2
-"""
-# Changes the claimed row, if the claim still holds; what changes follows, from parameter $4 on.
-_FENCED = """
-UPDATE attachments SET {changes}
-WHERE tenant_id = $1 AND attachment = $2 AND epoch = $3 AND state = 'in_progress' RETURNING chunks, worded
-"""
-# One row of each, however often a tenant has the same text: in its footers, in copies of a file.
-_KNOWN = """
+# A file that is detached and attached again gets a new number, so the key is the number, not the ids.
+ATTACHMENTS = LeaseTable(
+    "attachments",
+    key=("tenant_id", "attachment"),
+    lookup=("tenant_id", "vector_store_id", "file_id"),
+    claimable="state = 'in_progress'",
+    crashes="crashes",
+    retries="retries",
+)
+
+# One row for each fingerprint, because a tenant may have the same text thousands of times, for example as a footer.
+KNOWN_VECTORS = """
 SELECT wanted.fingerprint, one.embedding::real[] AS embedding FROM unnest($2::bytea[]) AS wanted (fingerprint)
 CROSS JOIN LATERAL (
     SELECT embedding FROM chunks WHERE tenant_id = $1 AND fingerprint = wanted.fingerprint LIMIT 1
 ) AS one
 """
-_ADD = """
+_ADD_CHUNK = """
 INSERT INTO chunks (tenant_id, vector_store_id, attachment, ordinal, page, text, fingerprint, embedding)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::real[]::halfvec)
 """
-_INDEX_WORDS = """
+_INDEX_KEYWORDS = """
 WITH found AS (
-    SELECT c.ordinal, w.lexeme, cardinality(w.positions) AS frequency
-    FROM chunks c CROSS JOIN unnest(words(c.text)) AS w
+    SELECT c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
+    FROM chunks c CROSS JOIN unnest(lexemes(c.text)) AS l
     WHERE c.tenant_id = $1 AND c.vector_store_id = $2 AND c.attachment = $3 AND c.ordinal >= $4 AND c.ordinal < $5
 ), measured AS (
     SELECT *, sum(frequency) OVER (PARTITION BY ordinal) AS length FROM found
 ), written AS (
-    INSERT INTO postings (tenant_id, vector_store_id, word, attachment, first_ordinal, ordinals, frequencies, lengths)
+    INSERT INTO postings (tenant_id, vector_store_id, lexeme, attachment, first_ordinal, ordinals, frequencies, lengths)
     SELECT $1, $2, lexeme, $3, $4, array_agg(ordinal ORDER BY ordinal),
            array_agg(frequency::smallint ORDER BY ordinal), array_agg(least(length, 32767)::smallint ORDER BY ordinal)
     FROM measured GROUP BY lexeme
@@ -64,126 +58,121 @@ SELECT coalesce(sum(frequency), 0)::bigint FROM found
 """
 
 
-class PostgresIngests:
-    """Tables `attachments`, `chunks` and `postings`, as the one who indexes sees them."""
+class PostgresIngestionStore:
+    """Implements IngestionStore."""
 
-    def __init__(self, database: Database, head_start: timedelta = HEAD_START) -> None:
+    def __init__(self, database: Database, overdue_after: timedelta = OVERDUE_AFTER) -> None:
         self._database = database
-        self._head_start = head_start
+        self._overdue_after = overdue_after
 
     async def claim(self, key: AttachmentKey, lease: timedelta) -> Claim | None:
-        """See Ingests."""
         async with self._database.tenant(key.tenant_id) as connection:
-            row = await connection.fetchrow(_CLAIM, key.tenant_id, key.vector_store_id, key.file_id, lease)
-        return None if row is None else _claim(key, row)
+            lookup = (key.tenant_id, key.vector_store_id, key.file_id)
+            claimed = await ATTACHMENTS.claim_one(connection, lookup, lease)
+            if claimed is None:
+                return None
+            # The foreign key keeps the file as long as this transaction holds the attachment.
+            file = await connection.fetchrow(
+                "SELECT filename, size_bytes FROM files WHERE tenant_id = $1 AND file_id = $2",
+                key.tenant_id,
+                key.file_id,
+            )
+        return claimed_to_claim(key, claimed, file)
 
-    async def due(self, limit: int) -> list[AttachmentKey]:
-        """See Ingests."""
-        async with self._database.system() as connection:
-            rows = await connection.fetch(_DUE, self._head_start, limit)
-        return [AttachmentKey(row["tenant_id"], row["vector_store_id"], row["file_id"]) for row in rows]
+    async def overdue(self, limit: int) -> list[AttachmentKey]:
+        found = await ATTACHMENTS.overdue(self._database.system(), limit, self._overdue_after)
+        return [AttachmentKey(*lookup) for lookup in found]
 
     async def extend(self, claim: Claim, lease: timedelta) -> None:
-        """See Ingests."""
-        async with self._database.tenant(claim.key.tenant_id) as connection:
-            await _fenced(connection, claim, "due_at = now() + $4", lease)
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.extend(connection, _lease(claim), lease)
 
-    async def known(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
-        """See Ingests."""
+    async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(
-                _KNOWN,
-                tenant_id,
-                list(fingerprints),
-            )
-        return {row["fingerprint"]: from_floats(row["embedding"]) for row in rows}
+            rows = await connection.fetch(KNOWN_VECTORS, tenant_id, list(fingerprints))
+        return {row["fingerprint"]: floats_to_vector(row["embedding"]) for row in rows}
 
-    async def add(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
-        """See Ingests."""
+    async def add_chunks(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
         size_bytes = sum(len(item.chunk.text.encode()) + EMBEDDING_BYTES for item in batch)
-        async with self._database.tenant(claim.key.tenant_id) as connection:
-            await _fenced(
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.update(
                 connection,
-                claim,
-                "chunks = $4, usage_bytes = usage_bytes + $5, due_at = now() + $6, crashes = 0, retries = 0",
+                _lease(claim),
+                "chunks = $1, usage_bytes = usage_bytes + $2, due_at = now() + $3, crashes = 0, retries = 0",
                 batch[-1].chunk.ordinal + 1,
                 size_bytes,
                 lease,
             )
-            await connection.executemany(_ADD, [_row(claim, item) for item in batch])
+            await connection.executemany(_ADD_CHUNK, [chunk_to_row(claim, item) for item in batch])
 
-    async def index_words(self, claim: Claim, lease: timedelta) -> bool:
-        """See Ingests."""
-        where = (claim.key.tenant_id, claim.key.vector_store_id, claim.attachment)
-        async with self._database.tenant(claim.key.tenant_id) as connection:
-            row = await _fenced(connection, claim, "due_at = now() + $4", lease)
-            first, last = row["worded"], min(row["worded"] + WORDED_AT_ONCE, row["chunks"])
+    async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
+        key = (claim.key.tenant_id, claim.key.vector_store_id, claim.attachment)
+        async with self._fenced(claim) as connection:
+            row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
+            first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
             if first == last:
                 return False
-            words = await connection.fetchval(_INDEX_WORDS, *where, first, last)
-            await _fenced(connection, claim, "worded = $4, words = words + $5", last, words)
+            lexemes = await connection.fetchval(_INDEX_KEYWORDS, *key, first, last)
+            changes = "indexed_chunks = $1, lexeme_count = lexeme_count + $2"
+            await ATTACHMENTS.update(connection, _lease(claim), changes, last, lexemes)
         return True
 
     async def complete(self, claim: Claim) -> None:
-        """See Ingests."""
-        async with self._database.tenant(claim.key.tenant_id) as connection:
-            await _fenced(connection, claim, "state = 'completed'")
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.update(connection, _lease(claim), "state = 'completed'")
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
-        """See Ingests."""
-        async with self._database.tenant(claim.key.tenant_id) as connection:
-            await _fenced(
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.update(
                 connection,
-                claim,
-                "state = 'failed', failure_reason = $4, failure_message = $5,"
-                " chunks = 0, worded = 0, words = 0, usage_bytes = 0",
+                _lease(claim),
+                "state = 'failed', failure_reason = $1, failure_message = $2,"
+                " chunks = 0, indexed_chunks = 0, lexeme_count = 0, usage_bytes = 0",
                 reason,
                 message,
             )
             await connection.execute(
-                "INSERT INTO removals (tenant_id, removal_id, vector_store_id, attachment)"
+                "INSERT INTO deletions (tenant_id, deletion_id, vector_store_id, attachment)"
                 " VALUES ($1, 'attachment-' || $3::bigint, $2, $3) ON CONFLICT DO NOTHING",
                 claim.key.tenant_id,
                 claim.key.vector_store_id,
                 claim.attachment,
             )
 
-    async def release(self, claim: Claim, wait: timedelta, *, retry: bool) -> None:
-        """See Ingests."""
-        async with self._database.tenant(claim.key.tenant_id) as connection:
-            await _fenced(
-                connection,
-                claim,
-                "due_at = now() + $4, crashes = greatest(crashes - 1, 0), retries = retries + $5",
-                wait,
-                int(retry),
-            )
+    async def release(self, claim: Claim, delay: timedelta, *, failed: bool) -> None:
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.release(connection, _lease(claim), delay, failed=failed)
+
+    @asynccontextmanager
+    async def _fenced(self, claim: Claim) -> AsyncIterator[Any]:
+        """A transaction of the claim's tenant. Raises ClaimLost when the lease is lost."""
+        try:
+            async with self._database.tenant(claim.key.tenant_id) as connection:
+                yield connection
+        except LeaseLost as error:
+            raise ClaimLost from error
 
 
-async def _fenced(connection: Any, claim: Claim, changes: str, *values: object) -> Any:
-    row = await connection.fetchrow(
-        _FENCED.format(changes=changes), claim.key.tenant_id, claim.attachment, claim.epoch, *values
-    )
-    if row is None:
-        raise ClaimLost
-    return row
+def _lease(claim: Claim) -> Lease:
+    return Lease((claim.key.tenant_id, claim.attachment), claim.epoch)
 
 
-def _claim(key: AttachmentKey, row: Any) -> Claim:
+def claimed_to_claim(key: AttachmentKey, claimed: Claimed, file: Any) -> Claim:
+    row = claimed.row
     return Claim(
         key=key,
         attachment=row["attachment"],
-        epoch=row["epoch"],
+        epoch=claimed.lease.epoch,
         chunks=row["chunks"],
         crashes=row["crashes"] - 1,
         retries=row["retries"],
         principal=Principal(key.tenant_id, project_id=row["project_id"], key_id=row["key_id"], roles=ROLES),
-        filename=row["filename"],
-        size_bytes=row["size_bytes"],
+        filename=file["filename"],
+        size_bytes=file["size_bytes"],
     )
 
 
-def _row(claim: Claim, item: EmbeddedChunk) -> tuple[object, ...]:
+def chunk_to_row(claim: Claim, item: EmbeddedChunk) -> tuple[object, ...]:
     return (
         claim.key.tenant_id,
         claim.key.vector_store_id,
@@ -192,5 +181,5 @@ def _row(claim: Claim, item: EmbeddedChunk) -> tuple[object, ...]:
         item.chunk.page,
         item.chunk.text,
         item.fingerprint,
-        to_floats(item.vector),
+        vector_to_floats(item.vector),
     )

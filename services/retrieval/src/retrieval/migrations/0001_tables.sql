@@ -1,5 +1,4 @@
--- Files, vector stores, what is attached to them, and the index over it.
--- Every table begins with the tenant, and no row of it can be seen or written outside that tenant's transaction.
+-- Files, vector stores, attachments, and the index of their chunks. Every table begins with the tenant.
 
 CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;
 
@@ -21,8 +20,8 @@ CREATE TABLE vector_stores (
     PRIMARY KEY (tenant_id, vector_store_id)
 );
 
--- A file in a store, and how far its indexing is. `attachment` numbers it: a file that is taken out and put in again gets
--- a new number, so what the old one left behind can be removed later without touching the new one.
+-- A file in a store and the state of its ingestion. `attachment` is a number: a file that is detached and attached again
+-- gets a new one, so the chunks of the old attachment can be deleted later without those of the new one.
 CREATE TABLE attachments (
     tenant_id text NOT NULL,
     vector_store_id text NOT NULL,
@@ -31,15 +30,15 @@ CREATE TABLE attachments (
     state text NOT NULL DEFAULT 'in_progress' CHECK (state IN ('in_progress', 'completed', 'failed')),
     failure_reason text NOT NULL DEFAULT '',
     failure_message text NOT NULL DEFAULT '',
-    -- Who attached it, for the bill of its embeddings.
+    -- The project and key that attached the file: they pay for its embeddings.
     project_id text NOT NULL,
     key_id text NOT NULL,
-    -- The cursor: so many chunks are stored, and of so many the words are indexed; `words` is their number.
+    -- The cursors: chunks that are stored, and of those the chunks whose lexemes are in `postings`.
     chunks integer NOT NULL DEFAULT 0,
-    worded integer NOT NULL DEFAULT 0,
-    words bigint NOT NULL DEFAULT 0,
+    indexed_chunks integer NOT NULL DEFAULT 0,
+    lexeme_count bigint NOT NULL DEFAULT 0,
     usage_bytes bigint NOT NULL DEFAULT 0,
-    -- The lease: `epoch` fences the writes of whoever claimed it before; it may be claimed again from `due_at` on.
+    -- The lease, see chassis.postgres.leases: the row can be claimed from `due_at` on, and `epoch` fences writes.
     epoch bigint NOT NULL DEFAULT 0,
     due_at timestamptz NOT NULL DEFAULT now(),
     crashes integer NOT NULL DEFAULT 0,
@@ -54,7 +53,7 @@ CREATE INDEX attachments_by_file ON attachments (tenant_id, file_id);
 CREATE INDEX attachments_unfinished ON attachments (tenant_id, vector_store_id) WHERE state <> 'completed';
 CREATE INDEX attachments_due ON attachments (due_at) WHERE state = 'in_progress';
 
--- No foreign keys from here on: an attachment's chunks may be many, and are removed after it, a thousand at a time.
+-- No foreign keys from here on: the chunks of an attachment are deleted after it, a thousand at a time.
 CREATE TABLE chunks (
     tenant_id text NOT NULL,
     vector_store_id text NOT NULL,
@@ -62,47 +61,49 @@ CREATE TABLE chunks (
     ordinal integer NOT NULL,
     page integer NOT NULL,
     text text NOT NULL,
-    -- SHA-256 of model and text: equal text is embedded once per tenant.
+    -- SHA-256 of model and text: equal texts are embedded once per tenant.
     fingerprint bytea NOT NULL,
     embedding halfvec(384) NOT NULL,
     PRIMARY KEY (tenant_id, vector_store_id, attachment, ordinal)
 );
--- An exact scan reads every embedding of a store: keep them in the row, not behind a pointer.
+-- An exact scan reads all embeddings of a store: store them in the row, not in TOAST.
 ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE PLAIN;
 CREATE INDEX chunks_by_fingerprint ON chunks (tenant_id, fingerprint);
 
--- Which chunks hold a word, how often, and how many words they have: the inverted index that BM25 reads. One row per word
--- and a thousand chunks, because a row per word and chunk would be ten times the text.
--- Not a GIN index: row-level security lets only leakproof operators reach an index, and neither @@ nor && is; text = is.
+-- The inverted index for BM25: chunks by lexeme, with frequencies and the lengths of the chunks. One row per lexeme and
+-- thousand chunks, because a row per lexeme and chunk would take ten times the space of the text.
+-- Not a GIN index: with row-level security only leakproof operators use an index. @@ and && are not leakproof; text = is.
 CREATE TABLE postings (
     tenant_id text NOT NULL,
     vector_store_id text NOT NULL,
-    word text NOT NULL,
+    lexeme text NOT NULL,
     attachment bigint NOT NULL,
     first_ordinal integer NOT NULL,
     ordinals integer[] NOT NULL,
     frequencies smallint[] NOT NULL,
     lengths smallint[] NOT NULL,
-    PRIMARY KEY (tenant_id, vector_store_id, word, attachment, first_ordinal)
+    PRIMARY KEY (tenant_id, vector_store_id, lexeme, attachment, first_ordinal)
 );
 CREATE INDEX postings_by_attachment ON postings (tenant_id, vector_store_id, attachment, first_ordinal);
 
--- What is to be removed: an object, or an attachment's chunks and postings. Written by the transaction that made it
--- superfluous, or, for an object, before it is written: then a crash in between leaves nothing for ever.
-CREATE TABLE removals (
+-- Pending deletions of an object, or of an attachment's chunks and postings. Written by the transaction that makes them
+-- unreachable. For an object also before its upload: a crash during the upload then leaves no object behind for ever.
+CREATE TABLE deletions (
     tenant_id text NOT NULL,
-    removal_id text NOT NULL,
+    deletion_id text NOT NULL,
     object_key text,
     vector_store_id text,
     attachment bigint,
+    -- The lease, as in `attachments`.
+    epoch bigint NOT NULL DEFAULT 0,
     due_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, removal_id),
+    PRIMARY KEY (tenant_id, deletion_id),
     CHECK (num_nonnulls(object_key, attachment) = 1),
     CHECK (num_nonnulls(vector_store_id, attachment) <> 1)
 );
-CREATE INDEX removals_due ON removals (due_at);
-CREATE INDEX removals_by_object ON removals (tenant_id, object_key) WHERE object_key IS NOT NULL;
-CREATE INDEX removals_by_store ON removals (tenant_id, vector_store_id) WHERE attachment IS NOT NULL;
+CREATE INDEX deletions_due ON deletions (due_at);
+CREATE INDEX deletions_by_object ON deletions (tenant_id, object_key) WHERE object_key IS NOT NULL;
+CREATE INDEX deletions_by_store ON deletions (tenant_id, vector_store_id) WHERE attachment IS NOT NULL;
 
 CREATE TABLE outbox (
     tenant_id text NOT NULL,
@@ -115,49 +116,21 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_by_id ON outbox (id);
 
--- How text becomes words, in one place for what is indexed and what is asked. The database sorts by byte (collation C), which
--- knows no capital letters beyond ASCII: lower() is told the alphabet.
-CREATE FUNCTION words(content text) RETURNS tsvector
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
-    RETURN to_tsvector('pg_catalog.english', lower(content COLLATE pg_catalog.pg_c_utf8));
+-- A transaction sees and writes the rows of the tenant in `argosy.tenant`; '*' means all tenants.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['files', 'vector_stores', 'attachments', 'chunks', 'postings', 'deletions', 'outbox'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format(
+            'CREATE POLICY tenant ON %I USING (%2$s) WITH CHECK (%2$s)',
+            name, 'tenant_id = current_setting(''argosy.tenant'', true) OR current_setting(''argosy.tenant'', true) = ''*'''
+        );
+    END LOOP;
+END $$;
 
-ALTER TABLE files ENABLE ROW LEVEL SECURITY;
-ALTER TABLE files FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON files
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE vector_stores ENABLE ROW LEVEL SECURITY;
-ALTER TABLE vector_stores FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON vector_stores
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE attachments ENABLE ROW LEVEL SECURITY;
-ALTER TABLE attachments FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON attachments
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE chunks ENABLE ROW LEVEL SECURITY;
-ALTER TABLE chunks FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON chunks
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE postings ENABLE ROW LEVEL SECURITY;
-ALTER TABLE postings FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON postings
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE removals ENABLE ROW LEVEL SECURITY;
-ALTER TABLE removals FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON removals
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
-ALTER TABLE outbox FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON outbox
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-
--- What is indexed is written and removed, never changed; only this migration's owner may.
+-- Chunks and postings are inserted and deleted, never changed.
 DO $$
 DECLARE
     app text;

@@ -1,4 +1,4 @@
-"""Readers of documents. They run in a child process: what a document does to its reader hurts nobody else.
+"""Parsers of documents. They run in a child process, so that a document that crashes its parser crashes nothing else.
 
-`parent` is what the service imports; the package itself is empty, so that a child starts fast.
+The service imports `subprocess_parser`. This module is empty, so that the child process starts fast.
 """

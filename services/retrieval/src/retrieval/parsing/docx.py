@@ -1,4 +1,4 @@
-"""Word documents, of 2007 and later."""
+"""Word documents, of 2007 and later, as text."""
 
 import zipfile
 from collections.abc import Iterator
@@ -7,19 +7,26 @@ from xml.parsers.expat import ExpatError
 
 import mammoth
 
-from retrieval.domain.documents import FileRefused, Refusal
+from retrieval.parsing.model import IngestionErrorCode, UnindexableFile
 
 
 def read(document: BinaryIO, expanded_bytes: int) -> Iterator[tuple[int, str]]:
-    """Paragraphs; only Word knows where pages begin. Raises FileRefused for an archive of more bytes than given."""
+    """The paragraphs. The format has no pages, Word makes them.
+
+    Raises UnindexableFile when the archive expands to more than `expanded_bytes`.
+    """
     with zipfile.ZipFile(document) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > expanded_bytes:
-            raise FileRefused(Refusal.FILE_EXPANDS_TOO_MUCH, f"the file expands to more than {expanded_bytes} bytes")
+            raise UnindexableFile(
+                IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, f"the file expands to more than {expanded_bytes} bytes"
+            )
     document.seek(0)
     try:
         text: str = mammoth.extract_raw_text(document).value
     except ExpatError as error:
         if "amplification" in str(error):
-            raise FileRefused(Refusal.FILE_EXPANDS_TOO_MUCH, "the file's entities expand too much") from None
+            raise UnindexableFile(
+                IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, "the file's entities expand too much"
+            ) from None
         raise
     yield 0, text

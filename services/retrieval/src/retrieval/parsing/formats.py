@@ -1,13 +1,13 @@
-"""Which reader a document gets, and whether it is what its name says."""
+"""Chooses the parser by the extension and checks that the content matches it."""
 
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import BinaryIO
 
-from retrieval.adapters.parsers.cleaning import blocks
-from retrieval.adapters.parsers.limits import Limits
-from retrieval.domain.documents import Block, FileRefused, Refusal
+from retrieval.parsing.blocks import to_blocks
+from retrieval.parsing.limits import Limits
+from retrieval.parsing.model import Block, IngestionErrorCode, UnindexableFile
 
 HEAD_BYTES = 64 * 1024
 PDF, ZIP, OLE = b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -15,24 +15,29 @@ PDF, ZIP, OLE = b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-Reader = Callable[[BinaryIO, Limits], Iterator[tuple[int, str]]]
+FormatParser = Callable[[BinaryIO, Limits], Iterator[tuple[int, str]]]
 
 
 def read(document: BinaryIO, filename: str, limits: Limits) -> Iterator[Block]:
-    """The document's text. `document` can seek. Raises FileRefused, and whatever a library makes of damage."""
+    """The document's text. `document` must be seekable.
+
+    Raises UnindexableFile. A damaged document may raise any exception of its library.
+    """
     extension = PurePath(filename).suffix.lower()
-    if extension not in READERS:
-        known = ", ".join(sorted(READERS))
-        raise FileRefused(Refusal.UNSUPPORTED_FILE, f"{extension or 'no extension'} is not supported; {known} are")
-    check, reader = READERS[extension]
+    if extension not in PARSERS:
+        known = ", ".join(sorted(PARSERS))
+        raise UnindexableFile(
+            IngestionErrorCode.UNSUPPORTED_FILE, f"{extension or 'no extension'} is not supported; {known} are"
+        )
+    check, parse = PARSERS[extension]
     head = document.read(HEAD_BYTES)
     if not head.strip():
-        raise FileRefused(Refusal.EMPTY_FILE, "the file is empty")
+        raise UnindexableFile(IngestionErrorCode.EMPTY_FILE, "the file is empty")
     document.seek(0)
     check(head, document)
     document.seek(0)
-    for page, text in reader(document, limits):
-        yield from blocks(page, text)
+    for page, text in parse(document, limits):
+        yield from to_blocks(page, text)
 
 
 def _is_text(head: bytes, _: BinaryIO) -> None:
@@ -42,7 +47,7 @@ def _is_text(head: bytes, _: BinaryIO) -> None:
 
 
 def _is_pdf(head: bytes, _: BinaryIO) -> None:
-    # Readers have always forgiven a little rubbish before the first line.
+    # PDF readers accept other bytes before the header.
     if PDF not in head[:1024]:
         raise _mismatch("a PDF document")
 
@@ -50,7 +55,7 @@ def _is_pdf(head: bytes, _: BinaryIO) -> None:
 def _is_docx(head: bytes, document: BinaryIO) -> None:
     if head.startswith(OLE):
         if ENCRYPTED_PACKAGE in document.read():
-            raise FileRefused(Refusal.ENCRYPTED_FILE, "the file is encrypted")
+            raise UnindexableFile(IngestionErrorCode.ENCRYPTED_FILE, "the file is encrypted")
         raise _mismatch("a Word document of 2007 or later")
     if not head.startswith(ZIP):
         raise _mismatch("a Word document")
@@ -59,42 +64,42 @@ def _is_docx(head: bytes, document: BinaryIO) -> None:
             raise _mismatch("a Word document")
 
 
-def _mismatch(expected: str) -> FileRefused:
-    return FileRefused(Refusal.FILE_TYPE_MISMATCH, f"the file is not {expected}, as its name says")
+def _mismatch(expected: str) -> UnindexableFile:
+    return UnindexableFile(IngestionErrorCode.FILE_TYPE_MISMATCH, f"the file is not {expected}, as its name says")
 
 
-# Each library is loaded by the child that needs it, and by no other.
+# Imported in functions, so that a child process loads only the library that it needs.
 def _text(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.adapters.parsers import plain  # noqa: PLC0415
+    from retrieval.parsing import plain  # noqa: PLC0415
 
     return plain.read(document)
 
 
 def _markdown(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.adapters.parsers import markdown  # noqa: PLC0415
+    from retrieval.parsing import markdown  # noqa: PLC0415
 
     return markdown.read(document)
 
 
 def _html(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.adapters.parsers import html  # noqa: PLC0415
+    from retrieval.parsing import html  # noqa: PLC0415
 
     return html.read(document)
 
 
 def _pdf(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.adapters.parsers import pdf  # noqa: PLC0415
+    from retrieval.parsing import pdf  # noqa: PLC0415
 
     return pdf.read(document)
 
 
 def _docx(document: BinaryIO, limits: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.adapters.parsers import docx  # noqa: PLC0415
+    from retrieval.parsing import docx  # noqa: PLC0415
 
     return docx.read(document, limits.expanded_bytes)
 
 
-READERS: dict[str, tuple[Callable[[bytes, BinaryIO], None], Reader]] = {
+PARSERS: dict[str, tuple[Callable[[bytes, BinaryIO], None], FormatParser]] = {
     ".txt": (_is_text, _text),
     ".text": (_is_text, _text),
     ".md": (_is_text, _markdown),

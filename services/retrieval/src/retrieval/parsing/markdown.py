@@ -1,4 +1,4 @@
-"""Markdown: its text without its marks."""
+"""Markdown as text, without its markup."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -6,37 +6,37 @@ from typing import BinaryIO
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from retrieval.adapters.parsers import plain
+from retrieval.parsing import plain
 
-# A whole book at once would take a hundred times its size in memory.
+# The parser takes a hundred times the size of its input in memory, so it gets a section at a time.
 SECTION_CHARACTERS = 32_000
 
 
 def read(document: BinaryIO) -> Iterator[tuple[int, str]]:
-    """Text, a section at a time; Markdown has no pages."""
+    """The text by section; Markdown has no pages."""
     parser = MarkdownIt("commonmark").enable("table")
     for section in _sections(document):
         yield 0, "".join(_texts(parser.parse(section)))
 
 
 def _sections(document: BinaryIO) -> Iterator[str]:
-    """The source, cut at blank lines outside of fenced code."""
-    held: list[str] = []
+    """The source, cut at blank lines outside of fenced code, or anywhere when a section gets eight times too large."""
+    lines: list[str] = []
     size, fence = 0, ""
-    for line in _lines(document):
-        held.append(line)
+    for line in _read_lines(document):
+        lines.append(line)
         size += len(line)
-        mark = line.strip()[:3]
-        if mark in {"```", "~~~"}:
-            fence = "" if fence == mark else fence or mark
+        opening = line.strip()[:3]
+        if opening in {"```", "~~~"}:
+            fence = "" if fence == opening else fence or opening
         full = size > SECTION_CHARACTERS and not fence and not line.strip()
         if full or size > 8 * SECTION_CHARACTERS:
-            yield "".join(held)
-            held, size = [], 0
-    yield "".join(held)
+            yield "".join(lines)
+            lines, size = [], 0
+    yield "".join(lines)
 
 
-def _lines(document: BinaryIO) -> Iterator[str]:
+def _read_lines(document: BinaryIO) -> Iterator[str]:
     for _, text in plain.read(document):
         yield from text.splitlines(keepends=True)
 
@@ -50,7 +50,7 @@ def _texts(tokens: list[Token]) -> Iterator[str]:
         elif token.type in {"td_close", "th_close"}:
             yield "\t"
         elif token.type.endswith("_close") and token.block:
-            # A blank line ends a sentence for the chunker, which a heading needs.
+            # The splitter takes a blank line for the end of a sentence: a heading has no other.
             yield "\n" if token.hidden or token.type in {"tr_close", "list_item_close"} else "\n\n"
 
 

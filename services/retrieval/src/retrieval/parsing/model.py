@@ -1,40 +1,39 @@
-"""What a document is once it is read: blocks of text, or a refusal."""
+"""Parsed documents: blocks of text, or the reason why there are none."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Self
 
 
-class Refusal(StrEnum):
-    """Why a file cannot be indexed: stable, documented, shown to the tenant."""
+class IngestionErrorCode(StrEnum):
+    """Why a file cannot be indexed. Codes are stable and part of the public API."""
 
     meaning: str
     """For the reference page."""
 
     def __new__(cls, value: str, meaning: str = "") -> Self:
-        """A code and what it means."""
-        refusal = str.__new__(cls, value)
-        refusal._value_ = value
-        refusal.meaning = meaning
-        return refusal
+        """A code and its meaning."""
+        code = str.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
 
-    UNSUPPORTED_FILE = "unsupported_file", "The name has no extension that is read: txt, md, html, pdf or docx."
-    FILE_TYPE_MISMATCH = "file_type_mismatch", "The content is not what the extension says."
-    ENCRYPTED_FILE = "encrypted_file", "The document asks for a password."
-    UNREADABLE_FILE = "unreadable_file", "The document is damaged, or reading it took too long or too much memory."
-    FILE_TOO_LARGE = "file_too_large", "The file is larger than what is indexed; it stays stored."
-    FILE_EXPANDS_TOO_MUCH = "file_expands_too_much", "The file unfolds to far more than it weighs, as a zip bomb does."
+    UNSUPPORTED_FILE = "unsupported_file", "The extension of the name is none of: txt, md, html, pdf, docx."
+    FILE_TYPE_MISMATCH = "file_type_mismatch", "The content does not match the extension."
+    ENCRYPTED_FILE = "encrypted_file", "The document needs a password."
+    UNREADABLE_FILE = "unreadable_file", "The document is damaged, or its parser crashed."
+    FILE_TOO_LARGE = "file_too_large", "The file is larger than the limit for indexing; it stays stored."
+    FILE_EXPANDS_TOO_MUCH = "file_expands_too_much", "Parsing the file takes too much memory, time or text."
     EMPTY_FILE = "empty_file", "There is no text in the document."
-    INDEXING_CRASHED = "indexing_crashed", "Indexing crashed time and again at the same place."
+    INDEXING_CRASHED = "indexing_crashed", "The service crashed several times in a row while indexing the file."
 
 
-class FileRefused(Exception):
-    """The file will never be indexable as it is; `message` is for people."""
+class UnindexableFile(Exception):
+    """The file can never be indexed as it is; `message` is for people."""
 
-    def __init__(self, reason: Refusal, message: str) -> None:
+    def __init__(self, code: IngestionErrorCode, message: str) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.code = code
         self.message = message
 
 
@@ -44,13 +43,3 @@ class Block:
 
     page: int
     text: str
-
-
-class Parser(Protocol):
-    """Reads documents of every supported format."""
-
-    def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block, None]:
-        """The text in reading order, always cut into the same blocks.
-
-        Raises FileRefused, also midway; an error of `data` as it is; Unavailable when reading cannot start.
-        """

@@ -1,4 +1,4 @@
-"""PDF: text page by page; pages that are pictures have none."""
+"""PDF as text, page by page. Scanned pages have no text."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -6,9 +6,9 @@ from typing import BinaryIO
 import pypdfium2
 import pypdfium2.raw
 
-from retrieval.domain.documents import FileRefused, Refusal
+from retrieval.parsing.model import IngestionErrorCode, UnindexableFile
 
-# PDFium's word for a hyphen at the end of a line, where the word goes on.
+# PDFium writes this for a hyphen at the end of a line inside a word.
 SOFT_HYPHEN = "\x02"
 
 
@@ -18,8 +18,10 @@ def read(document: BinaryIO) -> Iterator[tuple[int, str]]:
         pdf = pypdfium2.PdfDocument(document)
     except pypdfium2.PdfiumError as error:
         if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-            raise FileRefused(Refusal.ENCRYPTED_FILE, "the file needs a password") from None
-        raise FileRefused(Refusal.UNREADABLE_FILE, "the file is damaged: it cannot be opened as PDF") from None
+            raise UnindexableFile(IngestionErrorCode.ENCRYPTED_FILE, "the file needs a password") from None
+        raise UnindexableFile(
+            IngestionErrorCode.UNREADABLE_FILE, "the file is damaged: it cannot be opened as PDF"
+        ) from None
     for index in range(len(pdf)):
         yield index + 1, _text(pdf, index)
 
@@ -28,7 +30,7 @@ def _text(pdf: "pypdfium2.PdfDocument", index: int) -> str:
     try:
         page = pdf[index]
     except pypdfium2.PdfiumError:
-        raise FileRefused(Refusal.UNREADABLE_FILE, f"page {index + 1} is damaged") from None
+        raise UnindexableFile(IngestionErrorCode.UNREADABLE_FILE, f"page {index + 1} is damaged") from None
     content = page.get_textpage()
     try:
         text: str = content.get_text_range()

@@ -1,4 +1,4 @@
-"""Plain text, in whatever encoding it comes."""
+"""Plain text in UTF-8, UTF-16 or Windows-1252."""
 
 import codecs
 import io
@@ -9,28 +9,27 @@ PIECE_BYTES = 64 * 1024
 
 
 def read(document: BinaryIO) -> Iterator[tuple[int, str]]:
-    """Text in pieces of whole lines, unless a line is longer than a piece; plain text has no pages."""
-    held = ""
-    for text in decoded(document):
-        held += text
-        if len(held) >= PIECE_BYTES:
-            end = held.rfind("\n") + 1 or len(held)
-            yield 0, held[:end]
-            held = held[end:]
-    if held:
-        yield 0, held
+    """The text in pieces of complete lines, unless one line is longer than a piece; plain text has no pages."""
+    buffer = ""
+    for text in decode(document):
+        buffer += text
+        if len(buffer) >= PIECE_BYTES:
+            end = buffer.rfind("\n") + 1 or len(buffer)
+            yield 0, buffer[:end]
+            buffer = buffer[end:]
+    if buffer:
+        yield 0, buffer
 
 
-def decoded(document: BinaryIO) -> Iterator[str]:
-    """The document's characters, piece by piece."""
-    decoder = codecs.getincrementaldecoder(encoding_of(document))("replace")
+def decode(document: BinaryIO) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(detect_encoding(document))("replace")
     while piece := document.read(PIECE_BYTES):
         yield decoder.decode(piece)
     yield decoder.decode(b"", final=True)
 
 
-def encoding_of(document: BinaryIO) -> str:
-    """What the byte order mark says; else UTF-8 if all of it is; else Windows' Latin letters, which anything is."""
+def detect_encoding(document: BinaryIO) -> str:
+    """By the byte order mark; else UTF-8 if all bytes are valid; else Windows-1252, in which all bytes are valid."""
     head = document.read(4)
     document.seek(0)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

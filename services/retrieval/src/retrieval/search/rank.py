@@ -1,4 +1,4 @@
-"""Reciprocal rank fusion: one ranking out of several whose scores cannot be compared."""
+"""Reciprocal rank fusion: one ranking from several whose scores are not comparable."""
 
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
@@ -8,10 +8,10 @@ K = 60
 Key = TypeVar("Key", bound=Hashable)
 
 
-def fuse(rankings: Sequence[Sequence[Key]], k: int = K) -> list[tuple[Key, float]]:
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[Key]], k: int = K) -> list[tuple[Key, float]]:
     """Every key of `rankings` (each best first) with the sum of its 1 / (k + rank), best first.
 
-    Of equals, the one that came up earlier is first. Cormack, Clarke, Büttcher 2009; its k of 60.
+    Keys of equal score keep the order of their first appearance. Cormack, Clarke, Büttcher 2009, with its k of 60.
     """
     scores: dict[Key, float] = {}
     for ranking in rankings:

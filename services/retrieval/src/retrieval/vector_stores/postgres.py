@@ -1,23 +1,25 @@
-"""Vector stores and attachments in Postgres."""
+"""Vector stores and attachments in Postgres: tables `vector_stores` and `attachments`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from argosy.common.v1.common_pb2 import EventMeta
-from argosy.retrieval.v1.events_pb2 import FileAttached
-from chassis.grpc import timestamp_to_proto
 from chassis.ids import new_id
 from chassis.kafka import Outbox
 from chassis.postgres import Database
 from chassis.tenancy import Principal
 
-from retrieval.adapters.postgres.files import unknown_file
-from retrieval.adapters.postgres.mapping import cut, from_row_attachment, from_row_vector_store
-from retrieval.domain.files import FileNotFound
-from retrieval.domain.listing import Listing
-from retrieval.domain.vector_stores import Attachment, AttachmentState, VectorStore, VectorStoreNotFound
-
-FILE_ATTACHED = "argosy.retrieval.file-attached.v1"
+from retrieval.files.model import file_not_found
+from retrieval.files.page import Page, to_page
+from retrieval.vector_stores.model import (
+    FILE_ATTACHED_TOPIC,
+    Attachment,
+    AttachmentState,
+    FileCounts,
+    VectorStore,
+    not_attached,
+    vector_store_not_found,
+)
+from retrieval.vector_stores.protos import file_attached_to_proto
 
 _WITH_COUNTS = """
 SELECT s.*, a.* FROM vector_stores s CROSS JOIN LATERAL (
@@ -28,30 +30,29 @@ SELECT s.*, a.* FROM vector_stores s CROSS JOIN LATERAL (
     FROM attachments a WHERE a.tenant_id = s.tenant_id AND a.vector_store_id = s.vector_store_id
 ) a WHERE s.tenant_id = $1
 """
-# Deletes attachments and leaves a note to remove their chunks; the rest of the WHERE clause follows.
+# Deletes attachments and schedules the deletion of their chunks. `filter` restricts it further.
 _DETACH = """
-WITH gone AS (
-    DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 {further}
+WITH detached AS (
+    DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 {filter}
     RETURNING tenant_id, vector_store_id, attachment
-), noted AS (
-    INSERT INTO removals (tenant_id, removal_id, vector_store_id, attachment)
-    SELECT tenant_id, 'attachment-' || attachment, vector_store_id, attachment FROM gone ON CONFLICT DO NOTHING
+), scheduled AS (
+    INSERT INTO deletions (tenant_id, deletion_id, vector_store_id, attachment)
+    SELECT tenant_id, 'attachment-' || attachment, vector_store_id, attachment FROM detached ON CONFLICT DO NOTHING
 )
-SELECT count(*) FROM gone
+SELECT count(*) FROM detached
 """
 
 
 class PostgresVectorStores:
-    """Tables `vector_stores` and `attachments`; an attachment is announced through the outbox."""
+    """Implements VectorStores. Attaching a file enqueues an event in the outbox."""
 
-    def __init__(self, database: Database, outbox: Outbox, announced: Callable[[], None]) -> None:
-        """`announced` is called after something was put into the outbox: its relay need not wait for its next look."""
+    def __init__(self, database: Database, outbox: Outbox, wake_relay: Callable[[], None]) -> None:
+        """`wake_relay` is called after a commit with an event, so that the relay does not wait for its next poll."""
         self._database = database
         self._outbox = outbox
-        self._announced = announced
+        self._wake_relay = wake_relay
 
     async def create(self, principal: Principal, name: str, file_ids: Sequence[str]) -> VectorStore:
-        """See VectorStores."""
         vector_store_id = new_id("vs_")
         async with self._database.tenant(principal.tenant_id) as connection:
             await connection.execute(
@@ -63,16 +64,15 @@ class PostgresVectorStores:
             for file_id in file_ids:
                 await self._attach(connection, principal, vector_store_id, file_id)
             store = await _store(connection, principal.tenant_id, vector_store_id)
-        self._announced()
+        self._wake_relay()
         return store
 
     async def get(self, tenant_id: str, vector_store_id: str) -> VectorStore:
-        """See VectorStores."""
         async with self._database.tenant(tenant_id) as connection:
             return await _store(connection, tenant_id, vector_store_id)
 
-    async def list(self, tenant_id: str, *, limit: int, after: str) -> Listing[VectorStore]:
-        """See VectorStores. Ids begin with the time, so their order is the order of creation."""
+    async def list(self, tenant_id: str, *, limit: int, after: str) -> Page[VectorStore]:
+        # Ids begin with the time, so their order is the order of creation.
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(
                 _WITH_COUNTS
@@ -81,71 +81,64 @@ class PostgresVectorStores:
                 after,
                 limit + 1,
             )
-        return cut([from_row_vector_store(row) for row in rows], limit)
+        return to_page([row_to_vector_store(row) for row in rows], limit)
 
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
-        """See VectorStores."""
         async with self._database.tenant(tenant_id) as connection:
             await _lock(connection, tenant_id, vector_store_id, "FOR UPDATE")
-            await connection.fetchval(_DETACH.format(further=""), tenant_id, vector_store_id)
+            await connection.fetchval(_DETACH.format(filter=""), tenant_id, vector_store_id)
             await connection.execute(
                 "DELETE FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2", tenant_id, vector_store_id
             )
 
     async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
-        """See VectorStores."""
         async with self._database.tenant(principal.tenant_id) as connection:
             await _lock(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
             await self._attach(connection, principal, vector_store_id, file_id)
-            attachment = await _attachment(connection, principal.tenant_id, vector_store_id, file_id)
-        self._announced()
-        return attachment
+            row = await _attachment_row(connection, principal.tenant_id, vector_store_id, file_id)
+        self._wake_relay()
+        return row_to_attachment(row)
 
     async def attachment(self, tenant_id: str, vector_store_id: str, file_id: str) -> Attachment:
-        """See VectorStores."""
         async with self._database.tenant(tenant_id) as connection:
             await _lock(connection, tenant_id, vector_store_id, "")
-            return await _attachment(connection, tenant_id, vector_store_id, file_id)
+            return row_to_attachment(await _attachment_row(connection, tenant_id, vector_store_id, file_id))
 
     async def attachments(
         self, tenant_id: str, vector_store_id: str, *, limit: int, after: str, state: AttachmentState | None
-    ) -> Listing[Attachment]:
-        """See VectorStores."""
+    ) -> Page[Attachment]:
         async with self._database.tenant(tenant_id) as connection:
             await _lock(connection, tenant_id, vector_store_id, "")
-            before = None
-            if after:
-                before = await _number(connection, tenant_id, vector_store_id, after)
+            row = await _attachment_row(connection, tenant_id, vector_store_id, after, param="after") if after else None
             rows = await connection.fetch(
                 "SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2"
                 " AND ($3::bigint IS NULL OR attachment < $3) AND ($4::text IS NULL OR state = $4)"
                 " ORDER BY attachment DESC LIMIT $5",
                 tenant_id,
                 vector_store_id,
-                before,
+                row and row["attachment"],
                 state,
                 limit + 1,
             )
-        return cut([from_row_attachment(row) for row in rows], limit)
+        return to_page([row_to_attachment(row) for row in rows], limit)
 
     async def detach(self, tenant_id: str, vector_store_id: str, file_id: str) -> None:
-        """See VectorStores."""
         async with self._database.tenant(tenant_id) as connection:
             await _lock(connection, tenant_id, vector_store_id, "")
-            gone = await connection.fetchval(
-                _DETACH.format(further="AND file_id = $3"), tenant_id, vector_store_id, file_id
+            detached = await connection.fetchval(
+                _DETACH.format(filter="AND file_id = $3"), tenant_id, vector_store_id, file_id
             )
-            if not gone:
-                raise _not_attached(vector_store_id, file_id)
+            if not detached:
+                raise not_attached(vector_store_id, file_id)
 
     async def _attach(self, connection: Any, principal: Principal, vector_store_id: str, file_id: str) -> None:
-        """Attach and announce, unless it is attached and has not failed."""
+        """Attach the file and enqueue the event, unless it is attached and has not failed."""
         tenant_id = principal.tenant_id
-        # The lock keeps the file from being deleted between here and the commit.
+        # The lock prevents that the file is deleted before the commit.
         if not await connection.fetchval(
             "SELECT 1 FROM files WHERE tenant_id = $1 AND file_id = $2 FOR KEY SHARE", tenant_id, file_id
         ):
-            raise unknown_file(file_id)
+            raise file_not_found(file_id)
         await connection.execute(
             "DELETE FROM attachments"
             " WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3 AND state = 'failed'",
@@ -164,35 +157,31 @@ class PostgresVectorStores:
         )
         if attached_at is None:
             return
-        event = FileAttached(
-            meta=EventMeta(event_id=new_id("evt_"), tenant_id=tenant_id, occurred_at=timestamp_to_proto(attached_at)),
-            vector_store_id=vector_store_id,
-            file_id=file_id,
-            project_id=principal.project_id,
-            key_id=principal.key_id,
-        )
-        await self._outbox.enqueue(connection, FILE_ATTACHED, tenant_id, event.SerializeToString())
+        event = file_attached_to_proto(principal, vector_store_id, file_id, attached_at)
+        await self._outbox.enqueue(connection, FILE_ATTACHED_TOPIC, tenant_id, event.SerializeToString())
 
 
 async def _store(connection: Any, tenant_id: str, vector_store_id: str) -> VectorStore:
     row = await connection.fetchrow(_WITH_COUNTS + " AND s.vector_store_id = $2", tenant_id, vector_store_id)
     if row is None:
-        raise unknown_store(vector_store_id)
-    return from_row_vector_store(row)
+        raise vector_store_not_found(vector_store_id)
+    return row_to_vector_store(row)
 
 
 async def _lock(connection: Any, tenant_id: str, vector_store_id: str, strength: str) -> None:
-    """Make sure that the store exists, until the end of the transaction if `strength` is given."""
+    """Check that the store exists; with a `strength` also lock it until the end of the transaction."""
     found = await connection.fetchval(
         f"SELECT 1 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2 {strength}",  # noqa: S608 - constants
         tenant_id,
         vector_store_id,
     )
     if not found:
-        raise unknown_store(vector_store_id)
+        raise vector_store_not_found(vector_store_id)
 
 
-async def _attachment(connection: Any, tenant_id: str, vector_store_id: str, file_id: str) -> Attachment:
+async def _attachment_row(
+    connection: Any, tenant_id: str, vector_store_id: str, file_id: str, param: str = "file_id"
+) -> Any:
     row = await connection.fetchrow(
         "SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3",
         tenant_id,
@@ -200,26 +189,28 @@ async def _attachment(connection: Any, tenant_id: str, vector_store_id: str, fil
         file_id,
     )
     if row is None:
-        raise _not_attached(vector_store_id, file_id)
-    return from_row_attachment(row)
+        raise not_attached(vector_store_id, file_id, param)
+    return row
 
 
-async def _number(connection: Any, tenant_id: str, vector_store_id: str, file_id: str) -> int:
-    number: int | None = await connection.fetchval(
-        "SELECT attachment FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3",
-        tenant_id,
-        vector_store_id,
-        file_id,
+def row_to_vector_store(row: Any) -> VectorStore:
+    return VectorStore(
+        vector_store_id=row["vector_store_id"],
+        name=row["name"],
+        created_at=row["created_at"],
+        file_counts=FileCounts(row["in_progress"], row["completed"], row["failed"]),
+        usage_bytes=row["usage_bytes"],
     )
-    if number is None:
-        raise _not_attached(vector_store_id, file_id, param="after")
-    return number
 
 
-def unknown_store(vector_store_id: str) -> VectorStoreNotFound:
-    """The same words whether it never was, is deleted, or is another tenant's."""
-    return VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
-
-
-def _not_attached(vector_store_id: str, file_id: str, param: str = "file_id") -> FileNotFound:
-    return FileNotFound(f"vector store {vector_store_id!r} does not hold file {file_id!r}", param=param)
+def row_to_attachment(row: Any) -> Attachment:
+    return Attachment(
+        vector_store_id=row["vector_store_id"],
+        file_id=row["file_id"],
+        state=AttachmentState(row["state"]),
+        failure_reason=row["failure_reason"],
+        failure_message=row["failure_message"],
+        chunks=row["chunks"],
+        usage_bytes=row["usage_bytes"],
+        created_at=row["created_at"],
+    )

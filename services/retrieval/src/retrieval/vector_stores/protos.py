@@ -1,33 +1,29 @@
-"""Domain values to messages and back."""
+"""Vector stores and attachments as messages."""
 
+from datetime import datetime
+
+from argosy.common.v1.common_pb2 import EventMeta
 from argosy.retrieval.v1 import retrieval_pb2 as pb
+from argosy.retrieval.v1.events_pb2 import FileAttached
 from chassis.errors import InvalidRequest
 from chassis.grpc import timestamp_to_proto
+from chassis.ids import new_id
+from chassis.tenancy import Principal
 
-from retrieval.domain.files import File
-from retrieval.domain.searching import Passage
-from retrieval.domain.vector_stores import Attachment, AttachmentState, VectorStore
+from retrieval.vector_stores.model import Attachment, AttachmentState, VectorStore
 
-_STATES = {
+_STATE_TO_PROTO = {
     AttachmentState.IN_PROGRESS: pb.ATTACHMENT_STATE_IN_PROGRESS,
     AttachmentState.COMPLETED: pb.ATTACHMENT_STATE_COMPLETED,
     AttachmentState.FAILED: pb.ATTACHMENT_STATE_FAILED,
 }
+_PROTO_TO_STATE = {
+    pb.ATTACHMENT_STATE_UNSPECIFIED: None,
+    **{proto: state for state, proto in _STATE_TO_PROTO.items()},
+}
 
 
-def to_proto_file(file: File) -> pb.File:
-    """A file's record."""
-    return pb.File(
-        file_id=file.file_id,
-        filename=file.filename,
-        purpose=file.purpose,
-        bytes=file.size_bytes,
-        created_at=timestamp_to_proto(file.created_at),
-    )
-
-
-def to_proto_vector_store(store: VectorStore) -> pb.VectorStore:
-    """A vector store's record."""
+def vector_store_to_proto(store: VectorStore) -> pb.VectorStore:
     counts = store.file_counts
     return pb.VectorStore(
         vector_store_id=store.vector_store_id,
@@ -38,12 +34,11 @@ def to_proto_vector_store(store: VectorStore) -> pb.VectorStore:
     )
 
 
-def to_proto_attachment(attachment: Attachment) -> pb.Attachment:
-    """An attachment's record."""
+def attachment_to_proto(attachment: Attachment) -> pb.Attachment:
     return pb.Attachment(
         vector_store_id=attachment.vector_store_id,
         file_id=attachment.file_id,
-        state=_STATES[attachment.state],
+        state=_STATE_TO_PROTO[attachment.state],
         failure_reason=attachment.failure_reason,
         failure_message=attachment.failure_message,
         chunks=attachment.chunks,
@@ -52,23 +47,22 @@ def to_proto_attachment(attachment: Attachment) -> pb.Attachment:
     )
 
 
-def to_proto_passage(passage: Passage) -> pb.Passage:
-    """A passage that was found."""
-    return pb.Passage(
-        file_id=passage.source.file_id,
-        filename=passage.source.filename,
-        page=passage.source.page,
-        text=passage.source.text,
-        score=passage.score,
-        vector_store_id=passage.vector_store_id,
-    )
-
-
-def from_proto_state(state: pb.AttachmentState.ValueType) -> AttachmentState | None:
+def proto_to_state(state: pb.AttachmentState.ValueType) -> AttachmentState | None:
     """The state to filter by; None for any. Raises InvalidRequest for one that does not exist."""
-    if state == pb.ATTACHMENT_STATE_UNSPECIFIED:
-        return None
-    for known, value in _STATES.items():
-        if value == state:
-            return known
-    raise InvalidRequest(f"there is no state {state}", param="state")
+    if state not in _PROTO_TO_STATE:
+        raise InvalidRequest(f"there is no state {state}", param="state")
+    return _PROTO_TO_STATE[state]
+
+
+def file_attached_to_proto(
+    principal: Principal, vector_store_id: str, file_id: str, attached_at: datetime
+) -> FileAttached:
+    return FileAttached(
+        meta=EventMeta(
+            event_id=new_id("evt_"), tenant_id=principal.tenant_id, occurred_at=timestamp_to_proto(attached_at)
+        ),
+        vector_store_id=vector_store_id,
+        file_id=file_id,
+        project_id=principal.project_id,
+        key_id=principal.key_id,
+    )

@@ -10,14 +10,13 @@ import asyncpg
 import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
-from retrieval.adapters.postgres.hnsw import statements
-from retrieval.adapters.postgres.ingests import _KNOWN
-from retrieval.adapters.postgres.mapping import from_floats, to_floats
-from retrieval.domain.embedding import DIMENSIONS, Vector, fingerprint
-from retrieval.domain.files import object_key
-from retrieval.domain.removal import sweep
+from retrieval.deletions.delete import delete_pending
+from retrieval.embeddings.model import DIMENSIONS, Vector, fingerprint, floats_to_vector, vector_to_floats
+from retrieval.files.model import object_key
+from retrieval.ingestion.postgres import KNOWN_VECTORS
+from retrieval.search.postgres import index_statements
 
-from services.retrieval.tests.fakes import FakeObjects
+from services.retrieval.tests.fakes import FakeObjectStore
 from services.retrieval.tests.tenants import LONG, NOW, Tenant
 from services.retrieval.tests.texts import a_vector
 
@@ -47,9 +46,9 @@ async def test_a_large_store_gets_an_index_that_its_searches_use(
     small, _ = await one.indexed("one chunk")
     asked = [small.vector_store_id, store.vector_store_id]
     vector = a_vector("chunk about subject7 and matter1")
-    exact = await one.ports.index.nearest(one.tenant_id, asked, vector, 20)
+    exact = await one.ports.index.vector_search(one.tenant_id, asked, vector, 20)
 
-    proposed = [statement async for statement in statements(database, 399) if store.vector_store_id in statement]
+    proposed = [statement async for statement in index_statements(database, 399) if store.vector_store_id in statement]
     assert len(proposed) == 1
     await owner.execute(proposed[0])
 
@@ -61,14 +60,14 @@ async def test_a_large_store_gets_an_index_that_its_searches_use(
             " ORDER BY embedding <=> $3::real[]::halfvec LIMIT 20",
             one.tenant_id,
             store.vector_store_id,
-            to_floats(vector),
+            vector_to_floats(vector),
         )
     assert "chunks_hnsw_" in "\n".join(row[0] for row in rows)
-    assert set(await one.ports.index.nearest(one.tenant_id, asked, vector, 20)) == set(exact)
-    assert [s async for s in statements(database, 399) if store.vector_store_id.removeprefix("vs_") in s] == []
+    assert set(await one.ports.index.vector_search(one.tenant_id, asked, vector, 20)) == set(exact)
+    assert [s async for s in index_statements(database, 399) if store.vector_store_id.removeprefix("vs_") in s] == []
 
     await one.ports.files.delete(one.tenant_id, file.file_id)
-    dropped = [s async for s in statements(database, 399) if store.vector_store_id.removeprefix("vs_") in s]
+    dropped = [s async for s in index_statements(database, 399) if store.vector_store_id.removeprefix("vs_") in s]
     assert dropped[0].startswith("DROP INDEX CONCURRENTLY")
     await owner.execute(dropped[0])
 
@@ -104,7 +103,7 @@ async def test_of_a_text_that_a_tenant_has_a_thousand_times_one_row_is_read(one:
     await one.indexed(*(["the same footer"] * 1_000))
 
     read = await plan(
-        database, one.tenant_id, f"(ANALYZE) {_KNOWN}", one.tenant_id, [fingerprint("fake", "the same footer")]
+        database, one.tenant_id, f"(ANALYZE) {KNOWN_VECTORS}", one.tenant_id, [fingerprint("fake", "the same footer")]
     )
 
     assert "chunks_by_fingerprint" in read
@@ -115,14 +114,14 @@ async def test_words_are_found_in_another_form_and_case(one: Tenant) -> None:
     store, _ = await one.indexed("The ÉCLAIRS were running late.", "Nothing here.")
 
     for query in ("run", "éclair", "Running Éclairs"):
-        found = await one.ports.index.matching(one.tenant_id, [store.vector_store_id], query, 9)
+        found = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], query, 9)
         assert [key.ordinal for key in found] == [0], query
 
 
 async def test_a_query_of_a_whole_page_is_answered(one: Tenant) -> None:
     store, _ = await one.indexed(*TEXTS[:50])
 
-    found = await one.ports.index.matching(one.tenant_id, [store.vector_store_id], " ".join(TEXTS), 100)
+    found = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], " ".join(TEXTS), 100)
 
     assert len(found) == 50
 
@@ -130,13 +129,13 @@ async def test_a_query_of_a_whole_page_is_answered(one: Tenant) -> None:
 async def test_more_than_a_thousand_chunks_are_indexed_and_removed_bit_by_bit(one: Tenant, database: Database) -> None:
     store, file = await one.indexed(*(f"chunk number{n} of many" for n in range(2_300)))
     for word, ordinal in (("number0", 0), ("number999", 999), ("number1000", 1000), ("number2299", 2299)):
-        [key] = await one.ports.index.matching(one.tenant_id, [store.vector_store_id], word, 9)
+        [key] = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], word, 9)
         assert key.ordinal == ordinal
-    objects = FakeObjects()
+    objects = FakeObjectStore()
     objects.stored[object_key(one.tenant_id, file.file_id)] = b"bytes"
 
     await one.ports.files.delete(one.tenant_id, file.file_id)
-    while await sweep(removals=one.ports.removals, objects=objects, chunks_at_once=500):
+    while await delete_pending(queue=one.ports.deletions, objects=objects, chunk_batch_size=500):
         pass
 
     assert objects.stored == {}
@@ -146,10 +145,10 @@ async def test_more_than_a_thousand_chunks_are_indexed_and_removed_bit_by_bit(on
 
 
 async def test_a_removal_that_was_claimed_comes_back_when_it_was_not_done(one: Tenant) -> None:
-    await one.ports.files.intend(one.tenant_id, "file-1", NOW)
+    await one.ports.files.begin_upload(one.tenant_id, "file-1", NOW)
 
     async def mine(lease: Any) -> list[str]:
-        return [r.object_key for r in await one.ports.removals.claim(1000, lease) if r.tenant_id == one.tenant_id]
+        return [r.object_key for r in await one.ports.deletions.claim(1000, lease) if r.tenant_id == one.tenant_id]
 
     assert await mine(NOW) == [f"{one.tenant_id}/file-1"]
     assert await mine(LONG) == [f"{one.tenant_id}/file-1"]
@@ -158,6 +157,6 @@ async def test_a_removal_that_was_claimed_comes_back_when_it_was_not_done(one: T
 
 async def test_vectors_keep_their_numbers() -> None:
     floats = [n / DIMENSIONS for n in range(DIMENSIONS)]
-    assert to_floats(from_floats(floats)) == pytest.approx(floats)
+    assert vector_to_floats(floats_to_vector(floats)) == pytest.approx(floats)
     with pytest.raises(ValueError, match="3 dimensions"):
-        to_floats(Vector(struct.pack("<3f", 1, 2, 3)))
+        vector_to_floats(Vector(struct.pack("<3f", 1, 2, 3)))

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 from chassis.errors import Unavailable
-from retrieval.adapters.objects import ObstoreObjects
-from retrieval.domain.files import FileNotFound, FileTooLarge, Objects
+from retrieval.files.model import FileNotFound, FileTooLarge
+from retrieval.files.objects import ObstoreObjectStore
+from retrieval.files.ports import ObjectStore
 
-from services.retrieval.tests.fakes import FakeObjects
+from services.retrieval.tests.fakes import FakeObjectStore
 
 MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture(params=["fake", "folder", "memory"])
-def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "fake":
-        return FakeObjects()
-    return ObstoreObjects(f"{tmp_path.as_uri()}/new%20folder" if request.param == "folder" else "memory:///")
+        return FakeObjectStore()
+    return ObstoreObjectStore(f"{tmp_path.as_uri()}/new%20folder" if request.param == "folder" else "memory:///")
 
 
 async def megabytes(count: int, error: BaseException | None = None) -> AsyncIterator[bytes]:
@@ -31,18 +32,18 @@ async def megabytes(count: int, error: BaseException | None = None) -> AsyncIter
         raise error
 
 
-async def read(objects: Objects, key: str) -> bytes:
+async def read(objects: ObjectStore, key: str) -> bytes:
     return b"".join([piece async for piece in objects.read(key)])
 
 
 @pytest.mark.parametrize("count", [0, 1, 12])
-async def test_what_was_put_is_read_back(objects: Objects, count: int) -> None:
+async def test_what_was_put_is_read_back(objects: ObjectStore, count: int) -> None:
     assert await objects.put("ten_one/file-1", megabytes(count)) == count * MEGABYTE
 
     assert await read(objects, "ten_one/file-1") == b"".join([piece async for piece in megabytes(count)])
 
 
-async def test_an_upload_that_breaks_off_leaves_no_object_and_raises_its_own_error(objects: Objects) -> None:
+async def test_an_upload_that_breaks_off_leaves_no_object_and_raises_its_own_error(objects: ObjectStore) -> None:
     with pytest.raises(FileTooLarge):
         await objects.put("ten_one/file-1", megabytes(12, FileTooLarge("too large")))
 
@@ -50,7 +51,7 @@ async def test_an_upload_that_breaks_off_leaves_no_object_and_raises_its_own_err
         await read(objects, "ten_one/file-1")
 
 
-async def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(objects: Objects) -> None:
+async def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(objects: ObjectStore) -> None:
     await objects.put("ten_one/file-1", megabytes(1))
 
     for _ in range(2):
@@ -61,7 +62,7 @@ async def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(objects: O
 
 
 async def test_nothing_is_left_of_an_upload_that_broke_off_or_was_cancelled(tmp_path: Path) -> None:
-    objects = ObstoreObjects(tmp_path.as_uri())
+    objects = ObstoreObjectStore(tmp_path.as_uri())
 
     async def endless() -> AsyncIterator[bytes]:
         async for piece in megabytes(12):
@@ -79,7 +80,7 @@ async def test_nothing_is_left_of_an_upload_that_broke_off_or_was_cancelled(tmp_
 
 
 async def test_what_a_killed_upload_left_is_removed_with_the_object(tmp_path: Path) -> None:
-    objects = ObstoreObjects(tmp_path.as_uri())
+    objects = ObstoreObjectStore(tmp_path.as_uri())
     await objects.put("ten_one/file-1", megabytes(1))
     (tmp_path / "ten_one" / "file-2#1").write_bytes(b"part")
 
@@ -89,7 +90,7 @@ async def test_what_a_killed_upload_left_is_removed_with_the_object(tmp_path: Pa
 
 
 async def test_a_part_that_cannot_be_removed_is_a_store_that_is_away_and_ends_no_loop(tmp_path: Path) -> None:
-    objects = ObstoreObjects(tmp_path.as_uri())
+    objects = ObstoreObjectStore(tmp_path.as_uri())
     await objects.put("ten_one/file-1", megabytes(1))
     (tmp_path / "ten_one" / "file-1#1").mkdir()  # which unlink refuses, whoever asks
 
@@ -98,7 +99,7 @@ async def test_a_part_that_cannot_be_removed_is_a_store_that_is_away_and_ends_no
 
 
 async def test_a_hundred_megabytes_pass_through_little_memory(tmp_path: Path) -> None:
-    objects = ObstoreObjects(tmp_path.as_uri())
+    objects = ObstoreObjectStore(tmp_path.as_uri())
     tracemalloc.start()
 
     await objects.put("ten_one/file-1", megabytes(100))
@@ -112,7 +113,7 @@ async def test_a_hundred_megabytes_pass_through_little_memory(tmp_path: Path) ->
 
 
 async def test_a_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
-    objects = ObstoreObjects(tmp_path.as_uri())
+    objects = ObstoreObjectStore(tmp_path.as_uri())
     (tmp_path / "ten_one").write_bytes(b"in the way of a folder")
 
     with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Uploading: all of a file or nothing of it."""
+"""Uploads store a complete file or nothing."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from chassis.errors import DeadlineExceeded, InvalidRequest, Unavailable
-from retrieval.domain.files import INTENT_LIFETIME, Description, File, FileTooLarge, upload
-from retrieval.domain.listing import page_size
-from retrieval.domain.removal import sweep
+from chassis.errors import DeadlineExceeded, InvalidRequest
+from retrieval.deletions.delete import delete_pending
+from retrieval.files.model import UPLOAD_LIFETIME, File, FileMetadata, FileTooLarge
+from retrieval.files.page import page_size
+from retrieval.files.upload import upload
 
-from services.retrieval.tests.fakes import FakeFiles, FakeObjects, FakeRemovals, Knowledge
+from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, FakeObjectStore, InMemoryDatabase
 
-GUIDE = Description("guide.pdf", "assistants")
-# As a Mac names its pictures: with a narrow space that cannot be broken.
-SCREENSHOT = Description("Screenshot 2026-01-01 at 9.41.00\u202fPM größe.pdf", "user_data")
+GUIDE = FileMetadata("guide.pdf", "assistants")
+# As macOS names screenshots: with a narrow no-break space.
+SCREENSHOT = FileMetadata("Screenshot 2026-01-01 at 9.41.00\u202fPM größe.pdf", "user_data")
 
 
-class Shelf:
-    """Where uploads go."""
-
+class Storage:
     def __init__(self) -> None:
-        self.knowledge = Knowledge()
-        self.files = FakeFiles(self.knowledge)
-        self.objects = FakeObjects()
+        self.database = InMemoryDatabase()
+        self.files = FakeFiles(self.database)
+        self.objects = FakeObjectStore()
 
     async def sweep(self) -> int:
-        return await sweep(removals=FakeRemovals(self.knowledge), objects=self.objects)
+        return await delete_pending(queue=FakeDeletionQueue(self.database), objects=self.objects)
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    return Shelf()
+def storage() -> Storage:
+    return Storage()
 
 
 async def pieces(*given: bytes) -> AsyncIterator[bytes]:
@@ -40,106 +39,89 @@ async def pieces(*given: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def test_an_upload_is_an_object_of_the_tenant_s_and_a_record(shelf: Shelf) -> None:
-    file = await upload("ten_one", GUIDE, pieces(b"ab", b"c"), files=shelf.files, objects=shelf.objects, max_bytes=3)
+async def test_an_upload_stores_an_object_below_the_tenant_and_a_record(storage: Storage) -> None:
+    file = await upload(
+        "ten_one", GUIDE, pieces(b"ab", b"c"), files=storage.files, objects=storage.objects, max_bytes=3
+    )
 
     assert file.file_id.startswith("file-")
     assert (file.filename, file.purpose, file.size_bytes) == ("guide.pdf", "assistants", 3)
-    assert shelf.objects.stored == {f"ten_one/{file.file_id}": b"abc"}
-    assert shelf.knowledge.removals == {}
+    assert storage.objects.stored == {f"ten_one/{file.file_id}": b"abc"}
+    assert storage.database.deletions == {}
 
 
-async def test_names_are_taken_in_any_language(shelf: Shelf) -> None:
-    file = await upload("ten_one", SCREENSHOT, pieces(b"a"), files=shelf.files, objects=shelf.objects, max_bytes=3)
+async def test_file_names_may_be_in_any_language(storage: Storage) -> None:
+    file = await upload("ten_one", SCREENSHOT, pieces(b"a"), files=storage.files, objects=storage.objects, max_bytes=3)
 
     assert file.filename == SCREENSHOT.filename
 
 
-async def test_an_object_that_cannot_be_removed_keeps_no_other_and_comes_back(shelf: Shelf) -> None:
-    class Stubborn(FakeObjects):
-        async def delete(self, key: str) -> None:
-            if key.endswith("stubborn"):
-                raise Unavailable("the object store does not answer")
-            await super().delete(key)
-
-    objects = Stubborn()
-    for name in ("stubborn", "other"):
-        objects.stored[f"ten_one/{name}"] = b"bytes"
-        await shelf.files.intend("ten_one", name, timedelta(0))
-
-    with pytest.raises(Unavailable):
-        await sweep(removals=FakeRemovals(shelf.knowledge), objects=objects)
-
-    assert list(objects.stored) == ["ten_one/stubborn"]
-    assert [removal.object_key for removal, _ in shelf.knowledge.removals.values()] == ["ten_one/stubborn"]
-
-
-async def test_an_upload_that_is_too_large_leaves_nothing(shelf: Shelf) -> None:
+async def test_an_upload_that_is_too_large_leaves_nothing(storage: Storage) -> None:
     with pytest.raises(FileTooLarge) as refused:
-        await upload("ten_one", GUIDE, pieces(b"ab", b"cd"), files=shelf.files, objects=shelf.objects, max_bytes=3)
+        await upload("ten_one", GUIDE, pieces(b"ab", b"cd"), files=storage.files, objects=storage.objects, max_bytes=3)
 
     assert refused.value.reason == "FILE_TOO_LARGE"
-    assert (shelf.objects.stored, shelf.knowledge.files) == ({}, {})
+    assert (storage.objects.stored, storage.database.files) == ({}, {})
 
 
-async def test_an_object_without_a_record_is_removed_once_no_upload_can_still_want_it(shelf: Shelf) -> None:
-    class Crashing(FakeFiles):
-        async def record(self, *_: object) -> File:
+async def test_an_object_without_a_record_is_deleted_after_the_lifetime_of_its_upload(storage: Storage) -> None:
+    class CrashingFiles(FakeFiles):
+        async def commit_upload(self, *_: object) -> File:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         await upload(
-            "ten_one", GUIDE, pieces(b"ab"), files=Crashing(shelf.knowledge), objects=shelf.objects, max_bytes=3
+            "ten_one", GUIDE, pieces(b"ab"), files=CrashingFiles(storage.database), objects=storage.objects, max_bytes=3
         )
-    assert len(shelf.objects.stored) == 1
-    assert await shelf.sweep() == 0
-    shelf.knowledge.clock.advance(INTENT_LIFETIME)
+    assert len(storage.objects.stored) == 1
+    assert await storage.sweep() == 0
+    storage.database.clock.advance(UPLOAD_LIFETIME)
 
-    assert await shelf.sweep() == 1
-    assert shelf.objects.stored == {}
-    assert shelf.knowledge.removals == {}
+    assert await storage.sweep() == 1
+    assert storage.objects.stored == {}
+    assert storage.database.deletions == {}
 
 
-async def test_an_upload_that_outlived_its_intent_is_no_file(shelf: Shelf) -> None:
-    class Dawdling(FakeObjects):
+async def test_an_upload_after_its_lifetime_creates_no_file(storage: Storage) -> None:
+    class SlowObjectStore(FakeObjectStore):
         async def put(self, key: str, data: AsyncIterator[bytes]) -> int:
-            shelf.knowledge.clock.advance(INTENT_LIFETIME + timedelta(seconds=1))
+            storage.database.clock.advance(UPLOAD_LIFETIME + timedelta(seconds=1))
             return await super().put(key, data)
 
     with pytest.raises(DeadlineExceeded):
-        await upload("ten_one", GUIDE, pieces(b"ab"), files=shelf.files, objects=Dawdling(), max_bytes=3)
-    assert shelf.knowledge.files == {}
+        await upload("ten_one", GUIDE, pieces(b"ab"), files=storage.files, objects=SlowObjectStore(), max_bytes=3)
+    assert storage.database.files == {}
 
 
 @pytest.mark.parametrize(
-    ("description", "param"),
+    ("metadata", "param"),
     [
-        (Description("", "assistants"), "filename"),
-        (Description("x" * 256, "assistants"), "filename"),
-        (Description("a\n.txt", "assistants"), "filename"),
-        (Description("a\0.txt", "assistants"), "filename"),
-        (Description("a\x85.txt", "assistants"), "filename"),
-        (Description("a.txt", " "), "purpose"),
-        (Description("a.txt", "x" * 65), "purpose"),
+        (FileMetadata("", "assistants"), "filename"),
+        (FileMetadata("x" * 256, "assistants"), "filename"),
+        (FileMetadata("a\n.txt", "assistants"), "filename"),
+        (FileMetadata("a\0.txt", "assistants"), "filename"),
+        (FileMetadata("a\x85.txt", "assistants"), "filename"),
+        (FileMetadata("a.txt", " "), "purpose"),
+        (FileMetadata("a.txt", "x" * 65), "purpose"),
     ],
 )
-async def test_a_description_that_cannot_be_is_refused_before_any_byte(
-    shelf: Shelf, description: Description, param: str
+async def test_invalid_metadata_is_rejected_before_any_byte_is_stored(
+    storage: Storage, metadata: FileMetadata, param: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        await upload("ten_one", description, pieces(b"a"), files=shelf.files, objects=shelf.objects, max_bytes=3)
+        await upload("ten_one", metadata, pieces(b"a"), files=storage.files, objects=storage.objects, max_bytes=3)
 
     assert refused.value.param == param
-    assert shelf.knowledge.removals == {}
+    assert storage.database.deletions == {}
 
 
-@pytest.mark.parametrize(("asked", "size"), [(0, 20), (1, 1), (100, 100)])
-def test_a_page_has_the_size_that_was_asked_for(asked: int, size: int) -> None:
-    assert page_size(asked, default=20, most=100) == size
+@pytest.mark.parametrize(("requested", "size"), [(0, 20), (1, 1), (100, 100)])
+def test_a_page_has_the_requested_size(requested: int, size: int) -> None:
+    assert page_size(requested, default=20, maximum=100) == size
 
 
-@pytest.mark.parametrize("asked", [-1, 101])
-def test_a_page_of_another_size_is_refused(asked: int) -> None:
+@pytest.mark.parametrize("requested", [-1, 101])
+def test_a_page_size_outside_of_its_range_is_rejected(requested: int) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        page_size(asked, default=20, most=100)
+        page_size(requested, default=20, maximum=100)
     assert refused.value.param == "limit"

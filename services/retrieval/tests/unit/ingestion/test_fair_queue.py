@@ -5,46 +5,46 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from retrieval.domain.backlog import Backlog, work
-from retrieval.domain.ingestion import AttachmentKey
+from retrieval.ingestion.fair_queue import FairQueue, consume
+from retrieval.vector_stores.model import AttachmentKey
 
 
 def a_key(tenant: str, file: int) -> AttachmentKey:
     return AttachmentKey(f"ten_{tenant}", "vs_1", f"file-{file}")
 
 
-async def taken(backlog: Backlog) -> list[AttachmentKey]:
-    return [await backlog.take() for _ in range(len(backlog))]
+async def taken(queue: FairQueue) -> list[AttachmentKey]:
+    return [await queue.get() for _ in range(len(queue))]
 
 
 async def test_tenants_take_turns_however_much_one_of_them_brings() -> None:
-    backlog = Backlog()
+    queue = FairQueue()
     for n in range(100):
-        backlog.offer(a_key("greedy", n))
-    backlog.offer(a_key("modest", 1))
+        queue.put(a_key("greedy", n))
+    queue.put(a_key("modest", 1))
 
-    first_three = (await taken(backlog))[:3]
+    first_three = (await taken(queue))[:3]
 
     assert first_three == [a_key("greedy", 0), a_key("modest", 1), a_key("greedy", 1)]
 
 
 async def test_what_waits_already_is_not_queued_twice() -> None:
-    backlog = Backlog()
-    assert [backlog.offer(a_key("a", 1)) for _ in range(3)] == [True, True, True]
+    queue = FairQueue()
+    assert [queue.put(a_key("a", 1)) for _ in range(3)] == [True, True, True]
 
-    assert await taken(backlog) == [a_key("a", 1)]
-    assert backlog.offer(a_key("a", 1))
-    assert len(backlog) == 1
+    assert await taken(queue) == [a_key("a", 1)]
+    assert queue.put(a_key("a", 1))
+    assert len(queue) == 1
 
 
 async def test_a_full_backlog_takes_no_more() -> None:
-    backlog = Backlog(bound=2)
+    queue = FairQueue(max_size=2)
 
-    assert [backlog.offer(a_key("a", n)) for n in range(3)] == [True, True, False]
+    assert [queue.put(a_key("a", n)) for n in range(3)] == [True, True, False]
 
 
 async def test_workers_share_what_comes_and_stop_when_they_are_asked() -> None:
-    backlog, stop, done = Backlog(), asyncio.Event(), asyncio.Event()
+    queue, stop, done = FairQueue(), asyncio.Event(), asyncio.Event()
     seen: list[AttachmentKey] = []
 
     async def run(key: AttachmentKey) -> None:
@@ -52,9 +52,9 @@ async def test_workers_share_what_comes_and_stop_when_they_are_asked() -> None:
         if len(seen) == 5:
             done.set()
 
-    workers = [asyncio.create_task(work(stop, backlog, run)) for _ in range(2)]
+    workers = [asyncio.create_task(consume(stop, queue, run)) for _ in range(2)]
     for n in range(5):
-        backlog.offer(a_key("a", n))
+        queue.put(a_key("a", n))
         await asyncio.sleep(0)
     await done.wait()
     stop.set()
@@ -64,7 +64,7 @@ async def test_workers_share_what_comes_and_stop_when_they_are_asked() -> None:
 
 
 async def test_stopping_cuts_off_the_run_in_hand() -> None:
-    backlog, stop, begun = Backlog(), asyncio.Event(), asyncio.Event()
+    queue, stop, begun = FairQueue(), asyncio.Event(), asyncio.Event()
     cut: list[bool] = []
 
     async def run(key: AttachmentKey) -> None:
@@ -75,8 +75,8 @@ async def test_stopping_cuts_off_the_run_in_hand() -> None:
             cut.append(True)
             raise
 
-    backlog.offer(a_key("a", 1))
-    worker = asyncio.create_task(work(stop, backlog, run))
+    queue.put(a_key("a", 1))
+    worker = asyncio.create_task(consume(stop, queue, run))
     await begun.wait()
     stop.set()
     await worker
@@ -85,11 +85,11 @@ async def test_stopping_cuts_off_the_run_in_hand() -> None:
 
 
 async def test_a_bug_in_a_run_ends_the_worker_loudly() -> None:
-    backlog = Backlog()
-    backlog.offer(a_key("a", 1))
+    queue = FairQueue()
+    queue.put(a_key("a", 1))
 
     async def run(key: AttachmentKey) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await work(asyncio.Event(), backlog, run)
+        await consume(asyncio.Event(), queue, run)

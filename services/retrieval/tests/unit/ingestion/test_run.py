@@ -11,12 +11,13 @@ import pytest
 from chassis.errors import ArgosyError, Kind, RemoteError, Unavailable
 from chassis.tenancy import current_caller
 from chassis.testing import a_verifier
-from retrieval.domain.backlog import Backlog
-from retrieval.domain.ingestion import LEASE, AttachmentKey, End, passing
-from retrieval.domain.vector_stores import AttachmentState
+from retrieval.ingestion.claim import LEASE
+from retrieval.ingestion.fair_queue import FairQueue
+from retrieval.ingestion.model import RunResult, is_transient
+from retrieval.vector_stores.model import AttachmentKey, AttachmentState
 
-from services.retrieval.tests.fakes import FakeEmbedder, FakeIngests
-from services.retrieval.tests.world import PAGES, World
+from services.retrieval.tests.fakes import FakeEmbedder, FakeIngestionStore
+from services.retrieval.tests.ingestion_world import PAGES, IngestionWorld
 
 
 class Crash(BaseException):
@@ -61,37 +62,37 @@ class _Watched:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> IngestionWorld:
+    return IngestionWorld()
 
 
-async def test_a_file_becomes_chunks_with_pages_and_is_complete(world: World) -> None:
+async def test_a_file_becomes_chunks_with_pages_and_is_complete(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
-    outcome = await world.ingestion().run(key)
+    summary = await world.ingestion().run(key)
 
-    assert outcome is not None
-    assert (outcome.end, outcome.chunks) == (End.COMPLETED, 7)
+    assert summary is not None
+    assert (summary.result, summary.chunks) == (RunResult.COMPLETED, 7)
     row = world.row(key)
     assert row.state is AttachmentState.COMPLETED
     assert [item.chunk.text for item in row.stored] == PAGES
     assert [item.chunk.page for item in row.stored] == [1, 2, 3, 4, 5, 6, 7]
-    assert row.worded == 7
-    assert [len(texts) for texts in world.embedder.asked] == [2, 2, 2, 1]
+    assert row.indexed_chunks == 7
+    assert [len(texts) for texts in world.embedder.calls] == [2, 2, 2, 1]
 
 
-async def test_a_second_run_has_nothing_to_do(world: World) -> None:
+async def test_a_second_run_has_nothing_to_do(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     await world.ingestion().run(key)
 
     assert await world.ingestion().run(key) is None
-    assert len(world.embedder.asked) == 4
+    assert len(world.embedder.calls) == 4
 
 
 async def calls_of_a_whole_run() -> int:
-    world, killer = World(), Killer(fatal=-1, after=False)
+    world, killer = IngestionWorld(), Killer(fatal=-1, after=False)
     key = await world.attach("\n".join(PAGES))
-    await world.ingestion(ingests=killer.around(world.ingests), embedder=killer.around(world.embedder)).run(key)
+    await world.ingestion(store=killer.around(world.store), embedder=killer.around(world.embedder)).run(key)
     return killer.calls
 
 
@@ -100,22 +101,22 @@ async def test_a_kill_at_any_step_loses_nothing_doubles_nothing_and_costs_one_ba
     steps = await calls_of_a_whole_run()
     assert steps > 12
     for fatal in range(1, steps + 1):
-        world, killer = World(), Killer(fatal, after=after)
+        world, killer = IngestionWorld(), Killer(fatal, after=after)
         key = await world.attach("\n".join(PAGES))
 
         with pytest.raises(Crash):
-            await world.ingestion(ingests=killer.around(world.ingests), embedder=killer.around(world.embedder)).run(key)
+            await world.ingestion(store=killer.around(world.store), embedder=killer.around(world.embedder)).run(key)
         assert await world.ingestion().run(key) is None or world.row(key).epoch == 1, "the lease still holds"
-        world.knowledge.clock.advance(LEASE)
+        world.database.clock.advance(LEASE)
         await world.ingestion().run(key)
 
         row = world.row(key)
         assert row.state is AttachmentState.COMPLETED
         assert [item.chunk.text for item in row.stored] == PAGES
-        assert sum(len(texts) for texts in world.embedder.asked) <= len(PAGES) + 2
+        assert sum(len(texts) for texts in world.embedder.calls) <= len(PAGES) + 2
 
 
-async def test_kills_after_every_batch_are_survived_in_a_row(world: World) -> None:
+async def test_kills_after_every_batch_are_survived_in_a_row(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     while world.row(key).state is AttachmentState.IN_PROGRESS:
         stored = len(world.row(key).stored)
@@ -124,38 +125,38 @@ async def test_kills_after_every_batch_are_survived_in_a_row(world: World) -> No
             await world.ingestion(embedder=killer.around(world.embedder)).run(key)
         except Crash:
             assert len(world.row(key).stored) == stored + 2
-        world.knowledge.clock.advance(LEASE)
+        world.database.clock.advance(LEASE)
 
     assert [item.chunk.text for item in world.row(key).stored] == PAGES
 
 
-async def test_a_file_that_kills_every_process_is_given_up(world: World) -> None:
+async def test_a_file_that_kills_every_process_is_given_up(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     for _ in range(10):
         with pytest.raises(Crash):
             await world.ingestion(embedder=Killer(1, after=False).around(world.embedder)).run(key)
-        world.knowledge.clock.advance(LEASE)
+        world.database.clock.advance(LEASE)
 
-    outcome = await world.ingestion().run(key)
+    summary = await world.ingestion().run(key)
 
-    assert outcome is not None
-    assert (outcome.end, outcome.reason) == (End.FAILED, "indexing_crashed")
+    assert summary is not None
+    assert (summary.result, summary.reason) == (RunResult.FAILED, "indexing_crashed")
 
 
-async def test_equal_text_is_embedded_once_per_tenant(world: World) -> None:
+async def test_equal_text_is_embedded_once_per_tenant(world: IngestionWorld) -> None:
     first = await world.attach("\n".join([*PAGES, PAGES[0]]), "file-1")
     second = await world.attach("\n".join(PAGES[3:]), "file-2")
     stranger = await world.attach(PAGES[0], "file-3", tenant_id="ten_other")
     for key in (first, second, stranger):
         await world.ingestion().run(key)
 
-    asked = [text for texts in world.embedder.asked for text in texts]
+    asked = [text for texts in world.embedder.calls for text in texts]
     assert sorted(asked) == sorted([*PAGES, PAGES[0]])  # the stranger's own
     assert len(world.row(first).stored) == 8
     assert len(world.row(second).stored) == 4
 
 
-async def test_embeddings_are_made_on_the_attacher_s_account(world: World) -> None:
+async def test_embeddings_are_made_on_the_attacher_s_account(world: IngestionWorld) -> None:
     class Watching(FakeEmbedder):
         async def embed(self, texts: Any) -> Any:
             caller = current_caller()
@@ -166,43 +167,43 @@ async def test_embeddings_are_made_on_the_attacher_s_account(world: World) -> No
 
     key = await world.attach(PAGES[0])
 
-    outcome = await world.ingestion(embedder=Watching()).run(key)
+    summary = await world.ingestion(embedder=Watching()).run(key)
 
-    assert outcome is not None
-    assert outcome.end is End.COMPLETED
+    assert summary is not None
+    assert summary.result is RunResult.COMPLETED
 
 
-async def test_what_may_pass_is_tried_again_with_growing_pauses(world: World) -> None:
+async def test_what_may_pass_is_tried_again_with_growing_pauses(world: IngestionWorld) -> None:
     key = await world.attach(PAGES[0])
     limited = RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down", retry_after=timedelta(seconds=17))
-    world.embedder.failures = [Unavailable("away"), limited]
+    world.embedder.errors = [Unavailable("away"), limited]
 
-    outcome = await world.ingestion().run(key)
+    summary = await world.ingestion().run(key)
 
-    assert outcome is not None
-    assert outcome.end is End.COMPLETED
+    assert summary is not None
+    assert summary.result is RunResult.COMPLETED
     assert 1 <= world.pauses[0] <= 2
     assert world.pauses[1] == 17
 
 
-async def test_what_does_not_pass_soon_is_postponed_longer_each_time_and_then_resumed(world: World) -> None:
+async def test_what_does_not_pass_soon_is_postponed_longer_each_time_and_then_resumed(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     waits = []
     for retries in range(8):
-        world.embedder.failures = [Unavailable("away")] * 4
-        outcome = await world.ingestion().run(key)
-        assert outcome is not None
-        assert (outcome.end, outcome.reason) == (End.POSTPONED, "service_unavailable")
+        world.embedder.errors = [Unavailable("away")] * 4
+        summary = await world.ingestion().run(key)
+        assert summary is not None
+        assert (summary.result, summary.reason) == (RunResult.POSTPONED, "service_unavailable")
         assert world.row(key).retries == retries + 1
-        waits.append(world.row(key).due_at - world.knowledge.clock.now())
+        waits.append(world.row(key).due_at - world.database.clock.now())
         assert await world.ingestion().run(key) is None
-        world.knowledge.clock.advance(waits[-1])
+        world.database.clock.advance(waits[-1])
 
     assert all(timedelta(seconds=1) <= wait <= timedelta(seconds=60) for wait in waits)
     assert waits[0] <= timedelta(seconds=2)
     final = await world.ingestion().run(key)
     assert final is not None
-    assert final.end is End.COMPLETED
+    assert final.result is RunResult.COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -214,17 +215,17 @@ async def test_what_does_not_pass_soon_is_postponed_longer_each_time_and_then_re
     ],
 )
 async def test_what_will_not_pass_fails_the_attachment_and_leaves_no_chunk(
-    world: World, error: ArgosyError, reason: str
+    world: IngestionWorld, error: ArgosyError, reason: str
 ) -> None:
     key = await world.attach("\n".join(PAGES))
-    world.embedder.failures = [error]
+    world.embedder.errors = [error]
     await world.ingestion().run(key)
 
     row = world.row(key)
     assert (row.state, row.reason, row.message) == (AttachmentState.FAILED, reason, error.message)
     assert row.stored == []
-    assert len(world.embedder.asked) == 1
-    assert [removal.attachment for removal, _ in world.knowledge.removals.values()] == [row.number]
+    assert len(world.embedder.calls) == 1
+    assert [deletion.attachment for deletion, _ in world.database.deletions.values()] == [row.number]
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -239,11 +240,11 @@ def test_every_kind_of_error_either_passes_or_does_not(kind: Kind) -> None:
         Kind.UPSTREAM,
     }
 
-    assert passing(RemoteError(kind, "ANYTHING", "")) == (kind not in permanent)
-    assert passing(RemoteError(Kind.UPSTREAM, "UPSTREAM_TIMED_OUT", ""))
+    assert is_transient(RemoteError(kind, "ANYTHING", "")) == (kind not in permanent)
+    assert is_transient(RemoteError(Kind.UPSTREAM, "UPSTREAM_TIMED_OUT", ""))
 
 
-async def test_a_file_too_large_is_refused_unread(world: World) -> None:
+async def test_a_file_too_large_is_refused_unread(world: IngestionWorld) -> None:
     key = await world.attach("x" * 100_001)
     world.objects.stored.clear()
 
@@ -253,7 +254,7 @@ async def test_a_file_too_large_is_refused_unread(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n \n"])
-async def test_a_file_without_text_is_refused(world: World, text: str) -> None:
+async def test_a_file_without_text_is_refused(world: IngestionWorld, text: str) -> None:
     key = await world.attach(text)
 
     await world.ingestion().run(key)
@@ -261,7 +262,7 @@ async def test_a_file_without_text_is_refused(world: World, text: str) -> None:
     assert world.row(key).reason == "empty_file"
 
 
-async def test_a_file_whose_bytes_are_missing_is_refused(world: World) -> None:
+async def test_a_file_whose_bytes_are_missing_is_refused(world: IngestionWorld) -> None:
     key = await world.attach(PAGES[0])
     world.objects.stored.clear()
 
@@ -270,22 +271,22 @@ async def test_a_file_whose_bytes_are_missing_is_refused(world: World) -> None:
     assert world.row(key).reason == "unreadable_file"
 
 
-async def test_a_file_that_is_detached_meanwhile_is_dropped_quietly(world: World) -> None:
+async def test_a_file_that_is_detached_meanwhile_is_dropped_quietly(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
     class Detaching(FakeEmbedder):
         async def embed(self, texts: Any) -> Any:
-            await world.stores.detach(key.tenant_id, key.vector_store_id, key.file_id)
+            await world.vector_stores.detach(key.tenant_id, key.vector_store_id, key.file_id)
             return await super().embed(texts)
 
-    outcome = await world.ingestion(embedder=Detaching()).run(key)
+    summary = await world.ingestion(embedder=Detaching()).run(key)
 
-    assert outcome is not None
-    assert outcome.end is End.LOST
-    assert world.knowledge.rows == {}
+    assert summary is not None
+    assert summary.result is RunResult.LOST
+    assert world.database.rows == {}
 
 
-async def test_a_run_that_is_stopped_lets_go_at_once(world: World) -> None:
+async def test_a_run_that_is_stopped_lets_go_at_once(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     reached = asyncio.Event()
 
@@ -301,63 +302,63 @@ async def test_a_run_that_is_stopped_lets_go_at_once(world: World) -> None:
 
     assert running.cancelled()
     assert world.row(key).crashes == 0
-    outcome = await world.ingestion().run(key)
-    assert outcome is not None
-    assert outcome.end is End.COMPLETED
+    summary = await world.ingestion().run(key)
+    assert summary is not None
+    assert summary.result is RunResult.COMPLETED
 
 
-async def test_a_large_file_gives_way_to_other_tenants_and_goes_on_where_it_stopped(world: World) -> None:
+async def test_a_large_file_gives_way_to_other_tenants_and_goes_on_where_it_stopped(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
-    backlog = Backlog()
-    turns = world.ingestion(others_wait=backlog.others_wait, turn_chunks=4)
-    backlog.offer(AttachmentKey("ten_other", "vs_1", "file-1"))
+    queue = FairQueue()
+    turns = world.ingestion(has_other_tenants=queue.has_other_tenants, yield_after_chunks=4)
+    queue.put(AttachmentKey("ten_other", "vs_1", "file-1"))
 
     first = await turns.run(key)
 
     assert first is not None
-    assert (first.end, first.reason, first.chunks) == (End.POSTPONED, "turn_over", 4)
+    assert (first.result, first.reason, first.chunks) == (RunResult.POSTPONED, "yielded", 4)
     row = world.row(key)
-    assert (row.crashes, row.retries, row.due_at) == (0, 0, world.knowledge.clock.now())
+    assert (row.crashes, row.retries, row.due_at) == (0, 0, world.database.clock.now())
     second = await turns.run(key)
     assert second is not None
-    assert (second.end, second.chunks) == (End.COMPLETED, 3)
+    assert (second.result, second.chunks) == (RunResult.COMPLETED, 3)
     assert [item.chunk.text for item in row.stored] == PAGES
-    assert [len(texts) for texts in world.embedder.asked] == [2, 2, 2, 1]
+    assert [len(texts) for texts in world.embedder.calls] == [2, 2, 2, 1]
 
 
-async def test_a_large_file_goes_on_while_nobody_else_waits(world: World) -> None:
+async def test_a_large_file_goes_on_while_nobody_else_waits(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
-    backlog = Backlog()
-    backlog.offer(AttachmentKey(key.tenant_id, "vs_1", "file-of-the-same-tenant"))
+    queue = FairQueue()
+    queue.put(AttachmentKey(key.tenant_id, "vs_1", "file-of-the-same-tenant"))
 
-    outcome = await world.ingestion(others_wait=backlog.others_wait, turn_chunks=2).run(key)
+    summary = await world.ingestion(has_other_tenants=queue.has_other_tenants, yield_after_chunks=2).run(key)
 
-    assert outcome is not None
-    assert (outcome.end, outcome.chunks) == (End.COMPLETED, 7)
+    assert summary is not None
+    assert (summary.result, summary.chunks) == (RunResult.COMPLETED, 7)
 
 
-async def test_two_runs_at_once_index_a_file_once(world: World) -> None:
+async def test_two_runs_at_once_index_a_file_once(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
-    outcomes = await asyncio.gather(world.ingestion().run(key), world.ingestion().run(key))
+    summarys = await asyncio.gather(world.ingestion().run(key), world.ingestion().run(key))
 
-    assert sorted(outcome is None for outcome in outcomes) == [False, True]
+    assert sorted(summary is None for summary in summarys) == [False, True]
     assert [item.chunk.text for item in world.row(key).stored] == PAGES
 
 
-async def test_a_database_that_goes_away_ends_the_run_and_the_lease_brings_it_back(world: World) -> None:
+async def test_a_database_that_goes_away_ends_the_run_and_the_lease_brings_it_back(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
-    class Away(FakeIngests):
-        async def add(self, *_: Any) -> None:
+    class Away(FakeIngestionStore):
+        async def add_chunks(self, *_: Any) -> None:
             raise Unavailable("the database does not answer")
 
         async def release(self, *_: Any, **__: Any) -> None:
             raise Unavailable("the database does not answer")
 
     with pytest.raises(Unavailable):
-        await world.ingestion(ingests=Away(world.knowledge)).run(key)
-    world.knowledge.clock.advance(LEASE)
+        await world.ingestion(store=Away(world.database)).run(key)
+    world.database.clock.advance(LEASE)
     await world.ingestion().run(key)
 
     assert world.row(key).state is AttachmentState.COMPLETED

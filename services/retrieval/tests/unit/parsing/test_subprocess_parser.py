@@ -17,10 +17,10 @@ from typing import IO
 import psutil
 import pytest
 from chassis.errors import Unavailable
-from retrieval.adapters.parsers.cleaning import BLOCK_CHARACTERS, blocks
-from retrieval.adapters.parsers.limits import Limits
-from retrieval.adapters.parsers.parent import ChildProcessParser
-from retrieval.domain.documents import Block, FileRefused
+from retrieval.parsing.blocks import MAX_BLOCK_CHARACTERS, to_blocks
+from retrieval.parsing.limits import Limits
+from retrieval.parsing.model import Block, UnindexableFile
+from retrieval.parsing.subprocess_parser import SubprocessParser
 
 from services.retrieval.tests import documents
 
@@ -54,14 +54,14 @@ async def data(content: bytes) -> AsyncGenerator[bytes, None]:
 
 
 async def parsed(filename: str, content: bytes, limits: Limits = TIGHT) -> list[Block]:
-    return [block async for block in ChildProcessParser(limits).blocks(filename, data(content))]
+    return [block async for block in SubprocessParser(limits).blocks(filename, data(content))]
 
 
 async def refusal(filename: str, content: bytes, limits: Limits = TIGHT) -> str:
-    with pytest.raises(FileRefused) as refused:
+    with pytest.raises(UnindexableFile) as refused:
         await parsed(filename, content, limits)
     assert refused.value.message
-    return refused.value.reason
+    return refused.value.code
 
 
 async def test_a_pdf_is_read_page_by_page() -> None:
@@ -159,9 +159,7 @@ async def test_a_reader_that_takes_too_long_is_ended() -> None:
 
 
 def test_too_much_time_is_told_by_a_signal_that_means_nothing_else() -> None:
-    endless = (
-        "from retrieval.adapters.parsers.limits import Limits\nLimits(cpu_seconds=1).apply()\nwhile True:\n    pass"
-    )
+    endless = "from retrieval.parsing.limits import Limits\nLimits(cpu_seconds=1).apply()\nwhile True:\n    pass"
 
     ended = subprocess.run([sys.executable, "-c", endless], check=False, timeout=60)
 
@@ -169,16 +167,16 @@ def test_too_much_time_is_told_by_a_signal_that_means_nothing_else() -> None:
 
 
 async def test_a_reader_that_is_killed_hurts_nobody() -> None:
-    parser = ChildProcessParser(Limits())
+    parser = SubprocessParser(Limits())
 
     async with aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
         await anext(found)
         for child in psutil.Process().children(recursive=True):
             child.kill()
-        with pytest.raises(FileRefused) as refused:
+        with pytest.raises(UnindexableFile) as refused:
             async for _ in found:
                 pass
-    assert refused.value.reason == "unreadable_file"
+    assert refused.value.code == "unreadable_file"
 
 
 async def test_a_reader_that_is_cut_off_before_its_first_word_is_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +194,7 @@ async def test_a_reader_that_is_cut_off_before_its_first_word_is_gone_at_once(mo
 
 
 async def test_a_reader_that_is_left_early_is_gone_at_once() -> None:
-    async with aclosing(ChildProcessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+    async with aclosing(SubprocessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
         await anext(found)
         assert psutil.Process().children(recursive=True)
 
@@ -210,7 +208,7 @@ async def test_three_hundred_pages_take_no_more_memory_than_three() -> None:
             *(f"Page {n}. " + "Vessels carry cargo from port to port. " * 12 for n in range(pages))
         )
         count = 0
-        async for _ in ChildProcessParser(TIGHT).blocks("a.pdf", data(content)):
+        async for _ in SubprocessParser(TIGHT).blocks("a.pdf", data(content)):
             count += 1
             if count in {pages - 1, pages}:
                 readers = psutil.Process().children(recursive=True)
@@ -227,7 +225,7 @@ async def test_the_reader_sees_nothing_of_its_parent_s_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RETRIEVAL_SECRET", "s3cret")
-    async with aclosing(ChildProcessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+    async with aclosing(SubprocessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
         await anext(found)
         for child in psutil.Process().children(recursive=True):
             assert "RETRIEVAL_SECRET" not in child.environ()
@@ -239,7 +237,7 @@ async def test_an_error_of_the_upload_s_bytes_is_passed_on() -> None:
         raise Unavailable("the object store does not answer")
 
     with pytest.raises(Unavailable):
-        [block async for block in ChildProcessParser(Limits()).blocks("a.txt", broken())]
+        [block async for block in SubprocessParser(Limits()).blocks("a.txt", broken())]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
@@ -272,18 +270,18 @@ async def test_ten_at_once_do_not_mix() -> None:
 def test_text_is_cut_into_blocks_at_line_ends_and_nothing_is_lost() -> None:
     text = "".join(f"Line number {n} of the document.\n" for n in range(2_000))
 
-    found = [block.text for block in blocks(7, text)]
+    found = [block.text for block in to_blocks(7, text)]
 
     assert "".join(found) == text
-    assert all(block.endswith("\n") and len(block) <= BLOCK_CHARACTERS for block in found)
+    assert all(block.endswith("\n") and len(block) <= MAX_BLOCK_CHARACTERS for block in found)
 
 
 def test_what_cannot_be_stored_or_read_is_left_out_of_text() -> None:
-    [block] = blocks(1, "a\0b\x07c\ud800d\ufffee\r\nf\u2028g\n\n \n\nh")
+    [block] = to_blocks(1, "a\0b\x07c\ud800d\ufffee\r\nf\u2028g\n\n \n\nh")
 
     assert block.text == "abcde\nf\ng\n\nh"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits are those of Unix")
 def test_limits_survive_a_command_line() -> None:
-    assert Limits.from_text(TIGHT.to_text()) == TIGHT
+    assert Limits.from_json(TIGHT.to_json()) == TIGHT

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from chassis.errors import InvalidRequest, Unavailable
-from retrieval.domain.searching import Question, search
-from retrieval.domain.vector_stores import VectorStoreNotFound
+from retrieval.search.model import SearchQuery
+from retrieval.search.search import search
+from retrieval.vector_stores.model import VectorStoreNotFound
 
 from services.retrieval.tests.fakes import FakeEmbedder
 from services.retrieval.tests.tenants import Tenant
@@ -13,9 +14,9 @@ from services.retrieval.tests.tenants import Tenant
 
 async def test_the_best_by_words_and_by_meaning_comes_first_with_its_source(one: Tenant) -> None:
     store, file = await one.indexed("the price of apples", "the colour of pears", "nothing of the kind")
-    question = Question((store.vector_store_id,), "price apples", 2)
+    query = SearchQuery((store.vector_store_id,), "price apples", 2)
 
-    passages = await search(one.tenant_id, question, index=one.ports.index, embedder=FakeEmbedder())
+    passages = await search(one.tenant_id, query, index=one.ports.index, embedder=FakeEmbedder())
 
     assert [passage.source.text for passage in passages] == ["the price of apples", "the colour of pears"]
     best = passages[0]
@@ -28,11 +29,11 @@ async def test_empty_stores_are_searched_for_nothing(one: Tenant) -> None:
 
     assert (
         await search(
-            one.tenant_id, Question((store.vector_store_id,), "q", 5), index=one.ports.index, embedder=embedder
+            one.tenant_id, SearchQuery((store.vector_store_id,), "q", 5), index=one.ports.index, embedder=embedder
         )
         == []
     )
-    assert embedder.asked == []
+    assert embedder.calls == []
 
 
 async def test_an_unknown_store_is_refused_before_anything_is_paid_for(one: Tenant) -> None:
@@ -42,21 +43,21 @@ async def test_an_unknown_store_is_refused_before_anything_is_paid_for(one: Tena
     with pytest.raises(VectorStoreNotFound):
         await search(
             one.tenant_id,
-            Question((store.vector_store_id, "vs_unknown"), "q", 5),
+            SearchQuery((store.vector_store_id, "vs_unknown"), "q", 5),
             index=one.ports.index,
             embedder=embedder,
         )
-    assert embedder.asked == []
+    assert embedder.calls == []
 
 
 async def test_without_the_embedder_there_is_no_half_answer(one: Tenant) -> None:
     store, _ = await one.indexed("text")
     embedder = FakeEmbedder()
-    embedder.failures = [Unavailable("the orchestrator does not answer")]
+    embedder.errors = [Unavailable("the orchestrator does not answer")]
 
     with pytest.raises(Unavailable):
         await search(
-            one.tenant_id, Question((store.vector_store_id,), "text", 5), index=one.ports.index, embedder=embedder
+            one.tenant_id, SearchQuery((store.vector_store_id,), "text", 5), index=one.ports.index, embedder=embedder
         )
 
 
@@ -71,7 +72,7 @@ async def test_without_the_embedder_there_is_no_half_answer(one: Tenant) -> None
         (("vs_1",), "q" * 8_193, "query"),
     ],
 )
-def test_a_question_that_cannot_be_answered_is_none(stores: tuple[str, ...], query: str, param: str) -> None:
+def test_a_query_that_cannot_be_answered_is_none(stores: tuple[str, ...], query: str, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        Question(stores, query, 5)
+        SearchQuery(stores, query, 5)
     assert refused.value.param == param
