@@ -12,7 +12,7 @@ from chassis.errors import DeadlineExceeded
 from chassis.ids import new_id
 from chassis.tenancy import Principal
 from chassis.testing import FakeClock
-from retrieval.deletions.model import PendingDeletion
+from retrieval.deletions.delete import PendingDeletion
 from retrieval.embeddings.model import DIMENSIONS, Vector
 from retrieval.files.model import DELETION_LEASE, File, FileMetadata, FileNotFound, object_key
 from retrieval.files.page import Page

@@ -9,13 +9,13 @@ from datetime import timedelta
 from chassis.ids import new_id
 from chassis.testing import a_principal
 from retrieval.chunking.splitter import Chunk
-from retrieval.deletions.ports import DeletionQueue
+from retrieval.deletions.delete import DeletionQueue
 from retrieval.embeddings.model import fingerprint
 from retrieval.files.model import File, FileMetadata
 from retrieval.files.ports import Files
 from retrieval.ingestion.model import Claim, EmbeddedChunk
 from retrieval.ingestion.ports import IngestionStore
-from retrieval.search.ports import SearchIndex
+from retrieval.search.search import SearchIndex
 from retrieval.vector_stores.model import AttachmentKey, VectorStore
 from retrieval.vector_stores.ports import VectorStores
 

@@ -11,7 +11,7 @@ from chassis.settings import PostgresSection
 
 from services.retrieval.tests.tenants import Tenant
 
-TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "removals", "outbox"]
+TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "deletions", "outbox"]
 
 
 @pytest.fixture

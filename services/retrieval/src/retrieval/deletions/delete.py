@@ -1,11 +1,42 @@
-"""Deleting bytes and chunks for good, in batches."""
+"""Deleting bytes and chunks for good, in batches.
+
+Deletions are scheduled in the transaction that makes bytes or chunks unreachable, and run later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
 
 from chassis.errors import ArgosyError
 
-from retrieval.deletions.model import PendingDeletion
-from retrieval.deletions.ports import DeletionQueue
 from retrieval.files.model import DELETION_LEASE
 from retrieval.files.ports import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDeletion:
+    """An object, or the chunks of an attachment, to delete. `epoch` is that of the claim."""
+
+    tenant_id: str
+    deletion_id: str
+    epoch: int
+    object_key: str = ""
+    vector_store_id: str = ""
+    attachment: int = 0
+
+
+class DeletionQueue(Protocol):
+    """Pending deletions of all tenants."""
+
+    async def claim(self, limit: int, lease: timedelta) -> Sequence[PendingDeletion]:
+        """Claim deletions that are due; no other process gets them during the lease."""
+
+    async def delete_chunks(self, deletion: PendingDeletion, limit: int) -> bool:
+        """Delete at most `limit` chunks of the attachment. Returns False when none was left."""
+
+    async def complete(self, deletion: PendingDeletion) -> None:
+        """Remove the deletion from the queue. Does nothing when another process has claimed it since."""
 
 
 async def delete_pending(

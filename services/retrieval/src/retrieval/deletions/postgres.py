@@ -7,7 +7,7 @@ from datetime import timedelta
 from chassis.postgres import Database
 from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 
-from retrieval.deletions.model import PendingDeletion
+from retrieval.deletions.delete import PendingDeletion
 
 DELETIONS = LeaseTable("deletions", key=("tenant_id", "deletion_id"))
 

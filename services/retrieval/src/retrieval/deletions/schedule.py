@@ -1,8 +1,7 @@
 """Deletions run periodically in every replica."""
 
 from retrieval import metrics
-from retrieval.deletions.delete import delete_pending
-from retrieval.deletions.ports import DeletionQueue
+from retrieval.deletions.delete import DeletionQueue, delete_pending
 from retrieval.files.ports import ObjectStore
 
 

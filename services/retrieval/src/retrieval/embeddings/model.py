@@ -3,7 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Sequence
-from typing import NewType
+from typing import NewType, Protocol
 
 from chassis.errors import ArgosyError, Kind
 
@@ -18,6 +18,18 @@ class IncompatibleEmbedding(ArgosyError):
     """The embedding model returns vectors that the index cannot hold; its route or its upstream is set up wrongly."""
 
     kind, reason = Kind.UPSTREAM, "INCOMPATIBLE_EMBEDDING"
+
+
+class Embedder(Protocol):
+    """Embeds texts. The current caller pays."""
+
+    model: str
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """One vector per text, in order; no text may be blank.
+
+        Raises IncompatibleEmbedding, and errors of other services unchanged.
+        """
 
 
 def fingerprint(model: str, text: str) -> bytes:

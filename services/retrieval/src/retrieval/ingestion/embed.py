@@ -10,8 +10,7 @@ from chassis.ids import new_id
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 
 from retrieval.chunking.splitter import Chunk
-from retrieval.embeddings.model import Vector, fingerprint
-from retrieval.embeddings.ports import Embedder
+from retrieval.embeddings.model import Embedder, Vector, fingerprint
 from retrieval.ingestion.model import Claim, EmbeddedChunk, is_transient
 from retrieval.ingestion.ports import IngestionStore
 

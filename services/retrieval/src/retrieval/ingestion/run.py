@@ -17,8 +17,7 @@ from retrieval.ingestion.claim import LEASE, heartbeat
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.model import Claim, ClaimLost, RunResult, RunSummary, is_transient
 from retrieval.ingestion.ports import IngestionStore
-from retrieval.parsing.model import IngestionErrorCode, UnindexableFile
-from retrieval.parsing.ports import Parser
+from retrieval.parsing.model import IngestionErrorCode, Parser, UnindexableFile
 from retrieval.vector_stores.model import AttachmentKey
 
 MAX_RETRY_DELAY = timedelta(seconds=60)

@@ -7,18 +7,19 @@ from xml.parsers.expat import ExpatError
 
 import mammoth
 
+from retrieval.parsing.limits import Limits
 from retrieval.parsing.model import IngestionErrorCode, UnindexableFile
 
 
-def read(document: BinaryIO, expanded_bytes: int) -> Iterator[tuple[int, str]]:
+def read(document: BinaryIO, limits: Limits) -> Iterator[tuple[int, str]]:
     """The paragraphs. The format has no pages, Word makes them.
 
-    Raises UnindexableFile when the archive expands to more than `expanded_bytes`.
+    Raises UnindexableFile when the archive expands to more than its limit.
     """
     with zipfile.ZipFile(document) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > expanded_bytes:
+        if sum(entry.file_size for entry in archive.infolist()) > limits.expanded_bytes:
             raise UnindexableFile(
-                IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, f"the file expands to more than {expanded_bytes} bytes"
+                IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, f"the file expands to more than {limits.expanded_bytes} bytes"
             )
     document.seek(0)
     try:

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -15,8 +16,6 @@ PDF, ZIP, OLE = b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-FormatParser = Callable[[BinaryIO, Limits], Iterator[tuple[int, str]]]
-
 
 def read(document: BinaryIO, filename: str, limits: Limits) -> Iterator[Block]:
     """The document's text. `document` must be seekable.
@@ -29,14 +28,14 @@ def read(document: BinaryIO, filename: str, limits: Limits) -> Iterator[Block]:
         raise UnindexableFile(
             IngestionErrorCode.UNSUPPORTED_FILE, f"{extension or 'no extension'} is not supported; {known} are"
         )
-    check, parse = PARSERS[extension]
+    check, module = PARSERS[extension]
     head = document.read(HEAD_BYTES)
     if not head.strip():
         raise UnindexableFile(IngestionErrorCode.EMPTY_FILE, "the file is empty")
     document.seek(0)
     check(head, document)
     document.seek(0)
-    for page, text in parse(document, limits):
+    for page, text in import_module(f"retrieval.parsing.{module}").read(document, limits):
         yield from to_blocks(page, text)
 
 
@@ -68,44 +67,15 @@ def _mismatch(expected: str) -> UnindexableFile:
     return UnindexableFile(IngestionErrorCode.FILE_TYPE_MISMATCH, f"the file is not {expected}, as its name says")
 
 
-# Imported in functions, so that a child process loads only the library that it needs.
-def _text(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.parsing import plain  # noqa: PLC0415
-
-    return plain.read(document)
-
-
-def _markdown(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.parsing import markdown  # noqa: PLC0415
-
-    return markdown.read(document)
-
-
-def _html(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.parsing import html  # noqa: PLC0415
-
-    return html.read(document)
-
-
-def _pdf(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.parsing import pdf  # noqa: PLC0415
-
-    return pdf.read(document)
-
-
-def _docx(document: BinaryIO, limits: Limits) -> Iterator[tuple[int, str]]:
-    from retrieval.parsing import docx  # noqa: PLC0415
-
-    return docx.read(document, limits.expanded_bytes)
-
-
-PARSERS: dict[str, tuple[Callable[[bytes, BinaryIO], None], FormatParser]] = {
-    ".txt": (_is_text, _text),
-    ".text": (_is_text, _text),
-    ".md": (_is_text, _markdown),
-    ".markdown": (_is_text, _markdown),
-    ".html": (_is_text, _html),
-    ".htm": (_is_text, _html),
-    ".pdf": (_is_pdf, _pdf),
-    ".docx": (_is_docx, _docx),
+# The extension, the check of the content, and the module that parses it. Modules are imported by name, so that a child
+# process loads only the library that it needs.
+PARSERS: dict[str, tuple[Callable[[bytes, BinaryIO], None], str]] = {
+    ".txt": (_is_text, "plain"),
+    ".text": (_is_text, "plain"),
+    ".md": (_is_text, "markdown"),
+    ".markdown": (_is_text, "markdown"),
+    ".html": (_is_text, "html"),
+    ".htm": (_is_text, "html"),
+    ".pdf": (_is_pdf, "pdf"),
+    ".docx": (_is_docx, "docx"),
 }

@@ -6,6 +6,7 @@ from typing import BinaryIO
 from selectolax.lexbor import LexborHTMLParser
 
 from retrieval.parsing import plain
+from retrieval.parsing.limits import Limits
 
 HIDDEN_ELEMENTS = ["script", "style", "noscript", "template", "svg", "head", "nav", "iframe", "object"]
 PARAGRAPH_ELEMENTS = (
@@ -15,7 +16,7 @@ LINE_ELEMENTS = "br, li, tr, dt, dd, div, option"
 CELL_ELEMENTS = "td, th"
 
 
-def read(document: BinaryIO) -> Iterator[tuple[int, str]]:
+def read(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
     """The title, then the body; HTML has no pages."""
     tree = LexborHTMLParser("".join(plain.decode(document)))
     title = tree.css_first("head > title")

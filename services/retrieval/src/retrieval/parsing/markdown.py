@@ -7,23 +7,24 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from retrieval.parsing import plain
+from retrieval.parsing.limits import Limits
 
 # The parser takes a hundred times the size of its input in memory, so it gets a section at a time.
 SECTION_CHARACTERS = 32_000
 
 
-def read(document: BinaryIO) -> Iterator[tuple[int, str]]:
+def read(document: BinaryIO, limits: Limits) -> Iterator[tuple[int, str]]:
     """The text by section; Markdown has no pages."""
     parser = MarkdownIt("commonmark").enable("table")
-    for section in _sections(document):
+    for section in _sections(document, limits):
         yield 0, "".join(_texts(parser.parse(section)))
 
 
-def _sections(document: BinaryIO) -> Iterator[str]:
+def _sections(document: BinaryIO, limits: Limits) -> Iterator[str]:
     """The source, cut at blank lines outside of fenced code, or anywhere when a section gets eight times too large."""
     lines: list[str] = []
     size, fence = 0, ""
-    for line in _read_lines(document):
+    for line in _read_lines(document, limits):
         lines.append(line)
         size += len(line)
         opening = line.strip()[:3]
@@ -36,8 +37,8 @@ def _sections(document: BinaryIO) -> Iterator[str]:
     yield "".join(lines)
 
 
-def _read_lines(document: BinaryIO) -> Iterator[str]:
-    for _, text in plain.read(document):
+def _read_lines(document: BinaryIO, limits: Limits) -> Iterator[str]:
+    for _, text in plain.read(document, limits):
         yield from text.splitlines(keepends=True)
 
 

@@ -1,8 +1,9 @@
 """Parsed documents: blocks of text, or the reason why there are none."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Protocol, Self
 
 
 class IngestionErrorCode(StrEnum):
@@ -43,3 +44,14 @@ class Block:
 
     page: int
     text: str
+
+
+class Parser(Protocol):
+    """Parses documents of every supported format."""
+
+    def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block, None]:
+        """The text in reading order. The same document gives the same blocks, always.
+
+        Raises UnindexableFile, also after some blocks, and Unavailable when no parser can start. Errors of `data` are
+        raised unchanged.
+        """

@@ -6,13 +6,14 @@ from typing import BinaryIO
 import pypdfium2
 import pypdfium2.raw
 
+from retrieval.parsing.limits import Limits
 from retrieval.parsing.model import IngestionErrorCode, UnindexableFile
 
 # PDFium writes this for a hyphen at the end of a line inside a word.
 SOFT_HYPHEN = "\x02"
 
 
-def read(document: BinaryIO) -> Iterator[tuple[int, str]]:
+def read(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
     """Each page with its number from 1. Only one page is in memory."""
     try:
         pdf = pypdfium2.PdfDocument(document)

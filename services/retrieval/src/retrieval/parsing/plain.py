@@ -5,10 +5,12 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from retrieval.parsing.limits import Limits
+
 PIECE_BYTES = 64 * 1024
 
 
-def read(document: BinaryIO) -> Iterator[tuple[int, str]]:
+def read(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str]]:
     """The text in pieces of complete lines, unless one line is longer than a piece; plain text has no pages."""
     buffer = ""
     for text in decode(document):

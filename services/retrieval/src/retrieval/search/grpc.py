@@ -5,11 +5,10 @@ from chassis.tenancy import current_caller
 from values.limits import MAX_PASSAGES
 
 from retrieval import metrics
-from retrieval.embeddings.ports import Embedder
+from retrieval.embeddings.model import Embedder
 from retrieval.files.page import page_size
 from retrieval.search.model import Passage, SearchQuery
-from retrieval.search.ports import SearchIndex
-from retrieval.search.search import DEFAULT_PASSAGES, search
+from retrieval.search.search import DEFAULT_PASSAGES, SearchIndex, search
 
 
 class SearchMethods:

@@ -30,10 +30,33 @@ SELECT s.*, a.* FROM vector_stores s CROSS JOIN LATERAL (
     FROM attachments a WHERE a.tenant_id = s.tenant_id AND a.vector_store_id = s.vector_store_id
 ) a WHERE s.tenant_id = $1
 """
-# Deletes attachments and schedules the deletion of their chunks. `filter` restricts it further.
+_GET = f"{_WITH_COUNTS} AND s.vector_store_id = $2"
+# Ids begin with the time, so their order is the order of creation.
+_LIST = f"""
+{_WITH_COUNTS} AND ($2 = '' OR s.vector_store_id < $2) ORDER BY s.tenant_id, s.vector_store_id DESC LIMIT $3
+"""
+_INSERT = "INSERT INTO vector_stores (tenant_id, vector_store_id, name) VALUES ($1, $2, $3)"
+_DELETE = "DELETE FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2"
+_EXISTS = "SELECT 1 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2"
+_GET_ATTACHMENT = "SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3"
+_LIST_ATTACHMENTS = """
+SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2
+ AND ($3::bigint IS NULL OR attachment < $3) AND ($4::text IS NULL OR state = $4)
+ORDER BY attachment DESC LIMIT $5
+"""
+# The lock prevents that the file is deleted before the commit.
+_LOCK_FILE = "SELECT 1 FROM files WHERE tenant_id = $1 AND file_id = $2 FOR KEY SHARE"
+_DELETE_FAILED = """
+DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3 AND state = 'failed'
+"""
+_ATTACH = """
+INSERT INTO attachments (tenant_id, vector_store_id, file_id, project_id, key_id) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING RETURNING created_at
+"""
+# Deletes attachments and schedules the deletion of their chunks.
 _DETACH = """
 WITH detached AS (
-    DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 {filter}
+    DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 {condition}
     RETURNING tenant_id, vector_store_id, attachment
 ), scheduled AS (
     INSERT INTO deletions (tenant_id, deletion_id, vector_store_id, attachment)
@@ -41,6 +64,8 @@ WITH detached AS (
 )
 SELECT count(*) FROM detached
 """
+_DETACH_ALL = _DETACH.format(condition="")
+_DETACH_FILE = _DETACH.format(condition="AND file_id = $3")
 
 
 class PostgresVectorStores:
@@ -55,45 +80,34 @@ class PostgresVectorStores:
     async def create(self, principal: Principal, name: str, file_ids: Sequence[str]) -> VectorStore:
         vector_store_id = new_id("vs_")
         async with self._database.tenant(principal.tenant_id) as connection:
-            await connection.execute(
-                "INSERT INTO vector_stores (tenant_id, vector_store_id, name) VALUES ($1, $2, $3)",
-                principal.tenant_id,
-                vector_store_id,
-                name,
-            )
+            await connection.execute(_INSERT, principal.tenant_id, vector_store_id, name)
             for file_id in file_ids:
                 await self._attach(connection, principal, vector_store_id, file_id)
-            store = await _store(connection, principal.tenant_id, vector_store_id)
+            row = await connection.fetchrow(_GET, principal.tenant_id, vector_store_id)
         self._wake_relay()
-        return store
+        return row_to_vector_store(row)
 
     async def get(self, tenant_id: str, vector_store_id: str) -> VectorStore:
         async with self._database.tenant(tenant_id) as connection:
-            return await _store(connection, tenant_id, vector_store_id)
+            row = await connection.fetchrow(_GET, tenant_id, vector_store_id)
+        if row is None:
+            raise vector_store_not_found(vector_store_id)
+        return row_to_vector_store(row)
 
     async def list(self, tenant_id: str, *, limit: int, after: str) -> Page[VectorStore]:
-        # Ids begin with the time, so their order is the order of creation.
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(
-                _WITH_COUNTS
-                + " AND ($2 = '' OR s.vector_store_id < $2) ORDER BY s.tenant_id, s.vector_store_id DESC LIMIT $3",
-                tenant_id,
-                after,
-                limit + 1,
-            )
+            rows = await connection.fetch(_LIST, tenant_id, after, limit + 1)
         return to_page([row_to_vector_store(row) for row in rows], limit)
 
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
-            await _lock(connection, tenant_id, vector_store_id, "FOR UPDATE")
-            await connection.fetchval(_DETACH.format(filter=""), tenant_id, vector_store_id)
-            await connection.execute(
-                "DELETE FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2", tenant_id, vector_store_id
-            )
+            await _check_exists(connection, tenant_id, vector_store_id, "FOR UPDATE")
+            await connection.execute(_DETACH_ALL, tenant_id, vector_store_id)
+            await connection.execute(_DELETE, tenant_id, vector_store_id)
 
     async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
         async with self._database.tenant(principal.tenant_id) as connection:
-            await _lock(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
+            await _check_exists(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
             await self._attach(connection, principal, vector_store_id, file_id)
             row = await _attachment_row(connection, principal.tenant_id, vector_store_id, file_id)
         self._wake_relay()
@@ -101,93 +115,50 @@ class PostgresVectorStores:
 
     async def attachment(self, tenant_id: str, vector_store_id: str, file_id: str) -> Attachment:
         async with self._database.tenant(tenant_id) as connection:
-            await _lock(connection, tenant_id, vector_store_id, "")
+            await _check_exists(connection, tenant_id, vector_store_id)
             return row_to_attachment(await _attachment_row(connection, tenant_id, vector_store_id, file_id))
 
     async def attachments(
         self, tenant_id: str, vector_store_id: str, *, limit: int, after: str, state: AttachmentState | None
     ) -> Page[Attachment]:
         async with self._database.tenant(tenant_id) as connection:
-            await _lock(connection, tenant_id, vector_store_id, "")
-            row = await _attachment_row(connection, tenant_id, vector_store_id, after, param="after") if after else None
-            rows = await connection.fetch(
-                "SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2"
-                " AND ($3::bigint IS NULL OR attachment < $3) AND ($4::text IS NULL OR state = $4)"
-                " ORDER BY attachment DESC LIMIT $5",
-                tenant_id,
-                vector_store_id,
-                row and row["attachment"],
-                state,
-                limit + 1,
-            )
+            await _check_exists(connection, tenant_id, vector_store_id)
+            before: int | None = None
+            if after:
+                row = await _attachment_row(connection, tenant_id, vector_store_id, after, param="after")
+                before = row["attachment"]
+            rows = await connection.fetch(_LIST_ATTACHMENTS, tenant_id, vector_store_id, before, state, limit + 1)
         return to_page([row_to_attachment(row) for row in rows], limit)
 
     async def detach(self, tenant_id: str, vector_store_id: str, file_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
-            await _lock(connection, tenant_id, vector_store_id, "")
-            detached = await connection.fetchval(
-                _DETACH.format(filter="AND file_id = $3"), tenant_id, vector_store_id, file_id
-            )
-            if not detached:
+            await _check_exists(connection, tenant_id, vector_store_id)
+            if not await connection.fetchval(_DETACH_FILE, tenant_id, vector_store_id, file_id):
                 raise not_attached(vector_store_id, file_id)
 
     async def _attach(self, connection: Any, principal: Principal, vector_store_id: str, file_id: str) -> None:
         """Attach the file and enqueue the event, unless it is attached and has not failed."""
         tenant_id = principal.tenant_id
-        # The lock prevents that the file is deleted before the commit.
-        if not await connection.fetchval(
-            "SELECT 1 FROM files WHERE tenant_id = $1 AND file_id = $2 FOR KEY SHARE", tenant_id, file_id
-        ):
+        if not await connection.fetchval(_LOCK_FILE, tenant_id, file_id):
             raise file_not_found(file_id)
-        await connection.execute(
-            "DELETE FROM attachments"
-            " WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3 AND state = 'failed'",
-            tenant_id,
-            vector_store_id,
-            file_id,
-        )
-        attached_at = await connection.fetchval(
-            "INSERT INTO attachments (tenant_id, vector_store_id, file_id, project_id, key_id)"
-            " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING created_at",
-            tenant_id,
-            vector_store_id,
-            file_id,
-            principal.project_id,
-            principal.key_id,
-        )
-        if attached_at is None:
-            return
-        event = file_attached_to_proto(principal, vector_store_id, file_id, attached_at)
-        await self._outbox.enqueue(connection, FILE_ATTACHED_TOPIC, tenant_id, event.SerializeToString())
+        await connection.execute(_DELETE_FAILED, tenant_id, vector_store_id, file_id)
+        values = (tenant_id, vector_store_id, file_id, principal.project_id, principal.key_id)
+        attached_at = await connection.fetchval(_ATTACH, *values)
+        if attached_at is not None:
+            event = file_attached_to_proto(principal, vector_store_id, file_id, attached_at)
+            await self._outbox.enqueue(connection, FILE_ATTACHED_TOPIC, tenant_id, event.SerializeToString())
 
 
-async def _store(connection: Any, tenant_id: str, vector_store_id: str) -> VectorStore:
-    row = await connection.fetchrow(_WITH_COUNTS + " AND s.vector_store_id = $2", tenant_id, vector_store_id)
-    if row is None:
-        raise vector_store_not_found(vector_store_id)
-    return row_to_vector_store(row)
-
-
-async def _lock(connection: Any, tenant_id: str, vector_store_id: str, strength: str) -> None:
-    """Check that the store exists; with a `strength` also lock it until the end of the transaction."""
-    found = await connection.fetchval(
-        f"SELECT 1 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2 {strength}",  # noqa: S608 - constants
-        tenant_id,
-        vector_store_id,
-    )
-    if not found:
+async def _check_exists(connection: Any, tenant_id: str, vector_store_id: str, lock: str = "") -> None:
+    """Raise VectorStoreNotFound, or lock the store until the end of the transaction."""
+    if not await connection.fetchval(f"{_EXISTS} {lock}", tenant_id, vector_store_id):
         raise vector_store_not_found(vector_store_id)
 
 
 async def _attachment_row(
     connection: Any, tenant_id: str, vector_store_id: str, file_id: str, param: str = "file_id"
 ) -> Any:
-    row = await connection.fetchrow(
-        "SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3",
-        tenant_id,
-        vector_store_id,
-        file_id,
-    )
+    row = await connection.fetchrow(_GET_ATTACHMENT, tenant_id, vector_store_id, file_id)
     if row is None:
         raise not_attached(vector_store_id, file_id, param)
     return row

@@ -17,10 +17,7 @@ _STATE_TO_PROTO = {
     AttachmentState.COMPLETED: pb.ATTACHMENT_STATE_COMPLETED,
     AttachmentState.FAILED: pb.ATTACHMENT_STATE_FAILED,
 }
-_PROTO_TO_STATE = {
-    pb.ATTACHMENT_STATE_UNSPECIFIED: None,
-    **{proto: state for state, proto in _STATE_TO_PROTO.items()},
-}
+_PROTO_TO_STATE = {pb.ATTACHMENT_STATE_UNSPECIFIED: None, **{proto: state for state, proto in _STATE_TO_PROTO.items()}}
 
 
 def vector_store_to_proto(store: VectorStore) -> pb.VectorStore:

@@ -1,4 +1,4 @@
-"""Searches use the indexes that were made for them, under row-level security too; removals remove."""
+"""Searches use their indexes, also under row-level security; deletions delete everything."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_a_large_store_gets_an_index_that_its_searches_use(
     await owner.execute(dropped[0])
 
 
-async def test_words_and_equal_texts_are_looked_up_by_index_under_row_level_security(
+async def test_lexemes_and_fingerprints_are_looked_up_by_index_under_row_level_security(
     one: Tenant, database: Database, owner: Any
 ) -> None:
     store, _ = await one.indexed(*(f"chunk number{n} of many" for n in range(2_000)))
@@ -81,7 +81,7 @@ async def test_words_and_equal_texts_are_looked_up_by_index_under_row_level_secu
     words = await plan(
         database,
         one.tenant_id,
-        "SELECT 1 FROM postings WHERE tenant_id = $1 AND vector_store_id = ANY($2) AND word = ANY($3)",
+        "SELECT 1 FROM postings WHERE tenant_id = $1 AND vector_store_id = ANY($2) AND lexeme = ANY($3)",
         one.tenant_id,
         [store.vector_store_id],
         ["number7", "number8"],
@@ -95,7 +95,7 @@ async def test_words_and_equal_texts_are_looked_up_by_index_under_row_level_secu
     )
 
     assert "postings_pkey" in words
-    assert "word = ANY" in words.split("Index Cond:")[1].split("Filter:")[0]
+    assert "lexeme = ANY" in words.split("Index Cond:")[1].split("Filter:")[0]
     assert "chunks_by_fingerprint" in equal
 
 
@@ -140,7 +140,7 @@ async def test_more_than_a_thousand_chunks_are_indexed_and_removed_bit_by_bit(on
 
     assert objects.stored == {}
     async with database.tenant(one.tenant_id) as connection:
-        for table in ("chunks", "postings", "removals", "attachments", "files"):
+        for table in ("chunks", "postings", "deletions", "attachments", "files"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table
 
 
