@@ -202,7 +202,7 @@ async def test_a_kill_in_the_middle_costs_a_batch_and_loses_nothing(place: Place
             assert {passage.page for passage in await searched(stub, where, "vessel23x39")} >= {24}
 
 
-async def test_files_wait_for_an_orchestrator_that_is_away_and_searches_say_so(place: Place, tenant_id: str) -> None:
+async def test_files_wait_for_an_unavailable_orchestrator_and_searches_fail(place: Place, tenant_id: str) -> None:
     orchestrator = Orchestrator()
     async with place.running() as (_, stub):
         async with orchestrator.at(place.orchestrator_port):
@@ -217,7 +217,7 @@ async def test_files_wait_for_an_orchestrator_that_is_away_and_searches_say_so(p
             assert (await finished(stub, where)).state == pb.ATTACHMENT_STATE_COMPLETED
 
 
-async def test_documents_that_mean_harm_fail_and_the_next_is_indexed(place: Place, tenant_id: str) -> None:
+async def test_harmful_documents_fail_and_the_next_is_indexed(place: Place, tenant_id: str) -> None:
     async with Orchestrator().at(place.orchestrator_port), place.running() as (process, stub):
         bad = {
             "a.exe": (b"MZ", "unsupported_file"),

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from argosy.orchestration.v1 import orchestration_pb2, orchestration_pb2_grpc
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
-from chassis.errors import ArgosyError, RemoteError, Unavailable
-from chassis.grpc import Channel
-from chassis.tenancy import as_caller, current_caller
-from chassis.testing import a_caller, a_principal, free_port
+from chassis.errors import RemoteError
+from chassis.tenancy import as_caller
+from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
-from retrieval.embeddings.model import DIMENSIONS, IncompatibleEmbedding
-from retrieval.embeddings.orchestrator_client import OrchestratorEmbedder
 from retrieval.files.grpc import FileMethods
 from retrieval.grpc import RetrievalServicer, registration
-from retrieval.ingestion.model import is_transient
 from retrieval.search.grpc import SearchMethods
 from retrieval.vector_stores.grpc import VectorStoreMethods
 
 from services.retrieval.tests.fakes import FakeEmbedder, FakeObjectStore
 from services.retrieval.tests.tenants import Tenant
-from services.retrieval.tests.texts import a_vector
 
 Part = pb.UploadFileRequest
 
@@ -105,7 +98,7 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
         "an-unknown-part",
     ],
 )
-async def test_a_bad_upload_is_refused(
+async def test_an_invalid_upload_is_rejected(
     stub: Any, objects: FakeObjectStore, given: list[pb.UploadFileRequest], reason: str
 ) -> None:
     with pytest.raises(RemoteError) as refused:
@@ -116,7 +109,7 @@ async def test_a_bad_upload_is_refused(
     assert not objects.stored
 
 
-async def test_a_store_is_made_filled_read_and_deleted(stub: Any) -> None:
+async def test_a_store_is_created_filled_read_and_deleted(stub: Any) -> None:
     first, second = await uploaded(stub, b"one"), await uploaded(stub, b"two")
     made = await stub.CreateVectorStore(
         pb.CreateVectorStoreRequest(name="mine", file_ids=[first.file_id, first.file_id])
@@ -142,7 +135,7 @@ async def test_a_store_is_made_filled_read_and_deleted(stub: Any) -> None:
     assert unknown.value.reason == "VECTOR_STORE_NOT_FOUND"
 
 
-async def test_a_search_answers_with_passages(one: Tenant, stub: Any) -> None:
+async def test_a_search_returns_passages(one: Tenant, stub: Any) -> None:
     store, file = await one.indexed("the price of apples", "the colour of pears")
 
     found = await stub.Search(
@@ -172,14 +165,14 @@ BAD_REQUESTS: list[tuple[Callable[[Any], Any], str]] = [
 
 
 @pytest.mark.parametrize(("call", "param"), BAD_REQUESTS)
-async def test_a_bad_request_says_what_is_wrong(stub: Any, call: Callable[[Any], Any], param: str) -> None:
+async def test_an_invalid_request_names_its_parameter(stub: Any, call: Callable[[Any], Any], param: str) -> None:
     with pytest.raises(RemoteError) as refused:
         await call(stub)
 
     assert (refused.value.reason, refused.value.param) == ("INVALID_REQUEST", param)
 
 
-async def test_an_unknown_state_is_refused(stub: Any, one: Tenant) -> None:
+async def test_an_unknown_state_is_rejected(stub: Any, one: Tenant) -> None:
     store = await one.store()
 
     with pytest.raises(RemoteError) as refused:
@@ -189,7 +182,7 @@ async def test_an_unknown_state_is_refused(stub: Any, one: Tenant) -> None:
     assert refused.value.param == "state"
 
 
-async def test_nobody_is_answered_without_a_principal(stub: Any) -> None:
+async def test_a_call_without_a_valid_principal_is_rejected(stub: Any) -> None:
     with as_caller(a_caller()) as caller:
         stranger = type(caller)(caller.principal, "not-a-token", caller.request_id)
         with as_caller(stranger), pytest.raises(RemoteError) as refused:
@@ -212,52 +205,3 @@ async def test_another_tenant_finds_nothing(one: Tenant, stub: Any) -> None:
             with pytest.raises(RemoteError) as unknown:
                 await call
             assert unknown.value.reason == reason
-
-
-class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
-    def __init__(self, width: int = DIMENSIONS) -> None:
-        self.width = width
-        self.requests: list[tuple[str, orchestration_pb2.EmbedRequest]] = []
-
-    Generate = ListModels = None  # type: ignore[assignment]  # nobody asks
-
-    async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:
-        self.requests.append((current_caller().principal.tenant_id, request))
-        vectors = [orchestration_pb2.Vector(float32=a_vector(text)[: self.width * 4]) for text in request.inputs]
-        return orchestration_pb2.EmbedResponse(vectors=vectors)
-
-
-def orchestration(servicer: Orchestrator) -> tuple[Any, Orchestrator, str]:
-    return (
-        orchestration_pb2_grpc.add_OrchestrationServiceServicer_to_server,
-        servicer,
-        "argosy.orchestration.v1.OrchestrationService",
-    )
-
-
-async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
-    servicer = Orchestrator()
-    async with serving(orchestration(servicer)) as channel:
-        embedder = OrchestratorEmbedder(channel, "all-minilm-l6-v2", timedelta(seconds=5))
-        with as_caller(a_caller(a_principal("ten_one"))):
-            assert await embedder.embed(["one", "two"]) == [a_vector("one"), a_vector("two")]
-            await embedder.embed(["one"])
-
-    (tenant_id, first), (_, second) = servicer.requests
-    assert (tenant_id, first.model, list(first.inputs)) == ("ten_one", "all-minilm-l6-v2", ["one", "two"])
-    assert first.deadline.seconds == 5
-    assert first.request_id != second.request_id
-
-
-async def test_vectors_of_another_size_are_refused_and_not_paid_for_again() -> None:
-    async with serving(orchestration(Orchestrator(width=4))) as channel:
-        with as_caller(a_caller()), pytest.raises(IncompatibleEmbedding) as unfit:
-            await OrchestratorEmbedder(channel, "m", timedelta(seconds=5)).embed(["one"])
-    assert not is_transient(unfit.value)
-
-
-async def test_an_orchestrator_that_is_away_is_unavailable() -> None:
-    async with Channel(f"127.0.0.1:{free_port()}", "orchestrator") as channel:
-        with as_caller(a_caller()), pytest.raises(Unavailable) as away:
-            await OrchestratorEmbedder(channel, "m", timedelta(seconds=0.2)).embed(["one"])
-    assert isinstance(away.value, ArgosyError)

@@ -23,7 +23,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
     return Settings()
 
 
-def test_a_few_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optional_settings_have_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     made = settings(monkeypatch)
 
     assert made.kafka.group == "retrieval"
@@ -57,13 +57,13 @@ def test_sections_are_named_by_two_underscores(monkeypatch: pytest.MonkeyPatch) 
         ("RETRIEVAL_PRINCIPAL__SECRETS", "changeme"),
     ],
 )
-def test_a_bad_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_an_invalid_setting_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     with pytest.raises(ValidationError):
         settings(monkeypatch, **{name: value})
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_what_nobody_can_guess_is_required(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_settings_without_a_default_are_required(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for other, value in NEEDED.items():
         monkeypatch.setenv(other, value)
     monkeypatch.delenv(name)

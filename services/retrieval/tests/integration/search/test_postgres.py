@@ -16,8 +16,9 @@ from retrieval.files.model import object_key
 from retrieval.ingestion.postgres import KNOWN_VECTORS
 from retrieval.search.postgres import index_statements
 
+from services.retrieval.tests.contracts.search import SearchIndexContract
 from services.retrieval.tests.fakes import FakeObjectStore
-from services.retrieval.tests.tenants import LONG, NOW, Tenant
+from services.retrieval.tests.tenants import Tenant
 from services.retrieval.tests.texts import a_vector
 
 TEXTS = [f"chunk {n} about subject{n % 50} and matter{n % 7}" for n in range(400)]
@@ -99,7 +100,7 @@ async def test_lexemes_and_fingerprints_are_looked_up_by_index_under_row_level_s
     assert "chunks_by_fingerprint" in equal
 
 
-async def test_of_a_text_that_a_tenant_has_a_thousand_times_one_row_is_read(one: Tenant, database: Database) -> None:
+async def test_one_row_is_read_of_a_text_that_a_tenant_has_a_thousand_times(one: Tenant, database: Database) -> None:
     await one.indexed(*(["the same footer"] * 1_000))
 
     read = await plan(
@@ -110,7 +111,7 @@ async def test_of_a_text_that_a_tenant_has_a_thousand_times_one_row_is_read(one:
     assert {float(rows) for rows in re.findall(r"actual time=\S+ rows=([\d.]+)", read)} == {1.0}
 
 
-async def test_words_are_found_in_another_form_and_case(one: Tenant) -> None:
+async def test_keywords_match_other_forms_and_cases(one: Tenant) -> None:
     store, _ = await one.indexed("The ÉCLAIRS were running late.", "Nothing here.")
 
     for query in ("run", "éclair", "Running Éclairs"):
@@ -118,7 +119,7 @@ async def test_words_are_found_in_another_form_and_case(one: Tenant) -> None:
         assert [key.ordinal for key in found] == [0], query
 
 
-async def test_a_query_of_a_whole_page_is_answered(one: Tenant) -> None:
+async def test_a_query_of_a_page_of_text_is_answered(one: Tenant) -> None:
     store, _ = await one.indexed(*TEXTS[:50])
 
     found = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], " ".join(TEXTS), 100)
@@ -126,7 +127,7 @@ async def test_a_query_of_a_whole_page_is_answered(one: Tenant) -> None:
     assert len(found) == 50
 
 
-async def test_more_than_a_thousand_chunks_are_indexed_and_removed_bit_by_bit(one: Tenant, database: Database) -> None:
+async def test_more_than_a_thousand_chunks_are_indexed_and_deleted_in_batches(one: Tenant, database: Database) -> None:
     store, file = await one.indexed(*(f"chunk number{n} of many" for n in range(2_300)))
     for word, ordinal in (("number0", 0), ("number999", 999), ("number1000", 1000), ("number2299", 2299)):
         [key] = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], word, 9)
@@ -144,19 +145,12 @@ async def test_more_than_a_thousand_chunks_are_indexed_and_removed_bit_by_bit(on
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table
 
 
-async def test_a_removal_that_was_claimed_comes_back_when_it_was_not_done(one: Tenant) -> None:
-    await one.ports.files.begin_upload(one.tenant_id, "file-1", NOW)
-
-    async def mine(lease: Any) -> list[str]:
-        return [r.object_key for r in await one.ports.deletions.claim(1000, lease) if r.tenant_id == one.tenant_id]
-
-    assert await mine(NOW) == [f"{one.tenant_id}/file-1"]
-    assert await mine(LONG) == [f"{one.tenant_id}/file-1"]
-    assert await mine(LONG) == []
-
-
-async def test_vectors_keep_their_numbers() -> None:
+async def test_vectors_are_converted_to_floats_and_back() -> None:
     floats = [n / DIMENSIONS for n in range(DIMENSIONS)]
     assert vector_to_floats(floats_to_vector(floats)) == pytest.approx(floats)
     with pytest.raises(ValueError, match="3 dimensions"):
         vector_to_floats(Vector(struct.pack("<3f", 1, 2, 3)))
+
+
+class TestPostgresSearchIndex(SearchIndexContract):
+    pass

@@ -146,7 +146,7 @@ def test_a_text_without_any_space_is_cut_into_fragments() -> None:
     assert max(len(chunk.text) for chunk in chunks) <= WINDOW_TOKENS * 32
 
 
-def test_what_has_no_tokens_still_fills_a_window() -> None:
+def test_text_without_tokens_still_fills_a_window() -> None:
     chunks = chunked([Block(0, "\u200b" * 50_000)], MINILM)
 
     assert max(len(chunk.text) for chunk in chunks) <= WINDOW_TOKENS * 32
@@ -165,7 +165,7 @@ def test_blank_text_has_no_chunks() -> None:
     assert chunked([Block(1, " \n\n "), Block(2, "\t")], WordTokenCounter()) == []
 
 
-def test_the_estimate_is_rather_too_high() -> None:
+def test_the_estimate_is_an_upper_bound() -> None:
     text = "The fleet consists of five services that deploy, scale and fail on their own, as ADR-0012 explains (p. 7)."
 
     assert MINILM.count([text])[0] <= EstimatedTokenCounter().count([text])[0] <= 3 * MINILM.count([text])[0]

@@ -37,13 +37,13 @@ async def read(objects: ObjectStore, key: str) -> bytes:
 
 
 @pytest.mark.parametrize("count", [0, 1, 12])
-async def test_what_was_put_is_read_back(objects: ObjectStore, count: int) -> None:
+async def test_a_stored_object_is_read_back(objects: ObjectStore, count: int) -> None:
     assert await objects.put("ten_one/file-1", megabytes(count)) == count * MEGABYTE
 
     assert await read(objects, "ten_one/file-1") == b"".join([piece async for piece in megabytes(count)])
 
 
-async def test_an_upload_that_breaks_off_leaves_no_object_and_raises_its_own_error(objects: ObjectStore) -> None:
+async def test_a_failed_upload_leaves_no_object_and_raises_its_own_error(objects: ObjectStore) -> None:
     with pytest.raises(FileTooLarge):
         await objects.put("ten_one/file-1", megabytes(12, FileTooLarge("too large")))
 
@@ -51,7 +51,7 @@ async def test_an_upload_that_breaks_off_leaves_no_object_and_raises_its_own_err
         await read(objects, "ten_one/file-1")
 
 
-async def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(objects: ObjectStore) -> None:
+async def test_an_object_can_be_deleted_twice(objects: ObjectStore) -> None:
     await objects.put("ten_one/file-1", megabytes(1))
 
     for _ in range(2):
@@ -61,7 +61,7 @@ async def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(objects: O
         await read(objects, "ten_one/file-1")
 
 
-async def test_nothing_is_left_of_an_upload_that_broke_off_or_was_cancelled(tmp_path: Path) -> None:
+async def test_a_failed_or_cancelled_upload_leaves_no_files(tmp_path: Path) -> None:
     objects = ObstoreObjectStore(tmp_path.as_uri())
 
     async def endless() -> AsyncIterator[bytes]:
@@ -79,7 +79,7 @@ async def test_nothing_is_left_of_an_upload_that_broke_off_or_was_cancelled(tmp_
             await asyncio.sleep(0.01)
 
 
-async def test_what_a_killed_upload_left_is_removed_with_the_object(tmp_path: Path) -> None:
+async def test_the_parts_of_a_killed_upload_are_deleted_with_the_object(tmp_path: Path) -> None:
     objects = ObstoreObjectStore(tmp_path.as_uri())
     await objects.put("ten_one/file-1", megabytes(1))
     (tmp_path / "ten_one" / "file-2#1").write_bytes(b"part")
@@ -89,7 +89,7 @@ async def test_what_a_killed_upload_left_is_removed_with_the_object(tmp_path: Pa
     assert [path.name for path in (tmp_path / "ten_one").iterdir()] == ["file-1"]
 
 
-async def test_a_part_that_cannot_be_removed_is_a_store_that_is_away_and_ends_no_loop(tmp_path: Path) -> None:
+async def test_a_part_that_cannot_be_deleted_raises_unavailable(tmp_path: Path) -> None:
     objects = ObstoreObjectStore(tmp_path.as_uri())
     await objects.put("ten_one/file-1", megabytes(1))
     (tmp_path / "ten_one" / "file-1#1").mkdir()  # which unlink refuses, whoever asks

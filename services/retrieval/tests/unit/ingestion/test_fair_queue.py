@@ -17,7 +17,7 @@ async def taken(queue: FairQueue) -> list[AttachmentKey]:
     return [await queue.get() for _ in range(len(queue))]
 
 
-async def test_tenants_take_turns_however_much_one_of_them_brings() -> None:
+async def test_tenants_take_turns() -> None:
     queue = FairQueue()
     for n in range(100):
         queue.put(a_key("greedy", n))
@@ -28,7 +28,7 @@ async def test_tenants_take_turns_however_much_one_of_them_brings() -> None:
     assert first_three == [a_key("greedy", 0), a_key("modest", 1), a_key("greedy", 1)]
 
 
-async def test_what_waits_already_is_not_queued_twice() -> None:
+async def test_a_queued_key_is_not_queued_twice() -> None:
     queue = FairQueue()
     assert [queue.put(a_key("a", 1)) for _ in range(3)] == [True, True, True]
 
@@ -37,13 +37,13 @@ async def test_what_waits_already_is_not_queued_twice() -> None:
     assert len(queue) == 1
 
 
-async def test_a_full_backlog_takes_no_more() -> None:
+async def test_a_full_queue_rejects_keys() -> None:
     queue = FairQueue(max_size=2)
 
     assert [queue.put(a_key("a", n)) for n in range(3)] == [True, True, False]
 
 
-async def test_workers_share_what_comes_and_stop_when_they_are_asked() -> None:
+async def test_consumers_share_the_queue_and_stop() -> None:
     queue, stop, done = FairQueue(), asyncio.Event(), asyncio.Event()
     seen: list[AttachmentKey] = []
 
@@ -63,7 +63,7 @@ async def test_workers_share_what_comes_and_stop_when_they_are_asked() -> None:
     assert sorted(key.file_id for key in seen) == [f"file-{n}" for n in range(5)]
 
 
-async def test_stopping_cuts_off_the_run_in_hand() -> None:
+async def test_stopping_cancels_the_current_run() -> None:
     queue, stop, begun = FairQueue(), asyncio.Event(), asyncio.Event()
     cut: list[bool] = []
 
@@ -84,7 +84,7 @@ async def test_stopping_cuts_off_the_run_in_hand() -> None:
     assert cut == [True]
 
 
-async def test_a_bug_in_a_run_ends_the_worker_loudly() -> None:
+async def test_an_unexpected_exception_ends_the_consumer() -> None:
     queue = FairQueue()
     queue.put(a_key("a", 1))
 

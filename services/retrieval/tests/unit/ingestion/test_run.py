@@ -130,7 +130,7 @@ async def test_kills_after_every_batch_are_survived_in_a_row(world: IngestionWor
     assert [item.chunk.text for item in world.row(key).stored] == PAGES
 
 
-async def test_a_file_that_kills_every_process_is_given_up(world: IngestionWorld) -> None:
+async def test_a_file_that_crashes_every_process_fails(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     for _ in range(10):
         with pytest.raises(Crash):
@@ -156,7 +156,7 @@ async def test_equal_text_is_embedded_once_per_tenant(world: IngestionWorld) -> 
     assert len(world.row(second).stored) == 4
 
 
-async def test_embeddings_are_made_on_the_attacher_s_account(world: IngestionWorld) -> None:
+async def test_the_principal_that_attached_the_file_pays_for_embeddings(world: IngestionWorld) -> None:
     class Watching(FakeEmbedder):
         async def embed(self, texts: Any) -> Any:
             caller = current_caller()
@@ -173,7 +173,7 @@ async def test_embeddings_are_made_on_the_attacher_s_account(world: IngestionWor
     assert summary.result is RunResult.COMPLETED
 
 
-async def test_what_may_pass_is_tried_again_with_growing_pauses(world: IngestionWorld) -> None:
+async def test_transient_errors_are_retried_with_growing_pauses(world: IngestionWorld) -> None:
     key = await world.attach(PAGES[0])
     limited = RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down", retry_after=timedelta(seconds=17))
     world.embedder.errors = [Unavailable("away"), limited]
@@ -186,7 +186,9 @@ async def test_what_may_pass_is_tried_again_with_growing_pauses(world: Ingestion
     assert world.pauses[1] == 17
 
 
-async def test_what_does_not_pass_soon_is_postponed_longer_each_time_and_then_resumed(world: IngestionWorld) -> None:
+async def test_after_its_retries_a_run_is_postponed_longer_each_time_and_resumed(
+    world: IngestionWorld,
+) -> None:
     key = await world.attach("\n".join(PAGES))
     waits = []
     for retries in range(8):
@@ -214,7 +216,7 @@ async def test_what_does_not_pass_soon_is_postponed_longer_each_time_and_then_re
         (RemoteError(Kind.UPSTREAM, "UPSTREAM_REFUSED", "too long"), "upstream_refused"),
     ],
 )
-async def test_what_will_not_pass_fails_the_attachment_and_leaves_no_chunk(
+async def test_permanent_errors_fail_the_attachment_and_delete_its_chunks(
     world: IngestionWorld, error: ArgosyError, reason: str
 ) -> None:
     key = await world.attach("\n".join(PAGES))
@@ -229,7 +231,7 @@ async def test_what_will_not_pass_fails_the_attachment_and_leaves_no_chunk(
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_every_kind_of_error_either_passes_or_does_not(kind: Kind) -> None:
+def test_every_kind_of_error_is_transient_or_permanent(kind: Kind) -> None:
     permanent = {
         Kind.INVALID,
         Kind.DENIED,
@@ -244,7 +246,7 @@ def test_every_kind_of_error_either_passes_or_does_not(kind: Kind) -> None:
     assert is_transient(RemoteError(Kind.UPSTREAM, "UPSTREAM_TIMED_OUT", ""))
 
 
-async def test_a_file_too_large_is_refused_unread(world: IngestionWorld) -> None:
+async def test_a_file_that_is_too_large_fails_without_being_read(world: IngestionWorld) -> None:
     key = await world.attach("x" * 100_001)
     world.objects.stored.clear()
 
@@ -254,7 +256,7 @@ async def test_a_file_too_large_is_refused_unread(world: IngestionWorld) -> None
 
 
 @pytest.mark.parametrize("text", ["", " \n \n"])
-async def test_a_file_without_text_is_refused(world: IngestionWorld, text: str) -> None:
+async def test_a_file_without_text_fails(world: IngestionWorld, text: str) -> None:
     key = await world.attach(text)
 
     await world.ingestion().run(key)
@@ -262,7 +264,7 @@ async def test_a_file_without_text_is_refused(world: IngestionWorld, text: str) 
     assert world.row(key).reason == "empty_file"
 
 
-async def test_a_file_whose_bytes_are_missing_is_refused(world: IngestionWorld) -> None:
+async def test_a_file_whose_bytes_are_missing_fails(world: IngestionWorld) -> None:
     key = await world.attach(PAGES[0])
     world.objects.stored.clear()
 
@@ -271,7 +273,7 @@ async def test_a_file_whose_bytes_are_missing_is_refused(world: IngestionWorld) 
     assert world.row(key).reason == "unreadable_file"
 
 
-async def test_a_file_that_is_detached_meanwhile_is_dropped_quietly(world: IngestionWorld) -> None:
+async def test_a_run_over_a_detached_file_ends_as_lost(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
     class Detaching(FakeEmbedder):
@@ -286,7 +288,7 @@ async def test_a_file_that_is_detached_meanwhile_is_dropped_quietly(world: Inges
     assert world.database.rows == {}
 
 
-async def test_a_run_that_is_stopped_lets_go_at_once(world: IngestionWorld) -> None:
+async def test_a_cancelled_run_releases_its_claim(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     reached = asyncio.Event()
 
@@ -307,7 +309,7 @@ async def test_a_run_that_is_stopped_lets_go_at_once(world: IngestionWorld) -> N
     assert summary.result is RunResult.COMPLETED
 
 
-async def test_a_large_file_gives_way_to_other_tenants_and_goes_on_where_it_stopped(world: IngestionWorld) -> None:
+async def test_a_large_file_yields_to_other_tenants_and_continues_where_it_stopped(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     queue = FairQueue()
     turns = world.ingestion(has_other_tenants=queue.has_other_tenants, yield_after_chunks=4)
@@ -326,7 +328,7 @@ async def test_a_large_file_gives_way_to_other_tenants_and_goes_on_where_it_stop
     assert [len(texts) for texts in world.embedder.calls] == [2, 2, 2, 1]
 
 
-async def test_a_large_file_goes_on_while_nobody_else_waits(world: IngestionWorld) -> None:
+async def test_a_large_file_does_not_yield_to_its_own_tenant(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     queue = FairQueue()
     queue.put(AttachmentKey(key.tenant_id, "vs_1", "file-of-the-same-tenant"))
@@ -346,7 +348,7 @@ async def test_two_runs_at_once_index_a_file_once(world: IngestionWorld) -> None
     assert [item.chunk.text for item in world.row(key).stored] == PAGES
 
 
-async def test_a_database_that_goes_away_ends_the_run_and_the_lease_brings_it_back(world: IngestionWorld) -> None:
+async def test_after_a_database_error_the_file_is_claimed_again_when_its_lease_ends(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
     class Away(FakeIngestionStore):

@@ -76,7 +76,7 @@ async def test_a_word_document_is_read() -> None:
     assert found == [Block(0, "The first paragraph.\n\nGröße and 東京.\n\n")]
 
 
-async def test_markdown_is_read_without_its_marks() -> None:
+async def test_markdown_is_read_without_its_markup() -> None:
     [block] = await parsed("guide.md", MARKDOWN.encode())
 
     assert " ".join(block.text.split()) == (
@@ -85,7 +85,7 @@ async def test_markdown_is_read_without_its_marks() -> None:
     assert "The Guide\n\nSome" in block.text
 
 
-async def test_html_is_read_as_a_reader_of_the_page_would() -> None:
+async def test_html_is_read_as_a_browser_shows_it() -> None:
     title, body = await parsed("a.html", HTML.encode())
 
     assert title.text == "Title & more\n\n"
@@ -125,7 +125,7 @@ async def test_plain_text_is_read_in_any_usual_encoding(encoding: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)}-bytes",
 )
-async def test_what_cannot_be_read_is_refused_with_a_reason(filename: str, content: bytes, reason: str) -> None:
+async def test_unindexable_files_have_a_code(filename: str, content: bytes, reason: str) -> None:
     assert await refusal(filename, content) == reason
 
 
@@ -137,28 +137,28 @@ async def test_a_pdf_of_pictures_has_no_text() -> None:
     assert await parsed("scan.pdf", documents.a_scanned_pdf()) == []
 
 
-async def test_a_pdf_that_expands_without_end_ends_in_its_own_process() -> None:
+async def test_a_pdf_bomb_is_stopped() -> None:
     assert await refusal("bomb.pdf", documents.a_pdf_bomb(200)) == "file_expands_too_much"
 
 
-async def test_a_document_that_needs_too_much_memory_is_refused() -> None:
+async def test_a_document_that_needs_too_much_memory_is_rejected() -> None:
     page = b"<p>The quick <b>brown</b> fox.</p>" * 1_000_000
 
     assert await refusal("big.html", b"<html><body>" + page) == "file_expands_too_much"
 
 
-async def test_text_beyond_the_limit_is_refused() -> None:
+async def test_text_beyond_the_limit_is_rejected() -> None:
     assert await refusal("big.txt", b"A line of text.\n" * 2_200_000) == "file_expands_too_much"
 
 
-async def test_a_reader_that_takes_too_long_is_ended() -> None:
+async def test_a_parser_that_takes_too_long_is_killed() -> None:
     deep = b"<div>" * 300_000
 
     assert await refusal("deep.html", deep, Limits(block_seconds=0.5)) == "file_expands_too_much"
     assert await refusal("deep.html", deep, Limits(cpu_seconds=1)) == "file_expands_too_much"
 
 
-def test_too_much_time_is_told_by_a_signal_that_means_nothing_else() -> None:
+def test_the_cpu_limit_sends_its_own_signal() -> None:
     endless = "from retrieval.parsing.limits import Limits\nLimits(cpu_seconds=1).apply()\nwhile True:\n    pass"
 
     ended = subprocess.run([sys.executable, "-c", endless], check=False, timeout=60)
@@ -166,7 +166,7 @@ def test_too_much_time_is_told_by_a_signal_that_means_nothing_else() -> None:
     assert ended.returncode == -signal.SIGXCPU
 
 
-async def test_a_reader_that_is_killed_hurts_nobody() -> None:
+async def test_a_killed_parser_raises_unindexable_file() -> None:
     parser = SubprocessParser(Limits())
 
     async with aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
@@ -179,7 +179,7 @@ async def test_a_reader_that_is_killed_hurts_nobody() -> None:
     assert refused.value.code == "unreadable_file"
 
 
-async def test_a_reader_that_is_cut_off_before_its_first_word_is_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelling_before_the_first_block_kills_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     async def cut_off(_: object, pipe: IO[bytes]) -> None:
         pipe.close()
         raise asyncio.CancelledError
@@ -193,7 +193,7 @@ async def test_a_reader_that_is_cut_off_before_its_first_word_is_gone_at_once(mo
         pytest.fail("it was cut off")
 
 
-async def test_a_reader_that_is_left_early_is_gone_at_once() -> None:
+async def test_closing_the_blocks_early_kills_the_parser() -> None:
     async with aclosing(SubprocessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
         await anext(found)
         assert psutil.Process().children(recursive=True)
@@ -221,9 +221,7 @@ async def test_three_hundred_pages_take_no_more_memory_than_three() -> None:
     assert many - few < 16 * MEGABYTE
 
 
-async def test_the_reader_sees_nothing_of_its_parent_s_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_parser_gets_no_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRIEVAL_SECRET", "s3cret")
     async with aclosing(SubprocessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
         await anext(found)
@@ -231,7 +229,7 @@ async def test_the_reader_sees_nothing_of_its_parent_s_environment(
             assert "RETRIEVAL_SECRET" not in child.environ()
 
 
-async def test_an_error_of_the_upload_s_bytes_is_passed_on() -> None:
+async def test_errors_of_the_data_are_raised_unchanged() -> None:
     async def broken() -> AsyncGenerator[bytes, None]:
         yield b"text"
         raise Unavailable("the object store does not answer")
@@ -242,14 +240,14 @@ async def test_an_error_of_the_upload_s_bytes_is_passed_on() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 @pytest.mark.parametrize("size", [10, 2 * MEGABYTE], ids=["fits the buffer", "does not"])
-async def test_a_full_disk_is_not_the_document_s_fault(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+async def test_a_full_disk_raises_unavailable(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b"))  # noqa: SIM115
 
     with pytest.raises(Unavailable):
         await parsed("a.txt", b"x" * size)
 
 
-async def test_no_room_for_a_file_at_all_is_not_the_document_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_temporary_folder_raises_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -259,7 +257,7 @@ async def test_no_room_for_a_file_at_all_is_not_the_document_s_fault(monkeypatch
         await parsed("a.txt", b"text")
 
 
-async def test_ten_at_once_do_not_mix() -> None:
+async def test_ten_documents_are_parsed_at_the_same_time() -> None:
     texts = [f"Document {n}. " * 200 for n in range(10)]
 
     found = await asyncio.gather(*(parsed(f"{n}.txt", text.encode()) for n, text in enumerate(texts)))
@@ -276,12 +274,12 @@ def test_text_is_cut_into_blocks_at_line_ends_and_nothing_is_lost() -> None:
     assert all(block.endswith("\n") and len(block) <= MAX_BLOCK_CHARACTERS for block in found)
 
 
-def test_what_cannot_be_stored_or_read_is_left_out_of_text() -> None:
+def test_unprintable_characters_are_removed_from_text() -> None:
     [block] = to_blocks(1, "a\0b\x07c\ud800d\ufffee\r\nf\u2028g\n\n \n\nh")
 
     assert block.text == "abcde\nf\ng\n\nh"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits are those of Unix")
-def test_limits_survive_a_command_line() -> None:
+def test_limits_are_converted_to_json_and_back() -> None:
     assert Limits.from_json(TIGHT.to_json()) == TIGHT

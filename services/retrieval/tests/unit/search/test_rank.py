@@ -14,7 +14,7 @@ def test_a_key_s_score_is_the_sum_of_its_reciprocal_ranks() -> None:
     assert fused == pytest.approx({"a": 1 / 61, "b": 1 / 62 + 1 / 61, "c": 1 / 62})
 
 
-def test_what_both_rankings_have_beats_what_one_has_first() -> None:
+def test_a_key_of_both_rankings_beats_the_first_of_one() -> None:
     assert [key for key, _ in reciprocal_rank_fusion([["a", "both"], ["b", "both"]])] == ["both", "a", "b"]
 
 

@@ -12,7 +12,7 @@ from services.retrieval.tests.fakes import FakeEmbedder
 from services.retrieval.tests.tenants import Tenant
 
 
-async def test_the_best_by_words_and_by_meaning_comes_first_with_its_source(one: Tenant) -> None:
+async def test_the_best_by_keyword_and_by_vector_comes_first_with_its_source(one: Tenant) -> None:
     store, file = await one.indexed("the price of apples", "the colour of pears", "nothing of the kind")
     query = SearchQuery((store.vector_store_id,), "price apples", 2)
 
@@ -24,7 +24,7 @@ async def test_the_best_by_words_and_by_meaning_comes_first_with_its_source(one:
     assert best.score == pytest.approx(2 / 61)
 
 
-async def test_empty_stores_are_searched_for_nothing(one: Tenant) -> None:
+async def test_a_query_of_empty_stores_is_not_embedded(one: Tenant) -> None:
     store, embedder = await one.store(), FakeEmbedder()
 
     assert (
@@ -36,7 +36,7 @@ async def test_empty_stores_are_searched_for_nothing(one: Tenant) -> None:
     assert embedder.calls == []
 
 
-async def test_an_unknown_store_is_refused_before_anything_is_paid_for(one: Tenant) -> None:
+async def test_an_unknown_store_is_rejected_before_the_query_is_embedded(one: Tenant) -> None:
     store, _ = await one.indexed("text")
     embedder = FakeEmbedder()
 
@@ -50,7 +50,7 @@ async def test_an_unknown_store_is_refused_before_anything_is_paid_for(one: Tena
     assert embedder.calls == []
 
 
-async def test_without_the_embedder_there_is_no_half_answer(one: Tenant) -> None:
+async def test_a_search_fails_without_the_embedder(one: Tenant) -> None:
     store, _ = await one.indexed("text")
     embedder = FakeEmbedder()
     embedder.errors = [Unavailable("the orchestrator does not answer")]
@@ -72,7 +72,7 @@ async def test_without_the_embedder_there_is_no_half_answer(one: Tenant) -> None
         (("vs_1",), "q" * 8_193, "query"),
     ],
 )
-def test_a_query_that_cannot_be_answered_is_none(stores: tuple[str, ...], query: str, param: str) -> None:
+def test_an_invalid_query_is_rejected(stores: tuple[str, ...], query: str, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         SearchQuery(stores, query, 5)
     assert refused.value.param == param
