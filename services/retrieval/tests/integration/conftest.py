@@ -1,4 +1,4 @@
-"""Retrieval's schema on a real Postgres: one database for a test session, tenants of its own for each test."""
+"""Stores on a real Postgres: one database for the test session, new tenants for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tenants of the fakes."""
+"""Tenants with in-memory stores."""
 
 from __future__ import annotations
 

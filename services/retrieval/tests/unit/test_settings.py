@@ -1,4 +1,4 @@
-"""Settings come from the environment, and bad ones are refused."""
+"""Settings come from the environment, and invalid ones are rejected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chassis.testing import SECRET
 from pydantic import ValidationError
 from retrieval.settings import Settings
 
-NEEDED = {
+REQUIRED = {
     "RETRIEVAL_POSTGRES__DSN": "postgresql://retrieval_app@localhost/argosy",
     "RETRIEVAL_PRINCIPAL__SECRETS": SECRET,
     "RETRIEVAL_OBJECTS__URL": "file:///tmp/objects",
@@ -18,7 +18,7 @@ NEEDED = {
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
-    for name, value in (NEEDED | changes).items():
+    for name, value in (REQUIRED | changes).items():
         monkeypatch.setenv(name, value)
     return Settings()
 
@@ -62,9 +62,9 @@ def test_an_invalid_setting_is_rejected(monkeypatch: pytest.MonkeyPatch, name: s
         settings(monkeypatch, **{name: value})
 
 
-@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("name", REQUIRED)
 def test_settings_without_a_default_are_required(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    for other, value in NEEDED.items():
+    for other, value in REQUIRED.items():
         monkeypatch.setenv(other, value)
     monkeypatch.delenv(name)
 

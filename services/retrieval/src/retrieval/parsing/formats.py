@@ -64,7 +64,9 @@ def _is_docx(head: bytes, document: BinaryIO) -> None:
 
 
 def _mismatch(expected: str) -> UnindexableFile:
-    return UnindexableFile(IngestionErrorCode.FILE_TYPE_MISMATCH, f"the file is not {expected}, as its name says")
+    return UnindexableFile(
+        IngestionErrorCode.FILE_TYPE_MISMATCH, f"the extension is that of {expected}, the content is not"
+    )
 
 
 # The extension, the check of the content, and the module that parses it. Modules are imported by name, so that a child

@@ -1,4 +1,4 @@
-"""Searches use their indexes, also under row-level security; deletions delete everything."""
+"""Searches in Postgres: they use their indexes, also with row-level security."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks: windows of tokens that lose nothing, overlap, and end where sentences do."""
+"""Chunks are windows of tokens that overlap, end at ends of sentences and lose no text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ assert MODEL.origin is not None
 MINILM = WordPieceTokenCounter(Path(MODEL.origin).parent / "model" / "tokenizer.json")
 
 any_text = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), max_size=400)
-# Words that are all different, so that a test sees where each of them went.
+# All words differ, so that a test can find each of them.
 sentence_lengths = st.lists(st.integers(1, 300), min_size=1, max_size=40)
 
 
@@ -39,7 +39,7 @@ def chunked(blocks: Sequence[Block], tokens: TokenCounter) -> list[Chunk]:
 
 
 def numbered(lengths: Sequence[int]) -> str:
-    """Sentences of so many words: w0 w1 w2. w3 …"""
+    """Sentences of the given numbers of words: w0 w1 w2. w3 …"""
     words = iter(range(sum(lengths)))
     return " ".join(" ".join(f"w{next(words)}" for _ in range(length)) + "." for length in lengths)
 

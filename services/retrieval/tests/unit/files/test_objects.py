@@ -1,4 +1,4 @@
-"""The object store on a local folder and in memory: whole objects or none."""
+"""The object store in a local folder and in memory: complete objects or none."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_the_parts_of_a_killed_upload_are_deleted_with_the_object(tmp_path
 async def test_a_part_that_cannot_be_deleted_raises_unavailable(tmp_path: Path) -> None:
     objects = ObstoreObjectStore(tmp_path.as_uri())
     await objects.put("ten_one/file-1", megabytes(1))
-    (tmp_path / "ten_one" / "file-1#1").mkdir()  # which unlink refuses, whoever asks
+    (tmp_path / "ten_one" / "file-1#1").mkdir()  # unlink fails for a folder
 
     with pytest.raises(Unavailable):
         await objects.delete("ten_one/file-1")

@@ -1,4 +1,4 @@
-"""What waits to be indexed."""
+"""The fair queue and its consumers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ def a_key(tenant: str, file: int) -> AttachmentKey:
     return AttachmentKey(f"ten_{tenant}", "vs_1", f"file-{file}")
 
 
-async def taken(queue: FairQueue) -> list[AttachmentKey]:
+async def take_all(queue: FairQueue) -> list[AttachmentKey]:
     return [await queue.get() for _ in range(len(queue))]
 
 
 async def test_tenants_take_turns() -> None:
     queue = FairQueue()
     for n in range(100):
-        queue.put(a_key("greedy", n))
-    queue.put(a_key("modest", 1))
+        queue.put(a_key("large", n))
+    queue.put(a_key("small", 1))
 
-    first_three = (await taken(queue))[:3]
+    first_three = (await take_all(queue))[:3]
 
-    assert first_three == [a_key("greedy", 0), a_key("modest", 1), a_key("greedy", 1)]
+    assert first_three == [a_key("large", 0), a_key("small", 1), a_key("large", 1)]
 
 
 async def test_a_queued_key_is_not_queued_twice() -> None:
     queue = FairQueue()
     assert [queue.put(a_key("a", 1)) for _ in range(3)] == [True, True, True]
 
-    assert await taken(queue) == [a_key("a", 1)]
+    assert await take_all(queue) == [a_key("a", 1)]
     assert queue.put(a_key("a", 1))
     assert len(queue) == 1
 

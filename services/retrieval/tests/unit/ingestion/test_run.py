@@ -1,4 +1,4 @@
-"""Indexing a file: complete, resumable, paid for once, and honest about what went wrong."""
+"""Runs over a file: complete, resumable, embedded once, with errors stored."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Crash(BaseException):
 
 
 class Killer:
-    """Stands before a port and kills the process at one call of all, before or after it had its effect."""
+    """Wraps ports and kills the process at one of all their calls, before or after the call has its effect."""
 
     def __init__(self, fatal: int, *, after: bool) -> None:
         self._fatal = fatal
         self._after = after
         self.calls = 0
 
-    def around(self, port: Any) -> Any:
-        return _Watched(port, self)
+    def wrap(self, port: Any) -> Any:
+        return _WrappedPort(port, self)
 
     def fatal(self, *, after: bool) -> None:
         if not after:
@@ -42,7 +42,7 @@ class Killer:
             raise Crash
 
 
-class _Watched:
+class _WrappedPort:
     def __init__(self, port: Any, killer: Killer) -> None:
         self._port = port
         self._killer = killer
@@ -89,23 +89,23 @@ async def test_a_second_run_has_nothing_to_do(world: IngestionWorld) -> None:
     assert len(world.embedder.calls) == 4
 
 
-async def calls_of_a_whole_run() -> int:
+async def count_calls_of_a_run() -> int:
     world, killer = IngestionWorld(), Killer(fatal=-1, after=False)
     key = await world.attach("\n".join(PAGES))
-    await world.ingestion(store=killer.around(world.store), embedder=killer.around(world.embedder)).run(key)
+    await world.ingestion(store=killer.wrap(world.store), embedder=killer.wrap(world.embedder)).run(key)
     return killer.calls
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_kill_at_any_step_loses_nothing_doubles_nothing_and_costs_one_batch(*, after: bool) -> None:
-    steps = await calls_of_a_whole_run()
+    steps = await count_calls_of_a_run()
     assert steps > 12
     for fatal in range(1, steps + 1):
         world, killer = IngestionWorld(), Killer(fatal, after=after)
         key = await world.attach("\n".join(PAGES))
 
         with pytest.raises(Crash):
-            await world.ingestion(store=killer.around(world.store), embedder=killer.around(world.embedder)).run(key)
+            await world.ingestion(store=killer.wrap(world.store), embedder=killer.wrap(world.embedder)).run(key)
         assert await world.ingestion().run(key) is None or world.row(key).epoch == 1, "the lease still holds"
         world.database.clock.advance(LEASE)
         await world.ingestion().run(key)
@@ -120,9 +120,9 @@ async def test_kills_after_every_batch_are_survived_in_a_row(world: IngestionWor
     key = await world.attach("\n".join(PAGES))
     while world.row(key).state is AttachmentState.IN_PROGRESS:
         stored = len(world.row(key).stored)
-        killer = Killer(2, after=True)  # known, then embed; the commit comes third
+        killer = Killer(2, after=True)  # after embed; known_vectors comes before it and add_chunks after it
         try:
-            await world.ingestion(embedder=killer.around(world.embedder)).run(key)
+            await world.ingestion(embedder=killer.wrap(world.embedder)).run(key)
         except Crash:
             assert len(world.row(key).stored) == stored + 2
         world.database.clock.advance(LEASE)
@@ -134,7 +134,7 @@ async def test_a_file_that_crashes_every_process_fails(world: IngestionWorld) ->
     key = await world.attach("\n".join(PAGES))
     for _ in range(10):
         with pytest.raises(Crash):
-            await world.ingestion(embedder=Killer(1, after=False).around(world.embedder)).run(key)
+            await world.ingestion(embedder=Killer(1, after=False).wrap(world.embedder)).run(key)
         world.database.clock.advance(LEASE)
 
     summary = await world.ingestion().run(key)
@@ -146,18 +146,18 @@ async def test_a_file_that_crashes_every_process_fails(world: IngestionWorld) ->
 async def test_equal_text_is_embedded_once_per_tenant(world: IngestionWorld) -> None:
     first = await world.attach("\n".join([*PAGES, PAGES[0]]), "file-1")
     second = await world.attach("\n".join(PAGES[3:]), "file-2")
-    stranger = await world.attach(PAGES[0], "file-3", tenant_id="ten_other")
-    for key in (first, second, stranger):
+    other_tenant = await world.attach(PAGES[0], "file-3", tenant_id="ten_other")
+    for key in (first, second, other_tenant):
         await world.ingestion().run(key)
 
-    asked = [text for texts in world.embedder.calls for text in texts]
-    assert sorted(asked) == sorted([*PAGES, PAGES[0]])  # the stranger's own
+    embedded = [text for texts in world.embedder.calls for text in texts]
+    assert sorted(embedded) == sorted([*PAGES, PAGES[0]])  # embedded again for the other tenant
     assert len(world.row(first).stored) == 8
     assert len(world.row(second).stored) == 4
 
 
 async def test_the_principal_that_attached_the_file_pays_for_embeddings(world: IngestionWorld) -> None:
-    class Watching(FakeEmbedder):
+    class CheckingEmbedder(FakeEmbedder):
         async def embed(self, texts: Any) -> Any:
             caller = current_caller()
             assert a_verifier().verify(caller.token) == caller.principal
@@ -167,7 +167,7 @@ async def test_the_principal_that_attached_the_file_pays_for_embeddings(world: I
 
     key = await world.attach(PAGES[0])
 
-    summary = await world.ingestion(embedder=Watching()).run(key)
+    summary = await world.ingestion(embedder=CheckingEmbedder()).run(key)
 
     assert summary is not None
     assert summary.result is RunResult.COMPLETED
@@ -176,7 +176,7 @@ async def test_the_principal_that_attached_the_file_pays_for_embeddings(world: I
 async def test_transient_errors_are_retried_with_growing_pauses(world: IngestionWorld) -> None:
     key = await world.attach(PAGES[0])
     limited = RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "slow down", retry_after=timedelta(seconds=17))
-    world.embedder.errors = [Unavailable("away"), limited]
+    world.embedder.errors = [Unavailable("unreachable"), limited]
 
     summary = await world.ingestion().run(key)
 
@@ -192,7 +192,7 @@ async def test_after_its_retries_a_run_is_postponed_longer_each_time_and_resumed
     key = await world.attach("\n".join(PAGES))
     waits = []
     for retries in range(8):
-        world.embedder.errors = [Unavailable("away")] * 4
+        world.embedder.errors = [Unavailable("unreachable")] * 4
         summary = await world.ingestion().run(key)
         assert summary is not None
         assert (summary.result, summary.reason) == (RunResult.POSTPONED, "service_unavailable")
@@ -276,12 +276,12 @@ async def test_a_file_whose_bytes_are_missing_fails(world: IngestionWorld) -> No
 async def test_a_run_over_a_detached_file_ends_as_lost(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
-    class Detaching(FakeEmbedder):
+    class DetachingEmbedder(FakeEmbedder):
         async def embed(self, texts: Any) -> Any:
             await world.vector_stores.detach(key.tenant_id, key.vector_store_id, key.file_id)
             return await super().embed(texts)
 
-    summary = await world.ingestion(embedder=Detaching()).run(key)
+    summary = await world.ingestion(embedder=DetachingEmbedder()).run(key)
 
     assert summary is not None
     assert summary.result is RunResult.LOST
@@ -292,12 +292,12 @@ async def test_a_cancelled_run_releases_its_claim(world: IngestionWorld) -> None
     key = await world.attach("\n".join(PAGES))
     reached = asyncio.Event()
 
-    class Slow(FakeEmbedder):
+    class SlowEmbedder(FakeEmbedder):
         async def embed(self, texts: Any) -> Any:
             reached.set()
             await asyncio.Event().wait()
 
-    running = asyncio.create_task(world.ingestion(embedder=Slow()).run(key))
+    running = asyncio.create_task(world.ingestion(embedder=SlowEmbedder()).run(key))
     await reached.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -351,7 +351,7 @@ async def test_two_runs_at_once_index_a_file_once(world: IngestionWorld) -> None
 async def test_after_a_database_error_the_file_is_claimed_again_when_its_lease_ends(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
 
-    class Away(FakeIngestionStore):
+    class FailingStore(FakeIngestionStore):
         async def add_chunks(self, *_: Any) -> None:
             raise Unavailable("the database does not answer")
 
@@ -359,7 +359,7 @@ async def test_after_a_database_error_the_file_is_claimed_again_when_its_lease_e
             raise Unavailable("the database does not answer")
 
     with pytest.raises(Unavailable):
-        await world.ingestion(store=Away(world.database)).run(key)
+        await world.ingestion(store=FailingStore(world.database)).run(key)
     world.database.clock.advance(LEASE)
     await world.ingestion().run(key)
 

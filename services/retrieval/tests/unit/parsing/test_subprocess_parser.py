@@ -1,4 +1,4 @@
-"""Documents are read in a process of their own: good ones become text, all others a reason, and nobody is hurt."""
+"""Documents are parsed in a child process: good ones become text, others an error code."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def parsed(filename: str, content: bytes, limits: Limits = TIGHT) -> list[
     return [block async for block in SubprocessParser(limits).blocks(filename, data(content))]
 
 
-async def refusal(filename: str, content: bytes, limits: Limits = TIGHT) -> str:
+async def error_code(filename: str, content: bytes, limits: Limits = TIGHT) -> str:
     with pytest.raises(UnindexableFile) as refused:
         await parsed(filename, content, limits)
     assert refused.value.message
@@ -126,7 +126,7 @@ async def test_plain_text_is_read_in_any_usual_encoding(encoding: str) -> None:
     ids=lambda value: value if isinstance(value, str) else f"{len(value)}-bytes",
 )
 async def test_unindexable_files_have_a_code(filename: str, content: bytes, reason: str) -> None:
-    assert await refusal(filename, content) == reason
+    assert await error_code(filename, content) == reason
 
 
 async def test_a_pdf_that_is_encrypted_without_a_password_is_read() -> None:
@@ -138,24 +138,24 @@ async def test_a_pdf_of_pictures_has_no_text() -> None:
 
 
 async def test_a_pdf_bomb_is_stopped() -> None:
-    assert await refusal("bomb.pdf", documents.a_pdf_bomb(200)) == "file_expands_too_much"
+    assert await error_code("bomb.pdf", documents.a_pdf_bomb(200)) == "file_expands_too_much"
 
 
 async def test_a_document_that_needs_too_much_memory_is_rejected() -> None:
     page = b"<p>The quick <b>brown</b> fox.</p>" * 1_000_000
 
-    assert await refusal("big.html", b"<html><body>" + page) == "file_expands_too_much"
+    assert await error_code("big.html", b"<html><body>" + page) == "file_expands_too_much"
 
 
 async def test_text_beyond_the_limit_is_rejected() -> None:
-    assert await refusal("big.txt", b"A line of text.\n" * 2_200_000) == "file_expands_too_much"
+    assert await error_code("big.txt", b"A line of text.\n" * 2_200_000) == "file_expands_too_much"
 
 
 async def test_a_parser_that_takes_too_long_is_killed() -> None:
     deep = b"<div>" * 300_000
 
-    assert await refusal("deep.html", deep, Limits(block_seconds=0.5)) == "file_expands_too_much"
-    assert await refusal("deep.html", deep, Limits(cpu_seconds=1)) == "file_expands_too_much"
+    assert await error_code("deep.html", deep, Limits(block_seconds=0.5)) == "file_expands_too_much"
+    assert await error_code("deep.html", deep, Limits(cpu_seconds=1)) == "file_expands_too_much"
 
 
 def test_the_cpu_limit_sends_its_own_signal() -> None:

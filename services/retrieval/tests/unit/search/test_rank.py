@@ -1,4 +1,4 @@
-"""Rankings joined by rank."""
+"""Reciprocal rank fusion."""
 
 import pytest
 from hypothesis import given
