@@ -213,7 +213,7 @@ async def test_after_its_retries_a_run_is_postponed_longer_each_time_and_resumed
     [
         (RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent"), "insufficient_quota"),
         (RemoteError(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "no such model"), "model_not_found"),
-        (RemoteError(Kind.UPSTREAM, "UPSTREAM_REFUSED", "too long"), "upstream_refused"),
+        (RemoteError(Kind.UPSTREAM, "UPSTREAM_REJECTED", "too long"), "upstream_rejected"),
     ],
 )
 async def test_permanent_errors_fail_the_attachment_and_delete_its_chunks(
