@@ -2,20 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
-from chassis.clock import SystemClock
-from chassis.grpc import Channel, GrpcServer
-from chassis.kafka import Consumer, Outbox, OutboxRelay, Publisher
-from chassis.lifecycle import Check, Command, Component, Loop, Service, command_line
+from chassis.kafka import Consumer, Outbox, OutboxRelay
+from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
-from chassis.telemetry import Telemetry
-from chassis.tenancy import PrincipalSigner, PrincipalVerifier
 
 from retrieval.chunking.token_counter import EstimatedTokenCounter
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
@@ -44,42 +38,35 @@ from retrieval.vector_stores.postgres import PostgresVectorStores
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-@asynccontextmanager
-async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open the clients and yield the components; the server is the last, so it stops first."""
-    clock = SystemClock()
-    secrets = [secret.get_secret_value() for secret in settings.principal.secrets]
+async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
+    """Open the clients and wire the features."""
+    database = await builder.database(settings.postgres)
+    channel = await builder.channel(settings.peers.orchestrator, "orchestrator")
+    relay = OutboxRelay(database, await builder.publisher(settings.kafka))
     objects = ObstoreObjectStore(settings.objects.url)
-    async with (
-        Database(settings.postgres, "retrieval") as database,
-        Publisher(settings.kafka.bootstrap) as publisher,
-        Channel(settings.peers.orchestrator, "orchestrator") as channel,
-    ):
-        relay = OutboxRelay(database, publisher)
-        embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
-        store = PostgresIngestionStore(database)
-        queue = FairQueue()
-        chunk_embedder = ChunkEmbedder(store, embedder, PrincipalSigner(secrets[0], "retrieval", clock))
-        worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue), queue)
-        reap = partial(queue_overdue, store, queue)
-        delete = partial(sweep, PostgresDeletionQueue(database), objects)
-        servicer = RetrievalServicer(
-            files=FileMethods(PostgresFiles(database), objects, settings.objects.max_upload_bytes),
-            vector_stores=VectorStoreMethods(PostgresVectorStores(database, Outbox(), relay.wake)),
-            search=SearchMethods(PostgresSearchIndex(database), embedder),
-        )
-        yield [
-            Check("postgres", database.ping),
-            relay,
-            *(
-                Loop(f"ingestion-{n}", partial(consume, queue=queue, run=worker.run))
-                for n in range(settings.ingestion.slots)
-            ),
-            Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
-            Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
-            Consumer(settings.kafka.bootstrap, settings.kafka.group, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
-            GrpcServer(settings.grpc.bind, [registration(servicer)], PrincipalVerifier(secrets, clock), clock),
-        ]
+    embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
+    store = PostgresIngestionStore(database)
+    queue = FairQueue()
+    chunk_embedder = ChunkEmbedder(store, embedder, builder.signer)
+    worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue), queue)
+    reap = partial(queue_overdue, store, queue)
+    delete = partial(sweep, PostgresDeletionQueue(database), objects)
+    servicer = RetrievalServicer(
+        files=FileMethods(PostgresFiles(database), objects, settings.objects.max_upload_bytes),
+        vector_stores=VectorStoreMethods(PostgresVectorStores(database, Outbox(), relay.wake)),
+        search=SearchMethods(PostgresSearchIndex(database), embedder),
+    )
+    return [
+        relay,
+        *(
+            Loop(f"ingestion-{n}", partial(consume, queue=queue, run=worker.run))
+            for n in range(settings.ingestion.slots)
+        ),
+        Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
+        Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
+        Consumer(settings.kafka.bootstrap, settings.kafka.group, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
+        builder.grpc_server(settings.grpc, registration(servicer)),
+    ]
 
 
 def _ingestion(
@@ -115,7 +102,7 @@ def main() -> NoReturn:
         Service(
             name="retrieval",
             settings=Settings,
-            build=build,
+            build=with_builder(build),
             schema="retrieval",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,

@@ -3,7 +3,15 @@
 from datetime import timedelta
 from pathlib import Path
 
-from chassis.settings import GrpcSection, KafkaSection, PostgresSection, Section, ServiceSettings
+from chassis.settings import (
+    GrpcSection,
+    KafkaSection,
+    PeersSection,
+    PostgresSection,
+    Section,
+    ServiceSettings,
+    peer_address,
+)
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -16,10 +24,10 @@ class EventsSection(KafkaSection):
     group: str = Field("retrieval", description="Consumer group; one per deployment.")
 
 
-class PeersSection(Section):
-    """Addresses of other services."""
+class Peers(PeersSection):
+    """gRPC addresses of other services."""
 
-    orchestrator: str = Field("127.0.0.1:9001", description="gRPC address of the orchestrator: `host:port`.")
+    orchestrator: str = peer_address("the orchestrator", "127.0.0.1:9001")
 
 
 class ObjectsSection(Section):
@@ -84,7 +92,7 @@ class Settings(ServiceSettings):
     postgres: PostgresSection = Field(description="Files, chunks, vectors.")
     kafka: EventsSection = Field(default_factory=EventsSection, description="Events of attached files.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
-    peers: PeersSection = Field(default_factory=PeersSection, description="Addresses of other services.")
+    peers: Peers = Field(default_factory=Peers, description="Addresses of other services.")
     objects: ObjectsSection = Field(description="The object store for the bytes of files.")
     embedding: EmbeddingSection = Field(default_factory=EmbeddingSection, description="The embedding model.")
     ingestion: IngestionSection = Field(default_factory=IngestionSection, description="Ingestion of attached files.")
