@@ -233,7 +233,7 @@ async def test_a_lock_that_takes_too_long_is_unavailable(db: Database) -> None:
 async def test_no_free_connection_is_unavailable(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async with db.system(), db.system():
         with monkeypatch.context() as hurried:
-            hurried.setattr(database, "ACQUIRE_SECONDS", 0.02)
+            hurried.setattr(database, "ACQUIRE_TIMEOUT_SECONDS", 0.02)
             with pytest.raises(Unavailable):
                 await db.ping()
 

@@ -110,7 +110,7 @@ async def test_there_are_no_more_connections_than_the_pool_may_have(
     await asyncio.sleep(0.1)
     assert await count_connections(section) == 2
     with monkeypatch.context() as hurried:
-        hurried.setattr(statements, "ACQUIRE_SECONDS", 0.02)
+        hurried.setattr(statements, "ACQUIRE_TIMEOUT_SECONDS", 0.02)
         with pytest.raises(Unavailable):
             await ids(db)
     await asyncio.gather(*sleeping)
