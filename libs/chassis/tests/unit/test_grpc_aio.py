@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from chassis.errors import InvalidRequest, RemoteError, Unavailable
+from chassis.errors import InvalidRequest, RemoteError
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving_at
@@ -120,7 +120,7 @@ async def test_a_stream_can_be_cancelled(stub: EchoStub, echo: EchoService) -> N
     await echo.cleaned.wait()
 
 
-async def test_a_call_that_never_left_is_made_again(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_without_a_connection_waits_for_one(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
     # As between the death of a peer and the moment when the channel learns of it.
     monkeypatch.setattr(GrpcAioChannel, "ready", True)
     address = f"127.0.0.1:{free_port()}"
@@ -146,20 +146,3 @@ async def test_a_call_that_never_left_is_made_again(echo: EchoService, monkeypat
                 written.cancel()
 
     assert [message.value for message in (said, repeated, joined, answered, heard)] == ["a!", "b0", "cd", "e!", "f!"]
-
-
-async def test_a_call_that_never_left_is_unavailable_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GrpcAioChannel, "ready", True)
-    async with GrpcAioChannel(f"127.0.0.1:{free_port()}", "the echo service") as channel:
-        stub = EchoStub(channel)
-        calls = (
-            stub.Say(text("a"), timeout=0.2),
-            stub.Repeat(text("b"), timeout=0.2).read(),
-            stub.Join(requests("c"), timeout=0.2),
-            stub.Answer(requests("d"), timeout=0.2).read(),
-        )
-        failures = await asyncio.gather(*calls, return_exceptions=True)
-
-    assert {(type(failure), str(failure)) for failure in failures} == {
-        (Unavailable, "the echo service does not answer")
-    }
