@@ -1,4 +1,4 @@
-"""Streams of both directions, in process, over the loopback."""
+"""Streams in both directions over the loopback, by both channels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_reading_ends_with_eof(stub: EchoStub) -> None:
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_what_a_stream_said_before_it_failed_arrives(stub: EchoStub) -> None:
+async def test_responses_before_a_failure_arrive(stub: EchoStub) -> None:
     call = stub.Repeat(text("full"))
 
     assert [(await call.read()).value for _ in range(3)] == ["full0", "full1", "full2"]
@@ -62,7 +62,7 @@ async def test_what_a_stream_said_before_it_failed_arrives(stub: EchoStub) -> No
         [answer async for answer in stub.Repeat(text("full"))]
 
 
-async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: EchoStub) -> None:
+async def test_a_request_after_a_successful_end_is_no_error(stub: EchoStub) -> None:
     call = stub.Answer()
     await call.write(text("bye"))
     assert await call.read() is grpc.aio.EOF
@@ -70,7 +70,7 @@ async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: EchoStub) 
     await call.write(text("too late"))
 
 
-async def test_a_request_to_a_failed_stream_says_why(stub: EchoStub) -> None:
+async def test_a_request_to_a_failed_stream_raises_its_error(stub: EchoStub) -> None:
     call = stub.Answer()
     await call.write(text("full"))
     with pytest.raises(RemoteError, match="no seat"):
@@ -81,7 +81,7 @@ async def test_a_request_to_a_failed_stream_says_why(stub: EchoStub) -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), InvalidRequest("the requests' own")])
-async def test_what_broke_the_requests_is_what_the_reader_sees(stub: EchoStub, error: Exception) -> None:
+async def test_the_reader_gets_the_error_of_the_request_iterator(stub: EchoStub, error: Exception) -> None:
     async def broken() -> AsyncIterator[Text]:
         yield text("a")
         raise error
@@ -104,7 +104,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_peer(stub: EchoStub, echo: E
     await echo.cleaned.wait()
 
 
-async def test_a_stream_that_is_left_early_is_cancelled_at_the_peer(stub: EchoStub, echo: EchoService) -> None:
+async def test_a_stream_whose_iteration_ends_early_is_cancelled_at_the_peer(stub: EchoStub, echo: EchoService) -> None:
     async for _ in stub.Repeat(text("hang")):
         break
 
