@@ -1,4 +1,4 @@
-"""Requests from an iterator end with their call, and so does who sends them."""
+"""Requests from an iterator and their task end with the call."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_requests_without_end_stop_when_the_call_has(by_exchange: EchoStub
     assert taken == before
 
 
-async def test_a_stream_left_early_leaves_no_task_behind(by_exchange: EchoStub) -> None:
+async def test_a_stream_whose_iteration_ends_early_leaves_no_task(by_exchange: EchoStub) -> None:
     await by_exchange.Say(text("a"))  # the stream is open
     before = asyncio.all_tasks()
     async for _ in by_exchange.Answer(iter([text("a"), text("b")])):

@@ -1,4 +1,4 @@
-"""What travels along with a call, and that nothing of one call reaches another."""
+"""Metadata of calls, and the isolation of calls on one stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEEN: ContextVar[str] = ContextVar("SEEN", default="nobody")
 
 
 class Listener(EchoService):
-    """Answers with what it heard besides the message."""
+    """Records the metadata of its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,14 +67,14 @@ async def test_metadata_of_text_and_of_bytes_arrives(by_exchange: EchoStub, list
     assert ("x-raw-bin", b"\x00\xff") in listener.heard
 
 
-async def test_bytes_may_be_told_with_the_end_of_a_call(by_exchange: EchoStub) -> None:
+async def test_trailing_metadata_may_be_bytes(by_exchange: EchoStub) -> None:
     assert (await by_exchange.Say(text("tell"), timeout=2)).value == "tell"
     assert [answer.value async for answer in by_exchange.Repeat(text("tell"), timeout=2)] == ["tell"]
     with pytest.raises(RemoteError, match="on purpose"):
         await by_exchange.Say(text("abort"), timeout=2)
 
 
-async def test_what_is_told_with_the_end_is_on_the_wire(listener: Listener) -> None:
+async def test_trailing_metadata_is_on_the_wire(listener: Listener) -> None:
     async with serving_at("127.0.0.1:0", [(register, listener, SERVICE)]) as server, raw_client(server.port) as client:
         await client.send(begin(1, "Say", "tell"))
 
@@ -91,7 +91,7 @@ async def test_calls_of_one_stream_do_not_see_each_other(by_exchange: EchoStub, 
     assert sorted(listener.seen) == sorted(f"nobody req_{number}" for number in range(20))
 
 
-async def test_a_call_has_its_own_callers_trace_and_none_of_whoever_opened_the_stream(listener: Listener) -> None:
+async def test_a_call_has_the_trace_of_its_caller_not_of_the_one_who_opened_the_stream(listener: Listener) -> None:
     with recorded_spans() as ended:
         with span("opening"), bind(of="opening"), as_caller(a_caller(request_id="req_opening")):
             async with serving((register, listener, SERVICE), channel_type=Channel) as channel:
@@ -107,7 +107,7 @@ async def test_a_call_has_its_own_callers_trace_and_none_of_whoever_opened_the_s
     assert listener.seen == ["nobody req_asking"]
 
 
-async def test_a_status_keeps_its_words_and_details(echo: EchoService) -> None:
+async def test_a_status_keeps_its_message_and_details(echo: EchoService) -> None:
     async with serving((register, echo, SERVICE), channel_type=Channel) as channel:
         with as_caller(a_caller()), pytest.raises(RemoteError) as failure:
             await EchoStub(channel).Join(requests("a"), metadata=(("argosy-principal", "other"),))

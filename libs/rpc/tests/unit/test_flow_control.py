@@ -1,4 +1,4 @@
-"""Who reads slowly is waited for, and nobody else; what waits has a bound."""
+"""A slow reader delays its own call only, and what is queued for it is bounded."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ async def stub(service: StreamingTestService) -> AsyncIterator[StreamingTestStub
             yield StreamingTestStub(channel)
 
 
-async def test_a_reader_that_does_not_read_stops_its_own_calls_writer_and_nobody_elses(
+async def test_a_stalled_reader_stops_the_writer_of_its_own_call_only(
     stub: StreamingTestStub, service: StreamingTestService
 ) -> None:
-    lazy = stub.Pour(text(f"1000 {4 * KB}"))
+    lazy = stub.Stream(text(f"1000 {4 * KB}"))
     await lazy.read()
 
-    stopped_at = await still(lambda: service.poured)
-    keen = [message async for message in stub.Pour(text(f"1000 {4 * KB}"))]
+    stopped_at = await still(lambda: service.written)
+    keen = [message async for message in stub.Stream(text(f"1000 {4 * KB}"))]
 
     assert stopped_at <= WINDOW_BYTES // (4 * KB) + 1
     assert len(keen) == 1000
-    assert service.poured == stopped_at + 1000
+    assert service.written == stopped_at + 1000
     lazy.cancel()
 
 
 async def test_credit_flows_again_when_the_reader_reads(stub: StreamingTestStub, service: StreamingTestService) -> None:
-    call = stub.Pour(text(f"1000 {4 * KB}"))
-    await still(lambda: service.poured)
+    call = stub.Stream(text(f"1000 {4 * KB}"))
+    await still(lambda: service.written)
 
     assert len([message async for message in call]) == 1000
-    assert service.poured == 1000
+    assert service.written == 1000
 
 
 async def test_a_servicer_that_does_not_read_stops_its_caller(
@@ -70,11 +70,11 @@ async def test_a_servicer_that_does_not_read_stops_its_caller(
             yield text("x" * 4 * KB)
             written += 1
 
-    call = stub.Drink(requests())
+    call = stub.Consume(requests())
     drinking = asyncio.ensure_future(call)
     stopped_at = await still(lambda: written)
-    filled = await stub.Fill(text("10"))
-    service.thirsty.set()
+    filled = await stub.Reply(text("10"))
+    service.may_read.set()
 
     assert stopped_at <= WINDOW_BYTES // (4 * KB) + 1
     assert len(filled.value) == 10
@@ -92,9 +92,9 @@ async def test_a_stuck_stream_bounds_what_waits_and_a_deadline_ends_the_wait_for
     ):
         with as_caller(a_caller()):
             stub = StreamingTestStub(channel)
-            await stub.Fill(text("1"))
+            await stub.Reply(text("1"))
             line.freeze()
-            calls = [stub.Drink(timeout=0.5) for _ in range(50)]
+            calls = [stub.Consume(timeout=0.5) for _ in range(50)]
             async with asyncio.timeout(3):
                 endings = await asyncio.gather(*map(_write_on, calls), return_exceptions=True)
             queued = [stream._send_queue.queued_bytes for stream in channel._replicas._streams]
@@ -122,7 +122,7 @@ async def test_requests_that_wait_for_room_end_with_the_stream(
 
         async def cut_while_writing(stub: StreamingTestStub) -> set[type]:
             line.freeze()
-            writers = [asyncio.ensure_future(_write_on(stub.Drink())) for _ in range(50)]
+            writers = [asyncio.ensure_future(_write_on(stub.Consume())) for _ in range(50)]
             await asyncio.sleep(0.1)
             await line.cut()
             return {type(ending) for ending in await asyncio.gather(*writers, return_exceptions=True)}
@@ -132,7 +132,7 @@ async def test_requests_that_wait_for_room_end_with_the_stream(
                 await channel.channel_ready()
                 assert await cut_while_writing(StreamingTestStub(channel)) == {Unavailable}
                 await line.mend()
-                assert (await StreamingTestStub(channel).Fill(text("3"))).value == "xxx"
+                assert (await StreamingTestStub(channel).Reply(text("3"))).value == "xxx"
 
 
 @pytest.mark.timeout(20)
@@ -147,11 +147,11 @@ async def test_responses_that_wait_for_room_end_with_the_stream(
     ):
 
         async def cut_while_pouring(stub: StreamingTestStub) -> set[type]:
-            pouring = [asyncio.ensure_future(_all(stub.Pour(text(f"1000 {32 * KB}")))) for _ in range(50)]
-            while service.poured < 50:
+            pouring = [asyncio.ensure_future(_all(stub.Stream(text(f"1000 {32 * KB}")))) for _ in range(50)]
+            while service.written < 50:
                 await asyncio.sleep(0)
             line.freeze()
-            await still(lambda: service.poured)
+            await still(lambda: service.written)
             await line.cut()
             return {type(ending) for ending in await asyncio.gather(*pouring, return_exceptions=True)}
 
@@ -160,7 +160,7 @@ async def test_responses_that_wait_for_room_end_with_the_stream(
                 await channel.channel_ready()
                 assert await cut_while_pouring(StreamingTestStub(channel)) == {Unavailable}
                 await line.mend()
-                assert (await StreamingTestStub(channel).Fill(text("3"))).value == "xxx"
+                assert (await StreamingTestStub(channel).Reply(text("3"))).value == "xxx"
         assert service.ended == 50
 
 
@@ -168,13 +168,13 @@ async def _all(call: object) -> int:
     return len([message async for message in call])  # type: ignore[attr-defined]
 
 
-async def test_answers_wait_too_while_the_stream_is_behind(
+async def test_unary_responses_wait_while_the_send_queue_is_full(
     service: StreamingTestService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send_queue, "MAX_QUEUED_BYTES", 64 * KB)
     async with serving_at("127.0.0.1:0", [(register, service, SERVICE)]) as server, raw_client(server.port) as client:
-        await client.send(*(begin(call_id, "Fill", str(1024 * KB), service=SERVICE) for call_id in range(1, 41)))
-        await still(lambda: service.poured)
+        await client.send(*(begin(call_id, "Reply", str(1024 * KB), service=SERVICE) for call_id in range(1, 41)))
+        await still(lambda: service.written)
         (stream,) = server._exchange._streams
         queued = stream._send_queue.queued_bytes
 

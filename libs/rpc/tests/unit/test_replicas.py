@@ -1,4 +1,4 @@
-"""One stream to each replica behind a name; who appears gets a share, who leaves is let go."""
+"""One stream to each replica behind a name; new replicas get a share, removed ones are drained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from libs.rpc.tests.raw_peer import RawStream, forever, raw_server
 
 
 class Names:
-    """A DNS that says what a test wants."""
+    """A resolver whose addresses the test sets."""
 
     def __init__(self) -> None:
         self.known: Sequence[str] | OSError = []
@@ -137,7 +137,7 @@ async def test_a_replica_that_comes_back_while_it_still_finishes_gets_calls_agai
         await hanging
 
 
-async def test_a_name_that_nobody_knows_any_more_changes_nothing(names: Names, pool: ServerPool) -> None:
+async def test_a_failed_resolution_keeps_the_last_addresses(names: Names, pool: ServerPool) -> None:
     names.known = pool.addresses[:2]
     async with Channel("echo:1", "echo", resolver=names.resolver) as channel:
         await open_to(channel, 2)
@@ -184,7 +184,7 @@ async def test_a_cut_stream_is_opened_again(names: Names, pool: ServerPool) -> N
         await ask(channel, 8)
 
 
-async def test_streams_are_opened_with_more_and_more_time_between() -> None:
+async def test_streams_are_reopened_with_backoff() -> None:
     opened = 0
 
     async def leave(_: RawStream) -> None:
@@ -263,18 +263,18 @@ async def answer_too_often(raw: RawStream) -> None:
     await forever(raw)
 
 
-async def test_a_server_that_answers_calls_nobody_made_harms_none_that_were() -> None:
+async def test_frames_of_unknown_calls_do_not_affect_others() -> None:
     async with no_leak(), raw_server(answer_strangers) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         assert (await EchoStub(channel).Say(text("a"))).value == "raw"
 
 
-async def test_a_server_that_answers_twice_is_heard_once() -> None:
+async def test_a_second_end_of_a_call_is_ignored() -> None:
     async with no_leak(), raw_server(answer_too_often) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         assert (await EchoStub(channel).Say(text("a"))).value == "raw"
         assert (await EchoStub(channel).Say(text("a"))).value == "second"
 
 
-async def test_a_server_that_sends_beyond_what_it_may_loses_that_call() -> None:
+async def test_a_server_that_exceeds_the_window_loses_that_call() -> None:
     async def flood(raw: RawStream) -> None:
         frame = await raw.called()
         for _ in range(3):

@@ -40,7 +40,7 @@ async def test_a_payload_after_the_end_ends_its_call(client: RawClient) -> None:
     assert (await client.end(2)).code == INVALID
 
 
-async def test_a_call_begun_twice_ends(client: RawClient) -> None:
+async def test_a_call_started_twice_ends(client: RawClient) -> None:
     await client.send(begin(2, "Say", "hang"), begin(2, "Say", "again"))
 
     assert (await client.end(2)).code == INVALID
@@ -55,7 +55,7 @@ async def test_an_id_that_goes_backwards_begins_nothing(client: RawClient, echo:
 
 
 @pytest.mark.parametrize("frame", [say(7, "a"), Frame(call_id=7, credit=1), Frame(call_id=7, end=True)])
-async def test_a_frame_of_a_call_that_never_began_is_told_so(client: RawClient, frame: Frame) -> None:
+async def test_a_frame_of_an_unknown_call_is_answered_with_an_error(client: RawClient, frame: Frame) -> None:
     await client.send(frame)
 
     assert (await client.end(7)).code == INVALID
@@ -150,7 +150,7 @@ async def test_a_batch_that_is_none_ends_the_stream_with_a_status_and_all_its_ca
 
 
 @pytest.mark.parametrize("metadata", [None, (("argosy-exchange", "2"),), (("argosy-exchange", ""),)])
-async def test_a_client_of_another_version_is_told_which_one_we_speak(echo: EchoService, metadata: object) -> None:
+async def test_the_error_for_another_version_names_the_supported_one(echo: EchoService, metadata: object) -> None:
     async with (
         serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server,
         raw_client(server.port, metadata) as client,
@@ -159,7 +159,7 @@ async def test_a_client_of_another_version_is_told_which_one_we_speak(echo: Echo
         assert "argosy-exchange: 1" in await client.call.details()
 
 
-async def test_a_client_that_vanishes_ends_what_was_begun_for_it(echo: EchoService) -> None:
+async def test_the_calls_of_a_disconnected_client_end(echo: EchoService) -> None:
     async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server:
         before = held()
         async with raw_client(server.port) as client:

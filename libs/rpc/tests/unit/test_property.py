@@ -33,7 +33,7 @@ steps = st.tuples(st.lists(plans, max_size=12), troubles, st.integers(0, 1), st.
 
 
 class Replica:
-    """One of two replicas behind a wire of its own, on a port that stays."""
+    """One of two replicas, each behind a proxy, on a port that stays the same."""
 
     def __init__(self, generator: LoadGenerator) -> None:
         self._generator = generator
@@ -129,5 +129,5 @@ async def play_and_count(script: Script) -> None:
     suppress_health_check=list(HealthCheck),
     database=None,
 )
-def test_every_call_ends_once_with_what_is_its_own_and_nothing_is_left(script: Script) -> None:
+def test_every_call_ends_once_with_its_own_data_and_leaks_nothing(script: Script) -> None:
     asyncio.run(play_and_count(script))

@@ -1,4 +1,4 @@
-"""Who leaves finishes what it has, takes nothing new, and no call is lost over it."""
+"""Drain: calls in flight end, new ones are refused and retried elsewhere, and none is lost."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def a_server(echo: EchoService) -> GrpcServer:
     return GrpcServer("127.0.0.1:0", [(register, echo, SERVICE)], a_verifier(), SystemClock(), timedelta(seconds=10))
 
 
-async def test_a_call_that_was_under_way_when_the_drain_began_is_refused_and_not_lost(echo: EchoService) -> None:
+async def test_a_call_sent_as_the_drain_begins_is_refused_and_not_lost(echo: EchoService) -> None:
     server = a_server(echo)
     await server.start()
     async with raw_client(server.port) as client:
         assert await client.ask(1) == "a!"
         stopping = asyncio.create_task(server.stop())
-        told = await client.frame()
+        drain = await client.frame()
         # Sent before the peer could know.
         await client.send(begin(2, "Say", "late"))
         refused = await client.end(2)
         await client.call.done_writing()
         await stopping
 
-    assert (told.call_id, told.end) == (0, True)
+    assert (drain.call_id, drain.end) == (0, True)
     assert refused.refused
     assert [caller.request_id for caller in echo.callers] != []
     assert len(echo.callers) == 1
 
 
-async def test_a_peer_that_does_not_end_its_stream_holds_a_drain_up_for_a_moment_only(echo: EchoService) -> None:
+async def test_a_peer_that_does_not_end_its_stream_delays_a_drain_by_a_second_at_most(echo: EchoService) -> None:
     server = a_server(echo)
     await server.start()
     async with raw_client(server.port) as client:
@@ -50,7 +50,7 @@ async def test_a_peer_that_does_not_end_its_stream_holds_a_drain_up_for_a_moment
             await server.stop()
 
 
-async def test_calls_at_hand_end_and_new_ones_go_elsewhere_without_a_failure(echo: EchoService) -> None:
+async def test_calls_in_flight_end_and_new_ones_go_elsewhere(echo: EchoService) -> None:
     other = EchoService()
     async with no_leak(), serving_at("127.0.0.1:0", [(register, other, SERVICE)]) as stays:
         leaves = a_server(echo)
@@ -112,7 +112,7 @@ async def test_no_call_fails_while_replicas_restart_in_turn(echo: EchoService) -
     assert min(counts) > 10
 
 
-async def test_a_client_that_drains_is_answered_what_it_asked(echo: EchoService) -> None:
+async def test_a_draining_client_gets_its_responses(echo: EchoService) -> None:
     async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server, raw_client(server.port) as client:
         await client.send(begin(1, "Say", "hang"))
         await echo.reached.wait()

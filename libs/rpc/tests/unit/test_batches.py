@@ -1,4 +1,4 @@
-"""What gathers travels together, what comes alone travels at once, and no batch is too large for gRPC."""
+"""Coalescing: frames of a busy stream share batches, a single frame is sent at once, no batch exceeds gRPC's limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from libs.rpc.tests.raw_peer import RawStream, begin, heard, raw_client, raw_ser
 
 
 class Tape:
-    """Records what an outbox writes; each write waits while `held`."""
+    """Records the writes of a send queue; each waits while `held`."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
@@ -52,7 +52,7 @@ async def test_calls_of_one_turn_travel_as_one_message(echo: EchoService) -> Non
     assert [len(batch.frames) for batch in tape.batches] == [100]
 
 
-async def test_what_gathers_while_a_message_is_written_travels_as_the_next_one() -> None:
+async def test_frames_queued_during_a_write_are_the_next_batch() -> None:
     tape = Tape()
     tape.free.clear()
     outbox = SendQueue("client")
@@ -123,7 +123,7 @@ async def test_a_payload_at_the_limit_arrives_and_one_over_it_is_refused_both_wa
             assert (await stub.Say(text("a"))).value == "a!"
 
 
-async def test_a_stream_whose_peer_talks_nonsense_is_opened_again(echo: EchoService) -> None:
+async def test_a_stream_with_a_malformed_message_is_reopened(echo: EchoService) -> None:
     async def nonsense(stream: RawStream) -> None:
         await stream.called()
         await stream.context.write(b"\xff\xff")

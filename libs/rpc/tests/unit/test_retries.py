@@ -20,7 +20,7 @@ from libs.rpc.tests.raw_peer import RawStream, raw_server
 
 
 class Log:
-    """What arrived at the replicas, and what each does with it."""
+    """Calls that arrived at the replicas, and behaviours of a replica."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -38,7 +38,7 @@ class Log:
         await stream.send(Frame(call_id=frame.call_id, payloads=[b""]))
 
     async def refuse(self, stream: RawStream) -> None:
-        """Refuse every call, as who drains or is full."""
+        """Refuse every call, like a replica that drains or is full."""
         while True:
             frame = await stream.called()
             self.begun.append("refused")
@@ -58,7 +58,7 @@ async def log() -> Log:
 
 
 @pytest.mark.parametrize("method", ["Reserve", "GetUsage"])
-async def test_a_call_whose_method_is_marked_is_made_again_when_its_stream_breaks(log: Log, method: str) -> None:
+async def test_a_call_of_an_idempotent_method_is_retried_when_its_stream_is_lost(log: Log, method: str) -> None:
     request = {"Reserve": metering.ReserveRequest, "GetUsage": metering.GetUsageRequest}[method]()
     async with raw_server(log.leave_at_once, log.answer) as port, Channel(f"127.0.0.1:{port}", "metering") as channel:
         await getattr(MeteringServiceStub(channel), method)(request)
@@ -66,7 +66,7 @@ async def test_a_call_whose_method_is_marked_is_made_again_when_its_stream_break
     assert log.begun == [f"/argosy.metering.v1.MeteringService/{method}"] * 2
 
 
-async def test_a_call_whose_method_is_not_marked_is_unavailable_when_its_stream_breaks(log: Log) -> None:
+async def test_a_call_of_another_method_is_unavailable_when_its_stream_is_lost(log: Log) -> None:
     async with raw_server(log.leave_at_once, log.answer) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
             await EchoStub(channel).Say(text("a"))
@@ -75,7 +75,7 @@ async def test_a_call_whose_method_is_not_marked_is_unavailable_when_its_stream_
     assert log.begun == ["/test.EchoService/Say"] * 2
 
 
-async def test_a_stream_that_has_answered_is_never_made_again(log: Log) -> None:
+async def test_a_stream_with_a_response_is_not_retried(log: Log) -> None:
     async with (
         raw_server(log.leave_after_an_answer, log.answer) as port,
         Channel(f"127.0.0.1:{port}", "metering") as channel,
@@ -114,7 +114,7 @@ def a_call(registry: FakeRegistry, queue: SendQueue) -> ClientCall:
     return call
 
 
-async def test_a_call_that_had_begun_to_leave_is_not_made_again_though_its_last_word_never_left() -> None:
+async def test_a_partly_written_call_is_not_retried() -> None:
     # Its first request may have done something already; a later one still waited when the stream broke.
     registry, written = FakeRegistry(), asyncio.Event()
     queue = SendQueue("client")
@@ -136,7 +136,7 @@ async def test_a_call_that_had_begun_to_leave_is_not_made_again_though_its_last_
         await call.read()
 
 
-async def test_a_call_whose_frames_never_left_is_made_again() -> None:
+async def test_a_call_that_was_not_written_is_retried() -> None:
     registry, queue = FakeRegistry(), SendQueue("client")
     call = a_call(registry, queue)
     call.send(b"run")
@@ -146,7 +146,7 @@ async def test_a_call_whose_frames_never_left_is_made_again() -> None:
     call.cancel()
 
 
-async def test_a_call_that_begins_with_much_has_left_with_its_first_batch() -> None:
+async def test_a_call_of_several_batches_counts_as_written_with_the_first() -> None:
     registry, queue = FakeRegistry(), SendQueue("client")
     call = ClientCall(registry, "/test.EchoService/Join", (bytes, bytes), 5, [], idempotent=False)
     for _ in range(3):
@@ -158,7 +158,7 @@ async def test_a_call_that_begins_with_much_has_left_with_its_first_batch() -> N
     assert registry.assigned == []
 
 
-async def test_a_refused_call_is_made_at_another_replica(log: Log) -> None:
+async def test_a_refused_call_is_retried_at_another_replica(log: Log) -> None:
     async with (
         raw_server(log.refuse) as full,
         raw_server(log.answer) as free,
@@ -173,7 +173,7 @@ async def test_a_refused_call_is_made_at_another_replica(log: Log) -> None:
 
 
 @pytest.mark.timeout(10)
-async def test_a_call_that_all_refuse_ends_and_does_not_go_round_for_ever(log: Log) -> None:
+async def test_a_call_refused_by_all_replicas_ends(log: Log) -> None:
     async with raw_server(log.refuse) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
             await EchoStub(channel).Say(text("a"), timeout=5)

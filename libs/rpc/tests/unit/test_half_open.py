@@ -1,4 +1,4 @@
-"""A peer that is frozen or unplugged says no word; the keepalive finds it out at both ends."""
+"""Keepalive at both ends detects a peer that is frozen or unplugged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hurried(options: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [(key, value // 50 if key in TIMES else value) for key, value in options]
 
 
-async def test_a_frozen_server_is_given_up(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_server_is_disconnected(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "CHANNEL_OPTIONS", hurried(CHANNEL_OPTIONS))
     async with (
         no_leak(),
@@ -47,7 +47,7 @@ async def test_a_frozen_server_is_given_up(echo: EchoService, monkeypatch: pytes
             assert (await stub.Say(text("b"))).value == "b!"
 
 
-async def test_a_frozen_client_is_given_up_and_what_was_begun_for_it_ends(
+async def test_a_frozen_client_is_disconnected_and_its_calls_end(
     echo: EchoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "SERVER_OPTIONS", hurried(server.SERVER_OPTIONS))
