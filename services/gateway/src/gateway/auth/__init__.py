@@ -1,1 +1,1 @@
-"""What the edge decides: who may come in, and which requests make sense."""
+"""API keys: their format, their verification through a cache, their revocation on all replicas."""

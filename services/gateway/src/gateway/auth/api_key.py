@@ -1,7 +1,7 @@
-"""API keys: `argosy_<env>_<id>_<secret><crc>`, and what is stored of them.
+"""The format of API keys, `argosy_<env>_<id>_<secret><crc>`, and the record that is kept of each.
 
-The id is the key's record id in base62, so a key finds its own row. The secret holds 190 bits. The CRC lets a typing
-error be refused without a database. Only the SHA-256 of the whole text is stored.
+The id is the record's id in base62. The secret has 190 random bits. The CRC lets a mistyped key be rejected without a
+database lookup. Only the SHA-256 of the key is stored.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import string
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from chassis.errors import ArgosyError, Kind
 from chassis.ids import new_id
@@ -21,42 +20,38 @@ ID_LENGTH = 22  # 128 bits
 SECRET_LENGTH = 32  # 190 bits
 CRC_LENGTH = 6  # 32 bits
 PREFIX = "key_"
-VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
-SHAPE = re.compile(rb"argosy_[a-z][a-z0-9]{0,15}_([0-9A-Za-z]{22})_[0-9A-Za-z]{32}([0-9A-Za-z]{6})")
+DIGITS = {letter: digit for digit, letter in enumerate(ALPHABET)}
+PATTERN = re.compile(rb"argosy_[a-z][a-z0-9]{0,15}_([0-9A-Za-z]{22})_[0-9A-Za-z]{32}([0-9A-Za-z]{6})")
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9]{0,15}")
 
 
 class MissingApiKey(ArgosyError):
     """The request carries no `Authorization: Bearer` header."""
 
-    kind = Kind.UNAUTHENTICATED
-    reason = "MISSING_API_KEY"
+    kind, reason = Kind.UNAUTHENTICATED, "MISSING_API_KEY"
 
 
 class InvalidApiKey(ArgosyError):
-    """The key is malformed, fails its checksum, or belongs to nobody."""
+    """The key is malformed, its checksum is wrong, or there is no such key."""
 
-    kind = Kind.UNAUTHENTICATED
-    reason = "INVALID_API_KEY"
+    kind, reason = Kind.UNAUTHENTICATED, "INVALID_API_KEY"
 
 
 class KeyRevoked(ArgosyError):
     """The key was revoked."""
 
-    kind = Kind.UNAUTHENTICATED
-    reason = "KEY_REVOKED"
+    kind, reason = Kind.UNAUTHENTICATED, "KEY_REVOKED"
 
 
 class KeyExpired(ArgosyError):
-    """The key's last day has passed."""
+    """The key has expired."""
 
-    kind = Kind.UNAUTHENTICATED
-    reason = "KEY_EXPIRED"
+    kind, reason = Kind.UNAUTHENTICATED, "KEY_EXPIRED"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key on record; `sha256` is all that is kept of its text."""
+    """The record of a key; of its text only `sha256` is kept."""
 
     tenant_id: str
     project_id: str
@@ -72,59 +67,54 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class PresentedKey:
-    """A well-formed key as somebody presents it: which record to look at, and what must match there."""
+class ParsedKey:
+    """A well-formed key: the id of its record, and the digest that the record must have."""
 
     key_id: str
     sha256: bytes = field(repr=False)
 
 
-class Keys(Protocol):
-    """Where keys are on record."""
-
-    async def find_key(self, key_id: str) -> ApiKey | None:
-        """Read a key with its tenant's plan; None when there is none. Raises Unavailable."""
-        ...
-
-
-def mint_key(env: str) -> tuple[PresentedKey, str]:
-    """Make a key that nobody has yet; the text is shown once and kept nowhere."""
+def mint_key(env: str) -> tuple[ParsedKey, str]:
+    """Make a new key and its text. Raises ValueError for an invalid environment."""
     if not ENVIRONMENT.fullmatch(env):
         raise ValueError("env must be 1 to 16 lower-case letters and digits, starting with a letter")
     key_id = new_id(PREFIX)
-    identifier = _encode(int(key_id.removeprefix(PREFIX), 16), ID_LENGTH)
-    secret = "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
-    body = f"argosy_{env}_{identifier}_{secret}"
-    text = body + _encode(zlib.crc32(body.encode()), CRC_LENGTH)
-    return PresentedKey(key_id, hashlib.sha256(text.encode()).digest()), text
+    text = format_key(env, key_id, "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH)))
+    return ParsedKey(key_id, hashlib.sha256(text.encode()).digest()), text
 
 
-def parse_key(presented: bytes) -> PresentedKey:
-    """Read a key's id. Raises InvalidApiKey when its shape or its checksum is wrong."""
-    match = SHAPE.fullmatch(presented)
-    if match is None or _decode(match[2]) != zlib.crc32(presented[:-CRC_LENGTH]):
+def format_key(env: str, key_id: str, secret: str) -> str:
+    """Write a key, with its checksum."""
+    body = f"argosy_{env}_{_encode(int(key_id.removeprefix(PREFIX), 16), ID_LENGTH)}_{secret}"
+    return body + _encode(zlib.crc32(body.encode()), CRC_LENGTH)
+
+
+def parse_key(text: bytes) -> ParsedKey:
+    """Raises InvalidApiKey when the format or the checksum is wrong."""
+    match = PATTERN.fullmatch(text)
+    if match is None or _decode(match[2]) != zlib.crc32(text[:-CRC_LENGTH]):
         raise InvalidApiKey("Incorrect API key provided: it is malformed. Copy the whole key.")
     number = _decode(match[1])
     if number >= 1 << 128:
         raise InvalidApiKey("Incorrect API key provided: it is malformed. Copy the whole key.")
-    return PresentedKey(f"{PREFIX}{number:032x}", hashlib.sha256(presented).digest())
+    return ParsedKey(f"{PREFIX}{number:032x}", hashlib.sha256(text).digest())
 
 
 def environment_of(text: str) -> str:
-    """Read the environment that a well-formed key was minted for."""
+    """The environment in a well-formed key."""
     return text.split("_", 2)[1]
 
 
 def _encode(number: int, length: int) -> str:
     letters = []
     for _ in range(length):
-        number, value = divmod(number, 62)
-        letters.append(ALPHABET[value])
+        number, digit = divmod(number, len(ALPHABET))
+        letters.append(ALPHABET[digit])
     return "".join(reversed(letters))
 
 
 def _decode(letters: bytes) -> int:
     number = 0
     for letter in letters.decode():
-        number = number * 62 + VALUES[letter]
+        number = number * len(ALPHABET) + DIGITS[letter]
     return number

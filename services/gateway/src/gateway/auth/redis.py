@@ -1,7 +1,6 @@
-"""Revocations over Redis: every gateway hears within milliseconds which key is no longer good.
+"""Revocations over Redis publish and subscribe.
 
-Whether anything is heard is not left to belief: when nothing came for a while, some gateway says a word to all. Who
-does not hear even that stops trusting its memory until it hears again, and then checks everything it had remembered.
+Gateways send heartbeats. When none arrives in time, cached keys get the degraded TTL until one does.
 """
 
 import asyncio
@@ -9,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from chassis.aio import wait_or_stop
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
 from chassis.lifecycle import Component, Loop
@@ -18,16 +18,16 @@ from chassis.telemetry import logger
 from gateway.metrics import REVOCATIONS
 
 CHANNEL = "argosy.identity.key-revoked"
-BEAT = b""
+HEARTBEAT_MESSAGE = b""
 
 log = logger("gateway")
 
 
 class RedisRevocations:
-    """`Revocations` by Redis publish and subscribe.
+    """Publishes revoked key ids to all gateways, and receives them.
 
-    `forget` is called with each key that was revoked; `hear` with whether revocations are heard, when that changes and
-    after each connection. Silence of `silence` is deafness; a word is said after a third of it.
+    `invalidate` is called with each revoked key id. `set_channel_healthy` is called when the channel goes up or down, and
+    after each connection. The channel is down when nothing arrived for `timeout`; a heartbeat is sent after a third of it.
     """
 
     def __init__(
@@ -35,71 +35,71 @@ class RedisRevocations:
         redis: Redis,
         clock: Clock,
         *,
-        forget: Callable[[str], None],
-        hear: Callable[[bool], None],
-        silence: timedelta = timedelta(milliseconds=600),
+        invalidate: Callable[[str], None],
+        set_channel_healthy: Callable[[bool], None],
+        timeout: timedelta = timedelta(milliseconds=600),
     ) -> None:
         self._redis = redis
         self._clock = clock
-        self._forget = forget
-        self._hear = hear
-        self._silence = silence.total_seconds()
-        self._heard_at = float("-inf")
-        self._hearing = False
-        self._untold: set[str] = set()
+        self._invalidate = invalidate
+        self._set_channel_healthy = set_channel_healthy
+        self._timeout_seconds = timeout.total_seconds()
+        self._received_at = float("-inf")
+        self._healthy = False
+        self._unpublished: set[str] = set()
 
-    async def announce(self, key_id: str) -> None:
-        """Tell all; what cannot be told now is tried again until it is."""
-        self._forget(key_id)
-        if not await self._tell(key_id):
-            self._untold.add(key_id)
+    async def publish(self, key_id: str) -> None:
+        """Publish a revocation. Never raises: when Redis is down, it is published once Redis is back."""
+        self._invalidate(key_id)
+        if not await self._publish_revocation(key_id):
+            self._unpublished.add(key_id)
             REVOCATIONS.labels("deferred").inc()
             log.warning("revocation_deferred", key_id=key_id)
 
     def components(self) -> Sequence[Component]:
-        """What has to run: the subscription, and the watch over it."""
+        """The subscription, and the loop that checks it."""
         return [
             self._redis.subscribe(CHANNEL, self._on_message, self._on_connect),
-            Loop("revocations watch", self._watch),
+            Loop("revocation channel check", self._check_until_stopped),
         ]
 
+    async def check(self) -> None:
+        """Publish pending revocations, send a heartbeat when idle, report the channel down after a time-out."""
+        idle_seconds = self._clock.monotonic() - self._received_at
+        if self._healthy and idle_seconds >= self._timeout_seconds:
+            self._healthy = False
+            self._set_channel_healthy(False)
+            log.warning("revocation_channel_down", seconds=round(idle_seconds, 3))
+        for key_id in sorted(self._unpublished):
+            if await self._publish_revocation(key_id):
+                self._unpublished.discard(key_id)
+        if idle_seconds >= self._timeout_seconds / 3:
+            await self._publish(HEARTBEAT_MESSAGE)
+
     async def _on_connect(self) -> None:
-        self._heard_at = self._clock.monotonic()
-        self._hearing = True
-        self._hear(True)
+        self._received_at = self._clock.monotonic()
+        self._healthy = True
+        self._set_channel_healthy(True)
 
     async def _on_message(self, message: bytes) -> None:
-        self._heard_at = self._clock.monotonic()
-        if message != BEAT:
-            REVOCATIONS.labels("heard").inc()
-            self._forget(message.decode())
-        if not self._hearing:
+        self._received_at = self._clock.monotonic()
+        if message != HEARTBEAT_MESSAGE:
+            REVOCATIONS.labels("received").inc()
+            self._invalidate(message.decode())
+        if not self._healthy:
             await self._on_connect()
 
-    async def _watch(self, stop: asyncio.Event) -> None:
+    async def _check_until_stopped(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self.check()
-            # Not in step with the other gateways: one word serves all.
-            await _pause(stop, self._silence / 6 * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            # Jitter: gateways that check at the same time would all send a heartbeat, and one is enough.
+            await wait_or_stop(stop, self._timeout_seconds / 6 * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
-    async def check(self) -> None:
-        """Look once: say what is still untold, a word when it has been quiet, and that we are deaf when we are."""
-        quiet = self._clock.monotonic() - self._heard_at
-        if self._hearing and quiet >= self._silence:
-            self._hearing = False
-            self._hear(False)
-            log.warning("revocations_unheard", seconds=round(quiet, 3))
-        for key_id in sorted(self._untold):
-            if await self._tell(key_id):
-                self._untold.discard(key_id)
-        if quiet >= self._silence / 3:
-            await self._publish(BEAT)
-
-    async def _tell(self, key_id: str) -> bool:
-        told = await self._publish(key_id.encode())
-        if told:
-            REVOCATIONS.labels("announced").inc()
-        return told
+    async def _publish_revocation(self, key_id: str) -> bool:
+        published = await self._publish(key_id.encode())
+        if published:
+            REVOCATIONS.labels("published").inc()
+        return published
 
     async def _publish(self, message: bytes) -> bool:
         try:
@@ -107,11 +107,3 @@ class RedisRevocations:
         except ArgosyError:
             return False
         return True
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -1,33 +1,39 @@
-"""Money as the edge shows it: exact decimals in US dollars, never a float."""
+"""Budgets, in exact US dollars."""
 
-import re
-from typing import NewType
+from typing import Annotated, Literal
 
 from chassis.errors import InvalidRequest
+from pydantic import BaseModel, Field
+from values.money import NanoUsd, usd_to_nano_usd
 
-NanoUsd = NewType("NanoUsd", int)
+from gateway.web.schemas import StrictBody
 
-NANO_PER_USD = 1_000_000_000
-LARGEST = NanoUsd(2**63 - 1)  # what an int64 on the wire can hold
-# No exponents: the amount they hide may be too large to write down, or too small to be anything but zero.
-AMOUNT = re.compile(r"(?P<whole>[0-9]{1,32})(?:\.(?P<places>[0-9]{1,9}))?")
-
-
-def to_usd(amount: NanoUsd) -> str:
-    """Write an amount as an exact decimal with at most nine places: 12_300 is "0.0000123", 0 is "0"."""
-    whole, rest = divmod(abs(amount), NANO_PER_USD)
-    text = f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
-    return f"-{text}" if amount < 0 else text
+Usd = Annotated[str, Field(max_length=32, description="An exact decimal amount of US dollars.", examples=["12.50"])]
 
 
-def from_usd(text: str, *, param: str) -> NanoUsd:
-    """Read an amount. Raises InvalidRequest naming `param` when it is negative or not exact in nano-dollars."""
-    match = AMOUNT.fullmatch(text)
-    if match is None:
-        raise InvalidRequest(
-            f"{param} must be a decimal amount of US dollars with at most 9 places, like 12.50.", param=param
-        )
-    amount = int(match["whole"]) * NANO_PER_USD + int((match["places"] or "").ljust(9, "0"))
-    if amount > LARGEST:
-        raise InvalidRequest(f"{param} must be between 0 and {to_usd(LARGEST)}.", param=param)
-    return NanoUsd(amount)
+class BudgetRead(BaseModel):
+    """What a tenant may spend: spent + held never exceeds cap."""
+
+    object: Literal["budget"] = "budget"
+    tenant_id: str
+    cap_usd: str
+    spent_usd: str
+    held_usd: str
+
+
+class BudgetList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[BudgetRead]
+    has_more: Literal[False] = False
+
+
+class BudgetUpdate(StrictBody):
+    cap_usd: Usd
+
+
+def parse_usd(text: str, *, param: str) -> NanoUsd:
+    """Raises InvalidRequest naming `param` unless it is an exact amount in nano-dollars."""
+    try:
+        return usd_to_nano_usd(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{param} {error}.", param=param) from None

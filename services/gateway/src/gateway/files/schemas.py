@@ -1,130 +1,56 @@
-"""Files and vector stores as the edge shows them."""
+"""Files in OpenAI's shape, and what an upload's form must have."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import Protocol
+import unicodedata
+from typing import Literal
 
-from .tenants import Listed, Page
+from chassis.errors import InvalidRequest
+
+from gateway.web.schemas import Resource
 
 PURPOSES = frozenset({"assistants", "batch", "evals", "fine-tune", "user_data", "vision"})
+MAX_FILENAME_CHARACTERS = 255
+UPLOAD_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": sorted(PURPOSES)},
+                    },
+                }
+            }
+        },
+    }
+}
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A stored file."""
-
-    file_id: str
+class FileRead(Resource):
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int | None = None
     filename: str
     purpose: str
-    size_bytes: int
-    created_at: datetime
+    status: Literal["processed"] = "processed"
+    status_details: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VectorStore:
-    """A set of indexed files, and how many of them are where."""
-
-    vector_store_id: str
-    name: str
-    created_at: datetime
-    usage_bytes: int
-    in_progress: int
-    completed: int
-    failed: int
+def check_filename(filename: str) -> str:
+    """Return the last part of a path, as browsers do. Raises InvalidRequest when it is not a valid name."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1].strip()
+    if not 1 <= len(name) <= MAX_FILENAME_CHARACTERS or any(unicodedata.category(char) == "Cc" for char in name):
+        raise InvalidRequest(
+            f"A filename must have 1 to {MAX_FILENAME_CHARACTERS} characters and no control characters.", param="file"
+        )
+    return name
 
 
-class AttachmentState(StrEnum):
-    """How far indexing of a file is."""
-
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A file in a vector store."""
-
-    vector_store_id: str
-    file_id: str
-    state: AttachmentState
-    failure_reason: str
-    failure_message: str
-    chunks: int
-    created_at: datetime
-    usage_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A passage that a search found."""
-
-    file_id: str
-    filename: str
-    page: int
-    text: str
-    score: float
-
-
-class Knowledge(Protocol):
-    """The door to retrieval; acts for the current caller. Another tenant's object is not found."""
-
-    async def upload(self, filename: str, purpose: str, content: AsyncIterator[bytes]) -> File:
-        """Store a file as its bytes come; what `content` raises is raised here and nothing is stored."""
-        ...
-
-    async def list_files(self, page: Page, purpose: str) -> Listed[File]:
-        """Files of one purpose, or of any when it is empty."""
-        ...
-
-    async def get_file(self, file_id: str) -> File:
-        """Raises FILE_NOT_FOUND."""
-        ...
-
-    def download(self, file_id: str) -> AsyncGenerator[bytes, None]:
-        """A file's bytes in order; close it to stop early. Raises FILE_NOT_FOUND at the first step."""
-        ...
-
-    async def delete_file(self, file_id: str) -> None:
-        """Raises FILE_NOT_FOUND."""
-        ...
-
-    async def create_vector_store(self, name: str, file_ids: Sequence[str]) -> VectorStore:
-        """Raises FILE_NOT_FOUND."""
-        ...
-
-    async def list_vector_stores(self, page: Page) -> Listed[VectorStore]:
-        """Newest first."""
-        ...
-
-    async def get_vector_store(self, vector_store_id: str) -> VectorStore:
-        """Raises VECTOR_STORE_NOT_FOUND."""
-        ...
-
-    async def delete_vector_store(self, vector_store_id: str) -> None:
-        """Raises VECTOR_STORE_NOT_FOUND."""
-        ...
-
-    async def attach(self, vector_store_id: str, file_id: str) -> Attachment:
-        """Put a file into a store; safe to repeat. Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
-        ...
-
-    async def get_attachment(self, vector_store_id: str, file_id: str) -> Attachment:
-        """Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
-        ...
-
-    async def list_attachments(
-        self, vector_store_id: str, page: Page, state: AttachmentState | None
-    ) -> Listed[Attachment]:
-        """Raises VECTOR_STORE_NOT_FOUND."""
-        ...
-
-    async def detach(self, vector_store_id: str, file_id: str) -> None:
-        """Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
-        ...
-
-    async def search(self, vector_store_id: str, query: str, limit: int) -> Sequence[Passage]:
-        """The best passages first. Raises VECTOR_STORE_NOT_FOUND."""
-        ...
+def check_purpose(purpose: str | None) -> str:
+    """Raises InvalidRequest."""
+    if purpose not in PURPOSES:
+        raise InvalidRequest(f"purpose must be one of {', '.join(sorted(PURPOSES))}.", param="purpose")
+    return purpose

@@ -1,1 +1,1 @@
-"""How the gateway reaches Postgres, Redis and the other services."""
+"""The stream from the orchestrator, shared by all dialects and by embeddings."""

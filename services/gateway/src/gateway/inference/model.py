@@ -1,4 +1,4 @@
-"""Inference as the edge asks for it: an answer arrives in steps, as opaque bytes."""
+"""Requests to the orchestrator, and the events of the response: Started once, Chunks, Finished once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,26 @@ from enum import StrEnum
 from typing import Protocol
 
 from chassis.errors import ArgosyError, Kind
-
-from .money import NanoUsd
+from values.money import NanoUsd
+from values.usage import TokenUsage
 
 
 class ModelNotFound(ArgosyError):
     """No route has this public model name."""
 
-    kind = Kind.NOT_FOUND
-    reason = "MODEL_NOT_FOUND"
+    kind, reason = Kind.NOT_FOUND, "MODEL_NOT_FOUND"
+
+
+class UpstreamInterrupted(ArgosyError):
+    """The model's response ended before it was complete."""
+
+    kind, reason = Kind.UPSTREAM, "UPSTREAM_INTERRUPTED"
+
+
+class UpstreamInvalidResponse(ArgosyError):
+    """The model's response is not what its API promises."""
+
+    kind, reason = Kind.UPSTREAM, "UPSTREAM_INVALID_RESPONSE"
 
 
 class Task(StrEnum):
@@ -27,7 +38,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A public model name."""
+    """A public model name. `task` is None for a task that this version does not know."""
 
     name: str
     created_at: datetime
@@ -35,8 +46,8 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatAsk:
-    """A chat completion to answer; `body` is the client's own JSON."""
+class ChatRequest:
+    """A chat completion; `body` is the client's own JSON."""
 
     request_id: str
     model: str
@@ -46,8 +57,8 @@ class ChatAsk:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedAsk:
-    """Texts to turn into vectors; `dimensions` 0 is the model's own."""
+class EmbeddingsRequest:
+    """Texts to embed; `dimensions` 0 is the model's own number."""
 
     request_id: str
     model: str
@@ -57,16 +68,8 @@ class EmbedAsk:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """What was consumed; None is unknown, 0 is a value."""
-
-    input: int | None
-    output: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
-    """A passage that was put into the prompt, as it is cited there."""
+    """A passage in the prompt, with the number it is cited by. `page` counts from 1; 0 is none."""
 
     number: int
     file_id: str
@@ -77,65 +80,65 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """The answer begins."""
+class Started:
+    """The response starts."""
 
     sources: Sequence[Source]
     soft_limit_passed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Payloads:
-    """JSON documents for the client: those of a stream in order, or the one whole body."""
+class Chunk:
+    """JSON documents of the provider for the client: of a stream, some in order; else the one complete body."""
 
-    documents: Sequence[bytes]
+    payloads: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer is over and booked. `failure` when it broke off; `usage_document` is the provider's own last word."""
+    """The response is over. `error` when it was interrupted; `usage_payload` is the provider's own usage chunk."""
 
-    tokens: Tokens
+    usage: TokenUsage
     cost: NanoUsd
-    failure: ArgosyError | None = None
-    usage_document: bytes = b""
+    error: ArgosyError | None = None
+    usage_payload: bytes = b""
 
 
-Step = Begun | Payloads | Finished
-
-
-class Answer(Protocol):
-    """An answer on its way: Begun once, Payloads, Finished once."""
-
-    async def next_step(self) -> Step | None:
-        """Wait for the next step; None after the last. Raises what the orchestrator refused with, or Unavailable."""
-        ...
-
-    def cancel(self) -> None:
-        """Give it up; the work upstream stops. Harmless when it is over."""
-        ...
+StreamEvent = Started | Chunk | Finished
 
 
 @dataclass(frozen=True, slots=True)
-class Embeddings:
-    """One vector of little-endian 32-bit floats per input, in order, and the bill."""
+class EmbeddingsResult:
+    """One vector of little-endian 32-bit floats for each input, in order."""
 
     vectors: Sequence[bytes]
-    tokens: Tokens
+    usage: TokenUsage
     cost: NanoUsd
 
 
-class Inference(Protocol):
-    """The door to the orchestrator; acts for the current caller."""
+class CompletionStream(Protocol):
+    """Reads the events of one chat completion."""
 
-    def generate(self, ask: ChatAsk) -> Answer:
-        """Ask for a chat completion; nothing is awaited until the first step is."""
+    async def read(self) -> StreamEvent | None:
+        """Wait for the next event; None after the last. Raises the orchestrator's error, or Unavailable."""
         ...
 
-    async def embed(self, ask: EmbedAsk) -> Embeddings:
-        """Turn texts into vectors."""
+    def cancel(self) -> None:
+        """Cancel the call, and with it the work upstream. Does nothing when it is over."""
+        ...
+
+
+class InferenceClient(Protocol):
+    """Calls the orchestrator on behalf of the current caller."""
+
+    def generate(self, request: ChatRequest) -> CompletionStream:
+        """Start a chat completion. The first `read` raises the error if it is refused."""
+        ...
+
+    async def embed(self, request: EmbeddingsRequest) -> EmbeddingsResult:
+        """Raises the orchestrator's error, or Unavailable."""
         ...
 
     async def list_models(self) -> Sequence[Model]:
-        """Models of the caller's tenant, by name."""
+        """Models that the caller's tenant may use, by name."""
         ...

@@ -1,4 +1,4 @@
-"""Inference through the orchestrator."""
+"""Inference by the orchestrator, over gRPC."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -7,103 +7,89 @@ from typing import Any
 import grpc
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
-from chassis.errors import ArgosyError, Kind, RemoteError
 from chassis.grpc import Channel, duration_to_proto, proto_to_timestamp
+from values.protos import proto_to_error, proto_to_nano_usd, proto_to_usage
 
-from gateway.domain.inference import (
-    Answer,
-    Begun,
-    ChatAsk,
-    EmbedAsk,
-    Embeddings,
+from gateway.inference.model import (
+    ChatRequest,
+    Chunk,
+    CompletionStream,
+    EmbeddingsRequest,
+    EmbeddingsResult,
     Finished,
     Model,
-    Payloads,
     Source,
-    Step,
+    Started,
+    StreamEvent,
     Task,
 )
-from gateway.domain.money import NanoUsd
 
-from .convert import from_proto_tokens
-
-# The orchestrator keeps the deadline and says what happened; this much later nobody listens any more.
+# The orchestrator keeps the deadline and reports it; the RPC's own timeout, this much later, is for a peer that hangs.
 GRACE = timedelta(seconds=5)
 
-TASKS: dict[int, Task] = {pb.MODEL_TASK_CHAT: Task.CHAT, pb.MODEL_TASK_EMBEDDING: Task.EMBEDDING}
-
-# A failure after the first byte travels as its reason alone.
-KINDS = {
-    "DEADLINE_EXCEEDED": Kind.TIMED_OUT,
-    "UPSTREAM_TIMED_OUT": Kind.TIMED_OUT,
-    "UPSTREAM_RATE_LIMITED": Kind.THROTTLED,
-    "UPSTREAM_REFUSED": Kind.INVALID,
-    "SERVICE_UNAVAILABLE": Kind.UNAVAILABLE,
-    "INTERNAL": Kind.INTERNAL,
-}
+_PROTO_TO_TASK: dict[int, Task] = {pb.MODEL_TASK_CHAT: Task.CHAT, pb.MODEL_TASK_EMBEDDING: Task.EMBEDDING}
 
 
-class GrpcInference:
-    """`Inference` over gRPC."""
+class OrchestratorClient:
+    """`InferenceClient` over gRPC."""
 
     def __init__(self, channel: Channel) -> None:
         self._stub = OrchestrationServiceStub(channel)
 
-    def generate(self, ask: ChatAsk) -> Answer:
-        """Ask; the first step says whether it was accepted."""
-        request = pb.GenerateRequest(
-            request_id=ask.request_id,
-            model=ask.model,
-            body=ask.body,
-            stream=ask.stream,
-            deadline=duration_to_proto(ask.deadline),
+    def generate(self, request: ChatRequest) -> CompletionStream:
+        """Start a chat completion. The first `read` raises the error if it is refused."""
+        message = pb.GenerateRequest(
+            request_id=request.request_id,
+            model=request.model,
+            body=request.body,
+            stream=request.stream,
+            deadline=duration_to_proto(request.deadline),
         )
-        return GrpcAnswer(self._stub.Generate(request, timeout=_patience(ask.deadline)))
+        return GrpcCompletionStream(self._stub.Generate(message, timeout=_rpc_timeout(request.deadline)))
 
-    async def embed(self, ask: EmbedAsk) -> Embeddings:
-        """Turn texts into vectors."""
-        response = await self._stub.Embed(
-            pb.EmbedRequest(
-                request_id=ask.request_id,
-                model=ask.model,
-                inputs=ask.inputs,
-                dimensions=ask.dimensions,
-                deadline=duration_to_proto(ask.deadline),
-            ),
-            timeout=_patience(ask.deadline),
+    async def embed(self, request: EmbeddingsRequest) -> EmbeddingsResult:
+        """Raises the orchestrator's error, or Unavailable."""
+        message = pb.EmbedRequest(
+            request_id=request.request_id,
+            model=request.model,
+            inputs=request.inputs,
+            dimensions=request.dimensions,
+            deadline=duration_to_proto(request.deadline),
         )
-        return Embeddings(
+        response = await self._stub.Embed(message, timeout=_rpc_timeout(request.deadline))
+        return EmbeddingsResult(
             vectors=[vector.float32 for vector in response.vectors],
-            tokens=from_proto_tokens(response.usage),
-            cost=NanoUsd(response.cost.nano_usd),
+            usage=proto_to_usage(response.usage),
+            cost=proto_to_nano_usd(response.cost),
         )
 
     async def list_models(self) -> Sequence[Model]:
-        """Models of the caller's tenant."""
+        """Models that the caller's tenant may use, by name."""
         response = await self._stub.ListModels(pb.ListModelsRequest())
         return [
-            Model(model.name, proto_to_timestamp(model.created_at), TASKS.get(model.task)) for model in response.models
+            Model(model.name, proto_to_timestamp(model.created_at), _PROTO_TO_TASK.get(model.task))
+            for model in response.models
         ]
 
 
-class GrpcAnswer:
-    """`Answer` over a server stream. gRPC reads ahead no further than its flow-control window."""
+class GrpcCompletionStream:
+    """`CompletionStream` over a server stream. gRPC reads ahead no further than its flow-control window."""
 
     __slots__ = ("_call",)
 
     def __init__(self, call: Any) -> None:
         self._call = call
 
-    async def next_step(self) -> Step | None:
-        """Read one message."""
+    async def read(self) -> StreamEvent | None:
+        """Read the next message."""
         while (message := await self._call.read()) is not grpc.aio.EOF:
-            step = message.WhichOneof("event")
-            if step == "chunk":
-                return Payloads(list(message.chunk.payloads))
-            if step == "done":
-                return from_proto_done(message.done)
-            if step == "begun":
-                return from_proto_begun(message.begun)
+            event = message.WhichOneof("event")
+            if event == "chunk":
+                return Chunk(list(message.chunk.payloads))
+            if event == "finished":
+                return proto_to_finished(message.finished)
+            if event == "started":
+                return proto_to_started(message.started)
         return None
 
     def cancel(self) -> None:
@@ -111,29 +97,24 @@ class GrpcAnswer:
         self._call.cancel()
 
 
-def from_proto_begun(begun: pb.Begun) -> Begun:
-    """Read the beginning of an answer."""
+def proto_to_started(message: pb.Started) -> Started:
+    """Read the start of a response."""
     sources = [
         Source(source.number, source.file_id, source.filename, source.page, source.text, source.score)
-        for source in begun.sources
+        for source in message.sources
     ]
-    return Begun(sources, begun.soft_limit_passed)
+    return Started(sources, message.soft_limit_passed)
 
 
-def from_proto_done(done: pb.Done) -> Finished:
-    """Read the end of an answer."""
+def proto_to_finished(message: pb.Finished) -> Finished:
+    """Read the end of a response."""
     return Finished(
-        tokens=from_proto_tokens(done.usage),
-        cost=NanoUsd(done.cost.nano_usd),
-        failure=from_proto_failure(done.failure) if done.HasField("failure") else None,
-        usage_document=done.usage_payload,
+        usage=proto_to_usage(message.usage),
+        cost=proto_to_nano_usd(message.cost),
+        error=proto_to_error(message.error) if message.HasField("error") else None,
+        usage_payload=message.usage_payload,
     )
 
 
-def from_proto_failure(failure: pb.Failure) -> ArgosyError:
-    """Read why an answer broke off."""
-    return RemoteError(KINDS.get(failure.reason, Kind.UPSTREAM), failure.reason, failure.message)
-
-
-def _patience(deadline: timedelta) -> float:
+def _rpc_timeout(deadline: timedelta) -> float:
     return (deadline + GRACE).total_seconds()

@@ -1,23 +1,27 @@
 """`/v1/models`."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from gateway.domain.inference import ModelNotFound
+from fastapi import APIRouter, Depends
 
-from .ports import InferencePort
-from .schemas import ListOf, ModelRead
+from gateway.inference.model import InferenceClient, ModelNotFound
+from gateway.models.schemas import ModelRead
+from gateway.web.dependencies import provided
+from gateway.web.schemas import ListResponse
 
 router = APIRouter(prefix="/v1/models", tags=["Models"])
 
+Inference = Annotated[InferenceClient, Depends(provided(InferenceClient))]
+
 
 @router.get("")
-async def list_models(inference: InferencePort) -> ListOf[ModelRead]:
+async def list_models(inference: Inference) -> ListResponse[ModelRead]:
     """List the models that the tenant may use."""
-    return ListOf.of(ModelRead.of(model) for model in await inference.list_models())
+    return ListResponse.of(map(ModelRead.of, await inference.list_models()))
 
 
 @router.get("/{model_id:path}")
-async def get_model(model_id: str, inference: InferencePort) -> ModelRead:
+async def get_model(model_id: str, inference: Inference) -> ModelRead:
     """Read one model."""
     for model in await inference.list_models():
         if model.name == model_id:

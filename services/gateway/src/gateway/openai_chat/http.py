@@ -1,158 +1,166 @@
-"""`POST /v1/chat/completions`: the client's body goes in as it came, the provider's bytes come out as they come."""
+"""`POST /v1/chat/completions`: the client's body is sent on unchanged, and the provider's bytes are sent back unchanged."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
-from typing import Any
 
-import msgspec
 from chassis.clock import Clock
-from chassis.errors import Kind, RemoteError
 from chassis.http import Receive, Scope, read_body
 from chassis.telemetry import logger
+from values.money import nano_usd_to_usd
 
-from gateway.domain.inference import Answer, Begun, ChatAsk, Finished, Inference, Payloads, Step
-from gateway.domain.limits import Limits
-from gateway.domain.money import to_usd
-from gateway.metrics import FIRST_BYTE_SECONDS, STREAM_CHUNKS, STREAMS_BROKEN
+from gateway.inference.limits import InferenceLimits
+from gateway.inference.model import (
+    ChatRequest,
+    Chunk,
+    CompletionStream,
+    Finished,
+    InferenceClient,
+    Started,
+    StreamEvent,
+    UpstreamInterrupted,
+)
+from gateway.metrics import FIRST_BYTE_SECONDS, STREAM_CHUNKS, STREAM_ERRORS
+from gateway.openai_chat.schemas import ChatBody, read_chat
+from gateway.openai_chat.stream import SseEncoder, add_argosy_field, source_fields
+from gateway.web import sse
+from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.errors import to_public_error
+from gateway.web.middleware import ResponseWriter
+from gateway.web.openapi import HotRoute
 
-from .bodies import read_chat
-from .departure import Departure
-from .edge import Reply
-from .failures import told
-from .sse import HEADERS, Events, frame, sources_of
-
-ROUTE = "/v1/chat/completions"
+ROUTE = HotRoute("/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True)
 COST = b"argosy-cost"
 SOFT_LIMIT = (b"argosy-soft-limit-passed", b"true")
 
 log = logger("gateway")
-_first_byte = FIRST_BYTE_SECONDS.labels(ROUTE)
-_chunks = STREAM_CHUNKS.labels(ROUTE)
+_first_byte = FIRST_BYTE_SECONDS.labels(ROUTE.path)
+_chunks = STREAM_CHUNKS.labels(ROUTE.path)
 
 
 class ChatCompletions:
     """The handler; one per process."""
 
     def __init__(
-        self, inference: Inference, clock: Clock, limits: Limits, *, body_bytes: int, deadline: timedelta
+        self,
+        inference: InferenceClient,
+        clock: Clock,
+        limits: InferenceLimits,
+        *,
+        max_body_bytes: int,
+        deadline: timedelta,
     ) -> None:
         self._inference = inference
         self._clock = clock
         self._limits = limits
-        self._body_bytes = body_bytes
+        self._max_body_bytes = max_body_bytes
         self._deadline = deadline
 
-    async def __call__(self, _scope: Scope, receive: Receive, reply: Reply) -> None:
-        """Answer one request, in one piece or as a stream."""
-        answer, events = self._ask(await read_body(receive, self._body_bytes), reply.request_id)
+    async def __call__(self, _scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+        """Respond to one request, with a complete body or with a stream."""
+        completion, encoder = self._start(await read_body(receive, self._max_body_bytes), response.request_id)
         try:
-            with Departure(receive) as departure:
-                opening = await open_answer(answer)
-                if events is not None:
-                    await send_stream(opening, events, reply, departure)
+            with CancelOnDisconnect(receive) as disconnect:
+                first = await await_first_event(completion)
+                if encoder is not None:
+                    await send_stream(first, encoder, response, disconnect)
                 else:
-                    await send_whole(opening, reply, departure)
+                    await send_complete(first, response, disconnect)
         finally:
-            answer.cancel()
+            completion.cancel()
 
-    def _ask(self, body: bytes, request_id: str) -> tuple[Answer, Events | None]:
-        """Ask, and say how to answer if it is to be a stream.
+    def _start(self, body: bytes, request_id: str) -> tuple[CompletionStream, SseEncoder | None]:
+        """Start the completion; the encoder is for a stream.
 
-        Apart, so that body and prompt are let go here: an answer may be under way for minutes.
+        In a method of its own, so that no frame keeps the body and the prompt: a response may take minutes.
         """
         chat = read_chat(body, self._limits)
         streamed = chat.stream is True
-        answer = self._inference.generate(ChatAsk(request_id, chat.model, body, streamed, self._deadline))
+        completion = self._inference.generate(ChatRequest(request_id, chat.model, body, streamed, self._deadline))
         if not streamed:
-            return answer, None
+            return completion, None
         created = int(self._clock.now().timestamp())
-        return answer, Events(request_id, chat.model, created, wants_usage=chat.wants_usage)
+        return completion, SseEncoder(request_id, chat.model, created, wants_usage=chat.wants_usage)
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """An answer that is certain enough for a status line: its first bytes are there, or its good end."""
+class FirstEvent:
+    """A completion whose HTTP status is known: its first chunk arrived, or its successful end."""
 
-    answer: Answer
-    begun: Begun | None
-    step: Step | None
+    completion: CompletionStream
+    started: Started | None
+    event: StreamEvent | None
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """What is known before the first byte."""
-        return (SOFT_LIMIT,) if self.begun is not None and self.begun.soft_limit_passed else ()
+        """Headers that are known before the first byte."""
+        return (SOFT_LIMIT,) if self.started is not None and self.started.soft_limit_passed else ()
 
 
-async def open_answer(answer: Answer) -> Opening:
-    """Wait for the first bytes. Raises what the answer failed with before them."""
-    step = await answer.next_step()
-    begun = None
-    if isinstance(step, Begun):
-        begun, step = step, await answer.next_step()
-    if not isinstance(step, Payloads):
-        completed(step)
-    return Opening(answer, begun, step)
+async def await_first_event(completion: CompletionStream) -> FirstEvent:
+    """Wait for the first chunk. Raises the error if there is one before it."""
+    event = await completion.read()
+    started = None
+    if isinstance(event, Started):
+        started, event = event, await completion.read()
+    if not isinstance(event, Chunk):
+        require_success(event)
+    return FirstEvent(completion, started, event)
 
 
-async def send_stream(opening: Opening, events: Events, reply: Reply, departure: Departure) -> None:
-    """Send bytes as they come, at the pace of the client; what fails from here on is an event."""
-    await reply.start(200, (*HEADERS, *opening.headers))
-    head = events.first(opening.begun)
-    _first_byte.observe(perf_counter() - reply.started)
-    answer, step = opening.answer, opening.step
+async def send_stream(
+    first: FirstEvent, encoder: SseEncoder, response: ResponseWriter, disconnect: CancelOnDisconnect
+) -> None:
+    """Send chunks as they arrive, as fast as the client reads. An error from here on becomes an event."""
+    await response.start(200, (*sse.HEADERS, *first.headers))
+    head = encoder.sources(first.started)
+    _first_byte.observe(perf_counter() - response.started_at)
+    completion, event = first.completion, first.event
     try:
-        while isinstance(step, Payloads):
-            if step.documents:
+        while isinstance(event, Chunk):
+            if event.payloads:
                 _chunks.inc()
-                await reply.write(head + frame(step.documents))
+                await response.write(head + sse.encode_events(event.payloads))
                 head = b""
-            step = await answer.next_step()
-        finished = completed(step)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-        known = told(error)
-        reply.error = known
-        STREAMS_BROKEN.labels(known.code).inc()
-        log.warning("stream_broke", reason=known.reason)
-        departure.settle()
-        await reply.finish(head + events.failure(known))
+            event = await completion.read()
+        finished = require_success(event)
+    except Exception as error:  # noqa: BLE001 - every error becomes an event
+        public = to_public_error(error)
+        response.error = public
+        STREAM_ERRORS.labels(public.code).inc()
+        log.warning("stream_failed", reason=public.reason)
+        disconnect.disarm()
+        await response.finish(head + encoder.error(public))
         return
-    departure.settle()
-    await reply.finish(head + events.last(finished))
+    disconnect.disarm()
+    await response.finish(head + encoder.end(finished))
 
 
-async def send_whole(opening: Opening, reply: Reply, departure: Departure) -> None:
-    """Send the whole body at once, with what it cost."""
+async def send_complete(first: FirstEvent, response: ResponseWriter, disconnect: CancelOnDisconnect) -> None:
+    """Send the complete body, with its cost."""
     body = b""
-    step = opening.step
-    while isinstance(step, Payloads):
-        body += b"".join(step.documents)
-        step = await opening.answer.next_step()
-    finished = completed(step)
-    cost = to_usd(finished.cost)
-    addition: dict[str, Any] = {
-        "request_id": reply.request_id,
-        "cost_usd": cost,
-        "sources": sources_of(opening.begun) if opening.begun else [],
-    }
-    departure.settle()
-    await reply.whole(200, with_addition(body, addition), ((COST, cost.encode()), *opening.headers))
+    event = first.event
+    while isinstance(event, Chunk):
+        body += b"".join(event.payloads)
+        event = await first.completion.read()
+    finished = require_success(event)
+    cost = nano_usd_to_usd(finished.cost)
+    body = add_argosy_field(
+        body,
+        {
+            "request_id": response.request_id,
+            "cost_usd": cost,
+            "sources": source_fields(first.started) if first.started else [],
+        },
+    )
+    disconnect.disarm()
+    await response.send_response(200, body, ((COST, cost.encode()), *first.headers))
 
 
-def completed(step: Step | None) -> Finished:
-    """Require a good end. Raises what the answer broke off with, UPSTREAM_CUT when it did not say."""
-    if not isinstance(step, Finished):
-        raise RemoteError(Kind.UPSTREAM, "UPSTREAM_CUT", "The answer broke off.")
-    if step.failure is not None:
-        raise step.failure
-    return step
-
-
-def with_addition(body: bytes, addition: dict[str, Any]) -> bytes:
-    """Add `argosy` to a JSON object without reading it. Raises UPSTREAM_GARBAGE when it is none."""
-    trimmed = body.strip()
-    if not (trimmed.startswith(b"{") and trimmed.endswith(b"}")):
-        raise RemoteError(Kind.UPSTREAM, "UPSTREAM_GARBAGE", "The model's answer is not a JSON object.")
-    opened = trimmed[:-1].rstrip()
-    name = b'"argosy":' if opened == b"{" else b',"argosy":'
-    return b"".join((opened, name, msgspec.json.encode(addition), b"}"))
+def require_success(event: StreamEvent | None) -> Finished:
+    """Raises the error that the response ended with, or UpstreamInterrupted when it ended without Finished."""
+    if not isinstance(event, Finished):
+        raise UpstreamInterrupted("The response was interrupted.")
+    if event.error is not None:
+        raise event.error
+    return event

@@ -1,50 +1,21 @@
-"""Server-sent events of a streamed answer, made of the provider's own bytes."""
+"""From inference events to OpenAI's chunks: the gateway's own chunks around those of the provider."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
+import orjson
 from chassis.errors import ArgosyError
 from chassis.http import openai_error
+from values.money import nano_usd_to_usd
+from values.usage import TokenUsage
 
-from gateway.domain.inference import Begun, Finished, Source, Tokens
-from gateway.domain.money import to_usd
+from gateway.inference.model import Finished, Started, UpstreamInvalidResponse
+from gateway.web.sse import encode_events
 
 DONE = b"data: [DONE]\n\n"
-HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back
-)
 
 
-def frame(documents: Sequence[bytes]) -> bytes:
-    """Write one event per JSON document, all in one piece."""
-    joined = b"\n\ndata: ".join(documents)
-    if b"\r" in joined or joined.count(b"\n") != 2 * (len(documents) - 1):
-        # A line break would end the field; between JSON tokens it means nothing, so it may go on as a line of its own.
-        joined = b"\n\ndata: ".join(b"\ndata: ".join(document.splitlines()) for document in documents)
-    return b"data: " + joined + b"\n\n"
-
-
-def sources_of(begun: Begun) -> list[dict[str, Any]]:
-    """Write sources for the client, numbered as they are cited."""
-    return [_source(source) for source in begun.sources]
-
-
-def tokens_of(tokens: Tokens) -> dict[str, int] | None:
-    """Write usage in OpenAI's shape; None when nobody knows it."""
-    if tokens.input is None or tokens.output is None:
-        return None
-    return {
-        "prompt_tokens": tokens.input,
-        "completion_tokens": tokens.output,
-        "total_tokens": tokens.input + tokens.output,
-    }
-
-
-class Events:
-    """The gateway's own events around the provider's: sources first, the bill last."""
+class SseEncoder:
+    """Encodes what the gateway adds to a stream: the sources first, usage and cost last."""
 
     def __init__(self, request_id: str, model: str, created: int, *, wants_usage: bool) -> None:
         self._request_id = request_id
@@ -52,33 +23,27 @@ class Events:
         self._created = created
         self._wants_usage = wants_usage
 
-    def first(self, begun: Begun | None) -> bytes:
-        """Write the sources; nothing when there are none."""
-        if begun is None or not begun.sources:
+    def sources(self, started: Started | None) -> bytes:
+        """Encode the sources; empty when there are none."""
+        if started is None or not started.sources:
             return b""
         chunk = self._chunk([_choice({"role": "assistant", "content": ""})])
-        chunk["argosy"] = {"request_id": self._request_id, "sources": sources_of(begun)}
-        return frame([msgspec.json.encode(chunk)])
+        chunk["argosy"] = {"request_id": self._request_id, "sources": source_fields(started)}
+        return encode_events([orjson.dumps(chunk)])
 
-    def last(self, finished: Finished) -> bytes:
-        """Write the usage chunk with the bill, and the end of the stream."""
-        chunk = self._provider_chunk(finished.usage_document) or self._chunk([])
-        # Who did not ask for usage may well read choices[0] of every chunk.
+    def end(self, finished: Finished) -> bytes:
+        """Encode the usage chunk with the cost, and the end of the stream."""
+        chunk = _parse_chunk(finished.usage_payload) or self._chunk([])
+        # A client that did not ask for usage may read choices[0] of every chunk.
         chunk["choices"] = [] if self._wants_usage else [_choice({})]
         if not chunk.get("usage"):
-            chunk["usage"] = tokens_of(finished.tokens)
-        chunk["argosy"] = {"request_id": self._request_id, "cost_usd": to_usd(finished.cost)}
-        return frame([msgspec.json.encode(chunk)]) + DONE
+            chunk["usage"] = usage_fields(finished.usage)
+        chunk["argosy"] = {"request_id": self._request_id, "cost_usd": nano_usd_to_usd(finished.cost)}
+        return encode_events([orjson.dumps(chunk)]) + DONE
 
-    def failure(self, error: ArgosyError) -> bytes:
-        """Write an error; no end mark follows, because the answer has no end."""
-        return frame([msgspec.json.encode(openai_error(error))])
-
-    def _provider_chunk(self, document: bytes) -> dict[str, Any] | None:
-        try:
-            return msgspec.json.decode(document, type=dict[str, Any]) if document else None
-        except (msgspec.DecodeError, RecursionError):
-            return None
+    def error(self, error: ArgosyError) -> bytes:
+        """Encode an error. No [DONE] follows: the response is incomplete."""
+        return encode_events([orjson.dumps(openai_error(error))])
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -90,16 +55,49 @@ class Events:
         }
 
 
+def source_fields(started: Started) -> list[dict[str, Any]]:
+    """The sources as the client sees them."""
+    return [
+        {
+            "number": source.number,
+            "file_id": source.file_id,
+            "filename": source.filename,
+            "page": source.page or None,
+            "text": source.text,
+            "score": source.score,
+        }
+        for source in started.sources
+    ]
+
+
+def usage_fields(usage: TokenUsage) -> dict[str, int] | None:
+    """Usage in OpenAI's shape; None when it is unknown."""
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def add_argosy_field(body: bytes, fields: dict[str, Any]) -> bytes:
+    """Add `argosy` to a JSON object without decoding it. Raises UpstreamInvalidResponse when it is not an object."""
+    trimmed = body.strip()
+    if not (trimmed.startswith(b"{") and trimmed.endswith(b"}")):
+        raise UpstreamInvalidResponse("The model's response is not a JSON object.")
+    opened = trimmed[:-1].rstrip()
+    name = b'"argosy":' if opened == b"{" else b',"argosy":'
+    return b"".join((opened, name, orjson.dumps(fields), b"}"))
+
+
+def _parse_chunk(payload: bytes) -> dict[str, Any] | None:
+    try:
+        chunk = orjson.loads(payload) if payload else None
+    except orjson.JSONDecodeError:
+        return None
+    return chunk if isinstance(chunk, dict) else None
+
+
 def _choice(delta: dict[str, str]) -> dict[str, Any]:
     return {"index": 0, "delta": delta, "finish_reason": None}
-
-
-def _source(source: Source) -> dict[str, Any]:
-    return {
-        "number": source.number,
-        "file_id": source.file_id,
-        "filename": source.filename,
-        "page": source.page or None,
-        "text": source.text,
-        "score": source.score,
-    }

@@ -1,8 +1,8 @@
-"""How a caller stands with its rate limit, in the headers that OpenAI's clients read."""
+"""The rate limit headers that OpenAI's clients read."""
 
 import math
 
-from gateway.domain.rates import Standing
+from gateway.rate_limits.model import RateLimitStatus
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -11,15 +11,15 @@ REMAINING = b"x-ratelimit-remaining-requests"
 RESET = b"x-ratelimit-reset-requests"
 
 
-def rate_headers(standing: Standing | None) -> Headers:
-    """Write the headers; none where nothing is limited."""
-    if standing is None:
+def rate_limit_headers(status: RateLimitStatus | None) -> Headers:
+    """Write the headers; none when nothing is limited."""
+    if status is None:
         return ()
-    limit, remaining, reset_seconds = standing
-    return (LIMIT, b"%d" % limit), (REMAINING, b"%d" % remaining), (RESET, written_duration(reset_seconds))
+    limit, remaining, reset_seconds = status
+    return (LIMIT, b"%d" % limit), (REMAINING, b"%d" % remaining), (RESET, format_duration(reset_seconds))
 
 
-def written_duration(seconds: float) -> bytes:
+def format_duration(seconds: float) -> bytes:
     """Write a duration as OpenAI does: `20ms`, `1s`, `8.64s`, `6m0s`."""
     if seconds < 1:
         return b"%dms" % math.ceil(seconds * 1000)

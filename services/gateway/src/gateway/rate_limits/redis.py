@@ -1,15 +1,15 @@
-"""Rate limits in Redis: both buckets of a request in one round trip, by Redis' own clock."""
+"""Rate limits in Redis: both buckets of a request in one round trip, by the clock of Redis."""
 
 from chassis.errors import Unavailable
 from chassis.redis import MultiplexedRedis, Script
 from chassis.telemetry import logger
 from redis.exceptions import ResponseError
 
-from gateway.domain.rates import MINUTE_US, Rates, Taken, cost_us
-from gateway.metrics import RATE_CHECKS
+from gateway.metrics import RATE_LIMIT_CHECKS
+from gateway.rate_limits.model import MINUTE_US, PlanRateLimits, TakeResult, request_cost_us
 
-# A bucket is the time when it will be full again. A time further away than a bucket's size was written before Redis'
-# clock was set back, and means nothing. `tostring` would round it, so it is written with all its digits.
+# A bucket is the time when it is full again. A time further away than a minute was written before the clock of Redis was
+# set back; it counts as a full bucket. `tostring` would round the time, so all its digits are formatted.
 TAKE = Script(f"""
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -38,30 +38,32 @@ return {{allowed, used[1], used[2]}}
 """)
 
 log = logger("gateway")
-_checked = RATE_CHECKS.labels("checked")
-_unavailable = RATE_CHECKS.labels("unavailable")
+_checked = RATE_LIMIT_CHECKS.labels("checked")
+_unavailable = RATE_LIMIT_CHECKS.labels("unavailable")
 
 
-class RedisRateLimits:
-    """`RateLimits` that all gateways share."""
+class RedisRateLimitStore:
+    """`RateLimitStore` that all gateways share."""
 
     def __init__(self, redis: MultiplexedRedis) -> None:
         self._redis = redis
 
-    async def take(self, tenant_id: str, key_id: str, rates: Rates) -> Taken:
-        """Let one request in if both buckets have room for it, else take from neither. Raises Unavailable."""
-        # The braces keep a tenant's buckets on one node of a cluster, as a script wants them.
-        of_tenant = f"argosy:rates:{{{tenant_id}}}"
+    async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
+        """Allow a request and take it from both buckets, or take it from neither. Raises Unavailable."""
+        # The braces are a hash tag: a script needs all its keys on one node of a cluster.
+        tenant_bucket = f"argosy:rates:{{{tenant_id}}}"
         try:
             allowed, key_used, tenant_used = await self._redis.run(
-                TAKE, (f"{of_tenant}:{key_id}", of_tenant), (cost_us(rates.key), cost_us(rates.tenant))
+                TAKE,
+                (f"{tenant_bucket}:{key_id}", tenant_bucket),
+                (request_cost_us(limits.key), request_cost_us(limits.tenant)),
             )
         except Unavailable:
             _unavailable.inc()
             raise
         except ResponseError as error:
             _unavailable.inc()
-            log.error("rates_not_checked", error=str(error))  # noqa: TRY400 - the answer says it all
-            raise Unavailable("Redis does not check rates.") from error
+            log.error("rate_limit_check_failed", error=str(error))  # noqa: TRY400 - the reply is the cause
+            raise Unavailable("Redis does not run the rate limit script.") from error
         _checked.inc()
-        return Taken(allowed == 1, key_used, tenant_used)
+        return TakeResult(allowed == 1, key_used, tenant_used)

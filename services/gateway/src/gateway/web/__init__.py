@@ -1,1 +1,1 @@
-"""What the gateway says to the world: the OpenAI-shaped REST API, the admin API, and its gRPC face."""
+"""What every HTTP request passes through, and what all endpoints share. Imports no feature but auth and rate_limits."""

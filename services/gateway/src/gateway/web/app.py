@@ -1,99 +1,82 @@
-"""The whole HTTP face: raw handlers for the hot routes, FastAPI for the others, one door in front of both."""
+"""The ASGI application: hand-written endpoints for hot routes, FastAPI for all others."""
 
-from collections.abc import MutableMapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from chassis.http import ASGIApp, Receive, RequestTooLarge, Routes, Scope, Send
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
-from gateway.domain.limits import Limits
-from gateway.domain.rates import Limiter
+from gateway.auth.http import Authenticator
+from gateway.rate_limits.limiter import RateLimiter
+from gateway.web.dependencies import Dependencies
+from gateway.web.errors import EXCEPTION_HANDLERS
+from gateway.web.middleware import AsgiEndpoint, AuthMiddleware, Handler
+from gateway.web.openapi import HotRoute, with_hot_routes
 
-from . import account, administration, files, models, prices, vector_stores
-from .chat import ROUTE as CHAT
-from .chat import ChatCompletions
-from .door import Door
-from .edge import Guarded, HotRoute
-from .embeddings import ROUTE as EMBEDDINGS
-from .embeddings import Embeddings
-from .failures import HANDLERS
-from .openapi import describe
-from .ports import Ports
-
-PUBLIC = frozenset({"/docs", "/openapi.json"})
+PUBLIC_PATHS = frozenset({"/docs", "/openapi.json"})
 DESCRIPTION = "One API in front of your models: OpenAI's shapes, exact costs, your own documents."
 
 
-@dataclass(frozen=True, slots=True)
-class Allowances:
-    """How much of everything a request may take."""
-
-    chat_bytes: int
-    json_bytes: int
-    deadline: timedelta
-    limits: Limits
-
-
-def create_app(ports: Ports, door: Door, limiter: Limiter, allowances: Allowances) -> ASGIApp:
-    """Wire the HTTP face together."""
-    chat = ChatCompletions(
-        ports.inference,
-        ports.clock,
-        allowances.limits,
-        body_bytes=allowances.chat_bytes,
-        deadline=allowances.deadline,
-    )
-    embeddings = Embeddings(ports.inference, body_bytes=allowances.chat_bytes, deadline=allowances.deadline)
+def create_app(
+    hot_routes: Mapping[HotRoute, Handler],
+    routers: Iterable[APIRouter],
+    dependencies: Dependencies,
+    authenticator: Authenticator,
+    limiter: RateLimiter,
+    *,
+    max_body_bytes: int,
+    unlimited_path: str,
+) -> ASGIApp:
+    """Put it together. Bodies for `routers` have at most `max_body_bytes`, but for `unlimited_path`."""
+    api = fastapi_app(routers, dependencies, hot_routes)
     return Routes(
         {
-            ("POST", CHAT): HotRoute("POST", CHAT, chat, door, limiter),
-            ("POST", EMBEDDINGS): HotRoute("POST", EMBEDDINGS, embeddings, door, limiter),
+            ("POST", route.path): AsgiEndpoint("POST", route.path, handler, authenticator, limiter)
+            for route, handler in hot_routes.items()
         },
-        fallback=Guarded(native_app(ports, allowances.json_bytes), door, PUBLIC),
+        fallback=AuthMiddleware(BodySizeLimit(api, max_body_bytes, unlimited_path), authenticator, PUBLIC_PATHS),
     )
 
 
-def native_app(ports: Ports, json_bytes: int) -> ASGIApp:
-    """Make the FastAPI part, with its errors in OpenAI's shape."""
+def fastapi_app(routers: Iterable[APIRouter], dependencies: Dependencies, hot_routes: Iterable[HotRoute]) -> FastAPI:
+    """Make the FastAPI application, with errors in OpenAI's shape."""
     app = FastAPI(
         title="Argosy",
         description=DESCRIPTION,
         redoc_url=None,
-        # Our own spans and metrics are enough; its would cost more than the request.
+        # The chassis makes spans and metrics; FastAPI's own cost more than the request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
-        exception_handlers=HANDLERS,
+        exception_handlers=EXCEPTION_HANDLERS,
     )
-    for part in (models, files, vector_stores, account, administration, prices):
-        app.include_router(part.router)
-    app.state.ports = ports
-    app.openapi = describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-    return Limited(app, json_bytes, unlimited=files.router.prefix)
+    for router in routers:
+        app.include_router(router)
+    app.state.dependencies = dependencies
+    app.openapi = with_hot_routes(app, hot_routes)  # type: ignore[method-assign]  # as FastAPI documents it
+    return app
 
 
-class Limited:
-    """An application whose bodies are bounded; uploads at `unlimited` bound themselves."""
+class BodySizeLimit:
+    """Limits bodies to `max_bytes`, except at `unlimited_path`, where uploads have a limit of their own."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int, unlimited: str) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, unlimited_path: str) -> None:
         self._app = app
-        self._limit_bytes = limit_bytes
-        self._unlimited = unlimited
+        self._max_bytes = max_bytes
+        self._unlimited_path = unlimited_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; reading a body that is too large raises RequestTooLarge."""
-        if scope["path"] == self._unlimited:
+        """Respond to one request; reading more than the limit raises RequestTooLarge."""
+        if scope["path"] == self._unlimited_path:
             await self._app(scope, receive, send)
             return
-        read = 0
+        received_bytes = 0
 
-        async def bounded() -> MutableMapping[str, Any]:
-            nonlocal read
+        async def limited_receive() -> MutableMapping[str, Any]:
+            nonlocal received_bytes
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._limit_bytes:
-                raise RequestTooLarge(f"The request's body is larger than {self._limit_bytes} bytes.")
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > self._max_bytes:
+                raise RequestTooLarge(f"The request's body is larger than {self._max_bytes} bytes.")
             return message
 
-        await self._app(scope, bounded, send)
+        await self._app(scope, limited_receive, send)

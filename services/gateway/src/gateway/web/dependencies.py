@@ -1,84 +1,61 @@
-"""What the endpoints need, handed to them per request."""
+"""What endpoints receive as arguments: collaborators, the caller, pages and ids."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Literal
 
-from chassis.clock import Clock
 from chassis.errors import InvalidRequest
 from chassis.tenancy import Caller, current_caller
 from fastapi import Depends, Path, Query, Request
 
-from gateway.domain.accounts import Accounts
-from gateway.domain.administration import ADMIN, Administration
-from gateway.domain.inference import Inference
-from gateway.domain.knowledge import Knowledge
-from gateway.domain.tenants import Directory, Page
+from gateway.auth.roles import ADMIN
+from gateway.web.pagination import PageRequest
+from gateway.web.schemas import ID_PATTERN
 
-T = TypeVar("T")
-
-ID = r"^[A-Za-z0-9_.:-]{1,128}$"
+Dependencies = Mapping[type, Any]
+"""Collaborators of the endpoints by their type or Protocol; `main` makes it, `create_app` keeps it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The doors out of the service, and what the endpoints must know of its settings."""
+def provided(kind: type[object]) -> Callable[[Request], Awaitable[Any]]:
+    """Depend on the collaborator of this type: `Annotated[FilesClient, Depends(provided(FilesClient))]`."""
 
-    inference: Inference
-    knowledge: Knowledge
-    accounts: Accounts
-    directory: Directory
-    administration: Administration
-    clock: Clock
-    upload_bytes: int
+    # A coroutine, because FastAPI runs plain functions in a thread.
+    async def provide(request: Request) -> Any:
+        return request.app.state.dependencies[kind]
 
-
-def _handed(choose: Callable[[Ports], T]) -> Callable[[Request], Awaitable[T]]:
-    # A coroutine, because FastAPI sends plain functions through a thread.
-    async def hand(request: Request) -> T:
-        return choose(request.app.state.ports)
-
-    return hand
+    return provide
 
 
 async def _caller() -> Caller:
     return current_caller()
 
 
-async def _admin() -> None:
+async def _require_admin() -> None:
     current_caller().principal.require(ADMIN)
 
 
-async def _newest_first(order: Literal["asc", "desc"] = "desc", before: str | None = None) -> None:
-    """Refuse what lists cannot do: a page in another order would be a wrong page."""
+async def _require_newest_first(order: Literal["asc", "desc"] = "desc", before: str | None = None) -> None:
+    """Refuse orders that lists do not support."""
     if order != "desc":
         raise InvalidRequest("order must be desc: lists are newest first.", param="order")
     if before is not None:
-        raise InvalidRequest("before is not supported; go on with after.", param="before")
+        raise InvalidRequest("before is not supported; page with after.", param="before")
 
 
-InferencePort = Annotated[Inference, Depends(_handed(lambda ports: ports.inference))]
-KnowledgePort = Annotated[Knowledge, Depends(_handed(lambda ports: ports.knowledge))]
-AccountsPort = Annotated[Accounts, Depends(_handed(lambda ports: ports.accounts))]
-DirectoryPort = Annotated[Directory, Depends(_handed(lambda ports: ports.directory))]
-AdministrationPort = Annotated[Administration, Depends(_handed(lambda ports: ports.administration))]
-UploadBytes = Annotated[int, Depends(_handed(lambda ports: ports.upload_bytes))]
 CurrentCaller = Annotated[Caller, Depends(_caller)]
-
-PathId = Annotated[str, Path(pattern=ID)]
-QueryId = Annotated[str, Query(pattern=ID)]
-After = Annotated[str | None, Query(pattern=ID, description="Go on after the record with this id.")]
-NEWEST_FIRST = Depends(_newest_first)
-ADMINS_ONLY = Depends(_admin)
-
-
-async def _page(limit: Annotated[int, Query(ge=1, le=100)] = 20, after: After = None) -> Page:
-    return Page(limit, after or "")
+PathId = Annotated[str, Path(pattern=ID_PATTERN)]
+QueryTenantId = Annotated[str, Query(pattern=ID_PATTERN, description="The tenant whose records are listed.")]
+After = Annotated[str | None, Query(pattern=ID_PATTERN, description="Continue after the record with this id.")]
+NEWEST_FIRST = Depends(_require_newest_first)
+ADMINS_ONLY = Depends(_require_admin)
 
 
-async def _long_page(limit: Annotated[int, Query(ge=1, le=10_000)] = 100, after: After = None) -> Page:
-    return Page(limit, after or "")
+async def _page(limit: Annotated[int, Query(ge=1, le=100)] = 20, after: After = None) -> PageRequest:
+    return PageRequest(limit, after or "")
 
 
-AnyPage = Annotated[Page, Depends(_page)]
-LongPage = Annotated[Page, Depends(_long_page)]
+async def _long_page(limit: Annotated[int, Query(ge=1, le=10_000)] = 100, after: After = None) -> PageRequest:
+    return PageRequest(limit, after or "")
+
+
+PageQuery = Annotated[PageRequest, Depends(_page)]
+LongPageQuery = Annotated[PageRequest, Depends(_long_page)]

@@ -1,71 +1,53 @@
-"""Noticing that a client has left, without a task for it."""
+"""Cancel the work for a request when its client disconnects."""
 
 import asyncio
-from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self
 
 from chassis.http import ClientDisconnected, Receive
 
 
-class Departure:
-    """A block that is abandoned when the client leaves: whatever it awaits is cancelled, and ClientGone is raised.
+class CancelOnDisconnect:
+    """Cancels the block when the client disconnects; the block then raises ClientDisconnected.
 
-    Enter it when the request's body is read. Call `settle` before the last bytes: after them, being gone is no news.
+    Enter it after the request's body was read: one task waits on `receive` until then. Call `disarm` before sending the
+    last bytes; a disconnect after that is ignored.
     """
 
-    __slots__ = ("_left", "_listening", "_receive", "_settled", "_task")
+    __slots__ = ("_armed", "_disconnected", "_receive", "_task", "_watcher")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._left = False
-        self._settled = False
-        self._listening: Coroutine[Any, Any, Any] | None = None
+        self._armed = True
+        self._disconnected = False
 
     def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
-        self._listen()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can be cancelled")
+        self._task = task
+        self._watcher = asyncio.create_task(self._watch())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._settled = True
-        if self._listening is not None:
-            self._listening.close()
-        # Another cancellation beside ours (the process stops) is not ours to swallow.
-        if self._left and kind is not None and self._task is not None and self._task.uncancel() == 0:
-            raise ClientDisconnected("The client left before the answer was complete.")
+        self._armed = False
+        self._watcher.cancel()
+        # A second cancellation, from outside, goes on: the process is stopping.
+        if self._disconnected and kind is not None and self._task.uncancel() == 0:
+            raise ClientDisconnected("The client disconnected before the response was complete.")
 
-    def settle(self) -> None:
-        """The answer is as good as sent."""
-        self._settled = True
+    def disarm(self) -> None:
+        """Ignore a disconnect from now on."""
+        self._armed = False
 
-    def _listen(self, _woken_by: object = None) -> None:
-        """Go on with `receive` until it waits again, and be called when that is over.
-
-        This is what a task would do; one for each request costs more than everything else at the edge of it.
-        """
-        while not self._settled:
-            listening = self._listening
-            if listening is None:
-                listening = self._listening = cast("Coroutine[Any, Any, Any]", self._receive())
-            try:
-                waited_for = listening.send(None)
-            except StopIteration as message:
-                self._listening = None
-                if message.value["type"] == "http.disconnect":
-                    self._leave()
-                    return
-            else:
-                if waited_for is None:  # it only let the others go first
-                    asyncio.get_running_loop().call_soon(self._listen)
-                else:
-                    waited_for._asyncio_future_blocking = False
-                    waited_for.add_done_callback(self._listen)
+    async def _watch(self) -> None:
+        while self._armed:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                if self._armed:
+                    self._armed = False
+                    self._disconnected = True
+                    self._task.cancel()
                 return
-
-    def _leave(self) -> None:
-        if self._task is not None:
-            self._settled = self._left = True
-            self._task.cancel()

@@ -1,4 +1,4 @@
-"""What a client is told when something fails."""
+"""From any exception to the error that the client sees."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,83 +13,96 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from .bodies import InvalidJson
-
-# Where an error is left for the log and the trace.
-ERROR = "argosy.error"
-REASONS = {405: "METHOD_NOT_ALLOWED"}
+# Where FastAPI's handlers leave the error in the ASGI scope, for the log line and the span.
+SCOPE_ERROR = "argosy.error"
+INTERNAL_MESSAGE = "Something went wrong on our side. The request id identifies it in our log."
 
 log = logger("gateway")
 
-UNEXPLAINED = "Something broke on our side. The request's id says where to look."
+
+class InvalidJson(ArgosyError):
+    """The body is not JSON, or is nested too deeply to be read safely."""
+
+    kind, reason = Kind.INVALID, "INVALID_JSON"
 
 
-def told(error: Exception, **where: str) -> ArgosyError:
-    """Answer what a client may know of an exception; what it may not is logged here, with `where`."""
+class RouteNotFound(ArgosyError):
+    """The API has no such path."""
+
+    kind, reason = Kind.NOT_FOUND, "ROUTE_NOT_FOUND"
+
+
+class MethodNotAllowed(ArgosyError):
+    """The path exists, and does not support this HTTP method."""
+
+    kind, reason = Kind.INVALID, "METHOD_NOT_ALLOWED"
+
+
+def to_public_error(error: Exception, **fields: str) -> ArgosyError:
+    """Return what the client may learn of an exception. The rest is logged, with `fields`."""
     if isinstance(error, ClientDisconnect):
-        return ClientDisconnected("The client went away while it was sending.")
+        return ClientDisconnected("The client disconnected while it was sending the body.")
     if not isinstance(error, ArgosyError):
-        log.error("request_broke", exc_info=error, **where)
-        return Internal(UNEXPLAINED)
+        log.error("request_failed", exc_info=error, **fields)
+        return Internal(INTERNAL_MESSAGE)
     if not isinstance(error, RemoteError):
         return error
     if error.kind is Kind.UNAUTHENTICATED:
-        # The client's key was good; it is our own services that do not believe each other.
-        log.error("principal_refused", reason=error.reason, message=error.message, **where)
-        return Unavailable("The service cannot act for you right now; try again.")
+        # The client's key was valid: another service rejected the principal that this gateway signed.
+        log.error("principal_rejected", reason=error.reason, message=error.message, **fields)
+        return Unavailable("The service cannot act on your behalf right now; try again.")
     if error.kind is Kind.INTERNAL:
-        log.error("peer_broke", reason=error.reason, message=error.message, **where)
-        return Internal(UNEXPLAINED)
+        log.error("peer_failed", reason=error.reason, message=error.message, **fields)
+        return Internal(INTERNAL_MESSAGE)
     return error
 
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, told(error))
+    return _to_response(request, to_public_error(error))
 
 
-async def _on_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+async def _on_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return _answer(request, InvalidJson("The body is not valid JSON."))
-    param = dotted(first["loc"])
-    return _answer(request, InvalidRequest(f"{param or 'body'}: {first['msg']}.", param=param or None))
+        return _to_response(request, InvalidJson("The body is not valid JSON."))
+    param = param_name(first["loc"])
+    return _to_response(request, InvalidRequest(f"{param or 'body'}: {first['msg']}.", param=param or None))
 
 
-async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
+async def _on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
     cause = error.__cause__
     if isinstance(cause, ArgosyError | ClientDisconnect):
-        return _answer(request, told(cause))
+        return _to_response(request, to_public_error(cause))
     if isinstance(cause, RecursionError | UnicodeDecodeError):
-        return _answer(request, InvalidJson("The body is not valid JSON, or nested too deeply."))
+        return _to_response(request, InvalidJson("The body is not valid JSON, or nested too deeply."))
     if error.status_code == STATUS[Kind.NOT_FOUND]:
-        return _answer(request, RemoteError(Kind.NOT_FOUND, "ROUTE_NOT_FOUND", "There is no such path."))
-    reason = REASONS.get(error.status_code, "INVALID_REQUEST")
-    answer = _answer(request, RemoteError(Kind.INVALID, reason, str(error.detail)))
-    answer.status_code = error.status_code
-    answer.headers.update(error.headers or {})
-    return answer
+        return _to_response(request, RouteNotFound("There is no such path."))
+    public = MethodNotAllowed if error.status_code == 405 else InvalidRequest
+    response = _to_response(request, public(str(error.detail)))
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response
 
 
-def _answer(request: Request, error: ArgosyError) -> JSONResponse:
-    request.scope[ERROR] = error
-    answer = JSONResponse(openai_error(error), STATUS[error.kind])
-    answer.raw_headers.extend(error_headers(error))
-    return answer
+def _to_response(request: Request, error: ArgosyError) -> JSONResponse:
+    request.scope[SCOPE_ERROR] = error
+    response = JSONResponse(openai_error(error), STATUS[error.kind])
+    response.raw_headers.extend(error_headers(error))
+    return response
 
 
-def dotted(place: tuple[Any, ...]) -> str:
-    """Name a parameter as clients wrote it: ("body", "roles", 0) is "roles[0]"."""
+def param_name(location: tuple[Any, ...]) -> str:
+    """Write a pydantic location as clients write it: ("body", "roles", 0) is "roles[0]"."""
     name = ""
-    for part in place[1:]:
+    for part in location[1:]:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
     return name
 
 
-HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     ArgosyError: _on_error,
     ClientDisconnect: _on_error,
-    RequestValidationError: _on_validation,
-    HTTPException: _on_http,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_exception,
     Exception: _on_error,
 }
-"""What FastAPI does with whatever is raised."""

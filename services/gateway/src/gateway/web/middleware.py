@@ -1,6 +1,7 @@
-"""What happens around every request: its id, its caller, its errors, its numbers, its line in the log.
+"""What every request passes through: its id, authentication, errors, metrics, span and log line.
 
-`HotRoute` does it for raw handlers, `Guarded` for an ASGI application; neither reads or copies a body.
+`AsgiEndpoint` does it for hand-written handlers of hot routes, `AuthMiddleware` for an ASGI application. Neither reads
+or copies a body.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
@@ -15,233 +16,237 @@ from chassis.telemetry import Span, extract, logger, span
 from chassis.tenancy import as_caller
 from prometheus_client import Counter
 
-from gateway.domain.rates import Limiter, RateLimitExceeded
-from gateway.metrics import CLIENTS_GONE, RATE_LIMITED, REQUESTS, SECONDS
-
-from .door import Door
-from .failures import ERROR, told
-from .rates import rate_headers
+from gateway.auth.http import Authenticator
+from gateway.metrics import CLIENT_DISCONNECTS, RATE_LIMITED, REQUEST_SECONDS, REQUESTS
+from gateway.rate_limits.http import rate_limit_headers
+from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.model import RateLimitExceeded
+from gateway.web.errors import SCOPE_ERROR, to_public_error
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 REQUEST_ID = b"x-request-id"
-# Nobody receives this status; logs and metrics say by it that the client left first.
+# Never sent: logs and metrics show with it that the client disconnected first.
 CLIENT_DISCONNECTED = STATUS[Kind.CANCELLED]
 UNKNOWN_ROUTE = "unknown"
 
 log = logger("gateway")
 
 
-class Reply:
-    """The answer to one request: knows its id, and how far it has got."""
+class ResponseWriter:
+    """Writes the response to one request, and keeps its id, status and error for metrics and logs."""
 
-    __slots__ = ("_send", "ended", "error", "request_id", "standing", "started", "status")
+    __slots__ = ("_send", "error", "finished", "rate_limit_headers", "request_id", "started_at", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self.request_id = request_id
         self.status = 0
         self.error: ArgosyError | None = None
-        self.ended = False
-        self.standing: Headers = ()
-        self.started = perf_counter()
+        self.finished = False
+        self.rate_limit_headers: Headers = ()
+        self.started_at = perf_counter()
 
     @property
     def code(self) -> str | None:
-        """What went wrong, if anything did."""
+        """The code of the error, if there is one."""
         return None if self.error is None else self.error.code
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
         self.status = status
-        head = [(REQUEST_ID, self.request_id.encode()), *self.standing, *headers]
-        await self._send({"type": "http.response.start", "status": status, "headers": head})
+        all_headers = [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers, *headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def write(self, body: bytes) -> None:
-        """Send bytes; waits while the client is slower than we are."""
+        """Send bytes; waits while the client reads more slowly than we write."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, body: bytes = b"") -> None:
         """Send the last bytes."""
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def whole(self, status: int, body: bytes, headers: Headers = (), *, content_type: bytes = JSON) -> None:
-        """Send a whole answer."""
+    async def send_response(
+        self, status: int, body: bytes, headers: Headers = (), *, content_type: bytes = JSON
+    ) -> None:
+        """Send a complete response."""
         length = str(len(body)).encode()
         await self.start(status, ((b"content-type", content_type), (b"content-length", length), *headers))
         await self.finish(body)
 
-    async def refuse(self, error: ArgosyError) -> None:
-        """Send an error as the whole answer."""
+    async def send_error(self, error: ArgosyError) -> None:
+        """Send an error as the complete response."""
         self.status = STATUS[error.kind]
-        await send_error(self._send, error, [(REQUEST_ID, self.request_id.encode()), *self.standing])
+        await send_error(self._send, error, [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers])
 
-    async def pass_on(self, message: MutableMapping[str, Any]) -> None:
-        """Send what an application says, with the request's id added."""
+    async def forward(self, message: MutableMapping[str, Any]) -> None:
+        """Send a message of an ASGI application, with the request id added to the headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.request_id.encode())]
         else:
-            self.ended = not message.get("more_body", False)
+            self.finished = not message.get("more_body", False)
         await self._send(message)
 
 
-class Meter:
-    """A route's numbers, with their children bound once."""
+class RouteMetrics:
+    """The metrics of one route, with their labelled children bound once."""
 
     def __init__(self, route: str) -> None:
         self._route = route
-        self._seconds = SECONDS.labels(route)
-        self._gone = CLIENTS_GONE.labels(route)
-        self._statuses: dict[int, Counter] = {}
+        self._seconds = REQUEST_SECONDS.labels(route)
+        self._disconnects = CLIENT_DISCONNECTS.labels(route)
+        self._by_status: dict[int, Counter] = {}
 
-    def record(self, reply: Reply, method: str) -> None:
-        """Count a request and write its line in the log."""
-        seconds = perf_counter() - reply.started
-        counted = self._statuses.get(reply.status)
-        if counted is None:
-            counted = self._statuses[reply.status] = REQUESTS.labels(self._route, str(reply.status))
-        counted.inc()
+    def record(self, response: ResponseWriter, method: str) -> None:
+        """Count a request and write its log line."""
+        seconds = perf_counter() - response.started_at
+        counter = self._by_status.get(response.status)
+        if counter is None:
+            counter = self._by_status[response.status] = REQUESTS.labels(self._route, str(response.status))
+        counter.inc()
         self._seconds.observe(seconds)
-        if reply.status == CLIENT_DISCONNECTED:
-            self._gone.inc()
+        if response.status == CLIENT_DISCONNECTED:
+            self._disconnects.inc()
         log.info(
             "request",
             method=method,
             route=self._route,
-            status=reply.status,
-            code=reply.code,
+            status=response.status,
+            code=response.code,
             seconds=round(seconds, 6),
-            request_id=reply.request_id,
+            request_id=response.request_id,
         )
 
 
-Handler = Callable[[Scope, Receive, Reply], Awaitable[None]]
+Handler = Callable[[Scope, Receive, ResponseWriter], Awaitable[None]]
 
 
-class HotRoute:
-    """A raw handler behind the door, at the pace of the caller's plan."""
+class AsgiEndpoint:
+    """A hand-written handler behind authentication and the rate limits of the caller's plan."""
 
-    def __init__(self, method: str, route: str, handle: Handler, door: Door, limiter: Limiter) -> None:
+    def __init__(
+        self, method: str, route: str, handler: Handler, authenticator: Authenticator, limiter: RateLimiter
+    ) -> None:
         self._method = method
-        self._name = f"{method} {route}"
-        self._handle = handle
-        self._door = door
+        self._span_name = f"{method} {route}"
+        self._handler = handler
+        self._authenticator = authenticator
         self._limiter = limiter
-        self._meter = Meter(route)
+        self._metrics = RouteMetrics(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        reply = Reply(send, new_id("req_"))
+        """Respond to one request."""
+        response = ResponseWriter(send, new_id("req_"))
         headers = scope["headers"]
-        with continued(headers):
+        with extract_trace_context(headers):
             try:
-                caller = await self._door.enter(headers, reply.request_id)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-                await answered(reply, error)
-                self._meter.record(reply, self._method)
+                caller = await self._authenticator.authenticate(headers, response.request_id)
+            except Exception as error:  # noqa: BLE001 - every error becomes a response
+                await send_public_error(response, error)
+                self._metrics.record(response, self._method)
                 return
             with as_caller(caller):
                 try:
-                    reply.standing = rate_headers(await self._limiter.admit(caller.principal))
-                except RateLimitExceeded as refusal:
-                    # Without a span: who sends too much must not fill the traces as well.
-                    RATE_LIMITED.labels(refusal.scope).inc()
-                    reply.standing = rate_headers(refusal.standing)
-                    await answered(reply, refusal)
-                    self._meter.record(reply, self._method)
+                    response.rate_limit_headers = rate_limit_headers(await self._limiter.check(caller.principal))
+                except RateLimitExceeded as error:
+                    # No span: clients over their limit must not fill the trace store too.
+                    RATE_LIMITED.labels(error.scope).inc()
+                    response.rate_limit_headers = rate_limit_headers(error.status)
+                    await send_public_error(response, error)
+                    self._metrics.record(response, self._method)
                     return
-                await self._traced(scope, receive, reply)
+                await self._handle_in_span(scope, receive, response)
 
-    async def _traced(self, scope: Scope, receive: Receive, reply: Reply) -> None:
-        with span(self._name, kind="server") as timed:
+    async def _handle_in_span(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+        with span(self._span_name, kind="server") as current:
             try:
-                await self._handle(scope, receive, reply)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-                await answered(reply, error)
+                await self._handler(scope, receive, response)
+            except Exception as error:  # noqa: BLE001 - every error becomes a response
+                await send_public_error(response, error)
             finally:
-                describe(timed, reply)
-                self._meter.record(reply, self._method)
+                set_span_result(current, response)
+                self._metrics.record(response, self._method)
 
 
-class Guarded:
-    """An ASGI application behind the door; `public` paths need no key."""
+class AuthMiddleware:
+    """An ASGI application behind authentication; `public_paths` need no key."""
 
-    def __init__(self, app: ASGIApp, door: Door, public: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, public_paths: Collection[str]) -> None:
         self._app = app
-        self._door = door
-        self._public = public
-        self._meters: dict[str, Meter] = {}
+        self._authenticator = authenticator
+        self._public_paths = public_paths
+        self._metrics: dict[str, RouteMetrics] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        reply = Reply(send, new_id("req_"))
-        with continued(scope["headers"]):
-            if scope["path"] in self._public:
-                await self._pass(scope, receive, reply)
+        """Respond to one request."""
+        response = ResponseWriter(send, new_id("req_"))
+        with extract_trace_context(scope["headers"]):
+            if scope["path"] in self._public_paths:
+                await self._call_app(scope, receive, response)
                 return
             try:
-                caller = await self._door.enter(scope["headers"], reply.request_id)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-                await answered(reply, error)
-                self._meter(scope).record(reply, scope["method"])
+                caller = await self._authenticator.authenticate(scope["headers"], response.request_id)
+            except Exception as error:  # noqa: BLE001 - every error becomes a response
+                await send_public_error(response, error)
+                self._metrics_of(scope).record(response, scope["method"])
                 return
-            with as_caller(caller), span(scope["method"], kind="server") as timed:
+            with as_caller(caller), span(scope["method"], kind="server") as current:
                 try:
-                    await self._pass(scope, receive, reply)
+                    await self._call_app(scope, receive, response)
                 finally:
-                    timed.set(route=route_of(scope))
-                    describe(timed, reply)
+                    current.set(route=route_template(scope))
+                    set_span_result(current, response)
 
-    async def _pass(self, scope: Scope, receive: Receive, reply: Reply) -> None:
+    async def _call_app(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
         try:
-            await self._app(scope, receive, reply.pass_on)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-            await answered(reply, error)
+            await self._app(scope, receive, response.forward)
+        except Exception as error:  # noqa: BLE001 - every error becomes a response
+            await send_public_error(response, error)
         finally:
-            reply.error = reply.error or scope.get(ERROR)
-            self._meter(scope).record(reply, scope["method"])
+            response.error = response.error or scope.get(SCOPE_ERROR)
+            self._metrics_of(scope).record(response, scope["method"])
 
-    def _meter(self, scope: Scope) -> Meter:
-        route = route_of(scope)
-        meter = self._meters.get(route)
-        if meter is None:
-            meter = self._meters[route] = Meter(route)
-        return meter
+    def _metrics_of(self, scope: Scope) -> RouteMetrics:
+        route = route_template(scope)
+        metrics = self._metrics.get(route)
+        if metrics is None:
+            metrics = self._metrics[route] = RouteMetrics(route)
+        return metrics
 
 
-async def answered(reply: Reply, error: Exception) -> None:
-    """Answer with an error. When an answer has begun, raise it: the server cuts the connection."""
+async def send_public_error(response: ResponseWriter, error: Exception) -> None:
+    """Send an error response. After the status line, raise instead: the server then closes the connection."""
     if isinstance(error.__cause__, ArgosyError):
-        error = error.__cause__  # Starlette's words for an error that came after the status line
-    if reply.ended:
-        return  # Starlette raises again what it has answered
-    known = told(error, request_id=reply.request_id)
-    reply.error = known
-    if known.kind is Kind.CANCELLED:
-        reply.status = CLIENT_DISCONNECTED
-    elif reply.status:
-        raise known
+        error = error.__cause__  # Starlette wraps errors raised after the status line
+    if response.finished:
+        return  # Starlette re-raises an error whose response it has sent
+    public = to_public_error(error, request_id=response.request_id)
+    response.error = public
+    if public.kind is Kind.CANCELLED:
+        response.status = CLIENT_DISCONNECTED
+    elif response.status:
+        raise public
     else:
-        await reply.refuse(known)
+        await response.send_error(public)
 
 
-def describe(timed: Span, reply: Reply) -> None:
-    """Say in a span how the request went. A client that left is no failure."""
-    timed.set(status=reply.status, code=reply.code)
-    if reply.error is not None and reply.status != CLIENT_DISCONNECTED:
-        timed.fail(reply.error)
+def set_span_result(current: Span, response: ResponseWriter) -> None:
+    """Record status and error in the span. A client's disconnect is not an error."""
+    current.set(status=response.status, code=response.code)
+    if response.error is not None and response.status != CLIENT_DISCONNECTED:
+        current.fail(response.error)
 
 
-def route_of(scope: Scope) -> str:
-    """The template of the route that was taken: a path would make a metric of every id."""
+def route_template(scope: Scope) -> str:
+    """The template of the matched route: with paths, each id would become a time series."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else UNKNOWN_ROUTE
 
 
-def continued(headers: Headers) -> AbstractContextManager[object]:
-    """Continue the client's trace, if it sends one."""
+def extract_trace_context(headers: Headers) -> AbstractContextManager[object]:
+    """Continue the client's trace, if it sent one."""
     carrier = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in headers

@@ -1,4 +1,4 @@
-"""Multipart uploads, taken apart as they arrive: never more than one network read of a file is in memory."""
+"""Parse multipart uploads as they arrive: at most one network read of a file is in memory."""
 
 import asyncio
 import tempfile
@@ -12,43 +12,41 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-LONGEST_FIELD = 64 * 1024
-MOST_FIELDS = 32
-SPOOL_BYTES = 1024 * 1024
+MAX_FIELD_BYTES = 64 * 1024
+MAX_FIELDS = 32
+SPOOL_READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field that is not a file."""
-
     name: str
     value: str
 
 
 @dataclass(frozen=True, slots=True)
-class FileBegun:
-    """A file's bytes follow."""
+class FileStart:
+    """A file part starts; its bytes follow."""
 
     name: str
     filename: str
 
 
 @dataclass(frozen=True, slots=True)
-class FileEnded:
-    """All bytes of the file have come."""
+class FileEnd:
+    """A file part ends."""
 
 
-Event = Field | FileBegun | bytes | FileEnded
+Event = Field | FileStart | bytes | FileEnd
 
 
-class Form:
+class FormParser:
     """A push parser: bytes in, events out."""
 
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
             raise InvalidRequest("The body must be multipart/form-data.")
-        self.ended = False
+        self.finished = False
         self._events: list[Event] = []
         self._headers: dict[bytes, bytes] = {}
         self._header, self._value = b"", b""
@@ -73,7 +71,7 @@ class Form:
             raise InvalidRequest("The multipart boundary is malformed.") from error
 
     def feed(self, data: bytes) -> list[Event]:
-        """Parse what came. Raises InvalidRequest."""
+        """Parse the next bytes. Raises InvalidRequest."""
         try:
             self._parser.write(data)
         except FormParserError as error:
@@ -95,83 +93,83 @@ class Form:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._fields += 1
-        if self._fields > MOST_FIELDS:
-            raise InvalidRequest(f"The form has more than {MOST_FIELDS} parts.")
+        if self._fields > MAX_FIELDS:
+            raise InvalidRequest(f"The form has more than {MAX_FIELDS} parts.")
         filename = options.get(b"filename")
         self._text = bytearray() if filename is None else None
         if filename is not None:
-            self._events.append(FileBegun(self._name, filename.decode("utf-8", "replace")))
+            self._events.append(FileStart(self._name, filename.decode("utf-8", "replace")))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._text is None:
             self._events.append(data[start:end])
             return
         self._text += data[start:end]
-        if len(self._text) > LONGEST_FIELD:
+        if len(self._text) > MAX_FIELD_BYTES:
             raise InvalidRequest(f"{self._name} is too long.", param=self._name)
 
     def _on_part_end(self) -> None:
         if self._text is None:
-            self._events.append(FileEnded())
+            self._events.append(FileEnd())
         else:
             self._events.append(Field(self._name, self._text.decode("utf-8", "replace")))
 
     def _on_end(self) -> None:
-        self.ended = True
+        self.finished = True
 
 
 class Upload:
-    """One file and the fields around it, read once, in the order the client sends them."""
+    """One file and the fields around it, read once, in the order in which the client sends them."""
 
     def __init__(self, chunks: AsyncIterator[bytes], content_type: str, limit_bytes: int) -> None:
         self.filename = ""
         self.fields: dict[str, str] = {}
         self.size_bytes = 0
-        self._form = Form(content_type)
+        self._parser = FormParser(content_type)
         self._chunks = chunks
         self._limit_bytes = limit_bytes
-        self._waiting: list[Event] = []
+        self._pending: list[Event] = []
 
     async def open(self) -> None:
         """Read up to the file's first byte. Raises InvalidRequest when there is no file."""
         while (event := await self._next()) is not None:
             if isinstance(event, Field):
                 self.fields[event.name] = event.value
-            elif isinstance(event, FileBegun) and event.name == "file":
+            elif isinstance(event, FileStart) and event.name == "file":
                 self.filename = event.filename
                 return
-            elif isinstance(event, FileBegun):
+            elif isinstance(event, FileStart):
                 raise InvalidRequest(f"{event.name or 'a part'} must not be a file.", param=event.name or None)
         raise InvalidRequest("The form has no part named file.", param="file")
 
     async def content(self) -> AsyncGenerator[bytes, None]:
-        """Read the file, then what follows it. Raises InvalidRequest when the form breaks off, RequestTooLarge."""
+        """Read the file, then the fields after it. Raises RequestTooLarge, or InvalidRequest for an incomplete form."""
         while isinstance(event := await self._next(), bytes):
             self.size_bytes += len(event)
             if self.size_bytes > self._limit_bytes:
                 raise RequestTooLarge(f"A file may have at most {self._limit_bytes} bytes.", param="file")
             yield event
         while (event := await self._next()) is not None:
-            if isinstance(event, FileBegun):
+            if isinstance(event, FileStart):
                 raise InvalidRequest("The form has more than one file.", param="file")
             if isinstance(event, Field):
                 self.fields[event.name] = event.value
-        if not self._form.ended:
-            raise InvalidRequest("The multipart body breaks off.")
+        if not self._parser.finished:
+            raise InvalidRequest("The multipart body is incomplete.")
 
     async def _next(self) -> Event | None:
-        while not self._waiting:
-            # What follows the end of the form is nothing, however much of it comes.
-            chunk = None if self._form.ended else await anext(self._chunks, None)
+        while not self._pending:
+            # Bytes after the end of the form are ignored.
+            chunk = None if self._parser.finished else await anext(self._chunks, None)
             if chunk is None:
                 return None
-            self._waiting = self._form.feed(chunk)
-            self._waiting.reverse()
-        return self._waiting.pop()
+            self._pending = self._parser.feed(chunk)
+            self._pending.reverse()
+        return self._pending.pop()
 
 
-async def spooled(content: AsyncIterator[bytes]) -> IO[bytes]:
-    """Keep a file on disk until its fields are known. Raises Unavailable when the disk does not take it."""
+async def spool_to_disk(content: AsyncIterator[bytes]) -> IO[bytes]:
+    """Keep a file on disk until the fields after it are known. Raises Unavailable when the disk is full."""
     spool = await asyncio.to_thread(tempfile.TemporaryFile)
     try:
         async for data in content:
@@ -180,12 +178,12 @@ async def spooled(content: AsyncIterator[bytes]) -> IO[bytes]:
     except BaseException as error:
         spool.close()
         if isinstance(error, OSError):
-            raise Unavailable("There is no room for the file right now.") from error
+            raise Unavailable("There is no space for the file right now.") from error
         raise
     return spool
 
 
-async def read_back(spool: IO[bytes]) -> AsyncIterator[bytes]:
-    """Read what was spooled."""
-    while data := await asyncio.to_thread(spool.read, SPOOL_BYTES):
+async def read_spool(spool: IO[bytes]) -> AsyncIterator[bytes]:
+    """Read a spooled file, and leave it open."""
+    while data := await asyncio.to_thread(spool.read, SPOOL_READ_BYTES):
         yield data

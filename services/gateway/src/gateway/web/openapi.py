@@ -1,16 +1,13 @@
-"""The hot routes in the OpenAPI document: they are not FastAPI's, and are described beside those that are."""
+"""Adds the hot routes, which FastAPI does not serve, to its OpenAPI document."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 
-from .bodies import ChatBody, EmbeddingsBody
-from .chat import ROUTE as CHAT
-from .embeddings import ROUTE as EMBEDDINGS
-
-REFERENCE = "#/components/schemas/{name}"
+SCHEMA_REF = "#/components/schemas/{name}"
 ERROR_SCHEMA = {
     "title": "Error",
     "type": "object",
@@ -28,51 +25,63 @@ ERROR_SCHEMA = {
         }
     },
 }
-ERROR = {
-    "description": "Refused",
-    "content": {"application/json": {"schema": {"$ref": REFERENCE.format(name="Error")}}},
+ERROR_RESPONSE = {
+    "description": "Error",
+    "content": {"application/json": {"schema": {"$ref": SCHEMA_REF.format(name="Error")}}},
 }
-COST_HEADER = {"argosy-cost": {"description": "What it cost, in US dollars, exactly.", "schema": {"type": "string"}}}
+COST_HEADER = {"argosy-cost": {"description": "The exact cost in US dollars.", "schema": {"type": "string"}}}
 
 
-def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Answer what `app.openapi` is to be."""
-    own = app.openapi
+@dataclass(frozen=True, slots=True)
+class HotRoute:
+    """A POST route that is served by a hand-written handler."""
+
+    path: str
+    summary: str
+    tag: str
+    body: type[msgspec.Struct]
+    streamed: bool = False
+
+
+def with_hot_routes(app: FastAPI, hot_routes: Iterable[HotRoute]) -> Callable[[], dict[str, Any]]:
+    """Make a replacement for `app.openapi`."""
+    fastapi_openapi = app.openapi
+    hot_routes = tuple(hot_routes)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = own()
-            add_hot_routes(document)
+            document = fastapi_openapi()
+            _add_hot_routes(document, hot_routes)
             app.openapi_schema = document
         return app.openapi_schema
 
     return openapi
 
 
-def add_hot_routes(document: dict[str, Any]) -> None:
-    """Add their paths, their bodies, and the one shape of every error."""
-    _, components = msgspec.json.schema_components([ChatBody, EmbeddingsBody], ref_template=REFERENCE)
+def _add_hot_routes(document: dict[str, Any], hot_routes: tuple[HotRoute, ...]) -> None:
+    bodies = [route.body for route in hot_routes]
+    _, components = msgspec.json.schema_components(bodies, ref_template=SCHEMA_REF)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components)
     schemas["Error"] = ERROR_SCHEMA
-    document["paths"][CHAT] = {"post": _operation("Answer a chat completion.", "Chat", ChatBody, streamed=True)}
-    document["paths"][EMBEDDINGS] = {"post": _operation("Turn texts into vectors.", "Embeddings", EmbeddingsBody)}
+    for route in hot_routes:
+        document["paths"][route.path] = {"post": _operation(route)}
     for path in document["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)  # FastAPI's word for what is a 400 here
-            operation["responses"]["default"] = ERROR
+            operation["responses"].pop("422", None)  # FastAPI's status for what is a 400 here
+            operation["responses"]["default"] = ERROR_RESPONSE
             operation["security"] = [{"key": []}]
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
 
 
-def _operation(summary: str, tag: str, body: type[msgspec.Struct], *, streamed: bool = False) -> dict[str, Any]:
+def _operation(route: HotRoute) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
-    if streamed:
+    if route.streamed:
         content["text/event-stream"] = {"schema": {"type": "string", "description": "JSON chunks, then [DONE]."}}
-    schema = {"$ref": REFERENCE.format(name=body.__name__)}
+    schema = {"$ref": SCHEMA_REF.format(name=route.body.__name__)}
     return {
-        "summary": summary,
-        "tags": [tag],
+        "summary": route.summary,
+        "tags": [route.tag],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"200": {"description": "The answer", "content": content, "headers": COST_HEADER}},
+        "responses": {"200": {"description": "Success", "content": content, "headers": COST_HEADER}},
     }
