@@ -124,8 +124,8 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             stores,
             Peers(OrchestratorClient(orchestrator), retrieval, metering),
             revocations.publish,
-            clock,
-            settings.limits,
+            clock=clock,
+            limits=settings.limits,
             env=keys.env,
         )
         yield [
@@ -151,9 +151,9 @@ def wire_app(
     stores: Stores,
     peers: Peers,
     publish_revocation: PublishRevocation,
+    *,
     clock: Clock,
     limits: LimitsSection,
-    *,
     env: str,
 ) -> ASGIApp:
     """Make the HTTP application from its collaborators; tests pass stores in memory."""

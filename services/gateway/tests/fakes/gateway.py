@@ -1,4 +1,4 @@
-"""The whole HTTP face over fakes, with keys that open it."""
+"""The gateway's HTTP application over stores in memory, with keys for it."""
 
 import asyncio
 from collections.abc import AsyncIterator, MutableMapping
@@ -8,98 +8,121 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
+from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
 from chassis.http import ASGIApp
-from chassis.testing import FakeClock, a_signer
-from gateway.api.app import Allowances, create_app
-from gateway.api.door import Door
-from gateway.api.ports import Ports
-from gateway.domain.administration import Administration, Bootstrap
-from gateway.domain.buckets import Buckets
-from gateway.domain.keys import mint_key
-from gateway.domain.limits import Limits
-from gateway.domain.principals import Admission, Trust
-from gateway.domain.rates import Limiter, Rates
+from chassis.testing import FakeClock, a_signer, a_verifier
+from chassis.testing.grpc import serving
+from gateway.api_keys.bootstrap import Bootstrap
+from gateway.auth.api_key import mint_key
+from gateway.auth.authenticate import ApiKeyAuthenticator
+from gateway.auth.cache import KeyCacheTtls
+from gateway.auth.http import Authenticator
+from gateway.main import Peers, Stores, wire_app
+from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.memory import InMemoryRateLimitStore
+from gateway.rate_limits.model import PlanRateLimits
+from gateway.settings import LimitsSection
+from prometheus_client import REGISTRY
 
-from services.gateway.tests.fakes.accounts import FakeAccounts
-from services.gateway.tests.fakes.directory import FakeDirectory
+from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 from services.gateway.tests.fakes.inference import FakeInference
-from services.gateway.tests.fakes.knowledge import FakeKnowledge
-from services.gateway.tests.fakes.rates import FakeRateLimits
+from services.gateway.tests.fakes.metering import FakeMetering
+from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
+from services.gateway.tests.fakes.retrieval import FakeRetrieval
 
-UNLIMITED = Rates()
-CHAT_BYTES, JSON_BYTES, UPLOAD_BYTES = 4096, 2048, 1000
-
-
-class FakeRevocations:
-    """`Revocations` that reach this one gateway."""
-
-    def __init__(self, admission: Admission) -> None:
-        self.announced: list[str] = []
-        self._admission = admission
-
-    async def announce(self, key_id: str) -> None:
-        self.announced.append(key_id)
-        self._admission.forget(key_id)
+UNLIMITED = PlanRateLimits()
+MAX_CHAT_BYTES, MAX_UPLOAD_BYTES = 4096, 1000
+LIMITS = LimitsSection(
+    chat_bytes=MAX_CHAT_BYTES,
+    json_bytes=2048,
+    upload_bytes=MAX_UPLOAD_BYTES,
+    output_tokens=1_000,
+    messages=5,
+    choices=2,
+)
 
 
 @dataclass
-class World:
-    """What a test can reach."""
+class GatewayFixture:
+    """The application, and everything behind it that a test sets or reads."""
 
     app: ASGIApp
     clock: FakeClock
-    directory: FakeDirectory
-    admission: Admission
-    revocations: FakeRevocations
+    identity: FakeIdentityStore
+    published_revocations: list[str]
     inference: FakeInference
-    knowledge: FakeKnowledge
-    accounts: FakeAccounts
-    rates: FakeRateLimits
+    retrieval: FakeRetrieval
+    metering: FakeMetering
+    rate_limits: FakeRateLimitStore
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def client(self, who: str = "demo") -> AsyncIterator[httpx.AsyncClient]:
-        """A client of a tenant; "nobody" has no key."""
-        headers = {"authorization": f"Bearer {self.keys[who]}"} if who in self.keys else {}
+    async def client(self, tenant: str | None = "demo") -> AsyncIterator[httpx.AsyncClient]:
+        """A client with the key of a tenant, or without a key."""
+        headers = {"authorization": f"Bearer {self.keys[tenant]}"} if tenant else {}
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
             yield client
 
 
-async def a_world(default: Rates = UNLIMITED) -> World:
-    """Make one with the tenants demo, other and platform, two replicas of it, and `default` as everybody's plan."""
-    clock, directory = FakeClock(), FakeDirectory()
-    admission = Admission(directory, clock, Trust(look_up=timedelta(seconds=20)))
-    admission.hear(True)
-    revocations = FakeRevocations(admission)
-    inference, knowledge, accounts = FakeInference(), FakeKnowledge(), FakeAccounts()
-    administration = Administration(directory, revocations, clock, env="test")
-    ports = Ports(inference, knowledge, accounts, directory, administration, clock, UPLOAD_BYTES)
-    limits = Limits(output_tokens=1_000, messages=5, choices=2)
-    allowances = Allowances(CHAT_BYTES, JSON_BYTES, timedelta(minutes=10), limits)
-    rates = FakeRateLimits(clock)
-    limiter = Limiter({}, default, shared=rates, local=Buckets(clock), replicas=2)
-    app = create_app(ports, Door(admission, a_signer(clock)), limiter, allowances)
-    world = World(app, clock, directory, admission, revocations, inference, knowledge, accounts, rates)
-    for tenant, roles in (("demo", {"member"}), ("other", {"member"}), ("platform", {"admin", "member"})):
-        _, world.keys[tenant] = mint_key("test")
-        world.tenants[tenant] = (await Bootstrap(directory, clock).ensure(tenant, world.keys[tenant], roles)).tenant_id
-    return world
+@asynccontextmanager
+async def run_gateway(default: PlanRateLimits = UNLIMITED) -> AsyncIterator[GatewayFixture]:
+    """A gateway, one of two replicas, with the tenants demo, other and platform. `default` limits all plans."""
+    clock, identity = FakeClock(), FakeIdentityStore()
+    api_keys = ApiKeyAuthenticator(identity.find_key, clock, KeyCacheTtls(), lookup_timeout=timedelta(seconds=20))
+    api_keys.set_channel_healthy(True)
+    published: list[str] = []
+
+    async def publish(key_id: str) -> None:
+        published.append(key_id)
+        api_keys.invalidate(key_id)
+
+    inference, retrieval, metering = FakeInference(), FakeRetrieval(), FakeMetering()
+    rate_limits = FakeRateLimitStore(clock)
+    limiter = RateLimiter({}, default, shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2)
+    async with serving(
+        (add_RetrievalServiceServicer_to_server, retrieval, "argosy.retrieval.v1.RetrievalService"),
+        (add_MeteringServiceServicer_to_server, metering, "argosy.metering.v1.MeteringService"),
+        verifier=a_verifier(clock),
+    ) as channel:
+        app = wire_app(
+            Authenticator(api_keys, a_signer(clock)),
+            limiter,
+            Stores(identity, identity, identity, identity),
+            Peers(inference, retrieval=channel, metering=channel),
+            publish,
+            clock=clock,
+            limits=LIMITS,
+            env="test",
+        )
+        gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, rate_limits)
+        bootstrap = Bootstrap(identity, identity, identity, clock)
+        for tenant, roles in (("demo", {"member"}), ("other", {"member"}), ("platform", {"admin", "member"})):
+            _, gateway.keys[tenant] = mint_key("test")
+            gateway.tenants[tenant] = (await bootstrap.ensure(tenant, gateway.keys[tenant], roles)).tenant_id
+        yield gateway
 
 
-class Visit:
-    """One request by hand: the test decides when the client reads, and when it leaves."""
+class RawRequest:
+    """One ASGI request: the test decides when the client reads, and when it disconnects."""
 
     def __init__(
-        self, world: World, path: str, body: bytes, *, method: str = "POST", headers: dict[str, str] | None = None
+        self,
+        gateway: GatewayFixture,
+        path: str,
+        body: bytes,
+        *,
+        method: str = "POST",
+        headers: dict[str, str] | None = None,
     ) -> None:
         self.sent: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
         self.reading = asyncio.Event()
         self.reading.set()
-        self._leaving = asyncio.Event()
+        self._disconnected = asyncio.Event()
         self._incoming: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
-        given = {"authorization": f"Bearer {world.keys['demo']}"} | (headers or {})
+        all_headers = {"authorization": f"Bearer {gateway.keys['demo']}"} | (headers or {})
         scope: MutableMapping[str, Any] = {
             "type": "http",
             "method": method,
@@ -107,42 +130,42 @@ class Visit:
             "raw_path": path.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in all_headers.items()],
         }
-        self.task: asyncio.Task[None] = asyncio.create_task(self._visit(world.app, scope))
+        self.task: asyncio.Task[None] = asyncio.create_task(self._run(gateway.app, scope))
 
-    def feed(self, *chunks: bytes, more: bool = True) -> None:
-        """Send more of the body; only before the first turn of the loop."""
+    def set_body(self, *chunks: bytes, more: bool = True) -> None:
+        """Send the body in chunks; call it before the first turn of the loop."""
         self._incoming = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
         if not more:
             self._incoming[-1]["more_body"] = False
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection."""
-        self._leaving.set()
+        self._disconnected.set()
 
-    async def next(self) -> MutableMapping[str, Any]:
-        """What the server sends next."""
+    async def next_message(self) -> MutableMapping[str, Any]:
+        """The next ASGI message of the server."""
         async with asyncio.timeout(5):
             return await self.sent.get()
 
-    async def body(self) -> bytes:
-        """All that is left of the answer."""
+    async def remaining_body(self) -> bytes:
+        """The rest of the response."""
         read = bytearray()
         while True:
-            message = await self.next()
+            message = await self.next_message()
             read += message.get("body", b"")
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await self.task
                 return bytes(read)
 
-    async def _visit(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
+    async def _run(self, app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
         await app(scope, self._receive, self._send)
 
     async def _receive(self) -> MutableMapping[str, Any]:
         if self._incoming:
             return self._incoming.pop(0)
-        await self._leaving.wait()
+        await self._disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
@@ -150,7 +173,12 @@ class Visit:
         await self.sent.put(message)
 
 
-async def turns(count: int = 20) -> None:
-    """Let everybody who can go on do so."""
-    for _ in range(count):
+async def run_loop(turns: int = 20) -> None:
+    """Let the loop run everything that is ready."""
+    for _ in range(turns):
         await asyncio.sleep(0)
+
+
+def metric(name: str, **labels: str) -> float:
+    """The value of a metric; 0 before its first change."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0

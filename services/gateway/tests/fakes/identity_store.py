@@ -1,4 +1,4 @@
-"""The directory in memory, with the promises of the real one; the contract suite keeps it honest."""
+"""The schema identity in memory. The contract suite runs on it and on Postgres."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -6,55 +6,47 @@ from datetime import datetime
 from typing import TypeVar
 
 from chassis.errors import Unavailable
-from gateway.domain.keys import ApiKey
-from gateway.domain.tenants import (
-    AuditEntry,
-    KeyExists,
-    KeyNotFound,
-    Listed,
-    Page,
-    Project,
-    ProjectExists,
-    ProjectNotFound,
-    Tenant,
-    TenantExists,
-    TenantNotFound,
-)
+from gateway.api_keys.model import KeyExists, KeyNotFound
+from gateway.audit.model import AuditEntry
+from gateway.auth.api_key import ApiKey
+from gateway.projects.model import Project, ProjectExists, ProjectNotFound
+from gateway.tenants.model import Tenant, TenantExists, TenantNotFound
+from gateway.web.pagination import Page, PageRequest
 
 T = TypeVar("T")
 
 
-class FakeDirectory:
-    """`Directory` and `Keys`. While `down` is set, nothing answers."""
+class FakeIdentityStore:
+    """All stores of the schema identity. While `down`, every call raises Unavailable."""
 
     def __init__(self) -> None:
         self.down = False
-        self.look_ups = 0
+        self.lookups = 0
         self._tenants: dict[str, Tenant] = {}
         self._projects: dict[tuple[str, str], Project] = {}
         self._keys: dict[str, ApiKey] = {}
         self._audit: dict[str, AuditEntry] = {}
 
     async def add_tenant(self, tenant: Tenant, entry: AuditEntry) -> None:
-        self._answer()
+        self._require_up()
         if any(known.name == tenant.name for known in self._tenants.values()):
             raise TenantExists(f"There is a tenant named {tenant.name}.", param="name")
         self._tenants[tenant.tenant_id] = tenant
         self._audit[entry.entry_id] = entry
 
     async def get_tenant(self, tenant_id: str) -> Tenant:
-        self._answer()
+        self._require_up()
         if tenant_id not in self._tenants:
             raise TenantNotFound(f"There is no tenant {tenant_id}.", param="tenant_id")
         return self._tenants[tenant_id]
 
     async def find_tenant(self, name: str) -> Tenant | None:
-        self._answer()
+        self._require_up()
         return next((tenant for tenant in self._tenants.values() if tenant.name == name), None)
 
-    async def list_tenants(self, page: Page) -> Listed[Tenant]:
-        self._answer()
-        return listed(self._tenants.values(), page, lambda tenant: tenant.tenant_id)
+    async def list_tenants(self, page: PageRequest) -> Page[Tenant]:
+        self._require_up()
+        return to_page(self._tenants.values(), page, lambda tenant: tenant.tenant_id)
 
     async def add_project(self, project: Project, entry: AuditEntry) -> None:
         await self.get_tenant(project.tenant_id)
@@ -64,17 +56,17 @@ class FakeDirectory:
         self._audit[entry.entry_id] = entry
 
     async def find_project(self, tenant_id: str, name: str) -> Project | None:
-        self._answer()
+        self._require_up()
         mine = (project for (owner, _), project in self._projects.items() if owner == tenant_id)
         return next((project for project in mine if project.name == name), None)
 
-    async def list_projects(self, tenant_id: str, page: Page) -> Listed[Project]:
+    async def list_projects(self, tenant_id: str, page: PageRequest) -> Page[Project]:
         await self.get_tenant(tenant_id)
         mine = [project for project in self._projects.values() if project.tenant_id == tenant_id]
-        return listed(mine, page, lambda project: project.project_id)
+        return to_page(mine, page, lambda project: project.project_id)
 
     async def add_key(self, key: ApiKey, entry: AuditEntry) -> None:
-        self._answer()
+        self._require_up()
         if (key.tenant_id, key.project_id) not in self._projects:
             raise ProjectNotFound(f"The tenant has no project {key.project_id}.", param="project_id")
         if key.key_id in self._keys:
@@ -83,18 +75,18 @@ class FakeDirectory:
         self._audit[entry.entry_id] = entry
 
     async def find_key(self, key_id: str) -> ApiKey | None:
-        self._answer()
-        self.look_ups += 1
+        self._require_up()
+        self.lookups += 1
         found = self._keys.get(key_id)
         return found and replace(found, plan=self._tenants[found.tenant_id].plan)
 
-    async def list_keys(self, tenant_id: str, page: Page) -> Listed[ApiKey]:
+    async def list_keys(self, tenant_id: str, page: PageRequest) -> Page[ApiKey]:
         plan = (await self.get_tenant(tenant_id)).plan
         mine = [replace(key, plan=plan) for key in self._keys.values() if key.tenant_id == tenant_id]
-        return listed(mine, page, lambda key: key.key_id)
+        return to_page(mine, page, lambda key: key.key_id)
 
     async def revoke_key(self, tenant_id: str, key_id: str, at: datetime, entry: AuditEntry) -> ApiKey:
-        self._answer()
+        self._require_up()
         found = self._keys.get(key_id)
         if found is None or found.tenant_id != tenant_id:
             raise KeyNotFound(f"There is no key {key_id}.")
@@ -102,22 +94,22 @@ class FakeDirectory:
         self._audit[entry.entry_id] = entry
         return replace(self._keys[key_id], plan=self._tenants[tenant_id].plan)
 
-    async def record(self, entry: AuditEntry) -> None:
+    async def add_entry(self, entry: AuditEntry) -> None:
         await self.get_tenant(entry.tenant_id)
         self._audit[entry.entry_id] = entry
 
-    async def list_audit(self, tenant_id: str, page: Page) -> Listed[AuditEntry]:
+    async def list_entries(self, tenant_id: str, page: PageRequest) -> Page[AuditEntry]:
         await self.get_tenant(tenant_id)
         mine = [entry for entry in self._audit.values() if entry.tenant_id == tenant_id]
-        return listed(mine, page, lambda entry: entry.entry_id)
+        return to_page(mine, page, lambda entry: entry.entry_id)
 
-    def _answer(self) -> None:
+    def _require_up(self) -> None:
         if self.down:
             raise Unavailable("the database of gateway does not answer")
 
 
-def listed(items: Iterable[T], page: Page, identify: Callable[[T], str]) -> Listed[T]:
+def to_page(items: Iterable[T], request: PageRequest, id_of: Callable[[T], str]) -> Page[T]:
     """Newest first, after the id."""
-    ordered = sorted(items, key=identify, reverse=True)
-    rest = [item for item in ordered if not page.after or identify(item) < page.after]
-    return Listed(rest[: page.limit], has_more=len(rest) > page.limit)
+    ordered = sorted(items, key=id_of, reverse=True)
+    rest = [item for item in ordered if not request.after or id_of(item) < request.after]
+    return Page(rest[: request.limit], has_more=len(rest) > request.limit)

@@ -1,16 +1,16 @@
-"""Rate limits in memory that can be taken away."""
+"""Rate limits in memory that can be unavailable."""
 
 from chassis.errors import Unavailable
-from gateway.domain.buckets import Buckets
-from gateway.domain.rates import Rates, Taken
+from gateway.rate_limits.memory import InMemoryRateLimitStore
+from gateway.rate_limits.model import PlanRateLimits, TakeResult
 
 
-class FakeRateLimits(Buckets):
-    """`RateLimits` by the buckets of one process; `down` says that nobody can be asked."""
+class FakeRateLimitStore(InMemoryRateLimitStore):
+    """`RateLimitStore` in memory; while `down`, it is Unavailable."""
 
     down = False
 
-    async def take(self, tenant_id: str, key_id: str, rates: Rates) -> Taken:
+    async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
         if self.down:
-            raise Unavailable("no rates")
-        return await super().take(tenant_id, key_id, rates)
+            raise Unavailable("redis does not answer")
+        return await super().take(tenant_id, key_id, limits)

@@ -24,7 +24,7 @@ class Authenticator:
         self._signer = signer
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> Caller:
-        """Raises MissingApiKey, InvalidApiKey, KeyRevoked, KeyExpired, or Unavailable when the key cannot be checked."""
+        """Raises MissingApiKey, InvalidApiKey, KeyRevoked, KeyExpired, or Unavailable when it cannot be checked."""
         try:
             key = bearer_token(headers)
             principal = self._api_keys.get_cached(key)

@@ -26,8 +26,9 @@ log = logger("gateway")
 class RedisRevocations:
     """Publishes revoked key ids to all gateways, and receives them.
 
-    `invalidate` is called with each revoked key id. `set_channel_healthy` is called when the channel goes up or down, and
-    after each connection. The channel is down when nothing arrived for `timeout`; a heartbeat is sent after a third of it.
+    `invalidate` is called with each revoked key id. `set_channel_healthy` is called when the channel goes up or down,
+    and after each connection. The channel is down when nothing arrived for `timeout`; after a third of that, a gateway
+    sends a heartbeat.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: the client's body is sent on unchanged, and the provider's bytes are sent back unchanged."""
+"""`POST /v1/chat/completions`: the client's body and the provider's bytes are passed on unchanged."""
 
 from dataclasses import dataclass
 from datetime import timedelta

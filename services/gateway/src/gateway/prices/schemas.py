@@ -11,7 +11,7 @@ NanoUsdPerMillion = Annotated[int, Field(strict=True, ge=0, le=MAX_PRICE)]
 
 
 class PriceCreate(StrictBody):
-    """A price that is in force from now on, in nano-USD per million tokens. Zero is a price; both fields are required."""
+    """A price from now on, in nano-USD per million tokens. Zero is a price; both fields are required."""
 
     price_key: Annotated[str, Field(max_length=256, pattern=r"^[^/\x00-\x20\x7f]+/[^\x00-\x20\x7f]+$")]
     input_per_million_nano_usd: NanoUsdPerMillion

@@ -8,8 +8,8 @@ from redis.exceptions import ResponseError
 from gateway.metrics import RATE_LIMIT_CHECKS
 from gateway.rate_limits.model import MINUTE_US, PlanRateLimits, TakeResult, request_cost_us
 
-# A bucket is the time when it is full again. A time further away than a minute was written before the clock of Redis was
-# set back; it counts as a full bucket. `tostring` would round the time, so all its digits are formatted.
+# A bucket is the time when it is full again. A time more than a minute away was written before Redis' clock was set
+# back; it counts as a full bucket. `tostring` would round the time, so all its digits are formatted.
 TAKE = Script(f"""
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

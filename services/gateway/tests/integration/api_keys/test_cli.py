@@ -8,7 +8,7 @@ import sys
 import pytest
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
-from gateway.domain.keys import mint_key
+from gateway.auth.api_key import mint_key
 
 
 def run(section: PostgresSection, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def run(section: PostgresSection, *arguments: str, **variables: str) -> subproce
     )
 
 
-def test_an_empty_database_becomes_one_with_two_tenants_and_stays_so() -> None:
+def test_migrate_and_bootstrap_are_idempotent() -> None:
     with asyncio.Runner() as runner:
         scratch = scratch_database(None, "identity", "gateway")
         section = runner.run(scratch.__aenter__())
@@ -59,7 +59,9 @@ def test_an_empty_database_becomes_one_with_two_tenants_and_stays_so() -> None:
         ({"ARGOSY_ADMIN_KEY": "argosy_dev_x"}, "ARGOSY_ADMIN_KEY: Incorrect API key"),
     ],
 )
-def test_bootstrap_says_what_it_lacks(section: PostgresSection, variables: dict[str, str], sentence: str) -> None:
+def test_bootstrap_reports_a_missing_or_malformed_key(
+    section: PostgresSection, variables: dict[str, str], sentence: str
+) -> None:
     done = run(section, "bootstrap", **variables)
 
     assert done.returncode == 1

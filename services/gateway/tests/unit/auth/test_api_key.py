@@ -3,7 +3,7 @@
 import zlib
 
 import pytest
-from gateway.domain.keys import ALPHABET, InvalidApiKey, environment_of, mint_key, parse_key
+from gateway.auth.api_key import ALPHABET, InvalidApiKey, environment_of, mint_key, parse_key
 from hypothesis import given
 from hypothesis import strategies as st
 

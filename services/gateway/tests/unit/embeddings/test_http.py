@@ -6,55 +6,57 @@ from base64 import b64decode
 import httpx
 import pytest
 from chassis.errors import Unavailable
-from gateway.domain.inference import EmbedAsk
+from gateway.inference.model import EmbeddingsRequest
 
-from services.gateway.tests.fakes.world import World
+from services.gateway.tests.fakes.gateway import GatewayFixture
 
 PATH = "/v1/embeddings"
 NUMBERS = [(0.25, -1.5, 0.1), (1.0, 2.0, 3.0)]
 VECTORS = [struct.pack("<3f", *numbers) for numbers in NUMBERS]
 
 
-async def test_vectors_come_as_numbers_with_the_bill(world: World, demo: httpx.AsyncClient) -> None:
-    world.inference.embedding = VECTORS
+async def test_vectors_are_numbers_with_their_cost(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.embedding = VECTORS
 
-    answer = await demo.post(PATH, json={"model": "mini", "input": ["a", "b"], "dimensions": 3})
+    response = await demo.post(PATH, json={"model": "mini", "input": ["a", "b"], "dimensions": 3})
 
-    said = answer.json()
-    assert [item["index"] for item in said["data"]] == [0, 1]
-    assert said["data"][0]["embedding"] == pytest.approx(NUMBERS[0])
-    assert said["model"] == "mini"
-    assert said["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
-    assert said["argosy"]["cost_usd"] == answer.headers["argosy-cost"] == "0.0000123"
-    (ask,) = world.inference.asked
-    assert ask == EmbedAsk(answer.headers["x-request-id"], "mini", ["a", "b"], 3, ask.deadline)
-
-
-async def test_vectors_come_as_base64_of_their_floats(world: World, demo: httpx.AsyncClient) -> None:
-    world.inference.embedding = VECTORS[:1]
-
-    answer = await demo.post(PATH, json={"model": "mini", "input": "a", "encoding_format": "base64"})
-
-    assert b64decode(answer.json()["data"][0]["embedding"]) == VECTORS[0]
+    body = response.json()
+    assert [item["index"] for item in body["data"]] == [0, 1]
+    assert body["data"][0]["embedding"] == pytest.approx(NUMBERS[0])
+    assert body["model"] == "mini"
+    assert body["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
+    assert body["argosy"]["cost_usd"] == response.headers["argosy-cost"] == "0.0000123"
+    (request,) = gateway.inference.requests
+    assert request == EmbeddingsRequest(response.headers["x-request-id"], "mini", ["a", "b"], 3, request.deadline)
 
 
-async def test_a_wrong_count_or_half_a_number_is_garbage(world: World, demo: httpx.AsyncClient) -> None:
+async def test_vectors_may_be_base64(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.embedding = VECTORS[:1]
+
+    response = await demo.post(PATH, json={"model": "mini", "input": "a", "encoding_format": "base64"})
+
+    assert b64decode(response.json()["data"][0]["embedding"]) == VECTORS[0]
+
+
+async def test_a_wrong_number_of_vectors_or_bytes_is_an_invalid_response(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
     for vectors in ([], [b"\0\0\0\0\0"]):
-        world.inference.embedding = vectors
-        answer = await demo.post(PATH, json={"model": "mini", "input": "a"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_garbage")
+        gateway.inference.embedding = vectors
+        response = await demo.post(PATH, json={"model": "mini", "input": "a"})
+        assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_invalid_response")
 
 
-async def test_a_refusal_keeps_its_status(world: World, demo: httpx.AsyncClient) -> None:
-    world.inference.embedding = Unavailable("away")
+async def test_an_error_keeps_its_status(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.embedding = Unavailable("away")
 
-    answer = await demo.post(PATH, json={"model": "mini", "input": "a"})
+    response = await demo.post(PATH, json={"model": "mini", "input": "a"})
 
-    assert answer.status_code == 503
+    assert response.status_code == 503
 
 
-async def test_bad_input_is_refused_before_anything_is_asked(world: World, demo: httpx.AsyncClient) -> None:
-    answer = await demo.post(PATH, json={"model": "mini", "input": [[1, 2]]})
+async def test_invalid_input_does_not_reach_the_orchestrator(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    response = await demo.post(PATH, json={"model": "mini", "input": [[1, 2]]})
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
-    assert not world.inference.asked
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "input")
+    assert not gateway.inference.requests

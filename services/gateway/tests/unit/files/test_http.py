@@ -2,12 +2,20 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
+from chassis.errors import InvalidRequest
+from chassis.tenancy import as_caller
+from chassis.testing import a_caller, a_principal
+from chassis.testing.grpc import serving
+from gateway.files.retrieval_client import MAX_PIECE_BYTES, FilesClient
+from gateway.web.pagination import PageRequest
 
-from services.gateway.tests.fakes.world import UPLOAD_BYTES, Visit, World, turns
+from services.gateway.tests.fakes.gateway import MAX_UPLOAD_BYTES, GatewayFixture, RawRequest, run_loop
 
 BOUNDARY = "boundary"
 MULTIPART = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -28,15 +36,28 @@ PURPOSE = part("purpose", b"assistants")
 FILE = part("file", b"hello", "a.txt")
 
 
+async def one_piece(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+@asynccontextmanager
+async def as_demo(gateway: GatewayFixture) -> AsyncIterator[FilesClient]:
+    """A client of the fake retrieval, called by a tenant."""
+    registration = (add_RetrievalServiceServicer_to_server, gateway.retrieval, "argosy.retrieval.v1.RetrievalService")
+    async with serving(registration) as channel:
+        with as_caller(a_caller(a_principal("ten_demo"))):
+            yield FilesClient(channel)
+
+
 async def upload(client: httpx.AsyncClient, name: str = "a.txt", content: bytes = b"hello") -> str:
-    """Store a file; its id."""
+    """Store a file and return its id."""
     answer = await client.post("/v1/files", files={"file": (name, content)}, data={"purpose": "assistants"})
     assert answer.status_code == 200, answer.text
     found: str = answer.json()["id"]
     return found
 
 
-async def test_a_file_is_stored_and_shown_in_openais_shape(world: World, demo: httpx.AsyncClient) -> None:
+async def test_a_file_is_stored_and_shown_in_openais_shape(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
     answer = await demo.post("/v1/files", files={"file": ("a.txt", b"hello")}, data={"purpose": "assistants"})
 
     assert answer.json() == {
@@ -50,58 +71,67 @@ async def test_a_file_is_stored_and_shown_in_openais_shape(world: World, demo: h
         "status": "processed",
         "status_details": None,
     }
-    assert world.knowledge.shelves[world.tenants["demo"]].contents[answer.json()["id"]] == b"hello"
+    assert gateway.retrieval.tenants[gateway.tenants["demo"]].contents[answer.json()["id"]] == b"hello"
 
 
 @pytest.mark.parametrize("body", [form(PURPOSE, FILE), form(FILE, PURPOSE), form(PURPOSE, FILE, part("x", b"y"))])
 async def test_the_purpose_may_come_before_the_file_or_after_it(
-    world: World, demo: httpx.AsyncClient, body: bytes
+    gateway: GatewayFixture, demo: httpx.AsyncClient, body: bytes
 ) -> None:
     answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
 
     assert answer.status_code == 200
-    (file,) = world.knowledge.shelves[world.tenants["demo"]].files.values()
-    assert (file.filename, file.purpose, file.size_bytes) == ("a.txt", "assistants", 5)
+    (file,) = gateway.retrieval.tenants[gateway.tenants["demo"]].files.values()
+    assert (file.filename, file.purpose, file.bytes) == ("a.txt", "assistants", 5)
 
 
 @pytest.mark.parametrize("order", [(PURPOSE, FILE), (FILE, PURPOSE)])
-async def test_a_file_is_the_same_however_the_network_cuts_it(
-    world: World, demo: httpx.AsyncClient, order: tuple[bytes, bytes]
+async def test_a_file_is_the_same_however_the_network_splits_it(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, order: tuple[bytes, bytes]
 ) -> None:
     content = bytes(range(256)) + b"\r\n--bound" * 20
     body = form(*(PURPOSE if one is PURPOSE else part("file", content, "a.bin") for one in order))
 
-    async def letters() -> AsyncIterator[bytes]:
-        for letter in body:
-            yield bytes([letter])
+    async def single_bytes() -> AsyncIterator[bytes]:
+        for byte in body:
+            yield bytes([byte])
 
-    answer = await demo.post("/v1/files", content=letters(), headers=MULTIPART)
+    answer = await demo.post("/v1/files", content=single_bytes(), headers=MULTIPART)
 
     assert answer.status_code == 200
-    (stored,) = world.knowledge.shelves[world.tenants["demo"]].contents.values()
+    (stored,) = gateway.retrieval.tenants[gateway.tenants["demo"]].contents.values()
     assert stored == content
 
 
-async def test_a_file_passes_through_without_being_held(world: World) -> None:
-    handed: list[int] = []
-    keep = world.knowledge.upload
-
-    async def watched(filename: str, purpose: str, content: AsyncIterator[bytes]) -> object:
-        async def counted() -> AsyncIterator[bytes]:
-            async for piece in content:
-                handed.append(len(piece))
-                yield piece
-
-        return await keep(filename, purpose, counted())
-
-    world.knowledge.upload = watched  # type: ignore[method-assign,assignment]
+async def test_a_file_is_streamed_without_being_held(gateway: GatewayFixture) -> None:
     head = PURPOSE + part("file", b"", "a.txt")[:-2]
-    visit = Visit(world, "/v1/files", b"", headers=MULTIPART)
-    visit.feed(head, *[b"x" * 100] * 9, f"\r\n--{BOUNDARY}--\r\n".encode(), more=False)
-    await visit.body()
+    request = RawRequest(gateway, "/v1/files", b"", headers=MULTIPART)
+    request.set_body(head, *[b"x" * 100] * 9, f"\r\n--{BOUNDARY}--\r\n".encode(), more=False)
+    await request.remaining_body()
 
-    assert len(handed) >= 9  # as many pieces as the network brought
-    assert max(handed) <= 100
+    assert len(gateway.retrieval.piece_sizes) >= 9  # as many pieces as the network brought
+    assert max(gateway.retrieval.piece_sizes) <= 100
+
+
+async def test_a_large_piece_is_sent_in_small_ones(gateway: GatewayFixture) -> None:
+    content = bytes(range(256)) * (MAX_PIECE_BYTES // 256 * 3)
+    async with as_demo(gateway) as files:
+        stored = await files.upload("a.bin", "assistants", one_piece(content))
+        downloaded = b"".join([piece async for piece in files.download(stored.id)])
+
+    assert downloaded == content
+    assert set(gateway.retrieval.piece_sizes) == {MAX_PIECE_BYTES}
+
+
+async def test_an_error_of_the_content_is_raised_and_nothing_is_stored(gateway: GatewayFixture) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise InvalidRequest("The multipart body is incomplete.")
+
+    async with as_demo(gateway) as files:
+        with pytest.raises(InvalidRequest, match="incomplete"):
+            await files.upload("a.txt", "assistants", broken())
+        assert (await files.list(PageRequest(100), "")).data == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +139,7 @@ async def test_a_file_passes_through_without_being_held(world: World) -> None:
     [
         (form(PURPOSE), "file"),
         (form(FILE), "purpose"),
-        (form(FILE, part("purpose", b"world domination")), "purpose"),
+        (form(FILE, part("purpose", b"gateway domination")), "purpose"),
         (form(part("purpose", b"nothing"), FILE), "purpose"),
         (form(PURPOSE, FILE, FILE), "file"),
         (form(PURPOSE, part("other", b"x", "b.txt")), "other"),
@@ -126,20 +156,20 @@ async def test_a_file_passes_through_without_being_held(world: World) -> None:
         (b"nonsense", None),
     ],
 )
-async def test_a_form_that_makes_no_sense_is_refused_and_nothing_is_stored(
-    world: World, demo: httpx.AsyncClient, body: bytes, param: str | None
+async def test_an_invalid_form_is_refused_and_nothing_is_stored(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, body: bytes, param: str | None
 ) -> None:
     answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
     assert answer.json()["error"]["param"] == param
-    assert not any(shelf.files for shelf in world.knowledge.shelves.values())
+    assert not any(data.files for data in gateway.retrieval.tenants.values())
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/json", "multipart/form-data", "multipart/form-data; boundary=" + "x" * 300, ""]
 )
-async def test_a_body_that_is_no_form_is_refused(demo: httpx.AsyncClient, content_type: str) -> None:
+async def test_a_body_that_is_not_a_form_is_refused(demo: httpx.AsyncClient, content_type: str) -> None:
     answer = await demo.post("/v1/files", content=b"{}", headers={"content-type": content_type})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
@@ -147,15 +177,15 @@ async def test_a_body_that_is_no_form_is_refused(demo: httpx.AsyncClient, conten
 
 @pytest.mark.parametrize("order", [(PURPOSE, "file"), ("file", PURPOSE)])
 async def test_a_file_that_is_too_large_is_refused_and_not_stored(
-    world: World, demo: httpx.AsyncClient, order: tuple[bytes | str, ...]
+    gateway: GatewayFixture, demo: httpx.AsyncClient, order: tuple[bytes | str, ...]
 ) -> None:
-    large = part("file", b"x" * (UPLOAD_BYTES + 1), "a.txt")
+    large = part("file", b"x" * (MAX_UPLOAD_BYTES + 1), "a.txt")
     body = form(*(large if isinstance(one, str) else one for one in order))
 
     answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
-    assert not any(shelf.files for shelf in world.knowledge.shelves.values())
+    assert not any(data.files for data in gateway.retrieval.tenants.values())
 
 
 async def test_a_path_in_the_name_is_cut_off(demo: httpx.AsyncClient) -> None:
@@ -165,27 +195,27 @@ async def test_a_path_in_the_name_is_cut_off(demo: httpx.AsyncClient) -> None:
         assert answer.json()["filename"] == "a.txt"
 
 
-async def test_names_are_taken_in_any_language(demo: httpx.AsyncClient) -> None:
+async def test_filenames_may_be_in_any_language(demo: httpx.AsyncClient) -> None:
     # As a Mac names its pictures: with a narrow space that cannot be broken.
     for name in ("Screenshot 2026-01-01 at 9.41.00\u202fPM.png", "größe.txt", "図面.pdf"):
         assert (await demo.get(f"/v1/files/{await upload(demo, name)}")).json()["filename"] == name
 
 
-async def test_what_follows_the_end_of_a_form_is_not_waited_for(world: World) -> None:
-    visit = Visit(world, "/v1/files", b"", headers=MULTIPART)
-    visit.feed(form(PURPOSE, FILE), b"and so on")
+async def test_bytes_after_the_end_of_a_form_are_not_waited_for(gateway: GatewayFixture) -> None:
+    request = RawRequest(gateway, "/v1/files", b"", headers=MULTIPART)
+    request.set_body(form(PURPOSE, FILE), b"and so on")
 
-    assert (await visit.next())["status"] == 200
+    assert (await request.next_message())["status"] == 200
 
 
-async def test_a_client_that_leaves_while_it_uploads_stores_nothing(world: World) -> None:
-    visit = Visit(world, "/v1/files", b"", headers=MULTIPART)
-    visit.feed(PURPOSE, FILE[:-4])
-    visit.leave()
+async def test_a_disconnect_during_an_upload_stores_nothing(gateway: GatewayFixture) -> None:
+    request = RawRequest(gateway, "/v1/files", b"", headers=MULTIPART)
+    request.set_body(PURPOSE, FILE[:-4])
+    request.disconnect()
     async with asyncio.timeout(5):
-        await visit.task
+        await request.task
 
-    assert not any(shelf.files for shelf in world.knowledge.shelves.values())
+    assert not any(data.files for data in gateway.retrieval.tenants.values())
 
 
 async def test_files_are_listed_newest_first_page_by_page(demo: httpx.AsyncClient) -> None:
@@ -220,7 +250,7 @@ async def test_files_are_listed_by_purpose(demo: httpx.AsyncClient) -> None:
         ({"before": "file-1"}, "before"),
     ],
 )
-async def test_a_page_that_cannot_be_had_is_refused(
+async def test_an_unsupported_page_is_refused(
     demo: httpx.AsyncClient, params: dict[str, str | int], param: str
 ) -> None:
     answer = await demo.get("/v1/files", params=params)
@@ -262,44 +292,44 @@ async def test_another_tenants_file_is_not_found(demo: httpx.AsyncClient, other:
     assert (await other.get("/v1/files")).json()["data"] == []
 
 
-async def test_a_download_that_breaks_off_is_not_taken_for_whole(world: World, demo: httpx.AsyncClient) -> None:
+async def test_an_interrupted_download_is_an_error(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
     file_id = await upload(demo)
-    world.knowledge.cut_downloads = True
+    gateway.retrieval.interrupt_downloads = True
 
-    with pytest.raises(Exception, match="The store went away"):
+    with pytest.raises(Exception, match="The object store does not answer"):
         await demo.get(f"/v1/files/{file_id}/content")
 
 
-async def test_a_client_that_leaves_a_download_ends_it_even_when_it_had_stopped_reading(
-    world: World, demo: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+async def test_a_disconnect_cancels_a_download_even_when_the_client_had_stopped_reading(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
 ) -> None:
-    ended = asyncio.Event()
+    cancelled = asyncio.Event()
 
-    async def endless(_: str) -> AsyncGenerator[bytes, None]:
+    async def endless() -> AsyncIterator[bytes]:
         try:
             while True:
                 await asyncio.sleep(0)
                 yield b"x"
         finally:
-            ended.set()
+            cancelled.set()
 
     file_id = await upload(demo)
-    monkeypatch.setattr(world.knowledge, "download", endless)
-    visit = Visit(world, f"/v1/files/{file_id}/content", b"", method="GET")
-    assert (await visit.next())["status"] == 200
-    visit.reading.clear()
-    await turns()
-    gc.disable()  # it would tidy up, but nobody knows when
+    gateway.retrieval.download_content = endless
+    request = RawRequest(gateway, f"/v1/files/{file_id}/content", b"", method="GET")
+    assert (await request.next_message())["status"] == 200
+    request.reading.clear()
+    await run_loop()
+    gc.disable()  # the collector would close the generator at some time
     try:
-        visit.leave()
-        await visit.task
-        await turns()
-        assert ended.is_set()
+        request.disconnect()
+        await request.task
+        async with asyncio.timeout(5):
+            await cancelled.wait()
     finally:
         gc.enable()
 
 
-async def test_an_id_that_cannot_be_one_is_refused(demo: httpx.AsyncClient) -> None:
+async def test_an_invalid_id_is_refused(demo: httpx.AsyncClient) -> None:
     answer = await demo.get("/v1/files/file-%00")
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file_id")

@@ -1,4 +1,4 @@
-"""What `Inference` promises: by the fake, and over gRPC through the adapter."""
+"""What an `InferenceClient` promises: the fake of the tests, and the client over gRPC."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,33 +11,51 @@ from chassis.grpc import Channel
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.grpc import serving
-from gateway.adapters.orchestrator import GRACE, GrpcInference
-from gateway.domain.inference import Answer, Begun, ChatAsk, EmbedAsk, Finished, Inference, Payloads, Step, Tokens
-from gateway.domain.money import NanoUsd
+from gateway.inference.model import (
+    ChatRequest,
+    Chunk,
+    CompletionStream,
+    EmbeddingsRequest,
+    Finished,
+    InferenceClient,
+    Started,
+    StreamEvent,
+)
+from gateway.inference.orchestrator_client import GRACE, OrchestratorClient
+from values.money import NanoUsd
 
-from services.gateway.tests.fakes.inference import BODY, CHUNKS, COST, NO_MODEL, SOURCE, USAGE, FakeInference
-from services.gateway.tests.fakes.orchestrator import Orchestrator
+from services.gateway.tests.fakes.inference import (
+    BODY,
+    CHUNKS,
+    COST,
+    MODEL_NOT_FOUND,
+    SOURCE,
+    USAGE_PAYLOAD,
+    FakeInference,
+    reported,
+)
+from services.gateway.tests.fakes.orchestrator import FakeOrchestrator
 
-CHAT = ChatAsk("req_1", "smollm2", b'{"odd": 1}', stream=True, deadline=timedelta(seconds=60))
-EMBED = EmbedAsk("req_1", "mini", ["a", "b"], 8, timedelta(seconds=60))
-FAILURE = RemoteError(Kind.UPSTREAM, "UPSTREAM_CUT", "The provider hung up.")
+CHAT = ChatRequest("req_1", "smollm2", b'{"odd": 1}', stream=True, deadline=timedelta(seconds=60))
+EMBED = EmbeddingsRequest("req_1", "mini", ["a", "b"], 8, timedelta(seconds=60))
+INTERRUPTED = RemoteError(Kind.UPSTREAM, "UPSTREAM_INTERRUPTED", "The provider hung up.")
 SERVICE = "argosy.orchestration.v1.OrchestrationService"
 
 
 @pytest.fixture
 def script() -> FakeInference:
-    """What happens, wherever it is asked from."""
+    """What the orchestrator responds."""
     return FakeInference()
 
 
 @pytest.fixture(params=["fake", "grpc"])
-async def inference(request: pytest.FixtureRequest, script: FakeInference) -> AsyncIterator[Inference]:
+async def inference(request: pytest.FixtureRequest, script: FakeInference) -> AsyncIterator[InferenceClient]:
     if request.param == "fake":
         yield script
         return
-    servicer = Orchestrator(script)
+    servicer = FakeOrchestrator(script)
     async with serving((add_OrchestrationServiceServicer_to_server, servicer, SERVICE)) as channel:
-        yield GrpcInference(channel)
+        yield OrchestratorClient(channel)
 
 
 @pytest.fixture(autouse=True)
@@ -46,61 +64,61 @@ def demo() -> Iterator[None]:
         yield
 
 
-async def steps_of(answer: Answer) -> list[Step]:
-    """All of it."""
-    steps: list[Step] = []
-    while (step := await answer.next_step()) is not None:
-        steps.append(step)
-    return steps
+async def read_all(stream: CompletionStream) -> list[StreamEvent]:
+    """Read to the end."""
+    events: list[StreamEvent] = []
+    while (event := await stream.read()) is not None:
+        events.append(event)
+    return events
 
 
-async def test_an_answer_comes_in_its_steps_with_every_fact(inference: Inference, script: FakeInference) -> None:
-    told: list[Step] = [
-        Begun([SOURCE], soft_limit_passed=True),
-        Payloads(list(CHUNKS)),
-        Payloads([BODY]),
-        Finished(Tokens(3, 0), COST, usage_document=USAGE),
+async def test_events_arrive_with_every_field(inference: InferenceClient, script: FakeInference) -> None:
+    sent: list[StreamEvent] = [
+        Started([SOURCE], soft_limit_passed=True),
+        Chunk(list(CHUNKS)),
+        Chunk([BODY]),
+        Finished(reported(3, 0), COST, usage_payload=USAGE_PAYLOAD),
     ]
-    script.chat = told
+    script.chat = sent
 
-    assert await steps_of(inference.generate(CHAT)) == told
-    assert script.asked == [CHAT]
+    assert await read_all(inference.generate(CHAT)) == sent
+    assert script.requests == [CHAT]
     assert script.callers[0].principal.tenant_id == "ten_demo"
     assert script.callers[0].request_id == "req_1"
 
 
-async def test_unknown_usage_stays_unknown(inference: Inference, script: FakeInference) -> None:
-    script.chat = [Finished(Tokens(None, 0), NanoUsd(0))]
+async def test_unknown_usage_stays_unknown(inference: InferenceClient, script: FakeInference) -> None:
+    script.chat = [Finished(reported(None, 0), NanoUsd(0))]
 
-    assert await steps_of(inference.generate(CHAT)) == [Finished(Tokens(None, 0), NanoUsd(0))]
+    assert await read_all(inference.generate(CHAT)) == [Finished(reported(None, 0), NanoUsd(0))]
 
 
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
-        ("UPSTREAM_CUT", Kind.UPSTREAM),
+        ("UPSTREAM_INTERRUPTED", Kind.UPSTREAM),
         ("UPSTREAM_TIMED_OUT", Kind.TIMED_OUT),
         ("UPSTREAM_RATE_LIMITED", Kind.THROTTLED),
-        ("UPSTREAM_REFUSED", Kind.INVALID),
+        ("UPSTREAM_REJECTED", Kind.INVALID),
     ],
 )
-async def test_an_answer_that_broke_off_says_why(
-    inference: Inference, script: FakeInference, reason: str, kind: Kind
+async def test_an_interrupted_stream_has_its_error(
+    inference: InferenceClient, script: FakeInference, reason: str, kind: Kind
 ) -> None:
-    script.chat = [Payloads([BODY]), Finished(Tokens(3, 1), COST, failure=RemoteError(kind, reason, "Sorry."))]
+    script.chat = [Chunk([BODY]), Finished(reported(3, 1), COST, error=RemoteError(kind, reason, "Sorry."))]
 
-    finished = (await steps_of(inference.generate(CHAT)))[-1]
+    finished = (await read_all(inference.generate(CHAT)))[-1]
 
     assert isinstance(finished, Finished)
-    assert isinstance(finished.failure, ArgosyError)
-    assert (finished.failure.kind, finished.failure.reason, finished.failure.message) == (kind, reason, "Sorry.")
+    assert isinstance(finished.error, ArgosyError)
+    assert (finished.error.kind, finished.error.reason, finished.error.message) == (kind, reason, "Sorry.")
 
 
-async def test_a_refusal_is_raised_by_the_first_step(inference: Inference, script: FakeInference) -> None:
-    script.chat = [NO_MODEL]
+async def test_a_refusal_is_raised_by_the_first_read(inference: InferenceClient, script: FakeInference) -> None:
+    script.chat = [MODEL_NOT_FOUND]
 
     with pytest.raises(ArgosyError) as caught:
-        await inference.generate(CHAT).next_step()
+        await inference.generate(CHAT).read()
     assert (caught.value.reason, caught.value.kind, caught.value.param) == (
         "MODEL_NOT_FOUND",
         Kind.NOT_FOUND,
@@ -108,67 +126,69 @@ async def test_a_refusal_is_raised_by_the_first_step(inference: Inference, scrip
     )
 
 
-async def test_a_failure_in_the_middle_is_raised_where_it_happens(inference: Inference, script: FakeInference) -> None:
-    script.chat = [Payloads([BODY]), FAILURE]
-    answer = inference.generate(CHAT)
+async def test_an_error_between_chunks_is_raised_there(inference: InferenceClient, script: FakeInference) -> None:
+    script.chat = [Chunk([BODY]), INTERRUPTED]
+    stream = inference.generate(CHAT)
 
-    assert await answer.next_step() == Payloads([BODY])
+    assert await stream.read() == Chunk([BODY])
     with pytest.raises(ArgosyError) as caught:
-        await answer.next_step()
-    assert caught.value.reason == "UPSTREAM_CUT"
+        await stream.read()
+    assert caught.value.reason == "UPSTREAM_INTERRUPTED"
 
 
-async def test_giving_up_stops_the_work(inference: Inference, script: FakeInference) -> None:
-    script.chat = [Payloads([BODY]), asyncio.Event()]
-    answer = inference.generate(CHAT)
-    await answer.next_step()
+async def test_cancel_stops_the_work(inference: InferenceClient, script: FakeInference) -> None:
+    script.chat = [Chunk([BODY]), asyncio.Event()]
+    stream = inference.generate(CHAT)
+    await stream.read()
 
-    answer.cancel()
+    stream.cancel()
 
     async with asyncio.timeout(5):
-        while not script.answers[0].cancelled:
+        while not script.streams[0].cancelled:
             await asyncio.sleep(0.01)
 
 
-async def test_giving_up_before_or_after_is_harmless(inference: Inference, script: FakeInference) -> None:
+async def test_cancel_before_the_first_read_or_after_the_end_is_harmless(
+    inference: InferenceClient, script: FakeInference
+) -> None:
     inference.generate(CHAT).cancel()
-    answer = inference.generate(CHAT)
-    await steps_of(answer)
-    answer.cancel()
+    stream = inference.generate(CHAT)
+    await read_all(stream)
+    stream.cancel()
 
 
-async def test_texts_become_vectors_with_their_bill(inference: Inference, script: FakeInference) -> None:
+async def test_texts_are_embedded(inference: InferenceClient, script: FakeInference) -> None:
     script.embedding = [b"\0\0\x80?", b"\0\0\0@"]
 
-    embedded = await inference.embed(EMBED)
+    result = await inference.embed(EMBED)
 
-    assert (list(embedded.vectors), embedded.tokens, embedded.cost) == (script.embedding, Tokens(7, None), COST)
-    assert script.asked == [EMBED]
+    assert (list(result.vectors), result.usage, result.cost) == (script.embedding, reported(7, None), COST)
+    assert script.requests == [EMBED]
 
 
-async def test_a_refusal_to_embed_is_raised(inference: Inference, script: FakeInference) -> None:
-    script.embedding = FAILURE
+async def test_a_refusal_to_embed_is_raised(inference: InferenceClient, script: FakeInference) -> None:
+    script.embedding = INTERRUPTED
 
     with pytest.raises(ArgosyError) as caught:
         await inference.embed(EMBED)
-    assert caught.value.reason == "UPSTREAM_CUT"
+    assert caught.value.reason == "UPSTREAM_INTERRUPTED"
 
 
-async def test_models_are_listed(inference: Inference, script: FakeInference) -> None:
+async def test_models_are_listed(inference: InferenceClient, script: FakeInference) -> None:
     assert list(await inference.list_models()) == list(script.models)
 
 
-async def test_the_orchestrator_has_the_clients_time_and_a_little_to_say_that_it_is_over(
+async def test_the_rpc_timeout_is_the_deadline_and_a_grace(
     script: FakeInference,
 ) -> None:
-    servicer = Orchestrator(script)
+    servicer = FakeOrchestrator(script)
     async with serving((add_OrchestrationServiceServicer_to_server, servicer, SERVICE)) as channel:
-        await steps_of(GrpcInference(channel).generate(CHAT))
+        await read_all(OrchestratorClient(channel).generate(CHAT))
 
     assert 60 < servicer.deadlines[0] < 61 + GRACE.total_seconds()
 
 
-async def test_an_orchestrator_that_is_away_is_unavailable() -> None:
+async def test_an_orchestrator_that_is_down_is_unavailable() -> None:
     async with Channel(f"127.0.0.1:{free_port()}", "orchestrator", timeout=timedelta(milliseconds=200)) as channel:
         with pytest.raises(Unavailable):
-            await GrpcInference(channel).list_models()
+            await OrchestratorClient(channel).list_models()

@@ -7,175 +7,190 @@ from typing import Any
 import httpx
 import pytest
 from chassis.errors import DeadlineExceeded, Kind, RemoteError, Unavailable
-from gateway.domain.inference import Begun, ChatAsk, Finished, Payloads, Tokens
-from gateway.domain.money import NanoUsd
+from gateway.inference.model import ChatRequest, Chunk, Finished
+from values.money import NanoUsd
 
-from services.gateway.tests.fakes.inference import BODY, COST, NO_MODEL, SOURCE, Scripted, whole_answer
-from services.gateway.tests.fakes.world import CHAT_BYTES, Visit, World, turns
+from services.gateway.tests.fakes.gateway import MAX_CHAT_BYTES, GatewayFixture, RawRequest, run_loop
+from services.gateway.tests.fakes.inference import (
+    BODY,
+    COST,
+    MODEL_NOT_FOUND,
+    SOURCE,
+    STARTED,
+    Scripted,
+    complete_response,
+    reported,
+)
 
 PATH = "/v1/chat/completions"
-ASKED: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}
+REQUEST: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}
 
 
-async def test_the_clients_bytes_reach_the_orchestrator_as_they_came(world: World, demo: httpx.AsyncClient) -> None:
+async def test_the_clients_bytes_reach_the_orchestrator_as_they_came(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
     body = b'{ "odd": [1.50, "\\u00e9"], "model":"smollm2","messages":[{"role":"user","content":"Hi","x":{}}] }'
 
-    answer = await demo.post(PATH, content=body)
+    response = await demo.post(PATH, content=body)
 
-    assert answer.status_code == 200
-    (ask,) = world.inference.asked
-    assert isinstance(ask, ChatAsk)
-    assert (ask.body, ask.model, ask.stream) == (body, "smollm2", False)
-    assert ask.request_id == answer.headers["x-request-id"]
-    assert ask.deadline.total_seconds() == 600
-
-
-async def test_the_providers_body_comes_back_whole_with_the_bill(world: World, demo: httpx.AsyncClient) -> None:
-    answer = await demo.post(PATH, json=ASKED)
-
-    said = answer.json()
-    request_id = answer.headers["x-request-id"]
-    assert said.pop("argosy") == {"request_id": request_id, "cost_usd": "0.0000123", "sources": []}
-    assert said == json.loads(BODY)
-    assert answer.headers["argosy-cost"] == "0.0000123"
-    assert answer.headers["content-type"] == "application/json"
-    assert world.inference.answers[0].cancelled  # nothing is left running
+    assert response.status_code == 200
+    (request,) = gateway.inference.requests
+    assert isinstance(request, ChatRequest)
+    assert (request.body, request.model, request.stream) == (body, "smollm2", False)
+    assert request.request_id == response.headers["x-request-id"]
+    assert request.deadline.total_seconds() == 600
 
 
-async def test_sources_and_the_soft_limit_are_told(world: World, demo: httpx.AsyncClient) -> None:
-    world.inference.chat = whole_answer(sources=[SOURCE], soft_limit_passed=True)
+async def test_the_providers_body_comes_back_with_the_cost(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    response = await demo.post(PATH, json=REQUEST)
 
-    answer = await demo.post(PATH, json=ASKED)
+    body = response.json()
+    request_id = response.headers["x-request-id"]
+    assert body.pop("argosy") == {"request_id": request_id, "cost_usd": "0.0000123", "sources": []}
+    assert body == json.loads(BODY)
+    assert response.headers["argosy-cost"] == "0.0000123"
+    assert response.headers["content-type"] == "application/json"
+    assert gateway.inference.streams[0].cancelled  # nothing is left running
 
-    (source,) = answer.json()["argosy"]["sources"]
+
+async def test_the_response_has_sources_and_the_soft_limit(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.chat = complete_response(sources=[SOURCE], soft_limit_passed=True)
+
+    response = await demo.post(PATH, json=REQUEST)
+
+    (source,) = response.json()["argosy"]["sources"]
     assert (source["number"], source["filename"], source["page"]) == (1, "guide.pdf", 3)
-    assert answer.headers["argosy-soft-limit-passed"] == "true"
+    assert response.headers["argosy-soft-limit-passed"] == "true"
 
 
-async def test_downstream_acts_for_the_tenant_of_the_key(world: World, demo: httpx.AsyncClient) -> None:
-    answer = await demo.post(PATH, json=ASKED)
+async def test_the_orchestrator_is_called_for_the_tenant_of_the_key(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
+    response = await demo.post(PATH, json=REQUEST)
 
-    (caller,) = world.inference.callers
-    assert caller.principal.tenant_id == world.tenants["demo"]
+    (caller,) = gateway.inference.callers
+    assert caller.principal.tenant_id == gateway.tenants["demo"]
     assert caller.principal.roles == {"member"}
     assert caller.token
-    assert caller.request_id == answer.headers["x-request-id"]
+    assert caller.request_id == response.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
-    ("script", "refusal"),
+    ("script", "expected"),
     [
-        ([NO_MODEL], (404, "model_not_found")),
+        ([MODEL_NOT_FOUND], (404, "model_not_found")),
         ([RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "Spent.")], (429, "insufficient_quota")),
-        ([Unavailable("metering does not answer")], (503, "service_unavailable")),
-        ([Begun((), False), DeadlineExceeded("too late")], (504, "deadline_exceeded")),
-        ([Begun((), False), RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "500")], (502, "upstream_failed")),
-        ([Begun((), False)], (502, "upstream_cut")),
-        ([], (502, "upstream_cut")),
+        ([Unavailable("metering does not response")], (503, "service_unavailable")),
+        ([STARTED, DeadlineExceeded("too late")], (504, "deadline_exceeded")),
+        ([STARTED, RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "500")], (502, "upstream_failed")),
+        ([STARTED], (502, "upstream_interrupted")),
+        ([], (502, "upstream_interrupted")),
         (
             [
-                Begun((), False),
-                Finished(Tokens(0, 0), NanoUsd(0), RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "429")),
+                STARTED,
+                Finished(reported(0, 0), NanoUsd(0), RemoteError(Kind.THROTTLED, "UPSTREAM_RATE_LIMITED", "429")),
             ],
             (429, "upstream_rate_limited"),
         ),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_fails_before_the_first_byte_has_a_status(
-    world: World, demo: httpx.AsyncClient, script: list[Scripted], refusal: tuple[int, str], stream: bool
+async def test_an_error_before_the_first_byte_has_a_status(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, script: list[Scripted], expected: tuple[int, str], stream: bool
 ) -> None:
-    world.inference.chat = script
+    gateway.inference.chat = script
 
-    answer = await demo.post(PATH, json=ASKED | {"stream": stream})
+    response = await demo.post(PATH, json=REQUEST | {"stream": stream})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == refusal
-    assert answer.headers["x-request-id"].startswith("req_")
-    assert "argosy-cost" not in answer.headers
+    assert (response.status_code, response.json()["error"]["code"]) == expected
+    assert response.headers["x-request-id"].startswith("req_")
+    assert "argosy-cost" not in response.headers
 
 
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        ([Begun((), False), Payloads([BODY])], "upstream_cut"),
-        ([Payloads([b"[1]"]), Finished(Tokens(1, 1), COST)], "upstream_garbage"),
-        ([Payloads([b""]), Finished(Tokens(1, 1), COST)], "upstream_garbage"),
+        ([STARTED, Chunk([BODY])], "upstream_interrupted"),
+        ([Chunk([b"[1]"]), Finished(reported(1, 1), COST)], "upstream_invalid_response"),
+        ([Chunk([b""]), Finished(reported(1, 1), COST)], "upstream_invalid_response"),
     ],
 )
-async def test_half_an_answer_is_none(world: World, demo: httpx.AsyncClient, script: list[Scripted], code: str) -> None:
-    world.inference.chat = script
+async def test_an_incomplete_response_is_an_error(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, script: list[Scripted], code: str
+) -> None:
+    gateway.inference.chat = script
 
-    answer = await demo.post(PATH, json=ASKED)
+    response = await demo.post(PATH, json=REQUEST)
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (502, code)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, code)
 
 
-async def test_an_empty_object_is_an_answer_too(world: World, demo: httpx.AsyncClient) -> None:
-    world.inference.chat = [Begun((), False), Payloads([b" { } \n"]), Finished(Tokens(1, 1), COST)]
+async def test_an_empty_object_is_an_answer_too(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.chat = [STARTED, Chunk([b" { } \n"]), Finished(reported(1, 1), COST)]
 
-    answer = await demo.post(PATH, json=ASKED)
+    response = await demo.post(PATH, json=REQUEST)
 
-    assert list(answer.json()) == ["argosy"]
+    assert list(response.json()) == ["argosy"]
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"nope", b'{"model":"m","messages":[]} x', b'{"a":' * 100_000, b'{"model":"\xff"}']
 )
-async def test_what_is_not_json_is_refused(world: World, demo: httpx.AsyncClient, body: bytes) -> None:
-    answer = await demo.post(PATH, content=body[:CHAT_BYTES])
+async def test_what_is_not_json_is_refused(gateway: GatewayFixture, demo: httpx.AsyncClient, body: bytes) -> None:
+    response = await demo.post(PATH, content=body[:MAX_CHAT_BYTES])
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
-    assert not world.inference.asked
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+    assert not gateway.inference.requests
 
 
 async def test_a_body_nested_too_deeply_is_refused_before_it_does_harm(demo: httpx.AsyncClient) -> None:
     deep = b"[" * 1_900 + b"]" * 1_900
-    answer = await demo.post(PATH, content=b'{"model":"m","messages":[],"x":' + deep + b"}")
+    response = await demo.post(PATH, content=b'{"model":"m","messages":[],"x":' + deep + b"}")
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
 
 
-async def test_a_body_that_is_too_large_is_refused(world: World, demo: httpx.AsyncClient) -> None:
-    answer = await demo.post(PATH, content=b" " * (CHAT_BYTES + 1))
+async def test_a_body_that_is_too_large_is_refused(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    response = await demo.post(PATH, content=b" " * (MAX_CHAT_BYTES + 1))
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
-    assert not world.inference.asked
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
+    assert not gateway.inference.requests
 
 
 async def test_a_content_type_that_is_not_json_does_not_matter(demo: httpx.AsyncClient) -> None:
-    answer = await demo.post(PATH, content=json.dumps(ASKED), headers={"content-type": "text/plain"})
+    response = await demo.post(PATH, content=json.dumps(REQUEST), headers={"content-type": "text/plain"})
 
-    assert answer.status_code == 200
-
-
-async def test_a_client_that_leaves_while_it_waits_cancels_the_work(world: World) -> None:
-    world.inference.chat = [Begun((), False), asyncio.Event()]
-    visit = Visit(world, PATH, json.dumps(ASKED).encode())
-    await turns()
-
-    visit.leave()
-    await visit.task
-
-    assert world.inference.answers[0].cancelled
-    assert visit.sent.empty()
+    assert response.status_code == 200
 
 
-async def test_a_client_that_leaves_while_it_sends_is_not_answered(world: World) -> None:
-    visit = Visit(world, PATH, b"")
-    visit.feed(b'{"model":')
-    visit.leave()
-    await visit.task
+async def test_a_disconnect_while_waiting_cancels_the_completion(gateway: GatewayFixture) -> None:
+    gateway.inference.chat = [STARTED, asyncio.Event()]
+    request = RawRequest(gateway, PATH, json.dumps(REQUEST).encode())
+    await run_loop()
 
-    assert visit.sent.empty()
-    assert not world.inference.asked
+    request.disconnect()
+    await request.task
+
+    assert gateway.inference.streams[0].cancelled
+    assert request.sent.empty()
 
 
-async def test_another_cancellation_is_not_taken_for_a_client_that_left(world: World) -> None:
-    world.inference.chat = [asyncio.Event()]
-    visit = Visit(world, PATH, json.dumps(ASKED).encode())
-    await turns()
+async def test_a_disconnect_while_sending_gets_no_response(gateway: GatewayFixture) -> None:
+    request = RawRequest(gateway, PATH, b"")
+    request.set_body(b'{"model":')
+    request.disconnect()
+    await request.task
 
-    visit.task.cancel()
+    assert request.sent.empty()
+    assert not gateway.inference.requests
+
+
+async def test_another_cancellation_is_not_a_disconnect(gateway: GatewayFixture) -> None:
+    gateway.inference.chat = [asyncio.Event()]
+    request = RawRequest(gateway, PATH, json.dumps(REQUEST).encode())
+    await run_loop()
+
+    request.task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await visit.task
-    assert world.inference.answers[0].cancelled
+        await request.task
+    assert gateway.inference.streams[0].cancelled

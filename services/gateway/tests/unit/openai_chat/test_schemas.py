@@ -1,16 +1,18 @@
-"""Bodies are checked where somebody decides on them, and a refusal names the place."""
+"""Bodies of the hot routes are checked, and errors name the parameter."""
 
 import json
 from typing import Any
 
 import pytest
 from chassis.errors import InvalidRequest
-from gateway.api.bodies import InvalidJson, read_chat, read_embeddings
-from gateway.domain.limits import Limits
+from gateway.embeddings.schemas import read_embeddings
+from gateway.inference.limits import InferenceLimits
+from gateway.openai_chat.schemas import read_chat
+from gateway.web.errors import InvalidJson
 from hypothesis import given
 from hypothesis import strategies as st
 
-LIMITS = Limits(output_tokens=1_000, messages=5, choices=2)
+LIMITS = InferenceLimits(max_output_tokens=1_000, max_messages=5, max_choices=2)
 USER = {"role": "user", "content": "Hello"}
 CHAT: dict[str, Any] = {"model": "smollm2", "messages": [USER]}
 
@@ -38,7 +40,7 @@ def chat(**fields: Any) -> bytes:
         {"argosy": {"metadata": {"a": "b"}}},
     ],
 )
-def test_what_makes_sense_is_accepted(fields: dict[str, Any]) -> None:
+def test_valid_bodies_are_accepted(fields: dict[str, Any]) -> None:
     assert read_chat(chat(**fields), LIMITS).model == "smollm2"
 
 
@@ -91,7 +93,7 @@ def test_what_makes_sense_is_accepted(fields: dict[str, Any]) -> None:
         ({"argosy": {"metadata": []}}, "argosy.metadata"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_place(fields: dict[str, Any], param: str) -> None:
+def test_invalid_bodies_are_refused_with_the_parameter(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_chat(chat(**fields), LIMITS)
     assert caught.value.param == param
@@ -111,7 +113,7 @@ def test_a_missing_field_is_named() -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     for read in (lambda: read_chat(body, LIMITS), lambda: read_embeddings(body)):
         try:
             read()

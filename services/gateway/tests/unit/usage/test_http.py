@@ -1,18 +1,18 @@
-"""`/v1/usage`, `/v1/budgets`, `/v1/requests/{id}`."""
+"""`/v1/usage`, `/v1/requests/{id}`."""
 
 from datetime import UTC, datetime
 
 import httpx
 import pytest
 
-from services.gateway.tests.fakes.accounts import an_account
-from services.gateway.tests.fakes.world import World
+from services.gateway.tests.fakes.gateway import GatewayFixture
+from services.gateway.tests.fakes.metering import a_statement
 
 
-async def test_usage_is_summed_up(world: World, demo: httpx.AsyncClient) -> None:
-    said = (await demo.get("/v1/usage")).json()
+async def test_usage_is_summed_up(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    body = (await demo.get("/v1/usage")).json()
 
-    assert said == {
+    assert body == {
         "object": "list",
         "data": [
             {
@@ -28,15 +28,15 @@ async def test_usage_is_summed_up(world: World, demo: httpx.AsyncClient) -> None
         "total_usd": "0.0000045",
         "has_more": False,
     }
-    assert world.accounts.spans == [(None, None, False)]
+    assert gateway.metering.intervals == [(None, None, False)]
 
 
-async def test_usage_is_asked_by_day_and_span(world: World, demo: httpx.AsyncClient) -> None:
+async def test_usage_by_day_and_interval(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
     params: dict[str, str] = {"start": "1767225600", "end": "2026-01-03T00:00:00Z", "by_day": "true"}
-    said = (await demo.get("/v1/usage", params=params)).json()
+    body = (await demo.get("/v1/usage", params=params)).json()
 
-    assert said["data"][0]["day"] == 1767312000
-    assert world.accounts.spans == [(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC), True)]
+    assert body["data"][0]["day"] == 1767312000
+    assert gateway.metering.intervals == [(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC), True)]
 
 
 @pytest.mark.parametrize(
@@ -50,61 +50,47 @@ async def test_usage_is_asked_by_day_and_span(world: World, demo: httpx.AsyncCli
         ({"by_day": "maybe"}, "by_day"),
     ],
 )
-async def test_a_span_that_makes_no_sense_is_refused(
-    demo: httpx.AsyncClient, params: dict[str, str], param: str
-) -> None:
-    answer = await demo.get("/v1/usage", params=params)
+async def test_an_invalid_interval_is_refused(demo: httpx.AsyncClient, params: dict[str, str], param: str) -> None:
+    response = await demo.get("/v1/usage", params=params)
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
-async def test_the_budget_of_the_tenant_is_shown(world: World, demo: httpx.AsyncClient) -> None:
-    (budget,) = (await demo.get("/v1/budgets")).json()["data"]
+async def test_the_statement_of_a_request_has_every_field(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.metering.statements[gateway.tenants["demo"], "req_1"] = a_statement("req_1")
 
-    assert budget == {
-        "object": "budget",
-        "tenant_id": world.tenants["demo"],
-        "cap_usd": "100",
-        "spent_usd": "0.000000025",
-        "held_usd": "0",
-    }
+    body = (await demo.get("/v1/requests/req_1")).json()
 
-
-async def test_the_account_of_a_request_is_whole(world: World, demo: httpx.AsyncClient) -> None:
-    world.accounts.requests[world.tenants["demo"], "req_1"] = an_account("req_1")
-
-    said = (await demo.get("/v1/requests/req_1")).json()
-
-    assert (said["id"], said["object"], said["cost_usd"], said["cost_nano_usd"]) == (
+    assert (body["id"], body["object"], body["cost_usd"], body["cost_nano_usd"]) == (
         "req_1",
         "request",
         "0.0000007",
         700,
     )
-    assert said["reservation"]["state"] == "settled"
-    assert said["reservation"]["held_usd"] == "0.0000009"
-    exposed, billed = said["settlements"]
+    assert body["reservation"]["state"] == "settled"
+    assert body["reservation"]["held_usd"] == "0.0000009"
+    exposed, billed = body["settlements"]
     assert exposed["outcome"] == "exposed"
     assert exposed["usage"] == {"input_tokens": None, "output_tokens": None, "source": "unknown"}
     assert (billed["cost_usd"], billed["cost_nano_usd"], billed["price_key"]) == ("0.0000007", 700, "local/m")
     assert billed["usage"] == {"input_tokens": 3, "output_tokens": 0, "source": "counted"}
-    assert [entry["amount_nano_usd"] for entry in said["ledger_entries"]] == [700, -700]
-    assert [entry["amount_usd"] for entry in said["ledger_entries"]] == ["0.0000007", "-0.0000007"]
+    assert [entry["amount_nano_usd"] for entry in body["ledger_entries"]] == [700, -700]
+    assert [entry["amount_usd"] for entry in body["ledger_entries"]] == ["0.0000007", "-0.0000007"]
 
 
-async def test_a_request_that_is_not_settled_has_no_cost_yet(world: World, demo: httpx.AsyncClient) -> None:
-    world.accounts.requests[world.tenants["demo"], "req_1"] = an_account("req_1", settled=False)
+async def test_a_request_that_is_not_settled_has_no_cost_yet(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.metering.statements[gateway.tenants["demo"], "req_1"] = a_statement("req_1", settled=False)
 
-    said = (await demo.get("/v1/requests/req_1")).json()
+    body = (await demo.get("/v1/requests/req_1")).json()
 
-    assert said["cost_usd"] is None
-    assert said["settlements"] == []
-    assert said["reservation"]["state"] == "held"
+    assert body["cost_usd"] is None
+    assert body["settlements"] == []
+    assert body["reservation"]["state"] == "held"
 
 
-async def test_another_tenants_request_is_not_found(world: World, other: httpx.AsyncClient) -> None:
-    world.accounts.requests[world.tenants["demo"], "req_1"] = an_account("req_1")
+async def test_another_tenants_request_is_not_found(gateway: GatewayFixture, other: httpx.AsyncClient) -> None:
+    gateway.metering.statements[gateway.tenants["demo"], "req_1"] = a_statement("req_1")
 
-    answer = await other.get("/v1/requests/req_1")
+    response = await other.get("/v1/requests/req_1")
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "request_not_found")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "request_not_found")

@@ -1,41 +1,40 @@
 """`/v1/vector_stores`."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 from chassis.errors import Unavailable
-from gateway.domain.knowledge import Passage
 
-from services.gateway.tests.fakes.world import World
+from services.gateway.tests.fakes.gateway import GatewayFixture
+from services.gateway.tests.fakes.retrieval import passage
 
 PATH = "/v1/vector_stores"
 
 
 async def a_file(client: httpx.AsyncClient, name: str = "a.txt") -> str:
-    """Store a file; its id."""
-    answer = await client.post("/v1/files", files={"file": (name, b"hello")}, data={"purpose": "assistants"})
-    found: str = answer.json()["id"]
+    """Store a file and return its id."""
+    response = await client.post("/v1/files", files={"file": (name, b"hello")}, data={"purpose": "assistants"})
+    found: str = response.json()["id"]
     return found
 
 
 async def a_store(client: httpx.AsyncClient, **fields: Any) -> str:
-    """Make a store; its id."""
-    answer = await client.post(PATH, json=fields)
-    assert answer.status_code == 200, answer.text
-    found: str = answer.json()["id"]
+    """Create a vector store and return its id."""
+    response = await client.post(PATH, json=fields)
+    assert response.status_code == 200, response.text
+    found: str = response.json()["id"]
     return found
 
 
 async def test_a_store_is_made_and_shown_in_openais_shape(demo: httpx.AsyncClient) -> None:
     files = [await a_file(demo), await a_file(demo)]
 
-    said = (await demo.post(PATH, json={"name": "harbours", "file_ids": files})).json()
+    shown = (await demo.post(PATH, json={"name": "harbours", "file_ids": files})).json()
 
-    assert said == {
-        "id": said["id"],
+    assert shown == {
+        "id": shown["id"],
         "object": "vector_store",
         "created_at": 1767312000,
         "name": "harbours",
@@ -49,10 +48,10 @@ async def test_a_store_is_made_and_shown_in_openais_shape(demo: httpx.AsyncClien
     }
 
 
-async def test_a_store_needs_nothing(demo: httpx.AsyncClient) -> None:
-    said = (await demo.post(PATH, json={})).json()
+async def test_a_store_needs_no_fields(demo: httpx.AsyncClient) -> None:
+    shown = (await demo.post(PATH, json={})).json()
 
-    assert (said["name"], said["status"]) == ("", "completed")
+    assert (shown["name"], shown["status"]) == ("", "completed")
 
 
 @pytest.mark.parametrize(
@@ -69,18 +68,16 @@ async def test_a_store_needs_nothing(demo: httpx.AsyncClient) -> None:
         ({"chunking_strategy": {"type": "static"}}, "chunking_strategy.type"),
     ],
 )
-async def test_what_cannot_be_kept_is_refused_rather_than_forgotten(
-    demo: httpx.AsyncClient, body: dict[str, Any], param: str
-) -> None:
-    answer = await demo.post(PATH, json=body)
+async def test_unsupported_fields_are_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
+    response = await demo.post(PATH, json=body)
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
-async def test_a_store_of_a_file_that_is_none_is_refused(demo: httpx.AsyncClient) -> None:
-    answer = await demo.post(PATH, json={"file_ids": ["file-none"]})
+async def test_a_store_with_an_unknown_file_is_refused(demo: httpx.AsyncClient) -> None:
+    response = await demo.post(PATH, json={"file_ids": ["file-none"]})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "file_not_found")
 
 
 async def test_stores_are_listed_read_and_deleted(demo: httpx.AsyncClient) -> None:
@@ -95,18 +92,18 @@ async def test_stores_are_listed_read_and_deleted(demo: httpx.AsyncClient) -> No
     assert (await demo.get(f"{PATH}/{ids[0]}")).json()["id"] == ids[0]
     gone = await demo.delete(f"{PATH}/{ids[0]}")
     assert gone.json() == {"id": ids[0], "object": "vector_store.deleted", "deleted": True}
-    answer = await demo.get(f"{PATH}/{ids[0]}")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "vector_store_not_found")
+    response = await demo.get(f"{PATH}/{ids[0]}")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "vector_store_not_found")
 
 
 @pytest.mark.parametrize(("params", "param"), [({"limit": 101}, "limit"), ({"order": "asc"}, "order")])
-async def test_a_page_that_cannot_be_had_is_refused(
+async def test_an_unsupported_page_is_refused(
     demo: httpx.AsyncClient, params: dict[str, str | int], param: str
 ) -> None:
     store = await a_store(demo)
     for path in (PATH, f"{PATH}/{store}/files"):
-        answer = await demo.get(path, params=params)
-        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+        response = await demo.get(path, params=params)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 async def test_a_file_is_attached_indexed_and_detached(demo: httpx.AsyncClient) -> None:
@@ -139,15 +136,15 @@ async def test_a_file_is_attached_indexed_and_detached(demo: httpx.AsyncClient) 
     assert (await demo.get(f"/v1/files/{file}")).status_code == 200
 
 
-async def test_a_file_that_cannot_be_indexed_says_why(demo: httpx.AsyncClient) -> None:
+async def test_a_file_that_cannot_be_indexed_has_an_error(demo: httpx.AsyncClient) -> None:
     store, file = await a_store(demo), await a_file(demo, "bad.pdf")
     await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
     await demo.get(f"{PATH}/{store}/files/{file}")
 
-    said = (await demo.get(f"{PATH}/{store}/files/{file}")).json()
+    shown = (await demo.get(f"{PATH}/{store}/files/{file}")).json()
 
-    assert said["status"] == "failed"
-    assert said["last_error"] == {"code": "unreadable_file", "message": "The file cannot be read."}
+    assert shown["status"] == "failed"
+    assert shown["last_error"] == {"code": "unreadable_file", "message": "The file cannot be read."}
     counts = (await demo.get(f"{PATH}/{store}")).json()["file_counts"]
     assert (counts["failed"], counts["total"]) == (1, 1)
 
@@ -160,8 +157,8 @@ async def test_attached_files_are_listed_by_state(demo: httpx.AsyncClient) -> No
     await demo.get(f"{PATH}/{store}/files/{done}")
 
     async def listed(**params: str) -> list[str]:
-        answer = (await demo.get(f"{PATH}/{store}/files", params=params)).json()
-        return [file["id"] for file in answer["data"]]
+        response = (await demo.get(f"{PATH}/{store}/files", params=params)).json()
+        return [file["id"] for file in response["data"]]
 
     assert set(await listed()) == {done, waiting}
     assert await listed(filter="completed") == [done]
@@ -175,26 +172,24 @@ async def test_attached_files_are_listed_by_state(demo: httpx.AsyncClient) -> No
     ("body", "param"),
     [({}, "file_id"), ({"file_id": 7}, "file_id"), ({"file_id": "f", "attributes": {"a": 1}}, "attributes")],
 )
-async def test_an_attachment_that_makes_no_sense_is_refused(
-    demo: httpx.AsyncClient, body: dict[str, Any], param: str
-) -> None:
-    answer = await demo.post(f"{PATH}/{await a_store(demo)}/files", json=body)
+async def test_an_invalid_attachment_is_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/files", json=body)
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 PASSAGES = [
-    Passage("file-1", "guide.pdf", 3, "An argosy is a fleet.", 0.03),
-    Passage("file-2", "notes.txt", 0, "Ships sail.", 0.02),
+    passage("file-1", "guide.pdf", 3, "An argosy is a fleet.", 0.03),
+    passage("file-2", "notes.txt", 0, "Ships sail.", 0.02),
 ]
 
 
-async def test_a_search_answers_in_openais_shape(world: World, demo: httpx.AsyncClient) -> None:
-    world.knowledge.found = {"ships": PASSAGES}
+async def test_a_search_answers_in_openais_shape(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.retrieval.passages = {"ships": PASSAGES}
 
-    answer = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "ships"})
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "ships"})
 
-    assert answer.json() == {
+    assert response.json() == {
         "object": "vector_store.search_results.page",
         "search_query": ["ships"],
         "data": [
@@ -218,40 +213,42 @@ async def test_a_search_answers_in_openais_shape(world: World, demo: httpx.Async
     }
 
 
-async def test_several_queries_give_each_passage_once_by_its_best_score(world: World, demo: httpx.AsyncClient) -> None:
-    better = Passage("file-2", "notes.txt", 0, "Ships sail.", 0.05)
-    world.knowledge.found = {"ships": PASSAGES, "sails": [better]}
+async def test_several_queries_give_each_passage_once_by_its_best_score(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
+    better = passage("file-2", "notes.txt", 0, "Ships sail.", 0.05)
+    gateway.retrieval.passages = {"ships": PASSAGES, "sails": [better]}
     store = await a_store(demo)
 
     asked = {"query": ["ships", "sails"], "max_num_results": 2}
-    said = (await demo.post(f"{PATH}/{store}/search", json=asked)).json()
+    shown = (await demo.post(f"{PATH}/{store}/search", json=asked)).json()
 
-    assert [(found["file_id"], found["score"]) for found in said["data"]] == [("file-2", 0.05), ("file-1", 0.03)]
+    assert [(found["file_id"], found["score"]) for found in shown["data"]] == [("file-2", 0.05), ("file-1", 0.03)]
     one = await demo.post(f"{PATH}/{store}/search", json=asked | {"max_num_results": 1})
     assert len(one.json()["data"]) == 1
 
 
-async def test_a_query_that_fails_stops_the_others(
-    world: World, demo: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stopped: list[str] = []
+async def test_a_query_that_fails_cancels_the_others(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    started, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def search(vector_store_id: str, query: str, limit: int) -> Sequence[Passage]:
+    async def before_search(query: str) -> None:
         if query == "bad":
-            raise Unavailable("retrieval is away")
+            await started.wait()
+            raise Unavailable("retrieval does not response")
+        started.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            stopped.append(query)
+            cancelled.set()
             raise
-        return ()
 
-    monkeypatch.setattr(world.knowledge, "search", search)
+    gateway.retrieval.before_search = before_search
 
-    answer = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": ["slow", "bad"]})
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": ["slow", "bad"]})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
-    assert stopped == ["slow"]
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "service_unavailable")
+    async with asyncio.timeout(5):
+        await cancelled.wait()
 
 
 @pytest.mark.parametrize(
@@ -270,19 +267,17 @@ async def test_a_query_that_fails_stops_the_others(
         ({"query": "q", "ranking_options": {"score_threshold": 0.5}}, "ranking_options.score_threshold"),
     ],
 )
-async def test_a_search_that_cannot_be_done_is_refused(
-    demo: httpx.AsyncClient, body: dict[str, Any], param: str
-) -> None:
-    answer = await demo.post(f"{PATH}/{await a_store(demo)}/search", json=body)
+async def test_an_invalid_search_is_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json=body)
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 async def test_another_tenants_store_is_not_found(demo: httpx.AsyncClient, other: httpx.AsyncClient) -> None:
     file, mine = await a_file(demo), await a_file(other)
     store = await a_store(demo, file_ids=[file])
 
-    for answer in (
+    for response in (
         await other.get(f"{PATH}/{store}"),
         await other.delete(f"{PATH}/{store}"),
         await other.post(f"{PATH}/{store}/files", json={"file_id": mine}),
@@ -292,5 +287,5 @@ async def test_another_tenants_store_is_not_found(demo: httpx.AsyncClient, other
         await other.delete(f"{PATH}/{store}/files/{file}"),
         await other.post(f"{PATH}/{store}/search", json={"query": "x"}),
     ):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "vector_store_not_found")
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "vector_store_not_found")
     assert (await other.get(PATH)).json()["data"] == []

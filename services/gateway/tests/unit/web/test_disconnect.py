@@ -1,4 +1,4 @@
-"""Noticing that a client has left: whatever the server waits for meanwhile, and however often."""
+"""A disconnect cancels the block, whatever it awaits."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -6,31 +6,31 @@ from typing import Any
 
 import pytest
 from chassis.http import ClientDisconnected
-from gateway.api.departure import Departure
+from gateway.web.disconnect import CancelOnDisconnect
 
 
 class Client:
-    """What a server's `receive` says, when the test wants it."""
+    """A server's `receive`, whose messages the test releases."""
 
     def __init__(self, *messages: str) -> None:
         self.messages = list(messages)
-        self.speaks = asyncio.Event()
-        self.listened_to = 0
+        self.released = asyncio.Event()
+        self.waiting = 0
 
     async def receive(self) -> MutableMapping[str, Any]:
-        self.listened_to += 1
+        self.waiting += 1
         try:
             await asyncio.sleep(0)
-            await self.speaks.wait()
+            await self.released.wait()
             return {"type": self.messages.pop(0)}
         finally:
-            self.listened_to -= 1
+            self.waiting -= 1
 
 
-async def test_who_leaves_while_something_is_awaited_abandons_it() -> None:
+async def test_a_disconnect_cancels_what_is_awaited() -> None:
     client = Client("http.request", "http.request", "http.disconnect")
-    asyncio.get_running_loop().call_later(0.001, client.speaks.set)
-    with pytest.raises(ClientDisconnected), Departure(client.receive):
+    asyncio.get_running_loop().call_later(0.001, client.released.set)
+    with pytest.raises(ClientDisconnected), CancelOnDisconnect(client.receive):
         await asyncio.sleep(60)
 
     task = asyncio.current_task()
@@ -38,50 +38,51 @@ async def test_who_leaves_while_something_is_awaited_abandons_it() -> None:
     assert task.cancelling() == 0
 
 
-async def test_who_has_left_before_is_noticed_at_the_first_pause() -> None:
+async def test_an_earlier_disconnect_cancels_the_first_await() -> None:
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(ClientDisconnected), Departure(receive):
+    with pytest.raises(ClientDisconnected), CancelOnDisconnect(receive):
         await asyncio.sleep(60)
 
 
-async def test_after_the_answer_is_as_good_as_sent_leaving_is_no_news() -> None:
+async def test_after_disarm_a_disconnect_is_ignored() -> None:
     client = Client("http.disconnect")
-    with Departure(client.receive) as departure:
-        departure.settle()
-        client.speaks.set()
+    with CancelOnDisconnect(client.receive) as disconnect:
+        disconnect.disarm()
+        client.released.set()
         for _ in range(5):
             await asyncio.sleep(0)
 
 
-async def test_nobody_listens_any_more_when_the_block_is_over() -> None:
+async def test_receive_is_not_awaited_after_the_block() -> None:
     client = Client("http.disconnect")
-    for turns in range(4):
-        with Departure(client.receive):
-            for _ in range(turns):
+    for run_loop in range(4):
+        with CancelOnDisconnect(client.receive):
+            for _ in range(run_loop):
                 await asyncio.sleep(0)
-        assert client.listened_to == 0
-    client.speaks.set()
+        await asyncio.sleep(0)  # the cancelled task runs once more
+        assert client.waiting == 0
+    client.released.set()
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-async def test_a_message_that_arrives_as_the_block_ends_harms_nobody() -> None:
+async def test_a_message_at_the_end_of_the_block_is_ignored() -> None:
     client = Client("http.disconnect")
-    with Departure(client.receive):
+    with CancelOnDisconnect(client.receive):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        client.speaks.set()
+        client.released.set()
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-async def test_a_process_that_stops_is_not_a_client_that_left() -> None:
+async def test_another_cancellation_is_not_a_disconnect() -> None:
     client = Client("http.disconnect")
 
     async def answer() -> None:
-        with Departure(client.receive):
+        with CancelOnDisconnect(client.receive):
             await asyncio.sleep(60)
 
     task = asyncio.create_task(answer())
@@ -91,6 +92,6 @@ async def test_a_process_that_stops_is_not_a_client_that_left() -> None:
         await task
 
 
-async def test_a_failure_of_the_block_goes_on_as_it_is() -> None:
-    with pytest.raises(ValueError, match="mine"), Departure(Client().receive):
+async def test_an_error_of_the_block_is_raised() -> None:
+    with pytest.raises(ValueError, match="mine"), CancelOnDisconnect(Client().receive):
         raise ValueError("mine")

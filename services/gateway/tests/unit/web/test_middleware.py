@@ -1,4 +1,4 @@
-"""What every request gets: an id, a caller or a refusal, errors of one shape."""
+"""Every request has an id, is authenticated, and gets errors of one shape."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ import httpx
 import pytest
 from chassis.errors import Kind, RemoteError
 from chassis.http import STATUS
-from gateway.domain.keys import mint_key
-from gateway.metrics import ADMISSIONS, KEY_CACHE, REQUESTS
+from gateway.auth.api_key import mint_key
 
-from services.gateway.tests.fakes.world import World
+from services.gateway.tests.fakes.gateway import GatewayFixture, metric
 
 ROUTES = [
     ("POST", "/v1/chat/completions"),
@@ -48,25 +47,25 @@ ROUTES = [
 ]
 
 
-def error_of(answer: httpx.Response) -> dict[str, Any]:
+def error_of(response: httpx.Response) -> dict[str, Any]:
     """The error, which has OpenAI's shape and a request to look for."""
-    error: dict[str, Any] = answer.json()["error"]
+    error: dict[str, Any] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert answer.headers["x-request-id"].startswith("req_")
-    assert answer.headers.get_list("x-request-id") == [answer.headers["x-request-id"]]
+    assert response.headers["x-request-id"].startswith("req_")
+    assert response.headers.get_list("x-request-id") == [response.headers["x-request-id"]]
     return error
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/v1/nowhere"), ("GET", "/")])
-async def test_nobody_is_served_without_a_key(nobody: httpx.AsyncClient, method: str, path: str) -> None:
-    answer = await nobody.request(method, path)
+async def test_nobody_is_served_without_a_key(anonymous: httpx.AsyncClient, method: str, path: str) -> None:
+    response = await anonymous.request(method, path)
 
-    assert answer.status_code == 401
-    assert error_of(answer)["code"] == "missing_api_key"
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert response.status_code == 401
+    assert error_of(response)["code"] == "missing_api_key"
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
-async def test_the_table_of_routes_is_whole(demo: httpx.AsyncClient) -> None:
+async def test_the_list_of_routes_is_complete(demo: httpx.AsyncClient) -> None:
     document = (await demo.get("/openapi.json")).json()
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
 
@@ -84,37 +83,39 @@ async def test_the_table_of_routes_is_whole(demo: httpx.AsyncClient) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/embeddings"])
-async def test_a_key_that_is_none_is_refused(world: World, header: str, code: str, path: str) -> None:
-    async with world.client("nobody") as client:
-        answer = await client.request("POST" if "emb" in path else "GET", path, headers={"authorization": header})
+async def test_a_malformed_key_is_rejected(gateway: GatewayFixture, header: str, code: str, path: str) -> None:
+    async with gateway.client(None) as client:
+        response = await client.request("POST" if "emb" in path else "GET", path, headers={"authorization": header})
 
-    assert (answer.status_code, error_of(answer)["code"]) == (401, code)
+    assert (response.status_code, error_of(response)["code"]) == (401, code)
 
 
-async def test_a_key_that_nobody_has_is_refused(nobody: httpx.AsyncClient) -> None:
+async def test_an_unknown_key_is_rejected(anonymous: httpx.AsyncClient) -> None:
     _, text = mint_key("test")
-    answer = await nobody.get("/v1/models", headers={"authorization": f"Bearer {text}"})
+    response = await anonymous.get("/v1/models", headers={"authorization": f"Bearer {text}"})
 
-    assert (answer.status_code, error_of(answer)["code"]) == (401, "invalid_api_key")
-
-
-async def test_the_scheme_may_be_written_in_any_case(world: World, nobody: httpx.AsyncClient) -> None:
-    answer = await nobody.get("/v1/models", headers={"authorization": f"bEARER {world.keys['demo']}"})
-
-    assert answer.status_code == 200
+    assert (response.status_code, error_of(response)["code"]) == (401, "invalid_api_key")
 
 
-async def test_a_database_that_is_down_is_never_a_wrong_key(world: World, demo: httpx.AsyncClient) -> None:
-    world.directory.down = True
+async def test_the_scheme_is_case_insensitive(gateway: GatewayFixture, anonymous: httpx.AsyncClient) -> None:
+    response = await anonymous.get("/v1/models", headers={"authorization": f"bEARER {gateway.keys['demo']}"})
+
+    assert response.status_code == 200
+
+
+async def test_a_database_that_is_down_is_not_a_wrong_key(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.identity.down = True
     for path in ("/v1/models", "/v1/chat/completions"):
-        answer = await demo.request("GET" if path.endswith("models") else "POST", path)
-        assert (answer.status_code, error_of(answer)["code"]) == (503, "service_unavailable")
-        assert answer.headers["retry-after"] == "1"
+        response = await demo.request("GET" if path.endswith("models") else "POST", path)
+        assert (response.status_code, error_of(response)["code"]) == (503, "service_unavailable")
+        assert response.headers["retry-after"] == "1"
 
 
-async def test_who_was_seen_goes_on_without_the_database(world: World, demo: httpx.AsyncClient) -> None:
+async def test_a_verified_key_is_accepted_without_the_database(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
     await demo.get("/v1/models")
-    world.directory.down = True
+    gateway.identity.down = True
 
     assert (await demo.get("/v1/models")).status_code == 200
 
@@ -122,71 +123,70 @@ async def test_who_was_seen_goes_on_without_the_database(world: World, demo: htt
 async def test_every_request_has_an_id_of_our_own(demo: httpx.AsyncClient) -> None:
     answers = [await demo.get("/v1/models", headers={"x-request-id": "mine"}) for _ in range(2)]
 
-    ids = {answer.headers["x-request-id"] for answer in answers}
+    ids = {response.headers["x-request-id"] for response in answers}
     assert len(ids) == 2
     assert all(found.startswith("req_") for found in ids)
 
 
-async def test_a_path_that_does_not_exist_is_said_so(demo: httpx.AsyncClient) -> None:
+async def test_an_unknown_path_is_not_found(demo: httpx.AsyncClient) -> None:
     for method, path in (("GET", "/v1/nowhere"), ("GET", "/v1/models/"), ("POST", "/v1/chat/completions/")):
-        answer = await demo.request(method, path)
-        assert answer.status_code == 404
-        assert error_of(answer)["code"] in {"route_not_found", "model_not_found"}
+        response = await demo.request(method, path)
+        assert response.status_code == 404
+        assert error_of(response)["code"] in {"route_not_found", "model_not_found"}
 
 
-async def test_another_method_is_said_so(demo: httpx.AsyncClient) -> None:
-    answer = await demo.put("/v1/models")
+async def test_an_unsupported_method_is_an_error(demo: httpx.AsyncClient) -> None:
+    response = await demo.put("/v1/models")
 
-    assert (answer.status_code, error_of(answer)["code"]) == (405, "method_not_allowed")
+    assert (response.status_code, error_of(response)["code"]) == (405, "method_not_allowed")
 
 
-async def test_a_hot_route_with_another_method_is_no_route(demo: httpx.AsyncClient) -> None:
+async def test_a_hot_route_with_another_method_is_not_found(demo: httpx.AsyncClient) -> None:
     assert (await demo.get("/v1/chat/completions")).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions"])
-async def test_a_bug_is_answered_and_tells_nothing_of_itself(
-    world: World, demo: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
+async def test_an_unexpected_error_reveals_no_detail(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(world.inference, "list_models", broken)
-    monkeypatch.setattr(world.inference, "generate", broken)
+    monkeypatch.setattr(gateway.inference, "list_models", broken)
+    monkeypatch.setattr(gateway.inference, "generate", broken)
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-    answer = await (demo.get(path) if path.endswith("models") else demo.post(path, json=body))
+    response = await (demo.get(path) if path.endswith("models") else demo.post(path, json=body))
 
-    assert (answer.status_code, error_of(answer)["code"]) == (500, "internal")
-    assert "secret" not in answer.text
+    assert (response.status_code, error_of(response)["code"]) == (500, "internal")
+    assert "secret" not in response.text
 
 
 @pytest.mark.parametrize(
-    ("failure", "refusal"),
+    ("failure", "expected"),
     [
         (RemoteError(Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID", "forged"), (503, "service_unavailable")),
         (RemoteError(Kind.INTERNAL, "INTERNAL", "at line 7 of secret.py"), (500, "internal")),
         (RemoteError(Kind.NOT_FOUND, "MODEL_NOT_FOUND", "No such model."), (404, "model_not_found")),
     ],
 )
-async def test_what_a_peer_says_is_told_unless_it_is_none_of_the_clients_business(
-    world: World, monkeypatch: pytest.MonkeyPatch, failure: RemoteError, refusal: tuple[int, str]
+async def test_a_peers_error_is_public_unless_it_is_internal(
+    gateway: GatewayFixture, monkeypatch: pytest.MonkeyPatch, failure: RemoteError, expected: tuple[int, str]
 ) -> None:
     def fail() -> None:
         raise failure
 
-    monkeypatch.setattr(world.inference, "list_models", fail)
-    async with world.client() as demo:
-        answer = await demo.get("/v1/models")
+    monkeypatch.setattr(gateway.inference, "list_models", fail)
+    async with gateway.client() as demo:
+        response = await demo.get("/v1/models")
 
-    assert (answer.status_code, error_of(answer)["code"]) == refusal
-    assert "secret" not in answer.text
-    assert "forged" not in answer.text
+    assert (response.status_code, error_of(response)["code"]) == expected
+    assert "secret" not in response.text
+    assert "forged" not in response.text
 
 
 async def test_requests_are_counted_by_the_template_of_their_route(demo: httpx.AsyncClient) -> None:
     def counted(route: str, status: int) -> float:
-        value: float = REQUESTS.labels(route, str(status))._value.get()
-        return value
+        return metric("gateway_requests_total", route=route, status=str(status))
 
     before = counted("/v1/files/{file_id}", 404)
     for number in range(3):
@@ -202,25 +202,24 @@ async def test_requests_are_counted_by_the_template_of_their_route(demo: httpx.A
     assert counted("unknown", 404) == before + 1
 
 
-async def test_admissions_are_counted_by_their_outcome(demo: httpx.AsyncClient, nobody: httpx.AsyncClient) -> None:
+async def test_authentications_are_counted_by_outcome(demo: httpx.AsyncClient, anonymous: httpx.AsyncClient) -> None:
     def counts() -> list[float]:
-        children = [
-            ADMISSIONS.labels("admitted"),
-            ADMISSIONS.labels("missing_api_key"),
-            KEY_CACHE.labels("hit"),
-            KEY_CACHE.labels("miss"),
+        return [
+            metric("gateway_authentications_total", outcome="success"),
+            metric("gateway_authentications_total", outcome="missing_api_key"),
+            metric("gateway_key_cache_total", result="hit"),
+            metric("gateway_key_cache_total", result="miss"),
         ]
-        return [child._value.get() for child in children]
 
     before = counts()
     await demo.get("/v1/models")
     await demo.get("/v1/models")
-    await nobody.get("/v1/models")
+    await anonymous.get("/v1/models")
     assert [after - count for after, count in zip(counts(), before, strict=True)] == [2, 1, 1, 1]
 
 
-async def test_the_document_describes_every_route_and_needs_no_key(nobody: httpx.AsyncClient) -> None:
-    document = (await nobody.get("/openapi.json")).json()
+async def test_the_document_describes_every_route_and_needs_no_key(anonymous: httpx.AsyncClient) -> None:
+    document = (await anonymous.get("/openapi.json")).json()
 
     chat = document["paths"]["/v1/chat/completions"]["post"]
     assert chat["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatBody")
@@ -235,24 +234,24 @@ async def test_the_document_describes_every_route_and_needs_no_key(nobody: httpx
         assert reference in document["components"]["schemas"]
 
 
-async def test_the_docs_need_no_key(nobody: httpx.AsyncClient) -> None:
-    answer = await nobody.get("/docs")
+async def test_the_docs_need_no_key(anonymous: httpx.AsyncClient) -> None:
+    response = await anonymous.get("/docs")
 
-    assert answer.status_code == 200
-    assert answer.headers["x-request-id"].startswith("req_")
+    assert response.status_code == 200
+    assert response.headers["x-request-id"].startswith("req_")
 
 
 async def test_a_body_that_is_too_large_is_refused_on_native_routes_too(admin: httpx.AsyncClient) -> None:
-    answer = await admin.post("/admin/v1/tenants", json={"name": "x" * 3_000})
+    response = await admin.post("/admin/v1/tenants", json={"name": "x" * 3_000})
 
-    assert (answer.status_code, error_of(answer)["code"]) == (413, "request_too_large")
+    assert (response.status_code, error_of(response)["code"]) == (413, "request_too_large")
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"name":' * 200, b"[" * 2_000])
 async def test_a_body_that_is_not_json_is_refused_on_native_routes_too(admin: httpx.AsyncClient, body: bytes) -> None:
-    answer = await admin.post("/admin/v1/tenants", content=body, headers={"content-type": "application/json"})
+    response = await admin.post("/admin/v1/tenants", content=body, headers={"content-type": "application/json"})
 
-    assert (answer.status_code, error_of(answer)["code"]) == (400, "invalid_json")
+    assert (response.status_code, error_of(response)["code"]) == (400, "invalid_json")
 
 
 def test_every_kind_of_error_has_a_status() -> None:

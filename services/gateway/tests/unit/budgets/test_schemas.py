@@ -1,24 +1,25 @@
-"""Money on the edge is exact."""
+"""Amounts of money in requests are exact."""
 
 from decimal import Decimal
 
 import pytest
 from chassis.errors import InvalidRequest
-from gateway.domain.money import LARGEST, NanoUsd, from_usd, to_usd
+from gateway.budgets.schemas import parse_usd
 from hypothesis import given
 from hypothesis import strategies as st
+from values.money import MAX_NANO_USD, NanoUsd, nano_usd_to_usd
 
-AMOUNTS = st.integers(0, LARGEST).map(NanoUsd)
+AMOUNTS = st.integers(0, MAX_NANO_USD).map(NanoUsd)
 
 
 @given(AMOUNTS)
-def test_what_is_written_is_read_back(amount: NanoUsd) -> None:
-    assert from_usd(to_usd(amount), param="x") == amount
+def test_amounts_are_read_as_they_were_written(amount: NanoUsd) -> None:
+    assert parse_usd(nano_usd_to_usd(amount), param="x") == amount
 
 
-@given(st.integers(-LARGEST, LARGEST).map(NanoUsd))
-def test_what_is_written_is_the_exact_decimal_without_zeros_at_its_end(amount: NanoUsd) -> None:
-    text = to_usd(amount)
+@given(st.integers(-MAX_NANO_USD, MAX_NANO_USD).map(NanoUsd))
+def test_amounts_are_exact_decimals_without_trailing_zeros(amount: NanoUsd) -> None:
+    text = nano_usd_to_usd(amount)
     assert Decimal(text) == Decimal(amount) / 10**9
     assert "." not in text or not text.endswith(("0", "."))
 
@@ -26,8 +27,8 @@ def test_what_is_written_is_the_exact_decimal_without_zeros_at_its_end(amount: N
 @pytest.mark.parametrize(
     ("amount", "text"), [(0, "0"), (12_300, "0.0000123"), (1, "0.000000001"), (-5 * 10**9, "-5"), (10**10, "10")]
 )
-def test_amounts_look_like_this(amount: int, text: str) -> None:
-    assert to_usd(NanoUsd(amount)) == text
+def test_examples_of_amounts(amount: int, text: str) -> None:
+    assert nano_usd_to_usd(NanoUsd(amount)) == text
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_amounts_look_like_this(amount: int, text: str) -> None:
         "9223372036.854775808",
     ],
 )
-def test_what_is_no_amount_is_refused_by_name(text: str) -> None:
+def test_an_invalid_amount_is_refused_with_its_parameter(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        from_usd(text, param="cap_usd")
+        parse_usd(text, param="cap_usd")
     assert caught.value.param == "cap_usd"

@@ -1,4 +1,4 @@
-"""The directory in Postgres keeps its promises, and the database keeps them too when the code does not."""
+"""The stores in Postgres keep the contract, and the database protects its rows even from wrong code."""
 
 import asyncio
 from datetime import timedelta
@@ -10,33 +10,41 @@ from chassis.errors import InvalidRequest, Unavailable
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.network import TcpProxy
-from gateway.adapters.postgres import PostgresDirectory
-from gateway.domain.administration import Bootstrap
-from gateway.domain.keys import mint_key
-from gateway.domain.principals import Admission, Trust
-from gateway.domain.tenants import Page
+from gateway.api_keys.bootstrap import Bootstrap
+from gateway.api_keys.postgres import PostgresApiKeys
+from gateway.auth.api_key import mint_key
+from gateway.auth.authenticate import ApiKeyAuthenticator
+from gateway.auth.cache import KeyCacheTtls
+from gateway.web.pagination import PageRequest
 from pydantic import SecretStr
 
-from services.gateway.tests.contract import DirectoryContract, a_key, a_project, a_tenant, an_entry
+from services.gateway.tests.identity_contract import (
+    IdentityStore,
+    IdentityStoreContract,
+    a_key,
+    a_project,
+    a_tenant,
+    an_entry,
+)
 
 
-class TestPostgresDirectory(DirectoryContract):
-    """With the fixture `directory` of this folder."""
+class TestPostgresIdentityStore(IdentityStoreContract):
+    """With the fixture `store` of this folder."""
 
 
-async def a_whole_tenant(directory: PostgresDirectory) -> str:
-    """A tenant with a project, a key and a trail; its id."""
+async def a_tenant_with_rows(store: IdentityStore) -> str:
+    """A tenant with a project, a key and audit entries; its id."""
     tenant = a_tenant()
     project = a_project(tenant)
-    await directory.add_tenant(tenant, an_entry(tenant))
-    await directory.add_project(project, an_entry(tenant))
-    await directory.add_key(a_key(project), an_entry(tenant))
+    await store.add_tenant(tenant, an_entry(tenant))
+    await store.add_project(project, an_entry(tenant))
+    await store.add_key(a_key(project), an_entry(tenant))
     return tenant.tenant_id
 
 
 @pytest.mark.parametrize("table", ["tenants", "projects", "api_keys", "audit"])
-async def test_a_tenant_sees_its_own_rows_only(directory: PostgresDirectory, database: Database, table: str) -> None:
-    mine, others = await a_whole_tenant(directory), await a_whole_tenant(directory)
+async def test_a_tenant_sees_its_own_rows_only(store: IdentityStore, database: Database, table: str) -> None:
+    mine, others = await a_tenant_with_rows(store), await a_tenant_with_rows(store)
 
     async with database.tenant(mine) as connection:
         owners = {row["tenant_id"] for row in await connection.fetch(f"SELECT tenant_id FROM {table}")}
@@ -45,8 +53,8 @@ async def test_a_tenant_sees_its_own_rows_only(directory: PostgresDirectory, dat
         assert asked == []
 
 
-async def test_a_tenant_writes_its_own_rows_only(directory: PostgresDirectory, database: Database) -> None:
-    mine, others = await a_whole_tenant(directory), await a_whole_tenant(directory)
+async def test_a_tenant_writes_its_own_rows_only(store: IdentityStore, database: Database) -> None:
+    mine, others = await a_tenant_with_rows(store), await a_tenant_with_rows(store)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with database.tenant(mine) as connection:
             await connection.execute(
@@ -68,15 +76,15 @@ async def test_a_tenant_writes_its_own_rows_only(directory: PostgresDirectory, d
         "TRUNCATE audit",
     ],
 )
-async def test_what_happened_cannot_be_undone_by_the_service(database: Database, statement: str) -> None:
+async def test_the_services_role_cannot_change_history(database: Database, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with database.system() as connection:
             await connection.execute(statement)
 
 
-async def test_a_key_is_kept_as_its_digest_alone(directory: PostgresDirectory, database: Database) -> None:
+async def test_only_the_digest_of_a_key_is_stored(store: IdentityStore, database: Database) -> None:
     _, text = mint_key("test")
-    key = await Bootstrap(directory, SystemClock()).ensure("kept", text, {"member"})
+    key = await Bootstrap(store, store, store, SystemClock()).ensure("kept", text, {"member"})
 
     async with database.system() as connection:
         (row,) = await connection.fetch("SELECT k::text AS whole FROM api_keys k WHERE key_id = $1", key.key_id)
@@ -85,21 +93,21 @@ async def test_a_key_is_kept_as_its_digest_alone(directory: PostgresDirectory, d
     assert secret[:8] not in row["whole"]
 
 
-async def test_many_replicas_bootstrap_at_once(directory: PostgresDirectory) -> None:
+async def test_replicas_may_bootstrap_at_the_same_time(store: IdentityStore) -> None:
     _, text = mint_key("test")
     made = await asyncio.gather(
-        *(Bootstrap(directory, SystemClock()).ensure("crowded", text, {"member"}) for _ in range(8))
+        *(Bootstrap(store, store, store, SystemClock()).ensure("shared", text, {"member"}) for _ in range(8))
     )
 
     assert len({(key.tenant_id, key.project_id, key.key_id) for key in made}) == 1
-    projects = (await directory.list_projects(made[0].tenant_id, Page())).items
-    keys = (await directory.list_keys(made[0].tenant_id, Page())).items
+    projects = (await store.list_projects(made[0].tenant_id, PageRequest())).items
+    keys = (await store.list_keys(made[0].tenant_id, PageRequest())).items
     assert (len(projects), len(keys)) == (1, 1)
 
 
-async def test_a_tenants_id_that_cannot_be_one_is_refused(directory: PostgresDirectory) -> None:
+async def test_an_invalid_tenant_id_is_refused(store: IdentityStore) -> None:
     with pytest.raises(InvalidRequest):
-        await directory.get_tenant("*")
+        await store.get_tenant("*")
 
 
 def through(wire: TcpProxy, section: PostgresSection) -> PostgresSection:
@@ -114,32 +122,33 @@ def port_of(section: PostgresSection) -> int:
 
 
 @pytest.mark.parametrize("how", ["cut", "freeze"])
-async def test_while_postgres_is_away_who_was_seen_goes_on_and_strangers_wait(
-    section: PostgresSection, directory: PostgresDirectory, how: str
+async def test_while_postgres_is_down_verified_keys_are_accepted_and_unknown_keys_are_unavailable(
+    section: PostgresSection, store: IdentityStore, how: str
 ) -> None:
     texts = [mint_key("test")[1] for _ in range(2)]
     for text in texts:
-        await Bootstrap(directory, SystemClock()).ensure("away", text, {"member"})
-    seen, stranger = (text.encode() for text in texts)
-    trust = Trust(heard=timedelta(0), look_up=timedelta(milliseconds=300))
+        await Bootstrap(store, store, store, SystemClock()).ensure("outage", text, {"member"})
+    verified, unknown = (text.encode() for text in texts)
+    ttls = KeyCacheTtls(ttl=timedelta(0))
     async with TcpProxy(port_of(section)) as wire, Database(through(wire, section), "gateway") as database:
-        admission = Admission(PostgresDirectory(database), SystemClock(), trust)
-        admission.hear(True)
-        known = await admission.admit(seen)
+        find_key = PostgresApiKeys(database).find_key
+        authenticator = ApiKeyAuthenticator(find_key, SystemClock(), ttls, timedelta(milliseconds=300))
+        authenticator.set_channel_healthy(True)
+        principal = await authenticator.authenticate(verified)
 
         if how == "cut":
             await wire.cut()
         else:
             wire.freeze()
 
-        assert await admission.admit(seen) == known
+        assert await authenticator.authenticate(verified) == principal
         with pytest.raises(Unavailable):
-            await admission.admit(stranger)
+            await authenticator.authenticate(unknown)
         await wire.mend()
         async with asyncio.timeout(20):
             while True:
                 try:
-                    await admission.admit(stranger)
+                    await authenticator.authenticate(unknown)
                     break
                 except Unavailable:
                     await asyncio.sleep(0.1)
