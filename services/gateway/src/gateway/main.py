@@ -136,7 +136,6 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
 
 
 def postgres_stores(database: Database) -> Stores:
-    """The stores of the schema identity."""
     return Stores(
         PostgresTenants(database),
         PostgresProjects(database),
@@ -195,7 +194,6 @@ def wire_app(
 
 
 def key_cache_ttls(keys: KeysSection) -> KeyCacheTtls:
-    """Read the settings of the key cache."""
     return KeyCacheTtls(
         ttl=keys.cache_ttl,
         ttl_degraded=keys.cache_ttl_degraded,
@@ -206,14 +204,12 @@ def key_cache_ttls(keys: KeysSection) -> KeyCacheTtls:
 
 
 def inference_limits(limits: LimitsSection) -> InferenceLimits:
-    """Read the limits of inference requests."""
     return InferenceLimits(
         max_output_tokens=limits.output_tokens, max_messages=limits.messages, max_choices=limits.choices
     )
 
 
 def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:
-    """Make the limiter of all plans."""
 
     def plan_limits(plan: PlanRates) -> PlanRateLimits:
         return PlanRateLimits(key=plan.key, tenant=plan.tenant)
@@ -228,14 +224,12 @@ def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitSt
 
 
 async def bootstrap(settings: Settings, _: argparse.Namespace) -> int:
-    """Ensure that the first tenants and keys exist."""
     async with Database(settings.postgres, "gateway") as database:
         stores = postgres_stores(database)
         return await bootstrap_from_environment(Bootstrap(stores.tenants, stores.projects, stores.keys, SystemClock()))
 
 
 def main() -> NoReturn:
-    """Run the command line."""
     if sys.argv[1:2] == [MINT_KEY]:
         sys.exit(print_new_key(sys.argv[2:]))
     command_line(

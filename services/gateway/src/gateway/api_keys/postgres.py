@@ -35,7 +35,6 @@ class PostgresApiKeys:
         self._database = database
 
     async def add_key(self, key: ApiKey, entry: AuditEntry) -> None:
-        """Raises ProjectNotFound, KeyExists."""
         async with self._database.tenant(key.tenant_id) as connection:
             try:
                 await connection.execute(INSERT_KEY, *key_to_row(key))
@@ -46,20 +45,18 @@ class PostgresApiKeys:
             await insert_entry(connection, entry)
 
     async def find_key(self, key_id: str) -> ApiKey | None:
-        """Find a key of any tenant: a presented key contains its id, but not its tenant's."""
+        # In all tenants: a presented key contains its id, but not its tenant's.
         async with self._database.system() as connection:
             row = await connection.fetchrow(FIND_KEY, key_id)
         return None if row is None else row_to_key(row)
 
     async def list_keys(self, tenant_id: str, page: PageRequest) -> Page[ApiKey]:
-        """A tenant's keys, revoked ones included. Raises TenantNotFound."""
         async with self._database.tenant(tenant_id) as connection:
             await select_tenant(connection, tenant_id)
             rows = await connection.fetch(LIST_KEYS, tenant_id, page.after, page.limit + 1)
         return rows_to_page(rows, page, row_to_key)
 
     async def revoke_key(self, tenant_id: str, key_id: str, at: datetime, entry: AuditEntry) -> ApiKey:
-        """Raises KeyNotFound."""
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(REVOKE_KEY, tenant_id, key_id, at)
             row = await connection.fetchrow(FIND_KEY, key_id)

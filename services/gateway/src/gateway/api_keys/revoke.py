@@ -15,8 +15,6 @@ PublishRevocation = Callable[[str], Awaitable[None]]
 
 
 class RevokeApiKey:
-    """The use case of administrators."""
-
     def __init__(self, keys: ApiKeyStore, publish_revocation: PublishRevocation, clock: Clock) -> None:
         self._keys = keys
         self._publish_revocation = publish_revocation

@@ -27,7 +27,6 @@ class AuditEntry:
 
 
 def caller_entry(caller: Caller, now: datetime, tenant_id: str, action: str, target: str, **detail: str) -> AuditEntry:
-    """Make the entry of a caller's write."""
     return AuditEntry(
         tenant_id=tenant_id,
         entry_id=new_id("evt_"),
@@ -42,7 +41,6 @@ def caller_entry(caller: Caller, now: datetime, tenant_id: str, action: str, tar
 
 
 def bootstrap_entry(now: datetime, tenant_id: str, action: str, target: str) -> AuditEntry:
-    """Make the entry of a write by the bootstrap command."""
     return AuditEntry(tenant_id, new_id("evt_"), action, target, "", "", "", {"by": "bootstrap"}, now)
 
 

@@ -28,13 +28,11 @@ class PostgresAuditLog:
         self._require_tenant = require_tenant
 
     async def add_entry(self, entry: AuditEntry) -> None:
-        """Raises TenantNotFound."""
         async with self._database.tenant(entry.tenant_id) as connection:
             await self._require_tenant(connection, entry.tenant_id)
             await insert_entry(connection, entry)
 
     async def list_entries(self, tenant_id: str, page: PageRequest) -> Page[AuditEntry]:
-        """Raises TenantNotFound."""
         async with self._database.tenant(tenant_id) as connection:
             await self._require_tenant(connection, tenant_id)
             rows = await connection.fetch(LIST_ENTRIES, tenant_id, page.after, page.limit + 1)
@@ -47,7 +45,6 @@ async def insert_entry(connection: Any, entry: AuditEntry) -> None:
 
 
 def row_to_entry(row: Any) -> AuditEntry:
-    """Read a row of `audit`."""
     return AuditEntry(
         tenant_id=row["tenant_id"],
         entry_id=row["entry_id"],

@@ -7,8 +7,6 @@ from gateway.web.schemas import Resource, unix_seconds
 
 
 class AuditEntryRead(Resource):
-    """One administrative write."""
-
     object: Literal["audit_entry"] = "audit_entry"
     tenant_id: str
     action: str

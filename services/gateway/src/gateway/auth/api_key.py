@@ -84,7 +84,6 @@ def mint_key(env: str) -> tuple[ParsedKey, str]:
 
 
 def format_key(env: str, key_id: str, secret: str) -> str:
-    """Write a key, with its checksum."""
     body = f"argosy_{env}_{_encode(int(key_id.removeprefix(PREFIX), 16), ID_LENGTH)}_{secret}"
     return body + _encode(zlib.crc32(body.encode()), CRC_LENGTH)
 
@@ -101,7 +100,6 @@ def parse_key(text: bytes) -> ParsedKey:
 
 
 def environment_of(text: str) -> str:
-    """The environment in a well-formed key."""
     return text.split("_", 2)[1]
 
 

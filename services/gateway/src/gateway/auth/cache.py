@@ -101,7 +101,6 @@ class KeyCache:
             raise rejected.error(rejected.message)
 
     def put(self, digest: bytes, principal: Principal, now: float, expires_at: float) -> None:
-        """Keep a key that was verified now."""
         self._rejected.pop(digest, None)
         self._verified[digest] = _Verified(principal, now, expires_at, self._channel_epoch)
         self._verified.digests[principal.key_id] = digest
@@ -113,7 +112,6 @@ class KeyCache:
         self._rejected[digest] = _Rejected(type(error), error.message, now + self._negative_ttl)
 
     def invalidate(self, key_id: str) -> None:
-        """Drop a key that was revoked or changed."""
         self.generation += 1
         digest = self._verified.digests.pop(key_id, None)
         if digest is not None:

@@ -31,7 +31,6 @@ class Embeddings:
         self._deadline = deadline
 
     async def __call__(self, _scope: Scope, receive: Receive, response: ResponseWriter) -> None:
-        """Respond to one request."""
         body, texts = read_embeddings(await read_body(receive, self._max_body_bytes))
         request = EmbeddingsRequest(response.request_id, body.model, texts, body.dimensions or 0, self._deadline)
         with CancelOnDisconnect(receive) as disconnect:

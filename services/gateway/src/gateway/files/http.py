@@ -39,7 +39,6 @@ class DownloadResponse(StreamingResponse):
         self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them."""
         async with aclosing(self._content):
             await super().__call__(scope, receive, send)
 

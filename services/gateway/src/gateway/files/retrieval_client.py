@@ -66,7 +66,6 @@ class FilesClient:
 
 
 def proto_to_file(message: pb.File) -> FileRead:
-    """Read a file's record."""
     return FileRead(
         id=message.file_id,
         bytes=message.bytes,

@@ -18,8 +18,6 @@ ROLE_WITHOUT_CONTENT = "assistant"
 
 @dataclass(frozen=True, slots=True)
 class InferenceLimits:
-    """Limits that the installation sets."""
-
     max_output_tokens: int = 131_072
     max_messages: int = 10_000
     max_choices: int = 8

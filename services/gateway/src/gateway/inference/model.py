@@ -30,8 +30,6 @@ class UpstreamInvalidResponse(ArgosyError):
 
 
 class Task(StrEnum):
-    """What a model can do."""
-
     CHAT = "chat"
     EMBEDDING = "embedding"
 
@@ -81,8 +79,6 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The response starts."""
-
     sources: Sequence[Source]
     soft_limit_passed: bool
 
@@ -129,8 +125,6 @@ class CompletionStream(Protocol):
 
 
 class InferenceClient(Protocol):
-    """Calls the orchestrator on behalf of the current caller."""
-
     def generate(self, request: ChatRequest) -> CompletionStream:
         """Start a chat completion. The first `read` raises the error if it is refused."""
         ...

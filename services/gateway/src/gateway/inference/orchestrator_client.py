@@ -37,7 +37,6 @@ class OrchestratorClient:
         self._stub = OrchestrationServiceStub(channel)
 
     def generate(self, request: ChatRequest) -> CompletionStream:
-        """Start a chat completion. The first `read` raises the error if it is refused."""
         message = pb.GenerateRequest(
             request_id=request.request_id,
             model=request.model,
@@ -48,7 +47,6 @@ class OrchestratorClient:
         return GrpcCompletionStream(self._stub.Generate(message, timeout=_rpc_timeout(request.deadline)))
 
     async def embed(self, request: EmbeddingsRequest) -> EmbeddingsResult:
-        """Raises the orchestrator's error, or Unavailable."""
         message = pb.EmbedRequest(
             request_id=request.request_id,
             model=request.model,
@@ -64,7 +62,6 @@ class OrchestratorClient:
         )
 
     async def list_models(self) -> Sequence[Model]:
-        """Models that the caller's tenant may use, by name."""
         response = await self._stub.ListModels(pb.ListModelsRequest())
         return [
             Model(model.name, proto_to_timestamp(model.created_at), _PROTO_TO_TASK.get(model.task))
@@ -81,7 +78,6 @@ class GrpcCompletionStream:
         self._call = call
 
     async def read(self) -> StreamEvent | None:
-        """Read the next message."""
         while (message := await self._call.read()) is not grpc.aio.EOF:
             event = message.WhichOneof("event")
             if event == "chunk":
@@ -93,12 +89,10 @@ class GrpcCompletionStream:
         return None
 
     def cancel(self) -> None:
-        """Cancel the call, and with it the work upstream."""
         self._call.cancel()
 
 
 def proto_to_started(message: pb.Started) -> Started:
-    """Read the start of a response."""
     sources = [
         Source(source.number, source.file_id, source.filename, source.page, source.text, source.score)
         for source in message.sources
@@ -107,7 +101,6 @@ def proto_to_started(message: pb.Started) -> Started:
 
 
 def proto_to_finished(message: pb.Finished) -> Finished:
-    """Read the end of a response."""
     return Finished(
         usage=proto_to_usage(message.usage),
         cost=proto_to_nano_usd(message.cost),

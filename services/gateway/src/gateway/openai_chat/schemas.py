@@ -56,7 +56,6 @@ class ChatBody(msgspec.Struct):
 
     @property
     def wants_usage(self) -> bool:
-        """Whether the client asked for OpenAI's usage chunk."""
         return self.stream_options is not None and self.stream_options.include_usage is True
 
 

@@ -33,7 +33,6 @@ class PricesClient:
 
 
 def proto_to_price(message: pb.Price) -> PriceRead:
-    """Read a price."""
     input_per_million = proto_to_nano_usd(message.input_per_million)
     output_per_million = proto_to_nano_usd(message.output_per_million)
     return PriceRead(

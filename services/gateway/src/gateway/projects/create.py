@@ -10,8 +10,6 @@ from gateway.projects.model import Project, ProjectStore
 
 
 class CreateProject:
-    """The use case of administrators."""
-
     def __init__(self, projects: ProjectStore, clock: Clock) -> None:
         self._projects = projects
         self._clock = clock

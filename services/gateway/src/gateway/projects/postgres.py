@@ -24,7 +24,6 @@ class PostgresProjects:
         self._database = database
 
     async def add_project(self, project: Project, entry: AuditEntry) -> None:
-        """Raises TenantNotFound, or ProjectExists when the name is taken."""
         async with self._database.tenant(project.tenant_id) as connection:
             try:
                 await connection.execute(
@@ -41,7 +40,6 @@ class PostgresProjects:
             await insert_entry(connection, entry)
 
     async def find_project(self, tenant_id: str, name: str) -> Project | None:
-        """Find a project by its name."""
         async with self._database.tenant(tenant_id) as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM projects WHERE tenant_id = $1 AND name = $2", tenant_id, name
@@ -49,7 +47,6 @@ class PostgresProjects:
         return None if row is None else row_to_project(row)
 
     async def list_projects(self, tenant_id: str, page: PageRequest) -> Page[Project]:
-        """Raises TenantNotFound."""
         async with self._database.tenant(tenant_id) as connection:
             await select_tenant(connection, tenant_id)
             rows = await connection.fetch(LIST_PROJECTS, tenant_id, page.after, page.limit + 1)
@@ -57,5 +54,4 @@ class PostgresProjects:
 
 
 def row_to_project(row: Any) -> Project:
-    """Read a row of `projects`."""
     return Project(row["tenant_id"], row["project_id"], row["name"], row["created_at"])

@@ -16,7 +16,6 @@ class InMemoryRateLimitStore:
         self._full_at_us: LRUCache[Bucket, int] = LRUCache(capacity)
 
     async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
-        """Allow a request and take it from both buckets, or take it from neither."""
         now_us = int(self._clock.monotonic() * 1_000_000)
         key_bucket, tenant_bucket = (tenant_id, key_id), (tenant_id, None)
         key_cost, tenant_cost = request_cost_us(limits.key), request_cost_us(limits.tenant)

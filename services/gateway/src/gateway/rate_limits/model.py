@@ -64,8 +64,6 @@ class RateLimitExceeded(ArgosyError):
 
 
 class RateLimitStore(Protocol):
-    """Keeps the buckets."""
-
     async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
         """Allow a request and take it from both buckets, or take it from neither. Raises Unavailable."""
         ...

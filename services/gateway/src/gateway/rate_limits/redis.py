@@ -49,7 +49,6 @@ class RedisRateLimitStore:
         self._redis = redis
 
     async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
-        """Allow a request and take it from both buckets, or take it from neither. Raises Unavailable."""
         # The braces are a hash tag: a script needs all its keys on one node of a cluster.
         tenant_bucket = f"argosy:rates:{{{tenant_id}}}"
         try:

@@ -10,8 +10,6 @@ from gateway.tenants.model import Tenant, TenantStore
 
 
 class CreateTenant:
-    """The use case of administrators."""
-
     def __init__(self, tenants: TenantStore, clock: Clock) -> None:
         self._tenants = tenants
         self._clock = clock

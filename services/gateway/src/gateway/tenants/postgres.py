@@ -23,7 +23,6 @@ class PostgresTenants:
         self._database = database
 
     async def add_tenant(self, tenant: Tenant, entry: AuditEntry) -> None:
-        """Raises TenantExists when the name is taken."""
         async with self._database.tenant(tenant.tenant_id) as connection:
             try:
                 await connection.execute(
@@ -38,18 +37,15 @@ class PostgresTenants:
             await insert_entry(connection, entry)
 
     async def get_tenant(self, tenant_id: str) -> Tenant:
-        """Raises TenantNotFound."""
         async with self._database.tenant(tenant_id) as connection:
             return await select_tenant(connection, tenant_id)
 
     async def find_tenant(self, name: str) -> Tenant | None:
-        """Find a tenant by its name."""
         async with self._database.system() as connection:
             row = await connection.fetchrow("SELECT * FROM tenants WHERE name = $1", name)
         return None if row is None else row_to_tenant(row)
 
     async def list_tenants(self, page: PageRequest) -> Page[Tenant]:
-        """All tenants."""
         async with self._database.system() as connection:
             rows = await connection.fetch(LIST_TENANTS, "*", page.after, page.limit + 1)
         return rows_to_page(rows, page, row_to_tenant)
@@ -64,10 +60,8 @@ async def select_tenant(connection: Any, tenant_id: str) -> Tenant:
 
 
 def tenant_not_found(tenant_id: str) -> TenantNotFound:
-    """Make the error."""
     return TenantNotFound(f"There is no tenant {tenant_id}.", param="tenant_id")
 
 
 def row_to_tenant(row: Any) -> Tenant:
-    """Read a row of `tenants`."""
     return Tenant(row["tenant_id"], row["name"], row["plan"], row["created_at"])

@@ -67,7 +67,6 @@ class UsageClient:
 
 
 def proto_to_usage_row(message: pb.UsageRow) -> UsageRowRead:
-    """Read usage at one price key."""
     return UsageRowRead(
         day=unix_seconds(proto_to_timestamp(message.day)) if message.HasField("day") else None,
         price_key=message.price_key,
@@ -79,7 +78,6 @@ def proto_to_usage_row(message: pb.UsageRow) -> UsageRowRead:
 
 
 def proto_to_reservation(message: pb.Reservation) -> ReservationRead:
-    """Read a reservation."""
     return ReservationRead(
         held_usd=nano_usd_to_usd(proto_to_nano_usd(message.held)),
         state=_PROTO_TO_STATE.get(message.state, "held"),
@@ -89,7 +87,6 @@ def proto_to_reservation(message: pb.Reservation) -> ReservationRead:
 
 
 def proto_to_settlement(message: pb.Settlement) -> SettlementRead:
-    """Read a settlement."""
     cost, usage = proto_to_nano_usd(message.cost), proto_to_usage(message.usage)
     return SettlementRead(
         attempt=message.attempt,
@@ -106,7 +103,6 @@ def proto_to_settlement(message: pb.Settlement) -> SettlementRead:
 
 
 def proto_to_ledger_entry(message: pb.LedgerEntry) -> LedgerEntryRead:
-    """Read a posting."""
     amount = proto_to_nano_usd(message.amount)
     return LedgerEntryRead(
         transaction_id=message.transaction_id,

@@ -107,7 +107,6 @@ def merge_passages(passages: Iterable[pb.Passage]) -> Sequence[pb.Passage]:
 
 
 def proto_to_vector_store(message: pb.VectorStore) -> VectorStoreRead:
-    """Read a vector store."""
     created_at = unix_seconds(proto_to_timestamp(message.created_at))
     counts = message.file_counts
     return VectorStoreRead(
@@ -141,7 +140,6 @@ def proto_to_attachment(message: pb.Attachment) -> AttachmentRead:
 
 
 def proto_to_passage(message: pb.Passage) -> PassageRead:
-    """Read a search result."""
     return PassageRead(
         file_id=message.file_id,
         filename=message.filename,

@@ -90,8 +90,6 @@ class VectorStoreCreate(StrictBody):
 
 
 class AttachmentCreate(StrictBody):
-    """A file to put into a vector store."""
-
     file_id: Id
     attributes: Annotated[dict[str, str | float | bool], Field(max_length=0)] | None = None
     chunking_strategy: AutoChunking | None = None
@@ -105,7 +103,6 @@ class RankingOptions(StrictBody):
 
 
 def to_list(query: Any) -> Any:
-    """Make a list of a single text."""
     return [query] if isinstance(query, str) else query
 
 

@@ -50,11 +50,9 @@ class ResponseWriter:
 
     @property
     def code(self) -> str | None:
-        """The code of the error, if there is one."""
         return None if self.error is None else self.error.code
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send status and headers."""
         self.status = status
         all_headers = [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers, *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
@@ -64,19 +62,16 @@ class ResponseWriter:
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, body: bytes = b"") -> None:
-        """Send the last bytes."""
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def send_response(
         self, status: int, body: bytes, headers: Headers = (), *, content_type: bytes = JSON
     ) -> None:
-        """Send a complete response."""
         length = str(len(body)).encode()
         await self.start(status, ((b"content-type", content_type), (b"content-length", length), *headers))
         await self.finish(body)
 
     async def send_error(self, error: ArgosyError) -> None:
-        """Send an error as the complete response."""
         self.status = STATUS[error.kind]
         await send_error(self._send, error, [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers])
 
@@ -100,7 +95,6 @@ class RouteMetrics:
         self._by_status: dict[int, Counter] = {}
 
     def record(self, response: ResponseWriter, method: str) -> None:
-        """Count a request and write its log line."""
         seconds = perf_counter() - response.started_at
         counter = self._by_status.get(response.status)
         if counter is None:
@@ -137,7 +131,6 @@ class AsgiEndpoint:
         self._metrics = RouteMetrics(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
         response = ResponseWriter(send, new_id("req_"))
         headers = scope["headers"]
         with extract_trace_context(headers):
@@ -180,7 +173,6 @@ class AuthMiddleware:
         self._metrics: dict[str, RouteMetrics] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
         response = ResponseWriter(send, new_id("req_"))
         with extract_trace_context(scope["headers"]):
             if scope["path"] in self._public_paths:
@@ -246,7 +238,6 @@ def route_template(scope: Scope) -> str:
 
 
 def extract_trace_context(headers: Headers) -> AbstractContextManager[object]:
-    """Continue the client's trace, if it sent one."""
     carrier = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in headers

@@ -33,7 +33,7 @@ class FileStart:
 
 @dataclass(frozen=True, slots=True)
 class FileEnd:
-    """A file part ends."""
+    """The file part is complete."""
 
 
 Event = Field | FileStart | bytes | FileEnd
@@ -71,7 +71,6 @@ class FormParser:
             raise InvalidRequest("The multipart boundary is malformed.") from error
 
     def feed(self, data: bytes) -> list[Event]:
-        """Parse the next bytes. Raises InvalidRequest."""
         try:
             self._parser.write(data)
         except FormParserError as error:

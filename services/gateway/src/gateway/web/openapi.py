@@ -44,7 +44,6 @@ class HotRoute:
 
 
 def with_hot_routes(app: FastAPI, hot_routes: Iterable[HotRoute]) -> Callable[[], dict[str, Any]]:
-    """Make a replacement for `app.openapi`."""
     fastapi_openapi = app.openapi
     hot_routes = tuple(hot_routes)
 

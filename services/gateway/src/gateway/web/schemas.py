@@ -58,7 +58,6 @@ class ListResponse(BaseModel, Generic[T]):
 
     @classmethod
     def of(cls, items: Iterable[T], *, has_more: bool = False) -> Self:
-        """Make a page of its resources."""
         data = list(items)
         first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
         return cls(data=data, first_id=first_id, last_id=last_id, has_more=has_more)
@@ -70,8 +69,6 @@ class ListResponse(BaseModel, Generic[T]):
 
 
 class DeletedResponse(BaseModel):
-    """The response to DELETE."""
-
     id: str
     object: str
     deleted: Literal[True] = True
