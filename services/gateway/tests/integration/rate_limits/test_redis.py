@@ -153,6 +153,6 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
 async def take_or_none(limits: RateLimitStore) -> object:
     """Take without limits."""
     try:
-        return await limits.take("ten_nobody", "key", PlanRateLimits())
+        return await limits.take("ten_unlimited", "key", PlanRateLimits())
     except Unavailable:
         return None

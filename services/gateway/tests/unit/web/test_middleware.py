@@ -57,7 +57,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/v1/nowhere"), ("GET", "/")])
-async def test_nobody_is_served_without_a_key(anonymous: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_every_route_needs_a_key(anonymous: httpx.AsyncClient, method: str, path: str) -> None:
     response = await anonymous.request(method, path)
 
     assert response.status_code == 401
