@@ -16,7 +16,6 @@ from chassis.testing.grpc import serving
 from gateway.api_keys.bootstrap import Bootstrap
 from gateway.auth.api_key import mint_key
 from gateway.auth.authenticate import ApiKeyAuthenticator
-from gateway.auth.cache import KeyCacheTtls
 from gateway.auth.http import Authenticator
 from gateway.main import Peers, Stores, wire_app
 from gateway.rate_limits.limiter import RateLimiter
@@ -25,6 +24,7 @@ from gateway.rate_limits.model import PlanRateLimits
 from gateway.settings import LimitsSection
 from prometheus_client import REGISTRY
 
+from services.gateway.tests.fakes.api_keys import TTLS
 from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 from services.gateway.tests.fakes.inference import FakeInference
 from services.gateway.tests.fakes.metering import FakeMetering
@@ -71,7 +71,7 @@ class GatewayFixture:
 async def run_gateway(default: PlanRateLimits = UNLIMITED) -> AsyncIterator[GatewayFixture]:
     """A gateway, one of two replicas, with the tenants demo, other and platform. `default` limits all plans."""
     clock, identity = FakeClock(), FakeIdentityStore()
-    api_keys = ApiKeyAuthenticator(identity.find_key, clock, KeyCacheTtls(), lookup_timeout=timedelta(seconds=20))
+    api_keys = ApiKeyAuthenticator(identity.find_key, clock, TTLS, lookup_timeout=timedelta(seconds=20))
     api_keys.set_channel_healthy(True)
     published: list[str] = []
 

@@ -14,10 +14,10 @@ from gateway.api_keys.bootstrap import Bootstrap
 from gateway.api_keys.postgres import PostgresApiKeys
 from gateway.auth.api_key import mint_key
 from gateway.auth.authenticate import ApiKeyAuthenticator
-from gateway.auth.cache import KeyCacheTtls
 from gateway.web.pagination import PageRequest
 from pydantic import SecretStr
 
+from services.gateway.tests.fakes.api_keys import ttls
 from services.gateway.tests.identity_contract import (
     IdentityStore,
     IdentityStoreContract,
@@ -129,10 +129,11 @@ async def test_while_postgres_is_down_verified_keys_are_accepted_and_unknown_key
     for text in texts:
         await Bootstrap(store, store, store, SystemClock()).ensure("outage", text, {"member"})
     verified, unknown = (text.encode() for text in texts)
-    ttls = KeyCacheTtls(ttl=timedelta(0))
     async with TcpProxy(port_of(section)) as wire, Database(through(wire, section), "gateway") as database:
         find_key = PostgresApiKeys(database).find_key
-        authenticator = ApiKeyAuthenticator(find_key, SystemClock(), ttls, timedelta(milliseconds=300))
+        authenticator = ApiKeyAuthenticator(
+            find_key, SystemClock(), ttls(ttl=timedelta(0)), timedelta(milliseconds=300)
+        )
         authenticator.set_channel_healthy(True)
         principal = await authenticator.authenticate(verified)
 

@@ -25,9 +25,7 @@ FindKey = Callable[[str], Awaitable[ApiKey | None]]
 class ApiKeyAuthenticator:
     """One per process; every method is called on the event loop."""
 
-    def __init__(
-        self, find_key: FindKey, clock: Clock, ttls: KeyCacheTtls, lookup_timeout: timedelta = timedelta(seconds=1)
-    ) -> None:
+    def __init__(self, find_key: FindKey, clock: Clock, ttls: KeyCacheTtls, lookup_timeout: timedelta) -> None:
         self._find_key = find_key
         self._clock = clock
         self._cache = KeyCache(ttls)

@@ -16,11 +16,11 @@ from chassis.tenancy import Principal
 class KeyCacheTtls:
     """How long entries are trusted, and how many are kept of each sort."""
 
-    ttl: timedelta = timedelta(seconds=30)
-    ttl_degraded: timedelta = timedelta(milliseconds=500)
-    max_stale: timedelta = timedelta(hours=1)
-    negative_ttl: timedelta = timedelta(seconds=5)
-    size: int = 100_000
+    ttl: timedelta
+    ttl_degraded: timedelta
+    max_stale: timedelta
+    negative_ttl: timedelta
+    size: int
 
 
 @dataclass(slots=True)

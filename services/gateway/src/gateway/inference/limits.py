@@ -18,9 +18,9 @@ ROLE_WITHOUT_CONTENT = "assistant"
 
 @dataclass(frozen=True, slots=True)
 class InferenceLimits:
-    max_output_tokens: int = 131_072
-    max_messages: int = 10_000
-    max_choices: int = 8
+    max_output_tokens: int
+    max_messages: int
+    max_choices: int
 
 
 def check_model(model: str) -> None:

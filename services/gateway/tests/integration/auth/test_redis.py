@@ -18,12 +18,12 @@ from gateway.audit.model import AuditEntry
 from gateway.auth import redis as adapter
 from gateway.auth.api_key import ApiKey, KeyRevoked, mint_key
 from gateway.auth.authenticate import ApiKeyAuthenticator
-from gateway.auth.cache import KeyCacheTtls
 from gateway.auth.redis import RedisRevocations
 
+from services.gateway.tests.fakes.api_keys import ttls
 from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 
-TTLS = KeyCacheTtls(ttl=timedelta(seconds=60), ttl_degraded=timedelta(milliseconds=250))
+TTLS = ttls(ttl=timedelta(seconds=60), ttl_degraded=timedelta(milliseconds=250))
 
 
 def redis_url(port: int | None = None) -> str:
@@ -40,7 +40,7 @@ class Gateway:
 
     def __init__(self, store: FakeIdentityStore, redis: Redis) -> None:
         self.store = store
-        self.authenticator = ApiKeyAuthenticator(store.find_key, SystemClock(), TTLS)
+        self.authenticator = ApiKeyAuthenticator(store.find_key, SystemClock(), TTLS, timedelta(seconds=1))
         self.health: list[bool] = []
         self.revocations = RedisRevocations(
             redis, SystemClock(), invalidate=self.authenticator.invalidate, set_channel_healthy=self.set_channel_healthy

@@ -13,10 +13,11 @@ from gateway.auth.api_key import ApiKey, InvalidApiKey, KeyExpired, KeyRevoked, 
 from gateway.auth.authenticate import ApiKeyAuthenticator, FindKey
 from gateway.auth.cache import KeyCache, KeyCacheTtls
 
+from services.gateway.tests.fakes.api_keys import TTLS, ttls
 from services.gateway.tests.fakes.gateway import run_loop
 from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 
-TTLS = KeyCacheTtls(size=3)
+SMALL = ttls(size=3)
 LOOKUP_TIMEOUT = timedelta(milliseconds=50)
 
 
@@ -30,8 +31,8 @@ class Setup:
         _, text = mint_key("test")
         self.text, self.key = text.encode(), parse_key(text.encode())
 
-    def new_authenticator(self, find_key: FindKey, ttls: KeyCacheTtls = TTLS) -> ApiKeyAuthenticator:
-        return ApiKeyAuthenticator(find_key, self.clock, ttls, LOOKUP_TIMEOUT)
+    def new_authenticator(self, find_key: FindKey, cache: KeyCacheTtls = SMALL) -> ApiKeyAuthenticator:
+        return ApiKeyAuthenticator(find_key, self.clock, cache, LOOKUP_TIMEOUT)
 
     async def bootstrap(self) -> "Setup":
         self.record = await Bootstrap(self.store, self.store, self.store, self.clock).ensure(
@@ -149,7 +150,7 @@ async def test_a_revocation_during_a_lookup_is_not_lost(setup: Setup) -> None:
             return found
 
     slow = SlowKeys()
-    authenticator = setup.new_authenticator(slow.find_key, KeyCacheTtls())
+    authenticator = setup.new_authenticator(slow.find_key, TTLS)
     authenticator.set_channel_healthy(True)
     lookup = asyncio.create_task(authenticator.authenticate(setup.text))
     await run_loop()
@@ -267,7 +268,7 @@ async def test_the_cache_has_a_bound(setup: Setup) -> None:
 
 
 def test_rejections_are_bounded_too() -> None:
-    cache = KeyCache(KeyCacheTtls(size=3))
+    cache = KeyCache(ttls(size=3))
     for number in range(9):
         cache.put_rejected(f"key_{number}", b"%d" % number, InvalidApiKey("unknown"), now=0)
 
@@ -278,7 +279,7 @@ def test_rejections_are_bounded_too() -> None:
 
 
 def test_a_key_that_was_evicted_and_put_again_can_be_invalidated() -> None:
-    cache = KeyCache(KeyCacheTtls(size=1))
+    cache = KeyCache(ttls(size=1))
     for key_id in ("key_a", "key_b", "key_a"):
         cache.put(key_id.encode(), a_principal(key_id=key_id), now=0, expires_at=60)
     cache.invalidate("key_a")
