@@ -1,16 +1,16 @@
-"""A provider that behaves as it is told: OpenAI's chat completions and embeddings, and Anthropic's messages.
+"""A simulated provider: OpenAI's chat completions and embeddings, and Anthropic's messages.
 
-The model's name (or the header `x-simulator-mode`) says what happens, with options as in a query string:
+The model's name (or the header `x-simulator-mode`) selects a behaviour, with options as in a query string:
 
-    instant            a whole answer at once               ?chunks=8
+    instant            a complete response at once          ?chunks=8
     paced              chunks at an interval                ?chunks=20&interval=0.02
     slow-first-byte    silence, then as instant             ?delay=1
-    timeout            never an answer
+    timeout            never a response
     silent             some chunks, then silence            ?chunks=3
     cut                some chunks, then the connection drops
     cut-before         the connection drops without a byte
     stale              as cut-before on every connection that was used before, else as instant
-    no-usage           an answer without usage
+    no-usage           a response without usage
     no-end             some chunks, then an end without a reason
     no-done            a stream that ends without its end mark (OpenAI's)
     error-event        some chunks, then an error event
@@ -24,7 +24,7 @@ The model's name (or the header `x-simulator-mode`) says what happens, with opti
 
 Any other name is `instant`. Run it: python tests/simulators/upstream.py --port 8100
 In process: `async with UpstreamSimulator() as simulator: simulator.url`.
-`GET /simulator` tells what was received, is in flight, and was broken off by the caller.
+`GET /simulator` returns how many requests were received, are in flight, and were aborted by the caller.
 """
 
 import argparse
@@ -41,18 +41,16 @@ from typing import Any, Self
 from aiohttp import web
 
 if __name__ == "__main__":
-    # Run as a script, only this file's own folder is on the path.
+    # A script has only its own folder on the path.
     sys.path.append(str(Path(__file__).parents[2]))
 
-from tests.simulators.words import AFTER_SOME, AnthropicWords, Mode, OpenaiWords, embeddings
+from tests.simulators.dialects import INTERRUPTED, AnthropicDialect, Mode, OpenaiDialect, embeddings
 
 DROPPING = {"cut", "cut-before", "stale"}
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One request as it came in."""
-
+class ReceivedRequest:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
@@ -66,20 +64,20 @@ class UpstreamSimulator:
     port: int = 0
     received: int = 0
     in_flight: int = 0
-    broken_off: int = 0
-    seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=1000))
+    aborted: int = 0
+    requests: deque[ReceivedRequest] = field(default_factory=lambda: deque(maxlen=1000))
     _runner: web.AppRunner | None = None
     padding: int = 0
     _peers: set[object] = field(default_factory=set)
 
     @property
     def connections(self) -> int:
-        """How many connections were ever used."""
+        """How many connections carried a request."""
         return len(self._peers)
 
     @property
     def url(self) -> str:
-        """Where it listens, without a path."""
+        """Its address, without a path."""
         return f"http://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
@@ -100,47 +98,49 @@ class UpstreamSimulator:
             await self._runner.cleanup()
 
     async def _state(self, request: web.Request) -> web.Response:
-        counts = {"received": self.received, "in_flight": self.in_flight, "broken_off": self.broken_off}
+        counts = {"received": self.received, "in_flight": self.in_flight, "aborted": self.aborted}
         return web.json_response(counts)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, OpenaiWords())
+        return await self._respond(request, OpenaiDialect())
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, AnthropicWords())
+        return await self._respond(request, AnthropicDialect())
 
-    async def _answer(self, request: web.Request, words: OpenaiWords) -> web.StreamResponse:
-        body = await self._received(request)
+    async def _respond(self, request: web.Request, dialect: OpenaiDialect) -> web.StreamResponse:
+        body = await self._read_request(request)
         mode = _mode(request, body)
         self.in_flight += 1
         try:
-            early = await self._before(request, mode, words)
-            if early is not None:
-                return early
+            replacement = await self._before_response(request, mode, dialect)
+            if replacement is not None:
+                return replacement
             if body.get("stream"):
-                return await _stream(request, mode, words, body)
-            if mode.name in AFTER_SOME:
-                return await _half_a_body(request, mode)
-            return _json(words.whole(mode, body))
+                return await _stream(request, mode, dialect, body)
+            if mode.name in INTERRUPTED:
+                return await _partial_body(request, mode)
+            return _json(dialect.completion(mode, body))
         except (asyncio.CancelledError, ConnectionError):
-            self.broken_off += mode.name not in DROPPING
+            self.aborted += mode.name not in DROPPING
             raise
         finally:
             self.in_flight -= 1
 
-    async def _received(self, request: web.Request) -> dict[str, Any]:
+    async def _read_request(self, request: web.Request) -> dict[str, Any]:
         body = json.loads(await request.read())
         self.received += 1
-        self.seen.append(Seen(request.path, {k.lower(): v for k, v in request.headers.items()}, body))
+        self.requests.append(ReceivedRequest(request.path, {k.lower(): v for k, v in request.headers.items()}, body))
         return body if isinstance(body, dict) else {}
 
-    async def _before(self, request: web.Request, mode: Mode, words: OpenaiWords) -> web.StreamResponse | None:
-        """What happens instead of an answer, if anything."""
+    async def _before_response(
+        self, request: web.Request, mode: Mode, dialect: OpenaiDialect
+    ) -> web.StreamResponse | None:
+        """Return what is sent instead of a completion, if anything."""
         peer = request.transport.get_extra_info("peername") if request.transport else None
-        known, self._peers = peer in self._peers, self._peers | {peer}
+        reused, self._peers = peer in self._peers, self._peers | {peer}
         if mode.name.isdigit():
             headers = {"retry-after": "7", "location": "/v1/chat/completions"}
-            error = words.error(int(mode.name)) | {"padding": "x" * self.padding}
+            error = dialect.error(int(mode.name)) | {"padding": "x" * self.padding}
             return web.json_response(error, status=int(mode.name), headers=headers)
         if mode.name == "timeout":
             await asyncio.sleep(3600)
@@ -148,36 +148,34 @@ class UpstreamSimulator:
             await asyncio.sleep(mode.number("delay", 1))
         elif mode.name == "garbage":
             return web.Response(text="<html><body>It works!</body></html>", content_type="text/html")
-        elif mode.name == "cut-before" or (mode.name == "stale" and known):
+        elif mode.name == "cut-before" or (mode.name == "stale" and reused):
             return _drop(request)
         return None
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
-        body = await self._received(request)
+        body = await self._read_request(request)
         mode = _mode(request, body)
-        early = await self._before(request, mode, OpenaiWords())
-        return early or _json(embeddings(mode, body))
+        replacement = await self._before_response(request, mode, OpenaiDialect())
+        return replacement or _json(embeddings(mode, body))
 
 
-async def _stream(request: web.Request, mode: Mode, words: OpenaiWords, body: dict[str, Any]) -> web.StreamResponse:
+async def _stream(request: web.Request, mode: Mode, dialect: OpenaiDialect, body: dict[str, Any]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "text/event-stream"})
     await response.prepare(request)
     if mode.name == "huge":
         for _ in range(int(mode.number("bytes", 64_000_000)) // 64_000):
             await response.write(b"data: " + b"x" * 64_000)
         return response
-    if mode.name in {"paced", *AFTER_SOME}:
+    if mode.name in {"paced", *INTERRUPTED}:
         async for piece in _paced(
-            words.events(mode, body), mode.number("interval", 0.02 if mode.name == "paced" else 0)
+            dialect.events(mode, body), mode.number("interval", 0.02 if mode.name == "paced" else 0)
         ):
             await response.write(piece)
     else:
-        everything = b"".join(words.events(mode, body))
+        stream = b"".join(dialect.events(mode, body))
         if mode.name == "crlf":
-            everything = everything.replace(b"\n", b"\r\n")
-        for piece in (
-            [everything[i : i + 1] for i in range(len(everything))] if mode.name == "dribble" else [everything]
-        ):
+            stream = stream.replace(b"\n", b"\r\n")
+        for piece in [stream[i : i + 1] for i in range(len(stream))] if mode.name == "dribble" else [stream]:
             await response.write(piece)
     if mode.name == "silent":
         await asyncio.sleep(3600)
@@ -192,7 +190,7 @@ async def _paced(events: list[bytes], interval_seconds: float) -> AsyncIterator[
         await asyncio.sleep(interval_seconds)
 
 
-async def _half_a_body(request: web.Request, mode: Mode) -> web.StreamResponse:
+async def _partial_body(request: web.Request, mode: Mode) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "1000"})
     await response.prepare(request)
     await response.write(b'{"id": "half')
@@ -203,7 +201,7 @@ async def _half_a_body(request: web.Request, mode: Mode) -> web.StreamResponse:
 
 
 def _drop(request: web.Request) -> web.Response:
-    """Break the connection; nobody will see the response."""
+    """Break the connection, so the response is not sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -214,7 +212,7 @@ def _json(body: dict[str, Any]) -> web.Response:
 
 
 def _mode(request: web.Request, body: dict[str, Any]) -> Mode:
-    return Mode.of(request.headers.get("x-simulator-mode") or str(body.get("model", "")))
+    return Mode.parse(request.headers.get("x-simulator-mode") or str(body.get("model", "")))
 
 
 async def _serve(host: str, port: int) -> None:
@@ -227,6 +225,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A simulated model provider.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8100)
-    wanted = parser.parse_args()
+    arguments = parser.parse_args()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(wanted.host, wanted.port))
+        asyncio.run(_serve(arguments.host, arguments.port))

@@ -1,35 +1,36 @@
-"""A parrot, and a stub that reaches it over the loopback, by the exchange and by ordinary gRPC."""
+"""An echo service and a stub for it over the loopback, by the exchange and by grpc.aio."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis.grpc import Channel, OrdinaryChannel
+from chassis.grpc import Channel
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
+from chassis.testing.grpc_aio import GrpcAioChannel
 
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register
-
-
-@pytest.fixture
-async def parrot() -> Parrot:
-    return Parrot()
-
-
-Carrier = type[Channel] | type[OrdinaryChannel]
-
-
-@pytest.fixture(params=[Channel, OrdinaryChannel], ids=["exchange", "ordinary"])
-def carrier(request: pytest.FixtureRequest) -> Carrier:
-    """Each test that asks for it runs both ways: nobody can tell what carries the calls."""
-    carrier: Carrier = request.param
-    return carrier
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register
 
 
 @pytest.fixture
-async def stub(parrot: Parrot, carrier: Carrier) -> AsyncIterator[ParrotStub]:
-    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
+async def echo() -> EchoService:
+    return EchoService()
+
+
+ChannelType = type[Channel] | type[GrpcAioChannel]
+
+
+@pytest.fixture(params=[Channel, GrpcAioChannel], ids=["exchange", "grpc_aio"])
+def channel_type(request: pytest.FixtureRequest) -> ChannelType:
+    """Tests that use it run over both channels, because both must behave alike."""
+    channel_type: ChannelType = request.param
+    return channel_type
+
+
+@pytest.fixture
+async def stub(echo: EchoService, channel_type: ChannelType) -> AsyncIterator[EchoStub]:
+    async with serving((register, echo, SERVICE), channel_type=channel_type) as channel:
         with as_caller(a_caller()):
-            yield ParrotStub(channel)
+            yield EchoStub(channel)

@@ -49,6 +49,6 @@ async def read_records(topic: str, count: int, within_seconds: float = 15.0) -> 
     await consumer.start()
     try:
         async with asyncio.timeout(within_seconds):
-            return [Record.received(await consumer.getone()) for _ in range(count)]
+            return [Record.from_kafka(await consumer.getone()) for _ in range(count)]
     finally:
         await consumer.stop()

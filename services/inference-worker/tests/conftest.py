@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulators.upstream import UpstreamSimulator
 
-# This folder's package would have a hyphen in its name, which no import can say.
+# This folder's package name would have a hyphen, which cannot be imported.
 sys.path.append(str(Path(__file__).parent))
 
 

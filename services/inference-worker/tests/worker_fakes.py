@@ -7,55 +7,56 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from chassis.errors import InvalidRequest
-from inference_worker.domain.account import Attempt
-from inference_worker.domain.failures import (
-    UpstreamCut,
+from chassis.errors import ArgosyError, InvalidRequest
+from inference_worker.plans.model import Attempt, Candidate, Chunk, Finished, Plan, Started
+from inference_worker.plans.ports import AttemptSpan
+from inference_worker.plans.run import PlanRun
+from inference_worker.providers.model import (
+    Embeddings,
     UpstreamFailed,
-    UpstreamGarbage,
+    UpstreamInterrupted,
+    UpstreamProtocolError,
     UpstreamRateLimited,
-    UpstreamRefused,
+    UpstreamRejected,
 )
-from inference_worker.domain.infer import Chunk, Finished, PlanRun, Started
-from inference_worker.domain.plan import Candidate, Plan
-from inference_worker.domain.ports import Answer, Upstream, Vectors
-from inference_worker.domain.usage import Usage, UsageSource
+from inference_worker.providers.ports import Completion, Upstream
+from values.usage import TokenUsage, UsageSource
 
 WORDS = [f"word{number} " for number in range(8)]
 
-REFUSALS = {
+ERRORS_BEFORE_THE_RESPONSE = {
     "429": UpstreamRateLimited("the upstream limits its rate"),
     "500": UpstreamFailed("the upstream failed with status 500"),
     "401": UpstreamFailed("the upstream failed with status 401"),
-    "400": UpstreamRefused("simulated 400"),
-    "garbage": UpstreamGarbage("not an answer"),
-    "error-first": UpstreamFailed("the upstream failed before its answer began"),
-    "cut-before": UpstreamFailed("the upstream dropped the connection", again=True),
+    "400": UpstreamRejected("simulated 400"),
+    "garbage": UpstreamProtocolError("not a completion"),
+    "error-first": UpstreamFailed("the upstream failed before its response began"),
+    "cut-before": UpstreamFailed("the upstream dropped the connection", retry_same=True),
 }
-BREAKS = {
-    "cut": UpstreamCut("the upstream broke off its answer"),
-    "error-event": UpstreamCut("the upstream broke off with an error"),
-    "garbage-middle": UpstreamGarbage("not an answer"),
+ERRORS_WITHIN_THE_RESPONSE = {
+    "cut": UpstreamInterrupted("the upstream's response was interrupted"),
+    "error-event": UpstreamInterrupted("the upstream's response was interrupted by an error"),
+    "garbage-middle": UpstreamProtocolError("not a completion"),
 }
 
 
-def a_body(model: str = "instant", text: str = "hello there", **more: Any) -> bytes:
+def a_body(model: str = "instant", text: str = "hello there", **fields: Any) -> bytes:
     """A chat body as the orchestrator makes it, asking for usage."""
-    body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
     if body.get("stream"):
         body["stream_options"] = {"include_usage": True}
     return json.dumps(body).encode()
 
 
-def a_candidate(model: str = "instant", upstream: str = "fake", *, stream: bool = True, **more: Any) -> Candidate:
-    """A candidate whose model says what happens, as in the simulator."""
-    return Candidate(upstream, model, a_body(model, stream=stream, **more))
+def a_candidate(model: str = "instant", upstream: str = "fake", *, stream: bool = True, **fields: Any) -> Candidate:
+    """A candidate whose model selects the behaviour, as in the simulator."""
+    return Candidate(upstream, model, a_body(model, stream=stream, **fields))
 
 
 def a_plan(*candidates: Candidate, stream: bool = True, **seconds: float) -> Plan:
-    """A plan with times in seconds."""
-    times = {"deadline": 10.0, "first_byte_timeout": 5.0, "idle_timeout": 5.0, **seconds}
-    return Plan(candidates, stream, **{name: timedelta(seconds=value) for name, value in times.items()})
+    """A plan with timeouts in seconds."""
+    timeouts = {"deadline": 10.0, "first_byte_timeout": 5.0, "idle_timeout": 5.0, **seconds}
+    return Plan(candidates, stream, **{name: timedelta(seconds=value) for name, value in timeouts.items()})
 
 
 def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
@@ -65,29 +66,29 @@ def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
 
 
 @dataclass
-class FakeAnswer:
-    """Payloads a read at a time, and how it goes on after them."""
+class FakeCompletion:
+    """Returns `reads` one by one; then it raises `error`, hangs, or ends."""
 
     reads: list[Sequence[bytes]]
-    then: UpstreamFailed | None = None
+    error: UpstreamFailed | None = None
     hangs: bool = False
     streamed: bool = False
-    reported: Usage | None = None
-    usage: Usage | None = None
+    usage_at_end: TokenUsage | None = None
+    usage: TokenUsage | None = None
     usage_payload: bytes = b""
     aborted: bool = False
 
     async def read(self) -> Sequence[bytes]:
         await asyncio.sleep(0)
         if self.aborted:
-            raise UpstreamCut("the upstream broke off its answer")
+            raise UpstreamInterrupted("the upstream's response was interrupted")
         if self.reads:
             return self.reads.pop(0)
         if self.hangs:
             await asyncio.Event().wait()
-        if self.then is not None:
-            raise self.then
-        self.usage = self.reported
+        if self.error is not None:
+            raise self.error
+        self.usage = self.usage_at_end
         if self.usage is not None and self.streamed:
             counts = {"prompt_tokens": self.usage.input_tokens, "completion_tokens": self.usage.output_tokens}
             self.usage_payload = json.dumps({"choices": [], "usage": counts}).encode()
@@ -99,50 +100,51 @@ class FakeAnswer:
 
 @dataclass
 class FakeProvider:
-    """A provider that does what the candidate's model says, in the simulator's words."""
+    """A provider whose behaviour the model selects, by the simulator's names."""
 
     opened: list[str] = field(default_factory=list)
-    answers: list[FakeAnswer] = field(default_factory=list)
+    completions: list[FakeCompletion] = field(default_factory=list)
     cancelled: int = 0
 
-    async def open(self, candidate: Candidate, *, stream: bool) -> Answer:
-        self.opened.append(candidate.model)
+    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+        self.opened.append(model)
         await asyncio.sleep(0)
-        if candidate.model in REFUSALS and not (candidate.model == "error-first" and not stream):
-            raise REFUSALS[candidate.model]
-        if candidate.model == "timeout":
+        if model in ERRORS_BEFORE_THE_RESPONSE and not (model == "error-first" and not stream):
+            raise ERRORS_BEFORE_THE_RESPONSE[model]
+        if model == "timeout":
             try:
                 await asyncio.Event().wait()
             finally:
                 self.cancelled += 1
-        answer = self._streamed(candidate.model) if stream else self._whole(candidate.model)
-        self.answers.append(answer)
-        return answer
+        completion = self._streamed(model) if stream else self._buffered(model)
+        self.completions.append(completion)
+        return completion
 
-    def _streamed(self, model: str) -> FakeAnswer:
+    def _streamed(self, model: str) -> FakeCompletion:
+        usage = self._usage(model)
         if model == "tools":
             call = {"index": 0, "id": "call_1", "type": "function"}
             first = chunk({"tool_calls": [call | {"function": {"name": "weather", "arguments": ""}}]})
             second = chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"city": "Paris"}'}}]})
-            return FakeAnswer([[first, second], [chunk({}, "tool_calls")]], reported=self._usage(model), streamed=True)
-        breaks = model in BREAKS or model == "silent"
-        said = [chunk({"content": word}) for word in (WORDS[:3] if breaks else WORDS)]
-        if breaks:
-            return FakeAnswer([said], then=BREAKS.get(model), hangs=model == "silent")
-        return FakeAnswer([said, [chunk({}, "stop")]], reported=self._usage(model), streamed=True)
+            return FakeCompletion([[first, second], [chunk({}, "tool_calls")]], usage_at_end=usage, streamed=True)
+        breaks_off = model in ERRORS_WITHIN_THE_RESPONSE or model == "silent"
+        chunks = [chunk({"content": word}) for word in (WORDS[:3] if breaks_off else WORDS)]
+        if breaks_off:
+            return FakeCompletion([chunks], error=ERRORS_WITHIN_THE_RESPONSE.get(model), hangs=model == "silent")
+        return FakeCompletion([chunks, [chunk({}, "stop")]], usage_at_end=usage, streamed=True)
 
-    def _whole(self, model: str) -> FakeAnswer:
-        if model in BREAKS or model == "silent":
-            return FakeAnswer([], then=BREAKS.get(model), hangs=model == "silent")
+    def _buffered(self, model: str) -> FakeCompletion:
+        if model in ERRORS_WITHIN_THE_RESPONSE or model == "silent":
+            return FakeCompletion([], error=ERRORS_WITHIN_THE_RESPONSE.get(model), hangs=model == "silent")
         message: dict[str, Any] = {"role": "assistant", "content": "".join(WORDS)}
         if model == "tools":
             function = {"name": "weather", "arguments": '{"city": "Paris"}'}
             message = {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "function": function}]}
         body = {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-        return FakeAnswer([[json.dumps(body).encode()]], reported=self._usage(model))
+        return FakeCompletion([[json.dumps(body).encode()]], usage_at_end=self._usage(model))
 
-    def _usage(self, model: str) -> Usage | None:
-        return None if model == "no-usage" else Usage(UsageSource.REPORTED, 2, 8)
+    def _usage(self, model: str) -> TokenUsage | None:
+        return None if model == "no-usage" else TokenUsage(UsageSource.REPORTED, 2, 8)
 
 
 class FakeCounter:
@@ -154,85 +156,81 @@ class FakeCounter:
 
 @dataclass
 class FakeEmbedder:
-    """Vectors of two numbers; the model says what happens."""
+    """Vectors of two numbers; the model selects the behaviour."""
 
     embedded: list[str] = field(default_factory=list)
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Vectors:
+    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
         self.embedded.append(model)
         await asyncio.sleep(0)
-        if model in REFUSALS:
-            raise REFUSALS[model]
+        if model in ERRORS_BEFORE_THE_RESPONSE:
+            raise ERRORS_BEFORE_THE_RESPONSE[model]
         if model == "timeout":
             await asyncio.Event().wait()
         if dimensions is not None:
-            raise InvalidRequest("no fewer", param="dimensions")
-        usage = None if model == "no-usage" else Usage(UsageSource.REPORTED, 5, 0)
-        return Vectors(tuple(b"\0" * 8 for _ in texts), usage)
+            raise InvalidRequest("other dimensions are not supported", param="dimensions")
+        usage = None if model == "no-usage" else TokenUsage(UsageSource.REPORTED, 5, 0)
+        return Embeddings(tuple(b"\0" * 8 for _ in texts), usage)
 
 
 @dataclass
-class FakeJournal:
-    """Remembers what was written down."""
+class FakeObserver:
+    """Records which attempts were started and finished."""
 
-    begun: list[tuple[str, int]] = field(default_factory=list)
-    ended: list[tuple[Attempt, Exception | None]] = field(default_factory=list)
+    started: list[tuple[str, int]] = field(default_factory=list)
+    finished: list[tuple[Attempt, ArgosyError | None]] = field(default_factory=list)
 
-    def began(self, candidate: Candidate, number: int) -> "FakeEntry":
-        self.begun.append((candidate.upstream, number))
-        return FakeEntry(self)
-
-
-@dataclass
-class FakeEntry:
-    """One attempt."""
-
-    journal: FakeJournal
-
-    def ended(self, attempt: Attempt, failure: Exception | None) -> None:
-        self.journal.ended.append((attempt, failure))
+    def start(self, candidate: Candidate, number: int) -> AttemptSpan:
+        self.started.append((candidate.upstream, number))
+        return FakeSpan(self)
 
 
 @dataclass
-class Told:
-    """What a plan said, in order and by kind."""
+class FakeSpan:
+    observer: FakeObserver
 
-    steps: "list[Step]"
+    def finish(self, attempt: Attempt, error: ArgosyError | None) -> None:
+        self.observer.finished.append((attempt, error))
+
+
+Event = Started | Chunk
+
+
+@dataclass
+class RecordedRun:
+    """What a plan emitted, in order and by type, and its end."""
+
+    events: list[Event]
     started: list[int]
     payloads: list[bytes]
     finished: Finished
     text: str
 
 
-Step = Started | Chunk
+async def record(run: PlanRun, on_event: Callable[[Event], Awaitable[None]] | None = None) -> RecordedRun:
+    """Run a plan; `on_event` is what its caller does with each event."""
+    events: list[Event] = []
 
+    async def emit(event: Event) -> None:
+        events.append(event)
+        if on_event is not None:
+            await on_event(event)
 
-async def run_to_the_end(run: PlanRun, then: Callable[[Step], Awaitable[None]] | None = None) -> Told:
-    """Everything a plan says; `then` is what its reader does with each step."""
-    steps: list[Step] = []
-
-    async def say(step: Step) -> None:
-        steps.append(step)
-        if then is not None:
-            await then(step)
-
-    finished = await run.run(say)
-    chunks = [step for step in steps if isinstance(step, Chunk)]
-    payloads = [payload for chunk in chunks for payload in chunk.payloads]
-    started = [step.candidate for step in steps if isinstance(step, Started)]
-    return Told(steps, started, payloads, finished, text_of(payloads))
+    finished = await run.run(emit)
+    payloads = [payload for event in events if isinstance(event, Chunk) for payload in event.payloads]
+    started = [event.candidate for event in events if isinstance(event, Started)]
+    return RecordedRun(events, started, payloads, finished, text_of(payloads))
 
 
 def text_of(payloads: Sequence[bytes]) -> str:
-    """What the model wrote."""
-    written = []
+    """The text that the model wrote."""
+    texts = []
     for payload in payloads:
         for choice in json.loads(payload)["choices"]:
             message = choice.get("delta") or choice.get("message") or {}
-            written.append(message.get("content") or "")
-    return "".join(written)
+            texts.append(message.get("content") or "")
+    return "".join(texts)
 
 
 def an_upstream(provider: FakeProvider | None = None, embedder: FakeEmbedder | None = None) -> Upstream:
-    """An upstream of fakes."""
     return Upstream(FakeCounter(), provider=provider, embedder=embedder)

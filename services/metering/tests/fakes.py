@@ -1,4 +1,4 @@
-"""Books in memory, with the promises of the real ones; the contract suite keeps them honest."""
+"""Stores in memory that keep the contracts of the real ones; the contract suites run on both."""
 
 from __future__ import annotations
 
@@ -9,144 +9,161 @@ from datetime import datetime
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
 from chassis.ids import new_id
-from metering.domain.books import Audit, Ledger, RequestAccount, RequestNotFound
-from metering.domain.budgets import Budget, Budgets, CapBelowSpend
-from metering.domain.ledger import Transaction
-from metering.domain.money import NOTHING, NanoUsd
-from metering.domain.prices import Price, PriceBook
-from metering.domain.reservations import Held, Hold, Reservation, Reservations, State, answer
-from metering.domain.settlement import OpenAccount, Posting, Settlement, UsageEvent, expire, settle_all
-from metering.domain.usage import UsageReports, UsageSum
+from metering.budgets.model import Budget, CapBelowSpend
+from metering.budgets.set_cap import BudgetStore
+from metering.ledger.audit import AuditResult, LedgerAudit
+from metering.ledger.model import Transaction
+from metering.prices.cache import PriceBook
+from metering.prices.model import PriceRow
+from metering.reservations.model import PricedReservation, Reservation, ReservationState, ReserveResult
+from metering.reservations.reserve import ReservationStore, to_result
+from metering.reservations.schedule import LeaseStore
+from metering.settlement.expire import expire
+from metering.settlement.model import (
+    LockedRequest,
+    RequestNotFound,
+    RequestStatement,
+    Settlement,
+    SettlementChanges,
+    UsageEvent,
+)
+from metering.settlement.settle import SettlementStore, settle_all
+from metering.usage.model import UsageSum
+from metering.usage.sum_usage import UsageStore
+from values.money import ZERO, NanoUsd, Price
 
 DEFAULT_CAP = NanoUsd(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
-    """Every port of metering, over the same books."""
+class Stores:
+    """Every store of metering, over the same data."""
 
-    reservations: Reservations
-    ledger: Ledger
-    budgets: Budgets
-    reports: UsageReports
+    reservations: ReservationStore
+    settlements: SettlementStore
+    leases: LeaseStore
+    ledger: LedgerAudit
+    budgets: BudgetStore
+    usage: UsageStore
     price_book: PriceBook
 
 
 class FakePriceBook:
-    """A price book in memory."""
-
-    def __init__(self, clock: Clock, prices: Sequence[Price] = ()) -> None:
+    def __init__(self, clock: Clock, prices: Sequence[PriceRow] = ()) -> None:
         self.rows = list(prices)
         self.loads = 0
         self._clock = clock
 
-    async def in_force(self) -> Sequence[Price]:
+    async def in_force(self) -> Sequence[PriceRow]:
         self.loads += 1
-        newest: dict[tuple[str, str], Price] = {}
-        for price in sorted(self.rows, key=lambda price: price.effective_at):
-            if price.effective_at <= self._clock.now():
-                newest[price.tenant_id, price.price_key] = price
+        newest: dict[tuple[str, str], PriceRow] = {}
+        for row in sorted(self.rows, key=lambda row: row.effective_at):
+            if row.effective_at <= self._clock.now():
+                newest[row.tenant_id, row.price.key] = row
         return list(newest.values())
 
-    async def recorded(self, versions: Collection[str]) -> Sequence[Price]:
-        return [price for price in self.rows if price.version in versions]
+    async def by_version(self, versions: Collection[str]) -> Sequence[PriceRow]:
+        return [row for row in self.rows if row.price.version in versions]
 
-    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> Price:
-        price = Price(price_key, new_id("prc_"), input_per_million, output_per_million, self._clock.now())
-        self.rows.append(price)
-        return price
+    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+        price = Price(price_key, new_id("prc_"), input_per_million, output_per_million)
+        self.rows.append(PriceRow(price, self._clock.now()))
+        return self.rows[-1]
 
 
 @dataclass(slots=True)
-class Air:
-    """What carries news between replicas; while it is `cut`, nothing."""
+class FakePubSub:
+    """Carries messages between replicas, unless it is `down`."""
 
-    ears: list[Callable[[], None]] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    cut: bool = False
+    subscribers: list[Callable[[], None]] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
+    down: bool = False
 
-    def mend(self) -> None:
-        """Let all hear again, who know that they may have missed something."""
-        self.cut = False
-        for ear in self.ears:
-            ear()
-
-
-class FakeNews:
-    """`PriceNews` in memory."""
-
-    def __init__(self, air: Air, forget: Callable[[], None]) -> None:
-        self.air = air
-        air.ears.append(forget)
-        forget()
-
-    async def announce(self, price_key: str) -> None:
-        if not self.air.cut:
-            self.air.told.append(price_key)
-            for ear in self.air.ears:
-                ear()
+    def recover(self) -> None:
+        """Connect all subscribers again; each invalidates its cache, because it may have missed messages."""
+        self.down = False
+        for invalidate in self.subscribers:
+            invalidate()
 
 
-class FakeBooks:
-    """Reservations, ledger, budgets and usage in memory."""
+class FakePriceChanges:
+    """`PriceChangePublisher` in memory."""
+
+    def __init__(self, pub_sub: FakePubSub, invalidate: Callable[[], None]) -> None:
+        self.pub_sub = pub_sub
+        pub_sub.subscribers.append(invalidate)
+        invalidate()
+
+    async def publish(self, price_key: str) -> None:
+        if not self.pub_sub.down:
+            self.pub_sub.published.append(price_key)
+            for invalidate in self.pub_sub.subscribers:
+                invalidate()
+
+
+class FakeStores:
+    """Reservations, settlements, ledger, budgets and usage in memory."""
 
     def __init__(self, clock: Clock, default_cap: NanoUsd = DEFAULT_CAP) -> None:
         self._clock = clock
         self._default_cap = default_cap
         self._budgets: dict[str, Budget] = {}
-        self._accounts: dict[tuple[str, str], OpenAccount] = {}
+        self._requests: dict[tuple[str, str], LockedRequest] = {}
         self._settlements: dict[tuple[str, str, int], Settlement] = {}
         self._transactions: list[tuple[str, str, Transaction]] = []
 
-    async def hold(self, hold: Hold) -> Held:
-        key, budget = (hold.tenant_id, hold.request_id), self._budget(hold.tenant_id)
-        known = self._accounts.get(key, OpenAccount()).reservation
-        reservation = known
-        if known is None and hold.amount <= budget.free:
+    async def reserve(self, priced: PricedReservation) -> ReserveResult:
+        request = priced.request
+        key, budget = (request.tenant_id, request.request_id), self._budget(request.tenant_id)
+        existing = self._requests.get(key, LockedRequest()).reservation
+        reservation = existing
+        if existing is None and priced.amount <= budget.available:
             now = self._clock.now()
-            reservation = Reservation(*key, State.HELD, hold.amount, hold.bounds, now, now + hold.lease)
-            self._accounts[key] = OpenAccount(reservation)
-            budget = self._budgets[hold.tenant_id] = budget.moved(spent=NOTHING, held=hold.amount)
-        answered = answer(hold, reservation, budget, repeated=known is not None)
-        if isinstance(answered, ArgosyError):
-            raise answered
-        return answered
+            reservation = Reservation(
+                *key, ReservationState.HELD, priced.amount, priced.bounds, now, now + request.lease
+            )
+            self._requests[key] = LockedRequest(reservation)
+            budget = self._budgets[request.tenant_id] = budget.adjusted(spent=ZERO, held=priced.amount)
+        result = to_result(priced, reservation, budget, repeated=existing is not None)
+        if isinstance(result, ArgosyError):
+            raise result
+        return result
 
-    async def settle(self, events: Sequence[UsageEvent]) -> Sequence[Posting]:
+    async def settle(self, events: Sequence[UsageEvent]) -> Sequence[SettlementChanges]:
         budgets = {event.tenant_id: self._budget(event.tenant_id) for event in events}
-        postings = settle_all(events, self._accounts, budgets, self._clock.now())
-        self._write(postings)
-        return postings
+        changes = settle_all(events, self._requests, budgets, self._clock.now())
+        self._write(changes)
+        return changes
 
-    async def expire(self, most: int) -> Sequence[Posting]:
+    async def expire(self, limit: int) -> Sequence[Reservation]:
         now = self._clock.now()
         overdue = [
-            account
-            for account in self._accounts.values()
-            if account.reservation is not None
-            and account.reservation.state is State.HELD
-            and account.reservation.expires_at <= now
+            request
+            for request in self._requests.values()
+            if request.reservation is not None
+            and request.reservation.state is ReservationState.HELD
+            and request.reservation.expires_at <= now
         ]
-        postings = [expire(account, now) for account in overdue[:most]]
-        self._write(postings)
-        return postings
+        changes = [expire(request, now) for request in overdue[:limit]]
+        self._write(changes)
+        return [change.reservation for change in changes]
 
-    async def account(self, tenant_id: str, request_id: str) -> RequestAccount:
+    async def statement(self, tenant_id: str, request_id: str) -> RequestStatement:
         key = (tenant_id, request_id)
-        reservation = self._accounts.get(key, OpenAccount()).reservation
+        reservation = self._requests.get(key, LockedRequest()).reservation
         if reservation is None:
             raise RequestNotFound(f"there is no request {request_id}")
         settlements = [row for place, row in sorted(self._settlements.items()) if place[:2] == key]
-        transactions = [row for *place, row in self._transactions if tuple(place) == key]
-        return RequestAccount(reservation, tuple(settlements), tuple(transactions))
+        transactions = [row for *owner, row in self._transactions if tuple(owner) == key]
+        return RequestStatement(reservation, tuple(settlements), tuple(transactions))
 
-    async def audit(self) -> Audit:
+    async def audit(self) -> AuditResult:
         budgets = self._budgets.values()
-        return Audit(
-            NOTHING,
-            NOTHING,
-            NanoUsd(sum(budget.held for budget in budgets)),
-            NanoUsd(sum(budget.spent for budget in budgets)),
+        return AuditResult(
+            imbalance=ZERO,
+            drift=ZERO,
+            held=NanoUsd(sum(budget.held for budget in budgets)),
+            spent=NanoUsd(sum(budget.spent for budget in budgets)),
         )
 
     async def read(self, tenant_id: str) -> Budget:
@@ -180,19 +197,19 @@ class FakeBooks:
     def _budget(self, tenant_id: str) -> Budget:
         return self._budgets.get(tenant_id, Budget(self._default_cap))
 
-    def _write(self, postings: Sequence[Posting]) -> None:
-        for posting in postings:
-            if not posting.settlements:
+    def _write(self, changes: Sequence[SettlementChanges]) -> None:
+        for change in changes:
+            if not change.settlements:
                 continue
-            tenant_id, request_id = key = (posting.reservation.tenant_id, posting.reservation.request_id)
-            self._budgets[tenant_id] = self._budget(tenant_id).moved(spent=posting.spent, held=posting.held)
-            self._accounts[key] = posting.after(self._accounts.get(key, OpenAccount()))
-            for settlement in posting.settlements:
+            tenant_id, request_id = key = (change.reservation.tenant_id, change.reservation.request_id)
+            self._budgets[tenant_id] = self._budget(tenant_id).adjusted(spent=change.spent, held=change.held)
+            self._requests[key] = change.apply_to(self._requests.get(key, LockedRequest()))
+            for settlement in change.settlements:
                 self._settlements[tenant_id, request_id, settlement.attempt] = settlement
-            self._transactions += [(tenant_id, request_id, transaction) for transaction in posting.transactions]
+            self._transactions += [(tenant_id, request_id, transaction) for transaction in change.transactions]
 
 
-def fake_books(clock: Clock, default_cap: NanoUsd = DEFAULT_CAP) -> Books:
-    """Make empty books."""
-    books = FakeBooks(clock, default_cap)
-    return Books(books, books, books, books, FakePriceBook(clock))
+def fake_stores(clock: Clock, default_cap: NanoUsd = DEFAULT_CAP) -> Stores:
+    """Make empty stores."""
+    stores = FakeStores(clock, default_cap)
+    return Stores(stores, stores, stores, stores, stores, stores, FakePriceBook(clock))

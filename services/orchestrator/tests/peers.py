@@ -1,4 +1,4 @@
-"""The other services over gRPC, each saying what a test wants."""
+"""The other services over gRPC, each answering as a test says."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer, add
 from chassis.grpc.server import Registration
 from chassis.tenancy import current_caller
 
-Say = Callable[[Any, Any], AsyncIterator[inference.InferResponse]]
+# The stubs declare every method abstract; the scripted peers have the one that the orchestrator calls.
+_MeteringServicer: Any = MeteringServiceServicer
+_RetrievalServicer: Any = RetrievalServiceServicer
+
+Play = Callable[[Any, Any], AsyncIterator[inference.InferResponse]]
 
 
 class ScriptedWorker(InferenceServiceServicer):
-    def __init__(self, say: Say | None = None, embedded: inference.EmbedResponse | Exception | None = None) -> None:
-        self.say = say
+    def __init__(self, play: Play | None = None, embedded: inference.EmbedResponse | Exception | None = None) -> None:
+        self.play = play
         self.embedded = embedded
-        self.heard: list[inference.InferRequest] = []
-        self.asked: inference.EmbedRequest | None = None
+        self.requests: list[inference.InferRequest] = []
+        self.embed_request: inference.EmbedRequest | None = None
         self.cancelled = asyncio.Event()
         self.ended = asyncio.Event()
 
@@ -32,10 +36,10 @@ class ScriptedWorker(InferenceServiceServicer):
         return (add_InferenceServiceServicer_to_server, self, "argosy.inference.v1.InferenceService")
 
     async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:  # noqa: N802
-        self.heard.append(await anext(requests))
-        assert self.say is not None
+        self.requests.append(await anext(requests))
+        assert self.play is not None
         try:
-            async for response in self.say(self, requests):
+            async for response in self.play(self, requests):
                 yield response
             self.ended.set()
         except (asyncio.CancelledError, GeneratorExit):
@@ -43,17 +47,17 @@ class ScriptedWorker(InferenceServiceServicer):
             raise
 
     async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:  # noqa: N802
-        self.asked = request
+        self.embed_request = request
         if isinstance(self.embedded, Exception):
             raise self.embedded
         assert self.embedded is not None
         return self.embedded
 
 
-class ScriptedMetering(MeteringServiceServicer):
+class ScriptedMetering(_MeteringServicer):  # type: ignore[misc]
     def __init__(self, answer: metering.ReserveResponse | Exception | None) -> None:
         self.answer = answer
-        self.asked: metering.ReserveRequest | None = None
+        self.request: metering.ReserveRequest | None = None
         self.tenant = ""
 
     @property
@@ -61,7 +65,7 @@ class ScriptedMetering(MeteringServiceServicer):
         return (add_MeteringServiceServicer_to_server, self, "argosy.metering.v1.MeteringService")
 
     async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:  # noqa: N802
-        self.asked, self.tenant = request, current_caller().principal.tenant_id
+        self.request, self.tenant = request, current_caller().principal.tenant_id
         if self.answer is None:
             await asyncio.Event().wait()
         if isinstance(self.answer, Exception):
@@ -70,17 +74,17 @@ class ScriptedMetering(MeteringServiceServicer):
         return self.answer
 
 
-class ScriptedRetrieval(RetrievalServiceServicer):
+class ScriptedRetrieval(_RetrievalServicer):  # type: ignore[misc]
     def __init__(self, answer: retrieval.SearchResponse | Exception) -> None:
         self.answer = answer
-        self.asked: retrieval.SearchRequest | None = None
+        self.request: retrieval.SearchRequest | None = None
 
     @property
     def registration(self) -> Registration:
         return (add_RetrievalServiceServicer_to_server, self, "argosy.retrieval.v1.RetrievalService")
 
     async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:  # noqa: N802
-        self.asked = request
+        self.request = request
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer

@@ -1,4 +1,4 @@
-"""Documents that tests make: good ones, and those that mean harm."""
+"""Documents for tests: good and harmful ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def written(writer: pypdf.PdfWriter) -> bytes:
 
 
 def a_pdf_bomb(megabytes: int) -> bytes:
-    """One page whose content stream expands to so much text."""
+    """One page whose content stream expands to that many megabytes of text."""
     packer = zlib.compressobj(1)
     megabyte = b"(A) Tj " * (1024 * 1024 // 7)
     stream = b"".join(packer.compress(megabyte) for _ in range(megabytes)) + packer.flush()
@@ -80,7 +80,7 @@ def a_docx_of(xml: bytes) -> bytes:
 
 
 def a_docx_bomb(megabytes: int) -> bytes:
-    """A few KB that expand to so much."""
+    """A few KB that expand to that many megabytes."""
     text = b"A" * (megabytes * 1024 * 1024)
     return a_docx_of(
         b'<w:document xmlns:w="%s"><w:body><w:p><w:r><w:t>%s</w:t></w:r></w:p></w:body></w:document>'

@@ -1,32 +1,39 @@
-"""Retrieval in memory: each port, kept honest by the contract suite that also runs on the real adapters."""
+"""Retrieval in memory. The contract suite runs on these fakes and on Postgres."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from chassis.errors import DeadlineExceeded
 from chassis.ids import new_id
 from chassis.tenancy import Principal
 from chassis.testing import FakeClock
-from retrieval.domain.documents import Block
-from retrieval.domain.embedding import DIMENSIONS, Vector
-from retrieval.domain.files import Description, File, FileNotFound, object_key
-from retrieval.domain.ingestion import AttachmentKey, Claim, ClaimLost, EmbeddedChunk
-from retrieval.domain.listing import Listing
-from retrieval.domain.removal import LEASE, Removal
-from retrieval.domain.searching import ChunkKey, Text
-from retrieval.domain.vector_stores import Attachment, AttachmentState, FileCounts, VectorStore, VectorStoreNotFound
+from retrieval.deletions.delete import PendingDeletion
+from retrieval.embeddings.model import DIMENSIONS, Vector
+from retrieval.files.model import DELETION_LEASE, File, FileMetadata, FileNotFound, object_key
+from retrieval.files.page import Page
+from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
+from retrieval.parsing.model import Block
+from retrieval.search.model import ChunkKey, ChunkText
+from retrieval.vector_stores.model import (
+    Attachment,
+    AttachmentKey,
+    AttachmentState,
+    FileCounts,
+    VectorStore,
+    VectorStoreNotFound,
+)
 
 from services.retrieval.tests.texts import a_vector, bm25, cosine, words
 
 
 @dataclass
 class Row:
-    """What is known of an attachment."""
+    """A row of `attachments` with its chunks."""
 
     principal: Principal
     key: AttachmentKey
@@ -39,29 +46,35 @@ class Row:
     epoch: int = 0
     crashes: int = 0
     retries: int = 0
-    worded: int = 0
+    indexed_chunks: int = 0
     stored: list[EmbeddedChunk] = field(default_factory=list)
 
 
 @dataclass
-class Knowledge:
-    """What Postgres would hold."""
+class InMemoryDatabase:
+    """The tables."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     files: dict[tuple[str, str], File] = field(default_factory=dict)
     stores: dict[tuple[str, str], tuple[str, datetime]] = field(default_factory=dict)
     rows: dict[AttachmentKey, Row] = field(default_factory=dict)
-    removals: dict[tuple[str, str], tuple[Removal, datetime]] = field(default_factory=dict)
-    announced: list[AttachmentKey] = field(default_factory=list)
+    deletions: dict[tuple[str, str], tuple[PendingDeletion, datetime]] = field(default_factory=dict)
+    published: list[AttachmentKey] = field(default_factory=list)
     numbers: int = 0
 
-    def remove(self, row: Row) -> None:
-        """Note that its chunks go."""
-        removal = Removal(row.key.tenant_id, f"attachment-{row.number}", "", row.key.vector_store_id, row.number)
-        self.removals[row.key.tenant_id, removal.removal_id] = (removal, self.clock.now())
+    def schedule_deletion(self, row: Row) -> None:
+        """Schedule the deletion of its chunks."""
+        deletion = PendingDeletion(
+            tenant_id=row.key.tenant_id,
+            deletion_id=f"attachment-{row.number}",
+            epoch=0,
+            vector_store_id=row.key.vector_store_id,
+            attachment=row.number,
+        )
+        self.deletions[row.key.tenant_id, deletion.deletion_id] = (deletion, self.clock.now())
 
     def completed(self, tenant_id: str, vector_store_ids: Sequence[str]) -> list[Row]:
-        """What searches find."""
+        """Attachments whose chunks searches find."""
         return [
             row
             for key, row in self.rows.items()
@@ -72,117 +85,117 @@ class Knowledge:
 
 
 class FakeFiles:
-    def __init__(self, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+    def __init__(self, database: InMemoryDatabase) -> None:
+        self._database = database
 
-    async def intend(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
-        removal = Removal(tenant_id, f"object-{file_id}", object_key=object_key(tenant_id, file_id))
-        self._knowledge.removals[tenant_id, removal.removal_id] = (removal, self._knowledge.clock.now() + lifetime)
+    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
+        deletion = PendingDeletion(tenant_id, f"object-{file_id}", 0, object_key=object_key(tenant_id, file_id))
+        self._database.deletions[tenant_id, deletion.deletion_id] = (deletion, self._database.clock.now() + lifetime)
 
-    async def record(self, tenant_id: str, file_id: str, description: Description, size_bytes: int) -> File:
+    async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
         key = (tenant_id, f"object-{file_id}")
-        held_until = self._knowledge.clock.now() + LEASE
-        if key not in self._knowledge.removals or self._knowledge.removals[key][1] <= held_until:
+        held_until = self._database.clock.now() + DELETION_LEASE
+        if key not in self._database.deletions or self._database.deletions[key][1] <= held_until:
             raise DeadlineExceeded("the upload took too long")
-        del self._knowledge.removals[key]
-        file = File(file_id, description.filename, description.purpose, size_bytes, self._knowledge.clock.now())
-        self._knowledge.files[tenant_id, file_id] = file
+        del self._database.deletions[key]
+        file = File(file_id, metadata.filename, metadata.purpose, size_bytes, self._database.clock.now())
+        self._database.files[tenant_id, file_id] = file
         return file
 
     async def get(self, tenant_id: str, file_id: str) -> File:
-        if (tenant_id, file_id) not in self._knowledge.files:
+        if (tenant_id, file_id) not in self._database.files:
             raise FileNotFound(f"there is no file {file_id!r}", param="file_id")
-        return self._knowledge.files[tenant_id, file_id]
+        return self._database.files[tenant_id, file_id]
 
-    async def list(self, tenant_id: str, *, limit: int, after: str, purpose: str) -> Listing[File]:
+    async def list(self, tenant_id: str, *, limit: int, after: str, purpose: str) -> Page[File]:
         found = sorted(
             (
                 file
-                for (owner, file_id), file in self._knowledge.files.items()
+                for (owner, file_id), file in self._database.files.items()
                 if owner == tenant_id and (not after or file_id < after) and (not purpose or file.purpose == purpose)
             ),
             key=lambda file: file.file_id,
             reverse=True,
         )
-        return Listing(tuple(found[:limit]), len(found) > limit)
+        return Page(tuple(found[:limit]), len(found) > limit)
 
     async def delete(self, tenant_id: str, file_id: str) -> None:
         await self.get(tenant_id, file_id)
-        for key in [key for key in self._knowledge.rows if (key.tenant_id, key.file_id) == (tenant_id, file_id)]:
-            self._knowledge.remove(self._knowledge.rows.pop(key))
-        await self.intend(tenant_id, file_id, timedelta(0))
-        del self._knowledge.files[tenant_id, file_id]
+        for key in [key for key in self._database.rows if (key.tenant_id, key.file_id) == (tenant_id, file_id)]:
+            self._database.schedule_deletion(self._database.rows.pop(key))
+        await self.begin_upload(tenant_id, file_id, timedelta(0))
+        del self._database.files[tenant_id, file_id]
 
 
 class FakeVectorStores:
-    def __init__(self, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+    def __init__(self, database: InMemoryDatabase) -> None:
+        self._database = database
 
     async def create(self, principal: Principal, name: str, file_ids: Sequence[str]) -> VectorStore:
         for file_id in file_ids:
             self._file(principal.tenant_id, file_id)
         vector_store_id = new_id("vs_")
-        self._knowledge.stores[principal.tenant_id, vector_store_id] = (name, self._knowledge.clock.now())
+        self._database.stores[principal.tenant_id, vector_store_id] = (name, self._database.clock.now())
         for file_id in file_ids:
             await self.attach(principal, vector_store_id, file_id)
         return await self.get(principal.tenant_id, vector_store_id)
 
     async def get(self, tenant_id: str, vector_store_id: str) -> VectorStore:
-        if (tenant_id, vector_store_id) not in self._knowledge.stores:
+        if (tenant_id, vector_store_id) not in self._database.stores:
             raise VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
-        name, created_at = self._knowledge.stores[tenant_id, vector_store_id]
+        name, created_at = self._database.stores[tenant_id, vector_store_id]
         rows = self._rows(tenant_id, vector_store_id)
         states = Counter(row.state for row in rows)
         counts = FileCounts(*(states[state] for state in AttachmentState))
         return VectorStore(vector_store_id, name, created_at, counts, sum(usage_bytes(row) for row in rows))
 
-    async def list(self, tenant_id: str, *, limit: int, after: str) -> Listing[VectorStore]:
-        ids = [store for owner, store in self._knowledge.stores if owner == tenant_id and (not after or store < after)]
+    async def list(self, tenant_id: str, *, limit: int, after: str) -> Page[VectorStore]:
+        ids = [store for owner, store in self._database.stores if owner == tenant_id and (not after or store < after)]
         ids.sort(reverse=True)
-        return Listing(tuple([await self.get(tenant_id, store) for store in ids[:limit]]), len(ids) > limit)
+        return Page(tuple([await self.get(tenant_id, store) for store in ids[:limit]]), len(ids) > limit)
 
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
         await self.get(tenant_id, vector_store_id)
         for row in self._rows(tenant_id, vector_store_id):
-            self._knowledge.remove(self._knowledge.rows.pop(row.key))
-        del self._knowledge.stores[tenant_id, vector_store_id]
+            self._database.schedule_deletion(self._database.rows.pop(row.key))
+        del self._database.stores[tenant_id, vector_store_id]
 
     async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
         await self.get(principal.tenant_id, vector_store_id)
         self._file(principal.tenant_id, file_id)
         key = AttachmentKey(principal.tenant_id, vector_store_id, file_id)
-        row = self._knowledge.rows.get(key)
+        row = self._database.rows.get(key)
         if row is None or row.state is AttachmentState.FAILED:
-            now = self._knowledge.clock.now()
-            self._knowledge.numbers += 1
-            self._knowledge.rows[key] = Row(principal, key, self._knowledge.numbers, now, now)
-            self._knowledge.announced.append(key)
+            now = self._database.clock.now()
+            self._database.numbers += 1
+            self._database.rows[key] = Row(principal, key, self._database.numbers, now, now)
+            self._database.published.append(key)
         return await self.attachment(principal.tenant_id, vector_store_id, file_id)
 
     async def attachment(self, tenant_id: str, vector_store_id: str, file_id: str) -> Attachment:
         await self.get(tenant_id, vector_store_id)
-        return seen(self._row(tenant_id, vector_store_id, file_id))
+        return to_attachment(self._row(tenant_id, vector_store_id, file_id))
 
     async def attachments(
         self, tenant_id: str, vector_store_id: str, *, limit: int, after: str, state: AttachmentState | None
-    ) -> Listing[Attachment]:
+    ) -> Page[Attachment]:
         await self.get(tenant_id, vector_store_id)
         before = self._row(tenant_id, vector_store_id, after).number if after else math.inf
         found = (row for row in self._rows(tenant_id, vector_store_id) if row.number < before)
         rows = sorted((row for row in found if state in {None, row.state}), key=lambda row: -row.number)
-        return Listing(tuple(seen(row) for row in rows[:limit]), len(rows) > limit)
+        return Page(tuple(to_attachment(row) for row in rows[:limit]), len(rows) > limit)
 
     async def detach(self, tenant_id: str, vector_store_id: str, file_id: str) -> None:
         await self.get(tenant_id, vector_store_id)
         row = self._row(tenant_id, vector_store_id, file_id)
-        self._knowledge.remove(self._knowledge.rows.pop(row.key))
+        self._database.schedule_deletion(self._database.rows.pop(row.key))
 
     def _file(self, tenant_id: str, file_id: str) -> None:
-        if (tenant_id, file_id) not in self._knowledge.files:
+        if (tenant_id, file_id) not in self._database.files:
             raise FileNotFound(f"there is no file {file_id!r}", param="file_id")
 
     def _row(self, tenant_id: str, vector_store_id: str, file_id: str) -> Row:
-        row = self._knowledge.rows.get(AttachmentKey(tenant_id, vector_store_id, file_id))
+        row = self._database.rows.get(AttachmentKey(tenant_id, vector_store_id, file_id))
         if row is None:
             raise FileNotFound(f"vector store {vector_store_id!r} does not hold file {file_id!r}", param="file_id")
         return row
@@ -190,24 +203,24 @@ class FakeVectorStores:
     def _rows(self, tenant_id: str, vector_store_id: str) -> Sequence[Row]:
         return [
             row
-            for key, row in self._knowledge.rows.items()
+            for key, row in self._database.rows.items()
             if (key.tenant_id, key.vector_store_id) == (tenant_id, vector_store_id)
         ]
 
 
-class FakeIngests:
-    def __init__(self, knowledge: Knowledge, head_start: timedelta = timedelta(0)) -> None:
-        self._knowledge = knowledge
-        self._head_start = head_start
+class FakeIngestionStore:
+    def __init__(self, database: InMemoryDatabase, overdue_after: timedelta = timedelta(0)) -> None:
+        self._database = database
+        self._overdue_after = overdue_after
 
     async def claim(self, key: AttachmentKey, lease: timedelta) -> Claim | None:
-        row = self._knowledge.rows.get(key)
-        if row is None or row.state is not AttachmentState.IN_PROGRESS or row.due_at > self._knowledge.clock.now():
+        row = self._database.rows.get(key)
+        if row is None or row.state is not AttachmentState.IN_PROGRESS or row.due_at > self._database.clock.now():
             return None
-        file = self._knowledge.files[key.tenant_id, key.file_id]
+        file = self._database.files[key.tenant_id, key.file_id]
         row.epoch += 1
         row.crashes += 1
-        row.due_at = self._knowledge.clock.now() + lease
+        row.due_at = self._database.clock.now() + lease
         return Claim(
             key,
             row.number,
@@ -220,75 +233,76 @@ class FakeIngests:
             file.size_bytes,
         )
 
-    async def due(self, limit: int) -> list[AttachmentKey]:
-        latest = self._knowledge.clock.now() - self._head_start
+    async def overdue(self, limit: int) -> list[AttachmentKey]:
+        latest = self._database.clock.now() - self._overdue_after
         turns: Counter[str] = Counter()
         waiting = []
-        for row in sorted(self._knowledge.rows.values(), key=lambda row: row.due_at):
+        for row in sorted(self._database.rows.values(), key=lambda row: row.due_at):
             if row.state is AttachmentState.IN_PROGRESS and row.due_at <= latest:
                 turns[row.key.tenant_id] += 1
                 waiting.append((turns[row.key.tenant_id], row.due_at, row.key))
         return [key for *_, key in sorted(waiting, key=lambda entry: entry[:2])][:limit]
 
     async def extend(self, claim: Claim, lease: timedelta) -> None:
-        self._held(claim).due_at = self._knowledge.clock.now() + lease
+        self._fenced(claim).due_at = self._database.clock.now() + lease
 
-    async def known(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
+    async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
         return {
             item.fingerprint: item.vector
-            for row in self._knowledge.rows.values()
+            for row in self._database.rows.values()
             if row.key.tenant_id == tenant_id
             for item in row.stored
             if item.fingerprint in fingerprints
         }
 
-    async def add(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
-        row = self._held(claim)
+    async def add_chunks(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
+        row = self._fenced(claim)
         row.stored += batch
         row.crashes = row.retries = 0
-        row.due_at = self._knowledge.clock.now() + lease
+        row.due_at = self._database.clock.now() + lease
 
-    async def index_words(self, claim: Claim, lease: timedelta) -> bool:
-        row = self._held(claim)
-        row.due_at = self._knowledge.clock.now() + lease
-        before, row.worded = row.worded, min(row.worded + 1_000, len(row.stored))
-        return before < row.worded
+    async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
+        row = self._fenced(claim)
+        row.due_at = self._database.clock.now() + lease
+        before, row.indexed_chunks = row.indexed_chunks, min(row.indexed_chunks + 1_000, len(row.stored))
+        return before < row.indexed_chunks
 
     async def complete(self, claim: Claim) -> None:
-        self._held(claim).state = AttachmentState.COMPLETED
+        self._fenced(claim).state = AttachmentState.COMPLETED
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
-        row = self._held(claim)
-        row.state, row.reason, row.message, row.stored, row.worded = AttachmentState.FAILED, reason, message, [], 0
-        self._knowledge.remove(row)
+        row = self._fenced(claim)
+        row.state, row.reason, row.message = AttachmentState.FAILED, reason, message
+        row.stored, row.indexed_chunks = [], 0
+        self._database.schedule_deletion(row)
 
-    async def release(self, claim: Claim, wait: timedelta, *, retry: bool) -> None:
-        row = self._held(claim)
-        row.due_at = self._knowledge.clock.now() + wait
+    async def release(self, claim: Claim, delay: timedelta, *, failed: bool) -> None:
+        row = self._fenced(claim)
+        row.due_at = self._database.clock.now() + delay
         row.crashes = max(row.crashes - 1, 0)
-        row.retries += retry
+        row.retries += failed
 
-    def _held(self, claim: Claim) -> Row:
-        row = self._knowledge.rows.get(claim.key)
-        held = row is not None and (row.number, row.epoch) == (claim.attachment, claim.epoch)
-        if row is None or not held or row.state is not AttachmentState.IN_PROGRESS:
+    def _fenced(self, claim: Claim) -> Row:
+        row = self._database.rows.get(claim.key)
+        current = row is not None and (row.number, row.epoch) == (claim.attachment, claim.epoch)
+        if row is None or not current or row.state is not AttachmentState.IN_PROGRESS:
             raise ClaimLost
         return row
 
 
-class FakeIndex:
-    """Finds by the same formulas, knowing neither stems nor stop words."""
+class FakeSearchIndex:
+    """Cosine distance and BM25, without stems and stop words."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+    def __init__(self, database: InMemoryDatabase) -> None:
+        self._database = database
 
-    async def size(self, tenant_id: str, vector_store_ids: Sequence[str]) -> int:
+    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> int:
         for vector_store_id in vector_store_ids:
-            if (tenant_id, vector_store_id) not in self._knowledge.stores:
+            if (tenant_id, vector_store_id) not in self._database.stores:
                 raise VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
         return len(self._chunks(tenant_id, vector_store_ids))
 
-    async def nearest(
+    async def vector_search(
         self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
     ) -> list[ChunkKey]:
         chunks = self._chunks(tenant_id, vector_store_ids)
@@ -296,49 +310,54 @@ class FakeIndex:
             :limit
         ]
 
-    async def matching(self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int) -> list[ChunkKey]:
+    async def keyword_search(
+        self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
+    ) -> list[ChunkKey]:
         chunks = self._chunks(tenant_id, vector_store_ids)
         documents = {key: Counter(words(item.chunk.text)) for key, item in chunks.items()}
         scores = bm25(set(words(query)), documents)
         return sorted(scores, key=lambda key: (-scores[key], key.attachment, key.ordinal))[:limit]
 
-    async def texts(self, tenant_id: str, keys: Sequence[ChunkKey]) -> dict[ChunkKey, Text]:
+    async def chunk_texts(self, tenant_id: str, keys: Sequence[ChunkKey]) -> dict[ChunkKey, ChunkText]:
         found = {}
-        for row in self._knowledge.completed(tenant_id, [key.vector_store_id for key in keys]):
-            file = self._knowledge.files[tenant_id, row.key.file_id]
+        for row in self._database.completed(tenant_id, [key.vector_store_id for key in keys]):
+            file = self._database.files[tenant_id, row.key.file_id]
             for item in row.stored:
                 key = ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal)
                 if key in keys:
-                    found[key] = Text(file.file_id, file.filename, item.chunk.page, item.chunk.text)
+                    found[key] = ChunkText(file.file_id, file.filename, item.chunk.page, item.chunk.text)
         return found
 
     def _chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> dict[ChunkKey, EmbeddedChunk]:
         return {
             ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal): item
-            for row in self._knowledge.completed(tenant_id, vector_store_ids)
+            for row in self._database.completed(tenant_id, vector_store_ids)
             for item in row.stored
         }
 
 
-class FakeRemovals:
-    def __init__(self, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+class FakeDeletionQueue:
+    def __init__(self, database: InMemoryDatabase) -> None:
+        self._database = database
 
-    async def claim(self, limit: int, lease: timedelta) -> Sequence[Removal]:
-        now = self._knowledge.clock.now()
-        due = [(key, removal) for key, (removal, due_at) in self._knowledge.removals.items() if due_at <= now][:limit]
-        for key, removal in due:
-            self._knowledge.removals[key] = (removal, now + lease)
-        return [removal for _, removal in due]
+    async def claim(self, limit: int, lease: timedelta) -> Sequence[PendingDeletion]:
+        now = self._database.clock.now()
+        due = [deletion for deletion, due_at in self._database.deletions.values() if due_at <= now][:limit]
+        claimed = [replace(deletion, epoch=deletion.epoch + 1) for deletion in due]
+        for deletion in claimed:
+            self._database.deletions[deletion.tenant_id, deletion.deletion_id] = (deletion, now + lease)
+        return claimed
 
-    async def remove_chunks(self, removal: Removal, limit: int) -> bool:
+    async def delete_chunks(self, deletion: PendingDeletion, limit: int) -> bool:
         return False
 
-    async def done(self, removal: Removal) -> None:
-        self._knowledge.removals.pop((removal.tenant_id, removal.removal_id), None)
+    async def complete(self, deletion: PendingDeletion) -> None:
+        key = (deletion.tenant_id, deletion.deletion_id)
+        if key in self._database.deletions and self._database.deletions[key][0].epoch == deletion.epoch:
+            del self._database.deletions[key]
 
 
-class FakeObjects:
+class FakeObjectStore:
     def __init__(self) -> None:
         self.stored: dict[str, bytes] = {}
 
@@ -357,7 +376,7 @@ class FakeObjects:
 
 
 class FakeParser:
-    """Takes each line of a text for a page."""
+    """Each line of a text is a page."""
 
     async def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block, None]:
         text = b"".join([piece async for piece in data]).decode()
@@ -366,18 +385,18 @@ class FakeParser:
 
 
 class FakeEmbedder:
-    """Texts that share words have near vectors. Remembers what it was asked; `failures` are raised first, in order."""
+    """Texts that share words have near vectors. Records the texts of each call; `errors` are raised first, in order."""
 
     model = "fake"
 
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
-        self.failures: list[BaseException] = []
+        self.calls: list[list[str]] = []
+        self.errors: list[BaseException] = []
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        self.asked.append(list(texts))
-        if self.failures:
-            raise self.failures.pop(0)
+        self.calls.append(list(texts))
+        if self.errors:
+            raise self.errors.pop(0)
         return [a_vector(text) for text in texts]
 
 
@@ -385,7 +404,7 @@ def usage_bytes(row: Row) -> int:
     return sum(len(item.chunk.text.encode()) + 2 * DIMENSIONS for item in row.stored)
 
 
-def seen(row: Row) -> Attachment:
+def to_attachment(row: Row) -> Attachment:
     return Attachment(
         row.key.vector_store_id,
         row.key.file_id,

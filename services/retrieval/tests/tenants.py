@@ -1,4 +1,4 @@
-"""Tenants of a test's own, and the ways to give them something."""
+"""Tenants for one test, with helpers that give them files and stores."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from datetime import timedelta
 
 from chassis.ids import new_id
 from chassis.testing import a_principal
-from retrieval.domain.chunking import Chunk
-from retrieval.domain.embedding import fingerprint
-from retrieval.domain.files import Description, File, Files
-from retrieval.domain.ingestion import AttachmentKey, Claim, EmbeddedChunk, Ingests
-from retrieval.domain.removal import Removals
-from retrieval.domain.searching import Index
-from retrieval.domain.vector_stores import VectorStore, VectorStores
+from retrieval.chunking.splitter import Chunk
+from retrieval.deletions.delete import DeletionQueue
+from retrieval.embeddings.model import fingerprint
+from retrieval.files.model import File, FileMetadata
+from retrieval.files.ports import Files
+from retrieval.ingestion.model import Claim, EmbeddedChunk
+from retrieval.ingestion.ports import IngestionStore
+from retrieval.search.search import SearchIndex
+from retrieval.vector_stores.model import AttachmentKey, VectorStore
+from retrieval.vector_stores.ports import VectorStores
 
 from services.retrieval.tests.texts import a_vector
 
@@ -23,51 +26,51 @@ NOW, LONG = timedelta(0), timedelta(hours=1)
 
 @dataclass
 class Ports:
-    """One implementation of all that has state."""
+    """One implementation of each port with state."""
 
     files: Files
     stores: VectorStores
-    ingests: Ingests
-    index: Index
-    removals: Removals
+    ingestion_store: IngestionStore
+    index: SearchIndex
+    deletions: DeletionQueue
 
 
 @dataclass
 class Tenant:
-    """A tenant of a test's own, and the ways to give it something."""
+    """A tenant for one test."""
 
     ports: Ports
     tenant_id: str
 
     async def file(self, filename: str = "a.txt", purpose: str = "assistants") -> File:
         file_id = new_id("file-")
-        await self.ports.files.intend(self.tenant_id, file_id, LONG)
-        return await self.ports.files.record(self.tenant_id, file_id, Description(filename, purpose), 10)
+        await self.ports.files.begin_upload(self.tenant_id, file_id, LONG)
+        return await self.ports.files.commit_upload(self.tenant_id, file_id, FileMetadata(filename, purpose), 10)
 
     async def store(self, *file_ids: str) -> VectorStore:
         return await self.ports.stores.create(a_principal(self.tenant_id), "a store", file_ids)
 
     async def claimed(self, lease: timedelta = LONG) -> Claim:
-        """A claim on a file that was just attached to a store of its own."""
+        """A claim on a new file in a new store."""
         file = await self.file()
         store = await self.store(file.file_id)
         return await self.claim(store.vector_store_id, file.file_id, lease)
 
     async def claim(self, vector_store_id: str, file_id: str, lease: timedelta = LONG) -> Claim:
-        claim = await self.ports.ingests.claim(AttachmentKey(self.tenant_id, vector_store_id, file_id), lease)
+        claim = await self.ports.ingestion_store.claim(AttachmentKey(self.tenant_id, vector_store_id, file_id), lease)
         assert claim is not None
         return claim
 
     async def indexed(self, *texts: str, store: VectorStore | None = None) -> tuple[VectorStore, File]:
-        """A file of these chunks, completed."""
+        """A completed file of these chunks."""
         file = await self.file()
         store = store or await self.store()
         await self.ports.stores.attach(a_principal(self.tenant_id), store.vector_store_id, file.file_id)
         claim = await self.claim(store.vector_store_id, file.file_id)
-        await self.ports.ingests.add(claim, embedded(texts), LONG)
-        while await self.ports.ingests.index_words(claim, LONG):
+        await self.ports.ingestion_store.add_chunks(claim, embedded(texts), LONG)
+        while await self.ports.ingestion_store.index_keywords(claim, LONG):
             pass
-        await self.ports.ingests.complete(claim)
+        await self.ports.ingestion_store.complete(claim)
         return store, file
 
 

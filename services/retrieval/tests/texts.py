@@ -1,4 +1,4 @@
-"""Texts as vectors and as bags of words, by formulas from the book: what the real index is compared with."""
+"""Vectors and BM25 scores of texts by textbook formulas, to compare the real index with."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 
-from retrieval.domain.embedding import DIMENSIONS, Vector
-from retrieval.domain.searching import ChunkKey
+from retrieval.embeddings.model import DIMENSIONS, Vector
+from retrieval.search.model import ChunkKey
 
 
-class WordTokens:
+class WordTokenCounter:
     """A token per word."""
 
     def count(self, texts: Sequence[str]) -> list[int]:
@@ -39,7 +39,7 @@ def words(text: str) -> list[str]:
 
 
 def bm25(query: set[str], documents: dict[ChunkKey, Counter[str]]) -> dict[ChunkKey, float]:
-    """Okapi's formula, written from the book, to compare with."""
+    """Okapi BM25 by the textbook formula."""
     average = sum(document.total() for document in documents.values()) / max(len(documents), 1)
     scores: dict[ChunkKey, float] = {}
     for word in query:

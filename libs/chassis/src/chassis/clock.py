@@ -1,4 +1,4 @@
-"""Time as a collaborator, so that tests can give it."""
+"""The clock as a port, so that tests can set the time."""
 
 import time
 from datetime import UTC, datetime
@@ -6,24 +6,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the time is."""
-
     def now(self) -> datetime:
-        """Answer the wall-clock time, aware, in UTC."""
+        """Return the wall-clock time in UTC, timezone-aware."""
         ...
 
     def monotonic(self) -> float:
-        """Answer seconds since some moment; never goes back, so differences are durations."""
+        """Return seconds that never go back, for durations; their origin is arbitrary."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
-
     def now(self) -> datetime:
-        """Answer the wall-clock time, aware, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Answer seconds since some moment; never goes back."""
         return time.monotonic()

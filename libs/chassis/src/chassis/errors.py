@@ -1,16 +1,16 @@
-"""Errors are states: each has a kind (what to do about it) and a reason (what it is), and knows no transport.
+"""Errors have a kind (what the caller can do) and a reason (what happened), and are independent of the transport.
 
     ArgosyError
     ├── InvalidRequest      INVALID      the caller must change the request
-    ├── PermissionDenied    DENIED       the caller is known and may not
+    ├── PermissionDenied    DENIED       the caller lacks a role
     ├── Unavailable         UNAVAILABLE  a dependency does not answer
-    ├── DeadlineExceeded    TIMED_OUT    the time the caller gave is over
+    ├── DeadlineExceeded    TIMED_OUT    the caller's deadline has passed
     ├── Internal            INTERNAL     a bug; the details are in the log
-    ├── RemoteFailure       (any)        what another service said, passed on as it came
-    └── …                   each domain adds its own states
+    ├── RemoteError         (any)        the error of another service, passed on unchanged
+    └── …                   each feature adds its own
 
-Two total tables turn a kind into a status: `chassis.grpc.STATUS` and `chassis.http.STATUS`. Reasons are part of the
-public API: they never change their meaning. `declared_errors` lists every state that was imported.
+`chassis.grpc.STATUS` and `chassis.http.STATUS` map every kind to a status. Reasons are part of the public API: they
+never change their meaning. `declared_errors` lists the errors of all imported modules.
 """
 
 import inspect
@@ -18,42 +18,49 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 
 class Kind(StrEnum):
-    """What a caller can do about an error. Order and number follow no transport."""
+    """What a caller can do about an error."""
 
     INVALID = "invalid"  # change the request
-    UNAUTHENTICATED = "unauthenticated"  # say who you are
-    DENIED = "denied"  # ask somebody for the right
+    UNAUTHENTICATED = "unauthenticated"  # authenticate
+    DENIED = "denied"  # get a role
     NOT_FOUND = "not_found"
-    CONFLICT = "conflict"  # somebody else changed it, or it exists
+    CONFLICT = "conflict"  # it was changed concurrently, or it exists
     TOO_LARGE = "too_large"
-    EXHAUSTED = "exhausted"  # used up: waiting does not help
-    THROTTLED = "throttled"  # too fast: waiting helps
-    CANCELLED = "cancelled"  # the caller gave up
-    UPSTREAM = "upstream"  # somebody outside the fleet failed
+    EXHAUSTED = "exhausted"  # a quota is used up: waiting does not help
+    THROTTLED = "throttled"  # too many requests: waiting helps
+    CANCELLED = "cancelled"  # by the caller
+    UPSTREAM = "upstream"  # a provider outside of Argosy failed
     UNAVAILABLE = "unavailable"  # try again later
     TIMED_OUT = "timed_out"
-    INTERNAL = "internal"  # our bug
+    INTERNAL = "internal"  # a bug
 
 
-# Messages of these kinds may quote the request or a provider, and so a prompt: they are for the caller alone, and
-# stand in no log and no trace.
+# Messages of these kinds may quote the request or a provider, and so a prompt. They are for the caller only and are
+# never logged or traced.
 CONTAINS_USER_CONTENT = frozenset({Kind.INVALID, Kind.UPSTREAM})
 
 
 class ArgosyError(Exception):
-    """Root of every expected failure. A subclass is one state: `kind`, `reason` and a docstring for the reference."""
+    """Root of all expected errors. A subclass has a `kind`, a `reason`, and a docstring for the reference page."""
 
     kind: Kind
     reason: str
+    public: ClassVar[bool] = True
 
-    def __init_subclass__(cls, *, abstract: bool = False) -> None:
-        """Refuse a state that could not be documented; `abstract` ones are never raised themselves."""
+    def __init_subclass__(cls, *, abstract: bool = False, public: bool = True) -> None:
+        """Refuse a state that cannot be documented.
+
+        `abstract` classes are never raised themselves. Errors with `public=False` never reach a client (failures at
+        start-up, internal control flow) and stay out of the reference page.
+        """
         super().__init_subclass__()
+        cls.public = public
         if abstract:
             return
         if not isinstance(getattr(cls, "kind", None), Kind):
@@ -64,7 +71,7 @@ class ArgosyError(Exception):
             raise TypeError(f"{cls.__qualname__}: needs a docstring, it is the reference text")
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: timedelta | None = None) -> None:
-        """`message` is a sentence for people, `param` the part of the request at fault, `retry_after` when to retry."""
+        """`message` is a sentence for people, `param` the part of the request at fault."""
         super().__init__(message)
         self.message = message
         self.param = param
@@ -72,7 +79,7 @@ class ArgosyError(Exception):
 
     @property
     def code(self) -> str:
-        """The reason as clients see it: lower-case."""
+        """The reason in lower case, as clients see it."""
         return self.reason.lower()
 
     def __str__(self) -> str:
@@ -80,37 +87,37 @@ class ArgosyError(Exception):
 
 
 class InvalidRequest(ArgosyError):
-    """The request does not say something that can be done; `param` names the part at fault."""
+    """The request is invalid; `param` names the part at fault."""
 
     kind, reason = Kind.INVALID, "INVALID_REQUEST"
 
 
 class PermissionDenied(ArgosyError):
-    """The caller is known, and lacks the role that this needs."""
+    """The caller lacks the role that this request needs."""
 
     kind, reason = Kind.DENIED, "PERMISSION_DENIED"
 
 
 class Unavailable(ArgosyError):
-    """A part that this request needs does not answer at the moment; try again."""
+    """A part that this request needs does not answer; try again."""
 
     kind, reason = Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE"
 
 
 class DeadlineExceeded(ArgosyError):
-    """The time given for the request was over before the answer was there."""
+    """The deadline passed before the response was complete."""
 
     kind, reason = Kind.TIMED_OUT, "DEADLINE_EXCEEDED"
 
 
 class Internal(ArgosyError):
-    """A bug in Argosy. The message tells nothing more; the log has the rest under the request's id."""
+    """A bug in Argosy. The message has no details; the log has them under the request's id."""
 
     kind, reason = Kind.INTERNAL, "INTERNAL"
 
 
 class RemoteError(ArgosyError, abstract=True):
-    """What another service said: kind, reason, message and param are its own."""
+    """The error of another service, with its kind, reason, message and param."""
 
     def __init__(
         self,
@@ -126,13 +133,14 @@ class RemoteError(ArgosyError, abstract=True):
         self.reason = reason
 
 
-def declared_errors() -> list[type[ArgosyError]]:
-    """Every concrete state among the imported modules, ordered by reason; for the reference page and its test."""
-    return sorted(_concrete(ArgosyError), key=lambda cls: (cls.reason, cls.__module__))
+def declared_errors(*, public_only: bool = False) -> list[type[ArgosyError]]:
+    """List the concrete errors of all imported modules by reason; `public_only` leaves out what no client can meet."""
+    errors = (cls for cls in _concrete(ArgosyError) if cls.public or not public_only)
+    return sorted(errors, key=lambda cls: (cls.reason, cls.__module__))
 
 
 def meaning(cls: type[ArgosyError]) -> str:
-    """A state's reference text."""
+    """Return an error's text for the reference page."""
     return inspect.cleandoc(cls.__doc__ or "")
 
 

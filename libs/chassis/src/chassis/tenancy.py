@@ -1,42 +1,39 @@
-"""Who asks: the principal that the edge authenticated, signed so that every service can check it.
+"""The caller of a request: the principal that the gateway authenticated, signed so that every service can verify it.
 
-A principal travels as a JWT (HS256, pinned) that lives for minutes. Signing and verifying are cached, because both
-cost more than many a request.
+A principal is sent as a JWT (HS256 only) that is valid for minutes. Signing and verifying are cached, because each
+costs more than some requests.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import jwt
+from cachetools import LRUCache
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, Kind, PermissionDenied
 
 ALGORITHM = "HS256"
-CACHED = 10_000  # entries of each cache
-LEEWAY_SECONDS = 30.0  # how far the clocks of two machines may differ
-LONGEST_TOKEN = 4_096  # characters; ours have a few hundred
+CACHE_SIZE = 10_000
+LEEWAY_SECONDS = 30.0  # of clock skew between two machines
+MAX_TOKEN_LENGTH = 4_096  # real tokens have a few hundred characters
 TEXT_CLAIMS = ("tenant_id", "project_id", "key_id", "user_id", "plan")
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class PrincipalInvalid(ArgosyError):
-    """The call carries no principal, or one that is malformed, expired, or signed by somebody else."""
+    """The call carries no principal, or one that is malformed, expired, or has a wrong signature."""
 
     kind, reason = Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. Empty text means: not known or not applicable."""
+    """Identity and rights of a caller. Empty strings mean unknown or not applicable."""
 
     tenant_id: str
     project_id: str = ""
@@ -53,7 +50,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The principal of the request at hand, with the token to pass on and the request's id."""
+    """The principal of the current request, with the token to pass on and the request's id."""
 
     principal: Principal
     token: str
@@ -64,7 +61,7 @@ _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 def current_caller() -> Caller:
-    """Answer who asks in this context. Raises `PrincipalInvalid` when nobody does."""
+    """Return the caller of this context. Raises `PrincipalInvalid` when there is none."""
     caller = _caller.get()
     if caller is None:
         raise PrincipalInvalid("The call carries no principal.")
@@ -72,11 +69,11 @@ def current_caller() -> Caller:
 
 
 def find_caller() -> Caller | None:
-    """Answer who asks in this context, or None; for code that serves both (logs, spans)."""
+    """Return the caller of this context, or None; for code that runs with and without one (logs, spans)."""
     return _caller.get()
 
 
-class as_caller:  # noqa: N801 - reads as a statement: `with acting(caller):`
+class as_caller:  # noqa: N801 - reads as a statement: `with as_caller(caller):`
     """Make `caller` the current one within a `with` block."""
 
     __slots__ = ("_caller", "_token")
@@ -92,58 +89,58 @@ class as_caller:  # noqa: N801 - reads as a statement: `with acting(caller):`
         try:
             _caller.reset(self._token)
         except ValueError:
-            # A generator closed from another context; that context never saw the caller.
+            # A generator that is closed in another context, in which the token is not valid.
             _caller.set(None)
 
 
 class PrincipalSigner:
-    """Signs principals, as `issuer`. A token is handed out again while at least half its `lifetime` is left."""
+    """Signs principals as `issuer`. A token is reused while at least half of its `lifetime` is left."""
 
     def __init__(self, secret: str, issuer: str, clock: Clock, lifetime: timedelta = timedelta(minutes=5)) -> None:
         self._secret = secret
         self._issuer = issuer
         self._clock = clock
         self._lifetime_seconds = lifetime.total_seconds()
-        self._signed: _Recent[Principal, tuple[str, float]] = _Recent(CACHED)
+        self._signed: LRUCache[Principal, tuple[str, float]] = LRUCache(CACHE_SIZE)
 
     def sign(self, principal: Principal) -> str:
-        """Answer a token for `principal` that is good for half the lifetime at least."""
+        """Return a token for `principal` that is valid for at least half the lifetime."""
         now = self._clock.now().timestamp()
-        known = self._signed.get(principal)
-        if known is not None and now < known[1]:
-            return known[0]
+        cached = self._signed.get(principal)
+        if cached is not None and now < cached[1]:
+            return cached[0]
         claims: dict[str, Any] = {name: value for name in TEXT_CLAIMS if (value := getattr(principal, name))}
         claims |= {"iss": self._issuer, "iat": int(now), "exp": int(now + self._lifetime_seconds)}
         if principal.roles:
             claims["roles"] = sorted(principal.roles)
         token = jwt.encode(claims, self._secret, algorithm=ALGORITHM)
-        self._signed.put(principal, (token, now + self._lifetime_seconds / 2))
+        self._signed[principal] = (token, now + self._lifetime_seconds / 2)
         return token
 
 
 class PrincipalVerifier:
-    """Verifies what any of `secrets` signed: several, so that a secret can be replaced while both are in use."""
+    """Verifies tokens signed with any of `secrets`: several, so that a secret can be rotated."""
 
     def __init__(self, secrets: Sequence[str], clock: Clock) -> None:
         if not secrets:
-            raise ValueError("a verifier without secrets would refuse everybody")
+            raise ValueError("a verifier needs secrets")
         self._secrets = tuple(secrets)
         self._clock = clock
-        self._verified: _Recent[str, tuple[Principal, float]] = _Recent(CACHED)
+        self._verified: LRUCache[str, tuple[Principal, float]] = LRUCache(CACHE_SIZE)
 
     def verify(self, token: str) -> Principal:
-        """Answer whom `token` speaks for. Raises `PrincipalInvalid`: forged, expired, or not a token at all."""
+        """Return the principal of `token`. Raises `PrincipalInvalid`: forged, expired, or malformed."""
         now = self._clock.now().timestamp()
-        known = self._verified.get(token)
-        principal, expires = known or self._read(token, now)
+        cached = self._verified.get(token)
+        principal, expires = cached or self._parse(token, now)
         if now >= expires:
             raise PrincipalInvalid("The principal has expired.")
-        if known is None:
-            self._verified.put(token, (principal, expires))
+        if cached is None:
+            self._verified[token] = (principal, expires)
         return principal
 
-    def _read(self, token: str, now: float) -> tuple[Principal, float]:
-        if len(token) > LONGEST_TOKEN:
+    def _parse(self, token: str, now: float) -> tuple[Principal, float]:
+        if len(token) > MAX_TOKEN_LENGTH:
             raise PrincipalInvalid("The principal is too long.")
         claims = self._claims(token)
         expires, issued = claims["exp"], claims["iat"]
@@ -151,10 +148,10 @@ class PrincipalVerifier:
             raise PrincipalInvalid("The principal has no times.")
         if issued > now + LEEWAY_SECONDS:
             raise PrincipalInvalid("The principal was signed in the future.")
-        return _principal(claims), expires
+        return _claims_to_principal(claims), expires
 
     def _claims(self, token: str) -> dict[str, Any]:
-        # Times are checked by our own clock; PyJWT would ask the machine's.
+        # Times are checked with the injected clock; PyJWT would use the system's.
         options: Any = {
             "require": ["iss", "iat", "exp", "tenant_id"],
             "verify_exp": False,
@@ -167,30 +164,10 @@ class PrincipalVerifier:
                 continue
             except jwt.InvalidTokenError as error:
                 raise PrincipalInvalid("The principal is malformed.") from error
-        raise PrincipalInvalid("The principal is signed by somebody else.")
+        raise PrincipalInvalid("The principal has a wrong signature.")
 
 
-class _Recent(Generic[K, V]):
-    """A mapping that forgets what was not asked for the longest, beyond `size` entries."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        value = self._entries.get(key)
-        if value is not None:
-            self._entries.move_to_end(key)
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
-
-
-def _principal(claims: dict[str, Any]) -> Principal:
+def _claims_to_principal(claims: dict[str, Any]) -> Principal:
     texts = {name: claims.get(name, "") for name in TEXT_CLAIMS}
     roles = claims.get("roles", [])
     readable = all(isinstance(value, str) for value in texts.values()) and texts["tenant_id"]

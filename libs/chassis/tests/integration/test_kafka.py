@@ -182,7 +182,12 @@ async def test_what_gathers_in_all_partitions_is_handled_and_committed_together(
 
     async with scratch_topic(partitions=3) as topic:
         consumer = Consumer(
-            kafka_bootstrap(), group, topic, handle_many=keep, max_records=30, gather=timedelta(milliseconds=300)
+            kafka_bootstrap(),
+            group,
+            topic,
+            handle_many=keep,
+            max_records=30,
+            fetch_max_wait=timedelta(milliseconds=300),
         )
         await publisher.publish_all([Record(topic, b"%d" % n, b"early%d" % n) for n in range(20)])
         await consumer.start()

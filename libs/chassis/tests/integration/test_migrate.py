@@ -74,6 +74,97 @@ async def test_a_migration_that_was_changed_is_refused(folder: Path, own: Postgr
         assert await connection.fetchval("SELECT to_regclass('new')") is None
 
 
+def write_function(folder: Path, name: str, sql: str) -> None:
+    (folder / "functions").mkdir(exist_ok=True)
+    (folder / "functions" / name).write_text(sql)
+
+
+def answering(value: int, name: str = "answer") -> str:
+    return f"CREATE OR REPLACE FUNCTION chassis_test.{name}() RETURNS integer LANGUAGE sql AS 'SELECT {value}'"
+
+
+async def test_functions_are_applied_after_the_numbered_files_in_the_order_of_their_names(
+    folder: Path, own: PostgresSection
+) -> None:
+    owner = owner_of(own)
+    # Postgres checks bodies of language sql when they are made: each needs what comes before it.
+    write_function(
+        folder,
+        "a_count.sql",
+        "CREATE OR REPLACE FUNCTION chassis_test.a_count() RETURNS bigint LANGUAGE sql AS"
+        " 'SELECT count(*) FROM chassis_test.words'",
+    )
+    write_function(folder, "b_twice.sql", answering(2, "b_twice").replace("SELECT 2", "SELECT 2 * a_count()::integer"))
+    (folder / "0002_words.sql").write_text("CREATE TABLE words (word text); INSERT INTO words VALUES ('x')")
+
+    assert await migrate(owner, folder, "chassis_test") == [
+        "0002_words.sql",
+        "functions/a_count.sql",
+        "functions/b_twice.sql",
+    ]
+    assert await migrate(owner, folder, "chassis_test") == []
+
+    async with Database(own, "notes") as db, db.system() as connection:
+        assert await connection.fetchval("SELECT b_twice()") == 2
+        assert await connection.fetchval("SELECT count(*) FROM schema_migrations") == 2
+
+
+async def test_a_function_that_was_changed_is_applied_again_and_no_other(folder: Path, own: PostgresSection) -> None:
+    owner = owner_of(own)
+    write_function(folder, "answer.sql", answering(1))
+    write_function(folder, "other.sql", answering(1, "other"))
+    await migrate(owner, folder, "chassis_test")
+    for value in (2, 1):
+        write_function(folder, "answer.sql", answering(value))
+
+        assert await migrate(owner, folder, "chassis_test") == ["functions/answer.sql"]
+        assert await migrate(owner, folder, "chassis_test") == []
+        async with Database(own, "notes") as db, db.system() as connection:
+            assert await connection.fetchval("SELECT answer()") == value
+
+
+async def test_a_function_that_fails_is_tried_again_by_the_next_migration(folder: Path, own: PostgresSection) -> None:
+    owner = owner_of(own)
+    write_function(folder, "answer.sql", answering(1))
+    await migrate(owner, folder, "chassis_test")
+    write_function(folder, "answer.sql", f"{answering(2)}; SELECT nothing FROM nowhere")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await migrate(owner, folder, "chassis_test")
+    async with Database(own, "notes") as db, db.system() as connection:
+        assert await connection.fetchval("SELECT answer()") == 1
+
+    write_function(folder, "answer.sql", answering(2))
+    assert await migrate(owner, folder, "chassis_test") == ["functions/answer.sql"]
+
+
+async def test_migrators_that_take_turns_apply_a_function_once(folder: Path, own: PostgresSection) -> None:
+    owner = owner_of(own)
+    write_function(folder, "answer.sql", f"SELECT pg_sleep(0.1); {answering(1)}")
+
+    applied = await asyncio.gather(*(migrate(owner, folder, "chassis_test") for _ in range(4)))
+
+    assert sorted(applied) == [[], [], [], ["functions/answer.sql"]]
+
+
+async def test_only_the_owner_records_what_was_applied(folder: Path, own: PostgresSection) -> None:
+    write_function(folder, "answer.sql", answering(1))
+    await migrate(owner_of(own), folder, "chassis_test")
+
+    async with Database(own, "notes") as db:
+        for table in ("schema_migrations", "schema_functions"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with db.system() as connection:
+                    await connection.execute(f"DELETE FROM {table}")
+
+
+@pytest.mark.parametrize("name", ["with-dash.sql", "Upper.sql", "two.dots.sql"])
+async def test_a_function_file_with_a_bad_name_is_refused(folder: Path, own: PostgresSection, name: str) -> None:
+    write_function(folder, name, answering(1))
+
+    with pytest.raises(BrokenMigrations, match="functions/"):
+        await migrate(owner_of(own), folder, "chassis_test")
+
+
 @pytest.mark.parametrize("name", ["1_short.sql", "0002-dash.sql", "0001_again.sql", "0002_Upper.sql"])
 async def test_a_migration_with_a_bad_name_is_refused(folder: Path, own: PostgresSection, name: str) -> None:
     (folder / name).write_text("SELECT 1")
@@ -131,7 +222,9 @@ async def test_one_services_role_cannot_see_another_services_schema(own: Postgre
             await connection.close()
 
 
-async def test_a_migration_under_a_running_service_is_felt_once_at_most(folder: Path, own: PostgresSection) -> None:
+async def test_a_migration_under_a_running_service_fails_one_request_at_most(
+    folder: Path, own: PostgresSection
+) -> None:
     async with Database(own.model_copy(update={"pool_size": 1}), "notes") as db:
         await all_notes(db)
         (folder / "0002_more.sql").write_text("ALTER TABLE notes ADD COLUMN more text")

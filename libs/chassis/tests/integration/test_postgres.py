@@ -274,9 +274,9 @@ async def freeze(wire: TcpProxy, db: Database) -> None:
 async def test_a_server_that_says_nothing_is_unavailable(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(database, "CLIENT_SECONDS", 0.5)
-    monkeypatch.setattr(database, "ABANDON_SECONDS", 0.2)
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(database, "CLIENT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(database, "ROLLBACK_TIMEOUT_SECONDS", 0.2)
     async with through_a_wire(section) as (wire, db):
         with pytest.raises(Unavailable):
             await freeze(wire, db)
@@ -289,7 +289,7 @@ async def test_a_server_that_says_nothing_is_unavailable(
 async def test_a_cancelled_caller_does_not_wait_for_a_silent_server(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "ABANDON_SECONDS", 0.1)
+    monkeypatch.setattr(database, "ROLLBACK_TIMEOUT_SECONDS", 0.1)
     async with through_a_wire(section) as (wire, db):
 
         async def ask(begun: asyncio.Event) -> None:
@@ -330,7 +330,7 @@ async def through_a_wire(section: PostgresSection) -> AsyncIterator[tuple[TcpPro
 async def test_a_cancelled_statement_gives_its_connection_back(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "ABANDON_SECONDS", 0.2)
+    monkeypatch.setattr(database, "ROLLBACK_TIMEOUT_SECONDS", 0.2)
     narrow = section.model_copy(update={"pool_size": 1})
     async with Database(narrow, "notes") as db:
 

@@ -10,16 +10,16 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
+from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.redis import (
-    Breaker,
     MultiplexedRedis,
     Redis,
     Script,
     Subscription,
-    client,
     multiplexed,
+    pooled,
     subscription,
 )
 from chassis.settings import RedisSection
@@ -36,14 +36,14 @@ async def wire() -> AsyncIterator[TcpProxy]:
 @pytest.fixture
 async def redis(wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
     # 50 ms can pass on a busy test machine without any fault of Redis.
-    monkeypatch.setattr(client, "PATIENCE_SECONDS", 0.25)
+    monkeypatch.setattr(pooled, "TIMEOUT_SECONDS", 0.25)
     section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/0")
-    async with Redis(section, Breaker("redis", failures=3, rest_seconds=0.5)) as redis:
+    async with Redis(section, CircuitBreaker("redis", max_failures=3, open_seconds=0.5)) as redis:
         yield redis
 
 
-def test_the_patience_is_50_ms() -> None:
-    assert client.PATIENCE_SECONDS == 0.05
+def test_the_timeout_is_50_ms() -> None:
+    assert pooled.TIMEOUT_SECONDS == 0.05
 
 
 async def test_commands_and_pipelines_are_answered(redis: Redis) -> None:
@@ -122,9 +122,9 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_noticed(redis: Redi
 
 @pytest.fixture
 async def multiplexed_redis(wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
-    monkeypatch.setattr(multiplexed, "PATIENCE_SECONDS", 0.25)
+    monkeypatch.setattr(multiplexed, "TIMEOUT_SECONDS", 0.25)
     section = RedisSection(url=f"redis://127.0.0.1:{wire.port}/3")
-    async with MultiplexedRedis(section, Breaker("redis", failures=3, rest_seconds=0.5)) as redis:
+    async with MultiplexedRedis(section, CircuitBreaker("redis", max_failures=3, open_seconds=0.5)) as redis:
         yield redis
 
 
@@ -253,8 +253,8 @@ async def test_messages_are_heard_and_a_bad_one_silences_nothing(redis: Redis) -
 async def test_a_subscription_comes_back_and_says_so(
     redis: Redis, wire: TcpProxy, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription, "SILENCE_SECONDS", 0.1)
-    monkeypatch.setattr(subscription, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(subscription, "PING_INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr(subscription, "CONNECT_TIMEOUT_SECONDS", 0.1)
     channel, listener = new_id("test_"), Listener()
     async with subscribed(redis, channel, listener):
         await listener.until(lambda heard: heard == [b"(connected)"])

@@ -121,7 +121,7 @@ async def test_connections_that_died_in_their_sleep_are_not_noticed(db: Database
     await asyncio.gather(ids(db), ids(db))
     await terminate(section)
     async with asyncio.timeout(5):
-        while not all(line.wire.is_closed() for line in db._statements._free):
+        while not all(line.connection.is_closed() for line in db._statements._free):
             await asyncio.sleep(0.01)
 
     assert await ids(db) == []
@@ -156,8 +156,8 @@ async def test_a_cancelled_caller_s_connection_is_not_used_again(db: Database) -
 async def test_a_server_that_says_nothing_is_unavailable(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(database, "CLIENT_SECONDS", 0.3)
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(database, "CLIENT_TIMEOUT_SECONDS", 0.3)
     dsn = section.dsn.get_secret_value()
     port = urlsplit(dsn).port or 5432
     async with TcpProxy(port) as wire:

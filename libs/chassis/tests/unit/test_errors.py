@@ -50,4 +50,17 @@ def test_every_concrete_state_is_listed_with_its_meaning_and_abstract_ones_are_n
     assert InvalidRequest in listed
     assert RemoteError not in listed
     assert [error.reason for error in listed] == sorted(error.reason for error in listed)
-    assert meaning(InvalidRequest).startswith("The request does not say")
+    assert meaning(InvalidRequest).startswith("The request is invalid")
+
+
+def test_a_class_marked_not_public_is_left_out_of_the_public_list() -> None:
+    class _StartUpFailed(ArgosyError, public=False):
+        """It never reaches a client."""
+
+        kind, reason = Kind.INTERNAL, "START_UP_FAILED"
+
+    assert InvalidRequest.public
+    assert not _StartUpFailed.public
+    assert _StartUpFailed in declared_errors()
+    assert _StartUpFailed not in declared_errors(public_only=True)
+    assert InvalidRequest in declared_errors(public_only=True)

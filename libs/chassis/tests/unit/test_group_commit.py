@@ -44,14 +44,14 @@ async def test_what_waits_during_a_commit_goes_together_in_the_next() -> None:
 async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = GroupCommit(ledger.commit, pace=timedelta(milliseconds=20))
+    grouper = GroupCommit(ledger.commit, interval=timedelta(milliseconds=20))
 
     await asyncio.gather(grouper.submit(2), grouper.submit(4))
     first = asyncio.create_task(grouper.submit(6))
     # More turns than a batch takes that begins at once.
     for _ in range(10):
         await asyncio.sleep(0)
-    assert await asyncio.gather(first, grouper.submit(8)) == [60, 80]
+    assert list(await asyncio.gather(first, grouper.submit(8))) == [60, 80]
 
     assert ledger.batches == [[2, 4], [6, 8]]
 
@@ -59,7 +59,7 @@ async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while() -> No
 async def test_a_lone_item_waits_for_nobody() -> None:
     ledger = Ledger()
     ledger.go.set()
-    grouper = GroupCommit(ledger.commit, pace=timedelta(days=1))
+    grouper = GroupCommit(ledger.commit, interval=timedelta(days=1))
 
     assert [await grouper.submit(item) for item in (2, 4, 6)] == [20, 40, 60]
 

@@ -29,25 +29,25 @@ from chassis.testing.traces import recorded_spans
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from libs.chassis.tests.conftest import Carrier
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, requests, text
+from libs.chassis.tests.conftest import ChannelType
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, requests, text
 
 
 def test_every_kind_has_a_status() -> None:
     assert set(STATUS) == set(Kind) == set(BY_VALUE.values())
 
 
-async def test_a_call_is_of_the_caller_who_made_it(stub: ParrotStub, parrot: Parrot) -> None:
+async def test_a_call_is_of_the_caller_who_made_it(stub: EchoStub, echo: EchoService) -> None:
     caller = a_caller(a_principal("ten_x", roles={"admin"}), "req_1")
 
     with as_caller(caller):
         answer = await stub.Say(text("hello"))
 
     assert answer.value == "hello!"
-    assert parrot.callers == [caller]
+    assert echo.callers == [caller]
 
 
-async def test_an_error_arrives_with_all_it_says(stub: ParrotStub) -> None:
+async def test_an_error_arrives_with_all_it_says(stub: EchoStub) -> None:
     with pytest.raises(RemoteError) as failure:
         await stub.Say(text("full"))
 
@@ -56,7 +56,7 @@ async def test_an_error_arrives_with_all_it_says(stub: ParrotStub) -> None:
     assert error.retry_after == timedelta(seconds=1.5)
 
 
-async def test_a_bug_is_told_to_nobody_but_the_log(stub: ParrotStub, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_bug_is_told_to_nobody_but_the_log(stub: EchoStub, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RemoteError) as failure:
         await stub.Say(text("bug"))
 
@@ -65,7 +65,7 @@ async def test_a_bug_is_told_to_nobody_but_the_log(stub: ParrotStub, capsys: pyt
 
 
 async def test_words_that_may_be_the_requests_are_told_to_the_caller_and_not_to_the_log(
-    stub: ParrotStub, capsys: pytest.CaptureFixture[str]
+    stub: EchoStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RemoteError) as failure:
         await stub.Say(text("nonsense"))
@@ -76,13 +76,13 @@ async def test_words_that_may_be_the_requests_are_told_to_the_caller_and_not_to_
     assert "secret" not in printed
 
 
-async def test_a_call_without_a_principal_is_refused(carrier: Carrier, parrot: Parrot) -> None:
-    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
+async def test_a_call_without_a_principal_is_refused(channel_type: ChannelType, echo: EchoService) -> None:
+    async with serving((register, echo, SERVICE), channel_type=channel_type) as channel:
         with pytest.raises(RemoteError) as failure:
-            await ParrotStub(channel).Say(text("hello"))
+            await EchoStub(channel).Say(text("hello"))
 
     assert (failure.value.kind, failure.value.reason) == (Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID")
-    assert parrot.callers == []
+    assert echo.callers == []
 
 
 FORGED = {"metadata": (("argosy-principal", "forged"),)}
@@ -98,18 +98,18 @@ FORGED = {"metadata": (("argosy-principal", "forged"),)}
     ],
 )
 async def test_a_forged_principal_is_refused_by_every_shape(
-    carrier: Carrier, parrot: Parrot, ask: Callable[[ParrotStub], Awaitable[Any]]
+    channel_type: ChannelType, echo: EchoService, ask: Callable[[EchoStub], Awaitable[Any]]
 ) -> None:
-    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
+    async with serving((register, echo, SERVICE), channel_type=channel_type) as channel:
         with pytest.raises(RemoteError) as failure:
-            await ask(ParrotStub(channel))
+            await ask(EchoStub(channel))
 
     assert failure.value.reason == "PRINCIPAL_INVALID"
 
 
-async def test_health_and_reflection_need_no_principal(parrot: Parrot) -> None:
+async def test_health_and_reflection_need_no_principal(echo: EchoService) -> None:
     async with (
-        serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server,
+        serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=SERVICE))
@@ -121,41 +121,41 @@ async def test_health_and_reflection_need_no_principal(parrot: Parrot) -> None:
     assert SERVICE in {service.name for service in listed.list_services_response.service}
 
 
-async def test_the_callers_deadline_ends_the_call(stub: ParrotStub, parrot: Parrot) -> None:
+async def test_the_callers_deadline_ends_the_call(stub: EchoStub, echo: EchoService) -> None:
     with pytest.raises(DeadlineExceeded, match="test did not answer in time"):
         await stub.Say(text("hang"), timeout=0.05)
     with pytest.raises(DeadlineExceeded, match="test did not answer in time"):
         [answer async for answer in stub.Repeat(text("hang"), timeout=0.05)]
 
-    await parrot.cleaned.wait()
+    await echo.cleaned.wait()
 
 
-async def test_a_caller_without_a_deadline_is_given_one(parrot: Parrot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "UNARY_SECONDS", 0.05)
+async def test_a_caller_without_a_deadline_is_given_one(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "UNARY_TIMEOUT_SECONDS", 0.05)
     caller = a_caller()
     async with (
-        serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server,
+        serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await ParrotStub(channel).Say(text("hang"), metadata=(("argosy-principal", caller.token),))
+            await EchoStub(channel).Say(text("hang"), metadata=(("argosy-principal", caller.token),))
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert parrot.cleaned.is_set()
-    assert parrot.callers[0].request_id.startswith("req_")
+    assert echo.cleaned.is_set()
+    assert echo.callers[0].request_id.startswith("req_")
 
 
 async def test_bytes_that_are_no_message_are_the_callers_fault(
-    carrier: Carrier, stub: ParrotStub, parrot: Parrot
+    channel_type: ChannelType, stub: EchoStub, echo: EchoService
 ) -> None:
-    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
+    async with serving((register, echo, SERVICE), channel_type=channel_type) as channel:
         for call in (channel.unary_unary(f"/{SERVICE}/Say"), channel.unary_unary(f"/{SERVICE}/Join")):
             with pytest.raises(RemoteError) as failure:
                 await call(b"\xff\xff")
             assert failure.value.reason == InvalidRequest.reason
 
 
-async def test_a_message_over_the_limit_is_a_typed_error(stub: ParrotStub) -> None:
+async def test_a_message_over_the_limit_is_a_typed_error(stub: EchoStub) -> None:
     with pytest.raises(RemoteError) as failure:
         await stub.Say(text("x" * 17 * 1024 * 1024))
     assert failure.value.kind is Kind.TOO_LARGE
@@ -164,78 +164,80 @@ async def test_a_message_over_the_limit_is_a_typed_error(stub: ParrotStub) -> No
     assert (await stub.Say(text("x" * 15 * 1024 * 1024))).value.endswith("x!")
 
 
-async def test_a_method_that_is_not_there_is_a_typed_error(carrier: Carrier, stub: ParrotStub, parrot: Parrot) -> None:
+async def test_a_method_that_is_not_there_is_a_typed_error(
+    channel_type: ChannelType, stub: EchoStub, echo: EchoService
+) -> None:
     with pytest.raises(RemoteError) as failure:
         await stub.Later(text("a"))
     assert failure.value.reason == "UNIMPLEMENTED"
-    async with serving((register, parrot, SERVICE), carrier=carrier) as channel:
+    async with serving((register, echo, SERVICE), channel_type=channel_type) as channel:
         with pytest.raises(RemoteError) as failure:
-            await channel.unary_unary("/test.Parrot/Sing")(b"")
+            await channel.unary_unary("/test.EchoService/Sing")(b"")
     assert failure.value.reason == "UNIMPLEMENTED"
 
 
-async def test_a_peer_that_is_away_is_unavailable_by_name(carrier: Carrier, parrot: Parrot) -> None:
-    async with carrier(f"127.0.0.1:{free_port()}", "the parrot") as channel:
-        stub = ParrotStub(channel)
-        with pytest.raises(Unavailable, match="the parrot does not answer"):
+async def test_a_peer_that_is_away_is_unavailable_by_name(channel_type: ChannelType, echo: EchoService) -> None:
+    async with channel_type(f"127.0.0.1:{free_port()}", "the echo service") as channel:
+        stub = EchoStub(channel)
+        with pytest.raises(Unavailable, match="the echo service does not answer"):
             await stub.Say(text("a"), timeout=0.1)
-        with pytest.raises(Unavailable, match="the parrot does not answer"):
+        with pytest.raises(Unavailable, match="the echo service does not answer"):
             await stub.Repeat(text("a"), timeout=0.1).read()
-        with pytest.raises(Unavailable, match="the parrot does not answer"):
+        with pytest.raises(Unavailable, match="the echo service does not answer"):
             await stub.Join(requests("a"), timeout=0.1)
-        with pytest.raises(Unavailable, match="the parrot does not answer"):
+        with pytest.raises(Unavailable, match="the echo service does not answer"):
             await stub.Answer(timeout=0.1).write(text("a"))
 
 
-async def test_a_call_waits_for_a_peer_that_is_being_restarted(carrier: Carrier, parrot: Parrot) -> None:
+async def test_a_call_waits_for_a_peer_that_is_being_restarted(channel_type: ChannelType, echo: EchoService) -> None:
     address = f"127.0.0.1:{free_port()}"
-    async with carrier(address, "the parrot") as channel:
-        stub = ParrotStub(channel)
+    async with channel_type(address, "the echo service") as channel:
+        stub = EchoStub(channel)
         with as_caller(a_caller()):
-            async with serving_at(address, [(register, parrot, SERVICE)]):
+            async with serving_at(address, [(register, echo, SERVICE)]):
                 assert (await stub.Say(text("a"))).value == "a!"
             waiting = [asyncio.create_task(stub.Say(text(str(number)))) for number in range(5)]
             stream = stub.Answer(requests("s"))
             read = asyncio.create_task(stream.read())
             await asyncio.sleep(0)
-            async with serving_at(address, [(register, parrot, SERVICE)]):
+            async with serving_at(address, [(register, echo, SERVICE)]):
                 assert [answer.value for answer in await asyncio.gather(*waiting)] == ["0!", "1!", "2!", "3!", "4!"]
                 assert (await read).value == "s!"
 
 
-async def test_a_peer_that_dies_within_a_call_is_unavailable(carrier: Carrier, parrot: Parrot) -> None:
+async def test_a_peer_that_dies_within_a_call_is_unavailable(channel_type: ChannelType, echo: EchoService) -> None:
     address = f"127.0.0.1:{free_port()}"
-    async with carrier(address, "the parrot") as channel:
+    async with channel_type(address, "the echo service") as channel:
         with as_caller(a_caller()):
-            async with serving_at(address, [(register, parrot, SERVICE)]):
-                call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
-                await parrot.reached.wait()
-            with pytest.raises(Unavailable, match="the parrot does not answer"):
+            async with serving_at(address, [(register, echo, SERVICE)]):
+                call = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+                await echo.reached.wait()
+            with pytest.raises(Unavailable, match="the echo service does not answer"):
                 await call
 
 
-async def test_a_drain_lets_calls_end_and_says_so(carrier: Carrier, parrot: Parrot) -> None:
-    server = GrpcServer("127.0.0.1:0", [(register, parrot, SERVICE)], a_verifier(), SystemClock())
+async def test_a_drain_lets_calls_end_and_says_so(channel_type: ChannelType, echo: EchoService) -> None:
+    server = GrpcServer("127.0.0.1:0", [(register, echo, SERVICE)], a_verifier(), SystemClock())
     await server.start()
     address = f"127.0.0.1:{server.port}"
-    async with carrier(address, "test") as channel, grpc.aio.insecure_channel(address) as probe:
+    async with channel_type(address, "test") as channel, grpc.aio.insecure_channel(address) as probe:
         watch = health_pb2_grpc.HealthStub(probe).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         with as_caller(a_caller()):
-            call = asyncio.create_task(ParrotStub(channel).Say(text("hang")))
-            await parrot.reached.wait()
+            call = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+            await echo.reached.wait()
             stopping = asyncio.create_task(server.stop())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             watch.cancel()
-            parrot.released.set()
+            echo.released.set()
 
             assert (await call).value == "hang!"
     await stopping
 
 
-async def test_a_taken_port_is_an_error_at_start(parrot: Parrot) -> None:
-    async with serving_at("127.0.0.1:0", [(register, parrot, SERVICE)]) as server:
-        second = GrpcServer(f"127.0.0.1:{server.port}", [(register, parrot, SERVICE)], a_verifier(), SystemClock())
+async def test_a_taken_port_is_an_error_at_start(echo: EchoService) -> None:
+    async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server:
+        second = GrpcServer(f"127.0.0.1:{server.port}", [(register, echo, SERVICE)], a_verifier(), SystemClock())
         with pytest.raises(RuntimeError, match="cannot listen on"):
             await second.start()
 
@@ -250,7 +252,7 @@ def test_times_survive_the_wire_to_the_microsecond() -> None:
         timestamp_to_proto(datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-async def test_a_trace_goes_through_a_call(stub: ParrotStub) -> None:
+async def test_a_trace_goes_through_a_call(stub: EchoStub) -> None:
     with recorded_spans() as ended:
         with span("asking"):
             await stub.Say(text("hello"))
@@ -258,14 +260,17 @@ async def test_a_trace_goes_through_a_call(stub: ParrotStub) -> None:
         spans = {each.name: each for each in ended()}
 
     asking = spans["asking"].context
-    for name in ("test.Parrot/Say", "test.Parrot/Repeat"):
+    for name in ("test.EchoService/Say", "test.EchoService/Repeat"):
         assert spans[name].context.trace_id == asking.trace_id
-        assert spans[name].parent.span_id == asking.span_id
+        parent = spans[name].parent
+        assert parent is not None
+        assert parent.span_id == asking.span_id
 
 
-async def test_calls_are_counted_by_method_and_status(stub: ParrotStub) -> None:
+async def test_calls_are_counted_by_method_and_status(stub: EchoStub) -> None:
     def counted(code: str) -> float:
-        return pipeline.CALLS.labels("test.Parrot/Say", code)._value.get()
+        value: float = pipeline.CALLS.labels("test.EchoService/Say", code)._value.get()
+        return value
 
     before = {code: counted(code) for code in ("OK", "RESOURCE_EXHAUSTED", "INTERNAL")}
     await stub.Say(text("hello"))

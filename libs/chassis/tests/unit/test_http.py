@@ -25,7 +25,7 @@ from chassis.http import (
     send_error,
     send_json,
 )
-from chassis.http.answers import TYPE
+from chassis.http.errors import TYPE
 from chassis.settings import OpsSection
 from chassis.testing import free_port
 

@@ -12,7 +12,7 @@ import pytest
 from chassis.backoff import Backoff
 from chassis.errors import ArgosyError, Unavailable
 from chassis.kafka import Outbox, OutboxRelay, Record, Undecodable
-from chassis.kafka.delivery import BURIED_IN_A_ROW, Delivery
+from chassis.kafka.delivery import MAX_CONSECUTIVE_DEAD_LETTERS, Delivery
 from chassis.kafka.publisher import RecordTooLarge
 from chassis.telemetry import inject, span
 from chassis.testing.traces import recorded_spans
@@ -120,15 +120,18 @@ async def test_records_of_several_partitions_are_handled_at_once_or_left_for_a_d
 
 
 async def test_a_topic_of_junk_is_not_buried(delivery: Delivery, broker: FakeBroker) -> None:
-    handled, error = await delivery.deliver([record(b"junk")] * (BURIED_IN_A_ROW + 1))
+    handled, error = await delivery.deliver([record(b"junk")] * (MAX_CONSECUTIVE_DEAD_LETTERS + 1))
 
-    assert handled == len(broker.records) == BURIED_IN_A_ROW
+    assert handled == len(broker.records) == MAX_CONSECUTIVE_DEAD_LETTERS
     assert isinstance(error, Undecodable)
 
 
 async def test_good_records_between_junk_keep_the_topic_going(delivery: Delivery, broker: FakeBroker) -> None:
     for _ in range(3):
-        assert await delivery.deliver([record(b"junk")] * (BURIED_IN_A_ROW - 1)) == (BURIED_IN_A_ROW - 1, None)
+        assert await delivery.deliver([record(b"junk")] * (MAX_CONSECUTIVE_DEAD_LETTERS - 1)) == (
+            MAX_CONSECUTIVE_DEAD_LETTERS - 1,
+            None,
+        )
         assert await delivery.deliver([record(b"a")]) == (1, None)
 
 
@@ -239,8 +242,8 @@ async def test_the_relay_survives_both_sides_being_away(
     assert [record.value for record in broker.records] == [b"a"]
     assert table.rows == []
     lines = capsys.readouterr().out
-    assert lines.count("outbox_waits") == 1
-    assert lines.count("outbox_flows_again") == 1
+    assert lines.count("outbox_relay_failed") == 1
+    assert lines.count("outbox_relay_recovered") == 1
 
 
 async def test_a_wake_does_not_shorten_the_pause_after_a_failure(
@@ -260,9 +263,14 @@ async def test_a_wake_does_not_shorten_the_pause_after_a_failure(
     assert table.looked == 2
 
 
+class UnusedConnection:
+    async def fetch(self, query: str, *args: object) -> list[object]:
+        raise AssertionError("no statement must run")
+
+
 async def test_what_no_topic_takes_is_refused_before_it_is_kept() -> None:
     with pytest.raises(RecordTooLarge):
-        await Outbox.enqueue(None, "t", "ten", b"x" * 1024 * 1024)
+        await Outbox.enqueue(UnusedConnection(), "t", "ten", b"x" * 1024 * 1024)
 
 
 def test_a_backoff_doubles_up_to_its_longest_and_jitters_fully() -> None:
@@ -272,7 +280,7 @@ def test_a_backoff_doubles_up_to_its_longest_and_jitters_fully() -> None:
         lowest.add(low)
         return high
 
-    backoff = Backoff(first=0.5, longest=3.0, uniform=highest)
+    backoff = Backoff(min_seconds=0.5, max_seconds=3.0, uniform=highest)
 
     assert [backoff.next() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
     backoff.reset()

@@ -189,7 +189,7 @@ async def test_it_is_ready_while_every_check_is(toy: Toy) -> None:
 
 
 async def test_a_check_that_dawdles_is_not_ready(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.lifecycle.components.READY_SECONDS", 0.05)
+    monkeypatch.setattr("chassis.lifecycle.components.READY_TIMEOUT_SECONDS", 0.05)
 
     async def dawdle() -> None:
         await asyncio.Event().wait()
@@ -293,7 +293,7 @@ async def test_a_part_that_overruns_the_drain_is_cut_and_the_others_still_stop(t
 
     assert await running == 1
     assert toy.diary[-3:] == ["cut second", "stop first", "close clients"]
-    assert "drain was over" in toy.line("stop_failed")["error"]
+    assert "within the drain" in toy.line("stop_failed")["error"]
 
 
 async def test_a_part_that_fails_to_stop_does_not_keep_the_others(toy: Toy) -> None:
@@ -343,7 +343,7 @@ async def test_asked_to_stop_while_clients_open_it_ends_well(toy: Toy) -> None:
 
 async def test_a_second_signal_ends_it_at_once(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
-    monkeypatch.setattr("chassis.lifecycle.running.leave", left.append)
+    monkeypatch.setattr("chassis.lifecycle.runner.exit_now", left.append)
     end = asyncio.Event()
 
     class Slow(Part):
@@ -364,8 +364,8 @@ async def test_a_second_signal_ends_it_at_once(toy: Toy, monkeypatch: pytest.Mon
 
 async def test_a_process_that_hangs_while_stopping_is_ended(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     left = threading.Event()
-    monkeypatch.setattr("chassis.lifecycle.running.leave", lambda _: left.set())
-    monkeypatch.setattr("chassis.lifecycle.running.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("chassis.lifecycle.runner.exit_now", lambda _: left.set())
+    monkeypatch.setattr("chassis.lifecycle.runner.CLOSE_TIMEOUT_SECONDS", 0.1)
     toy.settings = toy.settings.model_copy(update={"drain": timedelta(seconds=0.1)})
 
     class Deaf(Part):

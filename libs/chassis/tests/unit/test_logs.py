@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from chassis.telemetry import bind, configure_logs, logger, output, span
-from chassis.telemetry.logs import flush_logs, stop_gathering, writing_to
-from chassis.telemetry.output import MOST_WAITING
+from chassis.telemetry.logs import flush_logs, stop_buffering, writing_to
+from chassis.telemetry.output import MAX_BUFFERED_LINES
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.traces import recorded_spans
@@ -207,9 +207,9 @@ class Pipe:
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
     pipe = Pipe()
     monkeypatch.setattr(output, "sys", SimpleNamespace(stdout=pipe))
-    configure_logs("info", "toy", gather=True)
+    configure_logs("info", "toy", buffered=True)
     yield pipe
-    stop_gathering()
+    stop_buffering()
 
 
 async def test_the_lines_of_a_turn_of_the_loop_are_one_write(pipe: Pipe) -> None:
@@ -232,12 +232,12 @@ async def test_a_warning_waits_for_nothing_and_comes_after_what_was_said_before(
 
 
 async def test_a_turn_that_says_much_is_written_in_between(pipe: Pipe) -> None:
-    for _ in range(MOST_WAITING + 1):
+    for _ in range(MAX_BUFFERED_LINES + 1):
         logger("toy").info("chatter")
-    assert [len(write) for write in pipe.events()] == [MOST_WAITING]
+    assert [len(write) for write in pipe.events()] == [MAX_BUFFERED_LINES]
     await asyncio.sleep(0)
 
-    assert [len(write) for write in pipe.events()] == [MOST_WAITING, 1]
+    assert [len(write) for write in pipe.events()] == [MAX_BUFFERED_LINES, 1]
 
 
 def test_without_a_loop_lines_are_written_at_once(pipe: Pipe) -> None:
@@ -304,16 +304,16 @@ def test_who_logs_in_the_middle_of_a_write_is_heard_after_it(pipe: Pipe) -> None
     assert sorted(said) == ["first", "other", "within", "within, too"]
 
 
-@pytest.mark.parametrize("end", ["sys.exit(3)", "raise RuntimeError('crash')", "leave(1)"])
+@pytest.mark.parametrize("end", ["sys.exit(3)", "raise RuntimeError('crash')", "exit_now(1)"])
 def test_a_process_that_ends_within_a_turn_has_said_all(end: str) -> None:
     program = f"""
 import asyncio, sys
-from chassis.lifecycle.running import leave, log
+from chassis.lifecycle.runner import exit_now, log
 from chassis.telemetry import configure_logs, logger
 async def main():
-    configure_logs("info", "toy", gather=True)
+    configure_logs("info", "toy", buffered=True)
     logger("toy").info("last words")
-    if {end.startswith("leave")}:
+    if {end.startswith("exit_now")}:
         log.critical("killed")
     {end}
 asyncio.run(main())

@@ -25,7 +25,7 @@ def test_a_counter_says_that_it_is_one() -> None:
 
 
 def test_a_metric_without_help_is_refused() -> None:
-    with pytest.raises(ValueError, match="say what"):
+    with pytest.raises(ValueError, match="help text"):
         gauge("toy_mystery", " ")
 
 

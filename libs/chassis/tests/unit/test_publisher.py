@@ -55,8 +55,8 @@ async def test_what_was_acknowledged_is_published_whatever_became_of_the_rest(
     async def started(_: Publisher) -> Any:
         return producer
 
-    monkeypatch.setattr(Publisher, "_started", started)
-    monkeypatch.setattr(publisher, "ACK_SECONDS", 0.1)
+    monkeypatch.setattr(Publisher, "_start_producer", started)
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT_SECONDS", 0.1)
     async with Publisher("nowhere:1") as telling:
         lost, *published = await telling.publish_all([record(BAD), record(GOOD), record(GOOD)])
 
@@ -71,7 +71,7 @@ async def test_nothing_to_publish_is_published(monkeypatch: pytest.MonkeyPatch) 
     async def started(_: Publisher) -> Any:
         return producer
 
-    monkeypatch.setattr(Publisher, "_started", started)
+    monkeypatch.setattr(Publisher, "_start_producer", started)
     async with Publisher("nowhere:1") as telling:
         assert await telling.publish_all([]) == []
         assert not producer.stopped.is_set()

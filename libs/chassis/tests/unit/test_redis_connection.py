@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from chassis.backoff import Backoff
+from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
-from chassis.redis import Breaker, MultiplexedRedis, Script, connection, multiplexed
+from chassis.redis import MultiplexedRedis, Script, connection, multiplexed
 from chassis.settings import RedisSection
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
@@ -69,7 +70,7 @@ async def peer() -> AsyncIterator[Peer]:
 @pytest.fixture
 async def redis(peer: Peer) -> AsyncIterator[MultiplexedRedis]:
     section = RedisSection(url=f"redis://127.0.0.1:{peer.port}/0")
-    async with MultiplexedRedis(section, Breaker("peer", failures=3, rest_seconds=60)) as redis:
+    async with MultiplexedRedis(section, CircuitBreaker("peer", max_failures=3, open_seconds=60)) as redis:
         yield redis
 
 
@@ -79,7 +80,7 @@ async def test_commands_of_one_turn_leave_together_and_get_their_answers_in_orde
     peer.answer = lambda _: b":1\r\n$2\r\nab\r\n*2\r\n:1\r\n$-1\r\n"
     answers = await asyncio.gather(redis.send("A"), redis.send("B", b"\xff", 7), redis.send("C"))
 
-    assert answers == [1, b"ab", [1, None]]
+    assert list(answers) == [1, b"ab", [1, None]]
     assert await peer.reads.get() == b"*1\r\n$1\r\nA\r\n*3\r\n$1\r\nB\r\n$1\r\n\xff\r\n$1\r\n7\r\n*1\r\n$1\r\nC\r\n"
     assert peer.reads.empty()
 
@@ -173,7 +174,7 @@ async def test_a_breaker_that_opens_is_nobodys_request(redis: MultiplexedRedis) 
             with pytest.raises(Unavailable):
                 await redis.send("A")
 
-    (opened,) = [line for line in lines if line["event"] == "breaker_opened"]
+    (opened,) = [line for line in lines if line["event"] == "circuit_opened"]
     assert "request_id" not in opened
 
 
@@ -188,7 +189,7 @@ async def test_a_connection_that_ends_fails_what_waits_and_comes_back(peer: Peer
     waiting = redis.send("A")
     await peer.reads.get()
     peer.cut()
-    with pytest.raises(Unavailable, match="gone"):
+    with pytest.raises(Unavailable, match="closed"):
         await waiting
     with pytest.raises(Unavailable, match="not connected"):
         await redis.ping()
@@ -202,7 +203,7 @@ async def test_a_connection_that_ends_fails_what_waits_and_comes_back(peer: Peer
 async def test_a_connection_that_is_silent_is_given_up(
     peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.02)
+    monkeypatch.setattr(connection, "UNRESPONSIVE_SECONDS", 0.02)
     with pytest.raises(Unavailable):
         await redis.send("A")
     peer.answer = lambda _: PONG
@@ -229,7 +230,7 @@ async def test_a_peer_that_answers_out_of_turn_is_not_believed(
 async def test_more_commands_than_are_allowed_in_flight_are_refused(
     redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MOST_IN_FLIGHT", 2)
+    monkeypatch.setattr(connection, "MAX_IN_FLIGHT", 2)
     sent = [redis.send("A"), redis.send("A")]
     with pytest.raises(Unavailable, match="keep up"):
         redis.send("A")
@@ -258,7 +259,7 @@ async def test_connections_that_end_soon_are_made_less_and_less_often(
     monkeypatch.setattr(Backoff, "next", note)
     async with asyncio.timeout(3):
         await until(lambda: len(failures) == 3, peer.cut)
-        monkeypatch.setattr(multiplexed, "LONGEST_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr(multiplexed, "MAX_RETRY_SECONDS", 0.0)
         await until(lambda: 0 in failures[3:], peer.cut)
 
     assert failures[:3] == [0, 1, 2]
@@ -267,13 +268,13 @@ async def test_connections_that_end_soon_are_made_less_and_less_often(
 async def test_an_address_that_cannot_be_looked_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with MultiplexedRedis(RedisSection(url=f"redis://{'x' * 64}:1/0")) as redis:
         await asyncio.sleep(0.01)
-        assert not redis._keeper.done()
+        assert not redis._task.done()
         with pytest.raises(Unavailable, match="not connected"):
             await redis.ping()
 
 
 async def test_it_opens_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiplexed, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(multiplexed, "CONNECT_TIMEOUT_SECONDS", 0.1)
     async with MultiplexedRedis(RedisSection(url="redis://127.0.0.1:1/0")) as redis:
         with pytest.raises(Unavailable, match="not connected"):
             await redis.ping()
@@ -289,8 +290,8 @@ async def test_closing_it_ends_what_waits(peer: Peer) -> None:
         await redis.ping()
 
 
-def test_the_patience_is_50_ms() -> None:
-    assert multiplexed.PATIENCE_SECONDS == 0.05
+def test_the_timeout_is_50_ms() -> None:
+    assert multiplexed.TIMEOUT_SECONDS == 0.05
 
 
 async def until(true: Callable[[], bool], do: Callable[[], None]) -> None:

@@ -256,7 +256,9 @@ def test_the_table_keeps_to_its_columns() -> None:
     lines = table(Settings).splitlines()
 
     assert "| `TOY_PATIENCE` | seconds |  | How long to wait \\| at most. |" in lines
-    assert "| `TOY_POSTGRES__DSN` | secret | required | Connection URL of the app role, which owns nothing. |" in lines
+    assert (
+        "| `TOY_POSTGRES__DSN` | secret | required | Connection URL of the app role, which owns no tables. |" in lines
+    )
     assert {line.replace("\\|", "").count("|") for line in lines} == {5}
 
 

@@ -3,6 +3,7 @@ import base64
 import json
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import jwt
 import pytest
@@ -160,14 +161,23 @@ def test_a_verifier_without_secrets_cannot_be_made() -> None:
 
 
 def test_the_caches_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.tenancy.CACHED", 2)
+    monkeypatch.setattr("chassis.tenancy.CACHE_SIZE", 2)
+    encode, decode = Mock(wraps=jwt.encode), Mock(wraps=jwt.decode)
+    monkeypatch.setattr(jwt, "encode", encode)
+    monkeypatch.setattr(jwt, "decode", decode)
     signer, verifier = a_signer(), a_verifier()
     tokens = [signer.sign(a_principal(f"ten_{n}")) for n in range(5)]
     for token in tokens:
         verifier.verify(token)
 
-    assert len(signer._signed._entries) == len(verifier._verified._entries) == 2
+    for n in (4, 3):
+        signer.sign(a_principal(f"ten_{n}"))
+        verifier.verify(tokens[n])
+    assert encode.call_count == decode.call_count == 5
+
+    assert signer.sign(a_principal("ten_0")) == tokens[0]
     assert verifier.verify(tokens[0]) == a_principal("ten_0")
+    assert encode.call_count == decode.call_count == 6
 
 
 def test_a_role_is_required_by_name() -> None:

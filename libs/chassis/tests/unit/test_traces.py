@@ -9,8 +9,8 @@ import pytest
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.settings import TelemetrySection
 from chassis.telemetry import Telemetry, extract, inject, span
-from chassis.telemetry.otlp import SdkRecorder
-from chassis.telemetry.spans import recording_with
+from chassis.telemetry.otlp import SdkTracer
+from chassis.telemetry.spans import tracing_with
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal, free_port
 from chassis.testing.traces import recorded_spans
@@ -188,7 +188,7 @@ def test_a_recorder_that_breaks_harms_nobody() -> None:
         def on_end(self, span: ReadableSpan) -> None:
             raise RuntimeError("full")
 
-    with recording_with(SdkRecorder(Broken(), Resource.get_empty(), 1)), span("play"):
+    with tracing_with(SdkTracer(Broken(), Resource.get_empty(), 1)), span("play"):
         pass
 
 
@@ -293,7 +293,7 @@ async def test_a_failure_reaches_the_collector_at_any_ratio(collector: Collector
 
 @pytest.mark.usefixtures("logs_as_they_were")
 async def test_a_collector_that_is_away_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.telemetry.traces.FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr("chassis.telemetry.traces.FLUSH_TIMEOUT_SECONDS", 0.2)
     telemetry = Telemetry("toy", TelemetrySection(otlp_endpoint=f"http://127.0.0.1:{free_port()}", sample_ratio=1))
     with span("play"):
         pass

@@ -11,3 +11,5 @@ MAX_DIMENSIONS: Final = 65_536
 MAX_VECTOR_STORES_PER_REQUEST: Final = 10
 MAX_PASSAGES: Final = 50
 """Passages that one search returns, or that one chat puts into its prompt."""
+MAX_QUERY_CHARACTERS: Final = 8_192
+"""Characters of a search query."""

@@ -7,6 +7,8 @@ from typing import NamedTuple, NewType
 
 NanoUsd = NewType("NanoUsd", int)
 
+ZERO = NanoUsd(0)
+
 NANO_USD_PER_USD = 1_000_000_000
 MAX_NANO_USD = NanoUsd(2**63 - 1)
 """What a bigint column and an int64 field can hold: nine billion dollars."""

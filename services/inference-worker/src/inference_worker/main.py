@@ -1,8 +1,9 @@
-"""The inference worker, put together."""
+"""Wires the inference worker."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import NoReturn
 
 from chassis.clock import SystemClock
@@ -11,35 +12,20 @@ from chassis.lifecycle import Component, Service, command_line
 from chassis.telemetry import Telemetry
 from chassis.tenancy import PrincipalVerifier
 
-from inference_worker.adapters.http import Endpoint
-from inference_worker.adapters.journal import TelemetryJournal
-from inference_worker.adapters.litellm import Account
-from inference_worker.adapters.upstreams import (
-    Counting,
-    InProcess,
-    OverHttp,
-    Specification,
-    ThroughLitellm,
-    open_upstream,
-)
-from inference_worker.api.drain import HangUp
-from inference_worker.api.servicer import InferenceServicer, registration
-from inference_worker.settings import (
-    AnthropicSection,
-    HttpSection,
-    LitellmSection,
-    OnnxSection,
-    OpenaiSection,
-    Settings,
-    UpstreamSection,
-)
+from inference_worker.concurrency.drain import AbortOnDrain
+from inference_worker.concurrency.limit import ConcurrencyLimit
+from inference_worker.embeddings.grpc import EmbeddingMethods
+from inference_worker.embeddings.run import EmbedRun
+from inference_worker.grpc import InferenceServicer, registration
+from inference_worker.metrics import IN_FLIGHT, REJECTED
+from inference_worker.plans.grpc import PlanMethods
+from inference_worker.plans.run import PlanRun
+from inference_worker.plans.telemetry import AttemptTelemetry
+from inference_worker.settings import Settings
 
-# Of the drain, the last second is for closing connections, and three before it are for accounts of broken-off plans.
-FOR_CLOSING = timedelta(seconds=1)
-FOR_ACCOUNTS = timedelta(seconds=3)
-
-# Shorter header values are versions and names; blotting them out would make messages unreadable.
-SHORTEST_SECRET = 8
+# At the end of the drain: time for aborted plans to report their usage, then time to close connections.
+USAGE_GRACE = timedelta(seconds=3)
+CLOSE_GRACE = timedelta(seconds=1)
 
 
 @asynccontextmanager
@@ -47,60 +33,21 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
     """Open every upstream and yield the server."""
     clock = SystemClock()
     verifier = PrincipalVerifier([secret.get_secret_value() for secret in settings.principal.secrets], clock)
+    limit = ConcurrencyLimit(settings.max_in_flight, REJECTED.inc)
+    # Read at each scrape, which is rarer than its changes.
+    IN_FLIGHT.set_function(lambda: limit.in_flight)
     async with AsyncExitStack() as stack:
-        upstreams = {
-            name: await open_upstream(specified(section), clock, stack) for name, section in settings.upstreams.items()
-        }
-        servicer = InferenceServicer(
-            upstreams=upstreams,
-            journal=TelemetryJournal(upstreams),
-            clock=clock,
-            max_in_flight=settings.max_in_flight,
-        )
-        grace = settings.drain - FOR_CLOSING
+        upstreams = {name: await config.open(clock, stack) for name, config in settings.upstreams.items()}
+        observer = AttemptTelemetry(upstreams)
+        plans = PlanMethods(partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer), limit)
+        embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)
+        service = registration(InferenceServicer(plans, embeddings))
+        grace = settings.drain - CLOSE_GRACE
         yield [
-            GrpcServer(settings.grpc.bind, [registration(servicer)], verifier, clock, grace=grace),
-            # Components stop in reverse order: the server must still be there.
-            HangUp(servicer.hang_up, grace - FOR_ACCOUNTS),
+            GrpcServer(settings.grpc.bind, [service], verifier, clock, grace=grace),
+            # Components stop in reverse order, and plans are aborted while the server still runs.
+            AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
         ]
-
-
-def specified(section: UpstreamSection) -> Specification:
-    """What the adapters need to know of an upstream."""
-    match section:
-        case OpenaiSection():
-            headers = {"authorization": f"Bearer {section.api_key.get_secret_value()}"} if section.api_key else {}
-            return OverHttp("openai", _endpoint(section, headers), _counting(section))
-        case AnthropicSection():
-            headers = {"anthropic-version": section.version}
-            if section.api_key:
-                headers["x-api-key"] = section.api_key.get_secret_value()
-            return OverHttp("anthropic", _endpoint(section, headers), _counting(section))
-        case LitellmSection():
-            options = {name: value.get_secret_value() for name, value in section.options.items()}
-            if section.api_key:
-                options["api_key"] = section.api_key.get_secret_value()
-            return ThroughLitellm(Account(section.litellm_provider, section.base_url, options), _counting(section))
-        case OnnxSection():
-            return InProcess(section.path, section.threads)
-
-
-def _endpoint(section: HttpSection, headers: dict[str, str]) -> Endpoint:
-    more = {name.lower(): value.get_secret_value() for name, value in section.headers.items()}
-    secrets = [*more.values(), *([section.api_key.get_secret_value()] if section.api_key else [])]
-    return Endpoint(
-        base_url=section.base_url,
-        headers={**headers, **more},
-        secrets=tuple(secret for secret in secrets if len(secret) >= SHORTEST_SECRET),
-        connect_timeout=section.connect_timeout,
-        keep_alive=section.keep_alive,
-        max_connections=section.max_connections,
-        max_body_bytes=section.max_answer_bytes,
-    )
-
-
-def _counting(section: HttpSection | LitellmSection) -> Counting:
-    return Counting(section.tokenizer, section.encoding)
 
 
 def main() -> NoReturn:

@@ -1,4 +1,4 @@
-"""The worker as a process: settings from the environment, upstreams over sockets, a drain."""
+"""The worker as a process: settings from the environment, upstreams over sockets, the drain."""
 
 import asyncio
 import json
@@ -8,11 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 import psutil
 import pytest
-from argosy.inference.v1 import inference_pb2 as pb
+from argosy.inference.v1 import inference_pb2
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from argosy_dev.state import Home
 from chassis.clock import SystemClock
@@ -24,27 +25,31 @@ from worker_fakes import WORDS, a_body, text_of
 
 from tests.simulators.upstream import UpstreamSimulator
 
+if TYPE_CHECKING:
+    from argosy.inference.v1.inference_pb2_grpc import InferenceServiceAsyncStub
+
 
 class Worker:
     """A running worker, and a stub to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stub: InferenceServiceStub, ops: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, stub: "InferenceServiceAsyncStub", ops: str) -> None:
         self.process = process
         self.stub = stub
         self.ops = ops
 
-    async def infer(self, upstream: str, model: str) -> list[pb.InferResponse]:
-        run = pb.InferRequest(run=pb.Run(request_id="req_1", plan=a_plan(upstream, model)))
+    async def infer(self, upstream: str, model: str) -> list[inference_pb2.InferResponse]:
+        run = inference_pb2.InferRequest(run=inference_pb2.Run(request_id="req_1", plan=a_plan(upstream, model)))
 
-        async def wishes() -> AsyncIterator[pb.InferRequest]:
+        async def send() -> AsyncIterator[inference_pb2.InferRequest]:
             yield run
 
-        return [response async for response in self.stub.Infer(wishes())]
+        return [response async for response in self.stub.Infer(send())]
 
 
-def a_plan(upstream: str, model: str) -> pb.Plan:
-    return pb.Plan(
-        candidates=[pb.Candidate(upstream=upstream, model=model, body=a_body(model, stream=True))], stream=True
+def a_plan(upstream: str, model: str) -> inference_pb2.Plan:
+    return inference_pb2.Plan(
+        candidates=[inference_pb2.Candidate(upstream=upstream, model=model, body=a_body(model, stream=True))],
+        stream=True,
     )
 
 
@@ -66,7 +71,11 @@ async def running(upstreams: dict[str, object]) -> AsyncIterator[Worker]:
         await until_ready(f"http://127.0.0.1:{ops_port}", process)
         with as_caller(a_caller_of_now()):
             async with Channel(f"127.0.0.1:{grpc_port}", "inference-worker") as channel:
-                yield Worker(process, InferenceServiceStub(channel), f"http://127.0.0.1:{ops_port}")
+                yield Worker(
+                    process,
+                    InferenceServiceStub(channel),
+                    f"http://127.0.0.1:{ops_port}",
+                )
     finally:
         if process.returncode is None:
             process.kill()
@@ -74,7 +83,7 @@ async def running(upstreams: dict[str, object]) -> AsyncIterator[Worker]:
 
 
 def a_caller_of_now() -> Caller:
-    """The process has the real clock, so the principal must be fresh by it."""
+    """The process uses the real clock, so the principal must have been signed now."""
     principal = a_principal()
     return Caller(principal, PrincipalSigner(SECRET, "tests", SystemClock()).sign(principal), new_id("req_"))
 
@@ -111,7 +120,7 @@ async def test_a_plan_runs_through_the_process(worker: Worker, upstream: str):
 
     assert text_of([payload for one in responses for payload in one.chunk.payloads]) == "".join(WORDS)
     finished = responses[-1].finished
-    assert not finished.HasField("failure")
+    assert not finished.HasField("error")
     assert finished.attempts[0].usage.output_tokens == 8
     assert json.loads(finished.usage_payload)["choices"] == []
 
@@ -124,47 +133,49 @@ async def test_usage_is_counted_without_a_network(worker: Worker):
     assert usage.output_tokens >= 8
 
 
-async def test_metrics_and_memory_are_as_promised(worker: Worker):
+async def test_metrics_are_counted_and_memory_is_bounded(worker: Worker):
     idle = psutil.Process(worker.process.pid).memory_info().rss / 2**20
     await worker.infer("sim", "instant")
 
     async with aiohttp.ClientSession() as session, session.get(f"{worker.ops}/metrics") as response:
         metrics = await response.text()
 
-    assert 'inference_worker_attempts_total{outcome="answered",upstream="sim"} 1.0' in metrics
+    assert 'inference_worker_attempts_total{outcome="succeeded",upstream="sim"} 1.0' in metrics
     assert 'inference_worker_tokens_total{direction="output",source="reported",upstream="sim"} 8.0' in metrics
     assert idle <= 250
 
 
 async def test_a_drain_lets_streams_end(worker: Worker):
     call = worker.stub.Infer()
-    await call.write(pb.InferRequest(run=pb.Run(plan=a_plan("sim", "paced?chunks=20&interval=0.03"))))
+    await call.write(
+        inference_pb2.InferRequest(run=inference_pb2.Run(plan=a_plan("sim", "paced?chunks=20&interval=0.03")))
+    )
     await call.read()
 
     worker.process.send_signal(signal.SIGTERM)
     responses = [response async for response in call]
 
     assert responses[-1].WhichOneof("event") == "finished"
-    assert not responses[-1].finished.HasField("failure")
+    assert not responses[-1].finished.HasField("error")
     assert await asyncio.wait_for(worker.process.wait(), 10) == 0
 
 
-async def test_an_answer_that_outlasts_the_drain_is_broken_off_with_its_account(
+async def test_a_plan_that_outlasts_the_drain_is_aborted_with_its_attempts(
     worker: Worker, simulator: UpstreamSimulator
 ):
     call = worker.stub.Infer()
-    await call.write(pb.InferRequest(run=pb.Run(plan=a_plan("sim", "silent"))))
+    await call.write(inference_pb2.InferRequest(run=inference_pb2.Run(plan=a_plan("sim", "silent"))))
     await call.read()
 
     worker.process.send_signal(signal.SIGTERM)
     responses = [response async for response in call]
 
     finished = responses[-1].finished
-    assert finished.failure.reason == "SERVICE_UNAVAILABLE"
-    assert finished.attempts[0].outcome == pb.ATTEMPT_OUTCOME_CANCELLED
+    assert finished.error.reason == "SERVICE_UNAVAILABLE"
+    assert finished.attempts[0].outcome == inference_pb2.ATTEMPT_OUTCOME_CANCELLED
     assert finished.attempts[0].usage.output_tokens > 0
     assert await asyncio.wait_for(worker.process.wait(), 10) == 0
-    assert simulator.broken_off == 1
+    assert simulator.aborted == 1
 
 
 async def test_the_log_has_one_line_per_request_and_no_secret(worker: Worker):

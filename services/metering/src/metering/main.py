@@ -1,100 +1,91 @@
-"""Metering, put together."""
+"""Builds metering from its settings."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from chassis.clock import SystemClock
-from chassis.grpc import GrpcServer
+from chassis.aio import periodic
 from chassis.kafka import Consumer
-from chassis.lifecycle import Check, Component, Loop, Service, command_line
-from chassis.postgres import Database
-from chassis.redis import Redis
-from chassis.telemetry import Telemetry
-from chassis.tenancy import PrincipalVerifier
+from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
+from values.money import NanoUsd
 
-from metering.adapters.budgets import PostgresBudgets
-from metering.adapters.ledger import PostgresLedger
-from metering.adapters.prices import PostgresPriceBook
-from metering.adapters.redis import RedisPriceNews
-from metering.adapters.reservations import PostgresReservations
-from metering.adapters.usage import PostgresUsageReports
-from metering.api.events import TOPIC, UsageEvents
-from metering.api.servicer import MeteringServicer, ReservePolicy, registration
-from metering.api.timers import Auditor, Sweeper, every
-from metering.domain.money import NanoUsd
-from metering.domain.prices import NoNews, PriceNews, Prices
-from metering.settings import NewsSection, Settings
+from metering.budgets.grpc import BudgetHandler
+from metering.budgets.postgres import PostgresBudgetStore
+from metering.grpc import MeteringServicer, registration
+from metering.ledger.postgres import PostgresLedgerAudit
+from metering.ledger.schedule import Auditor
+from metering.prices.cache import PriceCache
+from metering.prices.grpc import PriceHandler
+from metering.prices.postgres import PostgresPriceBook
+from metering.prices.redis import RedisPriceChanges
+from metering.prices.set_price import PriceChangePublisher
+from metering.reservations.grpc import ReservationHandler
+from metering.reservations.postgres import PostgresReservationStore
+from metering.reservations.schedule import Sweeper
+from metering.settings import PriceChangesSection, Settings
+from metering.settlement.consumer import TOPIC, UsageConsumer
+from metering.settlement.grpc import StatementHandler
+from metering.settlement.postgres import PostgresSettlementStore
+from metering.usage.grpc import UsageHandler
+from metering.usage.postgres import PostgresUsageStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-@asynccontextmanager
-async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open the database and yield what runs; the server comes last, so it is the first to stop."""
-    clock = SystemClock()
-    verifier = PrincipalVerifier([secret.get_secret_value() for secret in settings.principal.secrets], clock)
+async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
+    """Open the clients and wire the features."""
+    database = await builder.database(settings.postgres)
+    prices = PriceCache(PostgresPriceBook(database), builder.clock, settings.prices_ttl)
+    publisher, subscriptions = await subscribe_to_price_changes(settings.redis, prices, builder)
     default_cap = NanoUsd(settings.budgets.default_cap_nano_usd)
-    async with Database(settings.postgres, "metering") as database, AsyncExitStack() as clients:
-        prices = Prices(PostgresPriceBook(database), clock, settings.prices_ttl)
-        news, listening = await hear_of_prices(settings.redis, prices, clients)
-        ledger = PostgresLedger(database, default_cap)
-        servicer = MeteringServicer(
+    settlements = PostgresSettlementStore(database, default_cap)
+    servicer = MeteringServicer(
+        reservations=ReservationHandler(
+            reservations=PostgresReservationStore(database, default_cap, settings.reservations.max_batch),
             prices=prices,
-            news=news,
-            budgets=PostgresBudgets(database, default_cap),
-            reservations=PostgresReservations(database, default_cap, settings.reservations.max_batch),
-            ledger=ledger,
-            reports=PostgresUsageReports(database),
-            policy=ReservePolicy(
-                settings.reservations.default_lease,
-                settings.reservations.max_lease,
-                settings.budgets.soft_limit_percent,
-            ),
-        )
-        sweeper, auditor = Sweeper(ledger, settings.sweeper.batch), Auditor(ledger)
-        yield [
-            Check("postgres", database.ping),
-            Consumer(
-                settings.kafka.bootstrap,
-                settings.kafka.group,
-                TOPIC,
-                handle_many=UsageEvents(ledger=ledger, prices=prices, clock=clock).settle,
-                max_records=settings.settlement.max_batch,
-                fetch_max_wait=settings.settlement.gather,
-            ),
-            *listening,
-            Loop("sweeper", every(settings.sweeper.period, sweeper.sweep, "sweeper")),
-            Loop("auditor", every(settings.audit_period, auditor.audit, "auditor")),
-            GrpcServer(
-                settings.grpc.bind,
-                [registration(servicer)],
-                verifier,
-                clock,
-            ),
-        ]
+            default_lease=settings.reservations.default_lease,
+            max_lease=settings.reservations.max_lease,
+            soft_limit_percent=settings.budgets.soft_limit_percent,
+        ),
+        statements=StatementHandler(settlements),
+        usage=UsageHandler(PostgresUsageStore(database)),
+        budgets=BudgetHandler(PostgresBudgetStore(database, default_cap)),
+        prices=PriceHandler(prices, publisher),
+    )
+    sweeper = Sweeper(settlements, settings.sweeper.max_batch)
+    auditor = Auditor(PostgresLedgerAudit(database))
+    return [
+        Consumer(
+            settings.kafka.bootstrap,
+            settings.kafka.group,
+            TOPIC,
+            handle_many=UsageConsumer(settlements=settlements, prices=prices, clock=builder.clock).settle,
+            max_records=settings.settlement.max_batch,
+            fetch_max_wait=settings.settlement.fetch_max_wait,
+        ),
+        *subscriptions,
+        Loop("sweeper", periodic(settings.sweeper.interval, sweeper.run_once, "sweeper")),
+        Loop("auditor", periodic(settings.audit_interval, auditor.run_once, "auditor")),
+        builder.grpc_server(settings.grpc, registration(servicer)),
+    ]
 
 
-async def hear_of_prices(
-    section: NewsSection | None, prices: Prices, clients: AsyncExitStack
-) -> tuple[PriceNews, Sequence[Component]]:
-    """Where new prices are announced, and what has to run to hear of them."""
+async def subscribe_to_price_changes(
+    section: PriceChangesSection | None, prices: PriceCache, builder: ServiceBuilder
+) -> tuple[PriceChangePublisher | None, Sequence[Component]]:
+    """Without Redis, replicas see each other's prices after the TTL of their caches."""
     if section is None:
-        return NoNews(), ()
-    news = RedisPriceNews(await clients.enter_async_context(Redis(section)), prices.forget)
-    return news, (news.listen(),)
+        return None, ()
+    changes = RedisPriceChanges(await builder.redis(section), prices.invalidate)
+    return changes, (changes.subscription(),)
 
 
 def main() -> NoReturn:
-    """Run the command line."""
     command_line(
         Service(
             name="metering",
             settings=Settings,
-            build=build,
+            build=with_builder(build),
             schema="metering",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,

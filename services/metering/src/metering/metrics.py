@@ -1,52 +1,50 @@
-"""Every metric of metering. No label names a tenant: what one tenant did is in the books."""
-
-from __future__ import annotations
+"""The metrics of metering. No label names a tenant: GetUsage answers what one tenant did."""
 
 from chassis.telemetry import counter, gauge, histogram
 
 RESERVATIONS = counter(
     "metering_reservations_total",
-    "Answers to Reserve: held, repeated, or the reason of the refusal in lower case.",
+    "Reserve calls by outcome: held, repeated, or the reason of the error in lower case.",
     ("outcome",),
 )
 RESERVE_BATCH = histogram(
     "metering_reserve_batch_items",
-    "Reservations decided by one transaction.",
+    "Reservations per transaction.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 RESERVE_SECONDS = histogram(
     "metering_reserve_seconds",
-    "Time of one such transaction, from taking a connection to the commit.",
+    "Time of such a transaction, from taking a connection to the commit.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
-PRICE_NEWS = counter(
-    "metering_price_news_total",
-    "New prices by what was heard of them over Redis: announced, unannounced (Redis did not take it), or heard.",
+PRICE_INVALIDATIONS = counter(
+    "metering_price_invalidations_total",
+    "Messages that invalidate cached prices: published, publish_failed, or received.",
     ("event",),
 )
 EVENTS = counter(
     "metering_usage_events_total",
-    "Usage events by what they meant: settled, repeated, late, unreserved, added, or buried.",
+    "Usage events by settlement case: settled, repeated, late, unreserved, or added.",
     ("outcome",),
 )
 SETTLEMENTS = counter(
     "metering_settlements_total",
-    "Ends of provider calls: billed, released, exposed.",
+    "Settled provider calls by outcome: billed, released, or exposed.",
     ("outcome",),
 )
 EXPOSED = counter(
     "metering_exposed_nano_usd_total",
-    "What the house may have to bear itself, in nano-USD, as it was first booked: by a settlement or an expiry.",
+    "Cost that the operator may have to bear, in nano-USD, when it was first posted: by a settlement or an expiry.",
     ("cause",),
 )
 SETTLE_BATCH = histogram(
     "metering_settle_batch_events",
-    "Usage events settled by one transaction.",
+    "Usage events per transaction.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
 SETTLE_SECONDS = histogram(
     "metering_settle_seconds",
-    "Time of one such transaction, from taking a connection to the commit.",
+    "Time of such a transaction, from taking a connection to the commit.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 SETTLE_LAG_SECONDS = gauge(
@@ -55,7 +53,7 @@ SETTLE_LAG_SECONDS = gauge(
 )
 EXPIRED = counter(
     "metering_expired_reservations_total",
-    "Holds given back by the sweeper because their lease ran out.",
+    "Reservations that the sweeper expired because their lease was over.",
 )
 IMBALANCE = gauge(
     "metering_ledger_imbalance_nano_usd",
@@ -63,7 +61,7 @@ IMBALANCE = gauge(
 )
 DRIFT = gauge(
     "metering_budget_drift_nano_usd",
-    "How far budgets and the reservations they hold are apart. Anything but 0 is a bug.",
+    "Sum of the differences between budgets and their held reservations. Anything but 0 is a bug.",
 )
-HELD = gauge("metering_held_nano_usd", "Set aside now, over all tenants, in nano-USD.")
+HELD = gauge("metering_held_nano_usd", "Held now, over all tenants, in nano-USD.")
 SPENT = gauge("metering_spent_nano_usd", "Settled so far, over all tenants, in nano-USD.")

@@ -1,4 +1,4 @@
-"""Every knob that metering has. Read once, in main, and passed on as values."""
+"""The settings of metering. `main` reads them once and passes them on as values."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 
-class EventsSection(KafkaSection):
-    """Kafka, where usage events come from."""
+class UsageEventsSection(KafkaSection):
+    """Kafka, source of usage events."""
 
     group: str = Field("metering", description="Consumer group; one per deployment.")
 
 
-class NewsSection(RedisSection):
-    """Redis, over which replicas tell each other of new prices."""
+class PriceChangesSection(RedisSection):
+    """Redis, over which replicas invalidate each other's cached prices."""
 
     url: str = Field(
         repr=False,
-        description="URL of Redis, with database number, over which replicas hear of new prices at once. "
-        "The section may be left out: they then follow when METERING_PRICES_TTL is over.",
+        description="URL of Redis, with database number, over which replicas learn of new prices at once. "
+        "The section may be left out: then they see new prices after METERING_PRICES_TTL.",
     )
 
 
 class BudgetsSection(Section):
-    """What a tenant may spend before anybody decided."""
+    """Budgets of tenants for which no cap was set."""
 
     default_cap_nano_usd: int = Field(
         100_000_000_000, ge=0, lt=2**63, description="Cap of a tenant without a budget of its own, in nano-USD."
     )
     soft_limit_percent: int = Field(
-        80, ge=1, le=100, description="Share of the cap from which answers say that the soft limit is passed."
+        80, ge=1, le=100, description="Percent of the cap from which responses report that the soft limit is passed."
     )
 
 
 class ReservationsSection(Section):
-    """How long money stays aside, and how many decisions share a transaction."""
+    """Leases of reservations, and how many reservations share a transaction."""
 
     default_lease: timedelta = Field(
-        timedelta(minutes=10), description="How long money stays aside when the caller does not say."
+        timedelta(minutes=10), description="Lease of a reservation whose request names none."
     )
-    max_lease: timedelta = Field(timedelta(hours=24), description="Longest lease that a caller may ask for.")
-    max_batch: int = Field(256, ge=1, le=1000, description="Reservations decided by one transaction at most.")
+    max_lease: timedelta = Field(timedelta(hours=24), description="Longest lease that a request may name.")
+    max_batch: int = Field(256, ge=1, le=1000, description="Most reservations in one transaction.")
 
     @model_validator(mode="after")
-    def _fit(self) -> ReservationsSection:
+    def _validate_leases(self) -> ReservationsSection:
         if not timedelta(seconds=1) <= self.default_lease <= self.max_lease:
             raise ValueError("default_lease must be between a second and max_lease")
         return self
@@ -55,40 +55,40 @@ class ReservationsSection(Section):
 class SettlementSection(Section):
     """How usage events are settled."""
 
-    max_batch: int = Field(250, ge=1, le=1000, description="Usage events settled by one transaction at most.")
-    gather: timedelta = Field(
+    max_batch: int = Field(250, ge=1, le=1000, description="Most usage events settled in one transaction.")
+    fetch_max_wait: timedelta = Field(
         timedelta(milliseconds=100),
         ge=timedelta(0),
         le=timedelta(seconds=1),
-        description="How long the broker may hold usage events back, so that more of them share a transaction.",
+        description="Longest time that the broker holds a fetch back, so that more usage events share a transaction.",
     )
 
 
 class SweeperSection(Section):
-    """How holds are given back whose lease ran out."""
+    """How expired reservations are released."""
 
-    period: timedelta = Field(timedelta(seconds=5), gt=timedelta(0), description="Pause between two looks.")
-    batch: int = Field(100, ge=1, le=1000, description="Holds given back by one transaction at most.")
+    interval: timedelta = Field(
+        timedelta(seconds=5), gt=timedelta(0), description="Time between two sweeps for expired reservations."
+    )
+    max_batch: int = Field(100, ge=1, le=1000, description="Most reservations expired in one transaction.")
 
 
 class Settings(ServiceSettings):
-    """Settings of metering."""
-
     model_config = SettingsConfigDict(env_prefix="METERING_", env_nested_delimiter="__", frozen=True)
 
-    postgres: PostgresSection = Field(description="The books.")
-    kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events come from.")
-    redis: NewsSection | None = Field(None, description="Where new prices are heard of.")
+    postgres: PostgresSection = Field(description="Database of metering.")
+    kafka: UsageEventsSection = Field(default_factory=UsageEventsSection, description="Source of usage events.")
+    redis: PriceChangesSection | None = Field(None, description="Price changes between replicas.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
-    budgets: BudgetsSection = Field(default_factory=BudgetsSection, description="Limits without a decision.")
+    budgets: BudgetsSection = Field(default_factory=BudgetsSection, description="Default limits.")
     reservations: ReservationsSection = Field(default_factory=ReservationsSection, description="Reserve before spend.")
     settlement: SettlementSection = Field(default_factory=SettlementSection, description="Settle after use.")
-    sweeper: SweeperSection = Field(default_factory=SweeperSection, description="Leases that ran out.")
+    sweeper: SweeperSection = Field(default_factory=SweeperSection, description="Expired leases.")
     prices_ttl: timedelta = Field(
         timedelta(seconds=5),
         ge=timedelta(0),
-        description="How old the price book in a process may be, if nothing newer was heard of.",
+        description="Longest time that a process uses its cached prices without reading them again.",
     )
-    audit_period: timedelta = Field(
-        timedelta(minutes=1), gt=timedelta(0), description="Pause between two looks over the books."
+    audit_interval: timedelta = Field(
+        timedelta(minutes=1), gt=timedelta(0), description="Time between two audits of the ledger."
     )

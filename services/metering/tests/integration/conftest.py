@@ -1,4 +1,4 @@
-"""The books on a real Postgres: one database for a test session, tenants of its own for each test."""
+"""Stores in a real Postgres: one database per test session, tenants of its own for each test."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
-from metering.adapters.budgets import PostgresBudgets
-from metering.adapters.ledger import PostgresLedger
-from metering.adapters.prices import PostgresPriceBook
-from metering.adapters.reservations import PostgresReservations
-from metering.adapters.usage import PostgresUsageReports
+from metering.budgets.postgres import PostgresBudgetStore
+from metering.ledger.postgres import PostgresLedgerAudit
+from metering.prices.postgres import PostgresPriceBook
+from metering.reservations.postgres import PostgresReservationStore
+from metering.settlement.postgres import PostgresSettlementStore
+from metering.usage.postgres import PostgresUsageStore
 
-from services.metering.tests.fakes import DEFAULT_CAP, Books
+from services.metering.tests.fakes import DEFAULT_CAP, Stores
 
 MIGRATIONS = Path(metering.__file__).parent / "migrations"
 
@@ -37,22 +38,25 @@ async def database(section: PostgresSection) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def books(database: Database) -> Books:
-    return books_in(database)
+async def stores(database: Database) -> Stores:
+    return stores_in(database)
 
 
 @pytest.fixture
-async def other_books(section: PostgresSection) -> AsyncIterator[Books]:
-    """The same books, as another replica has them."""
+async def other_stores(section: PostgresSection) -> AsyncIterator[Stores]:
+    """The stores of another replica, over the same database."""
     async with Database(section, "metering") as database:
-        yield books_in(database)
+        yield stores_in(database)
 
 
-def books_in(database: Database) -> Books:
-    return Books(
-        PostgresReservations(database, DEFAULT_CAP, max_batch=64),
-        PostgresLedger(database, DEFAULT_CAP),
-        PostgresBudgets(database, DEFAULT_CAP),
-        PostgresUsageReports(database),
-        PostgresPriceBook(database),
+def stores_in(database: Database) -> Stores:
+    settlements = PostgresSettlementStore(database, DEFAULT_CAP)
+    return Stores(
+        reservations=PostgresReservationStore(database, DEFAULT_CAP, max_batch=64),
+        settlements=settlements,
+        leases=settlements,
+        ledger=PostgresLedgerAudit(database),
+        budgets=PostgresBudgetStore(database, DEFAULT_CAP),
+        usage=PostgresUsageStore(database),
+        price_book=PostgresPriceBook(database),
     )

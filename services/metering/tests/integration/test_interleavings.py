@@ -1,6 +1,6 @@
 """Random histories of reserving, settling, expiring and replaying, at two replicas at once, on real Postgres.
 
-After each step the promises of the README are checked with plain SQL, which knows nothing of how they are kept.
+After each step plain SQL checks the invariants of the README.
 """
 
 from __future__ import annotations
@@ -14,12 +14,21 @@ from chassis.ids import new_id
 from chassis.postgres import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from metering.domain.money import NanoUsd
-from metering.domain.reservations import Hold
-from metering.domain.settlement import UsageEvent
+from metering.reservations.model import PricedReservation
+from metering.settlement.model import UsageEvent
+from values.money import NanoUsd
 
-from services.metering.tests.examples import LONG, NONE, OVER, UNKNOWN, a_hold, a_price, an_event, reported
-from services.metering.tests.fakes import Books
+from services.metering.tests.examples import (
+    EXPIRED_LEASE,
+    LONG_LEASE,
+    NONE,
+    UNKNOWN,
+    a_price,
+    a_reservation,
+    an_event,
+    reported,
+)
+from services.metering.tests.fakes import Stores
 
 CAP, REQUESTS = 500, 6
 PRICE = a_price()
@@ -30,12 +39,12 @@ steps = st.one_of(
     st.tuples(st.just("settle"), st.lists(request_numbers, min_size=1, max_size=4)),
     st.tuples(st.just("expire"), st.lists(request_numbers, max_size=0)),
 )
-# What goes on at the same moment; the first half of it at one replica, the rest at the other.
-moments = st.lists(steps, min_size=1, max_size=4)
+# Steps that run concurrently, at the two replicas in turns.
+concurrent_steps = st.lists(steps, min_size=1, max_size=4)
 usages = st.one_of(st.just(NONE), st.just(UNKNOWN), st.integers(1, 200).map(reported))
-requests = st.tuples(st.integers(0, 200), st.sampled_from([LONG, OVER]), st.lists(usages, max_size=3))
+requests = st.tuples(st.integers(0, 200), st.sampled_from([LONG_LEASE, EXPIRED_LEASE]), st.lists(usages, max_size=3))
 
-PROMISES = {
+INVARIANTS = {
     "spent and held stay within the cap": "SELECT spent + held <= cap FROM budgets",
     "held is the sum of what is held": """
         SELECT (SELECT held FROM budgets) = coalesce(sum(held), 0) FROM reservations WHERE state = 'held'""",
@@ -44,7 +53,7 @@ PROMISES = {
     "every transaction sums to zero": """
         SELECT coalesce(bool_and(total = 0), true)
         FROM (SELECT sum(amount) AS total FROM ledger_entries GROUP BY transaction_id) AS t""",
-    "the ledger says what the settlements say": """
+    "the ledger agrees with the settlements": """
         SELECT coalesce(sum(amount) FILTER (WHERE account = 'receivable'), 0)
                 = (SELECT coalesce(sum(cost), 0) FROM settlements)
             AND coalesce(sum(amount) FILTER (WHERE account = 'exposure'), 0)
@@ -53,7 +62,7 @@ PROMISES = {
     "each side has its other side": """
         SELECT coalesce(sum(amount) FILTER (WHERE account IN ('receivable', 'revenue')), 0) = 0
             AND coalesce(sum(amount) FILTER (WHERE account IN ('exposure', 'suspense')), 0) = 0 FROM ledger_entries""",
-    "nobody pays more than was held": """
+    "no request costs more than was held": """
         SELECT coalesce(bool_and(paid <= held), true) FROM (
             SELECT r.held, sum(s.cost) AS paid FROM reservations AS r
             JOIN settlements AS s USING (tenant_id, request_id) WHERE r.bounds <> '[]' GROUP BY r.request_id, r.held
@@ -71,15 +80,14 @@ PROMISES = {
 }
 
 
-async def keeps_its_promises(database: Database, tenant: str) -> None:
-    """Check every promise for one tenant."""
+async def check_invariants(database: Database, tenant: str) -> None:
     async with database.tenant(tenant) as connection:
-        for promise, query in PROMISES.items():
-            assert await connection.fetchval(query), promise
+        for invariant, query in INVARIANTS.items():
+            assert await connection.fetchval(query), invariant
 
 
-async def stubbornly(act: Any, *arguments: Any) -> None:
-    """Do it as a consumer does: again, when the database says that it has to be tried again."""
+async def retry_while_unavailable(act: Any, *arguments: Any) -> None:
+    """Retry as a consumer does, while the database asks for it."""
     for _ in range(20):
         try:
             await act(*arguments)
@@ -88,51 +96,50 @@ async def stubbornly(act: Any, *arguments: Any) -> None:
         except ArgosyError:
             return
         return
-    raise AssertionError("the database never agreed")
+    raise AssertionError("unavailable 20 times in a row")
 
 
 def start(
-    step: tuple[str, list[int]], replica: Books, holds: list[Hold], events: list[UsageEvent]
+    step: tuple[str, list[int]], replica: Stores, reservations: list[PricedReservation], events: list[UsageEvent]
 ) -> list[Awaitable[None]]:
-    """Begin one step."""
     kind, numbers = step
     if kind == "reserve":
-        return [stubbornly(replica.reservations.hold, holds[number]) for number in numbers]
+        return [retry_while_unavailable(replica.reservations.reserve, reservations[number]) for number in numbers]
     if kind == "settle":
-        return [stubbornly(replica.ledger.settle, [events[number] for number in numbers])]
-    return [stubbornly(replica.ledger.expire, 3)]
+        return [retry_while_unavailable(replica.settlements.settle, [events[number] for number in numbers])]
+    return [retry_while_unavailable(replica.leases.expire, 3)]
 
 
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(st.lists(requests, min_size=REQUESTS, max_size=REQUESTS), st.lists(moments, min_size=1, max_size=8))
-async def test_no_interleaving_breaks_a_promise(
-    books: Books,
-    other_books: Books,
+@given(st.lists(requests, min_size=REQUESTS, max_size=REQUESTS), st.lists(concurrent_steps, min_size=1, max_size=8))
+async def test_no_interleaving_breaks_an_invariant(
+    stores: Stores,
+    other_stores: Stores,
     database: Database,
-    asked: list[tuple[int, Any, list[Any]]],
+    drawn: list[tuple[int, Any, list[Any]]],
     history: list[list[tuple[str, list[int]]]],
 ) -> None:
     tenant = new_id("ten_")
-    await books.budgets.set_cap(tenant, NanoUsd(CAP))
-    holds = [a_hold(tenant, PRICE, amount, lease=lease) for amount, lease, _ in asked]
-    events = [an_event(hold, *told) for hold, (_, _, told) in zip(holds, asked, strict=True)]
+    await stores.budgets.set_cap(tenant, NanoUsd(CAP))
+    reservations = [a_reservation(tenant, PRICE, amount, lease=lease) for amount, lease, _ in drawn]
+    events = [an_event(priced, *calls_used) for priced, (_, _, calls_used) in zip(reservations, drawn, strict=True)]
 
-    for moment in history:
-        doings = [
-            doing
-            for place, step in enumerate(moment)
-            for doing in start(step, (books, other_books)[place % 2], holds, events)
+    for concurrent in history:
+        running = [
+            task
+            for place, step in enumerate(concurrent)
+            for task in start(step, (stores, other_stores)[place % 2], reservations, events)
         ]
-        await asyncio.gather(*doings)
-        await keeps_its_promises(database, tenant)
+        await asyncio.gather(*running)
+        await check_invariants(database, tenant)
 
-    # At last every event has come: then every call has exactly one end, and nothing is held for it.
-    await stubbornly(books.ledger.settle, events)
-    await keeps_its_promises(database, tenant)
-    for hold, (_, _, told) in zip(holds, asked, strict=True):
-        account = await books.ledger.account(tenant, hold.request_id)
-        calls = [row.attempt for row in account.settlements if row.attempt > 0]
-        assert calls == list(range(1, len(told) + 1))
-    assert (await books.budgets.read(tenant)).held == 0
+    # When every event has come, every call has exactly one settlement, and nothing is held.
+    await retry_while_unavailable(stores.settlements.settle, events)
+    await check_invariants(database, tenant)
+    for priced, (_, _, calls_used) in zip(reservations, drawn, strict=True):
+        statement = await stores.settlements.statement(tenant, priced.request.request_id)
+        calls = [row.attempt for row in statement.settlements if row.attempt > 0]
+        assert calls == list(range(1, len(calls_used) + 1))
+    assert (await stores.budgets.read(tenant)).held == 0

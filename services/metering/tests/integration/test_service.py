@@ -1,4 +1,4 @@
-"""The service as `main` puts it together, asked over gRPC; Kafka is away, which only keeps it from settling."""
+"""The service as `main` builds it, called over gRPC. Kafka is unreachable, so it settles nothing."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from argosy.common.v1 import common_pb2 as common
-from argosy.metering.v1 import metering_pb2 as pb
-from argosy.metering.v1 import metering_pb2_grpc as rpc
+from argosy.common.v1 import common_pb2
+from argosy.metering.v1 import metering_pb2, metering_pb2_grpc
 from chassis.clock import SystemClock
 from chassis.errors import Kind, RemoteError
 from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
-from chassis.lifecycle import Component
+from chassis.lifecycle import Component, with_builder
 from chassis.lifecycle.components import readiness
 from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 from chassis.testing import SECRET, a_principal, free_port
-from metering.adapters import redis as adapter
 from metering.main import build
-from metering.settings import EventsSection, NewsSection, Settings
+from metering.prices import redis as adapter
+from metering.settings import PriceChangesSection, Settings, UsageEventsSection
 from pydantic import SecretStr
+from values.money import NanoUsd
 
-CHAT = "local/smollm2-135m-instruct"
+from services.metering.tests.fakes import Stores
+
+CHAT = "local/chat"
 
 
 @asynccontextmanager
@@ -43,73 +46,79 @@ async def running(section: PostgresSection, **more: Any) -> AsyncIterator[tuple[
     """Run the service and yield a stub to it, and its parts."""
     settings = Settings(
         postgres=section,
-        kafka=EventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
+        kafka=UsageEventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
         principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
         grpc=GrpcSection(bind="127.0.0.1:0"),
         **more,
     )
-    async with build(settings, cast("Telemetry", None)) as components:
+    telemetry = cast("Telemetry", SimpleNamespace(service="metering"))
+    async with with_builder(build)(settings, telemetry) as components:
         for component in components:
             await component.start()
-        door = components[-1]
-        assert isinstance(door, GrpcServer)
-        async with Channel(f"127.0.0.1:{door.port}", "metering") as channel:
-            yield rpc.MeteringServiceStub(cast("Any", channel)), components
+        server = components[-1]
+        assert isinstance(server, GrpcServer)
+        async with Channel(f"127.0.0.1:{server.port}", "metering") as channel:
+            yield metering_pb2_grpc.MeteringServiceStub(cast("Any", channel)), components
         for component in reversed(components):
             await component.stop()
 
 
 @pytest.fixture
-async def stub(section: PostgresSection) -> AsyncIterator[Any]:
+async def stub(section: PostgresSection, stores: Stores) -> AsyncIterator[Any]:
+    await stores.price_book.add(CHAT, NanoUsd(50_000_000), NanoUsd(200_000_000))
     async with serving(section) as stub:
         yield stub
 
 
 def calling(principal: Principal) -> Caller:
-    """Act for somebody; the service has the machine's clock, so its callers have too."""
+    """Make a caller; its principal is signed by the clock of the machine, which the service uses too."""
     return Caller(principal, PrincipalSigner(SECRET, "tests", SystemClock()).sign(principal), new_id("req_"))
 
 
-def a_request(tokens: int, request_id: str = "req_1") -> pb.ReserveRequest:
-    bound = pb.Bound(price_key=CHAT, input_tokens=tokens, output_tokens=tokens)
-    return pb.ReserveRequest(request_id=request_id, bounds=[bound])
+def a_request(tokens: int, request_id: str = "req_1") -> metering_pb2.ReserveRequest:
+    bound = metering_pb2.TokenBound(price_key=CHAT, input_tokens=tokens, output_tokens=tokens)
+    return metering_pb2.ReserveRequest(request_id=request_id, bounds=[bound])
 
 
-async def set_price(stub: Any, key: str, nano_usd: int) -> pb.Price:
+async def set_price(stub: Any, key: str, nano_usd: int) -> metering_pb2.Price:
     """Put a price for input in force, as an admin."""
-    price = pb.Price(
-        price_key=key, input_per_million=common.Money(nano_usd=nano_usd), output_per_million=common.Money(nano_usd=0)
+    price = metering_pb2.Price(
+        price_key=key,
+        input_per_million=common_pb2.Money(nano_usd=nano_usd),
+        output_per_million=common_pb2.Money(nano_usd=0),
     )
     with as_caller(calling(a_principal(roles=["admin"]))):
-        return cast("pb.Price", (await stub.SetPrice(pb.SetPriceRequest(price=price))).price)
+        return cast("metering_pb2.Price", (await stub.SetPrice(metering_pb2.SetPriceRequest(price=price))).price)
 
 
-async def listed(stub: Any, key: str) -> pb.Price | None:
-    """Return what the key costs by the book that this replica knows."""
+async def listed(stub: Any, key: str) -> metering_pb2.Price | None:
+    """Return the price that this replica has for the key."""
     with as_caller(calling(a_principal())):
-        prices = (await stub.ListPrices(pb.ListPricesRequest())).prices
+        prices = (await stub.ListPrices(metering_pb2.ListPricesRequest())).prices
     return next((price for price in prices if price.price_key == key), None)
 
 
-async def test_money_is_reserved_at_the_seeded_price_and_shown_to_its_tenant_alone(stub: Any) -> None:
+async def test_money_is_reserved_at_the_price_in_force_and_shown_to_its_tenant_alone(stub: Any) -> None:
     ours, theirs = calling(a_principal(new_id("ten_"))), calling(a_principal(new_id("ten_")))
     with as_caller(ours):
         reserved = await stub.Reserve(a_request(100))
-        account = await stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id="req_1"))
-        budget = (await stub.GetBudget(pb.GetBudgetRequest())).budget
+        account = await stub.GetRequestStatement(metering_pb2.GetRequestStatementRequest(request_id="req_1"))
+        budget = (await stub.GetBudget(metering_pb2.GetBudgetRequest())).budget
 
     assert reserved.held.nano_usd == account.reservation.held.nano_usd == budget.held.nano_usd == 100 * (50 + 200)
     assert budget.cap.nano_usd == 100 * 10**9
     with as_caller(theirs), pytest.raises(RemoteError) as refused:
-        await stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id="req_1"))
+        await stub.GetRequestStatement(metering_pb2.GetRequestStatementRequest(request_id="req_1"))
     assert (refused.value.kind, refused.value.reason) == (Kind.NOT_FOUND, "REQUEST_NOT_FOUND")
 
 
-async def test_refusals_keep_their_reasons_on_the_wire(stub: Any) -> None:
+async def test_errors_keep_their_reasons_on_the_wire(stub: Any) -> None:
     tenant = new_id("ten_")
     with as_caller(calling(a_principal(roles=["admin"]))):
-        await stub.SetBudget(pb.SetBudgetRequest(tenant_id=tenant, cap=common.Money(nano_usd=1000)))
-    unpriced = pb.ReserveRequest(request_id="req_2", bounds=[pb.Bound(price_key="local/none", input_tokens=1)])
+        await stub.SetBudget(metering_pb2.SetBudgetRequest(tenant_id=tenant, cap=common_pb2.Money(nano_usd=1000)))
+    unpriced = metering_pb2.ReserveRequest(
+        request_id="req_2", bounds=[metering_pb2.TokenBound(price_key="local/none", input_tokens=1)]
+    )
 
     for request, kind, reason in (
         (a_request(100), Kind.EXHAUSTED, "INSUFFICIENT_QUOTA"),
@@ -122,9 +131,9 @@ async def test_refusals_keep_their_reasons_on_the_wire(stub: Any) -> None:
 
 
 @pytest.mark.parametrize("request_id", ["", "req\0", "r" * 129])
-async def test_what_can_be_no_request_s_id_is_not_found(stub: Any, request_id: str) -> None:
+async def test_a_text_that_cannot_be_a_request_id_is_not_found(stub: Any, request_id: str) -> None:
     with as_caller(calling(a_principal(new_id("ten_")))), pytest.raises(RemoteError) as refused:
-        await stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id=request_id))
+        await stub.GetRequestStatement(metering_pb2.GetRequestStatementRequest(request_id=request_id))
     assert refused.value.reason == "REQUEST_NOT_FOUND"
 
 
@@ -133,29 +142,29 @@ async def test_a_call_without_a_principal_or_with_a_forged_one_is_refused(stub: 
     forged = Caller(principal, PrincipalSigner("x" * 40, "tests", SystemClock()).sign(principal), "req_1")
     for caller in (Caller(principal, "", "req_1"), forged):
         with as_caller(caller), pytest.raises(RemoteError) as refused:
-            await stub.GetBudget(pb.GetBudgetRequest())
+            await stub.GetBudget(metering_pb2.GetBudgetRequest())
         assert refused.value.reason == "PRINCIPAL_INVALID"
 
 
-async def test_a_price_put_in_force_holds_for_the_next_reservation(stub: Any) -> None:
+async def test_the_next_reservation_uses_a_price_put_in_force(stub: Any) -> None:
     key = f"local/{new_id('m')}"
     made = await set_price(stub, key, 7)
     with as_caller(calling(a_principal(new_id("ten_")))):
-        bounds = [pb.Bound(price_key=key, input_tokens=1_000_001)]
-        reserved = await stub.Reserve(pb.ReserveRequest(request_id="req_1", bounds=bounds))
+        bounds = [metering_pb2.TokenBound(price_key=key, input_tokens=1_000_001)]
+        reserved = await stub.Reserve(metering_pb2.ReserveRequest(request_id="req_1", bounds=bounds))
 
     assert (reserved.held.nano_usd, list(reserved.prices)) == (8, [made])
     assert await listed(stub, key) == made
 
 
-async def test_a_price_put_in_force_at_one_replica_holds_at_the_others_long_before_the_ttl(
+async def test_other_replicas_see_a_new_price_long_before_the_ttl(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))  # no other test speaks here
-    key, more = f"local/{new_id('m')}", {"redis": NewsSection(url=os.environ["ARGOSY_REDIS_URL"])}
+    monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))  # a channel of this test's own
+    key, more = f"local/{new_id('m')}", {"redis": PriceChangesSection(url=os.environ["ARGOSY_REDIS_URL"])}
     ttl = timedelta(hours=1)
     async with serving(section, prices_ttl=ttl, **more) as one, serving(section, prices_ttl=ttl, **more) as other:
-        assert await listed(other, key) is None  # and from here on it knows the book
+        assert await listed(other, key) is None  # from here on it has a cached book
         for nano_usd in (7, 8, 9):
             made = await set_price(one, key, nano_usd)
             async with asyncio.timeout(10):
@@ -164,7 +173,7 @@ async def test_a_price_put_in_force_at_one_replica_holds_at_the_others_long_befo
 
 
 async def test_without_redis_a_price_is_put_in_force_and_the_service_stays_ready(section: PostgresSection) -> None:
-    nowhere = NewsSection(url=f"redis://127.0.0.1:{free_port()}/0")
+    nowhere = PriceChangesSection(url=f"redis://127.0.0.1:{free_port()}/0")
     async with running(section, redis=nowhere) as (stub, components):
         key = f"local/{new_id('m')}"
         made = await set_price(stub, key, 7)
@@ -178,7 +187,7 @@ async def test_without_redis_a_price_is_put_in_force_and_the_service_stays_ready
 async def test_a_hundred_callers_at_once_are_all_answered(stub: Any) -> None:
     with as_caller(calling(a_principal(new_id("ten_")))):
         await asyncio.gather(*(stub.Reserve(a_request(10, f"req_{number}")) for number in range(100)))
-        assert (await stub.GetBudget(pb.GetBudgetRequest())).budget.held.nano_usd == 100 * 10 * 250
+        assert (await stub.GetBudget(metering_pb2.GetBudgetRequest())).budget.held.nano_usd == 100 * 10 * 250
 
 
 async def test_without_its_database_it_starts_and_reserves_nothing() -> None:

@@ -16,7 +16,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
     return Settings()
 
 
-def test_the_books_and_the_secret_are_all_that_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_database_and_the_secret_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch)
     assert settings.kafka.group == "metering"
     assert settings.budgets.soft_limit_percent == 80
@@ -25,12 +25,12 @@ def test_the_books_and_the_secret_are_all_that_must_be_said(monkeypatch: pytest.
 
 
 def test_one_setting_of_a_section_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = read(monkeypatch, METERING_KAFKA__BOOTSTRAP="kafka:9092", METERING_SWEEPER__BATCH="7")
+    settings = read(monkeypatch, METERING_KAFKA__BOOTSTRAP="kafka:9092", METERING_SWEEPER__MAX_BATCH="7")
     assert (settings.kafka.bootstrap, settings.kafka.group) == ("kafka:9092", "metering")
-    assert (settings.sweeper.batch, settings.sweeper.period) == (7, timedelta(seconds=5))
+    assert (settings.sweeper.max_batch, settings.sweeper.interval) == (7, timedelta(seconds=5))
 
 
-def test_redis_is_used_when_its_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_is_used_when_its_url_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     redis = read(monkeypatch, METERING_REDIS__URL="redis://redis:6379/0").redis
     assert redis is not None
     assert redis.url == "redis://redis:6379/0"
@@ -44,7 +44,7 @@ def test_redis_is_used_when_its_address_is_said(monkeypatch: pytest.MonkeyPatch)
         ("METERING_BUDGETS__SOFT_LIMIT_PERCENT", "0"),
         ("METERING_RESERVATIONS__DEFAULT_LEASE", "PT0S"),
         ("METERING_RESERVATIONS__MAX_LEASE", "PT1M"),
-        ("METERING_SWEEPER__PERIOD", "PT0S"),
+        ("METERING_SWEEPER__INTERVAL", "PT0S"),
         ("METERING_SETTLEMENT__MAX_BATCH", "0"),
         ("METERING_PRICES_TTL", "-PT1S"),
     ],

@@ -1,1 +1,1 @@
-"""The life of a request: prepare, infer, finalize."""
+"""The orchestrator: prepares, runs and settles inference requests."""

@@ -1,9 +1,8 @@
-"""The orchestrator, put together."""
+"""Wires the orchestrator."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -11,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
+from chassis.aio import periodic
 from chassis.clock import SystemClock
 from chassis.errors import ArgosyError
 from chassis.grpc import Channel, GrpcServer
@@ -21,108 +21,107 @@ from chassis.settings import EX_CONFIG
 from chassis.telemetry import Telemetry, logger
 from chassis.tenancy import PrincipalVerifier
 
-from orchestrator.adapters.bodies import OrjsonBodies
-from orchestrator.adapters.gathered import Gathered
-from orchestrator.adapters.metering import GrpcMetering
-from orchestrator.adapters.postgres import PostgresRouteBook, PostgresRouteEditor, PostgresUsageLog
-from orchestrator.adapters.retrieval import GrpcRetrieval
-from orchestrator.adapters.routes import CachedRoutes
-from orchestrator.adapters.worker import GrpcWorker
-from orchestrator.api.route_command import HELP, edit_routes, route_arguments
-from orchestrator.api.servicer import OrchestrationServicer, registration
-from orchestrator.domain.embed import Embeddings
-from orchestrator.domain.generate import Generations
-from orchestrator.domain.record import Recorder
-from orchestrator.domain.reserve import Reserves
-from orchestrator.domain.tasks import Tasks
-from orchestrator.metrics import DETACHED, IN_FLIGHT, OUTBOX_PENDING, ROUTES_AGE_SECONDS, UNWRITTEN
+from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.chat.generate import ChatCompletions
+from orchestrator.context.retrieval_client import GrpcRetrievalClient
+from orchestrator.embeddings.embed import Embeddings
+from orchestrator.grpc import OrchestrationServicer, registration
+from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
+from orchestrator.reservations.metering_client import GrpcMeteringClient
+from orchestrator.reservations.reserve import Reservations
+from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.cli import HELP, add_route_arguments, run_route_command
+from orchestrator.routing.postgres import PostgresRouteStore
+from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import Settings
+from orchestrator.usage.outbox import CoalescedCall, PostgresUsageOutbox
+from orchestrator.usage.record import UsageRecorder
+from orchestrator.workers.worker_client import GrpcWorkerClient
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-# Of the drain: the rest is for the accounts of those that had to be hung up on, and for the relay's last look.
-ANSWERING_SHARE = 0.6
+# Share of the drain for running calls; the rest is for aborted calls' usage and a last outbox flush.
+CALLS_SHARE_OF_DRAIN = 0.6
 
-# What came in meanwhile is published together, and settled together by metering; nobody waits for a settlement.
-PUBLISH_AFTER = timedelta(milliseconds=100)
+# Events of this time are published, and settled by metering, in one batch; no request waits for a settlement.
+PUBLISH_DELAY = timedelta(milliseconds=100)
 
 log = logger("orchestrator")
 
 
 @asynccontextmanager
 async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open the clients and yield what runs.
+    """Open the clients and yield the components.
 
-    The server comes last, so it is the first to stop; what it leaves behind is awaited next, and the relay publishes
-    what that wrote.
+    Components stop in reverse order: the server first, then the background tasks that calls left behind, then the
+    relay, which publishes what those wrote.
     """
-    clock, policy = SystemClock(), settings.policy()
+    clock, limits, peers = SystemClock(), settings.request_limits(), settings.peers
     async with AsyncExitStack() as clients:
         database = await clients.enter_async_context(Database(settings.postgres, "orchestrator"))
         publisher = await clients.enter_async_context(Publisher(settings.kafka.bootstrap))
-        targets = settings.targets
-        worker = GrpcWorker(await clients.enter_async_context(Channel(targets.worker, "the inference worker")))
-        metering = GrpcMetering(await clients.enter_async_context(Channel(targets.metering, "metering")))
-        retrieval = GrpcRetrieval(await clients.enter_async_context(Channel(targets.retrieval, "retrieval")))
+        worker_channel = await clients.enter_async_context(Channel(peers.inference_worker, "the inference worker"))
+        metering_channel = await clients.enter_async_context(Channel(peers.metering, "metering"))
+        retrieval_channel = await clients.enter_async_context(Channel(peers.retrieval, "retrieval"))
 
+        worker = GrpcWorkerClient(worker_channel)
         relay = OutboxRelay(database, publisher)
-        usage_log = PostgresUsageLog(database, on_written=Gathered(relay.wake, PUBLISH_AFTER))
-        tasks = Tasks(settings.limits.in_flight, _report)
-        recorder = Recorder(usage_log, tasks, settings.times.record)
-        reserves = Reserves(metering=metering, recorder=recorder, tasks=tasks, policy=policy)
-        routes = CachedRoutes(PostgresRouteBook(database), settings.times.routes_refresh, clock)
-        servicer = OrchestrationServicer(
-            generations=Generations(
-                routes=routes,
-                bodies=OrjsonBodies(),
-                retrieval=retrieval,
-                reserves=reserves,
-                worker=worker,
-                recorder=recorder,
-                tasks=tasks,
-                clock=clock,
-                policy=policy,
-            ),
-            embeddings=Embeddings(
-                routes=routes,
-                reserves=reserves,
-                worker=worker,
-                recorder=recorder,
-                tasks=tasks,
-                clock=clock,
-                policy=policy,
-            ),
-            routes=routes,
+        outbox = PostgresUsageOutbox(database, on_written=CoalescedCall(relay.wake, PUBLISH_DELAY))
+        tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
+        recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
+        reservations = Reservations(
+            metering=GrpcMeteringClient(metering_channel), recorder=recorder, tasks=tasks, limits=limits
         )
-        _watch(tasks, recorder, routes)
-        # Peers call as soon as the port is open. Where the routes cannot be read now, `keep_fresh` tries again.
+        routes = RouteCache(PostgresRouteStore(database), clock)
+        completions = ChatCompletions(
+            routes=routes,
+            retrieval=GrpcRetrievalClient(retrieval_channel),
+            reservations=reservations,
+            worker=worker,
+            recorder=recorder,
+            tasks=tasks,
+            clock=clock,
+            limits=limits,
+        )
+        embeddings = Embeddings(
+            routes=routes,
+            reservations=reservations,
+            worker=worker,
+            recorder=recorder,
+            tasks=tasks,
+            clock=clock,
+            limits=limits,
+        )
+        servicer = OrchestrationServicer(completions=completions, embeddings=embeddings, routes=routes)
+        _set_gauges(tasks, recorder, routes)
+        # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
         with suppress(ArgosyError):
-            await routes.refresh()
+            await refresh_once(routes)
         yield [
             Check("postgres", database.ping),
             relay,
-            Loop("outbox-count", _counting(usage_log, settings.times.outbox_look)),
-            Loop("route-refresh", routes.keep_fresh),
-            Check("routes", _known(routes)),
+            Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
+            Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
+            Check("routes", _routes_loaded(routes)),
             Drain(tasks),
             _server(settings, servicer, clock),
         ]
 
 
 class Drain:
-    """Waits at the end for what outlives its call: accounts of clients that went away, usage not written yet."""
+    """Waits at shutdown for the background tasks: plans of disconnected clients, and usage not written yet."""
 
     name = "drain"
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: BackgroundTasks) -> None:
         self._tasks = tasks
 
     async def start(self) -> None:
-        """Do nothing: work begins with a request."""
+        """Do nothing: requests start the tasks."""
 
     async def stop(self) -> None:
-        """Wait until nothing runs; what the lifecycle cuts off is left to the leases of its reservations."""
-        await self._tasks.idle()
+        """Wait for all tasks. The reservations of those that the lifecycle cancels end with their leases."""
+        await self._tasks.wait_idle()
 
 
 def _server(settings: Settings, servicer: OrchestrationServicer, clock: SystemClock) -> GrpcServer:
@@ -131,58 +130,40 @@ def _server(settings: Settings, servicer: OrchestrationServicer, clock: SystemCl
         [registration(servicer)],
         PrincipalVerifier([secret.get_secret_value() for secret in settings.principal.secrets], clock),
         clock,
-        grace=settings.drain * ANSWERING_SHARE,
+        grace=settings.drain * CALLS_SHARE_OF_DRAIN,
     )
 
 
-def _watch(tasks: Tasks, recorder: Recorder, routes: CachedRoutes) -> None:
+def _set_gauges(tasks: BackgroundTasks, recorder: UsageRecorder, routes: RouteCache) -> None:
     IN_FLIGHT.set_function(lambda: len(tasks))
-    DETACHED.set_function(lambda: tasks.left)
-    UNWRITTEN.set_function(lambda: recorder.waiting)
+    DETACHED.set_function(lambda: tasks.detached)
+    USAGE_RETRYING.set_function(lambda: recorder.retrying)
     ROUTES_AGE_SECONDS.set_function(lambda: routes.age_seconds)
 
 
-def _counting(usage_log: PostgresUsageLog, pause: timedelta) -> Callable[[asyncio.Event], Awaitable[None]]:
-    async def count(stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                OUTBOX_PENDING.set(await usage_log.pending())
-            except ArgosyError as error:
-                # The metric keeps its last value: a broken source is no zero.
-                log.warning("outbox_not_counted", error=error.message)
-            try:
-                async with asyncio.timeout(pause.total_seconds()):
-                    await stop.wait()
-            except TimeoutError:
-                continue
-
-    return count
-
-
-def _known(routes: CachedRoutes) -> Callable[[], Awaitable[object]]:
-    async def known() -> object:
+def _routes_loaded(routes: RouteCache) -> Callable[[], Awaitable[object]]:
+    async def loaded() -> object:
         return routes.table()
 
-    return known
+    return loaded
 
 
-def _report(error: BaseException) -> None:
-    log.error("task_broke", exc_info=error)
+def _log_failed_task(error: BaseException) -> None:
+    log.error("task_failed", exc_info=error)
 
 
-async def route(settings: Settings, words: argparse.Namespace) -> int:
-    """Do what an operator wants done to the routes; every process sees it at its next look."""
+async def route(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Set, list or remove routes as the schema's owner. Running processes reload them at their next poll."""
     if settings.postgres.owner_dsn is None:
-        sys.stderr.write("ORCHESTRATOR_POSTGRES__OWNER_DSN is required to see to routes, and not set.\n")
+        sys.stderr.write("ORCHESTRATOR_POSTGRES__OWNER_DSN is required to edit routes, and not set.\n")
         return EX_CONFIG
     section = settings.postgres.model_copy(update={"dsn": settings.postgres.owner_dsn, "pool_size": 1})
     async with Database(section, "orchestrator") as database:
-        sys.stdout.write(await edit_routes(PostgresRouteEditor(database), words))
+        sys.stdout.write(await run_route_command(PostgresRouteStore(database), arguments))
     return 0
 
 
 def main() -> NoReturn:
-    """Run the command line."""
     command_line(
         Service(
             name="orchestrator",
@@ -191,7 +172,7 @@ def main() -> NoReturn:
             schema="orchestration",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
-            commands={"route": Command(HELP, route, route_arguments)},
-            description="The life of a request: prepare, infer, finalize.",
+            commands={"route": Command(HELP, route, add_route_arguments)},
+            description="Prepares, runs and settles inference requests.",
         )
     )

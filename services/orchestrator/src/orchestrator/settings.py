@@ -1,19 +1,21 @@
-"""Every knob that the orchestrator has. Read once, in main, and passed on as values."""
+"""Every setting of the orchestrator. `main` reads them once and passes values on."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
 from chassis.settings import GrpcSection, KafkaSection, PostgresSection, Section, ServiceSettings
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
+from values.limits import MAX_PASSAGES
 
-from orchestrator.domain.policy import Policy
+from orchestrator.limits import Limits
 
-NOTHING = timedelta(0)
+Timeout = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
-class RoutesSection(PostgresSection):
+class DatabaseSection(PostgresSection):
     """The schema `orchestration`."""
 
     owner_dsn: SecretStr | None = Field(
@@ -22,15 +24,15 @@ class RoutesSection(PostgresSection):
 
 
 class EventsSection(KafkaSection):
-    """Kafka, where usage events go to."""
+    """Kafka, to which usage events are published."""
 
     group: str = Field("orchestrator", description="Consumer group; nothing is consumed yet.")
 
 
-class TargetsSection(Section):
+class PeersSection(Section):
     """The other services."""
 
-    worker: str = Field(description="Address of the inference worker: `host:port`.")
+    inference_worker: str = Field(description="Address of the inference worker: `host:port`.")
     metering: str = Field(description="Address of metering: `host:port`.")
     retrieval: str = Field(description="Address of retrieval: `host:port`.")
 
@@ -38,75 +40,48 @@ class TargetsSection(Section):
 class ContextSection(Section):
     """Retrieved passages in prompts."""
 
-    passages: int = Field(8, ge=1, le=50, description="Passages asked for when a request does not say.")
+    passages: int = Field(8, ge=1, le=MAX_PASSAGES, description="Passages to search for when a request names no limit.")
     bytes: int = Field(
-        4_000,
-        ge=200,
-        le=1_000_000,
-        description="The most that passages take of a prompt; about four bytes are a token.",
+        4_000, ge=200, le=1_000_000, description="The most bytes of passages in a prompt; about four bytes are a token."
     )
 
 
-class TimesSection(Section):
-    """How long things may take."""
+class TimeoutsSection(Section):
+    """Timeouts of requests and of their steps."""
 
-    default_deadline: timedelta = Field(
-        timedelta(minutes=5), gt=NOTHING, description="For a request that brings no deadline."
+    default_deadline: Timeout = Field(timedelta(minutes=5), description="For a request without a deadline.")
+    max_deadline: Timeout = Field(timedelta(minutes=30), description="For a request that asks for more.")
+    first_byte: Timeout = Field(
+        timedelta(seconds=60), description="Until a stream's first byte; then the next upstream is tried."
     )
-    longest_deadline: timedelta = Field(
-        timedelta(minutes=30), gt=NOTHING, description="A request that asks for more gets this."
+    non_streamed: Timeout = Field(
+        timedelta(minutes=4), description="For an answer that is not streamed; then the next upstream is tried."
     )
-    lease: timedelta = Field(
-        timedelta(minutes=10),
-        ge=timedelta(seconds=1),
-        description="How long beyond its deadline a reservation waits for its settlement.",
+    idle: Timeout = Field(timedelta(seconds=60), description="Longest silence inside an answer.")
+    reserve: Timeout = Field(timedelta(seconds=5), description="For a reservation at metering.")
+    retrieval: Timeout = Field(timedelta(seconds=10), description="For a search for context.")
+    abort: Timeout = Field(
+        timedelta(seconds=30), description="For a worker to report the usage after its client has disconnected."
     )
-    first_byte: timedelta = Field(
-        timedelta(seconds=60), gt=NOTHING, description="Until a stream's first byte; then the next upstream is tried."
-    )
-    whole_answer: timedelta = Field(
-        timedelta(minutes=4),
-        gt=NOTHING,
-        description="The same for an answer that is not streamed: its first byte comes when all of it is written.",
-    )
-    idle: timedelta = Field(timedelta(seconds=60), gt=NOTHING, description="Longest silence inside an answer.")
-    reserve: timedelta = Field(timedelta(seconds=5), gt=NOTHING, description="The most that a reservation may take.")
-    search: timedelta = Field(
-        timedelta(seconds=10), gt=NOTHING, description="The most that a search for context may take."
-    )
-    hang_up: timedelta = Field(
-        timedelta(seconds=30),
-        gt=NOTHING,
-        description="How long a plan may take to give its account after its client went away.",
-    )
-    record: timedelta = Field(
-        timedelta(seconds=2),
-        gt=NOTHING,
-        description="How long the end of an answer waits for its usage to be written; the writing goes on after it.",
-    )
-    routes_refresh: timedelta = Field(timedelta(seconds=5), gt=NOTHING, description="How old routes in memory may be.")
-    outbox_look: timedelta = Field(
-        timedelta(seconds=15), gt=NOTHING, description="Pause between two counts of the outbox, for its metric."
+    usage_write: Timeout = Field(
+        timedelta(seconds=2), description="For writing the usage before an answer ends; then it is retried."
     )
 
 
 class LimitsSection(Section):
-    """How much may be at hand at once."""
+    """Concurrency and sizes."""
 
     in_flight: int = Field(
-        4_096, ge=1, description="Requests being answered and usage events waiting to be written, in one process."
+        4_096, ge=1, description="Requests in progress and usage events being retried, in one process."
     )
-    waiting_bytes: int = Field(
-        262_144, ge=1, description="Bytes that may wait for one slow client before its upstream has to wait."
+    stream_buffer_bytes: int = Field(
+        262_144, ge=1, description="Bytes buffered for a slow client before its upstream waits."
     )
     plan_bytes: int = Field(
-        15_000_000,
-        ge=1,
-        le=16_000_000,
-        description="The most that a request's bodies for all its candidates may have together.",
+        15_000_000, ge=1, le=16_000_000, description="The most bytes of a request's bodies for all candidates."
     )
     embedding_bytes: int = Field(
-        8_000_000, ge=1, le=16_000_000, description="The most that the inputs of one embedding may have together."
+        8_000_000, ge=1, le=16_000_000, description="The most bytes of the inputs of one embedding."
     )
 
 
@@ -115,29 +90,39 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True)
 
-    postgres: RoutesSection = Field(description="Routes, and the outbox.")
-    kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events go to.")
+    postgres: DatabaseSection = Field(description="Routes, and the outbox.")
+    kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events are published.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
-    targets: TargetsSection = Field(description="The other services.")
+    peers: PeersSection = Field(description="The other services.")
     context: ContextSection = Field(default_factory=ContextSection, description="Retrieved passages in prompts.")
-    times: TimesSection = Field(default_factory=TimesSection, description="How long things may take.")
-    limits: LimitsSection = Field(default_factory=LimitsSection, description="How much may be at hand at once.")
+    timeouts: TimeoutsSection = Field(
+        default_factory=TimeoutsSection, description="Timeouts of requests and their steps."
+    )
+    limits: LimitsSection = Field(default_factory=LimitsSection, description="Concurrency and sizes.")
+    reservation_lease: timedelta = Field(
+        timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="How long a reservation outlasts the request's deadline.",
+    )
+    routes_poll_interval: Timeout = Field(timedelta(seconds=5), description="Between two checks for changed routes.")
+    outbox_poll_interval: Timeout = Field(
+        timedelta(seconds=15), description="Between two counts of the outbox, for its metric."
+    )
 
-    def policy(self) -> Policy:
-        """Return what the domain needs to know of it."""
-        return Policy(
-            default_deadline=self.times.default_deadline,
-            longest_deadline=self.times.longest_deadline,
-            lease=self.times.lease,
-            first_byte=self.times.first_byte,
-            whole_answer=self.times.whole_answer,
-            idle=self.times.idle,
-            reserve=self.times.reserve,
-            search=self.times.search,
-            passages=self.context.passages,
-            context_bytes=self.context.bytes,
-            hang_up=self.times.hang_up,
-            waiting_bytes=self.limits.waiting_bytes,
-            plan_bytes=self.limits.plan_bytes,
-            embedding_bytes=self.limits.embedding_bytes,
+    def request_limits(self) -> Limits:
+        return Limits(
+            default_deadline=self.timeouts.default_deadline,
+            max_deadline=self.timeouts.max_deadline,
+            reservation_lease=self.reservation_lease,
+            first_byte_timeout=self.timeouts.first_byte,
+            non_streamed_timeout=self.timeouts.non_streamed,
+            idle_timeout=self.timeouts.idle,
+            reserve_timeout=self.timeouts.reserve,
+            retrieval_timeout=self.timeouts.retrieval,
+            abort_timeout=self.timeouts.abort,
+            default_passages=self.context.passages,
+            max_context_bytes=self.context.bytes,
+            stream_buffer_bytes=self.limits.stream_buffer_bytes,
+            max_plan_bytes=self.limits.plan_bytes,
+            max_embedding_bytes=self.limits.embedding_bytes,
         )

@@ -1,4 +1,4 @@
-"""The orchestrator's schema on a real Postgres: one database for a session, empty for each test."""
+"""The orchestrator's schema on a real Postgres: one database per session, with the demo's routes for each test."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
+from orchestrator.routing.postgres import PostgresRouteStore
+
+from services.orchestrator.tests.fakes import DEMO_ENTRIES
 
 MIGRATIONS = Path(orchestrator.__file__).parent / "migrations"
 
@@ -21,13 +24,26 @@ MIGRATIONS = Path(orchestrator.__file__).parent / "migrations"
 def section() -> Iterator[PostgresSection]:
     with asyncio.Runner() as runner:
         scratch = scratch_database(MIGRATIONS, "orchestration", "orchestrator")
-        yield runner.run(scratch.__aenter__())
+        section = runner.run(scratch.__aenter__())
+        runner.run(_put_demo_routes(section))
+        yield section
         runner.run(scratch.__aexit__(None, None, None))
+
+
+async def _put_demo_routes(section: PostgresSection) -> None:
+    async with Database(as_owner(section), "orchestrator") as database:
+        store = PostgresRouteStore(database)
+        for entry in DEMO_ENTRIES:
+            await store.put(entry)
+
+
+def as_owner(section: PostgresSection) -> PostgresSection:
+    return section.model_copy(update={"dsn": section.owner_dsn})
 
 
 @pytest.fixture
 async def owner(section: PostgresSection) -> AsyncIterator[Any]:
-    """The owner's connection, which sees all tenants. It takes away what the test made."""
+    """A connection as the owner, which sees all tenants. It removes what the test made."""
     assert section.owner_dsn is not None
     connection = await asyncpg.connect(section.owner_dsn.get_secret_value(), server_settings={"argosy.tenant": "*"})
     yield connection
@@ -39,3 +55,10 @@ async def owner(section: PostgresSection) -> AsyncIterator[Any]:
 async def database(section: PostgresSection, owner: Any) -> AsyncIterator[Database]:
     async with Database(section, "orchestrator") as database:
         yield database
+
+
+@pytest.fixture
+async def editor(section: PostgresSection, owner: Any) -> AsyncIterator[PostgresRouteStore]:
+    """The route store as the schema's owner opens it."""
+    async with Database(as_owner(section), "orchestrator") as database:
+        yield PostgresRouteStore(database)

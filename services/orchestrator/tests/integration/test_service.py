@@ -1,4 +1,4 @@
-"""The service as `main` puts it together: on a real Postgres, without Kafka, among peers that say what a test wants."""
+"""The service as `main` puts it together: on a real Postgres, without Kafka, with scripted peers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from chassis.clock import SystemClock
 from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
 from chassis.lifecycle import Component
-from chassis.settings import PostgresSection, PrincipalSection
+from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
 from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, as_caller
 from chassis.testing import SECRET, a_principal, free_port
 from chassis.testing.grpc import serving_at
 from orchestrator.main import build
-from orchestrator.settings import EventsSection, RoutesSection, Settings, TargetsSection
+from orchestrator.settings import DatabaseSection, EventsSection, PeersSection, Settings
 from pydantic import SecretStr
 
+from services.orchestrator.tests.harness import HELLO
 from services.orchestrator.tests.peers import ScriptedMetering, ScriptedRetrieval, ScriptedWorker
-from services.orchestrator.tests.world import HELLO
 
 # The service has the machine's clock, so its callers have too.
 VERIFIER = PrincipalVerifier([SECRET], SystemClock())
@@ -66,7 +66,7 @@ async def answer(worker: Any, requests: Any) -> AsyncIterator[inference.InferRes
 
 async def talk_until_stopped(worker: Any, requests: Any) -> AsyncIterator[inference.InferResponse]:
     yield CHUNK
-    worker.heard.append(await anext(requests))
+    worker.requests.append(await anext(requests))
     yield FINISHED
 
 
@@ -86,28 +86,28 @@ class Running:
 @asynccontextmanager
 async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
-        targets = {}
-        for name, peer in {
-            "worker": worker,
-            "metering": ScriptedMetering(RESERVED),
-            "retrieval": ScriptedRetrieval(SearchResponse()),
+        peers = {}
+        for name, registration in {
+            "inference_worker": worker.registration,
+            "metering": ScriptedMetering(RESERVED).registration,
+            "retrieval": ScriptedRetrieval(SearchResponse()).registration,
         }.items():
-            server = await stack.enter_async_context(serving_at("127.0.0.1:0", [peer.registration], VERIFIER))
-            targets[name] = f"127.0.0.1:{server.port}"
+            server = await stack.enter_async_context(serving_at("127.0.0.1:0", [registration], VERIFIER))
+            peers[name] = f"127.0.0.1:{server.port}"
         settings = Settings(
-            postgres=RoutesSection(**dict(section)),
+            postgres=DatabaseSection(**dict(section)),
             kafka=EventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
-            targets=TargetsSection(**targets),
+            peers=PeersSection(**peers),
             principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
-            grpc={"bind": "127.0.0.1:0"},  # type: ignore[arg-type]
+            grpc=GrpcSection(bind="127.0.0.1:0"),
             drain=timedelta(seconds=1),
         )
         components = list(await stack.enter_async_context(build(settings, cast("Telemetry", None))))
         for component in components:
             await component.start()
-        door = components[-1]
-        assert isinstance(door, GrpcServer)
-        channel = await stack.enter_async_context(Channel(f"127.0.0.1:{door.port}", "the orchestrator"))
+        grpc_server = components[-1]
+        assert isinstance(grpc_server, GrpcServer)
+        channel = await stack.enter_async_context(Channel(f"127.0.0.1:{grpc_server.port}", "the orchestrator"))
         stack.enter_context(as_caller(CALLER))
         made = Running(components, OrchestrationServiceStub(channel), worker)
         await _ready(components)
@@ -137,15 +137,15 @@ def a_request() -> pb.GenerateRequest:
 
 async def test_a_request_is_answered_and_its_usage_waits_for_kafka(section: PostgresSection, owner: Any) -> None:
     async with running(section, ScriptedWorker(answer)) as service:
-        steps = [step async for step in service.stub.Generate(a_request())]
+        events = [event async for event in service.stub.Generate(a_request())]
         await service.stop()
 
-    assert [step.WhichOneof("event") for step in steps] == ["begun", "chunk", "done"]
-    assert steps[-1].done.cost.nano_usd == 120 * 50 + 48 * 200
+    assert [event.WhichOneof("event") for event in events] == ["started", "chunk", "finished"]
+    assert events[-1].finished.cost.nano_usd == 120 * 50 + 48 * 200
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 1
 
 
-async def test_the_drain_hangs_up_on_what_does_not_end_and_records_it(section: PostgresSection, owner: Any) -> None:
+async def test_the_drain_aborts_a_running_plan_and_records_its_usage(section: PostgresSection, owner: Any) -> None:
     async with running(section, ScriptedWorker(talk_until_stopped)) as service:
         call = service.stub.Generate(a_request())
         await call.read()
@@ -153,11 +153,11 @@ async def test_the_drain_hangs_up_on_what_does_not_end_and_records_it(section: P
 
         await service.stop()
 
-        assert [request.WhichOneof("request") for request in service.worker.heard] == ["run", "stop"]
+        assert [request.WhichOneof("request") for request in service.worker.requests] == ["run", "stop"]
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 1
 
 
-async def test_models_are_listed_from_the_seeds(section: PostgresSection, owner: Any) -> None:
+async def test_models_are_listed(section: PostgresSection, owner: Any) -> None:
     async with running(section, ScriptedWorker(answer)) as service:
         listed = await service.stub.ListModels(pb.ListModelsRequest())
 

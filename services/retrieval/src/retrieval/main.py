@@ -1,123 +1,108 @@
-"""Retrieval, put together."""
+"""Builds the retrieval service."""
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from chassis.clock import SystemClock
-from chassis.grpc import Channel, GrpcServer
-from chassis.kafka import Consumer, Outbox, OutboxRelay, Publisher
-from chassis.lifecycle import Check, Command, Component, Loop, Service, command_line
+from chassis.aio import periodic
+from chassis.kafka import Consumer, Outbox, OutboxRelay
+from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
-from chassis.telemetry import Telemetry
-from chassis.tenancy import PrincipalSigner, PrincipalVerifier
 
-from retrieval.adapters.embedder import OrchestratorEmbedder
-from retrieval.adapters.objects import ObstoreObjects
-from retrieval.adapters.parsers.limits import Limits
-from retrieval.adapters.parsers.parent import ChildProcessParser
-from retrieval.adapters.postgres import (
-    PostgresFiles,
-    PostgresIndex,
-    PostgresIngests,
-    PostgresRemovals,
-    PostgresVectorStores,
-)
-from retrieval.adapters.postgres.hnsw import statements
-from retrieval.adapters.tokens import WordpieceTokens
-from retrieval.api.events import TOPIC, FileAttachedEvents
-from retrieval.api.loops import Indexing, Reaper, Sweeper, every
-from retrieval.api.servicer import RetrievalServicer, registration
-from retrieval.domain.backlog import Backlog, work
-from retrieval.domain.chunking import EstimatedTokens
-from retrieval.domain.ingestion import Ingestion
-from retrieval.settings import ParserSection, Settings
+from retrieval.chunking.token_counter import EstimatedTokenCounter
+from retrieval.chunking.wordpiece import WordPieceTokenCounter
+from retrieval.deletions.postgres import PostgresDeletionQueue
+from retrieval.deletions.schedule import sweep
+from retrieval.embeddings.orchestrator_client import OrchestratorEmbedder
+from retrieval.files.grpc import FileMethods
+from retrieval.files.objects import ObstoreObjectStore
+from retrieval.files.postgres import PostgresFiles
+from retrieval.grpc import RetrievalServicer, registration
+from retrieval.ingestion.consumer import FileAttachedConsumer
+from retrieval.ingestion.embed import ChunkEmbedder
+from retrieval.ingestion.fair_queue import FairQueue, consume
+from retrieval.ingestion.postgres import PostgresIngestionStore
+from retrieval.ingestion.run import Ingestion
+from retrieval.ingestion.schedule import IngestionWorker, queue_overdue
+from retrieval.parsing.limits import Limits
+from retrieval.parsing.subprocess_parser import SubprocessParser
+from retrieval.search.grpc import SearchMethods
+from retrieval.search.postgres import PostgresSearchIndex, index_statements
+from retrieval.settings import Settings
+from retrieval.vector_stores.grpc import VectorStoreMethods
+from retrieval.vector_stores.model import FILE_ATTACHED_TOPIC
+from retrieval.vector_stores.postgres import PostgresVectorStores
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-@asynccontextmanager
-async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open the clients and yield what runs; the server comes last, so it is the first to stop."""
-    clock = SystemClock()
-    secrets = [secret.get_secret_value() for secret in settings.principal.secrets]
-    objects = ObstoreObjects(settings.objects.url)
-    async with (
-        Database(settings.postgres, "retrieval") as database,
-        Publisher(settings.kafka.bootstrap) as publisher,
-        Channel(settings.orchestrator.target, "orchestrator") as channel,
-    ):
-        relay = OutboxRelay(database, publisher)
-        embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
-        ingests = PostgresIngests(database)
-        backlog = Backlog()
-        ingestion = Ingestion(
-            ingests=ingests,
-            objects=objects,
-            parser=ChildProcessParser(_limits(settings.parser)),
-            tokens=WordpieceTokens(settings.embedding.tokenizer) if settings.embedding.tokenizer else EstimatedTokens(),
-            embedder=embedder,
-            signer=PrincipalSigner(secrets[0], "retrieval", clock),
-            others_wait=backlog.others_wait,
-            max_bytes=settings.ingest.max_bytes,
-            batch_size=settings.ingest.batch,
-            lease=settings.ingest.lease,
-        )
-        servicer = RetrievalServicer(
-            files=PostgresFiles(database),
-            objects=objects,
-            stores=PostgresVectorStores(database, Outbox(), relay.wake),
-            index=PostgresIndex(database),
-            embedder=embedder,
-            max_upload_bytes=settings.objects.max_upload_bytes,
-        )
-        indexing = Indexing(ingestion, backlog)
-        yield [
-            Check("postgres", database.ping),
-            relay,
-            *(
-                Loop(f"indexing-{n}", partial(work, backlog=backlog, run=indexing.run))
-                for n in range(settings.ingest.slots)
-            ),
-            Loop("reaper", every(settings.ingest.look, Reaper(ingests, backlog).look, "reaper")),
-            Loop("sweeper", every(settings.sweep, Sweeper(PostgresRemovals(database), objects).look, "sweeper")),
-            Consumer(settings.kafka.bootstrap, settings.kafka.group, TOPIC, FileAttachedEvents(backlog)),
-            GrpcServer(
-                settings.grpc.bind,
-                [registration(servicer)],
-                PrincipalVerifier(secrets, clock),
-                clock,
-            ),
-        ]
+async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
+    """Open the clients and wire the features."""
+    database = await builder.database(settings.postgres)
+    channel = await builder.channel(settings.peers.orchestrator, "orchestrator")
+    relay = OutboxRelay(database, await builder.publisher(settings.kafka))
+    objects = ObstoreObjectStore(settings.objects.url)
+    embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
+    store = PostgresIngestionStore(database)
+    queue = FairQueue()
+    chunk_embedder = ChunkEmbedder(store, embedder, builder.signer)
+    worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue), queue)
+    reap = partial(queue_overdue, store, queue)
+    delete = partial(sweep, PostgresDeletionQueue(database), objects)
+    servicer = RetrievalServicer(
+        files=FileMethods(PostgresFiles(database), objects, settings.objects.max_upload_bytes),
+        vector_stores=VectorStoreMethods(PostgresVectorStores(database, Outbox(), relay.wake)),
+        search=SearchMethods(PostgresSearchIndex(database), embedder),
+    )
+    return [
+        relay,
+        *(
+            Loop(f"ingestion-{n}", partial(consume, queue=queue, run=worker.run))
+            for n in range(settings.ingestion.slots)
+        ),
+        Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
+        Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
+        Consumer(settings.kafka.bootstrap, settings.kafka.group, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
+        builder.grpc_server(settings.grpc, registration(servicer)),
+    ]
 
 
-def _limits(section: ParserSection) -> Limits:
-    return Limits(
-        memory_bytes=section.memory_bytes,
-        cpu_seconds=section.cpu_seconds,
-        expanded_bytes=section.expanded_bytes,
-        block_seconds=section.block_seconds,
+def _ingestion(
+    settings: Settings,
+    store: PostgresIngestionStore,
+    objects: ObstoreObjectStore,
+    chunk_embedder: ChunkEmbedder,
+    queue: FairQueue,
+) -> Ingestion:
+    tokenizer = settings.embedding.tokenizer
+    return Ingestion(
+        store=store,
+        objects=objects,
+        parser=SubprocessParser(Limits(**settings.parser.model_dump())),
+        token_counter=WordPieceTokenCounter(tokenizer) if tokenizer else EstimatedTokenCounter(),
+        chunk_embedder=chunk_embedder,
+        has_other_tenants=queue.has_other_tenants,
+        max_bytes=settings.ingestion.max_bytes,
+        batch_size=settings.ingestion.batch_size,
+        lease=settings.ingestion.lease,
     )
 
 
 async def print_indexes(settings: Settings, _: argparse.Namespace) -> None:
-    """Print what the schema's owner should run for large vector stores; nothing when all is well."""
+    """Print the statements that the schema's owner should run for the indexes of large vector stores."""
     async with Database(settings.postgres, "retrieval") as database:
-        async for statement in statements(database, settings.exact_scan_chunks):
+        async for statement in index_statements(database, settings.exact_scan_chunks):
             sys.stdout.write(f"{statement}\n")
 
 
 def main() -> NoReturn:
-    """Run the command line."""
     command_line(
         Service(
             name="retrieval",
             settings=Settings,
-            build=build,
+            build=with_builder(build),
             schema="retrieval",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,

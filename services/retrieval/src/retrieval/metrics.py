@@ -1,21 +1,21 @@
-"""Everything that retrieval measures."""
+"""Metrics of retrieval."""
 
 from chassis.telemetry import counter, gauge, histogram
 
 FILES = counter("retrieval_files_total", "Files stored and deleted.", ("event",))
 UPLOADED_BYTES = counter("retrieval_uploaded_bytes_total", "Bytes of stored files.")
-INGESTS = counter(
-    "retrieval_ingests_total",
-    "Runs over one attached file: completed, failed, postponed or lost to another.",
+INGESTION_RUNS = counter(
+    "retrieval_ingestion_runs_total",
+    "Runs over one attached file: completed, failed, postponed, or lost to another process.",
     ("outcome",),
 )
-REFUSALS = counter("retrieval_refusals_total", "Attachments that failed for good, by reason.", ("reason",))
-CHUNKS = counter("retrieval_chunks_total", "Chunks stored, with a new vector or one of equal text.", ("vector",))
-INGEST_SECONDS = histogram(
-    "retrieval_ingest_seconds",
+INGESTION_FAILURES = counter("retrieval_ingestion_failures_total", "Attachments that failed, by reason.", ("reason",))
+INGESTION_SECONDS = histogram(
+    "retrieval_ingestion_seconds",
     "Duration of completed runs over one file.",
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
 )
-BACKLOG = gauge("retrieval_backlog", "Attached files that wait in this process to be indexed.")
-SEARCH_SECONDS = histogram("retrieval_search_seconds", "Duration of answered searches, the query's embedding included.")
-REMOVALS = counter("retrieval_removals_total", "Objects and indexed files that were removed for good.")
+INGESTION_QUEUE_SIZE = gauge("retrieval_ingestion_queue_size", "Attached files that wait in this process.")
+CHUNKS = counter("retrieval_chunks_total", "Chunks stored, with a new vector or one of equal text.", ("vector",))
+SEARCH_SECONDS = histogram("retrieval_search_seconds", "Duration of successful searches, with the query's embedding.")
+DELETIONS = counter("retrieval_deletions_total", "Objects and attachments whose deletion was completed.")

@@ -1,4 +1,4 @@
-"""Retrieval's schema on a real Postgres: one database for a test session, tenants of its own for each test."""
+"""Stores on a real Postgres: one database for the test session, new tenants for each test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from chassis.kafka import Outbox
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
-from retrieval.adapters.postgres import (
-    PostgresFiles,
-    PostgresIndex,
-    PostgresIngests,
-    PostgresRemovals,
-    PostgresVectorStores,
-)
+from retrieval.deletions.postgres import PostgresDeletionQueue
+from retrieval.files.postgres import PostgresFiles
+from retrieval.ingestion.postgres import PostgresIngestionStore
+from retrieval.search.postgres import PostgresSearchIndex
+from retrieval.vector_stores.postgres import PostgresVectorStores
 
 from services.retrieval.tests.tenants import Ports, Tenant
 
@@ -46,9 +44,9 @@ def ports(database: Database) -> Ports:
     return Ports(
         PostgresFiles(database),
         PostgresVectorStores(database, Outbox(), lambda: None),
-        PostgresIngests(database, head_start=timedelta(0)),
-        PostgresIndex(database),
-        PostgresRemovals(database),
+        PostgresIngestionStore(database, overdue_after=timedelta(0)),
+        PostgresSearchIndex(database),
+        PostgresDeletionQueue(database),
     )
 
 

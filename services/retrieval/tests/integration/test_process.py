@@ -1,4 +1,4 @@
-"""The service as a process of its own, on real Postgres and Kafka: it indexes what is attached, whatever kills it."""
+"""The service as a process, on real Postgres and Kafka: it survives kills."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from services.retrieval.tests.texts import a_vector
 
 TOPICS = Path(__file__).parents[4] / "proto" / "topics"
 PAGES = [f"Page {n}. " + " ".join(f"The vessel{n}x{k} carries cargo{k}." for k in range(40)) for n in range(24)]
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 @dataclass
 class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
-    """Embeds, after a while, and remembers for whom."""
+    """Embeds after a delay and records the texts and the principals."""
 
-    Generate = ListModels = None  # type: ignore[assignment]  # nobody asks
+    Generate = ListModels = None  # type: ignore[assignment]  # not called
 
     seconds: float = 0.0
     texts: list[str] = field(default_factory=list)
-    payers: set[tuple[str, str]] = field(default_factory=set)
+    principals: set[tuple[str, str]] = field(default_factory=set)
 
-    async def Embed(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Embed(self, request: Any, context: Any) -> Any:
         await asyncio.sleep(self.seconds)
         self.texts += request.inputs
         principal = current_caller().principal
-        self.payers.add((principal.tenant_id, principal.key_id))
+        self.principals.add((principal.tenant_id, principal.key_id))
         vectors = [orchestration_pb2.Vector(float32=a_vector(text)) for text in request.inputs]
         return orchestration_pb2.EmbedResponse(vectors=vectors)
 
     @asynccontextmanager
-    async def at(self, port: int) -> AsyncIterator[None]:
+    async def serve(self, port: int) -> AsyncIterator[None]:
         add = orchestration_pb2_grpc.add_OrchestrationServiceServicer_to_server
         verifier = PrincipalVerifier([SECRET], SystemClock())
         registration = (add, self, "argosy.orchestration.v1.OrchestrationService")
@@ -62,8 +62,8 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
 
 
 @dataclass
-class Place:
-    """Where a retrieval runs, and may run again."""
+class ServiceRunner:
+    """Environment and ports of a service that can be started several times."""
 
     environment: dict[str, str]
     port: int
@@ -71,7 +71,7 @@ class Place:
     objects: Path
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
+    async def run(self) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
         with (self.objects.parent / "log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "retrieval", env=self.environment, stdout=log, stderr=log
@@ -79,7 +79,7 @@ class Place:
         try:
             async with Channel(f"127.0.0.1:{self.port}", "retrieval") as channel:
                 stub = RetrievalServiceStub(channel)
-                await until(lambda: stub.ListFiles(pb.ListFilesRequest()), bool_of=lambda _: True)
+                await until(lambda: stub.ListFiles(pb.ListFilesRequest()), condition=lambda _: True)
                 yield process, stub
         finally:
             if process.returncode is None:
@@ -88,7 +88,7 @@ class Place:
 
 
 @pytest.fixture
-async def place(section: PostgresSection, tmp_path: Path) -> Place:
+async def service(section: PostgresSection, tmp_path: Path) -> ServiceRunner:
     kafka = os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
     await ensure_topics(kafka, load_topics(TOPICS))
     port, orchestrator_port = free_port(), free_port()
@@ -100,31 +100,31 @@ async def place(section: PostgresSection, tmp_path: Path) -> Place:
         "RETRIEVAL_KAFKA__GROUP": new_id("retrieval-"),
         "RETRIEVAL_GRPC__BIND": f"127.0.0.1:{port}",
         "RETRIEVAL_OPS__PORT": "0",
-        "RETRIEVAL_ORCHESTRATOR__TARGET": f"127.0.0.1:{orchestrator_port}",
+        "RETRIEVAL_PEERS__ORCHESTRATOR": f"127.0.0.1:{orchestrator_port}",
         "RETRIEVAL_OBJECTS__URL": (tmp_path / "objects").as_uri(),
-        "RETRIEVAL_INGEST__BATCH": "4",
-        "RETRIEVAL_INGEST__LEASE": "PT2S",
-        "RETRIEVAL_INGEST__LOOK": "PT0.5S",
-        "RETRIEVAL_SWEEP": "PT0.2S",
+        "RETRIEVAL_INGESTION__BATCH_SIZE": "4",
+        "RETRIEVAL_INGESTION__LEASE": "PT2S",
+        "RETRIEVAL_INGESTION__POLL_INTERVAL": "PT0.5S",
+        "RETRIEVAL_DELETIONS__SWEEP_INTERVAL": "PT0.2S",
     }
-    return Place(environment, port, orchestrator_port, tmp_path / "objects")
+    return ServiceRunner(environment, port, orchestrator_port, tmp_path / "objects")
 
 
 @pytest.fixture
 def tenant_id() -> Any:
-    """Everything the test calls, it calls as this tenant."""
+    """The tenant of all calls of the test."""
     principal = a_principal(new_id("ten_"))
     token = PrincipalSigner(SECRET, "tests", SystemClock()).sign(principal)
     with as_caller(Caller(principal, token, new_id("req_"))):
         yield principal.tenant_id
 
 
-async def until(ask: Callable[[], Any], bool_of: Callable[[Any], bool]) -> Any:
-    """Ask until the answer is right."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+async def until(ask: Callable[[], Any], condition: Callable[[Any], bool]) -> Any:
+    """Repeat a call until its result satisfies `condition`."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
-                if bool_of(answer := await ask()):
+                if condition(answer := await ask()):
                     return answer
             except Unavailable:
                 pass
@@ -133,7 +133,7 @@ async def until(ask: Callable[[], Any], bool_of: Callable[[Any], bool]) -> Any:
 
 async def attached(stub: Any, filename: str, content: bytes) -> dict[str, str]:
     async def steps() -> AsyncIterator[pb.UploadFileRequest]:
-        yield pb.UploadFileRequest(description=pb.FileDescription(filename=filename, purpose="assistants"))
+        yield pb.UploadFileRequest(metadata=pb.FileMetadata(filename=filename, purpose="assistants"))
         for start in range(0, len(content), 1_000_000):
             yield pb.UploadFileRequest(data=content[start : start + 1_000_000])
         yield pb.UploadFileRequest(end=pb.UploadEnd(bytes=len(content)))
@@ -156,15 +156,17 @@ async def searched(stub: Any, where: dict[str, str], query: str) -> list[pb.Pass
     return list((await stub.Search(request)).passages)
 
 
-async def test_an_uploaded_document_is_indexed_found_with_its_page_and_deleted(place: Place, tenant_id: str) -> None:
+async def test_an_uploaded_document_is_indexed_found_with_its_page_and_deleted(
+    service: ServiceRunner, tenant_id: str
+) -> None:
     orchestrator = Orchestrator()
-    async with orchestrator.at(place.orchestrator_port), place.running() as (process, stub):
+    async with orchestrator.serve(service.orchestrator_port), service.run() as (process, stub):
         where = await attached(stub, "fleet.pdf", documents.a_pdf(*PAGES))
         attachment = await finished(stub, where)
 
         assert attachment.state == pb.ATTACHMENT_STATE_COMPLETED
         assert attachment.chunks == len(orchestrator.texts) > 24
-        assert orchestrator.payers == {(tenant_id, "key_test")}
+        assert orchestrator.principals == {(tenant_id, "key_test")}
         best = (await searched(stub, where, "which cargo has vessel17x3?"))[0]
         assert (best.filename, best.page) == ("fleet.pdf", 18)
         assert "vessel17x3" in best.text
@@ -173,26 +175,26 @@ async def test_an_uploaded_document_is_indexed_found_with_its_page_and_deleted(p
         assert await searched(stub, where, "vessel17x3") == []
 
         async def left() -> list[Path]:
-            return [path for path in place.objects.rglob("*") if path.is_file()]
+            return [path for path in service.objects.rglob("*") if path.is_file()]
 
         await until(left, lambda paths: not paths)
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
 
 
-async def test_a_kill_in_the_middle_costs_a_batch_and_loses_nothing(place: Place, tenant_id: str) -> None:
+async def test_a_kill_in_the_middle_costs_a_batch_and_loses_nothing(service: ServiceRunner, tenant_id: str) -> None:
     orchestrator = Orchestrator(seconds=0.1)
-    async with orchestrator.at(place.orchestrator_port):
-        async with place.running() as (process, stub):
+    async with orchestrator.serve(service.orchestrator_port):
+        async with service.run() as (process, stub):
             where = await attached(stub, "fleet.pdf", documents.a_pdf(*PAGES))
             while len(orchestrator.texts) < 12:
                 await asyncio.sleep(0.02)
             process.kill()
-        async with place.running() as (process, stub):
+        async with service.run() as (process, stub):
             while len(orchestrator.texts) < 28:
                 await asyncio.sleep(0.02)
             process.kill()
-        async with place.running() as (_, stub):
+        async with service.run() as (_, stub):
             attachment = await finished(stub, where)
             again = await finished(stub, await attached(stub, "copy.pdf", documents.a_pdf(*PAGES)))
 
@@ -202,10 +204,12 @@ async def test_a_kill_in_the_middle_costs_a_batch_and_loses_nothing(place: Place
             assert {passage.page for passage in await searched(stub, where, "vessel23x39")} >= {24}
 
 
-async def test_files_wait_for_an_orchestrator_that_is_away_and_searches_say_so(place: Place, tenant_id: str) -> None:
+async def test_files_wait_for_an_unavailable_orchestrator_and_searches_fail(
+    service: ServiceRunner, tenant_id: str
+) -> None:
     orchestrator = Orchestrator()
-    async with place.running() as (_, stub):
-        async with orchestrator.at(place.orchestrator_port):
+    async with service.run() as (_, stub):
+        async with orchestrator.serve(service.orchestrator_port):
             ready = await attached(stub, "ready.txt", b"Something to find.")
             assert (await finished(stub, ready)).state == pb.ATTACHMENT_STATE_COMPLETED
         where = await attached(stub, "fleet.pdf", documents.a_pdf(*PAGES[:2]))
@@ -213,12 +217,12 @@ async def test_files_wait_for_an_orchestrator_that_is_away_and_searches_say_so(p
             await searched(stub, ready, "something")
         assert away.value.reason == "SERVICE_UNAVAILABLE"
 
-        async with orchestrator.at(place.orchestrator_port):
+        async with orchestrator.serve(service.orchestrator_port):
             assert (await finished(stub, where)).state == pb.ATTACHMENT_STATE_COMPLETED
 
 
-async def test_documents_that_mean_harm_fail_and_the_next_is_indexed(place: Place, tenant_id: str) -> None:
-    async with Orchestrator().at(place.orchestrator_port), place.running() as (process, stub):
+async def test_harmful_documents_fail_and_the_next_is_indexed(service: ServiceRunner, tenant_id: str) -> None:
+    async with Orchestrator().serve(service.orchestrator_port), service.run() as (process, stub):
         bad = {
             "a.exe": (b"MZ", "unsupported_file"),
             "wrong.pdf": (b"just text", "file_type_mismatch"),

@@ -1,4 +1,4 @@
-"""No row is seen or written outside its tenant's transaction, whatever the SQL says."""
+"""Row-level security: a transaction sees and writes the rows of its tenant only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chassis.settings import PostgresSection
 
 from services.retrieval.tests.tenants import Tenant
 
-TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "removals", "outbox"]
+TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "deletions", "outbox"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def test_a_tenant_sees_its_own_rows_and_no_other_s(
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("role", ["app", "owner"])
-async def test_without_a_tenant_nobody_sees_anything(
+async def test_without_a_tenant_no_row_is_visible(
     filled: Tenant, section: PostgresSection, table: str, role: str
 ) -> None:
     assert section.owner_dsn is not None
@@ -51,7 +51,7 @@ async def test_without_a_tenant_nobody_sees_anything(
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_nobody_writes_a_row_for_another_tenant(
+async def test_a_row_of_another_tenant_cannot_be_inserted(
     filled: Tenant, other: Tenant, database: Database, table: str
 ) -> None:
     async with database.tenant(filled.tenant_id) as connection:
@@ -75,11 +75,11 @@ async def test_every_table_forces_its_policy(database: Database) -> None:
     forced = {row["relname"]: row["forced"] for row in rows}
 
     assert {name for name in forced if forced[name]} == set(TABLES)
-    assert set(forced) - set(TABLES) == {"schema_migrations"}
+    assert set(forced) - set(TABLES) == {"schema_migrations", "schema_functions"}
 
 
 @pytest.mark.parametrize("table", ["chunks", "postings"])
-async def test_what_is_indexed_cannot_be_changed(filled: Tenant, database: Database, table: str) -> None:
+async def test_chunks_and_postings_cannot_be_updated(filled: Tenant, database: Database, table: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with database.tenant(filled.tenant_id) as connection:
             await connection.execute(f"UPDATE {table} SET attachment = 0")

@@ -1,29 +1,29 @@
-"""Tenants of the fakes."""
+"""Tenants with in-memory stores."""
 
 from __future__ import annotations
 
 import pytest
 
 from services.retrieval.tests.fakes import (
+    FakeDeletionQueue,
     FakeFiles,
-    FakeIndex,
-    FakeIngests,
-    FakeRemovals,
+    FakeIngestionStore,
+    FakeSearchIndex,
     FakeVectorStores,
-    Knowledge,
+    InMemoryDatabase,
 )
 from services.retrieval.tests.tenants import Ports, Tenant
 
 
 @pytest.fixture
 def ports() -> Ports:
-    knowledge = Knowledge()
+    knowledge = InMemoryDatabase()
     return Ports(
         FakeFiles(knowledge),
         FakeVectorStores(knowledge),
-        FakeIngests(knowledge),
-        FakeIndex(knowledge),
-        FakeRemovals(knowledge),
+        FakeIngestionStore(knowledge),
+        FakeSearchIndex(knowledge),
+        FakeDeletionQueue(knowledge),
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings come from the environment, and bad ones are refused."""
+"""Settings come from the environment, and invalid ones are rejected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chassis.testing import SECRET
 from pydantic import ValidationError
 from retrieval.settings import Settings
 
-NEEDED = {
+REQUIRED = {
     "RETRIEVAL_POSTGRES__DSN": "postgresql://retrieval_app@localhost/argosy",
     "RETRIEVAL_PRINCIPAL__SECRETS": SECRET,
     "RETRIEVAL_OBJECTS__URL": "file:///tmp/objects",
@@ -18,19 +18,19 @@ NEEDED = {
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
-    for name, value in (NEEDED | changes).items():
+    for name, value in (REQUIRED | changes).items():
         monkeypatch.setenv(name, value)
     return Settings()
 
 
-def test_a_few_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optional_settings_have_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     made = settings(monkeypatch)
 
     assert made.kafka.group == "retrieval"
     assert made.embedding.model == "all-minilm-l6-v2"
     assert made.embedding.tokenizer is None
     assert made.objects.max_upload_bytes == 512 * 1024 * 1024
-    assert made.ingest.max_bytes == 64 * 1024 * 1024
+    assert made.ingestion.max_bytes == 64 * 1024 * 1024
 
 
 def test_sections_are_named_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,33 +38,33 @@ def test_sections_are_named_by_two_underscores(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch,
         RETRIEVAL_EMBEDDING__TOKENIZER="/models/tokenizer.json",
         RETRIEVAL_EMBEDDING__DEADLINE="PT30S",
-        RETRIEVAL_INGEST__SLOTS="4",
-        RETRIEVAL_ORCHESTRATOR__TARGET="orchestrator:9000",
+        RETRIEVAL_INGESTION__SLOTS="4",
+        RETRIEVAL_PEERS__ORCHESTRATOR="orchestrator:9000",
     )
 
     assert made.embedding.tokenizer == Path("/models/tokenizer.json")
     assert made.embedding.deadline == timedelta(seconds=30)
-    assert (made.ingest.slots, made.orchestrator.target) == (4, "orchestrator:9000")
+    assert (made.ingestion.slots, made.peers.orchestrator) == (4, "orchestrator:9000")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("RETRIEVAL_INGEST__SLOTS", "0"),
-        ("RETRIEVAL_INGEST__BATCH", "1000"),
+        ("RETRIEVAL_INGESTION__SLOTS", "0"),
+        ("RETRIEVAL_INGESTION__BATCH_SIZE", "1000"),
         ("RETRIEVAL_PARSER__MEMORY_BYTES", "1000"),
         ("RETRIEVAL_EMBEDDING__DEADLINE", "PT0S"),
         ("RETRIEVAL_PRINCIPAL__SECRETS", "changeme"),
     ],
 )
-def test_a_bad_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_an_invalid_setting_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     with pytest.raises(ValidationError):
         settings(monkeypatch, **{name: value})
 
 
-@pytest.mark.parametrize("name", NEEDED)
-def test_what_nobody_can_guess_is_required(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    for other, value in NEEDED.items():
+@pytest.mark.parametrize("name", REQUIRED)
+def test_settings_without_a_default_are_required(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for other, value in REQUIRED.items():
         monkeypatch.setenv(other, value)
     monkeypatch.delenv(name)
 

@@ -1,4 +1,4 @@
-"""What asyncio lacks: shared timeouts, cancel scopes, periodic work, and a log line only when a connection changes."""
+"""Additions to asyncio: shared timeouts, cancel scopes, periodic work, and logs of connection changes."""
 
 from chassis.aio.cancel_scope import CancelScope, TimedOut
 from chassis.aio.connection_log import ConnectionLog

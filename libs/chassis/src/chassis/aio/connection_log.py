@@ -1,4 +1,4 @@
-"""Says that a connection was lost, or is back, once."""
+"""Log lines for the loss and the recovery of a connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chassis.telemetry.logs import Logger
 class ConnectionLog:
     """Logs changes between connected and not connected, so that an outage of an hour is two lines.
 
-    It starts as connected: only a failure is news. `lost` and `recovered` are the log events.
+    It starts as connected, so the first success is not logged. `lost` and `recovered` are the log events.
     """
 
     def __init__(self, log: Logger, lost: str, recovered: str, **fields: Any) -> None:
@@ -21,7 +21,7 @@ class ConnectionLog:
         self.connected = True
 
     def set(self, *, connected: bool, **fields: Any) -> None:
-        """Note the state now; `fields` go into the line if it has changed."""
+        """Report the current state; `fields` are logged if it has changed."""
         if connected == self.connected:
             return
         self.connected = connected

@@ -1,4 +1,4 @@
-"""Work that is done again and again until the service stops."""
+"""Work that is repeated until the service stops."""
 
 from __future__ import annotations
 

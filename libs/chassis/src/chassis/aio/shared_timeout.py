@@ -13,7 +13,7 @@ T = TypeVar("T")
 class SharedTimeout:
     """As `asyncio.timeout`, but all waiting tasks share one timer.
 
-    Setting a timer per task, and taking it back, is a tenth of the CPU that a whole request may cost.
+    Setting and cancelling a timer per task costs a tenth of the CPU time of a whole request.
     """
 
     def __init__(self, timeout: timedelta) -> None:

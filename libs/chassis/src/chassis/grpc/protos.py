@@ -1,4 +1,4 @@
-"""Well-known types of protobuf, and the standard library's."""
+"""Conversions between protobuf's well-known types and the standard library's."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def duration_to_proto(value: timedelta) -> Duration:
-    """To protobuf, to the microsecond."""
     message = Duration()
     message.FromTimedelta(value)
     return message
 
 
 def proto_to_duration(message: Duration) -> timedelta:
-    """From protobuf, cut to microseconds."""
+    """Convert; nanoseconds are truncated to microseconds."""
     return message.ToTimedelta()
 
 
 def timestamp_to_proto(value: datetime) -> Timestamp:
-    """To protobuf, to the microsecond. Raises `ValueError` for a time without a zone: it would be taken for UTC."""
+    """Convert. Raises `ValueError` for a time without a zone, which protobuf would take for UTC."""
     if value.tzinfo is None:
         raise ValueError("a time without a zone")
     message = Timestamp()
@@ -30,5 +29,5 @@ def timestamp_to_proto(value: datetime) -> Timestamp:
 
 
 def proto_to_timestamp(message: Timestamp) -> datetime:
-    """From protobuf, in UTC, cut to microseconds."""
+    """Convert to UTC; nanoseconds are truncated to microseconds."""
     return message.ToDatetime(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The server that every service runs: its servicers behind one pipeline, health, reflection, and a drain."""
+"""The gRPC server of a service: servicers behind one pipeline, the exchange, health, reflection, and a drain."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from rpc import ExchangeServicer
+from rpc.metrics import LABELS, METRICS
+from rpc.wire import MAX_MESSAGE_BYTES, SERVICE_NAME
 
 from chassis.clock import Clock
-from chassis.grpc.exchange.server import Exchange
-from chassis.grpc.exchange.wire import MESSAGE_BYTES, SERVICE
 from chassis.grpc.pipeline import Method, Pipeline
-from chassis.telemetry import logger
+from chassis.telemetry import list_metrics, logger
 from chassis.tenancy import PrincipalVerifier
 
-OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
-    # A taken port is an error; by default two processes would share it and each get half of the calls.
+SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A port in use is an error; by default two processes would share it and each get half of the calls.
     ("grpc.so_reuseport", 0),
-    # Let clients ping an idle connection, which is how they notice a peer that vanished.
+    # Clients may ping an idle connection; that is how they notice a peer that stopped answering.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
-    # A client that vanished without a word is noticed too, and what was begun for it ends.
+    # The server notices a client that stopped answering, too, and ends its calls.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
 )
 
 log = logger("chassis.grpc")
+
+list_metrics(METRICS, LABELS)
 
 # (the generated add_XServicer_to_server, the servicer, the full name of its service)
 Registration = tuple[Callable[[Any, Any], None], Any, str]
@@ -41,7 +44,7 @@ Registration = tuple[Callable[[Any, Any], None], Any, str]
 class GrpcServer:
     """A component that serves `register`ed servicers on `bind` ("host:port"; port 0 takes a free one).
 
-    Stopping says NOT_SERVING, refuses new calls, and gives those in flight `grace` to end.
+    `stop` reports NOT_SERVING, refuses new calls, and gives those in flight `grace` to end.
     """
 
     name = "grpc"
@@ -63,16 +66,18 @@ class GrpcServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen and serve. Raises `RuntimeError` when the address cannot be had."""
-        server = grpc.aio.server(options=OPTIONS)
-        catalogue = _Catalogue(server, self._pipeline)
+        """Listen and serve. Raises `RuntimeError` when the address cannot be bound."""
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        registry = _HandlerRegistry(server, self._pipeline)
         for add, servicer, _ in self._register:
-            add(servicer, catalogue)
-        self._exchange = Exchange(catalogue.methods)
+            add(servicer, registry)
+        self._exchange = ExchangeServicer(registry.methods, log)
         server.add_generic_rpc_handlers((self._exchange.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [name for _, _, name in self._register]
-        reflection.enable_server_reflection([*names, SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        reflection.enable_server_reflection(
+            [*names, SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME], server
+        )
         try:
             self.port = server.add_insecure_port(self._bind)
         except RuntimeError as error:
@@ -84,7 +89,6 @@ class GrpcServer:
         log.info("grpc_serving", address=self._bind, port=self.port, services=names)
 
     async def stop(self) -> None:
-        """Drain."""
         if self._server is None:
             return
         await self._health.enter_graceful_shutdown()
@@ -93,10 +97,10 @@ class GrpcServer:
         self._server = None
 
 
-class _Catalogue:
-    """Stands in for the server while servicers register, to put the pipeline around each of their methods once.
+class _HandlerRegistry:
+    """Takes the server's place while servicers register, and wraps each of their methods in the pipeline once.
 
-    A server interceptor would be asked for, and would build, a new handler at every call.
+    A server interceptor would have to build a new handler for every call.
     """
 
     def __init__(self, server: grpc.aio.Server, pipeline: Pipeline) -> None:
@@ -105,14 +109,14 @@ class _Catalogue:
         self.methods: dict[str, Method] = {}
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Ignore the generic form: the generated code registers the same methods by name as well."""
+        """Do nothing: generated code registers the same methods by name as well."""
 
     def add_registered_method_handlers(self, service: str, methods: dict[str, Any]) -> None:
-        """Register the methods, wrapped, for gRPC and for the exchange."""
+        """Register the wrapped methods for gRPC and for the exchange."""
         wrapped = {}
         for name, handler in methods.items():
             path = f"/{service}/{name}"
-            self.methods[path] = method = self._pipeline.around(path, handler)
+            self.methods[path] = method = self._pipeline.wrap(path, handler)
             wrapped[name] = method.handler()
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
         self._server.add_registered_method_handlers(service, wrapped)

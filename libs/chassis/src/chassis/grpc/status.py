@@ -1,4 +1,4 @@
-"""Errors on the gRPC wire: a status code for people and proxies, `ErrorInfo` for the peer's chassis."""
+"""Errors as gRPC statuses: a code for people and proxies, `ErrorInfo` with kind and reason for the peer's chassis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chassis.grpc.protos import duration_to_proto, proto_to_duration
 DOMAIN: Final = "argosy"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
-# Total, and a test keeps it so. Several kinds share a code: the kind itself travels in ErrorInfo.
+# A test checks that no kind is missing. Several kinds share a code; the kind itself travels in ErrorInfo.
 STATUS: Final[dict[Kind, grpc.StatusCode]] = {
     Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
     Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
@@ -28,14 +28,14 @@ STATUS: Final[dict[Kind, grpc.StatusCode]] = {
     Kind.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.THROTTLED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.CANCELLED: grpc.StatusCode.CANCELLED,
-    # Not UNAVAILABLE: the service is well, what it asked is not, and a proxy must not take the service out for it.
+    # Not UNAVAILABLE: the service itself is healthy, and a proxy must not remove it because its provider failed.
     Kind.UPSTREAM: grpc.StatusCode.UNKNOWN,
     Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Kind.TIMED_OUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     Kind.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-# What a status means that no chassis wrote: gRPC itself, or a stranger.
+# Kinds of statuses without ErrorInfo: they come from gRPC itself or from other software.
 KINDS: Final[dict[grpc.StatusCode, Kind]] = {
     grpc.StatusCode.INVALID_ARGUMENT: Kind.INVALID,
     grpc.StatusCode.UNAUTHENTICATED: Kind.UNAUTHENTICATED,
@@ -46,8 +46,8 @@ KINDS: Final[dict[grpc.StatusCode, Kind]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.TOO_LARGE,
 }
 
-# How gRPC's core says that it had no connection to put the call on.
-UNCONNECTED: Final = (
+# Messages of gRPC's core when it had no connection for the call.
+NOT_CONNECTED_MESSAGES: Final = (
     "connections to all backends failing",
     "failed to connect to all addresses",
     "DNS resolution failed",
@@ -58,32 +58,32 @@ BY_CODE: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
-    """Return the trailing metadata that carries `error` to a peer."""
-    facts = {"kind": error.kind.value}
+    """Return the trailing metadata that carries `error` to the peer."""
+    fields = {"kind": error.kind.value}
     if error.param is not None:
-        facts["param"] = error.param
-    details = [_packed(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts))]
+        fields["param"] = error.param
+    details = [_pack(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=fields))]
     if error.retry_after is not None:
-        details.append(_packed(RetryInfo(retry_delay=duration_to_proto(error.retry_after))))
+        details.append(_pack(RetryInfo(retry_delay=duration_to_proto(error.retry_after))))
     status = Status(code=STATUS[error.kind].value[0], message=error.message, details=details)
     return ((DETAILS_KEY, status.SerializeToString()),)
 
 
 def from_rpc_error(peer: str, error: grpc.aio.AioRpcError) -> ArgosyError:
-    """Return what a failed call to `peer` means here."""
+    """Convert gRPC's exception for a call to `peer`."""
     trailing: Any = error.trailing_metadata() or ()
     details = next((value for key, value in trailing if key == DETAILS_KEY), b"")
     return from_status(peer, error.code().value[0], error.details() or "", details)
 
 
 def from_status(peer: str, code: int, message: str, details: bytes) -> ArgosyError:
-    """Return what a status of `peer` means here; `details` is a serialized google.rpc.Status, or empty."""
-    told = _told(details)
-    if told is not None:
-        return told
+    """Convert a status of `peer`; `details` is a serialized google.rpc.Status, or empty."""
+    error = _from_details(details)
+    if error is not None:
+        return error
     known = BY_CODE.get(code, grpc.StatusCode.UNKNOWN)
     if known in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        # A peer that cancels what it was asked is shutting down.
+        # A peer that cancels a call is shutting down.
         return Unavailable(f"{peer} does not answer")
     if known is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"{peer} did not answer in time")
@@ -92,16 +92,16 @@ def from_status(peer: str, code: int, message: str, details: bytes) -> ArgosyErr
 
 
 def never_sent(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the call certainly never left this process, so that making it again cannot do anything twice.
+    """Whether the call certainly was not sent, so that a retry cannot take effect twice.
 
-    gRPC has no code for it, only these words; other words count as sent.
+    gRPC has no code for this, only these messages; all others count as sent.
     """
     return error.code() is grpc.StatusCode.UNAVAILABLE and any(
-        words in (error.details() or "") for words in UNCONNECTED
+        message in (error.details() or "") for message in NOT_CONNECTED_MESSAGES
     )
 
 
-def _told(details: bytes) -> RemoteError | None:
+def _from_details(details: bytes) -> RemoteError | None:
     if not details:
         return None
     try:
@@ -122,7 +122,7 @@ def _told(details: bytes) -> RemoteError | None:
     return RemoteError(kind, info.reason, status.message, param=param, retry_after=retry_after)
 
 
-def _packed(message: ErrorInfo | RetryInfo) -> AnyMessage:
+def _pack(message: ErrorInfo | RetryInfo) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(message)
     return packed

@@ -1,6 +1,5 @@
-"""HTTP, as raw ASGI: the server, the shape of errors, bodies with a limit. No framework is in the way."""
+"""HTTP as raw ASGI: the server, error responses, and bodies with a size limit. No framework."""
 
-from chassis.http.answers import STATUS, openai_error, send_error
 from chassis.http.asgi import (
     ASGIApp,
     ClientDisconnected,
@@ -12,6 +11,7 @@ from chassis.http.asgi import (
     read_body,
     send_json,
 )
+from chassis.http.errors import STATUS, openai_error, send_error
 from chassis.http.ops import OpsServer
 from chassis.http.server import HttpServer, PortTaken
 

@@ -1,4 +1,4 @@
-"""The few pieces of raw ASGI that hot routes need."""
+"""Helpers for raw ASGI routes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ JSON: Header = (b"content-type", b"application/json")
 
 
 class RequestTooLarge(ArgosyError):
-    """The body of the request is larger than this route takes."""
+    """The body of the request is larger than this route accepts."""
 
     kind, reason = Kind.TOO_LARGE, "REQUEST_TOO_LARGE"
 
 
-class ClientDisconnected(ArgosyError):
-    """The client closed the connection before the answer was complete."""
+class ClientDisconnected(ArgosyError, public=False):
+    """The client closed the connection before the response was complete."""
 
     kind, reason = Kind.CANCELLED, "CLIENT_DISCONNECTED"
 
 
 class Routes:
-    """A table of exact (method, path) in front of another application, which gets everything else."""
+    """Routes by exact (method, path); another application gets all other requests."""
 
     def __init__(self, table: Mapping[tuple[str, str], ASGIApp], fallback: ASGIApp) -> None:
         self._table = dict(table)
         self._fallback = fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or one lifespan of the application behind."""
         if scope["type"] == "http":
             handler = self._table.get((scope["method"], scope["path"]), self._fallback)
         else:
@@ -45,29 +44,29 @@ class Routes:
 
 
 async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """Read a request's body. Raises `RequestTooLarge` as soon as it is, `ClientDisconnected` when it breaks off."""
+    """Read a request's body. Raises `RequestTooLarge` beyond `limit_bytes`, and `ClientDisconnected`."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")  # the usual case: one piece
-        _refuse_beyond(limit_bytes, body)
+        body: bytes = message.get("body", b"")  # nearly always the body is one message
+        _check_size(limit_bytes, body)
         return body
-    pieces = bytearray()
+    chunks = bytearray()
     while message["type"] == "http.request":
-        pieces += message.get("body", b"")
-        _refuse_beyond(limit_bytes, pieces)
+        chunks += message.get("body", b"")
+        _check_size(limit_bytes, chunks)
         if not message.get("more_body", False):
-            return bytes(pieces)
+            return bytes(chunks)
         message = await receive()
-    raise ClientDisconnected("The client went away while it was sending.")
+    raise ClientDisconnected("The client disconnected while it was sending.")
 
 
 async def send_json(send: Send, status: int, payload: bytes, headers: Iterable[Header] = ()) -> None:
-    """Answer with JSON that is ready to send."""
+    """Send a JSON response; `payload` is serialized already."""
     length = (b"content-length", b"%d" % len(payload))
     await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]})
     await send({"type": "http.response.body", "body": payload})
 
 
-def _refuse_beyond(limit_bytes: int, body: bytes | bytearray) -> None:
+def _check_size(limit_bytes: int, body: bytes | bytearray) -> None:
     if len(body) > limit_bytes:
         raise RequestTooLarge(f"The request's body is larger than {limit_bytes} bytes.")

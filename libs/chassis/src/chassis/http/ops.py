@@ -1,4 +1,4 @@
-"""The ops port: is the loop turning, may traffic come, what was measured."""
+"""The ops port: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Checks = Callable[[], Awaitable[dict[str, bool]]]
 
 
 class OpsServer(HttpServer):
-    """Serves `/healthz`, `/readyz` and `/metrics`; ready when every check is true and there is one at least."""
+    """Serves `/healthz`, `/readyz` and `/metrics`; ready when there are checks and all are true."""
 
     def __init__(self, section: OpsSection, ready: Checks) -> None:
         self._ready = ready

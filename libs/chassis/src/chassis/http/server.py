@@ -1,4 +1,4 @@
-"""An HTTP server as a component: uvicorn, without what it would do to the process around it."""
+"""An HTTP server as a component: uvicorn without its signal handling and logging."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import uvicorn
 
 from chassis.errors import ArgosyError, Kind
 from chassis.http.asgi import ASGIApp
-from chassis.http.gathering import GatheringProtocol
+from chassis.http.coalescing import CoalescingProtocol
 
 BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common proxies, so that they never reuse what we are closing
+KEEP_ALIVE_SECONDS = (
+    75  # longer than the 60 s of common proxies, so that they never reuse a connection that is being closed
+)
 
 
-class PortTaken(ArgosyError):
-    """Something else listens on the address that a server was told to use."""
+class PortTaken(ArgosyError, public=False):
+    """Another process listens on the address of a server."""
 
     kind, reason = Kind.UNAVAILABLE, "PORT_TAKEN"
 
 
 class HttpServer:
-    """Serves `app` from `start` on; `stop` takes no new connection and waits for the requests at hand."""
+    """Serves `app`; `stop` accepts no new connection and waits for the requests in flight."""
 
     def __init__(self, app: ASGIApp, host: str, port: int, name: str = "http") -> None:
         self.name = name
@@ -34,7 +36,7 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port that is listened on; differs from the one asked for when that was 0."""
+        """The port it listens on, also when 0 was configured."""
         return self._port
 
     async def start(self) -> None:
@@ -44,7 +46,7 @@ class HttpServer:
         self._port = listener.getsockname()[1]
         self._server = _Server(_config(self._app, self._host, self._port))
         self._task = asyncio.create_task(self._server.serve([listener]), name=self.name)
-        self._task.add_done_callback(self._ended)
+        self._task.add_done_callback(self._on_ended)
         listening = asyncio.create_task(self._server.listening.wait())
         await asyncio.wait([self._task, listening], return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
@@ -52,16 +54,16 @@ class HttpServer:
             self._task.result()
 
     async def stop(self) -> None:
-        """Finish the requests at hand; when cancelled, cut them."""
+        """Wait for the requests in flight; when cancelled, abort them."""
         self._server.stop()
         try:
             await asyncio.shield(self._task)
         except asyncio.CancelledError:
-            self._server.cut()
+            self._server.abort()
             self._task.cancel()
             raise
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self.failed.done():
             return
         error = task.exception()
@@ -70,7 +72,7 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, stops when it is told, and leaves signals to the lifecycle."""
+    """Signals when it listens, and leaves process signals to the lifecycle."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -78,12 +80,10 @@ class _Server(uvicorn.Server):
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Begin to shut down."""
         self.should_exit = True
         self._stopping.set()
 
-    def cut(self) -> None:
-        """Drop the requests at hand with their connections."""
+    def abort(self) -> None:
         self.force_exit = True
         for task in self.server_state.tasks:
             task.cancel()
@@ -91,20 +91,18 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
 
     async def main_loop(self) -> None:
-        """Keep the date header right, once a second; uvicorn's own loop would wake ten times to see whether to stop."""
+        """Update the date header once a second; uvicorn's own loop wakes ten times a second to check for the stop."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._stopping.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
         await super().startup(sockets)
         self.listening.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Capture none."""
         yield
 
 
@@ -114,7 +112,7 @@ def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
         host,
         port,
         loop="none",
-        http=GatheringProtocol,
+        http=CoalescingProtocol,
         ws="none",
         interface="asgi3",
         lifespan="off",

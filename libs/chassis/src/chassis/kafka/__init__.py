@@ -1,4 +1,4 @@
-"""Kafka: what happened, told once it is true and heard until it is handled."""
+"""Kafka: transactional outbox and at-least-once consumers."""
 
 from chassis.kafka.consumer import Consumer
 from chassis.kafka.outbox import Event, Outbox, OutboxRelay

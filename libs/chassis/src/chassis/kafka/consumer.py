@@ -1,4 +1,4 @@
-"""Hearing from Kafka: every record at least once, in the order of its partition, whatever is down meanwhile."""
+"""Consumption from Kafka: every record at least once and in the order of its partition, across outages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from chassis.aio import ConnectionLog, wait_or_stop
 from chassis.backoff import Backoff
 from chassis.errors import Unavailable
 from chassis.kafka.delivery import Delivery, Handle, HandleMany
@@ -20,26 +21,26 @@ from chassis.lifecycle import Loop
 from chassis.telemetry import logger
 
 POLL_SECONDS: Final = 0.5
-COMMIT_SECONDS: Final = 5.0
-CLOSE_SECONDS: Final = 3.0
-PING_SECONDS: Final = 1.0
-CHECK_SECONDS: Final = 5.0
-BATCH: Final = 500
-EVENT_BYTES: Final = 250  # of a small event with its overhead
-LONGEST_WAIT_SECONDS: Final = 30.0
+COMMIT_TIMEOUT_SECONDS: Final = 5.0
+CLOSE_TIMEOUT_SECONDS: Final = 3.0
+PING_TIMEOUT_SECONDS: Final = 1.0
+CHECK_INTERVAL_SECONDS: Final = 5.0
+DEFAULT_MAX_RECORDS: Final = 500
+SMALL_EVENT_BYTES: Final = 250  # a small event with its overhead
+MAX_RETRY_SECONDS: Final = 30.0
 
 log = logger("chassis.kafka")
 
 
 class Consumer(Loop):
-    """A component that hands the records of `topic` to `handle`, one by one, or to `handle_many`, in batches.
+    """A component that passes the records of `topic` to `handle`, one by one, or to `handle_many`, in batches.
 
-    A record is committed after it was handled, so handlers see some twice and must not mind. `Undecodable` sends the
-    record to the topic's dead letters; after any other exception the same records come again, with growing pauses,
-    while other partitions go on. A partition that moves to another consumer is let go between two batches.
+    Offsets are committed after handling, so handlers receive some records twice and must be idempotent. `Undecodable`
+    moves the record to the dead-letter topic. After any other exception the same records are delivered again with
+    backoff, while other partitions go on. A partition moves to another consumer only between two batches.
 
-    A batch has what is there of all partitions, `max_records` at most. `fetch_max_wait` makes batches larger where latency
-    does not matter: the broker holds records back for that long, or until there are many.
+    A batch has the available records of all partitions, `max_records` at most. `fetch_max_wait` makes batches larger
+    where latency does not matter: the broker holds records back for that long, or until there are many.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Consumer(Loop):
         handle: Handle | None = None,
         *,
         handle_many: HandleMany | None = None,
-        max_records: int = BATCH,
+        max_records: int = DEFAULT_MAX_RECORDS,
         fetch_max_wait: timedelta = timedelta(0),
     ) -> None:
         super().__init__(f"consumer {topic}", self._consume)
@@ -62,33 +63,33 @@ class Consumer(Loop):
         self._max_records = max_records
         self._fetch_max_wait = fetch_max_wait
         self._consumer: Any = None
-        self._connected = True
-        # Held while records are being handled: a rebalance waits for it, so nobody else is given the same records yet.
-        self._turn = asyncio.Lock()
-        self._resting: dict[Any, tuple[Backoff, float]] = {}
+        self._connection_log = ConnectionLog(log, "kafka_consuming_failed", "kafka_consuming_recovered", topic=topic)
+        # Held while records are handled. A rebalance waits for it, so no other consumer gets these records meanwhile.
+        self._handling = asyncio.Lock()
+        self._paused: dict[Any, tuple[Backoff, float]] = {}
 
     async def ping(self) -> None:
-        """Return when a broker answers; raise `Unavailable` when none does."""
+        """Raise `Unavailable` unless a broker answers."""
         if self._consumer is None:
             raise Unavailable("kafka does not answer")
         try:
-            async with asyncio.timeout(PING_SECONDS):
+            async with asyncio.timeout(PING_TIMEOUT_SECONDS):
                 await self._consumer.topics()
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable("kafka does not answer") from error
 
     async def _consume(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(first=0.2, longest=5.0)
+        backoff = Backoff(min_seconds=0.2, max_seconds=5.0)
         try:
             while not stop.is_set():
                 try:
                     await self._connect()
-                    self._say(connected=True)
+                    self._connection_log.set(connected=True)
                     backoff.reset()
                     await self._poll(stop)
                 except (KafkaError, OSError, TimeoutError) as error:
-                    self._say(connected=False, error=error)
-                    await _pause(stop, backoff.next())
+                    self._connection_log.set(connected=False, error=type(error).__name__)
+                    await wait_or_stop(stop, backoff.next())
                 finally:
                     await self._disconnect()
         finally:
@@ -100,154 +101,139 @@ class Consumer(Loop):
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            # What a killed consumer held is taken over after this long.
+            # The partitions of a killed consumer are taken over after this time.
             session_timeout_ms=6_000,
             heartbeat_interval_ms=1_000,
             request_timeout_ms=10_000,
             metadata_max_age_ms=30_000,
             retry_backoff_ms=250,
-            **self._patience(),
+            **self._fetch_options(),
         )
-        self._resting.clear()
-        consumer.subscribe([self._topic], listener=_Rebalance(self._turn, self._resting))
+        self._paused.clear()
+        consumer.subscribe([self._topic], listener=_Rebalance(self._handling, self._paused))
         self._consumer = consumer
         await consumer.start()
 
-    def _patience(self) -> dict[str, int]:
+    def _fetch_options(self) -> dict[str, int]:
         if not self._fetch_max_wait:
             return {}
         return {
             "fetch_max_wait_ms": int(self._fetch_max_wait.total_seconds() * 1000),
-            "fetch_min_bytes": self._max_records * EVENT_BYTES,
+            "fetch_min_bytes": self._max_records * SMALL_EVENT_BYTES,
         }
 
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await consumer.stop()
         except (KafkaError, OSError, TimeoutError):
+            # `stop` waits for the broker. aiokafka (0.14) has no public way to close without waiting, and without this
+            # its connections would stay.
             await consumer._client.close()
 
     async def _poll(self, stop: asyncio.Event) -> None:
         consumer = self._consumer
-        checked = monotonic()
+        checked_at = monotonic()
         while not stop.is_set():
-            self._resume(consumer)
-            found = await consumer.getmany(timeout_ms=int(self._next_look() * 1000), max_records=self._max_records)
+            self._resume_due(consumer)
+            found = await consumer.getmany(timeout_ms=int(self._poll_seconds() * 1000), max_records=self._max_records)
             if len(found) < 2 or not await self._deliver_together(consumer, found):
                 await self._deliver_each(consumer, found, stop)
-            if monotonic() - checked > CHECK_SECONDS:
-                await self._check()
-                checked = monotonic()
+            if monotonic() - checked_at > CHECK_INTERVAL_SECONDS:
+                await self._check_connection()
+                checked_at = monotonic()
 
-    async def _check(self) -> None:
-        # A consumer whose broker is gone polls on and finds nothing; say so once.
+    async def _check_connection(self) -> None:
+        # aiokafka polls on without an error when its broker is down.
         try:
             await self.ping()
         except Unavailable as error:
-            self._say(connected=False, error=error)
+            self._connection_log.set(connected=False, error=type(error).__name__)
         else:
-            self._say(connected=True)
+            self._connection_log.set(connected=True)
 
     async def _deliver_together(self, consumer: Any, found: Mapping[Any, list[Any]]) -> bool:
-        async with self._turn:
-            ours = {
-                partition: [Record.received(record) for record in records]
+        async with self._handling:
+            assigned = {
+                partition: [Record.from_kafka(record) for record in records]
                 for partition, records in found.items()
                 if partition in consumer.assignment()
             }
-            if not ours:
+            if not assigned:
                 return True
-            if not await self._delivery.deliver_together([record for records in ours.values() for record in records]):
+            if not await self._delivery.deliver_together(
+                [record for records in assigned.values() for record in records]
+            ):
                 return False
-            await self._commit(consumer, {partition: records[-1].offset + 1 for partition, records in ours.items()})
-            for partition in ours:
-                self._handled(partition)
+            await self._commit(consumer, {partition: records[-1].offset + 1 for partition, records in assigned.items()})
+            for partition in assigned:
+                self._mark_handled(partition)
         return True
 
     async def _deliver_each(self, consumer: Any, found: Mapping[Any, list[Any]], stop: asyncio.Event) -> None:
         for partition, records in found.items():
             if stop.is_set():
                 return
-            async with self._turn:
+            async with self._handling:
                 if partition in consumer.assignment():
-                    await self._deliver(consumer, partition, [Record.received(record) for record in records])
+                    await self._deliver(consumer, partition, [Record.from_kafka(record) for record in records])
 
     async def _deliver(self, consumer: Any, partition: Any, records: list[Record]) -> None:
         handled, error = await self._delivery.deliver(records)
         if handled:
             await self._commit(consumer, {partition: records[handled - 1].offset + 1})
         if error is None:
-            self._handled(partition)
+            self._mark_handled(partition)
             return
-        backoff, _ = self._resting.pop(partition, (Backoff(longest=LONGEST_WAIT_SECONDS), 0.0))
+        backoff, _ = self._paused.pop(partition, (Backoff(max_seconds=MAX_RETRY_SECONDS), 0.0))
         if handled:
             backoff.reset()
         if backoff.failures == 0:
-            log.warning("record_not_handled", topic=self._topic, partition=partition.partition, exc_info=error)
+            log.warning("record_handling_failed", topic=self._topic, partition=partition.partition, exc_info=error)
         consumer.seek(partition, records[handled].offset)
         consumer.pause(partition)
-        self._resting[partition] = (backoff, monotonic() + backoff.next())
+        self._paused[partition] = (backoff, monotonic() + backoff.next())
 
-    def _handled(self, partition: Any) -> None:
-        if self._resting.pop(partition, None) is not None:
-            log.info("records_handled_again", topic=self._topic, partition=partition.partition)
+    def _mark_handled(self, partition: Any) -> None:
+        if self._paused.pop(partition, None) is not None:
+            log.info("record_handling_recovered", topic=self._topic, partition=partition.partition)
 
     async def _commit(self, consumer: Any, offsets: Mapping[Any, int]) -> None:
-        # Waited for, not cancelled: the request goes on inside aiokafka, and its end must be heard.
+        # Not cancelled after the timeout: the request goes on inside aiokafka, and its result must be retrieved.
         committing = asyncio.ensure_future(consumer.commit(dict(offsets)))
-        await asyncio.wait([committing], timeout=COMMIT_SECONDS)
-        committing.add_done_callback(self._committed)
+        await asyncio.wait([committing], timeout=COMMIT_TIMEOUT_SECONDS)
+        committing.add_done_callback(self._on_committed)
 
-    def _committed(self, committing: asyncio.Future[Any]) -> None:
+    def _on_committed(self, committing: asyncio.Future[Any]) -> None:
         error = None if committing.cancelled() else committing.exception()
         if isinstance(error, CommitFailedError | IllegalStateError):
             log.info("partition_moved", topic=self._topic)
         elif error is not None:
-            # The next commit covers this one; without one, the records come again.
-            log.warning("offset_not_committed", topic=self._topic, error=type(error).__name__)
+            # The next commit covers this one; without a next one the records are delivered again.
+            log.warning("offset_commit_failed", topic=self._topic, error=type(error).__name__)
 
-    def _resume(self, consumer: Any) -> None:
+    def _resume_due(self, consumer: Any) -> None:
         now = monotonic()
-        due = [partition for partition, (_, until) in self._resting.items() if until <= now]
+        due = [partition for partition, (_, until) in self._paused.items() if until <= now]
         consumer.resume(*[partition for partition in due if partition in consumer.assignment()])
 
-    def _next_look(self) -> float:
+    def _poll_seconds(self) -> float:
         now = monotonic()
-        waits = [until - now for _, until in self._resting.values() if until > now]
+        waits = [until - now for _, until in self._paused.values() if until > now]
         return max(0.01, min([POLL_SECONDS, *waits]))
-
-    def _say(self, *, connected: bool, error: Exception | None = None) -> None:
-        if connected == self._connected:
-            return
-        self._connected = connected
-        if connected:
-            log.info("kafka_consuming_again", topic=self._topic)
-        else:
-            log.warning("kafka_not_consuming", topic=self._topic, error=type(error).__name__)
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Lets a rebalance go on between two batches, never within one."""
+    """Delays a rebalance until the current batch is handled."""
 
-    def __init__(self, turn: asyncio.Lock, resting: dict[Any, tuple[Backoff, float]]) -> None:
-        self._turn = turn
-        self._resting = resting
+    def __init__(self, handling: asyncio.Lock, paused: dict[Any, tuple[Backoff, float]]) -> None:
+        self._handling = handling
+        self._paused = paused
 
     async def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ARG002 - all of them
-        """Wait for the batch in hand."""
-        async with self._turn:
-            self._resting.clear()
+        async with self._handling:
+            self._paused.clear()
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        """Note what is ours now."""
         log.info("partitions_assigned", partitions=sorted(partition.partition for partition in assigned))
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

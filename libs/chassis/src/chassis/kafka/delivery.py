@@ -1,4 +1,4 @@
-"""What becomes of a batch: handled, buried, or back again."""
+"""Delivery of consumed records: each is handled, dead-lettered, or delivered again later."""
 
 from __future__ import annotations
 
@@ -12,55 +12,58 @@ from chassis.telemetry import counter, extract, logger, span
 Handle = Callable[[Record], Awaitable[None]]
 HandleMany = Callable[[list[Record]], Awaitable[None]]
 
-# So many undecodable records one after another are no bad records but a bad deploy: stop, do not bury the topic.
-BURIED_IN_A_ROW: Final = 100
+# More undecodable records in a row than this mean a bad deployment, not bad records: the consumer stops instead of
+# moving the whole topic to the dead letters.
+MAX_CONSECUTIVE_DEAD_LETTERS: Final = 100
 
-RECORDS = counter("argosy_kafka_records_total", "Records by topic and what became of them.", ("topic", "outcome"))
+RECORDS = counter("argosy_kafka_records_total", "Consumed records, by topic and outcome.", ("topic", "outcome"))
 
 log = logger("chassis.kafka")
 
 
-class Graveyard(Protocol):
-    """Where dead letters go."""
+class DeadLetterPublisher(Protocol):
+    """Publishes dead letters."""
 
     async def publish_all(self, records: Sequence[Record]) -> list[ArgosyError | None]:
-        """Publish in order; say for each what went wrong, or None."""
+        """Publish in order; return for each record its error, or None."""
 
 
 class Delivery:
-    """Hands records to their handler and buries those that can never be handled."""
+    """Passes records to their handler and publishes those that cannot be decoded to the dead-letter topic."""
 
-    def __init__(self, handle: Handle | None, handle_many: HandleMany | None, graveyard: Graveyard) -> None:
+    def __init__(
+        self, handle: Handle | None, handle_many: HandleMany | None, dead_letters: DeadLetterPublisher
+    ) -> None:
         if (handle is None) == (handle_many is None):
             raise ValueError("a consumer needs one of handle and handle_many")
         self._handle = handle
         self._handle_many = handle_many
-        self._graveyard = graveyard
-        self._buried_in_a_row = 0
+        self._dead_letters = dead_letters
+        self._consecutive_dead_letters = 0
 
     async def deliver_together(self, records: list[Record]) -> bool:
-        """Hand records of several partitions over at once; False: deliver them a partition at a time."""
+        """Pass records of several partitions in one call; False: deliver them one partition at a time."""
         if self._handle_many is None:
             return False
         try:
             await self._handle_many(records)
-        except Exception:  # noqa: BLE001 - whose fault it was is not known; it is told when it fails alone
+        except Exception:  # noqa: BLE001 - the failing record is unknown; it is reported when its partition fails alone
             return False
-        self._count(records)
+        self._count_handled(records)
         return True
 
     async def deliver(self, records: list[Record]) -> tuple[int, Exception | None]:
-        """Return how many of `records`, from the first, are done with, and what stopped the next one."""
+        """Return how many of `records`, from the first, are done, and the error of the next one."""
         if self._handle_many is not None:
             try:
                 await self._handle_many(records)
             except Undecodable:
-                # Which one it was is not known: go through them one by one.
+                # The record is not known; find it by delivering one by one.
                 return await self._deliver_each(records)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the records come again
+            except Exception as error:  # noqa: BLE001 - after any error the records are delivered again
                 RECORDS.labels(records[0].topic, "failed").inc()
                 return 0, error
-            self._count(records)
+            self._count_handled(records)
             return len(records), None
         return await self._deliver_each(records)
 
@@ -80,32 +83,36 @@ class Delivery:
                 elif self._handle_many is not None:
                     await self._handle_many([record])
         except Undecodable as error:
-            return await self._bury(record, error)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the record comes again
+            return await self._dead_letter(record, error)
+        except Exception as error:  # noqa: BLE001 - after any error the record is delivered again
             return error
-        self._count([record])
+        self._count_handled([record])
         return None
 
-    def _count(self, handled: list[Record]) -> None:
-        self._buried_in_a_row = 0
-        RECORDS.labels(handled[0].topic, "handled").inc(len(handled))
+    def _count_handled(self, records: list[Record]) -> None:
+        self._consecutive_dead_letters = 0
+        RECORDS.labels(records[0].topic, "handled").inc(len(records))
 
-    async def _bury(self, record: Record, why: Undecodable) -> Exception | None:
-        if self._buried_in_a_row >= BURIED_IN_A_ROW:
-            return why
+    async def _dead_letter(self, record: Record, cause: Undecodable) -> Exception | None:
+        if self._consecutive_dead_letters >= MAX_CONSECUTIVE_DEAD_LETTERS:
+            return cause
         headers = {
             **record.headers,
-            "argosy-error": why.message,
+            "argosy-error": cause.message,
             "argosy-partition": str(record.partition),
             "argosy-offset": str(record.offset),
         }
         letter = Record(record.topic + DEAD_LETTERS, record.key, record.value, headers)
-        (failure,) = await self._graveyard.publish_all([letter])
+        (failure,) = await self._dead_letters.publish_all([letter])
         if failure is not None:
             return failure
-        self._buried_in_a_row += 1
-        RECORDS.labels(record.topic, "buried").inc()
+        self._consecutive_dead_letters += 1
+        RECORDS.labels(record.topic, "dead_lettered").inc()
         log.error(
-            "record_buried", topic=record.topic, partition=record.partition, offset=record.offset, reason=why.message
+            "record_dead_lettered",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=cause.message,
         )
         return None

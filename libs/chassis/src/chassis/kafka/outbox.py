@@ -1,4 +1,4 @@
-"""Events that become true together with the rows they tell of: written in the same transaction, published after it."""
+"""Transactional outbox: events are written in the transaction of the change they report and published afterwards."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
+from chassis.aio import ConnectionLog, wait_or_stop
 from chassis.backoff import Backoff
 from chassis.errors import ArgosyError, Unavailable
 from chassis.ids import new_id
-from chassis.kafka.publisher import RECORD_BYTES, RecordTooLarge
-from chassis.kafka.record import NOTHING, Record
+from chassis.kafka.publisher import MAX_RECORD_BYTES, RecordTooLarge
+from chassis.kafka.record import NO_HEADERS, Record
 from chassis.lifecycle import Loop
 from chassis.telemetry import counter, gauge, inject, logger
 
 POLL_SECONDS: Final = 0.5
-BATCH: Final = 500
-VALUE_BYTES: Final = RECORD_BYTES - 16 * 1024  # the rest is for key and headers
-LONGEST_WAIT_SECONDS: Final = 5.0
+BATCH_SIZE: Final = 500
+MAX_VALUE_BYTES: Final = MAX_RECORD_BYTES - 16 * 1024  # the rest is for key and headers
+MAX_RETRY_SECONDS: Final = 5.0
 
 PUBLISHED = counter("argosy_outbox_published_total", "Records published from the outbox.")
-WAITING = gauge("argosy_outbox_waiting", "Records seen in the outbox at the last look, up to one batch.")
+WAITING = gauge("argosy_outbox_waiting", "Records found in the outbox by the last poll, up to one batch.")
 
 log = logger("chassis.kafka")
 
 
-# It tells the time besides: whoever dates events by the database's clock needs no other statement.
+# It also returns the database's time, which saves callers that need it a statement.
 ENQUEUE: Final = """
 WITH written AS (
     INSERT INTO outbox (tenant_id, id, topic, value, headers)
@@ -41,29 +42,29 @@ SELECT clock_timestamp()
 """
 
 
-class Fetching(Protocol):
-    """Something that runs a statement: a connection inside a transaction, or a transaction of one statement."""
+class Executor(Protocol):
+    """Runs a statement: a connection in a transaction, or a `SystemTransaction` that is one statement."""
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Any]:
-        """Return the rows of the statement's answer."""
+        """Return the rows of the result."""
 
 
 class Transactions(Protocol):
-    """Where the outbox is: the service's database."""
+    """The service's database."""
 
     def system(self) -> AbstractAsyncContextManager[Any]:
         """Open a transaction over all tenants."""
 
 
-class Telling(Protocol):
-    """Where the records go."""
+class RecordPublisher(Protocol):
+    """Publishes the outbox's records."""
 
     async def publish_all(self, records: Sequence[Record]) -> list[ArgosyError | None]:
-        """Publish in order; say for each what went wrong, or None."""
+        """Publish in order; return for each record its error, or None."""
 
 
 class Event(NamedTuple):
-    """What is to be published, keyed by its tenant. Its id makes writing it repeatable."""
+    """An event to publish, keyed by its tenant. Writing the same id again has no effect."""
 
     tenant_id: str
     id: str
@@ -73,14 +74,15 @@ class Event(NamedTuple):
 
 
 class Outbox:
-    """The table `outbox` of the service's schema, which a migration of the service makes.
+    """The table `outbox` of the service's schema, which a migration of the service creates.
 
     Its columns: tenant_id text, id text, topic text, value bytea, headers jsonb, created_at timestamptz default now();
-    primary key (tenant_id, id), and an index on (id): they are published in that order, which is that of their making.
+    primary key (tenant_id, id), and an index on (id). Records are published in the order of their ids, which sort by
+    creation time.
     """
 
     @staticmethod
-    async def enqueue(connection: Fetching, topic: str, tenant_id: str, value: bytes) -> None:
+    async def enqueue(connection: Executor, topic: str, tenant_id: str, value: bytes) -> None:
         """Publish `value` on `topic`, keyed by the tenant, once the transaction of `connection` has committed.
 
         Raises `RecordTooLarge`. Call `OutboxRelay.wake` after the commit to have it published at once.
@@ -90,11 +92,11 @@ class Outbox:
         await Outbox.enqueue_all(connection, [Event(tenant_id, new_id("out_"), topic, value, carrier)])
 
     @staticmethod
-    async def enqueue_all(connection: Fetching, events: Sequence[Event]) -> datetime:
-        """Publish all, as `enqueue`; an event that is there already changes nothing. Return the database's time."""
+    async def enqueue_all(connection: Executor, events: Sequence[Event]) -> datetime:
+        """Publish all, as `enqueue`; events with known ids are ignored. Returns the database's time."""
         for event in events:
-            if len(event.value) > VALUE_BYTES:
-                # Refused here, with the transaction: in the table it would wait for ever.
+            if len(event.value) > MAX_VALUE_BYTES:
+                # Refused before it is committed: in the table it would wait for ever.
                 raise RecordTooLarge(f"a record for {event.topic} has {len(event.value)} bytes")
         ((now,),) = await connection.fetch(
             ENQUEUE,
@@ -109,65 +111,67 @@ class Outbox:
 
 
 class OutboxRelay(Loop):
-    """A component that publishes what the outbox holds, oldest first, and deletes what Kafka has acknowledged.
+    """A component that publishes the outbox's records, oldest first, and deletes those that Kafka has acknowledged.
 
-    Every replica may run one: a row is worked on by one at a time. A record is published at least once. While Kafka or
-    Postgres is away it tries again with growing pauses, and the rows wait. When it stops it looks once more.
+    Every replica may run one, because rows are locked while they are published. A record is published at least once.
+    While Kafka or Postgres is down it retries with backoff. When it stops it polls one last time.
     """
 
-    def __init__(self, database: Transactions, publisher: Telling, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(self, database: Transactions, publisher: RecordPublisher, poll_seconds: float = POLL_SECONDS) -> None:
         super().__init__("outbox relay", self._relay)
         self._database = database
         self._publisher = publisher
         self._poll_seconds = poll_seconds
         self._woken = asyncio.Event()
-        self._well = True
+        self._outage_log = ConnectionLog(log, "outbox_relay_failed", "outbox_relay_recovered")
 
     async def stop(self) -> None:
-        """Publish what is there, once, and end."""
+        """Poll once more, and end."""
         self._woken.set()
         await super().stop()
 
     def wake(self) -> None:
-        """Look at once: something was committed."""
+        """Poll now, because a transaction was committed."""
         self._woken.set()
 
     async def _relay(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(longest=LONGEST_WAIT_SECONDS)
+        backoff = Backoff(max_seconds=MAX_RETRY_SECONDS)
         last = False
         while not last:
             last = stop.is_set()
             self._woken.clear()
-            wait = await self._look(backoff)
+            wait = await self._poll(backoff)
             if wait > 0 and not last:
-                # A wake shortens the poll but not the pause after a failure; the stop shortens both.
-                await _rest(stop if backoff.failures else self._woken, wait)
+                # `wake` shortens the poll interval but not the backoff after a failure; `stop` shortens both.
+                await wait_or_stop(stop if backoff.failures else self._woken, wait)
 
-    async def _look(self, backoff: Backoff) -> float:
-        """Publish one batch; return the seconds until the next look."""
+    async def _poll(self, backoff: Backoff) -> float:
+        """Publish one batch; return the seconds until the next poll."""
         try:
             found, published = await self.relay()
         except Unavailable as error:
-            self._say(well=False, reason=error.message)
+            self._outage_log.set(connected=False, reason=error.message)
             return backoff.next()
         if published < found:
-            self._say(well=False, reason=f"{found - published} of {found} records were not acknowledged")
+            self._outage_log.set(
+                connected=False, reason=f"{found - published} of {found} records were not acknowledged"
+            )
             return backoff.next()
-        self._say(well=True)
+        self._outage_log.set(connected=True)
         backoff.reset()
-        return 0.0 if found == BATCH else self._poll_seconds
+        return 0.0 if found == BATCH_SIZE else self._poll_seconds
 
     async def relay(self) -> tuple[int, int]:
-        """Publish one batch and return how many records were found and how many of them are published and gone."""
+        """Publish one batch; return how many records were found, and how many of them were published and deleted."""
         async with self._database.system() as connection:
             rows = await connection.fetch(
                 "SELECT tenant_id, id, topic, value, headers FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
-                BATCH,
+                BATCH_SIZE,
             )
             WAITING.set(len(rows))
             if not rows:
                 return 0, 0
-            failures = await self._publisher.publish_all([_record(row) for row in rows])
+            failures = await self._publisher.publish_all([_row_to_record(row) for row in rows])
             done = [row for row, failure in zip(rows, failures, strict=True) if failure is None]
             await connection.execute(
                 "DELETE FROM outbox USING unnest($1::text[], $2::text[]) AS done (tenant_id, id)"
@@ -178,25 +182,8 @@ class OutboxRelay(Loop):
         PUBLISHED.inc(len(done))
         return len(rows), len(done)
 
-    def _say(self, *, well: bool, reason: str = "") -> None:
-        if well == self._well:
-            return
-        self._well = well
-        if well:
-            log.info("outbox_flows_again")
-        else:
-            log.warning("outbox_waits", reason=reason)
 
-
-async def _rest(until: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await until.wait()
-    except TimeoutError:
-        return
-
-
-def _record(row: Any) -> Record:
+def _row_to_record(row: Any) -> Record:
     tenant_id, topic, value, headers = row["tenant_id"], row["topic"], row["value"], row["headers"]
-    # Outside of a trace there are none, and reading nothing costs as much as the rest.
-    return Record(topic, tenant_id.encode(), value, NOTHING if headers == "{}" else json.loads(headers))
+    # Most records have no headers, and parsing an empty object costs as much as everything else here.
+    return Record(topic, tenant_id.encode(), value, NO_HEADERS if headers == "{}" else json.loads(headers))

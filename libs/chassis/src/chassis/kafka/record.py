@@ -1,4 +1,4 @@
-"""What travels on a topic."""
+"""Records of topics."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from chassis.errors import ArgosyError, Kind
 DEAD_LETTERS = ".dlq"
 
 
-class Undecodable(ArgosyError):
-    """The record is not the message of its topic: it will never be, so it goes to the dead letters."""
+class Undecodable(ArgosyError, public=False):
+    """The record cannot be decoded as its topic's message, so it goes to the dead-letter topic."""
 
     kind, reason = Kind.INVALID, "UNDECODABLE"
 
 
-NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Record(NamedTuple):
-    """One record of a topic; `headers` carry the trace context. One to be published has no partition and offset yet."""
+    """One record of a topic; `headers` carry the trace context. Partition and offset are -1 until it is published."""
 
     topic: str
     key: bytes
     value: bytes
-    headers: Mapping[str, str] = NOTHING
+    headers: Mapping[str, str] = NO_HEADERS
     partition: int = -1
     offset: int = -1
 
     @classmethod
-    def received(cls, record: Any) -> Self:
-        """From aiokafka's."""
+    def from_kafka(cls, record: Any) -> Self:
         headers = {name: value.decode(errors="surrogateescape") for name, value in record.headers}
         return cls(record.topic, record.key or b"", record.value or b"", headers, record.partition, record.offset)
 
     @property
-    def sent_headers(self) -> list[tuple[str, bytes]]:
-        """As aiokafka sends them; bytes that were no text come out as they came in."""
+    def kafka_headers(self) -> list[tuple[str, bytes]]:
+        """The headers for aiokafka; bytes that were not UTF-8 when received are unchanged."""
         return [(name, value.encode(errors="surrogateescape")) for name, value in self.headers.items()]

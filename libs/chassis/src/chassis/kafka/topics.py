@@ -1,4 +1,4 @@
-"""The list of topics, and a broker that has them all."""
+"""The list of topics, and their creation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logger("chassis.kafka")
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as its file describes it."""
+    """One topic, as its file in `proto/topics` describes it."""
 
     name: str
     message: str
@@ -33,7 +33,7 @@ class Topic:
 
 
 def load_topics(folder: Path) -> list[Topic]:
-    """Read the topics' files. Raises `KeyError` for a file that lacks a field."""
+    """Read the files of topics. Raises `KeyError` for a file that lacks a field."""
     return [_topic(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("*.yaml"))]
 
 
@@ -50,9 +50,9 @@ def _topic(entry: dict[str, Any]) -> Topic:
 
 
 async def ensure_topics(bootstrap: str, topics: list[Topic], request_seconds: float = 10.0) -> list[str]:
-    """Create what is missing of `topics` and their dead letters; return the names created.
+    """Create missing topics and their dead-letter topics; return the names created.
 
-    A topic that exists stays as it is. Raises `Unavailable` when no broker answers.
+    Existing topics are not changed. Raises `Unavailable` when no broker answers.
     """
     wanted = {t.name: _new(t.name, t.partitions, t.retention_hours) for t in topics}
     wanted |= {t.dead_letters: _new(t.dead_letters, 1, DEAD_LETTER_HOURS) for t in topics if t.dead_letters}
@@ -62,15 +62,15 @@ async def ensure_topics(bootstrap: str, topics: list[Topic], request_seconds: fl
         missing = sorted(wanted.keys() - set(await admin.list_topics()))
         if not missing:
             return []
-        answer = await admin.create_topics([wanted[name] for name in missing])
+        response = await admin.create_topics([wanted[name] for name in missing])
     except (KafkaError, OSError) as error:
         raise Unavailable("kafka does not answer") from error
     finally:
         await admin.close()
     created = []
-    for name, code, *_ in answer.topic_errors:
+    for name, code, *_ in response.topic_errors:
         problem = for_code(code)
-        # Somebody else, at the same moment: the same list, so the same topic.
+        # Another process created it at the same moment, from the same list.
         if problem is TopicAlreadyExistsError:
             continue
         if code != 0:
@@ -84,7 +84,7 @@ def _new(name: str, partitions: int, retention_hours: int) -> NewTopic:
     return NewTopic(
         name,
         partitions,
-        -1,  # as many replicas as the cluster gives by default
+        -1,  # the cluster's default number of replicas
         {},
         {"retention.ms": str(retention_hours * HOUR_MILLISECONDS)},
     )

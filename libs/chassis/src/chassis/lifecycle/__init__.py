@@ -1,13 +1,24 @@
-"""How a service starts, runs and stops; every `main` ends with `command_line(Service(...))`.
+"""Start, run and stop of a service; every `main` ends with `command_line(Service(...))`.
 
-Start: settings → telemetry → ops server → clients → components in their order → ready.
+Start: settings → telemetry → ops server → clients → components in order → ready.
 Stop, on SIGTERM, SIGINT or a failed component: not ready → components in reverse order, within the drain → clients →
-ops server → traces flushed. Exit codes: 0 stopped as asked; 1 failed at the start, while running, or to drain in
-time; 78 bad settings.
+ops server → traces flushed. Exit codes: 0 stopped by a signal; 1 failed to start, to run, or to drain in time; 78 bad
+settings.
 """
 
+from chassis.lifecycle.builder import ServiceBuilder, with_builder
 from chassis.lifecycle.commands import Command, Service, command_line
 from chassis.lifecycle.components import Check, Component, Loop
-from chassis.lifecycle.running import serve
+from chassis.lifecycle.runner import serve
 
-__all__ = ["Check", "Command", "Component", "Loop", "Service", "command_line", "serve"]
+__all__ = [
+    "Check",
+    "Command",
+    "Component",
+    "Loop",
+    "Service",
+    "ServiceBuilder",
+    "command_line",
+    "serve",
+    "with_builder",
+]

@@ -1,4 +1,4 @@
-"""The command line that every service has."""
+"""The command line of a service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import orjson
 import uvloop
 
 from chassis.errors import ArgosyError
-from chassis.lifecycle.running import CLOSE_SECONDS, Clients, leave_after, serve
+from chassis.lifecycle.runner import CLOSE_TIMEOUT_SECONDS, Clients, exit_after, serve
 from chassis.settings import EX_CONFIG, PostgresSection, ServiceSettings, load, redacted
 from chassis.telemetry import Telemetry, configure_logs
 
@@ -22,12 +22,12 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def _no_arguments(_: argparse.ArgumentParser) -> None:
-    """Most commands take none."""
+    pass
 
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[S]):
-    """A command of a service's own: `python -m <service> <name>`. What `run` answers is the exit code; None is 0."""
+    """A further command, `python -m <service> <name>`. `run` returns the exit code; None is 0."""
 
     help: str
     run: Callable[[S, argparse.Namespace], Awaitable[int | None]]
@@ -36,10 +36,10 @@ class Command(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Service(Generic[S]):
-    """What a service is to its command line.
+    """Description of a service for its command line.
 
-    `build` is an `@asynccontextmanager`: it opens clients, yields components in the order of their start, and closes
-    the clients when they have stopped. With `migrations`, `schema` and `postgres` it can `migrate`.
+    `build` is `with_builder(…)`, or an `@asynccontextmanager` that opens clients, yields components in the order of
+    their start, and closes the clients when the components have stopped. `migrations`, `schema` and `postgres` enable the command `migrate`.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Service(Generic[S]):
 
 
 def command_line(service: Service[S], arguments: Sequence[str] | None = None) -> NoReturn:
-    """Do what the command line says, and exit: 0 done, 1 failed, 2 no such command, 78 bad settings."""
+    """Run the command in `arguments` and exit: 0 done, 1 failed, 2 unknown command, 78 bad settings."""
     parsed = _parser(service).parse_args(arguments)
     settings = load(service.settings)
     if parsed.command == "config":
@@ -64,16 +64,16 @@ def command_line(service: Service[S], arguments: Sequence[str] | None = None) ->
         sys.exit(0)
     if parsed.command == "serve":
         code = _run(serve(service.name, settings, service.build))
-        # Stopped in order. A thread that is stuck must not keep the interpreter from ending.
-        leave_after(CLOSE_SECONDS)
+        # Everything has stopped. A thread that hangs must not keep the interpreter from ending.
+        exit_after(CLOSE_TIMEOUT_SECONDS)
         sys.exit(code)
     command = _migrate(service) if parsed.command == "migrate" else service.commands[parsed.command].run
-    # A command's own words go to stdout; what is logged meanwhile must not mix with them.
+    # stdout is for the command's output, so logs go to stderr.
     configure_logs(settings.telemetry.log_level, service.name, stream="stderr")
-    sys.exit(_run(_commanded(command, settings, parsed)))
+    sys.exit(_run(_run_command(command, settings, parsed)))
 
 
-async def _commanded(
+async def _run_command(
     run: Callable[[S, argparse.Namespace], Awaitable[int | None]], settings: S, parsed: argparse.Namespace
 ) -> int:
     try:
@@ -85,11 +85,11 @@ async def _commanded(
 
 def _migrate(service: Service[S]) -> Callable[[S, argparse.Namespace], Awaitable[int | None]]:
     async def run(settings: S, _: argparse.Namespace) -> int:
-        # Services without a database do not have the extra that this needs.
+        # A service without a database does not install asyncpg.
         from chassis.postgres import migrate  # noqa: PLC0415
 
         if service.postgres is None or service.migrations is None or service.schema is None:
-            raise AssertionError("the parser offers migrate without what it needs")
+            raise AssertionError("the command line offers migrate without migrations")
         section = service.postgres(settings)
         if section.owner_dsn is None:
             sys.stderr.write("The owner's connection URL (…POSTGRES__OWNER_DSN) is required to migrate, and not set.\n")
@@ -106,18 +106,18 @@ def _parser(service: Service[S]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=service.description or None)
     parser.set_defaults(command="serve")
     commands = parser.add_subparsers(title="commands", metavar="<command>")
-    offered = {
+    builtin = {
         "serve": "run until SIGTERM (the default)",
         "config": "check the settings and print them without secrets",
     }
     if service.migrations is not None and service.schema is not None and service.postgres is not None:
-        offered["migrate"] = "apply what is new in the migrations, as the schema's owner"
-    for name, text in offered.items():
+        builtin["migrate"] = "apply what is new in the migrations, as the schema's owner"
+    for name, text in builtin.items():
         commands.add_parser(name, help=text, description=text).set_defaults(command=name)
     for name, command in service.commands.items():
-        own = commands.add_parser(name, help=command.help, description=command.help)
-        command.arguments(own)
-        own.set_defaults(command=name)
+        subparser = commands.add_parser(name, help=command.help, description=command.help)
+        command.arguments(subparser)
+        subparser.set_defaults(command=name)
     return parser
 
 

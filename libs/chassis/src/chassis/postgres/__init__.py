@@ -1,4 +1,4 @@
-"""Postgres: transactions of one tenant, numbered migrations, grouped commits, and roles that own what they must."""
+"""Postgres: tenant transactions, migrations, group commit, and the provisioning of roles and databases."""
 
 from chassis.postgres.database import Connection, Database
 from chassis.postgres.group_commit import GroupCommit

@@ -1,4 +1,4 @@
-"""Which failures of Postgres and asyncpg mean "the database does not answer", not "the statement is wrong"."""
+"""Errors of asyncpg that mean an unavailable database rather than a wrong statement."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncpg
 
 from chassis.errors import Unavailable
 
-# A connection that can no longer be used.
-DEAD: tuple[type[Exception], ...] = (
+# The connection can no longer be used.
+CONNECTION_LOST_ERRORS: tuple[type[Exception], ...] = (
     ConnectionError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the server's last words came between two statements
+    asyncpg.InternalClientError,  # a message of the server arrived between two statements
 )
 
 # Classes 08 (connection), 53 (resources: too many clients, disk full) and 57 (shutdown, start-up, statement timeout),
-# and what another try of the whole request cures: lock timeouts, deadlocks, a primary that became a replica, a table
-# that was migrated since the statement was prepared.
-AWAY: tuple[type[Exception], ...] = (
+# and errors that a retry of the whole request resolves: lock timeouts, deadlocks, a primary that became a replica, a
+# table that was migrated since the statement was prepared.
+UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (
     ConnectionError,
     TimeoutError,
     asyncpg.InternalClientError,
@@ -34,10 +34,15 @@ AWAY: tuple[type[Exception], ...] = (
     asyncpg.OutdatedSchemaCacheError,
 )
 
-# Before the first statement every failure is one of reaching the database: it, or our role in it, is not ready.
-UNREACHABLE: tuple[type[Exception], ...] = (OSError, asyncpg.PostgresError, *DEAD, *AWAY)
+# Before the first statement every error means that the database, or the service's role in it, is not ready.
+CONNECT_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    asyncpg.PostgresError,
+    *CONNECTION_LOST_ERRORS,
+    *UNAVAILABLE_ERRORS,
+)
 
 
 def unavailable(name: str, error: BaseException) -> Unavailable:
-    """Say that the database of `name` does not answer; the error's own words stay out, they may hold data."""
+    """Make the error; the message of `error` is left out, because it may contain data."""
     return Unavailable(f"the database of {name} does not answer ({type(error).__name__})")

@@ -1,4 +1,4 @@
-"""Grouped commits: what waits while a batch is being committed goes together in the next one."""
+"""Group commit: writes that arrive while a transaction is being committed share the next transaction."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ R = TypeVar("R")
 
 
 class GroupCommit(Generic[T, R]):
-    """Turns many small writes into few transactions without making a lone one wait.
+    """Turns many small writes into few transactions without delaying a single one.
 
     `commit` receives the items of a batch and returns one result per item, in order; a result that is an `ArgosyError`
-    is raised to its waiter alone. When `commit` itself raises, every waiter of the batch gets that exception.
+    is raised to its waiter alone. When `commit` raises, every waiter of the batch gets that exception.
 
-    `pace` saves work under load: after a batch of more than one item the next begins `pace` after it at the earliest.
-    Whoever comes alone, or finds the last batch that old, waits for nothing.
+    `interval` makes batches larger under load: after a batch of several items the next starts `interval` later at the
+    earliest. An item that arrives alone, or later than that, is committed at once.
     """
 
     def __init__(
@@ -32,53 +32,53 @@ class GroupCommit(Generic[T, R]):
         max_batch: int = 256,
         workers: int = 1,
         max_waiting: int = 4096,
-        pace: timedelta = timedelta(0),
+        interval: timedelta = timedelta(0),
     ) -> None:
         self._commit = commit
         self._max_batch = max_batch
         self._workers = workers
         self._max_waiting = max_waiting
-        self._pace_seconds = pace.total_seconds()
+        self._interval_seconds = interval.total_seconds()
         self._not_before = 0.0
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._active = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: T) -> R:
-        """Commit `item` with what else waits and return its result.
+        """Commit `item` together with other waiting items and return its result.
 
-        Raises `Unavailable` at once when too many wait. A cancelled waiter whose batch has not begun is left out of it;
-        one whose batch is being committed disturbs nobody, and its item is committed.
+        Raises `Unavailable` at once when too many items wait. The item of a cancelled waiter is dropped if its batch
+        has not started, and committed otherwise.
         """
         if len(self._waiting) >= self._max_waiting:
             raise Unavailable("too many writes wait for the database")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[R] = loop.create_future()
-        self._waiting.append((item, answer))
+        result: asyncio.Future[R] = loop.create_future()
+        self._waiting.append((item, result))
         if self._active < self._workers:
             self._active += 1
-            # In a context of its own: the batch serves many callers, so it must not run as the first of them.
+            # In an empty context: the batch is of many callers, so it must not run as the first of them.
             task = loop.create_task(self._work(), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await answer
+        return await result
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                await self._keep_pace()
+                await self._wait_for_interval()
                 if batch := self._take():
-                    await self._settle(batch)
+                    await self._commit_batch(batch)
         finally:
-            # In the same turn as the look that found nothing: an item that comes now must start a worker again.
+            # In the same event loop turn as the check for items, so that the next item starts a worker again.
             self._active -= 1
 
-    async def _keep_pace(self) -> None:
+    async def _wait_for_interval(self) -> None:
         wait = self._not_before - monotonic()
         if wait > 0 and len(self._waiting) < self._max_batch:
             await asyncio.sleep(wait)
 
-    async def _settle(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _commit_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
             results = await self._commit([item for item, _ in batch])
             if len(results) != len(batch):
@@ -88,13 +88,13 @@ class GroupCommit(Generic[T, R]):
             if isinstance(error, Exception):
                 return
             raise
-        for (_, answer), result in zip(batch, results, strict=True):
-            if answer.done():
+        for (_, waiter), result in zip(batch, results, strict=True):
+            if waiter.done():
                 continue
             if isinstance(result, ArgosyError):
-                answer.set_exception(result)
+                waiter.set_exception(result)
             else:
-                answer.set_result(result)
+                waiter.set_result(result)
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
         batch: list[tuple[T, asyncio.Future[R]]] = []
@@ -102,13 +102,13 @@ class GroupCommit(Generic[T, R]):
             entry = self._waiting.popleft()
             if not entry[1].done():
                 batch.append(entry)
-        self._not_before = monotonic() + self._pace_seconds if len(batch) > 1 else 0.0
+        self._not_before = monotonic() + self._interval_seconds if len(batch) > 1 else 0.0
         return batch
 
 
 def _fail(batch: list[tuple[T, asyncio.Future[R]]], error: BaseException) -> None:
-    # A cancelled commit (the process stops) is no cancellation of those who wait for it.
-    reason = error if isinstance(error, Exception) else Unavailable("the write was given up")
-    for _, answer in batch:
-        if not answer.done():
-            answer.set_exception(reason)
+    # A cancelled commit (the process stops) must not look like a cancellation of its waiters.
+    reason = error if isinstance(error, Exception) else Unavailable("the write was cancelled")
+    for _, waiter in batch:
+        if not waiter.done():
+            waiter.set_exception(reason)

@@ -1,4 +1,4 @@
-"""What a superuser prepares for a service: a database, two roles, a schema. For development and tests."""
+"""Creation of a service's database, roles and schema by a superuser; for development and tests."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from chassis.postgres.failures import UNREACHABLE, unavailable
+from chassis.postgres.failures import CONNECT_ERRORS, unavailable
 from chassis.postgres.quoting import identifier, literal
 
-CONNECT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 10.0
 LOCK = int.from_bytes(hashlib.sha256(b"argosy provision").digest()[:8], signed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """Where the service finds its schema: `dsn` as the app role, `owner_dsn` as the role that runs migrations."""
+    """Connection URLs of the app role (`dsn`) and of the role that runs migrations (`owner_dsn`)."""
 
     dsn: str
     owner_dsn: str
@@ -36,14 +36,14 @@ async def provision(
     owner_password: str,
     extensions: tuple[str, ...] = (),
 ) -> Provisioned:
-    """Make sure that `database`, the roles `<service>_owner` and `<service>_app`, and `schema` exist.
+    """Create `database`, the roles `<service>_owner` and `<service>_app`, and `schema` where they are missing.
 
-    Safe to repeat and to run from many processes at once. The roles' passwords are set each time; `extensions` go to
+    It may run repeatedly and concurrently. The passwords of the roles are set each time; `extensions` are created in
     the schema public. Raises `Unavailable` when Postgres does not answer.
     """
     owner, app = f"{service}_owner", f"{service}_app"
     async with _superuser(superuser_dsn) as connection:
-        # Roles and databases belong to the whole cluster: two who create the same one at once would both fail.
+        # Roles and databases belong to the whole cluster: creating the same one concurrently fails in both processes.
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         await _ensure_role(connection, owner, owner_password)
         await _ensure_role(connection, app, app_password)
@@ -57,7 +57,7 @@ async def provision(
 
 
 async def drop_database(superuser_dsn: str, database: str) -> None:
-    """Remove `database`, closing whatever is connected to it; its roles stay."""
+    """Drop `database` and close its connections; the roles stay."""
     async with _superuser(superuser_dsn) as connection:
         await connection.execute(f"DROP DATABASE IF EXISTS {identifier(database)} WITH (FORCE)")
 
@@ -100,22 +100,22 @@ async def _ensure_schema(connection: Any, database: str, schema: str, owner: str
 @asynccontextmanager
 async def _superuser(dsn: str) -> AsyncIterator[Any]:
     try:
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
-    except UNREACHABLE as error:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+    except CONNECT_ERRORS as error:
         raise unavailable("the superuser", error) from error
     try:
         yield connection
     finally:
-        await connection.close(timeout=CONNECT_SECONDS)
+        await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
 def with_database(dsn: str, database: str) -> str:
-    """`dsn` with another database."""
+    """Replace the database in `dsn`."""
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{quote(database, safe='')}"))
 
 
 def with_user(dsn: str, user: str, password: str) -> str:
-    """`dsn` with another user and password."""
+    """Replace user and password in `dsn`."""
     parts = urlsplit(dsn)
     address = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{address}"))

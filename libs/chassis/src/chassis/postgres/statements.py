@@ -1,4 +1,4 @@
-"""Single statements, each a transaction of its own: one round trip where BEGIN, statement and COMMIT are three."""
+"""Transactions of one prepared statement: one round trip, where BEGIN, statement and COMMIT are three."""
 
 from __future__ import annotations
 
@@ -8,97 +8,97 @@ from typing import Any
 
 import asyncpg
 
-from chassis.postgres.failures import AWAY, UNREACHABLE, unavailable
+from chassis.postgres.failures import CONNECT_ERRORS, UNAVAILABLE_ERRORS, unavailable
 
-ACQUIRE_SECONDS = 5.0
-CLOSE_SECONDS = 2.0
+ACQUIRE_TIMEOUT_SECONDS = 5.0
+CLOSE_TIMEOUT_SECONDS = 2.0
 
 
-class Line:
-    """A connection of one's own and the statements prepared on it."""
+class PreparedConnection:
+    """A connection and the statements prepared on it."""
 
-    __slots__ = ("_prepared", "wire")
+    __slots__ = ("_prepared", "connection")
 
-    def __init__(self, wire: Any) -> None:
-        self.wire = wire
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
         self._prepared: dict[str, Any] = {}
 
     async def fetch(self, query: str, args: tuple[Any, ...]) -> list[Any]:
-        """Run the statement; it is parsed the first time only."""
+        """Run the statement, and prepare it first if it is new on this connection."""
         statement = self._prepared.get(query)
         if statement is None:
-            statement = self._prepared[query] = await self.wire.prepare(query)
+            statement = self._prepared[query] = await self.connection.prepare(query)
         rows: list[Any] = await statement.fetch(*args)
         return rows
 
 
 class Statements:
-    """Runs statements on connections that it keeps; `connect` makes one, and there are at most `size`."""
+    """Runs statements on its own connections; `connect` opens one, and there are at most `size`."""
 
     def __init__(self, connect: Callable[[], Awaitable[Any]], name: str, size: int) -> None:
         self._connect = connect
         self._name = name
-        self._turns = asyncio.Semaphore(size)
-        self._free: list[Line] = []
+        self._slots = asyncio.Semaphore(size)
+        self._free: list[PreparedConnection] = []
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
         """Run one statement and commit it; `query` is a constant, because it stays prepared.
 
         Raises `Unavailable` when Postgres does not answer; whether the statement was committed is then unknown.
         """
-        await self._turn()
+        await self._acquire_slot()
         try:
-            line = await self._line()
+            prepared = await self._get()
             try:
-                rows = await line.fetch(query, args)
+                rows = await prepared.fetch(query, args)
             except BaseException as error:
-                # Postgres refused, so the connection is as good as before; in all other cases nobody knows.
-                if isinstance(error, asyncpg.PostgresError) and not isinstance(error, AWAY):
-                    self._keep(line)
+                # After an error reply of Postgres the connection is usable; after any other error its state is unknown.
+                if isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE_ERRORS):
+                    self._put_back(prepared)
                 else:
-                    await _abandon(line)
-                if isinstance(error, (*AWAY, asyncpg.InterfaceError)):
+                    await _close(prepared)
+                if isinstance(error, (*UNAVAILABLE_ERRORS, asyncpg.InterfaceError)):
                     raise unavailable(self._name, error) from error
                 raise
-            self._keep(line)
+            self._put_back(prepared)
             return rows
         finally:
-            self._turns.release()
+            self._slots.release()
 
     async def close(self) -> None:
-        """Close what is kept."""
-        lines, self._free = self._free, []
-        for line in lines:
-            await _abandon(line)
+        """Close the free connections."""
+        connections, self._free = self._free, []
+        for prepared in connections:
+            await _close(prepared)
 
-    async def _turn(self) -> None:
-        if not self._turns.locked():
-            await self._turns.acquire()
+    async def _acquire_slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
             return
         try:
-            async with asyncio.timeout(ACQUIRE_SECONDS):
-                await self._turns.acquire()
+            async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS):
+                await self._slots.acquire()
         except TimeoutError as error:
             raise unavailable(self._name, error) from error
 
-    async def _line(self) -> Line:
+    async def _get(self) -> PreparedConnection:
         while self._free:
-            line = self._free.pop()
-            if not line.wire.is_closed():
-                return line
+            prepared = self._free.pop()
+            if not prepared.connection.is_closed():
+                return prepared
         try:
-            return Line(await self._connect())
-        except UNREACHABLE as error:
+            return PreparedConnection(await self._connect())
+        except CONNECT_ERRORS as error:
             raise unavailable(self._name, error) from error
 
-    def _keep(self, line: Line) -> None:
-        if not line.wire.is_closed():
-            self._free.append(line)
+    def _put_back(self, prepared: PreparedConnection) -> None:
+        if not prepared.connection.is_closed():
+            self._free.append(prepared)
 
 
-async def _abandon(line: Line) -> None:
-    # Closing tells Postgres to stop what still runs there; a server that does not listen is left to itself.
+async def _close(prepared: PreparedConnection) -> None:
+    # `close` cancels a running statement; with an unresponsive server the connection is only dropped.
     try:
-        await line.wire.close(timeout=CLOSE_SECONDS)
-    except (*AWAY, asyncpg.InterfaceError):
-        line.wire.terminate()
+        await prepared.connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+    except (*UNAVAILABLE_ERRORS, asyncpg.InterfaceError):
+        prepared.connection.terminate()

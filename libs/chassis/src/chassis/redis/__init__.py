@@ -1,11 +1,10 @@
-"""Redis: fast or not at all. What it holds can be lost, so a slow Redis is treated like none.
+"""Redis with short timeouts: what it holds can be lost, so a slow Redis is treated like none.
 
-`MultiplexedRedis` is for what every request does, `Redis` for everything else.
+`MultiplexedRedis` is for commands of every request, `Redis` for everything else.
 """
 
-from chassis.redis.breaker import Breaker
-from chassis.redis.client import Redis
 from chassis.redis.multiplexed import MultiplexedRedis, Script
+from chassis.redis.pooled import Redis
 from chassis.redis.subscription import Subscription
 
-__all__ = ["Breaker", "MultiplexedRedis", "Redis", "Script", "Subscription"]
+__all__ = ["MultiplexedRedis", "Redis", "Script", "Subscription"]

@@ -1,6 +1,6 @@
-"""One connection to Redis that many use at once: commands go out together, replies come back in their order.
+"""One connection to Redis for all callers: commands are sent together, replies come back in the same order.
 
-Nobody has a task or a timer of their own: a future for each command, and one timer for the connection.
+A command costs one future; there is no task or timer per command, only one timer for the connection.
 """
 
 from __future__ import annotations
@@ -17,138 +17,134 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from chassis.errors import Unavailable
 
-MOST_IN_FLIGHT: Final = 8192  # commands
-MOST_UNSENT_BYTES: Final = 1024 * 1024
-SILENCE_SECONDS: Final = 0.5  # with a command unanswered for so long, the connection is given up
-SHORTEST_SWEEP_SECONDS: Final = 0.005
-# Answers that say: not here, not now. Another node, or a later moment, may do it.
-NOT_NOW: Final = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "OOM")
-# Before what a script stumbled over, Redis 6 tells where it did.
-WHERE_IN_SCRIPT: Final = re.compile(r"ERR Error running script .*?: -(?=[A-Z]+ )")
+MAX_IN_FLIGHT: Final = 8192  # commands
+MAX_UNSENT_BYTES: Final = 1024 * 1024
+UNRESPONSIVE_SECONDS: Final = 0.5  # the connection is closed when a command is overdue for this long
+MIN_SWEEP_SECONDS: Final = 0.005
+# Error replies that another node, or the same one later, would not give.
+TRANSIENT_ERRORS: Final = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "OOM")
+# Redis 6 puts the place in the script before the error.
+SCRIPT_ERROR_PREFIX: Final = re.compile(r"ERR Error running script .*?: -(?=[A-Z]+ )")
 
 Argument = bytes | str | int | float
 
 
 class Connection(asyncio.Protocol):
-    """`heard` is called when commands were answered in time, `missed` when some were not; `lost` is done at the end."""
+    """Calls `on_success` for replies in time, `on_failure` for others; the future `lost` is done at the end."""
 
-    def __init__(self, patience_seconds: float, heard: Callable[[], None], missed: Callable[[], None]) -> None:
-        self._patience = patience_seconds
-        self._heard = heard
-        self._missed = missed
+    def __init__(self, timeout_seconds: float, on_success: Callable[[], None], on_failure: Callable[[], None]) -> None:
+        self._timeout = timeout_seconds
+        self._on_success = on_success
+        self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        # Timers would run in the context of whoever started them, and log in the name of that request.
+        # Otherwise timers would run in the context of the request that set them, and log its ids.
         self._context = copy_context()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self._reader = hiredis.Reader()
-        self._outbox: list[bytes] = []
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._unsent: list[bytes] = []
+        self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self._clogged = False
+        self._paused = False
 
     def send(self, arguments: tuple[Argument, ...]) -> asyncio.Future[Any]:
-        """Put a command; it leaves when this turn of the loop is over. Raises Unavailable at once when it cannot."""
+        """Send a command at the end of this event loop turn; the future has its reply. Raises `Unavailable`."""
         if self._transport is None:
             raise Unavailable("redis is not connected")
-        if self._clogged or len(self._waiting) >= MOST_IN_FLIGHT:
+        if self._paused or len(self._pending) >= MAX_IN_FLIGHT:
             raise Unavailable("redis does not keep up")
         packed = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub says one argument; it takes any
-        if not self._outbox:
+        if not self._unsent:
             self._loop.call_soon(self._flush, context=self._context)
-        self._outbox.append(packed)
-        answer = self._loop.create_future()
-        due = self._loop.time() + self._patience
-        self._waiting.append((answer, due))
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_at(due, self._sweep, context=self._context)
-        return answer
+        self._unsent.append(packed)
+        reply = self._loop.create_future()
+        due = self._loop.time() + self._timeout
+        self._pending.append((reply, due))
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._fail_overdue, context=self._context)
+        return reply
 
     def close(self) -> None:
-        """Drop the connection; what waits is Unavailable."""
+        """Close the connection; pending commands fail with `Unavailable`."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._transport.set_write_buffer_limits(MOST_UNSENT_BYTES)
+        self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        """Give each reply to the oldest command."""
+        """Match each reply with the oldest pending command."""
         self._reader.feed(data)
         in_time = False
         try:
-            while (reply := self._reader.gets()) is not False:
-                answer, _ = self._waiting.popleft()
-                if answer.done():
-                    continue  # too late, or nobody waits any more
-                if isinstance(reply, hiredis.ReplyError):
-                    in_time = self._refuse(answer, str(reply)) or in_time
+            while (value := self._reader.gets()) is not False:
+                reply, _ = self._pending.popleft()
+                if reply.done():
+                    continue  # it was overdue, or its caller was cancelled
+                if isinstance(value, hiredis.ReplyError):
+                    in_time = self._fail(reply, str(value)) or in_time
                 else:
-                    answer.set_result(reply)
+                    reply.set_result(value)
                     in_time = True
         except (hiredis.ProtocolError, IndexError):
-            self.close()  # this is not Redis, or we have lost count: no answer can be trusted
+            self.close()  # not a Redis, or replies and commands no longer match: no reply can be trusted
         if in_time:
-            self._heard()
+            self._on_success()
 
     def pause_writing(self) -> None:
-        """Redis does not read."""
-        self._clogged = True
+        self._paused = True
 
     def resume_writing(self) -> None:
-        """Redis reads again."""
-        self._clogged = False
+        self._paused = False
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """End."""
         self._transport = None
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for answer, _ in self._waiting:
-            if not answer.done():
-                answer.set_exception(Unavailable("redis has gone"))
-        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        for reply, _ in self._pending:
+            if not reply.done():
+                reply.set_exception(Unavailable("redis closed the connection"))
+        self._pending.clear()
         if not self.lost.done():
             self.lost.set_result(None)
 
     def _flush(self) -> None:
         if self._transport is not None:
-            self._transport.write(b"".join(self._outbox))
-        self._outbox.clear()
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
 
-    def _refuse(self, answer: asyncio.Future[Any], said: str) -> bool:
-        """Fail a command; say whether Redis is well all the same."""
-        reason = WHERE_IN_SCRIPT.sub("", said)
-        if not reason.startswith(NOT_NOW):
-            answer.set_exception((NoScriptError if said.startswith("NOSCRIPT") else ResponseError)(said))
+    def _fail(self, reply: asyncio.Future[Any], message: str) -> bool:
+        """Fail a command by an error reply; returns whether Redis itself is healthy."""
+        reason = SCRIPT_ERROR_PREFIX.sub("", message)
+        if not reason.startswith(TRANSIENT_ERRORS):
+            reply.set_exception((NoScriptError if message.startswith("NOSCRIPT") else ResponseError)(message))
             return True
-        answer.set_exception(Unavailable("redis cannot do this now"))
-        self._missed()
+        reply.set_exception(Unavailable("redis cannot do this now"))
+        self._on_failure()
         if reason.startswith("READONLY"):
-            self.close()  # a fail-over left us with a replica; the name may lead to the new primary
+            self.close()  # after a fail-over this is a replica; reconnecting may find the new primary
         return False
 
-    def _sweep(self) -> None:
-        """Fail what waits for too long; its replies are still counted, so that the others find theirs."""
+    def _fail_overdue(self) -> None:
+        """Fail overdue commands. They stay in the queue, because their replies may still arrive and must be matched."""
         now = self._loop.time()
-        self._sweeper = None
+        self._timer = None
         late = False
-        next_due = now + self._patience
-        for answer, due in self._waiting:
+        next_due = now + self._timeout
+        for reply, due in self._pending:
             if due > now:
                 next_due = due
                 break
-            if not answer.done():
-                answer.set_exception(Unavailable("redis does not answer in time"))
+            if not reply.done():
+                reply.set_exception(Unavailable("redis does not answer in time"))
                 late = True
         if late:
-            self._missed()
-        if not self._waiting:
+            self._on_failure()
+        if not self._pending:
             return
-        if now - self._waiting[0][1] >= SILENCE_SECONDS:
+        if now - self._pending[0][1] >= UNRESPONSIVE_SECONDS:
             self.close()
             return
-        next_sweep = max(next_due, now + SHORTEST_SWEEP_SECONDS)
-        self._sweeper = self._loop.call_at(next_sweep, self._sweep, context=self._context)
+        next_sweep = max(next_due, now + MIN_SWEEP_SECONDS)
+        self._timer = self._loop.call_at(next_sweep, self._fail_overdue, context=self._context)

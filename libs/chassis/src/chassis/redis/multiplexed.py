@@ -1,4 +1,4 @@
-"""Redis for the hot path: one connection that all share, at a fraction of what a pool of them costs."""
+"""Redis for the hot path: all callers share one connection, at a fraction of the CPU of a pool (docs/adr/0011)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from redis.asyncio.connection import Connection as Address
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import NoScriptError
 
+from chassis.aio import ConnectionLog
 from chassis.backoff import Backoff
+from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
-from chassis.redis.breaker import Breaker
 from chassis.redis.connection import Argument, Connection
 from chassis.settings import RedisSection
 from chassis.telemetry import logger
 
-PATIENCE_SECONDS: Final = 0.05
-CONNECT_SECONDS: Final = 1.0
-LONGEST_PAUSE_SECONDS: Final = 1.0
+TIMEOUT_SECONDS: Final = 0.05
+CONNECT_TIMEOUT_SECONDS: Final = 1.0
+MAX_RETRY_SECONDS: Final = 1.0
 
 log = logger("chassis.redis")
 
 
 class Script:
-    """A Lua script, known to Redis by its digest."""
+    """A Lua script, called by its digest."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -34,39 +35,39 @@ class Script:
 
 
 class MultiplexedRedis:
-    """Redis over one connection, with 50 ms of patience and a breaker; an async context manager.
+    """Redis over one connection, with a timeout of 50 ms and a circuit breaker; an async context manager.
 
-    It connects by itself, again and again. A command is Unavailable while there is no connection, and when it is not
-    answered in time; it may have been done then, and is not sent again. Commands that block must not be sent: all
-    others would wait behind them.
+    It reconnects by itself. A command raises `Unavailable` without a connection and when it is not answered in time;
+    in the latter case it may have taken effect, and it is not sent again. Blocking commands must not be sent, because
+    all other commands would wait behind them.
     """
 
-    def __init__(self, section: RedisSection, breaker: Breaker | None = None) -> None:
-        self.breaker = breaker or Breaker("redis (multiplexed)")
+    def __init__(self, section: RedisSection, breaker: CircuitBreaker | None = None) -> None:
+        self.breaker = breaker or CircuitBreaker("redis (multiplexed)")
         self._address = _address(section.url)
         self._connection: Connection | None = None
-        self._connected = True
+        self._connection_log = ConnectionLog(log, "redis_connection_lost", "redis_connection_recovered")
 
     async def __aenter__(self) -> Self:
-        tried = asyncio.Event()
-        self._keeper = asyncio.create_task(self._keep(tried), name="redis connection")
-        await tried.wait()  # so that who starts with Redis there begins with it
+        attempted = asyncio.Event()
+        self._task = asyncio.create_task(self._keep_connected(attempted), name="redis connection")
+        await attempted.wait()  # a service that starts while Redis is up has a connection from its first request on
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._keeper.cancel()
-        await asyncio.gather(self._keeper, return_exceptions=True)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     def send(self, *arguments: Argument) -> asyncio.Future[Any]:
-        """Send a command; await what this answers. Raises Unavailable, there or here, or redis-py's ResponseError."""
+        """Send a command; await its reply. Both may raise `Unavailable`, the reply also redis-py's `ResponseError`."""
         connection = self._connection
         if connection is None:
             raise Unavailable("redis is not connected")
-        self.breaker.admit()
+        self.breaker.before_call()
         return connection.send(arguments)
 
     async def run(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """Run a script; Redis is given its text when it does not know it."""
+        """Run a script; its source is sent only when Redis does not have it."""
         try:
             return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
         except NoScriptError:
@@ -76,39 +77,38 @@ class MultiplexedRedis:
         """Return when Redis answers; raise `Unavailable` when it does not."""
         await self.send("PING")
 
-    async def _keep(self, tried: asyncio.Event) -> None:
-        """Be connected, until cancelled."""
-        backoff = Backoff(first=0.05, longest=LONGEST_PAUSE_SECONDS)
+    async def _keep_connected(self, attempted: asyncio.Event) -> None:
+        backoff = Backoff(min_seconds=0.05, max_seconds=MAX_RETRY_SECONDS)
         while True:
             connection: Connection | None = None
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                     connection = await self._connect()
                 self._connection = connection
-                self._say(connected=True)
-                tried.set()
-                await self._lasting(connection, backoff)
-                self._say(connected=False, error="the connection ended")
-            except Exception as error:  # noqa: BLE001 - nobody else would connect
-                self._say(connected=False, error=str(error) or type(error).__name__)
+                self._connection_log.set(connected=True)
+                attempted.set()
+                await self._wait_until_lost(connection, backoff)
+                self._connection_log.set(connected=False, error="the connection ended")
+            except Exception as error:  # noqa: BLE001 - any other end of this task would end all reconnecting
+                self._connection_log.set(connected=False, error=str(error) or type(error).__name__)
             finally:
                 self._connection = None
-                tried.set()
+                attempted.set()
                 if connection is not None:
                     connection.close()
             await asyncio.sleep(backoff.next())
 
-    async def _lasting(self, connection: Connection, backoff: Backoff) -> None:
-        """Wait for the connection's end; one that ends soon does not make the next come sooner."""
+    async def _wait_until_lost(self, connection: Connection, backoff: Backoff) -> None:
+        """Wait for the connection's end. Only a connection that lasted resets the backoff."""
         loop = asyncio.get_running_loop()
-        began_at = loop.time()
+        connected_at = loop.time()
         await connection.lost
-        if loop.time() - began_at > LONGEST_PAUSE_SECONDS:
+        if loop.time() - connected_at > MAX_RETRY_SECONDS:
             backoff.reset()
 
     async def _connect(self) -> Connection:
         loop, address = asyncio.get_running_loop(), self._address
-        made = Connection(PATIENCE_SECONDS, self.breaker.succeeded, self.breaker.failed)
+        made = Connection(TIMEOUT_SECONDS, self.breaker.record_success, self.breaker.record_failure)
         if isinstance(address, UnixDomainSocketConnection):
             await loop.create_unix_connection(lambda: made, address.path)
         else:
@@ -119,23 +119,14 @@ class MultiplexedRedis:
                 await made.send(("AUTH", address.username or "default", address.password))
             if address.db:
                 await made.send(("SELECT", address.db))
-            await made.send(("PING",))  # a port that takes connections is no Redis that answers
+            await made.send(("PING",))  # an open port does not mean that Redis answers
         except BaseException:
             made.close()
             raise
         return made
 
-    def _say(self, *, connected: bool, error: str = "") -> None:
-        if connected == self._connected:
-            return
-        self._connected = connected
-        if connected:
-            log.info("redis_connected_again")
-        else:
-            log.warning("redis_not_connected", error=error)
-
 
 def _address(url: str) -> Any:
-    """Let redis-py read the URL: users, passwords, TLS and sockets are written in it in many ways."""
+    """Let redis-py parse the URL, with its many forms of users, passwords, TLS and sockets."""
     options: dict[str, Any] = dict(parse_url(url))
     return options.pop("connection_class", Address)(**options)

@@ -1,4 +1,4 @@
-"""Hearing from Redis: what is published while we are connected."""
+"""Subscriptions to Redis channels: messages that are published while the connection is open."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from chassis.aio import ConnectionLog, wait_or_stop
 from chassis.backoff import Backoff
 from chassis.lifecycle import Loop
 from chassis.telemetry import logger
 
-CONNECT_SECONDS: Final = 1.0
-# Redis is asked for a sign of life after each such silence, and given up when the next one passes without it.
-SILENCE_SECONDS: Final = 0.5
-LONGEST_WAIT_SECONDS: Final = 2.0
+CONNECT_TIMEOUT_SECONDS: Final = 1.0
+# After this time without a message Redis is pinged; without an answer in the same time the connection is dropped.
+PING_INTERVAL_SECONDS: Final = 0.5
+MAX_RETRY_SECONDS: Final = 2.0
 
 Handle = Callable[[bytes], Awaitable[None]]
 
@@ -26,10 +27,10 @@ log = logger("chassis.redis")
 
 
 class Subscription(Loop):
-    """A component that hands each message of `channel` to `handle`, and calls `on_connect` when it has (re)subscribed.
+    """A component that passes each message of `channel` to `handle`; `on_connect` runs after each (re)subscription.
 
-    A handler that raises is logged and the next message comes. While Redis is away it tries again with growing pauses
-    of two seconds at most.
+    An error of a handler is logged, and the next message is handled. While Redis is down it reconnects with backoff,
+    every two seconds at most.
     """
 
     def __init__(
@@ -44,14 +45,16 @@ class Subscription(Loop):
         self._channel = channel
         self._handle = handle
         self._on_connect = on_connect
-        self._connected = True
+        self._connection_log = ConnectionLog(
+            log, "redis_subscription_lost", "redis_subscription_recovered", channel=channel
+        )
 
     async def _listen(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(first=0.1, longest=LONGEST_WAIT_SECONDS)
+        backoff = Backoff(min_seconds=0.1, max_seconds=MAX_RETRY_SECONDS)
         while not stop.is_set():
             client = Client.from_url(
                 self._url,
-                socket_connect_timeout=CONNECT_SECONDS,
+                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
                 driver_info=None,
@@ -59,50 +62,33 @@ class Subscription(Loop):
             try:
                 async with client, client.pubsub() as pubsub:
                     await pubsub.subscribe(self._channel)
-                    await self._hear(pubsub, stop, backoff)
+                    await self._receive(pubsub, stop, backoff)
             except (RedisError, OSError, TimeoutError) as error:
-                self._say(connected=False, error=error)
-                await _rest(stop, backoff.next())
+                self._connection_log.set(connected=False, error=type(error).__name__)
+                await wait_or_stop(stop, backoff.next())
 
-    async def _hear(self, pubsub: Any, stop: asyncio.Event, backoff: Backoff) -> None:
-        asked = False
+    async def _receive(self, pubsub: Any, stop: asyncio.Event, backoff: Backoff) -> None:
+        pinged = False
         while not stop.is_set():
-            message = await pubsub.get_message(timeout=SILENCE_SECONDS)
+            message = await pubsub.get_message(timeout=PING_INTERVAL_SECONDS)
             if message is None:
-                if asked:
-                    raise TimeoutError("redis is silent")
+                if pinged:
+                    raise TimeoutError("redis does not answer a ping")
                 await pubsub.ping()
-                asked = True
+                pinged = True
                 continue
-            asked = False
+            pinged = False
             if message["type"] == "subscribe":
-                self._say(connected=True)
+                self._connection_log.set(connected=True)
                 backoff.reset()
-                await self._tell(self._on_connect)
+                await self._call_handler(self._on_connect)
             elif message["type"] == "message":
-                await self._tell(self._handle, message["data"])
+                await self._call_handler(self._handle, message["data"])
 
-    async def _tell(self, call: Callable[..., Awaitable[None]] | None, *args: bytes) -> None:
+    async def _call_handler(self, call: Callable[..., Awaitable[None]] | None, *args: bytes) -> None:
         if call is None:
             return
         try:
             await call(*args)
-        except Exception:  # one bad message must not silence the channel
-            log.exception("message_not_handled", channel=self._channel)
-
-    def _say(self, *, connected: bool, error: Exception | None = None) -> None:
-        if connected == self._connected:
-            return
-        self._connected = connected
-        if connected:
-            log.info("redis_subscribed_again", channel=self._channel)
-        else:
-            log.warning("redis_not_subscribed", channel=self._channel, error=type(error).__name__)
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+        except Exception:  # one bad message must not end the subscription
+            log.exception("redis_message_failed", channel=self._channel)

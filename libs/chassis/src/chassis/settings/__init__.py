@@ -1,7 +1,7 @@
-"""Settings: read from the environment once, typed, frozen, described; a service with bad ones does not start.
+"""Settings: read from the environment once, typed, frozen, described. Invalid settings keep a service from starting.
 
-Each service has a `Settings(ServiceSettings)` with a prefix of its own, nested by two underscores:
-`METERING_POSTGRES__DSN`. `main` alone reads it, and passes values on.
+Each service has a `Settings(ServiceSettings)` with its own prefix, nested by two underscores:
+`METERING_POSTGRES__DSN`. Only `main` reads it and passes values on.
 """
 
 from chassis.settings.environment import EX_CONFIG, ServiceSettings, load, redacted
@@ -10,11 +10,13 @@ from chassis.settings.sections import (
     GrpcSection,
     KafkaSection,
     OpsSection,
+    PeersSection,
     PostgresSection,
     PrincipalSection,
     RedisSection,
     Section,
     TelemetrySection,
+    peer_address,
     refuse_placeholder,
 )
 
@@ -23,6 +25,7 @@ __all__ = [
     "GrpcSection",
     "KafkaSection",
     "OpsSection",
+    "PeersSection",
     "PostgresSection",
     "PrincipalSection",
     "RedisSection",
@@ -31,6 +34,7 @@ __all__ = [
     "ServiceSettings",
     "TelemetrySection",
     "load",
+    "peer_address",
     "redacted",
     "refuse_placeholder",
     "rows",

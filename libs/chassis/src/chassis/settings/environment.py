@@ -1,4 +1,4 @@
-"""A service's settings: from the environment, or not at all."""
+"""Reading a service's settings from the environment."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from chassis.settings.nesting import follow, required_below
 from chassis.settings.sections import Durations, OpsSection, PrincipalSection, TelemetrySection
-from chassis.settings.shapes import follow, required_below
 
-EX_CONFIG = 78  # sysexits.h: something is wrong with the configuration
-# As far as the last @, since a password may have one; what is hidden may only be too much.
+EX_CONFIG = 78  # sysexits.h: configuration error
+# Up to the last @, since a password may contain one; this may hide too much but never too little.
 CREDENTIALS = re.compile(r"(?<=://)\S+(?=@)")
 
 S = TypeVar("S", bound="ServiceSettings")
 
 
 class ServiceSettings(Durations, BaseSettings):
-    """What every service has. Each adds its own, under its own prefix; `main` alone reads them."""
+    """Settings of every service. Each adds its own, with its own prefix; only `main` reads them."""
 
     model_config = SettingsConfigDict(env_nested_delimiter="__", frozen=True)
 
     ops: OpsSection = Field(default_factory=OpsSection, description="Health, readiness and metrics.")
     telemetry: TelemetrySection = Field(default_factory=TelemetrySection, description="Logs and traces.")
-    principal: PrincipalSection = Field(description="How services prove who asks.")
+    principal: PrincipalSection = Field(description="How services authenticate callers to one another.")
     drain: timedelta = Field(
         timedelta(seconds=25),
         ge=timedelta(0),
@@ -39,39 +39,39 @@ class ServiceSettings(Durations, BaseSettings):
 
 
 def load(cls: type[S]) -> S:
-    """Read the settings, or print a sentence per fault on stderr and exit with 78. Values are never printed."""
-    faults = unknown_names(cls)
+    """Read the settings, or print a sentence per error on stderr and exit with 78. Values are never printed."""
+    problems = unknown_names(cls)
     try:
         settings = cls()
     except ValidationError as error:
-        faults += [sentence for fault in error.errors() for sentence in _sentences(cls, fault)]
+        problems += [sentence for problem in error.errors() for sentence in _sentences(cls, problem)]
     except SettingsError as error:
-        faults.append(_unparsed(cls, str(error)))
-    if faults:
-        _refuse(faults)
+        problems.append(_invalid_json(cls, str(error)))
+    if problems:
+        _exit_with(problems)
     return settings
 
 
-def variable(cls: type[ServiceSettings], *place: str) -> str:
-    """The environment variable of a setting, by its place: `METERING_POSTGRES__DSN`."""
-    return (cls.model_config.get("env_prefix", "") + "__".join(place)).upper()
+def variable(cls: type[ServiceSettings], *path: str) -> str:
+    """Return the environment variable of a setting: `METERING_POSTGRES__DSN`."""
+    return (cls.model_config.get("env_prefix", "") + "__".join(path)).upper()
 
 
 def unknown_names(cls: type[ServiceSettings]) -> list[str]:
-    """A sentence for each variable that looks like a nested setting of this service, and is none: a typing error."""
+    """Return a sentence per variable that looks like a nested setting of this service but is none: a misspelling."""
     prefix = variable(cls)
     known = {name.upper() for name in cls.model_fields}
     return [
         f"{name}: there is no such setting."
         for name in sorted(os.environ)
-        # Kubernetes sets variables such as METERING_PORT itself; none of them has two underscores in a row.
+        # Kubernetes itself sets variables such as METERING_PORT; none of them has two underscores in a row.
         if prefix and name.upper().startswith(prefix) and "__" in name
         if name.upper().removeprefix(prefix).split("__")[0] not in known
     ]
 
 
 def redacted(settings: ServiceSettings) -> dict[str, Any]:
-    """The settings as JSON values, without secrets and without the credentials in URLs."""
+    """Return the settings as JSON values, without secrets and without the credentials in URLs."""
     dumped: dict[str, Any] = _without_credentials(settings.model_dump(mode="json"))
     return dumped
 
@@ -84,29 +84,29 @@ def _without_credentials(value: Any) -> Any:
     return CREDENTIALS.sub("**********", value) if isinstance(value, str) else value
 
 
-def _sentences(cls: type[ServiceSettings], fault: ErrorDetails) -> Iterator[str]:
-    place, annotation = follow(cls, fault["loc"])
-    match fault["type"]:
+def _sentences(cls: type[ServiceSettings], problem: ErrorDetails) -> Iterator[str]:
+    path, annotation = follow(cls, problem["loc"])
+    match problem["type"]:
         case "missing":
-            for leaf in required_below(place, annotation):
+            for leaf in required_below(path, annotation):
                 yield f"{variable(cls, *leaf)}: is required and not set."
         case "extra_forbidden":
-            yield f"{variable(cls, *place)}: there is no such setting."
+            yield f"{variable(cls, *path)}: there is no such setting."
         case "union_tag_not_found":
-            yield f"{variable(cls, *place, fault['ctx']['discriminator'].strip(chr(39)))}: is required and not set."
+            yield f"{variable(cls, *path, problem['ctx']['discriminator'].strip(chr(39)))}: is required and not set."
         case _:
-            # A fault between several settings has no place.
-            name = variable(cls, *place) if place else f"{variable(cls)}*"
-            yield f"{name}: {fault['msg'].removeprefix('Value error, ')}."
+            # A problem that concerns several settings has no path.
+            name = variable(cls, *path) if path else f"{variable(cls)}*"
+            yield f"{name}: {problem['msg'].removeprefix('Value error, ')}."
 
 
-def _unparsed(cls: type[ServiceSettings], message: str) -> str:
-    # A list or a mapping as one variable is JSON; pydantic-settings says which one is not in words of its own.
+def _invalid_json(cls: type[ServiceSettings], message: str) -> str:
+    # Lists and mappings in one variable are JSON. pydantic-settings names the invalid one only in its message.
     named = re.search(r'field "(\w+)"', message)
     return f"{variable(cls, named[1])}: is not JSON." if named else f"{message}."
 
 
-def _refuse(faults: list[str]) -> NoReturn:
-    for fault in faults:
-        sys.stderr.write(f"{fault}\n")
+def _exit_with(problems: list[str]) -> NoReturn:
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
     sys.exit(EX_CONFIG)

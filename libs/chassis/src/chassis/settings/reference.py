@@ -1,4 +1,4 @@
-"""The reference page of a service's settings, made from their definition."""
+"""The reference table of a service's settings, made from their definition."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from chassis.settings.environment import ServiceSettings, variable
-from chassis.settings.shapes import Model, is_tag, models_in, value_type
+from chassis.settings.nesting import Model, is_tag, models_in, value_type
 
 HEADER = "| Variable | Type | Default | Meaning |\n|---|---|---|---|\n"
 TYPES: dict[Any, str] = {
@@ -37,36 +37,36 @@ class Row:
 
 
 def rows(cls: type[ServiceSettings]) -> list[Row]:
-    """Every setting of a service, in the order of their definition. Raises TypeError for one without a description."""
+    """List the settings of a service in the order of definition. Raises `TypeError` for one without a description."""
     return list(_rows(cls, [cls], ()))
 
 
 def table(cls: type[ServiceSettings]) -> str:
-    """The same as a Markdown table."""
+    """Render the settings as a Markdown table."""
     return HEADER + "".join(
         f"| `{row.variable}` | {_cell(row.type)} | {_default_cell(row.default)} | {_cell(row.description)} |\n"
         for row in rows(cls)
     )
 
 
-def _rows(cls: type[ServiceSettings], models: Sequence[Model], place: tuple[str, ...]) -> Iterator[Row]:
-    """One row per variable; of a section that may be of several kinds, with the kinds that have it."""
+def _rows(cls: type[ServiceSettings], models: Sequence[Model], path: tuple[str, ...]) -> Iterator[Row]:
+    """Yield a row per variable. In a section of several kinds, the row names the kinds that have the variable."""
     for name in dict.fromkeys(name for model in models for name in model.model_fields):
-        having = [model for model in models if name in model.model_fields]
-        field = having[0].model_fields[name]
-        if all(is_tag(model.model_fields[name]) for model in having):
-            kinds = [str(get_args(model.model_fields[name].annotation)[0]) for model in having]
-            yield Row(variable(cls, *place, name), " | ".join(f"`{kind}`" for kind in kinds), None, "Which kind it is.")
+        owners = [model for model in models if name in model.model_fields]
+        field = owners[0].model_fields[name]
+        if all(is_tag(model.model_fields[name]) for model in owners):
+            kinds = [str(get_args(model.model_fields[name].annotation)[0]) for model in owners]
+            yield Row(variable(cls, *path, name), " | ".join(f"`{kind}`" for kind in kinds), None, "Which kind it is.")
             continue
         if not field.description:
-            raise TypeError(f"{having[0].__name__}.{name} has no description")
+            raise TypeError(f"{owners[0].__name__}.{name} has no description")
         nested, named = models_in(field.annotation), models_in(value_type(field.annotation))
         if nested or named:
-            yield from _rows(cls, nested or named, (*place, name, *(() if nested else ("<name>",))))
+            yield from _rows(cls, nested or named, (*path, name, *(() if nested else ("<name>",))))
         else:
             default = None if field.is_required() else _default(field)
-            of = "" if len(having) == len(models) else f" ({', '.join(_kind(model) for model in having)})"
-            yield Row(variable(cls, *place, name), _type(field.annotation), default, field.description + of)
+            of = "" if len(owners) == len(models) else f" ({', '.join(_kind(model) for model in owners)})"
+            yield Row(variable(cls, *path, name), _type(field.annotation), default, field.description + of)
 
 
 def _kind(model: Model) -> str:

@@ -1,4 +1,4 @@
-"""Groups of settings that several services have."""
+"""Sections of settings that several services have."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-SHORTEST_SECRET = 32  # characters
-FEWEST_LETTERS = 8  # different ones, in a secret that is no row of one letter
+MIN_SECRET_LENGTH = 32
+MIN_DISTINCT_CHARACTERS = 8
 PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "replaceme", "replace-me", "replace_me")
 DURATIONS: tuple[Any, ...] = (timedelta, timedelta | None)
 NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 class Durations(BaseModel):
-    """A model whose durations may be written as seconds: pydantic alone would want `PT30S`, which is understood too."""
+    """A model whose durations may be numbers of seconds, besides pydantic's ISO 8601 format (`PT30S`)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -33,7 +33,7 @@ class Durations(BaseModel):
 
 
 class Section(Durations):
-    """A group of settings, nested in a service's."""
+    """A nested group of settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,15 +41,15 @@ class Section(Durations):
 class PostgresSection(Section):
     """The service's schema in Postgres."""
 
-    dsn: SecretStr = Field(description="Connection URL of the app role, which owns nothing.")
-    owner_dsn: SecretStr | None = Field(None, description="Connection URL of the owner role; `migrate` alone uses it.")
+    dsn: SecretStr = Field(description="Connection URL of the app role, which owns no tables.")
+    owner_dsn: SecretStr | None = Field(None, description="Connection URL of the owner role; only `migrate` uses it.")
     pool_size: int = Field(
-        8, ge=1, le=100, description="Connections held at most for transactions, and as many for single statements."
+        8, ge=1, le=100, description="Maximum connections for transactions, and again as many for single statements."
     )
 
 
 class RedisSection(Section):
-    """Redis, for what may be lost."""
+    """Redis, for data that may be lost."""
 
     url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="URL of Redis, with database number.")
 
@@ -57,7 +57,7 @@ class RedisSection(Section):
 class KafkaSection(Section):
     """Kafka, for events between services."""
 
-    bootstrap: str = Field("127.0.0.1:9092", description="Brokers to ask first: `host:port`, separated by commas.")
+    bootstrap: str = Field("127.0.0.1:9092", description="Bootstrap brokers: `host:port`, separated by commas.")
     group: str = Field(description="Consumer group; one per deployment.")
 
 
@@ -67,8 +67,18 @@ class GrpcSection(Section):
     bind: str = Field("127.0.0.1:9000", description="Address that the gRPC server listens on: `host:port`.")
 
 
+class PeersSection(Section):
+    """gRPC addresses of other services. A service's subclass has one `peer_address` for each service that it calls."""
+
+
+def peer_address(peer: str, default: str | None = None) -> Any:
+    """Make the field of a `PeersSection` for the service called `peer`; required without a default."""
+    description = f"gRPC address of {peer}: `host:port`, or several separated by commas."
+    return Field(description=description) if default is None else Field(default, description=description)
+
+
 class OpsSection(Section):
-    """Health, readiness and metrics, on a port of their own."""
+    """Health, readiness and metrics, on a separate port."""
 
     host: str = Field("127.0.0.1", description="Address that the ops server listens on.")
     port: int = Field(9090, ge=0, le=65535, description="Port of `/healthz`, `/readyz` and `/metrics`.")
@@ -79,17 +89,19 @@ class TelemetrySection(Section):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     otlp_endpoint: str | None = Field(
-        None, description="OTLP/gRPC address that traces go to, such as `http://collector:4317`; none: no tracing."
+        None, description="OTLP/gRPC endpoint for traces, such as `http://collector:4317`; unset: no tracing."
     )
-    sample_ratio: float = Field(0.05, ge=0, le=1, description="Share of traces that are kept, where no caller decided.")
+    sample_ratio: float = Field(
+        0.05, ge=0, le=1, description="Share of traces that are sampled, unless the caller decided."
+    )
 
 
 class PrincipalSection(Section):
-    """How services prove to one another who asks."""
+    """How services authenticate callers to one another."""
 
     secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1,
-        description="Secrets of 32 characters at least, separated by commas: the first signs, all verify.",
+        description="Secrets of at least 32 characters, separated by commas: the first signs, all verify.",
     )
 
     @field_validator("secrets", mode="before")
@@ -101,7 +113,7 @@ class PrincipalSection(Section):
             try:
                 return json.loads(value)
             except json.JSONDecodeError as error:
-                raise ValueError("begins like a list in JSON and is none") from error
+                raise ValueError("starts like a JSON list and is not one") from error
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
     @field_validator("secrets")
@@ -113,11 +125,11 @@ class PrincipalSection(Section):
 
 
 def refuse_placeholder(secret: SecretStr) -> None:
-    """Raise ValueError for a secret that nobody chose, or that could be guessed."""
+    """Raise `ValueError` for a placeholder or a secret that can be guessed."""
     text = secret.get_secret_value()
     if any(word in text.lower() for word in PLACEHOLDERS):
-        raise ValueError("is a placeholder; make a secret of your own")
-    if len(set(text)) < FEWEST_LETTERS:
-        raise ValueError("can be guessed; make a secret of your own")
-    if len(text) < SHORTEST_SECRET:
-        raise ValueError(f"must have {SHORTEST_SECRET} characters at least")
+        raise ValueError("is a placeholder; generate a secret")
+    if len(set(text)) < MIN_DISTINCT_CHARACTERS:
+        raise ValueError("can be guessed; generate a secret")
+    if len(text) < MIN_SECRET_LENGTH:
+        raise ValueError(f"must have at least {MIN_SECRET_LENGTH} characters")

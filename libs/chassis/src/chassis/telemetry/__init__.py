@@ -1,10 +1,10 @@
-"""What a service tells about itself: logs as JSON lines, Prometheus metrics, OpenTelemetry traces.
+"""Telemetry: logs as JSON lines, Prometheus metrics, OpenTelemetry traces.
 
-Telemetry never fails its host: what cannot be written is dropped.
+It never fails its host: what cannot be written is dropped.
 """
 
 from chassis.telemetry.logs import bind, configure_logs, logger
-from chassis.telemetry.metrics import Metric, counter, declared_metrics, gauge, histogram
+from chassis.telemetry.metrics import Metric, counter, declared_metrics, gauge, histogram, list_metrics
 from chassis.telemetry.spans import Span, extract, inject, span
 from chassis.telemetry.traces import Telemetry
 
@@ -20,6 +20,7 @@ __all__ = [
     "gauge",
     "histogram",
     "inject",
+    "list_metrics",
     "logger",
     "span",
 ]

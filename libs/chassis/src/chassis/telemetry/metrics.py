@@ -1,19 +1,20 @@
-"""Prometheus metrics. Each service declares its own in `metrics.py`; the declarations are the reference page."""
+"""Prometheus metrics. Each service declares its own in `metrics.py`; the reference page is generated from them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import prometheus_client
+from prometheus_client.metrics import MetricWrapperBase
 
-# Seconds: from a cache hit to a long stream.
+# Histogram buckets from a cache hit to a long stream.
 LATENCY_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 _declared: dict[str, Metric] = {}
 
-# A `_created` series for each counter would double what is scraped, and nobody reads it.
+# A `_created` series for each counter would double the scrape, and no dashboard uses it.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -22,47 +23,54 @@ class Metric:
     """A declared metric."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: str  # counter, gauge or histogram
     help: str
     labels: tuple[str, ...]
 
 
-def counter(name: str, help: str, labels: Sequence[str] = ()) -> prometheus_client.Counter:  # noqa: A002 - Prometheus' word
-    """Declare a number that only grows; its name ends in `_total`. Where it is hot, keep what `labels()` answers."""
+def counter(name: str, help: str, labels: Sequence[str] = ()) -> prometheus_client.Counter:  # noqa: A002 - Prometheus' term
+    """Declare a counter; its name ends in `_total`. On hot paths keep the result of `labels()`."""
     if not name.endswith("_total"):
         raise ValueError(f"{name}: a counter's name ends in _total")
     _declare(Metric(name, "counter", help, tuple(labels)))
     return prometheus_client.Counter(name, help, labels)
 
 
-def gauge(name: str, help: str, labels: Sequence[str] = ()) -> prometheus_client.Gauge:  # noqa: A002 - Prometheus' word
-    """Declare a number that rises and falls."""
+def gauge(name: str, help: str, labels: Sequence[str] = ()) -> prometheus_client.Gauge:  # noqa: A002 - Prometheus' term
     _declare(Metric(name, "gauge", help, tuple(labels)))
     return prometheus_client.Gauge(name, help, labels)
 
 
 def histogram(
     name: str,
-    help: str,  # noqa: A002 - Prometheus' word
+    help: str,  # noqa: A002 - Prometheus' term
     labels: Sequence[str] = (),
     buckets: Sequence[float] = LATENCY_SECONDS,
 ) -> prometheus_client.Histogram:
-    """Declare a distribution; without `buckets` it is one of seconds."""
+    """Declare a histogram; the default `buckets` are seconds."""
     _declare(Metric(name, "histogram", help, tuple(labels)))
     return prometheus_client.Histogram(name, help, labels, buckets=buckets)
 
 
 def declared_metrics() -> list[Metric]:
-    """Every metric that the imported modules declare, by name; for the reference page and the lint of alerts."""
+    """Return the metrics of all imported modules, by name; for the reference page and the lint of alerts."""
     return sorted(_declared.values(), key=lambda metric: metric.name)
 
 
+def list_metrics(metrics: Iterable[MetricWrapperBase], labels: Sequence[str]) -> None:
+    """List metrics that a library without the chassis declares; all of them have `labels`."""
+    for metric in metrics:
+        for family in metric.describe():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            _declare(Metric(name, family.type, family.documentation, tuple(labels)))
+
+
 def exposition() -> bytes:
-    """Everything measured, in Prometheus' text format."""
+    """Render all metrics in Prometheus' text format."""
     return prometheus_client.generate_latest()
 
 
 def _declare(metric: Metric) -> None:
     if not metric.help.strip():
-        raise ValueError(f"{metric.name}: say what it counts")
+        raise ValueError(f"{metric.name}: the help text is missing")
     _declared[metric.name] = metric

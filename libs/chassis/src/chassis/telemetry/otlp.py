@@ -1,4 +1,4 @@
-"""Spans as OpenTelemetry's SDK writes and sends them."""
+"""Export of spans with OpenTelemetry's SDK."""
 
 from __future__ import annotations
 
@@ -11,80 +11,80 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import SpanContext as SdkSpanContext
+from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from chassis.errors import CONTAINS_USER_CONTENT, ArgosyError
 from chassis.telemetry.logs import logger
-from chassis.telemetry.spans import Note, Place
+from chassis.telemetry.spans import RecordingSpan, SpanContext
 
 KINDS = {kind.name.lower(): kind for kind in SpanKind}
 SCOPE = InstrumentationScope("argosy")
-IDS = 1 << 64  # OpenTelemetry decides by the lower half of a trace's id; so do all who share a trace
+TRACE_ID_RANGE = 1 << 64  # as OpenTelemetry, sampling uses the lower half of the trace id, alike in all services
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 log = logger("chassis.telemetry")
 
 
-class SdkRecorder:
-    """Hands spans to a processor of the SDK; keeps the share `ratio` of the traces that begin here."""
+class SdkTracer:
+    """Samples the share `ratio` of the traces that start here and passes spans to a processor of the SDK."""
 
     def __init__(self, processor: SpanProcessor, resource: Resource, ratio: float) -> None:
         self._processor = processor
         self._resource = resource
-        self._bound = round(ratio * IDS)
+        self._bound = round(ratio * TRACE_ID_RANGE)
 
-    def keeps(self, trace_id: int) -> bool:
-        """Decide as OpenTelemetry's own sampler by ratio does."""
-        return trace_id % IDS < self._bound
+    def should_sample(self, trace_id: int) -> bool:
+        """Decide as OpenTelemetry's TraceIdRatioBased sampler."""
+        return trace_id % TRACE_ID_RANGE < self._bound
 
-    def record(self, note: Note) -> None:
-        """Write a span and hand it on."""
+    def export(self, span: RecordingSpan) -> None:
         try:
-            self._processor.on_end(written(note, self._resource))
+            self._processor.on_end(to_readable_span(span, self._resource))
         except Exception as error:  # noqa: BLE001 - telemetry never fails its host
-            log.debug("span_lost", name=note.name, error=type(error).__name__)
+            log.debug("span_export_failed", name=span.name, error=type(error).__name__)
 
     def close(self) -> None:
-        """Send what is left; blocks."""
+        """Send the remaining spans; blocks."""
         self._processor.shutdown()
 
 
-class OtlpRecorder(SdkRecorder):
-    """Sends spans in batches to an OTLP endpoint, from a thread of its own."""
+class OtlpTracer(SdkTracer):
+    """Sends spans in batches to an OTLP endpoint, in a background thread."""
 
     def __init__(self, service: str, endpoint: str, ratio: float) -> None:
         exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
         super().__init__(BatchSpanProcessor(exporter), Resource.create({"service.name": service}), ratio)
 
 
-def written(note: Note, resource: Resource) -> ReadableSpan:
-    """Write a span that has ended. One that failed is marked as sampled: processors would drop it otherwise."""
-    attributes = dict(note.attributes)
-    if note.caller is not None:
-        attributes |= {"request_id": note.caller.request_id, "tenant_id": note.caller.principal.tenant_id}
-    status, events = _end(note, attributes)
+def to_readable_span(span: RecordingSpan, resource: Resource) -> ReadableSpan:
+    """Convert an ended span. It is marked as sampled, because processors would drop unsampled failures."""
+    attributes = dict(span.attributes)
+    if span.caller is not None:
+        attributes |= {"request_id": span.caller.request_id, "tenant_id": span.caller.principal.tenant_id}
+    status, events = _to_status(span, attributes)
     return ReadableSpan(
-        note.name,
-        context=_context(note),
-        parent=None if note.parent is None else _context(note.parent),
+        span.name,
+        context=_to_sdk_context(span),
+        parent=None if span.parent is None else _to_sdk_context(span.parent),
         resource=resource,
-        attributes=_clean(attributes),
+        attributes=_bounded(attributes),
         events=events,
-        kind=KINDS.get(note.kind, SpanKind.INTERNAL),
+        kind=KINDS.get(span.kind, SpanKind.INTERNAL),
         status=status,
-        start_time=note.started_ns,
-        end_time=note.ended_ns,
+        start_time=span.started_ns,
+        end_time=span.ended_ns,
         instrumentation_scope=SCOPE,
     )
 
 
-def _context(place: Place) -> SpanContext:
-    state = TraceState.from_header([place.state]) if place.state else None
-    return SpanContext(place.trace_id, place.span_id, place.remote, SAMPLED, state)
+def _to_sdk_context(context: SpanContext) -> SdkSpanContext:
+    state = TraceState.from_header([context.state]) if context.state else None
+    return SdkSpanContext(context.trace_id, context.span_id, context.remote, SAMPLED, state)
 
 
-def _end(note: Note, attributes: dict[str, Any]) -> tuple[Status, tuple[Event, ...]]:
-    error = note.error
+def _to_status(span: RecordingSpan, attributes: dict[str, Any]) -> tuple[Status, tuple[Event, ...]]:
+    error = span.error
     if error is None:
         return Status(), ()
     attributes["error.type"] = error.reason if isinstance(error, ArgosyError) else type(error).__name__
@@ -95,8 +95,8 @@ def _end(note: Note, attributes: dict[str, Any]) -> tuple[Status, tuple[Event, .
         "exception.message": str(error),
         "exception.stacktrace": "".join(traceback.format_exception(error)),
     }
-    return Status(StatusCode.ERROR, str(error)), (Event("exception", _clean(event), note.ended_ns),)
+    return Status(StatusCode.ERROR, str(error)), (Event("exception", _bounded(event), span.ended_ns),)
 
 
-def _clean(attributes: dict[str, Any]) -> BoundedAttributes:
+def _bounded(attributes: dict[str, Any]) -> BoundedAttributes:
     return BoundedAttributes(attributes={key: value for key, value in attributes.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Where the lines of a log go: one writer for a process, and one write for what gathers in a turn of its loop."""
+"""The log's output: one writer per process, and one write for the lines of an event loop turn."""
 
 from __future__ import annotations
 
@@ -7,58 +7,57 @@ import sys
 import threading
 from typing import Literal
 
-MOST_WAITING = 256  # lines
+MAX_BUFFERED_LINES = 256
 
 
 class Output:
-    """Writes lines to a stream of the process; where that is impossible, it drops them.
+    """Writes lines to stdout or stderr; lines that cannot be written are dropped.
 
-    While it `gathers`, patient lines wait for the end of the turn of the event loop.
+    While `buffering`, lines of `write_buffered` are written at the end of the event loop turn.
     """
 
     def __init__(self) -> None:
         self.stream: Literal["stdout", "stderr"] = "stdout"
-        self.gathers = False
-        self._waiting: list[bytes] = []
-        self._flusher: asyncio.AbstractEventLoop | None = None
-        self._writing = threading.Lock()
-        self._writer: int | None = None
+        self.buffering = False
+        self._lines: list[bytes] = []
+        self._scheduled_on: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._writing_thread: int | None = None
 
-    def patient(self, line: bytes) -> None:
-        """Write a line when this turn of the loop is over; at once where no loop runs, or too many wait."""
-        self._waiting.append(line)
-        # The documented one raises where no loop runs, and is no faster where one does.
-        loop = asyncio._get_running_loop() if self.gathers else None
-        if loop is None or len(self._waiting) >= MOST_WAITING:
+    def write_buffered(self, line: bytes) -> None:
+        """Write a line at the end of this event loop turn; at once without a loop, or when the buffer is full."""
+        self._lines.append(line)
+        # asyncio.get_running_loop raises without a loop and is no faster with one.
+        loop = asyncio._get_running_loop() if self.buffering else None
+        if loop is None or len(self._lines) >= MAX_BUFFERED_LINES:
             self.flush()
-        elif loop is not self._flusher:
-            self._flusher = loop
+        elif loop is not self._scheduled_on:
+            self._scheduled_on = loop
             loop.call_soon(self.flush)
 
-    def pressing(self, line: bytes) -> None:
-        """Write a line now, after what waits."""
-        self._waiting.append(line)
+    def write_now(self, line: bytes) -> None:
+        """Write the buffered lines and this one."""
+        self._lines.append(line)
         self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
-        self._flusher = None
+        self._scheduled_on = None
         thread = threading.get_ident()
-        if self._writer == thread:
-            return  # a finalizer logs in the middle of the below, which will write that, too
-        with self._writing:
-            self._writer = thread
+        if self._writing_thread == thread:
+            return  # a finalizer has logged during the loop below, which will write that line too
+        with self._lock:
+            self._writing_thread = thread
             try:
-                while self._waiting:
-                    self._write(self._taken())
+                while self._lines:
+                    self._write(self._take())
             finally:
-                self._writer = None
+                self._writing_thread = None
 
-    def _taken(self) -> bytes:
-        # Not by putting an empty list in its place: another thread may be about to append to this one.
-        count = len(self._waiting)
-        lines = b"".join(self._waiting[:count])
-        del self._waiting[:count]
+    def _take(self) -> bytes:
+        # The list must not be replaced, because another thread may be about to append to it.
+        count = len(self._lines)
+        lines = b"".join(self._lines[:count])
+        del self._lines[:count]
         return lines
 
     def _write(self, lines: bytes) -> None:
@@ -66,5 +65,5 @@ class Output:
             binary = getattr(sys, self.stream).buffer
             binary.write(lines)
             binary.flush()
-        except Exception:  # noqa: BLE001, S110 - nowhere left to say that nothing can be said
+        except Exception:  # noqa: BLE001, S110 - a failure to log cannot be logged
             pass

@@ -1,8 +1,7 @@
-"""Spans and where they stand: what is timed, who is its parent, how the next process learns of it.
+"""Spans and their propagation by W3C trace context.
 
-The head of a trace decides whether the trace is kept. A span only takes notes while it runs; it becomes a record at its
-end, when its trace is kept or when it failed, so that errors are seen whatever share of traces is. A failure's parents
-are known by their ids even where they were not recorded themselves.
+The first service of a trace decides whether it is sampled. A span is exported at its end when its trace is sampled or
+when it failed, so errors are seen at any sampling ratio. The parents of such a failed span may be missing in the trace.
 """
 
 from __future__ import annotations
@@ -22,111 +21,110 @@ from chassis.tenancy import Caller, find_caller
 
 Kind: TypeAlias = Literal["internal", "server", "client", "producer", "consumer"]
 
-PARENT = re.compile(
+TRACEPARENT = re.compile(
     r"(?!ff|00-.{52}-)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )
-KEPT = 0x01  # of the flags in a traceparent
+SAMPLED_FLAG = 0x01
 
 
 class Span(Protocol):
-    """A piece of work that is being timed."""
+    """A timed operation."""
 
     def set(self, **attributes: Any) -> None:
         """Add attributes; None values are left out."""
         ...
 
     def fail(self, error: Exception) -> None:
-        """Say that the work failed, where the error does not leave the block by itself."""
+        """Mark the span as failed, for an error that does not leave its block."""
         ...
 
 
-class Recorder(Protocol):
-    """Who decides which traces are kept, and takes the spans that are."""
+class Tracer(Protocol):
+    """Sampler and exporter."""
 
-    def keeps(self, trace_id: int) -> bool:
-        """Decide for a trace that begins here."""
+    def should_sample(self, trace_id: int) -> bool:
+        """Decide for a trace that starts here."""
         ...
 
-    def record(self, note: Note) -> None:
-        """Take a span that has ended; must not raise."""
+    def export(self, span: RecordingSpan) -> None:
+        """Export an ended span; must not raise."""
         ...
 
 
-class Place:
-    """A point in a trace: a span of ours, or one of a peer's."""
+class SpanContext:
+    """Identity of a span, of this process or a remote one."""
 
-    __slots__ = ("kept", "remote", "span_id", "state", "trace_id")
+    __slots__ = ("remote", "sampled", "span_id", "state", "trace_id")
 
-    def __init__(self, trace_id: int, span_id: int, state: str, *, kept: bool, remote: bool) -> None:
+    def __init__(self, trace_id: int, span_id: int, state: str, *, sampled: bool, remote: bool) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
         self.state = state
-        self.kept = kept
+        self.sampled = sampled
         self.remote = remote
 
 
-_place: ContextVar[Place | None] = ContextVar("place", default=None)
+_current: ContextVar[SpanContext | None] = ContextVar("span_context", default=None)
 
 
-def current_trace() -> int | None:
-    """Answer the id of the trace at hand, if there is one."""
-    place = _place.get()
-    return None if place is None else place.trace_id
+def current_trace_id() -> int | None:
+    context = _current.get()
+    return None if context is None else context.trace_id
 
 
 def span(name: str, *, kind: Kind = "internal", **attributes: Any) -> AbstractContextManager[Span]:
-    """Time a block as a span, with its exception; request and tenant are added from the context."""
-    if _tracing.recorder is None:
-        return _OFF
-    return Note(_tracing.recorder, name, kind, attributes)
+    """Time a block as a span and record its exception; request and tenant are added from the context."""
+    if _tracing.tracer is None:
+        return _NOOP
+    return RecordingSpan(_tracing.tracer, name, kind, attributes)
 
 
 def inject(carrier: MutableMapping[str, str]) -> None:
-    """Put the current trace into `carrier` (W3C's `traceparent`), if there is one."""
-    place = _place.get()
-    if place is None:
+    """Write the current trace to `carrier` (`traceparent`, `tracestate`), if there is one."""
+    context = _current.get()
+    if context is None:
         return
-    carrier["traceparent"] = f"00-{place.trace_id:032x}-{place.span_id:016x}-{'01' if place.kept else '00'}"
-    if place.state:
-        carrier["tracestate"] = place.state
+    carrier["traceparent"] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{'01' if context.sampled else '00'}"
+    if context.state:
+        carrier["tracestate"] = context.state
 
 
 def extract(carrier: Mapping[str, str]) -> AbstractContextManager[object]:
-    """Within a `with` block, continue the trace that `carrier` names; keys are lower-case."""
-    if _tracing.recorder is None or "traceparent" not in carrier:
-        return _OFF
-    match = PARENT.fullmatch(carrier["traceparent"].strip())
+    """Continue the trace in `carrier` (lower-case keys) within a `with` block."""
+    if _tracing.tracer is None or "traceparent" not in carrier:
+        return _NOOP
+    match = TRACEPARENT.fullmatch(carrier["traceparent"].strip())
     if match is None:
-        return _OFF
+        return _NOOP
     state = carrier.get("tracestate")
-    # Read and written again: a peer's garbage must not become ours.
-    known = TraceState.from_header([state]).to_header() if state else ""
+    # Parsed and rendered, so that a malformed header is not passed on.
+    tracestate = TraceState.from_header([state]).to_header() if state else ""
     trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-    return _Continued(Place(trace_id, span_id, known, kept=bool(flags & KEPT), remote=True))
+    return _RemoteSpan(SpanContext(trace_id, span_id, tracestate, sampled=bool(flags & SAMPLED_FLAG), remote=True))
 
 
 @contextmanager
-def recording_with(recorder: Recorder) -> Iterator[None]:
-    """Record spans with `recorder` within a block; for tests."""
-    before = record_with(recorder)
+def tracing_with(tracer: Tracer) -> Iterator[None]:
+    """Use `tracer` within a block; for tests."""
+    before = set_tracer(tracer)
     try:
         yield
     finally:
-        record_with(before)
+        set_tracer(before)
 
 
-def record_with(recorder: Recorder | None) -> Recorder | None:
-    """Record spans with `recorder` from now on, or none; answer who did before."""
-    before, _tracing.recorder = _tracing.recorder, recorder
+def set_tracer(tracer: Tracer | None) -> Tracer | None:
+    """Use `tracer` from now on, or none; returns the one before."""
+    before, _tracing.tracer = _tracing.tracer, tracer
     return before
 
 
-class Note(Place):
-    """A span of ours: what it would say if it were recorded. Cheap, because most never are."""
+class RecordingSpan(SpanContext):
+    """A span of this process. It only keeps what an export would need, because most spans are never exported."""
 
     __slots__ = (
-        "_recorder",
         "_token",
+        "_tracer",
         "attributes",
         "caller",
         "ended_ns",
@@ -137,8 +135,8 @@ class Note(Place):
         "started_ns",
     )
 
-    def __init__(self, recorder: Recorder, name: str, kind: Kind, attributes: dict[str, Any]) -> None:
-        self._recorder = recorder
+    def __init__(self, tracer: Tracer, name: str, kind: Kind, attributes: dict[str, Any]) -> None:
+        self._tracer = tracer
         self.name = name
         self.kind = kind
         self.attributes = attributes
@@ -146,47 +144,45 @@ class Note(Place):
         self.remote = False
 
     def set(self, **attributes: Any) -> None:
-        """Add attributes; None values are left out."""
         self.attributes.update(attributes)
 
     def fail(self, error: Exception) -> None:
-        """Say that the work failed."""
         self.error = error
 
     def __enter__(self) -> Self:
-        self.parent = parent = _place.get()
+        self.parent = parent = _current.get()
         if parent is None:
             self.trace_id = getrandbits(128)
-            self.kept = self._recorder.keeps(self.trace_id)
+            self.sampled = self._tracer.should_sample(self.trace_id)
             self.state = ""
         else:
-            self.trace_id, self.kept, self.state = parent.trace_id, parent.kept, parent.state
+            self.trace_id, self.sampled, self.state = parent.trace_id, parent.sampled, parent.state
         self.span_id = getrandbits(64)
         self.caller: Caller | None = find_caller()
         self.started_ns = time_ns()
-        self._token: Token[Place | None] = _place.set(self)
+        self._token: Token[SpanContext | None] = _current.set(self)
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        _leave(self._token)
+        _reset(self._token)
         if isinstance(error, Exception):
             self.error = error
         elif isinstance(error, asyncio.CancelledError):
             self.attributes["cancelled"] = True
-        if self.kept or self.error is not None:
+        if self.sampled or self.error is not None:
             self.ended_ns = time_ns()
-            self._recorder.record(self)
-            self.error = None  # its traceback holds the frame that holds this span
+            self._tracer.export(self)
+            self.error = None  # the traceback has the frame that refers to this span: a cycle
 
 
 class _Tracing:
-    """The process' recorder."""
+    """The tracer of the process."""
 
-    recorder: Recorder | None = None
+    tracer: Tracer | None = None
 
 
-class _Off:
-    """The span that is not recorded."""
+class _NoopSpan:
+    """The span without tracing."""
 
     def __enter__(self) -> Self:
         return self
@@ -195,32 +191,32 @@ class _Off:
         return None
 
     def set(self, **attributes: Any) -> None:
-        """Do nothing."""
+        pass
 
     def fail(self, error: Exception) -> None:
-        """Do nothing."""
+        pass
 
 
-class _Continued:
-    """A remote trace, as the current one."""
+class _RemoteSpan:
+    """Makes a remote span the current one."""
 
     __slots__ = ("_remote", "_token")
 
-    def __init__(self, remote: Place) -> None:
+    def __init__(self, remote: SpanContext) -> None:
         self._remote = remote
 
     def __enter__(self) -> None:
-        self._token = _place.set(self._remote)
+        self._token = _current.set(self._remote)
 
     def __exit__(self, *_: object) -> None:
-        _leave(self._token)
+        _reset(self._token)
 
 
 _tracing = _Tracing()
-_OFF = _Off()
+_NOOP = _NoopSpan()
 
 
-def _leave(token: Token[Place | None]) -> None:
-    # A generator that is closed from another context: that context never was at this place.
+def _reset(token: Token[SpanContext | None]) -> None:
+    # A generator that is closed in another context, in which the token is not valid.
     with suppress(ValueError):
-        _place.reset(token)
+        _current.reset(token)

@@ -1,4 +1,4 @@
-"""Traces: our own few spans, sent by OTLP where an endpoint is set; next to nothing where none is."""
+"""Start and end of telemetry: logs always, traces by OTLP when an endpoint is configured."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ import threading
 from contextlib import suppress
 
 from chassis.settings import TelemetrySection
-from chassis.telemetry.logs import configure_logs, stop_gathering
-from chassis.telemetry.spans import record_with
+from chassis.telemetry.logs import configure_logs, stop_buffering
+from chassis.telemetry.spans import set_tracer
 
-FLUSH_SECONDS = 2.0
+FLUSH_TIMEOUT_SECONDS = 2.0
 
 
 class Telemetry:
-    """Logs and traces of a process: set up when made, flushed by `close`."""
+    """Logs and traces of a process; `close` flushes them."""
 
     def __init__(self, service: str, section: TelemetrySection) -> None:
-        configure_logs(section.log_level, service, gather=True)
+        configure_logs(section.log_level, service, buffered=True)
         self.service = service
-        self._recorder = None
+        self._tracer = None
         if section.otlp_endpoint:
-            # Imported here: without tracing, the SDK and the exporter would be most of a process' start.
-            from chassis.telemetry.otlp import OtlpRecorder  # noqa: PLC0415
+            # Imported only with tracing: the SDK and the exporter take most of a process's start time.
+            from chassis.telemetry.otlp import OtlpTracer  # noqa: PLC0415
 
-            self._recorder = OtlpRecorder(service, section.otlp_endpoint, section.sample_ratio)
-            record_with(self._recorder)
+            self._tracer = OtlpTracer(service, section.otlp_endpoint, section.sample_ratio)
+            set_tracer(self._tracer)
 
     async def close(self) -> None:
-        """Send what is left, for two seconds at most."""
-        stop_gathering()
-        recorder, self._recorder = self._recorder, None
-        if recorder is None:
+        """Send the remaining spans, within two seconds."""
+        stop_buffering()
+        tracer, self._tracer = self._tracer, None
+        if tracer is None:
             return
-        record_with(None)
+        set_tracer(None)
         done, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def flush() -> None:
-            recorder.close()
-            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            tracer.close()
+            with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(done.set)
 
-        # A daemon: a collector that does not answer must not keep the process from ending.
+        # A daemon thread, so that an unresponsive collector does not keep the process from ending.
         threading.Thread(target=flush, daemon=True, name="flush-traces").start()
         try:
-            async with asyncio.timeout(FLUSH_SECONDS):
+            async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS):
                 await done.wait()
         except TimeoutError:
             return

@@ -1,4 +1,4 @@
-"""A server in the test's own process."""
+"""A gRPC server in the process of the test."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from datetime import timedelta
 from typing import Any
 
 from chassis.clock import SystemClock
-from chassis.grpc import Channel, GrpcServer, OrdinaryChannel, Registration
+from chassis.grpc import Channel, GrpcServer, Registration
 from chassis.tenancy import PrincipalVerifier
 from chassis.testing import a_verifier
+from chassis.testing.grpc_aio import GrpcAioChannel
 
 
 @asynccontextmanager
 async def serving(
     *register: Registration,
     verifier: PrincipalVerifier | None = None,
-    carrier: type[Channel | OrdinaryChannel] = Channel,
+    channel_type: type[Channel | GrpcAioChannel] = Channel,
 ) -> AsyncIterator[Any]:
-    """Serve servicers on a free port and yield a channel to them; its calls are of whoever acts in the test."""
+    """Serve servicers on a free port and yield a channel to them."""
     async with (
         serving_at("127.0.0.1:0", register, verifier) as server,
-        carrier(f"127.0.0.1:{server.port}", "test") as channel,
+        channel_type(f"127.0.0.1:{server.port}", "test") as channel,
     ):
         yield channel
 
@@ -31,7 +32,7 @@ async def serving(
 async def serving_at(
     bind: str, register: Sequence[Registration], verifier: PrincipalVerifier | None = None
 ) -> AsyncIterator[GrpcServer]:
-    """Serve at an address; a server that leaves drops what it still does."""
+    """Serve at an address; calls in flight at the end are aborted."""
     server = GrpcServer(bind, register, verifier or a_verifier(), SystemClock(), grace=timedelta(0))
     await server.start()
     try:

@@ -1,4 +1,4 @@
-"""Lines of the log, kept where a test can look at them."""
+"""Captured log lines."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ from chassis.telemetry.output import Output
 
 @contextmanager
 def captured_lines() -> Iterator[list[dict[str, Any]]]:
-    """Keep what is logged within a block, as it would have been written."""
-    kept = _Kept()
-    with writing_to(kept):
-        yield kept.lines
+    """Capture what is logged within a block, as it would have been written."""
+    output = _CapturedOutput()
+    with writing_to(output):
+        yield output.lines
 
 
-class _Kept(Output):
-    """An output that is a list."""
-
+class _CapturedOutput(Output):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[dict[str, Any]] = []
 
-    def patient(self, line: bytes) -> None:
-        """Keep a line."""
+    def write_buffered(self, line: bytes) -> None:
         self.lines.append(orjson.loads(line))
 
-    pressing = patient
+    write_now = write_buffered

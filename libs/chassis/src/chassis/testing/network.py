@@ -1,4 +1,4 @@
-"""A wire that tests can cut or freeze: what a dependency is like when it dies, or stops without a word."""
+"""A TCP proxy that tests can cut or freeze, to simulate a dependency that crashes or stops answering."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class TcpProxy:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
-        self._flows = asyncio.Event()
-        self._flows.set()
+        self._forwarding = asyncio.Event()
+        self._forwarding.set()
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -41,15 +41,15 @@ class TcpProxy:
         self._ends.clear()
 
     async def mend(self) -> None:
-        """Accept connections again, on the same port, and let them flow."""
-        self._flows.set()
+        """Accept connections again, on the same port, and forward data."""
+        self._forwarding.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     def freeze(self) -> None:
-        """Keep connections open, accept new ones, and deliver nothing until `mend`."""
-        self._flows.clear()
+        """Keep connections open and accept new ones, but forward no data until `mend`."""
+        self._forwarding.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._ends.add(writer)
@@ -67,7 +67,7 @@ class TcpProxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
-                await self._flows.wait()
+                await self._forwarding.wait()
                 sink.write(data)
                 await sink.drain()
         sink.transport.abort()

@@ -1,4 +1,4 @@
-"""Databases that exist for one test session, on the real Postgres that ARGOSY_POSTGRES_DSN names (as a superuser)."""
+"""Databases for one test session, on the Postgres of ARGOSY_POSTGRES_DSN (a superuser's connection URL)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class MissingPostgres(Exception):
 
 
 def role_password(dsn: str) -> str:
-    """The password of the services' roles where nobody chose one: it follows from the superuser's in `dsn`.
+    """Derive the password of the services' roles from the superuser's in `dsn`.
 
-    Roles belong to the whole cluster, and the dev fleet and other test sessions use them at the same time: a password
-    of one's own would lock them out.
+    Roles belong to the whole cluster, and the dev fleet and other test sessions use them at the same time: a random
+    password would lock them out.
     """
     return hashlib.sha256(f"roles of argosy {urlsplit(dsn).password}".encode()).hexdigest()
 
@@ -33,7 +33,7 @@ def superuser_dsn() -> str:
     """Return the DSN of the environment, or raise `MissingPostgres`."""
     dsn = os.environ.get("ARGOSY_POSTGRES_DSN")
     if not dsn:
-        raise MissingPostgres("ARGOSY_POSTGRES_DSN names no Postgres; see CONTRIBUTING.md")
+        raise MissingPostgres("ARGOSY_POSTGRES_DSN is not set; see CONTRIBUTING.md")
     return dsn
 
 
@@ -46,20 +46,22 @@ async def scratch_database(
     extensions: tuple[str, ...] = (),
     pool_size: int = 4,
 ) -> AsyncIterator[PostgresSection]:
-    """Make a database with the roles, the schema and the migrations of a service; drop it at the end.
+    """Create a database with the roles, the schema and the migrations of a service; drop it at the end.
 
-    `service` names the roles (`<service>_app`, `<service>_owner`); it is the schema's name when left out.
+    `service` names the roles (`<service>_app`, `<service>_owner`); by default it is the schema's name.
     """
     dsn = superuser_dsn()
     database = new_id("test_")
     service = service or schema
     password = role_password(dsn)
-    made = await provision(
+    provisioned = await provision(
         dsn, database, service, schema, app_password=password, owner_password=password, extensions=extensions
     )
     try:
         if folder is not None:
-            await migrate(made.owner_dsn, folder, schema)
-        yield PostgresSection(dsn=SecretStr(made.dsn), owner_dsn=SecretStr(made.owner_dsn), pool_size=pool_size)
+            await migrate(provisioned.owner_dsn, folder, schema)
+        yield PostgresSection(
+            dsn=SecretStr(provisioned.dsn), owner_dsn=SecretStr(provisioned.owner_dsn), pool_size=pool_size
+        )
     finally:
         await drop_database(dsn, database)

@@ -1,4 +1,4 @@
-"""Spans, kept where a test can look at them."""
+"""Captured spans."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from chassis.telemetry.otlp import SdkRecorder
-from chassis.telemetry.spans import recording_with
+from chassis.telemetry.otlp import SdkTracer
+from chassis.telemetry.spans import tracing_with
 
 
 @contextmanager
 def recorded_spans(ratio: float = 1.0) -> Iterator[Callable[[], list[ReadableSpan]]]:
-    """Turn tracing on within a block; call what it yields for the spans that have ended, in that order.
+    """Trace within a block; the function that it yields returns the ended spans in order.
 
-    `ratio` is the share of the traces begun within the block that are kept.
+    `ratio` is the sampled share of the traces that start within the block.
     """
     exporter = InMemorySpanExporter()
-    with recording_with(SdkRecorder(SimpleSpanProcessor(exporter), Resource.get_empty(), ratio)):
+    with tracing_with(SdkTracer(SimpleSpanProcessor(exporter), Resource.get_empty(), ratio)):
         yield lambda: list(exporter.get_finished_spans())

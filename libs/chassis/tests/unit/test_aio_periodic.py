@@ -1,0 +1,27 @@
+"""Periodic work: repeated at once while there is more, and after errors."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from chassis.aio import periodic
+from chassis.errors import Unavailable
+
+
+async def test_runs_again_at_once_while_there_is_more_and_continues_after_an_error() -> None:
+    stop = asyncio.Event()
+    calls: list[int] = []
+
+    async def run_once() -> bool:
+        calls.append(len(calls))
+        if len(calls) == 2:
+            raise Unavailable("the database does not answer")
+        if len(calls) == 4:
+            stop.set()
+        return len(calls) == 1
+
+    async with asyncio.timeout(10):
+        await periodic(timedelta(milliseconds=1), run_once, "test")(stop)
+
+    assert calls == [0, 1, 2, 3]

@@ -1,0 +1,100 @@
+"""Flow control of one side of one call: received payloads that wait for the reader, and how much may be sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from rpc.send_queue import SendQueue
+from rpc.wire import PAYLOAD_OVERHEAD_BYTES, WINDOW_BYTES
+
+# Credit is sent in portions of this size: one per payload would double the frames of a stream.
+CREDIT_BYTES = WINDOW_BYTES // 2
+
+
+class FlowControl:
+    """Windows of one side of a call. A slow reader stops the peer's writes to its own call, not those to others."""
+
+    # Class-level defaults, because most calls never change them and setting each costs time in every call.
+    peer_done = False
+    """The peer sends nothing more."""
+    _reader_waiter: asyncio.Future[None] | None = None
+    _writer_event: asyncio.Event | None = None
+    _consumed = 0
+    _receive_window = WINDOW_BYTES
+    _send_window = WINDOW_BYTES
+
+    def __init__(self, call_id: int, send_queue: SendQueue, loop: asyncio.AbstractEventLoop) -> None:
+        """`loop` is the running one; asking for it in each call would cost a system call."""
+        self.call_id = call_id
+        self.send_queue = send_queue
+        self._loop = loop
+        self._received: deque[bytes] = deque()
+
+    def accept(self, payload: bytes) -> bool:
+        """Keep a payload for the reader. False if the peer exceeded its window or sent it after its end."""
+        if self._receive_window <= 0 or self.peer_done:
+            return False
+        self._receive_window -= len(payload) + PAYLOAD_OVERHEAD_BYTES
+        self._received.append(payload)
+        self.wake_reader()
+        return True
+
+    def add_credit(self, credit: int) -> None:
+        """Widen the send window by `credit` bytes that the peer granted."""
+        self._send_window += credit
+        if self._send_window > 0:
+            self.wake_writer()
+
+    def wake_reader(self) -> None:
+        """Let the reader check again for payloads or the end."""
+        waiter = self._reader_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def wake_writer(self) -> None:
+        """Let the writer check again whether it may send."""
+        if self._writer_event is not None:
+            self._writer_event.set()
+            self._writer_event = None
+
+    def wake_both(self) -> None:
+        """Let reader and writer notice that the call has ended."""
+        self.wake_reader()
+        self.wake_writer()
+
+    async def next_payload(self) -> bytes | None:
+        """Wait for the next payload; None after the last."""
+        while not self._received:
+            if self.peer_done:
+                return None
+            self._reader_waiter = self._loop.create_future()
+            try:
+                await self._reader_waiter
+            finally:
+                self._reader_waiter = None
+        payload = self._received.popleft()
+        if not self.peer_done:
+            self._consumed += len(payload) + PAYLOAD_OVERHEAD_BYTES
+            if self._consumed >= CREDIT_BYTES:
+                self.send_queue.put(self.call_id, credit=self._consumed)
+                self._receive_window += self._consumed
+                self._consumed = 0
+        return payload
+
+    def discard_received(self) -> None:
+        """Drop payloads that no reader will take."""
+        self._received.clear()
+
+    @property
+    def can_send(self) -> bool:
+        """Whether a payload may be sent now: the peer's window is open and the stream's queue is not full."""
+        return self._send_window > 0 and not self.send_queue.full
+
+    async def wait_to_send(self) -> None:
+        """Wait for credit, for room in the send queue, or for the end of the call; the caller checks which."""
+        if self._writer_event is None:
+            self._writer_event = asyncio.Event()
+        if self.send_queue.full:
+            self.send_queue.on_room(self.wake_writer)
+        await self._writer_event.wait()

@@ -1,0 +1,1 @@
+"""How many calls run at once, and what the drain does with those that outlast it."""

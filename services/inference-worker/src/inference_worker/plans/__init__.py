@@ -1,0 +1,1 @@
+"""Inference plans: candidates tried in order until one answers."""

@@ -1,0 +1,131 @@
+"""One attempt while it runs: open the completion, read it, and record outcome and usage."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from chassis.aio import CancelScope, TimedOut
+from chassis.clock import Clock
+from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage, UsageSource
+
+from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Plan, Stopped
+from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.ports import Completion, Provider
+from inference_worker.token_counting.model import OutputText, TokenCounter, count_prompt
+
+
+class RunningAttempt:
+    """One candidate being tried, within the plan's deadline."""
+
+    __slots__ = (
+        *("_candidate", "_clock", "_completion", "_deadline", "_first_byte_at", "_first_byte_deadline"),
+        *("_idle_seconds", "_output", "_provider", "_scope", "_sent", "_started_at", "_stream"),
+    )
+
+    def __init__(
+        self, candidate: Candidate, provider: Provider, *, plan: Plan, deadline: float, scope: CancelScope, clock: Clock
+    ) -> None:
+        """`deadline` is the plan's, by the scope's time."""
+        self._candidate = candidate
+        self._provider = provider
+        self._stream = plan.stream
+        self._scope = scope
+        self._clock = clock
+        self._started_at = clock.monotonic()
+        self._first_byte_at: float | None = None
+        self._first_byte_deadline = min(deadline, scope.now() + plan.first_byte_timeout.total_seconds())
+        self._idle_seconds = plan.idle_timeout.total_seconds()
+        self._deadline = deadline
+        self._sent = False
+        self._completion: Completion | None = None
+        self._output = OutputText()
+
+    async def read(self) -> Sequence[bytes]:
+        """Return the next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
+        try:
+            with self._scope.until(self._next_deadline()):
+                if self._completion is None:
+                    self._sent = True
+                    candidate = self._candidate
+                    self._completion = await self._provider.open(candidate.model, candidate.body, stream=self._stream)
+                payloads = await self._completion.read()
+        except TimedOut:
+            raise UpstreamTimedOut(
+                "the upstream did not respond in time"
+                if self._first_byte_at is None
+                else "the upstream's stream stalled"
+            ) from None
+        if payloads:
+            if self._first_byte_at is None:
+                self._first_byte_at = self._clock.monotonic()
+            self._output.add(payloads)
+        return payloads
+
+    def _next_deadline(self) -> float:
+        if self._first_byte_at is None:
+            return self._first_byte_deadline
+        return min(self._deadline, self._scope.now() + self._idle_seconds)
+
+    def abort(self) -> None:
+        """Close the completion if it has not ended."""
+        if self._completion is not None:
+            self._completion.abort()
+
+    @property
+    def usage_payload(self) -> bytes:
+        """The last payload, if it held nothing but usage."""
+        return self._completion.usage_payload if self._completion is not None else b""
+
+    async def finish(
+        self, number: int, index: int, error: UpstreamFailed | Stopped | None, counter: TokenCounter
+    ) -> Attempt:
+        """Return the record of the attempt; its usage is counted if the provider did not report it."""
+        duration = timedelta(seconds=self._clock.monotonic() - self._started_at)
+        outcome = self._outcome(error)
+        usage = await self._usage(outcome, counter)
+        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration)
+
+    def abandon(self, number: int, index: int) -> Attempt:
+        """Return the record of an attempt whose call was cancelled: counting would delay the cancellation."""
+        duration = timedelta(seconds=self._clock.monotonic() - self._started_at)
+        return Attempt(number, index, AttemptOutcome.CANCELLED, UNKNOWN_USAGE, self._first_byte_after(), duration)
+
+    def _first_byte_after(self) -> timedelta | None:
+        if self._first_byte_at is None:
+            return None
+        return timedelta(seconds=self._first_byte_at - self._started_at)
+
+    def _outcome(self, error: UpstreamFailed | Stopped | None) -> AttemptOutcome:
+        if error is None:
+            return AttemptOutcome.SUCCEEDED
+        if isinstance(error, Stopped):
+            return AttemptOutcome.CANCELLED
+        if self._first_byte_at is not None:
+            return AttemptOutcome.INTERRUPTED
+        return failed_outcome(error)
+
+    async def _usage(self, outcome: AttemptOutcome, counter: TokenCounter) -> TokenUsage:
+        if outcome is AttemptOutcome.REJECTED or not self._sent:
+            return NO_USAGE
+        reported = self._completion.usage if self._completion is not None else None
+        if reported is not None and reported.known is not None:
+            return reported
+        # Without a byte of the response, the provider may or may not have processed the prompt.
+        if self._first_byte_at is None and outcome is not AttemptOutcome.SUCCEEDED:
+            return UNKNOWN_USAGE
+        return await self._counted_usage(reported, counter)
+
+    async def _counted_usage(self, reported: TokenUsage | None, counter: TokenCounter) -> TokenUsage:
+        input_tokens = reported.input_tokens if reported is not None else None
+        if input_tokens is None:
+            input_tokens = await count_prompt(self._candidate.body, counter)
+        texts = self._output.texts()
+        output_tokens = None if texts is None else await counter.count(texts)
+        unknown = input_tokens is None or output_tokens is None
+        return TokenUsage(UsageSource.UNKNOWN if unknown else UsageSource.COUNTED, input_tokens, output_tokens)
+
+
+def failed_outcome(error: UpstreamFailed) -> AttemptOutcome:
+    """Return the outcome of a call that failed before a byte of its response."""
+    if not error.maybe_billed:
+        return AttemptOutcome.REJECTED
+    return AttemptOutcome.TIMED_OUT if isinstance(error, UpstreamTimedOut) else AttemptOutcome.INTERRUPTED

@@ -1,0 +1,98 @@
+"""An inference plan, the events of its run, and the record of its attempts."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from chassis.errors import ArgosyError, Kind
+from values.usage import TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to run the request."""
+
+    upstream: str
+    model: str
+    body: bytes = b""
+    """A complete JSON body of OpenAI's chat completions. Empty for embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Candidates in the order to try them, and their timeouts."""
+
+    candidates: tuple[Candidate, ...]
+    stream: bool
+    deadline: timedelta
+    """From the start of the plan, over all attempts."""
+    first_byte_timeout: timedelta
+    idle_timeout: timedelta
+
+
+class AttemptOutcome(StrEnum):
+    """How one provider call ended."""
+
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One provider call; `candidate` is an index from 0, `number` counts from 1."""
+
+    number: int
+    candidate: int
+    outcome: AttemptOutcome
+    usage: TokenUsage
+    first_byte_after: timedelta | None
+    duration: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A candidate begins to respond; from here on there is no fallback."""
+
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Payloads of the provider that arrived together."""
+
+    payloads: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a plan, successful or not."""
+
+    attempts: tuple[Attempt, ...]
+    error: ArgosyError | None
+    usage_payload: bytes = b""
+    """The provider's last streamed payload if it held nothing but usage: it is kept out of the chunks."""
+
+
+Emit = Callable[[Started | Chunk], Awaitable[None]]
+"""Sends an event to the caller; while it is awaited, the provider is not read."""
+
+
+class Stopped(ArgosyError):
+    """The caller asked to end the plan early."""
+
+    kind = Kind.CANCELLED
+    reason = "STOPPED"
+
+    def __init__(self, message: str = "the caller stopped the plan") -> None:
+        super().__init__(message)
+
+
+class Draining(Stopped):
+    """The worker is shutting down, and the response would have outlasted the drain."""
+
+    kind = Kind.UNAVAILABLE
+    reason = "SERVICE_UNAVAILABLE"

@@ -1,0 +1,20 @@
+"""How attempts are observed: the implementation needs metrics and traces, which runs must not import."""
+
+from typing import Protocol
+
+from chassis.errors import ArgosyError
+
+from inference_worker.plans.model import Attempt, Candidate
+
+
+class AttemptSpan(Protocol):
+    """The telemetry of one attempt."""
+
+    def finish(self, attempt: Attempt, error: ArgosyError | None) -> None:
+        """Record how it ended. Called exactly once, in the task that started it."""
+
+
+class AttemptObserver(Protocol):
+    """Records attempts as metrics, traces and logs. Never raises."""
+
+    def start(self, candidate: Candidate, number: int) -> AttemptSpan: ...

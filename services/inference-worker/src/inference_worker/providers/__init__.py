@@ -1,0 +1,1 @@
+"""Providers: what the worker can call, one kind per module."""

@@ -1,0 +1,168 @@
+"""Translates messages and events of Anthropic's Messages API into OpenAI's chat completions."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from values.usage import TokenUsage, UsageSource
+
+from inference_worker.providers.json_fields import is_token_count
+from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted
+
+FINISH_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class EventTranslator:
+    """Turns the events of one message into chunks."""
+
+    def __init__(self, created: int) -> None:
+        self._created = created
+        self._id = ""
+        self._model = ""
+        self._tool_index = -1
+        self._counts: dict[str, Any] = {}
+        self.finished = False
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """The usage reported so far. The output tokens are final only once the message is finished."""
+        return message_usage(self._counts, output_is_final=self.finished)
+
+    def usage_payload(self) -> bytes:
+        """Return OpenAI's last chunk, which holds nothing but usage."""
+        chunk = self._chunk([])
+        chunk["usage"] = to_openai_usage(self._counts)
+        return orjson.dumps(chunk)
+
+    def translate(self, event: dict[str, Any]) -> bytes | None:
+        """Return the chunk of an event; None when it has nothing for the client.
+
+        Raises `UpstreamFailed` for an error event, `UpstreamInterrupted` once the message had begun.
+        """
+        kind = event.get("type")
+        if kind == "error":
+            if self._id:
+                raise UpstreamInterrupted("the upstream's response was interrupted by an error")
+            raise UpstreamFailed("the upstream failed before its response began")
+        if kind == "message_start":
+            return self._start_message(event["message"])
+        if kind == "content_block_start":
+            return self._start_block(event["content_block"])
+        if kind == "content_block_delta":
+            return self._extend_block(event["delta"])
+        if kind == "message_delta":
+            return self._finish(event)
+        return None
+
+    def _start_message(self, message: dict[str, Any]) -> bytes:
+        self._id, self._model = message["id"], message["model"]
+        self._counts = dict(message.get("usage") or {})
+        return self._delta({"role": "assistant", "content": ""})
+
+    def _start_block(self, block: dict[str, Any]) -> bytes | None:
+        if block["type"] == "tool_use":
+            self._tool_index += 1
+            function = {"name": block["name"], "arguments": ""}
+            call = {"index": self._tool_index, "id": block["id"], "type": "function", "function": function}
+            return self._delta({"tool_calls": [call]})
+        return self._delta({"content": block["text"]}) if block.get("text") else None
+
+    def _extend_block(self, delta: dict[str, Any]) -> bytes | None:
+        if delta["type"] == "text_delta":
+            return self._delta({"content": delta["text"]})
+        if delta["type"] == "input_json_delta":
+            call = {"index": self._tool_index, "function": {"arguments": delta["partial_json"]}}
+            return self._delta({"tool_calls": [call]})
+        if delta["type"] == "thinking_delta":
+            return self._delta({"reasoning_content": delta["thinking"]})
+        return None
+
+    def _finish(self, event: dict[str, Any]) -> bytes:
+        self._counts |= {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
+        self.finished = True
+        return self._delta({}, finish_reason(event["delta"].get("stop_reason")))
+
+    def _delta(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        return orjson.dumps(self._chunk([{"index": 0, "delta": delta, "finish_reason": reason}]))
+
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": self._model,
+            "choices": choices,
+        }
+
+
+def message_to_completion(message: dict[str, Any], created: int) -> dict[str, Any]:
+    """Translate a message that is not streamed."""
+    blocks = message["content"]
+    translated: dict[str, Any] = {"role": "assistant", "content": _joined(blocks, "text") or None, "refusal": None}
+    thinking = _joined(blocks, "thinking")
+    if thinking:
+        translated["reasoning_content"] = thinking
+    calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
+    if calls:
+        translated["tool_calls"] = calls
+    reason = finish_reason(message.get("stop_reason"))
+    return {
+        "id": message["id"],
+        "object": "chat.completion",
+        "created": created,
+        "model": message["model"],
+        "choices": [{"index": 0, "message": translated, "logprobs": None, "finish_reason": reason}],
+        "usage": to_openai_usage(message.get("usage") or {}),
+    }
+
+
+def finish_reason(stop_reason: object) -> str:
+    """Translate a stop reason; an unknown one becomes `stop`."""
+    return FINISH_REASONS.get(stop_reason, "stop") if isinstance(stop_reason, str) else "stop"
+
+
+def message_usage(counts: dict[str, Any], *, output_is_final: bool = True) -> TokenUsage | None:
+    """Return the usage in Anthropic's counts; None when not even the prompt's is there."""
+    input_tokens, output_tokens = _input_tokens(counts), counts.get("output_tokens")
+    if not is_token_count(counts.get("input_tokens")) or not is_token_count(input_tokens):
+        return None
+    output = output_tokens if output_is_final and is_token_count(output_tokens) else None
+    return TokenUsage(UsageSource.REPORTED, input_tokens, output)
+
+
+def to_openai_usage(counts: dict[str, Any]) -> dict[str, Any]:
+    """Translate Anthropic's counts: OpenAI's prompt tokens include those from the cache."""
+    input_tokens, output_tokens = _input_tokens(counts), _count(counts, "output_tokens")
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+        "prompt_tokens_details": {"cached_tokens": _count(counts, "cache_read_input_tokens")},
+    }
+
+
+def _input_tokens(counts: dict[str, Any]) -> int:
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(_count(counts, name) for name in names)
+
+
+def _count(counts: dict[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return value if is_token_count(value) else 0
+
+
+def _joined(blocks: Iterable[dict[str, Any]], kind: str) -> str:
+    return "".join(block[kind] for block in blocks if block["type"] == kind)
+
+
+def _tool_call(block: dict[str, Any]) -> dict[str, Any]:
+    function = {"name": block["name"], "arguments": orjson.dumps(block["input"]).decode()}
+    return {"id": block["id"], "type": "function", "function": function}

@@ -1,0 +1,90 @@
+"""What the configuration of every kind of upstream has in common."""
+
+from abc import abstractmethod
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from chassis.clock import Clock
+from chassis.settings import Section
+from pydantic import Field, SecretStr
+from values.limits import MAX_CHAT_BYTES
+
+from inference_worker.providers.ports import Upstream
+from inference_worker.providers.transport.http import Endpoint
+from inference_worker.token_counting.count import LazyTokenCounter
+from inference_worker.token_counting.model import NullTokenCounter, TokenCounter
+from inference_worker.token_counting.tiktoken import load_encoding
+from inference_worker.token_counting.tokenizer_file import load_tokenizer
+
+BaseUrl = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
+
+MIN_SECRET_CHARACTERS = 8
+"""Shorter header values are versions and names; redacting them would make messages unreadable."""
+
+
+class ProviderConfig(Section):
+    """One upstream. A subclass adds its `kind`, its settings and `open`, and a line to `registry`."""
+
+    @abstractmethod
+    async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:
+        """Open the upstream; `stack` closes what it holds. Raises `OSError` when a file is missing."""
+
+
+class TokenCounterConfig(ProviderConfig):
+    """An upstream whose tokens are counted when it does not report them."""
+
+    encoding: Literal["cl100k_base", "o200k_base", "p50k_base"] | None = Field(
+        "cl100k_base", description="One of OpenAI's encodings; none: usage that is not reported stays unknown."
+    )
+    tokenizer: Path | None = Field(None, description="A `tokenizer.json` to count with instead of the encoding.")
+
+    def token_counter(self) -> TokenCounter:
+        """Return a counter, which loads its tokenizer at the first count."""
+        if self.tokenizer is not None:
+            if not self.tokenizer.is_file():
+                raise FileNotFoundError(f"there is no tokenizer at {self.tokenizer}")
+            return LazyTokenCounter(load_tokenizer, str(self.tokenizer))
+        return LazyTokenCounter(load_encoding, self.encoding) if self.encoding is not None else NullTokenCounter()
+
+
+class HttpUpstreamConfig(TokenCounterConfig):
+    """An upstream that is called over HTTP, without litellm."""
+
+    base_url: BaseUrl = Field(description="Address of the API, without the path of the call.")
+    api_key: SecretStr | None = Field(None, description="Credential; none is sent when unset.")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="More headers for every call.")
+    connect_timeout: timedelta = Field(
+        timedelta(seconds=5), gt=timedelta(0), description="For a connection, with the wait for a free one."
+    )
+    keep_alive: timedelta = Field(
+        timedelta(seconds=4),
+        description="How long an idle connection is kept; must be less than the upstream keeps it.",
+    )
+    max_connections: int = Field(
+        4096,
+        ge=1,
+        description="Connections at once, so calls at once. A call beyond it waits for `connect_timeout`, and then its "
+        "attempt fails, at no cost.",
+    )
+    max_response_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES, description="Largest response that is not streamed."
+    )
+
+    @abstractmethod
+    def api_headers(self) -> dict[str, str]:
+        """Return the headers that the API requires, credentials included; the configured `headers` override them."""
+
+    def endpoint(self) -> Endpoint:
+        headers = {name.lower(): value.get_secret_value() for name, value in self.headers.items()}
+        secrets = [*headers.values(), *([self.api_key.get_secret_value()] if self.api_key else [])]
+        return Endpoint(
+            base_url=self.base_url,
+            headers={**self.api_headers(), **headers},
+            secrets=tuple(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS),
+            connect_timeout=self.connect_timeout,
+            keep_alive=self.keep_alive,
+            max_connections=self.max_connections,
+            max_response_bytes=self.max_response_bytes,
+        )

@@ -1,0 +1,171 @@
+"""MiniLM in this process: embeddings by onnxruntime, in one thread.
+
+The folder holds `tokenizer.json` and `model.onnx`, whose inputs are `input_ids` and `attention_mask` (int64) and whose
+output `sentence_embedding` (float32) is pooled and of length 1.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from chassis.clock import Clock
+from chassis.errors import InvalidRequest
+from pydantic import Field
+from values.usage import TokenUsage, UsageSource
+
+from inference_worker.providers.config import ProviderConfig
+from inference_worker.providers.model import Embeddings, UpstreamRateLimited
+from inference_worker.providers.ports import Upstream
+from inference_worker.token_counting.model import NullTokenCounter
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+DIMENSIONS = 384
+MAX_TOKENS = 256
+"""What the model reads of a text; the rest is truncated."""
+
+# Attention needs memory by the square of the length. Larger batches were not faster, and took twice the memory.
+MAX_BATCH_TOKENS = 512
+
+# A text's first 256 tokens end before this, unless it is nearly all spaces.
+MAX_CHARACTERS = 32 * 1024
+
+TOKENIZER_BATCH = 32
+"""Texts that are tokenized at once: an encoding takes a hundred times the memory of its text."""
+
+MAX_QUEUED_TEXTS = 4096
+"""Texts that wait or run at once; a call beyond it is rejected."""
+
+OUTPUT = "sentence_embedding"
+
+
+class OnnxConfig(ProviderConfig):
+    """MiniLM in this process, for embeddings."""
+
+    kind: Literal["onnx"]
+    path: Path = Field(description="Folder with `model.onnx` and `tokenizer.json`.")
+    threads: int = Field(1, ge=1, le=64, description="Cores that one batch may use.")
+
+    async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:  # noqa: ARG002 - part of the base class
+        embedder = await stack.enter_async_context(MinilmEmbedder(self.path, self.threads))
+        return Upstream(NullTokenCounter(), embedder=embedder)
+
+
+class MinilmEmbedder:
+    """An embedder, and an async context manager that loads the model and releases it."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        """`threads` is how many cores one batch may use."""
+        self._folder = folder
+        self._threads = threads
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="minilm")
+        self._queued = 0
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._tokenizer, self._session = await loop.run_in_executor(self._executor, self._load)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
+        """Embed in batches, between which other calls get theirs. The model's name in the plan is ignored."""
+        if dimensions not in {None, DIMENSIONS}:
+            raise InvalidRequest(
+                f"{model} has {DIMENSIONS} dimensions; other numbers are not supported", param="dimensions"
+            )
+        if self._queued + len(texts) > MAX_QUEUED_TEXTS:
+            raise UpstreamRateLimited("too many texts wait to be embedded")
+        self._queued += len(texts)
+        try:
+            return await self._embed(texts)
+        finally:
+            self._queued -= len(texts)
+
+    async def _embed(self, texts: Sequence[str]) -> Embeddings:
+        loop = asyncio.get_running_loop()
+        encoded: list[list[int]] = []
+        for start in range(0, len(texts), TOKENIZER_BATCH):
+            group = texts[start : start + TOKENIZER_BATCH]
+            encoded += await loop.run_in_executor(self._executor, self._encode, group)
+        vectors: dict[int, bytes] = {}
+        for indexes in batches([len(tokens) for tokens in encoded]):
+            batch = [encoded[index] for index in indexes]
+            vectors.update(zip(indexes, await loop.run_in_executor(self._executor, self._run, batch), strict=True))
+        usage = TokenUsage(UsageSource.REPORTED, sum(map(len, encoded)), 0)
+        return Embeddings(tuple(vectors[index] for index in range(len(texts))), usage)
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
+        return [encoding.ids for encoding in encodings]
+
+    def _run(self, batch: list[list[int]]) -> list[bytes]:
+        import numpy as np  # noqa: PLC0415
+
+        ids = np.zeros((len(batch), max(map(len, batch))), np.int64)
+        mask = np.zeros_like(ids)
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        (vectors,) = self._session.run([OUTPUT], {"input_ids": ids, "attention_mask": mask})
+        return [vector.astype("<f4").tobytes() for vector in vectors]
+
+    def _load(self) -> "tuple[Tokenizer, InferenceSession]":
+        for name in ("tokenizer.json", "model.onnx"):
+            if not (self._folder / name).is_file():
+                raise FileNotFoundError(f"there is no {self._folder / name}")
+        # The tokenizer's own threads would compete with the event loop for the core.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        from tokenizers import Tokenizer  # noqa: PLC0415
+
+        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        tokenizer.enable_truncation(MAX_TOKENS)
+        tokenizer.no_padding()
+        session = _session(self._folder / "model.onnx", self._threads)
+        _trim()
+        return tokenizer, session
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield indexes of texts to run together: of similar length, so that little is padding, and bounded in tokens."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > MAX_BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _session(model: Path, threads: int) -> Any:
+    # Read when the library loads; else it writes a device id to the home directory and sends telemetry.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime  # noqa: PLC0415 - 20 MB that a worker without embeddings does not need
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # It would keep a pattern for every shape of batch.
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    if [output.name for output in session.get_outputs()] != [OUTPUT]:
+        raise ValueError(f"{model} has no output {OUTPUT}")
+    return session
+
+
+def _trim() -> None:
+    """Return the 20 MB that parsing the model took to the system: glibc keeps them otherwise."""
+    import ctypes  # noqa: PLC0415
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,1 @@
+"""Upstreams with OpenAI's API."""

@@ -1,0 +1,62 @@
+"""What plans and embeddings need from a provider."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from values.usage import TokenUsage
+
+from inference_worker.providers.model import Embeddings
+from inference_worker.token_counting.model import TokenCounter
+
+
+class Completion(Protocol):
+    """A provider's response to one chat completion, read as it arrives."""
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """The usage that the provider has reported so far; a count that is missing is None."""
+
+    @property
+    def usage_payload(self) -> bytes:
+        """The last streamed payload if it held nothing but usage, else empty. `read` does not return it."""
+
+    async def read(self) -> Sequence[bytes]:
+        """Wait for the next payloads and return all that arrived together; empty at the end.
+
+        Raises an `UpstreamFailed`. Reads from the network only while it is awaited, so that a slow client
+        slows the provider down.
+        """
+
+    def abort(self) -> None:
+        """Close the response if it has not ended. May be called again, and after the end."""
+
+
+class Provider(Protocol):
+    """Chat completions of one upstream."""
+
+    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+        """Send `body`, an OpenAI chat completion request, and wait until the response begins.
+
+        Raises an `UpstreamFailed`. When it is cancelled it leaves no connection open.
+        """
+
+
+class Embedder(Protocol):
+    """Embeddings of one upstream."""
+
+    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
+        """Embed the texts, in order. Raises an `UpstreamFailed`, or `InvalidRequest` for unsupported dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What a configured upstream can do."""
+
+    counter: TokenCounter
+    provider: Provider | None = None
+    embedder: Embedder | None = None
+
+
+Upstreams = Mapping[str, Upstream]
+"""By the names that candidates use."""

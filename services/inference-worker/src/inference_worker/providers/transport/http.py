@@ -1,0 +1,177 @@
+"""The HTTP client of one upstream: kept-alive connections, every size and wait bounded, an error class per failure."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import monotonic
+from typing import Self
+from urllib.parse import quote, urlsplit
+
+from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
+from inference_worker.providers.transport.connection import Connection, ConnectionLost, ProtocolError, Response
+from inference_worker.providers.transport.errors import (
+    MAX_ERROR_BODY_BYTES,
+    error_message,
+    parse_retry_after,
+    status_error,
+)
+from inference_worker.providers.transport.pool import Address, Pool
+
+LINGER_SECONDS = 1.0
+"""How long the last bytes of a finished response may take, so that its connection can be reused."""
+
+STALE_CONNECTION_WINDOW_SECONDS = 1.0
+"""A kept-alive connection that the peer had closed drops within this; later, the upstream had the request."""
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_RESERVED_HEADERS = frozenset({"connection", "content-length", "expect", "transfer-encoding"})
+"""They decide where a request ends and whether its connection stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Address, headers and limits of an upstream."""
+
+    base_url: str
+    headers: dict[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Values that no message may contain."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    # Below the 5 s after which uvicorn and cpp-httplib drop an idle connection.
+    keep_alive: timedelta = timedelta(seconds=4)
+    max_connections: int = 4096
+    max_response_bytes: int = 8 * 1024 * 1024
+    max_event_bytes: int = 4 * 1024 * 1024
+
+
+class HttpClient:
+    """An async context manager that owns the connections to one upstream.
+
+    It follows no redirects and keeps no cookies: providers need neither, and a redirect would leak the credentials.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Raises `ValueError` for an address or a header that cannot be sent."""
+        self.endpoint = endpoint
+        url = urlsplit(endpoint.base_url)
+        if not url.hostname or not endpoint.base_url.isascii():
+            raise ValueError(f"{endpoint.base_url!r} does not name a host in ASCII")
+        if not all(0 < len(label) < 64 for label in url.hostname.removesuffix(".").split(".")):
+            raise ValueError(f"{url.hostname!r} cannot be the name of a host")
+        tls = url.scheme == "https"
+        self.address = Address(url.hostname, url.port or (443 if tls else 80), tls)
+        self.pool: Pool | None = None
+        self._path = quote(url.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        self._headers = {
+            "host": url.netloc,
+            "content-type": "application/json",
+            "accept": "*/*",
+            # A compressor would hold stream events back.
+            "accept-encoding": "identity",
+            "user-agent": "argosy",
+            **endpoint.headers,
+        }
+        if any(_CONTROL_CHARACTER.search(name + value) for name, value in self._headers.items()):
+            raise ValueError("a header holds a control character")
+        if not all(_HEADER_NAME.fullmatch(name) and name.lower() not in _RESERVED_HEADERS for name in endpoint.headers):
+            raise ValueError("a header has an invalid or reserved name")
+        self._heads: dict[str, bytes] = {}
+
+    async def __aenter__(self) -> Self:
+        endpoint = self.endpoint
+        self.pool = Pool(
+            self.address,
+            max_connections=endpoint.max_connections,
+            connect_seconds=endpoint.connect_timeout.total_seconds(),
+            keep_alive_seconds=endpoint.keep_alive.total_seconds(),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.pool is not None:
+            await self.pool.close()
+
+    async def post(self, path: str, body: bytes) -> Response:
+        """Send `body` and return once status 200 has arrived. Raises an `UpstreamFailed`."""
+        head = self._heads.get(path) or self._heads.setdefault(path, self._head(path))
+        connection = await self._connect()
+        sent_at = monotonic()
+        response = connection.send((head, b"%d\r\n\r\n" % len(body), body))
+        try:
+            status = await response.read_head()
+        except ProtocolError as error:
+            raise UpstreamProtocolError("the upstream does not speak HTTP") from error
+        except ConnectionLost as error:
+            # An upstream that sent a byte had the request, however soon the connection dropped.
+            stale = not response.buffered_bytes and monotonic() - sent_at < STALE_CONNECTION_WINDOW_SECONDS
+            raise UpstreamFailed(
+                "the upstream dropped the connection", retry_same=stale, maybe_billed=not stale
+            ) from error
+        except BaseException:
+            response.close()
+            raise
+        if status != 200:
+            raise await self._status_error(response)
+        if response.compressed:
+            response.close()
+            raise UpstreamProtocolError("the upstream compressed its response")
+        return response
+
+    async def read_all(self, response: Response) -> bytes:
+        """Return the body. Raises `UpstreamInterrupted`, or `UpstreamProtocolError` above `max_response_bytes`."""
+        body = await _read_up_to(response, self.endpoint.max_response_bytes)
+        if len(body) > self.endpoint.max_response_bytes:
+            response.close()
+            raise UpstreamProtocolError("the upstream's response is too large")
+        return body
+
+    async def _connect(self) -> Connection:
+        if self.pool is None:
+            raise RuntimeError("the client is not open")
+        try:
+            return await self.pool.acquire()
+        except TimeoutError as error:
+            raise UpstreamFailed("no connection to the upstream in time") from error
+        except OSError as error:
+            raise UpstreamFailed("the upstream cannot be reached") from error
+
+    def _head(self, path: str) -> bytes:
+        """Return the head of a request, up to the length of its body."""
+        lines = [f"POST {self._path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in self._headers.items())]
+        return "\r\n".join([*lines, "content-length: "]).encode()
+
+    async def _status_error(self, response: Response) -> UpstreamFailed:
+        try:
+            body = await _read_up_to(response, MAX_ERROR_BODY_BYTES)
+        except UpstreamInterrupted:
+            body = b""
+        finally:
+            response.close()
+        message = error_message(body[:MAX_ERROR_BODY_BYTES])
+        return status_error(response.status, message, self.endpoint.secrets, parse_retry_after(response.retry_after))
+
+
+async def read_available(response: Response) -> bytes:
+    """Wait for a byte of the body and return all that has arrived; empty at the end. Raises `UpstreamInterrupted`."""
+    try:
+        return await response.read()
+    except ConnectionLost as error:
+        raise UpstreamInterrupted("the upstream's response was interrupted") from error
+
+
+async def _read_up_to(response: Response, limit: int) -> bytes:
+    """Return the body, or at least one byte more than `limit` of it."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while size <= limit and (piece := await read_available(response)):
+            pieces.append(piece)
+            size += len(piece)
+            # The first piece usually is all: this spares the read that would return nothing.
+            if response.exhausted:
+                break
+    except BaseException:
+        response.close()
+        raise
+    return b"".join(pieces)

@@ -1,0 +1,1 @@
+"""Counts the tokens that a provider does not report."""

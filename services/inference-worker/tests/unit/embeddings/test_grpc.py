@@ -1,0 +1,58 @@
+import pytest
+from argosy.inference.v1 import inference_pb2
+from chassis.errors import ArgosyError, InvalidRequest, Kind
+from inference_worker.embeddings.grpc import proto_to_embed_request
+from served_worker import ServedWorker, an_embed_request
+
+
+@pytest.fixture
+def worker() -> ServedWorker:
+    return ServedWorker()
+
+
+async def test_texts_are_embedded_over_the_wire(worker: ServedWorker):
+    async with worker.serve() as stub:
+        response = await stub.Embed(an_embed_request())
+
+    assert [len(vector.float32) for vector in response.vectors] == [8, 8]
+    assert not response.HasField("error")
+    assert response.attempts[0].usage.input_tokens == 5
+    assert response.attempts[0].usage.HasField("output_tokens")
+
+
+async def test_a_failed_embedding_returns_its_error(worker: ServedWorker):
+    async with worker.serve() as stub:
+        response = await stub.Embed(an_embed_request("500"))
+
+    assert not response.vectors
+    assert (response.error.kind, response.error.reason) == (Kind.UPSTREAM, "UPSTREAM_FAILED")
+    assert response.attempts[0].outcome == inference_pb2.ATTEMPT_OUTCOME_REJECTED
+
+
+async def test_a_call_without_a_principal_is_refused(worker: ServedWorker):
+    async with worker.serve(None) as stub:
+        with pytest.raises(ArgosyError) as caught:
+            await stub.Embed(an_embed_request())
+
+    assert caught.value.kind is Kind.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        (inference_pb2.EmbedRequest(inputs=[]), "inputs"),
+        (inference_pb2.EmbedRequest(inputs=["a", ""]), "inputs"),
+        (inference_pb2.EmbedRequest(inputs=["a"] * 2049), "inputs"),
+        (inference_pb2.EmbedRequest(inputs=["a"], dimensions=-1), "dimensions"),
+        (inference_pb2.EmbedRequest(inputs=["a"]), "candidates"),
+        (
+            inference_pb2.EmbedRequest(inputs=["a"], candidates=[inference_pb2.Candidate(upstream="fake")]),
+            "candidates",
+        ),
+    ],
+)
+def test_an_invalid_embedding_request_is_refused(message: inference_pb2.EmbedRequest, param: str):
+    with pytest.raises(InvalidRequest) as caught:
+        proto_to_embed_request(message)
+
+    assert caught.value.param == param

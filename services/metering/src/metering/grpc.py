@@ -1,0 +1,68 @@
+"""argosy.metering.v1.MeteringService: finds the caller, checks its role, and delegates to the features."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.metering.v1 import metering_pb2, metering_pb2_grpc
+from chassis.grpc import Registration
+from chassis.tenancy import Principal, current_caller
+
+from metering.budgets.grpc import BudgetHandler
+from metering.prices.grpc import PriceHandler
+from metering.reservations.grpc import ReservationHandler
+from metering.settlement.grpc import StatementHandler
+from metering.usage.grpc import UsageHandler
+
+ADMIN = "admin"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
+    """The tenant is always the caller's."""
+
+    reservations: ReservationHandler
+    statements: StatementHandler
+    usage: UsageHandler
+    budgets: BudgetHandler
+    prices: PriceHandler
+
+    async def Reserve(self, request: metering_pb2.ReserveRequest, context: Any) -> metering_pb2.ReserveResponse:
+        return await self.reservations.reserve(request, _principal())
+
+    async def GetUsage(self, request: metering_pb2.GetUsageRequest, context: Any) -> metering_pb2.GetUsageResponse:
+        return await self.usage.get(request, _principal())
+
+    async def GetRequestStatement(
+        self, request: metering_pb2.GetRequestStatementRequest, context: Any
+    ) -> metering_pb2.GetRequestStatementResponse:
+        return await self.statements.get(request, _principal())
+
+    async def GetBudget(self, request: metering_pb2.GetBudgetRequest, context: Any) -> metering_pb2.GetBudgetResponse:
+        return await self.budgets.get(_principal())
+
+    async def SetBudget(self, request: metering_pb2.SetBudgetRequest, context: Any) -> metering_pb2.SetBudgetResponse:
+        return await self.budgets.set(request, _admin())
+
+    async def ListPrices(
+        self, request: metering_pb2.ListPricesRequest, context: Any
+    ) -> metering_pb2.ListPricesResponse:
+        return await self.prices.list(_principal())
+
+    async def SetPrice(self, request: metering_pb2.SetPriceRequest, context: Any) -> metering_pb2.SetPriceResponse:
+        _admin()
+        return await self.prices.set(request)
+
+
+def registration(servicer: MeteringServicer) -> Registration:
+    """Return what a `GrpcServer` needs to serve it."""
+    return (metering_pb2_grpc.add_MeteringServiceServicer_to_server, servicer, "argosy.metering.v1.MeteringService")
+
+
+def _principal() -> Principal:
+    return current_caller().principal
+
+
+def _admin() -> Principal:
+    principal = _principal()
+    principal.require(ADMIN)
+    return principal

@@ -1,0 +1,22 @@
+"""Audit of ledger and budgets over all tenants."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from values.money import NanoUsd
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """Sums over all tenants; `imbalance` and `drift` are 0 or there is a bug."""
+
+    imbalance: NanoUsd
+    """Sum of the absolute sums of recent ledger transactions."""
+    drift: NanoUsd
+    """Sum of the differences between each budget's `held` and its held reservations."""
+    held: NanoUsd
+    spent: NanoUsd
+
+
+class LedgerAudit(Protocol):
+    async def audit(self) -> AuditResult: ...

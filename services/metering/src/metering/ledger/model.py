@@ -1,0 +1,55 @@
+"""The double-entry ledger: transactions whose entries sum to zero and never change.
+
+Accounts, positive is a debit:
+    receivable   what the tenant owes                                     against revenue
+    exposure     what the operator of Argosy may have to bear itself      against suspense
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from values.money import NanoUsd
+
+
+class Account(StrEnum):
+    RECEIVABLE = "receivable"
+    REVENUE = "revenue"
+    EXPOSURE = "exposure"
+    SUSPENSE = "suspense"
+
+
+class TransactionKind(StrEnum):
+    """Why a transaction was posted; the ledger takes one of each kind per attempt of a request."""
+
+    SETTLEMENT = "settlement"
+    EXPIRY = "expiry"
+    CORRECTION = "correction"
+
+
+class UnbalancedTransaction(ValueError):
+    """The entries of a transaction do not sum to zero: a bug, never an input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`price_version` names the price that the amount was computed with, if one was."""
+
+    account: Account
+    amount: NanoUsd
+    price_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Entries that belong together. Raises `UnbalancedTransaction` when they do not sum to zero."""
+
+    transaction_id: str
+    attempt: int
+    kind: TransactionKind
+    entries: tuple[Entry, ...]
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        if sum([entry.amount for entry in self.entries]) != 0:
+            raise UnbalancedTransaction(f"transaction {self.transaction_id} does not sum to zero")

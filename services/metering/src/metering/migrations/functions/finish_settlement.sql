@@ -1,0 +1,33 @@
+-- The last statement of a settlement. It closes reservations, which are locked already, and then changes what requests
+-- share: it adjusts budgets by what was paid and what is no longer held, and adds to usage_daily; in this order and by
+-- key, as the lock order asks.
+CREATE OR REPLACE FUNCTION metering.finish_settlement(
+    closures jsonb, tenants text[], spent_amounts bigint[], held_amounts bigint[], usage jsonb
+) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    closing record;
+BEGIN
+    FOR closing IN
+        SELECT c.tenant_id, c.state, array_agg(c.request_id) AS requests
+        FROM jsonb_to_recordset(closures) AS c (tenant_id text, request_id text, state text) GROUP BY 1, 2
+    LOOP
+        UPDATE metering.reservations AS r SET state = closing.state, closed_at = now()
+        WHERE r.tenant_id = closing.tenant_id AND r.request_id = ANY (closing.requests);
+    END LOOP;
+    PERFORM FROM metering.budgets AS b
+    WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id
+    ORDER BY b.tenant_id, b.scope, b.scope_id FOR NO KEY UPDATE;
+    UPDATE metering.budgets AS b SET
+        spent = b.spent + spent_amounts[array_position(tenants, b.tenant_id)],
+        held = b.held + held_amounts[array_position(tenants, b.tenant_id)]
+    WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id;
+    INSERT INTO metering.usage_daily AS u (tenant_id, day, price_key, calls, input_tokens, output_tokens, cost)
+    SELECT n.tenant_id, n.day, n.price_key, n.calls, n.input_tokens, n.output_tokens, n.cost
+    FROM jsonb_to_recordset(usage) AS n (
+        tenant_id text, day date, price_key text, calls bigint, input_tokens bigint, output_tokens bigint, cost bigint
+    )
+    ORDER BY n.tenant_id, n.day, n.price_key
+    ON CONFLICT (tenant_id, day, price_key) DO UPDATE SET
+        calls = u.calls + excluded.calls, input_tokens = u.input_tokens + excluded.input_tokens,
+        output_tokens = u.output_tokens + excluded.output_tokens, cost = u.cost + excluded.cost;
+END $$;

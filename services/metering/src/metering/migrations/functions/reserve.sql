@@ -1,0 +1,90 @@
+-- Decide a batch of reservations, one by one, in the order of the arrays: what the budget has room for is held, the rest
+-- is refused. One row per item, in order. Outcomes: 'held', 'refused', 'repeated' (the request has a reservation already;
+-- the row shows it, in whatever state). Amounts are nano-USD.
+-- Group commit: one call serves all callers that wait, so it decides in memory between two reads and two writes, and
+-- returns new reservations without reading them back.
+CREATE OR REPLACE FUNCTION metering.reserve(
+    tenants text[], requests text[], amounts bigint[], leases interval[], bound_lists jsonb[],
+    projects text[], keys text[], users text[], default_cap bigint
+) RETURNS TABLE (
+    outcome text, state text, held bigint, bounds jsonb, created_at timestamptz, expires_at timestamptz,
+    cap bigint, spent bigint, budget_held bigint
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+    budget_tenants text[];
+    caps bigint[];
+    spent_amounts bigint[];
+    held_amounts bigint[];
+    existing bigint[];
+    accepted boolean[] := array_fill(false, ARRAY[cardinality(tenants)]);
+    budget integer;
+    reserved_at timestamptz;
+BEGIN
+    -- A client that hangs in a transaction around this blocks whole tenants: the server ends its session soon.
+    PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
+    -- Missing budgets are made before any other is locked: two batches that each lack a budget which the other has made
+    -- would wait for each other. This first read takes no locks.
+    SELECT array_agg(b.tenant_id) INTO budget_tenants FROM metering.budgets AS b
+    WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id;
+    IF (tenants <@ budget_tenants) IS NOT TRUE THEN
+        PERFORM metering.lock_budgets(tenants, default_cap);
+    END IF;
+    SELECT array_agg(l.tenant_id), array_agg(l.cap), array_agg(l.spent), array_agg(l.held)
+    INTO budget_tenants, caps, spent_amounts, held_amounts FROM (
+        SELECT b.tenant_id, b.cap, b.spent, b.held FROM metering.budgets AS b
+        WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id
+        ORDER BY b.tenant_id, b.scope, b.scope_id FOR NO KEY UPDATE
+    ) AS l;
+    -- From here on no other transaction reserves for these tenants, and each statement sees all that was committed before.
+    reserved_at := clock_timestamp();
+    SELECT coalesce(array_agg(i.ordinal), '{}') INTO existing FROM (
+        SELECT u.*, row_number() OVER (PARTITION BY u.tenant_id, u.request_id ORDER BY u.ordinal) AS occurrence
+        FROM unnest(tenants, requests) WITH ORDINALITY AS u (tenant_id, request_id, ordinal)
+    ) AS i
+    WHERE i.occurrence > 1 OR (
+        SELECT true FROM metering.reservations AS r WHERE r.tenant_id = i.tenant_id AND r.request_id = i.request_id
+    );
+    FOR item IN 1 .. cardinality(tenants) LOOP
+        budget := array_position(budget_tenants, tenants[item]);
+        IF amounts[item] <= caps[budget] - spent_amounts[budget] - held_amounts[budget] AND item <> ALL (existing) THEN
+            held_amounts[budget] := held_amounts[budget] + amounts[item];
+            accepted[item] := true;
+        END IF;
+    END LOOP;
+
+    IF true = ANY (accepted) THEN
+        INSERT INTO metering.reservations
+            (tenant_id, request_id, state, held, bounds, project_id, key_id, user_id, created_at, expires_at)
+        SELECT i.tenant_id, i.request_id, 'held', i.amount, i.bounds, i.project_id, i.key_id, i.user_id,
+               reserved_at, reserved_at + i.lease
+        FROM unnest(tenants, requests, amounts, leases, bound_lists, projects, keys, users, accepted)
+            AS i (tenant_id, request_id, amount, lease, bounds, project_id, key_id, user_id, accepted)
+        WHERE i.accepted;
+        UPDATE metering.budgets AS b SET held = held_amounts[array_position(budget_tenants, b.tenant_id)]
+        WHERE b.tenant_id = ANY (budget_tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id
+            AND b.held <> held_amounts[array_position(budget_tenants, b.tenant_id)];
+    END IF;
+
+    FOR item IN 1 .. cardinality(tenants) LOOP
+        budget := array_position(budget_tenants, tenants[item]);
+        cap := caps[budget];
+        spent := spent_amounts[budget];
+        budget_held := held_amounts[budget];
+        IF accepted[item] THEN
+            outcome := 'held';
+            state := 'held';
+            held := amounts[item];
+            bounds := bound_lists[item];
+            created_at := reserved_at;
+            expires_at := reserved_at + leases[item];
+        ELSE
+            SELECT 'repeated', r.state, r.held, r.bounds, r.created_at, r.expires_at
+            INTO outcome, state, held, bounds, created_at, expires_at FROM metering.reservations AS r
+            WHERE r.tenant_id = tenants[item] AND r.request_id = requests[item];
+            outcome := coalesce(outcome, 'refused');
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;

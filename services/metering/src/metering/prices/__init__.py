@@ -1,0 +1,1 @@
+"""Prices: the price book, its cache, and the messages that invalidate it."""

@@ -1,0 +1,53 @@
+"""The price book in Postgres."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from chassis.ids import new_id
+from chassis.postgres import Database
+from values.money import NanoUsd, Price
+
+from metering.prices.model import ALL_TENANTS, PriceRow
+
+IN_FORCE = """
+SELECT DISTINCT ON (tenant_id, price_key)
+    tenant_id, version, price_key, input_per_million, output_per_million, effective_at
+FROM metering.prices WHERE effective_at <= now() ORDER BY tenant_id, price_key, effective_at DESC
+"""
+BY_VERSION = """
+SELECT tenant_id, version, price_key, input_per_million, output_per_million, effective_at
+FROM metering.prices WHERE version = ANY ($1)
+"""
+ADD = """
+INSERT INTO metering.prices (tenant_id, version, price_key, input_per_million, output_per_million)
+VALUES ($1, $2, $3, $4, $5)
+RETURNING tenant_id, version, price_key, input_per_million, output_per_million, effective_at
+"""
+
+
+class PostgresPriceBook:
+    """The database refuses to change or delete a row (migrations/0002)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def in_force(self) -> Sequence[PriceRow]:
+        async with self._database.system() as connection:
+            return [row_to_price(row) for row in await connection.fetch(IN_FORCE)]
+
+    async def by_version(self, versions: Collection[str]) -> Sequence[PriceRow]:
+        async with self._database.system() as connection:
+            return [row_to_price(row) for row in await connection.fetch(BY_VERSION, list(versions))]
+
+    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+        # In force by the clock of the database, which `in_force` compares it with.
+        async with self._database.system() as connection:
+            row: Any = await connection.fetchrow(
+                ADD, ALL_TENANTS, new_id("prc_"), price_key, input_per_million, output_per_million
+            )
+        return row_to_price(row)
+
+
+def row_to_price(row: Mapping[str, Any]) -> PriceRow:
+    price = Price(row["price_key"], row["version"], row["input_per_million"], row["output_per_million"])
+    return PriceRow(price, row["effective_at"], row["tenant_id"])

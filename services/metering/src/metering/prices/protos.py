@@ -1,0 +1,22 @@
+"""Prices as messages."""
+
+from functools import lru_cache
+
+from argosy.metering.v1 import metering_pb2
+from chassis.grpc import timestamp_to_proto
+from values.protos import nano_usd_to_proto
+
+from metering.prices.model import PriceRow
+
+
+# Every reservation returns prices, of which there are few. Callers must not change the message; setting it as a field
+# of another message copies it.
+@lru_cache(maxsize=1024)
+def price_to_proto(row: PriceRow) -> metering_pb2.Price:
+    return metering_pb2.Price(
+        price_key=row.price.key,
+        version=row.price.version,
+        input_per_million=nano_usd_to_proto(row.price.input_per_million),
+        output_per_million=nano_usd_to_proto(row.price.output_per_million),
+        effective_at=timestamp_to_proto(row.effective_at),
+    )

@@ -1,0 +1,38 @@
+"""Put a new price in force."""
+
+from typing import Protocol
+
+from chassis.errors import InvalidRequest
+from values.money import MAX_PRICE, NanoUsd
+
+from metering.prices.cache import PriceCache
+from metering.prices.model import PriceRow, validate_price_key
+
+
+class PriceChangePublisher(Protocol):
+    async def publish(self, price_key: str) -> None:
+        """Make connected replicas invalidate their caches. Never fails: replicas that miss it reload after the TTL."""
+
+
+async def set_price(
+    price_key: str,
+    input_per_million: NanoUsd,
+    output_per_million: NanoUsd,
+    *,
+    prices: PriceCache,
+    publisher: PriceChangePublisher | None,
+) -> PriceRow:
+    """Put a new price for all tenants in force. Without a publisher the other replicas see it after the TTL.
+
+    Raises `InvalidRequest`.
+    """
+    validate_price_key(price_key, "price.price_key")
+    for name, amount in (("input", input_per_million), ("output", output_per_million)):
+        if not 0 <= amount <= MAX_PRICE:
+            raise InvalidRequest(
+                f"{name} price must be between 0 and {MAX_PRICE} nano-USD", param=f"price.{name}_per_million"
+            )
+    row = await prices.add(price_key, input_per_million, output_per_million)
+    if publisher is not None:
+        await publisher.publish(price_key)
+    return row

@@ -1,0 +1,74 @@
+"""Reserve."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from argosy.metering.v1 import metering_pb2
+from chassis.errors import ArgosyError, InvalidRequest
+from chassis.grpc import proto_to_duration
+from chassis.tenancy import Principal
+from values.protos import nano_usd_to_proto
+
+from metering.metrics import RESERVATIONS
+from metering.prices.cache import PriceCache
+from metering.prices.protos import price_to_proto
+from metering.reservations.model import ReserveRequest, ReserveResult
+from metering.reservations.reserve import ReservationStore, reserve
+
+HELD, REPEATED = RESERVATIONS.labels("held"), RESERVATIONS.labels("repeated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReservationHandler:
+    """`soft_limit_percent` is the share of the cap from which responses report that the soft limit is passed."""
+
+    reservations: ReservationStore
+    prices: PriceCache
+    default_lease: timedelta
+    max_lease: timedelta
+    soft_limit_percent: int
+
+    async def reserve(self, request: metering_pb2.ReserveRequest, principal: Principal) -> metering_pb2.ReserveResponse:
+        try:
+            result = await reserve(
+                proto_to_reserve_request(request, principal, self.default_lease),
+                prices=self.prices,
+                reservations=self.reservations,
+                max_lease=self.max_lease,
+            )
+        except ArgosyError as error:
+            RESERVATIONS.labels(error.code).inc()
+            raise
+        (REPEATED if result.repeated else HELD).inc()
+        return result_to_proto(result, self.soft_limit_percent)
+
+
+def proto_to_reserve_request(
+    request: metering_pb2.ReserveRequest, principal: Principal, default_lease: timedelta
+) -> ReserveRequest:
+    return ReserveRequest(
+        principal.tenant_id,
+        request.request_id,
+        tuple((bound.price_key, bound.input_tokens, bound.output_tokens) for bound in request.bounds),
+        _lease(request, default_lease),
+        principal.project_id,
+        principal.key_id,
+        principal.user_id,
+    )
+
+
+def result_to_proto(result: ReserveResult, soft_limit_percent: int) -> metering_pb2.ReserveResponse:
+    return metering_pb2.ReserveResponse(
+        held=nano_usd_to_proto(result.reservation.held),
+        prices=[price_to_proto(bound.row) for bound in result.reservation.bounds],
+        soft_limit_passed=result.budget.has_passed(soft_limit_percent),
+    )
+
+
+def _lease(request: metering_pb2.ReserveRequest, default_lease: timedelta) -> timedelta:
+    if not request.HasField("lease"):
+        return default_lease
+    try:
+        return proto_to_duration(request.lease)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest("the lease is out of range", param="lease") from error

@@ -1,0 +1,1 @@
+"""Settlement: how provider calls end: billed, released or exposed."""

@@ -1,0 +1,1 @@
+"""Usage: sums over the settled calls of a tenant."""

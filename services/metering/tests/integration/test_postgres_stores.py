@@ -1,0 +1,8 @@
+"""The stores in Postgres keep the contracts."""
+
+from services.metering.tests.settlement_contract import SettlementContract
+from services.metering.tests.stores_contract import StoresContract
+
+
+class TestPostgresStores(StoresContract, SettlementContract):
+    """With the fixture `stores` of this folder."""

@@ -1,0 +1,88 @@
+from datetime import timedelta
+
+import pytest
+from argosy.metering.v1 import metering_pb2
+from chassis.errors import ArgosyError, InvalidRequest
+from chassis.grpc import duration_to_proto, timestamp_to_proto
+from chassis.tenancy import as_caller
+from chassis.testing import FakeClock
+from google.protobuf.duration_pb2 import Duration
+from metering.budgets.model import BudgetSpent
+from metering.grpc import MeteringServicer
+from metering.prices.model import UnpricedModel
+
+from services.metering.tests.examples import metric
+from services.metering.tests.servicer import CHAT, EMBEDDING, MEMBER, a_request
+
+
+def counted(outcome: str) -> float:
+    return metric("reservations_total", outcome=outcome)
+
+
+async def test_the_response_has_the_amount_held_and_the_prices_of_the_bounds(servicer: MeteringServicer) -> None:
+    request = metering_pb2.ReserveRequest(
+        request_id="req_1",
+        bounds=[
+            metering_pb2.TokenBound(price_key="minilm/embed", input_tokens=10),
+            metering_pb2.TokenBound(price_key="local/chat", input_tokens=10, output_tokens=30),
+        ],
+    )
+    with as_caller(MEMBER):
+        response = await servicer.Reserve(request, None)
+
+    assert response.held.nano_usd == 70
+    assert [price.version for price in response.prices] == [EMBEDDING.price.version, CHAT.price.version]
+    assert response.prices[1].output_per_million.nano_usd == 2_000_000
+    assert response.prices[0].effective_at == timestamp_to_proto(EMBEDDING.effective_at)
+    assert not response.soft_limit_passed
+
+
+async def test_a_repeat_gets_the_same_response(servicer: MeteringServicer) -> None:
+    before = counted("repeated")
+    with as_caller(MEMBER):
+        assert await servicer.Reserve(a_request(), None) == await servicer.Reserve(a_request(), None)
+    assert counted("repeated") == before + 1
+
+
+async def test_the_soft_limit_is_passed_at_80_percent(servicer: MeteringServicer) -> None:
+    with as_caller(MEMBER):
+        assert not (await servicer.Reserve(a_request(799), None)).soft_limit_passed
+        assert (await servicer.Reserve(a_request(1, "req_2"), None)).soft_limit_passed
+
+
+async def test_the_lease_is_that_of_the_request_or_the_default(servicer: MeteringServicer, clock: FakeClock) -> None:
+    lease = duration_to_proto(timedelta(seconds=90))
+    with as_caller(MEMBER):
+        await servicer.Reserve(a_request(), None)
+        await servicer.Reserve(a_request(request_id="req_2", lease=lease), None)
+        leases = [
+            (
+                await servicer.GetRequestStatement(metering_pb2.GetRequestStatementRequest(request_id=name), None)
+            ).reservation.expires_at
+            for name in ("req_1", "req_2")
+        ]
+    assert leases == [timestamp_to_proto(clock.now() + timedelta(seconds=seconds)) for seconds in (600, 90)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "outcome"),
+    [
+        (a_request(1001), BudgetSpent, "insufficient_quota"),
+        (a_request(-1), InvalidRequest, "invalid_request"),
+        (a_request(lease=Duration(seconds=10**11)), InvalidRequest, "invalid_request"),
+        (a_request(lease=Duration(seconds=2**62)), InvalidRequest, "invalid_request"),
+        (a_request(lease=Duration(seconds=-1)), InvalidRequest, "invalid_request"),
+        (
+            metering_pb2.ReserveRequest(request_id="r", bounds=[metering_pb2.TokenBound(price_key="local/none")]),
+            UnpricedModel,
+            "unpriced_model",
+        ),
+    ],
+)
+async def test_a_refusal_is_typed_and_counted(
+    servicer: MeteringServicer, request_: metering_pb2.ReserveRequest, error: type[ArgosyError], outcome: str
+) -> None:
+    before = counted(outcome)
+    with as_caller(MEMBER), pytest.raises(error):
+        await servicer.Reserve(request_, None)
+    assert counted(outcome) == before + 1

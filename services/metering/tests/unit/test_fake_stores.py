@@ -1,0 +1,14 @@
+"""The stores in memory keep the contracts of those in Postgres."""
+
+import pytest
+from chassis.testing import FakeClock
+
+from services.metering.tests.fakes import Stores, fake_stores
+from services.metering.tests.settlement_contract import SettlementContract
+from services.metering.tests.stores_contract import StoresContract
+
+
+class TestFakeStores(StoresContract, SettlementContract):
+    @pytest.fixture
+    def stores(self) -> Stores:
+        return fake_stores(FakeClock())

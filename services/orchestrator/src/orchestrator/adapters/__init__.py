@@ -1,1 +1,0 @@
-"""What goes out: Postgres and the other services."""

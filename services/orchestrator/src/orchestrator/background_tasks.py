@@ -1,0 +1,64 @@
+"""Tasks that outlive the request that started them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from chassis.errors import Unavailable
+
+T = TypeVar("T")
+
+
+class BackgroundTasks:
+    """Tracks tasks, limits how many new requests start them, and waits for them at shutdown."""
+
+    def __init__(self, max_tasks: int, on_error: Callable[[BaseException], None]) -> None:
+        """`on_error` receives the exception of every failed task, because its request may have ended before."""
+        self._max_tasks = max_tasks
+        self._on_error = on_error
+        self._slots_taken = 0
+        self._running: set[asyncio.Task[Any]] = set()
+        self._detached: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return self._slots_taken + len(self._running)
+
+    @property
+    def detached(self) -> int:
+        """Running tasks that no request waits for."""
+        return len(self._detached)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Take a concurrency slot while the block prepares and starts its task. Raises `Unavailable` at the limit."""
+        if len(self) >= self._max_tasks:
+            raise Unavailable("too many requests are being answered")
+        self._slots_taken += 1
+        try:
+            yield
+        finally:
+            self._slots_taken -= 1
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in a task that the caller's cancellation does not reach. The limit is checked by `slot` only."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def detach(self, task: asyncio.Task[Any]) -> None:
+        """Count `task` as detached until it ends: its request no longer waits for it."""
+        if task in self._running:
+            self._detached.add(task)
+
+    async def wait_idle(self) -> None:
+        """Wait until no task runs, including tasks that start in the meantime."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        self._detached.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_error(error)

@@ -1,0 +1,1 @@
+"""Chat completions: prepare, infer, finalize."""

@@ -1,0 +1,46 @@
+"""Finalize: record what was used, and price it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from chassis.tenancy import Principal
+from values.money import NanoUsd, cost
+from values.usage import TokenUsage, total_usage
+
+from orchestrator.reservations.model import Reservation
+from orchestrator.usage.model import Attempt, AttemptUsage
+from orchestrator.usage.record import UsageRecorder
+
+
+class PricedUsage(NamedTuple):
+    """What a request used over all its attempts, and what the tenant pays for it."""
+
+    usage: TokenUsage
+    cost: NanoUsd
+
+
+async def finalize(
+    principal: Principal,
+    request_id: str,
+    reservation: Reservation,
+    attempts: Iterable[Attempt],
+    *,
+    recorder: UsageRecorder,
+) -> PricedUsage:
+    """Record every attempt at its reserved price, then return the cost. No attempts release the reservation."""
+    used = tuple(AttemptUsage(one.number, reservation.prices[one.candidate], one.usage) for one in attempts)
+    await recorder.record(principal, request_id, used)
+    return PricedUsage(total_usage(one.usage for one in used), capped_cost(used, reservation.held))
+
+
+def capped_cost(used: Iterable[AttemptUsage], held: NanoUsd) -> NanoUsd:
+    """Return what the tenant pays: the cost of all attempts of known usage, at most what was held.
+
+    Unknown usage and the excess are exposure, which the tenant does not pay; metering computes the same.
+    """
+    total = 0
+    for attempt in used:
+        tokens = attempt.usage.known
+        if tokens is not None:
+            total += cost(*tokens, attempt.price)
+    return NanoUsd(min(held, total))

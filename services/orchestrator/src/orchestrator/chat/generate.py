@@ -1,0 +1,95 @@
+"""Answers a chat completion: prepare, infer, finalize."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from chassis.clock import Clock
+from values.usage import UNKNOWN_USAGE
+
+from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.chat.finalize import finalize
+from orchestrator.chat.infer import infer
+from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
+from orchestrator.chat.prepare import Prepared, prepare
+from orchestrator.chat.stream import StreamBuffer
+from orchestrator.context.ports import RetrievalClient
+from orchestrator.limits import Limits
+from orchestrator.reservations.reserve import Reservations
+from orchestrator.routing.cache import RouteCache
+from orchestrator.usage.model import Attempt
+from orchestrator.usage.record import UsageRecorder
+from orchestrator.workers.model import Chunk
+from orchestrator.workers.ports import WorkerClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCompletions:
+    routes: RouteCache
+    retrieval: RetrievalClient
+    reservations: Reservations
+    worker: WorkerClient
+    recorder: UsageRecorder
+    tasks: BackgroundTasks
+    clock: Clock
+    limits: Limits
+
+    async def generate(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Yield Started once, chunks, Finished once. An error before the first chunk is raised instead.
+
+        Closing the generator, or cancelling its reader, aborts the plan; a background task records what was used.
+        """
+        with self.tasks.slot():
+            prepared = await prepare(
+                request,
+                routes=self.routes,
+                retrieval=self.retrieval,
+                reservations=self.reservations,
+                clock=self.clock,
+                limits=self.limits,
+            )
+            # There is no await between the reservation and this task, which settles it whatever happens.
+            buffer: StreamBuffer[Finished] = StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream)
+            run = self.tasks.start(self._run(prepared, buffer))
+        try:
+            started = False
+            while True:
+                received = await buffer.receive()
+                if not started:
+                    if isinstance(received, Finished) and received.error is not None:
+                        raise received.error
+                    started = True
+                    yield Started(prepared.sources, prepared.reservation.soft_limit_passed)
+                if isinstance(received, Finished):
+                    yield received
+                    return
+                yield Chunk(received)
+        finally:
+            buffer.disconnect()
+            self.tasks.detach(run)
+
+    async def _run(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> None:
+        try:
+            buffer.end(await self._infer_and_finalize(prepared, buffer))
+        except BaseException as error:
+            buffer.fail(error)
+            raise
+
+    async def _infer_and_finalize(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> Finished:
+        request, reservation = prepared.request, prepared.reservation
+        try:
+            try:
+                finished = await infer(
+                    prepared.plan, buffer, worker=self.worker, abort_timeout=self.limits.abort_timeout
+                )
+            finally:
+                # Before the next await: a plan that is over cannot be stopped any more.
+                buffer.close_chunks()
+        except Exception:
+            # A bug. A provider may have been called, so the request is settled as one call of unknown usage.
+            attempts = (Attempt(1, 0, UNKNOWN_USAGE),)
+            await finalize(request.principal, request.request_id, reservation, attempts, recorder=self.recorder)
+            raise
+        usage, cost = await finalize(
+            request.principal, request.request_id, reservation, finished.attempts, recorder=self.recorder
+        )
+        return Finished(usage, cost, finished.error, finished.usage_payload)

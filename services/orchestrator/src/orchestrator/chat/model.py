@@ -1,0 +1,76 @@
+"""Chat completions: the request, its parsed body, and the events of the answer."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+from chassis.errors import ArgosyError, InvalidRequest, Kind
+from chassis.tenancy import Principal
+from values.money import NanoUsd
+from values.usage import TokenUsage
+
+from orchestrator.context.model import Document, RetrievalOptions, Source
+from orchestrator.workers.model import Chunk
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
+
+
+class RequestTooLarge(ArgosyError):
+    """The request, with its context and for all its candidates, is more than can be sent to a worker."""
+
+    kind, reason = Kind.TOO_LARGE, "REQUEST_TOO_LARGE"
+
+
+class Stopped(ArgosyError):
+    """The client disconnected before a worker had its request."""
+
+    kind, reason = Kind.CANCELLED, "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat completion to answer. Without a `timeout` it gets the default deadline."""
+
+    request_id: str
+    principal: Principal
+    model: str
+    body: bytes
+    stream: bool
+    timeout: timedelta | None = None
+
+
+class ParsedChat(NamedTuple):
+    """A client's document without our extension and without its output limits, which stand beside it."""
+
+    document: Document
+    output_limit: int | None
+    answers: int
+    retrieval: RetrievalOptions | None
+
+
+class Started(NamedTuple):
+    """The answer starts."""
+
+    sources: Sequence[Source]
+    soft_limit_passed: bool
+
+
+class Finished(NamedTuple):
+    """The answer is over and its usage recorded; with an error it is incomplete."""
+
+    usage: TokenUsage
+    """Over all attempts."""
+    cost: NanoUsd
+    error: ArgosyError | None = None
+    usage_payload: bytes = b""
+
+
+ChatEvent = Started | Chunk | Finished
+
+
+def check_request_id(request_id: str) -> None:
+    """Raise `InvalidRequest` for an id that could not be stored: it is a key in two databases."""
+    if _REQUEST_ID.fullmatch(request_id) is None:
+        raise InvalidRequest("request_id is not 1 to 128 visible ASCII characters", param="request_id")

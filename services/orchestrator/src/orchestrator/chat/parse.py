@@ -1,0 +1,122 @@
+"""Parses a client's chat completion: what decides its cost, and our extension. All other fields pass unread."""
+
+from collections.abc import Mapping
+from typing import Never
+
+import orjson
+from chassis.errors import InvalidRequest
+from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS, MAX_VECTOR_STORES_PER_REQUEST
+from values.money import MAX_TOKENS
+
+from orchestrator.chat.model import ParsedChat
+from orchestrator.context.model import Document, RetrievalOptions
+
+MAX_ANSWERS = 128
+
+OUTPUT_LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "n_predict")
+"""Every name of the output limit that some provider reads: one left in the body could override the limit we set."""
+
+_EXTENSION = frozenset({"retrieval", "metadata"})
+_RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional"})
+
+
+def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
+    """Check the fields that we decide on and take them out of the client's document.
+
+    Numbers that a 64-bit integer cannot hold become the nearest float. `max_output_tokens` is the largest output limit
+    among the route's candidates. Raises `InvalidRequest` with the parameter's path.
+    """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("the body is not a JSON object")
+    document: Document = parsed
+    retrieval = _parse_extension(document.pop("argosy", None))
+    _check_messages(document.get("messages"))
+    _check_object(document.get("stream_options"), "stream_options")
+    answers = _int_field(document, "n", 1, MAX_ANSWERS)
+    limits = []
+    for name in OUTPUT_LIMIT_FIELDS:
+        if name in document:
+            limits.append(_output_limit(document, name, max_output_tokens))
+            del document[name]
+    set_limits = [limit for limit in limits if limit is not None]
+    return ParsedChat(document, max(set_limits, default=None), answers or 1, retrieval)
+
+
+def _check_messages(messages: object) -> None:
+    if not isinstance(messages, list) or not messages:
+        _refuse("messages", "is not a list with at least one message")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            _refuse(f"messages[{index}]", "is not an object")
+        if not isinstance(message.get("role"), str):
+            _refuse(f"messages[{index}].role", "is not a string")
+        if not isinstance(message.get("content"), str | list | None):
+            _refuse(f"messages[{index}].content", "is neither a string nor a list of parts")
+
+
+def _output_limit(document: Document, name: str, max_output_tokens: int) -> int | None:
+    limit = _int_field(document, name, 1, MAX_TOKENS)
+    if limit is not None and limit > max_output_tokens:
+        _refuse(name, f"is more than this model can write: at most {max_output_tokens}")
+    return limit
+
+
+def _int_field(document: Mapping[str, object], name: str, minimum: int, maximum: int, path: str = "") -> int | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    # bool is an int in Python, and no number in JSON.
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        _refuse(path + name, f"is not a whole number from {minimum} to {maximum}")
+    return value
+
+
+def _parse_extension(extension: object) -> RetrievalOptions | None:
+    if extension is None:
+        return None
+    fields = _check_object(extension, "argosy")
+    _check_names(fields, _EXTENSION, "argosy")
+    # The client's own annotations; no service reads them yet.
+    _check_object(fields.get("metadata"), "argosy.metadata")
+    return None if fields.get("retrieval") is None else _parse_retrieval(fields["retrieval"])
+
+
+def _parse_retrieval(options: object) -> RetrievalOptions:
+    path = "argosy.retrieval"
+    fields = _check_object(options, path)
+    _check_names(fields, _RETRIEVAL, path)
+    stores = fields.get("vector_store_ids")
+    if (
+        not isinstance(stores, list)
+        or not 1 <= len(stores) <= MAX_VECTOR_STORES_PER_REQUEST
+        or not all(isinstance(store, str) and store for store in stores)
+    ):
+        _refuse(f"{path}.vector_store_ids", f"is not a list of 1 to {MAX_VECTOR_STORES_PER_REQUEST} ids")
+    query = fields.get("query")
+    if query is not None and not (isinstance(query, str) and query.strip() and len(query) <= MAX_QUERY_CHARACTERS):
+        _refuse(f"{path}.query", f"is not a string of 1 to {MAX_QUERY_CHARACTERS} characters")
+    optional = fields.get("optional", False)
+    if not isinstance(optional, bool):
+        _refuse(f"{path}.optional", "is not a boolean")
+    limit = _int_field(fields, "limit", 1, MAX_PASSAGES, f"{path}.")
+    return RetrievalOptions(tuple(stores), query if isinstance(query, str) else None, limit, optional)
+
+
+def _check_object(value: object, path: str) -> Document:
+    if value is not None and not isinstance(value, dict):
+        _refuse(path, "is not an object")
+    return value or {}
+
+
+def _check_names(fields: Document, known: frozenset[str], path: str) -> None:
+    for name in fields.keys() - known:
+        # Ignoring a misspelt option would silently turn it off.
+        _refuse(f"{path}.{name}", f"is not known here: {', '.join(sorted(known))}")
+
+
+def _refuse(path: str, why: str) -> Never:
+    raise InvalidRequest(f"{path} {why}", param=path)

@@ -1,0 +1,72 @@
+"""Prepare: everything that is decided, and reserved, before a provider is called."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chassis.clock import Clock
+
+from orchestrator.chat.candidates import chat_candidates
+from orchestrator.chat.model import ChatRequest, RequestTooLarge, check_request_id
+from orchestrator.chat.parse import parse_chat
+from orchestrator.context.model import Source
+from orchestrator.context.ports import RetrievalClient
+from orchestrator.context.render import with_context
+from orchestrator.context.search import find_context
+from orchestrator.limits import Limits, deadline_of
+from orchestrator.reservations.model import Reservation
+from orchestrator.reservations.reserve import Reservations
+from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.model import Task
+from orchestrator.workers.model import Candidate, Plan
+
+
+class Prepared(NamedTuple):
+    """A chat completion with a reservation, ready to run."""
+
+    request: ChatRequest
+    plan: Plan
+    reservation: Reservation
+    sources: tuple[Source, ...]
+
+
+async def prepare(
+    request: ChatRequest,
+    *,
+    routes: RouteCache,
+    retrieval: RetrievalClient,
+    reservations: Reservations,
+    clock: Clock,
+    limits: Limits,
+) -> Prepared:
+    """Choose the route, add context, render a body per candidate, and reserve the cost of the most expensive one.
+
+    Without a price or enough budget no provider is called; nothing costs anything before the reservation.
+    Raises `InvalidRequest`, `ModelNotFound`, `RequestTooLarge`, `Unavailable`, `DeadlineExceeded`, and errors of
+    retrieval and metering.
+    """
+    check_request_id(request.request_id)
+    deadline = deadline_of(request.timeout, limits, clock)
+    route = routes.table().resolve(request.principal.tenant_id, request.model, Task.CHAT)
+    chat = parse_chat(request.body, max(candidate.max_output_tokens for candidate in route.candidates))
+    sources: tuple[Source, ...] = ()
+    if chat.retrieval is not None:
+        sources = await find_context(
+            chat.document, chat.retrieval, retrieval=retrieval, deadline=deadline, limits=limits
+        )
+        chat = chat._replace(document=with_context(chat.document, sources))
+    candidates = chat_candidates(chat, route.candidates, stream=request.stream)
+    _check_size(candidates, limits)
+    bounds = [candidate.bound for candidate in candidates]
+    reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
+    # The first byte of an answer that is not streamed arrives when all of it is written.
+    first_byte_timeout = limits.first_byte_timeout if request.stream else limits.non_streamed_timeout
+    plan = Plan(
+        request.request_id, candidates, request.stream, deadline.left(), first_byte_timeout, limits.idle_timeout
+    )
+    return Prepared(request, plan, reservation, sources)
+
+
+def _check_size(candidates: Sequence[Candidate], limits: Limits) -> None:
+    size = sum(len(candidate.body) for candidate in candidates)
+    if size > limits.max_plan_bytes:
+        raise RequestTooLarge(f"the request takes {size} bytes for its candidates, at most {limits.max_plan_bytes} fit")

@@ -1,0 +1,1 @@
+"""Retrieved passages in prompts."""

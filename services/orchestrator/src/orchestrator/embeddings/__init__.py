@@ -1,0 +1,1 @@
+"""Embeddings: prepare, infer, finalize, without a stream."""

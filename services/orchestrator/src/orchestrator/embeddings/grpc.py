@@ -1,0 +1,33 @@
+"""Embeddings over gRPC."""
+
+from typing import Any
+
+from argosy.orchestration.v1 import orchestration_pb2 as pb
+from chassis.grpc import proto_to_duration
+from chassis.tenancy import current_caller
+from values.protos import usage_to_proto
+
+from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
+from orchestrator.limits import shorter_timeout
+from orchestrator.telemetry import RequestObservation
+
+
+async def embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+    requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
+    principal, timeout = current_caller().principal, shorter_timeout(requested, context.time_remaining())
+    embed_request = EmbedRequest(
+        request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, timeout
+    )
+    with RequestObservation("embedding", request.model) as observation:
+        result = await embeddings.embed(embed_request)
+        observation.finished(result.priced.usage, result.priced.cost)
+    return _embeddings_to_proto(result)
+
+
+def _embeddings_to_proto(embeddings: PricedEmbeddings) -> pb.EmbedResponse:
+    message = pb.EmbedResponse()
+    for vector in embeddings.vectors:
+        message.vectors.add(float32=vector)
+    usage_to_proto(embeddings.priced.usage, message.usage)
+    message.cost.nano_usd = embeddings.priced.cost
+    return message

@@ -1,0 +1,41 @@
+"""The gRPC service: delegates each method to its feature."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from argosy.orchestration.v1 import orchestration_pb2 as pb
+from argosy.orchestration.v1.orchestration_pb2_grpc import (
+    OrchestrationServiceServicer,
+    add_OrchestrationServiceServicer_to_server,
+)
+from chassis.grpc import Registration
+
+from orchestrator.chat.generate import ChatCompletions
+from orchestrator.chat.grpc import generate
+from orchestrator.embeddings.embed import Embeddings
+from orchestrator.embeddings.grpc import embed
+from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.grpc import list_models
+
+
+class OrchestrationServicer(OrchestrationServiceServicer):
+    """The entry to inference. The tenant is always the caller's."""
+
+    def __init__(self, *, completions: ChatCompletions, embeddings: Embeddings, routes: RouteCache) -> None:
+        self._completions = completions
+        self._embeddings = embeddings
+        self._routes = routes
+
+    # Two methods are not `async`, which would put a second coroutine around that of the feature.
+    def Generate(self, request: pb.GenerateRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
+        return generate(self._completions, request, context)
+
+    def Embed(self, request: pb.EmbedRequest, context: Any) -> Awaitable[pb.EmbedResponse]:
+        return embed(self._embeddings, request, context)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        return list_models(self._routes)
+
+
+def registration(servicer: OrchestrationServicer) -> Registration:
+    return add_OrchestrationServiceServicer_to_server, servicer, "argosy.orchestration.v1.OrchestrationService"

@@ -1,0 +1,1 @@
+"""Money reserved before a provider is called."""

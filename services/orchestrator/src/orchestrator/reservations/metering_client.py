@@ -1,0 +1,58 @@
+"""Metering over gRPC."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from argosy.metering.v1 import metering_pb2
+from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
+from chassis.errors import Internal
+from chassis.grpc import Channel
+from chassis.telemetry import span
+from values.money import Price
+from values.protos import proto_to_nano_usd
+
+from orchestrator.metrics import RESERVE_SECONDS
+from orchestrator.reservations.model import Reservation, TokenBound
+
+
+class GrpcMeteringClient:
+    """Calls metering as the current caller."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = MeteringServiceStub(channel)
+
+    async def reserve(
+        self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
+    ) -> Reservation:
+        request = _reserve_to_proto(request_id, bounds, lease)
+        with span("metering.reserve", kind="client"), RESERVE_SECONDS.time():
+            reservation = _proto_to_reservation(await self._stub.Reserve(request, timeout=timeout.total_seconds()))
+        if len(reservation.prices) != len(bounds):
+            raise Internal("metering answered a reservation without a price for each candidate")
+        return reservation
+
+
+def _reserve_to_proto(request_id: str, bounds: Iterable[TokenBound], lease: timedelta) -> metering_pb2.ReserveRequest:
+    request = metering_pb2.ReserveRequest(request_id=request_id)
+    for bound in bounds:
+        request.bounds.add(
+            price_key=bound.price_key, input_tokens=bound.input_tokens, output_tokens=bound.output_tokens
+        )
+    request.lease.FromTimedelta(lease)
+    return request
+
+
+def _proto_to_reservation(reserved: metering_pb2.ReserveResponse) -> Reservation:
+    return Reservation(
+        proto_to_nano_usd(reserved.held),
+        tuple(
+            Price(
+                price.price_key,
+                price.version,
+                proto_to_nano_usd(price.input_per_million),
+                proto_to_nano_usd(price.output_per_million),
+            )
+            for price in reserved.prices
+        ),
+        reserved.soft_limit_passed,
+    )

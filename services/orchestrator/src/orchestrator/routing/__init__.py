@@ -1,0 +1,1 @@
+"""Public model names and the upstreams that serve them."""

@@ -1,0 +1,33 @@
+"""What provider calls consumed, and the event that settles a request."""
+
+from typing import NamedTuple
+
+from values.money import Price
+from values.usage import TokenUsage
+
+
+class Attempt(NamedTuple):
+    """One provider call: `number` counts from 1, `candidate` is its index in the plan."""
+
+    number: int
+    candidate: int
+    usage: TokenUsage
+
+
+class AttemptUsage(NamedTuple):
+    """What one provider call consumed, at the price that was agreed when its cost was reserved."""
+
+    number: int
+    price: Price
+    usage: TokenUsage
+
+
+class RequestUsage(NamedTuple):
+    """All provider calls of a request; none releases its reservation. `event_id` makes writing it idempotent."""
+
+    event_id: str
+    tenant_id: str
+    project_id: str
+    key_id: str
+    request_id: str
+    attempts: tuple[AttemptUsage, ...]

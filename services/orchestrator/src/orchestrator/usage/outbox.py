@@ -1,0 +1,109 @@
+"""Usage events in the outbox table, from which a relay publishes them to Kafka."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import cast
+
+from chassis.errors import ArgosyError
+from chassis.grpc import timestamp_to_proto
+from chassis.kafka import Event, Outbox
+from chassis.postgres import Database, GroupCommit
+from chassis.telemetry import inject, logger
+
+from orchestrator.metrics import OUTBOX_PENDING, USAGE_WRITE_BATCH, USAGE_WRITE_SECONDS
+from orchestrator.usage.model import RequestUsage
+from orchestrator.usage.protos import request_usage_to_proto
+
+USAGE_RECORDED = "argosy.metering.usage-recorded.v1"
+
+GROUP_COMMIT_INTERVAL = timedelta(milliseconds=4)
+"""Under load, the time from the end of one commit to the next: fewer commits of more events."""
+
+CLOCK_TTL_SECONDS = 10.0
+
+log = logger("orchestrator.postgres")
+
+_Entry = tuple[RequestUsage, dict[str, str]]
+
+
+class PostgresUsageOutbox:
+    """Writes usage events of all tenants. Events that wait at the same time share one transaction."""
+
+    def __init__(self, database: Database, on_written: Callable[[], None]) -> None:
+        """`on_written` is called after each commit."""
+        self._database = database
+        self._on_written = on_written
+        self._group_commit: GroupCommit[_Entry, None] = GroupCommit(self._write, pace=GROUP_COMMIT_INTERVAL)
+        self._time: datetime | None = None
+        self._time_read_at = 0.0
+
+    async def write(self, usage: RequestUsage) -> None:
+        headers: dict[str, str] = {}
+        inject(headers)
+        await self._group_commit.submit((usage, headers))
+
+    async def count_pending(self) -> int:
+        """Return how many events wait for Kafka."""
+        async with self._database.system() as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM outbox"))
+
+    async def update_gauge(self) -> None:
+        """Set the outbox gauge; it keeps its last value when Postgres is unavailable."""
+        OUTBOX_PENDING.set(await self.count_pending())
+
+    async def _write(self, entries: list[_Entry]) -> list[ArgosyError | None]:
+        USAGE_WRITE_BATCH.observe(len(entries))
+        try:
+            with USAGE_WRITE_SECONDS.time():
+                await self._insert(entries)
+        except Exception as error:
+            log.warning("usage_write_failed", events=len(entries), error=str(error) or type(error).__name__)
+            raise
+        self._on_written()
+        return [None] * len(entries)
+
+    async def _insert(self, entries: Sequence[_Entry]) -> None:
+        now = timestamp_to_proto(await self._now())
+        # An event's id is its row's id: after a commit whose reply was lost, writing it again changes nothing.
+        written_at = await Outbox.enqueue_all(
+            self._database.system(),
+            [
+                Event(
+                    usage.tenant_id,
+                    usage.event_id,
+                    USAGE_RECORDED,
+                    request_usage_to_proto(usage, now).SerializeToString(),
+                    headers,
+                )
+                for usage, headers in entries
+            ],
+        )
+        self._time, self._time_read_at = written_at, monotonic()
+
+    async def _now(self) -> datetime:
+        """The database's clock, which also dates reservations. Between two reads of it the local clock moves it on."""
+        since = monotonic() - self._time_read_at
+        if self._time is None or since > CLOCK_TTL_SECONDS:
+            ((now,),) = await self._database.system().fetch("SELECT clock_timestamp()")
+            return cast("datetime", now)
+        return self._time + timedelta(seconds=since)
+
+
+class CoalescedCall:
+    """Coalesces calls made within a delay into one: calls `call` once, `delay` after the first of them."""
+
+    def __init__(self, call: Callable[[], None], delay: timedelta) -> None:
+        self._call = call
+        self._delay_seconds = delay.total_seconds()
+        self._scheduled = False
+
+    def __call__(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_later(self._delay_seconds, self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        self._call()

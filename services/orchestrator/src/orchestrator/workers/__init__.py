@@ -1,0 +1,1 @@
+"""Plans, and the inference workers that run them."""

@@ -1,0 +1,83 @@
+"""Plans for an inference worker, and the events of a running plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+from chassis.errors import ArgosyError
+from values.usage import UNKNOWN_USAGE
+
+from orchestrator.reservations.model import TokenBound
+from orchestrator.usage.model import Attempt
+
+# Values that are made for every request are named tuples: a frozen dataclass takes three times as long to make.
+
+
+class Candidate(NamedTuple):
+    """One way to run a request: a body that is ready to send, and the most tokens that it can use."""
+
+    upstream: str
+    model: str
+    bound: TokenBound
+    body: bytes = b""
+    """Empty for embeddings."""
+
+
+class Plan(NamedTuple):
+    """A chat completion: candidates in the order to try them, and their timeouts."""
+
+    request_id: str
+    candidates: tuple[Candidate, ...]
+    stream: bool
+    deadline: timedelta
+    """For all attempts together."""
+    first_byte_timeout: timedelta
+    idle_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingPlan:
+    """Texts to embed, and candidates in the order to try them."""
+
+    request_id: str
+    candidates: tuple[Candidate, ...]
+    inputs: tuple[str, ...]
+    dimensions: int
+    """0 is the model's own."""
+    deadline: timedelta
+
+
+class Started(NamedTuple):
+    """A candidate, by its index in the plan, answers; no other is tried after it."""
+
+    candidate: int
+
+
+class Chunk(NamedTuple):
+    """Bytes of a provider that arrived together; they reach the client unchanged."""
+
+    payloads: Sequence[bytes]
+
+
+class Finished(NamedTuple):
+    """The end of a plan: all provider calls, and the error if the answer is incomplete or missing."""
+
+    attempts: tuple[Attempt, ...]
+    error: ArgosyError | None = None
+    usage_payload: bytes = b""
+
+
+Event = Started | Chunk | Finished
+
+
+class EmbeddingResult(NamedTuple):
+    """Vectors of little-endian 32-bit floats, one per input; none when the plan failed."""
+
+    vectors: tuple[bytes, ...]
+    finished: Finished
+
+
+def unknown_usage(error: ArgosyError, candidate: int = 0) -> Finished:
+    """Return the end of a plan whose attempts are lost: a provider may have been called, and may have answered."""
+    return Finished((Attempt(1, candidate, UNKNOWN_USAGE),), error)

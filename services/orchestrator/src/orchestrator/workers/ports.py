@@ -1,0 +1,33 @@
+"""The ports of the workers feature."""
+
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Protocol
+
+from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan
+
+
+class InferenceCall(Protocol):
+    """A plan that a worker runs."""
+
+    async def read(self) -> Event:
+        """Wait for the next event; the last is `Finished`.
+
+        Raises `RemoteError` for an error of the worker, `Unavailable` or `DeadlineExceeded` when the call broke off.
+        """
+
+    def stop(self) -> None:
+        """Ask the worker to end the plan early, without waiting. `Finished` still follows."""
+
+
+class WorkerClient(Protocol):
+    """Runs plans on inference workers."""
+
+    async def wait_ready(self, timeout: timedelta) -> None:
+        """Wait for a connection to a worker. Raises `Unavailable` when there is none: nothing was started."""
+
+    def infer(self, plan: Plan) -> AbstractAsyncContextManager[InferenceCall]:
+        """Run `plan` inside the block. Leaving it before `Finished` aborts the plan, and its attempts are lost."""
+
+    async def embed(self, plan: EmbeddingPlan) -> EmbeddingResult:
+        """Embed the inputs by the first candidate that answers. Raises as `InferenceCall.read`."""

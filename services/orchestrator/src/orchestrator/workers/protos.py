@@ -1,0 +1,59 @@
+"""Plans and their events as messages."""
+
+from collections.abc import Iterable
+
+from argosy.inference.v1 import inference_pb2
+from chassis.errors import Internal
+from chassis.grpc import duration_to_proto
+from values.protos import proto_to_error, proto_to_usage
+
+from orchestrator.usage.model import Attempt
+from orchestrator.workers.model import Chunk, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan, Started
+
+
+def plan_to_proto(plan: Plan) -> inference_pb2.InferRequest:
+    # Filled in place: a message given to the constructor of another is copied, and this one holds the bodies.
+    request = inference_pb2.InferRequest()
+    request.run.request_id = plan.request_id
+    message = request.run.plan
+    for one in plan.candidates:
+        message.candidates.add(upstream=one.upstream, model=one.model, body=one.body)
+    message.stream = plan.stream
+    message.deadline.FromTimedelta(plan.deadline)
+    message.first_byte_timeout.FromTimedelta(plan.first_byte_timeout)
+    message.idle_timeout.FromTimedelta(plan.idle_timeout)
+    return request
+
+
+def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
+    return inference_pb2.EmbedRequest(
+        request_id=plan.request_id,
+        candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
+        inputs=plan.inputs,
+        dimensions=plan.dimensions,
+        deadline=duration_to_proto(plan.deadline),
+    )
+
+
+def proto_to_event(response: inference_pb2.InferResponse) -> Event:
+    """Read an event. Raises `Internal` for one that this version does not know."""
+    event = response.WhichOneof("event")
+    if event == "chunk":
+        return Chunk(response.chunk.payloads[:])
+    if event == "started":
+        return Started(response.started.candidate)
+    if event == "finished":
+        finished = response.finished
+        error = proto_to_error(finished.error) if finished.HasField("error") else None
+        return Finished(_proto_to_attempts(finished.attempts), error, finished.usage_payload)
+    raise Internal("the worker sent an unknown event")
+
+
+def proto_to_embedding_result(response: inference_pb2.EmbedResponse) -> EmbeddingResult:
+    error = proto_to_error(response.error) if response.HasField("error") else None
+    vectors = tuple(vector.float32 for vector in response.vectors)
+    return EmbeddingResult(vectors, Finished(_proto_to_attempts(response.attempts), error))
+
+
+def _proto_to_attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:
+    return tuple(Attempt(one.number, one.candidate, proto_to_usage(one.usage)) for one in attempts)

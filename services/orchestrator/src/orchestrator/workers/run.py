@@ -1,0 +1,26 @@
+"""What running a plan means for chat completions and embeddings alike."""
+
+from datetime import timedelta
+
+from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Unavailable
+
+from orchestrator.workers.model import Finished, unknown_usage
+from orchestrator.workers.ports import WorkerClient
+
+
+async def worker_unavailable(worker: WorkerClient, timeout: timedelta) -> ArgosyError | None:
+    """Wait for a worker; return the error when none is ready in time: then nothing was started, and nothing used."""
+    if not timeout:
+        return DeadlineExceeded("the request ran out of time before a worker had it")
+    try:
+        await worker.wait_ready(timeout)
+    except Unavailable as error:
+        return error
+    return None
+
+
+def checked(finished: Finished, candidates: int) -> Finished:
+    """Return `finished`, or unknown usage when an attempt names none of the plan's `candidates`."""
+    if all(0 <= attempt.candidate < candidates for attempt in finished.attempts):
+        return finished
+    return unknown_usage(Internal("the worker reported an attempt of a candidate that the plan does not have"))

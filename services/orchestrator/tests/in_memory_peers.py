@@ -1,0 +1,147 @@
+"""The other services over gRPC, each backed by the fake of its client: what a fake answers, this sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from argosy.common.v1.common_pb2 import Money
+from argosy.inference.v1 import inference_pb2 as inference
+from argosy.inference.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
+from argosy.metering.v1 import metering_pb2 as metering
+from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer, add_MeteringServiceServicer_to_server
+from argosy.retrieval.v1 import retrieval_pb2 as retrieval
+from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
+from chassis.grpc.server import Registration
+from orchestrator.reservations.model import TokenBound
+from orchestrator.workers.model import Candidate, Chunk, EmbeddingPlan, Event, Finished, Plan, Started
+from values.protos import error_to_proto, usage_to_proto
+
+from services.orchestrator.tests.fakes import FakeMeteringClient, FakeRetrievalClient, FakeWorkerClient
+
+# The stubs declare every method abstract; these peers have the ones that the orchestrator calls.
+_MeteringServicer: Any = MeteringServiceServicer
+_RetrievalServicer: Any = RetrievalServiceServicer
+
+
+class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
+    def __init__(self, fake: FakeMeteringClient) -> None:
+        self.fake = fake
+
+    @property
+    def registration(self) -> Registration:
+        return (add_MeteringServiceServicer_to_server, self, "argosy.metering.v1.MeteringService")
+
+    async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:  # noqa: N802
+        bounds = [TokenBound(bound.price_key, bound.input_tokens, bound.output_tokens) for bound in request.bounds]
+        lease = request.lease.ToTimedelta()
+        held, prices, soft_limit_passed = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
+        return metering.ReserveResponse(
+            held=Money(nano_usd=held),
+            prices=[
+                metering.Price(
+                    price_key=price.key,
+                    version=price.version,
+                    input_per_million=Money(nano_usd=price.input_per_million),
+                    output_per_million=Money(nano_usd=price.output_per_million),
+                )
+                for price in prices
+            ],
+            soft_limit_passed=soft_limit_passed,
+        )
+
+
+class InMemoryRetrieval(_RetrievalServicer):  # type: ignore[misc]
+    def __init__(self, fake: FakeRetrievalClient) -> None:
+        self.fake = fake
+
+    @property
+    def registration(self) -> Registration:
+        return (add_RetrievalServiceServicer_to_server, self, "argosy.retrieval.v1.RetrievalService")
+
+    async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:  # noqa: N802
+        stores = list(request.vector_store_ids)
+        passages = await self.fake.search(stores, request.query, request.limit, timedelta(days=1))
+        return retrieval.SearchResponse(
+            passages=[
+                retrieval.Passage(
+                    file_id=one.file_id, filename=one.filename, page=one.page, text=one.text, score=one.score
+                )
+                for one in passages
+            ]
+        )
+
+
+class InMemoryWorker(InferenceServiceServicer):
+    def __init__(self, fake: FakeWorkerClient) -> None:
+        self.fake = fake
+
+    @property
+    def registration(self) -> Registration:
+        return (add_InferenceServiceServicer_to_server, self, "argosy.inference.v1.InferenceService")
+
+    async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:  # noqa: N802
+        run = (await anext(requests)).run
+        async with self.fake.infer(_proto_to_plan(run)) as call:
+            stops = asyncio.create_task(_stop_when_asked(requests, call))
+            try:
+                event: Event | None = None
+                while not isinstance(event, Finished):
+                    event = await call.read()
+                    yield _event_to_proto(event)
+            finally:
+                stops.cancel()
+
+    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:  # noqa: N802
+        candidates = tuple(map(_proto_to_candidate, request.candidates))
+        deadline = request.deadline.ToTimedelta()
+        plan = EmbeddingPlan(request.request_id, candidates, tuple(request.inputs), request.dimensions, deadline)
+        vectors, finished = await self.fake.embed(plan)
+        response = inference.EmbedResponse(vectors=[inference.Vector(float32=vector) for vector in vectors])
+        _fill_finished(finished, response)
+        return response
+
+
+async def _stop_when_asked(requests: Any, call: Any) -> None:
+    async for request in requests:
+        if request.HasField("stop"):
+            call.stop()
+
+
+def _proto_to_candidate(candidate: inference.Candidate) -> Candidate:
+    return Candidate(candidate.upstream, candidate.model, TokenBound("", 0, 0), candidate.body)
+
+
+def _proto_to_plan(run: inference.Run) -> Plan:
+    plan = run.plan
+    return Plan(
+        run.request_id,
+        tuple(map(_proto_to_candidate, plan.candidates)),
+        plan.stream,
+        plan.deadline.ToTimedelta(),
+        plan.first_byte_timeout.ToTimedelta(),
+        plan.idle_timeout.ToTimedelta(),
+    )
+
+
+def _event_to_proto(event: Event) -> inference.InferResponse:
+    response = inference.InferResponse()
+    if isinstance(event, Started):
+        response.started.candidate = event.candidate
+        response.started.SetInParent()
+    elif isinstance(event, Chunk):
+        response.chunk.payloads.extend(event.payloads)
+    else:
+        response.finished.usage_payload = event.usage_payload
+        _fill_finished(event, response.finished)
+    return response
+
+
+def _fill_finished(finished: Finished, message: inference.Finished | inference.EmbedResponse) -> None:
+    for one in finished.attempts:
+        attempt = message.attempts.add(number=one.number, candidate=one.candidate)
+        usage_to_proto(one.usage, attempt.usage)
+    if finished.error is not None:
+        error_to_proto(finished.error, message.error)

@@ -1,0 +1,97 @@
+"""Routes on a real Postgres: read as the service, changed as the schema's owner."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+from chassis.errors import PermissionDenied, Unavailable
+from chassis.postgres import Database
+from chassis.settings import PostgresSection
+from chassis.testing import free_port
+from orchestrator.routing.edit import make_route_entry
+from orchestrator.routing.model import RouteCandidate
+from orchestrator.routing.postgres import PostgresRouteStore
+from pydantic import SecretStr
+
+from services.orchestrator.tests.route_store_contract import RouteStoreContract, chat_route
+
+
+class TestPostgresRouteStore(RouteStoreContract):
+    @pytest.fixture
+    def store(self, database: Database) -> PostgresRouteStore:
+        return PostgresRouteStore(database)
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE route_candidates SET max_output_tokens = 7 WHERE tenant_id = 'ten_1'",
+            "DELETE FROM routes WHERE tenant_id = 'ten_1'",
+        ],
+    )
+    async def test_every_kind_of_change_makes_a_new_version(
+        self, store: PostgresRouteStore, editor: PostgresRouteStore, owner: Any, statement: str
+    ) -> None:
+        await editor.put(chat_route("ten_1", RouteCandidate("local", "small", 512)))
+        before = await store.read(None)
+        assert before is not None
+
+        await owner.execute(statement)
+
+        assert await store.read(before.version) is not None
+
+    @pytest.mark.parametrize("table", ["routes", "route_candidates", "route_versions"])
+    async def test_the_service_itself_cannot_change_a_route(self, database: Database, table: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await _execute(database, f"DELETE FROM {table}")
+
+    async def test_the_service_itself_is_denied(self, store: PostgresRouteStore) -> None:
+        with pytest.raises(PermissionDenied, match="the owner of the schema may"):
+            await store.put(make_route_entry("gpt", ["a/1"], tenant_id="ten_1"))
+        with pytest.raises(PermissionDenied):
+            await store.remove("*", "smollm2")
+
+    async def test_concurrent_puts_of_a_route_leave_one_of_them_complete(self, editor: PostgresRouteStore) -> None:
+        entries = [make_route_entry("gpt", [f"{name}/1", f"{name}/2"], tenant_id="ten_1") for name in "abcd"]
+
+        await asyncio.gather(*(editor.put(entry) for entry in entries))
+
+        (entry,) = await editor.entries("ten_1")
+        assert entry in entries
+
+    async def test_replacing_a_route_keeps_its_creation_time(self, editor: PostgresRouteStore, owner: Any) -> None:
+        created_at = "SELECT created_at FROM routes WHERE tenant_id = 'ten_1'"
+        await editor.put(make_route_entry("gpt", ["a/1"], tenant_id="ten_1"))
+        before = await owner.fetchval(created_at)
+
+        await editor.put(make_route_entry("gpt", ["b/2"], tenant_id="ten_1"))
+
+        assert await owner.fetchval(created_at) == before
+
+    async def test_without_postgres_it_is_unavailable(self) -> None:
+        section = PostgresSection(dsn=SecretStr(f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/none"))
+        async with Database(section, "orchestrator") as unreachable:
+            with pytest.raises(Unavailable):
+                await PostgresRouteStore(unreachable).read(None)
+
+
+async def test_every_table_forces_row_level_security_and_starts_with_its_tenant(owner: Any) -> None:
+    rows = await owner.fetch(
+        """
+        SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS guarded,
+               (SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1) AS first
+        FROM pg_class AS c
+        WHERE c.relkind = 'r' AND c.relnamespace = 'orchestration'::regnamespace
+            AND c.relname NOT IN ('schema_migrations', 'schema_functions')
+        """
+    )
+
+    assert {row["relname"] for row in rows} == {"routes", "route_candidates", "route_versions", "outbox"}
+    assert all(row["guarded"] and row["first"] == "tenant_id" for row in rows)
+
+
+async def _execute(database: Database, statement: str) -> None:
+    async with database.system() as connection:
+        await connection.execute(statement)

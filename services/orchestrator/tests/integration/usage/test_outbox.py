@@ -1,0 +1,86 @@
+"""Usage events in the outbox, on a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, timedelta
+from typing import Any
+
+import pytest
+from argosy.common.v1.common_pb2 import USAGE_SOURCE_REPORTED, USAGE_SOURCE_UNKNOWN
+from argosy.metering.v1.events_pb2 import UsageRecorded
+from chassis.errors import Unavailable
+from chassis.postgres import Database
+from chassis.settings import PostgresSection
+from chassis.testing import free_port
+from orchestrator.usage.outbox import PostgresUsageOutbox
+from pydantic import SecretStr
+
+from services.orchestrator.tests.usage_outbox_contract import UsageOutboxContract, Written, some_usage
+
+
+class TestPostgresUsageOutbox(UsageOutboxContract):
+    @pytest.fixture
+    def outbox(self, database: Database) -> PostgresUsageOutbox:
+        return PostgresUsageOutbox(database, on_written=lambda: None)
+
+    @pytest.fixture
+    def written(self, owner: Any) -> Written:
+        async def written() -> list[tuple[str, str]]:
+            return [tuple(row) for row in await owner.fetch("SELECT tenant_id, id FROM outbox ORDER BY id")]
+
+        return written
+
+    async def test_an_event_holds_the_usage_and_the_time_of_the_database(
+        self, outbox: PostgresUsageOutbox, owner: Any
+    ) -> None:
+        usage = some_usage()
+
+        await outbox.write(usage)
+
+        row = await owner.fetchrow("SELECT topic, value, headers FROM outbox")
+        event = UsageRecorded.FromString(row["value"])
+        assert row["topic"] == "argosy.metering.usage-recorded.v1"
+        assert json.loads(row["headers"]) == {}
+        assert (event.meta.event_id, event.meta.tenant_id) == (usage.event_id, "ten_1")
+        now = await owner.fetchval("SELECT clock_timestamp()")
+        assert timedelta(0) <= now - event.meta.occurred_at.ToDatetime(UTC) < timedelta(seconds=30)
+        assert (event.request_id, event.project_id, event.key_id) == ("req_1", "prj_1", "key_1")
+        unknown, reported = event.attempts
+        assert (unknown.attempt, unknown.price_key, unknown.price_version) == (
+            1,
+            "local/smollm2-135m-instruct",
+            "prc_1",
+        )
+        assert unknown.usage.source == USAGE_SOURCE_UNKNOWN
+        assert not unknown.usage.HasField("input_tokens")
+        assert (reported.usage.source, reported.usage.input_tokens) == (USAGE_SOURCE_REPORTED, 12)
+        # An explicit zero is a value.
+        assert reported.usage.HasField("output_tokens")
+
+    async def test_waiting_events_share_a_transaction(self, database: Database) -> None:
+        commits: list[int] = []
+        outbox = PostgresUsageOutbox(database, on_written=lambda: commits.append(1))
+
+        await asyncio.gather(*(outbox.write(some_usage(request_id=f"req_{n}")) for n in range(200)))
+
+        assert len(commits) <= 2
+        assert await outbox.count_pending() == 200
+
+    async def test_without_postgres_it_is_unavailable(self) -> None:
+        section = PostgresSection(dsn=SecretStr(f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/none"))
+        async with Database(section, "orchestrator") as unreachable:
+            with pytest.raises(Unavailable):
+                await PostgresUsageOutbox(unreachable, on_written=lambda: None).write(some_usage())
+
+    async def test_a_tenant_does_not_see_the_events_of_another(
+        self, outbox: PostgresUsageOutbox, database: Database
+    ) -> None:
+        await outbox.write(some_usage("ten_1"))
+        await outbox.write(some_usage("ten_2"))
+
+        async with database.tenant("ten_1") as connection:
+            seen = await connection.fetch("SELECT tenant_id FROM outbox")
+
+        assert [row["tenant_id"] for row in seen] == ["ten_1"]

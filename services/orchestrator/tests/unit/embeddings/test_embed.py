@@ -1,0 +1,138 @@
+"""Texts to vectors, priced and settled as chat completions are."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from chassis.errors import InvalidRequest, Kind, RemoteError, Unavailable
+from orchestrator.chat.model import RequestTooLarge
+from orchestrator.routing.model import ModelNotFound
+from orchestrator.workers.model import EmbeddingResult
+from values.usage import UNKNOWN_USAGE
+
+from services.orchestrator.tests.fakes import FakeMeteringClient, FakeWorkerClient
+from services.orchestrator.tests.harness import LIMITS, Harness, reported, worker_finished
+
+
+def a_harness(*vectors: bytes) -> Harness:
+    return Harness(FakeWorkerClient(embedding=EmbeddingResult(vectors, worker_finished(reported(2, 0)))))
+
+
+async def test_vectors_come_with_their_cost_and_the_usage_is_recorded() -> None:
+    harness = a_harness(b"\0\0\0\0", b"\0\0\x80?")
+
+    embedded = await harness.embed("a", "b", dimensions=128)
+
+    assert embedded.vectors == (b"\0\0\0\0", b"\0\0\x80?")
+    assert embedded.priced.cost == 2 * 10
+    plan = harness.worker.embedding_plans[0]
+    assert (plan.inputs, plan.dimensions) == (("a", "b"), 128)
+    (attempt,) = (await harness.usage).attempts
+    assert (attempt.price.key, attempt.usage) == ("minilm/all-minilm-l6-v2", reported(2, 0))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "more", "param"),
+    [
+        ((), {}, "input"),
+        (("a", ""), {}, "input"),
+        (("a",) * 2049, {}, "input"),
+        (("a",), {"dimensions": -1}, "dimensions"),
+        (("a",), {"dimensions": 70_000}, "dimensions"),
+        (("a",), {"request_id": ""}, "request_id"),
+    ],
+)
+async def test_what_cannot_be_embedded_is_refused(
+    inputs: tuple[str, ...], more: dict[str, Any], param: str | None
+) -> None:
+    harness = a_harness()
+
+    with pytest.raises(InvalidRequest) as refused:
+        await harness.embed(*inputs, **more)
+
+    assert refused.value.param == param
+    assert not harness.metering.reserved
+
+
+async def test_too_many_bytes_are_refused() -> None:
+    with pytest.raises(RequestTooLarge):
+        await a_harness().embed("ü" * LIMITS.max_embedding_bytes)
+
+
+async def test_a_chat_model_does_not_embed() -> None:
+    with pytest.raises(ModelNotFound):
+        await a_harness().embed("a", model="smollm2")
+
+
+async def test_an_unpriced_model_is_refused_before_the_worker_is_called() -> None:
+    harness = Harness(FakeWorkerClient(), FakeMeteringClient(prices={}))
+
+    with pytest.raises(RemoteError):
+        await harness.embed("a")
+
+    assert not harness.worker.embedding_plans
+
+
+async def test_a_failed_plan_is_an_error_and_its_attempts_are_recorded() -> None:
+    failed = worker_finished(UNKNOWN_USAGE, error=RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "no"))
+    harness = Harness(FakeWorkerClient(embedding=EmbeddingResult((), failed)))
+
+    with pytest.raises(RemoteError) as error:
+        await harness.embed("a")
+
+    assert (error.value.kind, error.value.reason) == (Kind.UPSTREAM, "UPSTREAM_FAILED")
+    assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
+    assert not harness.crashes
+
+
+async def test_an_unavailable_worker_releases_the_money() -> None:
+    harness = a_harness()
+    harness.worker.unavailable = Unavailable("the worker does not answer")
+
+    with pytest.raises(Unavailable):
+        await harness.embed("a")
+
+    assert (await harness.usage).attempts == ()
+
+
+async def test_a_worker_that_refuses_releases_the_money() -> None:
+    harness = Harness(FakeWorkerClient(embedding=RemoteError(Kind.INVALID, "INVALID_REQUEST", "no such dimensions")))
+
+    with pytest.raises(RemoteError):
+        await harness.embed("a")
+
+    assert (await harness.usage).attempts == ()
+
+
+async def test_a_worker_that_dies_leaves_a_call_of_unknown_usage() -> None:
+    harness = Harness(FakeWorkerClient(embedding=Unavailable("it is down")))
+
+    with pytest.raises(Unavailable):
+        await harness.embed("a")
+
+    assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
+
+
+async def test_our_bug_still_settles_the_call() -> None:
+    harness = Harness(FakeWorkerClient(embedding=RuntimeError("a bug")))
+
+    with pytest.raises(RuntimeError):
+        await harness.embed("a")
+
+    assert (await harness.usage).attempts[0].usage == UNKNOWN_USAGE
+
+
+async def test_the_usage_of_a_disconnected_caller_is_recorded() -> None:
+    harness = a_harness(b"\0\0\0\0")
+    harness.worker.embed_gate = asyncio.Event()
+    waiting = asyncio.ensure_future(harness.embed("a"))
+    while not harness.worker.embedding_plans:
+        await asyncio.sleep(0)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert harness.tasks.detached == 1
+    harness.worker.embed_gate.set()
+    assert (await harness.usage).attempts[0].usage == reported(2, 0)

@@ -1,0 +1,77 @@
+"""The contract of a metering client, kept by the fake and by the real client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from chassis.errors import Kind, RemoteError
+from chassis.tenancy import as_caller
+from chassis.testing import a_caller
+from chassis.testing.grpc import serving
+from orchestrator.errors import is_refusal
+from orchestrator.reservations.metering_client import GrpcMeteringClient
+from orchestrator.reservations.model import TokenBound
+from orchestrator.reservations.ports import MeteringClient
+
+from services.orchestrator.tests.fakes import FakeMeteringClient
+from services.orchestrator.tests.in_memory_peers import InMemoryMetering
+
+LEASE, TIMEOUT = timedelta(minutes=10), timedelta(seconds=5)
+CHEAP, DEAR = TokenBound("local/smollm2-135m-instruct", 1_000, 1_000), TokenBound("dear/model", 10, 20)
+
+
+@pytest.fixture
+def metering() -> FakeMeteringClient:
+    return FakeMeteringClient()
+
+
+@pytest.fixture(params=["fake", "grpc"])
+async def client(request: pytest.FixtureRequest, metering: FakeMeteringClient) -> AsyncIterator[MeteringClient]:
+    if request.param == "fake":
+        yield metering
+        return
+    async with serving(InMemoryMetering(metering).registration) as channel:
+        with as_caller(a_caller()):
+            yield GrpcMeteringClient(channel)
+
+
+async def test_the_most_expensive_bound_is_held_and_prices_have_the_order_of_the_bounds(client: MeteringClient) -> None:
+    reservation = await client.reserve("req_1", [DEAR, CHEAP], LEASE, TIMEOUT)
+
+    assert reservation.held == max(10 * 2_500 + 20 * 10_000, 1_000 * 50 + 1_000 * 200)
+    assert [price.key for price in reservation.prices] == ["dear/model", "local/smollm2-135m-instruct"]
+    assert reservation.prices[0].input_per_million == 2_500_000_000
+    assert not reservation.soft_limit_passed
+
+
+async def test_reserving_again_gives_the_same_reservation(client: MeteringClient, metering: FakeMeteringClient) -> None:
+    first = await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT)
+
+    assert await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT) == first
+    assert metering.reserved == {"req_1": ((CHEAP,), LEASE)}
+
+
+async def test_a_passed_soft_limit_is_reported(client: MeteringClient, metering: FakeMeteringClient) -> None:
+    metering.soft_limit_passed = True
+
+    assert (await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT)).soft_limit_passed
+
+
+async def test_an_unpriced_model_is_refused(client: MeteringClient) -> None:
+    with pytest.raises(RemoteError) as refused:
+        await client.reserve("req_1", [TokenBound("new/model", 1, 1)], LEASE, TIMEOUT)
+
+    assert (refused.value.kind, refused.value.reason) == (Kind.INVALID, "UNPRICED_MODEL")
+    assert is_refusal(refused.value)
+
+
+async def test_an_exhausted_budget_is_refused(client: MeteringClient, metering: FakeMeteringClient) -> None:
+    metering.available = 10
+
+    with pytest.raises(RemoteError) as refused:
+        await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT)
+
+    assert (refused.value.kind, refused.value.reason) == (Kind.EXHAUSTED, "INSUFFICIENT_QUOTA")
+    assert not metering.reserved

@@ -1,1 +1,0 @@
-"""The ways in: gRPC, events from Kafka, and time."""

@@ -1,1 +1,0 @@
-"""What retrieval decides; knows no transport, no database, no parser."""

@@ -1,0 +1,34 @@
+"""Embeddings from the orchestrator: priced, reserved and settled like all inference."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from argosy.orchestration.v1.orchestration_pb2 import EmbedRequest
+from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
+from chassis.grpc import Channel, duration_to_proto
+from chassis.ids import new_id
+
+from retrieval.embeddings.model import DIMENSIONS, IncompatibleEmbedding, Vector
+
+
+class OrchestratorEmbedder:
+    """Implements Embedder with `OrchestrationService.Embed`."""
+
+    def __init__(self, channel: Channel, model: str, deadline: timedelta) -> None:
+        self._orchestration = OrchestrationServiceStub(channel)
+        self._deadline = deadline
+        self.model = model
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        # Each call has a request id of its own: a call that is repeated is paid for again.
+        response = await self._orchestration.Embed(
+            EmbedRequest(
+                request_id=new_id("req_"), model=self.model, inputs=texts, deadline=duration_to_proto(self._deadline)
+            ),
+            timeout=self._deadline.total_seconds(),
+        )
+        vectors = [Vector(vector.float32) for vector in response.vectors]
+        if len(vectors) != len(texts) or any(len(vector) != DIMENSIONS * 4 for vector in vectors):
+            # Not transient: each retry would be paid for.
+            raise IncompatibleEmbedding(f"{self.model} did not return one vector of {DIMENSIONS} dimensions per text")
+        return vectors

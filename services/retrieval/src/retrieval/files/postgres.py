@@ -1,0 +1,83 @@
+"""Files in Postgres: table `files`, and `deletions` for what is to be deleted later."""
+
+from datetime import timedelta
+from typing import Any
+
+from chassis.errors import DeadlineExceeded
+from chassis.postgres import Database
+
+from retrieval.files.model import DELETION_LEASE, File, FileMetadata, file_not_found, object_deletion_id, object_key
+from retrieval.files.page import Page, to_page
+
+_INSERT = """
+INSERT INTO files (tenant_id, file_id, filename, purpose, size_bytes) VALUES ($1, $2, $3, $4, $5) RETURNING *
+"""
+_GET = "SELECT * FROM files WHERE tenant_id = $1 AND file_id = $2"
+# Ids begin with the time, so their order is the order of creation.
+_LIST = """
+SELECT * FROM files WHERE tenant_id = $1 AND ($2 = '' OR file_id < $2) AND ($3 = '' OR purpose = $3)
+ORDER BY file_id DESC LIMIT $4
+"""
+_DELETE = "DELETE FROM files WHERE tenant_id = $1 AND file_id = $2"
+_DETACH = """
+WITH detached AS (
+    DELETE FROM attachments WHERE tenant_id = $1 AND file_id = $2 RETURNING tenant_id, vector_store_id, attachment
+)
+INSERT INTO deletions (tenant_id, deletion_id, vector_store_id, attachment)
+SELECT tenant_id, 'attachment-' || attachment, vector_store_id, attachment FROM detached ON CONFLICT DO NOTHING
+"""
+_SCHEDULE_DELETION = """
+INSERT INTO deletions (tenant_id, deletion_id, object_key, due_at) VALUES ($1, $2, $3, now() + $4)
+"""
+_CANCEL_DELETION = """
+DELETE FROM deletions WHERE tenant_id = $1 AND deletion_id = $2 AND due_at > now() + $3 RETURNING 1
+"""
+
+
+class PostgresFiles:
+    """Implements Files."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
+        async with self._database.tenant(tenant_id) as connection:
+            await _schedule_deletion(connection, tenant_id, file_id, lifetime)
+
+    async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
+        async with self._database.tenant(tenant_id) as connection:
+            deletion_id = object_deletion_id(file_id)
+            if not await connection.fetchval(_CANCEL_DELETION, tenant_id, deletion_id, DELETION_LEASE):
+                raise DeadlineExceeded("the upload took too long")
+            values = (tenant_id, file_id, metadata.filename, metadata.purpose, size_bytes)
+            return row_to_file(await connection.fetchrow(_INSERT, *values))
+
+    async def get(self, tenant_id: str, file_id: str) -> File:
+        async with self._database.tenant(tenant_id) as connection:
+            row = await connection.fetchrow(_GET, tenant_id, file_id)
+        if row is None:
+            raise file_not_found(file_id)
+        return row_to_file(row)
+
+    async def list(self, tenant_id: str, *, limit: int, after: str, purpose: str) -> Page[File]:
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(_LIST, tenant_id, after, purpose, limit + 1)
+        return to_page([row_to_file(row) for row in rows], limit)
+
+    async def delete(self, tenant_id: str, file_id: str) -> None:
+        async with self._database.tenant(tenant_id) as connection:
+            # Attaching takes a weaker lock on the file, so no attachment is added until the commit.
+            if not await connection.fetchval(f"{_GET} FOR UPDATE", tenant_id, file_id):
+                raise file_not_found(file_id)
+            await connection.execute(_DETACH, tenant_id, file_id)
+            await _schedule_deletion(connection, tenant_id, file_id, timedelta(0))
+            await connection.execute(_DELETE, tenant_id, file_id)
+
+
+async def _schedule_deletion(connection: Any, tenant_id: str, file_id: str, delay: timedelta) -> None:
+    key = object_key(tenant_id, file_id)
+    await connection.execute(_SCHEDULE_DELETION, tenant_id, object_deletion_id(file_id), key, delay)
+
+
+def row_to_file(row: Any) -> File:
+    return File(row["file_id"], row["filename"], row["purpose"], row["size_bytes"], row["created_at"])

@@ -1,0 +1,58 @@
+"""Uploading a file."""
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator
+
+from chassis.errors import DeadlineExceeded, InvalidRequest
+from chassis.ids import new_id
+
+from retrieval.files.model import UPLOAD_LIFETIME, UPLOAD_TIMEOUT, File, FileMetadata, FileTooLarge, object_key
+from retrieval.files.ports import Files, ObjectStore
+
+MAX_FILENAME_CHARACTERS = 255
+MAX_PURPOSE_CHARACTERS = 64
+
+
+async def upload(
+    tenant_id: str,
+    metadata: FileMetadata,
+    data: AsyncIterator[bytes],
+    *,
+    files: Files,
+    objects: ObjectStore,
+    max_bytes: int,
+) -> File:
+    """Store a file: first the scheduled deletion of its object, then the object, then the record.
+
+    So a crash between two steps leaves no object behind for ever.
+    Raises InvalidRequest, FileTooLarge, DeadlineExceeded.
+    """
+    _check("filename", metadata.filename, MAX_FILENAME_CHARACTERS)
+    _check("purpose", metadata.purpose, MAX_PURPOSE_CHARACTERS)
+    file_id = new_id("file-")
+    await files.begin_upload(tenant_id, file_id, UPLOAD_LIFETIME)
+    try:
+        async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):
+            size_bytes = await objects.put(object_key(tenant_id, file_id), _limited(data, max_bytes))
+    except TimeoutError:
+        raise DeadlineExceeded(f"the upload took more than {UPLOAD_TIMEOUT}") from None
+    return await files.commit_upload(tenant_id, file_id, metadata, size_bytes)
+
+
+def _check(param: str, value: str, max_characters: int) -> None:
+    if (
+        not value.strip()
+        or len(value) > max_characters
+        or any(unicodedata.category(character) == "Cc" for character in value)
+    ):
+        raise InvalidRequest(f"{param} must be 1 to {max_characters} characters, none of control", param=param)
+
+
+async def _limited(data: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    size_bytes = 0
+    async for piece in data:
+        size_bytes += len(piece)
+        if size_bytes > max_bytes:
+            raise FileTooLarge(f"a file may have at most {max_bytes} bytes", param="file")
+        yield piece

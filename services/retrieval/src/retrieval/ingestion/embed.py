@@ -1,0 +1,55 @@
+"""Embedding chunks: each text once per tenant, with retries."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from chassis.errors import ArgosyError
+from chassis.ids import new_id
+from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
+
+from retrieval.chunking.splitter import Chunk
+from retrieval.embeddings.model import Embedder, Vector, fingerprint
+from retrieval.ingestion.model import Claim, EmbeddedChunk, is_transient
+from retrieval.ingestion.ports import IngestionStore
+
+
+@dataclass(frozen=True)
+class ChunkEmbedder:
+    store: IngestionStore
+    embedder: Embedder
+    signer: PrincipalSigner
+    max_attempts: int = 4
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def embed(self, claim: Claim, batch: Sequence[Chunk]) -> tuple[list[EmbeddedChunk], int]:
+        """The chunks with their vectors, and how many vectors were reused from equal texts of the tenant."""
+        fingerprints = [fingerprint(self.embedder.model, chunk.text) for chunk in batch]
+        vectors = await self.store.known_vectors(claim.key.tenant_id, fingerprints)
+        missing = {key: chunk.text for key, chunk in zip(fingerprints, batch, strict=True) if key not in vectors}
+        if missing:
+            new_vectors = await self._embed(claim.principal, list(missing.values()))
+            vectors |= dict(zip(missing, new_vectors, strict=True))
+        embedded = [EmbeddedChunk(chunk, key, vectors[key]) for key, chunk in zip(fingerprints, batch, strict=True)]
+        return embedded, len(batch) - len(missing)
+
+    async def _embed(self, principal: Principal, texts: list[str]) -> list[Vector]:
+        """Embed as the principal that attached the file, which pays.
+
+        Transient errors are retried here, because a new run has to parse the file again.
+        """
+        for attempt in range(1, self.max_attempts + 1):
+            try:
+                with as_caller(Caller(principal, self.signer.sign(principal), new_id("req_"))):
+                    return await self.embedder.embed(texts)
+            except ArgosyError as error:
+                if attempt == self.max_attempts or not is_transient(error):
+                    raise
+                await self.sleep(_retry_delay_seconds(error, attempt))
+        raise AssertionError("unreachable")
+
+
+def _retry_delay_seconds(error: ArgosyError, attempt: int) -> float:
+    retry_after = error.retry_after.total_seconds() if error.retry_after else 0.0
+    return max(retry_after, random.uniform(0.5, 1.0) * 2.0**attempt)  # noqa: S311 - jitter

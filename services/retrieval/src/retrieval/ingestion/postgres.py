@@ -1,0 +1,185 @@
+"""State of ingestion in Postgres: tables `attachments` (leased), `chunks` and `postings`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from chassis.postgres import Database
+from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
+from chassis.tenancy import Principal
+
+from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
+from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
+from retrieval.vector_stores.model import AttachmentKey
+
+# Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
+OVERDUE_AFTER = timedelta(seconds=5)
+KEYWORD_BATCH_SIZE = 1_000
+EMBEDDING_BYTES = 2 * DIMENSIONS
+# The service embeds as itself, for the project and key that attached the file.
+ROLES = frozenset({"service"})
+
+# A file that is detached and attached again gets a new number, so the key is the number, not the ids.
+ATTACHMENTS = LeaseTable(
+    "attachments",
+    key=("tenant_id", "attachment"),
+    lookup=("tenant_id", "vector_store_id", "file_id"),
+    claimable="state = 'in_progress'",
+    crashes="crashes",
+    retries="retries",
+)
+
+# One row for each fingerprint, because a tenant may have the same text thousands of times, for example as a footer.
+KNOWN_VECTORS = """
+SELECT wanted.fingerprint, one.embedding::real[] AS embedding FROM unnest($2::bytea[]) AS wanted (fingerprint)
+CROSS JOIN LATERAL (
+    SELECT embedding FROM chunks WHERE tenant_id = $1 AND fingerprint = wanted.fingerprint LIMIT 1
+) AS one
+"""
+_ADD_CHUNK = """
+INSERT INTO chunks (tenant_id, vector_store_id, attachment, ordinal, page, text, fingerprint, embedding)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8::real[]::halfvec)
+"""
+_INDEX_KEYWORDS = """
+WITH found AS (
+    SELECT c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
+    FROM chunks c CROSS JOIN unnest(lexemes(c.text)) AS l
+    WHERE c.tenant_id = $1 AND c.vector_store_id = $2 AND c.attachment = $3 AND c.ordinal >= $4 AND c.ordinal < $5
+), measured AS (
+    SELECT *, sum(frequency) OVER (PARTITION BY ordinal) AS length FROM found
+), written AS (
+    INSERT INTO postings (tenant_id, vector_store_id, lexeme, attachment, first_ordinal, ordinals, frequencies, lengths)
+    SELECT $1, $2, lexeme, $3, $4, array_agg(ordinal ORDER BY ordinal),
+           array_agg(frequency::smallint ORDER BY ordinal), array_agg(least(length, 32767)::smallint ORDER BY ordinal)
+    FROM measured GROUP BY lexeme
+)
+SELECT coalesce(sum(frequency), 0)::bigint FROM found
+"""
+
+
+class PostgresIngestionStore:
+    """Implements IngestionStore."""
+
+    def __init__(self, database: Database, overdue_after: timedelta = OVERDUE_AFTER) -> None:
+        self._database = database
+        self._overdue_after = overdue_after
+
+    async def claim(self, key: AttachmentKey, lease: timedelta) -> Claim | None:
+        async with self._database.tenant(key.tenant_id) as connection:
+            lookup = (key.tenant_id, key.vector_store_id, key.file_id)
+            claimed = await ATTACHMENTS.claim_one(connection, lookup, lease)
+            if claimed is None:
+                return None
+            # The foreign key keeps the file as long as this transaction holds the attachment.
+            file = await connection.fetchrow(
+                "SELECT filename, size_bytes FROM files WHERE tenant_id = $1 AND file_id = $2",
+                key.tenant_id,
+                key.file_id,
+            )
+        return claimed_to_claim(key, claimed, file)
+
+    async def overdue(self, limit: int) -> list[AttachmentKey]:
+        found = await ATTACHMENTS.overdue(self._database.system(), limit, self._overdue_after)
+        return [AttachmentKey(*lookup) for lookup in found]
+
+    async def extend(self, claim: Claim, lease: timedelta) -> None:
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.extend(connection, _lease(claim), lease)
+
+    async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(KNOWN_VECTORS, tenant_id, list(fingerprints))
+        return {row["fingerprint"]: floats_to_vector(row["embedding"]) for row in rows}
+
+    async def add_chunks(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
+        size_bytes = sum(len(item.chunk.text.encode()) + EMBEDDING_BYTES for item in batch)
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.update(
+                connection,
+                _lease(claim),
+                "chunks = $1, usage_bytes = usage_bytes + $2, due_at = now() + $3, crashes = 0, retries = 0",
+                batch[-1].chunk.ordinal + 1,
+                size_bytes,
+                lease,
+            )
+            await connection.executemany(_ADD_CHUNK, [chunk_to_row(claim, item) for item in batch])
+
+    async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
+        key = (claim.key.tenant_id, claim.key.vector_store_id, claim.attachment)
+        async with self._fenced(claim) as connection:
+            row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
+            first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
+            if first == last:
+                return False
+            lexemes = await connection.fetchval(_INDEX_KEYWORDS, *key, first, last)
+            changes = "indexed_chunks = $1, lexeme_count = lexeme_count + $2"
+            await ATTACHMENTS.update(connection, _lease(claim), changes, last, lexemes)
+        return True
+
+    async def complete(self, claim: Claim) -> None:
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.update(connection, _lease(claim), "state = 'completed'")
+
+    async def fail(self, claim: Claim, reason: str, message: str) -> None:
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.update(
+                connection,
+                _lease(claim),
+                "state = 'failed', failure_reason = $1, failure_message = $2,"
+                " chunks = 0, indexed_chunks = 0, lexeme_count = 0, usage_bytes = 0",
+                reason,
+                message,
+            )
+            await connection.execute(
+                "INSERT INTO deletions (tenant_id, deletion_id, vector_store_id, attachment)"
+                " VALUES ($1, 'attachment-' || $3::bigint, $2, $3) ON CONFLICT DO NOTHING",
+                claim.key.tenant_id,
+                claim.key.vector_store_id,
+                claim.attachment,
+            )
+
+    async def release(self, claim: Claim, delay: timedelta, *, failed: bool) -> None:
+        async with self._fenced(claim) as connection:
+            await ATTACHMENTS.release(connection, _lease(claim), delay, failed=failed)
+
+    @asynccontextmanager
+    async def _fenced(self, claim: Claim) -> AsyncIterator[Any]:
+        """A transaction of the claim's tenant. Raises ClaimLost when the lease is lost."""
+        try:
+            async with self._database.tenant(claim.key.tenant_id) as connection:
+                yield connection
+        except LeaseLost as error:
+            raise ClaimLost from error
+
+
+def _lease(claim: Claim) -> Lease:
+    return Lease((claim.key.tenant_id, claim.attachment), claim.epoch)
+
+
+def claimed_to_claim(key: AttachmentKey, claimed: Claimed, file: Any) -> Claim:
+    row = claimed.row
+    return Claim(
+        key=key,
+        attachment=row["attachment"],
+        epoch=claimed.lease.epoch,
+        chunks=row["chunks"],
+        crashes=row["crashes"] - 1,
+        retries=row["retries"],
+        principal=Principal(key.tenant_id, project_id=row["project_id"], key_id=row["key_id"], roles=ROLES),
+        filename=file["filename"],
+        size_bytes=file["size_bytes"],
+    )
+
+
+def chunk_to_row(claim: Claim, item: EmbeddedChunk) -> tuple[object, ...]:
+    return (
+        claim.key.tenant_id,
+        claim.key.vector_store_id,
+        claim.attachment,
+        item.chunk.ordinal,
+        item.chunk.page,
+        item.chunk.text,
+        item.fingerprint,
+        vector_to_floats(item.vector),
+    )

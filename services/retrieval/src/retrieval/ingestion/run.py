@@ -1,0 +1,150 @@
+"""One run over one attached file: parse, split, embed, store. A kill at any point costs at most one batch."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from chassis.errors import ArgosyError
+
+from retrieval.chunking.splitter import Chunk, Splitter
+from retrieval.chunking.token_counter import TokenCounter
+from retrieval.files.model import FileNotFound, object_key
+from retrieval.files.ports import ObjectStore
+from retrieval.ingestion.claim import LEASE, heartbeat
+from retrieval.ingestion.embed import ChunkEmbedder
+from retrieval.ingestion.model import Claim, ClaimLost, RunResult, RunSummary, is_transient
+from retrieval.ingestion.ports import IngestionStore
+from retrieval.parsing.model import IngestionErrorCode, Parser, UnindexableFile
+from retrieval.vector_stores.model import AttachmentKey
+
+MAX_RETRY_DELAY = timedelta(seconds=60)
+# A run that ends without a release is a crash. After so many in a row the file is taken for their cause.
+MAX_CRASHES = 10
+# Chunks after which a run yields to other tenants' files. The next run continues there, but parses the file again.
+YIELD_AFTER_CHUNKS = 2_048
+
+
+class _Yield(Exception):
+    """The run stops so that other tenants' files can run."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    chunks: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """Runs over files.
+
+    has_other_tenants: whether files of tenants other than this one wait for a run.
+    """
+
+    store: IngestionStore
+    objects: ObjectStore
+    parser: Parser
+    token_counter: TokenCounter
+    chunk_embedder: ChunkEmbedder
+    has_other_tenants: Callable[[str], bool]
+    max_bytes: int
+    batch_size: int = 32
+    yield_after_chunks: int = YIELD_AFTER_CHUNKS
+    lease: timedelta = LEASE
+
+    async def run(self, key: AttachmentKey) -> RunSummary | None:
+        """Ingest the file; None when it cannot be claimed. Safe to repeat and to run twice at once."""
+        claim = await self.store.claim(key, self.lease)
+        if claim is None:
+            return None
+        progress = _Progress()
+        try:
+            result, reason = await self._run_claimed(claim, progress)
+        except ClaimLost:
+            result, reason = RunResult.LOST, ""
+        except asyncio.CancelledError:
+            with suppress(ClaimLost, ArgosyError):
+                await self.store.release(claim, timedelta(0), failed=False)
+            raise
+        return RunSummary(result, reason, progress.chunks, progress.reused)
+
+    async def _run_claimed(self, claim: Claim, progress: _Progress) -> tuple[RunResult, str]:
+        """Ingest, and store the error if there is one. Returns the result and its reason."""
+        try:
+            await self._ingest(claim, progress)
+        except UnindexableFile as error:
+            return await self._fail(claim, error.code, error.message)
+        except ArgosyError as error:
+            if not is_transient(error):
+                return await self._fail(claim, error.code, error.message)
+            await self.store.release(claim, _retry_delay(claim.retries), failed=True)
+            return RunResult.POSTPONED, error.code
+        except _Yield:
+            await self.store.release(claim, timedelta(0), failed=False)
+            return RunResult.POSTPONED, "yielded"
+        return RunResult.COMPLETED, ""
+
+    async def _fail(self, claim: Claim, reason: str, message: str) -> tuple[RunResult, str]:
+        await self.store.fail(claim, reason, message)
+        return RunResult.FAILED, reason
+
+    async def _ingest(self, claim: Claim, progress: _Progress) -> None:
+        if claim.crashes >= MAX_CRASHES:
+            message = f"indexing crashed {claim.crashes} times in a row"
+            raise UnindexableFile(IngestionErrorCode.INDEXING_CRASHED, message)
+        if claim.size_bytes > self.max_bytes:
+            message = f"files of more than {self.max_bytes} bytes are not indexed"
+            raise UnindexableFile(IngestionErrorCode.FILE_TOO_LARGE, message)
+        async with heartbeat(self.store, claim, self.lease):
+            await self._store_chunks(claim, progress)
+            if not claim.chunks + progress.chunks:
+                message = "the file has no text; scanned pages are not read"
+                raise UnindexableFile(IngestionErrorCode.EMPTY_FILE, message)
+            while await self.store.index_keywords(claim, self.lease):
+                pass
+            await self.store.complete(claim)
+
+    async def _store_chunks(self, claim: Claim, progress: _Progress) -> None:
+        async with aclosing(self._batches(claim)) as batches:
+            async for batch in batches:
+                embedded, reused = await self.chunk_embedder.embed(claim, batch)
+                progress.reused += reused
+                await self.store.add_chunks(claim, embedded, self.lease)
+                progress.chunks += len(batch)
+                if progress.chunks >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
+                    raise _Yield
+
+    async def _batches(self, claim: Claim) -> AsyncGenerator[list[Chunk], None]:
+        """The chunks that are not stored yet, `batch_size` at a time."""
+        batch: list[Chunk] = []
+        async with aclosing(self._chunks(claim)) as chunks:
+            async for chunk in chunks:
+                if chunk.ordinal >= claim.chunks:
+                    batch.append(chunk)
+                if len(batch) == self.batch_size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    async def _chunks(self, claim: Claim) -> AsyncGenerator[Chunk, None]:
+        splitter = Splitter(self.token_counter)
+        data = self.objects.read(object_key(claim.key.tenant_id, claim.key.file_id))
+        try:
+            async with aclosing(self.parser.blocks(claim.filename, data)) as blocks:
+                async for block in blocks:
+                    for chunk in splitter.feed(block):
+                        yield chunk
+        except FileNotFound:
+            raise UnindexableFile(IngestionErrorCode.UNREADABLE_FILE, "the file's bytes are missing") from None
+        for chunk in splitter.finish():
+            yield chunk
+
+
+def _retry_delay(retries: int) -> timedelta:
+    """Exponential backoff with jitter, at least a second."""
+    bound = min(MAX_RETRY_DELAY.total_seconds(), 2.0 ** (retries + 1))
+    return timedelta(seconds=random.uniform(1.0, bound))  # noqa: S311 - jitter

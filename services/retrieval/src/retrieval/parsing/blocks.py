@@ -1,0 +1,37 @@
+"""Cleans text and cuts it into blocks: no control characters, one kind of line end."""
+
+import re
+from collections.abc import Iterator
+
+from retrieval.parsing.model import Block
+
+MAX_BLOCK_CHARACTERS = 8_000
+
+# Below space all but tab and newline; the delete and C1 ranges; lone surrogates; non-characters.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n){2,}")
+
+
+def to_blocks(page: int, text: str) -> Iterator[Block]:
+    """Cut `text` at line ends, else at spaces, else anywhere. Blank lines in a row become one."""
+    clean = _BLANK_LINES.sub("\n\n", _UNPRINTABLE.sub("", _LINE_ENDS.sub("\n", text)))
+    start = 0
+    while start < len(clean):
+        end = _block_end(clean, start)
+        piece = clean[start:end]
+        if not piece.isspace():
+            yield Block(page, piece)
+        start = end
+
+
+def _block_end(text: str, start: int) -> int:
+    end = start + MAX_BLOCK_CHARACTERS
+    if end >= len(text):
+        return len(text)
+    for separator in ("\n", " "):
+        # Only in the second half, so that blocks are not small.
+        found = text.rfind(separator, start + MAX_BLOCK_CHARACTERS // 2, end)
+        if found >= 0:
+            return found + 1
+    return end

@@ -1,0 +1,39 @@
+"""The method of RetrievalService that searches. The tenant is the caller's."""
+
+from argosy.retrieval.v1 import retrieval_pb2 as pb
+from chassis.tenancy import current_caller
+from values.limits import MAX_PASSAGES
+
+from retrieval import metrics
+from retrieval.embeddings.model import Embedder
+from retrieval.files.page import page_size
+from retrieval.search.model import Passage, SearchQuery
+from retrieval.search.search import DEFAULT_PASSAGES, SearchIndex, search
+
+
+class SearchMethods:
+    def __init__(self, index: SearchIndex, embedder: Embedder) -> None:
+        self._index = index
+        self._embedder = embedder
+
+    async def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        query = SearchQuery(
+            vector_store_ids=tuple(dict.fromkeys(request.vector_store_ids)),
+            query=request.query,
+            limit=page_size(request.limit, default=DEFAULT_PASSAGES, maximum=MAX_PASSAGES),
+        )
+        tenant_id = current_caller().principal.tenant_id
+        with metrics.SEARCH_SECONDS.time():
+            passages = await search(tenant_id, query, index=self._index, embedder=self._embedder)
+        return pb.SearchResponse(passages=[passage_to_proto(passage) for passage in passages])
+
+
+def passage_to_proto(passage: Passage) -> pb.Passage:
+    return pb.Passage(
+        file_id=passage.source.file_id,
+        filename=passage.source.filename,
+        page=passage.source.page,
+        text=passage.source.text,
+        score=passage.score,
+        vector_store_id=passage.vector_store_id,
+    )

@@ -1,0 +1,53 @@
+"""Queries over vector stores and the passages that answer them."""
+
+from dataclasses import dataclass
+
+from chassis.errors import InvalidRequest
+from values.limits import MAX_VECTOR_STORES_PER_REQUEST
+
+MAX_QUERY_CHARACTERS = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkKey:
+    """Identifies a chunk. `attachment` is the number of a file in a store."""
+
+    vector_store_id: str
+    attachment: int
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkText:
+    """A chunk's text and its source."""
+
+    file_id: str
+    filename: str
+    page: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk that was found. A higher score is better; scores of different searches are not comparable."""
+
+    vector_store_id: str
+    source: ChunkText
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """A query over vector stores. Raises InvalidRequest when it is empty or too large."""
+
+    vector_store_ids: tuple[str, ...]
+    query: str
+    limit: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.vector_store_ids) <= MAX_VECTOR_STORES_PER_REQUEST:
+            raise InvalidRequest(f"name 1 to {MAX_VECTOR_STORES_PER_REQUEST} vector stores", param="vector_store_ids")
+        if not self.query.strip() or "\0" in self.query:
+            raise InvalidRequest("query must not be empty", param="query")
+        if len(self.query) > MAX_QUERY_CHARACTERS:
+            raise InvalidRequest(f"query may have at most {MAX_QUERY_CHARACTERS} characters", param="query")

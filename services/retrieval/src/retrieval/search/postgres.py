@@ -1,0 +1,156 @@
+"""Vector and keyword search in Postgres: exact or HNSW scan of `chunks`, BM25 over `postings`."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from chassis.postgres import Database
+
+from retrieval.embeddings.model import Vector, vector_to_floats
+from retrieval.search.model import ChunkKey, ChunkText
+from retrieval.vector_stores.model import vector_store_not_found
+
+# Bounds the postings that one query reads, for a query that is a pasted page.
+MAX_QUERY_LEXEMES = 64
+
+# Attachments whose chunks exist but must not be found: not completed, or waiting for their deletion. They are few, and
+# are filtered row by row, so that the scan of an HNSW index continues until it has enough other chunks.
+_HIDDEN_ATTACHMENTS = """
+SELECT attachment FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state <> 'completed'
+UNION ALL
+SELECT attachment FROM deletions WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND attachment IS NOT NULL
+"""
+# One branch per store: the planner uses a store's partial HNSW index only for a condition on that store alone.
+_VECTOR_SEARCH_IN_STORE = """
+(SELECT vector_store_id, attachment, ordinal, embedding <=> $3::real[]::halfvec AS distance FROM chunks
+ WHERE tenant_id = $1 AND vector_store_id = ${parameter} AND attachment NOT IN (SELECT attachment FROM hidden)
+ ORDER BY embedding <=> $3::real[]::halfvec LIMIT $4)
+"""
+# Custom plans, because a partial index matches values, not parameters. The iterative scan continues past hidden rows.
+_PLANNER_SETTINGS = """
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hnsw.ef_search', '200', true),
+       set_config('hnsw.iterative_scan', 'strict_order', true)
+"""
+# Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
+_KEYWORD_SEARCH = f"""
+WITH hidden AS ({_HIDDEN_ATTACHMENTS}),
+query AS (SELECT lexeme FROM unnest(lexemes($3)) ORDER BY positions[1] LIMIT {MAX_QUERY_LEXEMES}),
+found AS MATERIALIZED (
+    SELECT vector_store_id, lexeme, attachment, ordinals, frequencies, lengths FROM postings
+    WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = ANY(ARRAY(SELECT lexeme FROM query))
+      AND attachment NOT IN (SELECT attachment FROM hidden)
+), collection AS (
+    SELECT sum(chunks)::float8 AS size, sum(lexeme_count)::float8 / nullif(sum(chunks), 0) AS average_length
+    FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed'
+), document_frequencies AS (
+    SELECT lexeme, sum(cardinality(ordinals))::float8 AS chunks FROM found GROUP BY lexeme
+), weights AS (
+    SELECT lexeme, ln(1 + (size - chunks + 0.5) / (chunks + 0.5)) AS idf, average_length
+    FROM document_frequencies CROSS JOIN collection
+), hits AS (
+    SELECT vector_store_id, attachment, unnest(ordinals) AS ordinal, unnest(frequencies)::float8 AS frequency,
+           unnest(lengths) / average_length AS length, idf
+    FROM found JOIN weights USING (lexeme)
+)
+SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal,
+       sum(idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length))) AS score
+FROM hits GROUP BY attachment, ordinal ORDER BY score DESC, attachment, ordinal LIMIT $4
+"""  # noqa: S608 - constants
+_CHUNK_TEXTS = """
+SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text
+FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
+JOIN chunks c ON c.tenant_id = $1 AND c.vector_store_id = wanted.vector_store_id
+             AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
+JOIN attachments a ON a.tenant_id = $1 AND a.attachment = wanted.attachment AND a.state = 'completed'
+JOIN files f ON f.tenant_id = $1 AND f.file_id = a.file_id
+"""
+# HNSW indexes of large vector stores. Up to about 20,000 chunks an exact scan is as fast. A larger store gets its own
+# partial index. Only the table's owner may create one, outside of a transaction, so the service prints the statements
+# and runs none.
+_STORE_ID = re.compile(r"vs_[0-9a-f]{32}", re.ASCII)
+_INDEX_PREFIX = "chunks_hnsw_"
+
+_LARGE_STORES = """
+SELECT vector_store_id FROM attachments WHERE state = 'completed'
+GROUP BY tenant_id, vector_store_id HAVING sum(chunks) > $1 ORDER BY 1
+"""
+_INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'chunks'"
+
+
+class PostgresSearchIndex:
+    """Implements SearchIndex."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> int:
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(
+                "SELECT s.vector_store_id,"
+                " coalesce(sum(a.chunks) FILTER (WHERE a.state = 'completed'), 0)::bigint AS chunks"
+                " FROM vector_stores s LEFT JOIN attachments a USING (tenant_id, vector_store_id)"
+                " WHERE s.tenant_id = $1 AND s.vector_store_id = ANY($2::text[]) GROUP BY s.vector_store_id",
+                tenant_id,
+                list(vector_store_ids),
+            )
+        chunks: dict[str, int] = {row["vector_store_id"]: row["chunks"] for row in rows}
+        for vector_store_id in vector_store_ids:
+            if vector_store_id not in chunks:
+                raise vector_store_not_found(vector_store_id)
+        return sum(chunks.values())
+
+    async def vector_search(
+        self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
+    ) -> list[ChunkKey]:
+        branches = [_VECTOR_SEARCH_IN_STORE.format(parameter=5 + n) for n in range(len(vector_store_ids))]
+        query = (
+            f"WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}) SELECT vector_store_id, attachment, ordinal"  # noqa: S608 - constants
+            f" FROM ({' UNION ALL '.join(branches)}) AS near ORDER BY distance, attachment, ordinal LIMIT $4"
+        )
+        async with self._database.tenant(tenant_id) as connection:
+            await connection.execute(_PLANNER_SETTINGS)
+            rows = await connection.fetch(
+                query, tenant_id, list(vector_store_ids), vector_to_floats(vector), limit, *vector_store_ids
+            )
+        return [row_to_chunk_key(row) for row in rows]
+
+    async def keyword_search(
+        self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
+    ) -> list[ChunkKey]:
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(_KEYWORD_SEARCH, tenant_id, list(vector_store_ids), query, limit)
+        return [row_to_chunk_key(row) for row in rows]
+
+    async def chunk_texts(self, tenant_id: str, keys: Sequence[ChunkKey]) -> dict[ChunkKey, ChunkText]:
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(
+                _CHUNK_TEXTS,
+                tenant_id,
+                [key.vector_store_id for key in keys],
+                [key.attachment for key in keys],
+                [key.ordinal for key in keys],
+            )
+        return {
+            row_to_chunk_key(row): ChunkText(row["file_id"], row["filename"], row["page"], row["text"]) for row in rows
+        }
+
+
+def row_to_chunk_key(row: Any) -> ChunkKey:
+    return ChunkKey(row["vector_store_id"], row["attachment"], row["ordinal"])
+
+
+async def index_statements(database: Database, more_than_chunks: int) -> AsyncIterator[str]:
+    """SQL for the owner: create the index of each store that grew, drop those of stores that shrank or were deleted."""
+    async with database.system() as connection:
+        large = {row["vector_store_id"] for row in await connection.fetch(_LARGE_STORES, more_than_chunks)}
+        schema = await connection.fetchval("SELECT current_schema()")
+        existing = {row["indexname"] for row in await connection.fetch(_INDEXES)}
+    wanted = {_INDEX_PREFIX + store.removeprefix("vs_"): store for store in large if _STORE_ID.fullmatch(store)}
+    for name in sorted(wanted.keys() - existing):
+        yield (
+            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {schema}.chunks"
+            f" USING hnsw (embedding public.halfvec_cosine_ops) WHERE vector_store_id = '{wanted[name]}';"
+        )
+    for name in sorted(existing - wanted.keys()):
+        if name.startswith(_INDEX_PREFIX):
+            yield f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name};"

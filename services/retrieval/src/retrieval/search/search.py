@@ -1,0 +1,49 @@
+"""Hybrid search: a vector search and a keyword search, fused by rank."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from retrieval.embeddings.model import Embedder, Vector
+from retrieval.search.model import ChunkKey, ChunkText, Passage, SearchQuery
+from retrieval.search.rank import reciprocal_rank_fusion
+
+CANDIDATES = 100
+DEFAULT_PASSAGES = 10
+
+
+class SearchIndex(Protocol):
+    """The chunks of completed attachments."""
+
+    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> int:
+        """Chunks in all the stores. Raises VectorStoreNotFound if one of them is unknown."""
+
+    async def vector_search(
+        self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
+    ) -> list[ChunkKey]:
+        """By cosine distance, nearest first."""
+
+    async def keyword_search(
+        self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
+    ) -> list[ChunkKey]:
+        """By BM25 over all the stores as one collection, best first; only chunks with a keyword of the query."""
+
+    async def chunk_texts(self, tenant_id: str, keys: Sequence[ChunkKey]) -> dict[ChunkKey, ChunkText]:
+        """The texts by key, without chunks that were deleted meanwhile."""
+
+
+async def search(tenant_id: str, query: SearchQuery, *, index: SearchIndex, embedder: Embedder) -> list[Passage]:
+    """The best passages, best first. Raises InvalidRequest, VectorStoreNotFound, and the embedder's errors.
+
+    A search fails without the embedder: results of the keyword search alone would look complete.
+    """
+    stores = query.vector_store_ids
+    if not await index.count_chunks(tenant_id, stores):
+        return []  # Without chunks the query is not embedded, so the tenant does not pay for it.
+    [vector], by_keyword = await asyncio.gather(
+        embedder.embed([query.query]), index.keyword_search(tenant_id, stores, query.query, CANDIDATES)
+    )
+    by_vector = await index.vector_search(tenant_id, stores, vector, CANDIDATES)
+    best = reciprocal_rank_fusion([by_vector, by_keyword])[: query.limit]
+    texts = await index.chunk_texts(tenant_id, [key for key, _ in best])
+    return [Passage(key.vector_store_id, texts[key], score) for key, score in best if key in texts]

@@ -1,0 +1,60 @@
+"""Methods of RetrievalService about vector stores and attachments. The tenant is the caller's."""
+
+from argosy.retrieval.v1 import retrieval_pb2 as pb
+from chassis.tenancy import Principal, current_caller
+
+from retrieval.files.page import page_size
+from retrieval.vector_stores.create import create_vector_store
+from retrieval.vector_stores.ports import VectorStores
+from retrieval.vector_stores.protos import attachment_to_proto, proto_to_state, vector_store_to_proto
+
+
+class VectorStoreMethods:
+    def __init__(self, stores: VectorStores) -> None:
+        self._stores = stores
+
+    async def create(self, request: pb.CreateVectorStoreRequest) -> pb.CreateVectorStoreResponse:
+        store = await create_vector_store(_principal(), request.name, list(request.file_ids), stores=self._stores)
+        return pb.CreateVectorStoreResponse(vector_store=vector_store_to_proto(store))
+
+    async def list(self, request: pb.ListVectorStoresRequest) -> pb.ListVectorStoresResponse:
+        page = await self._stores.list(
+            _principal().tenant_id, limit=page_size(request.limit, default=20, maximum=100), after=request.after
+        )
+        stores = [vector_store_to_proto(store) for store in page.items]
+        return pb.ListVectorStoresResponse(vector_stores=stores, has_more=page.has_more)
+
+    async def get(self, request: pb.GetVectorStoreRequest) -> pb.GetVectorStoreResponse:
+        store = await self._stores.get(_principal().tenant_id, request.vector_store_id)
+        return pb.GetVectorStoreResponse(vector_store=vector_store_to_proto(store))
+
+    async def delete(self, request: pb.DeleteVectorStoreRequest) -> pb.DeleteVectorStoreResponse:
+        await self._stores.delete(_principal().tenant_id, request.vector_store_id)
+        return pb.DeleteVectorStoreResponse()
+
+    async def attach(self, request: pb.AttachFileRequest) -> pb.AttachFileResponse:
+        attachment = await self._stores.attach(_principal(), request.vector_store_id, request.file_id)
+        return pb.AttachFileResponse(attachment=attachment_to_proto(attachment))
+
+    async def get_attachment(self, request: pb.GetAttachmentRequest) -> pb.GetAttachmentResponse:
+        attachment = await self._stores.attachment(_principal().tenant_id, request.vector_store_id, request.file_id)
+        return pb.GetAttachmentResponse(attachment=attachment_to_proto(attachment))
+
+    async def list_attachments(self, request: pb.ListAttachmentsRequest) -> pb.ListAttachmentsResponse:
+        page = await self._stores.attachments(
+            _principal().tenant_id,
+            request.vector_store_id,
+            limit=page_size(request.limit, default=20, maximum=100),
+            after=request.after,
+            state=proto_to_state(request.state),
+        )
+        attachments = [attachment_to_proto(attachment) for attachment in page.items]
+        return pb.ListAttachmentsResponse(attachments=attachments, has_more=page.has_more)
+
+    async def detach(self, request: pb.DetachFileRequest) -> pb.DetachFileResponse:
+        await self._stores.detach(_principal().tenant_id, request.vector_store_id, request.file_id)
+        return pb.DetachFileResponse()
+
+
+def _principal() -> Principal:
+    return current_caller().principal

@@ -1,0 +1,78 @@
+"""Vector stores: sets of indexed files."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from chassis.errors import ArgosyError, Kind
+
+from retrieval.files.model import FileNotFound
+
+# Kafka topic of files that were attached and wait for ingestion.
+FILE_ATTACHED_TOPIC = "argosy.retrieval.file-attached.v1"
+
+
+class VectorStoreNotFound(ArgosyError):
+    """The tenant has no vector store with this id."""
+
+    kind, reason = Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND"
+
+
+class AttachmentState(StrEnum):
+    """State of ingestion."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """Attached files by state."""
+
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStore:
+    """A set of indexed files; `usage_bytes` is text and vectors."""
+
+    vector_store_id: str
+    name: str
+    created_at: datetime
+    file_counts: FileCounts
+    usage_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentKey:
+    """A file in a vector store."""
+
+    tenant_id: str
+    vector_store_id: str
+    file_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file in a vector store. `chunks` are stored; searches find them once the state is completed."""
+
+    vector_store_id: str
+    file_id: str
+    state: AttachmentState
+    failure_reason: str
+    failure_message: str
+    chunks: int
+    usage_bytes: int
+    created_at: datetime
+
+
+def vector_store_not_found(vector_store_id: str) -> VectorStoreNotFound:
+    """The same message for a store that never existed, was deleted, or belongs to another tenant."""
+    return VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
+
+
+def not_attached(vector_store_id: str, file_id: str, param: str = "file_id") -> FileNotFound:
+    return FileNotFound(f"vector store {vector_store_id!r} does not hold file {file_id!r}", param=param)

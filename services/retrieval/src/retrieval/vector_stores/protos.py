@@ -1,0 +1,65 @@
+"""Vector stores and attachments as messages."""
+
+from datetime import datetime
+
+from argosy.common.v1.common_pb2 import EventMeta
+from argosy.retrieval.v1 import retrieval_pb2 as pb
+from argosy.retrieval.v1.events_pb2 import FileAttached
+from chassis.errors import InvalidRequest
+from chassis.grpc import timestamp_to_proto
+from chassis.ids import new_id
+from chassis.tenancy import Principal
+
+from retrieval.vector_stores.model import Attachment, AttachmentState, VectorStore
+
+_STATE_TO_PROTO = {
+    AttachmentState.IN_PROGRESS: pb.ATTACHMENT_STATE_IN_PROGRESS,
+    AttachmentState.COMPLETED: pb.ATTACHMENT_STATE_COMPLETED,
+    AttachmentState.FAILED: pb.ATTACHMENT_STATE_FAILED,
+}
+_PROTO_TO_STATE = {pb.ATTACHMENT_STATE_UNSPECIFIED: None, **{proto: state for state, proto in _STATE_TO_PROTO.items()}}
+
+
+def vector_store_to_proto(store: VectorStore) -> pb.VectorStore:
+    counts = store.file_counts
+    return pb.VectorStore(
+        vector_store_id=store.vector_store_id,
+        name=store.name,
+        created_at=timestamp_to_proto(store.created_at),
+        file_counts=pb.FileCounts(in_progress=counts.in_progress, completed=counts.completed, failed=counts.failed),
+        usage_bytes=store.usage_bytes,
+    )
+
+
+def attachment_to_proto(attachment: Attachment) -> pb.Attachment:
+    return pb.Attachment(
+        vector_store_id=attachment.vector_store_id,
+        file_id=attachment.file_id,
+        state=_STATE_TO_PROTO[attachment.state],
+        failure_reason=attachment.failure_reason,
+        failure_message=attachment.failure_message,
+        chunks=attachment.chunks,
+        created_at=timestamp_to_proto(attachment.created_at),
+        usage_bytes=attachment.usage_bytes,
+    )
+
+
+def proto_to_state(state: pb.AttachmentState.ValueType) -> AttachmentState | None:
+    """The state to filter by; None for any. Raises InvalidRequest for one that does not exist."""
+    if state not in _PROTO_TO_STATE:
+        raise InvalidRequest(f"there is no state {state}", param="state")
+    return _PROTO_TO_STATE[state]
+
+
+def file_attached_to_proto(
+    principal: Principal, vector_store_id: str, file_id: str, attached_at: datetime
+) -> FileAttached:
+    return FileAttached(
+        meta=EventMeta(
+            event_id=new_id("evt_"), tenant_id=principal.tenant_id, occurred_at=timestamp_to_proto(attached_at)
+        ),
+        vector_store_id=vector_store_id,
+        file_id=file_id,
+        project_id=principal.project_id,
+        key_id=principal.key_id,
+    )

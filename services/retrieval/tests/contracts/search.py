@@ -1,0 +1,72 @@
+"""Tests of SearchIndex: on the fake in `unit`, on Postgres in `integration`."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from retrieval.search.model import ChunkKey
+
+from services.retrieval.tests.tenants import Tenant
+from services.retrieval.tests.texts import a_vector, bm25
+
+
+class SearchIndexContract:
+    async def test_vector_search_ranks_the_chunks_of_all_given_stores(self, one: Tenant) -> None:
+        first, _ = await one.indexed("red apples", "green pears")
+        second, _ = await one.indexed("red apples and pears")
+        third, _ = await one.indexed("red apples")
+        asked = [first.vector_store_id, second.vector_store_id]
+
+        keys = await one.ports.index.vector_search(one.tenant_id, asked, a_vector("red apples"), 2)
+
+        texts = await one.ports.index.chunk_texts(one.tenant_id, keys)
+        assert [texts[key].text for key in keys] == ["red apples", "red apples and pears"]
+        assert third.vector_store_id not in {key.vector_store_id for key in keys}
+
+    async def test_chunk_texts_have_their_source(self, one: Tenant) -> None:
+        store, file = await one.indexed("first page", "second page")
+        [key] = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "second", 9)
+
+        text = (await one.ports.index.chunk_texts(one.tenant_id, [key]))[key]
+
+        assert (text.file_id, text.filename, text.page, text.text) == (file.file_id, "a.txt", 2, "second page")
+        assert (
+            await one.ports.index.chunk_texts(one.tenant_id, [ChunkKey(store.vector_store_id, key.attachment, 7)]) == {}
+        )
+
+    async def test_rare_keywords_score_higher_and_long_chunks_lower(self, one: Tenant) -> None:
+        store, _ = await one.indexed(
+            "harbour harbour harbour",
+            "harbour zephyr",
+            "harbour lighthouse zephyr quay mooring bollard fender hawser",
+            "harbour",
+        )
+
+        keys = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "zephyr harbour", 9)
+
+        assert [key.ordinal for key in keys] == [1, 2, 0, 3]
+
+    async def test_bm25_ranks_as_the_formula_does(self, one: Tenant) -> None:
+        vocabulary = ["zorb", "quix", "vemt", "plok", "drux", "fnar", "glib", "skob"]
+        dice = random.Random(7)
+        texts = [" ".join(dice.choices(vocabulary, k=dice.randint(2, 30))) for _ in range(60)]
+        first, _ = await one.indexed(*texts[:40])
+        second, _ = await one.indexed(*texts[40:])
+        stores = [first.vector_store_id, second.vector_store_id]
+
+        for query in ("zorb", "quix plok", "glib skob drux vemt", "unheard"):
+            keys = await one.ports.index.keyword_search(one.tenant_id, stores, query, 100)
+            everything = {ChunkKey("", n, 0): Counter(text.split()) for n, text in enumerate(texts)}
+            expected = bm25(set(query.split()), everything)
+            found = await one.ports.index.chunk_texts(one.tenant_id, keys)
+            # Equal scores may come in any order, so compare the scores.
+            by_text = {texts[key.attachment]: score for key, score in expected.items()}
+            scores = [by_text[found[key].text] for key in keys]
+            assert scores == pytest.approx(sorted(expected.values(), reverse=True))
+
+    async def test_a_query_without_keywords_finds_nothing(self, one: Tenant) -> None:
+        store, _ = await one.indexed("some text")
+
+        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "?!", 9) == []

@@ -1,0 +1,136 @@
+"""Tests of VectorStores: on the fake in `unit`, on Postgres in `integration`."""
+
+from __future__ import annotations
+
+import pytest
+from chassis.testing import a_principal
+from retrieval.files.model import FileNotFound
+from retrieval.vector_stores.model import AttachmentState, FileCounts, VectorStoreNotFound
+
+from services.retrieval.tests.tenants import Tenant
+from services.retrieval.tests.texts import a_vector
+
+
+class VectorStoresContract:
+    async def test_a_store_counts_its_files_by_state_and_its_bytes(self, one: Tenant) -> None:
+        store, _ = await one.indexed("abc", "de")
+        failed, waiting = await one.file(), await one.file()
+        for file in (failed, waiting):
+            await one.ports.stores.attach(a_principal(one.tenant_id), store.vector_store_id, file.file_id)
+        claim = await one.claim(store.vector_store_id, failed.file_id)
+        await one.ports.ingestion_store.fail(claim, "unreadable_file", "it is damaged")
+
+        read = await one.ports.stores.get(one.tenant_id, store.vector_store_id)
+
+        assert read.file_counts == FileCounts(in_progress=1, completed=1, failed=1)
+        assert read.usage_bytes == 5 + 2 * 768
+        assert (await one.ports.stores.list(one.tenant_id, limit=9, after="")).items == (read,)
+
+    async def test_a_store_is_created_with_all_its_files_or_not_at_all(self, one: Tenant) -> None:
+        file = await one.file()
+
+        with pytest.raises(FileNotFound):
+            await one.store(file.file_id, "file-unknown")
+        assert (await one.ports.stores.list(one.tenant_id, limit=9, after="")).items == ()
+
+        store = await one.store(file.file_id)
+        assert store.file_counts == FileCounts(in_progress=1)
+
+    async def test_stores_are_listed_newest_first_page_by_page(self, one: Tenant) -> None:
+        stores = [await one.store() for _ in range(3)]
+
+        first = await one.ports.stores.list(one.tenant_id, limit=2, after="")
+        rest = await one.ports.stores.list(one.tenant_id, limit=2, after=first.items[-1].vector_store_id)
+
+        assert [*first.items, *rest.items] == stores[::-1]
+        assert (first.has_more, rest.has_more) == (True, False)
+
+    async def test_attaching_again_changes_nothing_unless_it_had_failed(self, one: Tenant) -> None:
+        claim = await one.claimed()
+        key = claim.key
+        before = await one.ports.stores.attachment(one.tenant_id, key.vector_store_id, key.file_id)
+
+        assert await one.ports.stores.attach(a_principal(one.tenant_id), key.vector_store_id, key.file_id) == before
+        await one.ports.ingestion_store.fail(claim, "insufficient_quota", "the budget is spent")
+        again = await one.ports.stores.attach(a_principal(one.tenant_id), key.vector_store_id, key.file_id)
+
+        assert (again.state, again.failure_reason) == (AttachmentState.IN_PROGRESS, "")
+        assert (await one.claim(key.vector_store_id, key.file_id)).attachment > claim.attachment
+
+    async def test_attachments_are_listed_newest_first_page_by_page_and_by_state(self, one: Tenant) -> None:
+        files = [await one.file() for _ in range(3)]
+        store = await one.store(*(file.file_id for file in files))
+        claim = await one.claim(store.vector_store_id, files[1].file_id)
+        await one.ports.ingestion_store.fail(claim, "empty_file", "no text")
+
+        async def ids(limit: int, after: str = "", state: AttachmentState | None = None) -> tuple[list[str], bool]:
+            page = await one.ports.stores.attachments(
+                one.tenant_id, store.vector_store_id, limit=limit, after=after, state=state
+            )
+            return [attachment.file_id for attachment in page.items], page.has_more
+
+        newest_first = [file.file_id for file in files[::-1]]
+        assert await ids(2) == (newest_first[:2], True)
+        assert await ids(2, newest_first[1]) == (newest_first[2:], False)
+        assert await ids(2, state=AttachmentState.FAILED) == ([files[1].file_id], False)
+        with pytest.raises(FileNotFound):
+            await ids(2, "file-unknown")
+
+    async def test_a_failed_attachment_has_a_reason_and_a_message(self, one: Tenant) -> None:
+        claim = await one.claimed()
+        await one.ports.ingestion_store.fail(claim, "encrypted_file", "the file needs a password")
+
+        attachment = await one.ports.stores.attachment(one.tenant_id, claim.key.vector_store_id, claim.key.file_id)
+
+        assert attachment.state is AttachmentState.FAILED
+        assert (attachment.failure_reason, attachment.failure_message) == (
+            "encrypted_file",
+            "the file needs a password",
+        )
+
+    async def test_a_detached_file_is_no_longer_found_and_stays_a_file(self, one: Tenant) -> None:
+        store, file = await one.indexed("some text")
+        _, stays = await one.indexed("other text", store=store)
+
+        await one.ports.stores.detach(one.tenant_id, store.vector_store_id, file.file_id)
+
+        found = await one.ports.index.vector_search(one.tenant_id, [store.vector_store_id], a_vector("some text"), 9)
+        texts = await one.ports.index.chunk_texts(one.tenant_id, found)
+        assert [text.file_id for text in texts.values()] == [stays.file_id]
+        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "text", 9) == found
+        assert await one.ports.files.get(one.tenant_id, file.file_id) == file
+        with pytest.raises(FileNotFound):
+            await one.ports.stores.detach(one.tenant_id, store.vector_store_id, file.file_id)
+
+    async def test_deleting_a_store_keeps_its_files(self, one: Tenant) -> None:
+        store, file = await one.indexed("some text")
+
+        await one.ports.stores.delete(one.tenant_id, store.vector_store_id)
+
+        with pytest.raises(VectorStoreNotFound):
+            await one.ports.stores.get(one.tenant_id, store.vector_store_id)
+        with pytest.raises(VectorStoreNotFound):
+            await one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id])
+        assert await one.ports.files.get(one.tenant_id, file.file_id) == file
+
+    async def test_another_tenant_s_store_or_file_is_not_found(self, one: Tenant, other: Tenant) -> None:
+        theirs, their_file = await other.indexed("secret text")
+        mine, my_file = await one.indexed("my text")
+        me, stores = a_principal(one.tenant_id), one.ports.stores
+        store_id = theirs.vector_store_id
+
+        for unknown in (
+            stores.get(one.tenant_id, store_id),
+            stores.delete(one.tenant_id, store_id),
+            stores.attach(me, store_id, my_file.file_id),
+            stores.attachment(one.tenant_id, store_id, their_file.file_id),
+            stores.attachments(one.tenant_id, store_id, limit=9, after="", state=None),
+            stores.detach(one.tenant_id, store_id, their_file.file_id),
+            one.ports.index.count_chunks(one.tenant_id, [mine.vector_store_id, store_id]),
+        ):
+            with pytest.raises(VectorStoreNotFound):
+                await unknown
+        with pytest.raises(FileNotFound):
+            await stores.attach(me, mine.vector_store_id, their_file.file_id)
+        assert await one.ports.index.vector_search(one.tenant_id, [store_id], a_vector("secret"), 9) == []
+        assert await one.ports.index.keyword_search(one.tenant_id, [store_id], "secret", 9) == []

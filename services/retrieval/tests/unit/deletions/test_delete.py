@@ -1,0 +1,42 @@
+"""Pending deletions: batches, failures and the sweeper."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from chassis.errors import Unavailable
+from retrieval.deletions.delete import delete_pending
+from retrieval.deletions.schedule import sweep
+
+from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, FakeObjectStore, InMemoryDatabase
+from services.retrieval.tests.tenants import Tenant
+
+
+class FailingObjectStore(FakeObjectStore):
+    async def delete(self, key: str) -> None:
+        if key.endswith("failing"):
+            raise Unavailable("the object store does not answer")
+        await super().delete(key)
+
+
+async def test_a_deletion_that_fails_does_not_stop_others_and_stays_pending() -> None:
+    database, objects = InMemoryDatabase(), FailingObjectStore()
+    for name in ("failing", "other"):
+        objects.stored[f"ten_one/{name}"] = b"bytes"
+        await FakeFiles(database).begin_upload("ten_one", name, timedelta(0))
+
+    with pytest.raises(Unavailable):
+        await delete_pending(queue=FakeDeletionQueue(database), objects=objects)
+
+    assert list(objects.stored) == ["ten_one/failing"]
+    assert [deletion.object_key for deletion, _ in database.deletions.values()] == ["ten_one/failing"]
+
+
+async def test_the_sweeper_deletes_objects_and_returns_whether_there_may_be_more(one: Tenant) -> None:
+    file, objects = await one.file(), FakeObjectStore()
+    objects.stored[f"ten_one/{file.file_id}"] = b"bytes"
+    await one.ports.files.delete(one.tenant_id, file.file_id)
+
+    assert [await sweep(one.ports.deletions, objects) for _ in range(2)] == [True, False]
+    assert objects.stored == {}

@@ -1,0 +1,7 @@
+"""The contract of SearchIndex, on the fake."""
+
+from services.retrieval.tests.contracts.search import SearchIndexContract
+
+
+class TestFakeSearchIndex(SearchIndexContract):
+    pass

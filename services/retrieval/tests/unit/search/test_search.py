@@ -1,0 +1,78 @@
+"""Hybrid search."""
+
+from __future__ import annotations
+
+import pytest
+from chassis.errors import InvalidRequest, Unavailable
+from retrieval.search.model import SearchQuery
+from retrieval.search.search import search
+from retrieval.vector_stores.model import VectorStoreNotFound
+
+from services.retrieval.tests.fakes import FakeEmbedder
+from services.retrieval.tests.tenants import Tenant
+
+
+async def test_the_best_by_keyword_and_by_vector_comes_first_with_its_source(one: Tenant) -> None:
+    store, file = await one.indexed("the price of apples", "the colour of pears", "nothing of the kind")
+    query = SearchQuery((store.vector_store_id,), "price apples", 2)
+
+    passages = await search(one.tenant_id, query, index=one.ports.index, embedder=FakeEmbedder())
+
+    assert [passage.source.text for passage in passages] == ["the price of apples", "the colour of pears"]
+    best = passages[0]
+    assert (best.source.file_id, best.source.filename, best.source.page) == (file.file_id, "a.txt", 1)
+    assert best.score == pytest.approx(2 / 61)
+
+
+async def test_a_query_of_empty_stores_is_not_embedded(one: Tenant) -> None:
+    store, embedder = await one.store(), FakeEmbedder()
+
+    assert (
+        await search(
+            one.tenant_id, SearchQuery((store.vector_store_id,), "q", 5), index=one.ports.index, embedder=embedder
+        )
+        == []
+    )
+    assert embedder.calls == []
+
+
+async def test_an_unknown_store_is_rejected_before_the_query_is_embedded(one: Tenant) -> None:
+    store, _ = await one.indexed("text")
+    embedder = FakeEmbedder()
+
+    with pytest.raises(VectorStoreNotFound):
+        await search(
+            one.tenant_id,
+            SearchQuery((store.vector_store_id, "vs_unknown"), "q", 5),
+            index=one.ports.index,
+            embedder=embedder,
+        )
+    assert embedder.calls == []
+
+
+async def test_a_search_fails_without_the_embedder(one: Tenant) -> None:
+    store, _ = await one.indexed("text")
+    embedder = FakeEmbedder()
+    embedder.errors = [Unavailable("the orchestrator does not answer")]
+
+    with pytest.raises(Unavailable):
+        await search(
+            one.tenant_id, SearchQuery((store.vector_store_id,), "text", 5), index=one.ports.index, embedder=embedder
+        )
+
+
+@pytest.mark.parametrize(
+    ("stores", "query", "param"),
+    [
+        ((), "q", "vector_store_ids"),
+        (tuple(f"vs_{n}" for n in range(11)), "q", "vector_store_ids"),
+        (("vs_1",), "", "query"),
+        (("vs_1",), " \n", "query"),
+        (("vs_1",), "a\0b", "query"),
+        (("vs_1",), "q" * 8_193, "query"),
+    ],
+)
+def test_an_invalid_query_is_rejected(stores: tuple[str, ...], query: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        SearchQuery(stores, query, 5)
+    assert refused.value.param == param
