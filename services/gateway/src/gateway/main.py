@@ -2,8 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -11,11 +9,8 @@ from typing import NoReturn
 from chassis.clock import Clock, SystemClock
 from chassis.grpc import Channel
 from chassis.http import ASGIApp, HttpServer
-from chassis.lifecycle import Check, Command, Component, Service, command_line
+from chassis.lifecycle import Command, Component, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
-from chassis.redis import MultiplexedRedis, Redis
-from chassis.telemetry import Telemetry
-from chassis.tenancy import PrincipalSigner
 
 from gateway.api_keys import http as api_keys_http
 from gateway.api_keys.bootstrap import Bootstrap
@@ -64,7 +59,6 @@ from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.web.app import create_app
 from gateway.web.dependencies import Dependencies
 
-ISSUER = "gateway"
 MIGRATIONS = Path(__file__).parent / "migrations"
 FEATURES = (
     models_http,
@@ -91,7 +85,7 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
-class Peers:
+class PeerClients:
     """The other services."""
 
     inference: InferenceClient
@@ -99,40 +93,33 @@ class Peers:
     metering: Channel
 
 
-@asynccontextmanager
-async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open clients and yield the components; the public server starts last and stops first."""
-    clock = SystemClock()
-    async with (
-        Database(settings.postgres, "gateway") as database,
-        Redis(settings.redis) as redis,
-        MultiplexedRedis(settings.redis) as multiplexed_redis,
-        Channel(settings.peers.orchestrator, "orchestrator") as orchestrator,
-        Channel(settings.peers.metering, "metering") as metering,
-        Channel(settings.peers.retrieval, "retrieval") as retrieval,
-    ):
-        stores = postgres_stores(database)
-        keys = settings.keys
-        api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, key_cache_ttls(keys), keys.lookup_timeout)
-        revocations = RedisRevocations(
-            redis, clock, invalidate=api_keys.invalidate, set_channel_healthy=api_keys.set_channel_healthy
-        )
-        signer = PrincipalSigner(settings.principal.secrets[0].get_secret_value(), ISSUER, clock)
-        app = wire_app(
-            Authenticator(api_keys, signer),
-            rate_limiter(settings.rates, RedisRateLimitStore(multiplexed_redis), InMemoryRateLimitStore(clock)),
-            stores,
-            Peers(OrchestratorClient(orchestrator), retrieval, metering),
-            revocations.publish,
-            clock=clock,
-            limits=settings.limits,
-            env=keys.env,
-        )
-        yield [
-            Check("postgres", database.ping),
-            *revocations.components(),
-            HttpServer(app, settings.http.host, settings.http.port),
-        ]
+async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
+    """Open the clients and wire the features."""
+    clock, keys, peers = builder.clock, settings.keys, settings.peers
+    stores = postgres_stores(await builder.database(settings.postgres))
+    api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, key_cache_ttls(keys), keys.lookup_timeout)
+    revocations = RedisRevocations(
+        await builder.redis(settings.redis),
+        clock,
+        invalidate=api_keys.invalidate,
+        set_channel_healthy=api_keys.set_channel_healthy,
+    )
+    shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
+    app = wire_app(
+        Authenticator(api_keys, builder.signer),
+        rate_limiter(settings.rates, shared_rate_limits, InMemoryRateLimitStore(clock)),
+        stores,
+        PeerClients(
+            OrchestratorClient(await builder.channel(peers.orchestrator, "orchestrator")),
+            retrieval=await builder.channel(peers.retrieval, "retrieval"),
+            metering=await builder.channel(peers.metering, "metering"),
+        ),
+        revocations.publish,
+        clock=clock,
+        limits=settings.limits,
+        env=keys.env,
+    )
+    return [*revocations.components(), HttpServer(app, settings.http.host, settings.http.port)]
 
 
 def postgres_stores(database: Database) -> Stores:
@@ -148,7 +135,7 @@ def wire_app(
     authenticator: Authenticator,
     limiter: RateLimiter,
     stores: Stores,
-    peers: Peers,
+    peers: PeerClients,
     publish_revocation: PublishRevocation,
     *,
     clock: Clock,
@@ -236,7 +223,7 @@ def main() -> NoReturn:
         Service(
             name="gateway",
             settings=Settings,
-            build=build,
+            build=with_builder(build),
             schema="identity",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from chassis.settings import PostgresSection, RedisSection, Section, ServiceSettings
+from chassis.settings import PeersSection, PostgresSection, RedisSection, Section, ServiceSettings, peer_address
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_CHAT_BYTES
@@ -17,12 +17,12 @@ class HttpSection(Section):
     port: int = Field(8080, ge=0, le=65535, description="Port that the public API listens on; 0 takes a free one.")
 
 
-class PeersSection(Section):
-    """Where the other services are."""
+class Peers(PeersSection):
+    """The other services."""
 
-    orchestrator: str = Field("127.0.0.1:9001", description="gRPC address of the orchestrator: `host:port`.")
-    metering: str = Field("127.0.0.1:9003", description="gRPC address of metering: `host:port`.")
-    retrieval: str = Field("127.0.0.1:9004", description="gRPC address of retrieval: `host:port`.")
+    orchestrator: str = peer_address("the orchestrator", "127.0.0.1:9001")
+    metering: str = peer_address("metering", "127.0.0.1:9003")
+    retrieval: str = peer_address("retrieval", "127.0.0.1:9004")
 
 
 class LimitsSection(Section):
@@ -97,7 +97,7 @@ class Settings(ServiceSettings):
     http: HttpSection = Field(default_factory=HttpSection, description="The public HTTP server.")
     postgres: PostgresSection = Field(description="The schema identity.")
     redis: RedisSection = Field(default_factory=RedisSection, description="Revocations and rate limits.")
-    peers: PeersSection = Field(default_factory=PeersSection, description="Where the other services are.")
+    peers: Peers = Field(default_factory=Peers, description="The other services.")
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Limits of one request.")
     rates: RatesSection = Field(default_factory=RatesSection, description="Rate limits of plans.")
     keys: KeysSection = Field(default_factory=KeysSection, description="API keys.")

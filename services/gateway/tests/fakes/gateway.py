@@ -17,7 +17,7 @@ from gateway.api_keys.bootstrap import Bootstrap
 from gateway.auth.api_key import mint_key
 from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
-from gateway.main import Peers, Stores, wire_app
+from gateway.main import PeerClients, Stores, wire_app
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.rate_limits.model import PlanRateLimits
@@ -91,7 +91,7 @@ async def run_gateway(default: PlanRateLimits = UNLIMITED) -> AsyncIterator[Gate
             Authenticator(api_keys, a_signer(clock)),
             limiter,
             Stores(identity, identity, identity, identity),
-            Peers(inference, retrieval=channel, metering=channel),
+            PeerClients(inference, retrieval=channel, metering=channel),
             publish,
             clock=clock,
             limits=LIMITS,

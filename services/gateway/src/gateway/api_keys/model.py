@@ -16,7 +16,7 @@ class KeyNotFound(ArgosyError):
     kind, reason = Kind.NOT_FOUND, "KEY_NOT_FOUND"
 
 
-class KeyExists(ArgosyError):
+class KeyExists(ArgosyError, public=False):
     """A key with this id exists."""
 
     kind, reason = Kind.CONFLICT, "KEY_EXISTS"

@@ -5,7 +5,7 @@ from typing import Any
 
 from chassis.errors import ArgosyError, Internal, InvalidRequest, Kind, RemoteError, Unavailable
 from chassis.http import STATUS, ClientDisconnected, openai_error
-from chassis.http.answers import error_headers
+from chassis.http.errors import error_headers
 from chassis.telemetry import logger
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError

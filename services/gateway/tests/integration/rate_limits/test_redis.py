@@ -33,7 +33,7 @@ async def proxy() -> AsyncIterator[TcpProxy]:
 @pytest.fixture
 async def redis(proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
     # 50 ms can pass on a busy test machine without any fault of Redis.
-    monkeypatch.setattr("chassis.redis.multiplexed.PATIENCE_SECONDS", 0.25)
+    monkeypatch.setattr("chassis.redis.multiplexed.TIMEOUT_SECONDS", 0.25)
     async with MultiplexedRedis(RedisSection(url=f"redis://127.0.0.1:{proxy.port}/0")) as redis:
         yield redis
 
