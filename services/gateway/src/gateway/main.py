@@ -1,6 +1,7 @@
 """Wires the gateway, and runs its command line."""
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +214,8 @@ def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitSt
 async def bootstrap(settings: Settings, _: argparse.Namespace) -> int:
     async with Database(settings.postgres, "gateway") as database:
         stores = postgres_stores(database)
-        return await bootstrap_from_environment(Bootstrap(stores.tenants, stores.projects, stores.keys, SystemClock()))
+        command = Bootstrap(stores.tenants, stores.projects, stores.keys, SystemClock())
+        return await bootstrap_from_environment(command, os.environ)
 
 
 def main() -> NoReturn:

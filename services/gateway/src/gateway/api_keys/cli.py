@@ -1,9 +1,8 @@
 """The commands `mint-key` and `bootstrap`."""
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chassis.errors import ArgosyError
 
@@ -29,10 +28,10 @@ def print_new_key(arguments: Sequence[str]) -> int:
     return 0
 
 
-async def bootstrap_from_environment(bootstrap: Bootstrap) -> int:
-    """Ensure that the first tenants and keys exist; each key is read from an environment variable."""
+async def bootstrap_from_environment(bootstrap: Bootstrap, environ: Mapping[str, str]) -> int:
+    """Ensure that the first tenants and keys exist; each key is in an environment variable."""
     for variable, tenant, roles in FIRST_KEYS:
-        text = os.environ.get(variable)
+        text = environ.get(variable)
         if not text:
             sys.stderr.write(f"{variable} is not set; make a key with `python -m gateway {MINT_KEY}`.\n")
             return 1
