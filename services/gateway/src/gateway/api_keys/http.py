@@ -30,7 +30,7 @@ async def create_key(
     record, text = await create(
         caller, body.tenant_id, body.project_id, name=body.name, roles=body.roles, expires_at=body.expires_at
     )
-    return ApiKeyCreated.with_text(record, text)
+    return ApiKeyCreated(**ApiKeyRead.of(record).model_dump(), key=text)
 
 
 @router.get("", dependencies=[NEWEST_FIRST])

@@ -1,6 +1,6 @@
 """API keys as the API shows them."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -32,28 +32,20 @@ class ApiKeyRead(Resource):
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
-        return cls(**_fields(key))
+        return cls(
+            id=key.key_id,
+            tenant_id=key.tenant_id,
+            project_id=key.project_id,
+            name=key.name,
+            env=key.env,
+            roles=sorted(key.roles),
+            created_at=unix_seconds(key.created_at),
+            expires_at=unix_seconds(key.expires_at) if key.expires_at else None,
+            revoked_at=unix_seconds(key.revoked_at) if key.revoked_at else None,
+        )
 
 
 class ApiKeyCreated(ApiKeyRead):
     """A new key with its text, which cannot be read again."""
 
     key: str
-
-    @classmethod
-    def with_text(cls, key: ApiKey, text: str) -> Self:
-        return cls(**_fields(key), key=text)
-
-
-def _fields(key: ApiKey) -> dict[str, Any]:
-    return {
-        "id": key.key_id,
-        "tenant_id": key.tenant_id,
-        "project_id": key.project_id,
-        "name": key.name,
-        "env": key.env,
-        "roles": sorted(key.roles),
-        "created_at": unix_seconds(key.created_at),
-        "expires_at": unix_seconds(key.expires_at) if key.expires_at else None,
-        "revoked_at": unix_seconds(key.revoked_at) if key.revoked_at else None,
-    }
