@@ -49,8 +49,8 @@ async def test_a_tenant_sees_its_own_rows_only(store: IdentityStore, database: D
     async with database.tenant(mine) as connection:
         owners = {row["tenant_id"] for row in await connection.fetch(f"SELECT tenant_id FROM {table}")}
         assert owners == {mine}
-        asked = await connection.fetch(f"SELECT tenant_id FROM {table} WHERE tenant_id = $1", others)
-        assert asked == []
+        rows = await connection.fetch(f"SELECT tenant_id FROM {table} WHERE tenant_id = $1", others)
+        assert rows == []
 
 
 async def test_a_tenant_writes_its_own_rows_only(store: IdentityStore, database: Database) -> None:

@@ -38,9 +38,9 @@ async def test_chat_is_streamed_with_its_sources_and_cost(gateway: GatewayFixtur
 async def test_embeddings_are_unpacked(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:
     gateway.inference.embedding = [struct.pack("<2f", 0.5, -1)]
 
-    answer = await sdk.embeddings.create(model="mini", input="text")
+    response = await sdk.embeddings.create(model="mini", input="text")
 
-    assert list(answer.data[0].embedding) == [0.5, -1]
+    assert list(response.data[0].embedding) == [0.5, -1]
 
 
 async def test_models_are_listed_and_read(sdk: openai.AsyncOpenAI) -> None:

@@ -117,7 +117,7 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
 
     allowed, refused = 0, 0
 
-    async def ask(times: int) -> None:
+    async def send(times: int) -> None:
         nonlocal allowed, refused
         for _ in range(times):
             try:
@@ -128,15 +128,15 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
                 assert found is not None
                 allowed += found.limit == 100
 
-    asking = [asyncio.create_task(ask(30)) for _ in range(10)]
+    senders = [asyncio.create_task(send(30)) for _ in range(10)]
     await asyncio.sleep(0)
     if how == "cut":
         await proxy.cut()
     else:
         proxy.freeze()
     began = monotonic()
-    await asyncio.gather(*asking)
-    await ask(200)
+    await asyncio.gather(*senders)
+    await send(200)
     assert monotonic() - began < 5
     assert 100 <= allowed <= 110
     assert refused > 0

@@ -28,7 +28,7 @@ def part(name: str, content: bytes, filename: str | None = None) -> bytes:
 
 
 def form(*parts: bytes) -> bytes:
-    """A whole form."""
+    """A complete form."""
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
@@ -51,17 +51,17 @@ async def as_demo(gateway: GatewayFixture) -> AsyncIterator[FilesClient]:
 
 async def upload(client: httpx.AsyncClient, name: str = "a.txt", content: bytes = b"hello") -> str:
     """Store a file and return its id."""
-    answer = await client.post("/v1/files", files={"file": (name, content)}, data={"purpose": "assistants"})
-    assert answer.status_code == 200, answer.text
-    found: str = answer.json()["id"]
+    response = await client.post("/v1/files", files={"file": (name, content)}, data={"purpose": "assistants"})
+    assert response.status_code == 200, response.text
+    found: str = response.json()["id"]
     return found
 
 
 async def test_a_file_is_stored_and_shown_in_openais_shape(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
-    answer = await demo.post("/v1/files", files={"file": ("a.txt", b"hello")}, data={"purpose": "assistants"})
+    response = await demo.post("/v1/files", files={"file": ("a.txt", b"hello")}, data={"purpose": "assistants"})
 
-    assert answer.json() == {
-        "id": answer.json()["id"],
+    assert response.json() == {
+        "id": response.json()["id"],
         "object": "file",
         "bytes": 5,
         "created_at": 1767312000,
@@ -71,16 +71,16 @@ async def test_a_file_is_stored_and_shown_in_openais_shape(gateway: GatewayFixtu
         "status": "processed",
         "status_details": None,
     }
-    assert gateway.retrieval.tenants[gateway.tenants["demo"]].contents[answer.json()["id"]] == b"hello"
+    assert gateway.retrieval.tenants[gateway.tenants["demo"]].contents[response.json()["id"]] == b"hello"
 
 
 @pytest.mark.parametrize("body", [form(PURPOSE, FILE), form(FILE, PURPOSE), form(PURPOSE, FILE, part("x", b"y"))])
 async def test_the_purpose_may_come_before_the_file_or_after_it(
     gateway: GatewayFixture, demo: httpx.AsyncClient, body: bytes
 ) -> None:
-    answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
+    response = await demo.post("/v1/files", content=body, headers=MULTIPART)
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     (file,) = gateway.retrieval.tenants[gateway.tenants["demo"]].files.values()
     assert (file.filename, file.purpose, file.bytes) == ("a.txt", "assistants", 5)
 
@@ -96,9 +96,9 @@ async def test_a_file_is_the_same_however_the_network_splits_it(
         for byte in body:
             yield bytes([byte])
 
-    answer = await demo.post("/v1/files", content=single_bytes(), headers=MULTIPART)
+    response = await demo.post("/v1/files", content=single_bytes(), headers=MULTIPART)
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     (stored,) = gateway.retrieval.tenants[gateway.tenants["demo"]].contents.values()
     assert stored == content
 
@@ -159,10 +159,10 @@ async def test_an_error_of_the_content_is_raised_and_nothing_is_stored(gateway: 
 async def test_an_invalid_form_is_refused_and_nothing_is_stored(
     gateway: GatewayFixture, demo: httpx.AsyncClient, body: bytes, param: str | None
 ) -> None:
-    answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
+    response = await demo.post("/v1/files", content=body, headers=MULTIPART)
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
-    assert answer.json()["error"]["param"] == param
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert response.json()["error"]["param"] == param
     assert not any(data.files for data in gateway.retrieval.tenants.values())
 
 
@@ -170,9 +170,9 @@ async def test_an_invalid_form_is_refused_and_nothing_is_stored(
     "content_type", ["application/json", "multipart/form-data", "multipart/form-data; boundary=" + "x" * 300, ""]
 )
 async def test_a_body_that_is_not_a_form_is_refused(demo: httpx.AsyncClient, content_type: str) -> None:
-    answer = await demo.post("/v1/files", content=b"{}", headers={"content-type": content_type})
+    response = await demo.post("/v1/files", content=b"{}", headers={"content-type": content_type})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("order", [(PURPOSE, "file"), ("file", PURPOSE)])
@@ -182,17 +182,17 @@ async def test_a_file_that_is_too_large_is_refused_and_not_stored(
     large = part("file", b"x" * (MAX_UPLOAD_BYTES + 1), "a.txt")
     body = form(*(large if isinstance(one, str) else one for one in order))
 
-    answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
+    response = await demo.post("/v1/files", content=body, headers=MULTIPART)
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
     assert not any(data.files for data in gateway.retrieval.tenants.values())
 
 
 async def test_a_path_in_the_name_is_cut_off(demo: httpx.AsyncClient) -> None:
     for name in ("C:\\secret\\a.txt", "/etc/a.txt", "../../a.txt"):
         body = form(PURPOSE, part("file", b"x", name.replace("\\", "\\\\")))
-        answer = await demo.post("/v1/files", content=body, headers=MULTIPART)
-        assert answer.json()["filename"] == "a.txt"
+        response = await demo.post("/v1/files", content=body, headers=MULTIPART)
+        assert response.json()["filename"] == "a.txt"
 
 
 async def test_filenames_may_be_in_any_language(demo: httpx.AsyncClient) -> None:
@@ -253,10 +253,10 @@ async def test_files_are_listed_by_purpose(demo: httpx.AsyncClient) -> None:
 async def test_an_unsupported_page_is_refused(
     demo: httpx.AsyncClient, params: dict[str, str | int], param: str
 ) -> None:
-    answer = await demo.get("/v1/files", params=params)
+    response = await demo.get("/v1/files", params=params)
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
-    assert answer.json()["error"]["code"] == "invalid_request"
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+    assert response.json()["error"]["code"] == "invalid_request"
 
 
 async def test_a_file_is_read_downloaded_and_deleted(demo: httpx.AsyncClient) -> None:
@@ -270,8 +270,8 @@ async def test_a_file_is_read_downloaded_and_deleted(demo: httpx.AsyncClient) ->
     assert "r%C3%A9sum%C3%A9" in content.headers["content-disposition"]
 
     assert (await demo.delete(f"/v1/files/{file_id}")).json() == {"id": file_id, "object": "file", "deleted": True}
-    for answer in (await demo.get(f"/v1/files/{file_id}"), await demo.delete(f"/v1/files/{file_id}")):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
+    for response in (await demo.get(f"/v1/files/{file_id}"), await demo.delete(f"/v1/files/{file_id}")):
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "file_not_found")
 
 
 async def test_an_empty_file_is_a_file(demo: httpx.AsyncClient) -> None:
@@ -283,12 +283,12 @@ async def test_an_empty_file_is_a_file(demo: httpx.AsyncClient) -> None:
 async def test_another_tenants_file_is_not_found(demo: httpx.AsyncClient, other: httpx.AsyncClient) -> None:
     file_id = await upload(demo)
 
-    for answer in (
+    for response in (
         await other.get(f"/v1/files/{file_id}"),
         await other.get(f"/v1/files/{file_id}/content"),
         await other.delete(f"/v1/files/{file_id}"),
     ):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "file_not_found")
     assert (await other.get("/v1/files")).json()["data"] == []
 
 
@@ -296,7 +296,7 @@ async def test_an_interrupted_download_is_an_error(gateway: GatewayFixture, demo
     file_id = await upload(demo)
     gateway.retrieval.interrupt_downloads = True
 
-    with pytest.raises(Exception, match="The object store does not answer"):
+    with pytest.raises(Exception, match="The object store does not response"):
         await demo.get(f"/v1/files/{file_id}/content")
 
 
@@ -330,6 +330,6 @@ async def test_a_disconnect_cancels_a_download_even_when_the_client_had_stopped_
 
 
 async def test_an_invalid_id_is_refused(demo: httpx.AsyncClient) -> None:
-    answer = await demo.get("/v1/files/file-%00")
+    response = await demo.get("/v1/files/file-%00")
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file_id")
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "file_id")

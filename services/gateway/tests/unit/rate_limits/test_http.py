@@ -37,9 +37,9 @@ async def test_responses_have_the_remaining_requests(demo: httpx.AsyncClient) ->
 
 
 async def test_streams_have_them_too(demo: httpx.AsyncClient, gateway: GatewayFixture) -> None:
-    answer = await demo.post(PATH, json=CHAT | {"stream": True})
+    response = await demo.post(PATH, json=CHAT | {"stream": True})
 
-    assert rate_limit_headers(answer) == ["2", "1", "30s"]
+    assert rate_limit_headers(response) == ["2", "1", "30s"]
 
 
 async def test_a_client_over_its_limit_gets_a_429_with_retry_after(
@@ -74,23 +74,23 @@ async def test_tenants_are_counted_apart(demo: httpx.AsyncClient, other: httpx.A
 
 async def test_requests_without_a_key_are_not_counted(anonymous: httpx.AsyncClient) -> None:
     for _ in range(5):
-        answer = await anonymous.post(PATH, json=CHAT)
-        assert (answer.status_code, rate_limit_headers(answer)) == (401, [None, None, None])
+        response = await anonymous.post(PATH, json=CHAT)
+        assert (response.status_code, rate_limit_headers(response)) == (401, [None, None, None])
 
 
 async def test_only_inference_routes_are_limited(demo: httpx.AsyncClient) -> None:
-    answers = [await demo.get("/v1/models") for _ in range(5)]
+    responses = [await demo.get("/v1/models") for _ in range(5)]
 
-    assert {answer.status_code for answer in answers} == {200}
-    assert rate_limit_headers(answers[0]) == [None, None, None]
+    assert {response.status_code for response in responses} == {200}
+    assert rate_limit_headers(responses[0]) == [None, None, None]
 
 
 async def test_without_redis_each_replica_allows_its_share(demo: httpx.AsyncClient, gateway: GatewayFixture) -> None:
     gateway.rate_limits.down = True
-    answers = [await demo.post(PATH, json=CHAT) for _ in range(2)]
+    responses = [await demo.post(PATH, json=CHAT) for _ in range(2)]
 
-    assert [answer.status_code for answer in answers] == [200, 429]
-    assert rate_limit_headers(answers[0]) == ["1", "0", "1m0s"]
+    assert [response.status_code for response in responses] == [200, 429]
+    assert rate_limit_headers(responses[0]) == ["1", "0", "1m0s"]
 
 
 async def test_without_limits_there_are_no_headers() -> None:

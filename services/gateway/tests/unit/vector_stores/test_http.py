@@ -90,8 +90,8 @@ async def test_stores_are_listed_read_and_deleted(demo: httpx.AsyncClient) -> No
     assert [store["id"] for store in rest["data"]] == ids[2:]
 
     assert (await demo.get(f"{PATH}/{ids[0]}")).json()["id"] == ids[0]
-    gone = await demo.delete(f"{PATH}/{ids[0]}")
-    assert gone.json() == {"id": ids[0], "object": "vector_store.deleted", "deleted": True}
+    deleted = await demo.delete(f"{PATH}/{ids[0]}")
+    assert deleted.json() == {"id": ids[0], "object": "vector_store.deleted", "deleted": True}
     response = await demo.get(f"{PATH}/{ids[0]}")
     assert (response.status_code, response.json()["error"]["code"]) == (404, "vector_store_not_found")
 
@@ -130,8 +130,8 @@ async def test_a_file_is_attached_indexed_and_detached(demo: httpx.AsyncClient) 
     assert (done.json()["status"], done.json()["usage_bytes"]) == ("completed", 90)
     assert "openai-poll-after-ms" not in done.headers
 
-    gone = await demo.delete(f"{PATH}/{store}/files/{file}")
-    assert gone.json() == {"id": file, "object": "vector_store.file.deleted", "deleted": True}
+    deleted = await demo.delete(f"{PATH}/{store}/files/{file}")
+    assert deleted.json() == {"id": file, "object": "vector_store.file.deleted", "deleted": True}
     assert (await demo.get(f"{PATH}/{store}/files/{file}")).status_code == 404
     assert (await demo.get(f"/v1/files/{file}")).status_code == 200
 

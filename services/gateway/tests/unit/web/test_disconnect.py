@@ -81,11 +81,11 @@ async def test_a_message_at_the_end_of_the_block_is_ignored() -> None:
 async def test_another_cancellation_is_not_a_disconnect() -> None:
     client = Client("http.disconnect")
 
-    async def answer() -> None:
+    async def respond() -> None:
         with CancelOnDisconnect(client.receive):
             await asyncio.sleep(60)
 
-    task = asyncio.create_task(answer())
+    task = asyncio.create_task(respond())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

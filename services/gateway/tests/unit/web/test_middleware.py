@@ -48,7 +48,7 @@ ROUTES = [
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
-    """The error, which has OpenAI's shape and a request to look for."""
+    """The error, in OpenAI's shape; the response has a request id."""
     error: dict[str, Any] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert response.headers["x-request-id"].startswith("req_")
@@ -121,9 +121,9 @@ async def test_a_verified_key_is_accepted_without_the_database(
 
 
 async def test_every_request_has_an_id_of_our_own(demo: httpx.AsyncClient) -> None:
-    answers = [await demo.get("/v1/models", headers={"x-request-id": "mine"}) for _ in range(2)]
+    responses = [await demo.get("/v1/models", headers={"x-request-id": "mine"}) for _ in range(2)]
 
-    ids = {response.headers["x-request-id"] for response in answers}
+    ids = {response.headers["x-request-id"] for response in responses}
     assert len(ids) == 2
     assert all(found.startswith("req_") for found in ids)
 

@@ -47,7 +47,7 @@ async def test_an_error_is_logged_with_its_code(
     gateway: GatewayFixture, demo: httpx.AsyncClient, anonymous: httpx.AsyncClient, lines: Lines
 ) -> None:
     gateway.inference.chat = [MODEL_NOT_FOUND]
-    answers = [
+    responses = [
         await demo.post("/v1/chat/completions", json=CHAT),
         await demo.get("/v1/files/file-none"),
         await anonymous.get("/v1/models"),
@@ -60,7 +60,7 @@ async def test_an_error_is_logged_with_its_code(
         "missing_api_key",
         "missing_api_key",
     ]
-    assert [line["request_id"] for line in logged] == [answer.headers["x-request-id"] for answer in answers]
+    assert [line["request_id"] for line in logged] == [response.headers["x-request-id"] for response in responses]
 
 
 async def test_a_failed_stream_is_logged(gateway: GatewayFixture, demo: httpx.AsyncClient, lines: Lines) -> None:
@@ -76,18 +76,18 @@ async def test_a_failed_stream_is_logged(gateway: GatewayFixture, demo: httpx.As
 async def test_a_clients_trace_continues(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     with recorded_spans() as spans:
-        answers = [
+        responses = [
             await demo.post("/v1/embeddings", json={}, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}),
             await demo.get("/v1/models", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}),
         ]
     hot, native = spans()
-    for span, answer in ((hot, answers[0]), (native, answers[1])):
+    for span, response in ((hot, responses[0]), (native, responses[1])):
         assert span.context is not None
         assert f"{span.context.trace_id:032x}" == trace
         attributes = dict(span.attributes or {})
-        assert attributes["request_id"] == answer.headers["x-request-id"]
+        assert attributes["request_id"] == response.headers["x-request-id"]
         assert attributes["tenant_id"] == gateway.tenants["demo"]
-        assert attributes["status"] == answer.status_code
+        assert attributes["status"] == response.status_code
     assert dict(hot.attributes or {})["code"] == "invalid_request"
     assert dict(native.attributes or {})["route"] == "/v1/models"
 
