@@ -1,164 +1,235 @@
-"""The gateway, put together."""
+"""Wires the gateway, and runs its command line."""
 
 import argparse
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from chassis.clock import SystemClock
-from chassis.errors import ArgosyError
-from chassis.grpc import Channel, GrpcServer
-from chassis.http import HttpServer
-from chassis.lifecycle import Check, Command, Component, Service, command_line
+from chassis.clock import Clock, SystemClock
+from chassis.grpc import Channel
+from chassis.http import ASGIApp, HttpServer
+from chassis.lifecycle import Command, Component, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
-from chassis.redis import MultiplexedRedis, Redis
-from chassis.telemetry import Telemetry
-from chassis.tenancy import PrincipalSigner, PrincipalVerifier
 
-from gateway.adapters.metering import GrpcAccounts
-from gateway.adapters.orchestrator import GrpcInference
-from gateway.adapters.postgres import PostgresDirectory
-from gateway.adapters.rates import RedisRateLimits
-from gateway.adapters.redis import RedisRevocations
-from gateway.adapters.retrieval import GrpcKnowledge
-from gateway.api.app import Allowances, create_app
-from gateway.api.door import Door
-from gateway.api.identity import IdentityServicer, registration
-from gateway.api.ports import Ports
-from gateway.domain.administration import ADMIN, DEMO, MEMBER, PLATFORM, Administration, Bootstrap
-from gateway.domain.buckets import Buckets
-from gateway.domain.keys import mint_key
-from gateway.domain.limits import Limits
-from gateway.domain.principals import Admission, Trust
-from gateway.domain.rates import Limiter, RateLimits, Rates
+from gateway.api_keys import http as api_keys_http
+from gateway.api_keys.bootstrap import Bootstrap
+from gateway.api_keys.cli import MINT_KEY, bootstrap_from_environment, print_new_key
+from gateway.api_keys.create import CreateApiKey
+from gateway.api_keys.model import ApiKeyStore
+from gateway.api_keys.postgres import PostgresApiKeys
+from gateway.api_keys.revoke import PublishRevocation, RevokeApiKey
+from gateway.audit import http as audit_http
+from gateway.audit.model import AuditLog
+from gateway.audit.postgres import PostgresAuditLog
+from gateway.audit.record import RecordAudit
+from gateway.auth.authenticate import ApiKeyAuthenticator
+from gateway.auth.cache import KeyCacheTtls
+from gateway.auth.http import Authenticator
+from gateway.auth.redis import RedisRevocations
+from gateway.budgets import http as budgets_http
+from gateway.budgets.metering_client import BudgetsClient
+from gateway.embeddings import http as embeddings_http
+from gateway.files import http as files_http
+from gateway.files.retrieval_client import FilesClient
+from gateway.inference.limits import InferenceLimits
+from gateway.inference.model import InferenceClient
+from gateway.inference.orchestrator_client import OrchestratorClient
+from gateway.models import http as models_http
+from gateway.openai_chat import http as chat_http
+from gateway.prices import http as prices_http
+from gateway.prices.metering_client import PricesClient
+from gateway.projects import http as projects_http
+from gateway.projects.create import CreateProject
+from gateway.projects.model import ProjectStore
+from gateway.projects.postgres import PostgresProjects
+from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.memory import InMemoryRateLimitStore
+from gateway.rate_limits.model import PlanRateLimits, RateLimitStore
+from gateway.rate_limits.redis import RedisRateLimitStore
 from gateway.settings import KeysSection, LimitsSection, PlanRates, RatesSection, Settings
+from gateway.tenants import http as tenants_http
+from gateway.tenants.create import CreateTenant
+from gateway.tenants.model import TenantStore
+from gateway.tenants.postgres import PostgresTenants, select_tenant
+from gateway.usage import http as usage_http
+from gateway.usage.metering_client import UsageClient
+from gateway.vector_stores import http as vector_stores_http
+from gateway.vector_stores.retrieval_client import VectorStoresClient
+from gateway.web.app import create_app
+from gateway.web.dependencies import Dependencies
 
-ISSUER = "gateway"
 MIGRATIONS = Path(__file__).parent / "migrations"
-MINT_KEY = "mint-key"
+FEATURES = (
+    models_http,
+    files_http,
+    vector_stores_http,
+    usage_http,
+    budgets_http,
+    tenants_http,
+    projects_http,
+    api_keys_http,
+    audit_http,
+    prices_http,
+)
 
 
-@asynccontextmanager
-async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open clients and yield what runs; the public server starts last and stops first."""
-    clock = SystemClock()
-    secrets = [secret.get_secret_value() for secret in settings.principal.secrets]
-    async with (
-        Database(settings.postgres, "gateway") as database,
-        Redis(settings.redis) as redis,
-        MultiplexedRedis(settings.redis) as hot_redis,
-        Channel(settings.peers.orchestrator, "orchestrator") as orchestrator,
-        Channel(settings.peers.metering, "metering") as metering,
-        Channel(settings.peers.retrieval, "retrieval") as retrieval,
-    ):
-        directory = PostgresDirectory(database)
-        admission = Admission(directory, clock, trust_of(settings.keys))
-        revocations = RedisRevocations(redis, clock, forget=admission.forget, hear=admission.hear)
-        ports = Ports(
-            inference=GrpcInference(orchestrator),
-            knowledge=GrpcKnowledge(retrieval),
-            accounts=GrpcAccounts(metering),
-            directory=directory,
-            administration=Administration(directory, revocations, clock, env=settings.keys.env),
-            clock=clock,
-            upload_bytes=settings.limits.upload_bytes,
-        )
-        door = Door(admission, PrincipalSigner(secrets[0], ISSUER, clock))
-        limiter = limiter_of(settings.rates, RedisRateLimits(hot_redis), Buckets(clock))
-        app = create_app(ports, door, limiter, allowances_of(settings.limits))
-        identity = registration(IdentityServicer(directory))
-        yield [
-            Check("postgres", database.ping),
-            *revocations.components(),
-            GrpcServer(settings.grpc.bind, [identity], PrincipalVerifier(secrets, clock), clock),
-            HttpServer(app, settings.http.host, settings.http.port),
-        ]
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The schema identity."""
+
+    tenants: TenantStore
+    projects: ProjectStore
+    keys: ApiKeyStore
+    audit: AuditLog
 
 
-def trust_of(keys: KeysSection) -> Trust:
-    """For how long memory is believed."""
-    return Trust(
-        heard=keys.heard,
-        unheard=keys.unheard,
-        stale=keys.stale,
-        refused=keys.refused,
-        capacity=keys.capacity,
-        look_up=keys.look_up,
+@dataclass(frozen=True, slots=True)
+class PeerClients:
+    """The other services."""
+
+    inference: InferenceClient
+    retrieval: Channel
+    metering: Channel
+
+
+async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
+    """Open the clients and wire the features."""
+    clock, keys, peers = builder.clock, settings.keys, settings.peers
+    stores = postgres_stores(await builder.database(settings.postgres))
+    api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, key_cache_ttls(keys), keys.lookup_timeout)
+    revocations = RedisRevocations(
+        await builder.redis(settings.redis),
+        clock,
+        invalidate=api_keys.invalidate,
+        set_channel_healthy=api_keys.set_channel_healthy,
+    )
+    shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
+    app = wire_app(
+        Authenticator(api_keys, builder.signer),
+        rate_limiter(settings.rates, shared_rate_limits, InMemoryRateLimitStore(clock)),
+        stores,
+        PeerClients(
+            OrchestratorClient(await builder.channel(peers.orchestrator, "orchestrator")),
+            retrieval=await builder.channel(peers.retrieval, "retrieval"),
+            metering=await builder.channel(peers.metering, "metering"),
+        ),
+        revocations.publish,
+        clock=clock,
+        limits=settings.limits,
+        env=keys.env,
+    )
+    return [*revocations.components(), HttpServer(app, settings.http.host, settings.http.port)]
+
+
+def postgres_stores(database: Database) -> Stores:
+    return Stores(
+        PostgresTenants(database),
+        PostgresProjects(database),
+        PostgresApiKeys(database),
+        PostgresAuditLog(database, select_tenant),
     )
 
 
-def limiter_of(rates: RatesSection, shared: RateLimits, local: RateLimits) -> Limiter:
-    """How many requests a minute are let in."""
+def wire_app(
+    authenticator: Authenticator,
+    limiter: RateLimiter,
+    stores: Stores,
+    peers: PeerClients,
+    publish_revocation: PublishRevocation,
+    *,
+    clock: Clock,
+    limits: LimitsSection,
+    env: str,
+) -> ASGIApp:
+    """Make the HTTP application from its collaborators; tests pass stores in memory."""
+    chat = chat_http.ChatCompletions(
+        peers.inference,
+        clock,
+        inference_limits(limits),
+        max_body_bytes=limits.chat_bytes,
+        deadline=limits.deadline,
+    )
+    embeddings = embeddings_http.Embeddings(peers.inference, max_body_bytes=limits.chat_bytes, deadline=limits.deadline)
+    dependencies: Dependencies = {
+        InferenceClient: peers.inference,
+        FilesClient: FilesClient(peers.retrieval),
+        files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
+        VectorStoresClient: VectorStoresClient(peers.retrieval),
+        UsageClient: UsageClient(peers.metering),
+        BudgetsClient: BudgetsClient(peers.metering),
+        PricesClient: PricesClient(peers.metering),
+        TenantStore: stores.tenants,
+        CreateTenant: CreateTenant(stores.tenants, clock),
+        ProjectStore: stores.projects,
+        CreateProject: CreateProject(stores.projects, clock),
+        ApiKeyStore: stores.keys,
+        CreateApiKey: CreateApiKey(stores.keys, clock, env),
+        RevokeApiKey: RevokeApiKey(stores.keys, publish_revocation, clock),
+        AuditLog: stores.audit,
+        RecordAudit: RecordAudit(stores.audit, clock),
+    }
+    return create_app(
+        {chat_http.ROUTE: chat, embeddings_http.ROUTE: embeddings},
+        [feature.router for feature in FEATURES],
+        dependencies,
+        authenticator,
+        limiter,
+        max_body_bytes=limits.json_bytes,
+        unlimited_path=files_http.router.prefix,
+    )
 
-    def read(plan: PlanRates) -> Rates:
-        return Rates(key=plan.key, tenant=plan.tenant)
 
-    return Limiter(
-        {name: read(plan) for name, plan in rates.plans.items()},
-        read(rates.default),
+def key_cache_ttls(keys: KeysSection) -> KeyCacheTtls:
+    return KeyCacheTtls(
+        ttl=keys.cache_ttl,
+        ttl_degraded=keys.cache_ttl_degraded,
+        max_stale=keys.max_stale,
+        negative_ttl=keys.negative_ttl,
+        size=keys.cache_size,
+    )
+
+
+def inference_limits(limits: LimitsSection) -> InferenceLimits:
+    return InferenceLimits(
+        max_output_tokens=limits.output_tokens, max_messages=limits.messages, max_choices=limits.choices
+    )
+
+
+def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:
+
+    def plan_limits(plan: PlanRates) -> PlanRateLimits:
+        return PlanRateLimits(key=plan.key, tenant=plan.tenant)
+
+    return RateLimiter(
+        {name: plan_limits(plan) for name, plan in rates.plans.items()},
+        plan_limits(rates.default),
         shared=shared,
         local=local,
         replicas=rates.replicas,
     )
 
 
-def allowances_of(limits: LimitsSection) -> Allowances:
-    """How much a request may take."""
-    return Allowances(
-        chat_bytes=limits.chat_bytes,
-        json_bytes=limits.json_bytes,
-        deadline=limits.deadline,
-        limits=Limits(output_tokens=limits.output_tokens, messages=limits.messages, choices=limits.choices),
-    )
-
-
 async def bootstrap(settings: Settings, _: argparse.Namespace) -> int:
-    """Make sure that the first tenants and keys exist; each key comes from a variable of its own."""
-    wanted = (("ARGOSY_ADMIN_KEY", PLATFORM, {ADMIN, MEMBER}), ("ARGOSY_API_KEY", DEMO, {MEMBER}))
     async with Database(settings.postgres, "gateway") as database:
-        first = Bootstrap(PostgresDirectory(database), SystemClock())
-        for variable, tenant, roles in wanted:
-            text = os.environ.get(variable)
-            if not text:
-                sys.stderr.write(f"{variable} is not set; make a key with `python -m gateway {MINT_KEY}`.\n")
-                return 1
-            try:
-                key = await first.ensure(tenant, text, roles)
-            except ArgosyError as error:
-                sys.stderr.write(f"{variable}: {error.message}\n")
-                return 1
-            sys.stdout.write(f"tenant {tenant} is {key.tenant_id}, its key is {key.key_id}\n")
-    return 0
-
-
-def print_key(arguments: Sequence[str]) -> int:
-    """Print a new key. It works before there are any settings, because some of them are keys."""
-    parser = argparse.ArgumentParser(prog=f"python -m gateway {MINT_KEY}", description=print_key.__doc__)
-    parser.add_argument("--env", default="dev", help="marks the key: argosy_<env>_…")
-    try:
-        _, text = mint_key(parser.parse_args(arguments).env)
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(f"{text}\n")
-    return 0
+        stores = postgres_stores(database)
+        command = Bootstrap(stores.tenants, stores.projects, stores.keys, SystemClock())
+        return await bootstrap_from_environment(command, os.environ)
 
 
 def main() -> NoReturn:
-    """Run the command line."""
     if sys.argv[1:2] == [MINT_KEY]:
-        sys.exit(print_key(sys.argv[2:]))
+        sys.exit(print_new_key(sys.argv[2:]))
     command_line(
         Service(
             name="gateway",
             settings=Settings,
-            build=build,
+            build=with_builder(build),
             schema="identity",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
-            commands={"bootstrap": Command("make sure that the first tenants and keys exist", bootstrap)},
+            commands={"bootstrap": Command("ensure that the first tenants and keys exist", bootstrap)},
             description=f"The edge: REST, SSE, authentication and keys. Also: {MINT_KEY}, which prints a new key.",
         )
     )

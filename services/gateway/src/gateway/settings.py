@@ -2,13 +2,12 @@
 
 from datetime import timedelta
 
-from chassis.settings import GrpcSection, PostgresSection, RedisSection, Section, ServiceSettings
+from chassis.settings import PeersSection, PostgresSection, RedisSection, Section, ServiceSettings, peer_address
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
+from values.limits import MAX_CHAT_BYTES
 
-from gateway.domain.rates import MOST_PER_MINUTE
-
-MOST_CHAT_BYTES = 15 * 1024 * 1024  # with the frame around it, it has to fit into one gRPC message of 16 MiB
+from gateway.rate_limits.model import MAX_REQUESTS_PER_MINUTE
 
 
 class HttpSection(Section):
@@ -18,76 +17,75 @@ class HttpSection(Section):
     port: int = Field(8080, ge=0, le=65535, description="Port that the public API listens on; 0 takes a free one.")
 
 
-class PeersSection(Section):
-    """Where the other services are."""
+class Peers(PeersSection):
+    """The other services."""
 
-    orchestrator: str = Field("127.0.0.1:9001", description="gRPC address of the orchestrator: `host:port`.")
-    metering: str = Field("127.0.0.1:9003", description="gRPC address of metering: `host:port`.")
-    retrieval: str = Field("127.0.0.1:9004", description="gRPC address of retrieval: `host:port`.")
+    orchestrator: str = peer_address("the orchestrator", "127.0.0.1:9001")
+    metering: str = peer_address("metering", "127.0.0.1:9003")
+    retrieval: str = peer_address("retrieval", "127.0.0.1:9004")
 
 
 class LimitsSection(Section):
-    """How much of everything a request may take."""
+    """Limits of one request."""
 
     chat_bytes: int = Field(
-        10 * 1024 * 1024, ge=1024, le=MOST_CHAT_BYTES, description="Largest body of a chat completion or embedding."
+        10 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES, description="Largest body of a chat completion or embedding."
     )
     json_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body of any other JSON request.")
     upload_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that can be uploaded.")
-    output_tokens: int = Field(131_072, ge=1, description="Most tokens that a request may ask to be written.")
-    messages: int = Field(10_000, ge=1, description="Most messages in a conversation.")
-    choices: int = Field(8, ge=1, description="Most answers that one request may ask for (`n`).")
-    deadline: timedelta = Field(
-        timedelta(minutes=10), gt=timedelta(0), description="Time that an inference request has, in all."
-    )
+    output_tokens: int = Field(131_072, ge=1, description="Largest `max_tokens` and `max_completion_tokens`.")
+    messages: int = Field(10_000, ge=1, description="Largest number of messages in a conversation.")
+    choices: int = Field(8, ge=1, description="Largest number of choices (`n`).")
+    deadline: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), description="Deadline of an inference request.")
 
 
 class KeysSection(Section):
-    """API keys: how they are minted, and for how long memory is believed."""
+    """API keys: their environment, and the cache of verified keys."""
 
-    env: str = Field(
-        "dev", pattern=r"^[a-z][a-z0-9]{0,15}$", description="Environment that new keys are marked with: argosy_<env>_…"
+    env: str = Field("dev", pattern=r"^[a-z][a-z0-9]{0,15}$", description="Environment in new API keys: argosy_<env>_…")
+    cache_ttl: timedelta = Field(
+        timedelta(seconds=30), description="Key-cache TTL while revocations are received over Redis."
     )
-    heard: timedelta = Field(
-        timedelta(seconds=30), description="How long a key is trusted while revocations are heard over Redis."
-    )
-    unheard: timedelta = Field(
+    cache_ttl_degraded: timedelta = Field(
         timedelta(milliseconds=250),
         le=timedelta(seconds=1),
-        description="How long a key is trusted while they are not; a second at most, for revoking takes no longer.",
+        description="Key-cache TTL while the revocation channel is down; at most 1 s, the bound on revocation.",
     )
-    stale: timedelta = Field(
-        timedelta(hours=1), description="How long a key that was seen before is trusted while Postgres does not answer."
+    max_stale: timedelta = Field(
+        timedelta(hours=1), description="How long a verified key is accepted while Postgres does not answer."
     )
-    refused: timedelta = Field(timedelta(seconds=5), description="How long a refusal is remembered.")
-    capacity: int = Field(100_000, ge=1, description="Most keys remembered, and most refusals.")
-    look_up: timedelta = Field(
-        timedelta(seconds=1), gt=timedelta(0), description="Time that looking a key up in Postgres has."
+    negative_ttl: timedelta = Field(timedelta(seconds=5), description="How long a rejected key is cached.")
+    cache_size: int = Field(100_000, ge=1, description="Largest number of cached keys, and of cached rejections.")
+    lookup_timeout: timedelta = Field(
+        timedelta(seconds=1), gt=timedelta(0), description="Timeout of looking a key up in Postgres."
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> "KeysSection":
-        if not self.unheard <= self.heard <= self.stale:
-            raise ValueError("unheard must not exceed heard, and heard must not exceed stale")
+        if not self.cache_ttl_degraded <= self.cache_ttl <= self.max_stale:
+            raise ValueError("cache_ttl_degraded must not exceed cache_ttl, and cache_ttl must not exceed max_stale")
         return self
 
 
 class PlanRates(Section):
-    """Requests per minute that a plan allows to the hot routes; 0 is as many as they like."""
+    """Requests per minute that a plan allows on the inference routes; 0 is unlimited."""
 
-    key: int = Field(0, ge=0, le=MOST_PER_MINUTE, description="Requests per minute of one key; 0 is without limit.")
+    key: int = Field(0, ge=0, le=MAX_REQUESTS_PER_MINUTE, description="Requests per minute of one key; 0 is unlimited.")
     tenant: int = Field(
-        600_000, ge=0, le=MOST_PER_MINUTE, description="Requests per minute of a tenant, all keys; 0 is without limit."
+        600_000,
+        ge=0,
+        le=MAX_REQUESTS_PER_MINUTE,
+        description="Requests per minute of a tenant with all its keys; 0 is unlimited.",
     )
 
 
 class RatesSection(Section):
-    """How many requests a minute are let in. Counted in Redis; while it does not answer, by each replica for itself."""
+    """Rate limits, counted in Redis; while it does not answer, by each replica alone."""
 
     default: PlanRates = Field(default_factory=PlanRates, description="For plans that are not named.")
     plans: dict[str, PlanRates] = Field(default_factory=dict, description="By the name of a tenant's plan.")
     replicas: int = Field(
-        1, ge=1, description="Gateways that share the limits: each allows its part while they cannot count together."
+        1, ge=1, description="Gateways that share the limits; each allows its share while Redis does not answer."
     )
 
 
@@ -97,10 +95,9 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", env_nested_delimiter="__", frozen=True)
 
     http: HttpSection = Field(default_factory=HttpSection, description="The public HTTP server.")
-    grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     postgres: PostgresSection = Field(description="The schema identity.")
-    redis: RedisSection = Field(default_factory=RedisSection, description="Revocations are heard here, rates counted.")
-    peers: PeersSection = Field(default_factory=PeersSection, description="Where the other services are.")
-    limits: LimitsSection = Field(default_factory=LimitsSection, description="How much a request may take.")
-    rates: RatesSection = Field(default_factory=RatesSection, description="How many requests a minute are let in.")
+    redis: RedisSection = Field(default_factory=RedisSection, description="Revocations and rate limits.")
+    peers: Peers = Field(default_factory=Peers, description="The other services.")
+    limits: LimitsSection = Field(default_factory=LimitsSection, description="Limits of one request.")
+    rates: RatesSection = Field(default_factory=RatesSection, description="Rate limits of plans.")
     keys: KeysSection = Field(default_factory=KeysSection, description="API keys.")

@@ -1,4 +1,4 @@
-"""An orchestrator in memory that answers by script."""
+"""An orchestrator in memory whose responses a test scripts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,55 +7,70 @@ from datetime import UTC, datetime
 
 from chassis.errors import ArgosyError
 from chassis.tenancy import Caller, current_caller
-from gateway.domain.inference import (
-    Begun,
-    ChatAsk,
-    EmbedAsk,
-    Embeddings,
+from gateway.inference.model import (
+    ChatRequest,
+    Chunk,
+    EmbeddingsRequest,
+    EmbeddingsResult,
     Finished,
     Model,
     ModelNotFound,
-    Payloads,
     Source,
-    Step,
+    Started,
+    StreamEvent,
     Task,
-    Tokens,
 )
-from gateway.domain.money import NanoUsd
+from values.money import NanoUsd
+from values.usage import TokenUsage, UsageSource
 
-MADE = datetime(2026, 1, 2, tzinfo=UTC)
+CREATED_AT = datetime(2026, 1, 2, tzinfo=UTC)
 BODY = b'{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":0}],"usage":{"prompt_tokens":3},"odd":1}'
 CHUNKS = (
     b'{"id":"c","choices":[{"index":0,"delta":{"content":"Hel"}}]}',
     b'{"id":"c","choices":[{"index":0,"delta":{"content":"lo"}}]}',
 )
-USAGE = b'{"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+USAGE_PAYLOAD = (
+    b'{"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+)
 COST = NanoUsd(12_300)
 SOURCE = Source(1, "file-1", "guide.pdf", 3, "An argosy is a fleet.", 0.5)
+STARTED = Started((), soft_limit_passed=False)
 
-Scripted = Step | ArgosyError | asyncio.Event
-
-
-def whole_answer(*, sources: Sequence[Source] = (), soft_limit_passed: bool = False) -> list[Scripted]:
-    """A chat completion in one piece."""
-    return [Begun(sources, soft_limit_passed), Payloads([BODY]), Finished(Tokens(3, 2), COST)]
+Scripted = StreamEvent | ArgosyError | asyncio.Event
 
 
-def streamed_answer(*, sources: Sequence[Source] = (), usage: bytes = USAGE) -> list[Scripted]:
+def reported(input_tokens: int | None, output_tokens: int | None) -> TokenUsage:
+    """Usage that the provider reported."""
+    return TokenUsage(UsageSource.REPORTED, input_tokens, output_tokens)
+
+
+FINISHED = Finished(reported(3, 2), COST)
+
+
+def complete_response(*, sources: Sequence[Source] = (), soft_limit_passed: bool = False) -> list[Scripted]:
+    """A chat completion with one body."""
+    return [Started(sources, soft_limit_passed), Chunk([BODY]), FINISHED]
+
+
+def streamed_response(*, sources: Sequence[Source] = (), usage_payload: bytes = USAGE_PAYLOAD) -> list[Scripted]:
     """A chat completion in chunks."""
-    chunks = [Payloads([chunk]) for chunk in CHUNKS]
-    return [Begun(sources, soft_limit_passed=False), *chunks, Finished(Tokens(3, 2), COST, usage_document=usage)]
+    chunks = [Chunk([chunk]) for chunk in CHUNKS]
+    return [
+        Started(sources, soft_limit_passed=False),
+        *chunks,
+        Finished(reported(3, 2), COST, usage_payload=usage_payload),
+    ]
 
 
-class FakeAnswer:
-    """`Answer` by script: steps are answered, errors raised, events waited for."""
+class FakeCompletionStream:
+    """`CompletionStream` by script: events are returned, errors raised, asyncio events waited for."""
 
     def __init__(self, script: Sequence[Scripted]) -> None:
         self._script = list(script)
         self.cancelled = False
-        self.read = 0
+        self.events_read = 0
 
-    async def next_step(self) -> Step | None:
+    async def read(self) -> StreamEvent | None:
         while self._script:
             scripted = self._script.pop(0)
             if isinstance(scripted, asyncio.Event):
@@ -63,7 +78,7 @@ class FakeAnswer:
             elif isinstance(scripted, Exception):
                 raise scripted
             else:
-                self.read += 1
+                self.events_read += 1
                 return scripted
         return None
 
@@ -73,37 +88,37 @@ class FakeAnswer:
 
 @dataclass
 class FakeInference:
-    """`Inference`. `chat` and `embedding` say what happens; what was asked, and for whom, is kept."""
+    """`InferenceClient`. A test sets `chat` and `embedding`; requests, callers and streams are kept."""
 
-    chat: Sequence[Scripted] = field(default_factory=whole_answer)
+    chat: Sequence[Scripted] = field(default_factory=complete_response)
     embedding: Sequence[bytes] | ArgosyError = ()
     models: Sequence[Model] = (
-        Model("all-minilm-l6-v2", MADE, Task.EMBEDDING),
-        Model("meta/llama", MADE, None),
-        Model("smollm2", MADE, Task.CHAT),
+        Model("all-minilm-l6-v2", CREATED_AT, Task.EMBEDDING),
+        Model("meta/llama", CREATED_AT, None),
+        Model("smollm2", CREATED_AT, Task.CHAT),
     )
-    asked: list[ChatAsk | EmbedAsk] = field(default_factory=list)
+    requests: list[ChatRequest | EmbeddingsRequest] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
-    answers: list[FakeAnswer] = field(default_factory=list)
+    streams: list[FakeCompletionStream] = field(default_factory=list)
 
-    def generate(self, ask: ChatAsk) -> FakeAnswer:
-        self._remember(ask)
-        self.answers.append(FakeAnswer(self.chat))
-        return self.answers[-1]
+    def generate(self, request: ChatRequest) -> FakeCompletionStream:
+        self._keep(request)
+        self.streams.append(FakeCompletionStream(self.chat))
+        return self.streams[-1]
 
-    async def embed(self, ask: EmbedAsk) -> Embeddings:
-        self._remember(ask)
+    async def embed(self, request: EmbeddingsRequest) -> EmbeddingsResult:
+        self._keep(request)
         if isinstance(self.embedding, ArgosyError):
             raise self.embedding
-        return Embeddings(self.embedding, Tokens(7, None), COST)
+        return EmbeddingsResult(self.embedding, reported(7, None), COST)
 
     async def list_models(self) -> Sequence[Model]:
         current_caller()
         return self.models
 
-    def _remember(self, ask: ChatAsk | EmbedAsk) -> None:
+    def _keep(self, request: ChatRequest | EmbeddingsRequest) -> None:
         self.callers.append(current_caller())
-        self.asked.append(ask)
+        self.requests.append(request)
 
 
-NO_MODEL = ModelNotFound("The model 'nope' does not exist.", param="model")
+MODEL_NOT_FOUND = ModelNotFound("The model 'nope' does not exist.", param="model")

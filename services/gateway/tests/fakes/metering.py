@@ -1,134 +1,112 @@
-"""Metering's gRPC service, answering out of the fake accounts: what the adapter is tested against."""
+"""Metering's gRPC service in memory."""
 # ruff: noqa: N802 - the names are the protos'
 
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from argosy.common.v1 import common_pb2
-from argosy.metering.v1 import metering_pb2
+from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer
+from chassis.errors import Kind, RemoteError
 from chassis.grpc import timestamp_to_proto
-from gateway.domain.accounts import Budget, Outcome, Price, ReservationState
-from gateway.domain.inference import Tokens
-from gateway.domain.money import NanoUsd
+from chassis.tenancy import current_caller
 
-from services.gateway.tests.fakes.accounts import FakeAccounts
-
-STATES = {
-    ReservationState.HELD: metering_pb2.RESERVATION_STATE_HELD,
-    ReservationState.SETTLED: metering_pb2.RESERVATION_STATE_SETTLED,
-    ReservationState.EXPIRED: metering_pb2.RESERVATION_STATE_EXPIRED,
-}
-OUTCOMES = {
-    Outcome.BILLED: metering_pb2.SETTLEMENT_OUTCOME_BILLED,
-    Outcome.RELEASED: metering_pb2.SETTLEMENT_OUTCOME_RELEASED,
-    Outcome.EXPOSED: metering_pb2.SETTLEMENT_OUTCOME_EXPOSED,
-}
+CREATED_AT = datetime(2026, 1, 2, tzinfo=UTC)
+CREATED = timestamp_to_proto(CREATED_AT)
 
 
-def to_proto_usage(tokens: Tokens, source: str = "USAGE_SOURCE_REPORTED") -> common_pb2.TokenUsage:
-    number = common_pb2.UsageSource.Value(source)
-    return common_pb2.TokenUsage(source=number, input_tokens=tokens.input, output_tokens=tokens.output)
+def money(nano_usd: int) -> common_pb2.Money:
+    return common_pb2.Money(nano_usd=nano_usd)
 
 
-def to_proto_money(amount: NanoUsd) -> common_pb2.Money:
-    return common_pb2.Money(nano_usd=amount)
-
-
-def to_proto_budget(budget: Budget) -> metering_pb2.Budget:
-    return metering_pb2.Budget(
-        cap=to_proto_money(budget.cap), spent=to_proto_money(budget.spent), held=to_proto_money(budget.held)
+def settlement(
+    attempt: int, outcome: pb.SettlementOutcome.ValueType, usage: common_pb2.TokenUsage, price: str, cost: int
+) -> pb.Settlement:
+    return pb.Settlement(
+        attempt=attempt,
+        outcome=outcome,
+        usage=usage,
+        price_key=price,
+        price_version=f"prc_{attempt}",
+        cost=money(cost),
+        settled_at=CREATED,
     )
 
 
-def to_proto_price(price: Price) -> metering_pb2.Price:
-    return metering_pb2.Price(
-        price_key=price.price_key,
-        version=price.version,
-        input_per_million=to_proto_money(price.input_per_million),
-        output_per_million=to_proto_money(price.output_per_million),
-        effective_at=timestamp_to_proto(price.effective_at),
+def a_statement(request_id: str, *, settled: bool = True) -> pb.GetRequestStatementResponse:
+    """The statement of a request with two attempts, of which the second was billed."""
+    reservation = pb.Reservation(
+        request_id=request_id,
+        held=money(900),
+        state=pb.RESERVATION_STATE_SETTLED if settled else pb.RESERVATION_STATE_HELD,
+        created_at=CREATED,
+        expires_at=timestamp_to_proto(CREATED_AT + timedelta(minutes=10)),
+    )
+    if not settled:
+        return pb.GetRequestStatementResponse(reservation=reservation)
+    unknown = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_UNKNOWN)
+    counted = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_COUNTED, input_tokens=3, output_tokens=0)
+    return pb.GetRequestStatementResponse(
+        reservation=reservation,
+        settlements=[
+            settlement(1, pb.SETTLEMENT_OUTCOME_EXPOSED, unknown, "far/m", 0),
+            settlement(2, pb.SETTLEMENT_OUTCOME_BILLED, counted, "local/m", 700),
+        ],
+        entries=[
+            pb.LedgerEntry(transaction_id="txn_1", account="receivable", amount=money(700), created_at=CREATED),
+            pb.LedgerEntry(transaction_id="txn_1", account="revenue", amount=money(-700), created_at=CREATED),
+        ],
     )
 
 
-class Metering(MeteringServiceServicer):
-    """Answers out of fake accounts."""
+class FakeMetering(MeteringServiceServicer):
+    """Budgets and statements by tenant, and one price book."""
 
-    def __init__(self, accounts: FakeAccounts) -> None:
-        self._accounts = accounts
+    def __init__(self) -> None:
+        self.statements: dict[tuple[str, str], pb.GetRequestStatementResponse] = {}
+        self.budgets: dict[str, pb.Budget] = {}
+        self.prices: dict[str, pb.Price] = {}
+        self.intervals: list[tuple[datetime | None, datetime | None, bool]] = []
 
     async def Reserve(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
-    async def GetUsage(self, request: metering_pb2.GetUsageRequest, context: Any) -> metering_pb2.GetUsageResponse:
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Any) -> pb.GetUsageResponse:
         start = request.start.ToDatetime(tzinfo=UTC) if request.HasField("start") else None
         end = request.end.ToDatetime(tzinfo=UTC) if request.HasField("end") else None
-        usage = await self._accounts.usage(start, end, by_day=request.by_day)
-        rows = [
-            metering_pb2.UsageRow(
-                day=timestamp_to_proto(row.day) if row.day else None,
-                price_key=row.price_key,
-                calls=row.calls,
-                input_tokens=row.input_tokens,
-                output_tokens=row.output_tokens,
-                cost=to_proto_money(row.cost),
-            )
-            for row in usage.rows
-        ]
-        return metering_pb2.GetUsageResponse(rows=rows, total=to_proto_money(usage.total))
+        self.intervals.append((start, end, request.by_day))
+        row = pb.UsageRow(price_key="local/m", calls=2, input_tokens=10, output_tokens=20, cost=money(4_500))
+        if request.by_day:
+            row.day.CopyFrom(CREATED)
+        return pb.GetUsageResponse(rows=[row], total=money(4_500))
 
     async def GetRequestStatement(
-        self, request: metering_pb2.GetRequestStatementRequest, context: Any
-    ) -> metering_pb2.GetRequestStatementResponse:
-        account = await self._accounts.request(request.request_id)
-        reservation = metering_pb2.Reservation(
-            request_id=account.request_id,
-            held=to_proto_money(account.reservation.held),
-            state=STATES[account.reservation.state],
-            created_at=timestamp_to_proto(account.reservation.created_at),
-            expires_at=timestamp_to_proto(account.reservation.expires_at),
-        )
-        settlements = [
-            metering_pb2.Settlement(
-                attempt=settlement.attempt,
-                outcome=OUTCOMES[settlement.outcome],
-                usage=to_proto_usage(settlement.tokens, f"USAGE_SOURCE_{settlement.tokens_from.upper()}"),
-                price_key=settlement.price_key,
-                price_version=settlement.price_version,
-                cost=to_proto_money(settlement.cost),
-                settled_at=timestamp_to_proto(settlement.settled_at),
-            )
-            for settlement in account.settlements
-        ]
-        entries = [
-            metering_pb2.LedgerEntry(
-                transaction_id=entry.transaction_id,
-                account=entry.account,
-                amount=to_proto_money(entry.amount),
-                created_at=timestamp_to_proto(entry.created_at),
-            )
-            for entry in account.entries
-        ]
-        return metering_pb2.GetRequestStatementResponse(
-            reservation=reservation, settlements=settlements, entries=entries
-        )
+        self, request: pb.GetRequestStatementRequest, context: Any
+    ) -> pb.GetRequestStatementResponse:
+        statement = self.statements.get((current_caller().principal.tenant_id, request.request_id))
+        if statement is None:
+            raise RemoteError(Kind.NOT_FOUND, "REQUEST_NOT_FOUND", f"There is no request {request.request_id}.")
+        return statement
 
-    async def GetBudget(self, request: Any, context: Any) -> metering_pb2.GetBudgetResponse:
-        return metering_pb2.GetBudgetResponse(budget=to_proto_budget(await self._accounts.budget()))
+    async def GetBudget(self, request: pb.GetBudgetRequest, context: Any) -> pb.GetBudgetResponse:
+        return pb.GetBudgetResponse(budget=self._budget(current_caller().principal.tenant_id))
 
-    async def SetBudget(self, request: metering_pb2.SetBudgetRequest, context: Any) -> metering_pb2.SetBudgetResponse:
-        budget = await self._accounts.set_budget(request.tenant_id, NanoUsd(request.cap.nano_usd))
-        return metering_pb2.SetBudgetResponse(budget=to_proto_budget(budget))
+    async def SetBudget(self, request: pb.SetBudgetRequest, context: Any) -> pb.SetBudgetResponse:
+        current_caller().principal.require("admin")
+        budget = self._budget(request.tenant_id)
+        budget.cap.CopyFrom(request.cap)
+        return pb.SetBudgetResponse(budget=budget)
 
-    async def ListPrices(self, request: Any, context: Any) -> metering_pb2.ListPricesResponse:
-        return metering_pb2.ListPricesResponse(
-            prices=[to_proto_price(price) for price in await self._accounts.prices()]
-        )
+    async def ListPrices(self, request: pb.ListPricesRequest, context: Any) -> pb.ListPricesResponse:
+        return pb.ListPricesResponse(prices=[self.prices[key] for key in sorted(self.prices)])
 
-    async def SetPrice(self, request: metering_pb2.SetPriceRequest, context: Any) -> metering_pb2.SetPriceResponse:
-        price = await self._accounts.set_price(
-            request.price.price_key,
-            NanoUsd(request.price.input_per_million.nano_usd),
-            NanoUsd(request.price.output_per_million.nano_usd),
-        )
-        return metering_pb2.SetPriceResponse(price=to_proto_price(price))
+    async def SetPrice(self, request: pb.SetPriceRequest, context: Any) -> pb.SetPriceResponse:
+        current_caller().principal.require("admin")
+        price = pb.Price(version=f"prc_{len(self.prices)}", effective_at=CREATED)
+        price.MergeFrom(request.price)
+        self.prices[price.price_key] = price
+        return pb.SetPriceResponse(price=price)
+
+    def _budget(self, tenant_id: str) -> pb.Budget:
+        new = pb.Budget(cap=money(100_000_000_000), spent=money(25), held=money(0))
+        return self.budgets.setdefault(tenant_id, new)

@@ -1,26 +1,26 @@
-"""The orchestrator's gRPC service, answering by the fake's script: what the adapter is tested against."""
+"""The orchestrator's gRPC service over the scripted fake."""
 # ruff: noqa: N802 - the names are the protos'
 
 from collections.abc import AsyncIterator
 from typing import Any
 
-from argosy.orchestration.v1 import orchestration_pb2
+from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceServicer
 from chassis.grpc import proto_to_duration, timestamp_to_proto
-from gateway.domain.inference import Begun, ChatAsk, EmbedAsk, Payloads, Step, Task
+from gateway.inference.model import ChatRequest, Chunk, EmbeddingsRequest, Started, StreamEvent, Task
+from values.protos import error_to_proto, nano_usd_to_proto, usage_to_proto
 
 from services.gateway.tests.fakes.inference import FakeInference
-from services.gateway.tests.fakes.metering import to_proto_money, to_proto_usage
 
-TASKS = {Task.CHAT: "MODEL_TASK_CHAT", Task.EMBEDDING: "MODEL_TASK_EMBEDDING", None: "MODEL_TASK_UNSPECIFIED"}
+TASKS = {Task.CHAT: pb.MODEL_TASK_CHAT, Task.EMBEDDING: pb.MODEL_TASK_EMBEDDING, None: pb.MODEL_TASK_UNSPECIFIED}
 
 
-def to_proto_step(step: Step) -> orchestration_pb2.GenerateResponse:
-    if isinstance(step, Payloads):
-        return orchestration_pb2.GenerateResponse(chunk=orchestration_pb2.Chunk(payloads=step.documents))
-    if isinstance(step, Begun):
+def event_to_proto(event: StreamEvent) -> pb.GenerateResponse:
+    if isinstance(event, Chunk):
+        return pb.GenerateResponse(chunk=pb.Chunk(payloads=event.payloads))
+    if isinstance(event, Started):
         sources = [
-            orchestration_pb2.Source(
+            pb.Source(
                 number=source.number,
                 file_id=source.file_id,
                 filename=source.filename,
@@ -28,63 +28,55 @@ def to_proto_step(step: Step) -> orchestration_pb2.GenerateResponse:
                 text=source.text,
                 score=source.score,
             )
-            for source in step.sources
+            for source in event.sources
         ]
-        begun = orchestration_pb2.Begun(sources=sources, soft_limit_passed=step.soft_limit_passed)
-        return orchestration_pb2.GenerateResponse(begun=begun)
-    done = orchestration_pb2.Done(
-        usage=to_proto_usage(step.tokens), cost=to_proto_money(step.cost), usage_payload=step.usage_document
-    )
-    if step.failure is not None:
-        done.failure.reason, done.failure.message = step.failure.reason, step.failure.message
-    return orchestration_pb2.GenerateResponse(done=done)
+        return pb.GenerateResponse(started=pb.Started(sources=sources, soft_limit_passed=event.soft_limit_passed))
+    finished = pb.Finished(cost=nano_usd_to_proto(event.cost), usage_payload=event.usage_payload)
+    usage_to_proto(event.usage, finished.usage)
+    if event.error is not None:
+        error_to_proto(event.error, finished.error)
+    return pb.GenerateResponse(finished=finished)
 
 
-class Orchestrator(OrchestrationServiceServicer):
-    """Answers by the script of a fake."""
+class FakeOrchestrator(OrchestrationServiceServicer):
+    """Responds by the script of a fake."""
 
     def __init__(self, inference: FakeInference) -> None:
         self._inference = inference
         self.deadlines: list[float] = []
 
-    async def Generate(
-        self, request: orchestration_pb2.GenerateRequest, context: Any
-    ) -> AsyncIterator[orchestration_pb2.GenerateResponse]:
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
         self.deadlines.append(context.time_remaining())
-        ask = ChatAsk(
-            request.request_id, request.model, request.body, request.stream, proto_to_duration(request.deadline)
-        )
-        answer = self._inference.generate(ask)
-        try:
-            while (step := await answer.next_step()) is not None:
-                yield to_proto_step(step)
-        finally:
-            answer.cancel()
-
-    async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:
-        ask = EmbedAsk(
-            request.request_id,
-            request.model,
-            list(request.inputs),
-            request.dimensions,
-            proto_to_duration(request.deadline),
-        )
-        embedded = await self._inference.embed(ask)
-        return orchestration_pb2.EmbedResponse(
-            vectors=[orchestration_pb2.Vector(float32=vector) for vector in embedded.vectors],
-            usage=to_proto_usage(embedded.tokens),
-            cost=to_proto_money(embedded.cost),
-        )
-
-    async def ListModels(
-        self, request: orchestration_pb2.ListModelsRequest, context: Any
-    ) -> orchestration_pb2.ListModelsResponse:
-        models = [
-            orchestration_pb2.Model(
-                name=model.name,
-                created_at=timestamp_to_proto(model.created_at),
-                task=orchestration_pb2.ModelTask.Value(TASKS[model.task]),
+        stream = self._inference.generate(
+            ChatRequest(
+                request.request_id, request.model, request.body, request.stream, proto_to_duration(request.deadline)
             )
+        )
+        try:
+            while (event := await stream.read()) is not None:
+                yield event_to_proto(event)
+        finally:
+            stream.cancel()
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        result = await self._inference.embed(
+            EmbeddingsRequest(
+                request.request_id,
+                request.model,
+                list(request.inputs),
+                request.dimensions,
+                proto_to_duration(request.deadline),
+            )
+        )
+        response = pb.EmbedResponse(
+            vectors=[pb.Vector(float32=vector) for vector in result.vectors], cost=nano_usd_to_proto(result.cost)
+        )
+        usage_to_proto(result.usage, response.usage)
+        return response
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        models = [
+            pb.Model(name=model.name, created_at=timestamp_to_proto(model.created_at), task=TASKS[model.task])
             for model in await self._inference.list_models()
         ]
-        return orchestration_pb2.ListModelsResponse(models=models)
+        return pb.ListModelsResponse(models=models)

@@ -1,153 +1,207 @@
-"""Retrieval's gRPC service, answering out of the fake knowledge: what the adapter is tested against."""
+"""Retrieval's gRPC service in memory."""
 # ruff: noqa: N802 - the names are the protos'
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer
-from chassis.errors import InvalidRequest
+from chassis.errors import InvalidRequest, Kind, RemoteError
 from chassis.grpc import timestamp_to_proto
-from gateway.domain.knowledge import Attachment, AttachmentState, File, VectorStore
-from gateway.domain.tenants import Page
+from chassis.ids import new_id
+from chassis.tenancy import current_caller
+from gateway.web.pagination import PageRequest
 
-from services.gateway.tests.fakes.knowledge import FakeKnowledge
+from services.gateway.tests.fakes.identity_store import to_page
 
-STATES = {
-    AttachmentState.IN_PROGRESS: pb.ATTACHMENT_STATE_IN_PROGRESS,
-    AttachmentState.COMPLETED: pb.ATTACHMENT_STATE_COMPLETED,
-    AttachmentState.FAILED: pb.ATTACHMENT_STATE_FAILED,
-}
-FILTERS = {number: state for state, number in STATES.items()}
+T = TypeVar("T")
+
+CREATED = timestamp_to_proto(datetime(2026, 1, 2, tzinfo=UTC))
 
 
-def to_proto_file(file: File) -> pb.File:
-    return pb.File(
-        file_id=file.file_id,
-        filename=file.filename,
-        purpose=file.purpose,
-        bytes=file.size_bytes,
-        created_at=timestamp_to_proto(file.created_at),
-    )
+def file_not_found() -> RemoteError:
+    return RemoteError(Kind.NOT_FOUND, "FILE_NOT_FOUND", "There is no such file.")
 
 
-def to_proto_store(store: VectorStore) -> pb.VectorStore:
-    counts = pb.FileCounts(in_progress=store.in_progress, completed=store.completed, failed=store.failed)
-    return pb.VectorStore(
-        vector_store_id=store.vector_store_id,
-        name=store.name,
-        created_at=timestamp_to_proto(store.created_at),
-        file_counts=counts,
-        usage_bytes=store.usage_bytes,
-    )
+def vector_store_not_found() -> RemoteError:
+    return RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "There is no such vector store.")
 
 
-def to_proto_attachment(attachment: Attachment) -> pb.Attachment:
-    return pb.Attachment(
-        vector_store_id=attachment.vector_store_id,
-        file_id=attachment.file_id,
-        state=STATES[attachment.state],
-        failure_reason=attachment.failure_reason,
-        failure_message=attachment.failure_message,
-        chunks=attachment.chunks,
-        created_at=timestamp_to_proto(attachment.created_at),
-        usage_bytes=attachment.usage_bytes,
-    )
+def passage(file_id: str, filename: str, page: int, text: str, score: float) -> pb.Passage:
+    return pb.Passage(file_id=file_id, filename=filename, page=page, text=text, score=score)
 
 
-class Retrieval(RetrievalServiceServicer):
-    """Answers out of fake knowledge."""
+@dataclass
+class TenantData:
+    """What one tenant has."""
 
-    def __init__(self, knowledge: FakeKnowledge) -> None:
-        self._knowledge = knowledge
+    files: dict[str, pb.File] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    stores: dict[str, pb.VectorStore] = field(default_factory=dict)
+    attachments: dict[tuple[str, str], pb.Attachment] = field(default_factory=dict)
+
+
+class FakeRetrieval(RetrievalServiceServicer):
+    """A file is indexed once it was read in its store; one named bad.* fails."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, TenantData] = {}
+        self.piece_sizes: list[int] = []
+        self.interrupt_downloads = False
+        self.passages: dict[str, Sequence[pb.Passage]] = {}
+        self.download_content: Callable[[], AsyncIterator[bytes]] | None = None
+        self.before_search: Callable[[str], Awaitable[None]] | None = None
+
+    @property
+    def data(self) -> TenantData:
+        """Of the caller's tenant."""
+        return self.tenants.setdefault(current_caller().principal.tenant_id, TenantData())
 
     async def UploadFile(self, request_iterator: Any, context: Any) -> pb.UploadFileResponse:
+        data, content = self.data, bytearray()
         first = await anext(request_iterator)
-        assert first.WhichOneof("part") == "description"
-
-        async def content() -> AsyncIterator[bytes]:
-            size_bytes = 0
-            async for request in request_iterator:
-                if request.HasField("end"):
-                    assert request.end.bytes == size_bytes
-                    return
-                assert request.WhichOneof("part") == "data"
-                size_bytes += len(request.data)
-                yield request.data
-            raise InvalidRequest("the upload broke off")
-
-        file = await self._knowledge.upload(first.description.filename, first.description.purpose, content())
-        return pb.UploadFileResponse(file=to_proto_file(file))
+        assert first.WhichOneof("part") == "metadata"
+        async for request in request_iterator:
+            if request.HasField("end"):
+                assert request.end.bytes == len(content)
+                break
+            assert request.WhichOneof("part") == "data"
+            self.piece_sizes.append(len(request.data))
+            content += request.data
+        else:
+            raise InvalidRequest("the upload is incomplete")
+        metadata = first.metadata
+        file = pb.File(
+            file_id=new_id("file-"),
+            filename=metadata.filename,
+            purpose=metadata.purpose,
+            bytes=len(content),
+            created_at=CREATED,
+        )
+        data.files[file.file_id], data.contents[file.file_id] = file, bytes(content)
+        return pb.UploadFileResponse(file=file)
 
     async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
-        listed = await self._knowledge.list_files(Page(request.limit, request.after), request.purpose)
-        return pb.ListFilesResponse(files=[to_proto_file(file) for file in listed.items], has_more=listed.has_more)
+        files = [file for file in self.data.files.values() if request.purpose in ("", file.purpose)]
+        page, has_more = paged(request, files, lambda file: file.file_id)
+        return pb.ListFilesResponse(files=page, has_more=has_more)
 
     async def GetFile(self, request: pb.GetFileRequest, context: Any) -> pb.GetFileResponse:
-        return pb.GetFileResponse(file=to_proto_file(await self._knowledge.get_file(request.file_id)))
+        return pb.GetFileResponse(file=self._file(request.file_id))
 
     async def DownloadFile(
         self, request: pb.DownloadFileRequest, context: Any
     ) -> AsyncIterator[pb.DownloadFileResponse]:
-        async for data in self._knowledge.download(request.file_id):
-            yield pb.DownloadFileResponse(data=data)
+        self._file(request.file_id)
+        if self.download_content is not None:
+            async for data in self.download_content():
+                yield pb.DownloadFileResponse(data=data)
+            return
+        content = self.data.contents[request.file_id]
+        yield pb.DownloadFileResponse(data=content[:2])
+        if self.interrupt_downloads:
+            raise RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "The object store does not answer.")
+        yield pb.DownloadFileResponse(data=content[2:])
 
     async def DeleteFile(self, request: pb.DeleteFileRequest, context: Any) -> pb.DeleteFileResponse:
-        await self._knowledge.delete_file(request.file_id)
+        self._file(request.file_id)
+        del self.data.files[request.file_id]
         return pb.DeleteFileResponse()
 
     async def CreateVectorStore(
         self, request: pb.CreateVectorStoreRequest, context: Any
     ) -> pb.CreateVectorStoreResponse:
-        store = await self._knowledge.create_vector_store(request.name, list(request.file_ids))
-        return pb.CreateVectorStoreResponse(vector_store=to_proto_store(store))
+        for file_id in request.file_ids:
+            self._file(file_id)
+        store = pb.VectorStore(vector_store_id=new_id("vs_"), name=request.name, created_at=CREATED)
+        self.data.stores[store.vector_store_id] = store
+        for file_id in request.file_ids:
+            self._attach(store.vector_store_id, file_id)
+        return pb.CreateVectorStoreResponse(vector_store=self._store(store.vector_store_id))
 
     async def ListVectorStores(self, request: pb.ListVectorStoresRequest, context: Any) -> pb.ListVectorStoresResponse:
-        listed = await self._knowledge.list_vector_stores(Page(request.limit, request.after))
-        stores = [to_proto_store(store) for store in listed.items]
-        return pb.ListVectorStoresResponse(vector_stores=stores, has_more=listed.has_more)
+        stores = [self._store(store_id) for store_id in self.data.stores]
+        page, has_more = paged(request, stores, lambda store: store.vector_store_id)
+        return pb.ListVectorStoresResponse(vector_stores=page, has_more=has_more)
 
     async def GetVectorStore(self, request: pb.GetVectorStoreRequest, context: Any) -> pb.GetVectorStoreResponse:
-        store = await self._knowledge.get_vector_store(request.vector_store_id)
-        return pb.GetVectorStoreResponse(vector_store=to_proto_store(store))
+        return pb.GetVectorStoreResponse(vector_store=self._store(request.vector_store_id))
 
     async def DeleteVectorStore(
         self, request: pb.DeleteVectorStoreRequest, context: Any
     ) -> pb.DeleteVectorStoreResponse:
-        await self._knowledge.delete_vector_store(request.vector_store_id)
+        self._store(request.vector_store_id)
+        del self.data.stores[request.vector_store_id]
         return pb.DeleteVectorStoreResponse()
 
     async def AttachFile(self, request: pb.AttachFileRequest, context: Any) -> pb.AttachFileResponse:
-        attachment = await self._knowledge.attach(request.vector_store_id, request.file_id)
-        return pb.AttachFileResponse(attachment=to_proto_attachment(attachment))
+        self._store(request.vector_store_id)
+        self._file(request.file_id)
+        return pb.AttachFileResponse(attachment=self._attach(request.vector_store_id, request.file_id))
 
     async def GetAttachment(self, request: pb.GetAttachmentRequest, context: Any) -> pb.GetAttachmentResponse:
-        attachment = await self._knowledge.get_attachment(request.vector_store_id, request.file_id)
-        return pb.GetAttachmentResponse(attachment=to_proto_attachment(attachment))
+        self._store(request.vector_store_id)
+        attachment = self.data.attachments.get((request.vector_store_id, request.file_id))
+        if attachment is None:
+            raise file_not_found()
+        before = pb.GetAttachmentResponse(attachment=attachment)
+        if self.data.files[request.file_id].filename.startswith("bad."):
+            attachment.state = pb.ATTACHMENT_STATE_FAILED
+            attachment.failure_reason = "UNREADABLE_FILE"
+            attachment.failure_message = "The file cannot be read."
+        else:
+            attachment.state = pb.ATTACHMENT_STATE_COMPLETED
+            attachment.chunks, attachment.usage_bytes = 3, 90
+        return before
 
     async def ListAttachments(self, request: pb.ListAttachmentsRequest, context: Any) -> pb.ListAttachmentsResponse:
-        listed = await self._knowledge.list_attachments(
-            request.vector_store_id, Page(request.limit, request.after), FILTERS.get(request.state)
-        )
-        attachments = [to_proto_attachment(attachment) for attachment in listed.items]
-        return pb.ListAttachmentsResponse(attachments=attachments, has_more=listed.has_more)
+        self._store(request.vector_store_id)
+        attachments = [
+            attachment
+            for (store_id, _), attachment in self.data.attachments.items()
+            if store_id == request.vector_store_id and request.state in (0, attachment.state)
+        ]
+        page, has_more = paged(request, attachments, lambda attachment: attachment.file_id)
+        return pb.ListAttachmentsResponse(attachments=page, has_more=has_more)
 
     async def DetachFile(self, request: pb.DetachFileRequest, context: Any) -> pb.DetachFileResponse:
-        await self._knowledge.detach(request.vector_store_id, request.file_id)
+        self._store(request.vector_store_id)
+        if self.data.attachments.pop((request.vector_store_id, request.file_id), None) is None:
+            raise file_not_found()
         return pb.DetachFileResponse()
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
-        (store,) = request.vector_store_ids
-        found = await self._knowledge.search(store, request.query, request.limit)
-        passages = [
-            pb.Passage(
-                file_id=passage.file_id,
-                filename=passage.filename,
-                page=passage.page,
-                text=passage.text,
-                score=passage.score,
-                vector_store_id=store,
-            )
-            for passage in found
-        ]
-        return pb.SearchResponse(passages=passages)
+        if self.before_search is not None:
+            await self.before_search(request.query)
+        (store_id,) = request.vector_store_ids
+        self._store(store_id)
+        return pb.SearchResponse(passages=self.passages.get(request.query, ())[: request.limit])
+
+    def _file(self, file_id: str) -> pb.File:
+        if file_id not in self.data.files:
+            raise file_not_found()
+        return self.data.files[file_id]
+
+    def _store(self, store_id: str) -> pb.VectorStore:
+        if store_id not in self.data.stores:
+            raise vector_store_not_found()
+        store = self.data.stores[store_id]
+        states = [attachment.state for (found, _), attachment in self.data.attachments.items() if found == store_id]
+        store.file_counts.in_progress = states.count(pb.ATTACHMENT_STATE_IN_PROGRESS)
+        store.file_counts.completed = states.count(pb.ATTACHMENT_STATE_COMPLETED)
+        store.file_counts.failed = states.count(pb.ATTACHMENT_STATE_FAILED)
+        return store
+
+    def _attach(self, store_id: str, file_id: str) -> pb.Attachment:
+        attachment = pb.Attachment(
+            vector_store_id=store_id, file_id=file_id, state=pb.ATTACHMENT_STATE_IN_PROGRESS, created_at=CREATED
+        )
+        return self.data.attachments.setdefault((store_id, file_id), attachment)
+
+
+def paged(request: Any, items: Iterable[T], id_of: Callable[[T], str]) -> tuple[Sequence[T], bool]:
+    """The page that a list request asks for, and whether there are more."""
+    page = to_page(items, PageRequest(request.limit, request.after), id_of)
+    return page.items, page.has_more

@@ -9,7 +9,10 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
-from gateway.adapters.postgres import PostgresDirectory
+from gateway.api_keys.postgres import PostgresApiKeys
+from gateway.audit.postgres import PostgresAuditLog
+from gateway.projects.postgres import PostgresProjects
+from gateway.tenants.postgres import PostgresTenants, select_tenant
 
 MIGRATIONS = Path(gateway.__file__).parent / "migrations"
 
@@ -28,6 +31,13 @@ async def database(section: PostgresSection) -> AsyncIterator[Database]:
         yield database
 
 
+class PostgresIdentityStore(PostgresTenants, PostgresProjects, PostgresApiKeys, PostgresAuditLog):
+    """All stores in one, as the contract wants them."""
+
+    def __init__(self, database: Database) -> None:
+        PostgresAuditLog.__init__(self, database, select_tenant)
+
+
 @pytest.fixture
-def directory(database: Database) -> PostgresDirectory:
-    return PostgresDirectory(database)
+def store(database: Database) -> PostgresIdentityStore:
+    return PostgresIdentityStore(database)

@@ -1,38 +1,39 @@
-"""A world for each test."""
+"""A gateway for each test, and clients of it."""
 
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from services.gateway.tests.fakes.world import World, a_world
+from services.gateway.tests.fakes.gateway import GatewayFixture, run_gateway
 
 
 @pytest.fixture
-async def world() -> World:
-    return await a_world()
+async def gateway() -> AsyncIterator[GatewayFixture]:
+    async with run_gateway() as gateway:
+        yield gateway
 
 
 @pytest.fixture
-async def demo(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    async with world.client("demo") as client:
+async def demo(gateway: GatewayFixture) -> AsyncIterator[httpx.AsyncClient]:
+    async with gateway.client("demo") as client:
         yield client
 
 
 @pytest.fixture
-async def other(world: World) -> AsyncIterator[httpx.AsyncClient]:
+async def other(gateway: GatewayFixture) -> AsyncIterator[httpx.AsyncClient]:
     """Another tenant."""
-    async with world.client("other") as client:
+    async with gateway.client("other") as client:
         yield client
 
 
 @pytest.fixture
-async def admin(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    async with world.client("platform") as client:
+async def admin(gateway: GatewayFixture) -> AsyncIterator[httpx.AsyncClient]:
+    async with gateway.client("platform") as client:
         yield client
 
 
 @pytest.fixture
-async def nobody(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    async with world.client("nobody") as client:
+async def anonymous(gateway: GatewayFixture) -> AsyncIterator[httpx.AsyncClient]:
+    async with gateway.client(None) as client:
         yield client

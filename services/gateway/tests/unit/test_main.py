@@ -1,4 +1,4 @@
-"""The command line, and settings that make no sense."""
+"""The command line and the settings."""
 
 import os
 import subprocess
@@ -6,13 +6,14 @@ import sys
 
 import pytest
 from chassis.testing import FakeClock, a_principal
-from gateway.domain.buckets import Buckets
-from gateway.domain.keys import parse_key
-from gateway.main import allowances_of, limiter_of, main, print_key, trust_of
+from gateway.api_keys.cli import print_new_key
+from gateway.auth.api_key import parse_key
+from gateway.main import inference_limits, key_cache_ttls, main, rate_limiter
+from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.settings import KeysSection, LimitsSection, PlanRates, RatesSection, Settings
 from pydantic import ValidationError
 
-from services.gateway.tests.fakes.rates import FakeRateLimits
+from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 
 ENVIRONMENT = {
     "GATEWAY_POSTGRES__DSN": "postgres://gateway_app:x@127.0.0.1/argosy",
@@ -21,16 +22,16 @@ ENVIRONMENT = {
 
 
 def test_a_key_is_minted_without_any_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_key(["--env", "live"]) == 0
+    assert print_new_key(["--env", "live"]) == 0
 
     text = capsys.readouterr().out.strip()
     assert text.startswith("argosy_live_")
     assert parse_key(text.encode()).key_id.startswith("key_")
 
 
-def test_an_environment_that_cannot_be_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_environment_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        print_key(["--env", "LIVE!"])
+        print_new_key(["--env", "LIVE!"])
     assert caught.value.code == 2
     assert "env must be" in capsys.readouterr().err
 
@@ -54,14 +55,13 @@ def test_the_commands_are_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
-    for name, value in {**ENVIRONMENT, "GATEWAY_KEYS__HEARD": "7", "GATEWAY_LIMITS__CHOICES": "3"}.items():
+    for name, value in {**ENVIRONMENT, "GATEWAY_KEYS__CACHE_TTL": "7", "GATEWAY_LIMITS__CHOICES": "3"}.items():
         monkeypatch.setenv(name, value)
     settings = Settings()
 
-    assert trust_of(settings.keys).heard.total_seconds() == 7
-    allowances = allowances_of(settings.limits)
-    assert allowances.limits.choices == 3
-    assert allowances.deadline.total_seconds() == 600
+    assert key_cache_ttls(settings.keys).ttl.total_seconds() == 7
+    assert inference_limits(settings.limits).max_choices == 3
+    assert settings.limits.deadline.total_seconds() == 600
 
 
 async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,13 +73,13 @@ async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         "GATEWAY_RATES__REPLICAS": "2",
     }.items():
         monkeypatch.setenv(name, value)
-    limits, local = FakeRateLimits(FakeClock()), Buckets(FakeClock())
-    limiter = limiter_of(Settings().rates, limits, local)
+    limits, local = FakeRateLimitStore(FakeClock()), InMemoryRateLimitStore(FakeClock())
+    limiter = rate_limiter(Settings().rates, limits, local)
 
-    found = [await limiter.admit(a_principal(plan, plan=plan)) for plan in ("free", "Small", "grown")]
-    assert [standing and standing.limit for standing in found] == [4, 2, 6]
+    statuses = [await limiter.check(a_principal(plan, plan=plan)) for plan in ("free", "Small", "grown")]
+    assert [status and status.limit for status in statuses] == [4, 2, 6]
     limits.down = True
-    alone = await limiter.admit(a_principal("ten_a", plan="free"))
+    alone = await limiter.check(a_principal("ten_a", plan="free"))
     assert alone is not None
     assert alone.limit == 2
 
@@ -88,9 +88,9 @@ async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     "section",
     [
         lambda: KeysSection(env="DEV"),
-        lambda: KeysSection(unheard="2"),
-        lambda: KeysSection(heard="0.1"),
-        lambda: KeysSection(stale="1"),
+        lambda: KeysSection(cache_ttl_degraded="2"),
+        lambda: KeysSection(cache_ttl="0.1"),
+        lambda: KeysSection(max_stale="1"),
         lambda: LimitsSection(chat_bytes=16 * 1024 * 1024),
         lambda: LimitsSection(deadline="0"),
         lambda: PlanRates(key=-1),
@@ -98,6 +98,6 @@ async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         lambda: RatesSection(replicas=0),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(section: object) -> None:
+def test_invalid_settings_are_refused(section: object) -> None:
     with pytest.raises(ValidationError):
         section()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The unmodified openai SDK speaks to the gateway, with fakes behind it."""
+"""The unmodified openai SDK works with the gateway."""
 
 import io
 import struct
@@ -7,23 +7,23 @@ from collections.abc import AsyncIterator
 import httpx
 import openai
 import pytest
-from gateway.domain.knowledge import Passage
 
-from services.gateway.tests.fakes.inference import NO_MODEL, SOURCE, streamed_answer
-from services.gateway.tests.fakes.world import World
+from services.gateway.tests.fakes.gateway import GatewayFixture
+from services.gateway.tests.fakes.inference import MODEL_NOT_FOUND, SOURCE, streamed_response
+from services.gateway.tests.fakes.retrieval import passage
 
 
 @pytest.fixture
-async def sdk(world: World) -> AsyncIterator[openai.AsyncOpenAI]:
-    transport = httpx.ASGITransport(world.app)
+async def sdk(gateway: GatewayFixture) -> AsyncIterator[openai.AsyncOpenAI]:
+    transport = httpx.ASGITransport(gateway.app)
     async with httpx.AsyncClient(transport=transport) as http:
         yield openai.AsyncOpenAI(
-            base_url="http://gateway/v1", api_key=world.keys["demo"], http_client=http, max_retries=0
+            base_url="http://gateway/v1", api_key=gateway.keys["demo"], http_client=http, max_retries=0
         )
 
 
-async def test_chat_is_streamed_with_its_sources_and_its_bill(world: World, sdk: openai.AsyncOpenAI) -> None:
-    world.inference.chat = streamed_answer(sources=[SOURCE])
+async def test_chat_is_streamed_with_its_sources_and_cost(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:
+    gateway.inference.chat = streamed_response(sources=[SOURCE])
 
     stream = await sdk.chat.completions.create(
         model="smollm2", messages=[{"role": "user", "content": "Hi"}], stream=True
@@ -35,12 +35,12 @@ async def test_chat_is_streamed_with_its_sources_and_its_bill(world: World, sdk:
     assert (chunks[-1].model_extra or {})["argosy"]["cost_usd"] == "0.0000123"
 
 
-async def test_embeddings_are_unpacked(world: World, sdk: openai.AsyncOpenAI) -> None:
-    world.inference.embedding = [struct.pack("<2f", 0.5, -1)]
+async def test_embeddings_are_unpacked(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:
+    gateway.inference.embedding = [struct.pack("<2f", 0.5, -1)]
 
-    answer = await sdk.embeddings.create(model="mini", input="text")
+    response = await sdk.embeddings.create(model="mini", input="text")
 
-    assert list(answer.data[0].embedding) == [0.5, -1]
+    assert list(response.data[0].embedding) == [0.5, -1]
 
 
 async def test_models_are_listed_and_read(sdk: openai.AsyncOpenAI) -> None:
@@ -60,8 +60,8 @@ async def test_files_are_stored_listed_over_pages_read_and_deleted(sdk: openai.A
         await sdk.files.retrieve(stored[0].id)
 
 
-async def test_a_file_is_put_into_a_store_and_found(world: World, sdk: openai.AsyncOpenAI) -> None:
-    world.knowledge.found = {"harbour": [Passage("file-1", "a.txt", 0, "Ragusa", 0.03)]}
+async def test_a_file_is_put_into_a_store_and_found(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:
+    gateway.retrieval.passages = {"harbour": [passage("file-1", "a.txt", 0, "Ragusa", 0.03)]}
     store = await sdk.vector_stores.create(name="harbours")
     attached = await sdk.vector_stores.files.upload_and_poll(
         vector_store_id=store.id, file=("a.txt", io.BytesIO(b"Ragusa"))
@@ -78,13 +78,13 @@ async def test_a_file_is_put_into_a_store_and_found(world: World, sdk: openai.As
 
     assert (await sdk.vector_stores.retrieve(store.id)).file_counts.total == 2
     assert len([file async for file in sdk.vector_stores.files.list(store.id, limit=1)]) == 2
-    found = [passage async for passage in sdk.vector_stores.search(store.id, query="harbour")]
+    found = [result async for result in sdk.vector_stores.search(store.id, query="harbour")]
     assert found[0].content[0].text == "Ragusa"
     assert (await sdk.vector_stores.files.delete(file.id, vector_store_id=store.id)).deleted
     assert (await sdk.vector_stores.delete(store.id)).deleted
 
 
-async def test_the_sdk_raises_its_own_typed_errors(world: World, sdk: openai.AsyncOpenAI) -> None:
+async def test_the_sdk_raises_its_own_typed_errors(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.AuthenticationError) as wrong_key:
         await sdk.with_options(api_key="sk-wrong").models.list()
     assert wrong_key.value.code == "invalid_api_key"
@@ -93,7 +93,7 @@ async def test_the_sdk_raises_its_own_typed_errors(world: World, sdk: openai.Asy
         await sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], temperature=3)
     assert (bad.value.code, bad.value.param) == ("invalid_request", "temperature")
 
-    world.inference.chat = [NO_MODEL]
+    gateway.inference.chat = [MODEL_NOT_FOUND]
     with pytest.raises(openai.NotFoundError) as unknown:
         await sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
     assert unknown.value.code == "model_not_found"

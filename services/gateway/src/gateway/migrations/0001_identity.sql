@@ -1,6 +1,6 @@
--- Who may come in: tenants, projects, API keys, and the trail of administrative writes.
+-- Tenants, projects, API keys, and the record of administrative writes.
 
--- Names are unique over the installation, so that people and the bootstrap can find a tenant by its name.
+-- Names are unique in the installation: the bootstrap finds a tenant by its name.
 CREATE TABLE identity.tenants (
     tenant_id text NOT NULL CHECK (tenant_id NOT IN ('', '*')),
     name text NOT NULL CHECK (name <> ''),
@@ -20,7 +20,7 @@ CREATE TABLE identity.projects (
     CONSTRAINT projects_tenant FOREIGN KEY (tenant_id) REFERENCES identity.tenants (tenant_id)
 );
 
--- sha256 is of the whole text of a key: 190 bits of it are random, so no salt and no slow hash.
+-- sha256 is the digest of the key's text. Of that, 190 bits are random: it needs no salt and no slow hash.
 CREATE TABLE identity.api_keys (
     tenant_id text NOT NULL,
     key_id text NOT NULL CHECK (key_id <> ''),
@@ -35,7 +35,7 @@ CREATE TABLE identity.api_keys (
     PRIMARY KEY (tenant_id, key_id),
     CONSTRAINT api_keys_project FOREIGN KEY (tenant_id, project_id) REFERENCES identity.projects (tenant_id, project_id)
 );
--- A key says its own id, not its tenant's.
+-- A presented key contains its own id, but not its tenant's.
 CREATE UNIQUE INDEX api_keys_id ON identity.api_keys (key_id);
 
 CREATE TABLE identity.audit (
@@ -51,31 +51,21 @@ CREATE TABLE identity.audit (
     PRIMARY KEY (tenant_id, entry_id)
 );
 
-ALTER TABLE identity.tenants ENABLE ROW LEVEL SECURITY;
-ALTER TABLE identity.tenants FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant_rows ON identity.tenants
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+-- Without WITH CHECK, the condition holds for written rows too.
+ALTER TABLE identity.tenants ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON identity.tenants
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+ALTER TABLE identity.projects ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON identity.projects
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+ALTER TABLE identity.api_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON identity.api_keys
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+ALTER TABLE identity.audit ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON identity.audit
+    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
 
-ALTER TABLE identity.projects ENABLE ROW LEVEL SECURITY;
-ALTER TABLE identity.projects FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant_rows ON identity.projects
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-
-ALTER TABLE identity.api_keys ENABLE ROW LEVEL SECURITY;
-ALTER TABLE identity.api_keys FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant_rows ON identity.api_keys
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-
-ALTER TABLE identity.audit ENABLE ROW LEVEL SECURITY;
-ALTER TABLE identity.audit FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant_rows ON identity.audit
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-
--- Nothing is ever deleted, what was written in the trail stays, and of a key only its revocation may change.
+-- The service deletes nothing, changes no audit entry, and of a key only its revocation.
 REVOKE DELETE ON identity.tenants, identity.projects, identity.api_keys, identity.audit FROM gateway_app;
 REVOKE UPDATE ON identity.projects, identity.api_keys, identity.audit FROM gateway_app;
 GRANT UPDATE (revoked_at) ON identity.api_keys TO gateway_app;

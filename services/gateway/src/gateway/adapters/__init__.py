@@ -1,1 +1,0 @@
-"""How the gateway reaches Postgres, Redis and the other services."""

@@ -1,0 +1,1 @@
+"""Creating, listing and revoking API keys, and the first keys of an installation."""

@@ -1,0 +1,56 @@
+"""The record of administrative writes: who changed what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from chassis.ids import new_id
+from chassis.tenancy import Caller
+
+from gateway.web.pagination import Page, PageRequest
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One write to one object of one tenant. The actor is empty for the bootstrap command."""
+
+    tenant_id: str
+    entry_id: str
+    action: str
+    target: str
+    actor_tenant_id: str
+    actor_key_id: str
+    request_id: str
+    detail: Mapping[str, str]
+    created_at: datetime
+
+
+def caller_entry(caller: Caller, now: datetime, tenant_id: str, action: str, target: str, **detail: str) -> AuditEntry:
+    return AuditEntry(
+        tenant_id=tenant_id,
+        entry_id=new_id("evt_"),
+        action=action,
+        target=target,
+        actor_tenant_id=caller.principal.tenant_id,
+        actor_key_id=caller.principal.key_id,
+        request_id=caller.request_id,
+        detail=detail,
+        created_at=now,
+    )
+
+
+def bootstrap_entry(now: datetime, tenant_id: str, action: str, target: str) -> AuditEntry:
+    return AuditEntry(tenant_id, new_id("evt_"), action, target, "", "", "", {"by": "bootstrap"}, now)
+
+
+class AuditLog(Protocol):
+    """Keeps entries. Those of writes to the schema identity are added by the stores, in the write's transaction."""
+
+    async def add_entry(self, entry: AuditEntry) -> None:
+        """Add an entry for a write in another service. Raises TenantNotFound."""
+        ...
+
+    async def list_entries(self, tenant_id: str, page: PageRequest) -> Page[AuditEntry]:
+        """Raises TenantNotFound."""
+        ...

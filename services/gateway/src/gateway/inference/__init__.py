@@ -1,0 +1,1 @@
+"""The stream from the orchestrator, shared by all dialects and by embeddings."""

@@ -1,0 +1,113 @@
+"""Inference by the orchestrator, over gRPC."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import grpc
+from argosy.orchestration.v1 import orchestration_pb2 as pb
+from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
+from chassis.grpc import Channel, duration_to_proto, proto_to_timestamp
+from values.protos import proto_to_error, proto_to_nano_usd, proto_to_usage
+
+from gateway.inference.model import (
+    ChatRequest,
+    Chunk,
+    CompletionStream,
+    EmbeddingsRequest,
+    EmbeddingsResult,
+    Finished,
+    Model,
+    Source,
+    Started,
+    StreamEvent,
+    Task,
+)
+
+# The orchestrator keeps the deadline and reports it; the RPC's own timeout, this much later, is for a peer that hangs.
+GRACE = timedelta(seconds=5)
+
+_PROTO_TO_TASK: dict[int, Task] = {pb.MODEL_TASK_CHAT: Task.CHAT, pb.MODEL_TASK_EMBEDDING: Task.EMBEDDING}
+
+
+class OrchestratorClient:
+    """`InferenceClient` over gRPC."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = OrchestrationServiceStub(channel)
+
+    def generate(self, request: ChatRequest) -> CompletionStream:
+        message = pb.GenerateRequest(
+            request_id=request.request_id,
+            model=request.model,
+            body=request.body,
+            stream=request.stream,
+            deadline=duration_to_proto(request.deadline),
+        )
+        return GrpcCompletionStream(self._stub.Generate(message, timeout=_rpc_timeout(request.deadline)))
+
+    async def embed(self, request: EmbeddingsRequest) -> EmbeddingsResult:
+        message = pb.EmbedRequest(
+            request_id=request.request_id,
+            model=request.model,
+            inputs=request.inputs,
+            dimensions=request.dimensions,
+            deadline=duration_to_proto(request.deadline),
+        )
+        response = await self._stub.Embed(message, timeout=_rpc_timeout(request.deadline))
+        return EmbeddingsResult(
+            vectors=[vector.float32 for vector in response.vectors],
+            usage=proto_to_usage(response.usage),
+            cost=proto_to_nano_usd(response.cost),
+        )
+
+    async def list_models(self) -> Sequence[Model]:
+        response = await self._stub.ListModels(pb.ListModelsRequest())
+        return [
+            Model(model.name, proto_to_timestamp(model.created_at), _PROTO_TO_TASK.get(model.task))
+            for model in response.models
+        ]
+
+
+class GrpcCompletionStream:
+    """`CompletionStream` over a server stream. gRPC reads ahead no further than its flow-control window."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def read(self) -> StreamEvent | None:
+        while (message := await self._call.read()) is not grpc.aio.EOF:
+            event = message.WhichOneof("event")
+            if event == "chunk":
+                return Chunk(list(message.chunk.payloads))
+            if event == "finished":
+                return proto_to_finished(message.finished)
+            if event == "started":
+                return proto_to_started(message.started)
+        return None
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+def proto_to_started(message: pb.Started) -> Started:
+    sources = [
+        Source(source.number, source.file_id, source.filename, source.page, source.text, source.score)
+        for source in message.sources
+    ]
+    return Started(sources, message.soft_limit_passed)
+
+
+def proto_to_finished(message: pb.Finished) -> Finished:
+    return Finished(
+        usage=proto_to_usage(message.usage),
+        cost=proto_to_nano_usd(message.cost),
+        error=proto_to_error(message.error) if message.HasField("error") else None,
+        usage_payload=message.usage_payload,
+    )
+
+
+def _rpc_timeout(deadline: timedelta) -> float:
+    return (deadline + GRACE).total_seconds()

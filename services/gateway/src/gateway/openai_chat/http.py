@@ -1,0 +1,166 @@
+"""`POST /v1/chat/completions`: the client's body and the provider's bytes are passed on unchanged."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from time import perf_counter
+
+from chassis.clock import Clock
+from chassis.http import Receive, Scope, read_body
+from chassis.telemetry import logger
+from values.money import nano_usd_to_usd
+
+from gateway.inference.limits import InferenceLimits
+from gateway.inference.model import (
+    ChatRequest,
+    Chunk,
+    CompletionStream,
+    Finished,
+    InferenceClient,
+    Started,
+    StreamEvent,
+    UpstreamInterrupted,
+)
+from gateway.metrics import FIRST_BYTE_SECONDS, STREAM_CHUNKS, STREAM_ERRORS
+from gateway.openai_chat.schemas import ChatBody, read_chat
+from gateway.openai_chat.stream import SseEncoder, add_argosy_field, source_fields
+from gateway.web import sse
+from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.errors import to_public_error
+from gateway.web.middleware import ResponseWriter
+from gateway.web.openapi import HotRoute
+
+ROUTE = HotRoute("/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True)
+COST = b"argosy-cost"
+SOFT_LIMIT = (b"argosy-soft-limit-passed", b"true")
+
+log = logger("gateway")
+_first_byte = FIRST_BYTE_SECONDS.labels(ROUTE.path)
+_chunks = STREAM_CHUNKS.labels(ROUTE.path)
+
+
+class ChatCompletions:
+    """The handler; one per process."""
+
+    def __init__(
+        self,
+        inference: InferenceClient,
+        clock: Clock,
+        limits: InferenceLimits,
+        *,
+        max_body_bytes: int,
+        deadline: timedelta,
+    ) -> None:
+        self._inference = inference
+        self._clock = clock
+        self._limits = limits
+        self._max_body_bytes = max_body_bytes
+        self._deadline = deadline
+
+    async def __call__(self, _scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+        """Respond to one request, with a complete body or with a stream."""
+        completion, encoder = self._start(await read_body(receive, self._max_body_bytes), response.request_id)
+        try:
+            with CancelOnDisconnect(receive) as disconnect:
+                first = await await_first_event(completion)
+                if encoder is not None:
+                    await send_stream(first, encoder, response, disconnect)
+                else:
+                    await send_complete(first, response, disconnect)
+        finally:
+            completion.cancel()
+
+    def _start(self, body: bytes, request_id: str) -> tuple[CompletionStream, SseEncoder | None]:
+        """Start the completion; the encoder is for a stream.
+
+        In a method of its own, so that no frame keeps the body and the prompt: a response may take minutes.
+        """
+        chat = read_chat(body, self._limits)
+        streamed = chat.stream is True
+        completion = self._inference.generate(ChatRequest(request_id, chat.model, body, streamed, self._deadline))
+        if not streamed:
+            return completion, None
+        created = int(self._clock.now().timestamp())
+        return completion, SseEncoder(request_id, chat.model, created, wants_usage=chat.wants_usage)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstEvent:
+    """A completion whose HTTP status is known: its first chunk arrived, or its successful end."""
+
+    completion: CompletionStream
+    started: Started | None
+    event: StreamEvent | None
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers that are known before the first byte."""
+        return (SOFT_LIMIT,) if self.started is not None and self.started.soft_limit_passed else ()
+
+
+async def await_first_event(completion: CompletionStream) -> FirstEvent:
+    """Wait for the first chunk. Raises the error if there is one before it."""
+    event = await completion.read()
+    started = None
+    if isinstance(event, Started):
+        started, event = event, await completion.read()
+    if not isinstance(event, Chunk):
+        require_success(event)
+    return FirstEvent(completion, started, event)
+
+
+async def send_stream(
+    first: FirstEvent, encoder: SseEncoder, response: ResponseWriter, disconnect: CancelOnDisconnect
+) -> None:
+    """Send chunks as they arrive, as fast as the client reads. An error from here on becomes an event."""
+    await response.start(200, (*sse.HEADERS, *first.headers))
+    head = encoder.sources(first.started)
+    _first_byte.observe(perf_counter() - response.started_at)
+    completion, event = first.completion, first.event
+    try:
+        while isinstance(event, Chunk):
+            if event.payloads:
+                _chunks.inc()
+                await response.write(head + sse.encode_events(event.payloads))
+                head = b""
+            event = await completion.read()
+        finished = require_success(event)
+    except Exception as error:  # noqa: BLE001 - every error becomes an event
+        public = to_public_error(error)
+        response.error = public
+        STREAM_ERRORS.labels(public.code).inc()
+        log.warning("stream_failed", reason=public.reason)
+        disconnect.disarm()
+        await response.finish(head + encoder.error(public))
+        return
+    disconnect.disarm()
+    await response.finish(head + encoder.end(finished))
+
+
+async def send_complete(first: FirstEvent, response: ResponseWriter, disconnect: CancelOnDisconnect) -> None:
+    """Send the complete body, with its cost."""
+    body = b""
+    event = first.event
+    while isinstance(event, Chunk):
+        body += b"".join(event.payloads)
+        event = await first.completion.read()
+    finished = require_success(event)
+    cost = nano_usd_to_usd(finished.cost)
+    body = add_argosy_field(
+        body,
+        {
+            "request_id": response.request_id,
+            "cost_usd": cost,
+            "sources": source_fields(first.started) if first.started else [],
+        },
+    )
+    disconnect.disarm()
+    await response.send_response(200, body, ((COST, cost.encode()), *first.headers))
+
+
+def require_success(event: StreamEvent | None) -> Finished:
+    """Raises the error that the response ended with, or UpstreamInterrupted when it ended without Finished."""
+    if not isinstance(event, Finished):
+        raise UpstreamInterrupted("The response was interrupted.")
+    if event.error is not None:
+        raise event.error
+    return event

@@ -1,0 +1,89 @@
+"""The body of a chat completion: the fields that the gateway checks. All others are sent on unread."""
+
+from typing import Any, Literal
+
+import msgspec
+from chassis.errors import InvalidRequest
+
+from gateway.inference import limits as checks
+from gateway.inference.limits import InferenceLimits
+from gateway.web.json_body import decode_body
+
+
+class ContentPart(msgspec.Struct):
+    type: str
+    text: str | None = None
+
+
+class Message(msgspec.Struct):
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class RetrievalOptions(msgspec.Struct):
+    """Vector stores to search for passages, which are put into the prompt."""
+
+    vector_store_ids: list[str]
+    query: str | None = None
+    limit: int | None = None
+    optional: bool | None = None
+
+
+class ArgosyOptions(msgspec.Struct):
+    """Argosy's own field of the body. The orchestrator refuses names in it that it does not know."""
+
+    retrieval: RetrievalOptions | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ChatBody(msgspec.Struct):
+    """`POST /v1/chat/completions`."""
+
+    model: str
+    messages: list[Message]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    argosy: ArgosyOptions | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage is True
+
+
+_DECODER = msgspec.json.Decoder(ChatBody)
+
+
+def read_chat(body: bytes, limits: InferenceLimits) -> ChatBody:
+    """Decode and check. Raises InvalidJson, or InvalidRequest with the dotted name of the parameter."""
+    chat = decode_body(_DECODER, body)
+    checks.check_model(chat.model)
+    checks.check_messages(len(chat.messages), limits)
+    for position, message in enumerate(chat.messages):
+        content = message.content
+        if not isinstance(content, str):
+            checks.check_content(position, message.role, empty=not content)
+            _check_parts(position, content or [])
+    checks.check_choices(chat.n, limits)
+    checks.check_output_tokens(chat.max_tokens, limits, param="max_tokens")
+    checks.check_output_tokens(chat.max_completion_tokens, limits, param="max_completion_tokens")
+    checks.check_sampling(chat.temperature, chat.top_p)
+    if chat.argosy is not None and chat.argosy.retrieval is not None:
+        retrieval = chat.argosy.retrieval
+        checks.check_retrieval(retrieval.vector_store_ids, retrieval.query, retrieval.limit)
+    return chat
+
+
+def _check_parts(position: int, parts: list[ContentPart]) -> None:
+    for index, part in enumerate(parts):
+        if part.type == "text" and part.text is None:
+            param = f"messages[{position}].content[{index}].text"
+            raise InvalidRequest(f"{param} must be a string.", param=param)

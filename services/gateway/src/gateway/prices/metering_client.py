@@ -1,0 +1,46 @@
+"""The price book in metering, over gRPC."""
+
+from argosy.metering.v1 import metering_pb2 as pb
+from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
+from chassis.grpc import Channel, proto_to_timestamp
+from values.money import NanoUsd, nano_usd_to_usd
+from values.protos import nano_usd_to_proto, proto_to_nano_usd
+
+from gateway.prices.schemas import PriceRead
+from gateway.web.schemas import ListResponse, unix_seconds
+
+
+class PricesClient:
+    """Acts on behalf of the current caller. All calls raise metering's error, or Unavailable."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = MeteringServiceStub(channel)
+
+    async def list(self) -> ListResponse[PriceRead]:
+        """Prices in force, by price key."""
+        response = await self._stub.ListPrices(pb.ListPricesRequest())
+        return ListResponse.of(map(proto_to_price, response.prices))
+
+    async def set(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRead:
+        """Put a price in force. Raises PERMISSION_DENIED."""
+        price = pb.Price(
+            price_key=price_key,
+            input_per_million=nano_usd_to_proto(input_per_million),
+            output_per_million=nano_usd_to_proto(output_per_million),
+        )
+        response = await self._stub.SetPrice(pb.SetPriceRequest(price=price))
+        return proto_to_price(response.price)
+
+
+def proto_to_price(message: pb.Price) -> PriceRead:
+    input_per_million = proto_to_nano_usd(message.input_per_million)
+    output_per_million = proto_to_nano_usd(message.output_per_million)
+    return PriceRead(
+        id=message.version,
+        price_key=message.price_key,
+        input_per_million_nano_usd=input_per_million,
+        output_per_million_nano_usd=output_per_million,
+        input_per_million_usd=nano_usd_to_usd(input_per_million),
+        output_per_million_usd=nano_usd_to_usd(output_per_million),
+        effective_at=unix_seconds(proto_to_timestamp(message.effective_at)),
+    )

@@ -1,0 +1,1 @@
+"""Parts of a tenant that API keys belong to."""

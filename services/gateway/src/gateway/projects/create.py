@@ -1,0 +1,23 @@
+"""Create a project."""
+
+from chassis.clock import Clock
+from chassis.ids import new_id
+from chassis.tenancy import Caller
+
+from gateway.audit.model import caller_entry
+from gateway.auth.roles import ADMIN
+from gateway.projects.model import Project, ProjectStore
+
+
+class CreateProject:
+    def __init__(self, projects: ProjectStore, clock: Clock) -> None:
+        self._projects = projects
+        self._clock = clock
+
+    async def __call__(self, caller: Caller, tenant_id: str, name: str) -> Project:
+        """Raises PermissionDenied, TenantNotFound, ProjectExists."""
+        caller.principal.require(ADMIN)
+        project = Project(tenant_id, new_id("prj_"), name, self._clock.now())
+        entry = caller_entry(caller, project.created_at, tenant_id, "project.create", project.project_id, name=name)
+        await self._projects.add_project(project, entry)
+        return project

@@ -1,0 +1,25 @@
+"""Create a tenant."""
+
+from chassis.clock import Clock
+from chassis.ids import new_id
+from chassis.tenancy import Caller
+
+from gateway.audit.model import caller_entry
+from gateway.auth.roles import ADMIN
+from gateway.tenants.model import Tenant, TenantStore
+
+
+class CreateTenant:
+    def __init__(self, tenants: TenantStore, clock: Clock) -> None:
+        self._tenants = tenants
+        self._clock = clock
+
+    async def __call__(self, caller: Caller, name: str, plan: str) -> Tenant:
+        """Raises PermissionDenied, TenantExists."""
+        caller.principal.require(ADMIN)
+        tenant = Tenant(new_id("ten_"), name, plan, self._clock.now())
+        entry = caller_entry(
+            caller, tenant.created_at, tenant.tenant_id, "tenant.create", tenant.tenant_id, name=name, plan=plan
+        )
+        await self._tenants.add_tenant(tenant, entry)
+        return tenant

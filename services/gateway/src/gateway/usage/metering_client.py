@@ -1,0 +1,113 @@
+"""Usage and cost statements from metering, over gRPC."""
+
+from datetime import datetime
+
+from argosy.metering.v1 import metering_pb2 as pb
+from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
+from chassis.grpc import Channel, proto_to_timestamp, timestamp_to_proto
+from values.money import NanoUsd, nano_usd_to_usd
+from values.protos import proto_to_nano_usd, proto_to_usage
+
+from gateway.usage.schemas import (
+    LedgerEntryRead,
+    RequestStatement,
+    ReservationRead,
+    ReservationState,
+    SettledUsage,
+    SettlementOutcome,
+    SettlementRead,
+    UsageRead,
+    UsageRowRead,
+)
+from gateway.web.schemas import unix_seconds
+
+# A state or outcome of a newer version is shown as the one that promises the client least.
+_PROTO_TO_STATE: dict[int, ReservationState] = {
+    pb.RESERVATION_STATE_HELD: "held",
+    pb.RESERVATION_STATE_SETTLED: "settled",
+    pb.RESERVATION_STATE_EXPIRED: "expired",
+}
+_PROTO_TO_OUTCOME: dict[int, SettlementOutcome] = {
+    pb.SETTLEMENT_OUTCOME_BILLED: "billed",
+    pb.SETTLEMENT_OUTCOME_RELEASED: "released",
+    pb.SETTLEMENT_OUTCOME_EXPOSED: "exposed",
+}
+
+
+class UsageClient:
+    """Acts on behalf of the current caller. All calls raise metering's error, or Unavailable."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = MeteringServiceStub(channel)
+
+    async def get(self, start: datetime | None, end: datetime | None, *, by_day: bool) -> UsageRead:
+        """Usage of the caller's tenant from `start` (inclusive) to `end` (exclusive)."""
+        request = pb.GetUsageRequest(by_day=by_day)
+        if start is not None:
+            request.start.CopyFrom(timestamp_to_proto(start))
+        if end is not None:
+            request.end.CopyFrom(timestamp_to_proto(end))
+        response = await self._stub.GetUsage(request)
+        total = proto_to_nano_usd(response.total)
+        return UsageRead(data=[proto_to_usage_row(row) for row in response.rows], total_usd=nano_usd_to_usd(total))
+
+    async def get_request_statement(self, request_id: str) -> RequestStatement:
+        """Raises REQUEST_NOT_FOUND."""
+        response = await self._stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id=request_id))
+        settlements = [proto_to_settlement(settlement) for settlement in response.settlements]
+        cost = NanoUsd(sum(settlement.cost_nano_usd for settlement in settlements)) if settlements else None
+        return RequestStatement(
+            id=request_id,
+            cost_usd=None if cost is None else nano_usd_to_usd(cost),
+            cost_nano_usd=cost,
+            reservation=proto_to_reservation(response.reservation),
+            settlements=settlements,
+            ledger_entries=[proto_to_ledger_entry(entry) for entry in response.entries],
+        )
+
+
+def proto_to_usage_row(message: pb.UsageRow) -> UsageRowRead:
+    return UsageRowRead(
+        day=unix_seconds(proto_to_timestamp(message.day)) if message.HasField("day") else None,
+        price_key=message.price_key,
+        calls=message.calls,
+        input_tokens=message.input_tokens,
+        output_tokens=message.output_tokens,
+        cost_usd=nano_usd_to_usd(proto_to_nano_usd(message.cost)),
+    )
+
+
+def proto_to_reservation(message: pb.Reservation) -> ReservationRead:
+    return ReservationRead(
+        held_usd=nano_usd_to_usd(proto_to_nano_usd(message.held)),
+        state=_PROTO_TO_STATE.get(message.state, "held"),
+        created_at=unix_seconds(proto_to_timestamp(message.created_at)),
+        expires_at=unix_seconds(proto_to_timestamp(message.expires_at)),
+    )
+
+
+def proto_to_settlement(message: pb.Settlement) -> SettlementRead:
+    cost, usage = proto_to_nano_usd(message.cost), proto_to_usage(message.usage)
+    return SettlementRead(
+        attempt=message.attempt,
+        outcome=_PROTO_TO_OUTCOME.get(message.outcome, "exposed"),
+        usage=SettledUsage(
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, source=usage.source.value
+        ),
+        price_key=message.price_key,
+        price_version=message.price_version,
+        cost_usd=nano_usd_to_usd(cost),
+        cost_nano_usd=cost,
+        settled_at=unix_seconds(proto_to_timestamp(message.settled_at)),
+    )
+
+
+def proto_to_ledger_entry(message: pb.LedgerEntry) -> LedgerEntryRead:
+    amount = proto_to_nano_usd(message.amount)
+    return LedgerEntryRead(
+        transaction_id=message.transaction_id,
+        account=message.account,
+        amount_usd=nano_usd_to_usd(amount),
+        amount_nano_usd=amount,
+        created_at=unix_seconds(proto_to_timestamp(message.created_at)),
+    )

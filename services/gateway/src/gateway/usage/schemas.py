@@ -1,0 +1,81 @@
+"""What a tenant used, and the cost statement of one request."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+ReservationState = Literal["held", "settled", "expired"]
+SettlementOutcome = Literal["billed", "released", "exposed"]
+
+
+class UsageRowRead(BaseModel):
+    """Usage at one price key, of one day or of the whole interval."""
+
+    object: Literal["usage"] = "usage"
+    day: int | None
+    price_key: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str
+
+
+class UsageRead(BaseModel):
+    """Usage by price key, and by day on request, with the total cost."""
+
+    object: Literal["list"] = "list"
+    data: list[UsageRowRead]
+    total_usd: str
+    has_more: Literal[False] = False
+
+
+class ReservationRead(BaseModel):
+    """Money that was reserved before the provider was called."""
+
+    held_usd: str
+    state: ReservationState
+    created_at: int
+    expires_at: int
+
+
+class SettledUsage(BaseModel):
+    """Tokens of a provider call, and how they were learnt; null is unknown."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    source: str
+
+
+class SettlementRead(BaseModel):
+    """How one provider call was settled; attempt 0 is a request without a provider call."""
+
+    attempt: int
+    outcome: SettlementOutcome
+    usage: SettledUsage
+    price_key: str
+    price_version: str
+    cost_usd: str
+    cost_nano_usd: int
+    settled_at: int
+
+
+class LedgerEntryRead(BaseModel):
+    """A posting to one account; a debit is positive."""
+
+    transaction_id: str
+    account: str
+    amount_usd: str
+    amount_nano_usd: int
+    created_at: int
+
+
+class RequestStatement(BaseModel):
+    """What one request cost, and why. `cost_usd` is null until it is settled; `ledger_entries` sum to zero."""
+
+    id: str
+    object: Literal["request"] = "request"
+    cost_usd: str | None
+    cost_nano_usd: int | None
+    reservation: ReservationRead
+    settlements: list[SettlementRead]
+    ledger_entries: list[LedgerEntryRead]

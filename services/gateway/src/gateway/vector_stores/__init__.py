@@ -1,0 +1,1 @@
+"""Vector stores, kept and searched by retrieval."""

@@ -1,0 +1,149 @@
+"""Vector stores in retrieval, over gRPC. Another tenant's vector store is not found."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from argosy.retrieval.v1 import retrieval_pb2 as pb
+from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
+from chassis.grpc import Channel, proto_to_timestamp
+
+from gateway.vector_stores.schemas import (
+    AttachmentRead,
+    AttachmentStatus,
+    FileCounts,
+    LastError,
+    PassageRead,
+    TextContent,
+    VectorStoreRead,
+)
+from gateway.web.pagination import PageRequest
+from gateway.web.schemas import ListResponse, unix_seconds
+
+PAGE_ATTRIBUTE = "page"
+
+_STATUS_TO_PROTO: dict[AttachmentStatus, pb.AttachmentState.ValueType] = {
+    "in_progress": pb.ATTACHMENT_STATE_IN_PROGRESS,
+    "completed": pb.ATTACHMENT_STATE_COMPLETED,
+    "failed": pb.ATTACHMENT_STATE_FAILED,
+}
+_PROTO_TO_STATUS = {state: status for status, state in _STATUS_TO_PROTO.items()}
+
+
+class VectorStoresClient:
+    """Acts on behalf of the current caller. All calls raise retrieval's error, or Unavailable."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = RetrievalServiceStub(channel)
+
+    async def create(self, name: str, file_ids: Sequence[str]) -> VectorStoreRead:
+        """Raises FILE_NOT_FOUND."""
+        response = await self._stub.CreateVectorStore(pb.CreateVectorStoreRequest(name=name, file_ids=file_ids))
+        return proto_to_vector_store(response.vector_store)
+
+    async def list(self, page: PageRequest) -> ListResponse[VectorStoreRead]:
+        """List vector stores, newest first."""
+        response = await self._stub.ListVectorStores(pb.ListVectorStoresRequest(limit=page.limit, after=page.after))
+        return ListResponse.of(map(proto_to_vector_store, response.vector_stores), has_more=response.has_more)
+
+    async def get(self, vector_store_id: str) -> VectorStoreRead:
+        """Raises VECTOR_STORE_NOT_FOUND."""
+        response = await self._stub.GetVectorStore(pb.GetVectorStoreRequest(vector_store_id=vector_store_id))
+        return proto_to_vector_store(response.vector_store)
+
+    async def delete(self, vector_store_id: str) -> None:
+        """Raises VECTOR_STORE_NOT_FOUND."""
+        await self._stub.DeleteVectorStore(pb.DeleteVectorStoreRequest(vector_store_id=vector_store_id))
+
+    async def attach(self, vector_store_id: str, file_id: str) -> AttachmentRead:
+        """Put a file into a store; idempotent. Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
+        response = await self._stub.AttachFile(pb.AttachFileRequest(vector_store_id=vector_store_id, file_id=file_id))
+        return proto_to_attachment(response.attachment)
+
+    async def get_attachment(self, vector_store_id: str, file_id: str) -> AttachmentRead:
+        """Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
+        response = await self._stub.GetAttachment(
+            pb.GetAttachmentRequest(vector_store_id=vector_store_id, file_id=file_id)
+        )
+        return proto_to_attachment(response.attachment)
+
+    async def list_attachments(
+        self, vector_store_id: str, page: PageRequest, status: AttachmentStatus | None
+    ) -> ListResponse[AttachmentRead]:
+        """Raises VECTOR_STORE_NOT_FOUND."""
+        request = pb.ListAttachmentsRequest(vector_store_id=vector_store_id, limit=page.limit, after=page.after)
+        if status is not None:
+            request.state = _STATUS_TO_PROTO[status]
+        response = await self._stub.ListAttachments(request)
+        return ListResponse.of(map(proto_to_attachment, response.attachments), has_more=response.has_more)
+
+    async def detach(self, vector_store_id: str, file_id: str) -> None:
+        """Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
+        await self._stub.DetachFile(pb.DetachFileRequest(vector_store_id=vector_store_id, file_id=file_id))
+
+    async def search(self, vector_store_id: str, queries: Sequence[str], limit: int) -> Sequence[PassageRead]:
+        """The best passages of all queries, which run at once. The first error cancels the other queries."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                searches = [group.create_task(self._search(vector_store_id, query, limit)) for query in queries]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        best = merge_passages(passage for search in searches for passage in search.result())
+        return [proto_to_passage(passage) for passage in best[:limit]]
+
+    async def _search(self, vector_store_id: str, query: str, limit: int) -> Iterable[pb.Passage]:
+        request = pb.SearchRequest(vector_store_ids=[vector_store_id], query=query, limit=limit)
+        response = await self._stub.Search(request)
+        return response.passages
+
+
+def merge_passages(passages: Iterable[pb.Passage]) -> Sequence[pb.Passage]:
+    """Each passage once, with its best score; best first."""
+    best: dict[tuple[str, int, str], pb.Passage] = {}
+    for passage in passages:
+        identity = (passage.file_id, passage.page, passage.text)
+        if identity not in best or best[identity].score < passage.score:
+            best[identity] = passage
+    return sorted(best.values(), key=lambda passage: -passage.score)
+
+
+def proto_to_vector_store(message: pb.VectorStore) -> VectorStoreRead:
+    created_at = unix_seconds(proto_to_timestamp(message.created_at))
+    counts = message.file_counts
+    return VectorStoreRead(
+        id=message.vector_store_id,
+        created_at=created_at,
+        name=message.name,
+        usage_bytes=message.usage_bytes,
+        file_counts=FileCounts(
+            in_progress=counts.in_progress,
+            completed=counts.completed,
+            failed=counts.failed,
+            total=counts.in_progress + counts.completed + counts.failed,
+        ),
+        status="in_progress" if counts.in_progress else "completed",
+        last_active_at=created_at,
+    )
+
+
+def proto_to_attachment(message: pb.Attachment) -> AttachmentRead:
+    """Read a file in a vector store. A state of a newer version is shown as in progress."""
+    status = _PROTO_TO_STATUS.get(message.state, "in_progress")
+    error = LastError(code=message.failure_reason.lower(), message=message.failure_message)
+    return AttachmentRead(
+        id=message.file_id,
+        created_at=unix_seconds(proto_to_timestamp(message.created_at)),
+        vector_store_id=message.vector_store_id,
+        status=status,
+        last_error=error if status == "failed" else None,
+        usage_bytes=message.usage_bytes,
+    )
+
+
+def proto_to_passage(message: pb.Passage) -> PassageRead:
+    return PassageRead(
+        file_id=message.file_id,
+        filename=message.filename,
+        score=message.score,
+        attributes={PAGE_ATTRIBUTE: message.page} if message.page else {},
+        content=[TextContent(text=message.text)],
+    )

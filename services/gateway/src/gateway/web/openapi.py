@@ -1,0 +1,86 @@
+"""Adds the hot routes, which FastAPI does not serve, to its OpenAPI document."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+SCHEMA_REF = "#/components/schemas/{name}"
+ERROR_SCHEMA = {
+    "title": "Error",
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string", "description": "For people."},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"], "description": "The parameter that is wrong, dotted."},
+                "code": {"type": "string", "description": "Stable and documented."},
+            },
+        }
+    },
+}
+ERROR_RESPONSE = {
+    "description": "Error",
+    "content": {"application/json": {"schema": {"$ref": SCHEMA_REF.format(name="Error")}}},
+}
+COST_HEADER = {"argosy-cost": {"description": "The exact cost in US dollars.", "schema": {"type": "string"}}}
+
+
+@dataclass(frozen=True, slots=True)
+class HotRoute:
+    """A POST route that is served by a hand-written handler."""
+
+    path: str
+    summary: str
+    tag: str
+    body: type[msgspec.Struct]
+    streamed: bool = False
+
+
+def with_hot_routes(app: FastAPI, hot_routes: Iterable[HotRoute]) -> Callable[[], dict[str, Any]]:
+    fastapi_openapi = app.openapi
+    hot_routes = tuple(hot_routes)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = fastapi_openapi()
+            _add_hot_routes(document, hot_routes)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    return openapi
+
+
+def _add_hot_routes(document: dict[str, Any], hot_routes: tuple[HotRoute, ...]) -> None:
+    bodies = [route.body for route in hot_routes]
+    _, components = msgspec.json.schema_components(bodies, ref_template=SCHEMA_REF)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(components)
+    schemas["Error"] = ERROR_SCHEMA
+    for route in hot_routes:
+        document["paths"][route.path] = {"post": _operation(route)}
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)  # FastAPI's status for what is a 400 here
+            operation["responses"]["default"] = ERROR_RESPONSE
+            operation["security"] = [{"key": []}]
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+
+
+def _operation(route: HotRoute) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if route.streamed:
+        content["text/event-stream"] = {"schema": {"type": "string", "description": "JSON chunks, then [DONE]."}}
+    schema = {"$ref": SCHEMA_REF.format(name=route.body.__name__)}
+    return {
+        "summary": route.summary,
+        "tags": [route.tag],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"200": {"description": "Success", "content": content, "headers": COST_HEADER}},
+    }

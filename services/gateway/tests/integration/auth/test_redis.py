@@ -1,0 +1,175 @@
+"""Revocations over a real Redis: effective on every gateway within a second, whatever happens to Redis."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from chassis.clock import SystemClock
+from chassis.ids import new_id
+from chassis.redis import Redis
+from chassis.settings import RedisSection
+from chassis.testing.network import TcpProxy
+from gateway.api_keys.bootstrap import Bootstrap
+from gateway.audit.model import AuditEntry
+from gateway.auth import redis as adapter
+from gateway.auth.api_key import ApiKey, KeyRevoked, mint_key
+from gateway.auth.authenticate import ApiKeyAuthenticator
+from gateway.auth.redis import RedisRevocations
+
+from services.gateway.tests.fakes.api_keys import ttls
+from services.gateway.tests.fakes.identity_store import FakeIdentityStore
+
+TTLS = ttls(ttl=timedelta(seconds=60), ttl_degraded=timedelta(milliseconds=250))
+
+
+def redis_url(port: int | None = None) -> str:
+    """The URL of Redis, or of a proxy to it."""
+    parts = urlsplit(os.environ["ARGOSY_REDIS_URL"])
+    if port is None:
+        return os.environ["ARGOSY_REDIS_URL"]
+    credentials = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{credentials}@127.0.0.1:{port}" if credentials else f"127.0.0.1:{port}"))
+
+
+class Gateway:
+    """The part of a gateway that authenticates and revokes."""
+
+    def __init__(self, store: FakeIdentityStore, redis: Redis) -> None:
+        self.store = store
+        self.authenticator = ApiKeyAuthenticator(store.find_key, SystemClock(), TTLS, timedelta(seconds=1))
+        self.health: list[bool] = []
+        self.revocations = RedisRevocations(
+            redis, SystemClock(), invalidate=self.authenticator.invalidate, set_channel_healthy=self.set_channel_healthy
+        )
+
+    def set_channel_healthy(self, healthy: bool) -> None:
+        self.health.append(healthy)
+        self.authenticator.set_channel_healthy(healthy)
+
+    async def accepts(self, text: str) -> bool:
+        key = text.encode()
+        try:
+            return bool(self.authenticator.get_cached(key) or await self.authenticator.authenticate(key))
+        except KeyRevoked:
+            return False
+
+    async def revoke(self, key: ApiKey) -> None:
+        now = SystemClock().now()
+        entry = AuditEntry(key.tenant_id, new_id("evt_"), "key.revoke", key.key_id, "", "", "", {}, now)
+        await self.store.revoke_key(key.tenant_id, key.key_id, now, entry)
+        await self.revocations.publish(key.key_id)
+
+
+class Fleet:
+    """Opens gateways over one store; what was opened last is closed first."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._store = FakeIdentityStore()
+
+    async def proxy(self) -> TcpProxy:
+        """A connection to Redis that can be cut."""
+        return await self._stack.enter_async_context(TcpProxy(urlsplit(redis_url()).port or 6379))
+
+    async def gateway(self, proxy: TcpProxy | None = None) -> Gateway:
+        """A gateway whose revocation channel is up."""
+        section = RedisSection(url=redis_url(proxy.port if proxy else None))
+        gateway = Gateway(self._store, await self._stack.enter_async_context(Redis(section)))
+        for component in gateway.revocations.components():
+            await component.start()
+            self._stack.push_async_callback(component.stop)
+        await until(lambda: gateway.health[-1:] == [True])
+        return gateway
+
+
+@pytest.fixture
+async def fleet(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+    """A fleet on a channel that no other test uses."""
+    monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))
+    async with AsyncExitStack() as stack:
+        yield Fleet(stack)
+
+
+async def until(met: Callable[[], bool], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not met():
+            await asyncio.sleep(0.01)
+
+
+async def rejected_within(gateway: Gateway, text: str, seconds: float) -> None:
+    """The key is rejected within this time."""
+    async with asyncio.timeout(seconds):
+        while await gateway.accepts(text):
+            await asyncio.sleep(0.01)
+
+
+async def a_key(gateway: Gateway) -> tuple[ApiKey, str]:
+    _, text = mint_key("test")
+    return await Bootstrap(gateway.store, gateway.store, gateway.store, SystemClock()).ensure(
+        "demo", text, {"member"}
+    ), text
+
+
+async def test_a_key_revoked_on_one_gateway_is_rejected_by_all_within_a_second(fleet: Fleet) -> None:
+    gateways = [await fleet.gateway() for _ in range(3)]
+    key, text = await a_key(gateways[0])
+    assert all([await gateway.accepts(text) for gateway in gateways])
+    lookups = gateways[0].store.lookups
+
+    await gateways[0].revoke(key)
+
+    for gateway in gateways:
+        await rejected_within(gateway, text, 1)
+    assert gateways[0].store.lookups <= lookups + len(gateways)  # no polling
+
+
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+async def test_a_gateway_without_the_channel_looks_keys_up_within_a_second(fleet: Fleet, how: str) -> None:
+    proxy = await fleet.proxy()
+    isolated, revoking = await fleet.gateway(proxy), await fleet.gateway()
+    key, text = await a_key(revoking)
+    assert await isolated.accepts(text)
+
+    if how == "cut":
+        await proxy.cut()
+    else:
+        proxy.freeze()
+    await revoking.revoke(key)
+
+    await rejected_within(isolated, text, 1.3)
+    assert isolated.health[-1] is False
+
+
+async def test_a_gateway_whose_channel_is_back_uses_its_cache_again(fleet: Fleet) -> None:
+    proxy = await fleet.proxy()
+    gateway = await fleet.gateway(proxy)
+    _, text = await a_key(gateway)
+    await proxy.cut()
+    await until(lambda: gateway.health[-1] is False)
+    await proxy.mend()
+    await until(lambda: gateway.health[-1] is True)
+    await gateway.accepts(text)
+    lookups = gateway.store.lookups
+
+    await asyncio.sleep(0.6)
+    assert await gateway.accepts(text)
+    assert gateway.store.lookups == lookups
+
+
+async def test_a_revocation_is_published_when_redis_is_back(fleet: Fleet) -> None:
+    proxy = await fleet.proxy()
+    cut_off, listener = await fleet.gateway(proxy), await fleet.gateway()
+    key, text = await a_key(cut_off)
+    assert await listener.accepts(text)
+    await proxy.cut()
+
+    await cut_off.revoke(key)
+    assert not await cut_off.accepts(text)  # applied at once on this gateway
+    assert await listener.accepts(text)  # its channel is up, but the revocation is not published
+
+    await proxy.mend()
+    await rejected_within(listener, text, 10)

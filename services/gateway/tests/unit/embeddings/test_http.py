@@ -1,0 +1,62 @@
+"""`POST /v1/embeddings`."""
+
+import struct
+from base64 import b64decode
+
+import httpx
+import pytest
+from chassis.errors import Unavailable
+from gateway.inference.model import EmbeddingsRequest
+
+from services.gateway.tests.fakes.gateway import GatewayFixture
+
+PATH = "/v1/embeddings"
+NUMBERS = [(0.25, -1.5, 0.1), (1.0, 2.0, 3.0)]
+VECTORS = [struct.pack("<3f", *numbers) for numbers in NUMBERS]
+
+
+async def test_vectors_are_numbers_with_their_cost(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.embedding = VECTORS
+
+    response = await demo.post(PATH, json={"model": "mini", "input": ["a", "b"], "dimensions": 3})
+
+    body = response.json()
+    assert [item["index"] for item in body["data"]] == [0, 1]
+    assert body["data"][0]["embedding"] == pytest.approx(NUMBERS[0])
+    assert body["model"] == "mini"
+    assert body["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
+    assert body["argosy"]["cost_usd"] == response.headers["argosy-cost"] == "0.0000123"
+    (request,) = gateway.inference.requests
+    assert request == EmbeddingsRequest(response.headers["x-request-id"], "mini", ["a", "b"], 3, request.deadline)
+
+
+async def test_vectors_may_be_base64(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.embedding = VECTORS[:1]
+
+    response = await demo.post(PATH, json={"model": "mini", "input": "a", "encoding_format": "base64"})
+
+    assert b64decode(response.json()["data"][0]["embedding"]) == VECTORS[0]
+
+
+async def test_a_wrong_number_of_vectors_or_bytes_is_an_invalid_response(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
+    for vectors in ([], [b"\0\0\0\0\0"]):
+        gateway.inference.embedding = vectors
+        response = await demo.post(PATH, json={"model": "mini", "input": "a"})
+        assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_invalid_response")
+
+
+async def test_an_error_keeps_its_status(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.embedding = Unavailable("away")
+
+    response = await demo.post(PATH, json={"model": "mini", "input": "a"})
+
+    assert response.status_code == 503
+
+
+async def test_invalid_input_does_not_reach_the_orchestrator(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    response = await demo.post(PATH, json={"model": "mini", "input": [[1, 2]]})
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "input")
+    assert not gateway.inference.requests

@@ -1,0 +1,291 @@
+"""`/v1/vector_stores`."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from chassis.errors import Unavailable
+
+from services.gateway.tests.fakes.gateway import GatewayFixture
+from services.gateway.tests.fakes.retrieval import passage
+
+PATH = "/v1/vector_stores"
+
+
+async def a_file(client: httpx.AsyncClient, name: str = "a.txt") -> str:
+    """Store a file and return its id."""
+    response = await client.post("/v1/files", files={"file": (name, b"hello")}, data={"purpose": "assistants"})
+    found: str = response.json()["id"]
+    return found
+
+
+async def a_store(client: httpx.AsyncClient, **fields: Any) -> str:
+    """Create a vector store and return its id."""
+    response = await client.post(PATH, json=fields)
+    assert response.status_code == 200, response.text
+    found: str = response.json()["id"]
+    return found
+
+
+async def test_a_store_is_made_and_shown_in_openais_shape(demo: httpx.AsyncClient) -> None:
+    files = [await a_file(demo), await a_file(demo)]
+
+    shown = (await demo.post(PATH, json={"name": "harbours", "file_ids": files})).json()
+
+    assert shown == {
+        "id": shown["id"],
+        "object": "vector_store",
+        "created_at": 1767312000,
+        "name": "harbours",
+        "usage_bytes": 0,
+        "file_counts": {"in_progress": 2, "completed": 0, "failed": 0, "cancelled": 0, "total": 2},
+        "status": "in_progress",
+        "expires_after": None,
+        "expires_at": None,
+        "last_active_at": 1767312000,
+        "metadata": {},
+    }
+
+
+async def test_a_store_needs_no_fields(demo: httpx.AsyncClient) -> None:
+    shown = (await demo.post(PATH, json={})).json()
+
+    assert (shown["name"], shown["status"]) == ("", "completed")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"name": 7}, "name"),
+        ({"name": "x" * 257}, "name"),
+        ({"name": "a\u0000b"}, "name"),
+        ({"file_ids": "file-1"}, "file_ids"),
+        ({"file_ids": ["file 1"]}, "file_ids[0]"),
+        ({"file_ids": ["f"] * 501}, "file_ids"),
+        ({"expires_after": {"anchor": "last_active_at", "days": 1}}, "expires_after"),
+        ({"metadata": {"a": "b"}}, "metadata"),
+        ({"chunking_strategy": {"type": "static"}}, "chunking_strategy.type"),
+    ],
+)
+async def test_unsupported_fields_are_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
+    response = await demo.post(PATH, json=body)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_store_with_an_unknown_file_is_refused(demo: httpx.AsyncClient) -> None:
+    response = await demo.post(PATH, json={"file_ids": ["file-none"]})
+
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "file_not_found")
+
+
+async def test_stores_are_listed_read_and_deleted(demo: httpx.AsyncClient) -> None:
+    ids = sorted([await a_store(demo) for _ in range(3)], reverse=True)
+
+    first = (await demo.get(PATH, params={"limit": 2})).json()
+    assert [store["id"] for store in first["data"]] == ids[:2]
+    assert first["has_more"]
+    rest = (await demo.get(PATH, params={"after": first["last_id"]})).json()
+    assert [store["id"] for store in rest["data"]] == ids[2:]
+
+    assert (await demo.get(f"{PATH}/{ids[0]}")).json()["id"] == ids[0]
+    deleted = await demo.delete(f"{PATH}/{ids[0]}")
+    assert deleted.json() == {"id": ids[0], "object": "vector_store.deleted", "deleted": True}
+    response = await demo.get(f"{PATH}/{ids[0]}")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "vector_store_not_found")
+
+
+@pytest.mark.parametrize(("params", "param"), [({"limit": 101}, "limit"), ({"order": "asc"}, "order")])
+async def test_an_unsupported_page_is_refused(
+    demo: httpx.AsyncClient, params: dict[str, str | int], param: str
+) -> None:
+    store = await a_store(demo)
+    for path in (PATH, f"{PATH}/{store}/files"):
+        response = await demo.get(path, params=params)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_file_is_attached_indexed_and_detached(demo: httpx.AsyncClient) -> None:
+    store, file = await a_store(demo), await a_file(demo)
+
+    attached = await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
+    assert attached.json() == {
+        "id": file,
+        "object": "vector_store.file",
+        "created_at": 1767312000,
+        "vector_store_id": store,
+        "status": "in_progress",
+        "last_error": None,
+        "usage_bytes": 0,
+        "attributes": {},
+        "chunking_strategy": {"type": "other"},
+    }
+    again = await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
+    assert again.json() == attached.json()
+
+    waiting = await demo.get(f"{PATH}/{store}/files/{file}")
+    assert int(waiting.headers["openai-poll-after-ms"]) < 1000
+    done = await demo.get(f"{PATH}/{store}/files/{file}")
+    assert (done.json()["status"], done.json()["usage_bytes"]) == ("completed", 90)
+    assert "openai-poll-after-ms" not in done.headers
+
+    deleted = await demo.delete(f"{PATH}/{store}/files/{file}")
+    assert deleted.json() == {"id": file, "object": "vector_store.file.deleted", "deleted": True}
+    assert (await demo.get(f"{PATH}/{store}/files/{file}")).status_code == 404
+    assert (await demo.get(f"/v1/files/{file}")).status_code == 200
+
+
+async def test_a_file_that_cannot_be_indexed_has_an_error(demo: httpx.AsyncClient) -> None:
+    store, file = await a_store(demo), await a_file(demo, "bad.pdf")
+    await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
+    await demo.get(f"{PATH}/{store}/files/{file}")
+
+    shown = (await demo.get(f"{PATH}/{store}/files/{file}")).json()
+
+    assert shown["status"] == "failed"
+    assert shown["last_error"] == {"code": "unreadable_file", "message": "The file cannot be read."}
+    counts = (await demo.get(f"{PATH}/{store}")).json()["file_counts"]
+    assert (counts["failed"], counts["total"]) == (1, 1)
+
+
+async def test_attached_files_are_listed_by_state(demo: httpx.AsyncClient) -> None:
+    store = await a_store(demo)
+    done, waiting = await a_file(demo), await a_file(demo)
+    for file in (done, waiting):
+        await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
+    await demo.get(f"{PATH}/{store}/files/{done}")
+
+    async def listed(**params: str) -> list[str]:
+        response = (await demo.get(f"{PATH}/{store}/files", params=params)).json()
+        return [file["id"] for file in response["data"]]
+
+    assert set(await listed()) == {done, waiting}
+    assert await listed(filter="completed") == [done]
+    assert await listed(filter="in_progress") == [waiting]
+    assert await listed(filter="failed") == await listed(filter="cancelled") == []
+    bad = await demo.get(f"{PATH}/{store}/files", params={"filter": "lost"})
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "filter")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [({}, "file_id"), ({"file_id": 7}, "file_id"), ({"file_id": "f", "attributes": {"a": 1}}, "attributes")],
+)
+async def test_an_invalid_attachment_is_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/files", json=body)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+PASSAGES = [
+    passage("file-1", "guide.pdf", 3, "An argosy is a fleet.", 0.03),
+    passage("file-2", "notes.txt", 0, "Ships sail.", 0.02),
+]
+
+
+async def test_a_search_answers_in_openais_shape(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.retrieval.passages = {"ships": PASSAGES}
+
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "ships"})
+
+    assert response.json() == {
+        "object": "vector_store.search_results.page",
+        "search_query": ["ships"],
+        "data": [
+            {
+                "file_id": "file-1",
+                "filename": "guide.pdf",
+                "score": 0.03,
+                "attributes": {"page": 3},
+                "content": [{"type": "text", "text": "An argosy is a fleet."}],
+            },
+            {
+                "file_id": "file-2",
+                "filename": "notes.txt",
+                "score": 0.02,
+                "attributes": {},
+                "content": [{"type": "text", "text": "Ships sail."}],
+            },
+        ],
+        "has_more": False,
+        "next_page": None,
+    }
+
+
+async def test_several_queries_give_each_passage_once_by_its_best_score(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
+    better = passage("file-2", "notes.txt", 0, "Ships sail.", 0.05)
+    gateway.retrieval.passages = {"ships": PASSAGES, "sails": [better]}
+    store = await a_store(demo)
+
+    asked = {"query": ["ships", "sails"], "max_num_results": 2}
+    shown = (await demo.post(f"{PATH}/{store}/search", json=asked)).json()
+
+    assert [(found["file_id"], found["score"]) for found in shown["data"]] == [("file-2", 0.05), ("file-1", 0.03)]
+    one = await demo.post(f"{PATH}/{store}/search", json=asked | {"max_num_results": 1})
+    assert len(one.json()["data"]) == 1
+
+
+async def test_a_query_that_fails_cancels_the_others(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def before_search(query: str) -> None:
+        if query == "bad":
+            await started.wait()
+            raise Unavailable("retrieval does not response")
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    gateway.retrieval.before_search = before_search
+
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": ["slow", "bad"]})
+
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "service_unavailable")
+    async with asyncio.timeout(5):
+        await cancelled.wait()
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "query"),
+        ({"query": ""}, "query[0]"),
+        ({"query": ["q", ""]}, "query[1]"),
+        ({"query": ["q", 7]}, "query[1]"),
+        ({"query": []}, "query"),
+        ({"query": ["q"] * 9}, "query"),
+        ({"query": 7}, "query"),
+        ({"query": "q", "max_num_results": 0}, "max_num_results"),
+        ({"query": "q", "max_num_results": 51}, "max_num_results"),
+        ({"query": "q", "filters": {"type": "eq", "key": "a", "value": 1}}, "filters"),
+        ({"query": "q", "ranking_options": {"score_threshold": 0.5}}, "ranking_options.score_threshold"),
+    ],
+)
+async def test_an_invalid_search_is_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
+    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json=body)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_another_tenants_store_is_not_found(demo: httpx.AsyncClient, other: httpx.AsyncClient) -> None:
+    file, mine = await a_file(demo), await a_file(other)
+    store = await a_store(demo, file_ids=[file])
+
+    for response in (
+        await other.get(f"{PATH}/{store}"),
+        await other.delete(f"{PATH}/{store}"),
+        await other.post(f"{PATH}/{store}/files", json={"file_id": mine}),
+        await other.get(f"{PATH}/{store}/files"),
+        await other.get(f"{PATH}/{store}/files?filter=cancelled"),
+        await other.get(f"{PATH}/{store}/files/{file}"),
+        await other.delete(f"{PATH}/{store}/files/{file}"),
+        await other.post(f"{PATH}/{store}/search", json={"query": "x"}),
+    ):
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "vector_store_not_found")
+    assert (await other.get(PATH)).json()["data"] == []
