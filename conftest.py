@@ -9,8 +9,8 @@ import os
 from functools import cache
 
 import pytest
-from argosy_dev.state import Home
-from argosy_dev.up import up
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.commands.up import up
 
 from tests.fleet import environment
 
@@ -36,5 +36,5 @@ def bring_up() -> None:
     for name in os.environ.keys() - tests.keys():
         del os.environ[name]
     os.environ.update(tests)
-    for name, value in up(Home.of_environment(), STORES).items():
+    for name, value in up(FleetPaths.from_environment(), STORES).items():
         os.environ[name] = value

@@ -21,10 +21,10 @@ from typing import Any
 import asyncpg
 import httpx
 import psutil
-from argosy_dev import board
-from argosy_dev.board import UP
-from argosy_dev.ports import assign
-from argosy_dev.state import Home, read_pairs, write_text
+from argosy_dev.fleet import state
+from argosy_dev.fleet.state import RUNNING
+from argosy_dev.fleet.ports import assign
+from argosy_dev.fleet.paths import FleetPaths, read_pairs, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".argosy" / "test"
@@ -82,8 +82,8 @@ class Fleet:
     @staticmethod
     def pid_of(part: str) -> int:
         """The process of a part now; 0 while it has none."""
-        entry = board.read(Home(root=STATE, assets=STATE)).entries.get(part)
-        return entry.process.pid if entry and entry.process and entry.state in UP else 0
+        entry = state.read(FleetPaths(root=STATE, assets=STATE)).entries.get(part)
+        return entry.process.pid if entry and entry.process and entry.state in RUNNING else 0
 
     @staticmethod
     def replicas_of(service: str) -> list[str]:
@@ -243,7 +243,7 @@ def start(parts: tuple[str, ...] = FIRST) -> None:
 def attach() -> Fleet:
     """Start the test fleet if it is not there, and say where it is."""
     start()
-    home = Home(root=STATE, assets=ROOT / ".argosy")
+    home = FleetPaths(root=STATE, assets=ROOT / ".argosy")
     env, ports = read_pairs(home.env), harness()
     return Fleet(
         base_url=env["ARGOSY_BASE_URL"],

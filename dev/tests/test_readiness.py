@@ -5,20 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from argosy_dev import probes
-from argosy_dev.part import Probe
-from argosy_dev.ports import LOOPBACK, assign
+from argosy_dev.fleet import readiness
+from argosy_dev.fleet.ports import LOOPBACK, assign
+from argosy_dev.fleet.process_spec import Probe
 
 
 @asynccontextmanager
-async def answering(answer: bytes, *, hang: bool = False) -> AsyncIterator[int]:
-    """Serve one answer to whatever is asked; with `hang`, keep the connection until the client leaves."""
+async def responding(response: bytes, *, hang: bool = False) -> AsyncIterator[int]:
+    """Send one response to any request; with `hang`, only after the client has closed the connection."""
     closed: list[asyncio.Event] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         closed.append(asyncio.Event())
         await reader.read(-1 if hang else 1)
-        writer.write(answer)
+        writer.write(response)
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
@@ -31,13 +31,15 @@ async def answering(answer: bytes, *, hang: bool = False) -> AsyncIterator[int]:
 
 def probe_of(kind: str, port: int) -> Probe:
     if kind == "http":
-        return probes.http(port, "/readyz")
-    probe: Probe = {"redis": probes.redis, "kafka": probes.kafka, "postgres": probes.postgres}[kind](LOOPBACK, port)
+        return readiness.http(port, "/readyz")
+    probe: Probe = {"redis": readiness.redis, "kafka": readiness.kafka, "postgres": readiness.postgres}[kind](
+        LOOPBACK, port
+    )
     return probe
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer"),
+    ("kind", "response"),
     [
         ("redis", b"+PONG\r\n"),
         ("redis", b"-NOAUTH Authentication required.\r\n"),
@@ -46,13 +48,13 @@ def probe_of(kind: str, port: int) -> Probe:
         ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
     ],
 )
-async def test_a_server_that_serves_is_ready(kind: str, answer: bytes) -> None:
-    async with answering(answer) as port:
+async def test_a_server_with_the_expected_response_is_ready(kind: str, response: bytes) -> None:
+    async with responding(response) as port:
         assert await probe_of(kind, port)()
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer"),
+    ("kind", "response"),
     [
         ("redis", b"-LOADING Redis is loading the dataset in memory\r\n"),
         ("kafka", b"\0\0\0\x0a\0\0\0\x07\0\x23\0\0\0\0"),
@@ -61,17 +63,17 @@ async def test_a_server_that_serves_is_ready(kind: str, answer: bytes) -> None:
         ("http", b""),
     ],
 )
-async def test_a_server_that_is_still_starting_is_not(kind: str, answer: bytes) -> None:
-    async with answering(answer) as port:
+async def test_a_starting_server_is_not_ready(kind: str, response: bytes) -> None:
+    async with responding(response) as port:
         assert not await probe_of(kind, port)()
 
 
 @pytest.mark.parametrize("kind", ["redis", "kafka", "postgres", "http"])
-async def test_nobody_listening_is_not_ready(kind: str) -> None:
-    assert not await probe_of(kind, assign(["nobody"], {})["nobody"])()
+async def test_a_closed_port_is_not_ready(kind: str) -> None:
+    assert not await probe_of(kind, assign(["unused"], {})["unused"])()
 
 
 async def test_a_server_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "_SECONDS", 0.05)
-    async with answering(b"+PONG\r\n", hang=True) as port:
-        assert not await probes.redis(LOOPBACK, port)()
+    monkeypatch.setattr(readiness, "_TIMEOUT_SECONDS", 0.05)
+    async with responding(b"+PONG\r\n", hang=True) as port:
+        assert not await readiness.redis(LOOPBACK, port)()

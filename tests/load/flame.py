@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
-from argosy_dev import guide
+from argosy_dev.commands import sample_document
 
 from tests.fleet import ROOT
 from tests.load import environments, scenarios, ways
@@ -73,7 +73,7 @@ def _asking_for_passages(bench: World, body: Path) -> Path:
     """Index the demo's document, and make a request that wants some of it."""
     headers = {"authorization": f"Bearer {bench.api_key}"}
     with httpx.Client(base_url=f"{bench.base_url}/v1", headers=headers, timeout=60) as client:
-        content = {"file": ("guide.md", guide.SOURCE.read_bytes())}
+        content = {"file": ("guide.md", sample_document.SOURCE.read_bytes())}
         file = client.post("/files", files=content, data={"purpose": "assistants"}).raise_for_status().json()["id"]
         store = client.post("/vector_stores", json={"name": "flame"}).raise_for_status().json()["id"]
         client.post(f"/vector_stores/{store}/files", json={"file_id": file}).raise_for_status()

@@ -14,12 +14,13 @@ from typing import Any
 import asyncpg
 import openai
 import psutil
-from argosy_dev import board, guide
-from argosy_dev.state import Home, read_pairs
+from argosy_dev.commands import sample_document
+from argosy_dev.fleet import state
+from argosy_dev.fleet.paths import FleetPaths, read_pairs
 from fpdf import FPDF
 
 SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
-WORDS = guide.SOURCE  # the words of the demo's document
+WORDS = sample_document.SOURCE  # the words of the demo's document
 
 
 def document(pages: int, seed: int) -> bytes:
@@ -44,9 +45,9 @@ class Watch:
     cpu_before: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, home: Home) -> "Watch":
+    def over(cls, home: FleetPaths) -> "Watch":
         """Find the services of a fleet."""
-        entries = board.read(home).entries
+        entries = state.read(home).entries
         found = {s: [psutil.Process(p.pid)] for s in SERVICES if s in entries and (p := entries[s].process)}
         if len(found) < len(SERVICES):
             raise SystemExit("ingest: the fleet does not run; `make up` starts it")
@@ -118,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=300, help="pages of the document (300)")
     pages = parser.parse_args().pages
-    home = Home.of_environment()
+    home = FleetPaths.from_environment()
     watch, env = Watch.over(home), read_pairs(home.env)
     with openai.OpenAI(base_url=f"{env['ARGOSY_BASE_URL']}/v1", api_key=env["ARGOSY_API_KEY"]) as client:
         content = document(pages, seed=time.time_ns())

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from argosy_dev import services
-from argosy_dev.ports import assign
-from argosy_dev.state import Home, read_pairs, write_text
+from argosy_dev.parts import services
+from argosy_dev.fleet.ports import assign
+from argosy_dev.fleet.paths import FleetPaths, read_pairs, write_text
 
 from tests.fleet import PREFIXES, ROOT, created
 from tests.load.machine import AROUND, SUBJECT, allow_many_files, can_pin, pin
@@ -43,7 +43,7 @@ class World:
     api_key: str
     admin_key: str
     postgres_dsn: str
-    home: Home
+    home: FleetPaths
     upstream: int
     """The process of the upstream."""
     bodies: dict[tuple[str, bool, int], Path] = field(default_factory=dict)
@@ -132,7 +132,7 @@ def parts(replicas: str) -> list[str]:
 
 
 def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str]) -> World:
-    home = Home.of_environment(env)
+    home = FleetPaths.from_environment(env)
     known = read_pairs(home.env)
     ready = World(
         gateway_port=int(known["ARGOSY_BASE_URL"].rpartition(":")[2]),

@@ -1,40 +1,38 @@
-"""What the fleet says when it cannot do what it was asked: one clear sentence each.
+"""Errors that a command prints as one sentence, without a traceback.
 
-Refusal
-├── Missing          something that `make setup` installs is not there
-├── PortTaken        somebody else listens where a part should
-├── DiskFull         too little room to start safely
-├── NotStarted       a part did not become ready
-└── Conflict         the running fleet was started differently
+CliError
+├── NotInstalled     `make setup` has not installed something
+├── PortTaken        another process listens on the port of a part
+├── DiskFull         too little free space to start safely
+├── StartFailed      a part did not become ready
+└── FleetConflict    the running fleet was started with other settings
 """
 
 from __future__ import annotations
 
 
-class Refusal(Exception):
-    """A reason for people, printed without a traceback; the process then exits with `status`."""
+class CliError(Exception):
+    """The process prints the message and exits with `exit_status`."""
 
-    status = 1
+    exit_status = 1
 
 
-class Missing(Refusal):
-    """Something that `make setup` installs is not there."""
-
+class NotInstalled(CliError):
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is missing: run `make setup` first.")
 
 
-class PortTaken(Refusal):
-    """Somebody else listens on a port that `.argosy/ports` gives to a part."""
+class PortTaken(CliError):
+    pass
 
 
-class DiskFull(Refusal):
-    """The file system that holds the state has too little room."""
+class DiskFull(CliError):
+    pass
 
 
-class NotStarted(Refusal):
-    """A part did not become ready; the message says which, why and where its log is."""
+class StartFailed(CliError):
+    """The message names the part, the reason and the log file."""
 
 
-class Conflict(Refusal):
-    """The running fleet was started with other settings than the ones asked for now."""
+class FleetConflict(CliError):
+    pass

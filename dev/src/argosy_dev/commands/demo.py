@@ -1,6 +1,6 @@
-"""`demo`: ask a real question about a real document through the unmodified OpenAI SDK; show the answer and its bill.
+"""`demo`: asks a question about a document through the unmodified OpenAI SDK, and shows the answer and its cost.
 
-Everything goes through the public API with the keys of `.argosy/env`, as a customer's program would.
+It uses the public API and the keys of `.argosy/env` only, as a customer's program would.
 """
 
 from __future__ import annotations
@@ -17,60 +17,60 @@ from openai.types.chat import ChatCompletionChunk
 from rich.console import Console
 from rich.table import Table
 
-from argosy_dev import guide
-from argosy_dev.refusals import Refusal
+from argosy_dev.commands import sample_document
+from argosy_dev.errors import CliError
 
 MODEL = "smollm2"
 QUESTION = "What does the gateway check?"
 ANSWER_TOKENS = 64
-PASSAGES = 2  # more confuse so small a model
-_SETTLED_SECONDS = 20.0
+PASSAGES = 2  # more would confuse so small a model
+_SETTLEMENT_TIMEOUT_SECONDS = 20.0
 
 
-class DemoFailed(Refusal):
-    """The fleet runs, and did not do what the demo asked of it."""
+class DemoFailed(CliError):
+    """The fleet runs, but a step of the demo failed."""
 
 
 def demo(env: dict[str, str], question: str, console: Console) -> None:
-    """Upload the guide (once), ask, show tokens as they come, then sources, cost, ledger entries and where to look."""
+    """Upload the guide (once), stream the answer, then print sources, cost, ledger entries and further commands."""
     base_url, key = env["ARGOSY_BASE_URL"], env["ARGOSY_API_KEY"]
-    began = time.monotonic()
+    started = time.monotonic()
     with openai.OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=2) as client:
         try:
-            store = _indexed(client, guide.pdf(), console)
+            store = _index_document(client, sample_document.pdf(), console)
             request_id, sources, cost = _ask(client, store, question, console)
         except openai.APIError as error:
             raise DemoFailed(f"The demo stopped: {error}") from error
     _show_sources(sources, console)
-    account = _account(base_url, key, request_id)
-    _show_bill(account, request_id, cost, console)
-    console.print(f"\nDone in {time.monotonic() - began:.1f} s.", style="dim")
+    statement = _statement(base_url, key, request_id)
+    _show_bill(statement, request_id, cost, console)
+    console.print(f"\nDone in {time.monotonic() - started:.1f} s.", style="dim")
     _show_next(base_url, request_id, console)
 
 
-def _indexed(client: openai.OpenAI, document: bytes, console: Console) -> str:
-    """Answer the id of a vector store that holds the guide; a second demo finds the first one's."""
+def _index_document(client: openai.OpenAI, document: bytes, console: Console) -> str:
+    """Return the id of a vector store with the guide; a second demo uses the first one's."""
     name = f"argosy-guide-{hashlib.sha256(document).hexdigest()[:12]}"
     for store in client.vector_stores.list():
         if store.name == name and store.file_counts.completed == 1:
-            console.print(f"[bold]Document[/]  {guide.FILENAME} is already indexed in {store.id}")
+            console.print(f"[bold]Document[/]  {sample_document.FILENAME} is already indexed in {store.id}")
             return store.id
-    began = time.monotonic()
-    file = client.files.create(file=(guide.FILENAME, document), purpose="assistants")
-    console.print(f"[bold]Document[/]  {guide.FILENAME}, {len(document):,} bytes, uploaded as {file.id}")
-    made = client.vector_stores.create(name=name)
-    attached = client.vector_stores.files.create_and_poll(file.id, vector_store_id=made.id, poll_interval_ms=200)
+    started = time.monotonic()
+    file = client.files.create(file=(sample_document.FILENAME, document), purpose="assistants")
+    console.print(f"[bold]Document[/]  {sample_document.FILENAME}, {len(document):,} bytes, uploaded as {file.id}")
+    created = client.vector_stores.create(name=name)
+    attached = client.vector_stores.files.create_and_poll(file.id, vector_store_id=created.id, poll_interval_ms=200)
     if attached.status != "completed":
         reason = attached.last_error.message if attached.last_error else attached.status
         raise DemoFailed(f"The guide was not indexed: {reason}")
-    console.print(f"          indexed in {made.id} within {time.monotonic() - began:.1f} s")
-    return made.id
+    console.print(f"          indexed in {created.id} within {time.monotonic() - started:.1f} s")
+    return created.id
 
 
 def _ask(client: openai.OpenAI, store: str, question: str, console: Console) -> tuple[str, list[dict[str, Any]], str]:
-    """Stream the answer to the console; answer the request's id, the sources and the cost in USD."""
+    """Stream the answer to the console; return the request's id, the sources and the cost in USD."""
     console.print(f"[bold]Question[/]  {question}\n[bold]Answer[/]    ", end="")
-    began, first = time.monotonic(), 0.0
+    started, first = time.monotonic(), 0.0
     stream = client.chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": question}],
@@ -84,24 +84,24 @@ def _ask(client: openai.OpenAI, store: str, question: str, console: Console) -> 
     last: ChatCompletionChunk | None = None
     for chunk in stream:
         last = chunk
-        sources = _extension(chunk).get("sources", sources)
+        sources = _argosy_field(chunk).get("sources", sources)
         text = chunk.choices[0].delta.content if chunk.choices else None
         if text:
-            first = first or time.monotonic() - began
+            first = first or time.monotonic() - started
             console.print(text, end="", style="green", markup=False, highlight=False, soft_wrap=True)
     if last is None or last.usage is None:
         raise DemoFailed("The answer ended without its usage.")
-    took = time.monotonic() - began
+    duration = time.monotonic() - started
     console.print(
-        f"\n          first token after {first:.2f} s, {last.usage.completion_tokens} tokens in {took:.1f} s",
+        f"\n          first token after {first:.2f} s, {last.usage.completion_tokens} tokens in {duration:.1f} s",
         style="dim",
     )
-    said = _extension(last)
-    return said["request_id"], sources, said["cost_usd"]
+    final = _argosy_field(last)
+    return final["request_id"], sources, final["cost_usd"]
 
 
-def _extension(chunk: ChatCompletionChunk) -> dict[str, Any]:
-    """What Argosy adds to a chunk; the SDK keeps fields it does not know."""
+def _argosy_field(chunk: ChatCompletionChunk) -> dict[str, Any]:
+    """Return the field that Argosy adds to a chunk; the SDK keeps unknown fields in `model_extra`."""
     return (chunk.model_extra or {}).get("argosy") or {}
 
 
@@ -113,19 +113,20 @@ def _show_sources(sources: Iterable[dict[str, Any]], console: Console) -> None:
         console.print(f"  [cyan]\\[{source['number']}][/] {where}: [dim]{text[:140].replace('[', chr(92) + '[')}…[/]")
 
 
-def _account(base_url: str, key: str, request_id: str) -> dict[str, Any]:
-    """The account of the request, once its event has come over Kafka and is settled."""
-    deadline = time.monotonic() + _SETTLED_SECONDS
+def _statement(base_url: str, key: str, request_id: str) -> dict[str, Any]:
+    """Return the statement of the request, once metering has consumed and settled its usage event."""
+    deadline = time.monotonic() + _SETTLEMENT_TIMEOUT_SECONDS
     while True:
-        answer = httpx.get(
+        response = httpx.get(
             f"{base_url}/v1/requests/{request_id}", headers={"authorization": f"Bearer {key}"}, timeout=10
         )
-        account: dict[str, Any] = answer.json()
-        if answer.status_code == 200 and account["settlements"]:
-            return account
+        statement: dict[str, Any] = response.json()
+        if response.status_code == 200 and statement["settlements"]:
+            return statement
         if time.monotonic() > deadline:
             raise DemoFailed(
-                f"Request {request_id} was not settled within {_SETTLED_SECONDS:.0f} s; see `make logs s=metering`."
+                f"Request {request_id} was not settled within {_SETTLEMENT_TIMEOUT_SECONDS:.0f} s: "
+                "see `make logs s=metering`."
             )
         time.sleep(0.1)
 
@@ -134,18 +135,18 @@ def _usd(nano_usd: int) -> str:
     return f"{Decimal(nano_usd) / 10**9:.9f}"
 
 
-def _show_bill(account: dict[str, Any], request_id: str, cost: str, console: Console) -> None:
+def _show_bill(statement: dict[str, Any], request_id: str, cost: str, console: Console) -> None:
     console.print(f"\n[bold]Bill[/]      ${cost} for {request_id}")
-    for settlement in account["settlements"]:
+    for settlement in statement["settlements"]:
         usage = settlement["usage"]
         console.print(
-            f"          attempt {settlement['attempt']} {settlement['outcome']}: {usage['input_tokens']} tokens read, "
-            f"{usage['output_tokens']} written by {settlement['price_key']} (usage {usage['source']})"
+            f"          attempt {settlement['attempt']} {settlement['outcome']}: {usage['input_tokens']} input tokens, "
+            f"{usage['output_tokens']} output tokens of {settlement['price_key']} (usage {usage['source']})"
         )
     table = Table(box=None, pad_edge=False, padding=(0, 3))
     for column, justify in (("Ledger", "left"), ("Account", "left"), ("USD", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    entries = account["ledger_entries"]
+    entries = statement["ledger_entries"]
     for entry in entries:
         table.add_row(entry["transaction_id"], entry["account"], _usd(int(entry["amount_nano_usd"])))
     table.add_row("", "sum", _usd(sum(int(entry["amount_nano_usd"]) for entry in entries)), style="bold")
@@ -155,11 +156,11 @@ def _show_bill(account: dict[str, Any], request_id: str, cost: str, console: Con
 
 def _show_next(base_url: str, request_id: str, console: Console) -> None:
     console.print("\n[bold]Next[/]")
-    for text, what in (
-        (f"{base_url}/docs", "the API, to try in a browser"),
-        ("make status", "what runs, where, and how much memory it takes"),
-        ("make logs s=orchestrator", f"the life of requests such as {request_id}"),
-        ("set -a; source .argosy/env", "addresses and keys, for curl and your own program"),
+    for command, purpose in (
+        (f"{base_url}/docs", "the API documentation, to try it in a browser"),
+        ("make status", "the parts with their ports and memory"),
+        ("make logs s=orchestrator", f"the log, with the lines of request {request_id}"),
+        ("set -a; source .argosy/env", "addresses and keys for curl and your own program"),
         ("make down", "stop everything"),
     ):
-        console.print(f"  {text:<34} [dim]{what}[/]", soft_wrap=True)
+        console.print(f"  {command:<34} [dim]{purpose}[/]", soft_wrap=True)

@@ -1,37 +1,38 @@
-"""`down`: stop the fleet and leave no process of it behind."""
+"""`down`: stops the fleet and all its processes."""
 
 from __future__ import annotations
 
 import signal
 
-from argosy_dev import board, supervisor
-from argosy_dev.processes import wait_gone
-from argosy_dev.progress import Progress
-from argosy_dev.refusals import Refusal
-from argosy_dev.state import Home
-from argosy_dev.up import exclusive
+from argosy_dev.commands.progress import Progress
+from argosy_dev.commands.up import exclusive
+from argosy_dev.errors import CliError
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.process_identity import wait_until_ended
+from argosy_dev.fleet.state import read_state
+from argosy_dev.fleet.supervisor import running_supervisor, stop_orphans
 
-_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 
 
-def down(home: Home, progress: Progress | None = None) -> bool:
-    """Stop every part, dependants first; say whether anything ran.
+def down(paths: FleetPaths, progress: Progress | None = None) -> bool:
+    """Stop every part, dependants first; return whether anything ran.
 
-    The supervisor stops them in order. Where it is gone or stuck, the recorded processes are ended one by one.
+    The supervisor stops them in order. If it is dead or stuck, the recorded processes are stopped directly.
     """
     progress = progress or Progress.quiet()
-    if not home.root.exists():
+    if not paths.root.exists():
         return False
-    with exclusive(home, progress):
-        daemon = supervisor.running(home)
-        recorded = [entry.process for entry in board.read(home).entries.values()]
-        alive = any(process.alive() for process in recorded if process)
-        if daemon:
-            progress.say("stopping the fleet")
-            daemon.send(signal.SIGTERM)
-            if not wait_gone([daemon], _SECONDS):
-                daemon.send(signal.SIGKILL)
-                wait_gone([daemon], 5)
-        if left := supervisor.end_orphans(home):
-            raise Refusal(f"Process {left[0].pid} does not end, not even when killed.")
-        return bool(daemon) or alive
+    with exclusive(paths, progress):
+        supervisor = running_supervisor(paths)
+        processes = [part.process for part in read_state(paths).parts.values()]
+        alive = any(process.alive() for process in processes if process)
+        if supervisor:
+            progress.print_line("stopping the fleet")
+            supervisor.send(signal.SIGTERM)
+            if not wait_until_ended([supervisor], _TIMEOUT_SECONDS):
+                supervisor.send(signal.SIGKILL)
+                wait_until_ended([supervisor], 5)
+        if left := stop_orphans(paths):
+            raise CliError(f"Process {left[0].pid} still runs after SIGKILL.")
+        return bool(supervisor) or alive

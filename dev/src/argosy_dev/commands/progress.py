@@ -1,4 +1,4 @@
-"""What `up` shows while it waits: a live table in a terminal, one line per event in a pipe."""
+"""Shows the progress of `up`: a live table in a terminal, one line per event in a pipe."""
 
 from __future__ import annotations
 
@@ -11,37 +11,43 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from argosy_dev.board import UP, Entry, State
-from argosy_dev.part import Part
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.fleet.state import RUNNING, PartState, PartStatus
 
-Rows = Mapping[str, tuple[Part, Entry]]
+Rows = Mapping[str, tuple[ProcessSpec, PartState]]
 
 COLOURS = {
-    State.WAITING: "dim",
-    State.PREPARING: "cyan",
-    State.STARTING: "yellow",
-    State.READY: "green",
-    State.DONE: "green",
-    State.RESTARTING: "red",
-    State.FAILED: "bold red",
-    State.STOPPED: "dim",
+    PartStatus.WAITING: "dim",
+    PartStatus.PREPARING: "cyan",
+    PartStatus.STARTING: "yellow",
+    PartStatus.READY: "green",
+    PartStatus.DONE: "green",
+    PartStatus.RESTARTING: "red",
+    PartStatus.FAILED: "bold red",
+    PartStatus.STOPPED: "dim",
 }
-_MARKS = {State.READY: "✓", State.DONE: "✓", State.FAILED: "✗", State.RESTARTING: "↻", State.WAITING: "·"}
+_MARKS = {
+    PartStatus.READY: "✓",
+    PartStatus.DONE: "✓",
+    PartStatus.FAILED: "✗",
+    PartStatus.RESTARTING: "↻",
+    PartStatus.WAITING: "·",
+}
 
 
 class Progress:
-    """Shows parts coming up; use it as a context manager around the waiting."""
+    """Shows the status of parts; a context manager around the wait."""
 
     def __init__(self, console: Console | None) -> None:
         self._console = console
         self._live: Live | None = None
-        self._began, self._began_at = time.monotonic(), time.time()
-        self._seen: dict[str, State] = {}
-        self._took: dict[str, float] = {}
+        self._started, self._started_at = time.monotonic(), time.time()
+        self._shown: dict[str, PartStatus] = {}
+        self._durations: dict[str, float] = {}
 
     @classmethod
     def on_stdout(cls) -> Self:
-        """Show on standard output, in the way it can."""
+        """Show on standard output."""
         return cls(Console(highlight=False))
 
     @classmethod
@@ -50,7 +56,7 @@ class Progress:
         return cls(None)
 
     def __enter__(self) -> Self:
-        self._began, self._began_at = time.monotonic(), time.time()
+        self._started, self._started_at = time.monotonic(), time.time()
         if self._console and self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=12, transient=False)
             self._live.start()
@@ -61,44 +67,50 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print one line."""
         if self._console:
             self._console.print(text, soft_wrap=True)
 
     def show(self, rows: Rows) -> None:
-        """Show where every part is now."""
-        elapsed = time.monotonic() - self._began
-        for name, (_, entry) in rows.items():
-            if entry.state in UP and name not in self._took:
-                self._took[name] = elapsed
+        """Show the current state of all parts."""
+        elapsed = time.monotonic() - self._started
+        for name, (_, state) in rows.items():
+            if state.status in RUNNING and name not in self._durations:
+                self._durations[name] = elapsed
         if self._live:
             self._live.update(self._table(rows, elapsed))
         elif self._console:
-            self._tell(rows, elapsed)
-        self._seen = {name: entry.state for name, (_, entry) in rows.items()}
+            self._print_changes(rows, elapsed)
+        self._shown = {name: state.status for name, (_, state) in rows.items()}
 
-    def _tell(self, rows: Rows, elapsed: float) -> None:
-        """Print a line per event; what ran before this `up` is named in one."""
-        if not self._seen:
-            before = {n: entry for n, (_, entry) in rows.items() if entry.state in UP and entry.since < self._began_at}
-            self._seen = {name: entry.state for name, entry in before.items()}
-            if shown := [name for name in self._seen if rows[name][0].shown]:
-                self.say(f"running already: {', '.join(shown)}")
-        for name, (_, entry) in rows.items():
-            loud = entry.state in UP or entry.state in (State.FAILED, State.RESTARTING)
-            if loud and self._seen.get(name) is not entry.state:
-                detail = f": {entry.detail}" if entry.detail else ""
-                self.say(f"{elapsed:5.1f} s  {name} {entry.state.value}{detail}")
+    def _print_changes(self, rows: Rows, elapsed: float) -> None:
+        """Print a line per change; one line names all parts that ran before."""
+        if not self._shown:
+            self._shown = {
+                name: state.status
+                for name, (_, state) in rows.items()
+                if state.status in RUNNING and state.since < self._started_at
+            }
+            if names := [name for name in self._shown if rows[name][0].shown]:
+                self.print_line(f"running already: {', '.join(names)}")
+        for name, (_, state) in rows.items():
+            printed = state.status in RUNNING or state.status in (PartStatus.FAILED, PartStatus.RESTARTING)
+            if printed and self._shown.get(name) is not state.status:
+                detail = f": {state.detail}" if state.detail else ""
+                self.print_line(f"{elapsed:5.1f} s  {name} {state.status.value}{detail}")
 
     def _table(self, rows: Rows, elapsed: float) -> Table:
         table = Table.grid(padding=(0, 2))
-        for name, (part, entry) in rows.items():
-            colour = COLOURS[entry.state]
-            took = f"{self._took.get(name, elapsed):.1f} s" if entry.state is not State.WAITING else ""
-            where = ", ".join(str(port) for port in part.ports.values())
-            mark = Text(_MARKS.get(entry.state, "•"), style=colour)
+        for name, (spec, state) in rows.items():
+            colour = COLOURS[state.status]
+            waiting = state.status is PartStatus.WAITING
             table.add_row(
-                mark, name, Text(entry.state.value, style=colour), took, where, Text(entry.detail, style="dim")
+                Text(_MARKS.get(state.status, "•"), style=colour),
+                name,
+                Text(state.status.value, style=colour),
+                "" if waiting else f"{self._durations.get(name, elapsed):.1f} s",
+                ", ".join(str(port) for port in spec.ports.values()),
+                Text(state.detail, style="dim"),
             )
         return table

@@ -1,4 +1,4 @@
-"""`run`: a command of a service, with the settings that the fleet gives it."""
+"""`run`: any command of a service, with the settings of this fleet."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from argosy_dev.fleet import compose
-from argosy_dev.keeper import environment_of
-from argosy_dev.refusals import Refusal
-from argosy_dev.services import SERVICES, Service
-from argosy_dev.state import Home, read_pairs
-from argosy_dev.supervisor import Wanted
+from argosy_dev.errors import CliError
+from argosy_dev.fleet.paths import FleetPaths, read_pairs
+from argosy_dev.fleet.process import process_environment
+from argosy_dev.fleet.supervisor import DesiredState
+from argosy_dev.parts.build import build_fleet
+from argosy_dev.parts.services import SERVICES, Service
 
 
-def run(home: Home, words: Sequence[str]) -> int:
-    """Run `python -m <service> …` where the caller is, with the owner's rights, and return its exit status.
+def run(paths: FleetPaths, words: Sequence[str]) -> int:
+    """Run `python -m <service> …` in the current folder, as the schema's owner, and return its exit status.
 
-    Raises a Refusal for a service that does not exist or was never started.
+    Raises CliError for an unknown service and for one that never ran.
     """
     service = _service(words[0] if words else "")
-    wanted = Wanted.read(home)
-    if not wanted.generation or (service.schema and service.owner_dsn not in read_pairs(home.secrets)):
-        raise Refusal(f"The fleet of {home.root} has never run {service.name}: run `make up` first.")
-    parts = compose(home, wanted.yours).parts
-    part = parts[service.migration if service.schema else service.name]  # migrations know the owner of a schema
+    desired = DesiredState.read(paths)
+    if not desired.generation or (service.schema and service.owner_dsn not in read_pairs(paths.secrets)):
+        raise CliError(f"The fleet of {paths.root} has never run {service.name}: run `make up` first.")
+    specs = build_fleet(paths, desired.overrides).specs
+    # The settings of the migration also have the address for the owner role.
+    spec = specs[service.migration if service.schema else service.name]
     status = subprocess.run(
-        [sys.executable, "-m", service.module, *words[1:]], env=environment_of(part.environment()), check=False
+        [sys.executable, "-m", service.module, *words[1:]], env=process_environment(spec.environment()), check=False
     ).returncode
-    return status if status >= 0 else 128 - status  # ended by a signal, as a shell says it
+    return status if status >= 0 else 128 - status  # after a signal, the same status as in a shell
 
 
 def _service(name: str) -> Service:
     for service in SERVICES:
         if name == service.name:
             return service
-    raise Refusal(
-        f"There is no service {name!r}; say `run SERVICE COMMAND …` with one of "
+    raise CliError(
+        f"There is no service {name!r}; use `run SERVICE COMMAND …` with one of "
         f"{', '.join(service.name for service in SERVICES)}."
     )

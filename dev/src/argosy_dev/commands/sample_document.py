@@ -1,4 +1,4 @@
-"""Sets `guide.md` as a PDF of several pages: the document that the demo asks about."""
+"""Renders `guide.md` as a PDF of several pages: the document of the demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOURCE = Path(__file__).with_name("guide.md")
 FILENAME = "argosy-guide.pdf"
 
 
-class _Book(FPDF):
+class _Document(FPDF):
     """A4, with page numbers."""
 
     def footer(self) -> None:
@@ -22,30 +22,30 @@ class _Book(FPDF):
 
 
 def render(text: str) -> bytes:
-    """Set headings and paragraphs of Markdown; nothing else of it is understood."""
-    book = _Book()
-    book.set_title("The Argosy Guide")
-    book.set_creation_date(datetime(2026, 1, 1, tzinfo=UTC))  # the same text gives the same bytes
-    book.set_auto_page_break(auto=True, margin=20)
-    book.set_margins(25, 20)
-    book.add_page()
+    """Render the headings and paragraphs of Markdown; no other syntax is supported."""
+    document = _Document()
+    document.set_title("The Argosy Guide")
+    document.set_creation_date(datetime(2026, 1, 1, tzinfo=UTC))  # fixed, so that the bytes are reproducible
+    document.set_auto_page_break(auto=True, margin=20)
+    document.set_margins(25, 20)
+    document.add_page()
     for block in text.split("\n\n"):
         mark, _, rest = block.strip().partition(" ")
         if mark == "#":
-            _write(book, rest, size=24, style="B", after=4)
+            _write(document, rest, size=24, style="B", after=4)
         elif mark == "##":
-            _write(book, rest, size=15, style="B", after=2)
+            _write(document, rest, size=15, style="B", after=2)
         elif block.strip():
-            _write(book, block.strip(), size=11, style="", after=3)
-    return bytes(book.output())
+            _write(document, block.strip(), size=11, style="", after=3)
+    return bytes(document.output())
 
 
-def _write(book: FPDF, text: str, *, size: int, style: str, after: float) -> None:
-    book.set_font("Times" if not style else "Helvetica", style=style, size=size)
-    book.multi_cell(0, size * 0.5, text, new_x="LMARGIN", new_y="NEXT")
-    book.ln(after)
+def _write(document: FPDF, text: str, *, size: int, style: str, after: float) -> None:
+    document.set_font("Times" if not style else "Helvetica", style=style, size=size)
+    document.multi_cell(0, size * 0.5, text, new_x="LMARGIN", new_y="NEXT")
+    document.ln(after)
 
 
 def pdf() -> bytes:
-    """The guide, ready to upload."""
+    """Return the guide as a PDF."""
     return render(SOURCE.read_text(encoding="utf-8"))

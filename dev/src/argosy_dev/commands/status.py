@@ -1,4 +1,4 @@
-"""`status`: one line per part, asked for now rather than remembered."""
+"""`status`: one line per part, from a fresh probe of each."""
 
 from __future__ import annotations
 
@@ -11,84 +11,84 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from argosy_dev import board, supervisor
-from argosy_dev.board import Entry, State
-from argosy_dev.fleet import Fleet, compose
-from argosy_dev.part import Part
-from argosy_dev.processes import Birth
-from argosy_dev.progress import COLOURS
-from argosy_dev.state import Home
-from argosy_dev.supervisor import Wanted
+from argosy_dev.commands.progress import COLOURS
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.process_identity import ProcessIdentity
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.fleet.state import PartState, PartStatus, read_state
+from argosy_dev.fleet.supervisor import DesiredState, running_supervisor
+from argosy_dev.parts.build import Fleet, build_fleet
+
+_RIGHT_ALIGNED = ("port", "pid", "memory", "uptime", "restarts")
 
 
-def status(home: Home, console: Console) -> bool:
-    """Print the table; say whether every wanted part serves."""
-    if not home.fleet.exists():
+def status(paths: FleetPaths, console: Console) -> bool:
+    """Print the table; return whether the supervisor runs and every part is ready."""
+    if not paths.fleet.exists():
         console.print("The fleet has not been started; `make up` starts it.")
         return False
-    wanted = Wanted.read(home)
-    fleet = compose(home, wanted.yours)
-    daemon = supervisor.running(home)
-    entries = {name: entry for name, entry in board.read(home).entries.items() if name in fleet.parts}
-    if not daemon and not any(entry.process and entry.process.alive() for entry in entries.values()):
+    fleet = build_fleet(paths, DesiredState.read(paths).overrides)
+    supervisor = running_supervisor(paths)
+    parts = {name: part for name, part in read_state(paths).parts.items() if name in fleet.specs}
+    if not supervisor and not any(part.process and part.process.alive() for part in parts.values()):
         console.print("The fleet is stopped; `make up` starts it.")
         return False
-    answers = asyncio.run(_ask(fleet, entries))
-    console.print(_table(fleet, entries, answers, daemon))
-    if not daemon:
-        console.print("Its supervisor is gone, so nothing restarts what crashes: `make up` starts the fleet anew.")
-    return daemon is not None and all(answers.values())
+    ready = asyncio.run(_probe(fleet, parts))
+    console.print(_table(fleet, parts, ready, supervisor))
+    if not supervisor:
+        console.print(
+            "The supervisor has died, so parts that crash are not restarted: `make up` starts the fleet again."
+        )
+    return supervisor is not None and all(ready.values())
 
 
-async def _ask(fleet: Fleet, entries: dict[str, Entry]) -> dict[str, bool]:
-    """Put each part's own question to it; a step answers by having finished."""
+async def _probe(fleet: Fleet, parts: dict[str, PartState]) -> dict[str, bool]:
+    async def probe(spec: ProcessSpec, part: PartState) -> bool:
+        return await spec.probe() if spec.probe else part.status is PartStatus.DONE
 
-    async def one(part: Part, entry: Entry) -> bool:
-        return await part.probe() if part.probe else entry.state is State.DONE
-
-    answers = await asyncio.gather(*(one(fleet.parts[name], entry) for name, entry in entries.items()))
-    return dict(zip(entries, answers, strict=True))
+    ready = await asyncio.gather(*(probe(fleet.specs[name], part) for name, part in parts.items()))
+    return dict(zip(parts, ready, strict=True))
 
 
-def _table(fleet: Fleet, entries: dict[str, Entry], answers: dict[str, bool], daemon: Birth | None) -> Table:
+def _table(
+    fleet: Fleet, parts: dict[str, PartState], ready: dict[str, bool], supervisor: ProcessIdentity | None
+) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("part", "state", "port", "pid", "memory", "uptime", "restarts"):
-        table.add_column(
-            heading, justify="right" if heading in ("port", "pid", "memory", "uptime", "restarts") else "left"
-        )
-    for name, entry in entries.items():
-        part = fleet.parts[name]
-        if not part.shown and entry.state is State.DONE:
+        table.add_column(heading, justify="right" if heading in _RIGHT_ALIGNED else "left")
+    for name, part in parts.items():
+        spec = fleet.specs[name]
+        if not spec.shown and part.status is PartStatus.DONE:
             continue
-        ports = " ".join(str(port) for port in part.ports.values())
-        table.add_row(
-            name, _state(entry, answers[name]), ports, *_vitals(entry.process, with_children=True), str(entry.restarts)
-        )
-    if daemon:
-        table.add_row("supervisor", Text("ready", style="green"), "", *_vitals(daemon, with_children=False), "")
+        ports = " ".join(str(port) for port in spec.ports.values())
+        usage = _usage(part.process, with_children=True)
+        table.add_row(name, _status(part, ready[name]), ports, *usage, str(part.restarts))
+    if supervisor:
+        usage = _usage(supervisor, with_children=False)
+        table.add_row("supervisor", Text("ready", style="green"), "", *usage, "")
     return table
 
 
-def _state(entry: Entry, answers: bool) -> Text:
-    if entry.state is State.READY and not answers:
+def _status(part: PartState, ready: bool) -> Text:
+    if part.status is PartStatus.READY and not ready:
         return Text("not answering", style="bold red")
-    return Text(entry.state.value, style=COLOURS[entry.state])
+    return Text(part.status.value, style=COLOURS[part.status])
 
 
-def _vitals(process: Birth | None, *, with_children: bool) -> tuple[str, str, str]:
-    """Return process id, memory and uptime of a part, for the table."""
+def _usage(process: ProcessIdentity | None, *, with_children: bool) -> tuple[str, str, str]:
+    """Return pid, memory and uptime, for the table."""
     if process is None or not process.alive():
         return "", "", ""
-    memory = sum(_resident(birth.pid) for birth in (process.tree() if with_children else {process}))
+    memory = sum(_resident_bytes(member.pid) for member in (process.tree() if with_children else {process}))
     try:
         uptime = max(0.0, time.time() - psutil.Process(process.pid).create_time())
-    except psutil.Error:  # it has just died
+    except psutil.Error:  # it has just exited
         return "", "", ""
-    return str(process.pid), f"{memory / 1e6:.0f} MB", _span(uptime)
+    return str(process.pid), f"{memory / 1e6:.0f} MB", _duration(uptime)
 
 
-def _resident(pid: int) -> int:
-    """Return a process' memory in bytes, with pages that several share counted in parts where the kernel tells."""
+def _resident_bytes(pid: int) -> int:
+    """Return the memory of a process, with its share of shared pages where the kernel reports it."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):
@@ -101,7 +101,7 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes, hours = divmod(int(seconds) // 60, 60)[::-1]

@@ -1,4 +1,4 @@
-"""`up`: bring the fleet, or some of its parts, to life and wait until it serves."""
+"""`up`: starts the fleet, or some of its parts, and waits until they are ready."""
 
 from __future__ import annotations
 
@@ -12,133 +12,133 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from signal import SIGHUP
 
-from argosy_dev import board, ports, secrets, supervisor
-from argosy_dev.board import UP, Entry, State
-from argosy_dev.fleet import REPLACEABLE, Fleet, compose, endpoint, replaced
-from argosy_dev.part import Part
-from argosy_dev.processes import Birth
-from argosy_dev.progress import Progress
-from argosy_dev.refusals import Conflict, DiskFull, Missing, NotStarted, Refusal
-from argosy_dev.state import Home, read_pairs, write_pairs
-from argosy_dev.supervisor import Wanted
+from argosy_dev.commands.progress import Progress
+from argosy_dev.errors import CliError, DiskFull, FleetConflict, NotInstalled, StartFailed
+from argosy_dev.fleet import ports, secrets
+from argosy_dev.fleet.paths import FleetPaths, read_pairs, write_pairs
+from argosy_dev.fleet.process_identity import ProcessIdentity
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.fleet.state import RUNNING, PartState, PartStatus, read_state
+from argosy_dev.fleet.supervisor import DesiredState, last_lines, running_supervisor, stop_orphans
+from argosy_dev.parts.build import REPLACEABLE, Fleet, build_fleet, environment_overrides, parse_endpoint
 
-_FREE_BYTES = 1_000_000_000
-_SECONDS = 300.0
-_POLL_SECONDS = 0.05
+_MIN_FREE_BYTES = 1_000_000_000
+_TIMEOUT_SECONDS = 300.0
+_POLL_INTERVAL_SECONDS = 0.05
 
 
-def up(home: Home, only: Iterable[str] = (), progress: Progress | None = None) -> dict[str, str]:
-    """Start what is not running yet and return `.argosy/env` as a mapping; safe to repeat.
+def up(paths: FleetPaths, only: Iterable[str] = (), progress: Progress | None = None) -> dict[str, str]:
+    """Start the parts that do not run yet and return the content of `.argosy/env`; idempotent.
 
-    Raises a Refusal when something is missing, taken, full, or does not become ready.
+    Raises CliError when something is not installed, a port is taken, the disk is full, or a part does not become ready.
     """
     progress = progress or Progress.quiet()
-    _refuse_full_disk(home)
-    home.create()
-    with exclusive(home, progress):
-        before = Wanted.read(home)
-        if not supervisor.running(home):
-            before = Wanted(before.generation)
-        given = replaced(home)
-        _refuse_conflict(before, given)
-        yours = {**before.yours, **given}
-        fleet = compose(home, yours)
-        wanted = fleet.closure(tuple(only))
-        _refuse_other_version(home, wanted)
-        _refuse_unreachable(yours)
-        _refuse_missing(fleet, wanted)
-        _refuse_taken(home, fleet, wanted)
-        request = Wanted(before.generation + 1, tuple(dict.fromkeys((*before.parts, *wanted))), yours)
-        request.write(home)
-        _follow(home, {name: fleet.parts[name] for name in wanted}, request.generation, progress, _wake(home))
-        return write_env(home, fleet, request)
+    _check_disk(paths)
+    paths.create()
+    with exclusive(paths, progress):
+        current = DesiredState.read(paths)
+        if not running_supervisor(paths):
+            current = DesiredState(current.generation)
+        requested = environment_overrides(paths)
+        _check_conflict(current, requested)
+        overrides = {**current.overrides, **requested}
+        fleet = build_fleet(paths, overrides)
+        names = fleet.with_dependencies(tuple(only))
+        _check_version(paths, names)
+        _check_reachable(overrides)
+        _check_installed(fleet, names)
+        _check_ports(paths, fleet, names)
+        desired = DesiredState(current.generation + 1, tuple(dict.fromkeys((*current.parts, *names))), overrides)
+        desired.write(paths)
+        supervisor = _notify_supervisor(paths)
+        _wait_until_ready(paths, {name: fleet.specs[name] for name in names}, desired.generation, progress, supervisor)
+        return write_env(paths, fleet, desired)
 
 
 @contextmanager
-def exclusive(home: Home, progress: Progress) -> Iterator[None]:
-    """Let one `up` or `down` of this home work at a time."""
-    with (home.root / "up.lock").open("w", encoding="ascii") as file:
+def exclusive(paths: FleetPaths, progress: Progress) -> Iterator[None]:
+    """Serialize the `up` and `down` commands of a fleet."""
+    with (paths.root / "up.lock").open("w", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.say("waiting for another `up` or `down` of this fleet")
+            progress.print_line("waiting for another `up` or `down` of this fleet")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def write_env(home: Home, fleet: Fleet, wanted: Wanted) -> dict[str, str]:
-    """Write `.argosy/env`: the addresses of what runs, and the keys once they exist."""
-    present = {*wanted.parts, *(REPLACEABLE[name] for name in wanted.yours if name in REPLACEABLE)}
+def write_env(paths: FleetPaths, fleet: Fleet, desired: DesiredState) -> dict[str, str]:
+    """Write the addresses of the running parts, and the API keys once they exist, to `.argosy/env`."""
+    present = {*desired.parts, *(REPLACEABLE[name] for name in desired.overrides if name in REPLACEABLE)}
     addresses = {name: value for name, value in fleet.addresses.items() if REPLACEABLE.get(name, "gateway") in present}
-    pairs = addresses | (secrets.known_keys(home) if "gateway" in present else {})
-    if pairs != read_pairs(home.env):
-        write_pairs(home.env, pairs, comment="Addresses and keys of the running fleet. Written by `make up`.")
+    pairs = addresses | (secrets.minted_keys(paths) if "gateway" in present else {})
+    if pairs != read_pairs(paths.env):
+        write_pairs(paths.env, pairs, comment="Addresses and keys of the running fleet. Written by `make up`.")
     return pairs
 
 
-def _refuse_full_disk(home: Home) -> None:
-    folder = next(path for path in (home.root, *home.root.parents) if path.exists())
+def _check_disk(paths: FleetPaths) -> None:
+    folder = next(path for path in (paths.root, *paths.root.parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    if free < _FREE_BYTES:
+    if free < _MIN_FREE_BYTES:
         raise DiskFull(
-            f"{folder} has {free / 1e9:.1f} GB left and the fleet wants {_FREE_BYTES / 1e9:.0f} GB: make room first."
+            f"{folder} has {free / 1e9:.1f} GB left and the fleet needs {_MIN_FREE_BYTES / 1e9:.0f} GB: "
+            "make room first."
         )
 
 
-def _refuse_conflict(before: Wanted, yours: Mapping[str, str]) -> None:
-    """Refuse to put another part of the user's under services that run; what is not named now stays as it is."""
-    if before.parts and (names := sorted(name for name in yours if before.yours.get(name) != yours[name])):
-        raise Conflict(f"The fleet runs with another {' and '.join(names)}: run `make down` first.")
+def _check_conflict(current: DesiredState, requested: Mapping[str, str]) -> None:
+    """Overrides of running services cannot change; one that is not set now stays as it was."""
+    if current.parts and (names := sorted(n for n in requested if current.overrides.get(n) != requested[n])):
+        raise FleetConflict(f"The fleet runs with another {' and '.join(names)}: run `make down` first.")
 
 
-def _refuse_other_version(home: Home, wanted: Iterable[str]) -> None:
-    """Refuse to ask a supervisor for parts that the code it was started from did not have."""
-    if supervisor.running(home) and not board.read(home).known.issuperset(wanted):
-        raise Conflict("The fleet was started by another version of this clone: run `make down` first.")
+def _check_version(paths: FleetPaths, names: Iterable[str]) -> None:
+    """A supervisor started from older code may not have all parts."""
+    if running_supervisor(paths) and not read_state(paths).known.issuperset(names):
+        raise FleetConflict("The fleet was started by another version of this clone: run `make down` first.")
 
 
-def _refuse_unreachable(yours: Mapping[str, str]) -> None:
-    for variable, address in yours.items():
+def _check_reachable(overrides: Mapping[str, str]) -> None:
+    for variable, address in overrides.items():
         if variable not in REPLACEABLE:
             continue
-        host, port = endpoint(variable, address)
+        host, port = parse_endpoint(variable, address)
         try:
             socket.create_connection((host, port), timeout=3).close()
         except OSError as error:
-            raise Refusal(f"{variable} points to {host}:{port}, where nobody answers.") from error
+            raise CliError(f"{variable} points to {host}:{port}, which does not accept connections.") from error
 
 
-def _refuse_missing(fleet: Fleet, wanted: Iterable[str]) -> None:
-    for name in wanted:
-        if what := fleet.parts[name].missing():
-            raise Missing(what)
+def _check_installed(fleet: Fleet, names: Iterable[str]) -> None:
+    for name in names:
+        if what := fleet.specs[name].missing():
+            raise NotInstalled(what)
 
 
-def _refuse_taken(home: Home, fleet: Fleet, wanted: Iterable[str]) -> None:
-    if supervisor.running(home):
-        kept = set(board.read(home).entries)
-    else:
-        # What a killed supervisor left behind holds our own ports.
-        kept = set()
-        if left := supervisor.end_orphans(home):
-            raise Refusal(f"Process {left[0].pid} of an earlier fleet cannot be ended.")
-    for name in wanted:
-        if name not in kept:
-            ports.refuse_taken(home, fleet.parts[name].ports)
+def _check_ports(paths: FleetPaths, fleet: Fleet, names: Iterable[str]) -> None:
+    running: set[str] = set()
+    if running_supervisor(paths):
+        running = set(read_state(paths).parts)
+    elif left := stop_orphans(paths):  # the processes of a killed supervisor hold our own ports
+        raise CliError(f"Process {left[0].pid} of an earlier fleet cannot be stopped.")
+    for name in names:
+        if name not in running:
+            ports.check_free(paths, fleet.specs[name].ports)
 
 
-def _wake(home: Home) -> Birth:
-    """Tell the supervisor to look at what is wanted, or start one; return it."""
-    if daemon := supervisor.running(home):
-        daemon.send(SIGHUP)
-        return daemon
-    log = str(home.log("supervisor"))
-    where = {"ARGOSY_HOME": str(home.root), "ARGOSY_ASSETS": str(home.assets)}
-    # Not subprocess: it would complain, rightly for a child, that this one outlives us.
+def _notify_supervisor(paths: FleetPaths) -> ProcessIdentity:
+    """Make the supervisor read the desired state, or start one."""
+    if supervisor := running_supervisor(paths):
+        supervisor.send(SIGHUP)
+        return supervisor
+    log = str(paths.log("supervisor"))
+    environment = {"ARGOSY_HOME": str(paths.root), "ARGOSY_ASSETS": str(paths.assets)}
+    # subprocess would warn that the child outlives this process, which is the purpose here.
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", "argosy_dev", "supervise"],
-        os.environ | where,
+        os.environ | environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
@@ -146,29 +146,35 @@ def _wake(home: Home) -> Birth:
         ],
         setsid=True,
     )
-    return Birth.of(pid)
+    return ProcessIdentity.of(pid)
 
 
-def _follow(home: Home, parts: Mapping[str, Part], generation: int, progress: Progress, daemon: Birth) -> None:
-    """Show how the parts come up, until all serve or one has failed."""
-    deadline = time.monotonic() + _SECONDS
+def _wait_until_ready(
+    paths: FleetPaths,
+    specs: Mapping[str, ProcessSpec],
+    generation: int,
+    progress: Progress,
+    supervisor: ProcessIdentity,
+) -> None:
+    """Show the progress until all parts are ready; raise StartFailed when one fails or the time is up."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     with progress:
         while True:
-            now = board.read(home)
-            if now.generation >= generation:
-                entries = {name: now.entries.get(name, Entry()) for name in parts}
-                progress.show({name: (parts[name], entry) for name, entry in entries.items()})
-                if all(entry.state in UP for entry in entries.values()):
+            snapshot = read_state(paths)
+            if snapshot.generation >= generation:
+                parts = {name: snapshot.parts.get(name, PartState()) for name in specs}
+                progress.show({name: (specs[name], part) for name, part in parts.items()})
+                if all(part.status in RUNNING for part in parts.values()):
                     return
-                for name, entry in entries.items():
-                    if entry.state is State.FAILED:
-                        raise NotStarted(_story(home, name, entry.detail, entry.log_from))
-            if time.monotonic() > deadline or not daemon.alive():
-                raise NotStarted(_story(home, "supervisor", "did not finish its work"))
-            time.sleep(_POLL_SECONDS)
+                for name, part in parts.items():
+                    if part.status is PartStatus.FAILED:
+                        raise StartFailed(_failure_report(paths, name, part.detail, part.log_offset))
+            if time.monotonic() > deadline or not supervisor.alive():
+                raise StartFailed(_failure_report(paths, "supervisor", "did not finish its work"))
+            time.sleep(_POLL_INTERVAL_SECONDS)
 
 
-def _story(home: Home, part: str, reason: str, log_from: int = 0) -> str:
-    lines = supervisor.last_lines(home.log(part), 12, log_from)
-    shown = "".join(f"\n  | {line}" for line in lines)
-    return f"{part}: {reason.removesuffix('.')}.{shown}\nThe whole log is {home.log(part)}; `make down` stops the rest."
+def _failure_report(paths: FleetPaths, part: str, reason: str, log_offset: int = 0) -> str:
+    lines = "".join(f"\n  | {line}" for line in last_lines(paths.log(part), 12, log_offset))
+    log = paths.log(part)
+    return f"{part}: {reason.removesuffix('.')}.{lines}\nThe whole log is {log}; `make down` stops the rest."

@@ -1,7 +1,7 @@
-"""Where the fleet of this clone keeps what it knows: `.argosy/`, or the folder that ARGOSY_HOME names.
+"""The files of a fleet: `.argosy/` in the repository, or the folder in ARGOSY_HOME.
 
-Downloaded and converted files (jars, models) are an installation, not state: they stay in the clone's
-`.argosy/` (or ARGOSY_ASSETS), so that a second fleet of the same clone shares them.
+Downloaded and converted files (jars, models) are shared by all fleets of a clone: they stay in the repository's
+`.argosy/`, or in ARGOSY_ASSETS.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-CLONE = Path(__file__).resolve().parents[3]
+REPO_ROOT = Path(__file__).resolve().parents[4]
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class FleetPaths:
     """The folders and files of one fleet."""
 
     root: Path
     assets: Path
 
     @classmethod
-    def of_environment(cls, environment: Mapping[str, str] | None = None) -> Home:
-        """Read ARGOSY_HOME and ARGOSY_ASSETS; both default to `.argosy` in the clone."""
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> FleetPaths:
+        """Read ARGOSY_HOME and ARGOSY_ASSETS; both default to `.argosy` in the repository."""
         env = os.environ if environment is None else environment
         return cls(
-            root=Path(env.get("ARGOSY_HOME") or CLONE / ".argosy").absolute(),
-            assets=Path(env.get("ARGOSY_ASSETS") or CLONE / ".argosy").absolute(),
+            root=Path(env.get("ARGOSY_HOME") or REPO_ROOT / ".argosy").absolute(),
+            assets=Path(env.get("ARGOSY_ASSETS") or REPO_ROOT / ".argosy").absolute(),
         )
 
     @property
     def env(self) -> Path:
-        """The contract for people and tools: addresses and keys, readable by the owner alone."""
+        """The addresses and API keys of the running fleet, readable by the owner alone."""
         return self.root / "env"
 
     @property
     def ports(self) -> Path:
-        """Which part listens where; written at the first start, yours to edit."""
+        """The port of each part; written at the first start, may be edited."""
         return self.root / "ports"
 
     @property
@@ -47,13 +47,13 @@ class Home:
         return self.root / "secrets"
 
     @property
-    def wanted(self) -> Path:
-        """What `up` asked the supervisor for."""
-        return self.root / "wanted.json"
+    def desired(self) -> Path:
+        """The desired state, written by `up`."""
+        return self.root / "desired.json"
 
     @property
     def fleet(self) -> Path:
-        """What the supervisor last knew about each part."""
+        """The actual state, written by the supervisor."""
         return self.root / "fleet.json"
 
     @property
@@ -67,30 +67,25 @@ class Home:
         return self.assets / "jars"
 
     @property
-    def models(self) -> Path:
-        """Converted models and tokenizers."""
-        return self.assets / "models"
-
-    @property
     def minilm(self) -> Path:
-        """The folder of the embedding model: `model.onnx` and `tokenizer.json`."""
-        return self.models / "minilm"
+        """The embedding model: a folder with `model.onnx` and `tokenizer.json`."""
+        return self.assets / "models" / "minilm"
 
     @property
     def smollm_tokenizer(self) -> Path:
         """The language model's tokenizer."""
-        return self.models / "smollm2" / "tokenizer.json"
+        return self.assets / "models" / "smollm2" / "tokenizer.json"
 
     def data(self, part: str) -> Path:
-        """The folder in which `part` keeps its data."""
+        """The data folder of a part."""
         return self.root / "data" / part
 
     def log(self, part: str) -> Path:
-        """The file that receives everything `part` prints."""
+        """The log file of a part."""
         return self.logs / f"{part}.log"
 
     def create(self) -> None:
-        """Make the folders that every command expects."""
+        """Create the folders that every command expects."""
         for folder in (self.root, self.logs, self.root / "data"):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -110,13 +105,13 @@ def read_pairs(path: Path) -> dict[str, str]:
 
 
 def write_pairs(path: Path, pairs: Mapping[str, str], *, comment: str = "", mode: int = 0o600) -> None:
-    """Replace `path` by KEY=VALUE lines at once, so that a reader sees the old file or the new one."""
+    """Replace `path` atomically by KEY=VALUE lines."""
     head = f"# {comment}\n" if comment else ""
     write_text(path, head + "".join(f"{key}={value}\n" for key, value in pairs.items()), mode=mode)
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace `path` by `text` at once."""
+    """Replace `path` atomically by `text`."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""Keeping one part alive."""
+"""Runs the process of one part: starts it, probes it, restarts it."""
 
 from __future__ import annotations
 
@@ -13,103 +13,109 @@ from pathlib import Path
 
 import psutil
 
-from argosy_dev.board import Board, Entry, State
-from argosy_dev.part import Part
-from argosy_dev.processes import Birth, end
-from argosy_dev.refusals import Refusal
-from argosy_dev.state import Home
+from argosy_dev.errors import CliError
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.process_identity import ProcessIdentity, stop_processes
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.fleet.state import FleetState, PartState, PartStatus
 
-_PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)
-_STEADY_SECONDS = 10.0
-_ATTEMPTS = 3
-_PROBE_EVERY = 0.05
-_BAD_SETTINGS = 78  # how our services leave when they refuse their settings
+_RESTART_DELAYS = (0.1, 0.3, 1.0, 2.0, 5.0)
+_STABLE_SECONDS = 10.0
+"""A process that ran this long starts the delays anew."""
+_MAX_ATTEMPTS = 3
+_PROBE_INTERVAL_SECONDS = 0.05
+_INVALID_SETTINGS = 78  # the exit status of a service that rejects its settings
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How one life of a part went."""
+class RunResult:
+    """How one run of the process ended."""
 
-    served: bool
-    """Whether it was ready at some time, or did its step."""
+    succeeded: bool
+    """Whether it became ready, or completed its step."""
     reason: str
-    hopeless: bool = False
-    """Whether trying again cannot help."""
+    permanent: bool = False
+    """Whether another attempt would fail too."""
 
 
-class Keeper:
-    """Starts a part when its needs are met, and again whenever it dies.
+class ProcessRunner:
+    """Starts a part when its dependencies are ready, and restarts it whenever it exits.
 
-    A part that was ready once is restarted for ever, with growing pauses. One that never became ready is given up after
-    a few attempts: the next `up` tries again.
+    A part that was ready once is restarted without limit, with growing delays. A part that never became ready fails
+    after a few attempts; the next `up` tries again.
     """
 
-    def __init__(self, part: Part, home: Home, board: Board) -> None:
-        self.part = part
-        self._home = home
-        self._board = board
-        self._birth: Birth | None = None
+    def __init__(self, spec: ProcessSpec, paths: FleetPaths, state: FleetState) -> None:
+        self.spec = spec
+        self._paths = paths
+        self._state = state
+        self._identity: ProcessIdentity | None = None
         self._task: asyncio.Task[None] | None = None
-        self._served = False
+        self._was_ready = False
 
-    def begin(self) -> None:
-        """Start, unless it is already being kept or done; a part that was given up gets a new chance."""
-        if self._task is None or self._board.entries[self.part.name].state is State.FAILED:
-            self._board.entries[self.part.name] = Entry(stop=self.part.stop.name, leans=bool(self.part.needs))
-            self._task = asyncio.create_task(self._keep(), name=self.part.name)
+    def start(self) -> None:
+        """Start the part if it does not run; a failed part gets new attempts."""
+        if self._task is None or self._state.parts[self.spec.name].status is PartStatus.FAILED:
+            self._state.parts[self.spec.name] = PartState(
+                stop=self.spec.stop.name, has_dependencies=bool(self.spec.needs)
+            )
+            self._task = asyncio.create_task(self._run(), name=self.spec.name)
 
     async def stop(self) -> None:
-        """Stop the part for good, and its children with it."""
+        """Stop the process and its descendants."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        if self._birth:
-            await asyncio.to_thread(end, {self._birth: self.part.stop}, grace=self.part.grace_seconds)
-        await self._board.put(self.part.name, state=State.STOPPED, process=None, detail="")
+        if self._identity:
+            await asyncio.to_thread(
+                stop_processes, {self._identity: self.spec.stop}, grace_seconds=self.spec.grace_seconds
+            )
+        await self._state.update(self.spec.name, status=PartStatus.STOPPED, process=None, detail="")
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         attempts, restarts = 0, 0
         while True:
-            began = time.monotonic()
+            started = time.monotonic()
             try:
-                ending = await self._live()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this part's story and not the supervisor's
-                ending = Ending(served=False, reason=str(error) or type(error).__name__, hopeless=True)
-            if ending.served and self.part.runs_once:
+                result = await self._run_once()
+            except Exception as error:  # noqa: BLE001 - fails this part, never the supervisor
+                result = RunResult(succeeded=False, reason=str(error) or type(error).__name__, permanent=True)
+            if result.succeeded and self.spec.runs_once:
                 return
-            steady = ending.served and time.monotonic() - began > _STEADY_SECONDS
-            attempts, restarts = 1 if steady else attempts + 1, restarts + 1
-            if (ending.hopeless or attempts >= _ATTEMPTS) and not self._served:
-                await self._put(State.FAILED, ending.reason)
+            stable = result.succeeded and time.monotonic() - started > _STABLE_SECONDS
+            attempts, restarts = 1 if stable else attempts + 1, restarts + 1
+            if (result.permanent or attempts >= _MAX_ATTEMPTS) and not self._was_ready:
+                await self._set_status(PartStatus.FAILED, result.reason)
                 return
-            again = {"state": State.RESTARTING, "restarts": restarts, "detail": ending.reason}
-            await self._board.put(self.part.name, process=None, **again)
-            await asyncio.sleep(_PAUSES[min(attempts, len(_PAUSES)) - 1])
+            await self._state.update(
+                self.spec.name, process=None, status=PartStatus.RESTARTING, restarts=restarts, detail=result.reason
+            )
+            await asyncio.sleep(_RESTART_DELAYS[min(attempts, len(_RESTART_DELAYS)) - 1])
 
-    async def _live(self) -> Ending:
-        """Live through one life of the part, from its needs to its end."""
-        await self._put(State.WAITING)
-        await self._board.until_up(self.part.needs)
-        await self._put(State.PREPARING)
-        await asyncio.to_thread(self.part.prepare)
+    async def _run_once(self) -> RunResult:
+        """Wait for the dependencies, then run the process until it exits."""
+        await self._set_status(PartStatus.WAITING)
+        await self._state.wait_until_running(self.spec.needs)
+        await self._set_status(PartStatus.PREPARING)
+        await asyncio.to_thread(self.spec.prepare)
         process = await self._spawn()
-        await self._put(State.STARTING)
-        if self.part.runs_once:
-            return await self._finish(process)
-        if not await self._ready(process):
-            return await self._give_up(process)
-        self._served = True
-        await self._put(State.READY)
-        return Ending(served=True, reason=_how(await process.wait()))
+        await self._set_status(PartStatus.STARTING)
+        if self.spec.runs_once:
+            return await self._complete_step(process)
+        if not await self._wait_ready(process):
+            return await self._start_failed(process)
+        self._was_ready = True
+        await self._set_status(PartStatus.READY)
+        return RunResult(succeeded=True, reason=_exit_reason(await process.wait()))
 
     async def _spawn(self) -> Process:
-        """Start the program in a session of its own, with everything it prints in its log."""
-        environment, cwd = environment_of(self.part.environment()), self._home.root
-        log = os.open(self._home.log(self.part.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        log_from = os.fstat(log).st_size
+        """Start the program in its own session, with its output appended to its log."""
+        environment, cwd = process_environment(self.spec.environment()), self._paths.root
+        log = os.open(self._paths.log(self.spec.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log_offset = os.fstat(log).st_size
         try:
-            command = list(self.part.command())
+            command = list(self.spec.command())
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=DEVNULL,
@@ -120,51 +126,51 @@ class Keeper:
                 env=environment,
             )
         except OSError as error:
-            raise Refusal(f"{Path(command[0]).name} could not be started: {error}.") from error
+            raise CliError(f"{Path(command[0]).name} could not be started: {error}.") from error
         finally:
             os.close(log)
-        with suppress(psutil.Error):  # it can be over already
-            self._birth = Birth.of(process.pid)
-        await self._board.put(self.part.name, process=self._birth, log_from=log_from)
+        with suppress(psutil.Error):  # the process may have exited already
+            self._identity = ProcessIdentity.of(process.pid)
+        await self._state.update(self.spec.name, process=self._identity, log_offset=log_offset)
         return process
 
-    async def _ready(self, process: Process) -> bool:
-        """Ask until the part serves; False when it ended or took too long."""
-        assert self.part.probe
-        deadline = time.monotonic() + self.part.start_seconds
+    async def _wait_ready(self, process: Process) -> bool:
+        """Probe until the process is ready; return False when it exits or the time is up."""
+        assert self.spec.probe
+        deadline = time.monotonic() + self.spec.start_seconds
         while process.returncode is None and time.monotonic() < deadline:
-            if await self.part.probe() and process.returncode is None:
+            if await self.spec.probe() and process.returncode is None:
                 return True
-            await asyncio.sleep(_PROBE_EVERY)
+            await asyncio.sleep(_PROBE_INTERVAL_SECONDS)
         return False
 
-    async def _finish(self, process: Process) -> Ending:
-        """Wait for the end of a step; it served its purpose when it exits with 0."""
+    async def _complete_step(self, process: Process) -> RunResult:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.part.start_seconds):
+            async with asyncio.timeout(self.spec.start_seconds):
                 await process.wait()
         if process.returncode == 0:
-            await self._board.put(self.part.name, state=State.DONE, process=None, detail="")
-            return Ending(served=True, reason="")
-        return await self._give_up(process)
+            await self._state.update(self.spec.name, status=PartStatus.DONE, process=None, detail="")
+            return RunResult(succeeded=True, reason="")
+        return await self._start_failed(process)
 
-    async def _give_up(self, process: Process) -> Ending:
+    async def _start_failed(self, process: Process) -> RunResult:
         if process.returncode is not None:
-            return Ending(served=False, reason=_how(process.returncode), hopeless=process.returncode == _BAD_SETTINGS)
-        if self._birth:
-            await asyncio.to_thread(end, {self._birth: self.part.stop}, grace=2.0)
+            permanent = process.returncode == _INVALID_SETTINGS
+            return RunResult(succeeded=False, reason=_exit_reason(process.returncode), permanent=permanent)
+        if self._identity:
+            await asyncio.to_thread(stop_processes, {self._identity: self.spec.stop}, grace_seconds=2.0)
         await process.wait()
-        return Ending(served=False, reason=f"was not ready within {self.part.start_seconds:.0f} s")
+        return RunResult(succeeded=False, reason=f"was not ready within {self.spec.start_seconds:.0f} s")
 
-    async def _put(self, state: State, detail: str = "") -> None:
-        await self._board.put(self.part.name, state=state, detail=detail)
+    async def _set_status(self, status: PartStatus, detail: str = "") -> None:
+        await self._state.update(self.spec.name, status=status, detail=detail)
 
 
-def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return what a part finds in its environment: ours, without what would slow every start of a Python program."""
+def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a part: the supervisor's, with bytecode caching on and output unbuffered."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return inherited | {"PYTHONUNBUFFERED": "1"} | dict(extra)
 
 
-def _how(status: int) -> str:
+def _exit_reason(status: int) -> str:
     return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

