@@ -31,7 +31,7 @@ def pytest_configure() -> None:
         LOOP_ERRORS.append(f"{context.get('message')}: {context.get('exception') or context.get('task')!r}")
         report(loop, context)
 
-    asyncio.BaseEventLoop.call_exception_handler = record  # type: ignore[method-assign]
+    asyncio.BaseEventLoop.call_exception_handler = record  # type: ignore[method-assign, assignment]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

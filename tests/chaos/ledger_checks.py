@@ -1,4 +1,4 @@
-"""What must hold in the books when nothing is in flight."""
+"""Invariants of metering's tables when no request is in flight."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,12 +7,12 @@ import asyncpg
 import pytest
 
 from tests.chaos.load import Load
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 
-# Each query counts what breaks the rule.
-BROKEN = {
-    "a reservation is held though nothing runs": "SELECT count(*) FROM metering.reservations WHERE state = 'held'",
-    "a budget holds money though nothing runs": "SELECT count(*) FROM metering.budgets WHERE held <> 0",
+# Each query counts the rows that violate the invariant.
+INVARIANTS = {
+    "a reservation is held": "SELECT count(*) FROM metering.reservations WHERE state = 'held'",
+    "a budget has a held amount": "SELECT count(*) FROM metering.budgets WHERE held <> 0",
     "spent and held exceed a cap": "SELECT count(*) FROM metering.budgets WHERE spent + held > cap",
     "a ledger transaction does not sum to zero": """
         SELECT count(*) FROM (
@@ -31,50 +31,50 @@ BROKEN = {
 }
 
 
-async def until(what: str, seconds: float, true: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a state, or fail with its name."""
+async def wait_for(what: str, seconds: float, true: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition, or fail with its description."""
     try:
         async with asyncio.timeout(seconds):
             while not await true():
                 await asyncio.sleep(0.25)
     except TimeoutError:
-        pytest.fail(f"not after {seconds} s: {what}")
+        pytest.fail(f"not within {seconds} s: {what}")
 
 
-async def broken(fleet: Fleet) -> dict[str, int]:
-    """Which invariants do not hold, and how often."""
+async def violations(fleet: Fleet) -> dict[str, int]:
+    """The violated invariants, with their counts."""
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
-        counts = {name: await connection.fetchval(query) for name, query in BROKEN.items()}
+        counts = {name: await connection.fetchval(query) for name, query in INVARIANTS.items()}
     finally:
         await connection.close()
     return {name: count for name, count in counts.items() if count}
 
 
-async def told_and_billed(fleet: Fleet, load: Load) -> dict[str, tuple[int, int | None]]:
-    """Requests whose client was told another cost than the books have."""
+async def wrongly_charged(fleet: Fleet, load: Load) -> dict[str, tuple[int, int | None]]:
+    """Requests whose response had another cost than metering's settlements."""
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
         rows = await connection.fetch(
             "SELECT request_id, sum(cost)::bigint AS cost FROM metering.settlements "
             "WHERE request_id = ANY($1) GROUP BY 1",
-            list(load.answered),
+            list(load.completed),
         )
     finally:
         await connection.close()
     billed = {row["request_id"]: row["cost"] for row in rows}
-    return {r: (told, billed.get(r)) for r, told in load.answered.items() if billed.get(r) != told}
+    return {r: (charged, billed.get(r)) for r, charged in load.completed.items() if billed.get(r) != charged}
 
 
-async def are_exact(fleet: Fleet, load: Load, seconds: float = 120) -> None:
-    """Wait until every rule holds, and every client was told what the books have."""
+async def wait_until_exact(fleet: Fleet, load: Load, seconds: float = 120) -> None:
+    """Wait until all invariants hold, and compare the costs in responses with metering's settlements."""
 
     async def exact() -> bool:
-        return not await broken(fleet)
+        return not await violations(fleet)
 
     try:
-        await until("the books are exact", seconds, exact)
+        await wait_for("all invariants hold", seconds, exact)
     except BaseException:
-        print(await broken(fleet))
+        print(await violations(fleet))
         raise
-    assert await told_and_billed(fleet, load) == {}
+    assert await wrongly_charged(fleet, load) == {}

@@ -38,17 +38,29 @@ FORBIDDEN = [
     ("background.py", "import redis"),
 ]
 ALLOWED = [
-    ("ledger/post.py", "import asyncio\nimport orjson\nfrom values.money import NanoUsd\nfrom chassis.aio import periodic"),
+    (
+        "ledger/post.py",
+        "import asyncio\nimport orjson\nfrom values.money import NanoUsd\nfrom chassis.aio import periodic",
+    ),
     ("ledger/post.py", "from metering.prices.model import Price\nfrom metering.budgets.reserve import reserve"),
     ("ledger/post.py", "from chassis.errors import ArgosyError\nfrom chassis import clock"),
-    ("ledger/grpc.py", "import grpc\nfrom argosy.metering.v1 import metering_pb2\nfrom metering.ledger.post import post"),
+    (
+        "ledger/grpc.py",
+        "import grpc\nfrom argosy.metering.v1 import metering_pb2\nfrom metering.ledger.post import post",
+    ),
     ("ledger/grpc.py", "from metering.ledger.protos import entry_to_proto\nfrom metering.metrics import ENTRIES"),
     ("settlement/consumer.py", "from chassis.kafka import Record\nfrom argosy.metering.v1 import events_pb2"),
-    ("ledger/postgres.py", "import asyncpg\nfrom chassis.postgres import Database\nfrom metering.ledger.model import Entry"),
+    (
+        "ledger/postgres.py",
+        "import asyncpg\nfrom chassis.postgres import Database\nfrom metering.ledger.model import Entry",
+    ),
     ("ledger/postgres.py", "from metering.budgets.postgres import lock_budgets"),
     ("prices/redis.py", "import redis\nfrom chassis.redis import RedisClient"),
     ("ledger/schemas.py", "import msgspec\nfrom pydantic import BaseModel\nfrom metering.ledger.model import Entry"),
-    ("main.py", "from metering.ledger.postgres import X\nfrom metering.ledger.grpc import Y\nfrom metering.settings import Z"),
+    (
+        "main.py",
+        "from metering.ledger.postgres import X\nfrom metering.ledger.grpc import Y\nfrom metering.settings import Z",
+    ),
     ("settings.py", "from pydantic_settings import BaseSettings\nfrom values.limits import MAX_TOKENS"),
 ]
 

@@ -76,7 +76,7 @@ def streamed(tmp_path: Path) -> str:
     return str(path)
 
 
-async def test_a_closed_loop_stops_after_the_requests_that_were_asked_for(port: int, whole: str):
+async def test_a_closed_loop_stops_after_the_requests_that_were_asked_for(port: int, whole: str) -> None:
     plan = Plan(port, "/instant/v1/chat/completions", whole, connections=4, requests=40, seconds=30)
 
     figures = await Load(plan).run()
@@ -85,7 +85,7 @@ async def test_a_closed_loop_stops_after_the_requests_that_were_asked_for(port: 
     assert 0 < figures["latency_p50_ms"] <= figures["latency_p100_ms"]
 
 
-async def test_every_event_of_a_stream_is_counted(port: int, streamed: str):
+async def test_every_event_of_a_stream_is_counted(port: int, streamed: str) -> None:
     plan = Plan(port, "/instant/v1/chat/completions", streamed, connections=2, requests=6, seconds=30, streamed=True)
 
     figures = await Load(plan).run()
@@ -94,7 +94,7 @@ async def test_every_event_of_a_stream_is_counted(port: int, streamed: str):
     assert (figures["answers"], figures["errors"], figures["chunks"]) == (6, 0, 6 * 104)
 
 
-async def test_a_fixed_rate_keeps_its_schedule(port: int, whole: str):
+async def test_a_fixed_rate_keeps_its_schedule(port: int, whole: str) -> None:
     plan = Plan(port, "/instant/v1/chat/completions", whole, connections=4, rate=200, seconds=0.2)
 
     figures = await Load(plan).run()
@@ -103,7 +103,7 @@ async def test_a_fixed_rate_keeps_its_schedule(port: int, whole: str):
     assert figures["seconds"] >= 0.19
 
 
-async def test_latency_counts_from_when_a_request_was_due(whole: str):
+async def test_latency_counts_from_when_a_request_was_due(whole: str) -> None:
     """One connection and a server that takes a while: those who wait for it waited since they were due."""
     async with serving(Slow) as port:
         figures = await Load(Plan(port, "/", whole, connections=1, rate=1000, requests=5, seconds=1)).run()
@@ -112,7 +112,7 @@ async def test_latency_counts_from_when_a_request_was_due(whole: str):
     assert figures["latency_p100_ms"] >= 5 * 50 - 5
 
 
-async def test_connections_that_break_are_errors_and_are_opened_again(whole: str):
+async def test_connections_that_break_are_errors_and_are_opened_again(whole: str) -> None:
     async with serving(HangUp) as port:
         figures = await Load(Plan(port, "/", whole, connections=1, requests=3, seconds=5)).run()
 
@@ -120,6 +120,6 @@ async def test_connections_that_break_are_errors_and_are_opened_again(whole: str
     assert any("broke" in problem for problem in figures["problems"])
 
 
-async def test_nobody_there_is_said_at_once(whole: str):
+async def test_nobody_there_is_said_at_once(whole: str) -> None:
     with pytest.raises(SystemExit, match="nobody answers"):
         await Load(Plan(1, "/", whole, connections=1)).run()

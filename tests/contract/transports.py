@@ -1,4 +1,4 @@
-"""One call, by ordinary gRPC and by frames of the exchange written by hand: what came back, in one shape."""
+"""One call by grpc.aio, and by exchange frames written by hand, with its outcome in the same form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import argosy
 import grpc
@@ -23,7 +24,7 @@ Metadata = Sequence[tuple[str, str]]
 
 
 def methods() -> dict[str, MethodDescriptor]:
-    """Every method of every service, by its path; the exchange itself is no service."""
+    """Every method of every service, by its path, without the exchange's own."""
     found = {}
     for path in sorted(GENERATED.rglob("*_pb2.py")):
         module = importlib.import_module(".".join(path.relative_to(GENERATED.parent).with_suffix("").parts))
@@ -36,7 +37,7 @@ def methods() -> dict[str, MethodDescriptor]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended."""
+    """The responses and the status of a call."""
 
     payloads: tuple[bytes, ...]
     code: str
@@ -44,55 +45,58 @@ class Outcome:
     details: bytes
     """A serialized google.rpc.Status, or nothing."""
     trailing: tuple[tuple[str, str | bytes], ...]
-    """Trailing metadata but for the details, sorted."""
+    """Trailing metadata without the details, sorted."""
 
 
-Way = Callable[[str, str, Sequence[bytes], Metadata, float | None], Awaitable[Outcome]]
-"""Makes a call: target, path, requests, metadata, seconds."""
+Transport = Callable[[str, str, Sequence[bytes], Metadata, float | None], Awaitable[Outcome]]
+"""Makes a call: target, path, requests, metadata, timeout in seconds."""
 
 
-async def by_grpc(
-    target: str, path: str, requests: Sequence[bytes], metadata: Metadata, seconds: float | None
+async def call_by_grpc(
+    target: str, path: str, requests: Sequence[bytes], metadata: Metadata, timeout_seconds: float | None
 ) -> Outcome:
-    """Make a call of its own; on the wire all shapes of methods are streams.
+    """Make one gRPC call; on the wire, all method types are streams.
 
-    One request goes with the beginning of the call: written after it, it would race with a refusal, and gRPC's client
-    then says INTERNAL.
+    A single request is sent with the start of the call: written later, it would race with an early error status, and
+    gRPC's client would then report INTERNAL.
     """
     async with grpc.aio.insecure_channel(target) as channel:
-        given = {"metadata": tuple(metadata), "timeout": seconds}
+        options: dict[str, Any] = {"metadata": tuple(metadata), "timeout": timeout_seconds}
+        call: Any
         if len(requests) == 1:
-            call = channel.unary_stream(path)(requests[0], **given)
+            multi: Any = channel.unary_stream(path)
+            call = multi(requests[0], **options)
         else:
-            call = channel.stream_stream(path)(iter(requests), **given)
+            multi = channel.stream_stream(path)
+            call = multi(iter(requests), **options)
         payloads = []
         try:
             async for payload in call:
-                payloads.append(payload)  # noqa: PERF401 - what came before a failure counts
+                payloads.append(payload)  # noqa: PERF401 - responses before an error count
         except grpc.aio.AioRpcError:
             pass
         trailing = dict((await call.trailing_metadata()) or ())
-        details = trailing.pop(DETAILS, b"")
+        details: Any = trailing.pop(DETAILS, b"")
         code, message = await call.code(), await call.details()
     return Outcome(tuple(payloads), code.name, message or "", details, tuple(sorted(trailing.items())))
 
 
-async def by_exchange(
-    target: str, path: str, requests: Sequence[bytes], metadata: Metadata, seconds: float | None
+async def call_by_exchange(
+    target: str, path: str, requests: Sequence[bytes], metadata: Metadata, timeout_seconds: float | None
 ) -> Outcome:
-    """Make the one call of a stream."""
+    """Make the only call of an exchange stream."""
     async with grpc.aio.insecure_channel(target) as channel:
         stream = channel.stream_stream(OPEN, Batch.SerializeToString, Batch.FromString)(metadata=(VERSION,))
         begin = Frame(
             call_id=1,
             method=path,
-            timeout_microseconds=0 if seconds is None else max(1, int(seconds * 1e6)),
+            timeout_microseconds=0 if timeout_seconds is None else max(1, int(timeout_seconds * 1e6)),
             metadata=[text for pair in metadata for text in pair],
         )
         await stream.write(Batch(frames=[begin, Frame(call_id=1, payloads=requests), Frame(call_id=1, end=True)]))
         payloads: list[bytes] = []
         while True:
-            for frame in (await stream.read()).frames:
+            for frame in (await stream.read()).frames:  # type: ignore[attr-defined]
                 if frame.payloads:
                     payloads += frame.payloads
                     await stream.write(Batch(frames=[Frame(call_id=1, credit=sum(map(len, frame.payloads)))]))
@@ -111,4 +115,4 @@ def _pairs(frame: Frame) -> tuple[tuple[str, str | bytes], ...]:
     )
 
 
-WAYS: dict[str, Way] = {"grpc": by_grpc, "exchange": by_exchange}
+TRANSPORTS: dict[str, Transport] = {"grpc": call_by_grpc, "exchange": call_by_exchange}

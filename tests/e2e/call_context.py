@@ -1,4 +1,4 @@
-"""Who makes a call of the comparison, and what there is to ask about."""
+"""The caller, the tenant and the files of a call in the comparison of transports."""
 
 from __future__ import annotations
 
@@ -7,101 +7,101 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from argosy.retrieval.v1 import retrieval_pb2 as retrieval
+from argosy.retrieval.v1 import retrieval_pb2
 from chassis.clock import SystemClock
 from chassis.ids import new_id
 from chassis.tenancy import Principal, PrincipalSigner
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 
-from tests.contract.two_ways import by_grpc, methods
-from tests.fleet import Fleet
+from tests.contract.transports import call_by_grpc, methods
+from tests.fleet.client import Fleet
 
 METHODS = methods()
-HOMES = {
+SERVICE_OF_PACKAGE = {
     "identity": "gateway",
     "orchestration": "orchestrator",
     "inference": "inference-worker",
     "metering": "metering",
     "retrieval": "retrieval",
 }
-"""Which service serves a package."""
 TEXT = b"The lighthouse keeper of Portsall repaired the lamp with a silver spoon.\n" * 3
 
 
 def target_of(fleet: Fleet, path: str) -> str:
-    """Where a method is served."""
-    return fleet.grpc_target(HOMES[path.split(".")[1]])
+    """The address of the service that has a method."""
+    return fleet.grpc_target(SERVICE_OF_PACKAGE[path.split(".")[1]])
 
 
 @dataclass(slots=True)
-class Scene:
-    """One call that is about to be made, by a tenant of its own unless the case says another."""
+class CallContext:
+    """The circumstances of one call; its tenant is a new one unless the case changes it."""
 
     fleet: Fleet
-    library: Library
+    searchable: SearchableTenant
     principal: Principal
 
     @classmethod
-    def of(cls, fleet: Fleet, library: Library) -> Scene:
-        """A scene with a tenant that nobody has heard of."""
-        return cls(fleet, library, Principal(new_id("ten_"), "prj_two", "key_ways"))
+    def new(cls, fleet: Fleet, searchable: SearchableTenant) -> CallContext:
+        """A context with a new tenant."""
+        return cls(fleet, searchable, Principal(new_id("ten_"), "prj_two", "key_ways"))
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
-        """What says who calls."""
+        """The metadata that authenticates the caller."""
         token = PrincipalSigner(self.fleet.principal_secret, "gateway", SystemClock()).sign(self.principal)
         return [("argosy-principal", token)]
 
-    async def ask(self, method: str, *requests: Message) -> Any:
-        """Call a method with one response, which must go well: `scene.ask("GetFile", …)`."""
+    async def call(self, method: str, *requests: Message) -> Any:
+        """Call a method with one response, which must succeed: `context.call("GetFile", …)`."""
         (path,) = (path for path in METHODS if path.endswith(f"/{method}"))
-        wire = [request.SerializeToString() for request in requests]
-        outcome = await by_grpc(target_of(self.fleet, path), path, wire, self.metadata, 20)
+        payloads = [request.SerializeToString() for request in requests]
+        outcome = await call_by_grpc(target_of(self.fleet, path), path, payloads, self.metadata, 20)
         assert outcome.code == "OK", (path, outcome)
         return message_factory.GetMessageClass(METHODS[path].output_type).FromString(outcome.payloads[0])
 
-    async def a_file(self, name: str = "keeper.txt") -> str:
+    async def add_file(self, name: str = "keeper.txt") -> str:
         """Upload a file and return its id."""
-        return str((await self.ask("UploadFile", *upload(name))).file.file_id)
+        return str((await self.call("UploadFile", *upload(name))).file.file_id)
 
-    async def a_store(self, *files: str) -> str:
-        """Make a vector store and return its id."""
-        made = await self.ask("CreateVectorStore", retrieval.CreateVectorStoreRequest(name="two", file_ids=files))
-        return str(made.vector_store.vector_store_id)
+    async def add_store(self, *files: str) -> str:
+        """Create a vector store and return its id."""
+        request = retrieval_pb2.CreateVectorStoreRequest(name="two", file_ids=files)
+        return str((await self.call("CreateVectorStore", request)).vector_store.vector_store_id)
 
 
 @dataclass(slots=True)
-class Library:
-    """A tenant with one file that is ready to be searched, made once."""
+class SearchableTenant:
+    """A tenant with one indexed file, built once."""
 
     principal: Principal
-    tenant_id: str
-    """A tenant that the gateway knows."""
+    known_tenant_id: str
+    """A tenant of the gateway's database."""
     file_id: str = ""
     store_id: str = ""
 
     @classmethod
-    async def build(cls, fleet: Fleet) -> Library:
-        """Upload, attach, and wait for the index."""
+    async def build(cls, fleet: Fleet) -> SearchableTenant:
+        """Upload and attach the file, and wait until it is indexed."""
         async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=30) as client:
             budget = (await client.get("/v1/budgets")).json()["data"][0]
-        library = cls(Principal(new_id("ten_"), "prj_library", "key_library"), budget["tenant_id"])
-        scene = Scene(fleet, library, library.principal)
-        library.file_id = await scene.a_file()
-        library.store_id = await scene.a_store(library.file_id)
-        about = retrieval.GetAttachmentRequest(vector_store_id=library.store_id, file_id=library.file_id)
+        tenant = cls(Principal(new_id("ten_"), "prj_library", "key_library"), budget["tenant_id"])
+        context = CallContext(fleet, tenant, tenant.principal)
+        tenant.file_id = await context.add_file()
+        tenant.store_id = await context.add_store(tenant.file_id)
+        request = retrieval_pb2.GetAttachmentRequest(vector_store_id=tenant.store_id, file_id=tenant.file_id)
+        completed = retrieval_pb2.ATTACHMENT_STATE_COMPLETED
         async with asyncio.timeout(30):
-            while (await scene.ask("GetAttachment", about)).attachment.state != retrieval.ATTACHMENT_STATE_COMPLETED:
+            while (await context.call("GetAttachment", request)).attachment.state != completed:
                 await asyncio.sleep(0.2)
-        return library
+        return tenant
 
 
 def upload(name: str) -> list[Message]:
     """The requests of an upload."""
     return [
-        retrieval.UploadFileRequest(description=retrieval.FileDescription(filename=name, purpose="assistants")),
-        retrieval.UploadFileRequest(data=TEXT[:50]),
-        retrieval.UploadFileRequest(data=TEXT[50:]),
-        retrieval.UploadFileRequest(end=retrieval.UploadEnd(bytes=len(TEXT))),
+        retrieval_pb2.UploadFileRequest(metadata=retrieval_pb2.FileMetadata(filename=name, purpose="assistants")),
+        retrieval_pb2.UploadFileRequest(data=TEXT[:50]),
+        retrieval_pb2.UploadFileRequest(data=TEXT[50:]),
+        retrieval_pb2.UploadFileRequest(end=retrieval_pb2.UploadEnd(bytes=len(TEXT))),
     ]

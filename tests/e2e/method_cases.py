@@ -1,24 +1,24 @@
-"""For each method of each service a request that is answered well, and what has to be there before it is made."""
+"""A request that succeeds, with its preconditions, for each method of each service."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
-from argosy.common.v1 import common_pb2 as common
-from argosy.identity.v1 import identity_pb2 as identity
-from argosy.inference.v1 import inference_pb2 as inference
-from argosy.metering.v1 import metering_pb2 as metering
-from argosy.orchestration.v1 import orchestration_pb2 as orchestration
-from argosy.retrieval.v1 import retrieval_pb2 as retrieval
+from argosy.common.v1 import common_pb2
+from argosy.identity.v1 import identity_pb2
+from argosy.inference.v1 import inference_pb2
+from argosy.metering.v1 import metering_pb2
+from argosy.orchestration.v1 import orchestration_pb2
+from argosy.retrieval.v1 import retrieval_pb2
 from chassis.ids import new_id
 from chassis.tenancy import Principal
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from tests.e2e.scenes import METHODS, Scene, upload
+from tests.e2e.call_context import METHODS, CallContext, upload
 
-MODEL, UPSTREAM_MODEL = "sim-two-ways", "instant"
+MODEL, UPSTREAM_MODEL = "sim-transports", "instant"
 PRICE_KEY = f"simulator/{UPSTREAM_MODEL}"
 EMBEDDING = "all-minilm-l6-v2"
 
@@ -29,12 +29,12 @@ def chat(model: str) -> bytes:
     return json.dumps(words).encode()
 
 
-Case = Callable[[Scene], Awaitable[Sequence[Message]]]
+Case = Callable[[CallContext], Awaitable[Sequence[Message]]]
 CASES: dict[str, Case] = {}
 
 
 def case(function: Case) -> Case:
-    """Register the case of the method whose name the function has, in words."""
+    """Register the case of the method that the function is named after."""
     name = function.__name__.replace("_", "").lower()
     (path,) = (path for path in METHODS if path.split("/")[1].split(".")[1] + path.rpartition("/")[2].lower() == name)
     CASES[path] = function
@@ -42,164 +42,170 @@ def case(function: Case) -> Case:
 
 
 @case
-async def identity_who_am_i(scene: Scene) -> Sequence[Message]:
-    return [identity.WhoAmIRequest()]
+async def identity_who_am_i(context: CallContext) -> Sequence[Message]:
+    return [identity_pb2.WhoAmIRequest()]
 
 
 @case
-async def identity_get_tenant(scene: Scene) -> Sequence[Message]:
-    scene.principal = Principal(scene.library.tenant_id)
-    return [identity.GetTenantRequest()]
+async def identity_get_tenant(context: CallContext) -> Sequence[Message]:
+    context.principal = Principal(context.searchable.known_tenant_id)
+    return [identity_pb2.GetTenantRequest()]
 
 
 @case
-async def orchestration_generate(scene: Scene) -> Sequence[Message]:
-    wanted = orchestration.GenerateRequest(request_id=new_id("req_"), model=MODEL, body=chat(MODEL), stream=True)
-    return [wanted]
+async def orchestration_generate(context: CallContext) -> Sequence[Message]:
+    body = chat(MODEL)
+    return [orchestration_pb2.GenerateRequest(request_id=new_id("req_"), model=MODEL, body=body, stream=True)]
 
 
 @case
-async def orchestration_embed(scene: Scene) -> Sequence[Message]:
-    return [orchestration.EmbedRequest(request_id=new_id("req_"), model=EMBEDDING, inputs=["one", "the other"])]
+async def orchestration_embed(context: CallContext) -> Sequence[Message]:
+    return [orchestration_pb2.EmbedRequest(request_id=new_id("req_"), model=EMBEDDING, inputs=["one", "the other"])]
 
 
 @case
-async def orchestration_list_models(scene: Scene) -> Sequence[Message]:
-    return [orchestration.ListModelsRequest()]
+async def orchestration_list_models(context: CallContext) -> Sequence[Message]:
+    return [orchestration_pb2.ListModelsRequest()]
 
 
 @case
-async def inference_infer(scene: Scene) -> Sequence[Message]:
-    candidate = inference.Candidate(upstream="simulator", model=UPSTREAM_MODEL, body=chat(UPSTREAM_MODEL))
-    plan = inference.Plan(candidates=[candidate], stream=True)
-    return [inference.InferRequest(run=inference.Run(request_id=new_id("req_"), plan=plan))]
+async def inference_infer(context: CallContext) -> Sequence[Message]:
+    candidate = inference_pb2.Candidate(upstream="simulator", model=UPSTREAM_MODEL, body=chat(UPSTREAM_MODEL))
+    plan = inference_pb2.Plan(candidates=[candidate], stream=True)
+    return [inference_pb2.InferRequest(run=inference_pb2.Run(request_id=new_id("req_"), plan=plan))]
 
 
 @case
-async def inference_embed(scene: Scene) -> Sequence[Message]:
-    candidates = [inference.Candidate(upstream="minilm", model=EMBEDDING)]
-    return [inference.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])]
+async def inference_embed(context: CallContext) -> Sequence[Message]:
+    candidates = [inference_pb2.Candidate(upstream="minilm", model=EMBEDDING)]
+    return [inference_pb2.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])]
 
 
 @case
-async def metering_reserve(scene: Scene) -> Sequence[Message]:
-    bounds = [metering.Bound(price_key=PRICE_KEY, input_tokens=1_000, output_tokens=200)]
-    lease = Duration(seconds=5)  # nobody settles it
-    return [metering.ReserveRequest(request_id=new_id("req_"), bounds=bounds, lease=lease)]
+async def metering_reserve(context: CallContext) -> Sequence[Message]:
+    bounds = [metering_pb2.TokenBound(price_key=PRICE_KEY, input_tokens=1_000, output_tokens=200)]
+    lease = Duration(seconds=5)  # no usage event settles it
+    return [metering_pb2.ReserveRequest(request_id=new_id("req_"), bounds=bounds, lease=lease)]
 
 
 @case
-async def metering_get_request(scene: Scene) -> Sequence[Message]:
-    (reserve,) = await metering_reserve(scene)
-    await scene.ask("Reserve", reserve)
-    return [metering.GetRequestStatementRequest(request_id=reserve.request_id)]  # type: ignore[attr-defined]
+async def metering_get_request_statement(context: CallContext) -> Sequence[Message]:
+    (reserve,) = await metering_reserve(context)
+    await context.call("Reserve", reserve)
+    return [metering_pb2.GetRequestStatementRequest(request_id=reserve.request_id)]  # type: ignore[attr-defined]
 
 
 @case
-async def metering_get_usage(scene: Scene) -> Sequence[Message]:
-    scene.principal = scene.library.principal  # it has embedded its file, and nothing more is on the way
-    return [metering.GetUsageRequest(by_day=True)]
+async def metering_get_usage(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal  # its usage no longer changes: the file is embedded
+    return [metering_pb2.GetUsageRequest(by_day=True)]
 
 
 @case
-async def metering_get_budget(scene: Scene) -> Sequence[Message]:
-    await scene.ask("Reserve", *await metering_reserve(scene))
-    return [metering.GetBudgetRequest()]
+async def metering_get_budget(context: CallContext) -> Sequence[Message]:
+    await context.call("Reserve", *await metering_reserve(context))
+    return [metering_pb2.GetBudgetRequest()]
 
 
 @case
-async def metering_set_budget(scene: Scene) -> Sequence[Message]:
-    scene.principal = Principal(scene.principal.tenant_id, roles=frozenset({"admin"}))
-    return [metering.SetBudgetRequest(cap=common.Money(nano_usd=7_000_000_001))]
+async def metering_set_budget(context: CallContext) -> Sequence[Message]:
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"admin"}))
+    return [metering_pb2.SetBudgetRequest(cap=common_pb2.Money(nano_usd=7_000_000_001))]
 
 
 @case
-async def metering_list_prices(scene: Scene) -> Sequence[Message]:
-    return [metering.ListPricesRequest()]
+async def metering_list_prices(context: CallContext) -> Sequence[Message]:
+    return [metering_pb2.ListPricesRequest()]
 
 
 @case
-async def metering_set_price(scene: Scene) -> Sequence[Message]:
-    scene.principal = Principal(scene.principal.tenant_id, roles=frozenset({"admin"}))
-    price = metering.Price(price_key="simulator/two-ways")
+async def metering_set_price(context: CallContext) -> Sequence[Message]:
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"admin"}))
+    price = metering_pb2.Price(price_key="simulator/transports")
     price.input_per_million.nano_usd, price.output_per_million.nano_usd = 3, 5
-    return [metering.SetPriceRequest(price=price)]
+    return [metering_pb2.SetPriceRequest(price=price)]
 
 
 @case
-async def retrieval_upload_file(scene: Scene) -> Sequence[Message]:
-    return upload("two-ways.txt")
+async def retrieval_upload_file(context: CallContext) -> Sequence[Message]:
+    return upload("transports.txt")
 
 
 @case
-async def retrieval_list_files(scene: Scene) -> Sequence[Message]:
-    await scene.a_file("first.txt")
-    await scene.a_file("second.txt")
-    return [retrieval.ListFilesRequest(limit=1)]
+async def retrieval_list_files(context: CallContext) -> Sequence[Message]:
+    await context.add_file("first.txt")
+    await context.add_file("second.txt")
+    return [retrieval_pb2.ListFilesRequest(limit=1)]
 
 
 @case
-async def retrieval_get_file(scene: Scene) -> Sequence[Message]:
-    return [retrieval.GetFileRequest(file_id=await scene.a_file())]
+async def retrieval_get_file(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.GetFileRequest(file_id=await context.add_file())]
 
 
 @case
-async def retrieval_download_file(scene: Scene) -> Sequence[Message]:
-    return [retrieval.DownloadFileRequest(file_id=await scene.a_file())]
+async def retrieval_download_file(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.DownloadFileRequest(file_id=await context.add_file())]
 
 
 @case
-async def retrieval_delete_file(scene: Scene) -> Sequence[Message]:
-    return [retrieval.DeleteFileRequest(file_id=await scene.a_file())]
+async def retrieval_delete_file(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.DeleteFileRequest(file_id=await context.add_file())]
 
 
 @case
-async def retrieval_create_vector_store(scene: Scene) -> Sequence[Message]:
-    return [retrieval.CreateVectorStoreRequest(name="two ways")]
+async def retrieval_create_vector_store(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.CreateVectorStoreRequest(name="two ways")]
 
 
 @case
-async def retrieval_list_vector_stores(scene: Scene) -> Sequence[Message]:
-    await scene.a_store()
-    await scene.a_store()
-    return [retrieval.ListVectorStoresRequest(limit=1)]
+async def retrieval_list_vector_stores(context: CallContext) -> Sequence[Message]:
+    await context.add_store()
+    await context.add_store()
+    return [retrieval_pb2.ListVectorStoresRequest(limit=1)]
 
 
 @case
-async def retrieval_get_vector_store(scene: Scene) -> Sequence[Message]:
-    return [retrieval.GetVectorStoreRequest(vector_store_id=await scene.a_store())]
+async def retrieval_get_vector_store(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.GetVectorStoreRequest(vector_store_id=await context.add_store())]
 
 
 @case
-async def retrieval_delete_vector_store(scene: Scene) -> Sequence[Message]:
-    return [retrieval.DeleteVectorStoreRequest(vector_store_id=await scene.a_store())]
+async def retrieval_delete_vector_store(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.DeleteVectorStoreRequest(vector_store_id=await context.add_store())]
 
 
 @case
-async def retrieval_attach_file(scene: Scene) -> Sequence[Message]:
-    scene.principal = scene.library.principal  # once more, which changes nothing
-    return [retrieval.AttachFileRequest(vector_store_id=scene.library.store_id, file_id=scene.library.file_id)]
+async def retrieval_attach_file(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal  # a second time, which changes nothing
+    return [
+        retrieval_pb2.AttachFileRequest(vector_store_id=context.searchable.store_id, file_id=context.searchable.file_id)
+    ]
 
 
 @case
-async def retrieval_get_attachment(scene: Scene) -> Sequence[Message]:
-    scene.principal = scene.library.principal
-    return [retrieval.GetAttachmentRequest(vector_store_id=scene.library.store_id, file_id=scene.library.file_id)]
+async def retrieval_get_attachment(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    return [
+        retrieval_pb2.GetAttachmentRequest(
+            vector_store_id=context.searchable.store_id, file_id=context.searchable.file_id
+        )
+    ]
 
 
 @case
-async def retrieval_list_attachments(scene: Scene) -> Sequence[Message]:
-    scene.principal = scene.library.principal
-    return [retrieval.ListAttachmentsRequest(vector_store_id=scene.library.store_id)]
+async def retrieval_list_attachments(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    return [retrieval_pb2.ListAttachmentsRequest(vector_store_id=context.searchable.store_id)]
 
 
 @case
-async def retrieval_detach_file(scene: Scene) -> Sequence[Message]:
-    file_id = await scene.a_file()
-    return [retrieval.DetachFileRequest(vector_store_id=await scene.a_store(file_id), file_id=file_id)]
+async def retrieval_detach_file(context: CallContext) -> Sequence[Message]:
+    file_id = await context.add_file()
+    return [retrieval_pb2.DetachFileRequest(vector_store_id=await context.add_store(file_id), file_id=file_id)]
 
 
 @case
-async def retrieval_search(scene: Scene) -> Sequence[Message]:
-    scene.principal = scene.library.principal
-    return [retrieval.SearchRequest(vector_store_ids=[scene.library.store_id], query="Who repaired the lamp?")]
+async def retrieval_search(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    return [retrieval_pb2.SearchRequest(vector_store_ids=[context.searchable.store_id], query="Who repaired the lamp?")]

@@ -1,4 +1,4 @@
-"""Every method answers alike by ordinary gRPC and by the exchange: well, with an error, to strangers, and too late."""
+"""Every method gives the same result by grpc.aio and by the exchange: success, error, unauthenticated, too late."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from typing import Any
 import pytest
 from chassis.clock import SystemClock
 from chassis.errors import ArgosyError, DeadlineExceeded
-from chassis.grpc import Channel, OrdinaryChannel
+from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
+from chassis.testing.grpc_aio import GrpcAioChannel
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
-from tests.contract.two_ways import WAYS, Outcome
-from tests.e2e.cases import CASES, MODEL, UPSTREAM_MODEL, chat
-from tests.e2e.scenes import METHODS, Library, Scene, target_of
-from tests.fleet import Fleet
+from tests.contract.transports import TRANSPORTS, Outcome
+from tests.e2e.call_context import METHODS, CallContext, SearchableTenant, target_of
+from tests.e2e.method_cases import CASES, MODEL, UPSTREAM_MODEL, chat
+from tests.fleet.client import Fleet
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_group("simulator")]
 
 every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: ".".join(path.split(".")[-1].split("/")))
-CHANCE = re.compile(r"\b(ten|prj|key|req|evt|txn|prc|vs)_[0-9a-f]{32}|\b(file)-[0-9a-f]{32}")
-WIRE_CHANCE = re.compile(rb'"id": ?"[^"]*"|"created": ?\d+')
-A_WHILE = 20.0
+RANDOM_ID = re.compile(r"\b(ten|prj|key|req|evt|txn|prc|vs)_[0-9a-f]{32}|\b(file)-[0-9a-f]{32}")
+RANDOM_IN_BODY = re.compile(rb'"id": ?"[^"]*"|"created": ?\d+')
+TIMEOUT_SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
-def library(fleet: Fleet) -> Library:
-    async def build() -> Library:
-        await fleet.offer(MODEL, model=UPSTREAM_MODEL)
-        return await Library.build(fleet)
+def searchable(fleet: Fleet) -> SearchableTenant:
+    async def build() -> SearchableTenant:
+        await fleet.add_model(MODEL, upstream_model=UPSTREAM_MODEL)
+        return await SearchableTenant.build(fleet)
 
     return asyncio.run(build())
 
@@ -46,29 +47,29 @@ def test_every_method_has_a_case() -> None:
     assert CASES.keys() == METHODS.keys()
 
 
-def plain(message: Message) -> dict[str, Any]:
-    """A message without what chance or the clock decides: ids, times, durations."""
+def comparable(message: Message) -> dict[str, Any]:
+    """A message without random or time-dependent values: ids, times, durations."""
     found: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
         many = list(value) if descriptor.is_repeated else [value]
-        found[descriptor.name] = [_plain(descriptor, one) for one in many]
+        found[descriptor.name] = [_comparable(descriptor, one) for one in many]
     return found
 
 
-def _plain(descriptor: FieldDescriptor, value: Any) -> Any:
+def _comparable(descriptor: FieldDescriptor, value: Any) -> Any:
     if isinstance(value, Message):
         kind = value.DESCRIPTOR.name
-        return kind if kind in {"Timestamp", "Duration"} else plain(value)
+        return kind if kind in {"Timestamp", "Duration"} else comparable(value)
     if isinstance(value, bytes):
-        return WIRE_CHANCE.sub(b"", value)
-    return CHANCE.sub("an id", value) if isinstance(value, str) else value
+        return RANDOM_IN_BODY.sub(b"", value)
+    return RANDOM_ID.sub("<id>", value) if isinstance(value, str) else value
 
 
-def whole(method: MethodDescriptor, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
-    """The responses of a call; what a stream happened to send in pieces is joined."""
+def responses_of(method: MethodDescriptor, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The responses of a call, with consecutive chunks joined."""
     kind = message_factory.GetMessageClass(method.output_type)
     joined: list[dict[str, Any]] = []
-    for response in (plain(kind.FromString(payload)) for payload in payloads):
+    for response in (comparable(kind.FromString(payload)) for payload in payloads):
         if joined and response.keys() == joined[-1].keys() == {"chunk"}:
             joined[-1]["chunk"][0]["payloads"] += response["chunk"][0]["payloads"]
         elif joined and response.keys() == joined[-1].keys() == {"data"}:
@@ -78,20 +79,24 @@ def whole(method: MethodDescriptor, payloads: Sequence[bytes]) -> list[dict[str,
     return joined
 
 
-async def both(scene: Scene, path: str, requests: Sequence[bytes], seconds: float | None = A_WHILE) -> list[Outcome]:
-    """Make the same call both ways."""
-    target = target_of(scene.fleet, path)
-    return [await way(target, path, requests, scene.metadata, seconds) for way in WAYS.values()]
+async def by_both(
+    context: CallContext, path: str, requests: Sequence[bytes], timeout_seconds: float | None = TIMEOUT_SECONDS
+) -> list[Outcome]:
+    """Make the same call by both transports."""
+    target = target_of(context.fleet, path)
+    return [
+        await transport(target, path, requests, context.metadata, timeout_seconds) for transport in TRANSPORTS.values()
+    ]
 
 
 @every_method
-async def test_a_good_request_has_the_same_answer(fleet: Fleet, library: Library, path: str) -> None:
+async def test_a_valid_request_has_the_same_responses(fleet: Fleet, searchable: SearchableTenant, path: str) -> None:
     answers = []
-    for way in WAYS.values():
-        scene = Scene.of(fleet, library)
-        wire = [request.SerializeToString() for request in await CASES[path](scene)]
-        outcome = await way(target_of(fleet, path), path, wire, scene.metadata, A_WHILE)
-        answers.append((whole(METHODS[path], outcome.payloads), *astuple(outcome)[1:]))
+    for transport in TRANSPORTS.values():
+        context = CallContext.new(fleet, searchable)
+        wire = [request.SerializeToString() for request in await CASES[path](context)]
+        outcome = await transport(target_of(fleet, path), path, wire, context.metadata, TIMEOUT_SECONDS)
+        answers.append((responses_of(METHODS[path], outcome.payloads), *astuple(outcome)[1:]))
 
     assert answers[0][1:] == ("OK", "", b"", ())
     assert answers[0][0]
@@ -99,109 +104,115 @@ async def test_a_good_request_has_the_same_answer(fleet: Fleet, library: Library
 
 
 @every_method
-async def test_a_request_that_says_nothing_has_the_same_answer_or_refusal(
-    fleet: Fleet, library: Library, path: str
-) -> None:
-    ordinary, exchanged = await both(Scene.of(fleet, library), path, [b""])
+async def test_an_empty_request_has_the_same_outcome(fleet: Fleet, searchable: SearchableTenant, path: str) -> None:
+    by_grpc, by_exchange = await by_both(CallContext.new(fleet, searchable), path, [b""])
 
-    assert whole(METHODS[path], ordinary.payloads) == whole(METHODS[path], exchanged.payloads)
-    assert astuple(ordinary)[1:] == astuple(exchanged)[1:]
-    if ordinary.code != "OK":
-        assert Status.FromString(ordinary.details).details[0].type_url.endswith("google.rpc.ErrorInfo")
+    assert responses_of(METHODS[path], by_grpc.payloads) == responses_of(METHODS[path], by_exchange.payloads)
+    assert astuple(by_grpc)[1:] == astuple(by_exchange)[1:]
+    if by_grpc.code != "OK":
+        assert Status.FromString(by_grpc.details).details[0].type_url.endswith("google.rpc.ErrorInfo")
 
 
 @pytest.mark.parametrize("path", [path for path, method in METHODS.items() if method.client_streaming])
-async def test_a_stream_of_no_requests_has_the_same_refusal(fleet: Fleet, library: Library, path: str) -> None:
-    ordinary, exchanged = await both(Scene.of(fleet, library), path, [])
+async def test_a_stream_without_requests_has_the_same_error(
+    fleet: Fleet, searchable: SearchableTenant, path: str
+) -> None:
+    by_grpc, by_exchange = await by_both(CallContext.new(fleet, searchable), path, [])
 
-    assert ordinary == exchanged
-    assert (ordinary.code, bool(ordinary.details)) == ("INVALID_ARGUMENT", True)
-
-
-@every_method
-async def test_bytes_that_are_no_message_have_the_same_refusal(fleet: Fleet, library: Library, path: str) -> None:
-    ordinary, exchanged = await both(Scene.of(fleet, library), path, [b"\xff\xff\xff\xff"])
-
-    assert ordinary == exchanged
-    assert ordinary.code == "INVALID_ARGUMENT"
-    assert ordinary.details
+    assert by_grpc == by_exchange
+    assert (by_grpc.code, bool(by_grpc.details)) == ("INVALID_ARGUMENT", True)
 
 
 @every_method
-async def test_strangers_have_the_same_refusal(fleet: Fleet, path: str) -> None:
+async def test_bytes_that_are_no_message_have_the_same_error(
+    fleet: Fleet, searchable: SearchableTenant, path: str
+) -> None:
+    by_grpc, by_exchange = await by_both(CallContext.new(fleet, searchable), path, [b"\xff\xff\xff\xff"])
+
+    assert by_grpc == by_exchange
+    assert by_grpc.code == "INVALID_ARGUMENT"
+    assert by_grpc.details
+
+
+@every_method
+async def test_unauthenticated_calls_have_the_same_error(fleet: Fleet, path: str) -> None:
     forged = PrincipalSigner("x" * 40, "gateway", SystemClock()).sign(Principal(tenant_id="ten_victim"))
 
-    for metadata in ([], [("argosy-principal", "garbage")], [("argosy-principal", forged)]):
-        ordinary, exchanged = [await way(target_of(fleet, path), path, [b""], metadata, 5) for way in WAYS.values()]
+    for metadata in ([], [("argosy-principal", "invalid")], [("argosy-principal", forged)]):
+        by_grpc, by_exchange = [
+            await transport(target_of(fleet, path), path, [b""], metadata, 5) for transport in TRANSPORTS.values()
+        ]
 
-        assert ordinary == exchanged
-        assert (ordinary.code, ordinary.payloads) == ("UNAUTHENTICATED", ())
-        assert b"PRINCIPAL_INVALID" in ordinary.details
+        assert by_grpc == by_exchange
+        assert (by_grpc.code, by_grpc.payloads) == ("UNAUTHENTICATED", ())
+        assert b"PRINCIPAL_INVALID" in by_grpc.details
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_call_whose_answer_takes_too_long_ends_when_its_time_is_up(
-    fleet: Fleet, library: Library, way: str
-) -> None:
-    await fleet.offer("sim-two-ways-late", model="timeout")
-    scene, path = Scene.of(fleet, library), next(path for path in METHODS if path.endswith("/Generate"))
-    (request,) = await CASES[path](scene)
-    request.model, request.body = "sim-two-ways-late", chat("sim-two-ways-late")  # type: ignore[attr-defined]
-    began = time.monotonic()
+@pytest.mark.parametrize("way", TRANSPORTS)
+async def test_a_call_ends_at_its_deadline(fleet: Fleet, searchable: SearchableTenant, transport: str) -> None:
+    await fleet.add_model("sim-transports-late", upstream_model="timeout")
+    context, path = CallContext.new(fleet, searchable), next(path for path in METHODS if path.endswith("/Generate"))
+    (request,) = await CASES[path](context)
+    request.model, request.body = "sim-transports-late", chat("sim-transports-late")  # type: ignore[attr-defined]
+    started = time.monotonic()
 
-    outcome = await WAYS[way](target_of(fleet, path), path, [request.SerializeToString()], scene.metadata, 1.0)
+    outcome = await TRANSPORTS[transport](
+        target_of(fleet, path), path, [request.SerializeToString()], context.metadata, 1.0
+    )
 
-    assert 0.9 < time.monotonic() - began < 2
+    assert 0.9 < time.monotonic() - started < 2
     assert outcome.code == "DEADLINE_EXCEEDED"
 
 
-Said = tuple[list[dict[str, Any]], tuple[object, ...] | None]
+Result = tuple[list[dict[str, Any]], tuple[object, ...] | None]
 
 
-async def said(
-    carrier: type[Channel | OrdinaryChannel],
-    scene: Scene,
+async def result_of(
+    carrier: type[Channel | GrpcAioChannel],
+    context: CallContext,
     path: str,
     requests: Sequence[Message],
-    seconds: float = A_WHILE,
-) -> Said:
-    """What code that calls a peer is given: responses, or an exception."""
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Result:
+    """The result for code that calls a peer: responses, or an exception."""
     method = METHODS[path]
     shape = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
-    caller = Caller(scene.principal, scene.metadata[0][1], new_id("req_"))
+    caller = Caller(context.principal, context.metadata[0][1], new_id("req_"))
     kind = message_factory.GetMessageClass(method.output_type)
     payloads: list[bytes] = []
     with as_caller(caller):
-        async with carrier(target_of(scene.fleet, path), "the peer") as channel:
+        async with carrier(target_of(context.fleet, path), "peer") as channel:
             await channel.channel_ready()
             stub = getattr(channel, shape)(path, type(requests[0]).SerializeToString, kind.FromString)
-            call = stub(iter(requests) if method.client_streaming else requests[0], timeout=seconds)
+            call = stub(iter(requests) if method.client_streaming else requests[0], timeout=timeout_seconds)
             try:
                 if method.server_streaming:
                     payloads += [response.SerializeToString() async for response in call]
                 else:
                     payloads.append((await call).SerializeToString())
             except ArgosyError as error:
-                told = (
+                result = (
                     type(error),
                     error.kind,
                     error.reason,
-                    CHANCE.sub("an id", error.message),
+                    RANDOM_ID.sub("<id>", error.message),
                     error.param,
                     error.retry_after,
                 )
-                return whole(method, payloads), told
-    return whole(method, payloads), None
+                return responses_of(method, payloads), result
+    return responses_of(method, payloads), None
 
 
 @every_method
-async def test_who_calls_by_either_channel_is_told_the_same(fleet: Fleet, library: Library, path: str) -> None:
-    good: list[Said] = []
-    bad: list[Said] = []
-    for carrier in (OrdinaryChannel, Channel):
-        scene = Scene.of(fleet, library)
-        good.append(await said(carrier, scene, path, requests := await CASES[path](scene)))
-        bad.append(await said(carrier, Scene.of(fleet, library), path, [type(requests[0])()]))
+async def test_both_channels_give_a_caller_the_same_result(
+    fleet: Fleet, searchable: SearchableTenant, path: str
+) -> None:
+    good: list[Result] = []
+    bad: list[Result] = []
+    for carrier in (GrpcAioChannel, Channel):
+        context = CallContext.new(fleet, searchable)
+        good.append(await result_of(carrier, context, path, requests := await CASES[path](context)))
+        bad.append(await result_of(carrier, CallContext.new(fleet, searchable), path, [type(requests[0])()]))
 
     assert good[0] == good[1]
     assert good[0][1] is None
@@ -209,13 +220,16 @@ async def test_who_calls_by_either_channel_is_told_the_same(fleet: Fleet, librar
 
 
 @every_method
-async def test_a_call_whose_time_is_over_ends_alike(fleet: Fleet, library: Library, path: str) -> None:
-    requests = await CASES[path](Scene.of(fleet, library))
+async def test_a_call_after_its_deadline_has_the_same_error(
+    fleet: Fleet, searchable: SearchableTenant, path: str
+) -> None:
+    requests = await CASES[path](CallContext.new(fleet, searchable))
 
-    ordinary, exchanged = [
-        await said(carrier, Scene.of(fleet, library), path, requests, -1) for carrier in (OrdinaryChannel, Channel)
+    by_grpc, by_exchange = [
+        await result_of(carrier, CallContext.new(fleet, searchable), path, requests, -1)
+        for carrier in (GrpcAioChannel, Channel)
     ]
 
-    assert ordinary == exchanged
-    assert ordinary[1] is not None
-    assert ordinary[1][0] is DeadlineExceeded
+    assert by_grpc == by_exchange
+    assert by_grpc[1] is not None
+    assert by_grpc[1][0] is DeadlineExceeded

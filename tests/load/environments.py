@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.fleet import ROOT
+from tests.fleet.environment import ROOT
 from tests.load.world import PYTHON
 
 LOCKS = Path(__file__).parent / "environments"

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from argosy_dev.commands import sample_document
 
-from tests.fleet import ROOT
+from tests.fleet.environment import ROOT
 from tests.load import environments, scenarios, ways
 from tests.load.bench import say, warm
 from tests.load.scenarios import Scenario

@@ -15,8 +15,8 @@ import asyncpg
 import openai
 import psutil
 from argosy_dev.commands import sample_document
-from argosy_dev.fleet import state
 from argosy_dev.fleet.paths import FleetPaths, read_pairs
+from argosy_dev.fleet.state import read_state
 from fpdf import FPDF
 
 SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
@@ -47,7 +47,7 @@ class Watch:
     @classmethod
     def over(cls, home: FleetPaths) -> "Watch":
         """Find the services of a fleet."""
-        entries = state.read(home).entries
+        entries = read_state(home).parts
         found = {s: [psutil.Process(p.pid)] for s in SERVICES if s in entries and (p := entries[s].process)}
         if len(found) < len(SERVICES):
             raise SystemExit("ingest: the fleet does not run; `make up` starts it")

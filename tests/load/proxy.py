@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from argosy_dev.fleet.ports import assign
 from argosy_dev.fleet.paths import read_pairs
+from argosy_dev.fleet.ports import assign
 
 from tests.load import environments
 from tests.load.machine import SUBJECT, can_pin, pin

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.fleet import ROOT
+from tests.fleet.environment import ROOT
 from tests.load import goals, growth, show
 from tests.load.chart import Bar, bars
 from tests.load.watch import SERVICES

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from tests.fleet import ROOT
+from tests.fleet.environment import ROOT
 from tests.load import generate
 from tests.load.generate import Plan
 from tests.load.machine import AROUND, SUBJECT

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
-from argosy_dev.fleet import state
 from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.state import read_state
 
 SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
 STORES = ("postgres", "redis", "kafka")
@@ -44,7 +44,7 @@ class Group:
 
 def processes_of(home: FleetPaths, names: Iterable[str] = (*SERVICES, *STORES)) -> list[Group]:
     """Find the parts of a fleet; replicas are parts whose names go on with a dash and a number."""
-    running = {part: entry.process.pid for part, entry in state.read(home).entries.items() if entry.process}
+    running = {part: entry.process.pid for part, entry in read_state(home).parts.items() if entry.process}
     return [Group(name, tuple(pid for part, pid in running.items() if is_replica(part, name))) for name in names]
 
 

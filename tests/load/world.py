@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from argosy_dev.parts import services
-from argosy_dev.fleet.ports import assign
 from argosy_dev.fleet.paths import FleetPaths, read_pairs, write_text
+from argosy_dev.fleet.ports import assign
+from argosy_dev.parts import services
 
-from tests.fleet import PREFIXES, ROOT, created
+from tests.fleet.client import created
+from tests.fleet.environment import ROOT, SERVICE_PREFIXES
 from tests.load.machine import AROUND, SUBJECT, allow_many_files, can_pin, pin
 from tests.load.watch import SERVICES, Group, processes_of
 from tests.load.words import chat_body
@@ -84,7 +85,7 @@ class World:
 
 def environment(upstream_port: int, replicas: str = "") -> dict[str, str]:
     """What makes a fleet the bench's: nothing of your shell changes its settings."""
-    theirs = ("ARGOSY_", *(f"{prefix}_" for prefix in PREFIXES))
+    theirs = ("ARGOSY_", *(f"{prefix}_" for prefix in SERVICE_PREFIXES))
     mine = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     where = f"http://127.0.0.1:{upstream_port}"
     # As many connections as the most streams that are ever open at once.
@@ -128,7 +129,7 @@ def world(replicas: str = "") -> Iterator[World]:
 def parts(replicas: str) -> list[str]:
     """The processes of all services, when some have replicas, as in `orchestrator=2,metering=2`."""
     counts = {name: int(count) for name, _, count in (word.partition("=") for word in replicas.split(",") if word)}
-    return [replica.name for replica in services.replicas(counts)]
+    return [replica.name for replica in services.list_replicas(counts)]
 
 
 def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str]) -> World:
