@@ -1,4 +1,4 @@
-"""The arithmetic and the words of the bench: what it says about a run is what happened in it."""
+"""The figures, tables and charts of the bench."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.load import budget, environments, goals, report, show, words
+from tests.load import budget, environments, goals, payloads, report, show
 from tests.load.chart import Bar, bars
 from tests.load.connection import Answer
 from tests.load.figures import added, change_percent, median, percentile, spread
@@ -41,7 +41,7 @@ def test_a_median_takes_each_figure_by_itself_and_adds_up_errors() -> None:
     assert median(runs) == {"per_second": 20, "errors": 3, "cpu": {"gateway": 2.0}, "problems": {"status 503": 2}}
 
 
-def test_what_is_added_is_the_difference_to_the_direct_way_of_latencies_alone() -> None:
+def test_added_latency_is_the_difference_to_the_direct_target() -> None:
     through = {"latency_p50_ms": 3.5, "per_second": 50, "gap_p99_ms": 51.0}
     direct = {"latency_p50_ms": 0.5, "per_second": 50}
 
@@ -54,7 +54,7 @@ def test_a_change_needs_something_to_compare_with() -> None:
 
 
 @given(st.lists(st.integers(0, len(EVENTS)), max_size=20))
-def test_events_are_counted_once_however_the_stream_is_cut(cuts: list[int]) -> None:
+def test_events_are_counted_once_however_the_stream_is_split(cuts: list[int]) -> None:
     answer = Answer(due=0.0, streamed=True, status=200)
     places = sorted({0, *cuts, len(EVENTS)})
 
@@ -86,7 +86,7 @@ def test_a_stream_without_its_end_mark_is_an_error() -> None:
     assert "DONE" in answer.problem
 
 
-def test_a_refusal_is_an_error_that_says_what_was_answered() -> None:
+def test_an_error_status_is_reported_with_the_response() -> None:
     answer = Answer(due=0.0, streamed=False, status=503)
 
     answer.read(b'{"error": "busy"}', 1.0)
@@ -96,8 +96,8 @@ def test_a_refusal_is_an_error_that_says_what_was_answered() -> None:
 
 
 @pytest.mark.parametrize("size", [1024, 2048, 10_240, 1_048_576])
-def test_a_body_has_the_size_that_was_asked_for(size: int) -> None:
-    body = words.chat_body("instant", stream=True, size_bytes=size)
+def test_a_body_has_the_given_size(size: int) -> None:
+    body = payloads.chat_body("instant", stream=True, size_bytes=size)
 
     assert len(body) == size
     assert json.loads(body)["stream"] is True
@@ -113,16 +113,16 @@ def test_environments_of_the_bench_are_pinned_with_hashes_and_without_addresses(
     assert "://" not in text
 
 
-def test_the_upstream_answers_with_what_its_usage_says() -> None:
-    head, _, body = words.whole_answer().partition(b"\r\n\r\n")
+def test_the_upstreams_response_agrees_with_its_usage() -> None:
+    head, _, body = payloads.complete_response().partition(b"\r\n\r\n")
     answer = json.loads(body)
 
     assert f"content-length: {len(body)}".encode() in head
     assert len(answer["choices"][0]["message"]["content"].split()) == answer["usage"]["completion_tokens"] == 60
-    assert sum(b'" token"' in piece for piece in words.stream_pieces()) == 100
+    assert sum(b'" token"' in piece for piece in payloads.stream_pieces()) == 100
 
 
-def test_replicas_count_to_their_service_and_nothing_else_does() -> None:
+def test_only_replicas_count_to_their_service() -> None:
     assert is_replica("gateway", "gateway")
     assert is_replica("gateway-2", "gateway")
     assert not is_replica("gateway-migrate", "gateway")
@@ -161,7 +161,7 @@ RESULTS = {
 }
 
 
-def test_a_load_is_shown_beside_the_direct_way_with_what_is_added() -> None:
+def test_a_load_is_shown_beside_the_direct_target_with_the_difference() -> None:
     assert show.load_rows(RESULT)[:3] == [
         ("", "direct", "fleet", "added"),
         ("requests/s", "60,000", "1,512", ""),
@@ -169,12 +169,12 @@ def test_a_load_is_shown_beside_the_direct_way_with_what_is_added() -> None:
     ]
 
 
-def test_the_terminal_and_the_page_say_the_same_figures() -> None:
+def test_the_terminal_and_the_page_have_the_same_figures() -> None:
     assert "1,512" in show.text(RESULTS)
     assert "| requests/s | 60,000 | 1,512 |  |" in report.loads(RESULTS)
 
 
-def test_the_report_replaces_figures_and_keeps_words() -> None:
+def test_the_report_replaces_figures_and_keeps_text() -> None:
     page = "before\n<!-- figures: bench -->\nold\n<!-- end -->\nafter\n<!-- figures: growth -->\n<!-- end -->\n"
 
     text = report.replaced(page, "bench", ["new"])
@@ -192,7 +192,7 @@ def test_a_goal_that_is_missed_is_marked_and_one_that_was_not_measured_is_left_o
     assert goals.rows({}) == []
 
 
-def test_a_chart_escapes_its_words_and_draws_every_bar() -> None:
+def test_a_chart_escapes_text_and_draws_every_bar() -> None:
     svg = bars("a < b", "ms", [Bar("one & two", 2.0), Bar("three", 1.0, ours=False)], limit=3.0)
 
     assert "a &lt; b" in svg

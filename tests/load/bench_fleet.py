@@ -1,4 +1,4 @@
-"""The fleet that is measured: one of its own in `.argosy/bench`, beside yours, with settings as they come.
+"""The measured fleet: a fleet of its own in `.argosy/bench`, beside yours, with default settings.
 
 Its language models are the bench's upstream, in three ways of answering.
 """
@@ -22,40 +22,40 @@ from argosy_dev.parts import services
 from tests.fleet.client import created
 from tests.fleet.environment import ROOT, SERVICE_PREFIXES
 from tests.load.machine import AROUND, SUBJECT, allow_many_files, can_pin, pin
+from tests.load.payloads import chat_body
 from tests.load.watch import SERVICES, Group, processes_of
-from tests.load.words import chat_body
 
 STATE = ROOT / ".argosy" / "bench"
 PYTHON = sys.executable
 MODES = ("instant", "paced", "silent")
-"""How the upstream answers; each is an upstream of the fleet, and a public model."""
+"""The upstream's modes; each is an upstream of the fleet, and a public model."""
 TOKEN_PRICE = 1_000_000
-"""Of a million tokens, in nano-USD: every request costs something, and a tenant can pay for millions of them."""
+"""Of a million tokens, in nano-USD: every request has a cost, and a tenant can pay for millions."""
 CAP_USD = "1000000"
 WORDS = "/v1/chat/completions"
 
 
 @dataclass(slots=True)
-class World:
-    """What a scenario needs to know: where everything is, and which processes it is."""
+class BenchFleet:
+    """Addresses, keys and processes, for the scenarios."""
 
     gateway_port: int
     upstream_port: int
     api_key: str
     admin_key: str
     postgres_dsn: str
-    home: FleetPaths
+    paths: FleetPaths
     upstream: int
     """The process of the upstream."""
     bodies: dict[tuple[str, bool, int], Path] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
-        """Where the gateway answers."""
+        """The gateway's base URL."""
         return f"http://127.0.0.1:{self.gateway_port}"
 
     def direct(self, mode: str) -> str:
-        """The path under which the upstream answers in this way."""
+        """The upstream's path for a mode."""
         return f"/{mode}{WORDS}"
 
     def body(self, model: str, *, streamed: bool, size_bytes: int = 2048) -> Path:
@@ -68,27 +68,27 @@ class World:
         return self.bodies[wanted]
 
     def groups(self) -> list[Group]:
-        """The processes of each service, and of each part around them, as they are now."""
-        return [*processes_of(self.home), Group("upstream", (self.upstream,))]
+        """The current processes of each service, each store and the upstream."""
+        return [*processes_of(self.paths), Group("upstream", (self.upstream,))]
 
     def pin(self) -> None:
-        """Put the services on one core and everything else on the other, if there are two."""
+        """Pin the services to one core and all others to another, if there are two."""
         if can_pin():
             for group in self.groups():
                 for pid in group.pids:
                     pin(pid, SUBJECT if group.name in SERVICES else AROUND)
 
     def close_to(self, core: int = AROUND) -> list[str]:
-        """What starts a program on a core of its own: words before its command."""
-        return [PYTHON, "-m", "tests.load.on", str(core)] if can_pin() else [PYTHON, "-m"]
+        """The command prefix that runs a module on a given core."""
+        return [PYTHON, "-m", "tests.load.run_on_core", str(core)] if can_pin() else [PYTHON, "-m"]
 
 
 def environment(upstream_port: int, replicas: str = "") -> dict[str, str]:
-    """What makes a fleet the bench's: nothing of your shell changes its settings."""
+    """The environment of the bench's fleet; variables of your shell do not change its settings."""
     theirs = ("ARGOSY_", *(f"{prefix}_" for prefix in SERVICE_PREFIXES))
     mine = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     where = f"http://127.0.0.1:{upstream_port}"
-    # As many connections as the most streams that are ever open at once.
+    # The largest number of streams that are open at the same time.
     upstreams = {
         mode: {"kind": "openai", "base_url": f"{where}/{mode}/v1", "api_key": "bench", "max_connections": 1100}
         for mode in MODES
@@ -100,8 +100,8 @@ def environment(upstream_port: int, replicas: str = "") -> dict[str, str]:
     }
 
 
-def own_ports() -> dict[str, int]:
-    """The ports of what runs beside the fleet; chosen once."""
+def bench_ports() -> dict[str, int]:
+    """The ports of the upstream and the proxy; chosen once."""
     path = STATE / "harness.json"
     if not path.exists():
         STATE.mkdir(parents=True, exist_ok=True)
@@ -111,46 +111,46 @@ def own_ports() -> dict[str, int]:
 
 
 @contextmanager
-def world(replicas: str = "") -> Iterator[World]:
-    """Start everything, and leave no process behind: after an error, Ctrl-C or a request to end as well."""
+def bench_fleet(replicas: str = "") -> Iterator[BenchFleet]:
+    """Start the upstream and the fleet, and stop both at the end, also after an error, Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     allow_many_files()
-    port = own_ports()["upstream"]
+    port = bench_ports()["upstream"]
     env = environment(port, replicas)
     with upstream(port) as process:
-        control(["down"], env)  # what an earlier bench was killed over
+        control(["down"], env)  # left over from a killed bench
         try:
             control(["up", "--only", ",".join(("keys", *parts(replicas)))], env)
             yield _prepared(process.pid, port, env)
         finally:
-            _unbroken(lambda: control(["down"], env))
+            _uninterrupted(lambda: control(["down"], env))
 
 
 def parts(replicas: str) -> list[str]:
-    """The processes of all services, when some have replicas, as in `orchestrator=2,metering=2`."""
+    """The parts of all services, with replicas as in `orchestrator=2,metering=2`."""
     counts = {name: int(count) for name, _, count in (word.partition("=") for word in replicas.split(",") if word)}
     return [replica.name for replica in services.list_replicas(counts)]
 
 
-def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str]) -> World:
-    home = FleetPaths.from_environment(env)
-    known = read_pairs(home.env)
-    ready = World(
+def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str]) -> BenchFleet:
+    paths = FleetPaths.from_environment(env)
+    known = read_pairs(paths.env)
+    ready = BenchFleet(
         gateway_port=int(known["ARGOSY_BASE_URL"].rpartition(":")[2]),
         upstream_port=upstream_port,
         api_key=known["ARGOSY_API_KEY"],
         admin_key=known["ARGOSY_ADMIN_KEY"],
         postgres_dsn=known["ARGOSY_POSTGRES_DSN"],
-        home=home,
+        paths=paths,
         upstream=upstream_process,
     )
-    _offer(ready, env)
+    _add_models(ready, env)
     ready.pin()
     return ready
 
 
-def _offer(ready: World, env: Mapping[str, str]) -> None:
-    """Route and price the bench's models, and let the tenant pay for them."""
+def _add_models(ready: BenchFleet, env: Mapping[str, str]) -> None:
+    """Add routes and prices of the bench's models, and set the tenant's budget."""
     client = httpx.Client(base_url=ready.base_url, headers={"authorization": f"Bearer {ready.admin_key}"}, timeout=30)
     with client as admin:
         for mode in MODES:
@@ -176,7 +176,7 @@ def _offer(ready: World, env: Mapping[str, str]) -> None:
 
 @contextmanager
 def upstream(port: int) -> Iterator[subprocess.Popen[str]]:
-    """Run the upstream; it ends with its standard input, so at the latest with this process."""
+    """Run the upstream; it exits when its standard input closes, so at the latest with this process."""
     command = [PYTHON, "-m", "tests.load.upstream", "--port", str(port)]
     with started(command) as process:
         yield process
@@ -184,7 +184,7 @@ def upstream(port: int) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def started(command: Sequence[str], env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a program that says when it is ready, until the block ends."""
+    """Run a program until the block ends; it prints a line when it is ready."""
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env, start_new_session=True
     )
@@ -198,7 +198,7 @@ def started(command: Sequence[str], env: Mapping[str, str] | None = None) -> Ite
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a program of ours, politely at first."""
+    """Stop a program: close its input, then SIGTERM, then SIGKILL."""
     with suppress(BrokenPipeError, ValueError, subprocess.TimeoutExpired):
         process.communicate(timeout=0.1)
     if process.poll() is None:
@@ -210,19 +210,19 @@ def end(process: subprocess.Popen[str]) -> None:
             process.wait()
 
 
-def control(words: Sequence[str], env: Mapping[str, str]) -> None:
-    """Run a command of the dev fleet on the bench's; what it prints goes to a log, and to you when it fails."""
+def control(arguments: Sequence[str], env: Mapping[str, str]) -> None:
+    """Run a command of `argosy_dev` on the bench's fleet; print its output only if it fails."""
     STATE.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [PYTHON, "-m", "argosy_dev", *words],
+        [PYTHON, "-m", "argosy_dev", *arguments],
         env=dict(env), check=False, timeout=300, capture_output=True, text=True, start_new_session=True,
     )  # fmt: skip
     if done.returncode:
-        raise SystemExit(f"bench: `{' '.join(words)}` failed:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"bench: `{' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
 
 
-def _unbroken(act: Callable[[], None]) -> None:
-    """Do it whole, however often Ctrl-C is pressed."""
+def _uninterrupted(act: Callable[[], None]) -> None:
+    """Run `act` with SIGINT and SIGTERM ignored."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         act()

@@ -1,4 +1,4 @@
-"""The same method by the exchange and by grpc_aio gRPC: calls per second of CPU, client and server together.
+"""The same method by the exchange and by grpc.aio: calls per second of CPU, client and server together.
 
     python -m tests.load.exchange [--seconds 2] [--in-flight 1 8 32 128]
 
@@ -33,12 +33,12 @@ WORDS = "x" * 2_000
 class MinimalEchoService(EchoService):
     """Returns the request, and records nothing."""
 
-    async def say(self, request: Any, context: Any) -> Any:
+    async def log(self, request: Any, context: Any) -> Any:
         return request
 
 
 async def serve() -> None:
-    """Serve on a free port, say which, and stay."""
+    """Serve on a free port, print it, and run until killed."""
     server = GrpcServer("127.0.0.1:0", [(register, MinimalEchoService(), SERVICE)], a_verifier(), SystemClock())
     await server.start()
     sys.stdout.write(f"{server.port}\n")
@@ -48,7 +48,7 @@ async def serve() -> None:
 
 @contextlib.contextmanager
 def server_process() -> Iterator[tuple[psutil.Process, int]]:
-    """Run the server in a process of its own; yield it and its port."""
+    """Run the server in a separate process; yield the process and its port."""
     command = [sys.executable, "-m", "tests.load.exchange", "--serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -59,7 +59,7 @@ def server_process() -> Iterator[tuple[psutil.Process, int]]:
 
 
 def cpu_seconds(*processes: psutil.Process) -> float:
-    """Sum up the CPU that processes have used."""
+    """The CPU seconds that the processes have used."""
     return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
 
 
@@ -103,7 +103,6 @@ async def compare(seconds: float, in_flight: list[int]) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8, 32, 128], help="calls at once")

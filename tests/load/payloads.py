@@ -1,4 +1,4 @@
-"""What the bench asks and what its upstream answers: an OpenAI-shaped chat of fixed sizes."""
+"""Requests of the bench and responses of its upstream: OpenAI-compatible chats of fixed sizes."""
 
 import json
 
@@ -9,7 +9,7 @@ ANSWER_ID, CREATED, MODEL = "chatcmpl-bench00000000000000000001", 1_750_000_000,
 
 
 def chat_body(model: str, *, stream: bool = False, size_bytes: int = 2048, max_tokens: int = 256) -> bytes:
-    """Write a chat request whose whole body has `size_bytes` (or as few as it can, when that is more)."""
+    """Return a chat request whose body has `size_bytes`, or the smallest possible size."""
     body = {
         "model": model,
         "max_tokens": max_tokens,
@@ -40,8 +40,8 @@ def _usage(output_tokens: int) -> dict[str, int]:
     return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": output_tokens, "total_tokens": total}
 
 
-def whole_answer() -> bytes:
-    """Return a whole HTTP answer of 60 output tokens."""
+def complete_response() -> bytes:
+    """Return a complete HTTP response of 60 output tokens."""
     message = {"role": "assistant", "content": " ".join((PROSE * 4).split()[:OUTPUT_TOKENS])}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     answer = {"id": ANSWER_ID, "object": "chat.completion", "created": CREATED, "model": MODEL}
@@ -56,7 +56,7 @@ STREAM_HEAD = (
 
 
 def stream_pieces() -> list[bytes]:
-    """Return a streamed answer in the pieces that are written apart: the head with the role, 100 chunks, the end."""
+    """Return a streamed response as the pieces to write: the head with the role, 100 chunks, the end."""
     first = STREAM_HEAD + _delta({"role": "assistant", "content": ""})
     end = _delta({}, "stop") + _event([], _usage(CHUNKS)) + _chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
     return [first, *[_delta({"content": " token"})] * CHUNKS, end]

@@ -1,4 +1,4 @@
-"""Run a module on one core: python -m tests.load.on 1 tests.load.generate '{…}'."""
+"""Run a module on one core: python -m tests.load.run_on_core 1 tests.load.generate '{…}'."""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""The ways to a model that are compared: straight to the upstream, through the fleet, through something else."""
+"""The compared targets: the upstream directly, the fleet, another proxy."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from tests.load.bench_fleet import WORDS, BenchFleet
 from tests.load.watch import SERVICES, Group
-from tests.load.world import WORDS, World
 
 DRAIN_SECONDS = 60.0
 _LEFT = (
@@ -18,39 +18,43 @@ _LEFT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How requests of a mode get to the upstream, and which processes pay for it."""
+class Target:
+    """How requests of a mode get to the upstream, and the processes that handle them."""
 
     name: str
     port: int
     path: Callable[[str], str]
-    """The path to ask for an answer of this mode."""
+    """The request path for a mode."""
     keys: tuple[str, ...]
     groups: Callable[[], list[Group]]
-    """Everything that takes part."""
+    """All processes."""
     subjects: tuple[str, ...] = ()
-    """The groups that are measured, as against those around them."""
+    """The measured groups."""
     settle: Callable[[], float] = lambda: 0.0
-    """Wait until work that was put off is done; say how many seconds that took."""
+    """Wait until deferred work is done; return the seconds."""
 
 
-def direct(world: World) -> Way:
-    """Straight to the upstream: what no gateway can be faster than."""
-    return Way(
-        "direct", world.upstream_port, world.direct, (), lambda: [g for g in world.groups() if g.name == "upstream"]
+def direct(bench_fleet: BenchFleet) -> Target:
+    """The upstream directly: the lower bound for any gateway."""
+    return Target(
+        "direct",
+        bench_fleet.upstream_port,
+        bench_fleet.direct,
+        (),
+        lambda: [g for g in bench_fleet.groups() if g.name == "upstream"],
     )
 
 
-def fleet(world: World, keys: tuple[str, ...] = ()) -> Way:
+def fleet(bench_fleet: BenchFleet, keys: tuple[str, ...] = ()) -> Target:
     """Through all five services."""
-    return Way(
+    return Target(
         name="fleet",
-        port=world.gateway_port,
+        port=bench_fleet.gateway_port,
         path=lambda _: WORDS,
-        keys=keys or (world.api_key,),
-        groups=world.groups,
+        keys=keys or (bench_fleet.api_key,),
+        groups=bench_fleet.groups,
         subjects=SERVICES,
-        settle=lambda: asyncio.run(_settled(world.postgres_dsn)),
+        settle=lambda: asyncio.run(_settled(bench_fleet.postgres_dsn)),
     )
 
 
