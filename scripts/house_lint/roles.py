@@ -26,17 +26,26 @@ ROLE_BY_NAME = {
     **dict.fromkeys(("schemas", "protos", "stream"), "translator"),
 }
 
-# Folders and files that wrap a technology and so have their own imports. The longest matching prefix counts.
-TECHNOLOGY = {
-    "gateway/web": "ASGI, middleware, OpenAPI, SSE, multipart",
-    "gateway/auth/oidc": "verifies signatures of an identity provider",
-    "gateway/auth/revocations": "Redis pub/sub",
-    "inference_worker/concurrency": "gRPC interceptors",
-    "inference_worker/providers": "HTTP, LiteLLM and ONNX behind the ports of `providers/ports.py`",
-    "inference_worker/token_counting": "tokenizers",
-    "retrieval/chunking": "a tokenizer",
-    "retrieval/parsing": "one library per file format",
+# Folders and files whose role does not follow from the name; the longest matching prefix counts. In such a folder,
+# names of pure files and translators keep their role: `providers/ports.py` is pure.
+ROLE_BY_PATH = {
+    "gateway/auth/oidc": "technology",  # signatures of an identity provider
+    "gateway/web": "web",  # ASGI, middleware, OpenAPI, multipart
+    "gateway/web/errors": "translator",
+    "gateway/web/json_body": "translator",
+    "gateway/web/pagination": "pure",
+    "gateway/web/sse": "translator",
+    "inference_worker/concurrency": "technology",  # gRPC interceptors
+    "inference_worker/providers": "technology",  # HTTP, LiteLLM and ONNX behind the ports of `providers/ports.py`
+    "inference_worker/providers/unavailable": "pure",
+    "inference_worker/token_counting": "technology",  # tokenizers
+    "retrieval/chunking": "technology",  # a tokenizer
+    "orchestrator/chat/stream": "pure",  # the buffer of a stream, not a translator
+    "retrieval/chunking/splitter": "pure",
+    "retrieval/chunking/token_counter": "pure",
+    "retrieval/parsing": "technology",  # one library per file format
 }
+KEEPS_ITS_ROLE = {"model", "ports", "schemas", "protos", "stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +63,32 @@ _FOR_ALL = {"orjson", "cachetools"}
 ROLES = {
     "pure": Role("a pure file", frozenset({"pure"}), chassis=False),
     "translator": Role(
-        "a translator", frozenset({"pure", "translator"}), frozenset({"argosy", "google", "msgspec", "pydantic"})
+        "a translator",
+        frozenset({"pure", "translator"}),
+        frozenset({"argosy", "google", "msgspec", "pydantic", "fastapi", "starlette"}),
     ),
     "caller": Role(
         "a caller",
-        frozenset({"pure", "translator", "caller", "metrics", "telemetry", "technology"}),
+        frozenset({"pure", "translator", "caller", "client", "web", "metrics", "telemetry", "technology"}),
         frozenset({*WIRE, "fastapi", "starlette", "pydantic", "msgspec"}),
     ),
     "callee": Role(
         "a callee",
-        frozenset({"pure", "translator", "callee", "metrics", "technology"}),
+        frozenset({"pure", "translator", "callee", "client", "metrics", "technology"}),
         frozenset({*WIRE, "asyncpg", "redis", "aiokafka", "obstore"}),
+    ),
+    # Callers may name the type of a peer's client: a gateway's endpoint only translates between the two.
+    "client": Role(
+        "a client of a peer", frozenset({"pure", "translator", "client", "metrics", "telemetry"}), frozenset(WIRE)
+    ),
+    "web": Role(
+        "a file of the web layer",
+        frozenset({"pure", "translator", "caller", "client", "web", "metrics", "telemetry", "technology"}),
+        None,
     ),
     "telemetry": Role("telemetry", frozenset({"pure", "translator", "metrics"}), frozenset(WIRE)),
     "metrics": Role("metrics", frozenset(), frozenset({"prometheus_client"})),
-    "settings": Role("settings", frozenset({"pure"}), frozenset({"pydantic", "pydantic_settings"})),
+    "settings": Role("settings", frozenset({"pure", "technology"}), frozenset({"pydantic", "pydantic_settings"})),
     "technology": Role(
         "a wrapper of a technology", frozenset({"pure", "translator", "metrics", "telemetry", "technology"}), None
     ),
@@ -79,13 +99,12 @@ def role_of(module: tuple[str, ...]) -> str:
     """Return the role of a service's module; empty for a module that is not of a service."""
     if not module or module[0] not in SERVICES:
         return ""
-    name = module[-1]
-    if len(module) > 2 or name not in {"__main__", "main", "settings", "metrics"}:
-        path = "/".join(module)
-        if any(path == prefix or path.startswith(f"{prefix}/") for prefix in TECHNOLOGY):
-            return "technology"
+    name, path = module[-1], "/".join(module)
+    prefixes = [prefix for prefix in ROLE_BY_PATH if f"{path}/".startswith(f"{prefix}/")]
+    if prefixes and (path in ROLE_BY_PATH or name not in KEEPS_ITS_ROLE):
+        return ROLE_BY_PATH[max(prefixes, key=len)]
     if name.endswith("_client"):
-        return "callee"
+        return "client"
     return ROLE_BY_NAME.get(name, "pure")
 
 
@@ -102,7 +121,7 @@ def _forbidden(role: Role, module: tuple[str, ...], service: str) -> str:
     package = module[0]
     if package == service:
         imported = role_of(module)
-        return "" if imported in role.imports else f"it may not import {_plural(imported)}"
+        return "" if imported in role.imports else f"it may not import {_description(imported)}"
     if package in SERVICES:
         return "services share protos and topics only"
     if package in {"chassis", "rpc"}:
@@ -115,9 +134,8 @@ def _forbidden(role: Role, module: tuple[str, ...], service: str) -> str:
     return f"{package} is not for {role.description}"
 
 
-def _plural(role: str) -> str:
-    known = ROLES.get(role)
-    return known.description.removeprefix("a ") + " files" if known else "main"
+def _description(role: str) -> str:
+    return ROLES[role].description if role in ROLES else "main"
 
 
 def _imports(file: SourceFile) -> Iterator[tuple[int, tuple[str, ...]]]:
