@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from argosy.identity.v1 import identity_pb2 as pb
-from argosy.identity.v1.identity_pb2_grpc import (
-    IdentityServiceServicer,
-    IdentityServiceStub,
-    add_IdentityServiceServicer_to_server,
+from argosy.retrieval.v1 import retrieval_pb2 as pb
+from argosy.retrieval.v1.retrieval_pb2_grpc import (
+    RetrievalServiceServicer,
+    RetrievalServiceStub,
+    add_RetrievalServiceServicer_to_server,
 )
 from chassis.grpc import Channel, Registration
 from chassis.tenancy import as_caller
@@ -24,20 +24,20 @@ HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 CALLS, IN_FLIGHT = 600, 12
 
 
-class CountingServicer(IdentityServiceServicer):
+class CountingServicer(RetrievalServiceServicer):
     """Counts calls."""
 
     def __init__(self) -> None:
         self.calls = 0
 
-    async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:  # noqa: N802 - the proto's
+    async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:  # noqa: N802 - the proto's
         """Respond in the next iteration of the loop, so that calls are in flight together."""
         self.calls += 1
         await asyncio.sleep(0)
-        return pb.WhoAmIResponse()
+        return pb.ListFilesResponse()
 
     def registration(self) -> Registration:
-        return add_IdentityServiceServicer_to_server, self, "argosy.identity.v1.IdentityService"
+        return add_RetrievalServiceServicer_to_server, self, "argosy.retrieval.v1.RetrievalService"
 
 
 async def shares(stub: Any, servers: Sequence[CountingServicer]) -> list[int]:
@@ -46,7 +46,7 @@ async def shares(stub: Any, servers: Sequence[CountingServicer]) -> list[int]:
 
     async def client() -> None:
         for _ in range(CALLS // IN_FLIGHT):
-            await stub.WhoAmI(pb.WhoAmIRequest())
+            await stub.ListFiles(pb.ListFilesRequest())
 
     await asyncio.gather(*(client() for _ in range(IN_FLIGHT)))
     return [server.calls - then for server, then in zip(servers, before, strict=True)]
@@ -67,13 +67,13 @@ async def test_two_replicas_share_the_calls_and_a_third_gets_its_share_once_it_i
     servers = [CountingServicer() for _ in HOSTS]  # type: ignore[abstract]
 
     async def resolve(target: str) -> list[str]:
-        return [target.replace("orchestrators", host) for host in known]
+        return [target.replace("retrievers", host) for host in known]
 
     async with AsyncExitStack() as stack:
         for host, server in zip(HOSTS[:2], servers, strict=False):
             await stack.enter_async_context(serving_at(f"{host}:{port}", [server.registration()]))
-        channel = await stack.enter_async_context(Channel(f"orchestrators:{port}", "orchestrator", resolver=resolve))
-        stub = IdentityServiceStub(channel)
+        channel = await stack.enter_async_context(Channel(f"retrievers:{port}", "retrieval", resolver=resolve))
+        stub = RetrievalServiceStub(channel)
         stack.enter_context(as_caller(a_caller()))
         async with asyncio.timeout(10):
             while not even((await shares(stub, servers))[:2]):

@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from argosy.retrieval.v1 import retrieval_pb2
 from chassis.clock import SystemClock
 from chassis.ids import new_id
@@ -19,7 +18,6 @@ from tests.fleet.client import Fleet
 
 METHODS = methods()
 SERVICE_OF_PACKAGE = {
-    "identity": "gateway",
     "orchestration": "orchestrator",
     "inference": "inference-worker",
     "metering": "metering",
@@ -75,17 +73,13 @@ class SearchableTenant:
     """A tenant with one indexed file, built once."""
 
     principal: Principal
-    known_tenant_id: str
-    """A tenant of the gateway's database."""
     file_id: str = ""
     store_id: str = ""
 
     @classmethod
     async def build(cls, fleet: Fleet) -> SearchableTenant:
         """Upload and attach the file, and wait until it is indexed."""
-        async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=30) as client:
-            budget = (await client.get("/v1/budgets")).json()["data"][0]
-        tenant = cls(Principal(new_id("ten_"), "prj_library", "key_library"), budget["tenant_id"])
+        tenant = cls(Principal(new_id("ten_"), "prj_library", "key_library"))
         context = CallContext(fleet, tenant, tenant.principal)
         tenant.file_id = await context.add_file()
         tenant.store_id = await context.add_store(tenant.file_id)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 
 from argosy.common.v1 import common_pb2
-from argosy.identity.v1 import identity_pb2
 from argosy.inference.v1 import inference_pb2
 from argosy.metering.v1 import metering_pb2
 from argosy.orchestration.v1 import orchestration_pb2
@@ -39,17 +38,6 @@ def case(function: Case) -> Case:
     (path,) = (path for path in METHODS if path.split("/")[1].split(".")[1] + path.rpartition("/")[2].lower() == name)
     CASES[path] = function
     return function
-
-
-@case
-async def identity_who_am_i(context: CallContext) -> Sequence[Message]:
-    return [identity_pb2.WhoAmIRequest()]
-
-
-@case
-async def identity_get_tenant(context: CallContext) -> Sequence[Message]:
-    context.principal = Principal(context.searchable.known_tenant_id)
-    return [identity_pb2.GetTenantRequest()]
 
 
 @case

@@ -16,7 +16,6 @@ pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("public-api")]
 
 # One method without side effects of each service.
 CALLS = {
-    "gateway": ("argosy.identity.v1.IdentityService", "WhoAmI"),
     "orchestrator": ("argosy.orchestration.v1.OrchestrationService", "ListModels"),
     "inference-worker": ("argosy.inference.v1.InferenceService", "Embed"),
     "metering": ("argosy.metering.v1.MeteringService", "ListPrices"),
@@ -63,6 +62,4 @@ def test_a_call_with_a_principal_succeeds(fleet: Fleet, service: str) -> None:
             call_by_reflection(fleet.grpc_target(service), *CALLS[service], metadata)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         return
-    answer = call_by_reflection(fleet.grpc_target(service), *CALLS[service], metadata)
-    if service == "gateway":
-        assert answer["principal"]["tenantId"] == "ten_reader"
+    call_by_reflection(fleet.grpc_target(service), *CALLS[service], metadata)

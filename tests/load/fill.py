@@ -8,7 +8,7 @@ import datetime as dt
 
 import asyncpg
 from chassis.ids import new_id
-from gateway.domain.keys import mint_key
+from gateway.auth.api_key import mint_key
 
 ATTEMPTS = 5
 """Provider calls of each request: each is a settlement, and a ledger transaction of two entries."""

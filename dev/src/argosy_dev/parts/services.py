@@ -34,6 +34,8 @@ class Service:
     """Whether it reads the converted models."""
     seeded: bool = False
     """Whether `argosy_dev.seed` has demo data for it."""
+    grpc: bool = True
+    """Whether it serves gRPC."""
 
     @property
     def module(self) -> str:
@@ -74,7 +76,7 @@ class Service:
 
 
 SERVICES = (
-    Service("gateway", schema="identity", needs=("redis",)),
+    Service("gateway", schema="identity", needs=("redis",), grpc=False),
     Service("orchestrator", schema="orchestration", needs=("topics",), seeded=True),
     Service("inference-worker", models=True),
     Service("metering", schema="metering", needs=("topics", "redis"), seeded=True),
@@ -107,8 +109,7 @@ class Replica:
     @property
     def ports(self) -> tuple[str, ...]:
         """The names of its ports; the gateway's public port has the gateway's name."""
-        public = (self.name,) if self.service.name == "gateway" else ()
-        return (*public, self.grpc_port, self.ops_port)
+        return (self.grpc_port if self.service.grpc else self.name, self.ops_port)
 
 
 def list_replicas(counts: Mapping[str, int]) -> list[Replica]:
@@ -211,11 +212,12 @@ def _environment(replica: Replica, config: FleetConfig) -> dict[str, str]:
     """Return the settings of a replica."""
     service = replica.service
     settings = {
-        "GRPC__BIND": config.bind(replica),
         "OPS__PORT": str(config.ports[replica.ops_port]),
         "PRINCIPAL__SECRETS": secrets.principal_secret(config.paths),
         "DRAIN": f"PT{_DRAIN_SECONDS}S",
     }
+    if service.grpc:
+        settings["GRPC__BIND"] = config.bind(replica)
     if config.otlp_endpoint:
         settings |= {"TELEMETRY__OTLP_ENDPOINT": config.otlp_endpoint, "TELEMETRY__SAMPLE_RATIO": "1"}
     if service.schema:
