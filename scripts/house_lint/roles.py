@@ -29,7 +29,6 @@ ROLE_BY_NAME = {
 # Folders and files whose role does not follow from the name; the longest matching prefix counts. In such a folder,
 # names of pure files and translators keep their role: `providers/ports.py` is pure.
 ROLE_BY_PATH = {
-    "gateway/auth/oidc": "technology",  # signatures of an identity provider
     "gateway/web": "web",  # ASGI, middleware, OpenAPI, multipart
     "gateway/web/errors": "translator",
     "gateway/web/json_body": "translator",

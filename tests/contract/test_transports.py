@@ -101,7 +101,7 @@ async def test_every_method_gets_the_same_caller_and_deadline_by_both_transports
     assert len(servicer.calls) == 2 * len(METHODS)
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_an_unknown_method_is_unimplemented(server: GrpcServer, transport: str) -> None:
     path = "/argosy.metering.v1.MeteringService/Steal"
 

@@ -148,7 +148,7 @@ async def test_unauthenticated_calls_have_the_same_error(fleet: Fleet, path: str
         assert b"PRINCIPAL_INVALID" in by_grpc.details
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_call_ends_at_its_deadline(fleet: Fleet, searchable: SearchableTenant, transport: str) -> None:
     await fleet.add_model("sim-transports-late", upstream_model="timeout")
     context, path = CallContext.new(fleet, searchable), next(path for path in METHODS if path.endswith("/Generate"))
