@@ -43,7 +43,7 @@ def demo(env: dict[str, str], question: str, console: Console) -> None:
             raise DemoFailed(f"The demo stopped: {error}") from error
     _show_sources(sources, console)
     statement = _statement(base_url, key, request_id)
-    _show_bill(statement, request_id, cost, console)
+    _show_cost(statement, request_id, cost, console)
     console.print(f"\nDone in {time.monotonic() - started:.1f} s.", style="dim")
     _show_next(base_url, request_id, console)
 
@@ -135,8 +135,8 @@ def _usd(nano_usd: int) -> str:
     return f"{Decimal(nano_usd) / 10**9:.9f}"
 
 
-def _show_bill(statement: dict[str, Any], request_id: str, cost: str, console: Console) -> None:
-    console.print(f"\n[bold]Bill[/]      ${cost} for {request_id}")
+def _show_cost(statement: dict[str, Any], request_id: str, cost: str, console: Console) -> None:
+    console.print(f"\n[bold]Cost[/]      ${cost} for {request_id}")
     for settlement in statement["settlements"]:
         usage = settlement["usage"]
         console.print(
