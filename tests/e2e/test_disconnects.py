@@ -33,7 +33,7 @@ async def test_a_disconnect_stops_the_provider_call_and_bills_the_output_so_far(
                 await anext(lines)
 
         async with asyncio.timeout(5):
-            while (await counters(fleet))["broken_off"] == before["broken_off"]:
+            while (await counters(fleet))["aborted"] == before["aborted"]:
                 await asyncio.sleep(0.05)
         assert (await counters(fleet))["in_flight"] == before["in_flight"]
 

@@ -148,7 +148,7 @@ class Fleet:
     @staticmethod
     async def read_topic(topic: str) -> bytes:
         """All records of a topic, read with Kafka's own console consumer."""
-        arguments = ("kafka-console-consumer", "--topic", topic, "--from-beginning", "--timeout-ms", "8000")
+        arguments = ("kafka-console-consumer", "--topic", topic, "--from-beginning", "--timeout-ms", "5000")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
