@@ -23,8 +23,8 @@ from chassis.telemetry.logs import configure_logs
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_verifier
 from chassis.testing.grpc_aio import GrpcAioChannel
-from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
 
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
 from tests.load.machine import SUBJECT, can_pin, pin
 
 WORDS = "x" * 2_000
