@@ -30,7 +30,7 @@ class CountingServicer(RetrievalServiceServicer):
     def __init__(self) -> None:
         self.calls = 0
 
-    async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:  # noqa: N802 - the proto's
+    async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
         """Respond in the next iteration of the loop, so that calls are in flight together."""
         self.calls += 1
         await asyncio.sleep(0)

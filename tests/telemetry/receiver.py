@@ -28,7 +28,7 @@ class Receiver(rpc.TraceServiceServicer):
 
     spans: list[Span] = field(default_factory=list)
 
-    def Export(  # noqa: N802 - the protocol's name
+    def Export(
         self, request: pb.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> pb.ExportTraceServiceResponse:
         for resource in request.resource_spans:

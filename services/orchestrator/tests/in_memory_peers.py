@@ -34,7 +34,7 @@ class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
     def registration(self) -> Registration:
         return (add_MeteringServiceServicer_to_server, self, "argosy.metering.v1.MeteringService")
 
-    async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:  # noqa: N802
+    async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:
         bounds = [TokenBound(bound.price_key, bound.input_tokens, bound.output_tokens) for bound in request.bounds]
         lease = request.lease.ToTimedelta()
         held, prices, soft_limit_passed = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
@@ -61,7 +61,7 @@ class InMemoryRetrieval(_RetrievalServicer):  # type: ignore[misc]
     def registration(self) -> Registration:
         return (add_RetrievalServiceServicer_to_server, self, "argosy.retrieval.v1.RetrievalService")
 
-    async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:  # noqa: N802
+    async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:
         stores = list(request.vector_store_ids)
         passages = await self.fake.search(stores, request.query, request.limit, timedelta(days=1))
         return retrieval.SearchResponse(
@@ -82,7 +82,7 @@ class InMemoryWorker(InferenceServiceServicer):
     def registration(self) -> Registration:
         return (add_InferenceServiceServicer_to_server, self, "argosy.inference.v1.InferenceService")
 
-    async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:  # noqa: N802
+    async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:
         run = (await anext(requests)).run
         async with self.fake.infer(_proto_to_plan(run)) as call:
             stops = asyncio.create_task(_stop_when_asked(requests, call))
@@ -94,7 +94,7 @@ class InMemoryWorker(InferenceServiceServicer):
             finally:
                 stops.cancel()
 
-    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:  # noqa: N802
+    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:
         candidates = tuple(map(_proto_to_candidate, request.candidates))
         deadline = request.deadline.ToTimedelta()
         plan = EmbeddingPlan(request.request_id, candidates, tuple(request.inputs), request.dimensions, deadline)

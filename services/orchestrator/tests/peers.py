@@ -35,7 +35,7 @@ class ScriptedWorker(InferenceServiceServicer):
     def registration(self) -> Registration:
         return (add_InferenceServiceServicer_to_server, self, "argosy.inference.v1.InferenceService")
 
-    async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:  # noqa: N802
+    async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:
         self.requests.append(await anext(requests))
         assert self.play is not None
         try:
@@ -46,7 +46,7 @@ class ScriptedWorker(InferenceServiceServicer):
             self.cancelled.set()
             raise
 
-    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:  # noqa: N802
+    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:
         self.embed_request = request
         if isinstance(self.embedded, Exception):
             raise self.embedded
@@ -64,7 +64,7 @@ class ScriptedMetering(_MeteringServicer):  # type: ignore[misc]
     def registration(self) -> Registration:
         return (add_MeteringServiceServicer_to_server, self, "argosy.metering.v1.MeteringService")
 
-    async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:  # noqa: N802
+    async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:
         self.request, self.tenant = request, current_caller().principal.tenant_id
         if self.answer is None:
             await asyncio.Event().wait()
@@ -83,7 +83,7 @@ class ScriptedRetrieval(_RetrievalServicer):  # type: ignore[misc]
     def registration(self) -> Registration:
         return (add_RetrievalServiceServicer_to_server, self, "argosy.retrieval.v1.RetrievalService")
 
-    async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:  # noqa: N802
+    async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:
         self.request = request
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -42,8 +42,8 @@ def cost(input_tokens: int, output_tokens: int, price: Price) -> NanoUsd:
 
 def nano_usd_to_usd(amount: NanoUsd) -> str:
     """Write an amount as an exact decimal with at most nine places: 12_300 is "0.0000123", 0 is "0"."""
-    whole, rest = divmod(abs(amount), NANO_USD_PER_USD)
-    text = f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+    dollars, rest = divmod(abs(amount), NANO_USD_PER_USD)
+    text = f"{dollars}.{rest:09d}".rstrip("0").rstrip(".")
     return f"-{text}" if amount < 0 else text
 
 

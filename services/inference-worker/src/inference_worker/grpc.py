@@ -17,12 +17,12 @@ class InferenceServicer(InferenceServiceServicer):
         self._embeddings = embeddings
 
     # Neither is `async`, which would add a coroutine to every call. `Infer` writes its responses instead of yielding.
-    def Infer(  # type: ignore[override]  # noqa: N802 - the proto's name
+    def Infer(  # type: ignore[override]
         self, request_iterator: AsyncIterator[inference_pb2.InferRequest], context: Any
     ) -> Awaitable[None]:
         return self._plans.infer(request_iterator, context)
 
-    def Embed(self, request: inference_pb2.EmbedRequest, context: Any) -> Awaitable[inference_pb2.EmbedResponse]:  # noqa: ARG002, N802
+    def Embed(self, request: inference_pb2.EmbedRequest, context: Any) -> Awaitable[inference_pb2.EmbedResponse]:
         return self._embeddings.embed(request)
 
 

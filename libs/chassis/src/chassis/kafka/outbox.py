@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
 
 from chassis.aio import ConnectionLog, wait_or_stop
 from chassis.backoff import Backoff
@@ -104,7 +105,7 @@ class Outbox:
             [event.id for event in events],
             [event.topic for event in events],
             [event.value for event in events],
-            [json.dumps(event.headers) if event.headers else "{}" for event in events],
+            [orjson.dumps(event.headers).decode() if event.headers else "{}" for event in events],
         )
         at: datetime = now
         return at
@@ -186,4 +187,4 @@ class OutboxRelay(Loop):
 def _row_to_record(row: Any) -> Record:
     tenant_id, topic, value, headers = row["tenant_id"], row["topic"], row["value"], row["headers"]
     # Most records have no headers, and parsing an empty object costs as much as everything else here.
-    return Record(topic, tenant_id.encode(), value, NO_HEADERS if headers == "{}" else json.loads(headers))
+    return Record(topic, tenant_id.encode(), value, NO_HEADERS if headers == "{}" else orjson.loads(headers))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
@@ -111,8 +111,8 @@ class PrincipalSection(Section):
             return value
         if value.lstrip().startswith("["):
             try:
-                return json.loads(value)
-            except json.JSONDecodeError as error:
+                return orjson.loads(value)
+            except orjson.JSONDecodeError as error:
                 raise ValueError("starts like a JSON list and is not one") from error
         return tuple(part.strip() for part in value.split(",") if part.strip())
 

@@ -5,7 +5,7 @@ parsed are skipped: an estimate of the tokens is better than none.
 """
 
 # Not orjson: it rejects the halves of surrogate pairs, into which some providers split an emoji.
-import json
+import json  # noqa: TID251 - see above
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 

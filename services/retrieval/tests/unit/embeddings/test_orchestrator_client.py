@@ -56,9 +56,9 @@ async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
 
 async def test_vectors_of_other_dimensions_are_rejected_and_not_retried() -> None:
     async with serving(orchestration(Orchestrator(width=4))) as channel:
-        with as_caller(a_caller()), pytest.raises(IncompatibleEmbedding) as unfit:
+        with as_caller(a_caller()), pytest.raises(IncompatibleEmbedding) as incompatible:
             await OrchestratorEmbedder(channel, "m", timedelta(seconds=5)).embed(["one"])
-    assert not is_transient(unfit.value)
+    assert not is_transient(incompatible.value)
 
 
 async def test_an_unreachable_orchestrator_is_unavailable() -> None:
