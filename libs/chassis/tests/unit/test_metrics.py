@@ -1,3 +1,4 @@
+import chassis.grpc  # noqa: F401 - lists the metrics of rpc
 import pytest
 from chassis.telemetry import counter, declared_metrics, gauge, histogram
 from chassis.telemetry.metrics import exposition
@@ -34,3 +35,17 @@ def test_a_name_is_declared_once() -> None:
 
     with pytest.raises(ValueError, match="Duplicated"):
         gauge("toy_twice", "Declared twice.")
+
+
+def test_metrics_of_rpc_are_listed_with_their_labels() -> None:
+    listed = {metric.name: metric for metric in declared_metrics()}
+
+    assert {metric.kind for metric in listed.values()} <= {"counter", "gauge", "histogram"}
+    for name, kind in (
+        ("argosy_exchange_streams", "gauge"),
+        ("argosy_exchange_calls_in_flight", "gauge"),
+        ("argosy_exchange_batch_frames", "histogram"),
+        ("argosy_exchange_violations_total", "counter"),
+    ):
+        assert (listed[name].kind, listed[name].labels) == (kind, ("side",))
+        assert listed[name].help

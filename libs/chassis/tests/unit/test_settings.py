@@ -6,11 +6,13 @@ from typing import Annotated, Literal, Self
 import pytest
 from chassis.settings import (
     GrpcSection,
+    PeersSection,
     PostgresSection,
     RedisSection,
     Section,
     ServiceSettings,
     load,
+    peer_address,
     redacted,
     rows,
     table,
@@ -275,3 +277,23 @@ def test_no_dotenv_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.chdir(tmp_path)
 
     assert load(Settings).drain == timedelta(seconds=25)
+
+
+def test_peers_are_a_section_of_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    class DollPeers(PeersSection):
+        metering: str = peer_address("metering")
+        retrieval: str = peer_address("retrieval", "127.0.0.1:9004")
+
+    class DollSettings(ServiceSettings):
+        model_config = SettingsConfigDict(env_prefix="DOLL_", env_nested_delimiter="__", frozen=True)
+
+        peers: DollPeers = Field(description="Other services.")
+
+    monkeypatch.setenv("DOLL_PRINCIPAL__SECRETS", SECRET)
+    monkeypatch.setenv("DOLL_PEERS__METERING", "metering-a:9003,metering-b:9003")
+
+    peers = load(DollSettings).peers
+    assert (peers.metering, peers.retrieval) == ("metering-a:9003,metering-b:9003", "127.0.0.1:9004")
+    listed = {row.variable: row for row in rows(DollSettings)}
+    assert listed["DOLL_PEERS__METERING"].default is None
+    assert listed["DOLL_PEERS__RETRIEVAL"].default == "127.0.0.1:9004"
