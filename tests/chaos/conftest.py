@@ -1,4 +1,4 @@
-"""How long chaos takes."""
+"""The duration of the chaos tests."""
 
 import pytest
 
@@ -9,11 +9,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
-    """How often each part is killed."""
+    """The number of kills of each part."""
     return 3 if request.config.getoption("--long", default=False) else 1
 
 
 @pytest.fixture
 def rate(request: pytest.FixtureRequest) -> int:
-    """How many requests a second replicas are killed under."""
+    """Requests per second during the kills of replicas."""
     return 500 if request.config.getoption("--long", default=False) else 100

@@ -1,4 +1,4 @@
-"""A steady load that remembers what became of every request."""
+"""A steady load that records the result of every request."""
 
 import asyncio
 import json
@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 
 WORKERS, PAUSE_SECONDS = 6, 0.05
 
 
 @dataclass(slots=True)
 class Load:
-    """What clients saw."""
+    """The results, as clients see them."""
 
-    answered: dict[str, int] = field(default_factory=dict)
-    """Request ids of whole answers, with the cost that each client was told, in nano-USD."""
+    completed: dict[str, int] = field(default_factory=dict)
+    """Request ids of complete responses, with the cost in the response, in nano-USD."""
     typed: Counter[str] = field(default_factory=Counter)
-    """How often each error code was met, before or after the first byte."""
-    cut: int = 0
-    """Connections that broke: only the death of the gateway itself may do that."""
+    """Error codes with their counts, before or after the first byte."""
+    disconnected: int = 0
+    """Lost connections; only a kill of the gateway may cause them."""
     untyped: list[str] = field(default_factory=list)
-    """What no client can make sense of."""
+    """Responses that are no valid error."""
 
     async def one(self, http: httpx.AsyncClient, number: int) -> None:
         """Make one request, every second one streamed."""
@@ -38,22 +38,22 @@ class Load:
         try:
             answer = await http.post("/v1/chat/completions", json=body)
         except httpx.TransportError:
-            self.cut += 1
+            self.disconnected += 1
             return
-        self.hear(answer.status_code, answer.headers, answer.text, streamed=number % 2 == 0)
+        self.record(answer.status_code, answer.headers, answer.text, streamed=number % 2 == 0)
 
-    def hear(self, status: int, headers: Mapping[str, str], text: str, *, streamed: bool) -> bool:
-        """Remember an answer; say whether it was whole."""
-        answered = len(self.answered)
+    def record(self, status: int, headers: Mapping[str, str], text: str, *, streamed: bool) -> bool:
+        """Record a response; return whether it was complete."""
+        completed = len(self.completed)
         if status != 200:
-            self._refused(text)
+            self._failed(text)
         elif streamed:
             self._streamed(headers["x-request-id"], text)
         else:
-            self._whole(headers["x-request-id"], headers["argosy-cost"])
-        return len(self.answered) > answered
+            self._complete(headers["x-request-id"], headers["argosy-cost"])
+        return len(self.completed) > completed
 
-    def _refused(self, text: str) -> None:
+    def _failed(self, text: str) -> None:
         try:
             self.typed[json.loads(text)["error"]["code"]] += 1
         except (ValueError, KeyError, TypeError):
@@ -62,18 +62,18 @@ class Load:
     def _streamed(self, request_id: str, text: str) -> None:
         events = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
         if events and events[-1] == "[DONE]":
-            self._whole(request_id, json.loads(events[-2])["argosy"]["cost_usd"])
+            self._complete(request_id, json.loads(events[-2])["argosy"]["cost_usd"])
         else:
-            self._refused(events[-1] if events else text)
+            self._failed(events[-1] if events else text)
 
-    def _whole(self, request_id: str, cost_usd: str) -> None:
-        whole, _, fraction = cost_usd.partition(".")
-        self.answered[request_id] = int(whole) * 10**9 + int(fraction.ljust(9, "0"))
+    def _complete(self, request_id: str, cost_usd: str) -> None:
+        dollars, _, fraction = cost_usd.partition(".")
+        self.completed[request_id] = int(dollars) * 10**9 + int(fraction.ljust(9, "0"))
 
 
 @asynccontextmanager
 async def steady_load(fleet: Fleet) -> AsyncIterator[Load]:
-    """Clients that ask all the time while the block runs; each ends its last request."""
+    """Run clients that send requests until the block ends; each completes its last request."""
     load, stop, numbers = Load(), asyncio.Event(), iter(range(10**9))
 
     async def client() -> None:

@@ -1,4 +1,4 @@
-"""A load at a fixed rate, whatever becomes of it, that remembers when each call began and ended."""
+"""A load at a fixed rate, independent of the responses, with start and end of each call."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from tests.chaos.load import Load
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 
 BUCKET_SECONDS, A_SECOND = 0.1, 10
 STEADY_BUCKETS, STEADY_SHARE = 5, 0.8
-"""The rate is steady where any so many buckets in a row have at least this share of it."""
+"""The rate is steady while this many consecutive buckets have at least this share of it."""
 
 
 @dataclass(slots=True)
 class Call:
     """One call, by the monotonic clock."""
 
-    began: float
+    started: float
     ended: float = math.inf
-    good: bool = False
+    succeeded: bool = False
 
 
 @dataclass(slots=True)
@@ -39,25 +39,25 @@ class Calls:
     all: list[Call] = field(default_factory=list)
 
     def in_flight(self, at: float) -> int:
-        """How many had begun and not ended at a time."""
-        return sum(call.began <= at < call.ended for call in self.all)
+        """The number of calls in flight at a time."""
+        return sum(call.started <= at < call.ended for call in self.all)
 
-    def failed(self, since: float, until: float) -> list[Call]:
-        """The calls that ended badly between two times."""
-        return [call for call in self.all if since <= call.ended < until and not call.good]
+    def failed(self, since: float, wait_for: float) -> list[Call]:
+        """The calls that failed between two times."""
+        return [call for call in self.all if since <= call.ended < wait_for and not call.succeeded]
 
-    def buckets(self, since: float, until: float) -> list[int]:
-        """Good answers per 100 ms."""
-        counts = [0] * round((until - since) / BUCKET_SECONDS)
+    def buckets(self, since: float, wait_for: float) -> list[int]:
+        """Complete responses per 100 ms."""
+        counts = [0] * round((wait_for - since) / BUCKET_SECONDS)
         for call in self.all:
             place = (call.ended - since) / BUCKET_SECONDS
-            if call.good and 0 <= place < len(counts):
+            if call.succeeded and 0 <= place < len(counts):
                 counts[int(place)] += 1
         return counts
 
-    def steady_after(self, since: float, until: float) -> float:
-        """Seconds after `since` from which on the rate was steady for a second; infinity when it never was."""
-        counts = self.buckets(since, until)
+    def steady_after(self, since: float, wait_for: float) -> float:
+        """Seconds after `since` from which the rate was steady for a second; infinity if it never was."""
+        counts = self.buckets(since, wait_for)
         least = STEADY_SHARE * self.rate * BUCKET_SECONDS * STEADY_BUCKETS
         enough = [
             sum(counts[place : place + STEADY_BUCKETS]) >= least for place in range(len(counts) - STEADY_BUCKETS + 1)
@@ -71,7 +71,7 @@ class Calls:
 
 @asynccontextmanager
 async def fixed_rate(fleet: Fleet, model: str, rate: int) -> AsyncIterator[Calls]:
-    """Call `rate` times a second while the block runs, every second call streamed; then let all calls end."""
+    """Send `rate` requests a second until the block ends, every second one streamed; then wait for all responses."""
     calls, stop, running = Calls(rate), asyncio.Event(), set[asyncio.Task[None]]()
     bodies = [
         json.dumps(
@@ -80,8 +80,8 @@ async def fixed_rate(fleet: Fleet, model: str, rate: int) -> AsyncIterator[Calls
         for streamed in (True, False)
     ]
     headers = fleet.as_tenant | {"content-type": "application/json"}
-    connector, patience = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(fleet.base_url, headers=headers, connector=connector, timeout=patience) as http:
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(fleet.base_url, headers=headers, connector=connector, timeout=timeout) as http:
 
         async def one(number: int) -> None:
             call = Call(time.monotonic())
@@ -89,9 +89,9 @@ async def fixed_rate(fleet: Fleet, model: str, rate: int) -> AsyncIterator[Calls
             try:
                 async with http.post("/v1/chat/completions", data=bodies[number % 2]) as answer:
                     text = await answer.text()
-                    call.good = calls.load.hear(answer.status, answer.headers, text, streamed=number % 2 == 0)
+                    call.succeeded = calls.load.record(answer.status, answer.headers, text, streamed=number % 2 == 0)
             except aiohttp.ClientError:
-                calls.load.cut += 1
+                calls.load.disconnected += 1
             call.ended = time.monotonic()
 
         async def keep_pace() -> None:

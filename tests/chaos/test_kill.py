@@ -1,51 +1,53 @@
-"""Kill every part in turn under a steady load: the fleet heals by itself, and the books stay exact."""
+"""Kill every part in turn under a steady load: the fleet recovers by itself, and the ledger stays exact."""
 
 import os
 import signal
 
 import pytest
 
-from tests.chaos import books
-from tests.chaos.books import until
+from tests.chaos import ledger_checks
+from tests.chaos.ledger_checks import wait_for
 from tests.chaos.load import Load, steady_load
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
 SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
 STORES = ("redis", "kafka", "postgres")
-HEALED_AFTER = 20
-"""This many answers in a row after a kill say that the fleet has healed."""
+RECOVERED_AFTER = 20
+"""The fleet has recovered after this many responses in a row."""
 
 
-async def kill_and_heal(fleet: Fleet, victim: str, load: Load) -> None:
-    """End a part with SIGKILL, with all its replicas, and wait until clients are answered again."""
-    pids, cut = {part: fleet.pid_of(part) for part in fleet.replicas_of(victim)}, load.cut
+async def kill_and_recover(fleet: Fleet, victim: str, load: Load) -> None:
+    """Kill all replicas of a part with SIGKILL, and wait until clients get responses again."""
+    pids, disconnected = {part: fleet.pid_of(part) for part in fleet.replicas_of(victim)}, load.disconnected
     for pid in pids.values():
         os.kill(pid, signal.SIGKILL)
 
     async def restarted() -> bool:
         return all(fleet.pid_of(part) not in {0, pid} for part, pid in pids.items())
 
-    await until(f"{victim} runs again", 60, restarted)
-    good = len(load.answered)
+    await wait_for(f"{victim} runs again", 60, restarted)
+    succeeded = len(load.completed)
 
-    async def healed() -> bool:
-        return len(load.answered) >= good + HEALED_AFTER
+    async def recovered() -> bool:
+        return len(load.completed) >= succeeded + RECOVERED_AFTER
 
-    await until(f"clients are answered after {victim} died", 90, healed)
+    await wait_for(f"clients get responses after the kill of {victim}", 90, recovered)
     if victim != "gateway":
-        assert load.cut == cut, f"connections broke when {victim} died"
+        assert load.disconnected == disconnected, f"connections were lost at the kill of {victim}"
 
 
-async def test_the_fleet_heals_from_the_death_of_any_part_and_the_books_stay_exact(fleet: Fleet, rounds: int) -> None:
-    await fleet.offer("sim-chaos", model="instant")
+async def test_the_fleet_recovers_from_the_kill_of_any_part_and_the_ledger_stays_exact(
+    fleet: Fleet, rounds: int
+) -> None:
+    await fleet.add_model("sim-chaos", upstream_model="instant")
     async with steady_load(fleet) as load:
         for _ in range(rounds):
             for victim in (*SERVICES, *STORES):
-                await kill_and_heal(fleet, victim, load)
-    print(f"{len(load.answered)} answered, {load.cut} cut, {dict(load.typed)}")
+                await kill_and_recover(fleet, victim, load)
+    print(f"{len(load.completed)} completed, {load.disconnected} disconnected, {dict(load.typed)}")
 
     assert load.untyped == []
 
-    await books.are_exact(fleet, load)
+    await ledger_checks.wait_until_exact(fleet, load)

@@ -1,4 +1,4 @@
-"""Two replicas of a service share its load, and the death of one costs the calls in flight there and nothing else."""
+"""Two replicas of a service share its load, and the kill of one fails only the calls in flight there."""
 
 import asyncio
 import math
@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chaos import books
-from tests.chaos.books import until
+from tests.chaos import ledger_checks
+from tests.chaos.ledger_checks import wait_for
 from tests.chaos.rate import Calls, fixed_rate
-from tests.fleet import SECOND, Fleet, start
+from tests.fleet.client import Fleet
+from tests.fleet.control import SECOND_REPLICAS, start
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
@@ -25,15 +26,15 @@ UPSTREAM_MODEL = "slow-first-byte?delay=0.2"
 WARM_SECONDS, WATCH_SECONDS = 1.0, 3.0
 STEADY_WITHIN_SECONDS = 2.0
 NOTICED_WITHIN_SECONDS = 0.1
-"""What is sent to a replica in the moment of its death counts as in flight there."""
+"""A call that starts this soon after the kill counts as in flight."""
 METHODS = {"orchestrator": "OrchestrationService/Generate", "inference-worker": "InferenceService/Infer"}
 
 
 @pytest.fixture
-async def twice(fleet: Fleet) -> Fleet:
+async def replicated(fleet: Fleet) -> Fleet:
     """The fleet with its second replicas, and a model to call."""
-    await asyncio.to_thread(start, SECOND)
-    await fleet.offer(MODEL, model=UPSTREAM_MODEL)
+    await asyncio.to_thread(start, SECOND_REPLICAS)
+    await fleet.add_model(MODEL, upstream_model=UPSTREAM_MODEL)
     return fleet
 
 
@@ -44,8 +45,8 @@ async def metric(fleet: Fleet, replica: str, pattern: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(pattern, line))
 
 
-async def answered(fleet: Fleet) -> dict[str, list[float]]:
-    """Calls that each replica has answered, by service."""
+async def completed(fleet: Fleet) -> dict[str, list[float]]:
+    """Completed calls of each replica, by service."""
     return {
         service: [
             await metric(fleet, replica, rf"argosy_grpc_server_calls_total.*{method}")
@@ -55,15 +56,15 @@ async def answered(fleet: Fleet) -> dict[str, list[float]]:
     }
 
 
-async def test_two_replicas_share_the_load(twice: Fleet, rate: int) -> None:
-    async with fixed_rate(twice, MODEL, rate):  # until every stream between replicas is open
+async def test_two_replicas_share_the_load(replicated: Fleet, rate: int) -> None:
+    async with fixed_rate(replicated, MODEL, rate):  # until all streams between replicas are open
         await asyncio.sleep(WARM_SECONDS)
-    before = await answered(twice)
-    async with fixed_rate(twice, MODEL, rate) as calls:
+    before = await completed(replicated)
+    async with fixed_rate(replicated, MODEL, rate) as calls:
         await asyncio.sleep(2 * WARM_SECONDS)
-    after = await answered(twice)
+    after = await completed(replicated)
 
-    assert (calls.load.typed, calls.load.cut) == ({}, 0)
+    assert (calls.load.typed, calls.load.disconnected) == ({}, 0)
     for service in METHODS:
         shares = [now - then for now, then in zip(after[service], before[service], strict=True)]
         print(f"{service}: {shares}")
@@ -72,14 +73,14 @@ async def test_two_replicas_share_the_load(twice: Fleet, rate: int) -> None:
 
 
 async def kill(fleet: Fleet, victim: str, calls: Calls) -> tuple[float, str]:
-    """End a replica with SIGKILL and see the rate through; return when that was, and what to print."""
+    """Kill a replica with SIGKILL under load; return the time, and a line for the output."""
 
     async def steady() -> bool:
         now = time.monotonic()
         return calls.steady_after(now - WARM_SECONDS, now) == 0
 
-    await until("the rate is steady before the kill", 60, steady)
-    at_hand = await metric(fleet, victim, r"argosy_grpc_server_in_flight")
+    await wait_for("the rate is steady before the kill", 60, steady)
+    in_flight = await metric(fleet, victim, r"argosy_grpc_server_in_flight")
     pid = fleet.pid_of(victim)
     os.kill(pid, signal.SIGKILL)
     at = time.monotonic()
@@ -88,34 +89,34 @@ async def kill(fleet: Fleet, victim: str, calls: Calls) -> tuple[float, str]:
     async def restarted() -> bool:
         return fleet.pid_of(victim) not in {0, pid}
 
-    await until(f"{victim} runs again", 60, restarted)
-    return at, f"{victim} killed with some {at_hand:.0f} calls at hand"
+    await wait_for(f"{victim} runs again", 60, restarted)
+    return at, f"{victim} killed with some {in_flight:.0f} calls in flight"
 
 
-def judge(calls: Calls, at: float, until: float, told: str, *, may_fail: bool) -> None:
-    """Until the next kill, failures are calls that were in flight at this one, and the rate is steady again soon."""
+def judge(calls: Calls, at: float, wait_for: float, charged: str, *, may_fail: bool) -> None:
+    """Until the next kill, only calls that were in flight at this kill fail, and the rate is steady again soon."""
     end = at + WATCH_SECONDS
-    failed, in_flight, steady = calls.failed(at, until), calls.in_flight(at), calls.steady_after(at, end)
-    print(f"{told}: {len(failed)} of {in_flight} in flight failed, steady after {steady:.1f} s")
-    print(f"  good answers per 100 ms from then on: {calls.buckets(at, end)}")
-    late = [call.began - at for call in failed if call.began > at + NOTICED_WITHIN_SECONDS]
-    assert late == [], "calls failed that began after the kill"
+    failed, in_flight, steady = calls.failed(at, wait_for), calls.in_flight(at), calls.steady_after(at, end)
+    print(f"{charged}: {len(failed)} of {in_flight} in flight failed, steady after {steady:.1f} s")
+    print(f"  complete responses per 100 ms from then on: {calls.buckets(at, end)}")
+    late = [call.started - at for call in failed if call.started > at + NOTICED_WITHIN_SECONDS]
+    assert late == [], "calls failed that started after the kill"
     assert len(failed) <= (in_flight if may_fail else 0)
     assert steady <= STEADY_WITHIN_SECONDS
 
 
-async def test_the_death_of_a_replica_costs_the_calls_in_flight_there_and_nothing_else(
-    twice: Fleet, rate: int, rounds: int
+async def test_the_kill_of_a_replica_fails_only_the_calls_in_flight_there(
+    replicated: Fleet, rate: int, rounds: int
 ) -> None:
     kills: list[tuple[Any, ...]] = []
-    async with fixed_rate(twice, MODEL, rate) as calls:
+    async with fixed_rate(replicated, MODEL, rate) as calls:
         await asyncio.sleep(WARM_SECONDS)
         for victim in ("orchestrator", "inference-worker", "metering") * rounds:
-            kills.append((*await kill(twice, victim, calls), victim))  # noqa: PERF401 - one after the other
+            kills.append((*await kill(replicated, victim, calls), victim))  # noqa: PERF401 - one after the other
     load = calls.load
-    print(f"{len(load.answered)} answered at {rate}/s, {load.cut} cut, {dict(load.typed)}")
+    print(f"{len(load.completed)} completed at {rate}/s, {load.disconnected} disconnected, {dict(load.typed)}")
 
-    assert (load.cut, load.untyped, calls.failed(0, kills[0][0])) == (0, [], [])
-    for (at, told, victim), (next_at, *_) in pairwise([*kills, (math.inf,)]):
-        judge(calls, at, next_at, told, may_fail=victim != "metering")  # to reserve again changes nothing
-    await books.are_exact(twice, load)
+    assert (load.disconnected, load.untyped, calls.failed(0, kills[0][0])) == (0, [], [])
+    for (at, charged, victim), (next_at, *_) in pairwise([*kills, (math.inf,)]):
+        judge(calls, at, next_at, charged, may_fail=victim != "metering")  # a reservation can be repeated
+    await ledger_checks.wait_until_exact(replicated, load)

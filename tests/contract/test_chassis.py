@@ -1,4 +1,4 @@
-"""The chassis holds what two services need today, and says so."""
+"""Every module of the chassis is used by two services, and its README lists it."""
 
 import re
 from pathlib import Path
@@ -9,24 +9,24 @@ ROOT = Path(__file__).resolve().parents[2]
 CHASSIS = ROOT / "libs/chassis/src/chassis"
 MODULES = sorted({path.stem for path in CHASSIS.iterdir() if path.stem not in {"__init__", "py", "__pycache__"}})
 SERVICES = sorted(path for path in (ROOT / "services").iterdir() if path.is_dir())
-# Used by the modules beside it, which every service uses: each has a lifecycle, and so an ops port.
-INSIDE = {"backoff", "http"}
+# Used by other modules of the chassis, which every service uses.
+USED_INSIDE = {"backoff", "circuit_breaker", "http"}
 
 
 def importers(module: str) -> set[str]:
     """The services whose code or tests import a module of the chassis."""
-    ways = (rf"from chassis\.{module}\b", rf"import chassis\.{module}\b", rf"from chassis import .*\b{module}\b")
-    said = re.compile(rf"^\s*({'|'.join(ways)})", re.MULTILINE)
-    return {s.name for s in SERVICES if any(said.search(path.read_text()) for path in s.rglob("*.py"))}
+    forms = (rf"from chassis\.{module}\b", rf"import chassis\.{module}\b", rf"from chassis import .*\b{module}\b")
+    imports = re.compile(rf"^\s*({'|'.join(forms)})", re.MULTILINE)
+    return {s.name for s in SERVICES if any(imports.search(path.read_text()) for path in s.rglob("*.py"))}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m not in INSIDE])
-def test_a_module_is_used_by_two_services_at_least(module: str) -> None:
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in USED_INSIDE])
+def test_a_module_is_used_by_at_least_two_services(module: str) -> None:
     assert len(importers(module)) >= 2
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_readme_names_every_module(module: str) -> None:
+def test_the_readme_lists_every_module(module: str) -> None:
     assert f"`{module}`" in (ROOT / "libs/chassis/README.md").read_text()
 
 

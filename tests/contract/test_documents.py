@@ -1,4 +1,4 @@
-"""What the documents say can be done, opened or set is there."""
+"""Links, commands, paths and variables in the documentation exist."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "dev/README.md
 PAGES += sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("services/*/README.md")])
 DECISIONS = sorted((ROOT / "docs/adr").glob("*.md"))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-LOCKS = ("requirements.lock", "tests/e2e/node/package-lock.json", "dev/src/argosy_dev/kafka.jars")
+LOCKS = ("requirements.lock", "tests/e2e/node/package-lock.json", "dev/src/argosy_dev/parts/kafka.jars")
 
 
 def name_of(page: Path) -> str:
@@ -20,27 +20,27 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_link_leads_to_a_file(page: Path) -> None:
+def test_a_link_points_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_command_of_make_is_a_target(page: Path) -> None:
+def test_a_make_command_is_a_target(page: Path) -> None:
     assert set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)) <= TARGETS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_path_in_backticks_exists(page: Path) -> None:
-    named = re.findall(r"`((?:libs|services|dev|proto|tests|scripts|docs)/[\w./-]*\w/?)`", page.read_text())
-    assert [path for path in named if not (ROOT / path).exists() and not (page.parent / path).exists()] == []
+    found = re.findall(r"`((?:libs|services|dev|proto|tests|scripts|docs)/[\w./-]*\w/?)`", page.read_text())
+    assert [path for path in found if not (ROOT / path).exists() and not (page.parent / path).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_variable_of_the_fleet_is_one_that_code_knows(page: Path) -> None:
-    named = set(re.findall(r"\bARGOSY_[A-Z_]+\b", page.read_text()))
+def test_a_variable_of_the_fleet_is_in_the_code(page: Path) -> None:
+    found = set(re.findall(r"\bARGOSY_[A-Z_]+\b", page.read_text()))
     code = "".join(path.read_text() for path in (ROOT / "dev/src").rglob("*.py"))
-    assert [variable for variable in sorted(named) if f'"{variable}"' not in code] == []
+    assert [variable for variable in sorted(found) if f'"{variable}"' not in code] == []
 
 
 def test_help_lists_every_target() -> None:
@@ -51,7 +51,7 @@ def test_help_lists_every_target() -> None:
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=name_of)
-def test_a_decision_says_why_what_and_what_breaks_it(page: Path) -> None:
+def test_a_decision_has_all_sections(page: Path) -> None:
     text = page.read_text()
     assert re.match(rf"# {int(page.name[:4])}\. .+\n\n\d{{4}}-\d\d-\d\d, (accepted|superseded by .+)\n", text)
     sections = re.findall(r"^## (.*)\n(?=\S)", text, re.MULTILINE)
@@ -59,5 +59,5 @@ def test_a_decision_says_why_what_and_what_breaks_it(page: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_names_no_address(lock: str) -> None:
+def test_a_lock_contains_no_address(lock: str) -> None:
     assert "://" not in (ROOT / lock).read_text()

@@ -1,4 +1,4 @@
-"""The arithmetic and the words of the bench: what it says about a run is what happened in it."""
+"""The figures, tables and charts of the bench."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.load import budget, environments, goals, report, show, words
+from tests.load import budget, environments, goals, payloads, report, show
 from tests.load.chart import Bar, bars
 from tests.load.connection import Answer
 from tests.load.figures import added, change_percent, median, percentile, spread
@@ -18,7 +18,7 @@ from tests.load.watch import is_replica
 EVENTS = b'data: {"a": "data: not one"}\n\ndata: {"b": 1}\n\ndata: [DONE]\n\n'
 
 
-def test_a_percentile_is_a_value_that_was_measured():
+def test_a_percentile_is_a_value_that_was_measured() -> None:
     values = [float(n) for n in range(1, 101)]
 
     assert percentile(values, 0.5) == 51
@@ -27,11 +27,11 @@ def test_a_percentile_is_a_value_that_was_measured():
     assert percentile([], 0.5) == 0
 
 
-def test_a_spread_sorts_and_counts_milliseconds():
+def test_a_spread_sorts_and_counts_milliseconds() -> None:
     assert spread([0.003, 0.001, 0.002], "latency", (50, 100)) == {"latency_p50_ms": 2.0, "latency_p100_ms": 3.0}
 
 
-def test_a_median_takes_each_figure_by_itself_and_adds_up_errors():
+def test_a_median_takes_each_figure_by_itself_and_adds_up_errors() -> None:
     runs = [
         {"per_second": 10, "errors": 1, "cpu": {"gateway": 3.0}, "problems": {}},
         {"per_second": 30, "errors": 0, "cpu": {"gateway": 1.0}, "problems": {"status 503": 2}},
@@ -41,20 +41,20 @@ def test_a_median_takes_each_figure_by_itself_and_adds_up_errors():
     assert median(runs) == {"per_second": 20, "errors": 3, "cpu": {"gateway": 2.0}, "problems": {"status 503": 2}}
 
 
-def test_what_is_added_is_the_difference_to_the_direct_way_of_latencies_alone():
+def test_added_latency_is_the_difference_to_the_direct_target() -> None:
     through = {"latency_p50_ms": 3.5, "per_second": 50, "gap_p99_ms": 51.0}
     direct = {"latency_p50_ms": 0.5, "per_second": 50}
 
     assert added(through, direct) == {"latency_p50_ms": 3.0}
 
 
-def test_a_change_needs_something_to_compare_with():
+def test_a_change_needs_something_to_compare_with() -> None:
     assert change_percent(150, 100) == pytest.approx(50)
     assert change_percent(150, 0) is None
 
 
 @given(st.lists(st.integers(0, len(EVENTS)), max_size=20))
-def test_events_are_counted_once_however_the_stream_is_cut(cuts: list[int]):
+def test_events_are_counted_once_however_the_stream_is_split(cuts: list[int]) -> None:
     answer = Answer(due=0.0, streamed=True, status=200)
     places = sorted({0, *cuts, len(EVENTS)})
 
@@ -67,7 +67,7 @@ def test_events_are_counted_once_however_the_stream_is_cut(cuts: list[int]):
     assert answer.latest - answer.first == pytest.approx(sum(answer.gaps))
 
 
-def test_events_that_come_together_have_no_gap():
+def test_events_that_come_together_have_no_gap() -> None:
     answer = Answer(due=0.0, streamed=True, status=200)
 
     answer.read(EVENTS, 1.0)
@@ -77,7 +77,7 @@ def test_events_that_come_together_have_no_gap():
     assert answer.gaps == [2.0]
 
 
-def test_a_stream_without_its_end_mark_is_an_error():
+def test_a_stream_without_its_end_mark_is_an_error() -> None:
     answer = Answer(due=0.0, streamed=True, status=200)
 
     answer.read(b'data: {"error": {"message": "cut"}}\n\n', 1.0)
@@ -86,7 +86,7 @@ def test_a_stream_without_its_end_mark_is_an_error():
     assert "DONE" in answer.problem
 
 
-def test_a_refusal_is_an_error_that_says_what_was_answered():
+def test_an_error_status_is_reported_with_the_response() -> None:
     answer = Answer(due=0.0, streamed=False, status=503)
 
     answer.read(b'{"error": "busy"}', 1.0)
@@ -96,15 +96,15 @@ def test_a_refusal_is_an_error_that_says_what_was_answered():
 
 
 @pytest.mark.parametrize("size", [1024, 2048, 10_240, 1_048_576])
-def test_a_body_has_the_size_that_was_asked_for(size: int):
-    body = words.chat_body("instant", stream=True, size_bytes=size)
+def test_a_body_has_the_given_size(size: int) -> None:
+    body = payloads.chat_body("instant", stream=True, size_bytes=size)
 
     assert len(body) == size
     assert json.loads(body)["stream"] is True
 
 
 @pytest.mark.parametrize("lock", sorted(environments.LOCKS.glob("*.lock")), ids=lambda lock: lock.name)
-def test_environments_of_the_bench_are_pinned_with_hashes_and_without_addresses(lock: Path):
+def test_environments_of_the_bench_are_pinned_with_hashes_and_without_addresses(lock: Path) -> None:
     text = lock.read_text()
     pins = re.findall(r"^[a-z0-9][\w.-]*(?:\[[\w,-]+\])?==\S+", text, re.MULTILINE)
 
@@ -113,22 +113,22 @@ def test_environments_of_the_bench_are_pinned_with_hashes_and_without_addresses(
     assert "://" not in text
 
 
-def test_the_upstream_answers_with_what_its_usage_says():
-    head, _, body = words.whole_answer().partition(b"\r\n\r\n")
+def test_the_upstreams_response_agrees_with_its_usage() -> None:
+    head, _, body = payloads.complete_response().partition(b"\r\n\r\n")
     answer = json.loads(body)
 
     assert f"content-length: {len(body)}".encode() in head
     assert len(answer["choices"][0]["message"]["content"].split()) == answer["usage"]["completion_tokens"] == 60
-    assert sum(b'" token"' in piece for piece in words.stream_pieces()) == 100
+    assert sum(b'" token"' in piece for piece in payloads.stream_pieces()) == 100
 
 
-def test_replicas_count_to_their_service_and_nothing_else_does():
+def test_only_replicas_count_to_their_service() -> None:
     assert is_replica("gateway", "gateway")
     assert is_replica("gateway-2", "gateway")
     assert not is_replica("gateway-migrate", "gateway")
 
 
-def test_the_budget_shows_the_change_against_the_baseline():
+def test_the_budget_shows_the_change_against_the_baseline() -> None:
     table = budget.rows(
         {"cpu_us_per_request": {"gateway": 110.0, "new": 5.0}}, {"cpu_us_per_request": {"gateway": 100.0}}
     )
@@ -161,7 +161,7 @@ RESULTS = {
 }
 
 
-def test_a_load_is_shown_beside_the_direct_way_with_what_is_added():
+def test_a_load_is_shown_beside_the_direct_target_with_the_difference() -> None:
     assert show.load_rows(RESULT)[:3] == [
         ("", "direct", "fleet", "added"),
         ("requests/s", "60,000", "1,512", ""),
@@ -169,12 +169,12 @@ def test_a_load_is_shown_beside_the_direct_way_with_what_is_added():
     ]
 
 
-def test_the_terminal_and_the_page_say_the_same_figures():
+def test_the_terminal_and_the_page_have_the_same_figures() -> None:
     assert "1,512" in show.text(RESULTS)
     assert "| requests/s | 60,000 | 1,512 |  |" in report.loads(RESULTS)
 
 
-def test_the_report_replaces_figures_and_keeps_words():
+def test_the_report_replaces_figures_and_keeps_text() -> None:
     page = "before\n<!-- figures: bench -->\nold\n<!-- end -->\nafter\n<!-- figures: growth -->\n<!-- end -->\n"
 
     text = report.replaced(page, "bench", ["new"])
@@ -184,7 +184,7 @@ def test_the_report_replaces_figures_and_keeps_words():
         report.replaced(page, "compare", [])
 
 
-def test_a_goal_that_is_missed_is_marked_and_one_that_was_not_measured_is_left_out():
+def test_a_goal_that_is_missed_is_marked_and_one_that_was_not_measured_is_left_out() -> None:
     slow = {"loads": {"saturation": {"median": {"fleet": {"per_second": 900.0}}}}}
 
     assert goals.rows(RESULTS)[1:] == [("requests/s, all five services on one core", "1,512", "≥ 1,500", "")]
@@ -192,7 +192,7 @@ def test_a_goal_that_is_missed_is_marked_and_one_that_was_not_measured_is_left_o
     assert goals.rows({}) == []
 
 
-def test_a_chart_escapes_its_words_and_draws_every_bar():
+def test_a_chart_escapes_text_and_draws_every_bar() -> None:
     svg = bars("a < b", "ms", [Bar("one & two", 2.0), Bar("three", 1.0, ours=False)], limit=3.0)
 
     assert "a &lt; b" in svg

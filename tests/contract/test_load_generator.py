@@ -1,4 +1,4 @@
-"""The bench's load generator against its own upstream, in one process: what is sent is what is counted."""
+"""The load generator of the bench with its own upstream, in one process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.load.generate import Load, Plan
+from tests.load.payloads import chat_body
 from tests.load.upstream import Provider
-from tests.load.words import chat_body
 
 
-class HangUp(asyncio.Protocol):
-    """A server that leaves as soon as it is asked; others differ in `answer`."""
+class DisconnectingServer(asyncio.Protocol):
+    """A server that closes the connection at each request; subclasses override `answer`."""
 
     transport: asyncio.Transport
 
@@ -31,20 +31,20 @@ class HangUp(asyncio.Protocol):
         self.transport.abort()
 
 
-class Slow(HangUp):
-    """A server that takes 50 ms for every answer."""
+class SlowServer(DisconnectingServer):
+    """A server that responds after 50 ms."""
 
     def answer(self) -> None:
-        whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
-        asyncio.get_running_loop().call_later(0.05, self.transport.write, whole)
+        complete = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+        asyncio.get_running_loop().call_later(0.05, self.transport.write, complete)
 
 
 @asynccontextmanager
-async def serving(make: Callable[[], HangUp | Provider]) -> AsyncIterator[int]:
-    """Serve on a free port, and close every connection in the end."""
-    connections: list[HangUp | Provider] = []
+async def serving(make: Callable[[], DisconnectingServer | Provider]) -> AsyncIterator[int]:
+    """Serve on a free port, and close all connections at the end."""
+    connections: list[DisconnectingServer | Provider] = []
 
-    def connection() -> HangUp | Provider:
+    def connection() -> DisconnectingServer | Provider:
         connections.append(make())
         return connections[-1]
 
@@ -52,7 +52,7 @@ async def serving(make: Callable[[], HangUp | Provider]) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
         for one in connections:
             one.abort()
-        await asyncio.sleep(0)  # sockets are closed a turn later
+        await asyncio.sleep(0)  # sockets close in the next iteration of the loop
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def port() -> AsyncIterator[int]:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> str:
+def complete(tmp_path: Path) -> str:
     path = tmp_path / "whole.json"
     path.write_bytes(chat_body("instant"))
     return str(path)
@@ -76,8 +76,8 @@ def streamed(tmp_path: Path) -> str:
     return str(path)
 
 
-async def test_a_closed_loop_stops_after_the_requests_that_were_asked_for(port: int, whole: str):
-    plan = Plan(port, "/instant/v1/chat/completions", whole, connections=4, requests=40, seconds=30)
+async def test_a_closed_loop_stops_after_the_given_number_of_requests(port: int, complete: str) -> None:
+    plan = Plan(port, "/instant/v1/chat/completions", complete, connections=4, requests=40, seconds=30)
 
     figures = await Load(plan).run()
 
@@ -85,17 +85,17 @@ async def test_a_closed_loop_stops_after_the_requests_that_were_asked_for(port: 
     assert 0 < figures["latency_p50_ms"] <= figures["latency_p100_ms"]
 
 
-async def test_every_event_of_a_stream_is_counted(port: int, streamed: str):
+async def test_every_event_of_a_stream_is_counted(port: int, streamed: str) -> None:
     plan = Plan(port, "/instant/v1/chat/completions", streamed, connections=2, requests=6, seconds=30, streamed=True)
 
     figures = await Load(plan).run()
 
-    # The role, 100 chunks, the reason of the end, the usage, the end mark.
+    # The role, 100 chunks, the finish reason, the usage, the end mark.
     assert (figures["answers"], figures["errors"], figures["chunks"]) == (6, 0, 6 * 104)
 
 
-async def test_a_fixed_rate_keeps_its_schedule(port: int, whole: str):
-    plan = Plan(port, "/instant/v1/chat/completions", whole, connections=4, rate=200, seconds=0.2)
+async def test_a_fixed_rate_keeps_its_schedule(port: int, complete: str) -> None:
+    plan = Plan(port, "/instant/v1/chat/completions", complete, connections=4, rate=200, seconds=0.2)
 
     figures = await Load(plan).run()
 
@@ -103,23 +103,23 @@ async def test_a_fixed_rate_keeps_its_schedule(port: int, whole: str):
     assert figures["seconds"] >= 0.19
 
 
-async def test_latency_counts_from_when_a_request_was_due(whole: str):
-    """One connection and a server that takes a while: those who wait for it waited since they were due."""
-    async with serving(Slow) as port:
-        figures = await Load(Plan(port, "/", whole, connections=1, rate=1000, requests=5, seconds=1)).run()
+async def test_latency_counts_from_when_a_request_was_due(complete: str) -> None:
+    """One connection and a slow server: the wait for the connection counts."""
+    async with serving(SlowServer) as port:
+        figures = await Load(Plan(port, "/", complete, connections=1, rate=1000, requests=5, seconds=1)).run()
 
     assert figures["answers"] == 5
     assert figures["latency_p100_ms"] >= 5 * 50 - 5
 
 
-async def test_connections_that_break_are_errors_and_are_opened_again(whole: str):
-    async with serving(HangUp) as port:
-        figures = await Load(Plan(port, "/", whole, connections=1, requests=3, seconds=5)).run()
+async def test_lost_connections_are_errors_and_are_opened_again(complete: str) -> None:
+    async with serving(DisconnectingServer) as port:
+        figures = await Load(Plan(port, "/", complete, connections=1, requests=3, seconds=5)).run()
 
     assert (figures["answers"], figures["errors"]) == (0, 3)
     assert any("broke" in problem for problem in figures["problems"])
 
 
-async def test_nobody_there_is_said_at_once(whole: str):
-    with pytest.raises(SystemExit, match="nobody answers"):
-        await Load(Plan(1, "/", whole, connections=1)).run()
+async def test_no_server_is_an_immediate_error(complete: str) -> None:
+    with pytest.raises(SystemExit, match="no server answers"):
+        await Load(Plan(1, "/", complete, connections=1)).run()

@@ -1,4 +1,4 @@
-"""A file that cannot be indexed fails with a reason; the fleet and its neighbours are unharmed."""
+"""A file that cannot be indexed fails with an error code, and does not affect other files."""
 
 import asyncio
 import io
@@ -10,9 +10,9 @@ import pytest
 from fpdf import FPDF
 from pypdf import PdfReader, PdfWriter
 
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180), pytest.mark.xdist_group("public-api")]
 
 
 def pdf(text: str = "A page about ships.") -> bytes:
@@ -34,7 +34,7 @@ def encrypted_pdf() -> bytes:
 
 
 def zip_bomb() -> bytes:
-    """A DOCX of some megabytes that unfolds to two gigabytes."""
+    """A DOCX of some megabytes that expands to two gigabytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("word/document.xml", "w", force_zip64=True) as part:
@@ -61,7 +61,7 @@ BAD = {
 
 
 async def index(http: httpx.AsyncClient, store: str, name: str, content: bytes) -> dict[str, Any]:
-    """Upload and attach a file; answer its attachment when indexing is over."""
+    """Upload and attach a file; return its attachment when ingestion has ended."""
     file = await http.post("/v1/files", files={"file": (name, content)}, data={"purpose": "assistants"})
     assert file.status_code == 200, file.text
     await http.post(f"/v1/vector_stores/{store}/files", json={"file_id": file.json()["id"]})
@@ -74,7 +74,7 @@ async def index(http: httpx.AsyncClient, store: str, name: str, content: bytes) 
 
 
 @pytest.mark.parametrize("case", BAD)
-async def test_a_bad_file_fails_with_a_reason_and_a_good_one_after_it_is_found(fleet: Fleet, case: str) -> None:
+async def test_a_bad_file_fails_with_an_error_code_and_a_good_one_after_it_is_found(fleet: Fleet, case: str) -> None:
     name, content, reasons = BAD[case]
     async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=120) as http:
         store = (await http.post("/v1/vector_stores", json={"name": case})).json()["id"]

@@ -7,12 +7,12 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240), pytest.mark.xdist_group("simulator")]
 
 REQUESTS = 200
-INPUT_PER_MILLION, OUTPUT_PER_MILLION = 150_000_007, 600_000_011  # nano-USD; odd on purpose, so that rounding shows
+INPUT_PER_MILLION, OUTPUT_PER_MILLION = 150_000_007, 600_000_011  # nano-USD; odd, so that rounding shows
 
 
 def expected_cost(input_tokens: int, output_tokens: int) -> int:
@@ -20,8 +20,8 @@ def expected_cost(input_tokens: int, output_tokens: int) -> int:
     return -(-(input_tokens * INPUT_PER_MILLION + output_tokens * OUTPUT_PER_MILLION) // 1_000_000)
 
 
-async def ask(http: httpx.AsyncClient, number: int) -> tuple[str, dict[str, int], Decimal]:
-    """One request, every third one streamed: its id, its usage, its cost in USD."""
+async def send(http: httpx.AsyncClient, number: int) -> tuple[str, dict[str, int], Decimal]:
+    """Send one request, every third one streamed; return its id, usage and cost in USD."""
     body: dict[str, object] = {
         "model": "sim-priced",
         "max_tokens": 64,
@@ -41,22 +41,25 @@ async def ask(http: httpx.AsyncClient, number: int) -> tuple[str, dict[str, int]
 
 
 async def test_every_request_has_one_settlement_to_the_nano_dollar_and_its_event_on_the_topic(fleet: Fleet) -> None:
-    await fleet.offer(
-        "sim-priced", model="instant", input_per_million=INPUT_PER_MILLION, output_per_million=OUTPUT_PER_MILLION
+    await fleet.add_model(
+        "sim-priced",
+        upstream_model="instant",
+        input_per_million=INPUT_PER_MILLION,
+        output_per_million=OUTPUT_PER_MILLION,
     )
     limits = httpx.Limits(max_connections=16)
     async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=60, limits=limits) as http:
-        answers = await asyncio.gather(*(ask(http, number) for number in range(REQUESTS)))
-        accounts = await asyncio.gather(*(fleet.account_of(http, request_id) for request_id, _, _ in answers))
+        answers = await asyncio.gather(*(send(http, number) for number in range(REQUESTS)))
+        statements = await asyncio.gather(*(fleet.statement_of(http, request_id) for request_id, _, _ in answers))
 
     assert len({request_id for request_id, _, _ in answers}) == REQUESTS
-    for (_, usage, cost), account in zip(answers, accounts, strict=True):
-        (settlement,) = account["settlements"]
+    for (_, usage, cost), statement in zip(answers, statements, strict=True):
+        (settlement,) = statement["settlements"]
         nano = expected_cost(usage["prompt_tokens"], usage["completion_tokens"])
         assert settlement["outcome"] == "billed"
         assert int(settlement["cost_nano_usd"]) == nano
         assert cost == Decimal(nano) / 10**9
-        assert sum(int(entry["amount_nano_usd"]) for entry in account["ledger_entries"]) == 0
+        assert sum(int(entry["amount_nano_usd"]) for entry in statement["ledger_entries"]) == 0
 
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
@@ -70,6 +73,6 @@ async def test_every_request_has_one_settlement_to_the_nano_dollar_and_its_event
     finally:
         await connection.close()
 
-    records = await fleet.console_consumer("argosy.metering.usage-recorded.v1")
+    records = await fleet.read_topic("argosy.metering.usage-recorded.v1")
     for request_id, _, _ in answers:
         assert records.count(request_id.encode()) == 1, request_id

@@ -1,4 +1,4 @@
-"""The unmodified openai SDK for Node speaks to the fleet. Its journeys are in node/sdk.test.mjs."""
+"""The unmodified openai SDK for Node works with the fleet. Its tests are in node/sdk.test.mjs."""
 
 import os
 import subprocess
@@ -8,10 +8,10 @@ import pytest
 
 HERE = Path(__file__).parent / "node"
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("public-api")]
 
 
-def test_the_node_sdk_makes_every_journey(node: Path, fleet_environment: dict[str, str]) -> None:
+def test_the_node_sdk_passes_its_tests(node: Path, fleet_environment: dict[str, str]) -> None:
     run = subprocess.run(
         [node, "--test", "--test-reporter=tap", "sdk.test.mjs"],
         cwd=HERE,

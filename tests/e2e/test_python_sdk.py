@@ -1,17 +1,18 @@
-"""The unmodified openai SDK for Python speaks to the fleet, and raises its own typed errors."""
+"""The unmodified OpenAI SDK for Python works with the fleet, and raises its own typed errors."""
 
 import io
 from decimal import Decimal
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("public-api")]
 
-QUESTION = [{"role": "user", "content": "Say hello in one short sentence."}]
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Say hello in one short sentence."}]
 
 
-def test_a_chat_completion_answers_with_usage_and_its_cost(client: openai.OpenAI) -> None:
+def test_a_chat_completion_has_its_usage_and_cost(client: openai.OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(model="smollm2", messages=QUESTION, max_tokens=24)
     answer = raw.parse()
     assert answer.choices[0].message.content
@@ -21,7 +22,7 @@ def test_a_chat_completion_answers_with_usage_and_its_cost(client: openai.OpenAI
     assert raw.headers["x-request-id"].startswith("req_")
 
 
-def test_a_streamed_chat_completion_comes_in_chunks_and_ends_with_its_usage(client: openai.OpenAI) -> None:
+def test_a_streamed_chat_completion_has_chunks_and_ends_with_its_usage(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
         model="smollm2", messages=QUESTION, max_tokens=24, stream=True, stream_options={"include_usage": True}
     )
@@ -34,7 +35,7 @@ def test_a_streamed_chat_completion_comes_in_chunks_and_ends_with_its_usage(clie
     assert Decimal(chunks[-1].model_extra["argosy"]["cost_usd"]) > 0  # type: ignore[index]
 
 
-def test_a_stream_that_did_not_ask_for_usage_still_says_what_it_cost_in_a_chunk_with_a_choice(
+def test_a_stream_without_usage_has_its_cost_in_a_chunk_with_a_choice(
     client: openai.OpenAI,
 ) -> None:
     stream = client.chat.completions.create(model="smollm2", messages=QUESTION, max_tokens=8, stream=True)
@@ -43,7 +44,7 @@ def test_a_stream_that_did_not_ask_for_usage_still_says_what_it_cost_in_a_chunk_
     assert Decimal(chunks[-1].model_extra["argosy"]["cost_usd"]) > 0  # type: ignore[index]
 
 
-def test_embeddings_have_the_models_dimensions_and_say_what_is_alike(client: openai.OpenAI) -> None:
+def test_embeddings_have_the_models_dimension_and_reflect_similarity(client: openai.OpenAI) -> None:
     answer = client.embeddings.create(
         model="all-minilm-l6-v2", input=["a ship at sea", "a boat on the water", "a tax return"]
     )
@@ -51,10 +52,10 @@ def test_embeddings_have_the_models_dimensions_and_say_what_is_alike(client: ope
     assert len(ship) == 384
     assert answer.usage.prompt_tokens > 0
 
-    def alike(a: list[float], b: list[float]) -> float:
+    def similarity(a: list[float], b: list[float]) -> float:
         return sum(x * y for x, y in zip(a, b, strict=True))
 
-    assert alike(ship, boat) > alike(ship, tax) + 0.2
+    assert similarity(ship, boat) > similarity(ship, tax) + 0.2
 
 
 def test_models_are_listed_and_read(client: openai.OpenAI) -> None:
@@ -65,7 +66,7 @@ def test_models_are_listed_and_read(client: openai.OpenAI) -> None:
 
 def test_files_are_stored_listed_page_by_page_read_and_deleted(client: openai.OpenAI) -> None:
     stored = [client.files.create(file=(f"{n}.txt", io.BytesIO(b"x" * n)), purpose="assistants") for n in (1, 2, 3)]
-    listed = [file.id for file in client.files.list(limit=2)]  # the SDK turns the pages
+    listed = [file.id for file in client.files.list(limit=2)]  # the SDK follows the cursor
     assert {file.id for file in stored} <= set(listed)
     assert client.files.content(stored[1].id).read() == b"xx"
     for file in stored:
@@ -108,7 +109,7 @@ def test_a_question_over_a_vector_store_is_answered_with_numbered_sources(client
     assert client.vector_stores.delete(store.id).deleted
 
 
-@pytest.mark.parametrize("key", ["sk-123", "argosy_dev_nobody_nothing"])
+@pytest.mark.parametrize("key", ["sk-123", "argosy_dev_unknown_secret"])
 def test_a_wrong_key_is_an_authentication_error(client: openai.OpenAI, key: str) -> None:
     with pytest.raises(openai.AuthenticationError) as caught:
         client.with_options(api_key=key).models.list()

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.load import goals, machine, scenarios, show, ways
+from tests.load import goals, machine, scenarios, show, targets
+from tests.load.bench_fleet import BenchFleet, bench_fleet
 from tests.load.figures import added, median
 from tests.load.scenarios import SCENARIOS, SOAK, Scenario
-from tests.load.ways import Way
-from tests.load.world import World, world
+from tests.load.targets import Target
 
 IDLE = "idle"
 NAMES = (IDLE, *(scenario.name for scenario in SCENARIOS))
@@ -26,7 +26,7 @@ _REST_SECONDS = 3
 
 
 def arguments(description: str | None, names: Sequence[str] = NAMES) -> argparse.ArgumentParser:
-    """The flags that every bench has."""
+    """The options of every bench."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(names), metavar="A,B", help=f"of {', '.join(names)}; and soak")
     parser.add_argument("--runs", type=int, default=3, help="how often each load runs; medians are shown (3)")
@@ -37,22 +37,22 @@ def arguments(description: str | None, names: Sequence[str] = NAMES) -> argparse
     return parser
 
 
-def chosen(words: argparse.Namespace, among: Sequence[Scenario] = (*SCENARIOS, SOAK)) -> list[Scenario]:
-    """The loads that were asked for, as long as was asked for."""
-    wanted = words.only.split(",")
+def chosen(options: argparse.Namespace, among: Sequence[Scenario] = (*SCENARIOS, SOAK)) -> list[Scenario]:
+    """The selected loads, with the selected duration."""
+    wanted = options.only.split(",")
     if unknown := set(wanted) - {IDLE, *(scenario.name for scenario in among)}:
         raise SystemExit(f"bench: there is no load named {', '.join(sorted(unknown))}; see --help")
     found = [scenario for scenario in among if scenario.name in wanted]
-    if words.quick:
-        words.runs = 1
+    if options.quick:
+        options.runs = 1
         found = [scenario.quick for scenario in found]
-    if words.seconds:
-        found = [replace(scenario, seconds=words.seconds) for scenario in found]
+    if options.seconds:
+        found = [replace(scenario, seconds=options.seconds) for scenario in found]
     return found
 
 
 def about() -> dict[str, Any]:
-    """What a figure is worth nothing without."""
+    """The circumstances of a measurement."""
     return {
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -65,21 +65,21 @@ def _module() -> str:
     return f"tests.load.{Path(sys.argv[0]).stem}"
 
 
-def say(text: str) -> None:
-    """Tell on standard error what is being done."""
+def log(text: str) -> None:
+    """Print a line to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
-def measure(loads: Sequence[Scenario], over: Sequence[Way], bench: World, runs: int) -> dict[str, Any]:
-    """Run each load `runs` times on each way, in turns, and take medians."""
+def measure(loads: Sequence[Scenario], over: Sequence[Target], bench: BenchFleet, runs: int) -> dict[str, Any]:
+    """Run each load `runs` times on each target, alternating, and take medians."""
     results: dict[str, Any] = {}
     for load in loads:
-        taken: dict[str, list[dict[str, Any]]] = {way.name: [] for way in over}
+        taken: dict[str, list[dict[str, Any]]] = {target.name: [] for target in over}
         for number in range(runs):
-            for way in over:
-                say(f"{load.name}: {way.name}, run {number + 1} of {runs}, {load.seconds:.0f} s")
-                bench.pin()  # what was restarted, and processes that are new
-                taken[way.name].append(scenarios.run(load, way, bench))
+            for target in over:
+                log(f"{load.name}: {target.name}, run {number + 1} of {runs}, {load.seconds:.0f} s")
+                bench.pin()  # restarted and new processes too
+                taken[target.name].append(scenarios.run(load, target, bench))
         medians = {name: median(figures) for name, figures in taken.items()}
         results[load.name] = {
             "title": load.title,
@@ -90,41 +90,40 @@ def measure(loads: Sequence[Scenario], over: Sequence[Way], bench: World, runs: 
     return results
 
 
-def warm(over: Sequence[Way], bench: World, seconds: float = 3.0) -> None:
-    """Let every way do some work of each kind, so that the first run is like the others."""
+def warm(over: Sequence[Target], bench: BenchFleet, seconds: float = 3.0) -> None:
+    """Warm up every target with each kind of request."""
     for streamed in (False, True):
-        for way in over:
-            scenarios.run(Scenario("warm", "", streamed=streamed, connections=16, seconds=seconds / 2), way, bench)
+        for target in over:
+            scenarios.run(Scenario("warm", "", streamed=streamed, connections=16, seconds=seconds / 2), target, bench)
 
 
 def keep(results: dict[str, Any], out: Path | None) -> None:
-    """Write the results down, if somebody wants them."""
+    """Write the results to a file, if one is given."""
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(results, indent=1) + "\n")
-        say(f"written to {out}")
+        log(f"written to {out}")
 
 
 def main() -> None:
-    """Measure and print."""
     parser = arguments(__doc__)
-    words = parser.parse_args()
-    loads = chosen(words)
-    say("starting a fleet for the bench in .argosy/bench")
-    with world(words.replicas) as bench:
-        through = ways.fleet(bench)
-        over = [ways.direct(bench), through]
-        warm(over, bench, 1.0 if words.quick else 3.0)
+    options = parser.parse_args()
+    loads = chosen(options)
+    log("starting a fleet for the bench in .argosy/bench")
+    with bench_fleet(options.replicas) as bench:
+        through = targets.fleet(bench)
+        over = [targets.direct(bench), through]
+        warm(over, bench, 1.0 if options.quick else 3.0)
         time.sleep(_REST_SECONDS)
         results = about() | {"rest": scenarios.rest(through)}
-        if IDLE in words.only.split(","):
-            # First and once: later, memory that other loads have left free would hide what streams take.
-            say(f"idle: {scenarios.IDLE_STREAMS} streams")
-            results["idle"] = scenarios.idle(through, bench, 50 if words.quick else scenarios.IDLE_STREAMS)
-        results["loads"] = measure(loads, over, bench, words.runs)
+        if IDLE in options.only.split(","):
+            # First and once: later, memory freed by other loads would hide the memory of streams.
+            log(f"idle: {scenarios.IDLE_STREAMS} streams")
+            results["idle"] = scenarios.idle(through, bench, 50 if options.quick else scenarios.IDLE_STREAMS)
+        results["loads"] = measure(loads, over, bench, options.runs)
     print(show.text(results))
     print("\n".join(["", *show.aligned(goals.rows(results))]))
-    keep(results, words.out)
+    keep(results, options.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CPU per request against what it was: `make bench-budget`.
+"""CPU per request against the baseline: `make bench-budget`.
 
 A short fixed amount of work (3,000 whole answers and 180 streams of 104 events), each service's CPU for it, and the
 change against `tests/load/baseline.json`. It reports and never fails: --write makes what was measured the new baseline.
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.load import machine, scenarios, ways
-from tests.load.bench import about, say, warm
+from tests.load import machine, scenarios, targets
+from tests.load.bench import about, log, warm
+from tests.load.bench_fleet import BenchFleet, bench_fleet
 from tests.load.figures import change_percent, median
 from tests.load.scenarios import Scenario
 from tests.load.show import Rows, aligned
-from tests.load.world import World, world
 
 BASELINE = Path(__file__).parent / "baseline.json"
 _RUNS = 3
@@ -26,18 +26,18 @@ WORK = {
 }
 
 
-def measure(bench: World) -> dict[str, dict[str, float]]:
-    """Do the work three times and take medians, by unit and service."""
-    way = ways.fleet(bench)
+def measure(bench: BenchFleet) -> dict[str, dict[str, float]]:
+    """Measure three times and take medians, by unit and service."""
+    target = targets.fleet(bench)
     taken = {}
     for unit, load in WORK.items():
-        say(f"{load.name}: {_RUNS} times {load.requests}")
-        taken[unit] = median([scenarios.run(load, way, bench)[unit] for _ in range(_RUNS)])
+        log(f"{load.name}: {_RUNS} times {load.requests}")
+        taken[unit] = median([scenarios.run(load, target, bench)[unit] for _ in range(_RUNS)])
     return taken
 
 
 def rows(now: Mapping[str, Mapping[str, float]], before: Mapping[str, Mapping[str, float]]) -> Rows:
-    """Put what was measured beside the baseline."""
+    """Rows with the measurement, the baseline and the change."""
     table: Rows = [("CPU, µs", "now", "baseline", "change")]
     for unit, services in now.items():
         for service, cost in services.items():
@@ -50,20 +50,20 @@ def rows(now: Mapping[str, Mapping[str, float]], before: Mapping[str, Mapping[st
 
 
 def main() -> None:
-    """Measure, print, and write the baseline if that was asked for."""
+    """Measure, print, and with `--write` replace the baseline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="make this the baseline")
-    words = parser.parse_args()
+    options = parser.parse_args()
     before: dict[str, Any] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-    with world() as bench:
-        warm([ways.fleet(bench)], bench)
+    with bench_fleet() as bench:
+        warm([targets.fleet(bench)], bench)
         now = measure(bench)
     if before and before["machine"]["cpu"] != machine.describe()["cpu"]:
         print(f"The baseline is of another machine ({before['machine']['cpu']}): changes say little.")
     print("\n".join(aligned(rows(now, before))))
-    if words.write:
+    if options.write:
         BASELINE.write_text(json.dumps(about() | now, indent=1) + "\n")
-        say(f"written to {BASELINE}")
+        log(f"written to {BASELINE}")
 
 
 if __name__ == "__main__":

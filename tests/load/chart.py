@@ -22,7 +22,7 @@ _STYLE = """
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar; `ours` are in the colour of what the chart is about."""
+    """One bar; `ours` have the accent colour."""
 
     label: str
     value: float
@@ -30,7 +30,7 @@ class Bar:
 
 
 def bars(title: str, unit: str, rows: Sequence[Bar], *, limit: float | None = None, digits: int = 0) -> str:
-    """Draw bars that start at zero, with a line at `limit` where there is one to keep to."""
+    """Draw bars that start at zero, with a line at `limit` if there is one."""
     longest = max([row.value for row in rows] + [limit or 0.0, 1e-9])
     scale = (_WIDTH - _LEFT - _RIGHT) / longest
     height = _TOP + _ROW * len(rows) + _BOTTOM

@@ -1,4 +1,4 @@
-"""One keep-alive connection of the load generator: asks, reads the answer, counts its events."""
+"""One keep-alive connection of the load generator: sends requests, reads responses, counts events."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,29 +15,29 @@ _TAIL = 32
 
 @dataclass(slots=True)
 class Answer:
-    """What came back for one request; moments are on the monotonic clock."""
+    """The response to one request; times are of the monotonic clock."""
 
     due: float
-    """When the request was to be sent: latency counts from here, however late it could be sent."""
+    """When the request was due: latency counts from here, even if it was sent later."""
     streamed: bool
     status: int = 0
     ended: float = 0.0
     first: float = 0.0
-    """When the first event came; 0 as long as none did."""
+    """When the first event arrived; 0 before."""
     latest: float = 0.0
     events: int = 0
     gaps: list[float] = field(default_factory=list)
-    """Between reads that brought events: what came together has no gap."""
+    """Times between reads with events; events of one read have no gap."""
     problem: str = ""
     _tail: bytes = b"\n"
 
     def read(self, part: bytes, now: float) -> None:
-        """Take a part of the body that arrived `now`."""
+        """Process a part of the body that arrived `now`."""
         if self.status != 200:
             self.problem = (self.problem or f"status {self.status}: ") + part[:200].decode(errors="replace")
         if not self.streamed:
             return
-        # The tail is shorter than what is looked for, so nothing is counted twice.
+        # The tail is shorter than the pattern, so no event is counted twice.
         count = (self._tail[-len(EVENT) + 1 :] + part).count(EVENT)
         self._tail = (self._tail + part)[-_TAIL:] if len(part) < _TAIL else part[-_TAIL:]
         if not count:
@@ -50,7 +50,7 @@ class Answer:
         self.latest = now
 
     def end(self, now: float) -> None:
-        """The answer is complete; a stream that was cut short by an error event lacks its end mark."""
+        """End the response; a stream that ended with an error event has no end mark."""
         self.ended = now
         if self.status != 200:
             self.problem = self.problem or f"status {self.status}"
@@ -59,7 +59,7 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """Asks one thing at a time; `finished` hears of every answer, complete or broken."""
+    """Sends one request at a time; calls `finished` with every response, complete or not."""
 
     def __init__(self, finished: Callable[["Connection", Answer], None]) -> None:
         self._finished = finished
@@ -70,17 +70,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether it can ask."""
+        """Whether it can send a request."""
         return self._transport is not None and not self._transport.is_closing()
 
     def ask(self, request: tuple[bytes, bytes], due: float, *, streamed: bool) -> None:
-        """Send the head and the body of a request."""
         self.answer = Answer(due, streamed)
         self._parser = httptools.HttpResponseParser(self)
         self._transport.writelines(request)
 
     def abort(self) -> None:
-        """Leave without a word."""
+        """Close without a shutdown."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -114,7 +113,7 @@ class Connection(asyncio.Protocol):
         answer.end(self._now)
         if not self._parser.should_keep_alive():
             self._transport.close()
-        # Not from inside the parser: the next question makes a new one.
+        # Not inside the parser: the next request creates a new one.
         asyncio.get_running_loop().call_soon(self._finished, self, answer)
 
     def _end(self, problem: str) -> None:

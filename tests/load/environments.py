@@ -1,4 +1,4 @@
-"""Programs that the bench runs beside the project, each with an environment of its own under `.argosy`.
+"""Programs that the bench runs beside the project, each with its own environment under `.argosy`.
 
 What they are is pinned with hashes in `tests/load/environments/*.lock`; `tests/load/environments/lock` resolves them.
 """
@@ -7,15 +7,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.fleet import ROOT
-from tests.load.world import PYTHON
+from tests.fleet.environment import ROOT
+from tests.load.bench_fleet import PYTHON
 
 LOCKS = Path(__file__).parent / "environments"
 PLACE = ROOT / ".argosy" / "bench-env"
 
 
 def program(environment: str, name: str) -> Path:
-    """Return a program of an environment, which is made at its first use and again when its lock changes."""
+    """Return a program of an environment, which is created at its first use and after a change of its lock."""
     lock, folder = LOCKS / f"{environment}.lock", PLACE / environment
     stamp = folder / "lock"
     if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
@@ -28,7 +28,7 @@ def program(environment: str, name: str) -> Path:
 
 
 def version(environment: str, package: str) -> str:
-    """Say which version of a package is pinned."""
+    """Return the pinned version of a package."""
     for line in (LOCKS / f"{environment}.lock").read_text().splitlines():
         name, equals, rest = line.partition("==")
         if equals and name == package:
@@ -36,8 +36,8 @@ def version(environment: str, package: str) -> str:
     raise KeyError(package)
 
 
-def _uv(*words: str) -> None:
+def _uv(*arguments: str) -> None:
     uv = ROOT / ".venv" / "bin" / "uv"
-    done = subprocess.run([uv, *words, "--quiet"], check=False, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([uv, *arguments, "--quiet"], check=False, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
-        raise SystemExit(f"bench: uv {words[0]} failed, and it needs a package index once:\n{done.stderr}")
+        raise SystemExit(f"bench: uv {arguments[0]} failed, and it needs a package index once:\n{done.stderr}")

@@ -1,4 +1,4 @@
-"""The same method by the exchange and by ordinary gRPC: calls per second of CPU, client and server together.
+"""The same method by the exchange and by grpc.aio: calls per second of CPU, client and server together.
 
     python -m tests.load.exchange [--seconds 2] [--in-flight 1 8 32 128]
 
@@ -13,31 +13,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import uvloop
 from chassis.clock import SystemClock
-from chassis.grpc import Channel, GrpcServer, OrdinaryChannel
+from chassis.grpc import Channel, GrpcServer
 from chassis.telemetry.logs import configure_logs
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_verifier
+from chassis.testing.grpc_aio import GrpcAioChannel
 
-from libs.chassis.tests.parrot import SERVICE, Parrot, ParrotStub, register, text
+from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
 from tests.load.machine import SUBJECT, can_pin, pin
 
 WORDS = "x" * 2_000
 
 
-class QuietParrot(Parrot):
-    """Says what it heard, and keeps nothing."""
+class MinimalEchoService(EchoService):
+    """Returns the request, and records nothing."""
 
-    async def say(self, request, context):
+    async def log(self, request: Any, context: Any) -> Any:
         return request
 
 
 async def serve() -> None:
-    """Serve on a free port, say which, and stay."""
-    server = GrpcServer("127.0.0.1:0", [(register, QuietParrot(), SERVICE)], a_verifier(), SystemClock())
+    """Serve on a free port, print it, and run until killed."""
+    server = GrpcServer("127.0.0.1:0", [(register, MinimalEchoService(), SERVICE)], a_verifier(), SystemClock())
     await server.start()
     sys.stdout.write(f"{server.port}\n")
     sys.stdout.flush()
@@ -46,26 +48,27 @@ async def serve() -> None:
 
 @contextlib.contextmanager
 def server_process() -> Iterator[tuple[psutil.Process, int]]:
-    """Run the server in a process of its own; yield it and its port."""
+    """Run the server in a separate process; yield the process and its port."""
     command = [sys.executable, "-m", "tests.load.exchange", "--serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
+            assert process.stdout
             yield psutil.Process(process.pid), int(process.stdout.readline())
         finally:
             process.kill()
 
 
 def cpu_seconds(*processes: psutil.Process) -> float:
-    """Sum up the CPU that processes have used."""
+    """The CPU seconds that the processes have used."""
     return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
 
 
 async def measure(
-    kind: type[Channel] | type[OrdinaryChannel], port: int, in_flight: int, seconds: float, both: list[psutil.Process]
+    kind: type[Channel] | type[GrpcAioChannel], port: int, in_flight: int, seconds: float, both: list[psutil.Process]
 ) -> tuple[float, float]:
     """Call for some seconds; return calls per second, and CPU per call in microseconds."""
     async with kind(f"127.0.0.1:{port}", "parrot") as channel:
-        stub, request = ParrotStub(channel), text(WORDS)
+        stub, request = EchoStub(channel), text(WORDS)
         with as_caller(a_caller()):
             await asyncio.gather(*(stub.Say(request) for _ in range(200)))
             done, end = [0] * in_flight, time.perf_counter() + seconds
@@ -88,19 +91,18 @@ async def compare(seconds: float, in_flight: list[int]) -> None:
         if can_pin():
             for process in both:
                 pin(process.pid, SUBJECT)
-        sys.stdout.write("in flight   ordinary calls/s  µs CPU/call   exchange calls/s  µs CPU/call   ratio\n")
+        sys.stdout.write("in flight   grpc_aio calls/s  µs CPU/call   exchange calls/s  µs CPU/call   ratio\n")
         for count in in_flight:
-            ordinary = await measure(OrdinaryChannel, port, count, seconds, both)
+            grpc_aio = await measure(GrpcAioChannel, port, count, seconds, both)
             exchange = await measure(Channel, port, count, seconds, both)
             sys.stdout.write(
-                f"{count:9}   {ordinary[0]:16,.0f}  {ordinary[1]:11.1f}   {exchange[0]:16,.0f}  {exchange[1]:11.1f}"
-                f"   {ordinary[1] / exchange[1]:4.1f}x\n"
+                f"{count:9}   {grpc_aio[0]:16,.0f}  {grpc_aio[1]:11.1f}   {exchange[0]:16,.0f}  {exchange[1]:11.1f}"
+                f"   {grpc_aio[1] / exchange[1]:4.1f}x\n"
             )
             sys.stdout.flush()
 
 
 def main() -> None:
-    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8, 32, 128], help="calls at once")

@@ -8,7 +8,7 @@ Figures = Mapping[str, Any]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value at `share` of the sorted `values`, the nearest one that was measured; 0.0 of nothing."""
+    """Return the measured value at `share` of the sorted `values`; 0.0 if there is none."""
     return values[int(share * (len(values) - 1) + 0.5)] if values else 0.0
 
 
@@ -19,7 +19,7 @@ def spread(values: Sequence[float], name: str, shares: Sequence[int] = (50, 99))
 
 
 def median(runs: Sequence[Figures]) -> dict[str, Any]:
-    """Take the median of each figure over the runs; errors are added up, what is no number is the last run's.
+    """Take the median of each figure over the runs; errors are summed, other values are the last run's.
 
     A figure that a run lacks counts in the runs that have it.
     """
@@ -38,11 +38,11 @@ def _middle(name: str, values: Sequence[Any]) -> Any:
 
 
 def added(through: Figures, direct: Figures) -> dict[str, float]:
-    """Return what the way through costs beyond the direct one, for every latency that both have."""
+    """Return the difference to the direct target, for every latency that both have."""
     names = [name for name in through if name.endswith("_ms") and name in direct]
     return {name: round(through[name] - direct[name], 3) for name in names}
 
 
 def change_percent(now: float, before: float) -> float | None:
-    """Return by how much `now` differs from `before`; None when there is nothing to compare with."""
+    """Return the change from `before` to `now` in percent; None without a value before."""
     return (now / before - 1) * 100 if before else None

@@ -1,4 +1,4 @@
-"""Rows for the growth runs: tenants with keys, and books that look like months of use. Written with SQL, in bulk.
+"""Rows for the growth runs: tenants with keys, and ledgers as after months of use. Written with SQL, in bulk.
 
 Keys are minted by the gateway's own code. The books hold: each ledger transaction sums to zero, every reservation is
 settled, and what tenants spent is what their settlements cost.
@@ -8,14 +8,14 @@ import datetime as dt
 
 import asyncpg
 from chassis.ids import new_id
-from gateway.domain.keys import mint_key
+from gateway.auth.api_key import mint_key
 
 ATTEMPTS = 5
 """Provider calls of each request: each is a settlement, and a ledger transaction of two entries."""
 _PLAN, _ROLES = "free", ["member"]
 
-# Ids as they are in life, in the order of time: a reservation each 26 s over the last month, when there are 10^5.
-_BOOKS = """
+# Ids as in production, ordered by time: a reservation each 26 s over the last month, when there are 10^5.
+_PARAMETERS = """
 CREATE TEMPORARY TABLE past ON COMMIT DROP AS
 SELECT $1::text AS tenant_id, now() - interval '30 days' * (1 - i / $2::float8) - interval '1 hour' AS at,
        lpad(to_hex(i + 1000000), 12, '0') || substr(md5('bench' || i || $3), 1, 20) AS id
@@ -67,7 +67,7 @@ SELECT count(*) FROM metering.budgets AS b WHERE b.spent <> (
 
 
 async def add_keys(dsn: str, tenants: int, keys: int) -> list[str]:
-    """Make tenants that share out `keys` API keys between them; return the keys' texts."""
+    """Create tenants with `keys` API keys between them; return the keys."""
     now = dt.datetime.now(dt.UTC)
     owners = [(new_id("ten_"), new_id("prj_")) for _ in range(tenants)]
     minted = [(owners[number % tenants], *mint_key("dev")) for number in range(keys)]
@@ -96,27 +96,27 @@ async def add_keys(dsn: str, tenants: int, keys: int) -> list[str]:
     return [text for _, _, text in minted]
 
 
-async def add_books(dsn: str, tenant_id: str, requests: int) -> None:
-    """Put settled requests of the past into a tenant's books, ten ledger entries each, and prove the books."""
+async def add_ledger(dsn: str, tenant_id: str, requests: int) -> None:
+    """Insert settled requests of the past for a tenant, ten ledger entries each, and check the ledger."""
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
-            # The proofs at commit would look at each of the entries by itself; one look at all follows instead.
+            # The constraint triggers at commit would check each entry alone; one query over all follows instead.
             await connection.execute("SET LOCAL session_replication_role = replica")
-            await connection.execute(_BOOKS, tenant_id, requests, new_id("").lower())
+            await connection.execute(_PARAMETERS, tenant_id, requests, new_id("").lower())
             await connection.execute(_RESERVATIONS)
             for statement in (_SETTLEMENTS, _TRANSACTIONS, _ENTRIES):
                 await connection.execute(statement, ATTEMPTS)
             await connection.execute(_USAGE, tenant_id)
             await connection.execute(_SPENT, tenant_id, requests * ATTEMPTS)
-            await prove(connection)
+            await check_ledger(connection)
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
 
 
-async def prove(connection: asyncpg.Connection) -> None:
-    """Refuse books that do not hold."""
+async def check_ledger(connection: asyncpg.Connection) -> None:
+    """Raise an error if an invariant is violated."""
     for question in (_UNBALANCED, _DRIFT):
         if wrong := await connection.fetchval(question):
             raise SystemExit(f"bench: the books do not hold in {wrong} places: {question}")

@@ -22,7 +22,7 @@ from tests.load.connection import Answer, Connection
 from tests.load.figures import spread
 from tests.load.machine import allow_many_files
 
-PATIENCE_SECONDS = 30.0
+CONNECT_TIMEOUT_SECONDS = 30.0
 _AGAIN_SECONDS = 0.05
 _AHEAD_SECONDS = 0.002
 _NAP_SECONDS = 20e-6
@@ -30,27 +30,27 @@ _NAP_SECONDS = 20e-6
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send, and how much of it."""
+    """The requests to send."""
 
     port: int
     path: str
     body: str
     """The file that holds the body."""
     keys: tuple[str, ...] = ()
-    """API keys, used in turn; or one word `@<file>` that has one in each line."""
+    """API keys, used in turn; or `@<file>` with one key per line."""
     connections: int = 32
     seconds: float = 10.0
     rate: float = 0.0
-    """Requests per second, on a schedule; 0 is a closed loop: each connection asks as soon as it was answered."""
+    """Requests per second, on a schedule; 0 is a closed loop: each connection sends after each response."""
     requests: int = 0
-    """Stop after so many, whatever the time; 0 is no bound."""
+    """Stop after this many requests; 0 is unlimited."""
     streamed: bool = False
     hold: bool = False
-    """Ask once on each connection, at `rate`, report, and hold the streams until the standard input ends."""
+    """Send one request per connection, at `rate`, report, and hold the streams until standard input closes."""
 
 
 class Load:
-    """Carries a plan out."""
+    """Executes a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -67,10 +67,10 @@ class Load:
         self._connections: list[Connection] = []
 
     async def run(self) -> dict[str, Any]:
-        """Send everything, wait for the answers, and return the figures."""
+        """Send all requests, wait for the responses, and return the figures."""
         await asyncio.gather(*(self._open() for _ in range(self._plan.connections)))
         if not self._idle:
-            raise SystemExit(f"generate: nobody answers on port {self._plan.port}")
+            raise SystemExit(f"generate: no server answers on port {self._plan.port}")
         self._began = monotonic()
         self._until = self._began + self._plan.seconds
         cpu = time.process_time()
@@ -83,13 +83,13 @@ class Load:
             await self._hold()
         elif self._busy or self._late:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), self._plan.seconds + PATIENCE_SECONDS)
+                await asyncio.wait_for(self._over.wait(), self._plan.seconds + CONNECT_TIMEOUT_SECONDS)
         figures = self._figures()
         await self._leave()
         return figures | {"cpu_seconds": round(time.process_time() - cpu, 3)}
 
     async def _open(self) -> None:
-        """Connect; while the load lasts, until it works."""
+        """Connect, with retries while the load lasts."""
         while True:
             with suppress(OSError):
                 _, connection = await self._loop.create_connection(
@@ -109,7 +109,7 @@ class Load:
         await asyncio.gather(*self._opening)
         for connection in self._connections:
             connection.abort()
-        await asyncio.sleep(0)  # sockets are closed a turn later
+        await asyncio.sleep(0)  # sockets close in the next iteration of the loop
 
     def _more(self) -> bool:
         return monotonic() < self._until and not (self._plan.requests and self._asked >= self._plan.requests)
@@ -135,7 +135,7 @@ class Load:
         self._see_whether_over()
 
     def _free(self, connection: Connection) -> None:
-        """Give a connection its next question, or let it wait for one."""
+        """Send the next request on a connection, or queue it."""
         if self._plan.hold or not self._began:
             self._idle.append(connection)
         elif self._plan.rate:
@@ -158,8 +158,8 @@ class Load:
         self._until = min(self._until, monotonic())
 
     async def _hold(self) -> None:
-        """Wait until every stream has its first event, say so, and wait to be let go."""
-        deadline = monotonic() + PATIENCE_SECONDS
+        """Wait until every stream has its first event, report it, and wait for the end of standard input."""
+        deadline = monotonic() + CONNECT_TIMEOUT_SECONDS
         while monotonic() < deadline and self._held() + self._problems.total() < self._asked:
             await asyncio.sleep(0.05)
         print(json.dumps({"held": self._held(), "errors": self._problems.total()}), flush=True)
@@ -197,12 +197,12 @@ class Load:
 
 
 async def _until(due: float) -> None:
-    """Sleep until a moment, better than the loop's timers can, which count milliseconds."""
+    """Sleep until a time, more precisely than the loop's timers with their milliseconds."""
     if (left := due - monotonic()) > _AHEAD_SECONDS:
         await asyncio.sleep(left - _AHEAD_SECONDS)
     while monotonic() < due:
-        await asyncio.sleep(0)  # answers are read meanwhile
-        time.sleep(_NAP_SECONDS)  # and the core is not ours alone
+        await asyncio.sleep(0)  # lets the loop read responses
+        time.sleep(_NAP_SECONDS)  # yields the core
 
 
 def _requests(plan: Plan) -> list[tuple[bytes, bytes]]:
@@ -218,15 +218,15 @@ def _requests(plan: Plan) -> list[tuple[bytes, bytes]]:
 
 
 def write(plan: Plan) -> str:
-    """Return a plan as this program takes it."""
+    """Serialize a plan for this program's command line."""
     return json.dumps(asdict(plan))
 
 
 async def main() -> None:
-    """Read the plan, carry it out, print the figures."""
-    words = json.loads(sys.argv[1])
+    """Run the plan of the command line and print the figures."""
+    plan = json.loads(sys.argv[1])
     allow_many_files()
-    print(json.dumps(await Load(Plan(**words | {"keys": tuple(words.get("keys", ()))})).run()), flush=True)
+    print(json.dumps(await Load(Plan(**plan | {"keys": tuple(plan.get("keys", ()))})).run()), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the hot path is meant to do, beside what it does. Shown, never asserted: a busy machine is no bug."""
+"""The goals of the hot path beside the measurements. Shown, not asserted: a busy machine is no bug."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tests.load.show import Rows, number
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One figure: where it stands in the results, and what it is to keep to."""
+    """One figure: its place in the results, and its goal."""
 
     what: str
     place: str
@@ -18,7 +18,7 @@ class Goal:
     at_least: bool = False
 
     def measured(self, results: Mapping[str, Any]) -> float | None:
-        """Find the figure; None when it was not measured."""
+        """The measured figure, or None."""
         found: Any = results
         for step in self.place.split("."):
             if not isinstance(found, Mapping) or step not in found:
@@ -27,7 +27,7 @@ class Goal:
         return float(found)
 
     def kept(self, value: float) -> bool:
-        """Say whether a figure is good enough."""
+        """Whether a figure reaches the goal."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
@@ -47,7 +47,7 @@ GOALS = (
 
 
 def rows(results: Mapping[str, Any]) -> Rows:
-    """A row for each goal that was measured, in the order above; empty when none was."""
+    """A row for each measured goal; empty without any."""
     table: Rows = []
     for goal in GOALS:
         if (value := goal.measured(results)) is not None:

@@ -1,4 +1,4 @@
-"""How fast a long document is indexed, and what it costs in memory: `make bench-ingest`, on the running fleet.
+"""Duration and memory of the ingestion of a long document: `make bench-ingest`, on the running fleet.
 
 Makes a PDF of 300 pages of words (different at each run, so that no embedding is reused), uploads it through the
 public API, and watches the services while it is indexed. Prints chunks per second, CPU by service, memory over time.
@@ -14,39 +14,41 @@ from typing import Any
 import asyncpg
 import openai
 import psutil
-from argosy_dev import board, guide
-from argosy_dev.state import Home, read_pairs
+from argosy_dev.commands import sample_document
+from argosy_dev.fleet.paths import FleetPaths, read_pairs
+from argosy_dev.fleet.state import read_state
 from fpdf import FPDF
 
 SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
-WORDS = guide.SOURCE  # the words of the demo's document
+WORDS = sample_document.SOURCE  # the text of the demo's document
 
 
 def document(pages: int, seed: int) -> bytes:
     """A PDF of `pages` pages with some 500 words each, in sentences."""
     choose = random.Random(seed)
-    words = WORDS.read_text().split()
+    vocabulary = WORDS.read_text().split()
     pdf = FPDF()
     pdf.set_font("Times", size=11)
     for _ in range(pages):
         pdf.add_page()
-        sentences = (" ".join(choose.choices(words, k=choose.randint(8, 24))).capitalize() + "." for _ in range(32))
+        sentences = (
+            " ".join(choose.choices(vocabulary, k=choose.randint(8, 24))).capitalize() + "." for _ in range(32)
+        )
         pdf.multi_cell(0, 5, " ".join(sentences))
     return bytes(pdf.output())
 
 
 @dataclass(slots=True)
 class Watch:
-    """Memory and CPU of the services, read from outside."""
+    """Memory and CPU of the services, measured from outside."""
 
     processes: dict[str, list[psutil.Process]]
     memory: dict[str, list[int]] = field(default_factory=dict)
     cpu_before: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, home: Home) -> "Watch":
-        """Find the services of a fleet."""
-        entries = board.read(home).entries
+    def over(cls, paths: FleetPaths) -> "Watch":
+        entries = read_state(paths).parts
         found = {s: [psutil.Process(p.pid)] for s in SERVICES if s in entries and (p := entries[s].process)}
         if len(found) < len(SERVICES):
             raise SystemExit("ingest: the fleet does not run; `make up` starts it")
@@ -55,13 +57,13 @@ class Watch:
         return watch
 
     def sample(self) -> None:
-        """Remember how much memory each service has now, children included."""
+        """Record the memory of each service, children included."""
         for service, (process, *_) in self.processes.items():
             family = [process, *process.children(recursive=True)]
             self.memory.setdefault(service, []).append(sum(_rss(member) for member in family))
 
     def _cpu(self) -> dict[str, float]:
-        return {s: sum(p.cpu_times()[:4]) for s, (p, *_) in self.processes.items()}  # children that ended count
+        return {s: sum(p.cpu_times()[:4]) for s, (p, *_) in self.processes.items()}  # including ended children
 
     def report(self, chunks: int) -> None:
         """Print a row per service."""
@@ -82,7 +84,7 @@ def _rss(process: psutil.Process) -> int:
 
 
 def index(client: openai.OpenAI, content: bytes, watch: Watch, dsn: str) -> tuple[int, float, float]:
-    """Upload and index a document; answer how many chunks it has and the seconds that upload and indexing took."""
+    """Upload and index a document; return the number of chunks and the seconds of upload and indexing."""
     began = time.monotonic()
     file = client.files.create(file=("long.pdf", content), purpose="assistants")
     uploaded = time.monotonic() - began
@@ -103,7 +105,7 @@ def index(client: openai.OpenAI, content: bytes, watch: Watch, dsn: str) -> tupl
 
 
 async def count_chunks(dsn: str, store_id: str) -> int:
-    """How many chunks a vector store holds; the API does not say."""
+    """The number of chunks of a vector store, which is not in the API."""
     connection = await asyncpg.connect(dsn)
     try:
         return int(
@@ -114,12 +116,11 @@ async def count_chunks(dsn: str, store_id: str) -> int:
 
 
 def main() -> None:
-    """Measure once and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=300, help="pages of the document (300)")
     pages = parser.parse_args().pages
-    home = Home.of_environment()
-    watch, env = Watch.over(home), read_pairs(home.env)
+    paths = FleetPaths.from_environment()
+    watch, env = Watch.over(paths), read_pairs(paths.env)
     with openai.OpenAI(base_url=f"{env['ARGOSY_BASE_URL']}/v1", api_key=env["ARGOSY_API_KEY"]) as client:
         content = document(pages, seed=time.time_ns())
         chunks, uploaded, took = index(client, content, watch, env["ARGOSY_POSTGRES_DSN"])

@@ -1,4 +1,4 @@
-"""The machine: its cores, what it is, and who may open how many files."""
+"""The machine: cores, description, limit of open files."""
 
 import os
 import platform
@@ -11,20 +11,20 @@ from typing import Any
 import psutil
 
 SUBJECT, AROUND = 0, 1
-"""The core of what is measured, and the core of everything that takes part beside it."""
+"""The core of the measured processes, and the core of all others."""
 
 
 def can_pin() -> bool:
-    """Say whether there are two cores, and a way to choose."""
+    """Whether there are two cores and the system can pin processes."""
     return hasattr(os, "sched_setaffinity") and {SUBJECT, AROUND} <= os.sched_getaffinity(0)
 
 
 def pin(pid: int, core: int) -> None:
-    """Put every thread of a process and of its descendants on one core; what they start later stays there."""
+    """Pin every thread of a process and its descendants to one core; later threads inherit it."""
     with suppress(psutil.Error):
         for member in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
             for thread in _threads(member.pid):
-                with suppress(OSError):  # it ended meanwhile
+                with suppress(OSError):  # it has ended
                     os.sched_setaffinity(thread, {core})
 
 
@@ -35,13 +35,13 @@ def _threads(pid: int) -> list[int]:
 
 
 def allow_many_files() -> None:
-    """Let this process and what it starts open as many files as the system lets it."""
+    """Raise the limit of open files to the maximum, for this process and its children."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def describe() -> dict[str, Any]:
-    """Say what this machine is."""
+    """Describe this machine."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -61,7 +61,7 @@ def _cpu_model() -> str:
 
 
 def commit() -> str:
-    """Name the commit that is measured, with a mark when the tree differs from it."""
+    """The measured commit, with a mark if the tree differs from it."""
     with suppress(OSError):
         asked = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)

@@ -1,4 +1,4 @@
-"""LiteLLM's proxy beside the fleet: from its package, in an environment of its own, on the fleet's core.
+"""LiteLLM's proxy beside the fleet: from its package, in its own environment, on the fleet's core.
 
 Its database needs engines that its packages do not hold but download from elsewhere, so keys come from its custom
 authentication: see docs/benchmarks.md for what is on and what is not.
@@ -17,19 +17,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from argosy_dev.ports import assign
-from argosy_dev.state import read_pairs
+from argosy_dev.fleet.paths import read_pairs
+from argosy_dev.fleet.ports import assign
 
 from tests.load import environments
+from tests.load.bench_fleet import STATE, WORDS, BenchFleet, end
 from tests.load.machine import SUBJECT, can_pin, pin
+from tests.load.targets import Target
 from tests.load.watch import Group
-from tests.load.ways import Way
-from tests.load.world import STATE, WORDS, World, end
 
 START_SECONDS = 120
 TOKEN_PRICE_USD = 1e-9
 AROUND = ("upstream", "redis")
-"""What takes part beside it."""
+"""Its supporting processes."""
 BARE, KEYS = "litellm-bare", "litellm"
 _VERSION = environments.version("litellm", "litellm")
 FEATURES = {
@@ -39,13 +39,13 @@ FEATURES = {
 
 
 @contextmanager
-def litellm(variant: str, world: World) -> Iterator[Way]:
+def litellm(variant: str, bench_fleet: BenchFleet) -> Iterator[Target]:
     """Run the proxy until the block ends."""
     folder = STATE / variant
     folder.mkdir(parents=True, exist_ok=True)
     key, port = f"sk-{secrets.token_hex(24)}", assign(["proxy"], {})["proxy"]
     config = folder / "config.yaml"
-    config.write_text(json.dumps(configuration(variant, world), indent=1))  # JSON is YAML
+    config.write_text(json.dumps(configuration(variant, bench_fleet), indent=1))  # JSON is YAML
     shutil.copy(Path(__file__).parent / "litellm" / "bench_keys.py", folder)
     command: list[str | Path] = [
         environments.program("litellm", "litellm"),
@@ -65,26 +65,26 @@ def litellm(variant: str, world: World) -> Iterator[Way]:
             _await(process, port, Path(log.name))
             if can_pin():
                 pin(process.pid, SUBJECT)
-            yield Way(
+            yield Target(
                 name=variant,
                 port=port,
                 path=lambda _: WORDS,
                 keys=(key,),
-                groups=lambda: [Group(variant, (process.pid,)), *(g for g in world.groups() if g.name in AROUND)],
+                groups=lambda: [Group(variant, (process.pid,)), *(g for g in bench_fleet.groups() if g.name in AROUND)],
                 subjects=(variant,),
             )
         finally:
             end(process)
 
 
-def configuration(variant: str, world: World) -> dict[str, Any]:
-    """Write its configuration: the bench's models, and what is on."""
+def configuration(variant: str, bench_fleet: BenchFleet) -> dict[str, Any]:
+    """Its configuration: the bench's models, and the enabled features."""
     models = [
         {
             "model_name": mode,
             "litellm_params": {
                 "model": f"openai/{mode}",
-                "api_base": f"http://127.0.0.1:{world.upstream_port}/{mode}/v1",
+                "api_base": f"http://127.0.0.1:{bench_fleet.upstream_port}/{mode}/v1",
                 "api_key": "bench",
                 "input_cost_per_token": TOKEN_PRICE_USD,
                 "output_cost_per_token": TOKEN_PRICE_USD,
@@ -94,9 +94,9 @@ def configuration(variant: str, world: World) -> dict[str, Any]:
     ]
     if variant == BARE:
         return {"model_list": models}
-    redis = urlsplit(read_pairs(world.home.env)["ARGOSY_REDIS_URL"])
+    redis = urlsplit(read_pairs(bench_fleet.paths.env)["ARGOSY_REDIS_URL"])
     place = {"host": redis.hostname, "port": redis.port, "password": redis.password}
-    # No call types: answers are not cached, but what limits count is shared.
+    # No call types: responses are not cached, but the counters of limits are shared.
     shared: dict[str, Any] = {
         "type": "redis",
         "supported_call_types": [],
@@ -110,7 +110,7 @@ def configuration(variant: str, world: World) -> dict[str, Any]:
 
 
 def _environment(key: str) -> Mapping[str, str]:
-    """Its master key, and nothing that asks the world outside."""
+    """Its master key, and settings that prevent requests to the outside."""
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR"}
     return {
         "PATH": os.environ["PATH"],

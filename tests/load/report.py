@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.fleet import ROOT
+from tests.fleet.environment import ROOT
 from tests.load import goals, growth, show
 from tests.load.chart import Bar, bars
 from tests.load.watch import SERVICES
@@ -22,7 +22,7 @@ Results = Mapping[str, Any]
 
 
 def main() -> None:
-    """Write the page anew, as far as there are results."""
+    """Rewrite the page from the results that exist."""
     text = PAGE.read_text()
     for name, write in WRITERS.items():
         path = FOLDER / f"{name}.json"
@@ -37,18 +37,18 @@ def main() -> None:
 
 
 def pictures(files: Iterable[str]) -> list[str]:
-    """Show charts, with their names as what is said to those who do not see them."""
+    """Links to charts, with their names as alternative text."""
     lines = [f"![{file.removesuffix('.svg').replace('-', ' ')}]({FOLDER.name}/{file})" for file in files]
     return [*lines, ""] if lines else []
 
 
 def flames(files: Iterable[Path]) -> list[str]:
-    """Link the flame graphs that there are."""
+    """Links to the existing flame graphs."""
     return [f"- [{file.stem.removeprefix('flame-').replace('-', ' ')}]({FOLDER.name}/{file.name})" for file in files]
 
 
 def replaced(text: str, name: str, lines: list[str]) -> str:
-    """Put lines between the marks of `name`. Raises KeyError when the page has no such place."""
+    """Replace the lines between the marks of `name`. Raises KeyError when the page has no such marks."""
     place = re.compile(rf"(<!-- figures: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not place.search(text):
         raise KeyError(name)
@@ -71,7 +71,7 @@ def loads(results: Results) -> list[str]:
     lines = [how(results), ""]
     if kept := goals.rows(results):
         lines += [*show.markdown(kept), ""]
-    lines += [f"- **{way}**: {features}." for way, features in results.get("ways", {}).items()]
+    lines += [f"- **{target}**: {features}." for target, features in results.get("ways", {}).items()]
     for title, tables, more in show.sections(dict(results)):
         lines += ["", f"#### {title[0].upper()}{title[1:]}"]
         for table in tables:
@@ -88,7 +88,7 @@ def grown(results: Results) -> list[str]:
 
 
 def load_charts(results: Results) -> dict[str, str]:
-    """Draw where a request's CPU goes."""
+    """Charts of CPU per request."""
     if not (found := results["loads"].get("saturation")):
         return {}
     shares = found["median"]["fleet"]["cpu_us_per_request"]
@@ -97,7 +97,7 @@ def load_charts(results: Results) -> dict[str, str]:
 
 
 def compare_charts(results: Results) -> dict[str, str]:
-    """Draw the ways beside one another."""
+    """Charts of the targets."""
     charts = {}
     if found := results["loads"].get("saturation"):
         rows = _by_way({name: run["per_second"] for name, run in found["median"].items() if name != "direct"})
@@ -114,7 +114,7 @@ def _by_way(values: Mapping[str, float]) -> list[Bar]:
 
 
 def growth_charts(results: Results) -> dict[str, str]:
-    """Draw what a request costs at each step; megabyte bodies would flatten everything else."""
+    """Charts of CPU per request at each step, without megabyte bodies, which would dwarf the others."""
     steps = [step for step in results["growth"] if "1,024 KB" not in step["name"]]
     rows = [Bar(step["name"], step["median"]["cpu_us_per_request"]["all"]) for step in steps]
     return {"growth.svg": bars("CPU per request as everything grows", "µs, all services", rows)}

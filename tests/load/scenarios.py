@@ -1,4 +1,4 @@
-"""What is measured: the loads, each with its length, and one run of a load on a way."""
+"""The loads with their durations, and one run of a load on a target."""
 
 import json
 import subprocess
@@ -9,13 +9,13 @@ from typing import Any
 
 import psutil
 
-from tests.fleet import ROOT
+from tests.fleet.environment import ROOT
 from tests.load import generate
+from tests.load.bench_fleet import BenchFleet, end
 from tests.load.generate import Plan
 from tests.load.machine import AROUND, SUBJECT
+from tests.load.targets import Target
 from tests.load.watch import Reading
-from tests.load.ways import Way
-from tests.load.world import World, end
 
 _SAMPLE_SECONDS = 2.0
 MEGABYTE, KILOBYTE = 1e6, 1e3
@@ -37,7 +37,7 @@ class Scenario:
 
     @property
     def quick(self) -> "Scenario":
-        """The same for a few seconds: to see that it works, not to measure."""
+        """The same for a few seconds, to test the bench."""
         return replace(self, seconds=min(self.seconds, 2.0))
 
 
@@ -51,24 +51,24 @@ SCENARIOS = (
     Scenario("streams", "stream saturation: 32 at once, 100 chunks as fast as they go", streamed=True, seconds=8),
 )  # fmt: skip
 SOAK = Scenario("soak", "ten minutes of saturation", seconds=600)
-"""Not measured unless asked for: does memory stay what it is?"""
+"""Runs only when selected: does memory stay constant?"""
 IDLE_STREAMS = 1000
 _IDLE_RATE = 200
 
 
-def run(scenario: Scenario, way: Way, world: World) -> dict[str, Any]:
-    """Put a load on a way, wait until everything is settled, and return the figures."""
-    groups = way.groups()
+def run(scenario: Scenario, target: Target, bench_fleet: BenchFleet) -> dict[str, Any]:
+    """Run a load on a target, wait until all usage is settled, and return the figures."""
+    groups = target.groups()
     before = Reading.of(groups)
-    outcome, memory = _load(plan_of(scenario, way, world), way, world)
+    outcome, memory = _load(plan_of(scenario, target, bench_fleet), target, bench_fleet)
     at_end = Reading.of(groups)
-    drained = way.settle()
+    drained = target.settle()
     after = Reading.of(groups)
     spent = after.cpu_since(before)
-    # Answers that failed cost something too, but nobody wants them: they make the good ones dearer.
+    # CPU of failed requests counts for the successful ones.
     count = {"request": outcome["answers"], "chunk": outcome.get("chunks", 0)}
-    mine = {name: seconds for name, seconds in spent.items() if name in way.subjects}
-    around = {name: seconds for name, seconds in spent.items() if name not in way.subjects}
+    mine = {name: seconds for name, seconds in spent.items() if name in target.subjects}
+    around = {name: seconds for name, seconds in spent.items() if name not in target.subjects}
     around["load"] = outcome.pop("cpu_seconds")
     busy = at_end.busy_percent_since(before)
     figures = outcome | {
@@ -86,18 +86,18 @@ def run(scenario: Scenario, way: Way, world: World) -> dict[str, Any]:
 
 
 def per(count: int, seconds: Mapping[str, float]) -> dict[str, float]:
-    """Share out CPU, in microseconds for each of `count`, with the sum as `all`."""
+    """CPU in microseconds per request, with the sum as `all`."""
     shares = {name: round(spent / count * 1e6, 1) for name, spent in seconds.items()}
     return shares | {"all": round(sum(seconds.values()) / count * 1e6, 1)}
 
 
-def plan_of(scenario: Scenario, way: Way, world: World) -> Plan:
-    """Say what the load generator has to do."""
+def plan_of(scenario: Scenario, target: Target, bench_fleet: BenchFleet) -> Plan:
+    """The plan for the load generator."""
     return Plan(
-        port=way.port,
-        path=way.path(scenario.mode),
-        body=str(world.body(scenario.mode, streamed=scenario.streamed, size_bytes=scenario.size_bytes)),
-        keys=way.keys,
+        port=target.port,
+        path=target.path(scenario.mode),
+        body=str(bench_fleet.body(scenario.mode, streamed=scenario.streamed, size_bytes=scenario.size_bytes)),
+        keys=target.keys,
         connections=scenario.connections,
         seconds=scenario.seconds,
         rate=scenario.rate,
@@ -106,12 +106,12 @@ def plan_of(scenario: Scenario, way: Way, world: World) -> Plan:
     )
 
 
-def _load(plan: Plan, way: Way, world: World) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run the load generator, and watch the memory of the subjects meanwhile."""
-    with_subjects = [group for group in way.groups() if group.name in way.subjects]
+def _load(plan: Plan, target: Target, bench_fleet: BenchFleet) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the load generator, and sample the memory of the measured processes."""
+    with_subjects = [group for group in target.groups() if group.name in target.subjects]
     families = {group.name: group.family() for group in with_subjects}
     samples: list[dict[str, float]] = []
-    generator = start_generator(plan, world)
+    generator = start_generator(plan, bench_fleet)
     try:
         while True:
             samples.append({name: sum(map(_resident, family)) / MEGABYTE for name, family in families.items()})
@@ -129,17 +129,17 @@ def _load(plan: Plan, way: Way, world: World) -> tuple[dict[str, Any], dict[str,
 
 
 def _memory(samples: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """The most that each had, and what all had together at the start, in the middle and at the end."""
+    """The peak of each, and the sum at the start, in the middle and at the end."""
     most = {name: round(max(sample[name] for sample in samples), 1) for name in samples[0]}
     chosen = (samples[0], samples[len(samples) // 2], samples[-1])
     over_time = [round(sum(sample.values())) for sample in chosen]
     return {"most": most | {"all": round(sum(most.values()), 1)}, "over_time": over_time}
 
 
-def start_generator(plan: Plan, world: World) -> subprocess.Popen[str]:
-    """Start the load generator on the core of everything that is not measured."""
+def start_generator(plan: Plan, bench_fleet: BenchFleet) -> subprocess.Popen[str]:
+    """Start the load generator on the core of the unmeasured processes."""
     return subprocess.Popen(
-        [*world.close_to(), "tests.load.generate", generate.write(plan)],
+        [*bench_fleet.close_to(), "tests.load.generate", generate.write(plan)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
     )  # fmt: skip
 
@@ -151,23 +151,25 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
-def rest(way: Way) -> dict[str, float]:
-    """Memory of the subjects while nothing happens."""
+def rest(target: Target) -> dict[str, float]:
+    """Memory of the measured processes when idle."""
     memory = {
-        group.name: round(group.memory_bytes() / MEGABYTE, 1) for group in way.groups() if group.name in way.subjects
+        group.name: round(group.memory_bytes() / MEGABYTE, 1)
+        for group in target.groups()
+        if group.name in target.subjects
     }
     return memory | {"all": round(sum(memory.values()), 1)}
 
 
-def idle(way: Way, world: World, streams: int = IDLE_STREAMS) -> dict[str, Any]:
-    """Open streams that have sent one chunk and then are silent; return what each holds, by service."""
+def idle(target: Target, bench_fleet: BenchFleet, streams: int = IDLE_STREAMS) -> dict[str, Any]:
+    """Open streams that stay silent after one chunk; return the memory per stream, by service."""
     plan = replace(
-        plan_of(Scenario("idle", "", mode="silent", streamed=True), way, world),
+        plan_of(Scenario("idle", "", mode="silent", streamed=True), target, bench_fleet),
         connections=streams, requests=streams, rate=_IDLE_RATE, hold=True,
     )  # fmt: skip
-    groups = [group for group in way.groups() if group.name in way.subjects]
+    groups = [group for group in target.groups() if group.name in target.subjects]
     before = Reading.of(groups)
-    generator = start_generator(plan, world)
+    generator = start_generator(plan, bench_fleet)
     try:
         assert generator.stdout is not None
         opened = json.loads(generator.stdout.readline() or '{"held": 0, "errors": 0}')
@@ -178,7 +180,7 @@ def idle(way: Way, world: World, streams: int = IDLE_STREAMS) -> dict[str, Any]:
         out, _ = generator.communicate(timeout=30)
     finally:
         end(generator)
-    way.settle()
+    target.settle()
     after = Reading.of(groups)
     count = opened["held"] or 1
     each = {name: round((held.memory[name] - before.memory[name]) / count / KILOBYTE, 1) for name in held.memory}

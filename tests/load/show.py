@@ -1,4 +1,4 @@
-"""Results as tables: the same rows for people at a terminal and for docs/benchmarks.md."""
+"""Results as tables, for the terminal and for docs/benchmarks.md."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,24 +20,24 @@ _SHARES = (
     ("cpu_us_per_chunk", "CPU µs per chunk", 1),
     ("memory_mb", "memory at most, MB", 0),
 )
-# How long a streamed answer lasts is up to its pace and its length.
-_OF_WHOLE_ANSWERS = ("per_second", "latency_p50_ms", "latency_p99_ms")
+# The duration of a stream depends on its pace and length only.
+_OF_COMPLETE_RESPONSES = ("per_second", "latency_p50_ms", "latency_p99_ms")
 
 
 def number(value: float | None, digits: int) -> str:
-    """Write a figure, with a comma between thousands."""
+    """Format a figure, with thousands separators."""
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def load_rows(result: dict[str, Any]) -> Rows:
-    """A load's figures: a row for each, a column for each way, and beside it what is added to the direct way."""
+    """A row for each figure of a load, a column for each target and for the difference to the direct one."""
     medians, more = result["median"], result["added"]
     names = list(medians)
     head = ["", *[column for name in names for column in _columns(name)]]
     rows: Rows = [tuple(head)]
     streamed = any("chunks" in figures for figures in medians.values())
     for figure, (label, digits) in _LINES.items():
-        if not any(figure in medians[name] for name in names) or (streamed and figure in _OF_WHOLE_ANSWERS):
+        if not any(figure in medians[name] for name in names) or (streamed and figure in _OF_COMPLETE_RESPONSES):
             continue
         row = [label]
         for name in names:
@@ -52,9 +52,9 @@ def _columns(name: str) -> list[str]:
     return [name] if name == "direct" else [name, "added"]
 
 
-def share_rows(result: dict[str, Any], way: str = "fleet") -> Rows:
-    """Where a way's CPU and memory went: a row for each service."""
-    figures = result["median"][way]
+def share_rows(result: dict[str, Any], target: str = "fleet") -> Rows:
+    """CPU and memory of a target: a row for each service."""
+    figures = result["median"][target]
     found = [(key, label, digits) for key, label, digits in _SHARES if figures.get(key)]
     if not found:
         return []
@@ -65,34 +65,34 @@ def share_rows(result: dict[str, Any], way: str = "fleet") -> Rows:
 
 
 def idle_rows(result: dict[str, Any]) -> Rows:
-    """What silent streams hold."""
+    """Memory of silent streams."""
     rows: Rows = [("", "KB per stream")]
     return rows + [(name, number(size, 1)) for name, size in result["kb_per_stream"].items()]
 
 
 def rest_rows(rest: dict[str, float]) -> Rows:
-    """Memory while nothing happens."""
+    """Memory when idle."""
     rows: Rows = [("", "memory, MB")]
     return rows + [(name, number(size, 0)) for name, size in rest.items()]
 
 
 def sections(results: dict[str, Any]) -> Iterable[tuple[str, list[Rows], list[str]]]:
-    """Every part of the results: its title, its tables, and lines of what else there is to say."""
+    """The sections of the results: title, tables, further lines."""
     if "rest" in results:
         yield "at rest", [rest_rows(results["rest"])], []
     if idle := results.get("idle"):
-        said = f"{idle['streams']:,} open, {idle['errors']} failed; CPU meanwhile {idle['cpu_percent_while_idle']} %"
-        yield "idle streams", [idle_rows(idle)], [said, *_problems(idle)]
+        summary = f"{idle['streams']:,} open, {idle['errors']} failed; CPU meanwhile {idle['cpu_percent_while_idle']} %"
+        yield "idle streams", [idle_rows(idle)], [summary, *_problems(idle)]
     for result in results.get("loads", {}).values():
         tables, lines = [load_rows(result)], []
-        for way in (name for name in result["median"] if name != "direct"):
-            tables.append(share_rows(result, way))
-            lines += [f"{way}: {line}" for line in _said(result["median"][way])]
+        for target in (name for name in result["median"] if name != "direct"):
+            tables.append(share_rows(result, target))
+            lines += [f"{target}: {line}" for line in _summary(result["median"][target])]
         lines += _problems(result["median"]["direct"]) if "direct" in result["median"] else []
         yield result["title"], [table for table in tables if table], lines
 
 
-def _said(figures: dict[str, Any]) -> list[str]:
+def _summary(figures: dict[str, Any]) -> list[str]:
     busy = figures["busy_percent"]
     cores = f"core 0 {busy['subject']:.0f} % busy, core 1 {busy['around']:.0f} %"
     lines = [f"{cores}; everything settled {figures['drain_seconds']:.1f} s after the load"]
@@ -109,19 +109,21 @@ def _problems(figures: dict[str, Any]) -> list[str]:
 
 
 def heading(results: dict[str, Any]) -> list[str]:
-    """Say what was measured, on what, when and how."""
-    said = results["machine"]
-    pinned = "services on core 0, the rest on core 1" if said["pinned"] else "NOT PINNED: one core, or no way to choose"
+    """The circumstances of the measurement."""
+    summary = results["machine"]
+    pinned = (
+        "services on core 0, the rest on core 1" if summary["pinned"] else "NOT PINNED: one core, or no way to choose"
+    )
     return [
-        f"{said['cpu']}, {said['cores']} cores, {said['memory_gb']} GB, Python {said['python']}; {pinned}",
+        f"{summary['cpu']}, {summary['cores']} cores, {summary['memory_gb']} GB, Python {summary['python']}; {pinned}",
         f"{results['date']}, commit {results['commit']}: {results['command']}",
     ]
 
 
 def text(results: dict[str, Any]) -> str:
-    """Everything, for a terminal."""
+    """All sections, for a terminal."""
     lines = heading(results)
-    lines += [f"{way}: {features}" for way, features in results.get("ways", {}).items()]
+    lines += [f"{target}: {features}" for target, features in results.get("ways", {}).items()]
     for title, tables, more in sections(results):
         lines += ["", title]
         for table in tables:
@@ -131,7 +133,7 @@ def text(results: dict[str, Any]) -> str:
 
 
 def aligned(rows: Rows) -> list[str]:
-    """Columns under one another: the first to the left, figures to the right."""
+    """Align columns: the first to the left, figures to the right."""
     if not rows:
         return []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -143,7 +145,7 @@ def aligned(rows: Rows) -> list[str]:
 
 
 def markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The same rows as a table of Markdown."""
+    """The rows as a Markdown table."""
     head, *others = rows
     rule = "|---|" + "---:|" * (len(head) - 1)
     return [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in others)]

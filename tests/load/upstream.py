@@ -1,4 +1,4 @@
-"""A provider that costs next to nothing, for the bench: prepared bytes, one process, no framework.
+"""A provider with minimal CPU cost, for the bench: prepared bytes, one process, no framework.
 
 The first word of the path says how it answers: `instant` (at once; a stream as fast as the socket takes it, a write
 per chunk), `paced` (a chunk every 50 ms), `silent` (one chunk, then nothing until the caller leaves).
@@ -13,15 +13,15 @@ from typing import Any
 import httptools
 import uvloop
 
-from tests.load.words import stream_pieces, whole_answer
+from tests.load.payloads import complete_response, stream_pieces
 
 INTERVAL_SECONDS = 0.05
-ANSWER, PIECES = whole_answer(), stream_pieces()
+ANSWER, PIECES = complete_response(), stream_pieces()
 MODELS = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 27\r\n\r\n{"object":"list","data":[]}'
 
 
 class Provider(asyncio.Protocol):
-    """One connection; a request that comes while another is answered waits its turn."""
+    """One connection, one request at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -47,7 +47,7 @@ class Provider(asyncio.Protocol):
             self._timer.cancel()
 
     def abort(self) -> None:
-        """Leave without a word."""
+        """Close without a shutdown."""
         self._transport.abort()
 
     def on_url(self, url: bytes) -> None:
@@ -58,7 +58,7 @@ class Provider(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body, self._body = b"".join(self._body), []
-        # Callers write it compact or with a space; nothing else in a body of the bench looks like it.
+        # Compact or with a space; no other text of the bench's bodies matches.
         streamed = b'"stream":true' in body or b'"stream": true' in body
         if self._streaming:
             self._waiting.append((self._path, streamed))
@@ -78,12 +78,12 @@ class Provider(asyncio.Protocol):
             self._next(0, pause, self._loop.time())
 
     def _next(self, index: int, pause: float, due: float) -> None:
-        """Write piece `index`, and see to the next: by the clock from the first on, so that delays do not add up."""
+        """Write piece `index` and schedule the next, relative to the first, so that delays do not add up."""
         self._transport.write(PIECES[index])
         index += 1
         if index == len(PIECES):
             self._end()
-        elif pause and index < len(PIECES) - 1:  # the end follows the last chunk at once
+        elif pause and index < len(PIECES) - 1:  # the end follows the last chunk immediately
             self._timer = self._loop.call_at(due + pause, self._next, index, pause, due + pause)
         else:
             self._timer = self._loop.call_soon(self._next, index, pause, due)
@@ -95,7 +95,7 @@ class Provider(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Answer until the standard input ends."""
+    """Serve until standard input closes."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Provider(loop), "127.0.0.1", port, backlog=2048)
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""What processes spend, read from outside: CPU by the kernel's own clock of each process, and resident memory."""
+"""CPU and resident memory of processes, measured from outside, CPU by the kernel's clock of each process."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
-from argosy_dev import board
-from argosy_dev.state import Home
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.fleet.state import read_state
 
 SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
 STORES = ("postgres", "redis", "kafka")
@@ -15,13 +15,13 @@ STORES = ("postgres", "redis", "kafka")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The processes that are one thing: a service with all its replicas, or a store."""
+    """The processes of one service with all its replicas, or of one store."""
 
     name: str
     pids: tuple[int, ...]
 
     def family(self) -> list[psutil.Process]:
-        """Every process of it that lives, descendants included."""
+        """Every running process of it, descendants included."""
         found: dict[int, psutil.Process] = {}
         for pid in self.pids:
             with suppress(psutil.Error):
@@ -30,11 +30,11 @@ class Group:
         return list(found.values())
 
     def cpu_seconds(self) -> float:
-        """CPU that its living processes have used, of children that ended too."""
+        """CPU of its running processes and their ended children."""
         return sum(_cpu_seconds(member) for member in self.family())
 
     def memory_bytes(self) -> int:
-        """Resident memory of all of them; what they share counts in each."""
+        """Resident memory of all of them; shared pages count in each."""
         total = 0
         for member in self.family():
             with suppress(psutil.Error):
@@ -42,33 +42,33 @@ class Group:
         return total
 
 
-def processes_of(home: Home, names: Iterable[str] = (*SERVICES, *STORES)) -> list[Group]:
-    """Find the parts of a fleet; replicas are parts whose names go on with a dash and a number."""
-    running = {part: entry.process.pid for part, entry in board.read(home).entries.items() if entry.process}
+def processes_of(paths: FleetPaths, names: Iterable[str] = (*SERVICES, *STORES)) -> list[Group]:
+    """The groups of a fleet; a replica's part has a dash and a number after the service's name."""
+    running = {part: entry.process.pid for part, entry in read_state(paths).parts.items() if entry.process}
     return [Group(name, tuple(pid for part, pid in running.items() if is_replica(part, name))) for name in names]
 
 
 def is_replica(part: str, name: str) -> bool:
-    """Say whether a part is `name`, or one of its replicas, such as `gateway-2`."""
+    """Whether a part is `name` or one of its replicas, such as `gateway-2`."""
     return part == name or (part.startswith(f"{name}-") and part.removeprefix(f"{name}-").isdecimal())
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    """The scheduler's clock of a process counts nanoseconds; psutil's times count ticks of 10 ms."""
+    """Read the scheduler's clock, in nanoseconds; psutil's times are in ticks of 10 ms."""
     with suppress(psutil.Error):
         ended = process.cpu_times()
-        gone = ended.children_user + ended.children_system
+        children = ended.children_user + ended.children_system
         with suppress(OSError):
             return (
-                time.clock_gettime(~process.pid << 3 | 2) + gone
+                time.clock_gettime(~process.pid << 3 | 2) + children
             )  # the id of the process-wide clock, clock_getcpuclockid(3)
-        return ended.user + ended.system + gone
+        return ended.user + ended.system + children
     return 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at all groups, and at how long each core was busy since the machine started."""
+    """One sample of all groups, and of the busy time of each core since boot."""
 
     at: float
     cpu: dict[str, float]
@@ -77,7 +77,6 @@ class Reading:
 
     @classmethod
     def of(cls, groups: Sequence[Group]) -> "Reading":
-        """Look now."""
         return cls(
             time.monotonic(),
             {group.name: group.cpu_seconds() for group in groups},
@@ -86,10 +85,10 @@ class Reading:
         )
 
     def cpu_since(self, before: "Reading") -> dict[str, float]:
-        """CPU seconds by group since another look."""
+        """CPU seconds by group since another sample."""
         return {name: max(spent - before.cpu.get(name, 0.0), 0.0) for name, spent in self.cpu.items()}
 
     def busy_percent_since(self, before: "Reading") -> list[int]:
-        """How busy each core was."""
+        """Utilization of each core."""
         took = self.at - before.at or 1e-9
         return [round(100 * (now - then) / took) for now, then in zip(self.cores, before.cores, strict=True)]

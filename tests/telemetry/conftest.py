@@ -1,10 +1,10 @@
-"""The receiver listens where the test fleet exports to."""
+"""The OTLP receiver listens on the port to which the test fleet exports."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 from tests.telemetry.receiver import Receiver, receiving
 
 

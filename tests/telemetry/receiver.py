@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a test asks of a span."""
+    """The fields of a span that tests need."""
 
     service: str
     name: str
@@ -28,10 +28,9 @@ class Receiver(rpc.TraceServiceServicer):
 
     spans: list[Span] = field(default_factory=list)
 
-    def Export(  # noqa: N802 - the name is the protocol's
+    def Export(  # noqa: N802 - the protocol's name
         self, request: pb.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> pb.ExportTraceServiceResponse:
-        """The one method of the protocol."""
         for resource in request.resource_spans:
             service = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
             for scope in resource.scope_spans:
@@ -54,7 +53,7 @@ def receiving(port: int) -> Iterator[Receiver]:
     """Receive on a port of the loopback while the block runs."""
     receiver = Receiver()
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
-    rpc.add_TraceServiceServicer_to_server(receiver, server)
+    rpc.add_TraceServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:

@@ -7,10 +7,10 @@ from collections import defaultdict
 import httpx
 import pytest
 
-from tests.fleet import Fleet
+from tests.fleet.client import Fleet
 from tests.telemetry.receiver import Receiver, Span
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("public-api")]
 
 SERVICES = {"gateway", "orchestrator", "metering", "inference-worker", "retrieval"}
 EDGES = {  # caller → callee: a span of the callee whose parent is a span of the caller
@@ -23,7 +23,7 @@ EDGES = {  # caller → callee: a span of the callee whose parent is a span of t
 
 
 async def ask_over_a_document(fleet: Fleet) -> str:
-    """A chat completion with retrieval: the one request that touches every service. Answers its request id."""
+    """Send a chat completion with retrieval, which uses every service; return its request id."""
     async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=60) as http:
         store = (await http.post("/v1/vector_stores", json={"name": "traced"})).json()["id"]
         file = await http.post(
@@ -45,7 +45,7 @@ async def ask_over_a_document(fleet: Fleet) -> str:
 
 
 def edges_of(spans: list[Span]) -> set[tuple[str, str]]:
-    """Which service called which, by parents."""
+    """The pairs of caller and callee, by the parents of spans."""
     by_id = {span.span_id: span for span in spans}
     return {
         (by_id[span.parent_id].service, span.service)
@@ -75,12 +75,12 @@ async def test_one_trace_crosses_all_five_services(fleet: Fleet, receiver: Recei
 async def test_every_log_line_of_a_request_carries_its_id(fleet: Fleet) -> None:
     request_id = await ask_over_a_document(fleet)
     await asyncio.sleep(1)
-    seen: set[str] = set()
+    services: set[str] = set()
     for service in SERVICES:
         for line in fleet.log_of(service).splitlines():
             if request_id not in line:
                 continue
             entry = json.loads(line)
             assert entry["request_id"] == request_id, line
-            seen.add(service)
-    assert seen >= {"gateway", "orchestrator", "metering", "inference-worker", "retrieval"}
+            services.add(service)
+    assert services >= {"gateway", "orchestrator", "metering", "inference-worker", "retrieval"}

@@ -1,1 +1,1 @@
-"""The fleet on one machine: everything real, nothing to install."""
+"""The whole fleet on one machine, with embedded Postgres, Redis, Kafka and a language model."""

@@ -1,4 +1,4 @@
-"""The fleet on one machine: `python -m argosy_dev <verb>`."""
+"""The command line of the fleet: `python -m argosy_dev <command>`."""
 
 from __future__ import annotations
 
@@ -11,49 +11,51 @@ from pathlib import Path
 
 from rich.console import Console
 
-from argosy_dev import jars, kafka, secrets, smollm, supervisor
-from argosy_dev.down import down
-from argosy_dev.fetch import convert, fetch
-from argosy_dev.fleet import REPLICAS, compose
-from argosy_dev.logs import logs
-from argosy_dev.ports import LOOPBACK
-from argosy_dev.progress import Progress
-from argosy_dev.refusals import Refusal
-from argosy_dev.run import run
-from argosy_dev.state import CLONE, Home
-from argosy_dev.status import status
-from argosy_dev.supervisor import Wanted
-from argosy_dev.up import up
+from argosy_dev.commands.down import down
+from argosy_dev.commands.fetch import fetch
+from argosy_dev.commands.logs import logs
+from argosy_dev.commands.progress import Progress
+from argosy_dev.commands.run import run
+from argosy_dev.commands.status import status
+from argosy_dev.commands.up import up
+from argosy_dev.errors import CliError
+from argosy_dev.fleet import secrets
+from argosy_dev.fleet.paths import REPO_ROOT, FleetPaths
+from argosy_dev.fleet.ports import LOOPBACK
+from argosy_dev.fleet.supervisor import DesiredState, supervise
+from argosy_dev.parts import kafka, kafka_jars
+from argosy_dev.parts.build import REPLICAS, build_fleet
+from argosy_dev.parts.models import smollm
+from argosy_dev.parts.models.convert import convert_models
+
+# Commands that pass all their arguments, --help included, to another program.
+_PASS_THROUGH = ("kafka-console-consumer", "run")
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """One thing that can be asked for; `run` answers the exit status."""
+class Command:
+    """One command of the command line; `run` returns the exit status."""
 
     help: str
-    run: Callable[[Home, argparse.Namespace], int]
+    run: Callable[[FleetPaths, argparse.Namespace], int]
     arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
     epilog: str | None = None
-    """What `--help` says at the end."""
 
 
 def main() -> int:
-    """Run one verb; a refusal is a sentence on standard error and a status, never a traceback."""
+    """Run one command; print a CliError or an OSError as one line and return its status."""
     words = sys.argv[1:]
-    if words[:1] in (["kafka-console-consumer"], ["run"]):  # the arguments are another program's, --help and all
-        words, rest = words[:1], words[1:]
-    else:
-        rest = []
+    words, rest = (words[:1], words[1:]) if words[:1] and words[0] in _PASS_THROUGH else (words, [])
     arguments = _parser().parse_args(words)
     arguments.rest = rest
-    home = Home.of_environment()
+    paths = FleetPaths.from_environment()
     try:
-        return VERBS[arguments.verb].run(home, arguments)
-    except Refusal as refusal:
-        print(f"argosy: {refusal}", file=sys.stderr)
-        return refusal.status
-    except OSError as error:  # no right to write, no room left
-        print(f"argosy: {error.filename or home.root}: {error.strerror or error}.", file=sys.stderr)
+        return COMMANDS[arguments.command].run(paths, arguments)
+    except CliError as error:
+        print(f"argosy: {error}", file=sys.stderr)
+        return error.exit_status
+    except OSError as error:  # such as no permission, disk full
+        print(f"argosy: {error.filename or paths.root}: {error.strerror or error}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -61,9 +63,10 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m argosy_dev", description="The fleet on one machine.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
-    for name, verb in VERBS.items():
-        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help, epilog=verb.epilog))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help, description=command.help, epilog=command.epilog)
+        command.arguments(subparser)
     return parser
 
 
@@ -71,45 +74,42 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default="", metavar="a,b", help="just these parts and what they need")
 
 
-def _up(home: Home, arguments: argparse.Namespace) -> int:
-    env = up(home, [name for name in arguments.only.split(",") if name], Progress.on_stdout())
+def _up(paths: FleetPaths, arguments: argparse.Namespace) -> int:
+    env = up(paths, [name for name in arguments.only.split(",") if name], Progress.on_stdout())
     if address := env.get("ARGOSY_BASE_URL"):
-        print(f"The fleet serves at {address}; addresses and keys are in {home.env}.")
+        print(f"The fleet serves at {address}; addresses and keys are in {paths.env}.")
     return 0
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("question", nargs="?", help="ask something else about the guide")
+    parser.add_argument("question", nargs="?", help="another question about the guide")
 
 
-def _demo(home: Home, arguments: argparse.Namespace) -> int:
-    from argosy_dev import demo  # noqa: PLC0415 - brings the SDK, which takes a second
+def _demo(paths: FleetPaths, arguments: argparse.Namespace) -> int:
+    from argosy_dev.commands import demo  # noqa: PLC0415 - imports the SDK, which takes a second
 
-    demo.demo(
-        up(home, progress=Progress.on_stdout()),
-        arguments.question or demo.QUESTION,
-        Console(highlight=False, soft_wrap=True),
-    )
+    env = up(paths, progress=Progress.on_stdout())
+    demo.demo(env, arguments.question or demo.QUESTION, Console(highlight=False, soft_wrap=True))
     return 0
 
 
-def _down(home: Home, _: argparse.Namespace) -> int:
-    print("stopped" if down(home, Progress.on_stdout()) else "nothing was running")
+def _down(paths: FleetPaths, _: argparse.Namespace) -> int:
+    print("stopped" if down(paths, Progress.on_stdout()) else "nothing was running")
     return 0
 
 
-def _status(home: Home, _: argparse.Namespace) -> int:
-    return 0 if status(home, Console()) else 3
+def _status(paths: FleetPaths, _: argparse.Namespace) -> int:
+    return 0 if status(paths, Console()) else 3
 
 
 def _logs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("part")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as it prints more")
-    parser.add_argument("-n", "--lines", type=int, default=100, help="how many lines back (100)")
+    parser.add_argument("-f", "--follow", action="store_true", help="print new lines as they are written")
+    parser.add_argument("-n", "--lines", type=int, default=100, help="number of lines (100)")
 
 
-def _logs(home: Home, arguments: argparse.Namespace) -> int:
-    logs(home, arguments.part, follow=arguments.follow, count=arguments.lines)
+def _logs(paths: FleetPaths, arguments: argparse.Namespace) -> int:
+    logs(paths, arguments.part, follow=arguments.follow, count=arguments.lines)
     return 0
 
 
@@ -117,31 +117,28 @@ def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", action="store_true", help="the models alone, without Kafka's jars")
 
 
-def _fetch(home: Home, arguments: argparse.Namespace) -> int:
-    if arguments.models:
-        convert(home, print)
-    else:
-        fetch(home, print)
+def _fetch(paths: FleetPaths, arguments: argparse.Namespace) -> int:
+    (convert_models if arguments.models else fetch)(paths, print)
     return 0
 
 
-def _compose_env(home: Home, _: argparse.Namespace) -> int:
-    home.create()
-    print(f"wrote {secrets.write_compose_env(home)}")
+def _compose_env(paths: FleetPaths, _: argparse.Namespace) -> int:
+    paths.create()
+    print(f"wrote {secrets.write_compose_env(paths)}")
     return 0
 
 
-def _console_consumer(home: Home, arguments: argparse.Namespace) -> int:
-    addresses = compose(home, Wanted.read(home).yours).addresses
-    return kafka.console_consumer(home, addresses["ARGOSY_KAFKA_BOOTSTRAP"], arguments.rest)
+def _console_consumer(paths: FleetPaths, arguments: argparse.Namespace) -> int:
+    addresses = build_fleet(paths, DesiredState.read(paths).overrides).addresses
+    return kafka.console_consumer(paths, addresses["ARGOSY_KAFKA_BOOTSTRAP"], arguments.rest)
 
 
-def _run(home: Home, arguments: argparse.Namespace) -> int:
-    return run(home, arguments.rest)
+def _run(paths: FleetPaths, arguments: argparse.Namespace) -> int:
+    return run(paths, arguments.rest)
 
 
-def _resolve_jars(home: Home, _: argparse.Namespace) -> int:
-    jars.resolve(home.jars)
+def _resolve_jars(paths: FleetPaths, _: argparse.Namespace) -> int:
+    kafka_jars.resolve(paths.jars)
     return 0
 
 
@@ -150,62 +147,73 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, required=True)
 
 
-def _serve_model(_: Home, arguments: argparse.Namespace) -> int:
+def _serve_model(_: FleetPaths, arguments: argparse.Namespace) -> int:
     smollm.serve(arguments.host, arguments.port)
     return 0
 
 
-def _prepare_schemas(home: Home, _: argparse.Namespace) -> int:
-    from argosy_dev.preparation import prepare_schemas  # noqa: PLC0415 - brings drivers that nothing else here needs
-
-    home.create()
-    prepare_schemas(home, _given("ARGOSY_POSTGRES_DSN"))
-    return 0
-
-
-def _given(variable: str) -> str:
-    """Return what the environment must say."""
+def _required_variable(variable: str) -> str:
     if not (value := os.environ.get(variable)):
-        raise Refusal(f"{variable} is not set; it says where to prepare.")
+        raise CliError(f"{variable} is not set; it is the address of the store.")
     return value
 
 
+def _provision_schemas(paths: FleetPaths, _: argparse.Namespace) -> int:
+    from argosy_dev.parts.provision import provision_schemas  # noqa: PLC0415 - imports drivers that only this needs
+
+    paths.create()
+    provision_schemas(paths, _required_variable("ARGOSY_POSTGRES_DSN"))
+    return 0
+
+
 def _topics_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folder", type=Path, default=CLONE / "proto" / "topics", help="where the topics' files are")
+    parser.add_argument("--folder", type=Path, default=REPO_ROOT / "proto" / "topics", help="the topics' files")
 
 
-def _prepare_topics(_: Home, arguments: argparse.Namespace) -> int:
-    from argosy_dev.preparation import prepare_topics  # noqa: PLC0415 - as above
+def _provision_topics(_: FleetPaths, arguments: argparse.Namespace) -> int:
+    from argosy_dev.parts.provision import provision_topics  # noqa: PLC0415 - as above
 
-    prepare_topics(_given("ARGOSY_KAFKA_BOOTSTRAP"), arguments.folder)
+    provision_topics(_required_variable("ARGOSY_KAFKA_BOOTSTRAP"), arguments.folder)
     return 0
 
 
-def _supervise(home: Home, _: argparse.Namespace) -> int:
-    supervisor.supervise(home, compose(home, Wanted.read(home).yours).parts)
+def _seed_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("services", nargs="*", help="just these services")
+
+
+def _seed(_: FleetPaths, arguments: argparse.Namespace) -> int:
+    from argosy_dev.seed.run import seed  # noqa: PLC0415 - as above
+
+    seed(tuple(arguments.services), os.environ)
     return 0
 
 
-VERBS = {
-    "up": Verb(
-        "start the fleet, or what of it does not run",
+def _supervise(paths: FleetPaths, _: argparse.Namespace) -> int:
+    supervise(paths, build_fleet(paths, DesiredState.read(paths).overrides).specs)
+    return 0
+
+
+COMMANDS = {
+    "up": Command(
+        "start the fleet, or the parts that do not run yet",
         _up,
         _up_arguments,
         epilog=f'{REPLICAS}="orchestrator=2,metering=2" in the environment starts several processes of a service.',
     ),
-    "demo": Verb("start the fleet and ask a question about a document", _demo, _demo_arguments),
-    "down": Verb("stop the fleet and leave no process behind", _down),
-    "status": Verb("show each part: state, port, process, memory, uptime, restarts", _status),
-    "logs": Verb("show what a part printed", _logs, _logs_arguments),
-    "run": Verb("run a command of a service with the fleet's settings: run SERVICE COMMAND …", _run),
-    "fetch": Verb("download and convert what the parts need; part of `make setup`", _fetch, _fetch_arguments),
-    "compose-env": Verb("write the secrets that compose.yaml asks for", _compose_env),
-    "kafka-console-consumer": Verb("run Kafka's own console consumer on the fleet's broker", _console_consumer),
-    "resolve-jars": Verb("write the list of Kafka's jars anew (for maintainers)", _resolve_jars),
-    "prepare-schemas": Verb("make the services' roles and schemas in ARGOSY_POSTGRES_DSN", _prepare_schemas),
-    "prepare-topics": Verb("make the topics in ARGOSY_KAFKA_BOOTSTRAP", _prepare_topics, _topics_arguments),
-    "serve-model": Verb("be the part `model`", _serve_model, _serve_arguments),
-    "supervise": Verb("be what `up` starts in the background", _supervise),
+    "demo": Command("start the fleet and ask a question about a document", _demo, _demo_arguments),
+    "down": Command("stop the fleet and all its processes", _down),
+    "status": Command("show each part: state, port, process, memory, uptime, restarts", _status),
+    "logs": Command("show the output of a part", _logs, _logs_arguments),
+    "run": Command("run a command of a service with the fleet's settings: run SERVICE COMMAND …", _run),
+    "fetch": Command("download and convert what the parts need; part of `make setup`", _fetch, _fetch_arguments),
+    "compose-env": Command("write the secrets for compose.yaml", _compose_env),
+    "kafka-console-consumer": Command("run Kafka's own console consumer on the fleet's broker", _console_consumer),
+    "resolve-jars": Command("rewrite the list of Kafka's jars (for maintainers)", _resolve_jars),
+    "provision-schemas": Command("create the services' roles and schemas in ARGOSY_POSTGRES_DSN", _provision_schemas),
+    "provision-topics": Command("create the topics in ARGOSY_KAFKA_BOOTSTRAP", _provision_topics, _topics_arguments),
+    "seed": Command("insert the demo routes and prices, as the schemas' owners", _seed, _seed_arguments),
+    "serve-model": Command("serve the language model (the part `model`)", _serve_model, _serve_arguments),
+    "supervise": Command("run the supervisor that `up` starts in the background", _supervise),
 }
 
 

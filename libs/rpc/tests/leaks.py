@@ -1,4 +1,4 @@
-"""What the exchange keeps while calls go on, counted: afterwards there must be as much as before."""
+"""Counts of the objects that the exchange keeps for calls: after a test they must be as before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rpc.server_call import ServerCall
 
 
 def gauges() -> dict[str, float]:
-    """What the metrics say."""
+    """The values of the gauges."""
     samples = [
         sample for metric in (STREAMS, IN_FLIGHT, HANDLED) for family in metric.collect() for sample in family.samples
     ]
@@ -24,14 +24,14 @@ def gauges() -> dict[str, float]:
 
 
 def held() -> dict[str, float]:
-    """Everything that grows with calls and streams."""
+    """All counts that grow with calls and streams."""
     gc.collect()
     kinds = Counter(type(thing) for thing in gc.get_objects() if type(thing) in (ClientCall, ServerCall))
     return {**counted(), "call objects": kinds[ClientCall], "answering objects": kinds[ServerCall]}
 
 
 def counted() -> dict[str, float]:
-    """What is counted at no cost."""
+    """Counts that are cheap to read."""
     return {
         **gauges(),
         "client streams": len(client_stream.OPEN_STREAMS),
@@ -41,7 +41,7 @@ def counted() -> dict[str, float]:
 
 
 async def until_back_to(before: dict[str, float], seconds: float = 5.0) -> None:
-    """Wait until all is as before; what is not is named in the failure."""
+    """Wait until all counts are as before; the failure names those that are not."""
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds
     while not (counted().items() <= before.items() and held() == before):
@@ -53,7 +53,7 @@ async def until_back_to(before: dict[str, float], seconds: float = 5.0) -> None:
 
 @asynccontextmanager
 async def no_leak() -> AsyncIterator[None]:
-    """Within the block the exchange may take what it needs; after it, it must have given all back."""
+    """Check that nothing of the block's calls is left after it."""
     before = held()
     yield
     await until_back_to(before)

@@ -1,4 +1,4 @@
-"""Random calls through a real exchange: each is tagged, and whatever comes back must be its own, in order, once."""
+"""Random calls through a real exchange: each is tagged, and its responses must be its own, in order, once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAD = 8 * 1024
 
 
 class LoadGenerator:
-    """Answers with the tag that it was asked with; counts how often each call was begun."""
+    """Responds with the tag of the request; counts how often each call was started."""
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def register(generator: LoadGenerator, server: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One call: its shape, how many messages, and what its caller does after some of them."""
+    """One call: its shape, the number of messages, and the behaviour of its caller."""
 
     shape: str
     count: int
@@ -78,7 +78,7 @@ class Plan:
 
 
 class Callers:
-    """Makes planned calls and notes how each ended."""
+    """Makes planned calls and records how each ended."""
 
     def __init__(self, channel: Any, may_break: bool) -> None:
         """`may_break`: connections are cut, so that calls may end `Unavailable`."""

@@ -1,4 +1,4 @@
-"""The exchange spoken by hand, frame by frame: a peer that keeps to the rules as far as a test wants it to."""
+"""Hand-made peers that send single frames, so that tests can violate the protocol."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def say(call_id: int, *payloads: str, **fields: Any) -> Frame:
 
 
 def heard(frame: Frame) -> list[str]:
-    """What the payloads of a frame say."""
+    """The payloads of a frame as texts."""
     return [Text.FromString(payload).value for payload in frame.payloads]
 
 
@@ -90,7 +90,7 @@ async def raw_client(port: int, metadata: Any = (VERSION_METADATA,)) -> AsyncIte
 
 
 class RawStream:
-    """What a hand-made server sees of one stream."""
+    """One stream of a hand-made server."""
 
     def __init__(self, context: Any) -> None:
         self.context = context
@@ -149,5 +149,5 @@ async def raw_server(*behaviours: Behaviour, metadata: Any = (VERSION_METADATA,)
 
 
 async def forever(stream: RawStream) -> None:
-    """Say nothing, and read nothing."""
+    """Neither send nor read anything."""
     await asyncio.Event().wait()

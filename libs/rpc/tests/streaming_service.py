@@ -1,4 +1,4 @@
-"""A service that pours as much as it may and drinks as slowly as a test wants, and its stub."""
+"""A service that streams as fast as flow control allows and reads when a test lets it, and its stub."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from google.protobuf.wrappers_pb2 import StringValue as Text
 
 SERVICE = "test.StreamingTestService"
 SHAPES = {
-    "Pour": grpc.unary_stream_rpc_method_handler,
-    "Drink": grpc.stream_unary_rpc_method_handler,
-    "Fill": grpc.unary_unary_rpc_method_handler,
+    "Stream": grpc.unary_stream_rpc_method_handler,
+    "Consume": grpc.stream_unary_rpc_method_handler,
+    "Reply": grpc.unary_unary_rpc_method_handler,
 }
 
 
 class StreamingTestService:
     def __init__(self) -> None:
-        self.poured = 0
-        """Messages that could be written, by all calls together."""
+        self.written = 0
+        """Messages written by all calls together."""
         self.ended = 0
-        self.thirsty = asyncio.Event()
-        self.drunk = 0
+        self.may_read = asyncio.Event()
+        self.read = 0
 
-    async def pour(self, request: Text, context: Any) -> AsyncIterator[Text]:
-        """As many messages as "count size" says."""
+    async def stream(self, request: Text, context: Any) -> AsyncIterator[Text]:
+        """Stream as many messages as requested by "count size"."""
         count, size = map(int, request.value.split())
         message = Text(value="x" * size)
         try:
             for _ in range(count):
                 yield message
-                self.poured += 1
+                self.written += 1
         finally:
             self.ended += 1
 
-    async def drink(self, requests: AsyncIterator[Text], context: Any) -> Text:
-        await self.thirsty.wait()
+    async def consume(self, requests: AsyncIterator[Text], context: Any) -> Text:
+        await self.may_read.wait()
         async for _ in requests:
-            self.drunk += 1
-        return Text(value=str(self.drunk))
+            self.read += 1
+        return Text(value=str(self.read))
 
-    async def fill(self, request: Text, context: Any) -> Text:
+    async def reply(self, request: Text, context: Any) -> Text:
         """Answer with as many bytes as asked for."""
-        self.poured += 1
+        self.written += 1
         return Text(value="x" * int(request.value))
 
 
@@ -64,9 +64,9 @@ def register(service: StreamingTestService, server: Any) -> None:
 class StreamingTestStub:
     def __init__(self, channel: Any) -> None:
         codec = {"request_serializer": Text.SerializeToString, "response_deserializer": Text.FromString}
-        self.Pour = channel.unary_stream(f"/{SERVICE}/Pour", **codec)
-        self.Drink = channel.stream_unary(f"/{SERVICE}/Drink", **codec)
-        self.Fill = channel.unary_unary(f"/{SERVICE}/Fill", **codec)
+        self.Stream = channel.unary_stream(f"/{SERVICE}/Stream", **codec)
+        self.Consume = channel.stream_unary(f"/{SERVICE}/Consume", **codec)
+        self.Reply = channel.unary_unary(f"/{SERVICE}/Reply", **codec)
 
 
 def at(service: StreamingTestService) -> Any:

@@ -35,7 +35,7 @@ CREATE INDEX outbox_in_order ON outbox (id);
 
 
 class Handler:
-    """Notes what it handles and fails as it is told."""
+    """Records what it handles and fails for the given records."""
 
     def __init__(self) -> None:
         self.handled: list[bytes] = []
@@ -121,7 +121,7 @@ async def test_what_is_published_is_handled_with_key_and_headers(topic: str, pub
 
 
 @pytest.mark.parametrize("many", [False, True])
-async def test_records_that_fail_come_again_in_order_and_junk_is_buried(
+async def test_failing_records_are_redelivered_in_order_and_undecodable_ones_dead_lettered(
     topic: str, publisher: Publisher, *, many: bool
 ) -> None:
     handler = Handler()
@@ -171,7 +171,7 @@ async def test_a_partition_that_fails_does_not_hold_up_the_others(publisher: Pub
             await handler.until(lambda handled: b"good4" in handled)
 
 
-async def test_what_gathers_in_all_partitions_is_handled_and_committed_together(publisher: Publisher) -> None:
+async def test_records_of_all_partitions_are_handled_and_committed_together(publisher: Publisher) -> None:
     batches: list[list[Record]] = []
     group, done = new_id("group-"), asyncio.Event()
 
@@ -227,7 +227,7 @@ async def test_two_consumers_share_and_lose_nothing_when_one_leaves(publisher: P
     assert second.handled
 
 
-async def test_a_broker_that_is_away_is_unavailable_and_costs_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_consumer_starts_while_the_broker_is_down_and_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     consumer = Consumer(nowhere, "group", "topic", Handler())
     await consumer.start()
@@ -288,7 +288,7 @@ async def read_partitions(topic: str, count: int) -> None:
     assert len(described["partitions"]) == count
 
 
-async def test_what_a_transaction_tells_is_published_when_it_commits(
+async def test_events_are_published_when_their_transaction_commits(
     topic: str, publisher: Publisher, tmp_path: Path
 ) -> None:
     (tmp_path / "0001_outbox.sql").write_text(OUTBOX)

@@ -186,7 +186,7 @@ async def test_the_app_owns_nothing(db: Database) -> None:
                 await connection.execute(statement)
 
 
-async def test_connections_that_died_in_their_sleep_are_not_noticed(db: Database) -> None:
+async def test_lost_idle_connections_are_replaced(db: Database) -> None:
     async with db.system(), db.system():
         pass
     assert await terminate(db) == 2
@@ -233,7 +233,7 @@ async def test_a_lock_that_takes_too_long_is_unavailable(db: Database) -> None:
 async def test_no_free_connection_is_unavailable(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async with db.system(), db.system():
         with monkeypatch.context() as hurried:
-            hurried.setattr(database, "ACQUIRE_SECONDS", 0.02)
+            hurried.setattr(database, "ACQUIRE_TIMEOUT_SECONDS", 0.02)
             with pytest.raises(Unavailable):
                 await db.ping()
 
@@ -253,7 +253,7 @@ async def test_a_server_that_is_full_is_unavailable(own: PostgresSection) -> Non
             await db.ping()
 
 
-async def test_a_server_that_is_away_is_unavailable_and_costs_no_start(section: PostgresSection) -> None:
+async def test_the_database_opens_while_the_server_is_down_and_is_unavailable(section: PostgresSection) -> None:
     nowhere = PostgresSection(dsn=SecretStr(f"postgresql://a:b@127.0.0.1:{free_port()}/c"))
     dsn = section.dsn.get_secret_value()
     refused = PostgresSection(dsn=SecretStr(with_user(dsn, "chassis_test_app", "wrong")))
@@ -271,9 +271,7 @@ async def freeze(wire: TcpProxy, db: Database) -> None:
         await connection.execute("SELECT 1")
 
 
-async def test_a_server_that_says_nothing_is_unavailable(
-    section: PostgresSection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unresponsive_server_is_unavailable(section: PostgresSection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(database, "CLIENT_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(database, "ROLLBACK_TIMEOUT_SECONDS", 0.2)

@@ -1,4 +1,4 @@
-"""The client and the subscription on a real Redis, behind a wire that can be cut and frozen."""
+"""The clients and the subscription on a real Redis, behind a proxy that can be cut and frozen."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_an_error_of_redis_is_an_answer(redis: Redis) -> None:
     await redis.ping()
 
 
-async def test_a_redis_that_says_nothing_costs_its_patience_and_then_nothing(redis: Redis, wire: TcpProxy) -> None:
+async def test_an_unresponsive_redis_costs_its_timeout_until_the_breaker_opens(redis: Redis, wire: TcpProxy) -> None:
     await redis.ping()
     wire.freeze()
 
@@ -143,7 +143,7 @@ async def test_many_share_one_connection_and_each_gets_its_own(multiplexed_redis
     assert listed.count(b"db=3") == clients_before.count(b"db=3") == 1
 
 
-async def test_a_large_answer_and_a_large_command_pass(multiplexed_redis: MultiplexedRedis) -> None:
+async def test_a_large_reply_and_a_large_command_pass(multiplexed_redis: MultiplexedRedis) -> None:
     key, value = new_id("test_"), b"x" * 300_000
     small = multiplexed_redis.send("PING")
     await multiplexed_redis.send("SET", key, value, "PX", 10_000)
@@ -152,7 +152,7 @@ async def test_a_large_answer_and_a_large_command_pass(multiplexed_redis: Multip
     assert await small == b"PONG"
 
 
-async def test_a_script_survives_that_redis_forgets_it(multiplexed_redis: MultiplexedRedis) -> None:
+async def test_a_script_that_redis_does_not_know_is_sent_again(multiplexed_redis: MultiplexedRedis) -> None:
     script = Script("return {KEYS[1], ARGV[1]}")
     for _ in range(2):
         await multiplexed_redis.send("SCRIPT", "FLUSH")
@@ -160,7 +160,7 @@ async def test_a_script_survives_that_redis_forgets_it(multiplexed_redis: Multip
             assert await multiplexed_redis.run(script, ["key"], [7]) == [b"key", b"7"]
 
 
-async def test_a_frozen_redis_costs_the_multiplexed_one_no_more_than_its_patience(
+async def test_a_frozen_redis_costs_the_multiplexed_client_no_more_than_its_timeout(
     multiplexed_redis: MultiplexedRedis, wire: TcpProxy
 ) -> None:
     redis = multiplexed_redis
@@ -208,7 +208,7 @@ async def test_the_multiplexed_one_comes_back_after_a_cut_in_the_middle(
 
 
 class Listener:
-    """Notes what it hears."""
+    """Records the messages."""
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
@@ -240,7 +240,7 @@ async def subscribed(redis: Redis, channel: str, listener: Listener) -> AsyncIte
             await subscription.stop()
 
 
-async def test_messages_are_heard_and_a_bad_one_silences_nothing(redis: Redis) -> None:
+async def test_messages_are_received_and_a_failing_one_does_not_end_the_subscription(redis: Redis) -> None:
     channel, listener = new_id("test_"), Listener()
     async with subscribed(redis, channel, listener):
         await listener.until(lambda heard: heard == [b"(connected)"])
@@ -250,7 +250,7 @@ async def test_messages_are_heard_and_a_bad_one_silences_nothing(redis: Redis) -
 
 
 @pytest.mark.parametrize("how", ["cut", "frozen"])
-async def test_a_subscription_comes_back_and_says_so(
+async def test_a_subscription_recovers_and_logs_it(
     redis: Redis, wire: TcpProxy, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription, "PING_INTERVAL_SECONDS", 0.1)
@@ -270,7 +270,7 @@ async def test_a_subscription_comes_back_and_says_so(
         await listener.until(lambda heard: heard[-1] == b"1")
 
 
-async def test_a_subscription_starts_and_stops_while_redis_is_away(redis: Redis, wire: TcpProxy) -> None:
+async def test_a_subscription_starts_and_stops_while_redis_is_down(redis: Redis, wire: TcpProxy) -> None:
     await wire.cut()
     listener = Listener()
     async with subscribed(redis, new_id("test_"), listener):

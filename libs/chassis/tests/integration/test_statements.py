@@ -110,14 +110,14 @@ async def test_there_are_no_more_connections_than_the_pool_may_have(
     await asyncio.sleep(0.1)
     assert await count_connections(section) == 2
     with monkeypatch.context() as hurried:
-        hurried.setattr(statements, "ACQUIRE_SECONDS", 0.02)
+        hurried.setattr(statements, "ACQUIRE_TIMEOUT_SECONDS", 0.02)
         with pytest.raises(Unavailable):
             await ids(db)
     await asyncio.gather(*sleeping)
     assert await ids(db) == []
 
 
-async def test_connections_that_died_in_their_sleep_are_not_noticed(db: Database, section: PostgresSection) -> None:
+async def test_lost_idle_connections_are_replaced(db: Database, section: PostgresSection) -> None:
     await asyncio.gather(ids(db), ids(db))
     await terminate(section)
     async with asyncio.timeout(5):
@@ -153,9 +153,7 @@ async def test_a_cancelled_caller_s_connection_is_not_used_again(db: Database) -
     assert not await db.system().fetch("SELECT FROM pg_stat_activity WHERE query = $1 AND state = 'active'", SLEEP)
 
 
-async def test_a_server_that_says_nothing_is_unavailable(
-    section: PostgresSection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unresponsive_server_is_unavailable(section: PostgresSection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(database, "CLIENT_TIMEOUT_SECONDS", 0.3)
     dsn = section.dsn.get_secret_value()
@@ -172,7 +170,7 @@ async def test_a_server_that_says_nothing_is_unavailable(
             assert await ids(db) == []
 
 
-async def test_a_server_that_is_away_is_unavailable(section: PostgresSection) -> None:
+async def test_a_server_that_is_down_is_unavailable(section: PostgresSection) -> None:
     nowhere = PostgresSection(dsn=SecretStr(f"postgresql://a:b@127.0.0.1:{free_port()}/c"))
     async with Database(nowhere, "notes") as db:
         with pytest.raises(Unavailable):

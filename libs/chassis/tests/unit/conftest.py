@@ -15,7 +15,7 @@ def own_output() -> Iterator[None]:
 
 @pytest.fixture
 def logs_as_they_were() -> Iterator[None]:
-    """Undo what configuring logs does to the process."""
+    """Restore the process's logging."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

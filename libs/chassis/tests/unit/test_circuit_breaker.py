@@ -65,7 +65,7 @@ def test_a_trial_that_fails_begins_another_rest(breaker: CircuitBreaker, clock: 
     breaker.before_call()
 
 
-def test_a_trial_that_is_never_heard_of_again_is_followed_by_another(breaker: CircuitBreaker, clock: FakeClock) -> None:
+def test_a_trial_without_an_outcome_is_followed_by_another(breaker: CircuitBreaker, clock: FakeClock) -> None:
     fail(breaker, 3)
     clock.advance(timedelta(seconds=1))
     breaker.before_call()

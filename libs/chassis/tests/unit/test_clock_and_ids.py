@@ -15,7 +15,7 @@ def test_the_system_clock_is_aware_and_never_goes_back() -> None:
     assert second >= first
 
 
-def test_a_fake_clock_moves_when_told_and_only_then() -> None:
+def test_only_advance_moves_a_fake_clock() -> None:
     clock = FakeClock()
     before = clock.now()
 

@@ -10,7 +10,7 @@ from chassis.http.coalescing import MAX_BUFFERED_BYTES, CoalescingTransport
 
 
 class Wire(asyncio.Transport):
-    """Notes what is done to it."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -56,7 +56,7 @@ async def test_a_piece_that_changes_after_it_was_written_does_not_change_what_le
     assert wire.done == [b"before"]
 
 
-async def test_much_does_not_wait_so_that_the_wire_can_say_stop(wire: Wire) -> None:
+async def test_a_large_write_is_not_delayed_so_that_back_pressure_works(wire: Wire) -> None:
     transport = CoalescingTransport(wire)
     transport.write(b"x")
     transport.write(b"y" * MAX_BUFFERED_BYTES)

@@ -72,7 +72,7 @@ def test_a_service_has_commands_of_its_own(
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_command_that_fails_says_why_in_one_line(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_a_failing_command_prints_its_error_in_one_line(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert told("play", "broken") == 1
     assert capsysbinary.readouterr().err == b"the box is locked\n"
 

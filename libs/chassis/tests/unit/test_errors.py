@@ -12,7 +12,7 @@ def test_the_code_is_the_reason_in_lower_case() -> None:
     assert (error.kind, error.param, error.retry_after) == (Kind.INVALID, "limit", timedelta(seconds=2))
 
 
-def test_a_remote_failure_is_what_the_peer_said() -> None:
+def test_a_remote_error_has_the_fields_of_the_peer() -> None:
     error = RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "There is no vs_1.", param="id")
 
     assert (error.kind, error.code, error.message, error.param) == (
@@ -53,7 +53,7 @@ def test_every_concrete_state_is_listed_with_its_meaning_and_abstract_ones_are_n
     assert meaning(InvalidRequest).startswith("The request is invalid")
 
 
-def test_a_class_marked_not_public_is_left_out_of_the_public_list() -> None:
+def test_the_public_list_has_no_error_that_is_not_public() -> None:
     class _StartUpFailed(ArgosyError, public=False):
         """It never reaches a client."""
 

@@ -11,7 +11,7 @@ from chassis.postgres import GroupCommit
 
 
 class Ledger:
-    """Commits when it is told to."""
+    """Commits when the test lets it."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -41,7 +41,7 @@ async def test_what_waits_during_a_commit_goes_together_in_the_next() -> None:
     assert ledger.batches == [[2], [4, 6, 8]]
 
 
-async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while() -> None:
+async def test_after_a_batch_of_several_items_the_next_one_waits_for_the_interval() -> None:
     ledger = Ledger()
     ledger.go.set()
     grouper = GroupCommit(ledger.commit, interval=timedelta(milliseconds=20))
@@ -56,7 +56,7 @@ async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while() -> No
     assert ledger.batches == [[2, 4], [6, 8]]
 
 
-async def test_a_lone_item_waits_for_nobody() -> None:
+async def test_a_single_item_is_committed_at_once() -> None:
     ledger = Ledger()
     ledger.go.set()
     grouper = GroupCommit(ledger.commit, interval=timedelta(days=1))
@@ -86,7 +86,7 @@ async def test_workers_commit_side_by_side() -> None:
     assert await asyncio.gather(*tasks) == [20, 40, 60]
 
 
-async def test_an_item_that_is_refused_disturbs_nobody() -> None:
+async def test_a_refused_item_does_not_affect_others() -> None:
     ledger = Ledger()
     ledger.go.set()
     grouper = GroupCommit(ledger.commit)
@@ -97,7 +97,7 @@ async def test_an_item_that_is_refused_disturbs_nobody() -> None:
     assert answers[1] == 20
 
 
-async def test_a_commit_that_fails_fails_everybody_in_it_and_nobody_else() -> None:
+async def test_a_failed_commit_fails_its_batch_and_no_other() -> None:
     ledger = Ledger()
     ledger.go.set()
     grouper = GroupCommit(ledger.commit, max_batch=2)
@@ -123,7 +123,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
     assert [await committing, await waiting] == [20, 40]
 
 
-async def test_a_waiter_that_leaves_before_its_batch_is_left_out() -> None:
+async def test_the_item_of_a_cancelled_waiter_is_dropped_before_its_batch() -> None:
     ledger = Ledger()
     grouper = GroupCommit(ledger.commit)
     first = asyncio.create_task(grouper.submit(2))
@@ -138,7 +138,7 @@ async def test_a_waiter_that_leaves_before_its_batch_is_left_out() -> None:
     assert ledger.batches == [[2], [6]]
 
 
-async def test_a_waiter_that_leaves_during_its_commit_disturbs_nobody() -> None:
+async def test_a_waiter_cancelled_during_its_commit_does_not_affect_others() -> None:
     ledger = Ledger()
     grouper = GroupCommit(ledger.commit)
     leaving, staying = asyncio.create_task(grouper.submit(2)), asyncio.create_task(grouper.submit(4))
@@ -151,7 +151,7 @@ async def test_a_waiter_that_leaves_during_its_commit_disturbs_nobody() -> None:
     assert ledger.batches == [[2, 4]]
 
 
-async def test_an_item_that_comes_as_the_worker_leaves_is_not_forgotten() -> None:
+async def test_an_item_that_arrives_as_the_worker_ends_is_committed() -> None:
     ledger = Ledger()
     ledger.go.set()
     grouper = GroupCommit(ledger.commit)
@@ -160,7 +160,7 @@ async def test_an_item_that_comes_as_the_worker_leaves_is_not_forgotten() -> Non
         assert await grouper.submit(item) == item * 10
 
 
-async def test_a_commit_of_the_wrong_length_is_a_bug_and_answers_everybody() -> None:
+async def test_a_commit_with_too_few_results_fails_its_batch() -> None:
     async def forgetful(batch: list[int]) -> list[int | ArgosyError]:
         return []
 

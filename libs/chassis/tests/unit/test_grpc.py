@@ -47,7 +47,7 @@ async def test_a_call_is_of_the_caller_who_made_it(stub: EchoStub, echo: EchoSer
     assert echo.callers == [caller]
 
 
-async def test_an_error_arrives_with_all_it_says(stub: EchoStub) -> None:
+async def test_an_error_arrives_with_all_its_fields(stub: EchoStub) -> None:
     with pytest.raises(RemoteError) as failure:
         await stub.Say(text("full"))
 
@@ -56,7 +56,7 @@ async def test_an_error_arrives_with_all_it_says(stub: EchoStub) -> None:
     assert error.retry_after == timedelta(seconds=1.5)
 
 
-async def test_a_bug_is_told_to_nobody_but_the_log(stub: EchoStub, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_bug_is_logged_and_hidden_from_the_caller(stub: EchoStub, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RemoteError) as failure:
         await stub.Say(text("bug"))
 
@@ -64,7 +64,7 @@ async def test_a_bug_is_told_to_nobody_but_the_log(stub: EchoStub, capsys: pytes
     assert "the secret of the database" in capsys.readouterr().out
 
 
-async def test_words_that_may_be_the_requests_are_told_to_the_caller_and_not_to_the_log(
+async def test_messages_that_may_quote_the_request_reach_the_caller_and_not_the_log(
     stub: EchoStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RemoteError) as failure:
@@ -176,7 +176,7 @@ async def test_a_method_that_is_not_there_is_a_typed_error(
     assert failure.value.reason == "UNIMPLEMENTED"
 
 
-async def test_a_peer_that_is_away_is_unavailable_by_name(channel_type: ChannelType, echo: EchoService) -> None:
+async def test_a_peer_that_is_down_is_unavailable_by_name(channel_type: ChannelType, echo: EchoService) -> None:
     async with channel_type(f"127.0.0.1:{free_port()}", "the echo service") as channel:
         stub = EchoStub(channel)
         with pytest.raises(Unavailable, match="the echo service does not answer"):
@@ -216,7 +216,7 @@ async def test_a_peer_that_dies_within_a_call_is_unavailable(channel_type: Chann
                 await call
 
 
-async def test_a_drain_lets_calls_end_and_says_so(channel_type: ChannelType, echo: EchoService) -> None:
+async def test_a_drain_lets_calls_end_and_reports_not_serving(channel_type: ChannelType, echo: EchoService) -> None:
     server = GrpcServer("127.0.0.1:0", [(register, echo, SERVICE)], a_verifier(), SystemClock())
     await server.start()
     address = f"127.0.0.1:{server.port}"

@@ -1,4 +1,4 @@
-"""Streams of both directions, in process, over the loopback."""
+"""Streams in both directions over the loopback, by both channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from chassis.errors import InvalidRequest, RemoteError, Unavailable
+from chassis.errors import InvalidRequest, RemoteError
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving_at
@@ -52,7 +52,7 @@ async def test_reading_ends_with_eof(stub: EchoStub) -> None:
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_what_a_stream_said_before_it_failed_arrives(stub: EchoStub) -> None:
+async def test_responses_before_a_failure_arrive(stub: EchoStub) -> None:
     call = stub.Repeat(text("full"))
 
     assert [(await call.read()).value for _ in range(3)] == ["full0", "full1", "full2"]
@@ -62,7 +62,7 @@ async def test_what_a_stream_said_before_it_failed_arrives(stub: EchoStub) -> No
         [answer async for answer in stub.Repeat(text("full"))]
 
 
-async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: EchoStub) -> None:
+async def test_a_request_after_a_successful_end_is_no_error(stub: EchoStub) -> None:
     call = stub.Answer()
     await call.write(text("bye"))
     assert await call.read() is grpc.aio.EOF
@@ -70,7 +70,7 @@ async def test_a_request_that_nobody_needs_any_more_is_no_error(stub: EchoStub) 
     await call.write(text("too late"))
 
 
-async def test_a_request_to_a_failed_stream_says_why(stub: EchoStub) -> None:
+async def test_a_request_to_a_failed_stream_raises_its_error(stub: EchoStub) -> None:
     call = stub.Answer()
     await call.write(text("full"))
     with pytest.raises(RemoteError, match="no seat"):
@@ -81,7 +81,7 @@ async def test_a_request_to_a_failed_stream_says_why(stub: EchoStub) -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), InvalidRequest("the requests' own")])
-async def test_what_broke_the_requests_is_what_the_reader_sees(stub: EchoStub, error: Exception) -> None:
+async def test_the_reader_gets_the_error_of_the_request_iterator(stub: EchoStub, error: Exception) -> None:
     async def broken() -> AsyncIterator[Text]:
         yield text("a")
         raise error
@@ -104,7 +104,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_peer(stub: EchoStub, echo: E
     await echo.cleaned.wait()
 
 
-async def test_a_stream_that_is_left_early_is_cancelled_at_the_peer(stub: EchoStub, echo: EchoService) -> None:
+async def test_a_stream_whose_iteration_ends_early_is_cancelled_at_the_peer(stub: EchoStub, echo: EchoService) -> None:
     async for _ in stub.Repeat(text("hang")):
         break
 
@@ -120,7 +120,7 @@ async def test_a_stream_can_be_cancelled(stub: EchoStub, echo: EchoService) -> N
     await echo.cleaned.wait()
 
 
-async def test_a_call_that_never_left_is_made_again(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_without_a_connection_waits_for_one(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
     # As between the death of a peer and the moment when the channel learns of it.
     monkeypatch.setattr(GrpcAioChannel, "ready", True)
     address = f"127.0.0.1:{free_port()}"
@@ -146,20 +146,3 @@ async def test_a_call_that_never_left_is_made_again(echo: EchoService, monkeypat
                 written.cancel()
 
     assert [message.value for message in (said, repeated, joined, answered, heard)] == ["a!", "b0", "cd", "e!", "f!"]
-
-
-async def test_a_call_that_never_left_is_unavailable_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GrpcAioChannel, "ready", True)
-    async with GrpcAioChannel(f"127.0.0.1:{free_port()}", "the echo service") as channel:
-        stub = EchoStub(channel)
-        calls = (
-            stub.Say(text("a"), timeout=0.2),
-            stub.Repeat(text("b"), timeout=0.2).read(),
-            stub.Join(requests("c"), timeout=0.2),
-            stub.Answer(requests("d"), timeout=0.2).read(),
-        )
-        failures = await asyncio.gather(*calls, return_exceptions=True)
-
-    assert {(type(failure), str(failure)) for failure in failures} == {
-        (Unavailable, "the echo service does not answer")
-    }

@@ -1,4 +1,4 @@
-"""What is asked of gRPC's own core, by its environment."""
+"""Settings of gRPC's core by environment variables."""
 
 import subprocess
 import sys

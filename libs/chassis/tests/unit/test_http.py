@@ -50,7 +50,7 @@ async def client_of(server: HttpServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class Exchange:
-    """A request whose body comes in pieces, and what was answered to it."""
+    """A request whose body arrives in pieces, and its response."""
 
     def __init__(self, *pieces: bytes, complete: bool = True) -> None:
         self.sent: list[Message] = []
@@ -102,7 +102,7 @@ def test_an_error_has_the_shape_that_openai_clients_read() -> None:
         (Kind.INVALID, None, {}),
     ],
 )
-async def test_an_error_says_in_its_headers_how_to_try_again(
+async def test_the_headers_of_an_error_describe_the_retry(
     kind: Kind, retry_after: timedelta | None, expected: dict[bytes, bytes]
 ) -> None:
     exchange = Exchange()
@@ -112,7 +112,7 @@ async def test_an_error_says_in_its_headers_how_to_try_again(
     assert {name: value for name, value in exchange.headers.items() if not name.startswith(b"content-")} == expected
 
 
-async def test_a_bug_tells_the_client_nothing() -> None:
+async def test_the_client_sees_no_details_of_a_bug() -> None:
     exchange = Exchange()
     await send_error(exchange.send, RuntimeError("password is hunter2"), [(b"x-request-id", b"req_1")])
 
@@ -133,7 +133,7 @@ async def test_a_body_beyond_the_limit_is_refused(pieces: tuple[bytes, ...]) -> 
         await read_body(Exchange(*pieces).receive, 10)
 
 
-async def test_a_body_that_breaks_off_is_nobodys_fault_but_over() -> None:
+async def test_an_incomplete_body_is_a_client_disconnect() -> None:
     with pytest.raises(ClientDisconnected):
         await read_body(Exchange(b"abc", complete=False).receive, 10)
 
@@ -163,7 +163,7 @@ async def test_a_server_serves_when_start_returns_and_not_after_stop() -> None:
     assert not server.failed.done()
 
 
-async def test_a_taken_port_is_said_by_its_address() -> None:
+async def test_the_error_of_a_port_in_use_has_its_address() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -173,12 +173,12 @@ async def test_a_taken_port_is_said_by_its_address() -> None:
             await HttpServer(Routes({}, None), "127.0.0.1", port).start()  # type: ignore[arg-type]
 
 
-async def test_a_host_that_is_not_ours_is_said_by_its_address() -> None:
+async def test_the_error_of_a_foreign_host_has_its_address() -> None:
     with pytest.raises(PortTaken, match=r"192\.0\.2\.1"):
         await HttpServer(Routes({}, None), "192.0.2.1", 1).start()  # type: ignore[arg-type]
 
 
-async def test_stopping_waits_for_the_request_at_hand() -> None:
+async def test_stop_waits_for_the_requests_in_flight() -> None:
     entered, leave = asyncio.Event(), asyncio.Event()
 
     async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -199,7 +199,7 @@ async def test_stopping_waits_for_the_request_at_hand() -> None:
         await stopping
 
 
-async def test_a_cancelled_stop_cuts_what_is_at_hand() -> None:
+async def test_a_cancelled_stop_aborts_the_requests_in_flight() -> None:
     entered = asyncio.Event()
 
     async def stuck(_scope: Scope, _receive: Receive, _send: Send) -> None:

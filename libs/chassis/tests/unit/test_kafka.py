@@ -1,4 +1,4 @@
-"""What the chassis decides about records, without a broker."""
+"""Delivery, dead letters and the outbox relay, without a broker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chassis.testing.traces import recorded_spans
 
 
 class FakeBroker:
-    """Takes records, unless it is away or `refuses` their values."""
+    """Accepts records, unless it is down or `refuses` their values."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -107,7 +107,7 @@ async def test_a_failure_stops_before_the_record_that_failed(broker: FakeBroker)
     assert isinstance(error, Unavailable)
 
 
-async def test_records_of_several_partitions_are_handled_at_once_or_left_for_a_delivery_each(
+async def test_records_of_several_partitions_are_handled_together_or_per_partition(
     broker: FakeBroker,
 ) -> None:
     together = Delivery(None, handle_many, broker).deliver_together
@@ -156,7 +156,7 @@ def test_a_consumer_has_one_handler(broker: FakeBroker) -> None:
 
 
 class FakeTable:
-    """The outbox of a database that may be away."""
+    """The outbox of a database that may be down."""
 
     def __init__(self, *values: bytes) -> None:
         self.rows = [
@@ -198,7 +198,7 @@ async def test_the_relay_keeps_what_was_not_acknowledged(broker: FakeBroker) -> 
     assert [row["value"] for row in table.rows] == [b"b"]
 
 
-async def test_the_relay_looks_again_when_woken_and_once_more_at_the_end(broker: FakeBroker) -> None:
+async def test_the_relay_polls_when_woken_and_once_more_when_it_stops(broker: FakeBroker) -> None:
     table = FakeTable()
     relay = OutboxRelay(table, broker, poll_seconds=60)
     await relay.start()
@@ -222,7 +222,7 @@ def wait_after_failures(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None
     monkeypatch.setattr(Backoff, "next", wait)
 
 
-async def test_the_relay_survives_both_sides_being_away(
+async def test_the_relay_survives_outages_of_both_sides(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wait_after_failures(monkeypatch, 0.001)
@@ -268,7 +268,7 @@ class UnusedConnection:
         raise AssertionError("no statement must run")
 
 
-async def test_what_no_topic_takes_is_refused_before_it_is_kept() -> None:
+async def test_an_event_too_large_for_a_topic_is_refused_before_it_is_stored() -> None:
     with pytest.raises(RecordTooLarge):
         await Outbox.enqueue(UnusedConnection(), "t", "ten", b"x" * 1024 * 1024)
 

@@ -28,7 +28,7 @@ class Settings(ServiceSettings):
 
 
 class Part:
-    """A component that writes down what happens to it."""
+    """A component that records its calls."""
 
     def __init__(self, name: str, diary: list[str]) -> None:
         self.name = name
@@ -43,7 +43,7 @@ class Part:
 
 
 class Toy:
-    """A service in the test's own process, with what it wrote and how it ended."""
+    """A service in the test's process, with its output and exit code."""
 
     def __init__(self, captured: pytest.CaptureFixture[bytes]) -> None:
         self.diary: list[str] = []
@@ -188,7 +188,7 @@ async def test_it_is_ready_while_every_check_is(toy: Toy) -> None:
     assert await running == 0
 
 
-async def test_a_check_that_dawdles_is_not_ready(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_check_is_not_ready(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chassis.lifecycle.components.READY_TIMEOUT_SECONDS", 0.05)
 
     async def dawdle() -> None:
@@ -252,7 +252,7 @@ async def test_a_part_that_fails_later_ends_it_in_order(toy: Toy) -> None:
     assert (failure["component"], failure["error"]) == ("first", "lost the broker")
 
 
-async def test_a_loop_runs_until_it_is_asked_to_stop(toy: Toy) -> None:
+async def test_a_loop_runs_until_it_is_stopped(toy: Toy) -> None:
     async def turn(stop: asyncio.Event) -> None:
         toy.diary.append("turning")
         await stop.wait()
@@ -277,7 +277,7 @@ async def test_a_loop_that_crashes_ends_the_service(toy: Toy) -> None:
     assert "ZeroDivisionError" in failure["exception"]
 
 
-async def test_a_part_that_overruns_the_drain_is_cut_and_the_others_still_stop(toy: Toy) -> None:
+async def test_a_component_that_overruns_the_drain_is_aborted_and_the_others_still_stop(toy: Toy) -> None:
     class Stuck(Part):
         async def stop(self) -> None:
             try:
@@ -310,7 +310,7 @@ async def test_a_part_that_fails_to_stop_does_not_keep_the_others(toy: Toy) -> N
     assert toy.line("stop_failed")["error"] == "jammed"
 
 
-async def test_asked_to_stop_while_it_starts_it_stops_what_was_started(toy: Toy) -> None:
+async def test_a_stop_during_the_start_stops_the_started_components(toy: Toy) -> None:
     class Slow(Part):
         async def start(self) -> None:
             self.diary.append("starting slow")
@@ -325,7 +325,7 @@ async def test_asked_to_stop_while_it_starts_it_stops_what_was_started(toy: Toy)
     assert toy.diary == ["open clients", "start first", "starting slow", "stop first", "close clients"]
 
 
-async def test_asked_to_stop_while_clients_open_it_ends_well(toy: Toy) -> None:
+async def test_a_stop_while_clients_are_opened_exits_with_0(toy: Toy) -> None:
     opening = asyncio.Event()
 
     @asynccontextmanager

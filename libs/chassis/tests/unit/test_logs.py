@@ -121,7 +121,7 @@ def test_whatever_is_logged_nothing_is_raised_and_a_line_comes_out(lines: Lines,
     assert line["event"] == "strange"
 
 
-def test_a_closed_stdout_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_stdout_does_not_fail_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
 
     logger("toy").info("to nobody")
@@ -155,7 +155,7 @@ def test_warnings_are_lines_too(lines: Lines) -> None:
     assert "this toy is old" in lines()[0]["event"]
 
 
-def test_debug_shows_what_libraries_tell(lines: Lines) -> None:
+def test_debug_includes_lines_of_libraries(lines: Lines) -> None:
     configure_logs("debug", "toy")
     logging.getLogger("library").info("chatter")
 
@@ -199,7 +199,7 @@ class Pipe:
         """Nothing waits here."""
 
     def events(self) -> list[list[str]]:
-        """What each write said."""
+        """The lines of each write."""
         return [[json.loads(line)["event"] for line in write.splitlines()] for write in self.writes]
 
 
@@ -223,7 +223,7 @@ async def test_the_lines_of_a_turn_of_the_loop_are_one_write(pipe: Pipe) -> None
     assert pipe.events() == [["first 0", "first 1", "first 2"], ["second"]]
 
 
-async def test_a_warning_waits_for_nothing_and_comes_after_what_was_said_before(pipe: Pipe) -> None:
+async def test_a_warning_is_written_at_once_after_the_buffered_lines(pipe: Pipe) -> None:
     logger("toy").info("before")
     logger("toy").warning("careful")
     logging.getLogger("library").error("broke")
@@ -231,7 +231,7 @@ async def test_a_warning_waits_for_nothing_and_comes_after_what_was_said_before(
     assert pipe.events() == [["before", "careful"], ["broke"]]
 
 
-async def test_a_turn_that_says_much_is_written_in_between(pipe: Pipe) -> None:
+async def test_a_full_buffer_is_written_before_the_turn_ends(pipe: Pipe) -> None:
     for _ in range(MAX_BUFFERED_LINES + 1):
         logger("toy").info("chatter")
     assert [len(write) for write in pipe.events()] == [MAX_BUFFERED_LINES]
@@ -246,7 +246,7 @@ def test_without_a_loop_lines_are_written_at_once(pipe: Pipe) -> None:
     assert pipe.events() == [["alone"]]
 
 
-def test_a_loop_that_ends_leaves_nothing_unsaid_and_the_next_one_is_heard(pipe: Pipe) -> None:
+def test_lines_of_an_ended_loop_and_of_the_next_one_are_written(pipe: Pipe) -> None:
     async def say(what: str) -> None:
         logger("toy").info(what)
 
@@ -278,7 +278,7 @@ async def test_threads_and_a_loop_lose_and_mix_no_line(pipe: Pipe) -> None:
     assert (said.count("thread"), said.count("loop")) == (300, 200)
 
 
-def test_who_logs_in_the_middle_of_a_write_is_heard_after_it(pipe: Pipe) -> None:
+def test_a_line_logged_during_a_write_is_written_after_it(pipe: Pipe) -> None:
     """As finalizers do: the collector runs them wherever it likes, while others wait for the same output."""
     other = threading.Thread(target=lambda: logging.getLogger("other").error("other"), daemon=True)
     write = pipe.write
@@ -305,7 +305,7 @@ def test_who_logs_in_the_middle_of_a_write_is_heard_after_it(pipe: Pipe) -> None
 
 
 @pytest.mark.parametrize("end", ["sys.exit(3)", "raise RuntimeError('crash')", "exit_now(1)"])
-def test_a_process_that_ends_within_a_turn_has_said_all(end: str) -> None:
+def test_a_process_that_exits_within_a_turn_writes_all_lines(end: str) -> None:
     program = f"""
 import asyncio, sys
 from chassis.lifecycle.runner import exit_now, log

@@ -19,7 +19,7 @@ def test_a_declared_metric_is_listed_and_measured() -> None:
     assert "_created" not in text
 
 
-def test_a_counter_says_that_it_is_one() -> None:
+def test_the_name_of_a_counter_ends_in_total() -> None:
     with pytest.raises(ValueError, match="_total"):
         counter("toy_lost", "Toys lost.")
 

@@ -1,4 +1,4 @@
-"""What the publisher says of each record when brokers answer for some of them only."""
+"""Results of the publisher when only some records are acknowledged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BAD, GOOD = "bad", "good"
 
 
 class FakeProducer:
-    """Acknowledges what is sent to `GOOD`, a moment later; `BAD` gets `failure`, or no answer."""
+    """Acknowledges records for `GOOD` after a moment; `BAD` gets `failure`, or no answer."""
 
     def __init__(self, failure: KafkaError | None) -> None:
         self.failure = failure
@@ -47,7 +47,7 @@ def record(topic: str) -> Record:
 
 
 @pytest.mark.parametrize("failure", [None, TopicAuthorizationFailedError(BAD)])
-async def test_what_was_acknowledged_is_published_whatever_became_of_the_rest(
+async def test_acknowledged_records_are_published_whatever_happens_to_the_rest(
     failure: KafkaError | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer = FakeProducer(failure)

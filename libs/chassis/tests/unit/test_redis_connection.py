@@ -20,7 +20,7 @@ PONG = b"+PONG\r\n"
 
 
 class Peer:
-    """Takes connections, greets as Redis does, notes each read, and says what the test says."""
+    """Accepts connections, handles the greeting, records each read, and sends what the test sets."""
 
     def __init__(self) -> None:
         self.reads: asyncio.Queue[bytes] = asyncio.Queue()
@@ -74,7 +74,7 @@ async def redis(peer: Peer) -> AsyncIterator[MultiplexedRedis]:
         yield redis
 
 
-async def test_commands_of_one_turn_leave_together_and_get_their_answers_in_order(
+async def test_commands_of_one_turn_are_sent_together_and_get_their_replies_in_order(
     peer: Peer, redis: MultiplexedRedis
 ) -> None:
     peer.answer = lambda _: b":1\r\n$2\r\nab\r\n*2\r\n:1\r\n$-1\r\n"
@@ -85,7 +85,7 @@ async def test_commands_of_one_turn_leave_together_and_get_their_answers_in_orde
     assert peer.reads.empty()
 
 
-async def test_an_answer_in_pieces_is_put_together(peer: Peer, redis: MultiplexedRedis) -> None:
+async def test_a_reply_in_pieces_is_assembled(peer: Peer, redis: MultiplexedRedis) -> None:
     waiting = redis.send("A")
     await peer.reads.get()
     for piece in (b"$", b"4\r\nab", b"cd\r", b"\n"):
@@ -118,7 +118,7 @@ async def test_what_cannot_be_done_now_is_unavailable(peer: Peer, redis: Multipl
 
 
 @pytest.mark.parametrize("said", [b"-READONLY a replica\r\n", IN_SCRIPT + b"READONLY a replica\r\n"])
-async def test_a_connection_that_leads_to_a_replica_is_left(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
+async def test_a_connection_to_a_read_only_replica_is_closed(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
     peer.answer = lambda _: said
     with pytest.raises(Unavailable):
         await redis.run(Script("return 1"), ["key"], [1])
@@ -128,13 +128,13 @@ async def test_a_connection_that_leads_to_a_replica_is_left(peer: Peer, redis: M
             await asyncio.sleep(0.01)
 
 
-async def test_what_a_script_stumbled_over_is_told_with_the_place(peer: Peer, redis: MultiplexedRedis) -> None:
+async def test_the_error_of_a_script_has_its_place(peer: Peer, redis: MultiplexedRedis) -> None:
     peer.answer = lambda _: IN_SCRIPT + b"WRONGTYPE not a number\r\n"
     with pytest.raises(ResponseError, match="21: -WRONGTYPE"):
         await redis.run(Script("return 1"), ["key"], [1])
 
 
-async def test_who_leaves_does_not_take_the_answer_of_the_next(peer: Peer, redis: MultiplexedRedis) -> None:
+async def test_a_cancelled_command_does_not_take_the_reply_of_the_next(peer: Peer, redis: MultiplexedRedis) -> None:
     first, second = redis.send("A"), redis.send("B")
     first.cancel()
     peer.answer = lambda _: b":1\r\n:2\r\n"
@@ -142,7 +142,7 @@ async def test_who_leaves_does_not_take_the_answer_of_the_next(peer: Peer, redis
     assert await second == 2
 
 
-async def test_a_late_answer_is_nobodys(peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_late_reply_is_dropped(peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     late = redis.send("A")
     with pytest.raises(Unavailable, match="in time"):
         await late
@@ -155,7 +155,7 @@ async def test_a_late_answer_is_nobodys(peer: Peer, redis: MultiplexedRedis, mon
     assert peer.connections == 1
 
 
-async def test_late_answers_open_the_breaker_though_they_come(peer: Peer, redis: MultiplexedRedis) -> None:
+async def test_late_replies_open_the_breaker(peer: Peer, redis: MultiplexedRedis) -> None:
     for _ in range(3):
         waiting = redis.send("A")
         with pytest.raises(Unavailable):
@@ -168,7 +168,7 @@ async def test_late_answers_open_the_breaker_though_they_come(peer: Peer, redis:
         redis.send("A")
 
 
-async def test_a_breaker_that_opens_is_nobodys_request(redis: MultiplexedRedis) -> None:
+async def test_an_opening_breaker_is_logged_without_a_request(redis: MultiplexedRedis) -> None:
     with captured_lines() as lines, as_caller(a_caller()):
         for _ in range(3):
             with pytest.raises(Unavailable):
@@ -215,9 +215,7 @@ async def test_a_connection_that_is_silent_is_given_up(
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":1\r\n:2\r\n"])
-async def test_a_peer_that_answers_out_of_turn_is_not_believed(
-    peer: Peer, redis: MultiplexedRedis, said: bytes
-) -> None:
+async def test_an_unexpected_reply_closes_the_connection(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
     peer.answer = lambda data: said if b"A" in data else PONG
     await asyncio.gather(redis.send("A"), return_exceptions=True)
 
@@ -265,7 +263,7 @@ async def test_connections_that_end_soon_are_made_less_and_less_often(
     assert failures[:3] == [0, 1, 2]
 
 
-async def test_an_address_that_cannot_be_looked_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unresolvable_address_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     async with MultiplexedRedis(RedisSection(url=f"redis://{'x' * 64}:1/0")) as redis:
         await asyncio.sleep(0.01)
         assert not redis._task.done()
@@ -273,7 +271,7 @@ async def test_an_address_that_cannot_be_looked_up_is_tried_again(monkeypatch: p
             await redis.ping()
 
 
-async def test_it_opens_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_opens_while_redis_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiplexed, "CONNECT_TIMEOUT_SECONDS", 0.1)
     async with MultiplexedRedis(RedisSection(url="redis://127.0.0.1:1/0")) as redis:
         with pytest.raises(Unavailable, match="not connected"):

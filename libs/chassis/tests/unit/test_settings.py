@@ -66,7 +66,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What is said on stderr when the settings are refused."""
+    """The output on stderr when the settings are refused."""
     with pytest.raises(SystemExit) as caught:
         load(Settings)
     assert caught.value.code == 78
@@ -133,7 +133,7 @@ def test_each_missing_value_is_named_by_its_variable(
         ("[", "JSON"),
     ],
 )
-def test_a_secret_that_nobody_chose_is_refused_without_being_printed(
+def test_a_placeholder_secret_is_refused_without_being_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], secret: str, complaint: str
 ) -> None:
     monkeypatch.setenv("TOY_PRINCIPAL__SECRETS", secret)
@@ -244,7 +244,7 @@ def test_the_reference_has_a_row_for_every_variable() -> None:
     assert by_variable["TOY_UPSTREAMS__<NAME>__URL"].description == "Where it is."
 
 
-def test_a_section_of_several_kinds_says_which_kind_has_what() -> None:
+def test_a_section_of_several_kinds_lists_the_kinds_of_each_setting() -> None:
     by_variable = {row.variable.removeprefix("TOY_TOYS__<NAME>__"): row for row in rows(Settings)}
 
     assert (by_variable["KIND"].type, by_variable["KIND"].default) == ("`puppet` | `car`", None)

@@ -24,7 +24,7 @@ FULL = Principal("ten_1", "prj_1", "key_1", "usr_1", frozenset({"admin", "servic
 
 
 def claims(clock: FakeClock, **changes: Any) -> dict[str, Any]:
-    """What a good token says, but for the changes; None takes a claim away."""
+    """Claims of a valid token with `changes`; None removes a claim."""
     now = int(clock.now().timestamp())
     all_of_them = {"iss": "tests", "iat": now, "exp": now + 60, "tenant_id": "ten_1"} | changes
     return {name: value for name, value in all_of_them.items() if value is not None}
@@ -58,7 +58,7 @@ def test_a_token_is_good_until_it_expires_also_when_it_was_verified_before() -> 
             judge.verify(token)
 
 
-def test_a_signed_token_is_reused_while_half_its_life_is_left() -> None:
+def test_a_token_is_reused_while_half_of_its_lifetime_is_left() -> None:
     clock = FakeClock()
     signer = PrincipalSigner(SECRET, "tests", clock, lifetime=timedelta(minutes=5))
     token = signer.sign(FULL)
@@ -131,7 +131,7 @@ def test_a_token_whose_claims_were_changed_is_refused() -> None:
         {"plan": ["pro"]},
     ],
 )
-def test_a_signed_token_that_says_too_little_or_nonsense_is_refused(changes: dict[str, Any]) -> None:
+def test_a_signed_token_with_missing_or_malformed_claims_is_refused(changes: dict[str, Any]) -> None:
     clock = FakeClock()
     token = jwt.encode(claims(clock, **changes), SECRET, algorithm="HS256")
 

@@ -32,7 +32,7 @@ def test_without_an_endpoint_nothing_is_recorded_or_passed_on() -> None:
     assert carrier == {}
 
 
-def test_a_span_has_its_parent_its_kind_its_attributes_and_who_asked() -> None:
+def test_a_span_has_its_parent_kind_attributes_and_caller() -> None:
     with recorded_spans() as ended, as_caller(a_caller(a_principal("ten_7"), "req_7")):
         with span("outer", kind="server"), span("inner", toy="bear", nothing=None) as inner:
             inner.set(colour="red")
@@ -44,7 +44,7 @@ def test_a_span_has_its_parent_its_kind_its_attributes_and_who_asked() -> None:
     assert dict(first.attributes or {}) == {"toy": "bear", "colour": "red", "request_id": "req_7", "tenant_id": "ten_7"}
 
 
-def test_a_trace_goes_on_where_another_process_left_it() -> None:
+def test_a_trace_continues_from_another_process() -> None:
     carrier: dict[str, str] = {}
     with recorded_spans() as ended:
         with span("caller", kind="client"):
@@ -81,7 +81,7 @@ def test_an_error_is_recorded_and_goes_on(error: Exception, kind: str) -> None:
     assert [event.name for event in failed.events] == ["exception"]
 
 
-def test_words_that_may_be_the_requests_are_not_recorded() -> None:
+def test_messages_that_may_quote_the_request_are_not_exported() -> None:
     with recorded_spans() as ended, pytest.raises(InvalidRequest), span("play"):
         raise InvalidRequest("'my secret prompt' is no toy")
 
@@ -116,7 +116,7 @@ def test_a_span_that_ends_in_another_context_is_no_error(caplog: pytest.LogCaptu
     assert caplog.records == []
 
 
-def test_a_trace_that_is_not_kept_goes_on_and_says_so() -> None:
+def test_an_unsampled_trace_is_propagated_as_unsampled() -> None:
     carrier: dict[str, str] = {}
     with recorded_spans(ratio=0) as ended:
         with span("outer"), span("inner"):
@@ -160,7 +160,7 @@ def test_a_failure_is_recorded_though_its_trace_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0, 1])
-def test_a_failure_that_does_not_leave_its_block_can_be_told(ratio: float) -> None:
+def test_a_span_can_be_marked_as_failed(ratio: float) -> None:
     with recorded_spans(ratio) as ended, span("play") as playing:
         playing.fail(Unavailable("nobody plays"))
     (failed,) = ended()
@@ -176,14 +176,14 @@ def test_being_cancelled_is_no_reason_to_record_what_is_not_kept() -> None:
     assert ended() == []
 
 
-def test_an_attribute_that_cannot_be_written_harms_nobody() -> None:
+def test_an_unserializable_attribute_does_not_fail_the_span() -> None:
     with recorded_spans() as ended, span("play", toy=object(), size=3):
         pass
 
     assert dict(ended()[0].attributes or {})["size"] == 3
 
 
-def test_a_recorder_that_breaks_harms_nobody() -> None:
+def test_a_failing_exporter_does_not_fail_its_caller() -> None:
     class Broken(SpanProcessor):
         def on_end(self, span: ReadableSpan) -> None:
             raise RuntimeError("full")
@@ -195,7 +195,7 @@ def test_a_recorder_that_breaks_harms_nobody() -> None:
 @pytest.mark.parametrize(
     ("state", "passed_on"), [("a=1,b=2", "a=1,b=2"), ("", None), ("no state", None), ("a=\u00e9", None)]
 )
-def test_what_others_say_in_a_trace_is_passed_on_if_it_is_well_formed(state: str, passed_on: str | None) -> None:
+def test_a_well_formed_tracestate_is_passed_on(state: str, passed_on: str | None) -> None:
     onward: dict[str, str] = {}
     with recorded_spans() as ended:
         with extract({"traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "tracestate": state}), span("callee"):
@@ -292,7 +292,7 @@ async def test_a_failure_reaches_the_collector_at_any_ratio(collector: Collector
 
 
 @pytest.mark.usefixtures("logs_as_they_were")
-async def test_a_collector_that_is_away_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_collector_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chassis.telemetry.traces.FLUSH_TIMEOUT_SECONDS", 0.2)
     telemetry = Telemetry("toy", TelemetrySection(otlp_endpoint=f"http://127.0.0.1:{free_port()}", sample_ratio=1))
     with span("play"):

@@ -20,7 +20,7 @@ _SOURCE_TO_PROTO = {
 
 
 def proto_to_usage(message: common_pb2.TokenUsage) -> TokenUsage:
-    """Read a usage; what the message does not say is unknown."""
+    """Convert a usage; counts that are not set are unknown."""
     return TokenUsage(
         _PROTO_TO_SOURCE.get(message.source, UsageSource.UNKNOWN),
         message.input_tokens if message.HasField("input_tokens") else None,

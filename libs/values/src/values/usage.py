@@ -11,7 +11,7 @@ class UsageSource(StrEnum):
     """How token counts were learnt. The less certain, the later."""
 
     REPORTED = "reported"  # by the provider
-    COUNTED = "counted"  # by us, with a tokenizer, because the provider did not say
+    COUNTED = "counted"  # by Argosy with a tokenizer, because the provider did not report it
     UNKNOWN = "unknown"  # the call may have cost something, and no count exists
 
 

@@ -46,13 +46,6 @@ KINDS: Final[dict[grpc.StatusCode, Kind]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.TOO_LARGE,
 }
 
-# Messages of gRPC's core when it had no connection for the call.
-NOT_CONNECTED_MESSAGES: Final = (
-    "connections to all backends failing",
-    "failed to connect to all addresses",
-    "DNS resolution failed",
-)
-
 BY_VALUE: Final = {kind.value: kind for kind in Kind}
 BY_CODE: Final = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -89,16 +82,6 @@ def from_status(peer: str, code: int, message: str, details: bytes) -> ArgosyErr
         return DeadlineExceeded(f"{peer} did not answer in time")
     kind = KINDS.get(known, Kind.INTERNAL)
     return RemoteError(kind, known.name, f"{peer}: {message or known.name}")
-
-
-def never_sent(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the call certainly was not sent, so that a retry cannot take effect twice.
-
-    gRPC has no code for this, only these messages; all others count as sent.
-    """
-    return error.code() is grpc.StatusCode.UNAVAILABLE and any(
-        message in (error.details() or "") for message in NOT_CONNECTED_MESSAGES
-    )
 
 
 def _from_details(details: bytes) -> RemoteError | None:

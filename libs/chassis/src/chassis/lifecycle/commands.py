@@ -39,7 +39,8 @@ class Service(Generic[S]):
     """Description of a service for its command line.
 
     `build` is `with_builder(…)`, or an `@asynccontextmanager` that opens clients, yields components in the order of
-    their start, and closes the clients when the components have stopped. `migrations`, `schema` and `postgres` enable the command `migrate`.
+    their start, and closes the clients when the components have stopped. `migrations`, `schema` and `postgres` enable
+    the command `migrate`.
     """
 
     name: str

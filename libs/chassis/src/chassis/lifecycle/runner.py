@@ -198,11 +198,11 @@ def exit_after(seconds: float) -> threading.Timer:
 
 
 @contextmanager
-def _signals(ask: Callable[[signal.Signals], None]) -> Iterator[None]:
+def _signals(request_stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     handled = (signal.SIGTERM, signal.SIGINT)
     for number in handled:
-        loop.add_signal_handler(number, ask, number)
+        loop.add_signal_handler(number, request_stop, number)
     try:
         yield
     finally:

@@ -47,7 +47,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
             query, self._begin_suffix = query.rstrip(";") + self._begin_suffix, ""
         status: str = await super().execute(query, *args, timeout=timeout)
         if status == "ROLLBACK" and query.startswith("COMMIT"):
-            # A statement failed and its error was swallowed. Postgres then answers COMMIT with a rollback, not an error.
+            # A statement failed and its error was swallowed. Postgres then rolls back at COMMIT without an error.
             raise asyncpg.InFailedSQLTransactionError("a failed statement was ignored, so nothing was committed")
         return status
 

@@ -74,7 +74,7 @@ class MultiplexedRedis:
             return await self.send("EVAL", script.source, len(keys), *keys, *arguments)
 
     async def ping(self) -> None:
-        """Return when Redis answers; raise `Unavailable` when it does not."""
+        """Raise `Unavailable` unless Redis answers."""
         await self.send("PING")
 
     async def _keep_connected(self, attempted: asyncio.Event) -> None:

@@ -57,7 +57,7 @@ class Redis:
         await self._pool.disconnect()
 
     async def ping(self) -> None:
-        """Return when Redis answers; raise `Unavailable` when it does not."""
+        """Raise `Unavailable` unless Redis answers."""
         await self.client.execute_command("PING")  # type: ignore[no-untyped-call]
 
     async def publish(self, channel: str, message: bytes) -> None:

@@ -47,7 +47,7 @@ class ExchangeServicer:
     """
 
     def Open(self, request_iterator, context):
-        """Open one stream; it lives until either side has drained.
+        """Open one stream; it lasts until either side has drained.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

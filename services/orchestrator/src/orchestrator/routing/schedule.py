@@ -28,7 +28,7 @@ def refresh_routes(routes: RouteCache, interval: timedelta) -> Callable[[asyncio
     interval_seconds = interval.total_seconds()
 
     async def body(stop: asyncio.Event) -> None:
-        backoff = Backoff(longest=interval_seconds)
+        backoff = Backoff(max_seconds=interval_seconds)
         while not stop.is_set():
             pause_seconds = interval_seconds
             try:

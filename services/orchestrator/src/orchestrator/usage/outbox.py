@@ -35,7 +35,7 @@ class PostgresUsageOutbox:
         """`on_written` is called after each commit."""
         self._database = database
         self._on_written = on_written
-        self._group_commit: GroupCommit[_Entry, None] = GroupCommit(self._write, pace=GROUP_COMMIT_INTERVAL)
+        self._group_commit: GroupCommit[_Entry, None] = GroupCommit(self._write, interval=GROUP_COMMIT_INTERVAL)
         self._time: datetime | None = None
         self._time_read_at = 0.0
 

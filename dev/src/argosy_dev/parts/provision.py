@@ -1,0 +1,47 @@
+"""Creates the roles, schemas and topics that the services need; each function is idempotent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from chassis.kafka import ensure_topics, load_topics
+from chassis.postgres import provision
+from chassis.testing.postgres import role_password
+
+from argosy_dev.fleet import secrets
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.parts.postgres import DATABASE
+from argosy_dev.parts.services import SERVICES
+
+
+def provision_schemas(paths: FleetPaths, superuser_dsn: str) -> None:
+    """Create each service's roles and schema, and save their addresses in the fleet's secrets."""
+    asyncio.run(_schemas(paths, superuser_dsn))
+
+
+def provision_topics(bootstrap: str, folder: Path) -> None:
+    """Create the topics of `folder` and their dead-letter topics."""
+    for name in asyncio.run(ensure_topics(bootstrap, load_topics(folder))):
+        print(f"created {name}")
+
+
+async def _schemas(paths: FleetPaths, superuser_dsn: str) -> None:
+    # The user's own Postgres may have a database of another name.
+    database = unquote(urlsplit(superuser_dsn).path.lstrip("/")) or DATABASE
+    password = os.environ.get("ARGOSY_ROLE_PASSWORD") or role_password(superuser_dsn)
+    for service in SERVICES:
+        if not service.schema:
+            continue
+        schema = await provision(
+            superuser_dsn,
+            database,
+            service.name,
+            service.schema,
+            app_password=password,
+            owner_password=password,
+            extensions=service.extensions,
+        )
+        secrets.save(paths, {service.dsn: schema.dsn, service.owner_dsn: schema.owner_dsn})

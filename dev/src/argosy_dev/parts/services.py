@@ -1,0 +1,283 @@
+"""The five services, each as one or more processes, and the steps that prepare their stores."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from argosy_dev.fleet import readiness, secrets
+from argosy_dev.fleet.paths import FleetPaths, read_pairs
+from argosy_dev.fleet.ports import LOOPBACK
+from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.parts.models import smollm
+from argosy_dev.parts.models.convert import models_are_converted
+
+_DRAIN_SECONDS = 8
+_PROCESS_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "2",  # else each thread of a native library keeps its own arena
+    "ORT_DISABLE_TELEMETRY": "1",  # else onnxruntime sends usage data to its makers
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service, its schema and its dependencies."""
+
+    name: str
+    schema: str | None = None
+    extensions: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    models: bool = False
+    """Whether it reads the converted models."""
+    seeded: bool = False
+    """Whether `argosy_dev.seed` has demo data for it."""
+    grpc: bool = True
+    """Whether it serves gRPC."""
+
+    @property
+    def module(self) -> str:
+        """The Python package."""
+        return self.name.replace("-", "_")
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of its environment variables."""
+        return f"{self.module.upper()}_"
+
+    @property
+    def dsn(self) -> str:
+        """The entry of `.argosy/secrets` with the address of its schema for the app role."""
+        return f"{self.name}-dsn"
+
+    @property
+    def owner_dsn(self) -> str:
+        """The entry of `.argosy/secrets` with the address of its schema for the owner role."""
+        return f"{self.name}-owner-dsn"
+
+    @property
+    def migration(self) -> str:
+        """The step that migrates its schema."""
+        return f"{self.name}-migrate"
+
+    @property
+    def seed(self) -> str:
+        """The step that inserts its demo data."""
+        return f"{self.name}-seed"
+
+    @property
+    def preparation(self) -> tuple[str, ...]:
+        """The last step before its processes can start."""
+        if not self.schema:
+            return ()
+        return (self.seed if self.seeded else self.migration,)
+
+
+SERVICES = (
+    Service("gateway", schema="identity", needs=("redis",), grpc=False),
+    Service("orchestrator", schema="orchestration", needs=("topics",), seeded=True),
+    Service("inference-worker", models=True),
+    Service("metering", schema="metering", needs=("topics", "redis"), seeded=True),
+    Service("retrieval", schema="retrieval", extensions=("vector",), needs=("topics",), models=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One process of a service. The first has the service's name, the others a number as well."""
+
+    service: Service
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of the part."""
+        return self.service.name if self.number == 1 else f"{self.service.name}-{self.number}"
+
+    @property
+    def grpc_port(self) -> str:
+        """The entry of `.argosy/ports` with its port for peers."""
+        return f"{self.name}-grpc"
+
+    @property
+    def ops_port(self) -> str:
+        """The entry of `.argosy/ports` with its port for probes and metrics."""
+        return f"{self.name}-ops"
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The names of its ports; the gateway's public port has the gateway's name."""
+        return (self.grpc_port if self.service.grpc else self.name, self.ops_port)
+
+
+def list_replicas(counts: Mapping[str, int]) -> list[Replica]:
+    """List the processes of all services; a service that `counts` does not name has one."""
+    return [Replica(service, number) for service in SERVICES for number in range(1, counts.get(service.name, 1) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """The ports, addresses and folders that the services' settings are made of."""
+
+    paths: FleetPaths
+    ports: Mapping[str, int]
+    addresses: Mapping[str, str]
+    """Postgres, Redis and Kafka, by their variables in `.argosy/env`."""
+    upstreams: Mapping[str, Mapping[str, Any]]
+    """The user's own language models, by name; each as in the inference worker's settings."""
+    otlp_endpoint: str = ""
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    """Number of processes of a service, where it is not one."""
+
+    def bind(self, replica: Replica) -> str:
+        """Return the address at which a replica serves its peers."""
+        return f"{LOOPBACK}:{self.ports[replica.grpc_port]}"
+
+    def peer(self, name: str) -> str:
+        """Return the addresses of all replicas of a service."""
+        return ",".join(self.bind(replica) for replica in list_replicas(self.replicas) if replica.service.name == name)
+
+
+def service_specs(config: FleetConfig) -> list[ProcessSpec]:
+    """Specify the preparing steps and the services."""
+    stores = {"ARGOSY_HOME": str(config.paths.root), **config.addresses}
+    with_schema = [service for service in SERVICES if service.schema]
+    return [
+        _step("schemas", ("-m", "argosy_dev", "provision-schemas"), ("postgres",), lambda: stores),
+        _step("topics", ("-m", "argosy_dev", "provision-topics"), ("kafka",), lambda: stores),
+        *(_migration_spec(service, config) for service in with_schema),
+        *(_seed_spec(service, config) for service in with_schema if service.seeded),
+        _keys_spec(config),
+        *(_replica_spec(replica, config) for replica in list_replicas(config.replicas)),
+    ]
+
+
+def _step(
+    name: str, arguments: tuple[str, ...], needs: tuple[str, ...], environment: Callable[[], Mapping[str, str]]
+) -> ProcessSpec:
+    command = [sys.executable, *arguments]
+    return ProcessSpec(name=name, command=lambda: command, needs=needs, environment=environment, shown=False)
+
+
+def _owner_environment(service: Service, config: FleetConfig) -> Mapping[str, str]:
+    owner = read_pairs(config.paths.secrets)[service.owner_dsn]
+    return _environment(Replica(service), config) | {f"{service.prefix}POSTGRES__OWNER_DSN": owner}
+
+
+def _migration_spec(service: Service, config: FleetConfig) -> ProcessSpec:
+    arguments = ("-m", service.module, "migrate")
+    return _step(service.migration, arguments, ("schemas",), lambda: _owner_environment(service, config))
+
+
+def _seed_spec(service: Service, config: FleetConfig) -> ProcessSpec:
+    arguments = ("-m", "argosy_dev", "seed", service.name)
+    return _step(service.seed, arguments, (service.migration,), lambda: _owner_environment(service, config))
+
+
+def _keys_spec(config: FleetConfig) -> ProcessSpec:
+    """Specify the step that creates the first tenants with the API keys of `.argosy/env`."""
+    gateway = SERVICES[0]
+
+    def mint() -> None:
+        for name in (secrets.API_KEY, secrets.ADMIN_KEY):
+            secrets.api_key(config.paths, name)
+
+    return ProcessSpec(
+        name="keys",
+        command=lambda: [sys.executable, "-m", gateway.module, "bootstrap"],
+        needs=(gateway.migration,),
+        prepare=mint,
+        environment=lambda: _environment(Replica(gateway), config) | secrets.minted_keys(config.paths),
+        shown=False,
+    )
+
+
+def _replica_spec(replica: Replica, config: FleetConfig) -> ProcessSpec:
+    service = replica.service
+    return ProcessSpec(
+        name=replica.name,
+        command=lambda: [sys.executable, "-m", service.module],
+        probe=readiness.http(config.ports[replica.ops_port], "/readyz"),
+        needs=(*service.needs, *service.preparation),
+        ports={name: config.ports[name] for name in replica.ports},
+        environment=lambda: _environment(replica, config),
+        missing=lambda: None if not service.models or models_are_converted(config.paths) else "The embedding model",
+        grace_seconds=_DRAIN_SECONDS + 4,
+    )
+
+
+def _environment(replica: Replica, config: FleetConfig) -> dict[str, str]:
+    """Return the settings of a replica."""
+    service = replica.service
+    settings = {
+        "OPS__PORT": str(config.ports[replica.ops_port]),
+        "PRINCIPAL__SECRETS": secrets.principal_secret(config.paths),
+        "DRAIN": f"PT{_DRAIN_SECONDS}S",
+    }
+    if service.grpc:
+        settings["GRPC__BIND"] = config.bind(replica)
+    if config.otlp_endpoint:
+        settings |= {"TELEMETRY__OTLP_ENDPOINT": config.otlp_endpoint, "TELEMETRY__SAMPLE_RATIO": "1"}
+    if service.schema:
+        settings["POSTGRES__DSN"] = read_pairs(config.paths.secrets)[service.dsn]
+    settings |= _SETTINGS[service.name](config)
+    return _PROCESS_ENVIRONMENT | {f"{service.prefix}{name}": value for name, value in settings.items()}
+
+
+def _gateway(config: FleetConfig) -> dict[str, str]:
+    return {
+        "HTTP__PORT": str(config.ports["gateway"]),
+        "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
+        "PEERS__ORCHESTRATOR": config.peer("orchestrator"),
+        "PEERS__METERING": config.peer("metering"),
+        "PEERS__RETRIEVAL": config.peer("retrieval"),
+    }
+
+
+def _orchestrator(config: FleetConfig) -> dict[str, str]:
+    return {
+        "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        "PEERS__INFERENCE_WORKER": config.peer("inference-worker"),
+        "PEERS__METERING": config.peer("metering"),
+        "PEERS__RETRIEVAL": config.peer("retrieval"),
+    }
+
+
+def _inference_worker(config: FleetConfig) -> dict[str, str]:
+    paths = config.paths
+    embedded = {
+        "local": {
+            "kind": "openai",
+            "base_url": smollm.url(config.ports["model"]),
+            "tokenizer": str(paths.smollm_tokenizer),
+        },
+        "minilm": {"kind": "onnx", "path": str(paths.minilm)},
+    }
+    return {"UPSTREAMS": json.dumps({**embedded, **config.upstreams})}
+
+
+def _metering(config: FleetConfig) -> dict[str, str]:
+    return {
+        "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
+    }
+
+
+def _retrieval(config: FleetConfig) -> dict[str, str]:
+    return {
+        "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        "PEERS__ORCHESTRATOR": config.peer("orchestrator"),
+        "OBJECTS__URL": config.paths.data("objects").as_uri(),
+        "EMBEDDING__TOKENIZER": str(config.paths.minilm / "tokenizer.json"),
+    }
+
+
+_SETTINGS: Mapping[str, Callable[[FleetConfig], dict[str, str]]] = {
+    "gateway": _gateway,
+    "orchestrator": _orchestrator,
+    "inference-worker": _inference_worker,
+    "metering": _metering,
+    "retrieval": _retrieval,
+}

@@ -1,0 +1,199 @@
+"""A request that succeeds, with its preconditions, for each method of each service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+
+from argosy.common.v1 import common_pb2
+from argosy.inference.v1 import inference_pb2
+from argosy.metering.v1 import metering_pb2
+from argosy.orchestration.v1 import orchestration_pb2
+from argosy.retrieval.v1 import retrieval_pb2
+from chassis.ids import new_id
+from chassis.tenancy import Principal
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from tests.e2e.call_context import METHODS, CallContext, upload
+
+MODEL, UPSTREAM_MODEL = "sim-transports", "instant"
+PRICE_KEY = f"simulator/{UPSTREAM_MODEL}"
+EMBEDDING = "all-minilm-l6-v2"
+
+
+def chat(model: str) -> bytes:
+    """The body of a chat completion."""
+    words = {"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": "Say it both ways."}]}
+    return json.dumps(words).encode()
+
+
+Case = Callable[[CallContext], Awaitable[Sequence[Message]]]
+CASES: dict[str, Case] = {}
+
+
+def case(function: Case) -> Case:
+    """Register the case of the method that the function is named after."""
+    name = function.__name__.replace("_", "").lower()
+    (path,) = (path for path in METHODS if path.split("/")[1].split(".")[1] + path.rpartition("/")[2].lower() == name)
+    CASES[path] = function
+    return function
+
+
+@case
+async def orchestration_generate(context: CallContext) -> Sequence[Message]:
+    body = chat(MODEL)
+    return [orchestration_pb2.GenerateRequest(request_id=new_id("req_"), model=MODEL, body=body, stream=True)]
+
+
+@case
+async def orchestration_embed(context: CallContext) -> Sequence[Message]:
+    return [orchestration_pb2.EmbedRequest(request_id=new_id("req_"), model=EMBEDDING, inputs=["one", "the other"])]
+
+
+@case
+async def orchestration_list_models(context: CallContext) -> Sequence[Message]:
+    return [orchestration_pb2.ListModelsRequest()]
+
+
+@case
+async def inference_infer(context: CallContext) -> Sequence[Message]:
+    candidate = inference_pb2.Candidate(upstream="simulator", model=UPSTREAM_MODEL, body=chat(UPSTREAM_MODEL))
+    plan = inference_pb2.Plan(candidates=[candidate], stream=True)
+    return [inference_pb2.InferRequest(run=inference_pb2.Run(request_id=new_id("req_"), plan=plan))]
+
+
+@case
+async def inference_embed(context: CallContext) -> Sequence[Message]:
+    candidates = [inference_pb2.Candidate(upstream="minilm", model=EMBEDDING)]
+    return [inference_pb2.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])]
+
+
+@case
+async def metering_reserve(context: CallContext) -> Sequence[Message]:
+    bounds = [metering_pb2.TokenBound(price_key=PRICE_KEY, input_tokens=1_000, output_tokens=200)]
+    lease = Duration(seconds=5)  # no usage event settles it
+    return [metering_pb2.ReserveRequest(request_id=new_id("req_"), bounds=bounds, lease=lease)]
+
+
+@case
+async def metering_get_request_statement(context: CallContext) -> Sequence[Message]:
+    (reserve,) = await metering_reserve(context)
+    await context.call("Reserve", reserve)
+    return [metering_pb2.GetRequestStatementRequest(request_id=reserve.request_id)]  # type: ignore[attr-defined]
+
+
+@case
+async def metering_get_usage(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal  # its usage no longer changes: the file is embedded
+    return [metering_pb2.GetUsageRequest(by_day=True)]
+
+
+@case
+async def metering_get_budget(context: CallContext) -> Sequence[Message]:
+    await context.call("Reserve", *await metering_reserve(context))
+    return [metering_pb2.GetBudgetRequest()]
+
+
+@case
+async def metering_set_budget(context: CallContext) -> Sequence[Message]:
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"admin"}))
+    return [metering_pb2.SetBudgetRequest(cap=common_pb2.Money(nano_usd=7_000_000_001))]
+
+
+@case
+async def metering_list_prices(context: CallContext) -> Sequence[Message]:
+    return [metering_pb2.ListPricesRequest()]
+
+
+@case
+async def metering_set_price(context: CallContext) -> Sequence[Message]:
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"admin"}))
+    price = metering_pb2.Price(price_key="simulator/transports")
+    price.input_per_million.nano_usd, price.output_per_million.nano_usd = 3, 5
+    return [metering_pb2.SetPriceRequest(price=price)]
+
+
+@case
+async def retrieval_upload_file(context: CallContext) -> Sequence[Message]:
+    return upload("transports.txt")
+
+
+@case
+async def retrieval_list_files(context: CallContext) -> Sequence[Message]:
+    await context.add_file("first.txt")
+    await context.add_file("second.txt")
+    return [retrieval_pb2.ListFilesRequest(limit=1)]
+
+
+@case
+async def retrieval_get_file(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.GetFileRequest(file_id=await context.add_file())]
+
+
+@case
+async def retrieval_download_file(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.DownloadFileRequest(file_id=await context.add_file())]
+
+
+@case
+async def retrieval_delete_file(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.DeleteFileRequest(file_id=await context.add_file())]
+
+
+@case
+async def retrieval_create_vector_store(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.CreateVectorStoreRequest(name="two ways")]
+
+
+@case
+async def retrieval_list_vector_stores(context: CallContext) -> Sequence[Message]:
+    await context.add_store()
+    await context.add_store()
+    return [retrieval_pb2.ListVectorStoresRequest(limit=1)]
+
+
+@case
+async def retrieval_get_vector_store(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.GetVectorStoreRequest(vector_store_id=await context.add_store())]
+
+
+@case
+async def retrieval_delete_vector_store(context: CallContext) -> Sequence[Message]:
+    return [retrieval_pb2.DeleteVectorStoreRequest(vector_store_id=await context.add_store())]
+
+
+@case
+async def retrieval_attach_file(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal  # a second time, which changes nothing
+    return [
+        retrieval_pb2.AttachFileRequest(vector_store_id=context.searchable.store_id, file_id=context.searchable.file_id)
+    ]
+
+
+@case
+async def retrieval_get_attachment(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    return [
+        retrieval_pb2.GetAttachmentRequest(
+            vector_store_id=context.searchable.store_id, file_id=context.searchable.file_id
+        )
+    ]
+
+
+@case
+async def retrieval_list_attachments(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    return [retrieval_pb2.ListAttachmentsRequest(vector_store_id=context.searchable.store_id)]
+
+
+@case
+async def retrieval_detach_file(context: CallContext) -> Sequence[Message]:
+    file_id = await context.add_file()
+    return [retrieval_pb2.DetachFileRequest(vector_store_id=await context.add_store(file_id), file_id=file_id)]
+
+
+@case
+async def retrieval_search(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    return [retrieval_pb2.SearchRequest(vector_store_ids=[context.searchable.store_id], query="Who repaired the lamp?")]

@@ -1,0 +1,69 @@
+"""Starts and stops the test fleet and the simulator of upstreams."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import httpx
+from argosy_dev.fleet.paths import write_text
+from argosy_dev.fleet.process_identity import ProcessIdentity, stop_processes
+
+from tests.fleet.environment import PATHS, ROOT, STATE, environment, harness_ports
+
+FIRST_REPLICAS = ("keys", "model", "gateway", "orchestrator", "inference-worker", "metering", "retrieval")
+SECOND_REPLICAS = ("orchestrator-2", "inference-worker-2", "metering-2")
+SIMULATOR = ROOT / "tests/simulators/upstream.py"
+SIMULATOR_PROCESS = STATE / "simulator.json"
+
+
+def control(*arguments: str) -> None:
+    """Run a command of `argosy_dev` on the test fleet."""
+    subprocess.run([sys.executable, "-m", "argosy_dev", *arguments], env=environment(), check=True, timeout=300)
+
+
+def start(parts: tuple[str, ...] = FIRST_REPLICAS) -> None:
+    """Start the parts that do not run yet, with their dependencies."""
+    control("up", "--only", ",".join(parts))
+
+
+def start_simulator() -> None:
+    """Start the simulator unless it runs; all test processes share it, and `stop` ends it."""
+    PATHS.create()
+    with (STATE / "simulator.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        port = harness_ports()["simulator"]
+        if _answers(port):
+            return
+        log = os.open(PATHS.log("simulator"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        # posix_spawn, because subprocess would warn that the simulator outlives this process.
+        arguments = [sys.executable, str(SIMULATOR), "--port", str(port)]
+        redirect = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+        pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=redirect, setsid=True)
+        os.close(log)
+        write_text(SIMULATOR_PROCESS, json.dumps(asdict(ProcessIdentity.of(pid))))
+        deadline = time.monotonic() + 20
+        while not _answers(port):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the simulator does not answer")
+            time.sleep(0.1)
+
+
+def stop() -> None:
+    """Stop the simulator and the fleet."""
+    if SIMULATOR_PROCESS.exists():
+        process = ProcessIdentity.from_json(json.loads(SIMULATOR_PROCESS.read_text()))
+        stop_processes({process: signal.SIGTERM}, grace_seconds=5)
+        SIMULATOR_PROCESS.unlink()
+    control("down")
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/simulator", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,56 @@
+"""The environment of the test fleet: a fleet of its own beside yours, in `.argosy/test`.
+
+It has its own ports, Postgres, Redis and Kafka, so that tests may kill any part of it, shorter time-outs, and one more
+upstream: a simulator that fails on demand.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from argosy_dev.fleet.paths import FleetPaths, write_text
+from argosy_dev.fleet.ports import assign
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".argosy" / "test"
+PATHS = FleetPaths(root=STATE, assets=ROOT / ".argosy")
+SERVICE_PREFIXES = ("GATEWAY", "ORCHESTRATOR", "INFERENCE_WORKER", "METERING", "RETRIEVAL")
+REPLICAS = "orchestrator=2,inference-worker=2,metering=2"
+"""The second processes start when a test asks for them."""
+SHORT_TIMES = {
+    "GATEWAY_LIMITS__DEADLINE": "20",
+    "ORCHESTRATOR_TIMEOUTS__FIRST_BYTE": "8",
+    "ORCHESTRATOR_TIMEOUTS__NON_STREAMED": "8",
+    "ORCHESTRATOR_RESERVATION_LEASE": "3",
+    "ORCHESTRATOR_ROUTES_POLL_INTERVAL": "0.5",
+    "METERING_PRICES_TTL": "0.5",
+    "METERING_SWEEPER__INTERVAL": "1",
+}
+
+
+def harness_ports() -> dict[str, int]:
+    """Return the ports of the simulator and the trace receiver; chosen once."""
+    path = STATE / "harness.json"
+    if not path.exists():
+        STATE.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(assign(["simulator", "otlp"], {})))
+    ports: dict[str, int] = json.loads(path.read_text())
+    return ports
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of all commands on the test fleet."""
+    ports = harness_ports()
+    simulator = {"kind": "openai", "base_url": f"http://127.0.0.1:{ports['simulator']}/v1", "api_key": "sim"}
+    # The shell may have read `.argosy/env`: those stores are not for tests.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARGOSY_")}
+    fleet = {
+        "ARGOSY_HOME": str(STATE),
+        "ARGOSY_UPSTREAMS": json.dumps({"simulator": simulator}),
+        "ARGOSY_REPLICAS": REPLICAS,
+    }
+    # At 500 requests a second, writing every log line and every trace would be the load.
+    if not inherited.get("TESTS_QUIET"):
+        fleet["ARGOSY_OTLP_ENDPOINT"] = f"http://127.0.0.1:{ports['otlp']}"
+        fleet |= {f"{prefix}_TELEMETRY__LOG_LEVEL": "debug" for prefix in SERVICE_PREFIXES}
+    return inherited | SHORT_TIMES | fleet
