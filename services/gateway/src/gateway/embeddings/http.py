@@ -15,9 +15,9 @@ from gateway.embeddings.schemas import EmbeddingsBody, read_embeddings
 from gateway.inference.model import EmbeddingsRequest, InferenceClient, UpstreamInvalidResponse
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.middleware import ResponseWriter
-from gateway.web.openapi import HotRoute
+from gateway.web.openapi import AsgiRoute
 
-ROUTE = HotRoute("/v1/embeddings", "Embed texts.", "Embeddings", EmbeddingsBody)
+ROUTE = AsgiRoute("/v1/embeddings", "Embed texts.", "Embeddings", EmbeddingsBody)
 COST = b"argosy-cost"
 FLOAT_BYTES = 4
 

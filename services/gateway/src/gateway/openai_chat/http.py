@@ -27,9 +27,9 @@ from gateway.web import sse
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.errors import to_public_error
 from gateway.web.middleware import ResponseWriter
-from gateway.web.openapi import HotRoute
+from gateway.web.openapi import AsgiRoute
 
-ROUTE = HotRoute("/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True)
+ROUTE = AsgiRoute("/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True)
 COST = b"argosy-cost"
 SOFT_LIMIT = (b"argosy-soft-limit-passed", b"true")
 

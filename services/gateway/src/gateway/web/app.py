@@ -11,14 +11,14 @@ from gateway.rate_limits.limiter import RateLimiter
 from gateway.web.dependencies import Dependencies
 from gateway.web.errors import EXCEPTION_HANDLERS
 from gateway.web.middleware import AsgiEndpoint, AuthMiddleware, Handler
-from gateway.web.openapi import HotRoute, with_hot_routes
+from gateway.web.openapi import AsgiRoute, with_asgi_routes
 
 PUBLIC_PATHS = frozenset({"/docs", "/openapi.json"})
 DESCRIPTION = "One API in front of your models: OpenAI's shapes, exact costs, your own documents."
 
 
 def create_app(
-    hot_routes: Mapping[HotRoute, Handler],
+    asgi_routes: Mapping[AsgiRoute, Handler],
     routers: Iterable[APIRouter],
     dependencies: Dependencies,
     authenticator: Authenticator,
@@ -28,17 +28,17 @@ def create_app(
     unlimited_path: str,
 ) -> ASGIApp:
     """Put it together. Bodies for `routers` have at most `max_body_bytes`, but for `unlimited_path`."""
-    api = fastapi_app(routers, dependencies, hot_routes)
+    api = fastapi_app(routers, dependencies, asgi_routes)
     return Routes(
         {
             ("POST", route.path): AsgiEndpoint("POST", route.path, handler, authenticator, limiter)
-            for route, handler in hot_routes.items()
+            for route, handler in asgi_routes.items()
         },
         fallback=AuthMiddleware(BodySizeLimit(api, max_body_bytes, unlimited_path), authenticator, PUBLIC_PATHS),
     )
 
 
-def fastapi_app(routers: Iterable[APIRouter], dependencies: Dependencies, hot_routes: Iterable[HotRoute]) -> FastAPI:
+def fastapi_app(routers: Iterable[APIRouter], dependencies: Dependencies, asgi_routes: Iterable[AsgiRoute]) -> FastAPI:
     """Make the FastAPI application, with errors in OpenAI's shape."""
     app = FastAPI(
         title="Argosy",
@@ -52,7 +52,7 @@ def fastapi_app(routers: Iterable[APIRouter], dependencies: Dependencies, hot_ro
     for router in routers:
         app.include_router(router)
     app.state.dependencies = dependencies
-    app.openapi = with_hot_routes(app, hot_routes)  # type: ignore[method-assign]  # as FastAPI documents it
+    app.openapi = with_asgi_routes(app, asgi_routes)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 

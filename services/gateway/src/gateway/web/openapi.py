@@ -33,7 +33,7 @@ COST_HEADER = {"argosy-cost": {"description": "The exact cost in US dollars.", "
 
 
 @dataclass(frozen=True, slots=True)
-class HotRoute:
+class AsgiRoute:
     """A POST route that is served by a hand-written handler."""
 
     path: str
@@ -43,27 +43,27 @@ class HotRoute:
     streamed: bool = False
 
 
-def with_hot_routes(app: FastAPI, hot_routes: Iterable[HotRoute]) -> Callable[[], dict[str, Any]]:
+def with_asgi_routes(app: FastAPI, asgi_routes: Iterable[AsgiRoute]) -> Callable[[], dict[str, Any]]:
     fastapi_openapi = app.openapi
-    hot_routes = tuple(hot_routes)
+    asgi_routes = tuple(asgi_routes)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = fastapi_openapi()
-            _add_hot_routes(document, hot_routes)
+            _add_asgi_routes(document, asgi_routes)
             app.openapi_schema = document
         return app.openapi_schema
 
     return openapi
 
 
-def _add_hot_routes(document: dict[str, Any], hot_routes: tuple[HotRoute, ...]) -> None:
-    bodies = [route.body for route in hot_routes]
+def _add_asgi_routes(document: dict[str, Any], asgi_routes: tuple[AsgiRoute, ...]) -> None:
+    bodies = [route.body for route in asgi_routes]
     _, components = msgspec.json.schema_components(bodies, ref_template=SCHEMA_REF)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components)
     schemas["Error"] = ERROR_SCHEMA
-    for route in hot_routes:
+    for route in asgi_routes:
         document["paths"][route.path] = {"post": _operation(route)}
     for path in document["paths"].values():
         for operation in path.values():
@@ -73,7 +73,7 @@ def _add_hot_routes(document: dict[str, Any], hot_routes: tuple[HotRoute, ...]) 
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
 
 
-def _operation(route: HotRoute) -> dict[str, Any]:
+def _operation(route: AsgiRoute) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if route.streamed:
         content["text/event-stream"] = {"schema": {"type": "string", "description": "JSON chunks, then [DONE]."}}

@@ -296,7 +296,7 @@ async def test_an_interrupted_download_is_an_error(gateway: GatewayFixture, demo
     file_id = await upload(demo)
     gateway.retrieval.interrupt_downloads = True
 
-    with pytest.raises(Exception, match="The object store does not response"):
+    with pytest.raises(Exception, match="The object store does not answer"):
         await demo.get(f"/v1/files/{file_id}/content")
 
 

@@ -80,7 +80,7 @@ async def test_the_orchestrator_is_called_for_the_tenant_of_the_key(
     [
         ([MODEL_NOT_FOUND], (404, "model_not_found")),
         ([RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "Spent.")], (429, "insufficient_quota")),
-        ([Unavailable("metering does not response")], (503, "service_unavailable")),
+        ([Unavailable("metering does not answer")], (503, "service_unavailable")),
         ([STARTED, DeadlineExceeded("too late")], (504, "deadline_exceeded")),
         ([STARTED, RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "500")], (502, "upstream_failed")),
         ([STARTED], (502, "upstream_interrupted")),

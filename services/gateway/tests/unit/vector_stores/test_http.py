@@ -234,7 +234,7 @@ async def test_a_query_that_fails_cancels_the_others(gateway: GatewayFixture, de
     async def before_search(query: str) -> None:
         if query == "bad":
             await started.wait()
-            raise Unavailable("retrieval does not response")
+            raise Unavailable("retrieval does not answer")
         started.set()
         try:
             await asyncio.Event().wait()
