@@ -1,5 +1,4 @@
 """Metering's gRPC service in memory."""
-# ruff: noqa: N802 - the names are the protos'
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

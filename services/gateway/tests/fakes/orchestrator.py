@@ -1,5 +1,4 @@
 """The orchestrator's gRPC service over the scripted fake."""
-# ruff: noqa: N802 - the names are the protos'
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,5 +1,4 @@
 """Retrieval's gRPC service in memory."""
-# ruff: noqa: N802 - the names are the protos'
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
