@@ -24,7 +24,7 @@ EMBEDDING = "all-minilm-l6-v2"
 
 def chat(model: str) -> bytes:
     """The body of a chat completion."""
-    words = {"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": "Say it both ways."}]}
+    words = {"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": "Echo it both ways."}]}
     return json.dumps(words).encode()
 
 

@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("public-api")]
 
-QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Say hello in one short sentence."}]
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Echo hello in one short sentence."}]
 
 
 def test_a_chat_completion_has_its_usage_and_cost(client: openai.OpenAI) -> None:

@@ -70,12 +70,12 @@ async def measure(
     async with kind(f"127.0.0.1:{port}", "parrot") as channel:
         stub, request = EchoStub(channel), text(WORDS)
         with as_caller(a_caller()):
-            await asyncio.gather(*(stub.Say(request) for _ in range(200)))
+            await asyncio.gather(*(stub.Echo(request) for _ in range(200)))
             done, end = [0] * in_flight, time.perf_counter() + seconds
 
             async def caller(place: int) -> None:
                 while time.perf_counter() < end:
-                    await stub.Say(request)
+                    await stub.Echo(request)
                     done[place] += 1
 
             before, began = cpu_seconds(*both), time.perf_counter()

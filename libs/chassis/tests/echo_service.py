@@ -14,7 +14,7 @@ from google.protobuf.wrappers_pb2 import StringValue as Text
 
 SERVICE = "test.EchoService"
 SHAPES = {
-    "Say": grpc.unary_unary_rpc_method_handler,
+    "Echo": grpc.unary_unary_rpc_method_handler,
     "Repeat": grpc.unary_stream_rpc_method_handler,
     "Join": grpc.stream_unary_rpc_method_handler,
     "Answer": grpc.stream_stream_rpc_method_handler,
@@ -38,7 +38,7 @@ class EchoService:
         self.cleaned = asyncio.Event()
         self.callers: list[Any] = []
 
-    async def say(self, request: Text, context: Any) -> Text:
+    async def echo(self, request: Text, context: Any) -> Text:
         self.callers.append(current_caller())
         match request.value:
             case "full":
@@ -109,7 +109,7 @@ class EchoStub:
             "response_deserializer": Text.FromString,
             "_registered_method": True,
         }
-        self.Say = channel.unary_unary(f"/{SERVICE}/Say", **codec)
+        self.Echo = channel.unary_unary(f"/{SERVICE}/Echo", **codec)
         self.Repeat = channel.unary_stream(f"/{SERVICE}/Repeat", **codec)
         self.Join = channel.stream_unary(f"/{SERVICE}/Join", **codec)
         self.Answer = channel.stream_stream(f"/{SERVICE}/Answer", **codec)

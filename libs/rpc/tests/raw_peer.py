@@ -35,12 +35,12 @@ def begin(
     return Frame(call_id=call_id, method=f"/{service}/{method}", payloads=data, end=end, **fields)
 
 
-def say(call_id: int, *payloads: str, **fields: Any) -> Frame:
+def payload_frame(call_id: int, *payloads: str, **fields: Any) -> Frame:
     """A later frame of a call."""
     return Frame(call_id=call_id, payloads=[Text(value=payload).SerializeToString() for payload in payloads], **fields)
 
 
-def heard(frame: Frame) -> list[str]:
+def received(frame: Frame) -> list[str]:
     """The payloads of a frame as texts."""
     return [Text.FromString(payload).value for payload in frame.payloads]
 
@@ -74,10 +74,10 @@ class RawClient:
 
     async def ask(self, call_id: int, value: str = "a") -> str:
         """Make a whole call and return its answer: the stream is in order."""
-        await self.send(begin(call_id, "Say", value))
+        await self.send(begin(call_id, "Echo", value))
         frame = await self.end(call_id)
         assert frame.code == 0, frame
-        return heard(frame)[0]
+        return received(frame)[0]
 
 
 @asynccontextmanager
@@ -117,7 +117,7 @@ class RawStream:
 
     async def answer(self, frame: Frame, value: str = "raw") -> None:
         """End a call well."""
-        await self.send(say(frame.call_id, value, end=True))
+        await self.send(payload_frame(frame.call_id, value, end=True))
 
 
 Behaviour = Callable[[RawStream], Awaitable[None]]

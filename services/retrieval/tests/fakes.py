@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,6 @@ from retrieval.embeddings.model import DIMENSIONS, Vector
 from retrieval.files.model import DELETION_LEASE, File, FileMetadata, FileNotFound, object_key
 from retrieval.files.page import Page
 from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
-from retrieval.parsing.model import Block
 from retrieval.search.model import ChunkKey, ChunkText
 from retrieval.vector_stores.model import (
     Attachment,
@@ -28,7 +27,7 @@ from retrieval.vector_stores.model import (
     VectorStoreNotFound,
 )
 
-from services.retrieval.tests.texts import a_vector, bm25, cosine, words
+from services.retrieval.tests.texts import bm25, cosine, words
 
 
 @dataclass
@@ -355,49 +354,6 @@ class FakeDeletionQueue:
         key = (deletion.tenant_id, deletion.deletion_id)
         if key in self._database.deletions and self._database.deletions[key][0].epoch == deletion.epoch:
             del self._database.deletions[key]
-
-
-class FakeObjectStore:
-    def __init__(self) -> None:
-        self.stored: dict[str, bytes] = {}
-
-    async def put(self, key: str, data: AsyncIterator[bytes]) -> int:
-        self.stored[key] = b"".join([piece async for piece in data])
-        return len(self.stored[key])
-
-    async def read(self, key: str) -> AsyncGenerator[bytes, None]:
-        if key not in self.stored:
-            raise FileNotFound("the file's bytes are missing")
-        for start in range(0, len(self.stored[key]), 1_000):
-            yield self.stored[key][start : start + 1_000]
-
-    async def delete(self, key: str) -> None:
-        self.stored.pop(key, None)
-
-
-class FakeParser:
-    """Each line of a text is a page."""
-
-    async def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block, None]:
-        text = b"".join([piece async for piece in data]).decode()
-        for page, line in enumerate(text.splitlines(), start=1):
-            yield Block(page, line)
-
-
-class FakeEmbedder:
-    """Texts that share words have near vectors. Records the texts of each call; `errors` are raised first, in order."""
-
-    model = "fake"
-
-    def __init__(self) -> None:
-        self.calls: list[list[str]] = []
-        self.errors: list[BaseException] = []
-
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        self.calls.append(list(texts))
-        if self.errors:
-            raise self.errors.pop(0)
-        return [a_vector(text) for text in texts]
 
 
 def usage_bytes(row: Row) -> int:

@@ -103,17 +103,17 @@ async def committed(group: str, topic: str) -> dict[int, int]:
 
 async def test_what_is_published_is_handled_with_key_and_headers(topic: str, publisher: Publisher) -> None:
     received: list[Record] = []
-    heard = asyncio.Event()
+    received = asyncio.Event()
 
     async def keep(record: Record) -> None:
         received.append(record)
-        heard.set()
+        received.set()
 
     await publisher.publish(topic, b"ten_a", b"value", {"traceparent": "x"})
     consumer = Consumer(kafka_bootstrap(), new_id("group-"), topic, keep)
     await consumer.start()
     async with asyncio.timeout(15):
-        await heard.wait()
+        await received.wait()
     await consumer.ping()
     await consumer.stop()
 
@@ -253,7 +253,7 @@ async def test_a_record_that_is_too_large_fails_alone(topic: str, publisher: Pub
     assert [record.value for record in await read_records(topic, 2)] == [b"a", b"b"]
 
 
-async def test_more_than_a_parcel_holds_arrives_in_order(topic: str, publisher: Publisher) -> None:
+async def test_more_than_a_batch_holds_arrives_in_order(topic: str, publisher: Publisher) -> None:
     values = [b"%d" % number * 100_000 for number in range(7)]
 
     failures = await publisher.publish_all([Record(topic, b"k", value) for value in values])

@@ -112,16 +112,16 @@ async def test_a_tenant_id_that_is_none_opens_nothing(db: Database, tenant: str)
 
 
 async def test_the_tenant_is_set_in_the_round_trip_that_begins(db: Database) -> None:
-    said: list[str] = []
+    printed: list[str] = []
     async with db.tenant("ten_a") as connection:
-        connection._con.add_query_logger(lambda record: said.append(record.query))
+        connection._con.add_query_logger(lambda record: printed.append(record.query))
     async with db.tenant("ten_b") as connection:
         await connection.fetchval("SELECT 1")
 
-    assert said[0] == "COMMIT;"
-    assert said[1].startswith("BEGIN")
-    assert "'ten_b'" in said[1]
-    assert said[2:] == ["SELECT 1", "COMMIT;"]
+    assert printed[0] == "COMMIT;"
+    assert printed[1].startswith("BEGIN")
+    assert "'ten_b'" in printed[1]
+    assert printed[2:] == ["SELECT 1", "COMMIT;"]
 
 
 async def test_nothing_of_a_tenant_stays_on_its_connection(section: PostgresSection) -> None:
@@ -257,9 +257,9 @@ async def test_the_database_opens_while_the_server_is_down_and_is_unavailable(se
     nowhere = PostgresSection(dsn=SecretStr(f"postgresql://a:b@127.0.0.1:{free_port()}/c"))
     dsn = section.dsn.get_secret_value()
     refused = PostgresSection(dsn=SecretStr(with_user(dsn, "chassis_test_app", "wrong")))
-    nobody = PostgresSection(dsn=SecretStr(with_user(dsn, "nobody_we_know", "wrong")))
+    no_client = PostgresSection(dsn=SecretStr(with_user(dsn, "nobody_we_know", "wrong")))
     missing = PostgresSection(dsn=SecretStr(with_database(dsn, "nothing")))
-    for away in (nowhere, refused, nobody, missing):
+    for away in (nowhere, refused, no_client, missing):
         async with Database(away, "notes") as db:
             with pytest.raises(Unavailable):
                 await db.ping()

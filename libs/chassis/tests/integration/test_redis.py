@@ -211,27 +211,27 @@ class Listener:
     """Records the messages."""
 
     def __init__(self) -> None:
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self._noted = asyncio.Condition()
 
-    async def hear(self, message: bytes) -> None:
+    async def receive(self, message: bytes) -> None:
         if message == b"bad":
             raise ValueError
         async with self._noted:
-            self.heard.append(message)
+            self.received.append(message)
             self._noted.notify_all()
 
     async def connected(self) -> None:
-        await self.hear(b"(connected)")
+        await self.receive(b"(connected)")
 
     async def until(self, condition: Callable[[list[bytes]], bool]) -> None:
         async with asyncio.timeout(10), self._noted:
-            await self._noted.wait_for(lambda: condition(self.heard))
+            await self._noted.wait_for(lambda: condition(self.received))
 
 
 @asynccontextmanager
 async def subscribed(redis: Redis, channel: str, listener: Listener) -> AsyncIterator[Subscription]:
-    subscription = redis.subscribe(channel, listener.hear, listener.connected)
+    subscription = redis.subscribe(channel, listener.receive, listener.connected)
     await subscription.start()
     try:
         yield subscription
@@ -243,10 +243,10 @@ async def subscribed(redis: Redis, channel: str, listener: Listener) -> AsyncIte
 async def test_messages_are_received_and_a_failing_one_does_not_end_the_subscription(redis: Redis) -> None:
     channel, listener = new_id("test_"), Listener()
     async with subscribed(redis, channel, listener):
-        await listener.until(lambda heard: heard == [b"(connected)"])
+        await listener.until(lambda received: received == [b"(connected)"])
         for message in (b"1", b"bad", b"2"):
             await redis.publish(channel, message)
-        await listener.until(lambda heard: heard == [b"(connected)", b"1", b"2"])
+        await listener.until(lambda received: received == [b"(connected)", b"1", b"2"])
 
 
 @pytest.mark.parametrize("how", ["cut", "frozen"])
@@ -257,17 +257,17 @@ async def test_a_subscription_recovers_and_logs_it(
     monkeypatch.setattr(subscription, "CONNECT_TIMEOUT_SECONDS", 0.1)
     channel, listener = new_id("test_"), Listener()
     async with subscribed(redis, channel, listener):
-        await listener.until(lambda heard: heard == [b"(connected)"])
+        await listener.until(lambda received: received == [b"(connected)"])
         if how == "cut":
             await wire.cut()
         else:
             wire.freeze()
             await asyncio.sleep(0.5)
         await wire.mend()
-        await listener.until(lambda heard: heard == [b"(connected)"] * 2)
+        await listener.until(lambda received: received == [b"(connected)"] * 2)
         await until_answered(redis)
         await redis.publish(channel, b"1")
-        await listener.until(lambda heard: heard[-1] == b"1")
+        await listener.until(lambda received: received[-1] == b"1")
 
 
 async def test_a_subscription_starts_and_stops_while_redis_is_down(redis: Redis, wire: TcpProxy) -> None:
@@ -276,4 +276,4 @@ async def test_a_subscription_starts_and_stops_while_redis_is_down(redis: Redis,
     async with subscribed(redis, new_id("test_"), listener):
         await asyncio.sleep(0)
 
-    assert listener.heard == []
+    assert listener.received == []

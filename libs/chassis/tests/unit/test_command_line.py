@@ -55,7 +55,7 @@ def environment(logs_as_they_were: None, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TOY_PRINCIPAL__SECRETS", SECRET)
 
 
-def told(*arguments: str) -> int | str | None:
+def reported(*arguments: str) -> int | str | None:
     """The exit code of a command line."""
     with pytest.raises(SystemExit) as caught:
         command_line(TOY, arguments)
@@ -67,19 +67,19 @@ def told(*arguments: str) -> int | str | None:
 def test_a_service_has_commands_of_its_own(
     capsysbinary: pytest.CaptureFixture[bytes], toy_name: str, code: int
 ) -> None:
-    assert told("play", toy_name) == code
+    assert reported("play", toy_name) == code
     assert capsysbinary.readouterr().out == f"playing with {toy_name}\n".encode()
 
 
 @pytest.mark.usefixtures("environment")
 def test_a_failing_command_prints_its_error_in_one_line(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert told("play", "broken") == 1
+    assert reported("play", "broken") == 1
     assert capsysbinary.readouterr().err == b"the box is locked\n"
 
 
 @pytest.mark.usefixtures("environment")
 def test_config_prints_what_was_understood_without_secrets(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert told("config") == 0
+    assert reported("config") == 0
     printed = capsysbinary.readouterr().out
     assert json.loads(printed)["principal"] == {"secrets": ["**********"]}
     assert SECRET.encode() not in printed
@@ -87,7 +87,7 @@ def test_config_prints_what_was_understood_without_secrets(capsysbinary: pytest.
 
 @pytest.mark.usefixtures("environment")
 def test_migrating_needs_the_owner(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert told("migrate") == 78
+    assert reported("migrate") == 78
     assert b"OWNER_DSN" in capsysbinary.readouterr().err
 
 
@@ -106,20 +106,20 @@ def test_migrating_applies_the_migrations_as_the_owner(
         "TOY_POSTGRES", json.dumps({"dsn": "postgresql://app@db/x", "owner_dsn": "postgresql://owner@db/x"})
     )
 
-    assert (told("migrate"), told("migrate")) == (0, 0)
+    assert (reported("migrate"), reported("migrate")) == (0, 0)
     assert asked[0] == ("postgresql://owner@db/x", Path(__file__).parent, "toys")
     assert capsysbinary.readouterr().out == b"applied 0001_toys.sql\nnothing to apply\n"
 
 
 def test_help_lists_every_command(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert told("--help") == 0
+    assert reported("--help") == 0
     text = capsysbinary.readouterr().out.decode()
     assert "python -m toy_box" in text
     assert all(command in text for command in ("serve", "config", "migrate", "play with a toy"))
 
 
 def test_an_unknown_command_is_refused(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert told("dance") == 2
+    assert reported("dance") == 2
     assert b"dance" in capsysbinary.readouterr().err
 
 
@@ -128,7 +128,7 @@ def test_bad_settings_keep_every_command_from_running(
 ) -> None:
     monkeypatch.delenv("TOY_PRINCIPAL__SECRETS", raising=False)
 
-    assert told("play", "bear") == 78
+    assert reported("play", "bear") == 78
     assert capsysbinary.readouterr().err == b"TOY_PRINCIPAL__SECRETS: is required and not set.\n"
 
 

@@ -41,7 +41,7 @@ async def test_a_call_is_of_the_caller_who_made_it(stub: EchoStub, echo: EchoSer
     caller = a_caller(a_principal("ten_x", roles={"admin"}), "req_1")
 
     with as_caller(caller):
-        answer = await stub.Say(text("hello"))
+        answer = await stub.Echo(text("hello"))
 
     assert answer.value == "hello!"
     assert echo.callers == [caller]
@@ -49,7 +49,7 @@ async def test_a_call_is_of_the_caller_who_made_it(stub: EchoStub, echo: EchoSer
 
 async def test_an_error_arrives_with_all_its_fields(stub: EchoStub) -> None:
     with pytest.raises(RemoteError) as failure:
-        await stub.Say(text("full"))
+        await stub.Echo(text("full"))
 
     error = failure.value
     assert (error.kind, error.reason, error.message, error.param) == (Kind.EXHAUSTED, "FULL", "no seat", "seat")
@@ -58,7 +58,7 @@ async def test_an_error_arrives_with_all_its_fields(stub: EchoStub) -> None:
 
 async def test_a_bug_is_logged_and_hidden_from_the_caller(stub: EchoStub, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RemoteError) as failure:
-        await stub.Say(text("bug"))
+        await stub.Echo(text("bug"))
 
     assert (failure.value.kind, failure.value.message) == (Kind.INTERNAL, "internal error")
     assert "the secret of the database" in capsys.readouterr().out
@@ -68,7 +68,7 @@ async def test_messages_that_may_quote_the_request_reach_the_caller_and_not_the_
     stub: EchoStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RemoteError) as failure:
-        await stub.Say(text("nonsense"))
+        await stub.Echo(text("nonsense"))
 
     assert "my secret prompt" in failure.value.message
     printed = capsys.readouterr().out
@@ -79,7 +79,7 @@ async def test_messages_that_may_quote_the_request_reach_the_caller_and_not_the_
 async def test_a_call_without_a_principal_is_refused(channel_type: ChannelType, echo: EchoService) -> None:
     async with serving((register, echo, SERVICE), channel_type=channel_type) as channel:
         with pytest.raises(RemoteError) as failure:
-            await EchoStub(channel).Say(text("hello"))
+            await EchoStub(channel).Echo(text("hello"))
 
     assert (failure.value.kind, failure.value.reason) == (Kind.UNAUTHENTICATED, "PRINCIPAL_INVALID")
     assert echo.callers == []
@@ -91,7 +91,7 @@ FORGED = {"metadata": (("argosy-principal", "forged"),)}
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda stub: stub.Say(text("a"), **FORGED),
+        lambda stub: stub.Echo(text("a"), **FORGED),
         lambda stub: stub.Join(requests("a"), **FORGED),
         lambda stub: stub.Repeat(text("a"), **FORGED).read(),
         lambda stub: stub.Answer(requests("a"), **FORGED).read(),
@@ -123,7 +123,7 @@ async def test_health_and_reflection_need_no_principal(echo: EchoService) -> Non
 
 async def test_the_callers_deadline_ends_the_call(stub: EchoStub, echo: EchoService) -> None:
     with pytest.raises(DeadlineExceeded, match="test did not answer in time"):
-        await stub.Say(text("hang"), timeout=0.05)
+        await stub.Echo(text("hang"), timeout=0.05)
     with pytest.raises(DeadlineExceeded, match="test did not answer in time"):
         [answer async for answer in stub.Repeat(text("hang"), timeout=0.05)]
 
@@ -138,7 +138,7 @@ async def test_a_caller_without_a_deadline_is_given_one(echo: EchoService, monke
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await EchoStub(channel).Say(text("hang"), metadata=(("argosy-principal", caller.token),))
+            await EchoStub(channel).Echo(text("hang"), metadata=(("argosy-principal", caller.token),))
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert echo.cleaned.is_set()
@@ -149,7 +149,7 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(
     channel_type: ChannelType, stub: EchoStub, echo: EchoService
 ) -> None:
     async with serving((register, echo, SERVICE), channel_type=channel_type) as channel:
-        for call in (channel.unary_unary(f"/{SERVICE}/Say"), channel.unary_unary(f"/{SERVICE}/Join")):
+        for call in (channel.unary_unary(f"/{SERVICE}/Echo"), channel.unary_unary(f"/{SERVICE}/Join")):
             with pytest.raises(RemoteError) as failure:
                 await call(b"\xff\xff")
             assert failure.value.reason == InvalidRequest.reason
@@ -157,11 +157,11 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(
 
 async def test_a_message_over_the_limit_is_a_typed_error(stub: EchoStub) -> None:
     with pytest.raises(RemoteError) as failure:
-        await stub.Say(text("x" * 17 * 1024 * 1024))
+        await stub.Echo(text("x" * 17 * 1024 * 1024))
     assert failure.value.kind is Kind.TOO_LARGE
     with pytest.raises(RemoteError):
-        await stub.Say(text("large"))
-    assert (await stub.Say(text("x" * 15 * 1024 * 1024))).value.endswith("x!")
+        await stub.Echo(text("large"))
+    assert (await stub.Echo(text("x" * 15 * 1024 * 1024))).value.endswith("x!")
 
 
 async def test_a_method_that_is_not_there_is_a_typed_error(
@@ -180,7 +180,7 @@ async def test_a_peer_that_is_down_is_unavailable_by_name(channel_type: ChannelT
     async with channel_type(f"127.0.0.1:{free_port()}", "the echo service") as channel:
         stub = EchoStub(channel)
         with pytest.raises(Unavailable, match="the echo service does not answer"):
-            await stub.Say(text("a"), timeout=0.1)
+            await stub.Echo(text("a"), timeout=0.1)
         with pytest.raises(Unavailable, match="the echo service does not answer"):
             await stub.Repeat(text("a"), timeout=0.1).read()
         with pytest.raises(Unavailable, match="the echo service does not answer"):
@@ -195,8 +195,8 @@ async def test_a_call_waits_for_a_peer_that_is_being_restarted(channel_type: Cha
         stub = EchoStub(channel)
         with as_caller(a_caller()):
             async with serving_at(address, [(register, echo, SERVICE)]):
-                assert (await stub.Say(text("a"))).value == "a!"
-            waiting = [asyncio.create_task(stub.Say(text(str(number)))) for number in range(5)]
+                assert (await stub.Echo(text("a"))).value == "a!"
+            waiting = [asyncio.create_task(stub.Echo(text(str(number)))) for number in range(5)]
             stream = stub.Answer(requests("s"))
             read = asyncio.create_task(stream.read())
             await asyncio.sleep(0)
@@ -210,7 +210,7 @@ async def test_a_peer_that_dies_within_a_call_is_unavailable(channel_type: Chann
     async with channel_type(address, "the echo service") as channel:
         with as_caller(a_caller()):
             async with serving_at(address, [(register, echo, SERVICE)]):
-                call = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+                call = asyncio.create_task(EchoStub(channel).Echo(text("hang")))
                 await echo.reached.wait()
             with pytest.raises(Unavailable, match="the echo service does not answer"):
                 await call
@@ -224,7 +224,7 @@ async def test_a_drain_lets_calls_end_and_reports_not_serving(channel_type: Chan
         watch = health_pb2_grpc.HealthStub(probe).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         with as_caller(a_caller()):
-            call = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+            call = asyncio.create_task(EchoStub(channel).Echo(text("hang")))
             await echo.reached.wait()
             stopping = asyncio.create_task(server.stop())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -255,12 +255,12 @@ def test_times_survive_the_wire_to_the_microsecond() -> None:
 async def test_a_trace_goes_through_a_call(stub: EchoStub) -> None:
     with recorded_spans() as ended:
         with span("asking"):
-            await stub.Say(text("hello"))
+            await stub.Echo(text("hello"))
             [answer async for answer in stub.Repeat(text("a"))]
         spans = {each.name: each for each in ended()}
 
     asking = spans["asking"].context
-    for name in ("test.EchoService/Say", "test.EchoService/Repeat"):
+    for name in ("test.EchoService/Echo", "test.EchoService/Repeat"):
         assert spans[name].context.trace_id == asking.trace_id
         parent = spans[name].parent
         assert parent is not None
@@ -269,14 +269,14 @@ async def test_a_trace_goes_through_a_call(stub: EchoStub) -> None:
 
 async def test_calls_are_counted_by_method_and_status(stub: EchoStub) -> None:
     def counted(code: str) -> float:
-        value: float = pipeline.CALLS.labels("test.EchoService/Say", code)._value.get()
+        value: float = pipeline.CALLS.labels("test.EchoService/Echo", code)._value.get()
         return value
 
     before = {code: counted(code) for code in ("OK", "RESOURCE_EXHAUSTED", "INTERNAL")}
-    await stub.Say(text("hello"))
+    await stub.Echo(text("hello"))
     for value in ("full", "full", "bug"):
         with pytest.raises(RemoteError):
-            await stub.Say(text(value))
+            await stub.Echo(text(value))
     # The answer travels before the call is over at the server.
     while pipeline.IN_FLIGHT._value.get() > 0:
         await asyncio.sleep(0)

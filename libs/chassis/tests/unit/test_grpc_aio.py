@@ -35,13 +35,13 @@ async def test_requests_stream(stub: EchoStub) -> None:
 
 async def test_both_ways_stream_at_once(stub: EchoStub) -> None:
     call = stub.Answer()
-    heard = []
+    received = []
     await call.write(text("1"))
     async for answer in call:
-        heard.append(answer.value)
-        await call.write(text("bye" if len(heard) == 3 else str(len(heard) + 1)))
+        received.append(answer.value)
+        await call.write(text("bye" if len(received) == 3 else str(len(received) + 1)))
 
-    assert heard == ["1!", "2!", "3!"]
+    assert received == ["1!", "2!", "3!"]
     assert [answer.value async for answer in stub.Answer(requests("x", "y"))] == ["x!", "y!"]
 
 
@@ -94,7 +94,7 @@ async def test_the_reader_gets_the_error_of_the_request_iterator(stub: EchoStub,
 
 
 async def test_a_cancelled_call_is_cancelled_at_the_peer(stub: EchoStub, echo: EchoService) -> None:
-    task = asyncio.create_task(stub.Say(text("hang")))
+    task = asyncio.create_task(stub.Echo(text("hang")))
     await echo.reached.wait()
 
     task.cancel()
@@ -131,7 +131,7 @@ async def test_a_call_without_a_connection_waits_for_one(echo: EchoService, monk
             calls = [
                 asyncio.ensure_future(call)
                 for call in (
-                    stub.Say(text("a")),
+                    stub.Echo(text("a")),
                     stub.Repeat(text("b")).read(),
                     stub.Join(requests("c", "d")),
                     stub.Answer(requests("e")).read(),
@@ -142,7 +142,13 @@ async def test_a_call_without_a_connection_waits_for_one(echo: EchoService, monk
             while (state := channel.get_state()) is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 await channel.wait_for_state_change(state)
             async with serving_at(address, [(register, echo, SERVICE)]):
-                said, repeated, joined, answered, _, heard = await asyncio.gather(*calls)
+                printed, repeated, joined, answered, _, received = await asyncio.gather(*calls)
                 written.cancel()
 
-    assert [message.value for message in (said, repeated, joined, answered, heard)] == ["a!", "b0", "cd", "e!", "f!"]
+    assert [message.value for message in (printed, repeated, joined, answered, received)] == [
+        "a!",
+        "b0",
+        "cd",
+        "e!",
+        "f!",
+    ]

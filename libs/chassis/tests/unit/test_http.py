@@ -189,13 +189,13 @@ async def test_stop_waits_for_the_requests_in_flight() -> None:
     server = HttpServer(slow, "127.0.0.1", 0)
     await server.start()
     async with client_of(server) as client:
-        at_hand = asyncio.create_task(client.get("/"))
+        in_flight = asyncio.create_task(client.get("/"))
         await entered.wait()
         stopping = asyncio.create_task(server.stop())
         _, waiting = await asyncio.wait([stopping], timeout=0.2)
         assert waiting
         leave.set()
-        assert (await at_hand).json() == "done"
+        assert (await in_flight).json() == "done"
         await stopping
 
 
@@ -209,13 +209,13 @@ async def test_a_cancelled_stop_aborts_the_requests_in_flight() -> None:
     server = HttpServer(stuck, "127.0.0.1", 0)
     await server.start()
     async with client_of(server) as client:
-        at_hand = asyncio.create_task(client.get("/"))
+        in_flight = asyncio.create_task(client.get("/"))
         await entered.wait()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await server.stop()
-        at_hand.cancel()
-        await asyncio.gather(at_hand, return_exceptions=True)
+        in_flight.cancel()
+        await asyncio.gather(in_flight, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

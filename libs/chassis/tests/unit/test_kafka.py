@@ -75,7 +75,7 @@ async def test_what_was_handled_is_done(delivery: Delivery, broker: FakeBroker) 
     assert broker.records == []
 
 
-async def test_what_cannot_be_decoded_is_buried_with_the_reason(delivery: Delivery, broker: FakeBroker) -> None:
+async def test_what_cannot_be_decoded_is_dead_lettered_with_the_reason(delivery: Delivery, broker: FakeBroker) -> None:
     assert await delivery.deliver([record(b"a", 6), record(b"junk", 7), record(b"b", 8)]) == (3, None)
 
     (letter,) = broker.records
@@ -119,7 +119,7 @@ async def test_records_of_several_partitions_are_handled_together_or_per_partiti
     assert broker.records == []
 
 
-async def test_a_topic_of_junk_is_not_buried(delivery: Delivery, broker: FakeBroker) -> None:
+async def test_a_topic_of_junk_is_not_dead_lettered(delivery: Delivery, broker: FakeBroker) -> None:
     handled, error = await delivery.deliver([record(b"junk")] * (MAX_CONSECUTIVE_DEAD_LETTERS + 1))
 
     assert handled == len(broker.records) == MAX_CONSECUTIVE_DEAD_LETTERS

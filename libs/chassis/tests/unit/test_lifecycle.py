@@ -148,19 +148,19 @@ async def test_it_is_alive_at_once_and_ready_only_between_start_and_stop(toy: To
         async def stop(self) -> None:
             await end.wait()
 
-    async def said() -> tuple[int, int]:
+    async def printed() -> tuple[int, int]:
         return (await toy.get("/healthz")).status_code, (await toy.get("/readyz")).status_code
 
     running = toy.run(Slow("slow", toy.diary))
     while "open clients" not in toy.diary:
         await asyncio.sleep(0)
-    assert await said() == (200, 503)
+    assert await printed() == (200, 503)
     begin.set()
     await toy.until("ready")
-    assert await said() == (200, 200)
+    assert await printed() == (200, 200)
     ask()
     await toy.until("stopping")
-    assert await said() == (200, 503)
+    assert await printed() == (200, 503)
     end.set()
     assert await running == 0
 

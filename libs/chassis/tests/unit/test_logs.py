@@ -180,9 +180,9 @@ def test_commands_keep_stdout_for_themselves(capsysbinary: pytest.CaptureFixture
     configure_logs("info", "toy", stream="stderr")
     logger("toy.command").info("meanwhile")
 
-    said = capsysbinary.readouterr()
-    assert said.out == b""
-    assert json.loads(said.err)["event"] == "meanwhile"
+    printed = capsysbinary.readouterr()
+    assert printed.out == b""
+    assert json.loads(printed.err)["event"] == "meanwhile"
 
 
 class Pipe:
@@ -247,12 +247,12 @@ def test_without_a_loop_lines_are_written_at_once(pipe: Pipe) -> None:
 
 
 def test_lines_of_an_ended_loop_and_of_the_next_one_are_written(pipe: Pipe) -> None:
-    async def say(what: str) -> None:
+    async def log_line(what: str) -> None:
         logger("toy").info(what)
 
     for what in ("first loop", "second loop"):
         with asyncio.Runner() as runner:
-            runner.run(say(what))
+            runner.run(log_line(what))
     flush_logs()
 
     assert [event for write in pipe.events() for event in write] == ["first loop", "second loop"]
@@ -274,8 +274,8 @@ async def test_threads_and_a_loop_lose_and_mix_no_line(pipe: Pipe) -> None:
         thread.join()
     await asyncio.sleep(0)
 
-    said = [event for write in pipe.events() for event in write]
-    assert (said.count("thread"), said.count("loop")) == (300, 200)
+    printed = [event for write in pipe.events() for event in write]
+    assert (printed.count("thread"), printed.count("loop")) == (300, 200)
 
 
 def test_a_line_logged_during_a_write_is_written_after_it(pipe: Pipe) -> None:
@@ -299,9 +299,9 @@ def test_a_line_logged_during_a_write_is_written_after_it(pipe: Pipe) -> None:
         assert not first.is_alive()
         other.join(2)
 
-    said = [event for write in pipe.events() for event in write]
-    assert said[0] == "first"
-    assert sorted(said) == ["first", "other", "within", "within, too"]
+    printed = [event for write in pipe.events() for event in write]
+    assert printed[0] == "first"
+    assert sorted(printed) == ["first", "other", "within", "within, too"]
 
 
 @pytest.mark.parametrize("end", ["sys.exit(3)", "raise RuntimeError('crash')", "exit_now(1)"])

@@ -39,7 +39,7 @@ class Peer:
         self.cut()
         await self._server.wait_closed()
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self._writers[-1].write(data)
 
     def cut(self) -> None:
@@ -89,7 +89,7 @@ async def test_a_reply_in_pieces_is_assembled(peer: Peer, redis: MultiplexedRedi
     waiting = redis.send("A")
     await peer.reads.get()
     for piece in (b"$", b"4\r\nab", b"cd\r", b"\n"):
-        peer.say(piece)
+        peer.send(piece)
         await asyncio.sleep(0.001)
 
     assert await waiting == b"abcd"
@@ -109,17 +109,17 @@ IN_SCRIPT = b"-ERR Error running script (call to f_ab12): @user_script:21: @user
 
 
 @pytest.mark.parametrize(
-    "said", [b"-LOADING later\r\n", b"-READONLY a replica\r\n", b"-OOM full\r\n", IN_SCRIPT + b"OOM full\r\n"]
+    "reply", [b"-LOADING later\r\n", b"-READONLY a replica\r\n", b"-OOM full\r\n", IN_SCRIPT + b"OOM full\r\n"]
 )
-async def test_what_cannot_be_done_now_is_unavailable(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
-    peer.answer = lambda _: said
+async def test_what_cannot_be_done_now_is_unavailable(peer: Peer, redis: MultiplexedRedis, reply: bytes) -> None:
+    peer.answer = lambda _: reply
     with pytest.raises(Unavailable):
         await redis.send("A")
 
 
-@pytest.mark.parametrize("said", [b"-READONLY a replica\r\n", IN_SCRIPT + b"READONLY a replica\r\n"])
-async def test_a_connection_to_a_read_only_replica_is_closed(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
-    peer.answer = lambda _: said
+@pytest.mark.parametrize("reply", [b"-READONLY a replica\r\n", IN_SCRIPT + b"READONLY a replica\r\n"])
+async def test_a_connection_to_a_read_only_replica_is_closed(peer: Peer, redis: MultiplexedRedis, reply: bytes) -> None:
+    peer.answer = lambda _: reply
     with pytest.raises(Unavailable):
         await redis.run(Script("return 1"), ["key"], [1])
 
@@ -149,7 +149,7 @@ async def test_a_late_reply_is_dropped(peer: Peer, redis: MultiplexedRedis, monk
     await peer.reads.get()
     next_one = redis.send("B")
     await peer.reads.get()
-    peer.say(b":1\r\n:2\r\n")
+    peer.send(b":1\r\n:2\r\n")
 
     assert await next_one == 2
     assert peer.connections == 1
@@ -160,7 +160,7 @@ async def test_late_replies_open_the_breaker(peer: Peer, redis: MultiplexedRedis
         waiting = redis.send("A")
         with pytest.raises(Unavailable):
             await waiting
-        peer.say(b":1\r\n")
+        peer.send(b":1\r\n")
         await asyncio.sleep(0.005)
 
     assert redis.breaker.open
@@ -214,9 +214,9 @@ async def test_a_connection_that_is_silent_is_given_up(
         await until_answered(redis)
 
 
-@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":1\r\n:2\r\n"])
-async def test_an_unexpected_reply_closes_the_connection(peer: Peer, redis: MultiplexedRedis, said: bytes) -> None:
-    peer.answer = lambda data: said if b"A" in data else PONG
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":1\r\n:2\r\n"])
+async def test_an_unexpected_reply_closes_the_connection(peer: Peer, redis: MultiplexedRedis, reply: bytes) -> None:
+    peer.answer = lambda data: reply if b"A" in data else PONG
     await asyncio.gather(redis.send("A"), return_exceptions=True)
 
     async with asyncio.timeout(3):

@@ -131,7 +131,7 @@ async def test_the_server_accepts_callers_of_the_channel(echo: EchoService) -> N
         assert isinstance(server, GrpcServer)
         await server.start()
         with as_caller(callers[0]):
-            assert (await stubs[0].Say(text("a"))).value == "a!"
+            assert (await stubs[0].Echo(text("a"))).value == "a!"
         await server.stop()
 
 

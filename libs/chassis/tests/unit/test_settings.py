@@ -48,7 +48,7 @@ class Settings(ServiceSettings):
     postgres: PostgresSection = Field(description="Where toys are kept.")
     redis: RedisSection = Field(default_factory=RedisSection, description="Where toys are lost.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="Who may play.")
-    patience: timedelta | None = Field(None, description="How long to wait | at most.")
+    timeout: timedelta | None = Field(None, description="How long to wait | at most.")
     upstreams: dict[str, Upstream] = Field(default_factory=dict, description="Whom to ask.")
     toys: dict[str, Annotated[Puppet | Car, Field(discriminator="kind")]] = Field(
         default_factory=dict, description="What there is to play with."
@@ -72,9 +72,9 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> list[str]:
     with pytest.raises(SystemExit) as caught:
         load(Settings)
     assert caught.value.code == 78
-    said = capsys.readouterr()
-    assert said.out == ""
-    return said.err.splitlines()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err.splitlines()
 
 
 def test_good_settings_are_nested_and_typed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,11 +93,11 @@ def test_a_duration_is_written_in_seconds_or_as_iso_8601(
     monkeypatch: pytest.MonkeyPatch, written: str, seconds: float
 ) -> None:
     monkeypatch.setenv("TOY_DRAIN", written)
-    monkeypatch.setenv("TOY_PATIENCE", written)
+    monkeypatch.setenv("TOY_TIMEOUT", written)
 
     settings = load(Settings)
 
-    assert settings.drain == settings.patience == timedelta(seconds=seconds)
+    assert settings.drain == settings.timeout == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_a_fault_in_a_section_of_several_kinds_is_named_by_its_variable(
     monkeypatch.setenv("TOY_TOYS__TAXI__WHEELS", "some")
     monkeypatch.setenv("TOY_TOYS__BALL__SIZE", "3")
 
-    said = sorted(refusal(capsys))
+    printed = sorted(refusal(capsys))
 
-    assert said[0] == "TOY_TOYS__BALL__KIND: is required and not set."
-    assert said[1] == "TOY_TOYS__JACK__STRINGS: is required and not set."
-    assert said[2].startswith("TOY_TOYS__TAXI__WHEELS: ")
+    assert printed[0] == "TOY_TOYS__BALL__KIND: is required and not set."
+    assert printed[1] == "TOY_TOYS__JACK__STRINGS: is required and not set."
+    assert printed[2].startswith("TOY_TOYS__TAXI__WHEELS: ")
 
 
 def test_a_fault_between_settings_is_of_them_all(
@@ -242,7 +242,7 @@ def test_the_reference_has_a_row_for_every_variable() -> None:
     assert by_variable["TOY_POSTGRES__DSN"].type == "secret"
     assert by_variable["TOY_POSTGRES__POOL_SIZE"].default == "8"
     assert (by_variable["TOY_DRAIN"].type, by_variable["TOY_DRAIN"].default) == ("seconds", "25")
-    assert by_variable["TOY_PATIENCE"].default == ""
+    assert by_variable["TOY_TIMEOUT"].default == ""
     assert by_variable["TOY_UPSTREAMS__<NAME>__URL"].description == "Where it is."
 
 
@@ -257,7 +257,7 @@ def test_a_section_of_several_kinds_lists_the_kinds_of_each_setting() -> None:
 def test_the_table_keeps_to_its_columns() -> None:
     lines = table(Settings).splitlines()
 
-    assert "| `TOY_PATIENCE` | seconds |  | How long to wait \\| at most. |" in lines
+    assert "| `TOY_TIMEOUT` | seconds |  | How long to wait \\| at most. |" in lines
     assert (
         "| `TOY_POSTGRES__DSN` | secret | required | Connection URL of the app role, which owns no tables. |" in lines
     )

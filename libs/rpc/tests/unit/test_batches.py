@@ -16,7 +16,7 @@ from rpc.send_queue import SendQueue
 from rpc.wire import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 
 from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
-from libs.rpc.tests.raw_peer import RawStream, begin, heard, raw_client, raw_server
+from libs.rpc.tests.raw_peer import RawStream, begin, raw_client, raw_server, received
 
 
 class Tape:
@@ -89,18 +89,18 @@ async def test_an_idle_stream_delivers_each_message_at_once(echo: EchoService) -
         for number in range(5):
             await client.send(Frame(call_id=1, payloads=[text(str(number)).SerializeToString()]))
             frame = await client.frame(1)
-            assert (heard(frame), frame.end) == ([f"{number}!"], False)
+            assert (received(frame), frame.end) == ([f"{number}!"], False)
 
 
 @pytest.mark.parametrize("payload_bytes", [0, MAX_PAYLOAD_BYTES])
 async def test_no_batch_is_over_what_grpc_takes(payload_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox, tape = SendQueue("client"), Tape()
-    told = ["k", "v" * 10_000]
+    reported = ["k", "v" * 10_000]
     for call_id in range(1, 2_001):
-        outbox.put(call_id, method="/a/B", metadata=told)
+        outbox.put(call_id, method="/a/B", metadata=reported)
     outbox.put(2_001, bytes(payload_bytes))
     for call_id in range(2_002, 2_011):
-        outbox.put(call_id, method="/a/B", metadata=told)
+        outbox.put(call_id, method="/a/B", metadata=reported)
 
     frames = await tape.all_of(outbox)
 
@@ -116,11 +116,11 @@ async def test_a_payload_at_the_limit_arrives_and_one_over_it_is_refused_both_wa
     ):
         stub = EchoStub(channel)
         with as_caller(a_caller()):
-            assert len((await stub.Say(text("x" * largest))).value) == largest + 1
+            assert len((await stub.Echo(text("x" * largest))).value) == largest + 1
             for value in ("x" * MAX_PAYLOAD_BYTES, "x" * (largest + 1), "large"):
                 with pytest.raises(RemoteError):
-                    await stub.Say(text(value))
-            assert (await stub.Say(text("a"))).value == "a!"
+                    await stub.Echo(text(value))
+            assert (await stub.Echo(text("a"))).value == "a!"
 
 
 async def test_a_stream_with_a_malformed_message_is_reopened(echo: EchoService) -> None:
@@ -137,7 +137,7 @@ async def test_a_stream_with_a_malformed_message_is_reopened(echo: EchoService) 
     before = violations.get()
     async with raw_server(nonsense, well) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
-            await EchoStub(channel).Say(text("a"))
-        assert (await EchoStub(channel).Say(text("a"))).value == "raw"
+            await EchoStub(channel).Echo(text("a"))
+        assert (await EchoStub(channel).Echo(text("a"))).value == "raw"
 
     assert violations.get() == before + 1

@@ -30,7 +30,7 @@ async def test_a_call_sent_as_the_drain_begins_is_refused_and_not_lost(echo: Ech
         stopping = asyncio.create_task(server.stop())
         drain = await client.frame()
         # Sent before the peer could know.
-        await client.send(begin(2, "Say", "late"))
+        await client.send(begin(2, "Echo", "late"))
         refused = await client.end(2)
         await client.call.done_writing()
         await stopping
@@ -60,14 +60,14 @@ async def test_calls_in_flight_end_and_new_ones_go_elsewhere(echo: EchoService) 
             while len(channel._replicas._streams) < 2:
                 await asyncio.sleep(0.01)
             with as_caller(a_caller()):
-                hanging = [asyncio.create_task(stub.Say(text("hang"))) for _ in range(2)]
+                hanging = [asyncio.create_task(stub.Echo(text("hang"))) for _ in range(2)]
                 await asyncio.gather(echo.reached.wait(), other.reached.wait())
-                said = [asyncio.create_task(stub.Say(text(str(number)))) for number in range(50)]
+                printed = [asyncio.create_task(stub.Echo(text(str(number)))) for number in range(50)]
                 stopping = asyncio.create_task(leaves.stop())
-                said += [asyncio.create_task(stub.Say(text(str(number)))) for number in range(50, 100)]
-                await asyncio.gather(*said)
+                printed += [asyncio.create_task(stub.Echo(text(str(number)))) for number in range(50, 100)]
+                await asyncio.gather(*printed)
                 before = len(echo.callers)
-                await asyncio.gather(*(stub.Say(text("more")) for _ in range(20)))
+                await asyncio.gather(*(stub.Echo(text("more")) for _ in range(20)))
                 assert len(echo.callers) == before
                 echo.released.set()
                 other.released.set()
@@ -96,7 +96,7 @@ async def test_no_call_fails_while_replicas_restart_in_turn(echo: EchoService) -
             number = 0
             with as_caller(a_caller()):
                 while not done.is_set():
-                    assert (await stub.Say(text(str(number)))).value == f"{number}!"
+                    assert (await stub.Echo(text(str(number)))).value == f"{number}!"
                     number += 1
             return number
 
@@ -114,7 +114,7 @@ async def test_no_call_fails_while_replicas_restart_in_turn(echo: EchoService) -
 
 async def test_a_draining_client_gets_its_responses(echo: EchoService) -> None:
     async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server, raw_client(server.port) as client:
-        await client.send(begin(1, "Say", "hang"))
+        await client.send(begin(1, "Echo", "hang"))
         await echo.reached.wait()
         await client.send(Frame(end=True))
         echo.released.set()

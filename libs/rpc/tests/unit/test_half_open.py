@@ -41,10 +41,10 @@ async def test_a_frozen_server_is_disconnected(echo: EchoService, monkeypatch: p
             line.freeze()
             async with asyncio.timeout(5):
                 with pytest.raises(Unavailable):
-                    await stub.Say(text("a"))
+                    await stub.Echo(text("a"))
             await line.cut()
             await line.mend()
-            assert (await stub.Say(text("b"))).value == "b!"
+            assert (await stub.Echo(text("b"))).value == "b!"
 
 
 async def test_a_frozen_client_is_disconnected_and_its_calls_end(
@@ -55,7 +55,7 @@ async def test_a_frozen_client_is_disconnected_and_its_calls_end(
         before = held()
         async with TcpProxy(serving.port) as line, Channel(f"127.0.0.1:{line.port}", "echo") as channel:
             with as_caller(a_caller()):
-                call = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+                call = asyncio.create_task(EchoStub(channel).Echo(text("hang")))
                 await echo.reached.wait()
                 line.freeze()
                 async with asyncio.timeout(5):

@@ -29,11 +29,11 @@ class Listener(EchoService):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[tuple[str, Any]] = []
+        self.received: list[tuple[str, Any]] = []
         self.seen: list[str] = []
 
-    async def say(self, request: Text, context: Any) -> Text:
-        self.heard = list(context.invocation_metadata())
+    async def echo(self, request: Text, context: Any) -> Text:
+        self.received = list(context.invocation_metadata())
         self.seen.append(f"{SEEN.get()} {current_caller().request_id}")
         SEEN.set(request.value)
         await asyncio.sleep(0)
@@ -61,22 +61,22 @@ async def by_exchange(listener: Listener) -> AsyncIterator[EchoStub]:
 
 
 async def test_metadata_of_text_and_of_bytes_arrives(by_exchange: EchoStub, listener: Listener) -> None:
-    await by_exchange.Say(text("a"), metadata=(("x-plain", "ä"), ("x-raw-bin", b"\x00\xff")))
+    await by_exchange.Echo(text("a"), metadata=(("x-plain", "ä"), ("x-raw-bin", b"\x00\xff")))
 
-    assert ("x-plain", "ä") in listener.heard
-    assert ("x-raw-bin", b"\x00\xff") in listener.heard
+    assert ("x-plain", "ä") in listener.received
+    assert ("x-raw-bin", b"\x00\xff") in listener.received
 
 
 async def test_trailing_metadata_may_be_bytes(by_exchange: EchoStub) -> None:
-    assert (await by_exchange.Say(text("tell"), timeout=2)).value == "tell"
+    assert (await by_exchange.Echo(text("tell"), timeout=2)).value == "tell"
     assert [answer.value async for answer in by_exchange.Repeat(text("tell"), timeout=2)] == ["tell"]
     with pytest.raises(RemoteError, match="on purpose"):
-        await by_exchange.Say(text("abort"), timeout=2)
+        await by_exchange.Echo(text("abort"), timeout=2)
 
 
 async def test_trailing_metadata_is_on_the_wire(listener: Listener) -> None:
     async with serving_at("127.0.0.1:0", [(register, listener, SERVICE)]) as server, raw_client(server.port) as client:
-        await client.send(begin(1, "Say", "tell"))
+        await client.send(begin(1, "Echo", "tell"))
 
         assert list((await client.end(1)).metadata) == ["told-bin", "AP8=", "told", "plainly"]
 
@@ -84,7 +84,7 @@ async def test_trailing_metadata_is_on_the_wire(listener: Listener) -> None:
 async def test_calls_of_one_stream_do_not_see_each_other(by_exchange: EchoStub, listener: Listener) -> None:
     async def ask(number: int) -> None:
         with as_caller(a_caller(a_principal(f"ten_{number}"), f"req_{number}")):
-            await by_exchange.Say(text(f"secret {number}"))
+            await by_exchange.Echo(text(f"secret {number}"))
 
     await asyncio.gather(*(ask(number) for number in range(20)))
 
@@ -98,10 +98,10 @@ async def test_a_call_has_the_trace_of_its_caller_not_of_the_one_who_opened_the_
                 stub = EchoStub(channel)
                 await channel.channel_ready()
                 with as_caller(a_caller(request_id="req_asking")), span("asking"):
-                    await stub.Say(text("a"))
+                    await stub.Echo(text("a"))
         spans = {each.name: each for each in ended()}
 
-    parent = spans["test.EchoService/Say"].parent
+    parent = spans["test.EchoService/Echo"].parent
     assert parent is not None
     assert parent.span_id == spans["asking"].context.span_id
     assert listener.seen == ["nobody req_asking"]
@@ -117,7 +117,7 @@ async def test_a_status_keeps_its_message_and_details(echo: EchoService) -> None
 
 async def test_a_deadline_ends_the_servers_task_though_the_client_is_silent(echo: EchoService) -> None:
     async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server, raw_client(server.port) as client:
-        await client.send(begin(1, "Say", "hang", timeout_microseconds=50_000))
+        await client.send(begin(1, "Echo", "hang", timeout_microseconds=50_000))
         async with asyncio.timeout(2):
             await echo.cleaned.wait()
         frame = await client.end(1)
@@ -129,4 +129,4 @@ async def test_a_deadline_ends_the_callers_wait_though_the_server_is_silent(echo
     async with raw_server(forever) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         await channel.channel_ready()
         with pytest.raises(DeadlineExceeded):
-            await EchoStub(channel).Say(text("a"), timeout=0.05)
+            await EchoStub(channel).Echo(text("a"), timeout=0.05)

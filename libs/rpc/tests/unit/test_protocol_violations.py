@@ -13,7 +13,7 @@ from rpc.wire import MAX_PAYLOAD_BYTES, WINDOW_BYTES
 
 from libs.chassis.tests.echo_service import SERVICE, EchoService, register
 from libs.rpc.tests.leaks import held, until_back_to
-from libs.rpc.tests.raw_peer import RawClient, begin, known, raw_client, say
+from libs.rpc.tests.raw_peer import RawClient, begin, known, payload_frame, raw_client
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
@@ -27,41 +27,41 @@ async def client(echo: EchoService) -> AsyncIterator[RawClient]:
             await client.send(begin(1, "Answer", "before", end=False))
             await client.frame(1)
             yield client
-            await client.send(say(1, "after"))
+            await client.send(payload_frame(1, "after"))
             assert not (await client.frame(1)).end
             assert await client.ask(1_000_000) == "a!"
         await until_back_to(before)
 
 
 async def test_a_payload_after_the_end_ends_its_call(client: RawClient) -> None:
-    await client.send(begin(2, "Say", "hang"))
-    await client.send(say(2, "more"))
+    await client.send(begin(2, "Echo", "hang"))
+    await client.send(payload_frame(2, "more"))
 
     assert (await client.end(2)).code == INVALID
 
 
 async def test_a_call_started_twice_ends(client: RawClient) -> None:
-    await client.send(begin(2, "Say", "hang"), begin(2, "Say", "again"))
+    await client.send(begin(2, "Echo", "hang"), begin(2, "Echo", "again"))
 
     assert (await client.end(2)).code == INVALID
 
 
 async def test_an_id_that_goes_backwards_begins_nothing(client: RawClient, echo: EchoService) -> None:
     assert await client.ask(10) == "a!"
-    await client.send(begin(5, "Say", "late"))
+    await client.send(begin(5, "Echo", "late"))
 
     assert (await client.end(5)).code == INVALID
     assert len(echo.callers) == 1
 
 
-@pytest.mark.parametrize("frame", [say(7, "a"), Frame(call_id=7, credit=1), Frame(call_id=7, end=True)])
+@pytest.mark.parametrize("frame", [payload_frame(7, "a"), Frame(call_id=7, credit=1), Frame(call_id=7, end=True)])
 async def test_a_frame_of_an_unknown_call_is_answered_with_an_error(client: RawClient, frame: Frame) -> None:
     await client.send(frame)
 
     assert (await client.end(7)).code == INVALID
 
 
-@pytest.mark.parametrize("frame", [Frame(payloads=[b"a"]), begin(0, "Say", "a"), Frame(cancel=True)])
+@pytest.mark.parametrize("frame", [Frame(payloads=[b"a"]), begin(0, "Echo", "a"), Frame(cancel=True)])
 async def test_a_call_named_0_is_none(client: RawClient, echo: EchoService, frame: Frame) -> None:
     await client.send(frame)
 
@@ -71,7 +71,9 @@ async def test_a_call_named_0_is_none(client: RawClient, echo: EchoService, fram
 
 async def test_frames_of_a_call_that_has_ended_have_crossed_and_are_dropped(client: RawClient) -> None:
     assert await client.ask(2) == "a!"
-    await client.send(say(2, "late"), Frame(call_id=2, cancel=True), Frame(call_id=2, credit=9), say(2, end=True))
+    await client.send(
+        payload_frame(2, "late"), Frame(call_id=2, cancel=True), Frame(call_id=2, credit=9), payload_frame(2, end=True)
+    )
 
     assert await client.ask(3) == "a!"
 
@@ -85,21 +87,21 @@ async def test_an_unknown_method_is_unimplemented(client: RawClient) -> None:
 
 @pytest.mark.parametrize("metadata", [["odd"], ["x-bin", "not base64!"], ["x-bin", "ä"]])
 async def test_malformed_metadata_ends_the_call(client: RawClient, metadata: list[str]) -> None:
-    await client.send(begin(2, "Say", "a", metadata=known(*metadata)))
+    await client.send(begin(2, "Echo", "a", metadata=known(*metadata)))
 
     assert (await client.end(2)).code == INVALID
 
 
 async def test_a_payload_over_the_limit_ends_its_call(client: RawClient) -> None:
     await client.send(
-        Frame(call_id=2, method="/test.EchoService/Say", metadata=known(), payloads=[bytes(MAX_PAYLOAD_BYTES + 1)])
+        Frame(call_id=2, method="/test.EchoService/Echo", metadata=known(), payloads=[bytes(MAX_PAYLOAD_BYTES + 1)])
     )
 
     assert (await client.end(2)).code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 
 
 async def test_payloads_beyond_the_allowance_end_their_call(client: RawClient) -> None:
-    await client.send(begin(2, "Say", "hang", end=False))
+    await client.send(begin(2, "Echo", "hang", end=False))
     await client.send(Frame(call_id=2, payloads=[bytes(WINDOW_BYTES)]))
     await client.send(Frame(call_id=2, payloads=[b"a"]))
 
@@ -107,7 +109,7 @@ async def test_payloads_beyond_the_allowance_end_their_call(client: RawClient) -
 
 
 async def test_payloads_of_no_bytes_have_a_bound_too(client: RawClient, echo: EchoService) -> None:
-    await client.send(begin(2, "Say", "hang", end=False))
+    await client.send(begin(2, "Echo", "hang", end=False))
     for _ in range(20):
         await client.send(Frame(call_id=2, payloads=[b""] * 1_000))
 
@@ -115,22 +117,22 @@ async def test_payloads_of_no_bytes_have_a_bound_too(client: RawClient, echo: Ec
 
 
 async def test_a_call_without_a_request_or_cancelled_at_once_is_over(client: RawClient, echo: EchoService) -> None:
-    await client.send(begin(2, "Say"))
+    await client.send(begin(2, "Echo"))
     assert (await client.end(2)).code == INVALID
 
-    await client.send(begin(3, "Say", "hang", cancel=True))
+    await client.send(begin(3, "Echo", "hang", cancel=True))
     assert await client.ask(4) == "a!"
 
 
 @pytest.mark.parametrize("microseconds", [2**64 - 1, 1])
 async def test_any_time_limit_will_do(client: RawClient, microseconds: int) -> None:
-    await client.send(begin(2, "Say", "a", timeout_microseconds=microseconds))
+    await client.send(begin(2, "Echo", "a", timeout_microseconds=microseconds))
 
     assert (await client.end(2)).code in {0, grpc.StatusCode.DEADLINE_EXCEEDED.value[0]}
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff\xff", Batch(frames=[begin(2, "Say", "hang")]).SerializeToString()[:-3], b"\x0a\x02\x12\x00x"]
+    "data", [b"\xff\xff", Batch(frames=[begin(2, "Echo", "hang")]).SerializeToString()[:-3], b"\x0a\x02\x12\x00x"]
 )
 async def test_a_batch_that_is_none_ends_the_stream_with_a_status_and_all_its_calls(
     echo: EchoService, data: bytes
@@ -138,7 +140,7 @@ async def test_a_batch_that_is_none_ends_the_stream_with_a_status_and_all_its_ca
     async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server:
         before = held()
         async with raw_client(server.port) as client:
-            await client.send(begin(1, "Say", "hang"))
+            await client.send(begin(1, "Echo", "hang"))
             await echo.reached.wait()
             await client.call.write(data)
 
@@ -163,7 +165,7 @@ async def test_the_calls_of_a_disconnected_client_end(echo: EchoService) -> None
     async with serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server:
         before = held()
         async with raw_client(server.port) as client:
-            await client.send(*(begin(call_id, "Say", "hang") for call_id in range(1, 101)))
+            await client.send(*(begin(call_id, "Echo", "hang") for call_id in range(1, 101)))
             await echo.reached.wait()
             client.call.cancel()
         async with asyncio.timeout(5):

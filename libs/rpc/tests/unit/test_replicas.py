@@ -74,7 +74,7 @@ async def open_to(channel: Channel, count: int) -> None:
 async def ask(channel: Channel, times: int, at_once: int = 8) -> None:
     stub = EchoStub(channel)
     for _ in range(times // at_once):
-        await asyncio.gather(*(stub.Say(text("a")) for _ in range(at_once)))
+        await asyncio.gather(*(stub.Echo(text("a")) for _ in range(at_once)))
 
 
 async def test_two_replicas_share_within_a_fifth(names: Names, pool: ServerPool) -> None:
@@ -106,7 +106,7 @@ async def test_a_replica_that_leaves_the_name_finishes_what_it_has_and_gets_noth
         names.known = pool.addresses[:1]
         async with Channel("echo:1", "echo", resolver=names.resolver) as channel:
             await open_to(channel, 1)
-            hanging = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+            hanging = asyncio.create_task(EchoStub(channel).Echo(text("hang")))
             await pool.services[0].reached.wait()
             names.known = pool.addresses[1:2]
             while [stream.open for stream in channel._replicas._streams] != [False, True]:
@@ -126,7 +126,7 @@ async def test_a_replica_that_comes_back_while_it_still_finishes_gets_calls_agai
     names.known = pool.addresses[:1]
     async with Channel("echo:1", "echo", resolver=names.resolver) as channel:
         await open_to(channel, 1)
-        hanging = asyncio.create_task(EchoStub(channel).Say(text("hang")))
+        hanging = asyncio.create_task(EchoStub(channel).Echo(text("hang")))
         await pool.services[0].reached.wait()
         names.known = pool.addresses[1:2]
         while [stream.open for stream in channel._replicas._streams] != [False, True]:
@@ -158,11 +158,11 @@ async def test_the_least_loaded_replica_is_chosen(names: Names, pool: ServerPool
         # Both hang on: 5 at one replica, as calls of its own, then none at the other.
         first, second = channel._replicas._streams
         second.open = False
-        hanging = [asyncio.create_task(stub.Say(text("hang"))) for _ in range(5)]
+        hanging = [asyncio.create_task(stub.Echo(text("hang"))) for _ in range(5)]
         await asyncio.sleep(0)
         second.open = True
         for _ in range(20):
-            await stub.Say(text("a"))
+            await stub.Echo(text("a"))
         assert first.load == 5
         for echo in pool.services:
             echo.released.set()
@@ -207,7 +207,7 @@ async def test_a_server_of_another_version_is_unavailable(metadata: object, monk
         Channel(f"127.0.0.1:{port}", "echo") as channel,
     ):
         with pytest.raises(Unavailable):
-            await EchoStub(channel).Say(text("a"))
+            await EchoStub(channel).Echo(text("a"))
 
 
 async def test_a_server_without_an_exchange_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ async def test_a_server_without_an_exchange_is_unavailable(monkeypatch: pytest.M
     await server.start()
     async with Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
-            await EchoStub(channel).Say(text("a"))
+            await EchoStub(channel).Echo(text("a"))
     await server.stop(0)
 
 
@@ -229,20 +229,20 @@ async def test_more_calls_than_a_stream_carries_are_refused_by_name(
     async with no_leak(), Channel(pool.addresses[0], "echo") as channel:
         await open_to(channel, 1)
         stub = EchoStub(channel)
-        hanging = [asyncio.create_task(stub.Say(text("hang"))) for _ in range(5)]
+        hanging = [asyncio.create_task(stub.Echo(text("hang"))) for _ in range(5)]
         await pool.services[0].reached.wait()
         with pytest.raises(ExchangeFull):
-            await stub.Say(text("a"))
+            await stub.Echo(text("a"))
         pool.services[0].released.set()
         await asyncio.gather(*hanging)
-        assert (await stub.Say(text("a"))).value == "a!"
+        assert (await stub.Echo(text("a"))).value == "a!"
 
 
 async def test_more_calls_than_may_wait_for_a_peer_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "MAX_CALLS", 5)
     monkeypatch.setattr(channels, "CONNECT_TIMEOUT_SECONDS", 0.2)
     async with Channel(f"127.0.0.1:{free_port()}", "echo") as channel:
-        endings = await asyncio.gather(*(EchoStub(channel).Say(text("a")) for _ in range(8)), return_exceptions=True)
+        endings = await asyncio.gather(*(EchoStub(channel).Echo(text("a")) for _ in range(8)), return_exceptions=True)
         assert channel._unassigned == {}
 
     assert [type(ending) for ending in endings] == [Unavailable] * 5 + [ExchangeFull] * 3
@@ -265,13 +265,13 @@ async def answer_too_often(raw: RawStream) -> None:
 
 async def test_frames_of_unknown_calls_do_not_affect_others() -> None:
     async with no_leak(), raw_server(answer_strangers) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
-        assert (await EchoStub(channel).Say(text("a"))).value == "raw"
+        assert (await EchoStub(channel).Echo(text("a"))).value == "raw"
 
 
 async def test_a_second_end_of_a_call_is_ignored() -> None:
     async with no_leak(), raw_server(answer_too_often) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
-        assert (await EchoStub(channel).Say(text("a"))).value == "raw"
-        assert (await EchoStub(channel).Say(text("a"))).value == "second"
+        assert (await EchoStub(channel).Echo(text("a"))).value == "raw"
+        assert (await EchoStub(channel).Echo(text("a"))).value == "second"
 
 
 async def test_a_server_that_exceeds_the_window_loses_that_call() -> None:
@@ -289,4 +289,4 @@ async def test_a_server_that_exceeds_the_window_loses_that_call() -> None:
         with pytest.raises(Unavailable):
             [message async for message in call]
         del call
-        assert (await EchoStub(channel).Say(text("a"))).value == "well"
+        assert (await EchoStub(channel).Echo(text("a"))).value == "well"

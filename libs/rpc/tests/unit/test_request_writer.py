@@ -62,7 +62,7 @@ async def test_requests_without_end_stop_when_the_call_has(by_exchange: EchoStub
 
 
 async def test_a_stream_whose_iteration_ends_early_leaves_no_task(by_exchange: EchoStub) -> None:
-    await by_exchange.Say(text("a"))  # the stream is open
+    await by_exchange.Echo(text("a"))  # the stream is open
     before = asyncio.all_tasks()
     async for _ in by_exchange.Answer(iter([text("a"), text("b")])):
         break
@@ -72,7 +72,7 @@ async def test_a_stream_whose_iteration_ends_early_leaves_no_task(by_exchange: E
 
 
 async def test_a_request_that_cannot_be_written_down_leaves_nothing_behind(by_exchange: EchoStub) -> None:
-    assert (await by_exchange.Say(text("a"))).value == "a!"
+    assert (await by_exchange.Echo(text("a"))).value == "a!"
     async with no_leak():
         with pytest.raises((AttributeError, TypeError)):
-            await by_exchange.Say("no message")
+            await by_exchange.Echo("no message")

@@ -69,10 +69,10 @@ async def test_a_call_of_an_idempotent_method_is_retried_when_its_stream_is_lost
 async def test_a_call_of_another_method_is_unavailable_when_its_stream_is_lost(log: Log) -> None:
     async with raw_server(log.leave_at_once, log.answer) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
-            await EchoStub(channel).Say(text("a"))
-        await EchoStub(channel).Say(text("b"))
+            await EchoStub(channel).Echo(text("a"))
+        await EchoStub(channel).Echo(text("b"))
 
-    assert log.begun == ["/test.EchoService/Say"] * 2
+    assert log.begun == ["/test.EchoService/Echo"] * 2
 
 
 async def test_a_stream_with_a_response_is_not_retried(log: Log) -> None:
@@ -166,9 +166,9 @@ async def test_a_refused_call_is_retried_at_another_replica(log: Log) -> None:
     ):
         while len(channel._replicas._streams) < 2:
             await asyncio.sleep(0.01)
-        await asyncio.gather(*(EchoStub(channel).Say(text("a")) for _ in range(4)))
+        await asyncio.gather(*(EchoStub(channel).Echo(text("a")) for _ in range(4)))
 
-    assert log.begun.count("/test.EchoService/Say") == 4
+    assert log.begun.count("/test.EchoService/Echo") == 4
     assert "refused" in log.begun
 
 
@@ -176,6 +176,6 @@ async def test_a_refused_call_is_retried_at_another_replica(log: Log) -> None:
 async def test_a_call_refused_by_all_replicas_ends(log: Log) -> None:
     async with raw_server(log.refuse) as port, Channel(f"127.0.0.1:{port}", "echo") as channel:
         with pytest.raises(Unavailable):
-            await EchoStub(channel).Say(text("a"), timeout=5)
+            await EchoStub(channel).Echo(text("a"), timeout=5)
 
     assert len(log.begun) <= 10

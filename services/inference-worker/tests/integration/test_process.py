@@ -15,7 +15,7 @@ import psutil
 import pytest
 from argosy.inference.v1 import inference_pb2
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from argosy_dev.state import Home
+from argosy_dev.fleet.paths import FleetPaths
 from chassis.clock import SystemClock
 from chassis.grpc import Channel
 from chassis.ids import new_id
@@ -107,7 +107,7 @@ async def worker(simulator: UpstreamSimulator) -> AsyncIterator[Worker]:
         "sim": {"kind": "openai", "base_url": f"{simulator.url}/v1", "api_key": "sk-simulated-key"},
         "claude": {"kind": "anthropic", "base_url": simulator.url, "api_key": "sk-simulated-key"},
     }
-    model = Home.of_environment().minilm
+    model = FleetPaths.from_environment().minilm
     if (model / "model.onnx").exists():
         upstreams["minilm"] = {"kind": "onnx", "path": str(model)}
     async with running(upstreams) as started:

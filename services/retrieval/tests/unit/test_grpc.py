@@ -17,7 +17,7 @@ from retrieval.grpc import RetrievalServicer, registration
 from retrieval.search.grpc import SearchMethods
 from retrieval.vector_stores.grpc import VectorStoreMethods
 
-from services.retrieval.tests.fakes import FakeEmbedder, FakeObjectStore
+from services.retrieval.tests.fake_peers import FakeEmbedder, FakeObjectStore
 from services.retrieval.tests.tenants import Tenant
 
 Part = pb.UploadFileRequest

@@ -221,7 +221,7 @@ class StreamCall:
 
     async def read(self) -> Any:
         """Return the next response, or `grpc.aio.EOF`."""
-        response = await self._use(_read)
+        response = await self._use(lambda call: call.read())
         if response is EOF:
             self._stop_writing()
         return response
@@ -288,10 +288,6 @@ class StreamCall:
         if self._request_error is not None:
             return self._request_error
         return self._channel.to_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
-
-
-def _read(call: Any) -> Any:
-    return call.read()
 
 
 async def _response(call: Any) -> Any:

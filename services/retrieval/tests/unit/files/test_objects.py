@@ -13,7 +13,7 @@ from retrieval.files.model import FileNotFound, FileTooLarge
 from retrieval.files.objects import ObstoreObjectStore
 from retrieval.files.ports import ObjectStore
 
-from services.retrieval.tests.fakes import FakeObjectStore
+from services.retrieval.tests.fake_peers import FakeObjectStore
 
 MEGABYTE = 1024 * 1024
 

@@ -12,7 +12,8 @@ from retrieval.files.model import UPLOAD_LIFETIME, File, FileMetadata, FileTooLa
 from retrieval.files.page import page_size
 from retrieval.files.upload import upload
 
-from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, FakeObjectStore, InMemoryDatabase
+from services.retrieval.tests.fake_peers import FakeObjectStore
+from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, InMemoryDatabase
 
 GUIDE = FileMetadata("guide.pdf", "assistants")
 # As macOS names screenshots: with a narrow no-break space.

@@ -16,7 +16,8 @@ from retrieval.ingestion.fair_queue import FairQueue
 from retrieval.ingestion.model import RunResult, is_transient
 from retrieval.vector_stores.model import AttachmentKey, AttachmentState
 
-from services.retrieval.tests.fakes import FakeEmbedder, FakeIngestionStore
+from services.retrieval.tests.fake_peers import FakeEmbedder
+from services.retrieval.tests.fakes import FakeIngestionStore
 from services.retrieval.tests.ingestion_world import PAGES, IngestionWorld
 
 

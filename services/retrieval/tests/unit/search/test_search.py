@@ -8,7 +8,7 @@ from retrieval.search.model import SearchQuery
 from retrieval.search.search import search
 from retrieval.vector_stores.model import VectorStoreNotFound
 
-from services.retrieval.tests.fakes import FakeEmbedder
+from services.retrieval.tests.fake_peers import FakeEmbedder
 from services.retrieval.tests.tenants import Tenant
 
 

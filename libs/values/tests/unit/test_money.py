@@ -1,9 +1,12 @@
+"""Costs are exact, and so are the amounts people read."""
+
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from values.money import MAX_NANO_USD, MAX_PRICE, MAX_TOKENS, NanoUsd, Price, cost
+from values.money import MAX_NANO_USD, MAX_PRICE, MAX_TOKENS, NanoUsd, Price, cost, nano_usd_to_usd
 
 tokens = st.integers(0, MAX_TOKENS)
 amounts = st.integers(0, MAX_PRICE)
@@ -45,3 +48,17 @@ def test_one_token_of_the_cheapest_price_costs_a_whole_nano_dollar() -> None:
 
 def test_a_price_of_zero_is_a_price() -> None:
     assert cost(1000, 1000, priced(0, 0)) == 0
+
+
+@given(st.integers(-MAX_NANO_USD, MAX_NANO_USD).map(NanoUsd))
+def test_amounts_are_exact_decimals_without_trailing_zeros(amount: NanoUsd) -> None:
+    text = nano_usd_to_usd(amount)
+    assert Decimal(text) == Decimal(amount) / 10**9
+    assert "." not in text or not text.endswith(("0", "."))
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(0, "0"), (12_300, "0.0000123"), (1, "0.000000001"), (-5 * 10**9, "-5"), (10**10, "10")]
+)
+def test_examples_of_amounts(amount: int, text: str) -> None:
+    assert nano_usd_to_usd(NanoUsd(amount)) == text
