@@ -1,7 +1,5 @@
 """The command line of the fleet: `python -m argosy_dev <command>`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

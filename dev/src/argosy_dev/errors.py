@@ -8,8 +8,6 @@ CliError
 └── FleetConflict    the running fleet was started with other settings
 """
 
-from __future__ import annotations
-
 
 class CliError(Exception):
     """The process prints the message and exits with `exit_status`."""

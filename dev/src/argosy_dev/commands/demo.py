@@ -3,8 +3,6 @@
 It uses the public API and the keys of `.argosy/env` only, as a customer's program would.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """`down`: stops the fleet and all its processes."""
 
-from __future__ import annotations
-
 import signal
 
 from argosy_dev.commands.progress import Progress

@@ -1,7 +1,5 @@
 """`fetch`: downloads Kafka's jars and converts the models. `make setup` runs it; the fleet then needs no network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 

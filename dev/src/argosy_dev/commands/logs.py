@@ -1,7 +1,5 @@
 """`logs`: the output of one part."""
 
-from __future__ import annotations
-
 import sys
 import time
 

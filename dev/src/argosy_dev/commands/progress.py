@@ -1,7 +1,5 @@
 """Shows the progress of `up`: a live table in a terminal, one line per event in a pipe."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Self
@@ -47,12 +45,10 @@ class Progress:
 
     @classmethod
     def on_stdout(cls) -> Self:
-        """Show on standard output."""
         return cls(Console(highlight=False))
 
     @classmethod
     def quiet(cls) -> Self:
-        """Show nothing."""
         return cls(None)
 
     def __enter__(self) -> Self:
@@ -68,7 +64,6 @@ class Progress:
             self._live = None
 
     def print_line(self, text: str) -> None:
-        """Print one line."""
         if self._console:
             self._console.print(text, soft_wrap=True)
 

@@ -1,7 +1,5 @@
 """`run`: any command of a service, with the settings of this fleet."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Renders `guide.md` as a PDF of several pages: the document of the demo."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,5 +45,4 @@ def _write(document: FPDF, text: str, *, size: int, style: str, after: float) ->
 
 
 def pdf() -> bytes:
-    """Return the guide as a PDF."""
     return render(SOURCE.read_text(encoding="utf-8"))

@@ -1,7 +1,5 @@
 """`status`: one line per part, from a fresh probe of each."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`up`: starts the fleet, or some of its parts, and waits until they are ready."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

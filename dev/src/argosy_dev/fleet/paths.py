@@ -4,13 +4,12 @@ Downloaded and converted files (jars, models) are shared by all fleets of a clon
 `.argosy/`, or in ARGOSY_ASSETS.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 REPO_ROOT = Path(__file__).resolve().parents[4]
 
@@ -23,7 +22,7 @@ class FleetPaths:
     assets: Path
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> FleetPaths:
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read ARGOSY_HOME and ARGOSY_ASSETS; both default to `.argosy` in the repository."""
         env = os.environ if environment is None else environment
         return cls(
@@ -58,7 +57,6 @@ class FleetPaths:
 
     @property
     def logs(self) -> Path:
-        """One file per part."""
         return self.root / "logs"
 
     @property
@@ -73,15 +71,12 @@ class FleetPaths:
 
     @property
     def smollm_tokenizer(self) -> Path:
-        """The language model's tokenizer."""
         return self.assets / "models" / "smollm2" / "tokenizer.json"
 
     def data(self, part: str) -> Path:
-        """The data folder of a part."""
         return self.root / "data" / part
 
     def log(self, part: str) -> Path:
-        """The log file of a part."""
         return self.logs / f"{part}.log"
 
     def create(self) -> None:

@@ -5,8 +5,6 @@ ones. They lie below the kernel's ephemeral range: between two starts, the kerne
 outgoing connection.
 """
 
-from __future__ import annotations
-
 import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping

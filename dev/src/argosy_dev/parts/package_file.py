@@ -1,7 +1,5 @@
 """Finds files of installed packages without importing them: most packages would load far more than the file."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 

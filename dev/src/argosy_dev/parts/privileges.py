@@ -1,7 +1,5 @@
 """Runs a program that refuses to run as root, when we are root."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

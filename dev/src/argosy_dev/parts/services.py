@@ -1,7 +1,5 @@
 """The five services, each as one or more processes, and the steps that prepare their stores."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -39,12 +37,10 @@ class Service:
 
     @property
     def module(self) -> str:
-        """The Python package."""
         return self.name.replace("-", "_")
 
     @property
     def prefix(self) -> str:
-        """The prefix of its environment variables."""
         return f"{self.module.upper()}_"
 
     @property
@@ -93,7 +89,6 @@ class Replica:
 
     @property
     def name(self) -> str:
-        """The name of the part."""
         return self.service.name if self.number == 1 else f"{self.service.name}-{self.number}"
 
     @property

@@ -4,8 +4,6 @@ The product's migrations insert no rows. Each file `SERVICE.sql` is idempotent a
 after the migrations and before the service starts, which reads its routes and prices at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Converts the models of the wheels to the files that the services read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from argosy_dev.errors import CliError

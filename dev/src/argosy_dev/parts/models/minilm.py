@@ -4,8 +4,6 @@ Inputs are `input_ids` and `attention_mask` (int64, batch × tokens); the output
 384) is the mean over the tokens of the mask, normalized to length 1, as sentence-transformers computes it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

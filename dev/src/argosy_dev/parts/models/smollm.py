@@ -1,7 +1,5 @@
 """SmolLM2-135M behind an OpenAI-compatible server: for the fleet, an upstream like any other."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -27,7 +25,6 @@ _TEMPLATE = (
 
 
 def url(port: int) -> str:
-    """Return the base URL of the API."""
     return f"http://{LOOPBACK}:{port}/v1"
 
 

@@ -1,7 +1,5 @@
 """Exports SmolLM2's tokenizer from the GGUF file to a `tokenizer.json`, with which the worker counts tokens."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from gguf import GGUFReader
