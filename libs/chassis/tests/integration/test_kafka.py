@@ -103,17 +103,17 @@ async def committed(group: str, topic: str) -> dict[int, int]:
 
 async def test_what_is_published_is_handled_with_key_and_headers(topic: str, publisher: Publisher) -> None:
     received: list[Record] = []
-    received = asyncio.Event()
+    arrived = asyncio.Event()
 
     async def keep(record: Record) -> None:
         received.append(record)
-        received.set()
+        arrived.set()
 
     await publisher.publish(topic, b"ten_a", b"value", {"traceparent": "x"})
     consumer = Consumer(kafka_bootstrap(), new_id("group-"), topic, keep)
     await consumer.start()
     async with asyncio.timeout(15):
-        await received.wait()
+        await arrived.wait()
     await consumer.ping()
     await consumer.stop()
 

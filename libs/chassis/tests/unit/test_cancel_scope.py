@@ -9,6 +9,12 @@ class Stopped(Exception):
     pass
 
 
+def current() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 async def forever() -> None:
     await asyncio.Event().wait()
 
@@ -22,23 +28,23 @@ async def guarded(scope: CancelScope, work: Callable[[], Awaitable[str | None]],
         return await work()
 
 
-async def test_work_within_its_deadline_returns_its_result():
+async def test_work_within_its_deadline_returns_its_result() -> None:
     scope = CancelScope()
 
     assert await guarded(scope, at_once, scope.now() + 5) == "done"
     scope.close()
 
 
-async def test_work_beyond_its_deadline_is_interrupted():
+async def test_work_beyond_its_deadline_is_interrupted() -> None:
     scope = CancelScope()
 
     with pytest.raises(TimedOut):
         await guarded(scope, forever, scope.now() + 0.01)
 
-    assert asyncio.current_task().cancelling() == 0
+    assert current().cancelling() == 0
 
 
-async def test_a_deadline_in_the_past_starts_no_work():
+async def test_a_deadline_in_the_past_starts_no_work() -> None:
     scope = CancelScope()
     started = []
 
@@ -51,7 +57,7 @@ async def test_a_deadline_in_the_past_starts_no_work():
     assert started == []
 
 
-async def test_a_later_block_with_an_earlier_deadline_is_interrupted_in_time():
+async def test_a_later_block_with_an_earlier_deadline_is_interrupted_in_time() -> None:
     scope = CancelScope()
     await guarded(scope, at_once, scope.now() + 60)
 
@@ -59,7 +65,7 @@ async def test_a_later_block_with_an_earlier_deadline_is_interrupted_in_time():
         await asyncio.wait_for(guarded(scope, forever, scope.now() + 0.01), 5)
 
 
-async def test_the_timer_of_an_earlier_block_does_not_interrupt_a_later_one():
+async def test_the_timer_of_an_earlier_block_does_not_interrupt_a_later_one() -> None:
     scope = CancelScope()
     await guarded(scope, at_once, scope.now() + 0.01)
 
@@ -71,7 +77,7 @@ async def test_the_timer_of_an_earlier_block_does_not_interrupt_a_later_one():
     scope.close()
 
 
-async def test_a_timer_that_fires_between_blocks_is_set_again():
+async def test_a_timer_that_fires_between_blocks_is_set_again() -> None:
     scope = CancelScope()
     await guarded(scope, at_once, scope.now() + 0.005)
     await asyncio.sleep(0.01)
@@ -80,7 +86,7 @@ async def test_a_timer_that_fires_between_blocks_is_set_again():
         await asyncio.wait_for(guarded(scope, forever, scope.now() + 0.01), 5)
 
 
-async def test_cancel_interrupts_a_block_and_refuses_later_ones():
+async def test_cancel_interrupts_a_block_and_refuses_later_ones() -> None:
     scope = CancelScope()
     asyncio.get_running_loop().call_soon(scope.cancel, Stopped())
 
@@ -91,7 +97,7 @@ async def test_cancel_interrupts_a_block_and_refuses_later_ones():
     scope.close()
 
 
-async def test_cancel_between_blocks_interrupts_nothing():
+async def test_cancel_between_blocks_interrupts_nothing() -> None:
     scope = CancelScope()
     scope.cancel(Stopped())
 
@@ -100,7 +106,7 @@ async def test_cancel_between_blocks_interrupts_nothing():
     assert scope.cancelled
 
 
-async def test_a_cancel_from_outside_goes_on():
+async def test_a_cancel_from_outside_goes_on() -> None:
     scope = CancelScope()
     task = asyncio.create_task(guarded(scope, forever, scope.now() + 5))
     await asyncio.sleep(0)
@@ -112,7 +118,7 @@ async def test_a_cancel_from_outside_goes_on():
     scope.close()
 
 
-async def test_a_cancel_from_outside_wins_over_a_cancel_of_the_scope_at_the_same_time():
+async def test_a_cancel_from_outside_wins_over_a_cancel_of_the_scope_at_the_same_time() -> None:
     scope = CancelScope()
     task = asyncio.create_task(guarded(scope, forever, scope.now() + 5))
     await asyncio.sleep(0)
@@ -126,7 +132,7 @@ async def test_a_cancel_from_outside_wins_over_a_cancel_of_the_scope_at_the_same
 
 
 @pytest.mark.parametrize("result", [at_once, None])
-async def test_work_that_swallows_the_cancel_leaves_the_task_clean(result: Callable[[], Awaitable[str]] | None):
+async def test_work_that_swallows_the_cancel_leaves_the_task_clean(result: Callable[[], Awaitable[str]] | None) -> None:
     scope = CancelScope()
 
     async def stubborn() -> str:
@@ -142,5 +148,5 @@ async def test_work_that_swallows_the_cancel_leaves_the_task_clean(result: Calla
     except OSError:
         assert result is None
 
-    assert asyncio.current_task().cancelling() == 0
+    assert current().cancelling() == 0
     await asyncio.sleep(0)

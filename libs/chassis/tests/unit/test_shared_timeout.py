@@ -39,7 +39,7 @@ async def test_each_of_many_tasks_times_out_and_can_go_on() -> None:
         return await timeout.wait(result("on"))
 
     async with asyncio.timeout(5):
-        assert await asyncio.gather(times_out(), times_out()) == ["on", "on"]
+        assert list(await asyncio.gather(times_out(), times_out())) == ["on", "on"]
         # The timer is set again for later tasks.
         await asyncio.sleep(0.005)
         assert await times_out() == "on"
