@@ -48,6 +48,7 @@ class ProcessRunner:
         self._paths = paths
         self._state = state
         self._identity: ProcessIdentity | None = None
+        self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._was_ready = False
 
@@ -69,6 +70,9 @@ class ProcessRunner:
             await asyncio.to_thread(
                 stop_processes, {self._identity: self.spec.stop}, grace_seconds=self.spec.grace_seconds
             )
+        if self._process:
+            await self._process.wait()
+            await asyncio.sleep(0)  # asyncio closes the transport one turn later; the loop may end after this
         await self._state.update(self.spec.name, status=PartStatus.STOPPED, process=None, detail="")
 
     async def _run(self) -> None:
@@ -127,6 +131,7 @@ class ProcessRunner:
             raise CliError(f"{Path(command[0]).name} could not be started: {error}.") from error
         finally:
             os.close(log)
+        self._process = process
         with suppress(psutil.Error):  # the process may have exited already
             self._identity = ProcessIdentity.of(process.pid)
         await self._state.update(self.spec.name, process=self._identity, log_offset=log_offset)

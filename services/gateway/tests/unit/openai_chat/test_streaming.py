@@ -260,10 +260,13 @@ async def test_a_stream_costs_one_task_however_many_chunks(
         *[Chunk([CHUNKS[0]])] * 50,
         Finished(reported(3, 2), COST, usage_payload=USAGE_PAYLOAD),
     ]
-    await run_loop()  # channels to the fake peers start their own tasks
     request = send_request(gateway)
     monkeypatch.setattr(asyncio, "create_task", counted)
 
     await request.remaining_body()
 
-    assert made == ["ApiKeyAuthenticator._look_up", "CancelOnDisconnect._watch"]
+    # Channels to the fake peers may still start tasks of their own.
+    assert [name for name in made if not name.startswith("Replicas.")] == [
+        "ApiKeyAuthenticator._look_up",
+        "CancelOnDisconnect._watch",
+    ]
