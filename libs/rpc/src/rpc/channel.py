@@ -13,7 +13,7 @@ import grpc
 from google.protobuf import descriptor_pool
 
 from rpc.client_call import NOT_CONNECTED, ClientCall
-from rpc.deadlines import Deadlines
+from rpc.flow_control import Deadlines
 from rpc.replicas import Replicas, Resolver
 from rpc.request_writer import RequestWriter
 from rpc.wire import MAX_CALLS, Log, Status, flatten_metadata

@@ -8,10 +8,8 @@ from typing import Any, Protocol
 
 import grpc
 
-from rpc.deadlines import Deadlines
-from rpc.flow_control import FlowControl
-from rpc.send_queue import SendQueue
-from rpc.wire import MAX_PAYLOAD_BYTES, PAYLOAD_OVERHEAD_BYTES, Status
+from rpc.flow_control import Deadlines, FlowControl
+from rpc.wire import MAX_PAYLOAD_BYTES, PAYLOAD_OVERHEAD_BYTES, SendQueue, Status
 
 EOF = grpc.aio.EOF
 MAX_REFUSALS = 3  # by that many replicas; then the call fails

@@ -10,8 +10,7 @@ from google.protobuf.message import DecodeError
 
 from rpc.client_call import EOF, ClientCall
 from rpc.metrics import IN_FLIGHT, STREAMS, VIOLATIONS
-from rpc.send_queue import SendQueue
-from rpc.wire import MAX_CALLS, OPEN_METHOD, VERSION_METADATA, Log, decode_batch
+from rpc.wire import MAX_CALLS, OPEN_METHOD, VERSION_METADATA, Log, SendQueue, decode_batch
 
 SIDE: Final = "client"
 OPEN_TIMEOUT_SECONDS: Final = 5.0

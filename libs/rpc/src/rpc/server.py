@@ -10,11 +10,19 @@ from typing import Any, Final, cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from rpc.deadlines import Deadlines
+from rpc.flow_control import Deadlines
 from rpc.metrics import IN_FLIGHT, STREAMS, VIOLATIONS
-from rpc.send_queue import SendQueue
 from rpc.server_call import EOF, Method, ServerCall
-from rpc.wire import MAX_CALLS, MAX_PAYLOAD_BYTES, SERVICE_NAME, VERSION_METADATA, Log, decode_batch, parse_metadata
+from rpc.wire import (
+    MAX_CALLS,
+    MAX_PAYLOAD_BYTES,
+    SERVICE_NAME,
+    VERSION_METADATA,
+    Log,
+    SendQueue,
+    decode_batch,
+    parse_metadata,
+)
 
 SIDE: Final = "server"
 LINGER_SECONDS: Final = 1.0  # the peer may take this long to end the stream after the server announced its drain

@@ -8,10 +8,8 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
-from rpc.deadlines import Deadlines
-from rpc.flow_control import FlowControl
-from rpc.send_queue import SendQueue
-from rpc.wire import MAX_PAYLOAD_BYTES, PAYLOAD_OVERHEAD_BYTES, flatten_metadata
+from rpc.flow_control import Deadlines, FlowControl
+from rpc.wire import MAX_PAYLOAD_BYTES, PAYLOAD_OVERHEAD_BYTES, SendQueue, flatten_metadata
 
 EOF = grpc.aio.EOF
 CANCELLED = grpc.StatusCode.CANCELLED.value[0]

@@ -12,8 +12,7 @@ from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
 from rpc.metrics import VIOLATIONS
-from rpc.send_queue import SendQueue
-from rpc.wire import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
+from rpc.wire import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, SendQueue
 
 from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
 from libs.rpc.tests.raw_peer import RawStream, begin, raw_client, raw_server, received

@@ -13,7 +13,7 @@ from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at
 from chassis.testing.network import TcpProxy
 from google.protobuf.wrappers_pb2 import StringValue as Text
-from rpc import send_queue
+from rpc import wire
 from rpc.wire import WINDOW_BYTES
 
 from libs.chassis.tests.echo_service import text
@@ -84,7 +84,7 @@ async def test_a_servicer_that_does_not_read_stops_its_caller(
 async def test_a_stuck_stream_bounds_what_waits_and_a_deadline_ends_the_wait_for_it(
     service: StreamingTestService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send_queue, "MAX_QUEUED_BYTES", 64 * KB)
+    monkeypatch.setattr(wire, "MAX_QUEUED_BYTES", 64 * KB)
     async with (
         serving_at("127.0.0.1:0", [(register, service, SERVICE)]) as server,
         TcpProxy(server.port) as line,
@@ -113,7 +113,7 @@ async def _write_on(call: object) -> None:
 async def test_requests_that_wait_for_room_end_with_the_stream(
     service: StreamingTestService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send_queue, "MAX_QUEUED_BYTES", 64 * KB)
+    monkeypatch.setattr(wire, "MAX_QUEUED_BYTES", 64 * KB)
     async with (
         no_leak(),
         serving_at("127.0.0.1:0", [(register, service, SERVICE)]) as server,
@@ -139,7 +139,7 @@ async def test_requests_that_wait_for_room_end_with_the_stream(
 async def test_responses_that_wait_for_room_end_with_the_stream(
     service: StreamingTestService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send_queue, "MAX_QUEUED_BYTES", 64 * KB)
+    monkeypatch.setattr(wire, "MAX_QUEUED_BYTES", 64 * KB)
     async with (
         no_leak(),
         serving_at("127.0.0.1:0", [(register, service, SERVICE)]) as server,
@@ -171,7 +171,7 @@ async def _all(call: object) -> int:
 async def test_unary_responses_wait_while_the_send_queue_is_full(
     service: StreamingTestService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send_queue, "MAX_QUEUED_BYTES", 64 * KB)
+    monkeypatch.setattr(wire, "MAX_QUEUED_BYTES", 64 * KB)
     async with serving_at("127.0.0.1:0", [(register, service, SERVICE)]) as server, raw_client(server.port) as client:
         await client.send(*(begin(call_id, "Reply", str(1024 * KB), service=SERVICE) for call_id in range(1, 41)))
         await still(lambda: service.written)

@@ -11,9 +11,8 @@ from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
 from chassis.errors import Unavailable
 from chassis.grpc import Channel
 from rpc.client_call import ClientCall
-from rpc.deadlines import Deadlines
-from rpc.send_queue import MAX_BATCH_BYTES, SendQueue
-from rpc.wire import Status
+from rpc.flow_control import Deadlines
+from rpc.wire import MAX_BATCH_BYTES, SendQueue, Status
 
 from libs.chassis.tests.echo_service import EchoStub, text
 from libs.rpc.tests.raw_peer import RawStream, raw_server
