@@ -44,7 +44,7 @@ def the_tenant_is_set_by_the_chassis(file: SourceFile) -> Iterator[Violation]:
 
 
 TABLE = re.compile(r"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?([\w.]+)\s*\(", re.IGNORECASE)
-LOOP = re.compile(r"FOREACH (\w+) IN ARRAY ARRAY\[([^]]*)\] LOOP(.*?)END LOOP", re.IGNORECASE | re.DOTALL)
+ISOLATED = re.compile(r"\bisolate_tenants\(([^)]*)\)", re.IGNORECASE)
 
 
 def tables_have_a_tenant(sql: str, folder: str = "") -> Iterator[Violation]:
@@ -52,21 +52,21 @@ def tables_have_a_tenant(sql: str, folder: str = "") -> Iterator[Violation]:
 
     `folder` is the text of all migrations of the service: row-level security may be enabled in a later file.
     """
-    statements = _without_loops(folder or sql)
+    statements = _expanded(folder or sql)
     for table in TABLE.finditer(sql):
         line = sql.count("\n", 0, table.start()) + 1
         for message in _missing_tenancy(table[1], _in_parentheses(sql, table.end()), statements):
             yield Violation(line, f"table {table[1]}: {message}")
 
 
-def _without_loops(sql: str) -> str:
-    """Repeat the body of `FOREACH name IN ARRAY ARRAY['a', 'b'] LOOP … %I …` once per name."""
-
-    def unrolled(loop: re.Match[str]) -> str:
-        body = loop[3].replace("''", "'")
-        return "\n".join(body.replace("%I", name) for name in re.findall(r"'(\w+)'", loop[2]))
-
-    return LOOP.sub(unrolled, sql)
+def _expanded(sql: str) -> str:
+    """Write out what `SELECT isolate_tenants('a', 'b')` does; `chassis.postgres.migrate` defines it."""
+    names = [name for call in ISOLATED.findall(sql) for name in re.findall(r"'([\w.]+)'", call)]
+    return sql + "".join(
+        f"\nALTER TABLE {name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        f"\nCREATE POLICY tenant ON {name} USING (tenant_id = current_setting('argosy.tenant', true));"
+        for name in names
+    )
 
 
 def _missing_tenancy(name: str, body: str, sql: str) -> Iterator[str]:

@@ -238,3 +238,21 @@ async def test_a_migration_under_a_running_service_fails_one_request_at_most(
 async def all_notes(db: Database) -> None:
     async with db.system() as connection:
         await connection.fetch("SELECT * FROM notes WHERE id > $1", "a")
+
+
+async def test_an_isolated_table_shows_a_tenant_its_own_rows_alone(folder: Path, own: PostgresSection) -> None:
+    (folder / "0002_owned.sql").write_text(
+        "CREATE TABLE owned (tenant_id text NOT NULL, id text, PRIMARY KEY (tenant_id, id));"
+        "INSERT INTO owned VALUES ('ten_a', '1'), ('ten_b', '2');"
+        "SELECT isolate_tenants('owned');"
+    )
+    await migrate(owner_of(own), folder, "chassis_test")
+
+    async with Database(own, "owned") as db:
+        async with db.tenant("ten_a") as connection:
+            assert [row["id"] for row in await connection.fetch("SELECT id FROM owned")] == ["1"]
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with db.tenant("ten_a") as connection:
+                await connection.execute("INSERT INTO owned VALUES ('ten_b', '3')")
+        async with db.system() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM owned") == 2

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from argosy.common.v1.common_pb2 import USAGE_SOURCE_REPORTED, Money, TokenUsage
 from argosy.inference.v1 import inference_pb2 as inference
@@ -18,7 +18,7 @@ from argosy.retrieval.v1.retrieval_pb2 import SearchResponse
 from chassis.clock import SystemClock
 from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
-from chassis.lifecycle import Component
+from chassis.lifecycle import Component, with_builder
 from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
 from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, as_caller
@@ -102,7 +102,11 @@ async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIter
             grpc=GrpcSection(bind="127.0.0.1:0"),
             drain=timedelta(seconds=1),
         )
-        components = list(await stack.enter_async_context(build(settings, cast("Telemetry", None))))
+        components = list(
+            await stack.enter_async_context(
+                with_builder(build)(settings, Telemetry("orchestrator", settings.telemetry))
+            )
+        )
         for component in components:
             await component.start()
         grpc_server = components[-1]

@@ -36,6 +36,24 @@ LOCK_TIMEOUT = "5s"
 CONNECT_TIMEOUT_SECONDS = 10.0
 LOCK_POLL_SECONDS = 0.2
 
+# Every table's row-level security, written once. `Database.tenant` sets `argosy.tenant`; '*' is for
+# transactions over all tenants. USING without WITH CHECK holds for written rows too.
+ISOLATE_TENANTS = """
+CREATE OR REPLACE FUNCTION {schema}.isolate_tenants(VARIADIC tables regclass[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    name regclass;
+BEGIN
+    FOREACH name IN ARRAY tables LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format($policy$
+            CREATE POLICY tenant ON %s USING (
+                tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*'
+            )
+        $policy$, name);
+    END LOOP;
+END $$
+"""
+
 log = logger("chassis.postgres")
 
 
@@ -90,6 +108,7 @@ def load_functions(folder: Path) -> list[Migration]:
 async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
     """Apply what is new or changed in `folder` to `schema`, as the owner role in `dsn`; returns the names applied.
 
+    Migrations may call `isolate_tenants('a_table', …)`, which forces row-level security on tables by their tenant_id.
     Processes may call it concurrently: one applies, the others wait. Migrations see the rows of all tenants
     (`argosy.tenant` is `*`). Raises `BrokenMigrations` when an applied numbered file was changed,
     `Unavailable` when Postgres does not answer; asyncpg's exceptions for wrong SQL, with that file rolled back.
@@ -115,6 +134,8 @@ async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
         new = [migration for migration in numbered if migration.version not in applied]
         checksums = await _function_checksums(connection, schema) if functions else {}
         new += [function for function in functions if checksums.get(function.name) != function.checksum]
+        if new:
+            await connection.execute(ISOLATE_TENANTS.format(schema=identifier(schema)))
         for migration in new:
             await _apply(connection, migration, schema)
             log.info("migration_applied", schema=schema, migration=migration.name)

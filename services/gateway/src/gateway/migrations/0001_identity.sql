@@ -51,19 +51,7 @@ CREATE TABLE identity.audit (
     PRIMARY KEY (tenant_id, entry_id)
 );
 
--- Without WITH CHECK, the condition holds for written rows too.
-ALTER TABLE identity.tenants ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON identity.tenants
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE identity.projects ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON identity.projects
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE identity.api_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON identity.api_keys
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-ALTER TABLE identity.audit ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON identity.audit
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('identity.tenants', 'identity.projects', 'identity.api_keys', 'identity.audit');
 
 -- The service deletes nothing, changes no audit entry, and of a key only its revocation.
 REVOKE DELETE ON identity.tenants, identity.projects, identity.api_keys, identity.audit FROM gateway_app;

@@ -14,9 +14,7 @@ CREATE TABLE metering.prices (
     PRIMARY KEY (tenant_id, version),
     UNIQUE (tenant_id, price_key, effective_at)
 );
-ALTER TABLE metering.prices ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.prices
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('metering.prices');
 -- Every tenant pays the prices of tenant '*', so every tenant may read them.
 CREATE POLICY all_tenants ON metering.prices FOR SELECT USING (tenant_id = '*');
 
@@ -33,9 +31,7 @@ CREATE TABLE metering.budgets (
     -- The invariant of budgets. Written as a difference because the sum could overflow.
     CONSTRAINT budgets_within_cap CHECK (spent <= cap AND held <= cap - spent)
 ) WITH (fillfactor = 50); -- every reservation updates a budget: space on its page allows HOT updates
-ALTER TABLE metering.budgets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.budgets
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('metering.budgets');
 
 -- Reservations: money held for one request. `held` is the amount at first and never changes; `state` tells whether it is
 -- still held. A row with empty bounds was made by the usage event of a request that had no reservation.
@@ -54,9 +50,7 @@ CREATE TABLE metering.reservations (
     PRIMARY KEY (tenant_id, request_id)
 );
 CREATE INDEX reservations_held_by_expiry ON metering.reservations (expires_at) WHERE state = 'held';
-ALTER TABLE metering.reservations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.reservations
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('metering.reservations');
 
 -- Settlements: one row per provider call. Attempt 0 stands for the request itself: released when it made no call, exposed
 -- when its lease expired, released again when a late usage event corrected that.
@@ -80,9 +74,7 @@ CREATE TABLE metering.settlements (
     CONSTRAINT settlements_released_is_not_exposed CHECK (outcome <> 'released' OR exposed = 0)
 );
 CREATE INDEX settlements_by_time ON metering.settlements (tenant_id, settled_at);
-ALTER TABLE metering.settlements ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.settlements
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('metering.settlements');
 
 -- The ledger: double entry, append only.
 CREATE TABLE metering.ledger_transactions (
@@ -96,9 +88,7 @@ CREATE TABLE metering.ledger_transactions (
     -- A usage event that is delivered twice is posted once.
     CONSTRAINT ledger_posts_each_attempt_once UNIQUE (tenant_id, request_id, attempt, kind)
 );
-ALTER TABLE metering.ledger_transactions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.ledger_transactions
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('metering.ledger_transactions');
 
 CREATE TABLE metering.ledger_entries (
     tenant_id text NOT NULL,
@@ -113,9 +103,7 @@ CREATE TABLE metering.ledger_entries (
 );
 -- The audit reads the newest entries by this index, and reads block ranges that are not summarized completely each time.
 CREATE INDEX ledger_entries_by_time ON metering.ledger_entries USING brin (created_at) WITH (autosummarize = on);
-ALTER TABLE metering.ledger_entries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.ledger_entries
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('metering.ledger_entries');
 
 -- Daily roll-up for GetUsage. The transaction that settles updates it, so it always agrees with the settlements.
 CREATE TABLE metering.usage_daily (
@@ -128,6 +116,4 @@ CREATE TABLE metering.usage_daily (
     cost bigint NOT NULL CHECK (cost >= 0),
     PRIMARY KEY (tenant_id, day, price_key)
 );
-ALTER TABLE metering.usage_daily ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON metering.usage_daily
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants('metering.usage_daily');

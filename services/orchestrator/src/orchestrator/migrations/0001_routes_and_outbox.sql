@@ -42,29 +42,9 @@ CREATE TABLE orchestration.outbox (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000); -- rows are deleted soon after they are inserted
 CREATE INDEX outbox_in_order ON orchestration.outbox (id);
 
-ALTER TABLE orchestration.routes ENABLE ROW LEVEL SECURITY;
-ALTER TABLE orchestration.routes FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON orchestration.routes
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-
-ALTER TABLE orchestration.route_candidates ENABLE ROW LEVEL SECURITY;
-ALTER TABLE orchestration.route_candidates FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON orchestration.route_candidates
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-
-ALTER TABLE orchestration.route_versions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE orchestration.route_versions FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON orchestration.route_versions
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
-
-ALTER TABLE orchestration.outbox ENABLE ROW LEVEL SECURITY;
-ALTER TABLE orchestration.outbox FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON orchestration.outbox
-    USING (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*')
-    WITH CHECK (tenant_id = current_setting('argosy.tenant', true) OR current_setting('argosy.tenant', true) = '*');
+SELECT isolate_tenants(
+    'orchestration.routes', 'orchestration.route_candidates', 'orchestration.route_versions', 'orchestration.outbox'
+);
 
 -- Routes decide which upstream gets a tenant's prompts: the service reads them, and only the schema's owner writes them.
 REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON

@@ -117,18 +117,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_id ON outbox (id);
 
 -- A transaction sees and writes the rows of the tenant in `argosy.tenant`; '*' means all tenants.
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['files', 'vector_stores', 'attachments', 'chunks', 'postings', 'deletions', 'outbox'] LOOP
-        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format(
-            'CREATE POLICY tenant ON %I USING (%2$s) WITH CHECK (%2$s)',
-            name, 'tenant_id = current_setting(''argosy.tenant'', true) OR current_setting(''argosy.tenant'', true) = ''*'''
-        );
-    END LOOP;
-END $$;
+SELECT isolate_tenants('files', 'vector_stores', 'attachments', 'chunks', 'postings', 'deletions', 'outbox');
 
 -- Chunks and postings are inserted and deleted, never changed.
 DO $$
