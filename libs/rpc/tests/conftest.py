@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from chassis.telemetry.logs import writing_to
-from chassis.telemetry.output import Output
+from chassis.telemetry.logs import Output, writing_to
 
 from libs.chassis.tests.conftest import channel_type, echo, stub
 

@@ -20,8 +20,7 @@ from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbedd
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.routing.cache import RouteCache
-from orchestrator.routing.choose import RouteTable
+from orchestrator.routing.choose import RouteCache, RouteTable
 from orchestrator.usage.model import Attempt, RequestUsage
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.model import Chunk

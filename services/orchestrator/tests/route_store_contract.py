@@ -6,10 +6,9 @@ Subclasses give `store`, as the service's role opens it, and `editor`, as the sc
 from __future__ import annotations
 
 import pytest
-from orchestrator.routing.choose import RouteTable
+from orchestrator.routing.choose import RouteStore, RouteTable
 from orchestrator.routing.edit import make_route_entry
 from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, RouteCandidate, RouteEntry, Task
-from orchestrator.routing.ports import RouteStore
 
 
 async def table_of(store: RouteStore) -> RouteTable:

@@ -2,8 +2,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from chassis.telemetry.logs import writing_to
-from chassis.telemetry.output import Output
+from chassis.telemetry.logs import Output, writing_to
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from chassis.telemetry import bind, configure_logs, logger, output, span
-from chassis.telemetry.logs import flush_logs, stop_buffering, writing_to
-from chassis.telemetry.output import MAX_BUFFERED_LINES
+from chassis.telemetry import bind, configure_logs, logger, logs, span
+from chassis.telemetry.logs import MAX_BUFFERED_LINES, flush_logs, stop_buffering, writing_to
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.traces import recorded_spans
@@ -206,7 +205,7 @@ class Pipe:
 @pytest.fixture
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
     pipe = Pipe()
-    monkeypatch.setattr(output, "sys", SimpleNamespace(stdout=pipe))
+    monkeypatch.setattr(logs, "sys", SimpleNamespace(stdout=pipe))
     configure_logs("info", "toy", buffered=True)
     yield pipe
     stop_buffering()
@@ -293,7 +292,7 @@ def test_a_line_logged_during_a_write_is_written_after_it(pipe: Pipe) -> None:
 
     pipe.write = interrupted  # type: ignore[method-assign]
     first = threading.Thread(target=lambda: logger("toy").warning("first"), daemon=True)
-    with writing_to(output.Output()):
+    with writing_to(logs.Output()):
         first.start()
         first.join(2)
         assert not first.is_alive()

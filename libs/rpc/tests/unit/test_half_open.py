@@ -10,7 +10,7 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.grpc import Channel, server
 from chassis.grpc import channel as channels
-from chassis.grpc.call_options import CHANNEL_OPTIONS
+from chassis.grpc.channel import CHANNEL_OPTIONS
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving_at

@@ -14,7 +14,7 @@ from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.embeddings.grpc import embed
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
 
 

@@ -26,7 +26,7 @@ from orchestrator.grpc import OrchestrationServicer, registration
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import HELP, add_route_arguments, run_route_command
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes

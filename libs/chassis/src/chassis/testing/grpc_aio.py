@@ -14,7 +14,7 @@ from rpc.channel import CONNECT_TIMEOUT_SECONDS
 from rpc.request_writer import iterate, try_send
 
 from chassis.errors import ArgosyError, Unavailable
-from chassis.grpc.call_options import CHANNEL_OPTIONS, STREAM_TIMEOUT, UNARY_TIMEOUT, caller_metadata
+from chassis.grpc.channel import CHANNEL_OPTIONS, STREAM_TIMEOUT, UNARY_TIMEOUT, caller_metadata
 from chassis.grpc.status import from_rpc_error
 
 Metadata = tuple[tuple[str, str | bytes], ...]

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from chassis.telemetry.logs import writing_to
-from chassis.telemetry.output import Output
+from chassis.telemetry.logs import Output, writing_to
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from orchestrator.chat.stream import StreamBuffer
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 from orchestrator.usage.model import Attempt
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.model import Chunk

@@ -15,7 +15,7 @@ from orchestrator.context.search import find_context
 from orchestrator.limits import Limits, deadline_of
 from orchestrator.reservations.model import Reservation
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import Task
 from orchestrator.workers.model import Candidate, Plan
 

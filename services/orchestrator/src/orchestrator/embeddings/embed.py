@@ -18,7 +18,7 @@ from orchestrator.errors import is_refusal
 from orchestrator.limits import Limits, deadline_of
 from orchestrator.reservations.model import Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import RouteCandidate, Task
 from orchestrator.usage.model import Attempt
 from orchestrator.usage.record import UsageRecorder

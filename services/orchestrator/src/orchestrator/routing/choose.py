@@ -1,8 +1,14 @@
-"""Chooses the route of a request."""
+"""Chooses the route of a request, from a table of all routes that is kept in memory."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, Route, Task
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from chassis.clock import Clock
+from chassis.errors import Unavailable
+
+from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, Route, RouteEntry, Task
 
 
 class RouteTable:
@@ -32,3 +38,53 @@ class RouteTable:
         route = self._routes.get((tenant_id, model)) or self._routes.get((ALL_TENANTS, model))
         # A tenant's route without candidates hides the model from that tenant.
         return route if route is not None and route.candidates else None
+
+
+class RouteCache:
+    """The routes as last read. They stay in force while the store is unavailable."""
+
+    def __init__(self, store: RouteStore, clock: Clock, table: RouteTable | None = None) -> None:
+        """`table` holds the routes until the first refresh."""
+        self._store = store
+        self._clock = clock
+        self._table = table
+        self._confirmed_at = clock.monotonic()
+
+    def table(self) -> RouteTable:
+        """Return the routes without waiting. Raises `Unavailable` before the first successful refresh."""
+        if self._table is None:
+            raise Unavailable("the routes have not been read yet")
+        return self._table
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the store confirmed that the routes are current."""
+        return self._clock.monotonic() - self._confirmed_at
+
+    async def refresh(self) -> bool:
+        """Read the routes if their version has changed; return whether it has. Raises `Unavailable`."""
+        table = await self._store.read(None if self._table is None else self._table.version)
+        self._confirmed_at = self._clock.monotonic()
+        if table is None:
+            return False
+        self._table = table
+        return True
+
+
+class RouteStore(Protocol):
+    """Storage of routes. All methods raise `Unavailable`.
+
+    Each change is atomic and safe to repeat, and raises `PermissionDenied` for a role that may not change routes.
+    """
+
+    async def read(self, known_version: int | None) -> RouteTable | None:
+        """Return all routes, or None when `known_version` is still the current one."""
+
+    async def put(self, entry: RouteEntry) -> None:
+        """Create the tenant's route of that name, or replace it."""
+
+    async def remove(self, tenant_id: str, model: str) -> bool:
+        """Remove the tenant's own route; return whether it existed."""
+
+    async def entries(self, tenant_id: str | None) -> Sequence[RouteEntry]:
+        """Return a tenant's own routes, or those of all tenants, ordered by model and tenant."""

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
+from orchestrator.routing.choose import RouteStore
 from orchestrator.routing.edit import (
     DEFAULT_OUTPUT_TOKENS,
     LIMIT_FIELDS,
@@ -11,7 +12,6 @@ from orchestrator.routing.edit import (
     make_route_entry,
 )
 from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
-from orchestrator.routing.ports import RouteStore
 
 HELP = "set, list and remove routes, as the schema's owner"
 

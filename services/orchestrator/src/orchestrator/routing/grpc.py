@@ -4,7 +4,7 @@ from argosy.orchestration.v1 import orchestration_pb2 as pb
 from chassis.grpc import timestamp_to_proto
 from chassis.tenancy import current_caller
 
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import Route, Task
 
 _TASK_TO_PROTO = {Task.CHAT: pb.MODEL_TASK_CHAT, Task.EMBEDDING: pb.MODEL_TASK_EMBEDDING}

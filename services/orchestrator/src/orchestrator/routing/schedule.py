@@ -10,7 +10,7 @@ from chassis.errors import ArgosyError
 from chassis.telemetry import logger
 
 from orchestrator.metrics import ROUTES_VERSION
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 
 log = logger("orchestrator.routes")
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from chassis.errors import Unavailable
 from chassis.testing import FakeClock
-from orchestrator.routing.cache import RouteCache
+from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import ModelNotFound, RouteCandidate, RouteEntry, Task
 from orchestrator.routing.schedule import refresh_routes
 

@@ -22,9 +22,14 @@ from inference_worker.providers.model import (
     UpstreamRejected,
 )
 from inference_worker.providers.ports import Completion
-from inference_worker.providers.transport.completion import BufferedCompletion, HttpCompletion
 from inference_worker.providers.transport.connection import Response
-from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient, read_available
+from inference_worker.providers.transport.http import (
+    LINGER_SECONDS,
+    BufferedCompletion,
+    HttpClient,
+    HttpCompletion,
+    read_available,
+)
 from inference_worker.providers.transport.sse import SseDecoder
 
 T = TypeVar("T")

@@ -9,9 +9,14 @@ from values.usage import TokenUsage
 from inference_worker.providers.json_fields import openai_usage, parse_object
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
 from inference_worker.providers.ports import Completion
-from inference_worker.providers.transport.completion import BufferedCompletion, HttpCompletion
 from inference_worker.providers.transport.connection import Response
-from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient, read_available
+from inference_worker.providers.transport.http import (
+    LINGER_SECONDS,
+    BufferedCompletion,
+    HttpClient,
+    HttpCompletion,
+    read_available,
+)
 from inference_worker.providers.transport.sse import SseDecoder
 
 DONE = b"[DONE]"
