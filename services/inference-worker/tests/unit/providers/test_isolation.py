@@ -84,7 +84,8 @@ async def sent(tenant_id: str, body: dict[str, Any], **settings: Any) -> dict[st
     rendered = json.dumps({"messages": [], **body}, separators=(",", ":")).encode()
     with as_caller(a_caller(a_principal(tenant_id))):
         await TenantIsolation(provider, **settings).open("model", rendered, stream=False)
-    return json.loads(provider.bodies[0])
+    body_sent: dict[str, Any] = json.loads(provider.bodies[0])
+    return body_sent
 
 
 @pytest.mark.parametrize("shares", [True, False])
