@@ -106,5 +106,5 @@ def guess_by(first: float | str, second: float | str, dice: random.Random) -> in
 def p_value(hits: int, trials: int) -> float:
     """How likely so many or so few right guesses are by chance: the exact two-sided binomial test."""
     tail = min(hits, trials - hits)
-    ways: int = sum(math.comb(trials, k) for k in range(tail + 1))
-    return min(1.0, 2 * ways / 2**trials)
+    ways = sum(math.comb(trials, k) for k in range(tail + 1))
+    return min(1.0, float(2 * ways / 2**trials))

@@ -25,7 +25,7 @@ CLIENT_IDS = ("user", "safety_identifier", "prompt_cache_key", "cache_salt")
 # fmt: off
 CACHE_CONTROLS = frozenset({
     "cache_control", "cache_prompt", "cached_content", "id_slot", "n_cache_reuse", "prompt_cache_retention",
-    "return_progress", "slot_id", "timings_per_token",
+    "return_progress", "timings_per_token",
 })
 """What a client may ask of a cache that is its own: OpenAI's, Anthropic's, Gemini's and llama.cpp's fields."""
 
@@ -36,9 +36,9 @@ USAGE_FIELDS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", 
 USAGE_DETAILS = frozenset({"audio_tokens", "image_tokens", "text_tokens"})
 # fmt: on
 
-# Parts of all the names above. The orchestrator renders bodies with orjson, which escapes no letter of a name.
-_IN_REQUEST = (b"cache", b'"user', b'user_id"', b'"safety_identifier"', b"slot", b"timings_", b"return_progress")
-_IN_RESPONSE = (b"cache", b"tim", b"progress", b"verbose", b"x_groq")
+# Parts of the names above, few because every body and chunk is searched for them; a report of times or progress has a
+# "time" or "timings" in it. The orchestrator renders bodies with orjson: no escaped names, no space after them.
+_IN_REQUEST = (b"cache", b'"user":', b'user_id":', b"safety_identifier", b"id_slot")
 
 
 class TenantIsolation:
@@ -93,12 +93,13 @@ class IsolatedCompletion:
 
     @property
     def usage_payload(self) -> bytes:
-        return without_cache_reports(self._completion.usage_payload)
+        payload = self._completion.usage_payload
+        return without_cache_reports(payload) if payload else payload
 
     async def read(self) -> Sequence[bytes]:
         payloads = await self._completion.read()
         for payload in payloads:
-            if _may_report(payload):
+            if b"cache" in payload or b"tim" in payload:
                 return [without_cache_reports(payload) for payload in payloads]
         return payloads
 
@@ -114,8 +115,6 @@ def tenant_scoped(tenant_id: str, value: object) -> str:
 
 def without_cache_reports(payload: bytes) -> bytes:
     """Return a completion or a chunk of one without what the provider tells of its cache and its times."""
-    if not _may_report(payload):
-        return payload
     try:
         response = orjson.loads(payload)
     except orjson.JSONDecodeError:
@@ -126,10 +125,6 @@ def without_cache_reports(payload: bytes) -> bytes:
     if isinstance(kept.get("usage"), dict):
         kept["usage"] = _plain_usage(kept["usage"])
     return payload if kept == response else orjson.dumps(kept)
-
-
-def _may_report(payload: bytes) -> bool:
-    return any(name in payload for name in _IN_RESPONSE)
 
 
 def _plain_usage(usage: dict[str, Any]) -> dict[str, Any]:
