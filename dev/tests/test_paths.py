@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from argosy_dev.fleet.paths import REPO_ROOT, FleetPaths, read_pairs, write_pairs, write_text
@@ -47,3 +48,36 @@ def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
 
     assert [path.name for path in tmp_path.iterdir()] == ["env"]
     assert (tmp_path / "env").read_text() == "new"
+
+
+def test_an_older_fleet_is_closed_to_others(tmp_path: Path) -> None:
+    paths = FleetPaths(tmp_path / "state", tmp_path)
+    paths.logs.mkdir(parents=True)
+    paths.data("redis").mkdir(parents=True)
+    files = (paths.log("gateway"), paths.logs / "gateway.log.1", paths.ports, paths.fleet)
+    for path in files:
+        path.write_text("a prompt")
+        path.chmod(0o644)
+
+    paths.create()
+
+    assert [path.stat().st_mode & 0o777 for path in (paths.root, paths.logs, paths.root / "data")] == [0o700] * 3
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * 4
+
+
+def test_a_folder_that_another_user_passes_through_stays_passable(tmp_path: Path) -> None:
+    paths = FleetPaths(tmp_path / "state", tmp_path)
+    paths.create()
+    paths.root.chmod(0o711)
+
+    paths.create()
+
+    assert paths.root.stat().st_mode & 0o777 == 0o711
+
+
+def test_locks_and_logs_are_readable_by_their_owner_alone(paths: FleetPaths) -> None:
+    os.close(paths.open_log("redis"))
+    paths.open_lock("up").close()
+
+    assert paths.log("redis").stat().st_mode & 0o777 == 0o600
+    assert (paths.root / "up.lock").stat().st_mode & 0o777 == 0o600

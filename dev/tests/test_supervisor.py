@@ -5,8 +5,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Coroutine
+from contextlib import suppress
 
 import pytest
 from argosy_dev.errors import CliError
@@ -14,41 +14,15 @@ from argosy_dev.fleet import supervisor as supervisor_module
 from argosy_dev.fleet.paths import FleetPaths
 from argosy_dev.fleet.process_identity import ProcessIdentity, wait_until_ended
 from argosy_dev.fleet.process_spec import ProcessSpec
-from argosy_dev.fleet.state import FleetState, PartState, PartStatus, read_state
-from argosy_dev.fleet.supervisor import DesiredState, Supervisor, acquire_lock, last_lines, running_supervisor
+from argosy_dev.fleet.state import FleetState, PartStatus, read_state
+from argosy_dev.fleet.supervisor import (
+    acquire_lock,
+    last_lines,
+    running_supervisor,
+    supervise,
+)
 
-MakeSpec = Callable[..., ProcessSpec]
-
-
-@asynccontextmanager
-async def supervised(paths: FleetPaths, *parts: ProcessSpec) -> AsyncIterator[Supervisor]:
-    """Run a supervisor with these parts, and stop it at the end as SIGTERM does."""
-    DesiredState(1, tuple(part.name for part in parts)).write(paths)
-    supervisor = Supervisor(paths, {part.name: part for part in parts})
-    task = asyncio.create_task(supervisor.run())
-    try:
-        yield supervisor
-    finally:
-        supervisor.request_stop()
-        await task
-
-
-async def wait_for(
-    paths: FleetPaths, name: str, condition: Callable[[PartState], bool], seconds: float = 10.0
-) -> PartState:
-    """Wait until the state file meets the condition, as `up` does."""
-    async with asyncio.timeout(seconds):
-        while True:
-            state = read_state(paths).parts.get(name)
-            if state and condition(state):
-                return state
-            await asyncio.sleep(0.01)
-
-
-def alive(state: PartState) -> ProcessIdentity:
-    assert state.process
-    assert state.process.alive()
-    return state.process
+from dev.tests.supervised import MakeSpec, alive, supervised, wait_for
 
 
 async def test_a_part_that_is_killed_runs_again_within_a_second(paths: FleetPaths, make_spec: MakeSpec) -> None:
@@ -207,6 +181,39 @@ async def test_a_large_log_is_rotated(paths: FleetPaths, make_spec: MakeSpec, mo
                 await asyncio.sleep(0.01)
 
     assert (paths.logs / "redis.log.1").read_text() == "x" * 2000
+
+
+async def test_logs_and_state_are_readable_by_their_owner_alone(
+    paths: FleetPaths, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "_CHECK_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor_module, "_MAX_LOG_BYTES", 1)
+    async with supervised(paths, make_spec("redis", "import time; print('up', flush=True); time.sleep(60)")):
+        await wait_for(paths, "redis", lambda state: state.status is PartStatus.READY)
+        async with asyncio.timeout(5):
+            while not (rotated := paths.logs / "redis.log.1").exists():
+                await asyncio.sleep(0.01)
+
+    for path in (paths.log("redis"), rotated, paths.fleet, paths.desired):
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_parts_inherit_a_mask_that_keeps_others_out(paths: FleetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[int] = []
+
+    def run(coroutine: Coroutine[None, None, None]) -> None:
+        coroutine.close()
+        masks.append(os.umask(0o077))
+
+    monkeypatch.setattr(asyncio, "run", run)
+    monkeypatch.chdir(paths.root)
+    before = os.umask(0o022)
+    try:
+        supervise(paths, {})
+    finally:
+        os.umask(before)
+
+    assert masks == [0o077]
 
 
 async def test_parts_write_bytecode_and_print_unbuffered(

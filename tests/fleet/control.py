@@ -39,7 +39,7 @@ def start_simulator() -> None:
         port = harness_ports()["simulator"]
         if _answers(port):
             return
-        log = os.open(PATHS.log("simulator"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = PATHS.open_log("simulator")
         # posix_spawn, because subprocess would warn that the simulator outlives this process.
         arguments = [sys.executable, str(SIMULATOR), "--port", str(port)]
         redirect = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]

@@ -33,6 +33,8 @@ def status(paths: FleetPaths, console: Console) -> bool:
         return False
     ready = asyncio.run(_probe(fleet, parts))
     console.print(_table(fleet, parts, ready, supervisor))
+    for line in _restart_lines(parts):
+        console.print(line)
     if not supervisor:
         console.print(
             "The supervisor has died, so parts that crash are not restarted: `make up` starts the fleet again."
@@ -67,9 +69,13 @@ def _table(
     return table
 
 
+def _restart_lines(parts: dict[str, PartState]) -> list[str]:
+    return [f"{name} was restarted: it {part.restart_reason}." for name, part in parts.items() if part.restart_reason]
+
+
 def _status(part: PartState, ready: bool) -> Text:
     if part.status is PartStatus.READY and not ready:
-        return Text("not answering", style="bold red")
+        return Text(part.detail or "not ready now", style="bold red")
     return Text(part.status.value, style=COLOURS[part.status])
 
 

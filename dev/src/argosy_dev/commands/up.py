@@ -13,7 +13,7 @@ from signal import SIGHUP
 from argosy_dev.commands.progress import Progress
 from argosy_dev.errors import CliError, DiskFull, FleetConflict, NotInstalled, StartFailed
 from argosy_dev.fleet import ports, secrets
-from argosy_dev.fleet.paths import FleetPaths, read_pairs, write_pairs
+from argosy_dev.fleet.paths import APPEND, PRIVATE_FILE, FleetPaths, read_pairs, write_pairs
 from argosy_dev.fleet.process_identity import ProcessIdentity
 from argosy_dev.fleet.process_spec import ProcessSpec
 from argosy_dev.fleet.state import RUNNING, PartState, PartStatus, read_state
@@ -56,7 +56,7 @@ def up(paths: FleetPaths, only: Iterable[str] = (), progress: Progress | None = 
 @contextmanager
 def exclusive(paths: FleetPaths, progress: Progress) -> Iterator[None]:
     """Serialize the `up` and `down` commands of a fleet."""
-    with (paths.root / "up.lock").open("w", encoding="ascii") as file:
+    with paths.open_lock("up") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -139,7 +139,7 @@ def _notify_supervisor(paths: FleetPaths) -> ProcessIdentity:
         os.environ | environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_OPEN, 1, log, APPEND, PRIVATE_FILE),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setsid=True,

@@ -5,12 +5,19 @@ Downloaded and converted files (jars, models) are shared by all fleets of a clon
 """
 
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Modes of what a fleet writes: logs, state and data may quote prompts, and only the fleet's user reads them."""
+PRIVATE_UMASK = 0o077
+TRAVERSED_FOLDER = 0o711
+"""Mode of a folder that another user must pass to reach a file below it, and cannot list."""
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 REPO_ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -80,9 +87,23 @@ class FleetPaths:
         return self.logs / f"{part}.log"
 
     def create(self) -> None:
-        """Create the folders that every command expects."""
+        """Create the folders that every command expects, and take the access of others from what is there."""
         for folder in (self.root, self.logs, self.root / "data"):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            _make_private(folder)
+        for path in (*self.root.iterdir(), *self.logs.iterdir()):
+            if path.is_file():
+                _make_private(path)
+
+    def open_log(self, part: str) -> int:
+        """Open the log of a part for appending and return the descriptor."""
+        return os.open(self.log(part), APPEND, PRIVATE_FILE)
+
+    def open_lock(self, name: str) -> IO[str]:
+        """Open the file of a lock, for `flock`."""
+        return os.fdopen(
+            os.open(self.root / f"{name}.lock", os.O_RDWR | os.O_CREAT, PRIVATE_FILE), "w", encoding="ascii"
+        )
 
 
 def read_pairs(path: Path) -> dict[str, str]:
@@ -99,16 +120,23 @@ def read_pairs(path: Path) -> dict[str, str]:
     return pairs
 
 
-def write_pairs(path: Path, pairs: Mapping[str, str], *, comment: str = "", mode: int = 0o600) -> None:
+def write_pairs(path: Path, pairs: Mapping[str, str], *, comment: str = "") -> None:
     """Replace `path` atomically by KEY=VALUE lines."""
     head = f"# {comment}\n" if comment else ""
-    write_text(path, head + "".join(f"{key}={value}\n" for key, value in pairs.items()), mode=mode)
+    write_text(path, head + "".join(f"{key}={value}\n" for key, value in pairs.items()))
 
 
-def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace `path` atomically by `text`."""
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` atomically by `text`, readable by the owner alone."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
-    Path(name).chmod(mode)
+    Path(name).chmod(PRIVATE_FILE)
     Path(name).replace(path)
+
+
+def _make_private(path: Path) -> None:
+    """Take the access of group and others, except that a folder that others pass through stays passable."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 and not (path.is_dir() and mode == TRAVERSED_FOLDER):
+        path.chmod(mode & 0o700)

@@ -54,7 +54,7 @@ def load(paths: FleetPaths, names: Iterable[str]) -> dict[str, int]:
     ports = assign(names, {name: port for name, port in well_known if is_free(port)} | assigned, _first_port(paths))
     if ports != assigned:
         text = {name: str(port) for name, port in ports.items()}
-        write_pairs(paths.ports, text, comment="The port of each part on 127.0.0.1; may be edited.", mode=0o644)
+        write_pairs(paths.ports, text, comment="The port of each part on 127.0.0.1; may be edited.")
     return ports
 
 

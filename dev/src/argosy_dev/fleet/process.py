@@ -22,6 +22,11 @@ _STABLE_SECONDS = 10.0
 """A process that ran this long starts the delays anew."""
 _MAX_ATTEMPTS = 3
 _PROBE_INTERVAL_SECONDS = 0.05
+_WATCH_INTERVAL_SECONDS = 2.0
+"""Between two looks at a part that is ready."""
+_MIN_UNANSWERED = 3
+"""Looks without an answer before a part hangs: a supervisor that was itself frozen must not blame its parts."""
+_FORCE_SECONDS = 2.0
 _INVALID_SETTINGS = 78  # the exit status of a service that rejects its settings
 
 
@@ -91,7 +96,12 @@ class ProcessRunner:
                 await self._set_status(PartStatus.FAILED, result.reason)
                 return
             await self._state.update(
-                self.spec.name, process=None, status=PartStatus.RESTARTING, restarts=restarts, detail=result.reason
+                self.spec.name,
+                process=None,
+                status=PartStatus.RESTARTING,
+                restarts=restarts,
+                detail=result.reason,
+                restart_reason=result.reason,
             )
             await asyncio.sleep(_RESTART_DELAYS[min(attempts, len(_RESTART_DELAYS)) - 1])
 
@@ -109,12 +119,42 @@ class ProcessRunner:
             return await self._start_failed(process)
         self._was_ready = True
         await self._set_status(PartStatus.READY)
-        return RunResult(succeeded=True, reason=_exit_reason(await process.wait()))
+        return RunResult(succeeded=True, reason=await self._watch(process))
+
+    async def _watch(self, process: Process) -> str:
+        """Wait until the process exits, or stop it when it hangs; return why it ended."""
+        alive = self.spec.alive or self.spec.probe
+        assert alive
+        unanswered, since = 0, 0.0
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_INTERVAL_SECONDS):
+                    return _exit_reason(await process.wait())
+            asked = time.monotonic()
+            if await alive():
+                if unanswered:
+                    await self._set_status(PartStatus.READY)
+                unanswered = 0
+                continue
+            unanswered, since = unanswered + 1, since if unanswered else asked
+            silent = time.monotonic() - since
+            if process.returncode is not None:
+                continue
+            if unanswered >= _MIN_UNANSWERED and silent >= self.spec.hang_seconds:
+                await self._end(process)
+                return f"has not answered for {silent:.0f} s"
+            await self._set_status(PartStatus.READY, f"has not answered for {silent:.0f} s")
+
+    async def _end(self, process: Process) -> None:
+        """Stop a process that does not do what it should, soon by force."""
+        if self._identity:
+            await asyncio.to_thread(stop_processes, {self._identity: self.spec.stop}, grace_seconds=_FORCE_SECONDS)
+        await process.wait()
 
     async def _spawn(self) -> Process:
         """Start the program in its own session, with its output appended to its log."""
         environment, cwd = process_environment(self.spec.environment()), self._paths.root
-        log = os.open(self._paths.log(self.spec.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = self._paths.open_log(self.spec.name)
         log_offset = os.fstat(log).st_size
         try:
             command = list(self.spec.command())
@@ -160,9 +200,7 @@ class ProcessRunner:
         if process.returncode is not None:
             permanent = process.returncode == _INVALID_SETTINGS
             return RunResult(succeeded=False, reason=_exit_reason(process.returncode), permanent=permanent)
-        if self._identity:
-            await asyncio.to_thread(stop_processes, {self._identity: self.spec.stop}, grace_seconds=2.0)
-        await process.wait()
+        await self._end(process)
         return RunResult(succeeded=False, reason=f"was not ready within {self.spec.start_seconds:.0f} s")
 
     async def _set_status(self, status: PartStatus, detail: str = "") -> None:

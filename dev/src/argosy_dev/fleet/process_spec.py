@@ -21,6 +21,10 @@ class ProcessSpec:
     """The program and its arguments."""
     probe: Probe | None = None
     """Returns whether the process is ready. A step has no probe and is done when it exits with 0."""
+    alive: Probe | None = None
+    """Returns whether the process still answers, ready or not; `probe` when unset."""
+    hang_seconds: float = 30.0
+    """A process that was ready and then has not answered for this long hangs, and is restarted."""
     needs: tuple[str, ...] = ()
     """Parts that must be ready before this one starts."""
     ports: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Readiness probes: one cheap request per protocol, with the standard library alone.
+"""Probes of readiness and of life: one cheap request per protocol, with the standard library alone.
 
 The supervisor lives as long as the fleet; four client libraries would cost it memory for a few bytes of traffic.
 """
@@ -31,6 +31,11 @@ def redis(host: str, port: int) -> Probe:
     return expect_response(host, port, b"PING\r\n", b"+PONG", b"-NOAU")
 
 
+def redis_answers(host: str, port: int) -> Probe:
+    """Whether the server answers PING, with an error too: it may be loading its data or running a script."""
+    return expect_response(host, port, b"PING\r\n", b"+", b"-")
+
+
 def kafka(host: str, port: int) -> Probe:
     """Ready when the broker answers ApiVersions: it accepts connections once the controller has registered it."""
     body = struct.pack(">hhih", 18, 0, 7, -1)  # ApiVersions v0, correlation 7, no client id
@@ -39,8 +44,17 @@ def kafka(host: str, port: int) -> Probe:
 
 def postgres(host: str, port: int) -> Probe:
     """Ready when the start packet is answered by an authentication request, not by "starting up"."""
+    return expect_response(host, port, _postgres_start_packet(), b"R")
+
+
+def postgres_answers(host: str, port: int) -> Probe:
+    """Whether the start packet is answered, with an error too: it may recover from a crash, or be full."""
+    return expect_response(host, port, _postgres_start_packet(), b"R", b"E")
+
+
+def _postgres_start_packet() -> bytes:
     body = struct.pack(">i", 196_608) + b"user\0postgres\0database\0postgres\0\0"
-    return expect_response(host, port, struct.pack(">i", len(body) + 4) + body, b"R")
+    return struct.pack(">i", len(body) + 4) + body
 
 
 def http(port: int, path: str) -> Probe:

@@ -67,7 +67,7 @@ def _get_or_create(paths: FleetPaths, name: str, create: Callable[[], str]) -> s
 @contextmanager
 def _locked(paths: FleetPaths) -> Iterator[None]:
     """Serialize changes by threads and processes, so that all read the same secrets."""
-    with (paths.root / "secrets.lock").open("w", encoding="ascii") as file:
+    with paths.open_lock("secrets") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

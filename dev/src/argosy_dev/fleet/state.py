@@ -42,6 +42,8 @@ class PartState:
     """When the part got this status, in seconds of the wall clock."""
     restarts: int = 0
     detail: str = ""
+    restart_reason: str = ""
+    """Why the latest restart was necessary."""
     log_offset: int = 0
     """Where the output of the latest process begins in the log, in bytes."""
     stop: str = signal.SIGTERM.name
@@ -99,7 +101,7 @@ class FleetState:
             "known": self._known,
             "parts": {name: asdict(state) for name, state in self.parts.items()},
         }
-        write_text(self._paths.fleet, json.dumps(content, indent=1), mode=0o644)
+        write_text(self._paths.fleet, json.dumps(content, indent=1))
 
 
 def read_state(paths: FleetPaths) -> FleetSnapshot:

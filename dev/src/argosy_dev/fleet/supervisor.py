@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
-from argosy_dev.fleet.paths import FleetPaths, write_text
+from argosy_dev.fleet.paths import PRIVATE_UMASK, FleetPaths, write_text
 from argosy_dev.fleet.process import ProcessRunner
 from argosy_dev.fleet.process_identity import ProcessIdentity, stop_processes
 from argosy_dev.fleet.process_spec import ProcessSpec
@@ -47,12 +47,12 @@ class DesiredState:
     def write(self, paths: FleetPaths) -> None:
         """Replace the file; the addresses in it may contain passwords."""
         content = {"generation": self.generation, "parts": self.parts, "overrides": dict(self.overrides)}
-        write_text(paths.desired, json.dumps(content), mode=0o600)
+        write_text(paths.desired, json.dumps(content))
 
 
 def acquire_lock(paths: FleetPaths) -> IO[str] | None:
     """Acquire the supervisor's lock, or return None while another process of this fleet has it."""
-    file = (paths.root / "supervisor.lock").open("w", encoding="ascii")
+    file = paths.open_lock("supervisor")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -120,7 +120,7 @@ class Supervisor:
         """Copy a large log aside and truncate it; its writer appends, so it continues at the new end."""
         for path in self._paths.logs.glob("*.log"):
             if path.stat().st_size > _MAX_LOG_BYTES:
-                shutil.copyfile(path, path.with_suffix(".log.1"))
+                shutil.copy(path, path.with_suffix(".log.1"))
                 os.truncate(path, 0)
 
 
@@ -145,6 +145,7 @@ def supervise(paths: FleetPaths, specs: Mapping[str, ProcessSpec]) -> None:
         return
     with lock:
         os.chdir(paths.root)
+        os.umask(PRIVATE_UMASK)  # for all that the parts write
         asyncio.run(_run(paths, specs))
 
 

@@ -59,6 +59,7 @@ def postgres_spec(paths: FleetPaths, port: int) -> ProcessSpec:
         name="postgres",
         command=command,
         probe=readiness.postgres(LOOPBACK, port),
+        alive=readiness.postgres_answers(LOOPBACK, port),
         ports={"postgres": port},
         prepare=lambda: _prepare(paths, cluster),
         missing=_missing,

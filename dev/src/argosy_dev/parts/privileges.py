@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from argosy_dev.errors import CliError
+from argosy_dev.fleet.paths import TRAVERSED_FOLDER
 
 _NOBODY_UID = 65_534
 
@@ -29,6 +30,9 @@ def unprivileged(folder: Path) -> list[str]:
         owner = _NOBODY_UID
         for path in (folder, *folder.rglob("*")):
             os.lchown(path, owner, owner)
+    if owner == _NOBODY_UID:
+        for parent in (folder.parent, folder.parent.parent):  # `data` and the fleet's folder, which belong to root
+            parent.chmod(TRAVERSED_FOLDER)
     return ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
 
 

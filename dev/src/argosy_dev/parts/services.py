@@ -195,6 +195,8 @@ def _replica_spec(replica: Replica, config: FleetConfig) -> ProcessSpec:
         name=replica.name,
         command=lambda: [sys.executable, "-m", service.module],
         probe=readiness.http(config.ports[replica.ops_port], "/readyz"),
+        # While a store is down no service is ready, and none hangs.
+        alive=readiness.http(config.ports[replica.ops_port], "/healthz"),
         needs=(*service.needs, *service.preparation),
         ports={name: config.ports[name] for name in replica.ports},
         environment=lambda: _environment(replica, config),

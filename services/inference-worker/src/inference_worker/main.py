@@ -29,7 +29,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     limit = ConcurrencyLimit(settings.max_in_flight, REJECTED.inc)
     # Read at each scrape, which is rarer than its changes.
     IN_FLIGHT.set_function(lambda: limit.in_flight)
-    upstreams = {name: await config.open(clock, service.stack) for name, config in settings.upstreams.items()}
+    upstreams = {
+        name: config.isolate(await config.open(clock, service.stack)) for name, config in settings.upstreams.items()
+    }
     observer = AttemptTelemetry(upstreams)
     plans = PlanMethods(partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer), limit)
     embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)

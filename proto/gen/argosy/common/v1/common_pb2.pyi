@@ -47,6 +47,34 @@ USAGE_SOURCE_UNKNOWN: UsageSource.ValueType  # 3
 """Neither: the call may have cost something, and no count exists."""
 Global___UsageSource: _TypeAlias = UsageSource  # noqa: Y015
 
+class _ExposureCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExposureCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExposureCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPOSURE_CAUSE_UNSPECIFIED: _ExposureCause.ValueType  # 0
+    """Not said; a reader takes it for the provider's."""
+    EXPOSURE_CAUSE_PROVIDER: _ExposureCause.ValueType  # 1
+    """The provider broke off, or answered without usage that could be counted."""
+    EXPOSURE_CAUSE_CLIENT: _ExposureCause.ValueType  # 2
+    """The client left, or asked to stop."""
+    EXPOSURE_CAUSE_FLEET: _ExposureCause.ValueType  # 3
+    """A part of the fleet died or lost contact."""
+
+class ExposureCause(_ExposureCause, metaclass=_ExposureCauseEnumTypeWrapper):
+    """Whose doing it was that a provider call has no usage. What the tenant caused counts against its cap."""
+
+EXPOSURE_CAUSE_UNSPECIFIED: ExposureCause.ValueType  # 0
+"""Not said; a reader takes it for the provider's."""
+EXPOSURE_CAUSE_PROVIDER: ExposureCause.ValueType  # 1
+"""The provider broke off, or answered without usage that could be counted."""
+EXPOSURE_CAUSE_CLIENT: ExposureCause.ValueType  # 2
+"""The client left, or asked to stop."""
+EXPOSURE_CAUSE_FLEET: ExposureCause.ValueType  # 3
+"""A part of the fleet died or lost contact."""
+Global___ExposureCause: _TypeAlias = ExposureCause  # noqa: Y015
+
 @_typing.final
 class EventMeta(_message.Message):
     """The first field of every event: what makes it unique, whose it is, when it happened."""

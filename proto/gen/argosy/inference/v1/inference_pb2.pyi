@@ -65,6 +65,7 @@ class InferRequest(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    PROCEED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___Run:
         """Begin."""
@@ -73,17 +74,22 @@ class InferRequest(_message.Message):
     def stop(self) -> Global___Stop:
         """End early."""
 
+    @_builtins.property
+    def proceed(self) -> Global___Proceed:
+        """Make the provider call that was announced."""
+
     def __init__(
         self,
         *,
         run: Global___Run | None = ...,
         stop: Global___Stop | None = ...,
+        proceed: Global___Proceed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "run", b"run", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proceed", b"proceed", "request", b"request", "run", b"run", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "run", b"run", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proceed", b"proceed", "request", b"request", "run", b"run", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["run", "stop"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["run", "stop", "proceed"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -133,6 +139,28 @@ class Stop(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Stop: _TypeAlias = Stop  # noqa: Y015
+
+@_typing.final
+class Proceed(_message.Message):
+    """Allows the provider call that AttemptStarting announced: it is recorded, and what it can cost is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """As in AttemptStarting."""
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proceed: _TypeAlias = Proceed  # noqa: Y015
 
 @_typing.final
 class Plan(_message.Message):
@@ -219,6 +247,7 @@ class InferResponse(_message.Message):
     STARTED_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    ATTEMPT_STARTING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___Started:
         """A candidate answers."""
@@ -231,18 +260,23 @@ class InferResponse(_message.Message):
     def finished(self) -> Global___Finished:
         """The record of all attempts."""
 
+    @_builtins.property
+    def attempt_starting(self) -> Global___AttemptStarting:
+        """Another provider call is about to be made; it waits for Proceed."""
+
     def __init__(
         self,
         *,
         started: Global___Started | None = ...,
         chunk: Global___Chunk | None = ...,
         finished: Global___Finished | None = ...,
+        attempt_starting: Global___AttemptStarting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_starting", b"attempt_starting", "chunk", b"chunk", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_starting", b"attempt_starting", "chunk", b"chunk", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "chunk", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "chunk", "finished", "attempt_starting"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -269,6 +303,40 @@ class Started(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Started: _TypeAlias = Started  # noqa: Y015
+
+@_typing.final
+class AttemptStarting(_message.Message):
+    """A provider call after the first is about to be made. The first is always of candidate 0 and is not announced: the sender of
+    Run knows of it. Before the others the worker waits, so that a call that a provider received is on record, whatever dies.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts from 1 within the request; at least 2 here."""
+    candidate: _builtins.int
+    """The candidate's place in the plan, from 0."""
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts that ended since Run or the last AttemptStarting, in order."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        candidate: _builtins.int = ...,
+        ended: _abc.Iterable[Global___Attempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "ended", b"ended", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptStarting: _TypeAlias = AttemptStarting  # noqa: Y015
 
 @_typing.final
 class Chunk(_message.Message):
@@ -340,12 +408,15 @@ class Attempt(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     FIRST_BYTE_AFTER_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    EXPOSURE_CAUSE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counts from 1 within the request."""
     candidate: _builtins.int
     """The candidate's place in the plan, from 0."""
     outcome: Global___AttemptOutcome.ValueType
     """How it ended."""
+    exposure_cause: _common_pb2.ExposureCause.ValueType
+    """Whose doing it was that the usage is not known, where it is not."""
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage:
         """What it consumed."""
@@ -367,10 +438,11 @@ class Attempt(_message.Message):
         usage: _common_pb2.TokenUsage | None = ...,
         first_byte_after: _duration_pb2.Duration | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        exposure_cause: _common_pb2.ExposureCause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "first_byte_after", b"first_byte_after", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "duration", b"duration", "first_byte_after", b"first_byte_after", "number", b"number", "outcome", b"outcome", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "duration", b"duration", "exposure_cause", b"exposure_cause", "first_byte_after", b"first_byte_after", "number", b"number", "outcome", b"outcome", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

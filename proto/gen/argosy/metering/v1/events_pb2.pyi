@@ -73,12 +73,15 @@ class AttemptUsage(_message.Message):
     PRICE_KEY_FIELD_NUMBER: _builtins.int
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    EXPOSURE_CAUSE_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Counts from 1."""
     price_key: _builtins.str
     """"<upstream>/<model>"."""
     price_version: _builtins.str
     """The price agreed at the reservation."""
+    exposure_cause: _common_pb2.ExposureCause.ValueType
+    """Where the usage is unknown: whose doing it was."""
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage:
         """What it consumed. Unknown: booked to exposure. All zero: released."""
@@ -90,10 +93,11 @@ class AttemptUsage(_message.Message):
         price_key: _builtins.str = ...,
         price_version: _builtins.str = ...,
         usage: _common_pb2.TokenUsage | None = ...,
+        exposure_cause: _common_pb2.ExposureCause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "price_key", b"price_key", "price_version", b"price_version", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "exposure_cause", b"exposure_cause", "price_key", b"price_key", "price_version", b"price_version", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

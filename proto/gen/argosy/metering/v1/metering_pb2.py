@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from argosy.common.v1 import common_pb2 as argosy_dot_common_dot_v1_dot_common__pb2
+from argosy.metering.v1 import events_pb2 as argosy_dot_metering_dot_v1_dot_events__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!argosy/metering/v1/metering.proto\x12\x12\x61rgosy.metering.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x0eReserveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\x06\x62ounds\x18\x02 \x03(\x0b\x32\x1e.argosy.metering.v1.TokenBound\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"L\n\nTokenBound\x12\x11\n\tprice_key\x18\x01 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x03\x12\x15\n\routput_tokens\x18\x03 \x01(\x03\"~\n\x0fReserveResponse\x12%\n\x04held\x18\x01 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12)\n\x06prices\x18\x02 \x03(\x0b\x32\x19.argosy.metering.v1.Price\x12\x19\n\x11soft_limit_passed\x18\x03 \x01(\x08\"\xc6\x01\n\x05Price\x12\x11\n\tprice_key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x32\n\x11input_per_million\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x33\n\x12output_per_million\x18\x04 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x0fGetUsageRequest\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x62y_day\x18\x03 \x01(\x08\"f\n\x10GetUsageResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.argosy.metering.v1.UsageRow\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\xa9\x01\n\x08UsageRow\x12\'\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprice_key\x18\x02 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12%\n\x04\x63ost\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Money\"0\n\x1aGetRequestStatementRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\xba\x01\n\x1bGetRequestStatementResponse\x12\x34\n\x0breservation\x18\x01 \x01(\x0b\x32\x1f.argosy.metering.v1.Reservation\x12\x33\n\x0bsettlements\x18\x02 \x03(\x0b\x32\x1e.argosy.metering.v1.Settlement\x12\x30\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1f.argosy.metering.v1.LedgerEntry\"\xdd\x01\n\x0bReservation\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x04held\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.argosy.metering.v1.ReservationState\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x02\n\nSettlement\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x36\n\x07outcome\x18\x02 \x01(\x0e\x32%.argosy.metering.v1.SettlementOutcome\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x11\n\tprice_key\x18\x04 \x01(\t\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12%\n\x04\x63ost\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12.\n\nsettled_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\x0bLedgerEntry\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\'\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetBudgetRequest\"?\n\x11GetBudgetResponse\x12*\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1a.argosy.metering.v1.Budget\"}\n\x06\x42udget\x12$\n\x03\x63\x61p\x18\x01 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05spent\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12%\n\x04held\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"K\n\x10SetBudgetRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12$\n\x03\x63\x61p\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\"?\n\x11SetBudgetResponse\x12*\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1a.argosy.metering.v1.Budget\"\x13\n\x11ListPricesRequest\"?\n\x12ListPricesResponse\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.argosy.metering.v1.Price\";\n\x0fSetPriceRequest\x12(\n\x05price\x18\x01 \x01(\x0b\x32\x19.argosy.metering.v1.Price\"<\n\x10SetPriceResponse\x12(\n\x05price\x18\x01 \x01(\x0b\x32\x19.argosy.metering.v1.Price*\x8f\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESERVATION_STATE_HELD\x10\x01\x12\x1d\n\x19RESERVATION_STATE_SETTLED\x10\x02\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x03*\x97\x01\n\x11SettlementOutcome\x12\"\n\x1eSETTLEMENT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19SETTLEMENT_OUTCOME_BILLED\x10\x01\x12\x1f\n\x1bSETTLEMENT_OUTCOME_RELEASED\x10\x02\x12\x1e\n\x1aSETTLEMENT_OUTCOME_EXPOSED\x10\x03\x32\xba\x05\n\x0fMeteringService\x12W\n\x07Reserve\x12\".argosy.metering.v1.ReserveRequest\x1a#.argosy.metering.v1.ReserveResponse\"\x03\x90\x02\x02\x12Z\n\x08GetUsage\x12#.argosy.metering.v1.GetUsageRequest\x1a$.argosy.metering.v1.GetUsageResponse\"\x03\x90\x02\x01\x12{\n\x13GetRequestStatement\x12..argosy.metering.v1.GetRequestStatementRequest\x1a/.argosy.metering.v1.GetRequestStatementResponse\"\x03\x90\x02\x01\x12]\n\tGetBudget\x12$.argosy.metering.v1.GetBudgetRequest\x1a%.argosy.metering.v1.GetBudgetResponse\"\x03\x90\x02\x01\x12]\n\tSetBudget\x12$.argosy.metering.v1.SetBudgetRequest\x1a%.argosy.metering.v1.SetBudgetResponse\"\x03\x90\x02\x02\x12`\n\nListPrices\x12%.argosy.metering.v1.ListPricesRequest\x1a&.argosy.metering.v1.ListPricesResponse\"\x03\x90\x02\x01\x12U\n\x08SetPrice\x12#.argosy.metering.v1.SetPriceRequest\x1a$.argosy.metering.v1.SetPriceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!argosy/metering/v1/metering.proto\x12\x12\x61rgosy.metering.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1f\x61rgosy/metering/v1/events.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x0eReserveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\x06\x62ounds\x18\x02 \x03(\x0b\x32\x1e.argosy.metering.v1.TokenBound\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"L\n\nTokenBound\x12\x11\n\tprice_key\x18\x01 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x03\x12\x15\n\routput_tokens\x18\x03 \x01(\x03\"~\n\x0fReserveResponse\x12%\n\x04held\x18\x01 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12)\n\x06prices\x18\x02 \x03(\x0b\x32\x19.argosy.metering.v1.Price\x12\x19\n\x11soft_limit_passed\x18\x03 \x01(\x08\"z\n\x13StartAttemptRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\r\n\x05\x62ound\x18\x03 \x01(\x05\x12/\n\x05\x65nded\x18\x04 \x03(\x0b\x32 .argosy.metering.v1.AttemptUsage\"=\n\x14StartAttemptResponse\x12%\n\x04held\x18\x01 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\xc6\x01\n\x05Price\x12\x11\n\tprice_key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x32\n\x11input_per_million\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x33\n\x12output_per_million\x18\x04 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x0fGetUsageRequest\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x62y_day\x18\x03 \x01(\x08\"f\n\x10GetUsageResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.argosy.metering.v1.UsageRow\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\xa9\x01\n\x08UsageRow\x12\'\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprice_key\x18\x02 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12%\n\x04\x63ost\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Money\"0\n\x1aGetRequestStatementRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\xba\x01\n\x1bGetRequestStatementResponse\x12\x34\n\x0breservation\x18\x01 \x01(\x0b\x32\x1f.argosy.metering.v1.Reservation\x12\x33\n\x0bsettlements\x18\x02 \x03(\x0b\x32\x1e.argosy.metering.v1.Settlement\x12\x30\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1f.argosy.metering.v1.LedgerEntry\"\xdd\x01\n\x0bReservation\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x04held\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.argosy.metering.v1.ReservationState\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x02\n\nSettlement\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x36\n\x07outcome\x18\x02 \x01(\x0e\x32%.argosy.metering.v1.SettlementOutcome\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x11\n\tprice_key\x18\x04 \x01(\t\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12%\n\x04\x63ost\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12.\n\nsettled_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\x0bLedgerEntry\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\'\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetBudgetRequest\"?\n\x11GetBudgetResponse\x12*\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1a.argosy.metering.v1.Budget\"}\n\x06\x42udget\x12$\n\x03\x63\x61p\x18\x01 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05spent\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12%\n\x04held\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"K\n\x10SetBudgetRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12$\n\x03\x63\x61p\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\"?\n\x11SetBudgetResponse\x12*\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1a.argosy.metering.v1.Budget\"\x13\n\x11ListPricesRequest\"?\n\x12ListPricesResponse\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.argosy.metering.v1.Price\";\n\x0fSetPriceRequest\x12(\n\x05price\x18\x01 \x01(\x0b\x32\x19.argosy.metering.v1.Price\"<\n\x10SetPriceResponse\x12(\n\x05price\x18\x01 \x01(\x0b\x32\x19.argosy.metering.v1.Price*\x8f\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESERVATION_STATE_HELD\x10\x01\x12\x1d\n\x19RESERVATION_STATE_SETTLED\x10\x02\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x03*\x97\x01\n\x11SettlementOutcome\x12\"\n\x1eSETTLEMENT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19SETTLEMENT_OUTCOME_BILLED\x10\x01\x12\x1f\n\x1bSETTLEMENT_OUTCOME_RELEASED\x10\x02\x12\x1e\n\x1aSETTLEMENT_OUTCOME_EXPOSED\x10\x03\x32\xa2\x06\n\x0fMeteringService\x12W\n\x07Reserve\x12\".argosy.metering.v1.ReserveRequest\x1a#.argosy.metering.v1.ReserveResponse\"\x03\x90\x02\x02\x12\x66\n\x0cStartAttempt\x12\'.argosy.metering.v1.StartAttemptRequest\x1a(.argosy.metering.v1.StartAttemptResponse\"\x03\x90\x02\x02\x12Z\n\x08GetUsage\x12#.argosy.metering.v1.GetUsageRequest\x1a$.argosy.metering.v1.GetUsageResponse\"\x03\x90\x02\x01\x12{\n\x13GetRequestStatement\x12..argosy.metering.v1.GetRequestStatementRequest\x1a/.argosy.metering.v1.GetRequestStatementResponse\"\x03\x90\x02\x01\x12]\n\tGetBudget\x12$.argosy.metering.v1.GetBudgetRequest\x1a%.argosy.metering.v1.GetBudgetResponse\"\x03\x90\x02\x01\x12]\n\tSetBudget\x12$.argosy.metering.v1.SetBudgetRequest\x1a%.argosy.metering.v1.SetBudgetResponse\"\x03\x90\x02\x02\x12`\n\nListPrices\x12%.argosy.metering.v1.ListPricesRequest\x1a&.argosy.metering.v1.ListPricesResponse\"\x03\x90\x02\x01\x12U\n\x08SetPrice\x12#.argosy.metering.v1.SetPriceRequest\x1a$.argosy.metering.v1.SetPriceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['Reserve']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['Reserve']._serialized_options = b'\220\002\002'
+  _globals['_METERINGSERVICE'].methods_by_name['StartAttempt']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['StartAttempt']._serialized_options = b'\220\002\002'
   _globals['_METERINGSERVICE'].methods_by_name['GetUsage']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['GetUsage']._serialized_options = b'\220\002\001'
   _globals['_METERINGSERVICE'].methods_by_name['GetRequestStatement']._loaded_options = None
@@ -46,52 +49,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METERINGSERVICE'].methods_by_name['SetBudget']._serialized_options = b'\220\002\002'
   _globals['_METERINGSERVICE'].methods_by_name['ListPrices']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['ListPrices']._serialized_options = b'\220\002\001'
-  _globals['_RESERVATIONSTATE']._serialized_start=2518
-  _globals['_RESERVATIONSTATE']._serialized_end=2661
-  _globals['_SETTLEMENTOUTCOME']._serialized_start=2664
-  _globals['_SETTLEMENTOUTCOME']._serialized_end=2815
-  _globals['_RESERVEREQUEST']._serialized_start=153
-  _globals['_RESERVEREQUEST']._serialized_end=279
-  _globals['_TOKENBOUND']._serialized_start=281
-  _globals['_TOKENBOUND']._serialized_end=357
-  _globals['_RESERVERESPONSE']._serialized_start=359
-  _globals['_RESERVERESPONSE']._serialized_end=485
-  _globals['_PRICE']._serialized_start=488
-  _globals['_PRICE']._serialized_end=686
-  _globals['_GETUSAGEREQUEST']._serialized_start=688
-  _globals['_GETUSAGEREQUEST']._serialized_end=805
-  _globals['_GETUSAGERESPONSE']._serialized_start=807
-  _globals['_GETUSAGERESPONSE']._serialized_end=909
-  _globals['_USAGEROW']._serialized_start=912
-  _globals['_USAGEROW']._serialized_end=1081
-  _globals['_GETREQUESTSTATEMENTREQUEST']._serialized_start=1083
-  _globals['_GETREQUESTSTATEMENTREQUEST']._serialized_end=1131
-  _globals['_GETREQUESTSTATEMENTRESPONSE']._serialized_start=1134
-  _globals['_GETREQUESTSTATEMENTRESPONSE']._serialized_end=1320
-  _globals['_RESERVATION']._serialized_start=1323
-  _globals['_RESERVATION']._serialized_end=1544
-  _globals['_SETTLEMENT']._serialized_start=1547
-  _globals['_SETTLEMENT']._serialized_end=1806
-  _globals['_LEDGERENTRY']._serialized_start=1809
-  _globals['_LEDGERENTRY']._serialized_end=1952
-  _globals['_GETBUDGETREQUEST']._serialized_start=1954
-  _globals['_GETBUDGETREQUEST']._serialized_end=1972
-  _globals['_GETBUDGETRESPONSE']._serialized_start=1974
-  _globals['_GETBUDGETRESPONSE']._serialized_end=2037
-  _globals['_BUDGET']._serialized_start=2039
-  _globals['_BUDGET']._serialized_end=2164
-  _globals['_SETBUDGETREQUEST']._serialized_start=2166
-  _globals['_SETBUDGETREQUEST']._serialized_end=2241
-  _globals['_SETBUDGETRESPONSE']._serialized_start=2243
-  _globals['_SETBUDGETRESPONSE']._serialized_end=2306
-  _globals['_LISTPRICESREQUEST']._serialized_start=2308
-  _globals['_LISTPRICESREQUEST']._serialized_end=2327
-  _globals['_LISTPRICESRESPONSE']._serialized_start=2329
-  _globals['_LISTPRICESRESPONSE']._serialized_end=2392
-  _globals['_SETPRICEREQUEST']._serialized_start=2394
-  _globals['_SETPRICEREQUEST']._serialized_end=2453
-  _globals['_SETPRICERESPONSE']._serialized_start=2455
-  _globals['_SETPRICERESPONSE']._serialized_end=2515
-  _globals['_METERINGSERVICE']._serialized_start=2818
-  _globals['_METERINGSERVICE']._serialized_end=3516
+  _globals['_RESERVATIONSTATE']._serialized_start=2738
+  _globals['_RESERVATIONSTATE']._serialized_end=2881
+  _globals['_SETTLEMENTOUTCOME']._serialized_start=2884
+  _globals['_SETTLEMENTOUTCOME']._serialized_end=3035
+  _globals['_RESERVEREQUEST']._serialized_start=186
+  _globals['_RESERVEREQUEST']._serialized_end=312
+  _globals['_TOKENBOUND']._serialized_start=314
+  _globals['_TOKENBOUND']._serialized_end=390
+  _globals['_RESERVERESPONSE']._serialized_start=392
+  _globals['_RESERVERESPONSE']._serialized_end=518
+  _globals['_STARTATTEMPTREQUEST']._serialized_start=520
+  _globals['_STARTATTEMPTREQUEST']._serialized_end=642
+  _globals['_STARTATTEMPTRESPONSE']._serialized_start=644
+  _globals['_STARTATTEMPTRESPONSE']._serialized_end=705
+  _globals['_PRICE']._serialized_start=708
+  _globals['_PRICE']._serialized_end=906
+  _globals['_GETUSAGEREQUEST']._serialized_start=908
+  _globals['_GETUSAGEREQUEST']._serialized_end=1025
+  _globals['_GETUSAGERESPONSE']._serialized_start=1027
+  _globals['_GETUSAGERESPONSE']._serialized_end=1129
+  _globals['_USAGEROW']._serialized_start=1132
+  _globals['_USAGEROW']._serialized_end=1301
+  _globals['_GETREQUESTSTATEMENTREQUEST']._serialized_start=1303
+  _globals['_GETREQUESTSTATEMENTREQUEST']._serialized_end=1351
+  _globals['_GETREQUESTSTATEMENTRESPONSE']._serialized_start=1354
+  _globals['_GETREQUESTSTATEMENTRESPONSE']._serialized_end=1540
+  _globals['_RESERVATION']._serialized_start=1543
+  _globals['_RESERVATION']._serialized_end=1764
+  _globals['_SETTLEMENT']._serialized_start=1767
+  _globals['_SETTLEMENT']._serialized_end=2026
+  _globals['_LEDGERENTRY']._serialized_start=2029
+  _globals['_LEDGERENTRY']._serialized_end=2172
+  _globals['_GETBUDGETREQUEST']._serialized_start=2174
+  _globals['_GETBUDGETREQUEST']._serialized_end=2192
+  _globals['_GETBUDGETRESPONSE']._serialized_start=2194
+  _globals['_GETBUDGETRESPONSE']._serialized_end=2257
+  _globals['_BUDGET']._serialized_start=2259
+  _globals['_BUDGET']._serialized_end=2384
+  _globals['_SETBUDGETREQUEST']._serialized_start=2386
+  _globals['_SETBUDGETREQUEST']._serialized_end=2461
+  _globals['_SETBUDGETRESPONSE']._serialized_start=2463
+  _globals['_SETBUDGETRESPONSE']._serialized_end=2526
+  _globals['_LISTPRICESREQUEST']._serialized_start=2528
+  _globals['_LISTPRICESREQUEST']._serialized_end=2547
+  _globals['_LISTPRICESRESPONSE']._serialized_start=2549
+  _globals['_LISTPRICESRESPONSE']._serialized_end=2612
+  _globals['_SETPRICEREQUEST']._serialized_start=2614
+  _globals['_SETPRICEREQUEST']._serialized_end=2673
+  _globals['_SETPRICERESPONSE']._serialized_start=2675
+  _globals['_SETPRICERESPONSE']._serialized_end=2735
+  _globals['_METERINGSERVICE']._serialized_start=3038
+  _globals['_METERINGSERVICE']._serialized_end=3840
 # @@protoc_insertion_point(module_scope)

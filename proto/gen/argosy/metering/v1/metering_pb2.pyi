@@ -4,6 +4,7 @@ isort:skip_file
 Money: prices, budgets, reservations, the ledger and usage. Owned by metering."""
 
 from argosy.common.v1 import common_pb2 as _common_pb2
+from argosy.metering.v1 import events_pb2 as _events_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -175,6 +176,66 @@ class ReserveResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
+
+@_typing.final
+class StartAttemptRequest(_message.Message):
+    """Announces a provider call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request, which is reserved."""
+    attempt: _builtins.int
+    """Counts from 1; at least 2 here, because Reserve stands for the first."""
+    bound: _builtins.int
+    """The place of its bound in ReserveRequest.bounds."""
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.AttemptUsage]:
+        """The attempts that ended since Reserve or the last StartAttempt, as the usage event will say them."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        bound: _builtins.int = ...,
+        ended: _abc.Iterable[_events_pb2.AttemptUsage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "bound", b"bound", "ended", b"ended", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAttemptRequest: _TypeAlias = StartAttemptRequest  # noqa: Y015
+
+@_typing.final
+class StartAttemptResponse(_message.Message):
+    """The call is on record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def held(self) -> _common_pb2.Money:
+        """Set aside for the whole request now."""
+
+    def __init__(
+        self,
+        *,
+        held: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAttemptResponse: _TypeAlias = StartAttemptResponse  # noqa: Y015
 
 @_typing.final
 class Price(_message.Message):

@@ -40,6 +40,11 @@ class MeteringServiceStub:
                 request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveRequest.SerializeToString,
                 response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveResponse.FromString,
                 _registered_method=True)
+        self.StartAttempt = channel.unary_unary(
+                '/argosy.metering.v1.MeteringService/StartAttempt',
+                request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.StartAttemptRequest.SerializeToString,
+                response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.StartAttemptResponse.FromString,
+                _registered_method=True)
         self.GetUsage = channel.unary_unary(
                 '/argosy.metering.v1.MeteringService/GetUsage',
                 request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.GetUsageRequest.SerializeToString,
@@ -79,6 +84,14 @@ class MeteringServiceServicer:
     def Reserve(self, request, context):
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
         Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartAttempt(self, request, context):
+        """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
+        it may have cost. Safe to repeat. Errors: INSUFFICIENT_QUOTA, RESERVATION_CLOSED, REQUEST_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +146,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.Reserve,
                     request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveRequest.FromString,
                     response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveResponse.SerializeToString,
+            ),
+            'StartAttempt': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartAttempt,
+                    request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.StartAttemptRequest.FromString,
+                    response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.StartAttemptResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -193,6 +211,33 @@ class MeteringService:
             '/argosy.metering.v1.MeteringService/Reserve',
             argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveRequest.SerializeToString,
             argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartAttempt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.metering.v1.MeteringService/StartAttempt',
+            argosy_dot_metering_dot_v1_dot_metering__pb2.StartAttemptRequest.SerializeToString,
+            argosy_dot_metering_dot_v1_dot_metering__pb2.StartAttemptResponse.FromString,
             options,
             channel_credentials,
             insecure,

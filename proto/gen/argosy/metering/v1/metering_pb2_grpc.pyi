@@ -37,6 +37,10 @@ class MeteringServiceStub:
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
     Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
     """
+    StartAttempt: _grpc.UnaryUnaryMultiCallable[_metering_pb2.StartAttemptRequest, _metering_pb2.StartAttemptResponse]
+    """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
+    it may have cost. Safe to repeat. Errors: INSUFFICIENT_QUOTA, RESERVATION_CLOSED, REQUEST_NOT_FOUND.
+    """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetUsageRequest, _metering_pb2.GetUsageResponse]
     """Sum up what the tenant used."""
     GetRequestStatement: _grpc.UnaryUnaryMultiCallable[_metering_pb2.GetRequestStatementRequest, _metering_pb2.GetRequestStatementResponse]
@@ -58,6 +62,10 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     Reserve: _aio.UnaryUnaryMultiCallable[_metering_pb2.ReserveRequest, _metering_pb2.ReserveResponse]  # type: ignore[assignment]
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
     Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
+    """
+    StartAttempt: _aio.UnaryUnaryMultiCallable[_metering_pb2.StartAttemptRequest, _metering_pb2.StartAttemptResponse]  # type: ignore[assignment]
+    """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
+    it may have cost. Safe to repeat. Errors: INSUFFICIENT_QUOTA, RESERVATION_CLOSED, REQUEST_NOT_FOUND.
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_metering_pb2.GetUsageRequest, _metering_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Sum up what the tenant used."""
@@ -83,6 +91,16 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metering_pb2.ReserveResponse, _abc.Awaitable[_metering_pb2.ReserveResponse]]:
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
         Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
+        """
+
+    @_abc_1.abstractmethod
+    def StartAttempt(
+        self,
+        request: _metering_pb2.StartAttemptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_pb2.StartAttemptResponse, _abc.Awaitable[_metering_pb2.StartAttemptResponse]]:
+        """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
+        it may have cost. Safe to repeat. Errors: INSUFFICIENT_QUOTA, RESERVATION_CLOSED, REQUEST_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RequestState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RequestStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RequestState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REQUEST_STATE_UNSPECIFIED: _RequestState.ValueType  # 0
+    """Not said."""
+    REQUEST_STATE_UNKNOWN: _RequestState.ValueType  # 1
+    """Nothing: it never was here, it died with its process, or its usage has been published."""
+    REQUEST_STATE_RUNNING: _RequestState.ValueType  # 2
+    """It is being answered."""
+    REQUEST_STATE_USAGE_PENDING: _RequestState.ValueType  # 3
+    """Its usage is written and waits to be published."""
+
+class RequestState(_RequestState, metaclass=_RequestStateEnumTypeWrapper):
+    """What the orchestrators know of a request."""
+
+REQUEST_STATE_UNSPECIFIED: RequestState.ValueType  # 0
+"""Not said."""
+REQUEST_STATE_UNKNOWN: RequestState.ValueType  # 1
+"""Nothing: it never was here, it died with its process, or its usage has been published."""
+REQUEST_STATE_RUNNING: RequestState.ValueType  # 2
+"""It is being answered."""
+REQUEST_STATE_USAGE_PENDING: RequestState.ValueType  # 3
+"""Its usage is written and waits to be published."""
+Global___RequestState: _TypeAlias = RequestState  # noqa: Y015
+
 class _ModelTask:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -132,21 +160,27 @@ class Started(_message.Message):
 
     SOURCES_FIELD_NUMBER: _builtins.int
     SOFT_LIMIT_PASSED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     soft_limit_passed: _builtins.bool
     """True when the budget's soft limit has passed."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
         """Numbered context that was put into the prompt."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was dropped from the request or changed in it, one sentence each; for `argosy.warnings`."""
+
     def __init__(
         self,
         *,
         sources: _abc.Iterable[Global___Source] | None = ...,
         soft_limit_passed: _builtins.bool = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["soft_limit_passed", b"soft_limit_passed", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["soft_limit_passed", b"soft_limit_passed", "sources", b"sources", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,6 +391,80 @@ class Vector(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Vector: _TypeAlias = Vector  # noqa: Y015
+
+@_typing.final
+class RequestRef(_message.Message):
+    """Names a request of a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose."""
+    request_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestRef: _TypeAlias = RequestRef  # noqa: Y015
+
+@_typing.final
+class GetRequestStatesRequest(_message.Message):
+    """Asks for states."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestRef]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___RequestRef] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRequestStatesRequest: _TypeAlias = GetRequestStatesRequest  # noqa: Y015
+
+@_typing.final
+class GetRequestStatesResponse(_message.Message):
+    """States."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RequestState.ValueType]:
+        """One per request, in order."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[Global___RequestState.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRequestStatesResponse: _TypeAlias = GetRequestStatesResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

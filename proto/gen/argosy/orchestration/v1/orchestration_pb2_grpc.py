@@ -45,6 +45,11 @@ class OrchestrationServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.GetRequestStates = channel.unary_unary(
+                '/argosy.orchestration.v1.OrchestrationService/GetRequestStates',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/argosy.orchestration.v1.OrchestrationService/ListModels',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.ListModelsRequest.SerializeToString,
@@ -72,6 +77,13 @@ class OrchestrationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRequestStates(self, request, context):
+        """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Public model names that the tenant may use.
         """
@@ -91,6 +103,11 @@ def add_OrchestrationServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedResponse.SerializeToString,
+            ),
+            'GetRequestStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRequestStates,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -153,6 +170,33 @@ class OrchestrationService:
             '/argosy.orchestration.v1.OrchestrationService/Embed',
             argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRequestStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.orchestration.v1.OrchestrationService/GetRequestStates',
+            argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class OrchestrationServiceStub:
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]
     """Turn texts into vectors; priced and settled as any inference."""
+    GetRequestStates: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.GetRequestStatesRequest, _orchestration_pb2.GetRequestStatesResponse]
+    """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service"."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.ListModelsRequest, _orchestration_pb2.ListModelsResponse]
     """Public model names that the tenant may use."""
 
@@ -55,6 +57,8 @@ class OrchestrationServiceAsyncStub(OrchestrationServiceStub):
     """
     Embed: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turn texts into vectors; priced and settled as any inference."""
+    GetRequestStates: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.GetRequestStatesRequest, _orchestration_pb2.GetRequestStatesResponse]  # type: ignore[assignment]
+    """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service"."""
     ListModels: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.ListModelsRequest, _orchestration_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Public model names that the tenant may use."""
 
@@ -79,6 +83,14 @@ class OrchestrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_pb2.EmbedResponse, _abc.Awaitable[_orchestration_pb2.EmbedResponse]]:
         """Turn texts into vectors; priced and settled as any inference."""
+
+    @_abc_1.abstractmethod
+    def GetRequestStates(
+        self,
+        request: _orchestration_pb2.GetRequestStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_pb2.GetRequestStatesResponse, _abc.Awaitable[_orchestration_pb2.GetRequestStatesResponse]]:
+        """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service"."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -1,6 +1,8 @@
 """Objects in a local folder, S3, GCS or Azure, through obstore."""
 
 import asyncio
+import os
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,8 @@ class ObstoreObjectStore:
         parts = urlsplit(url)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
         self._store: Store = LocalStore(self._folder, mkdir=True) if self._folder else from_url(url)
+        if self._folder is not None:
+            _make_tree_private(self._folder)
 
     async def put(self, key: str, data: AsyncIterator[bytes]) -> int:
         # The parts become the object in the last step, so a failed upload leaves no object.
@@ -46,6 +50,8 @@ class ObstoreObjectStore:
             if source.error is not None:
                 raise source.error from None
             raise _unavailable(error) from error
+        if self._folder is not None:
+            await asyncio.to_thread(_make_private, self._folder / key, self._folder)
         return source.size_bytes
 
     async def read(self, key: str) -> AsyncGenerator[bytes, None]:
@@ -72,6 +78,32 @@ class ObstoreObjectStore:
             target = self._folder / key
             for part in target.parent.glob(f"{target.name}#*"):
                 part.unlink(missing_ok=True)
+
+
+def _make_tree_private(folder: Path) -> None:
+    """Take the access of group and others from a folder that an older version wrote.
+
+    The folder itself comes last: once it is private, so is all below it, and a later start has nothing to do.
+    """
+    if folder.stat().st_mode & 0o077:
+        for place, _, names in os.walk(folder, topdown=False):
+            for path in (*(Path(place, name) for name in names), Path(place)):
+                _chmod_private(path)
+
+
+def _make_private(path: Path, folder: Path) -> None:
+    """Take the access of group and others from an object, and from the folders between it and `folder`."""
+    while path != folder:
+        _chmod_private(path)
+        path = path.parent
+
+
+def _chmod_private(path: Path) -> None:
+    # An object may be deleted meanwhile, and a mounted volume may belong to another user.
+    with suppress(FileNotFoundError, PermissionError):
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 class _CountingIterator:

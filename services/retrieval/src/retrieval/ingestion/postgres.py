@@ -31,10 +31,12 @@ ATTACHMENTS = LeaseTable(
 )
 
 # One row for each fingerprint, because a tenant may have the same text thousands of times, for example as a footer.
+# The tenant comes from a subquery: the planner does not look its value up in the statistics. It would take the rows of
+# a tenant that is new since the last ANALYZE for one row, and read all of them for each fingerprint.
 KNOWN_VECTORS = """
 SELECT wanted.fingerprint, one.embedding::real[] AS embedding FROM unnest($2::bytea[]) AS wanted (fingerprint)
 CROSS JOIN LATERAL (
-    SELECT embedding FROM chunks WHERE tenant_id = $1 AND fingerprint = wanted.fingerprint LIMIT 1
+    SELECT embedding FROM chunks WHERE tenant_id = (SELECT $1::text) AND fingerprint = wanted.fingerprint LIMIT 1
 ) AS one
 """
 _ADD_CHUNK = """

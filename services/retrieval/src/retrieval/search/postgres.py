@@ -32,37 +32,38 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hns
        set_config('hnsw.iterative_scan', 'strict_order', true)
 """
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
+# MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. The document
+# frequency is a window and not a join, because a join of badly estimated sides becomes a loop within a loop.
 _KEYWORD_SEARCH = f"""
-WITH hidden AS ({_HIDDEN_ATTACHMENTS}),
-query AS (SELECT lexeme FROM unnest(lexemes($3)) ORDER BY positions[1] LIMIT {MAX_QUERY_LEXEMES}),
+WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}),
+query AS MATERIALIZED (SELECT lexeme FROM unnest(lexemes($3)) ORDER BY positions[1] LIMIT {MAX_QUERY_LEXEMES}),
 found AS MATERIALIZED (
-    SELECT vector_store_id, lexeme, attachment, ordinals, frequencies, lengths FROM postings
+    SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
+           (sum(cardinality(ordinals)) OVER (PARTITION BY lexeme))::float8 AS document_frequency FROM postings
     WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = ANY(ARRAY(SELECT lexeme FROM query))
       AND attachment NOT IN (SELECT attachment FROM hidden)
-), collection AS (
+), collection AS MATERIALIZED (
     SELECT sum(chunks)::float8 AS size, sum(lexeme_count)::float8 / nullif(sum(chunks), 0) AS average_length
     FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed'
-), document_frequencies AS (
-    SELECT lexeme, sum(cardinality(ordinals))::float8 AS chunks FROM found GROUP BY lexeme
-), weights AS (
-    SELECT lexeme, ln(1 + (size - chunks + 0.5) / (chunks + 0.5)) AS idf, average_length
-    FROM document_frequencies CROSS JOIN collection
 ), hits AS (
     SELECT vector_store_id, attachment, unnest(ordinals) AS ordinal, unnest(frequencies)::float8 AS frequency,
-           unnest(lengths) / average_length AS length, idf
-    FROM found JOIN weights USING (lexeme)
+           unnest(lengths) / average_length AS length,
+           ln(1 + (size - document_frequency + 0.5) / (document_frequency + 0.5)) AS idf
+    FROM found CROSS JOIN collection
 )
 SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal,
        sum(idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length))) AS score
 FROM hits GROUP BY attachment, ordinal ORDER BY score DESC, attachment, ordinal LIMIT $4
 """  # noqa: S608 - constants
+# The planner looks the value of a parameter up in the statistics, and takes all rows of a tenant that is new since the
+# last ANALYZE for one. It does not look up the value of a subquery.
 _CHUNK_TEXTS = """
 SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text
 FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
-JOIN chunks c ON c.tenant_id = $1 AND c.vector_store_id = wanted.vector_store_id
+JOIN chunks c ON c.tenant_id = (SELECT $1::text) AND c.vector_store_id = wanted.vector_store_id
              AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
-JOIN attachments a ON a.tenant_id = $1 AND a.attachment = wanted.attachment AND a.state = 'completed'
-JOIN files f ON f.tenant_id = $1 AND f.file_id = a.file_id
+JOIN attachments a ON a.tenant_id = c.tenant_id AND a.attachment = wanted.attachment AND a.state = 'completed'
+JOIN files f ON f.tenant_id = a.tenant_id AND f.file_id = a.file_id
 """
 # HNSW indexes of large vector stores. Up to about 20,000 chunks an exact scan is as fast. A larger store gets its own
 # partial index. Only the table's owner may create one, outside of a transaction, so the service prints the statements

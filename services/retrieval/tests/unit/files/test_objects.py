@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -96,6 +97,33 @@ async def test_a_part_that_cannot_be_deleted_raises_unavailable(tmp_path: Path) 
 
     with pytest.raises(Unavailable):
         await objects.delete("ten_one/file-1")
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """The permissions of a folder and of all below it."""
+    return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+
+
+async def test_objects_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    mask = os.umask(0o022)
+    objects = ObstoreObjectStore(f"{tmp_path.as_uri()}/objects")
+    await objects.put("ten_one/file-1", megabytes(6))
+    os.umask(mask)
+
+    assert modes(tmp_path / "objects") == {".": 0o700, "ten_one": 0o700, "ten_one/file-1": 0o600}
+
+
+async def test_objects_of_an_older_version_are_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "objects"
+    (folder / "ten_one").mkdir(parents=True)
+    (folder / "ten_one" / "file-1").write_bytes(b"bytes")
+    for path, mode in ((folder, 0o755), (folder / "ten_one", 0o755), (folder / "ten_one" / "file-1", 0o644)):
+        path.chmod(mode)
+
+    objects = ObstoreObjectStore(folder.as_uri())
+
+    assert modes(folder) == {".": 0o700, "ten_one": 0o700, "ten_one/file-1": 0o600}
+    assert await read(objects, "ten_one/file-1") == b"bytes"
 
 
 async def test_a_hundred_megabytes_pass_through_little_memory(tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""Plans on filled tables: a statement reads about the rows that its answer is made of, whatever the statistics know."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import retrieval
+from chassis.ids import new_id
+from chassis.postgres import Database
+from chassis.settings import PostgresSection
+from chassis.testing.postgres import scratch_database
+from retrieval.deletions import postgres as deletions
+from retrieval.ingestion import postgres as ingestion
+from retrieval.search import postgres as search
+from retrieval.vector_stores import postgres as vector_stores
+
+from services.retrieval.tests.filled_tables import ANALYZE, fill_store
+
+MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
+LARGE, SMALL, OTHERS = 3_000, 10, 20
+"""Files in the stores of the tenant: one large store, one small one, and `OTHERS` of 20 files each."""
+ELSEWHERE = 1_400
+"""Files of each of two other tenants."""
+ALL_FILES = LARGE + SMALL + OTHERS * 20 + 2 * ELSEWHERE
+Names = tuple[str, str, str, str]
+"""The tenant, its large and its small store, and the state of the statistics."""
+QUERY = "word7 word8 word9 word500 word1200"
+STATISTICS = ("none", "before the tenant came", "current")
+
+
+@dataclass(frozen=True)
+class FilledTenant:
+    """A tenant with stores in a database whose statistics are in a given state."""
+
+    database: Database
+    tenant_id: str
+    large: str
+    small: str
+    statistics: str
+
+    async def plan(self, statement: str, *values: object) -> dict[str, Any]:
+        """The plan of a statement that ran and was rolled back."""
+        async with self.database.tenant(self.tenant_id) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
+            await transaction.rollback()
+        plan: dict[str, Any] = json.loads(rows[0][0])[0]["Plan"]
+        return plan
+
+    async def last_attachment(self) -> int:
+        """The number of the last file in the large store."""
+        async with self.database.tenant(self.tenant_id) as connection:
+            number: int = await connection.fetchval(
+                "SELECT max(attachment) FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2",
+                self.tenant_id,
+                self.large,
+            )
+        return number
+
+    async def rows_read(self, statement: str, *values: object) -> int:
+        return rows_read(await self.plan(statement, *values))
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """The rows that the plan's scans of tables have read, with those that they have thrown away, in all their loops."""
+    rows = 0
+    if "Relation Name" in plan and plan["Node Type"].endswith("Scan"):
+        removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+        rows = round((plan["Actual Rows"] + removed) * plan["Actual Loops"])
+    return rows + sum(rows_read(child) for child in plan.get("Plans", ()))
+
+
+def loops(plan: dict[str, Any]) -> int:
+    """The most loops of a scan of a table."""
+    own = plan["Actual Loops"] if "Relation Name" in plan else 0
+    return max([own, *(loops(child) for child in plan.get("Plans", ()))])
+
+
+@pytest.fixture(scope="module", params=STATISTICS)
+def section(request: pytest.FixtureRequest) -> Iterator[tuple[PostgresSection, Names]]:
+    with asyncio.Runner() as runner:
+        scratch = scratch_database(MIGRATIONS, "retrieval", extensions=("vector",), pool_size=2)
+        section = runner.run(scratch.__aenter__())
+        yield section, runner.run(_fill(section, request.param))
+        runner.run(scratch.__aexit__(None, None, None))
+
+
+async def _fill(section: PostgresSection, statistics: str) -> Names:
+    assert section.owner_dsn is not None
+    owner: Any = await asyncpg.connect(
+        section.owner_dsn.get_secret_value(), server_settings={"argosy.tenant": "*", "search_path": "retrieval,public"}
+    )
+    for table in ("files", "vector_stores", "attachments", "chunks", "postings", "deletions"):
+        await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    for _ in range(2):
+        await fill_store(owner, new_id("ten_"), ELSEWHERE)
+    if statistics != "none":
+        await owner.execute(ANALYZE)
+    tenant_id = new_id("ten_")
+    large, small = await fill_store(owner, tenant_id, LARGE), await fill_store(owner, tenant_id, SMALL)
+    for _ in range(OTHERS):
+        await fill_store(owner, tenant_id, 20)
+    if statistics == "current":
+        await owner.execute(ANALYZE)
+    await owner.close()
+    return (tenant_id, large, small, statistics)
+
+
+@pytest.fixture
+async def filled(section: tuple[PostgresSection, Names]) -> AsyncIterator[FilledTenant]:
+    settings, tenant = section
+    async with Database(settings, "retrieval") as database:
+        yield FilledTenant(database, *tenant)
+
+
+async def test_a_keyword_search_reads_the_store_once(filled: FilledTenant) -> None:
+    large = await filled.plan(search._KEYWORD_SEARCH, filled.tenant_id, [filled.large], QUERY, 100)
+
+    assert loops(large) == 1
+    assert rows_read(large) <= ALL_FILES + LARGE  # every attachment once, and the postings of five words
+    assert await filled.rows_read(search._KEYWORD_SEARCH, filled.tenant_id, [filled.small], QUERY, 100) <= 3 * SMALL
+
+
+async def test_a_vector_search_reads_the_chunks_of_its_store(filled: FilledTenant) -> None:
+    branch = search._VECTOR_SEARCH_IN_STORE.format(parameter=5)
+    statement = f"WITH hidden AS MATERIALIZED ({search._HIDDEN_ATTACHMENTS}) {branch}"
+
+    for store, files in ((filled.large, ALL_FILES), (filled.small, SMALL)):
+        values = (filled.tenant_id, [store], [0.1] * 384, 100, store)
+        assert await filled.rows_read(statement, *values) <= files
+
+
+async def test_texts_are_read_by_their_keys(filled: FilledTenant) -> None:
+    last = await filled.last_attachment()
+    values = (filled.tenant_id, [filled.large] * 10, list(range(last - 9, last + 1)), [0] * 10)
+
+    # Without any statistics Postgres may read tables of this size, once each.
+    assert await filled.rows_read(search._CHUNK_TEXTS, *values) <= 30 + 2 * ALL_FILES * (filled.statistics == "none")
+
+
+async def test_known_vectors_are_read_by_their_fingerprints(filled: FilledTenant) -> None:
+    unknown = [bytes([number]) * 32 for number in range(100)]
+
+    assert await filled.rows_read(ingestion.KNOWN_VECTORS, filled.tenant_id, unknown) == 0
+
+
+async def test_a_page_of_a_stores_files_is_read_alone(filled: FilledTenant) -> None:
+    for store in (filled.large, filled.small):
+        for state in (None, "completed", "failed"):
+            values = (filled.tenant_id, store, None, state, 10)
+            assert await filled.rows_read(vector_stores._LIST_ATTACHMENTS, *values) <= 10
+
+
+async def test_a_page_of_stores_reads_each_file_at_most_once(filled: FilledTenant) -> None:
+    read = await filled.rows_read(vector_stores._LIST, filled.tenant_id, "", 21)
+
+    assert read <= ALL_FILES + 2 * (OTHERS + 4)  # the files, and the stores
+
+
+async def test_one_file_is_indexed_and_deleted_alone(filled: FilledTenant) -> None:
+    key = (filled.tenant_id, filled.large, await filled.last_attachment())
+
+    assert await filled.rows_read(ingestion._INDEX_KEYWORDS, *key, 1, 1_000) == 0
+    assert await filled.rows_read(deletions._DELETE_CHUNKS, *key, 1_000) <= 4
+    assert await filled.rows_read(deletions._DELETE_POSTINGS, *key) <= 40
