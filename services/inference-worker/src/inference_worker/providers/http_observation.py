@@ -39,7 +39,7 @@ def observe_httpx() -> None:
     import httpx  # noqa: PLC0415
 
     httpx.AsyncClient.send = _observed_async(httpx.AsyncClient.send)  # type: ignore[assignment, method-assign]
-    httpx.Client.send = _observed(httpx.Client.send)  # type: ignore[assignment, method-assign]
+    httpx.Client.send = _observed(httpx.Client.send)  # type: ignore[method-assign]
 
 
 def _observed_async(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
