@@ -82,6 +82,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
             tasks=tasks,
             clock=clock,
             limits=limits,
+            unknown_fields=settings.chat.unknown_fields,
         )
         embeddings = Embeddings(
             routes=routes,
