@@ -8,7 +8,15 @@ from __future__ import annotations
 import pytest
 from orchestrator.routing.choose import RouteStore, RouteTable
 from orchestrator.routing.edit import make_route_entry
-from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, RouteCandidate, RouteEntry, Task
+from orchestrator.routing.model import (
+    ALL_TENANTS,
+    ModelNotFound,
+    Provider,
+    RouteCandidate,
+    RouteEntry,
+    Task,
+    UnknownFields,
+)
 
 
 async def table_of(store: RouteStore) -> RouteTable:
@@ -48,7 +56,10 @@ class RouteStoreContract:
     async def test_a_tenants_own_route_overrides_the_public_one_in_the_order_of_its_candidates(
         self, store: RouteStore, editor: RouteStore
     ) -> None:
-        own = [RouteCandidate("cloud", "bigger", 4096, "max_completion_tokens"), RouteCandidate("local", "small", 512)]
+        own = [
+            RouteCandidate("cloud", "bigger", 4096, "max_completion_tokens", UnknownFields.DROP, Provider.GEMINI),
+            RouteCandidate("local", "small", 512, unknown_fields=UnknownFields.PASS),
+        ]
 
         await editor.put(chat_route("ten_1", *own))
 

@@ -29,7 +29,8 @@ def event_to_proto(event: StreamEvent) -> pb.GenerateResponse:
             )
             for source in event.sources
         ]
-        return pb.GenerateResponse(started=pb.Started(sources=sources, soft_limit_passed=event.soft_limit_passed))
+        started = pb.Started(sources=sources, soft_limit_passed=event.soft_limit_passed, warnings=event.warnings)
+        return pb.GenerateResponse(started=started)
     finished = pb.Finished(cost=nano_usd_to_proto(event.cost), usage_payload=event.usage_payload)
     usage_to_proto(event.usage, finished.usage)
     if event.error is not None:

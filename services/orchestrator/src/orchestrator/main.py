@@ -72,6 +72,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         tasks=tasks,
         clock=clock,
         limits=limits,
+        unknown_fields=settings.chat.unknown_fields,
     )
     embeddings = Embeddings(
         routes=routes,

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_PASSAGES
 
 from orchestrator.limits import Limits
+from orchestrator.routing.model import UnknownFields
 
 Timeout = Annotated[timedelta, Field(gt=timedelta(0))]
 
@@ -85,6 +86,16 @@ class LimitsSection(Section):
     )
 
 
+class ChatSection(Section):
+    """Requests for chat completions."""
+
+    unknown_fields: UnknownFields = Field(
+        UnknownFields.DROP,
+        description="What happens to fields that no table knows: `drop` leaves them out with a warning, `pass` is for "
+        "upstreams that are all yours. A route's candidates may say otherwise.",
+    )
+
+
 class Settings(ServiceSettings):
     """Settings of the orchestrator."""
 
@@ -94,6 +105,7 @@ class Settings(ServiceSettings):
     kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events are published.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     peers: PeersSection = Field(description="The other services.")
+    chat: ChatSection = Field(default_factory=ChatSection, description="Requests for chat completions.")
     context: ContextSection = Field(default_factory=ContextSection, description="Retrieved passages in prompts.")
     timeouts: TimeoutsSection = Field(
         default_factory=TimeoutsSection, description="Timeouts of requests and their steps."

@@ -81,6 +81,8 @@ class Source:
 class Started:
     sources: Sequence[Source]
     soft_limit_passed: bool
+    warnings: Sequence[str] = ()
+    """What was dropped from the request or changed in it, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

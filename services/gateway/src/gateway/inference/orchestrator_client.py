@@ -97,7 +97,7 @@ def proto_to_started(message: pb.Started) -> Started:
         Source(source.number, source.file_id, source.filename, source.page, source.text, source.score)
         for source in message.sources
     ]
-    return Started(sources, message.soft_limit_passed)
+    return Started(sources, message.soft_limit_passed, tuple(message.warnings))
 
 
 def proto_to_finished(message: pb.Finished) -> Finished:

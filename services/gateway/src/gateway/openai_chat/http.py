@@ -22,7 +22,7 @@ from gateway.inference.model import (
 )
 from gateway.metrics import FIRST_BYTE_SECONDS, STREAM_CHUNKS, STREAM_ERRORS
 from gateway.openai_chat.schemas import ChatBody, read_chat
-from gateway.openai_chat.stream import SseEncoder, add_argosy_field, source_fields
+from gateway.openai_chat.stream import SseEncoder, add_argosy_field, started_fields
 from gateway.web import sse
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.errors import to_public_error
@@ -150,7 +150,7 @@ async def send_complete(first: FirstEvent, response: ResponseWriter, disconnect:
         {
             "request_id": response.request_id,
             "cost_usd": cost,
-            "sources": source_fields(first.started) if first.started else [],
+            **started_fields(first.started),
         },
     )
     disconnect.disarm()

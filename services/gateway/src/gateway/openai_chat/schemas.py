@@ -1,4 +1,4 @@
-"""The body of a chat completion: the fields that the gateway checks. All others are sent on unread."""
+"""The body of a chat completion: the fields that the gateway checks. The orchestrator judges all others."""
 
 from typing import Any, Literal
 

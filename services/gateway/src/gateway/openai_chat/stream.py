@@ -24,11 +24,11 @@ class SseEncoder:
         self._wants_usage = wants_usage
 
     def sources(self, started: Started | None) -> bytes:
-        """Encode the sources; empty when there are none."""
-        if started is None or not started.sources:
+        """Encode the sources and warnings; empty when there are none."""
+        if started is None or not (started.sources or started.warnings):
             return b""
         chunk = self._chunk([_choice({"role": "assistant", "content": ""})])
-        chunk["argosy"] = {"request_id": self._request_id, "sources": source_fields(started)}
+        chunk["argosy"] = {"request_id": self._request_id, **started_fields(started)}
         return encode_events([orjson.dumps(chunk)])
 
     def end(self, finished: Finished) -> bytes:
@@ -53,6 +53,16 @@ class SseEncoder:
             "model": self._model,
             "choices": choices,
         }
+
+
+def started_fields(started: Started | None) -> dict[str, Any]:
+    """The fields of `argosy` that are known before the first byte."""
+    if started is None:
+        return {"sources": []}
+    fields: dict[str, Any] = {"sources": source_fields(started)}
+    if started.warnings:
+        fields["warnings"] = list(started.warnings)
+    return fields
 
 
 def source_fields(started: Started) -> list[dict[str, Any]]:

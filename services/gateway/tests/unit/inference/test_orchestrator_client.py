@@ -74,7 +74,7 @@ async def read_all(stream: CompletionStream) -> list[StreamEvent]:
 
 async def test_events_arrive_with_every_field(inference: InferenceClient, script: FakeInference) -> None:
     sent: list[StreamEvent] = [
-        Started([SOURCE], soft_limit_passed=True),
+        Started([SOURCE], soft_limit_passed=True, warnings=("The field x was dropped.",)),
         Chunk(list(CHUNKS)),
         Chunk([BODY]),
         Finished(reported(3, 0), COST, usage_payload=USAGE_PAYLOAD),

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from chassis.errors import DeadlineExceeded, Kind, RemoteError, Unavailable
-from gateway.inference.model import ChatRequest, Chunk, Finished
+from gateway.inference.model import ChatRequest, Chunk, Finished, Started
 from values.money import NanoUsd
 
 from services.gateway.tests.fakes.gateway import MAX_CHAT_BYTES, GatewayFixture, RawRequest, run_loop
@@ -51,6 +51,14 @@ async def test_the_providers_body_comes_back_with_the_cost(gateway: GatewayFixtu
     assert response.headers["argosy-cost"] == "0.0000123"
     assert response.headers["content-type"] == "application/json"
     assert gateway.inference.streams[0].cancelled  # nothing is left running
+
+
+async def test_the_response_has_warnings(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.chat = [Started((), False, ("The field x was dropped.",)), *complete_response()[1:]]
+
+    response = await demo.post(PATH, json=REQUEST)
+
+    assert response.json()["argosy"]["warnings"] == ["The field x was dropped."]
 
 
 async def test_the_response_has_sources_and_the_soft_limit(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:

@@ -118,6 +118,14 @@ async def test_sources_come_even_without_chunks(gateway: GatewayFixture, demo: h
     assert end == "[DONE]"
 
 
+async def test_warnings_come_first_even_without_sources(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.chat = [Started((), False, ("The field x was dropped.",)), *streamed_response()[1:]]
+
+    response = await demo.post(PATH, json=REQUEST)
+
+    assert parse_events(response.content)[0]["argosy"]["warnings"] == ["The field x was dropped."]
+
+
 async def test_the_status_waits_for_the_first_chunk(gateway: GatewayFixture) -> None:
     certain = asyncio.Event()
     gateway.inference.chat = [STARTED, certain, *streamed_response()[1:]]

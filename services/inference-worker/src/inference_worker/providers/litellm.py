@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr
 from values.usage import TokenUsage
 
 from inference_worker.providers.config import BaseUrl, TokenCounterConfig
+from inference_worker.providers.http_observation import Exchange, observe_httpx, observed_exchange
 from inference_worker.providers.json_fields import openai_usage, parse_object
 from inference_worker.providers.model import (
     UpstreamFailed,
@@ -45,6 +46,12 @@ FIXED_ARGUMENTS = {"timeout": 3600.0, "num_retries": 0, "max_retries": 0}
 
 MIN_SECRET_CHARACTERS = 16
 """Shorter options are regions and versions."""
+
+_UNREADABLE = (
+    *("json.JSONDecodeError", "pydantic_core.ValidationError", "openai.APIResponseValidationError"),
+    *("builtins.AttributeError", "builtins.LookupError", "builtins.TypeError"),
+)
+"""What reading a response raises; wrapped by litellm, it looks like a rejected request."""
 
 _ERROR_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception)(?::| -) *)+")
 
@@ -82,11 +89,12 @@ class LitellmProvider:
         """Let litellm translate and send. Unless it is streamed, the response has been read when this returns."""
         litellm = await asyncio.to_thread(_load)
         arguments = {**self._params(body), **self._arguments, "model": f"{self._name}/{model}"}
-        try:
-            response = await litellm.acompletion(**arguments, stream=stream)
-        except Exception as error:
-            raise self.to_upstream_error(error) from error
-        return LitellmStream(response, self) if stream else LitellmResponse(response)
+        with observed_exchange() as exchange:
+            try:
+                response = await litellm.acompletion(**arguments, stream=stream)
+                return LitellmStream(response, self, exchange) if stream else LitellmResponse(response)
+            except Exception as error:
+                raise self.to_upstream_error(error, exchange) from error
 
     async def close(self) -> None:
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -111,27 +119,48 @@ class LitellmProvider:
         except (AttributeError, ValueError) as error:
             raise UpstreamRejected("the request's body is not a JSON object") from error
 
-    def to_upstream_error(self, error: Exception) -> UpstreamFailed:
-        """Translate an exception that litellm raised."""
+    def to_upstream_error(self, error: Exception, exchange: Exchange) -> UpstreamFailed:
+        """Translate an exception that litellm raised, by what was seen of the call.
+
+        litellm has one exception for a request that the provider rejects and for a response that litellm cannot read,
+        which was paid for.
+        """
         if isinstance(error, UpstreamFailed):
             return error
         litellm = _load()
-        status = getattr(error, "status_code", None)
-        if not isinstance(status, int):
-            return UpstreamProtocolError("the upstream's response could not be translated")
+        if exchange.status and not 200 <= exchange.status < 300:
+            return self._status_error(exchange.status, error)
         if isinstance(error, litellm.Timeout):
             return UpstreamTimedOut("the upstream did not respond in time")
-        if isinstance(error, litellm.UnsupportedParamsError):
+        if exchange.status:
+            if _causes(error, "httpx.TransportError", "aiohttp.ClientError"):
+                return UpstreamInterrupted("the upstream's response was interrupted")
+            return UpstreamProtocolError("the upstream's response could not be translated")
+        if exchange.sent:
+            if _causes(error, "httpx.ConnectError", "httpx.PoolTimeout"):
+                return UpstreamFailed("the upstream cannot be reached")
+            return UpstreamFailed("the upstream dropped the connection", maybe_billed=True)
+        return self._unsent_error(error)
+
+    def _unsent_error(self, error: Exception) -> UpstreamFailed:
+        """Translate an error of a call that httpx did not send: litellm refused it, or sent it in another way."""
+        if isinstance(error, _load().UnsupportedParamsError):
             return UpstreamRejected("this upstream does not support a parameter of the request", fallback=True)
-        message = _ERROR_PREFIX.sub("", str(getattr(error, "message", "")))
-        return status_error(status, message, self._secrets)
+        status = getattr(error, "status_code", None)
+        if not isinstance(status, int) or _causes(error, *_UNREADABLE):
+            return UpstreamProtocolError("the upstream's response could not be translated")
+        return self._status_error(status, error)
+
+    def _status_error(self, status: int, error: Exception) -> UpstreamFailed:
+        return status_error(status, _ERROR_PREFIX.sub("", str(getattr(error, "message", ""))), self._secrets)
 
 
 class LitellmStream:
     """litellm's chunks, as JSON."""
 
-    def __init__(self, stream: Any, provider: LitellmProvider) -> None:
+    def __init__(self, stream: Any, provider: LitellmProvider, exchange: Exchange) -> None:
         self._stream = stream
+        self._exchange = exchange
         self._chunks: AsyncIterator[Any] = aiter(stream)
         self._provider = provider
         self._started = False
@@ -144,14 +173,14 @@ class LitellmStream:
         while not self._ended:
             try:
                 chunk = await anext(self._chunks)
+                payload = self._to_payload(chunk.model_dump(exclude_none=True))
             except StopAsyncIteration:
                 self._end()
             except Exception as error:
                 if self._started:
                     raise UpstreamInterrupted("the upstream's response was interrupted") from error
-                raise self._provider.to_upstream_error(error) from error
+                raise self._provider.to_upstream_error(error, self._exchange) from error
             else:
-                payload = self._to_payload(chunk.model_dump(exclude_none=True))
                 if payload is not None:
                     return (payload,)
         return ()
@@ -185,19 +214,37 @@ class LitellmResponse:
     def __init__(self, response: Any) -> None:
         self._body: bytes = response.model_dump_json(exclude_none=True).encode()
         self._ended = False
-        usage = openai_usage(parse_object(self._body))
+        completion = parse_object(self._body)
+        usage = openai_usage(completion)
+        self._has_choices = bool(completion.get("choices"))
         # litellm writes zero for both when the provider reports nothing.
         self.usage = usage if usage is not None and (usage.input_tokens or usage.output_tokens) else None
         self.usage_payload = b""
 
     async def read(self) -> Sequence[bytes]:
+        """Return the body. Raises `UpstreamProtocolError` here and not before, so that a reported usage counts."""
         if self._ended:
             return ()
         self._ended = True
+        if not self._has_choices:
+            raise UpstreamProtocolError("the upstream's response has no choices")
         return (self._body,)
 
     def abort(self) -> None:
         self._ended = True
+
+
+def _causes(error: BaseException | None, *names: str) -> bool:
+    """Tell whether `error`, or what it was raised from, is of a class named `module.Class`, by its bases too.
+
+    By name: the classes belong to libraries that are loaded with litellm only.
+    """
+    while error is not None:
+        classes = (f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(error).__mro__)
+        if not set(names).isdisjoint(classes):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @lru_cache(maxsize=1)
@@ -212,4 +259,5 @@ def _load() -> Any:
     litellm.telemetry = False
     # Image URLs are the clients': litellm rejects those that lead into private networks.
     litellm.user_url_validation = True
+    observe_httpx()
     return litellm

@@ -1,35 +1,62 @@
 """Makes a route's candidates ready: a body each, and the most tokens that it can use."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import orjson
 from chassis.errors import InvalidRequest
 
+from orchestrator.chat.fields import drop_warnings, fields_to_drop
+from orchestrator.chat.media import Media, media_tokens
 from orchestrator.chat.model import ParsedChat
 from orchestrator.reservations.model import TokenBound
-from orchestrator.routing.model import RouteCandidate
+from orchestrator.routing.model import RouteCandidate, UnknownFields
 from orchestrator.workers.model import Candidate
 
 TEMPLATE_TOKENS = 256
 """The most that a chat template adds without a byte in the body: a default system prompt, marks around messages."""
 
-MEDIA_TOKENS = 50_000
-"""The bound of one image, sound or file in a message: above the highest published price of one image."""
+
+class Rendered(NamedTuple):
+    """Candidates that are ready to send, and what some of them do not get."""
+
+    candidates: tuple[Candidate, ...]
+    warnings: tuple[str, ...]
 
 
-def chat_candidates(chat: ParsedChat, routed: Sequence[RouteCandidate], *, stream: bool) -> tuple[Candidate, ...]:
+def chat_candidates(
+    chat: ParsedChat,
+    routed: Sequence[RouteCandidate],
+    media: Sequence[Media],
+    *,
+    stream: bool,
+    unknown_fields: UnknownFields = UnknownFields.DROP,
+) -> Rendered:
     """Render a body with an output limit for each candidate, and bound its tokens.
 
-    Raises `InvalidRequest` for a document that is nested too deeply.
+    `unknown_fields` is for candidates that say nothing themselves. Raises `InvalidRequest` for a document that is
+    nested too deeply.
     """
-    media = _inlined_media(chat.document)
-    return tuple(_candidate(chat, candidate, stream, media) for candidate in routed)
+    dropped = [fields_to_drop(chat.special_fields, candidate, unknown_fields) for candidate in routed]
+    candidates = tuple(
+        _candidate(chat, candidate, stream, media, names) for candidate, names in zip(routed, dropped, strict=True)
+    )
+    return Rendered(candidates, drop_warnings(chain.from_iterable(dropped)))
 
 
-def _candidate(chat: ParsedChat, candidate: RouteCandidate, stream: bool, media: Sequence[int]) -> Candidate:
+def _candidate(
+    chat: ParsedChat, candidate: RouteCandidate, stream: bool, media: Sequence[Media], dropped: Sequence[str]
+) -> Candidate:
     limit = min(chat.output_limit or candidate.max_output_tokens, candidate.max_output_tokens)
-    body = _render(_complete(chat.document, candidate, limit, stream))
-    bound = TokenBound(candidate.price_key, input_bound(body, media), limit * chat.answers)
+    completed = _complete(chat.document, candidate, limit, stream)
+    for name in dropped:
+        del completed[name]
+    body = _render(completed)
+    prediction = completed.get("prediction")
+    # The tokens of a prediction that turn out wrong are billed as output, beside the limit.
+    output = limit if prediction is None else limit + len(_render(prediction))
+    bound = TokenBound(candidate.price_key, input_bound(body, media, candidate), output * chat.answers)
     return Candidate(candidate.upstream, candidate.model, bound, body)
 
 
@@ -51,33 +78,16 @@ def _render(document: object) -> bytes:
         raise InvalidRequest(f"the body cannot be passed on: {error}") from error
 
 
-def input_bound(body: bytes, media: Sequence[int]) -> int:
-    """Return the most tokens that a model can read from `body`; `media` are the bytes of each inlined media part.
+def input_bound(body: bytes, media: Sequence[Media], candidate: RouteCandidate) -> int:
+    """Return the most tokens that a candidate can read from `body`, in which `media` are.
 
     Each token of a byte- or character-level tokenizer stands for at least one byte of UTF-8, so there are no more
-    tokens than bytes; the JSON around the text is margin. Two things are in no byte: what the chat template adds
-    (`TEMPLATE_TOKENS`), and an image, whose price depends on its pixels (`MEDIA_TOKENS` each, instead of its base64).
-    A tokenizer that normalizes one character into many can exceed the bound; metering books the excess to exposure,
-    not to the tenant.
+    tokens than bytes; the JSON around the text is margin, and schemas of tools and answers are text. Two things are in
+    no byte: what the chat template adds (`TEMPLATE_TOKENS`), and media, which count by the provider's tariff instead of
+    their base64. A tokenizer that normalizes one character into many can exceed the bound; metering books the excess to
+    exposure, not to the tenant.
     """
-    return len(body) - sum(media) + MEDIA_TOKENS * len(media) + TEMPLATE_TOKENS
-
-
-def _inlined_media(document: Mapping[str, object]) -> list[int]:
-    """Return the inlined bytes of each part of a message that is not text; 0 for one that is a link."""
-    return [_inlined_bytes(part) for part in _parts(document) if part.get("type") not in ("text", "refusal")]
-
-
-def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    messages = document.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content")
-        if isinstance(content, list):
-            yield from (part for part in content if isinstance(part, dict))
-
-
-def _inlined_bytes(part: Mapping[str, object]) -> int:
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else image
-    # Other media is inlined as plain base64 and its bytes count, which is more than it can cost.
-    return len(url.encode()) if isinstance(url, str) and url.startswith("data:") else 0
+    bound = len(body) + TEMPLATE_TOKENS
+    for one in media:
+        bound += media_tokens(one, candidate) - one.inlined_bytes
+    return bound

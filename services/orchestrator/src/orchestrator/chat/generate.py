@@ -16,6 +16,7 @@ from orchestrator.context.ports import RetrievalClient
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
+from orchestrator.routing.model import UnknownFields
 from orchestrator.usage.model import Attempt
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.model import Chunk
@@ -32,6 +33,7 @@ class ChatCompletions:
     tasks: BackgroundTasks
     clock: Clock
     limits: Limits
+    unknown_fields: UnknownFields = UnknownFields.DROP
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Yield Started once, chunks, Finished once. An error before the first chunk is raised instead.
@@ -46,6 +48,7 @@ class ChatCompletions:
                 reservations=self.reservations,
                 clock=self.clock,
                 limits=self.limits,
+                unknown_fields=self.unknown_fields,
             )
             # There is no await between the reservation and this task, which settles it whatever happens.
             buffer: StreamBuffer[Finished] = StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream)
@@ -58,7 +61,7 @@ class ChatCompletions:
                     if isinstance(received, Finished) and received.error is not None:
                         raise received.error
                     started = True
-                    yield Started(prepared.sources, prepared.reservation.soft_limit_passed)
+                    yield Started(prepared.sources, prepared.reservation.soft_limit_passed, prepared.warnings)
                 if isinstance(received, Finished):
                     yield received
                     return

@@ -48,6 +48,8 @@ class ParsedChat(NamedTuple):
     output_limit: int | None
     answers: int
     retrieval: RetrievalOptions | None
+    special_fields: tuple[str, ...] = ()
+    """Fields that not every candidate gets."""
 
 
 class Started(NamedTuple):
@@ -55,6 +57,8 @@ class Started(NamedTuple):
 
     sources: Sequence[Source]
     soft_limit_passed: bool
+    warnings: Sequence[str] = ()
+    """What was dropped from the request, a sentence each."""
 
 
 class Finished(NamedTuple):

@@ -1,4 +1,4 @@
-"""Parses a client's chat completion: what decides its cost, and our extension. All other fields pass unread."""
+"""Parses a client's chat completion: what decides its cost, and our extension. Other fields are judged by name."""
 
 from collections.abc import Mapping
 from typing import Never
@@ -8,13 +8,12 @@ from chassis.errors import InvalidRequest
 from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS, MAX_VECTOR_STORES_PER_REQUEST
 from values.money import MAX_TOKENS
 
+from orchestrator.chat.field_table import OUTPUT_LIMIT_FIELDS
+from orchestrator.chat.fields import check_fields
 from orchestrator.chat.model import ParsedChat
 from orchestrator.context.model import Document, RetrievalOptions
 
 MAX_ANSWERS = 128
-
-OUTPUT_LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "n_predict")
-"""Every name of the output limit that some provider reads: one left in the body could override the limit we set."""
 
 _EXTENSION = frozenset({"retrieval", "metadata"})
 _RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional"})
@@ -34,6 +33,7 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
         raise InvalidRequest("the body is not a JSON object")
     document: Document = parsed
     retrieval = _parse_extension(document.pop("argosy", None))
+    special_fields = check_fields(document)
     _check_messages(document.get("messages"))
     _check_object(document.get("stream_options"), "stream_options")
     answers = _int_field(document, "n", 1, MAX_ANSWERS)
@@ -43,7 +43,7 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
             limits.append(_output_limit(document, name, max_output_tokens))
             del document[name]
     set_limits = [limit for limit in limits if limit is not None]
-    return ParsedChat(document, max(set_limits, default=None), answers or 1, retrieval)
+    return ParsedChat(document, max(set_limits, default=None), answers or 1, retrieval, special_fields)
 
 
 def _check_messages(messages: object) -> None:

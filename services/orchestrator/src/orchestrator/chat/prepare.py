@@ -1,14 +1,17 @@
 """Prepare: everything that is decided, and reserved, before a provider is called."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from chassis.clock import Clock
+from chassis.errors import RemoteError
 
 from orchestrator.chat.candidates import chat_candidates
+from orchestrator.chat.media import Media, find_media, highest_bound
 from orchestrator.chat.model import ChatRequest, RequestTooLarge, check_request_id
 from orchestrator.chat.parse import parse_chat
-from orchestrator.context.model import Source
+from orchestrator.context.model import Document, Source
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.context.render import with_context
 from orchestrator.context.search import find_context
@@ -16,8 +19,11 @@ from orchestrator.limits import Limits, deadline_of
 from orchestrator.reservations.model import Reservation
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
-from orchestrator.routing.model import Task
+from orchestrator.routing.model import RouteCandidate, Task, UnknownFields
 from orchestrator.workers.model import Candidate, Plan
+
+LARGE_BODY_BYTES = 100_000
+"""From here on a thread costs less than the time for which media may hold up the event loop."""
 
 
 class Prepared(NamedTuple):
@@ -27,6 +33,7 @@ class Prepared(NamedTuple):
     plan: Plan
     reservation: Reservation
     sources: tuple[Source, ...]
+    warnings: tuple[str, ...] = ()
 
 
 async def prepare(
@@ -37,6 +44,7 @@ async def prepare(
     reservations: Reservations,
     clock: Clock,
     limits: Limits,
+    unknown_fields: UnknownFields = UnknownFields.DROP,
 ) -> Prepared:
     """Choose the route, add context, render a body per candidate, and reserve the cost of the most expensive one.
 
@@ -48,22 +56,44 @@ async def prepare(
     deadline = deadline_of(request.timeout, limits, clock)
     route = routes.table().resolve(request.principal.tenant_id, request.model, Task.CHAT)
     chat = parse_chat(request.body, max(candidate.max_output_tokens for candidate in route.candidates))
+    media = await _find_media(chat.document, len(request.body))
     sources: tuple[Source, ...] = ()
     if chat.retrieval is not None:
         sources = await find_context(
             chat.document, chat.retrieval, retrieval=retrieval, deadline=deadline, limits=limits
         )
         chat = chat._replace(document=with_context(chat.document, sources))
-    candidates = chat_candidates(chat, route.candidates, stream=request.stream)
+    candidates, warnings = chat_candidates(
+        chat, route.candidates, media, stream=request.stream, unknown_fields=unknown_fields
+    )
     _check_size(candidates, limits)
     bounds = [candidate.bound for candidate in candidates]
-    reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
+    try:
+        reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
+    except RemoteError as error:
+        if media and error.reason == "INSUFFICIENT_QUOTA":
+            raise _with_media(error, media, route.candidates) from error
+        raise
     # The first byte of an answer that is not streamed arrives when all of it is written.
     first_byte_timeout = limits.first_byte_timeout if request.stream else limits.non_streamed_timeout
     plan = Plan(
         request.request_id, candidates, request.stream, deadline.left(), first_byte_timeout, limits.idle_timeout
     )
-    return Prepared(request, plan, reservation, sources)
+    return Prepared(request, plan, reservation, sources, warnings)
+
+
+async def _find_media(document: Document, size: int) -> tuple[Media, ...]:
+    """Measure the media; in a thread where it may take long, for a document is decoded and inflated."""
+    if size < LARGE_BODY_BYTES:
+        return find_media(document)
+    return await asyncio.to_thread(find_media, document)
+
+
+def _with_media(error: RemoteError, media: Sequence[Media], routed: Sequence[RouteCandidate]) -> RemoteError:
+    """Name the part that counts most in a refusal for lack of money."""
+    path, kind, tokens = highest_bound(media, routed)
+    message = f"{error.message}; {path} ({kind}) counts up to {tokens} tokens"
+    return RemoteError(error.kind, error.reason, message, param=path, retry_after=error.retry_after)
 
 
 def _check_size(candidates: Sequence[Candidate], limits: Limits) -> None:

@@ -29,6 +29,7 @@ def event_to_proto(event: ChatEvent) -> pb.GenerateResponse:
         case Started():
             message.started.SetInParent()
             message.started.soft_limit_passed = event.soft_limit_passed
+            message.started.warnings.extend(event.warnings)
             message.started.sources.extend(map(_source_to_proto, event.sources))
         case Finished():
             _finished_to_proto(event, message.finished)

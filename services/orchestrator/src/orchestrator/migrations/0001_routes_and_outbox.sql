@@ -18,6 +18,10 @@ CREATE TABLE orchestration.route_candidates (
     max_output_tokens integer NOT NULL CHECK (max_output_tokens >= 0),
     -- The field of the request body in which this upstream takes the output limit.
     limit_field text NOT NULL DEFAULT 'max_tokens' CHECK (limit_field IN ('max_tokens', 'max_completion_tokens')),
+    -- Whether this upstream gets fields of a request that the table of fields does not know. NULL for what the settings say.
+    unknown_fields text CHECK (unknown_fields IN ('drop', 'pass')),
+    -- Whose fields, and whose token rules for images and sound, hold. NULL for one that is not known: the most expensive rule.
+    provider text CHECK (provider IN ('openai', 'anthropic', 'gemini')),
     PRIMARY KEY (tenant_id, model, position),
     FOREIGN KEY (tenant_id, model) REFERENCES orchestration.routes ON DELETE CASCADE
 );

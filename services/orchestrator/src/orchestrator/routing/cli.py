@@ -11,7 +11,7 @@ from orchestrator.routing.edit import (
     check_tenant,
     make_route_entry,
 )
-from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
+from orchestrator.routing.model import ALL_TENANTS, Provider, RouteCandidate, RouteEntry, Task, UnknownFields
 
 HELP = "set, list and remove routes, as the schema's owner"
 
@@ -32,6 +32,18 @@ def add_route_arguments(parser: argparse.ArgumentParser) -> None:
     )
     put.add_argument(
         "--limit-field", choices=LIMIT_FIELDS, help=f"the field in which they take that limit ({LIMIT_FIELDS[0]})"
+    )
+    put.add_argument(
+        "--unknown-fields",
+        type=UnknownFields,
+        choices=list(UnknownFields),
+        help="whether they get fields that are not known; pass is for upstreams that are yours (as in the settings)",
+    )
+    put.add_argument(
+        "--provider",
+        type=Provider,
+        choices=list(Provider),
+        help="whose fields, and whose token rules for images and sound, they have (the most expensive of all)",
     )
     put.add_argument("--tenant", default=ALL_TENANTS, help="for this tenant alone; overrides the public route")
     listed = commands.add_parser("list", help="show the routes")
@@ -54,6 +66,8 @@ async def run_route_command(store: RouteStore, arguments: argparse.Namespace) ->
             task=arguments.task,
             max_output_tokens=arguments.max_output_tokens,
             limit_field=arguments.limit_field,
+            unknown_fields=arguments.unknown_fields,
+            provider=arguments.provider,
         )
         await store.put(entry)
         return _table([entry])
@@ -83,4 +97,9 @@ def _row(entry: RouteEntry) -> tuple[str, str, str, str]:
 def _cells(candidate: RouteCandidate) -> Iterator[str]:
     yield candidate.price_key
     if candidate.max_output_tokens:
-        yield f"({candidate.limit_field} {candidate.max_output_tokens})"
+        options = [f"{candidate.limit_field} {candidate.max_output_tokens}"]
+        if candidate.unknown_fields is not None:
+            options.append(f"unknown fields {candidate.unknown_fields}")
+        if candidate.provider is not None:
+            options.append(f"provider {candidate.provider}")
+        yield f"({', '.join(options)})"

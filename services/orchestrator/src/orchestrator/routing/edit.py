@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from chassis.errors import InvalidRequest
 from values.limits import MAX_MODEL_NAME_CHARACTERS
 
-from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
+from orchestrator.routing.model import ALL_TENANTS, Provider, RouteCandidate, RouteEntry, Task, UnknownFields
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 """The body fields in which upstreams take the output limit; the first is the default."""
@@ -27,10 +27,14 @@ def make_route_entry(
     task: Task = Task.CHAT,
     max_output_tokens: int | None = None,
     limit_field: str | None = None,
+    unknown_fields: UnknownFields | None = None,
+    provider: Provider | None = None,
 ) -> RouteEntry:
     """Make a route of candidates written as `upstream/model`. Raises `InvalidRequest`."""
     if task is Task.EMBEDDING and (max_output_tokens is not None or limit_field is not None):
         raise InvalidRequest("An embedding writes no tokens: it has no limit on them.", param="max_output_tokens")
+    if task is Task.EMBEDDING and (unknown_fields is not None or provider is not None):
+        raise InvalidRequest("An embedding has no fields to pass and no media.", param="unknown_fields")
     if task is Task.CHAT:
         limit = DEFAULT_OUTPUT_TOKENS if max_output_tokens is None else max_output_tokens
         if not 1 <= limit <= MAX_OUTPUT_TOKENS:
@@ -46,7 +50,10 @@ def make_route_entry(
         tenant_id=check_tenant(tenant_id),
         model=check_model_name(model),
         task=task,
-        candidates=tuple(_parse_candidate(text, limit, limit_field or LIMIT_FIELDS[0]) for text in candidates),
+        candidates=tuple(
+            RouteCandidate(*_parse_candidate(text), limit, limit_field or LIMIT_FIELDS[0], unknown_fields, provider)
+            for text in candidates
+        ),
     )
 
 
@@ -71,7 +78,7 @@ def check_tenant(tenant_id: str) -> str:
     return tenant_id
 
 
-def _parse_candidate(text: str, max_output_tokens: int, limit_field: str) -> RouteCandidate:
+def _parse_candidate(text: str) -> tuple[str, str]:
     upstream, _, model = text.partition("/")
     # The text is the price key too, and the price book takes no longer one.
     if not (upstream and model) or len(text) > MAX_MODEL_NAME_CHARACTERS or _NAME.fullmatch(text) is None:
@@ -79,4 +86,4 @@ def _parse_candidate(text: str, max_output_tokens: int, limit_field: str) -> Rou
             f"{text!r} is no candidate: it is the name of an upstream and that of its model, as in openai/gpt-5-mini.",
             param="candidates",
         )
-    return RouteCandidate(upstream, model, max_output_tokens, limit_field)
+    return upstream, model

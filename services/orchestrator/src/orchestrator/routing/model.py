@@ -23,6 +23,23 @@ class Task(StrEnum):
     EMBEDDING = "embedding"
 
 
+class UnknownFields(StrEnum):
+    """What happens to fields of a request that no table knows."""
+
+    DROP = "drop"
+    """They are left out, and a warning says so."""
+    PASS = "pass"  # noqa: S105 - not a password
+    """The upstream gets them: for upstreams that are the operator's own."""
+
+
+class Provider(StrEnum):
+    """Whose API, and whose token rules for images and sound, a candidate has."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+
+
 @dataclass(frozen=True, slots=True)
 class RouteCandidate:
     """An upstream model that can serve a route, with its output limit."""
@@ -33,6 +50,10 @@ class RouteCandidate:
     """The most that one answer can have, and the limit of a request without one. 0 for embeddings."""
     limit_field: str = "max_tokens"
     """The field of the request body in which this upstream takes the output limit."""
+    unknown_fields: UnknownFields | None = None
+    """None for what the settings say."""
+    provider: Provider | None = None
+    """None for one that is not known: the most expensive rule counts."""
 
     @property
     def price_key(self) -> str:

@@ -10,10 +10,11 @@ from chassis.errors import PermissionDenied
 from chassis.postgres import Database
 
 from orchestrator.routing.choose import RouteTable
-from orchestrator.routing.model import Route, RouteCandidate, RouteEntry, Task
+from orchestrator.routing.model import Provider, Route, RouteCandidate, RouteEntry, Task, UnknownFields
 
 SELECT_ROUTES = """
-SELECT r.tenant_id, r.model, r.task, r.created_at, c.upstream, c.upstream_model, c.max_output_tokens, c.limit_field
+SELECT r.tenant_id, r.model, r.task, r.created_at, c.upstream, c.upstream_model, c.max_output_tokens, c.limit_field,
+    c.unknown_fields, c.provider
 FROM routes AS r LEFT JOIN route_candidates AS c USING (tenant_id, model)
 ORDER BY r.tenant_id, r.model, c.position
 """
@@ -25,10 +26,11 @@ ON CONFLICT (tenant_id, model) DO UPDATE SET task = excluded.task
 """
 
 INSERT_CANDIDATES = """
-INSERT INTO route_candidates (tenant_id, model, position, upstream, upstream_model, max_output_tokens, limit_field)
-SELECT $1, $2, place - 1, upstream, upstream_model, max_output_tokens, limit_field
-FROM unnest($3::text[], $4::text[], $5::integer[], $6::text[])
-    WITH ORDINALITY AS new (upstream, upstream_model, max_output_tokens, limit_field, place)
+INSERT INTO route_candidates
+    (tenant_id, model, position, upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider)
+SELECT $1, $2, place - 1, upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider
+FROM unnest($3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[])
+    WITH ORDINALITY AS new (upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider, place)
 """
 
 
@@ -59,6 +61,8 @@ class PostgresRouteStore:
                 [candidate.model for candidate in candidates],
                 [candidate.max_output_tokens for candidate in candidates],
                 [candidate.limit_field for candidate in candidates],
+                [candidate.unknown_fields for candidate in candidates],
+                [candidate.provider for candidate in candidates],
             )
 
     async def remove(self, tenant_id: str, model: str) -> bool:
@@ -92,11 +96,20 @@ def _rows_to_routes(rows: Sequence[Any]) -> dict[tuple[str, str], Route]:
     for row in rows:
         # A route without candidates has one row, with NULL for the candidate.
         if row["upstream"] is not None:
-            candidates[row["tenant_id"], row["model"]].append(
-                RouteCandidate(row["upstream"], row["upstream_model"], row["max_output_tokens"], row["limit_field"])
-            )
+            candidates[row["tenant_id"], row["model"]].append(_row_to_candidate(row))
     return {
         (owner, model): Route(model, Task(row["task"]), tuple(candidates[owner, model]), row["created_at"])
         for row in rows
         for owner, model in [(row["tenant_id"], row["model"])]
     }
+
+
+def _row_to_candidate(row: Any) -> RouteCandidate:
+    return RouteCandidate(
+        row["upstream"],
+        row["upstream_model"],
+        row["max_output_tokens"],
+        row["limit_field"],
+        UnknownFields(row["unknown_fields"]) if row["unknown_fields"] else None,
+        Provider(row["provider"]) if row["provider"] else None,
+    )

@@ -15,6 +15,7 @@ from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
 
 from services.orchestrator.tests.fakes import SMOLLM2, FakeMeteringClient, FakeWorkerClient, route_table
 from services.orchestrator.tests.harness import (
+    HELLO,
     LIMITS,
     Harness,
     finished_of,
@@ -110,6 +111,15 @@ async def test_started_says_that_the_soft_limit_has_passed() -> None:
     )
 
     assert started_of(await harness.generate()).soft_limit_passed
+
+
+async def test_started_says_which_fields_were_dropped() -> None:
+    harness = Harness(FakeWorkerClient(*ANSWER, worker_finished(reported(1, 1))))
+
+    events = await harness.generate({**HELLO, "future": 1})
+
+    assert started_of(events).warnings == ("The field future was dropped: the model's API does not have it.",)
+    assert "future" not in harness.sent()
 
 
 async def test_an_answer_without_a_byte_still_starts_and_finishes() -> None:

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from chassis.errors import InvalidRequest
-from orchestrator.chat.candidates import MEDIA_TOKENS, TEMPLATE_TOKENS, chat_candidates
+from orchestrator.chat.candidates import TEMPLATE_TOKENS, chat_candidates
+from orchestrator.chat.field_table import OUTPUT_LIMIT_FIELDS
+from orchestrator.chat.media import find_media
 from orchestrator.chat.parse import parse_chat
 from orchestrator.embeddings.embed import embedding_candidates
 from orchestrator.routing.model import RouteCandidate
@@ -20,7 +22,7 @@ NEWER = RouteCandidate("cloud", "newer", 512, "max_completion_tokens")
 def rendered(body: object, *routed: RouteCandidate, stream: bool = False) -> list[tuple[Candidate, dict[str, object]]]:
     candidates = routed or (LOCAL,)
     chat = parse_chat(json.dumps(body).encode(), max(candidate.max_output_tokens for candidate in candidates))
-    made = chat_candidates(chat, candidates, stream=stream)
+    made = chat_candidates(chat, candidates, find_media(chat.document), stream=stream).candidates
     return [(candidate, json.loads(candidate.body)) for candidate in made]
 
 
@@ -74,28 +76,28 @@ class TestRefused:
             parse_chat(text, 1024)
 
     def test_what_is_nested_too_deeply_to_pass_on(self) -> None:
-        nested = b'{"messages":[{"role":"user"}],"a":' + b"[" * 400 + b"]" * 400 + b"}"
+        nested = b'{"messages":[{"role":"user"}],"metadata":' + b"[" * 400 + b"]" * 400 + b"}"
         chat = parse_chat(nested, 1024)
 
         with pytest.raises(InvalidRequest):
-            chat_candidates(chat, [LOCAL], stream=False)
+            chat_candidates(chat, [LOCAL], (), stream=False)
 
 
 class TestPassedOn:
-    def test_unknown_fields_survive(self) -> None:
+    def test_what_is_inside_a_known_field_survives(self) -> None:
         body = {
             **BODY,
             "messages": [{**USER, "name": "ada", "x": [1.5, None]}],
             "seed": 7,
             "tools": [{"type": "function"}],
-            "future": {"a": "ü"},
+            "metadata": {"a": "ü"},
         }
 
         ((_, sent),) = rendered(body)
 
         assert sent["messages"] == body["messages"]
-        assert {name: sent[name] for name in ("seed", "tools", "future")} == {
-            name: body[name] for name in ("seed", "tools", "future")
+        assert {name: sent[name] for name in ("seed", "tools", "metadata")} == {
+            name: body[name] for name in ("seed", "tools", "metadata")
         }
 
     def test_our_extension_is_not(self) -> None:
@@ -129,12 +131,12 @@ class TestLimit:
         ]
         assert [candidate.bound.output_tokens for candidate, _ in made] == [1024, 512]
 
-    @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_new_tokens", "n_predict"])
+    @pytest.mark.parametrize("name", OUTPUT_LIMIT_FIELDS)
     def test_is_moved_to_the_field_that_the_candidate_reads(self, name: str) -> None:
         ((candidate, sent),) = rendered({**BODY, name: 40, "n": 2})
 
         assert sent["max_tokens"] == 40
-        assert sent.keys().isdisjoint({"max_completion_tokens", "max_new_tokens", "n_predict"})
+        assert sent.keys().isdisjoint({*OUTPUT_LIMIT_FIELDS} - {"max_tokens"})
         assert candidate.bound.output_tokens == 80
 
     def test_that_the_largest_candidate_can_keep_is_cut_for_a_smaller_one(self) -> None:
@@ -150,32 +152,18 @@ class TestInputBound:
 
         assert candidate.bound.input_tokens >= len(content.encode()) + TEMPLATE_TOKENS
 
-    def test_counts_an_image_by_itself_and_not_by_its_base64(self) -> None:
-        def body(url: str) -> object:
-            part = {"type": "image_url", "image_url": {"url": url}}
-            return {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is this?"}, part]}]}
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"x": "ü" * 900}}}},
+            {"tools": [{"type": "function", "function": {"name": "f", "description": "ü" * 900}}]},
+            {"functions": [{"name": "f", "description": "ü" * 900}]},
+        ],
+    )
+    def test_counts_schemas_and_tools(self, fields: dict[str, object]) -> None:
+        ((plain, _),), ((candidate, _),) = rendered(BODY), rendered({**BODY, **fields})
 
-        ((small, _),) = rendered(body("data:image/png;base64,"))
-        ((large, _),) = rendered(body("data:image/png;base64," + "A" * 500_000))
-        ((linked, _),) = rendered(body("https://example.org/ship.png"))
-
-        assert small.bound == large.bound
-        assert all(made.bound.input_tokens > MEDIA_TOKENS for made in (small, large, linked))
-
-    @pytest.mark.parametrize("kind", [[], {}, None, 7])
-    def test_a_part_of_a_kind_that_is_none_counts_as_not_text(self, kind: object) -> None:
-        ((candidate, body),) = rendered({**BODY, "messages": [{"role": "user", "content": [{"type": kind}]}]})
-
-        assert body["messages"] == [{"role": "user", "content": [{"type": kind}]}]
-        assert candidate.bound.input_tokens > MEDIA_TOKENS
-
-    def test_counts_two_images_twice(self) -> None:
-        part = {"type": "image_url", "image_url": {"url": "https://example.org/ship.png"}}
-        body = {"messages": [{"role": "user", "content": [part, part]}]}
-
-        ((candidate, _),) = rendered(body)
-
-        assert candidate.bound.input_tokens > 2 * MEDIA_TOKENS
+        assert candidate.bound.input_tokens >= plain.bound.input_tokens + 2 * 900
 
     def test_of_an_embedding_is_at_least_a_token_for_each_byte(self) -> None:
         (candidate,) = embedding_candidates(["ü", "abc"], [RouteCandidate("minilm", "all-minilm-l6-v2")])

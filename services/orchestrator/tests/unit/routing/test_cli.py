@@ -6,7 +6,7 @@ import pytest
 from chassis.errors import InvalidRequest
 from orchestrator.routing.cli import add_route_arguments, run_route_command
 from orchestrator.routing.edit import make_route_entry
-from orchestrator.routing.model import RouteCandidate, RouteEntry, Task
+from orchestrator.routing.model import Provider, RouteCandidate, RouteEntry, Task, UnknownFields
 
 from services.orchestrator.tests.fakes import FakeRouteStore
 
@@ -50,6 +50,15 @@ async def test_every_argument_is_stored(store: FakeRouteStore) -> None:
     )
 
 
+async def test_a_candidate_may_get_unknown_fields_and_have_a_providers_rules(store: FakeRouteStore) -> None:
+    printed = await run(store, "set", "gpt", "own/1", "--unknown-fields", "pass", "--provider", "gemini")
+
+    (entry,) = [entry for entry in await store.entries("*") if entry.model == "gpt"]
+    (candidate,) = entry.candidates
+    assert (candidate.unknown_fields, candidate.provider) == (UnknownFields.PASS, Provider.GEMINI)
+    assert "own/1 (max_tokens 4096, unknown fields pass, provider gemini)" in printed
+
+
 async def test_an_embedding_has_no_limit_on_its_output(store: FakeRouteStore) -> None:
     await run(store, "set", "embedder", "a/1", "--task", "embedding", "--tenant", "ten_1")
 
@@ -90,6 +99,7 @@ async def test_removing_says_what_happened(store: FakeRouteStore) -> None:
         (("set", "gpt", "a/1", "--max-output-tokens", "10000001"), "not 10000001"),
         (("set", "e", "a/1", "--task", "embedding", "--max-output-tokens", "5"), "An embedding writes no tokens"),
         (("set", "e", "a/1", "--task", "embedding", "--limit-field", "max_tokens"), "An embedding writes no tokens"),
+        (("set", "e", "a/1", "--task", "embedding", "--provider", "openai"), "An embedding has no fields"),
         (("set", "gpt", "a/1", "--tenant", "acme"), "'acme' is no tenant: an id begins with ten_"),
         (("set", "gpt", "a/1", "--tenant", "ten_"), "'ten_' is no tenant"),
         (("list", "--tenant", "acme"), "GET /admin/v1/tenants"),
