@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
+import pytest
 from chassis.http import Receive, Scope, Send, read_body, send_json
 from chassis.http.connections import REJECTED
 
@@ -75,3 +78,37 @@ async def test_pipelined_requests_are_bounded() -> None:
         served_bytes = await client.closed()
     assert served_bytes.count(b"HTTP/1.1 200") < 50
     assert REJECTED.labels("http", "invalid_request")._value.get() == before + 1
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /", GET, GET + GET, POST + b"abc", b"nonsense\r\n\r\n", GET * 100])
+async def test_a_connection_that_has_ended_is_freed_without_the_garbage_collector(sent: bytes) -> None:
+    seen: list[weakref.ref[object]] = []
+
+    async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 401, b"1")
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with served(refuse) as server:
+            async with connected(server) as client:
+                await asyncio.sleep(0.02)
+                seen += [weakref.ref(connection) for connection in server._server._guard._connections]
+                await client.send(sent)
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
+            assert seen
+            assert not [connection() for connection in seen if connection() is not None]
+    finally:
+        gc.enable()
+
+
+async def test_the_body_of_a_refused_request_is_not_kept() -> None:
+    async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 401, b"1")
+
+    async with served(refuse) as server, connected(server) as client:
+        await client.send(POST + b"a" * 60_000)
+        await client.response()
+        (connection,) = server._server._guard._connections
+        assert not connection.cycle.body  # type: ignore[attr-defined]

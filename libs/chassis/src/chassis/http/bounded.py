@@ -75,6 +75,8 @@ class BoundedProtocol(CoalescingProtocol):
         if self._admitted:
             self._guard.release(self, self._address)
             super().connection_lost(exc)
+            # Requests that wait refer to this connection, and the garbage collector comes rarely.
+            self.pipeline.clear()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn closes at once
         """Keep a connection whose client has sent its request and waits for the answer (RFC 9112, 9.6).
@@ -165,6 +167,11 @@ class BoundedProtocol(CoalescingProtocol):
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        if self.cycle.response_complete:
+            self.cycle.body.clear()  # what the application did not read would stay until the next request
+        super().on_response_complete()
 
     def check_progress(self, now: float) -> None:
         """Close the connection when its client takes too long for a head, the next part of a body, or to read."""

@@ -224,7 +224,10 @@ async def send_public_error(response: ResponseWriter, error: Exception) -> None:
     if response.finished:
         return  # Starlette re-raises an error whose response it has sent
     public = to_public_error(error, request_id=response.request_id)
-    response.error = public
+    # The response keeps the error, whose frames refer to the response and to the body: they would keep each other until
+    # the garbage collector comes, which is rarely.
+    public.__context__ = public.__cause__ = None
+    response.error = public.with_traceback(None)
     if public.kind is Kind.CANCELLED:
         response.status = CLIENT_DISCONNECTED
     elif response.status:
