@@ -16,7 +16,6 @@ from typing import NoReturn, TypeAlias, TypeVar
 from chassis.errors import ArgosyError
 from chassis.http import OpsServer
 from chassis.lifecycle.components import Component, readiness
-from chassis.lifecycle.memory import return_freed_memory
 from chassis.settings import ServiceSettings
 from chassis.telemetry import Telemetry, logger
 
@@ -36,7 +35,6 @@ log = logger("chassis.lifecycle")
 async def serve(name: str, settings: S, build: Callable[[S, Telemetry], Clients]) -> int:
     """Run a service until a signal stops it or a component fails; returns the exit code."""
     _raise_file_limit()
-    return_freed_memory()
     telemetry = Telemetry(name, settings.telemetry)
     run = _ServiceRun(settings.drain.total_seconds())
     with _signals(run.request_stop):
