@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from chassis.clock import Clock, SystemClock
 from chassis.grpc import Channel
-from chassis.http import ASGIApp, HttpServer
+from chassis.http import ASGIApp, ConnectionLimits, HttpServer
+from chassis.in_flight import InFlightLimit
 from chassis.lifecycle import Command, Component, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
 
@@ -36,6 +37,7 @@ from gateway.files.retrieval_client import FilesClient
 from gateway.inference.limits import InferenceLimits
 from gateway.inference.model import InferenceClient
 from gateway.inference.orchestrator_client import OrchestratorClient
+from gateway.metrics import IN_FLIGHT_REFUSED
 from gateway.models import http as models_http
 from gateway.openai_chat import http as chat_http
 from gateway.prices import http as prices_http
@@ -48,7 +50,7 @@ from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.rate_limits.model import PlanRateLimits, RateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
-from gateway.settings import KeysSection, LimitsSection, PlanRates, RatesSection, Settings
+from gateway.settings import HttpSection, InFlightSection, KeysSection, LimitsSection, PlanRates, RatesSection, Settings
 from gateway.tenants import http as tenants_http
 from gateway.tenants.create import CreateTenant
 from gateway.tenants.model import TenantStore
@@ -59,6 +61,7 @@ from gateway.vector_stores import http as vector_stores_http
 from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.web.app import create_app
 from gateway.web.dependencies import Dependencies
+from gateway.web.request_body import RequestBodies
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FEATURES = (
@@ -118,9 +121,21 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         revocations.publish,
         clock=clock,
         limits=settings.limits,
+        in_flight=settings.in_flight,
         env=keys.env,
     )
-    return [*revocations.components(), HttpServer(app, settings.http.host, settings.http.port)]
+    http = settings.http
+    return [*revocations.components(), HttpServer(app, http.host, http.port, limits=connection_limits(http))]
+
+
+def connection_limits(http: HttpSection) -> ConnectionLimits:
+    return ConnectionLimits(**http.model_dump(exclude={"host", "port"}))
+
+
+def in_flight_limit(what: str, max_total: int, max_per_key: int) -> InFlightLimit:
+    return InFlightLimit(
+        what, max_total, max_per_key, on_refused=lambda scope: IN_FLIGHT_REFUSED.labels(what, scope).inc()
+    )
 
 
 def postgres_stores(database: Database) -> Stores:
@@ -141,17 +156,22 @@ def wire_app(
     *,
     clock: Clock,
     limits: LimitsSection,
+    in_flight: InFlightSection,
     env: str,
 ) -> ASGIApp:
     """Make the HTTP application from its collaborators; tests pass stores in memory."""
+    bodies = RequestBodies(in_flight_limit("bodies", in_flight.body_bytes, in_flight.body_bytes_per_key))
     chat = chat_http.ChatCompletions(
         peers.inference,
         clock,
         inference_limits(limits),
+        bodies,
         max_body_bytes=limits.chat_bytes,
         deadline=limits.deadline,
     )
-    embeddings = embeddings_http.Embeddings(peers.inference, max_body_bytes=limits.chat_bytes, deadline=limits.deadline)
+    embeddings = embeddings_http.Embeddings(
+        peers.inference, bodies, max_body_bytes=limits.chat_bytes, deadline=limits.deadline
+    )
     dependencies: Dependencies = {
         InferenceClient: peers.inference,
         FilesClient: FilesClient(peers.retrieval),
@@ -176,8 +196,10 @@ def wire_app(
         dependencies,
         authenticator,
         limiter,
+        bodies=bodies,
+        uploads=in_flight_limit("uploads", in_flight.uploads, in_flight.uploads_per_key),
         max_body_bytes=limits.json_bytes,
-        unlimited_path=files_http.router.prefix,
+        upload_path=files_http.router.prefix,
     )
 
 

@@ -27,6 +27,11 @@ CLIENT_DISCONNECTS = counter(
 AUTHENTICATIONS = counter(
     "gateway_authentications_total", 'Authentications, by outcome: "success" or the code of the error.', ("outcome",)
 )
+IN_FLIGHT_REFUSED = counter(
+    "gateway_in_flight_refused_total",
+    'Requests refused because too much is in flight, by what ("bodies", "uploads") and scope ("process", "key").',
+    ("what", "scope"),
+)
 KEY_CACHE = counter("gateway_key_cache_total", 'Reads of the API key cache, by result: "hit" or "miss".', ("result",))
 UPLOADED_BYTES = counter("gateway_uploaded_bytes_total", "Bytes of uploaded files.")
 REVOCATIONS = counter(

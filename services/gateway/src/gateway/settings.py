@@ -15,6 +15,37 @@ class HttpSection(Section):
 
     host: str = Field("127.0.0.1", description="Address that the public API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port that the public API listens on; 0 takes a free one.")
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        description="Open connections in all; unset takes what the limit of open files leaves, 16,384 at most.",
+    )
+    max_connections_per_address: int | None = Field(
+        None,
+        ge=0,
+        description="Open connections of one IPv4 address or IPv6 /64 network; unset is a quarter of all. 0 is no "
+        "limit: set it behind a proxy or load balancer, whose address all clients share.",
+    )
+    max_url_bytes: int = Field(8 * 1024, ge=256, description="Longest URL.")
+    max_head_bytes: int = Field(32 * 1024, ge=1024, description="Largest sum of a request's headers.")
+    max_headers: int = Field(128, ge=16, description="Largest number of a request's headers.")
+    head_timeout: timedelta = Field(
+        timedelta(seconds=15), gt=timedelta(0), description="How long a client may take to send a request's head."
+    )
+    body_timeout: timedelta = Field(
+        timedelta(seconds=30), gt=timedelta(0), description="How long a client may take to send `min_body_bytes`."
+    )
+    min_body_bytes: int = Field(
+        64 * 1024, ge=1, description="What an unfinished body must bring within `body_timeout`."
+    )
+    send_timeout: timedelta = Field(
+        timedelta(seconds=60), gt=timedelta(0), description="How long a client may accept no byte of its response."
+    )
+    keep_alive: timedelta = Field(
+        timedelta(seconds=75),
+        ge=timedelta(seconds=1),
+        description="How long a connection stays open between requests; longer than a proxy keeps it.",
+    )
 
 
 class Peers(PeersSection):
@@ -37,6 +68,25 @@ class LimitsSection(Section):
     messages: int = Field(10_000, ge=1, description="Largest number of messages in a conversation.")
     choices: int = Field(8, ge=1, description="Largest number of choices (`n`).")
     deadline: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), description="Deadline of an inference request.")
+
+
+class InFlightSection(Section):
+    """What one process holds of requests at once, so that clients cannot fill its memory."""
+
+    body_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="Bytes of request bodies, from before they are read until the answer."
+    )
+    body_bytes_per_key: int = Field(
+        128 * 1024 * 1024, ge=1024, description="Of these, bytes of one API key; at least `GATEWAY_LIMITS__CHAT_BYTES`."
+    )
+    uploads: int = Field(64, ge=1, description="Uploads of files; each takes about 1 MB of memory.")
+    uploads_per_key: int = Field(8, ge=1, description="Of these, uploads with one API key.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "InFlightSection":
+        if self.body_bytes_per_key > self.body_bytes or self.uploads_per_key > self.uploads:
+            raise ValueError("the limit of one key must not exceed the limit of all")
+        return self
 
 
 class KeysSection(Section):
@@ -99,5 +149,13 @@ class Settings(ServiceSettings):
     redis: RedisSection = Field(default_factory=RedisSection, description="Revocations and rate limits.")
     peers: Peers = Field(default_factory=Peers, description="The other services.")
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Limits of one request.")
+    in_flight: InFlightSection = Field(default_factory=InFlightSection, description="Limits of all requests at once.")
     rates: RatesSection = Field(default_factory=RatesSection, description="Rate limits of plans.")
     keys: KeysSection = Field(default_factory=KeysSection, description="API keys.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        largest = max(self.limits.chat_bytes, self.limits.json_bytes)
+        if self.in_flight.body_bytes_per_key < largest:
+            raise ValueError(f"in_flight.body_bytes_per_key must be at least the largest body, {largest} bytes")
+        return self

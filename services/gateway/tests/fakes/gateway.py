@@ -21,7 +21,7 @@ from gateway.main import PeerClients, Stores, wire_app
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.rate_limits.model import PlanRateLimits
-from gateway.settings import LimitsSection
+from gateway.settings import InFlightSection, LimitsSection
 from prometheus_client import REGISTRY
 
 from services.gateway.tests.fakes.api_keys import TTLS
@@ -41,6 +41,8 @@ LIMITS = LimitsSection(
     messages=5,
     choices=2,
 )
+
+IN_FLIGHT = InFlightSection()
 
 
 @dataclass
@@ -68,7 +70,9 @@ class GatewayFixture:
 
 
 @asynccontextmanager
-async def run_gateway(default: PlanRateLimits = UNLIMITED) -> AsyncIterator[GatewayFixture]:
+async def run_gateway(
+    default: PlanRateLimits = UNLIMITED, in_flight: InFlightSection = IN_FLIGHT
+) -> AsyncIterator[GatewayFixture]:
     """A gateway, one of two replicas, with the tenants demo, other and platform. `default` limits all plans."""
     clock, identity = FakeClock(), FakeIdentityStore()
     api_keys = ApiKeyAuthenticator(identity.find_key, clock, TTLS, lookup_timeout=timedelta(seconds=20))
@@ -95,6 +99,7 @@ async def run_gateway(default: PlanRateLimits = UNLIMITED) -> AsyncIterator[Gate
             publish,
             clock=clock,
             limits=LIMITS,
+            in_flight=in_flight,
             env="test",
         )
         gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, rate_limits)
@@ -139,6 +144,11 @@ class RawRequest:
         self._incoming = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
         if not more:
             self._incoming[-1]["more_body"] = False
+
+    @property
+    def unread(self) -> bool:
+        """Whether the application has not read the body."""
+        return bool(self._incoming)
 
     def disconnect(self) -> None:
         """Close the connection."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
+from chassis.in_flight import InFlightLimit
 from chassis.kafka import Consumer, Outbox, OutboxRelay
 from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
 
+from retrieval import metrics
 from retrieval.chunking.token_counter import EstimatedTokenCounter
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
 from retrieval.deletions.postgres import PostgresDeletionQueue
@@ -30,7 +32,7 @@ from retrieval.parsing.limits import Limits
 from retrieval.parsing.subprocess_parser import SubprocessParser
 from retrieval.search.grpc import SearchMethods
 from retrieval.search.postgres import PostgresSearchIndex, index_statements
-from retrieval.settings import Settings
+from retrieval.settings import ObjectsSection, Settings
 from retrieval.vector_stores.grpc import VectorStoreMethods
 from retrieval.vector_stores.model import FILE_ATTACHED_TOPIC
 from retrieval.vector_stores.postgres import PostgresVectorStores
@@ -52,7 +54,9 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     reap = partial(queue_overdue, store, queue)
     delete = partial(sweep, PostgresDeletionQueue(database), objects)
     servicer = RetrievalServicer(
-        files=FileMethods(PostgresFiles(database), objects, settings.objects.max_upload_bytes),
+        files=FileMethods(
+            PostgresFiles(database), objects, settings.objects.max_upload_bytes, upload_limit(settings.objects)
+        ),
         vector_stores=VectorStoreMethods(PostgresVectorStores(database, Outbox(), relay.wake)),
         search=SearchMethods(PostgresSearchIndex(database), embedder),
     )
@@ -67,6 +71,15 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         Consumer(settings.kafka.bootstrap, settings.kafka.group, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
         builder.grpc_server(settings.grpc, registration(servicer)),
     ]
+
+
+def upload_limit(objects: ObjectsSection) -> InFlightLimit:
+    return InFlightLimit(
+        "uploads",
+        objects.max_uploads,
+        objects.max_uploads_per_tenant,
+        on_refused=lambda scope: metrics.UPLOADS_REFUSED.labels(scope).inc(),
+    )
 
 
 def _ingestion(

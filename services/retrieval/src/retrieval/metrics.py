@@ -4,6 +4,11 @@ from chassis.telemetry import counter, gauge, histogram
 
 FILES = counter("retrieval_files_total", "Files stored and deleted.", ("event",))
 UPLOADED_BYTES = counter("retrieval_uploaded_bytes_total", "Bytes of stored files.")
+UPLOADS_REFUSED = counter(
+    "retrieval_uploads_refused_total",
+    'Uploads refused because too many are in flight, by scope: "process" or "key", a tenant.',
+    ("scope",),
+)
 INGESTION_RUNS = counter(
     "retrieval_ingestion_runs_total",
     "Runs over one attached file: completed, failed, postponed, or lost to another process.",

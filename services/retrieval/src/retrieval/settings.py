@@ -37,6 +37,10 @@ class ObjectsSection(Section):
         description="Folder or bucket: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`; not the credentials."
     )
     max_upload_bytes: int = Field(512 * MEGABYTE, ge=1, description="Size of the largest file that can be uploaded.")
+    max_uploads: int = Field(
+        32, ge=1, description="Uploads at once. Each takes 3 MB of memory for a folder, and 15 MB for a bucket."
+    )
+    max_uploads_per_tenant: int = Field(8, ge=1, description="Of these, uploads of one tenant.")
 
 
 class EmbeddingSection(Section):

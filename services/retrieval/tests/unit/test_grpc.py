@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from chassis.errors import RemoteError
+from chassis.in_flight import InFlightLimit
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
@@ -20,6 +22,7 @@ from retrieval.vector_stores.grpc import VectorStoreMethods
 from services.retrieval.tests.fake_peers import FakeEmbedder, FakeObjectStore
 from services.retrieval.tests.tenants import Tenant
 
+UPLOADS = InFlightLimit("uploads", max_total=3, max_per_key=2, on_refused=lambda _: None)
 Part = pb.UploadFileRequest
 
 
@@ -31,7 +34,7 @@ def objects() -> FakeObjectStore:
 @pytest.fixture
 async def stub(one: Tenant, objects: FakeObjectStore) -> AsyncIterator[Any]:
     servicer = RetrievalServicer(
-        files=FileMethods(one.ports.files, objects, max_upload_bytes=1_000_000),
+        files=FileMethods(one.ports.files, objects, max_upload_bytes=1_000_000, uploads=UPLOADS),
         vector_stores=VectorStoreMethods(one.ports.stores),
         search=SearchMethods(one.ports.index, FakeEmbedder()),
     )
@@ -71,6 +74,36 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(stub: Any) -> None:
     with pytest.raises(RemoteError) as unknown:
         await stub.GetFile(pb.GetFileRequest(file_id=file.file_id))
     assert unknown.value.reason == "FILE_NOT_FOUND"
+
+
+async def test_uploads_in_flight_are_bounded_for_each_tenant_and_in_all(stub: Any) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> AsyncIterator[pb.UploadFileRequest]:
+        yield metadata()
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def begin(tenant: str) -> Any:
+        begun.clear()
+        with as_caller(a_caller(a_principal(tenant))):
+            call = stub.UploadFile(endless())
+        await begun.wait()
+        await asyncio.sleep(0.05)
+        return call
+
+    calls = [await begin("ten_one"), await begin("ten_one")]
+    with pytest.raises(RemoteError) as of_tenant:
+        await uploaded(stub, b"x")
+    calls.append(await begin("ten_two"))
+    with as_caller(a_caller(a_principal("ten_three"))), pytest.raises(RemoteError) as of_all:
+        await uploaded(stub, b"x")
+    for call in calls:
+        call.cancel()
+    await asyncio.sleep(0.05)
+
+    assert (of_tenant.value.reason, of_all.value.reason) == ("TOO_MUCH_IN_FLIGHT", "OVERLOADED")
+    assert (await uploaded(stub, b"x")).bytes == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from chassis.http.asgi import (
     read_body,
     send_json,
 )
+from chassis.http.connections import ConnectionLimits
 from chassis.http.errors import STATUS, openai_error, send_error
 from chassis.http.ops import OpsServer
 from chassis.http.server import HttpServer, PortTaken
@@ -19,6 +20,7 @@ __all__ = [
     "STATUS",
     "ASGIApp",
     "ClientDisconnected",
+    "ConnectionLimits",
     "HttpServer",
     "OpsServer",
     "PortTaken",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from io import BytesIO
 from typing import Any, TypeAlias
 
 from chassis.errors import ArgosyError, Kind
@@ -43,19 +44,27 @@ class Routes:
         await handler(scope, receive, send)
 
 
-async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """Read a request's body. Raises `RequestTooLarge` beyond `limit_bytes`, and `ClientDisconnected`."""
+async def read_body(receive: Receive, limit_bytes: int, on_progress: Callable[[int], None] | None = None) -> bytes:
+    """Read a request's body. Raises `RequestTooLarge` beyond `limit_bytes`, and `ClientDisconnected`.
+
+    `on_progress` gets the size so far of a body that arrives in several pieces, before the piece is kept; it may raise.
+    """
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")  # nearly always the body is one message
-        _check_size(limit_bytes, body)
+        _check_size(limit_bytes, len(body))
         return body
-    chunks = bytearray()
+    # A BytesIO hands its buffer over; a bytearray would be copied, and the body be in memory twice.
+    chunks, size_bytes = BytesIO(), 0
     while message["type"] == "http.request":
-        chunks += message.get("body", b"")
-        _check_size(limit_bytes, chunks)
+        chunk = message.get("body", b"")
+        size_bytes += len(chunk)
+        _check_size(limit_bytes, size_bytes)
+        if on_progress is not None:
+            on_progress(size_bytes)
+        chunks.write(chunk)
         if not message.get("more_body", False):
-            return bytes(chunks)
+            return chunks.getvalue()
         message = await receive()
     raise ClientDisconnected("The client disconnected while it was sending.")
 
@@ -67,6 +76,6 @@ async def send_json(send: Send, status: int, payload: bytes, headers: Iterable[H
     await send({"type": "http.response.body", "body": payload})
 
 
-def _check_size(limit_bytes: int, body: bytes | bytearray) -> None:
-    if len(body) > limit_bytes:
+def _check_size(limit_bytes: int, size_bytes: int) -> None:
+    if size_bytes > limit_bytes:
         raise RequestTooLarge(f"The request's body is larger than {limit_bytes} bytes.")

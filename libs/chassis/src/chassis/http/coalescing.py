@@ -46,6 +46,17 @@ class CoalescingTransport(asyncio.Transport):
         self._chunks.clear()
         self._transport.abort()
 
+    def write_eof(self) -> None:
+        """Write what is buffered, then close this half."""
+        self._flush()
+        self._transport.write_eof()
+
+    def can_write_eof(self) -> bool:
+        return self._transport.can_write_eof()
+
+    def get_write_buffer_size(self) -> int:
+        return self._size_bytes + self._transport.get_write_buffer_size()
+
     def is_closing(self) -> bool:
         return self._transport.is_closing()
 

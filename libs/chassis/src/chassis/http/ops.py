@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import orjson
 import prometheus_client
 
 from chassis.http.asgi import Header, Receive, Routes, Scope, Send, send_json
+from chassis.http.connections import ConnectionLimits
 from chassis.http.server import HttpServer
 from chassis.settings import OpsSection
 from chassis.telemetry.metrics import exposition
 
 TEXT: Header = (b"content-type", b"text/plain; charset=utf-8")
 EXPOSITION: Header = (b"content-type", prometheus_client.CONTENT_TYPE_LATEST.encode())
+
+# From the descriptors that the public port leaves, so that probes and scrapes are answered while it is full.
+LIMITS = ConnectionLimits(
+    max_connections=64,
+    max_connections_per_address=0,
+    head_timeout=timedelta(seconds=5),
+    body_timeout=timedelta(seconds=5),
+)
 
 Checks = Callable[[], Awaitable[dict[str, bool]]]
 
@@ -28,7 +38,7 @@ class OpsServer(HttpServer):
             ("GET", "/readyz"): self._readyz,
             ("GET", "/metrics"): self._metrics,
         }
-        super().__init__(Routes(table, _not_found), section.host, section.port, name="ops")
+        super().__init__(Routes(table, _not_found), section.host, section.port, name="ops", limits=LIMITS)
 
     async def _healthz(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await _send_text(send, 200, b"ok\n")

@@ -11,12 +11,11 @@ import uvicorn
 
 from chassis.errors import ArgosyError, Kind
 from chassis.http.asgi import ASGIApp
-from chassis.http.coalescing import CoalescingProtocol
+from chassis.http.bounded import BoundedProtocol
+from chassis.http.connections import ConnectionGuard, ConnectionLimits
 
 BACKLOG = 2048
-KEEP_ALIVE_SECONDS = (
-    75  # longer than the 60 s of common proxies, so that they never reuse a connection that is being closed
-)
+SWEEP_SECONDS = 1.0
 
 
 class PortTaken(ArgosyError, public=False):
@@ -28,8 +27,11 @@ class PortTaken(ArgosyError, public=False):
 class HttpServer:
     """Serves `app`; `stop` accepts no new connection and waits for the requests in flight."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, name: str = "http") -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, name: str = "http", limits: ConnectionLimits | None = None
+    ) -> None:
         self.name = name
+        self._limits = limits or ConnectionLimits()
         self._app = app
         self._host = host
         self._port = port
@@ -44,7 +46,7 @@ class HttpServer:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
-        self._server = _Server(_config(self._app, self._host, self._port))
+        self._server = _Server(_config(self._app, ConnectionGuard(self.name, self._limits)))
         self._task = asyncio.create_task(self._server.serve([listener]), name=self.name)
         self._task.add_done_callback(self._on_ended)
         listening = asyncio.create_task(self._server.listening.wait())
@@ -71,11 +73,18 @@ class HttpServer:
             self.failed.set_exception(error or RuntimeError(f"{self.name} stopped by itself"))
 
 
+class _Config(uvicorn.Config):
+    """Hands the guard to the connections."""
+
+    guard: ConnectionGuard
+
+
 class _Server(uvicorn.Server):
     """Signals when it listens, and leaves process signals to the lifecycle."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: _Config) -> None:
         super().__init__(config)
+        self._guard = config.guard
         self.listening = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -89,6 +98,20 @@ class _Server(uvicorn.Server):
             task.cancel()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            await super().serve(sockets)
+        finally:
+            sweeping.cancel()
+
+    async def _sweep(self) -> None:
+        """Also while the server stops: it waits for requests in flight, and a client may never complete its own."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._guard.sweep(loop.time())
 
     async def main_loop(self) -> None:
         """Update the date header once a second; uvicorn's own loop wakes ten times a second to check for the stop."""
@@ -106,13 +129,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: ASGIApp, guard: ConnectionGuard) -> _Config:
+    config = _Config(
         app,
-        host,
-        port,
         loop="none",
-        http=CoalescingProtocol,
+        http=BoundedProtocol,
         ws="none",
         interface="asgi3",
         lifespan="off",
@@ -121,8 +142,10 @@ def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=round(guard.limits.keep_alive.total_seconds()),
     )
+    config.guard = guard
+    return config
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -16,6 +16,7 @@ from gateway.inference.model import EmbeddingsRequest, InferenceClient, Upstream
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.middleware import ResponseWriter
 from gateway.web.openapi import AsgiRoute
+from gateway.web.request_body import RequestBodies
 
 ROUTE = AsgiRoute("/v1/embeddings", "Embed texts.", "Embeddings", EmbeddingsBody)
 COST = b"argosy-cost"
@@ -25,13 +26,17 @@ FLOAT_BYTES = 4
 class Embeddings:
     """The handler; one per process."""
 
-    def __init__(self, inference: InferenceClient, *, max_body_bytes: int, deadline: timedelta) -> None:
+    def __init__(
+        self, inference: InferenceClient, bodies: RequestBodies, *, max_body_bytes: int, deadline: timedelta
+    ) -> None:
         self._inference = inference
+        self._bodies = bodies
         self._max_body_bytes = max_body_bytes
         self._deadline = deadline
 
-    async def __call__(self, _scope: Scope, receive: Receive, response: ResponseWriter) -> None:
-        body, texts = read_embeddings(await read_body(receive, self._max_body_bytes))
+    async def __call__(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+        response.body = self._bodies.reserve(scope, self._max_body_bytes)
+        body, texts = read_embeddings(await read_body(receive, self._max_body_bytes, response.body.grow_to))
         request = EmbeddingsRequest(response.request_id, body.model, texts, body.dimensions or 0, self._deadline)
         with CancelOnDisconnect(receive) as disconnect:
             result = await self._inference.embed(request)

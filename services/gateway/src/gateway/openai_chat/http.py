@@ -28,6 +28,7 @@ from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.errors import to_public_error
 from gateway.web.middleware import ResponseWriter
 from gateway.web.openapi import AsgiRoute
+from gateway.web.request_body import RequestBodies
 
 ROUTE = AsgiRoute("/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True)
 COST = b"argosy-cost"
@@ -46,6 +47,7 @@ class ChatCompletions:
         inference: InferenceClient,
         clock: Clock,
         limits: InferenceLimits,
+        bodies: RequestBodies,
         *,
         max_body_bytes: int,
         deadline: timedelta,
@@ -53,12 +55,16 @@ class ChatCompletions:
         self._inference = inference
         self._clock = clock
         self._limits = limits
+        self._bodies = bodies
         self._max_body_bytes = max_body_bytes
         self._deadline = deadline
 
-    async def __call__(self, _scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
         """Respond to one request, with a complete body or with a stream."""
-        completion, encoder = self._start(await read_body(receive, self._max_body_bytes), response.request_id)
+        response.body = self._bodies.reserve(scope, self._max_body_bytes)
+        body = await read_body(receive, self._max_body_bytes, response.body.grow_to)
+        completion, encoder = self._start(body, response.request_id)
+        del body
         try:
             with CancelOnDisconnect(receive) as disconnect:
                 first = await await_first_event(completion)

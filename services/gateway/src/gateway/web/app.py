@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from chassis.http import ASGIApp, Receive, RequestTooLarge, Routes, Scope, Send
+from chassis.in_flight import InFlight, InFlightLimit
+from chassis.tenancy import current_caller
 from fastapi import APIRouter, FastAPI
 
 from gateway.auth.http import Authenticator
@@ -12,6 +14,7 @@ from gateway.web.dependencies import Dependencies
 from gateway.web.errors import EXCEPTION_HANDLERS
 from gateway.web.middleware import AsgiEndpoint, AuthMiddleware, Handler
 from gateway.web.openapi import AsgiRoute, with_asgi_routes
+from gateway.web.request_body import RequestBodies
 
 PUBLIC_PATHS = frozenset({"/docs", "/openapi.json"})
 DESCRIPTION = "One API in front of your models: OpenAI's shapes, exact costs, your own documents."
@@ -24,17 +27,23 @@ def create_app(
     authenticator: Authenticator,
     limiter: RateLimiter,
     *,
+    bodies: RequestBodies,
+    uploads: InFlightLimit,
     max_body_bytes: int,
-    unlimited_path: str,
+    upload_path: str,
 ) -> ASGIApp:
-    """Put it together. Bodies for `routers` have at most `max_body_bytes`, but for `unlimited_path`."""
+    """Put it together. Bodies for `routers` have at most `max_body_bytes`; those for `upload_path` are streamed."""
     api = fastapi_app(routers, dependencies, asgi_routes)
     return Routes(
         {
             ("POST", route.path): AsgiEndpoint("POST", route.path, handler, authenticator, limiter)
             for route, handler in asgi_routes.items()
         },
-        fallback=AuthMiddleware(BodySizeLimit(api, max_body_bytes, unlimited_path), authenticator, PUBLIC_PATHS),
+        fallback=AuthMiddleware(
+            BodyLimits(api, bodies, uploads, max_body_bytes=max_body_bytes, upload_path=upload_path),
+            authenticator,
+            PUBLIC_PATHS,
+        ),
     )
 
 
@@ -56,27 +65,43 @@ def fastapi_app(routers: Iterable[APIRouter], dependencies: Dependencies, asgi_r
     return app
 
 
-class BodySizeLimit:
-    """Limits bodies to `max_bytes`, except at `unlimited_path`, where uploads have a limit of their own."""
+class BodyLimits:
+    """Limits what FastAPI's endpoints hold of bodies.
 
-    def __init__(self, app: ASGIApp, max_bytes: int, unlimited_path: str) -> None:
+    A JSON body is limited in size, and takes its bytes from the budget until its request ends. An upload, which has a
+    size limit of its own, is streamed, and limited in number.
+    """
+
+    def __init__(
+        self, app: ASGIApp, bodies: RequestBodies, uploads: InFlightLimit, *, max_body_bytes: int, upload_path: str
+    ) -> None:
         self._app = app
-        self._max_bytes = max_bytes
-        self._unlimited_path = unlimited_path
+        self._bodies = bodies
+        self._uploads = uploads
+        self._max_body_bytes = max_body_bytes
+        self._upload_path = upload_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request; reading more than the limit raises RequestTooLarge."""
-        if scope["path"] == self._unlimited_path:
+        """Respond to one request. Raises RequestTooLarge, Overloaded, TooMuchInFlight, also while it reads."""
+        if scope["path"] in PUBLIC_PATHS:
             await self._app(scope, receive, send)
-            return
+        elif scope["path"] == self._upload_path and scope["method"] == "POST":
+            with self._uploads.reserve(current_caller().principal.key_id, 1):
+                await self._app(scope, receive, send)
+        else:
+            with self._bodies.reserve(scope, self._max_body_bytes) as reserved:
+                await self._app(scope, self._limited(receive, reserved), send)
+
+    def _limited(self, receive: Receive, reserved: InFlight) -> Receive:
         received_bytes = 0
 
         async def limited_receive() -> MutableMapping[str, Any]:
             nonlocal received_bytes
             message = await receive()
             received_bytes += len(message.get("body", b""))
-            if received_bytes > self._max_bytes:
-                raise RequestTooLarge(f"The request's body is larger than {self._max_bytes} bytes.")
+            if received_bytes > self._max_body_bytes:
+                raise RequestTooLarge(f"The request's body is larger than {self._max_body_bytes} bytes.")
+            reserved.grow_to(received_bytes)
             return message
 
-        await self._app(scope, limited_receive, send)
+        return limited_receive

@@ -12,6 +12,7 @@ from typing import Any
 from chassis.errors import ArgosyError, Kind
 from chassis.http import STATUS, ASGIApp, Receive, Scope, Send, send_error
 from chassis.ids import new_id
+from chassis.in_flight import InFlight
 from chassis.telemetry import Span, extract, logger, span
 from chassis.tenancy import as_caller
 from prometheus_client import Counter
@@ -37,13 +38,15 @@ log = logger("gateway")
 class ResponseWriter:
     """Writes the response to one request, and keeps its id, status and error for metrics and logs."""
 
-    __slots__ = ("_send", "error", "finished", "rate_limit_headers", "request_id", "started_at", "status")
+    __slots__ = ("_send", "body", "error", "finished", "rate_limit_headers", "request_id", "started_at", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self.request_id = request_id
         self.status = 0
         self.error: ArgosyError | None = None
+        self.body: InFlight | None = None
+        """What the request's body takes of the budget; given back when the response starts, or the request ends."""
         self.finished = False
         self.rate_limit_headers: Headers = ()
         self.started_at = perf_counter()
@@ -54,8 +57,13 @@ class ResponseWriter:
 
     async def start(self, status: int, headers: Headers) -> None:
         self.status = status
+        self.release_body()
         all_headers = [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers, *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
+
+    def release_body(self) -> None:
+        if self.body is not None:
+            self.body.release()
 
     async def write(self, body: bytes) -> None:
         """Send bytes; waits while the client reads more slowly than we write."""
@@ -159,6 +167,7 @@ class AsgiEndpoint:
             except Exception as error:  # noqa: BLE001 - every error becomes a response
                 await send_public_error(response, error)
             finally:
+                response.release_body()
                 set_span_result(current, response)
                 self._metrics.record(response, self._method)
 
@@ -215,7 +224,10 @@ async def send_public_error(response: ResponseWriter, error: Exception) -> None:
     if response.finished:
         return  # Starlette re-raises an error whose response it has sent
     public = to_public_error(error, request_id=response.request_id)
-    response.error = public
+    # The response keeps the error, whose frames refer to the response and to the body: they would keep each other until
+    # the garbage collector comes, which is rarely.
+    public.__context__ = public.__cause__ = None
+    response.error = public.with_traceback(None)
     if public.kind is Kind.CANCELLED:
         response.status = CLIENT_DISCONNECTED
     elif response.status:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.errors import InvalidRequest
 from chassis.grpc import timestamp_to_proto
+from chassis.in_flight import InFlightLimit
 from chassis.tenancy import current_caller
 
 from retrieval import metrics
@@ -16,12 +17,17 @@ from retrieval.files.upload import upload
 
 
 class FileMethods:
-    def __init__(self, files: Files, objects: ObjectStore, max_upload_bytes: int) -> None:
+    def __init__(self, files: Files, objects: ObjectStore, max_upload_bytes: int, uploads: InFlightLimit) -> None:
         self._files = files
         self._objects = objects
         self._max_upload_bytes = max_upload_bytes
+        self._uploads = uploads
 
     async def upload(self, requests: AsyncIterator[pb.UploadFileRequest]) -> pb.UploadFileResponse:
+        with self._uploads.reserve(_tenant_id(), 1):
+            return await self._upload(requests)
+
+    async def _upload(self, requests: AsyncIterator[pb.UploadFileRequest]) -> pb.UploadFileResponse:
         parts = aiter(requests)
         first = await anext(parts, None)
         if first is None or first.WhichOneof("part") != "metadata":

@@ -18,6 +18,7 @@ from retrieval.files.model import FileNotFound
 
 PIECE_BYTES = 256 * 1024
 PART_BYTES = 5 * 1024 * 1024  # S3's minimum
+FOLDER_PART_BYTES = 1024 * 1024
 MAX_CONCURRENT_PARTS = 2  # of each upload, in memory
 
 
@@ -30,6 +31,7 @@ class ObstoreObjectStore:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
+        self._part_bytes = PART_BYTES if self._folder is None else FOLDER_PART_BYTES
         self._store: Store = LocalStore(self._folder, mkdir=True) if self._folder else from_url(url)
         if self._folder is not None:
             _make_tree_private(self._folder)
@@ -43,7 +45,7 @@ class ObstoreObjectStore:
                 key,
                 source,
                 use_multipart=True,
-                chunk_size=PART_BYTES,
+                chunk_size=self._part_bytes,
                 max_concurrency=MAX_CONCURRENT_PARTS,
             )
         except Exception as error:
