@@ -31,7 +31,7 @@ from orchestrator.routing.cli import HELP, add_route_arguments, run_route_comman
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import Settings
-from orchestrator.usage.outbox import CoalescedCall, PostgresUsageOutbox
+from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.worker_client import GrpcWorkerClient
 
@@ -53,7 +53,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     relay, which publishes what those wrote.
     """
     clock, limits, peers = service.clock, settings.request_limits(), settings.peers
-    database = await service.database(settings.postgres)
+    database = await service.database(settings.postgres, MIGRATIONS)
     relay = OutboxRelay(database, await service.publisher(settings.kafka))
     worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
     metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"))
@@ -89,6 +89,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     with suppress(ArgosyError):
         await refresh_once(routes)
     return [
+        service.topics(settings.kafka, USAGE_RECORDED),
         relay,
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
