@@ -1,16 +1,11 @@
 """Wires the inference worker."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
-from chassis.clock import SystemClock
-from chassis.grpc import GrpcServer
-from chassis.lifecycle import Component, Service, command_line
-from chassis.telemetry import Telemetry
-from chassis.tenancy import PrincipalVerifier
+from chassis.lifecycle import Component, Service, ServiceBuilder, command_line, with_builder
 
 from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit
@@ -28,26 +23,22 @@ USAGE_GRACE = timedelta(seconds=3)
 CLOSE_GRACE = timedelta(seconds=1)
 
 
-@asynccontextmanager
-async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open every upstream and yield the server."""
-    clock = SystemClock()
-    verifier = PrincipalVerifier([secret.get_secret_value() for secret in settings.principal.secrets], clock)
+async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Component]:
+    """Open every upstream and return the server."""
+    clock = service.clock
     limit = ConcurrencyLimit(settings.max_in_flight, REJECTED.inc)
     # Read at each scrape, which is rarer than its changes.
     IN_FLIGHT.set_function(lambda: limit.in_flight)
-    async with AsyncExitStack() as stack:
-        upstreams = {name: await config.open(clock, stack) for name, config in settings.upstreams.items()}
-        observer = AttemptTelemetry(upstreams)
-        plans = PlanMethods(partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer), limit)
-        embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)
-        service = registration(InferenceServicer(plans, embeddings))
-        grace = settings.drain - CLOSE_GRACE
-        yield [
-            GrpcServer(settings.grpc.bind, [service], verifier, clock, grace=grace),
-            # Components stop in reverse order, and plans are aborted while the server still runs.
-            AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
-        ]
+    upstreams = {name: await config.open(clock, service.stack) for name, config in settings.upstreams.items()}
+    observer = AttemptTelemetry(upstreams)
+    plans = PlanMethods(partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer), limit)
+    embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)
+    grace = settings.drain - CLOSE_GRACE
+    return [
+        service.grpc_server(settings.grpc, registration(InferenceServicer(plans, embeddings)), grace=grace),
+        # Components stop in reverse order, and plans are aborted while the server still runs.
+        AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
+    ]
 
 
 def main() -> NoReturn:
@@ -56,7 +47,7 @@ def main() -> NoReturn:
         Service(
             name="inference-worker",
             settings=Settings,
-            build=build,
+            build=with_builder(build),
             description="Execution: providers, attempts, fallback, embeddings.",
         )
     )

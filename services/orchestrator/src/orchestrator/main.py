@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
-from chassis.clock import SystemClock
 from chassis.errors import ArgosyError
-from chassis.grpc import Channel, GrpcServer
-from chassis.kafka import OutboxRelay, Publisher
-from chassis.lifecycle import Check, Command, Component, Loop, Service, command_line
+from chassis.kafka import OutboxRelay
+from chassis.lifecycle import Check, Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
 from chassis.settings import EX_CONFIG
-from chassis.telemetry import Telemetry, logger
-from chassis.tenancy import PrincipalVerifier
+from chassis.telemetry import logger
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
@@ -49,63 +46,55 @@ PUBLISH_DELAY = timedelta(milliseconds=100)
 log = logger("orchestrator")
 
 
-@asynccontextmanager
-async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Component]]:
-    """Open the clients and yield the components.
+async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Component]:
+    """Open the clients and return the components.
 
     Components stop in reverse order: the server first, then the background tasks that calls left behind, then the
     relay, which publishes what those wrote.
     """
-    clock, limits, peers = SystemClock(), settings.request_limits(), settings.peers
-    async with AsyncExitStack() as clients:
-        database = await clients.enter_async_context(Database(settings.postgres, "orchestrator"))
-        publisher = await clients.enter_async_context(Publisher(settings.kafka.bootstrap))
-        worker_channel = await clients.enter_async_context(Channel(peers.inference_worker, "the inference worker"))
-        metering_channel = await clients.enter_async_context(Channel(peers.metering, "metering"))
-        retrieval_channel = await clients.enter_async_context(Channel(peers.retrieval, "retrieval"))
-
-        worker = GrpcWorkerClient(worker_channel)
-        relay = OutboxRelay(database, publisher)
-        outbox = PostgresUsageOutbox(database, on_written=CoalescedCall(relay.wake, PUBLISH_DELAY))
-        tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
-        recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
-        reservations = Reservations(
-            metering=GrpcMeteringClient(metering_channel), recorder=recorder, tasks=tasks, limits=limits
-        )
-        routes = RouteCache(PostgresRouteStore(database), clock)
-        completions = ChatCompletions(
-            routes=routes,
-            retrieval=GrpcRetrievalClient(retrieval_channel),
-            reservations=reservations,
-            worker=worker,
-            recorder=recorder,
-            tasks=tasks,
-            clock=clock,
-            limits=limits,
-        )
-        embeddings = Embeddings(
-            routes=routes,
-            reservations=reservations,
-            worker=worker,
-            recorder=recorder,
-            tasks=tasks,
-            clock=clock,
-            limits=limits,
-        )
-        servicer = OrchestrationServicer(completions=completions, embeddings=embeddings, routes=routes)
-        _set_gauges(tasks, recorder, routes)
-        # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
-        with suppress(ArgosyError):
-            await refresh_once(routes)
-        yield [
-            Check("postgres", database.ping),
-            relay,
-            Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
-            Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
-            Check("routes", _routes_loaded(routes)),
-            Drain(tasks),
-            _server(settings, servicer, clock),
-        ]
+    clock, limits, peers = service.clock, settings.request_limits(), settings.peers
+    database = await service.database(settings.postgres)
+    relay = OutboxRelay(database, await service.publisher(settings.kafka))
+    worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
+    metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"))
+    retrieval = GrpcRetrievalClient(await service.channel(peers.retrieval, "retrieval"))
+    outbox = PostgresUsageOutbox(database, on_written=CoalescedCall(relay.wake, PUBLISH_DELAY))
+    tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
+    recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
+    reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
+    routes = RouteCache(PostgresRouteStore(database), clock)
+    completions = ChatCompletions(
+        routes=routes,
+        retrieval=retrieval,
+        reservations=reservations,
+        worker=worker,
+        recorder=recorder,
+        tasks=tasks,
+        clock=clock,
+        limits=limits,
+    )
+    embeddings = Embeddings(
+        routes=routes,
+        reservations=reservations,
+        worker=worker,
+        recorder=recorder,
+        tasks=tasks,
+        clock=clock,
+        limits=limits,
+    )
+    servicer = OrchestrationServicer(completions=completions, embeddings=embeddings, routes=routes)
+    _set_gauges(tasks, recorder, routes)
+    # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
+    with suppress(ArgosyError):
+        await refresh_once(routes)
+    return [
+        relay,
+        Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
+        Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
+        Check("routes", _routes_loaded(routes)),
+        Drain(tasks),
+        service.grpc_server(settings.grpc, registration(servicer), grace=settings.drain * CALLS_SHARE_OF_DRAIN),
+    ]
 
 
 class Drain:
@@ -122,16 +111,6 @@ class Drain:
     async def stop(self) -> None:
         """Wait for all tasks. The reservations of those that the lifecycle cancels end with their leases."""
         await self._tasks.wait_idle()
-
-
-def _server(settings: Settings, servicer: OrchestrationServicer, clock: SystemClock) -> GrpcServer:
-    return GrpcServer(
-        settings.grpc.bind,
-        [registration(servicer)],
-        PrincipalVerifier([secret.get_secret_value() for secret in settings.principal.secrets], clock),
-        clock,
-        grace=settings.drain * CALLS_SHARE_OF_DRAIN,
-    )
 
 
 def _set_gauges(tasks: BackgroundTasks, recorder: UsageRecorder, routes: RouteCache) -> None:
@@ -168,7 +147,7 @@ def main() -> NoReturn:
         Service(
             name="orchestrator",
             settings=Settings,
-            build=build,
+            build=with_builder(build),
             schema="orchestration",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,

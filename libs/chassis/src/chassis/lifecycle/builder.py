@@ -30,7 +30,8 @@ class ServiceBuilder:
     """Opens the clients of one service; they are closed in reverse order after its components have stopped.
 
     `checks` are the readiness checks of what the service cannot work without: its database. Peers, Redis and Kafka have
-    none, because the service answers without them, if only with errors or degraded.
+    none, because the service answers without them, if only with errors or degraded. What is put on `stack` is closed
+    with the clients.
     """
 
     def __init__(self, settings: ServiceSettings, telemetry: Telemetry, stack: AsyncExitStack) -> None:
@@ -41,11 +42,11 @@ class ServiceBuilder:
         self.signer = PrincipalSigner(secrets[0], self.name, self.clock)
         self.verifier = PrincipalVerifier(secrets, self.clock)
         self.checks: list[Check] = []
-        self._stack = stack
+        self.stack = stack
 
     async def open(self, client: AbstractAsyncContextManager[T]) -> T:
         """Enter a context manager that is left after the components have stopped."""
-        return await self._stack.enter_async_context(client)
+        return await self.stack.enter_async_context(client)
 
     async def database(self, section: PostgresSection) -> Database:
         """Open the service's database; the service is ready only while it answers."""
