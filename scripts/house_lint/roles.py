@@ -38,6 +38,8 @@ ROLE_BY_PATH = {
     "inference_worker/providers": "technology",  # HTTP, LiteLLM and ONNX behind the ports of `providers/ports.py`
     "inference_worker/providers/unavailable": "pure",
     "inference_worker/token_counting": "technology",  # tokenizers
+    "inference_worker/token_counting/messages": "pure",
+    "inference_worker/token_counting/output": "pure",
     "retrieval/chunking": "technology",  # a tokenizer
     "orchestrator/chat/stream": "pure",  # the buffer of a stream, not a translator
     "retrieval/chunking/splitter": "pure",

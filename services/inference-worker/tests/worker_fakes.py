@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from chassis.errors import ArgosyError, InvalidRequest
-from inference_worker.plans.model import Attempt, Candidate, Chunk, Finished, Plan, Started
+from inference_worker.plans.model import Attempt, AttemptStarting, Candidate, Chunk, Event, Finished, Plan, Started
 from inference_worker.plans.ports import AttemptSpan
 from inference_worker.plans.run import PlanRun
 from inference_worker.providers.model import (
@@ -193,9 +193,6 @@ class FakeSpan:
         self.observer.finished.append((attempt, error))
 
 
-Event = Started | Chunk
-
-
 @dataclass
 class RecordedRun:
     """What a plan emitted, in order and by type, and its end."""
@@ -208,13 +205,15 @@ class RecordedRun:
 
 
 async def record(run: PlanRun, on_event: Callable[[Event], Awaitable[None]] | None = None) -> RecordedRun:
-    """Run a plan; `on_event` is what its caller does with each event."""
+    """Run a plan, and allow each attempt; `on_event` is what its caller does with each event."""
     events: list[Event] = []
 
     async def emit(event: Event) -> None:
         events.append(event)
         if on_event is not None:
             await on_event(event)
+        elif isinstance(event, AttemptStarting):
+            run.proceed(event.number)
 
     finished = await run.run(emit)
     payloads = [payload for event in events if isinstance(event, Chunk) for payload in event.payloads]
@@ -228,7 +227,8 @@ def text_of(payloads: Sequence[bytes]) -> str:
     for payload in payloads:
         for choice in json.loads(payload)["choices"]:
             message = choice.get("delta") or choice.get("message") or {}
-            texts.append(message.get("content") or "")
+            content = message.get("content")
+            texts.append(content if isinstance(content, str) else "")
     return "".join(texts)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from chassis.errors import Kind, RemoteError
+from chassis.tenancy import Principal
+from orchestrator.background_tasks import RequestKey
 from orchestrator.context.model import Passage
-from orchestrator.reservations.model import Reservation, TokenBound
+from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
 from orchestrator.routing.choose import RouteTable
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, Task
 from orchestrator.usage.model import RequestUsage
-from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
+from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
 from values.money import NanoUsd, Price, cost
 
 CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,6 +112,9 @@ class FakeMeteringClient:
     on_reserve: Callable[[], object] = lambda: None
     gate: asyncio.Event | None = None
     """While it is unset, metering does not answer."""
+    starts: list[AttemptStart] = field(default_factory=list)
+    start_failure: BaseException | None = None
+    start_gate: asyncio.Event | None = None
 
     async def reserve(
         self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
@@ -126,6 +131,19 @@ class FakeMeteringClient:
             raise self.failure
         self.reserved[request_id] = (tuple(bounds), lease)
         return Reservation(held, prices, self.soft_limit_passed)
+
+    async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:
+        """Hold the bound beside what is held for the attempts before."""
+        if self.start_gate is not None:
+            await self.start_gate.wait()
+        if self.start_failure is not None:
+            raise self.start_failure
+        self.starts.append(start)
+        bounds, _ = self.reserved[start.request_id]
+        started = [bounds[0], *(bounds[one.bound] for one in self.starts)]
+        return NanoUsd(
+            sum(cost(bound.input_tokens, bound.output_tokens, self._price(bound.price_key)) for bound in started)
+        )
 
     def _price(self, key: str) -> Price:
         if key not in self.prices:
@@ -147,7 +165,7 @@ class FakeWorkerClient:
         self,
         *script: Scripted,
         stopped: Finished | None = None,
-        embedding: EmbeddingResult | Exception | None = None,
+        embedding: EmbeddingResult | Exception | Sequence[EmbeddingResult | Exception] | None = None,
     ) -> None:
         self.script: Iterable[Scripted] = script
         self.stopped = stopped
@@ -182,10 +200,13 @@ class FakeWorkerClient:
         self.embedding_plans.append(plan)
         if self.embed_gate is not None:
             await self.embed_gate.wait()
-        if isinstance(self.embedding, Exception):
-            raise self.embedding
-        assert self.embedding is not None
-        return self.embedding
+        scripted = self.embedding
+        if isinstance(scripted, Sequence) and not isinstance(scripted, EmbeddingResult):
+            scripted = scripted[len(self.embedding_plans) - 1]
+        if isinstance(scripted, Exception):
+            raise scripted
+        assert scripted is not None
+        return scripted
 
 
 class FakeInferenceCall:
@@ -195,6 +216,8 @@ class FakeInferenceCall:
         self._script = iter(script)
         self._stopped = stopped
         self._stop = asyncio.Event()
+        self._allowed: asyncio.Event | None = None
+        self.proceeded: list[int] = []
         self.closed = False
 
     @property
@@ -204,6 +227,8 @@ class FakeInferenceCall:
     async def read(self) -> Event:
         if self._stop.is_set():
             return await self._after_stop()
+        if self._allowed is not None and await self._stopped_before(self._allowed):
+            return await self._after_stop()
         item = next(self._script)
         while isinstance(item, asyncio.Event):
             if await self._stopped_before(item):
@@ -211,7 +236,14 @@ class FakeInferenceCall:
             item = next(self._script)
         if isinstance(item, BaseException):
             raise item
+        if isinstance(item, AttemptStarting):
+            self._allowed = asyncio.Event()
         return item
+
+    async def proceed(self, attempt: int) -> None:
+        self.proceeded.append(attempt)
+        assert self._allowed is not None
+        self._allowed.set()
 
     def stop(self) -> None:
         self._stop.set()
@@ -246,6 +278,11 @@ class FakeUsageOutbox:
         if self.failure is not None:
             raise self.failure
         self.events.setdefault((usage.tenant_id, usage.event_id), usage)
+
+    async def find_pending(self, requests: Collection[RequestKey]) -> set[RequestKey]:
+        if self.failure is not None:
+            raise self.failure
+        return {(one.tenant_id, one.request_id) for one in self.written} & set(requests)
 
     @property
     def written(self) -> list[RequestUsage]:

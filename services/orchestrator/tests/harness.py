@@ -14,6 +14,7 @@ from chassis.errors import ArgosyError
 from chassis.tenancy import Principal
 from chassis.testing import FakeClock, a_principal
 from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
@@ -105,9 +106,16 @@ class Harness:
             "clock": self.clock,
             "limits": self.limits,
         }
-        self.completions = ChatCompletions(retrieval=self.retrieval, **shared)
+        self.disconnects = Disconnects(self.limits)
+        self.completions = ChatCompletions(retrieval=self.retrieval, disconnects=self.disconnects, **shared)
         self.embeddings = Embeddings(**shared)
-        self.servicer = OrchestrationServicer(completions=self.completions, embeddings=self.embeddings, routes=cache)
+        self.servicer = OrchestrationServicer(
+            completions=self.completions,
+            embeddings=self.embeddings,
+            routes=cache,
+            tasks=self.tasks,
+            outbox=self.outbox,
+        )
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

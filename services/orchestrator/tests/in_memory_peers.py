@@ -10,14 +10,33 @@ from typing import Any
 from argosy.common.v1.common_pb2 import Money
 from argosy.inference.v1 import inference_pb2 as inference
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
+from argosy.metering.v1 import events_pb2 as metering_events
 from argosy.metering.v1 import metering_pb2 as metering
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer, add_MeteringServiceServicer_to_server
 from argosy.retrieval.v1 import retrieval_pb2 as retrieval
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
 from chassis.grpc.server import Registration
-from orchestrator.reservations.model import TokenBound
-from orchestrator.workers.model import Candidate, Chunk, EmbeddingPlan, Event, Finished, Plan, Started
-from values.protos import error_to_proto, usage_to_proto
+from chassis.tenancy import current_caller
+from orchestrator.reservations.model import AttemptStart, TokenBound
+from orchestrator.usage.model import Attempt, AttemptUsage
+from orchestrator.workers.model import (
+    AttemptStarting,
+    Candidate,
+    Chunk,
+    EmbeddingPlan,
+    Event,
+    Finished,
+    Plan,
+    Started,
+)
+from values.money import NanoUsd, Price
+from values.protos import (
+    error_to_proto,
+    exposure_cause_to_proto,
+    proto_to_exposure_cause,
+    proto_to_usage,
+    usage_to_proto,
+)
 
 from services.orchestrator.tests.fakes import FakeMeteringClient, FakeRetrievalClient, FakeWorkerClient
 
@@ -52,6 +71,18 @@ class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
             soft_limit_passed=soft_limit_passed,
         )
 
+    async def StartAttempt(self, request: metering.StartAttemptRequest, context: Any) -> metering.StartAttemptResponse:
+        ended = tuple(map(_proto_to_attempt_usage, request.ended))
+        start = AttemptStart(request.request_id, request.attempt, request.bound, ended)
+        held = await self.fake.start_attempt(current_caller().principal, start, timedelta(days=1))
+        return metering.StartAttemptResponse(held=Money(nano_usd=held))
+
+
+def _proto_to_attempt_usage(attempt: metering_events.AttemptUsage) -> AttemptUsage:
+    price = Price(attempt.price_key, attempt.price_version, NanoUsd(0), NanoUsd(0))
+    cause = proto_to_exposure_cause(attempt.exposure_cause)
+    return AttemptUsage(attempt.attempt, price, proto_to_usage(attempt.usage), cause)
+
 
 class InMemoryRetrieval(_RetrievalServicer):  # type: ignore[misc]
     def __init__(self, fake: FakeRetrievalClient) -> None:
@@ -85,29 +116,33 @@ class InMemoryWorker(InferenceServiceServicer):
     async def Infer(self, requests: Any, context: Any) -> AsyncIterator[inference.InferResponse]:
         run = (await anext(requests)).run
         async with self.fake.infer(_proto_to_plan(run)) as call:
-            stops = asyncio.create_task(_stop_when_asked(requests, call))
+            requests_reader = asyncio.create_task(_pass_requests_on(requests, call))
             try:
                 event: Event | None = None
                 while not isinstance(event, Finished):
                     event = await call.read()
                     yield _event_to_proto(event)
             finally:
-                stops.cancel()
+                requests_reader.cancel()
 
     async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:
         candidates = tuple(map(_proto_to_candidate, request.candidates))
         deadline = request.deadline.ToTimedelta()
         plan = EmbeddingPlan(request.request_id, candidates, tuple(request.inputs), request.dimensions, deadline)
-        vectors, finished = await self.fake.embed(plan)
-        response = inference.EmbedResponse(vectors=[inference.Vector(float32=vector) for vector in vectors])
+        vectors, finished, retry_same, fallback = await self.fake.embed(plan)
+        response = inference.EmbedResponse(
+            vectors=[inference.Vector(float32=vector) for vector in vectors], retry_same=retry_same, fallback=fallback
+        )
         _fill_finished(finished, response)
         return response
 
 
-async def _stop_when_asked(requests: Any, call: Any) -> None:
+async def _pass_requests_on(requests: Any, call: Any) -> None:
     async for request in requests:
         if request.HasField("stop"):
             call.stop()
+        elif request.HasField("proceed"):
+            await call.proceed(request.proceed.attempt)
 
 
 def _proto_to_candidate(candidate: inference.Candidate) -> Candidate:
@@ -133,15 +168,25 @@ def _event_to_proto(event: Event) -> inference.InferResponse:
         response.started.SetInParent()
     elif isinstance(event, Chunk):
         response.chunk.payloads.extend(event.payloads)
+    elif isinstance(event, AttemptStarting):
+        starting = response.attempt_starting
+        starting.number, starting.candidate = event.number, event.candidate
+        for one in event.ended:
+            _fill_attempt(one, starting.ended.add())
     else:
         response.finished.usage_payload = event.usage_payload
         _fill_finished(event, response.finished)
     return response
 
 
+def _fill_attempt(attempt: Attempt, message: inference.Attempt) -> None:
+    message.number, message.candidate = attempt.number, attempt.candidate
+    message.exposure_cause = exposure_cause_to_proto(attempt.exposure_cause)
+    usage_to_proto(attempt.usage, message.usage)
+
+
 def _fill_finished(finished: Finished, message: inference.Finished | inference.EmbedResponse) -> None:
     for one in finished.attempts:
-        attempt = message.attempts.add(number=one.number, candidate=one.candidate)
-        usage_to_proto(one.usage, attempt.usage)
+        _fill_attempt(one, message.attempts.add())
     if finished.error is not None:
         error_to_proto(finished.error, message.error)

@@ -6,7 +6,7 @@ from argosy.common.v1 import common_pb2
 from chassis.errors import ArgosyError, Kind, RemoteError
 
 from values.money import NanoUsd
-from values.usage import TokenUsage, UsageSource
+from values.usage import ExposureCause, TokenUsage, UsageSource
 
 _PROTO_TO_SOURCE = {
     common_pb2.USAGE_SOURCE_REPORTED: UsageSource.REPORTED,
@@ -17,6 +17,23 @@ _SOURCE_TO_PROTO = {
     UsageSource.COUNTED: common_pb2.USAGE_SOURCE_COUNTED,
     UsageSource.UNKNOWN: common_pb2.USAGE_SOURCE_UNKNOWN,
 }
+_CAUSE_TO_PROTO = {
+    None: common_pb2.EXPOSURE_CAUSE_UNSPECIFIED,
+    ExposureCause.PROVIDER: common_pb2.EXPOSURE_CAUSE_PROVIDER,
+    ExposureCause.CLIENT: common_pb2.EXPOSURE_CAUSE_CLIENT,
+    ExposureCause.FLEET: common_pb2.EXPOSURE_CAUSE_FLEET,
+}
+_PROTO_TO_CAUSE = {number: cause for cause, number in _CAUSE_TO_PROTO.items()}
+
+
+def proto_to_exposure_cause(cause: common_pb2.ExposureCause.ValueType) -> ExposureCause | None:
+    """Read a cause; None when it is not said, or from a newer version of the wire."""
+    return _PROTO_TO_CAUSE.get(cause)
+
+
+def exposure_cause_to_proto(cause: ExposureCause | None) -> common_pb2.ExposureCause.ValueType:
+    """Write a cause; None is not said."""
+    return _CAUSE_TO_PROTO[cause]
 
 
 def proto_to_usage(message: common_pb2.TokenUsage) -> TokenUsage:

@@ -15,6 +15,14 @@ class UsageSource(StrEnum):
     UNKNOWN = "unknown"  # the call may have cost something, and no count exists
 
 
+class ExposureCause(StrEnum):
+    """Whose doing it was that the usage of a provider call is not known."""
+
+    PROVIDER = "provider"  # it broke off, or answered without usage that could be counted
+    CLIENT = "client"  # it left, or asked to stop
+    FLEET = "fleet"  # a part of Argosy died or lost contact
+
+
 class TokenUsage(NamedTuple):
     """Tokens read and written by one provider call. None is unknown; an explicit zero is a value."""
 

@@ -33,7 +33,8 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         name: config.isolate(await config.open(clock, service.stack)) for name, config in settings.upstreams.items()
     }
     observer = AttemptTelemetry(upstreams)
-    plans = PlanMethods(partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer), limit)
+    new_run = partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer, usage_wait=settings.usage_wait)
+    plans = PlanMethods(new_run, limit)
     embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)
     grace = settings.drain - CLOSE_GRACE
     return [

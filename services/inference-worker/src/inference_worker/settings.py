@@ -27,6 +27,14 @@ class Settings(ServiceSettings):
         description="Plans and embeddings that run at once; more are rejected as unavailable.",
     )
 
+    usage_wait: timedelta = Field(
+        timedelta(seconds=2),
+        ge=timedelta(0),
+        le=timedelta(seconds=2.5),
+        description="How long a stopped stream whose model has finished may take to report its usage. It has to fit "
+        "into the end of the drain.",
+    )
+
     @model_validator(mode="after")
     def _drains_in_time(self) -> Self:
         if self.drain < timedelta(seconds=5):

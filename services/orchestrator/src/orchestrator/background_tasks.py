@@ -9,6 +9,9 @@ from chassis.errors import Unavailable
 
 T = TypeVar("T")
 
+RequestKey = tuple[str, str]
+"""Tenant and id of a request."""
+
 
 class BackgroundTasks:
     """Tracks tasks, limits how many new requests start them, and waits for them at shutdown."""
@@ -18,8 +21,9 @@ class BackgroundTasks:
         self._max_tasks = max_tasks
         self._on_error = on_error
         self._slots_taken = 0
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], RequestKey] = {}
         self._detached: set[asyncio.Task[Any]] = set()
+        self._requests: dict[RequestKey, int] = {}
 
     def __len__(self) -> int:
         return self._slots_taken + len(self._running)
@@ -29,21 +33,31 @@ class BackgroundTasks:
         """Running tasks that no request waits for."""
         return len(self._detached)
 
+    def is_running(self, request: RequestKey) -> bool:
+        """Tell whether this process prepares the request, runs it, or has its usage to write."""
+        return request in self._requests
+
     @contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self, request: RequestKey) -> Iterator[None]:
         """Take a concurrency slot while the block prepares and starts its task. Raises `Unavailable` at the limit."""
         if len(self) >= self._max_tasks:
             raise Unavailable("too many requests are being answered")
         self._slots_taken += 1
+        self._enter(request)
         try:
             yield
         finally:
             self._slots_taken -= 1
+            self._leave(request)
 
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` in a task that the caller's cancellation does not reach. The limit is checked by `slot` only."""
+    def start(self, work: Coroutine[Any, Any, T], request: RequestKey) -> asyncio.Task[T]:
+        """Run `work` for `request` in a task that the caller's cancellation does not reach.
+
+        The limit is checked by `slot` only.
+        """
         task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
+        self._running[task] = request
+        self._enter(request)
         task.add_done_callback(self._on_done)
         return task
 
@@ -58,7 +72,17 @@ class BackgroundTasks:
             await asyncio.wait(self._running)
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+        self._leave(self._running.pop(task))
         self._detached.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_error(error)
+
+    def _enter(self, request: RequestKey) -> None:
+        self._requests[request] = self._requests.get(request, 0) + 1
+
+    def _leave(self, request: RequestKey) -> None:
+        count = self._requests[request] - 1
+        if count:
+            self._requests[request] = count
+        else:
+            del self._requests[request]

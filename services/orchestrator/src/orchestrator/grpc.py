@@ -10,28 +10,46 @@ from argosy.orchestration.v1.orchestration_pb2_grpc import (
 )
 from chassis.grpc import Registration
 
+from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.embeddings.grpc import embed
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
+from orchestrator.usage.grpc import get_request_states
+from orchestrator.usage.ports import UsageOutbox
 
 
 class OrchestrationServicer(OrchestrationServiceServicer):
     """The entry to inference. The tenant is always the caller's."""
 
-    def __init__(self, *, completions: ChatCompletions, embeddings: Embeddings, routes: RouteCache) -> None:
+    def __init__(
+        self,
+        *,
+        completions: ChatCompletions,
+        embeddings: Embeddings,
+        routes: RouteCache,
+        tasks: BackgroundTasks,
+        outbox: UsageOutbox,
+    ) -> None:
         self._completions = completions
         self._embeddings = embeddings
         self._routes = routes
+        self._tasks = tasks
+        self._outbox = outbox
 
-    # Two methods are not `async`, which would put a second coroutine around that of the feature.
+    # These are not `async`, which would put a second coroutine around that of the feature.
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
         return generate(self._completions, request, context)
 
     def Embed(self, request: pb.EmbedRequest, context: Any) -> Awaitable[pb.EmbedResponse]:
         return embed(self._embeddings, request, context)
+
+    def GetRequestStates(
+        self, request: pb.GetRequestStatesRequest, context: Any
+    ) -> Awaitable[pb.GetRequestStatesResponse]:
+        return get_request_states(request, tasks=self._tasks, outbox=self._outbox)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         return list_models(self._routes)

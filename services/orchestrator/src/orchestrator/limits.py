@@ -2,9 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from chassis.clock import Clock
 from chassis.errors import DeadlineExceeded
+
+WORKER_GRACE = timedelta(seconds=5)
+"""A worker ends a plan at its deadline by itself. Its call lasts this much longer, so that Finished arrives."""
+
+
+class DisconnectPolicy(StrEnum):
+    """What happens to a provider call whose client leaves."""
+
+    DRAIN = "drain"
+    """Read it to its end, and bill it."""
+    ABORT = "abort"
+    """Stop it, and bill what was written; what cannot be counted is exposure that the client caused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,15 @@ class Limits:
     stream_buffer_bytes: int
     max_plan_bytes: int
     max_embedding_bytes: int
+    streamed_disconnect: DisconnectPolicy = DisconnectPolicy.ABORT
+    non_streamed_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
+
+    def lease(self, remaining: timedelta) -> timedelta:
+        """Return how long the money of a request is held that has `remaining` until its deadline.
+
+        A running request must not outlive its lease: it may run until its deadline, and then be aborted.
+        """
+        return remaining + max(self.abort_timeout, WORKER_GRACE) + self.reservation_lease
 
 
 class Deadline:

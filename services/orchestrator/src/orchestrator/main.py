@@ -19,6 +19,7 @@ from chassis.settings import EX_CONFIG
 from chassis.telemetry import logger
 
 from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
@@ -56,16 +57,18 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     database = await service.database(settings.postgres, MIGRATIONS)
     relay = OutboxRelay(database, await service.publisher(settings.kafka))
     worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
-    metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"))
+    metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"), service.signer)
     retrieval = GrpcRetrievalClient(await service.channel(peers.retrieval, "retrieval"))
     outbox = PostgresUsageOutbox(database, on_written=CoalescedCall(relay.wake, PUBLISH_DELAY))
     tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
+    disconnects = Disconnects(limits)
     routes = RouteCache(PostgresRouteStore(database), clock)
     completions = ChatCompletions(
         routes=routes,
         retrieval=retrieval,
+        disconnects=disconnects,
         reservations=reservations,
         worker=worker,
         recorder=recorder,
@@ -83,7 +86,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         clock=clock,
         limits=limits,
     )
-    servicer = OrchestrationServicer(completions=completions, embeddings=embeddings, routes=routes)
+    servicer = OrchestrationServicer(
+        completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox
+    )
     _set_gauges(tasks, recorder, routes)
     # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
     with suppress(ArgosyError):
@@ -94,8 +99,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
-        Drain(tasks),
+        Drain(tasks, disconnects),
         service.grpc_server(settings.grpc, registration(servicer), grace=settings.drain * CALLS_SHARE_OF_DRAIN),
+        DrainMark(disconnects),
     ]
 
 
@@ -104,15 +110,32 @@ class Drain:
 
     name = "drain"
 
-    def __init__(self, tasks: BackgroundTasks) -> None:
+    def __init__(self, tasks: BackgroundTasks, disconnects: Disconnects) -> None:
         self._tasks = tasks
+        self._disconnects = disconnects
 
     async def start(self) -> None:
         """Do nothing: requests start the tasks."""
 
     async def stop(self) -> None:
-        """Wait for all tasks. The reservations of those that the lifecycle cancels end with their leases."""
+        """Abort what drains, and wait for all tasks. What the lifecycle cancels ends with its reservation's lease."""
+        self._disconnects.abort_all()
         await self._tasks.wait_idle()
+
+
+class DrainMark:
+    """Marks the start of the drain, before the server ends its calls: those look as if their clients had left."""
+
+    name = "drain-mark"
+
+    def __init__(self, disconnects: Disconnects) -> None:
+        self._disconnects = disconnects
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def stop(self) -> None:
+        self._disconnects.begin_stop()
 
 
 def _set_gauges(tasks: BackgroundTasks, recorder: UsageRecorder, routes: RouteCache) -> None:

@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_PASSAGES
 
-from orchestrator.limits import Limits
+from orchestrator.limits import DisconnectPolicy, Limits
 from orchestrator.routing.model import UnknownFields
 
 Timeout = Annotated[timedelta, Field(gt=timedelta(0))]
@@ -77,6 +77,20 @@ class TimeoutsSection(Section):
     )
 
 
+class DisconnectSection(Section):
+    """What happens to a provider call whose client leaves.
+
+    `drain` reads it to its end and bills it. `abort` stops it and bills what was written; what cannot be counted then
+    counts against the tenant's cap until it is reconciled.
+    """
+
+    streamed: DisconnectPolicy = Field(DisconnectPolicy.ABORT, description="For answers that are streamed.")
+    non_streamed: DisconnectPolicy = Field(
+        DisconnectPolicy.DRAIN,
+        description="For answers that are not streamed: nothing of them can be counted before their end.",
+    )
+
+
 class LimitsSection(Section):
     """Concurrency and sizes."""
 
@@ -118,11 +132,14 @@ class Settings(ServiceSettings):
     timeouts: TimeoutsSection = Field(
         default_factory=TimeoutsSection, description="Timeouts of requests and their steps."
     )
+    disconnect: DisconnectSection = Field(
+        default_factory=DisconnectSection, description="Provider calls whose client leaves."
+    )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Concurrency and sizes.")
     reservation_lease: timedelta = Field(
         timedelta(minutes=10),
         ge=timedelta(seconds=1),
-        description="How long a reservation outlasts the request's deadline.",
+        description="How long a reservation outlasts the request's deadline and the abort after it.",
     )
     routes_poll_interval: Timeout = Field(timedelta(seconds=5), description="Between two checks for changed routes.")
     outbox_poll_interval: Timeout = Field(
@@ -145,4 +162,6 @@ class Settings(ServiceSettings):
             stream_buffer_bytes=self.limits.stream_buffer_bytes,
             max_plan_bytes=self.limits.plan_bytes,
             max_embedding_bytes=self.limits.embedding_bytes,
+            streamed_disconnect=self.disconnect.streamed,
+            non_streamed_disconnect=self.disconnect.non_streamed,
         )

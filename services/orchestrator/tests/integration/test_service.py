@@ -7,7 +7,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from argosy.common.v1.common_pb2 import USAGE_SOURCE_REPORTED, Money, TokenUsage
 from argosy.inference.v1 import inference_pb2 as inference
@@ -56,6 +57,9 @@ FINISHED = inference.InferResponse(
         ]
     )
 )
+# Of a service's telemetry its builder takes the name only.
+TELEMETRY = cast("Telemetry", SimpleNamespace(service="orchestrator"))
+
 CHUNK = inference.InferResponse(chunk=inference.Chunk(payloads=[b"{}"]))
 
 
@@ -102,15 +106,10 @@ async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIter
             grpc=GrpcSection(bind="127.0.0.1:0"),
             drain=timedelta(seconds=1),
         )
-        components = list(
-            await stack.enter_async_context(
-                with_builder(build)(settings, Telemetry("orchestrator", settings.telemetry))
-            )
-        )
+        components = list(await stack.enter_async_context(with_builder(build)(settings, TELEMETRY)))
         for component in components:
             await component.start()
-        grpc_server = components[-1]
-        assert isinstance(grpc_server, GrpcServer)
+        (grpc_server,) = (component for component in components if isinstance(component, GrpcServer))
         channel = await stack.enter_async_context(Channel(f"127.0.0.1:{grpc_server.port}", "the orchestrator"))
         stack.enter_context(as_caller(CALLER))
         made = Running(components, OrchestrationServiceStub(channel), worker)
@@ -134,9 +133,9 @@ async def _is_ready(component: Any) -> bool:
         return False
 
 
-def a_request() -> pb.GenerateRequest:
+def a_request(*, stream: bool = True) -> pb.GenerateRequest:
     body = json.dumps(HELLO).encode()
-    return pb.GenerateRequest(request_id=new_id("req_"), model="smollm2", body=body, stream=True)
+    return pb.GenerateRequest(request_id=new_id("req_"), model="smollm2", body=body, stream=stream)
 
 
 async def test_a_request_is_answered_and_its_usage_waits_for_kafka(section: PostgresSection, owner: Any) -> None:
@@ -157,6 +156,22 @@ async def test_the_drain_aborts_a_running_plan_and_records_its_usage(section: Po
 
         await service.stop()
 
+        assert [request.WhichOneof("request") for request in service.worker.requests] == ["run", "stop"]
+    assert await owner.fetchval("SELECT count(*) FROM outbox") == 1
+
+
+async def test_the_drain_aborts_a_plan_that_runs_on_without_its_client(section: PostgresSection, owner: Any) -> None:
+    async with running(section, ScriptedWorker(talk_until_stopped)) as service:
+        call = service.stub.Generate(a_request(stream=False))
+        while not service.worker.requests:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.sleep(0.05)
+        before = [request.WhichOneof("request") for request in service.worker.requests]
+
+        await service.stop()
+
+        assert before == ["run"]
         assert [request.WhichOneof("request") for request in service.worker.requests] == ["run", "stop"]
     assert await owner.fetchval("SELECT count(*) FROM outbox") == 1
 

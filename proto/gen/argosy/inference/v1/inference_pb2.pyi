@@ -465,7 +465,7 @@ class EmbedRequest(_message.Message):
     """Asks for fewer dimensions where the model can; 0 is the model's own."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """To be tried in this order; `body` is not used."""
+        """Exactly one, because each provider call is recorded before it is made; `body` is not used."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -473,7 +473,7 @@ class EmbedRequest(_message.Message):
 
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
-        """Time for all attempts."""
+        """Time for the call."""
 
     def __init__(
         self,
@@ -501,17 +501,23 @@ class EmbedResponse(_message.Message):
     VECTORS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    RETRY_SAME_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    retry_same: _builtins.bool
+    """Whether the same candidate may answer when it is asked again at once: its connection dropped."""
+    fallback: _builtins.bool
+    """Whether another candidate may answer: the request itself was not rejected."""
     @_builtins.property
     def vectors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Vector]:
-        """One per input, in order; empty when the plan failed."""
+        """One per input, in order; empty when the call failed."""
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
-        """Every attempt made, in order."""
+        """The attempt; its number is 1."""
 
     @_builtins.property
     def error(self) -> _common_pb2.Error:
-        """Absent when the plan succeeded."""
+        """Absent when the call succeeded."""
 
     def __init__(
         self,
@@ -519,10 +525,12 @@ class EmbedResponse(_message.Message):
         vectors: _abc.Iterable[Global___Vector] | None = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         error: _common_pb2.Error | None = ...,
+        retry_same: _builtins.bool = ...,
+        fallback: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "fallback", b"fallback", "retry_same", b"retry_same", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,7 +61,7 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Turn texts into vectors by the first candidate that answers.
+        """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class InferenceServiceStub:
     stopped or not. A cancelled call ends its plan too, but its record of attempts is lost: send Stop instead.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
-    """Turn texts into vectors by the first candidate that answers."""
+    """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -52,7 +52,7 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     stopped or not. A cancelled call ends its plan too, but its record of attempts is lost: send Stop instead.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]  # type: ignore[assignment]
-    """Turn texts into vectors by the first candidate that answers."""
+    """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs plans against providers. Decides neither who may ask nor what it costs."""
@@ -74,6 +74,6 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.EmbedResponse, _abc.Awaitable[_inference_pb2.EmbedResponse]]:
-        """Turn texts into vectors by the first candidate that answers."""
+        """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,6 +12,7 @@ from inference_worker.embeddings.run import EmbedRequest, EmbedResult, EmbedRun
 from inference_worker.metrics import EMBED_SECONDS, EMBED_TEXTS
 from inference_worker.plans.grpc import log_request
 from inference_worker.plans.protos import DEFAULT_DEADLINE, attempt_to_proto, proto_to_candidates, proto_to_timeout
+from inference_worker.providers.model import UpstreamFailed
 
 
 class EmbeddingMethods:
@@ -24,7 +25,7 @@ class EmbeddingMethods:
         with self._limit, EMBED_SECONDS.time():
             EMBED_TEXTS.inc(len(request.inputs))
             result = await self._new_run(request).run()
-        log_request("embedding_finished", request.candidates, result.attempts, result.error)
+        log_request("embedding_finished", (request.candidate,), (result.attempt,), result.error)
         return embed_result_to_proto(result)
 
 
@@ -36,8 +37,12 @@ def proto_to_embed_request(message: inference_pb2.EmbedRequest) -> EmbedRequest:
         raise InvalidRequest("an input is empty", param="inputs")
     if message.dimensions < 0:
         raise InvalidRequest("a vector has at least one dimension", param="dimensions")
+    candidates = proto_to_candidates(message.candidates, "candidates")
+    if len(candidates) > 1:
+        # The second call could not be recorded before it is made.
+        raise InvalidRequest("exactly one candidate", param="candidates")
     return EmbedRequest(
-        candidates=proto_to_candidates(message.candidates, "candidates"),
+        candidate=candidates[0],
         inputs=tuple(message.inputs),
         deadline=proto_to_timeout(message, "deadline", DEFAULT_DEADLINE),
         dimensions=message.dimensions or None,
@@ -48,8 +53,9 @@ def embed_result_to_proto(result: EmbedResult) -> inference_pb2.EmbedResponse:
     response = inference_pb2.EmbedResponse()
     for vector in result.vectors:
         response.vectors.add(float32=vector)
-    for attempt in result.attempts:
-        attempt_to_proto(attempt, response.attempts.add())
+    attempt_to_proto(result.attempt, response.attempts.add())
     if result.error is not None:
         error_to_proto(result.error, response.error)
+    if isinstance(result.error, UpstreamFailed):
+        response.retry_same, response.fallback = result.error.retry_same, result.error.fallback
     return response

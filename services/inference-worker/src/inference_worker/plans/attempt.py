@@ -1,16 +1,21 @@
 """One attempt while it runs: open the completion, read it, and record outcome and usage."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
 from chassis.aio import CancelScope, TimedOut
 from chassis.clock import Clock
-from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage, UsageSource
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
-from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Plan, Stopped
+from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Draining, Plan, Stopped
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
 from inference_worker.providers.ports import Completion, Provider
-from inference_worker.token_counting.model import OutputText, TokenCounter, count_prompt
+from inference_worker.token_counting.model import TokenCounter, count_prompt, may_hide_reasoning
+from inference_worker.token_counting.output import OutputText
+
+# It matches inside no JSON string: there its quotes are escaped.
+_FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 class RunningAttempt:
@@ -18,7 +23,8 @@ class RunningAttempt:
 
     __slots__ = (
         *("_candidate", "_clock", "_completion", "_deadline", "_first_byte_at", "_first_byte_deadline"),
-        *("_idle_seconds", "_output", "_provider", "_scope", "_sent", "_started_at", "_stream"),
+        *("_idle_seconds", "_last_read", "_output", "_previous_read", "_provider", "_scope", "_sent", "_started_at"),
+        "_stream",
     )
 
     def __init__(
@@ -38,6 +44,8 @@ class RunningAttempt:
         self._sent = False
         self._completion: Completion | None = None
         self._output = OutputText()
+        self._previous_read: Sequence[bytes] = ()
+        self._last_read: Sequence[bytes] = ()
 
     async def read(self) -> Sequence[bytes]:
         """Return the next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
@@ -58,6 +66,7 @@ class RunningAttempt:
             if self._first_byte_at is None:
                 self._first_byte_at = self._clock.monotonic()
             self._output.add(payloads)
+            self._previous_read, self._last_read = self._last_read, payloads
         return payloads
 
     def _next_deadline(self) -> float:
@@ -71,6 +80,16 @@ class RunningAttempt:
             self._completion.abort()
 
     @property
+    def awaits_usage(self) -> bool:
+        """Whether the model has finished a streamed answer, of which the provider has not reported the usage yet."""
+        if not self._stream or self._completion is None:
+            return False
+        usage = self._completion.usage
+        if usage is not None and usage.known is not None:
+            return False
+        return any(map(_FINISH_REASON.search, (*self._previous_read[-4:], *self._last_read[-4:])))
+
+    @property
     def usage_payload(self) -> bytes:
         """The last payload, if it held nothing but usage."""
         return self._completion.usage_payload if self._completion is not None else b""
@@ -82,12 +101,14 @@ class RunningAttempt:
         duration = timedelta(seconds=self._clock.monotonic() - self._started_at)
         outcome = self._outcome(error)
         usage = await self._usage(outcome, counter)
-        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration)
+        cause = None if usage.known is not None else exposure_cause(error)
+        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration, cause)
 
     def abandon(self, number: int, index: int) -> Attempt:
         """Return the record of an attempt whose call was cancelled: counting would delay the cancellation."""
         duration = timedelta(seconds=self._clock.monotonic() - self._started_at)
-        return Attempt(number, index, AttemptOutcome.CANCELLED, UNKNOWN_USAGE, self._first_byte_after(), duration)
+        first_byte_after, outcome, cause = self._first_byte_after(), AttemptOutcome.CANCELLED, ExposureCause.FLEET
+        return Attempt(number, index, outcome, UNKNOWN_USAGE, first_byte_after, duration, cause)
 
     def _first_byte_after(self) -> timedelta | None:
         if self._first_byte_at is None:
@@ -118,10 +139,22 @@ class RunningAttempt:
         input_tokens = reported.input_tokens if reported is not None else None
         if input_tokens is None:
             input_tokens = await count_prompt(self._candidate.body, counter)
-        texts = self._output.texts()
-        output_tokens = None if texts is None else await counter.count(texts)
+        output_tokens = await self._count_output(counter)
         unknown = input_tokens is None or output_tokens is None
         return TokenUsage(UsageSource.UNKNOWN if unknown else UsageSource.COUNTED, input_tokens, output_tokens)
+
+    async def _count_output(self, counter: TokenCounter) -> int | None:
+        texts = self._output.texts()
+        if texts is None or (may_hide_reasoning(self._candidate.body) and not self._output.has_reasoning):
+            return None
+        return await counter.count(texts)
+
+
+def exposure_cause(error: UpstreamFailed | Stopped | None) -> ExposureCause:
+    """Return whose doing it is that the usage of an attempt that ended with `error` is not known."""
+    if isinstance(error, Draining):
+        return ExposureCause.FLEET
+    return ExposureCause.CLIENT if isinstance(error, Stopped) else ExposureCause.PROVIDER
 
 
 def failed_outcome(error: UpstreamFailed) -> AttemptOutcome:

@@ -10,7 +10,7 @@ from chassis.errors import ArgosyError, InvalidRequest
 from chassis.telemetry import logger
 
 from inference_worker.concurrency.limit import ConcurrencyLimit
-from inference_worker.plans.model import Attempt, Candidate, Chunk, Draining, Plan, Started
+from inference_worker.plans.model import Attempt, Candidate, Draining, Event, Plan
 from inference_worker.plans.protos import event_to_proto, finished_to_proto, proto_to_plan
 from inference_worker.plans.run import PlanRun
 
@@ -26,24 +26,26 @@ class PlanMethods:
     async def infer(self, request_iterator: AsyncIterator[inference_pb2.InferRequest], context: Any) -> None:
         """Run a plan; a Stop ends it early, a cancelled call ends it without a record of its attempts.
 
+        A provider call after the first is announced, and made only after a Proceed.
+
         It writes its responses: yielding them would add an async generator's step to each.
         """
         requests = aiter(request_iterator)
         plan = proto_to_plan(await _read_plan(requests))
 
-        async def emit(event: Started | Chunk) -> None:
+        async def emit(event: Event) -> None:
             await context.write(event_to_proto(event))
 
         with self._limit:
             run = self._new_run(plan)
-            stop_reader = asyncio.create_task(_stop_on_request(requests, run))
+            request_reader = asyncio.create_task(_read_requests(requests, run))
             self._runs.add(run)
             try:
                 finished = await run.run(emit)
                 log_request("plan_finished", plan.candidates, finished.attempts, finished.error)
                 await context.write(finished_to_proto(finished))
             finally:
-                stop_reader.cancel()
+                request_reader.cancel()
                 self._runs.discard(run)
 
     def abort_all(self) -> None:
@@ -59,13 +61,18 @@ async def _read_plan(requests: AsyncIterator[inference_pb2.InferRequest]) -> inf
     return request.run.plan
 
 
-async def _stop_on_request(requests: AsyncIterator[inference_pb2.InferRequest], run: PlanRun) -> None:
+async def _read_requests(requests: AsyncIterator[inference_pb2.InferRequest], run: PlanRun) -> None:
     try:
         async for request in requests:
-            if request.WhichOneof("request") == "stop":
+            kind = request.WhichOneof("request")
+            if kind == "stop":
                 run.stop()
+            elif kind == "proceed":
+                run.proceed(request.proceed.attempt)
     except grpc.aio.BaseError:
         return  # writing the responses fails, too, and ends the run
+    finally:
+        run.end_requests()
 
 
 def log_request(

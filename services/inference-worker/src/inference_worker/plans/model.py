@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
-from values.usage import TokenUsage
+from values.usage import ExposureCause, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Attempt:
     usage: TokenUsage
     first_byte_after: timedelta | None
     duration: timedelta
+    exposure_cause: ExposureCause | None = None
+    """Set when the usage is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,16 @@ class Started:
     """A candidate begins to respond; from here on there is no fallback."""
 
     candidate: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarting:
+    """A provider call after the first is about to be made; it waits for the caller's permission."""
+
+    number: int
+    candidate: int
+    ended: tuple[Attempt, ...]
+    """The attempts since the start of the run, or since the last event of this kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,9 @@ class Finished:
     """The provider's last streamed payload if it held nothing but usage: it is kept out of the chunks."""
 
 
-Emit = Callable[[Started | Chunk], Awaitable[None]]
+Event = Started | Chunk | AttemptStarting
+
+Emit = Callable[[Event], Awaitable[None]]
 """Sends an event to the caller; while it is awaited, the provider is not read."""
 
 

@@ -7,9 +7,18 @@ from argosy.inference.v1 import inference_pb2
 from chassis.errors import InvalidRequest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from values.protos import error_to_proto, usage_to_proto
+from values.protos import error_to_proto, exposure_cause_to_proto, usage_to_proto
 
-from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Chunk, Finished, Plan, Started
+from inference_worker.plans.model import (
+    Attempt,
+    AttemptOutcome,
+    AttemptStarting,
+    Candidate,
+    Event,
+    Finished,
+    Plan,
+    Started,
+)
 
 MAX_CANDIDATES = 16
 
@@ -68,10 +77,16 @@ def proto_to_timeout(message: Message, field: str, default: timedelta) -> timede
     return timeout
 
 
-def event_to_proto(event: Started | Chunk) -> inference_pb2.InferResponse:
+def event_to_proto(event: Event) -> inference_pb2.InferResponse:
     if isinstance(event, Started):
         return STARTED[event.candidate]
     response = inference_pb2.InferResponse()
+    if isinstance(event, AttemptStarting):
+        starting = response.attempt_starting
+        starting.number, starting.candidate = event.number, event.candidate
+        for attempt in event.ended:
+            attempt_to_proto(attempt, starting.ended.add())
+        return response
     response.chunk.payloads.extend(event.payloads)
     return response
 
@@ -96,6 +111,8 @@ def attempt_to_proto(attempt: Attempt, message: inference_pb2.Attempt) -> None:
     if attempt.first_byte_after is not None:
         _duration_to_proto(attempt.first_byte_after, message.first_byte_after)
     _duration_to_proto(attempt.duration, message.duration)
+    if attempt.exposure_cause is not None:
+        message.exposure_cause = exposure_cause_to_proto(attempt.exposure_cause)
 
 
 def _duration_to_proto(duration: timedelta, message: Duration) -> None:

@@ -1,54 +1,106 @@
 """Runs a plan: candidates in order until one responds."""
 
-from chassis.aio import CancelScope
+import asyncio
+from datetime import timedelta
+
+from chassis.aio import CancelScope, TimedOut
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
 
 from inference_worker.plans.attempt import RunningAttempt
 from inference_worker.plans.fallback import next_candidate
-from inference_worker.plans.model import Attempt, Chunk, Emit, Finished, Plan, Started, Stopped
+from inference_worker.plans.model import Attempt, AttemptStarting, Chunk, Emit, Finished, Plan, Started, Stopped
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
 from inference_worker.providers.ports import Upstreams
 from inference_worker.providers.unavailable import CHAT_UNSUPPORTED, UNKNOWN_UPSTREAM
 
+USAGE_WAIT = timedelta(seconds=2)
+"""How long a stopped stream whose model has finished may take to report its usage."""
+
 
 class PlanRun:
-    """One run of a plan. Await `run` once; `stop` may be called at any time on the same loop."""
+    """One run of a plan. Await `run` once; the other methods may be called at any time on the same loop."""
 
-    __slots__ = ("_attempts", "_clock", "_deadline", "_error", "_observer", "_plan", "_running", "_scope", "_upstreams")
+    __slots__ = (
+        *("_announced", "_attempts", "_clock", "_deadline", "_error", "_observer", "_permission", "_plan", "_running"),
+        *("_requests_ended", "_scope", "_stop_timer", "_upstreams", "_usage_wait"),
+    )
 
-    def __init__(self, plan: Plan, *, upstreams: Upstreams, clock: Clock, observer: AttemptObserver) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        upstreams: Upstreams,
+        clock: Clock,
+        observer: AttemptObserver,
+        usage_wait: timedelta = USAGE_WAIT,
+    ) -> None:
         self._plan = plan
         self._upstreams = upstreams
         self._clock = clock
         self._observer = observer
+        self._usage_wait = usage_wait
         self._scope = CancelScope()
         self._deadline = self._scope.now() + plan.deadline.total_seconds()
         self._running: RunningAttempt | None = None
         self._attempts: list[Attempt] = []
+        self._announced = 0
+        self._permission: asyncio.Future[bool] | None = None
+        self._requests_ended = False
+        self._stop_timer: asyncio.TimerHandle | None = None
         self._error: ArgosyError | None = None
 
     def stop(self, reason: Stopped | None = None) -> None:
-        """Abort the provider call at once; `run` then returns its record of attempts. Ignored after the end."""
-        self._scope.cancel(reason or Stopped())
-        if self._running is not None:
-            self._running.abort()
+        """Abort the provider call; `run` then returns its record of attempts. Ignored after the end.
+
+        A stream whose model has finished is read on for a short time: only its usage is still to come.
+        """
+        reason = reason or Stopped()
+        if self._running is None or not self._running.awaits_usage:
+            self._abort(reason)
+        elif self._stop_timer is None:
+            loop = asyncio.get_running_loop()
+            self._stop_timer = loop.call_later(self._usage_wait.total_seconds(), self._abort, reason)
+
+    def proceed(self, attempt: int) -> None:
+        """Allow the provider call that was announced as `attempt`. Ignored for all others."""
+        if attempt == len(self._attempts) + 1:
+            self._permit(True)
+
+    def end_requests(self) -> None:
+        """Note that the caller sends nothing more: no provider call can be allowed any more."""
+        self._requests_ended = True
+        self._permit(False)
 
     async def run(self, emit: Emit) -> Finished:
         """Emit `Started` once, then chunks; return the record of attempts, whether the plan succeeded or not.
 
-        When it is cancelled, or `emit` raises, it aborts the provider call too, but the record is lost.
+        The first attempt is of the first candidate. Each later one is announced, and waits for `proceed`.
+        When the run is cancelled, or `emit` raises, it aborts the provider call too, but the record is lost.
         """
         index: int | None = 0
         try:
             while index is not None:
                 await self._try(index, emit)
                 index = self._next()
+                if index is not None and not await self._announce(index, emit):
+                    break
         finally:
             self._scope.close()
+            if self._stop_timer is not None:
+                self._stop_timer.cancel()
         payload = self._running.usage_payload if self._running is not None else b""
         return Finished(tuple(self._attempts), self._error, payload)
+
+    def _abort(self, reason: Stopped) -> None:
+        self._scope.cancel(reason)
+        if self._running is not None:
+            self._running.abort()
+
+    def _permit(self, permitted: bool) -> None:
+        if self._permission is not None and not self._permission.done():
+            self._permission.set_result(permitted)
 
     def _next(self) -> int | None:
         """Return the index of the next candidate; None when the plan is over."""
@@ -56,9 +108,25 @@ class PlanRun:
         if index is None or self._scope.cancelled:
             return None
         if self._scope.now() >= self._deadline:
-            self._error = UpstreamTimedOut("no upstream responded before the deadline")
+            self._error = _out_of_time()
             return None
         return index
+
+    async def _announce(self, index: int, emit: Emit) -> bool:
+        """Announce the next attempt, and wait. If it is not allowed, the error of the attempt before is the plan's."""
+        if self._requests_ended:
+            return False
+        ended, self._announced = tuple(self._attempts[self._announced :]), len(self._attempts)
+        self._permission = asyncio.get_running_loop().create_future()
+        await emit(AttemptStarting(len(self._attempts) + 1, index, ended))
+        try:
+            with self._scope.until(self._deadline):
+                return await self._permission
+        except TimedOut:
+            self._error = _out_of_time()
+        except Stopped:
+            pass
+        return False
 
     async def _try(self, index: int, emit: Emit) -> None:
         """Run one attempt, and record it and its error even when it is cancelled."""
@@ -99,3 +167,7 @@ async def _forward(running: RunningAttempt, index: int, emit: Emit) -> UpstreamF
     except (UpstreamFailed, Stopped) as error:
         return error
     return None
+
+
+def _out_of_time() -> UpstreamTimedOut:
+    return UpstreamTimedOut("no upstream responded before the deadline")

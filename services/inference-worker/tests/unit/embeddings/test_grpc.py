@@ -29,6 +29,18 @@ async def test_a_failed_embedding_returns_its_error(worker: ServedWorker):
     assert response.attempts[0].outcome == inference_pb2.ATTEMPT_OUTCOME_REJECTED
 
 
+@pytest.mark.parametrize(
+    ("model", "retry_same", "fallback"), [("500", False, True), ("cut-before", True, True), ("400", False, False)]
+)
+async def test_a_failed_embedding_says_what_may_help(
+    worker: ServedWorker, model: str, retry_same: bool, fallback: bool
+):
+    async with worker.serve() as stub:
+        response = await stub.Embed(an_embed_request(model))
+
+    assert (response.retry_same, response.fallback) == (retry_same, fallback)
+
+
 async def test_a_call_without_a_principal_is_refused(worker: ServedWorker):
     async with worker.serve(None) as stub:
         with pytest.raises(ArgosyError) as caught:
@@ -47,6 +59,13 @@ async def test_a_call_without_a_principal_is_refused(worker: ServedWorker):
         (inference_pb2.EmbedRequest(inputs=["a"]), "candidates"),
         (
             inference_pb2.EmbedRequest(inputs=["a"], candidates=[inference_pb2.Candidate(upstream="fake")]),
+            "candidates",
+        ),
+        # Its second call could not be recorded before it is made.
+        (
+            inference_pb2.EmbedRequest(
+                inputs=["a"], candidates=[inference_pb2.Candidate(upstream="fake", model="m")] * 2
+            ),
             "candidates",
         ),
     ],

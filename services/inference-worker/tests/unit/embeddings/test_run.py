@@ -7,7 +7,7 @@ from chassis.testing import FakeClock
 from inference_worker.embeddings.run import EmbedRequest, EmbedResult, EmbedRun
 from inference_worker.plans.model import AttemptOutcome, Candidate
 from provider_contract import until
-from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage, UsageSource
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, an_upstream
 
 
@@ -23,11 +23,12 @@ def observer() -> FakeObserver:
 
 @pytest.fixture
 def embed(embedder: FakeEmbedder, observer: FakeObserver):
-    async def run(*models: str, **fields: Any) -> EmbedResult:
+    async def run(model: str, **fields: Any) -> EmbedResult:
         upstreams = {"fake": an_upstream(embedder=embedder), "chat-only": an_upstream(FakeProvider())}
-        named = [model.partition("@") for model in models]
-        candidates = tuple(Candidate(upstream or "fake", model) for model, _, upstream in named)
-        request = EmbedRequest(candidates, ("a b", "c"), **{"deadline": timedelta(seconds=5), **fields})
+        name, _, upstream = model.partition("@")
+        request = EmbedRequest(
+            Candidate(upstream or "fake", name), ("a b", "c"), **{"deadline": timedelta(seconds=5), **fields}
+        )
         return await EmbedRun(request, upstreams=upstreams, clock=FakeClock(), observer=observer).run()
 
     return run
@@ -38,26 +39,19 @@ async def test_every_text_gets_a_vector(embed):
 
     assert len(result.vectors) == 2
     assert result.error is None
-    assert result.attempts[0].usage == TokenUsage(UsageSource.REPORTED, 5, 0)
+    assert result.attempt.usage == TokenUsage(UsageSource.REPORTED, 5, 0)
 
 
-async def test_a_failing_candidate_is_followed_by_the_next(embed, embedder: FakeEmbedder):
-    result = await embed("500", "429", "instant")
+@pytest.mark.parametrize("model", ["500", "429", "cut-before"])
+async def test_a_failed_call_is_one_attempt_and_its_caller_decides_on_the_next(
+    embed, embedder: FakeEmbedder, model: str
+):
+    result = await embed(model)
 
-    assert embedder.embedded == ["500", "429", "instant"]
-    assert [attempt.outcome for attempt in result.attempts] == [
-        AttemptOutcome.REJECTED,
-        AttemptOutcome.REJECTED,
-        AttemptOutcome.SUCCEEDED,
-    ]
-    assert result.attempts[0].usage == NO_USAGE
-    assert result.error is None
-
-
-async def test_a_dropped_connection_is_tried_once_more(embed, embedder: FakeEmbedder):
-    await embed("cut-before")
-
-    assert embedder.embedded == ["cut-before", "cut-before"]
+    assert embedder.embedded == [model]
+    assert (result.attempt.outcome, result.attempt.usage) == (AttemptOutcome.REJECTED, NO_USAGE)
+    assert result.attempt.exposure_cause is None
+    assert result.error is not None
 
 
 @pytest.mark.parametrize("model", ["nowhere", "chat-only"])
@@ -67,38 +61,40 @@ async def test_an_upstream_without_embeddings_is_rejected(embed, model: str):
     assert result.vectors == ()
     assert result.error is not None
     assert result.error.reason == "UPSTREAM_FAILED"
-    assert result.attempts[0].outcome is AttemptOutcome.REJECTED
+    assert result.attempt.outcome is AttemptOutcome.REJECTED
 
 
 async def test_unsupported_dimensions_are_an_invalid_request(embed, embedder: FakeEmbedder):
-    result = await embed("instant", "instant", dimensions=2)
+    result = await embed("instant", dimensions=2)
 
     assert embedder.embedded == ["instant"]
     assert result.error is not None
     assert result.error.reason == "INVALID_REQUEST"
-    assert result.attempts[0].usage == NO_USAGE
+    assert result.attempt.usage == NO_USAGE
 
 
 async def test_usage_that_is_not_reported_is_counted(embed):
     result = await embed("no-usage")
 
-    assert result.attempts[0].usage == TokenUsage(UsageSource.COUNTED, 3, 0)
+    assert result.attempt.usage == TokenUsage(UsageSource.COUNTED, 3, 0)
 
 
 async def test_the_deadline_ends_it_and_leaves_the_usage_unknown(embed):
-    result = await embed("timeout", "instant", deadline=timedelta(seconds=0.01))
+    result = await embed("timeout", deadline=timedelta(seconds=0.01))
 
     assert result.error is not None
     assert result.error.reason == "UPSTREAM_TIMED_OUT"
-    assert [attempt.outcome for attempt in result.attempts] == [AttemptOutcome.TIMED_OUT]
-    assert result.attempts[0].usage == UNKNOWN_USAGE
+    assert result.attempt.outcome is AttemptOutcome.TIMED_OUT
+    assert result.attempt.usage == UNKNOWN_USAGE
+    assert result.attempt.exposure_cause is ExposureCause.PROVIDER
 
 
 async def test_an_invalid_response_may_have_been_billed(embed):
     result = await embed("garbage")
 
-    assert result.attempts[0].outcome is AttemptOutcome.INTERRUPTED
-    assert result.attempts[0].usage == UNKNOWN_USAGE
+    assert result.attempt.outcome is AttemptOutcome.INTERRUPTED
+    assert result.attempt.usage == UNKNOWN_USAGE
+    assert result.attempt.exposure_cause is ExposureCause.PROVIDER
 
 
 async def test_a_cancelled_embedding_is_observed(embed, embedder: FakeEmbedder, observer: FakeObserver):

@@ -36,11 +36,25 @@ def worker() -> ServedWorker:
 
 
 async def infer(stub: "InferenceServiceAsyncStub", *requests: inference_pb2.InferRequest) -> list[Any]:
+    """Send the requests, allow each attempt that is announced, and return the responses."""
+    announced: asyncio.Queue[inference_pb2.InferRequest | None] = asyncio.Queue()
+
     async def send() -> AsyncIterator[inference_pb2.InferRequest]:
         for request in requests:
             yield request
+        while requests and (proceed := await announced.get()) is not None:
+            yield proceed
 
-    return [response async for response in stub.Infer(send())]
+    responses = []
+    try:
+        async for response in stub.Infer(send()):
+            responses.append(response)
+            if response.WhichOneof("event") == "attempt_starting":
+                number = response.attempt_starting.number
+                announced.put_nowait(inference_pb2.InferRequest(proceed=inference_pb2.Proceed(attempt=number)))
+    finally:
+        announced.put_nowait(None)
+    return responses
 
 
 async def read(call: Any) -> inference_pb2.InferResponse:
@@ -53,8 +67,14 @@ async def test_a_plan_is_run_over_the_wire(worker: ServedWorker):
     async with worker.serve() as stub:
         responses = await infer(stub, a_run("500", "instant"))
 
-    assert [response.WhichOneof("event") for response in responses] == ["started", "chunk", "chunk", "finished"]
-    assert responses[0].started.candidate == 1
+    assert [response.WhichOneof("event") for response in responses] == [
+        *("attempt_starting", "started", "chunk", "chunk", "finished"),
+    ]
+    starting = responses[0].attempt_starting
+    assert (starting.number, starting.candidate) == (2, 1)
+    (ended,) = starting.ended
+    assert (ended.number, ended.candidate, ended.outcome) == (1, 0, inference_pb2.ATTEMPT_OUTCOME_REJECTED)
+    assert responses[1].started.candidate == 1
     assert text_of([payload for one in responses for payload in one.chunk.payloads]) == "".join(WORDS)
     finished = responses[-1].finished
     assert not finished.HasField("error")
@@ -83,6 +103,7 @@ async def test_unknown_usage_is_absent_on_the_wire(worker: ServedWorker):
     (attempt,) = response.finished.attempts
     assert attempt.outcome == inference_pb2.ATTEMPT_OUTCOME_TIMED_OUT
     assert attempt.usage.source == common_pb2.USAGE_SOURCE_UNKNOWN
+    assert attempt.exposure_cause == common_pb2.EXPOSURE_CAUSE_PROVIDER
     assert not attempt.usage.HasField("input_tokens")
     assert not attempt.usage.HasField("output_tokens")
 

@@ -1,13 +1,13 @@
 """Finalize: record what was used, and price it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from chassis.tenancy import Principal
 from values.money import NanoUsd, cost
 from values.usage import TokenUsage, total_usage
 
-from orchestrator.reservations.model import Reservation
+from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.usage.model import Attempt, AttemptUsage
 from orchestrator.usage.record import UsageRecorder
 
@@ -22,15 +22,15 @@ class PricedUsage(NamedTuple):
 async def finalize(
     principal: Principal,
     request_id: str,
-    reservation: Reservation,
-    attempts: Iterable[Attempt],
+    attempts: RequestAttempts,
+    made: Sequence[Attempt],
     *,
     recorder: UsageRecorder,
 ) -> PricedUsage:
-    """Record every attempt at its reserved price, then return the cost. No attempts release the reservation."""
-    used = tuple(AttemptUsage(one.number, reservation.prices[one.candidate], one.usage) for one in attempts)
+    """Record every attempt made at its reserved price, then return the cost. No attempts release the reservation."""
+    used = attempts.priced(made)
     await recorder.record(principal, request_id, used)
-    return PricedUsage(total_usage(one.usage for one in used), capped_cost(used, reservation.held))
+    return PricedUsage(total_usage(one.usage for one in used), capped_cost(used, attempts.reservation.held))
 
 
 def capped_cost(used: Iterable[AttemptUsage], held: NanoUsd) -> NanoUsd:

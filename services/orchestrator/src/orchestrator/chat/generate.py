@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from chassis.clock import Clock
-from values.usage import UNKNOWN_USAGE
 
 from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.finalize import finalize
 from orchestrator.chat.infer import infer
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
@@ -14,10 +14,10 @@ from orchestrator.chat.prepare import Prepared, prepare
 from orchestrator.chat.stream import StreamBuffer
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.limits import Limits
+from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import UnknownFields
-from orchestrator.usage.model import Attempt
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.model import Chunk
 from orchestrator.workers.ports import WorkerClient
@@ -28,6 +28,7 @@ class ChatCompletions:
     routes: RouteCache
     retrieval: RetrievalClient
     reservations: Reservations
+    disconnects: Disconnects
     worker: WorkerClient
     recorder: UsageRecorder
     tasks: BackgroundTasks
@@ -38,9 +39,11 @@ class ChatCompletions:
     async def generate(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Yield Started once, chunks, Finished once. An error before the first chunk is raised instead.
 
-        Closing the generator, or cancelling its reader, aborts the plan; a background task records what was used.
+        Closing the generator, or cancelling its reader, aborts the plan or lets it run to its end, by policy; a
+        background task records what was used.
         """
-        with self.tasks.slot():
+        key = (request.principal.tenant_id, request.request_id)
+        with self.tasks.slot(key):
             prepared = await prepare(
                 request,
                 routes=self.routes,
@@ -52,7 +55,7 @@ class ChatCompletions:
             )
             # There is no await between the reservation and this task, which settles it whatever happens.
             buffer: StreamBuffer[Finished] = StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream)
-            run = self.tasks.start(self._run(prepared, buffer))
+            run = self.tasks.start(self._run(prepared, buffer), key)
         try:
             started = False
             while True:
@@ -78,21 +81,26 @@ class ChatCompletions:
             raise
 
     async def _infer_and_finalize(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> Finished:
-        request, reservation = prepared.request, prepared.reservation
+        request = prepared.request
+        attempts = RequestAttempts(self.reservations, request.principal, request.request_id, prepared.reservation)
         try:
             try:
                 finished = await infer(
-                    prepared.plan, buffer, worker=self.worker, abort_timeout=self.limits.abort_timeout
+                    prepared.plan,
+                    buffer,
+                    attempts,
+                    worker=self.worker,
+                    disconnects=self.disconnects,
+                    abort_timeout=self.limits.abort_timeout,
                 )
             finally:
                 # Before the next await: a plan that is over cannot be stopped any more.
                 buffer.close_chunks()
         except Exception:
-            # A bug. A provider may have been called, so the request is settled as one call of unknown usage.
-            attempts = (Attempt(1, 0, UNKNOWN_USAGE),)
-            await finalize(request.principal, request.request_id, reservation, attempts, recorder=self.recorder)
+            # A bug. A provider may have been called, so the running call is settled with unknown usage.
+            made = attempts.unknown_usage()
+            await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
             raise
-        usage, cost = await finalize(
-            request.principal, request.request_id, reservation, finished.attempts, recorder=self.recorder
-        )
+        made = finished.attempts
+        usage, cost = await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
         return Finished(usage, cost, finished.error, finished.usage_payload)

@@ -14,7 +14,7 @@ from orchestrator.workers.model import Chunk
 
 
 async def generate(completions: ChatCompletions, request: pb.GenerateRequest, context: Any) -> None:
-    """Answer a chat completion, event by event. Cancelling the call aborts the plan."""
+    """Answer a chat completion, event by event. Cancelling the call is a disconnect of the client."""
     chat_request = proto_to_chat_request(request, current_caller().principal, context.time_remaining())
     with RequestObservation("generation", request.model) as observation:
         async with aclosing(completions.generate(chat_request)) as events:

@@ -5,20 +5,31 @@ from datetime import timedelta
 from typing import Any
 
 from chassis.errors import ArgosyError, DeadlineExceeded
+from values.usage import ExposureCause
 
+from orchestrator.chat.disconnects import Disconnects, PlanAbort
 from orchestrator.chat.model import Stopped
 from orchestrator.chat.stream import StreamBuffer
 from orchestrator.errors import is_refusal
-from orchestrator.workers.model import Finished, Plan, Started, unknown_usage
+from orchestrator.reservations.attempts import RequestAttempts
+from orchestrator.workers.model import AttemptStarting, Finished, Plan, Started
 from orchestrator.workers.ports import InferenceCall, WorkerClient
-from orchestrator.workers.run import checked, worker_unavailable
+from orchestrator.workers.run import worker_unavailable
 
 
-async def infer(plan: Plan, buffer: StreamBuffer[Any], *, worker: WorkerClient, abort_timeout: timedelta) -> Finished:
+async def infer(
+    plan: Plan,
+    buffer: StreamBuffer[Any],
+    attempts: RequestAttempts,
+    *,
+    worker: WorkerClient,
+    disconnects: Disconnects,
+    abort_timeout: timedelta,
+) -> Finished:
     """Run `plan` and put its chunks into `buffer` as they come. Errors are part of the result, never raised.
 
-    When the client disconnects, the worker gets a stop, and has `abort_timeout` to report what was used. When the
-    worker is lost, the result has one attempt of unknown usage.
+    When the client disconnects and the policy is to abort, the worker gets a stop, and has `abort_timeout` to report
+    what was used. When the worker is lost, the attempt that ran has unknown usage, and those before it their own.
     """
     refusal = await worker_unavailable(worker, plan.deadline)
     if refusal is None and buffer.disconnected:
@@ -26,44 +37,80 @@ async def infer(plan: Plan, buffer: StreamBuffer[Any], *, worker: WorkerClient, 
         refusal = Stopped("the client went away before a worker had its request")
     if refusal is not None:
         return Finished((), refusal)
-    forwarder = _Forwarder(buffer)
+    forwarder = _Forwarder(buffer, attempts)
     try:
         async with asyncio.timeout(None) as limit, worker.infer(plan) as call:
-            buffer.on_disconnect(lambda: _abort(call, limit, abort_timeout))
-            await forwarder.run(call)
+            abort = PlanAbort(call, limit, abort_timeout)
+            buffer.on_disconnect(lambda: disconnects.client_left(abort, stream=plan.stream))
+            try:
+                await forwarder.run(call, abort)
+            finally:
+                disconnects.plan_ended(abort)
     except TimeoutError:
         error: ArgosyError = DeadlineExceeded("the worker did not finish in time")
     except ArgosyError as raised:
         error = raised
     if forwarder.finished is not None:
         # It counts however the call itself ended.
-        return checked(forwarder.finished, len(plan.candidates))
+        return _complete(forwarder, attempts, stopping=disconnects.stopping)
     if is_refusal(error) and not forwarder.started:
-        return Finished((), error)
-    return unknown_usage(error, forwarder.candidate)
+        return Finished(attempts.refused(), error)
+    return Finished(attempts.unknown_usage(), error)
+
+
+def _complete(forwarder: "_Forwarder", attempts: RequestAttempts, *, stopping: bool) -> Finished:
+    """Return the end of a plan with all its attempts, and the error that helps the client most."""
+    finished, refusal = forwarder.finished, forwarder.refusal
+    assert finished is not None  # noqa: S101 - the caller has checked it
+    try:
+        made = attempts.finished(finished.attempts)
+    except ArgosyError as error:
+        return Finished(attempts.unknown_usage(), error)
+    if stopping:
+        # A call that the drain cut looks as if its client had left.
+        made = tuple(
+            one._replace(exposure_cause=ExposureCause.FLEET) if one.exposure_cause is ExposureCause.CLIENT else one
+            for one in made
+        )
+    # The attempt before failed, and may succeed if it is repeated; without quota the request as a whole cannot.
+    exhausted = refusal is not None and refusal.reason == "INSUFFICIENT_QUOTA"
+    return Finished(made, refusal if exhausted else finished.error, finished.usage_payload)
 
 
 class _Forwarder:
-    """Forwards chunks from a worker to a buffer, and keeps how far the plan came."""
+    """Forwards chunks from a worker to a buffer, and records each provider call before it is made."""
 
-    def __init__(self, buffer: StreamBuffer[Any]) -> None:
+    def __init__(self, buffer: StreamBuffer[Any], attempts: RequestAttempts) -> None:
         self._buffer = buffer
+        self._attempts = attempts
         self.started = False
-        self.candidate = 0
+        self.refusal: ArgosyError | None = None
         self.finished: Finished | None = None
 
-    async def run(self, call: InferenceCall) -> None:
+    async def run(self, call: InferenceCall, abort: PlanAbort) -> None:
         while self.finished is None:
             event = await call.read()
             if isinstance(event, Finished):
                 self.finished = event
             elif isinstance(event, Started):
-                self.started, self.candidate = True, event.candidate
+                self.started = True
+            elif isinstance(event, AttemptStarting):
+                self.started = True
+                await self._start_attempt(event, call, abort)
             else:
                 self.started = True
                 await self._buffer.put(event.payloads)
 
-
-def _abort(call: InferenceCall, limit: asyncio.Timeout, timeout: timedelta) -> None:
-    limit.reschedule(asyncio.get_running_loop().time() + timeout.total_seconds())
-    call.stop()
+    async def _start_attempt(self, event: AttemptStarting, call: InferenceCall, abort: PlanAbort) -> None:
+        """Let the worker make the call once metering has it on record; else stop the plan."""
+        self._attempts.end(event.ended)
+        self._attempts.announce(event.number, event.candidate)
+        try:
+            await self._attempts.start()
+        except ArgosyError as error:
+            self.refusal = error
+            abort()
+            return
+        if not abort.requested:
+            self._attempts.allow()
+            await call.proceed(event.number)

@@ -9,22 +9,20 @@ from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest
 from chassis.tenancy import Principal
 from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS
-from values.usage import UNKNOWN_USAGE
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.finalize import PricedUsage, finalize
 from orchestrator.chat.model import RequestTooLarge, check_request_id
-from orchestrator.errors import is_refusal
-from orchestrator.limits import Limits, deadline_of
+from orchestrator.embeddings.infer import infer_embedding
+from orchestrator.limits import Deadline, Limits, deadline_of
+from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.model import Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import RouteCandidate, Task
-from orchestrator.usage.model import Attempt
 from orchestrator.usage.record import UsageRecorder
-from orchestrator.workers.model import Candidate, EmbeddingPlan, EmbeddingResult, Finished, unknown_usage
+from orchestrator.workers.model import Candidate, EmbeddingPlan
 from orchestrator.workers.ports import WorkerClient
-from orchestrator.workers.run import checked, worker_unavailable
 
 SPECIAL_TOKENS_PER_INPUT = 8
 """The most tokens that an embedding model adds around each input."""
@@ -64,9 +62,10 @@ class Embeddings:
 
     async def embed(self, request: EmbedRequest) -> PricedEmbeddings:
         """Embed the inputs. When the caller disconnects, a background task finishes the work and records it."""
-        with self.tasks.slot():
-            plan, reservation = await self._prepare(request)
-            run = self.tasks.start(self._run(request, plan, reservation))
+        key = (request.principal.tenant_id, request.request_id)
+        with self.tasks.slot(key):
+            plan, reservation, deadline = await self._prepare(request)
+            run = self.tasks.start(self._run(request, plan, reservation, deadline), key)
         try:
             embeddings, error = await asyncio.shield(run)
         finally:
@@ -75,7 +74,7 @@ class Embeddings:
             raise error
         return embeddings
 
-    async def _prepare(self, request: EmbedRequest) -> tuple[EmbeddingPlan, Reservation]:
+    async def _prepare(self, request: EmbedRequest) -> tuple[EmbeddingPlan, Reservation, Deadline]:
         check_request_id(request.request_id)
         _check_inputs(request, self.limits)
         deadline = deadline_of(request.timeout, self.limits, self.clock)
@@ -84,32 +83,21 @@ class Embeddings:
         bounds = [candidate.bound for candidate in candidates]
         reservation = await self.reservations.reserve(request.principal, request.request_id, bounds, deadline)
         plan = EmbeddingPlan(request.request_id, candidates, request.inputs, request.dimensions, deadline.left())
-        return plan, reservation
+        return plan, reservation, deadline
 
     async def _run(
-        self, request: EmbedRequest, plan: EmbeddingPlan, reservation: Reservation
+        self, request: EmbedRequest, plan: EmbeddingPlan, reservation: Reservation, deadline: Deadline
     ) -> tuple[PricedEmbeddings, ArgosyError | None]:
         principal, request_id, recorder = request.principal, request.request_id, self.recorder
+        attempts = RequestAttempts(self.reservations, principal, request_id, reservation)
         try:
-            vectors, finished = await infer_embedding(plan, worker=self.worker)
+            vectors, finished = await infer_embedding(plan, attempts, deadline, worker=self.worker)
         except Exception:
-            # A bug. A provider may have been called, so the request is settled as one call of unknown usage.
-            await finalize(principal, request_id, reservation, (Attempt(1, 0, UNKNOWN_USAGE),), recorder=recorder)
+            # A bug. A provider may have been called, so the running call is settled with unknown usage.
+            await finalize(principal, request_id, attempts, attempts.unknown_usage(), recorder=recorder)
             raise
-        priced = await finalize(principal, request_id, reservation, finished.attempts, recorder=recorder)
+        priced = await finalize(principal, request_id, attempts, finished.attempts, recorder=recorder)
         return PricedEmbeddings(vectors, priced), finished.error
-
-
-async def infer_embedding(plan: EmbeddingPlan, *, worker: WorkerClient) -> EmbeddingResult:
-    """Run `plan` on a worker. Errors are part of the result, never raised."""
-    error = await worker_unavailable(worker, plan.deadline)
-    if error is not None:
-        return EmbeddingResult((), Finished((), error))
-    try:
-        result = await worker.embed(plan)
-    except ArgosyError as raised:
-        return EmbeddingResult((), Finished((), raised) if is_refusal(raised) else unknown_usage(raised))
-    return EmbeddingResult(result.vectors, checked(result.finished, len(plan.candidates)))
 
 
 def embedding_candidates(inputs: Sequence[str], routed: Sequence[RouteCandidate]) -> tuple[Candidate, ...]:

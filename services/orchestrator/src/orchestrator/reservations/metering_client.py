@@ -8,18 +8,21 @@ from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
 from chassis.errors import Internal
 from chassis.grpc import Channel
 from chassis.telemetry import span
-from values.money import Price
+from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
+from values.money import NanoUsd, Price
 from values.protos import proto_to_nano_usd
 
 from orchestrator.metrics import RESERVE_SECONDS
-from orchestrator.reservations.model import Reservation, TokenBound
+from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
+from orchestrator.usage.protos import attempt_usage_to_proto
 
 
 class GrpcMeteringClient:
     """Calls metering as the current caller."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, signer: PrincipalSigner) -> None:
         self._stub = MeteringServiceStub(channel)
+        self._signer = signer
 
     async def reserve(
         self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
@@ -30,6 +33,17 @@ class GrpcMeteringClient:
         if len(reservation.prices) != len(bounds):
             raise Internal("metering answered a reservation without a price for each candidate")
         return reservation
+
+    async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:
+        request_id, number, bound, ended = start
+        request = metering_pb2.StartAttemptRequest(request_id=request_id, attempt=number, bound=bound)
+        for one in ended:
+            attempt_usage_to_proto(one, request.ended.add())
+        # Signed anew: the attempts before may have taken longer than the caller's token is valid.
+        caller = Caller(principal, self._signer.sign(principal), request_id)
+        with as_caller(caller), span("metering.start_attempt", kind="client", attempt=number):
+            response = await self._stub.StartAttempt(request, timeout=timeout.total_seconds())
+        return proto_to_nano_usd(response.held)
 
 
 def _reserve_to_proto(request_id: str, bounds: Iterable[TokenBound], lease: timedelta) -> metering_pb2.ReserveRequest:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from values.money import NanoUsd, Price
 
+from orchestrator.usage.model import AttemptUsage
+
 
 class TokenBound(NamedTuple):
     """The most tokens that one candidate can use."""
@@ -11,6 +13,17 @@ class TokenBound(NamedTuple):
     price_key: str
     input_tokens: int
     output_tokens: int
+
+
+class AttemptStart(NamedTuple):
+    """A provider call after the first, which is about to be made."""
+
+    request_id: str
+    number: int
+    bound: int
+    """The place of its bound among those that were reserved."""
+    ended: tuple[AttemptUsage, ...]
+    """The attempts that ended since the reservation, or since the last start."""
 
 
 class Reservation(NamedTuple):

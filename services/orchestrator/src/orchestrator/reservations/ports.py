@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from orchestrator.reservations.model import Reservation, TokenBound
+from chassis.tenancy import Principal
+from values.money import NanoUsd
+
+from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
 
 
 class MeteringClient(Protocol):
@@ -17,4 +20,11 @@ class MeteringClient(Protocol):
 
         Raises `RemoteError` when metering refuses: no price, budget exhausted. `Unavailable` and `DeadlineExceeded`
         leave open whether the money is held.
+        """
+
+    async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:
+        """Record that a provider call is about to be made; return what is held for the request now. Safe to repeat.
+
+        It takes the principal, because the caller's own token may have expired. Raises as `reserve`, and `RemoteError`
+        with the reason RESERVATION_CLOSED.
         """

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from values.money import Price
-from values.usage import TokenUsage
+from values.usage import ExposureCause, TokenUsage
 
 
 class Attempt(NamedTuple):
@@ -12,6 +12,8 @@ class Attempt(NamedTuple):
     number: int
     candidate: int
     usage: TokenUsage
+    exposure_cause: ExposureCause | None = None
+    """Whose doing it is that the usage is not known, where it is not."""
 
 
 class AttemptUsage(NamedTuple):
@@ -20,6 +22,7 @@ class AttemptUsage(NamedTuple):
     number: int
     price: Price
     usage: TokenUsage
+    exposure_cause: ExposureCause | None = None
 
 
 class RequestUsage(NamedTuple):

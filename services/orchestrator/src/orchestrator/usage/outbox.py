@@ -1,17 +1,18 @@
 """Usage events in the outbox table, from which a relay publishes them to Kafka."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import cast
 
+import orjson
 from chassis.errors import ArgosyError
 from chassis.grpc import timestamp_to_proto
-from chassis.kafka import Event, Outbox
 from chassis.postgres import Database, GroupCommit
 from chassis.telemetry import inject, logger
 
+from orchestrator.background_tasks import RequestKey
 from orchestrator.metrics import OUTBOX_PENDING, USAGE_WRITE_BATCH, USAGE_WRITE_SECONDS
 from orchestrator.usage.model import RequestUsage
 from orchestrator.usage.protos import request_usage_to_proto
@@ -24,6 +25,23 @@ GROUP_COMMIT_INTERVAL = timedelta(milliseconds=4)
 CLOCK_TTL_SECONDS = 10.0
 
 log = logger("orchestrator.postgres")
+
+# As `chassis.kafka.Outbox` does it, with the request, by which an event is found while it waits.
+_INSERT = """
+WITH written AS (
+    INSERT INTO outbox (tenant_id, id, topic, value, headers, request_id)
+    SELECT tenant_id, id, $6, value, headers::jsonb, request_id
+    FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[])
+        AS new (tenant_id, id, value, headers, request_id)
+    ON CONFLICT (tenant_id, id) DO NOTHING
+)
+SELECT clock_timestamp()
+"""
+
+_FIND_PENDING = """
+SELECT DISTINCT tenant_id, request_id
+FROM outbox JOIN unnest($1::text[], $2::text[]) AS asked (tenant_id, request_id) USING (tenant_id, request_id)
+"""
 
 _Entry = tuple[RequestUsage, dict[str, str]]
 
@@ -43,6 +61,11 @@ class PostgresUsageOutbox:
         headers: dict[str, str] = {}
         inject(headers)
         await self._group_commit.submit((usage, headers))
+
+    async def find_pending(self, requests: Collection[RequestKey]) -> set[RequestKey]:
+        tenants, ids = [tenant for tenant, _ in requests], [request_id for _, request_id in requests]
+        rows = await self._database.system().fetch(_FIND_PENDING, tenants, ids)
+        return {(tenant, request_id) for tenant, request_id in rows}
 
     async def count_pending(self) -> int:
         """Return how many events wait for Kafka."""
@@ -67,18 +90,14 @@ class PostgresUsageOutbox:
     async def _insert(self, entries: Sequence[_Entry]) -> None:
         now = timestamp_to_proto(await self._now())
         # An event's id is its row's id: after a commit whose reply was lost, writing it again changes nothing.
-        written_at = await Outbox.enqueue_all(
-            self._database.system(),
-            [
-                Event(
-                    usage.tenant_id,
-                    usage.event_id,
-                    USAGE_RECORDED,
-                    request_usage_to_proto(usage, now).SerializeToString(),
-                    headers,
-                )
-                for usage, headers in entries
-            ],
+        ((written_at,),) = await self._database.system().fetch(
+            _INSERT,
+            [usage.tenant_id for usage, _ in entries],
+            [usage.event_id for usage, _ in entries],
+            [request_usage_to_proto(usage, now).SerializeToString() for usage, _ in entries],
+            [orjson.dumps(headers).decode() if headers else "{}" for _, headers in entries],
+            [usage.request_id for usage, _ in entries],
+            USAGE_RECORDED,
         )
         self._time, self._time_read_at = written_at, monotonic()
 

@@ -1,7 +1,9 @@
 """The port of the usage feature."""
 
+from collections.abc import Collection
 from typing import Protocol
 
+from orchestrator.background_tasks import RequestKey
 from orchestrator.usage.model import RequestUsage
 
 
@@ -10,3 +12,6 @@ class UsageOutbox(Protocol):
 
     async def write(self, usage: RequestUsage) -> None:
         """Write the event durably; writing it again changes nothing. Raises `Unavailable`."""
+
+    async def find_pending(self, requests: Collection[RequestKey]) -> set[RequestKey]:
+        """Return those of the requests, of any tenant, whose events wait to be published. Raises `Unavailable`."""

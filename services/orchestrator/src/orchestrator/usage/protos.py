@@ -1,10 +1,11 @@
 """Usage events as messages."""
 
+from argosy.metering.v1.events_pb2 import AttemptUsage as AttemptUsageMessage
 from argosy.metering.v1.events_pb2 import UsageRecorded
 from google.protobuf.timestamp_pb2 import Timestamp
-from values.protos import usage_to_proto
+from values.protos import exposure_cause_to_proto, usage_to_proto
 
-from orchestrator.usage.model import RequestUsage
+from orchestrator.usage.model import AttemptUsage, RequestUsage
 
 
 def request_usage_to_proto(usage: RequestUsage, occurred_at: Timestamp) -> UsageRecorded:
@@ -12,6 +13,14 @@ def request_usage_to_proto(usage: RequestUsage, occurred_at: Timestamp) -> Usage
     event.meta.event_id, event.meta.tenant_id = usage.event_id, usage.tenant_id
     event.meta.occurred_at.CopyFrom(occurred_at)
     for one in usage.attempts:
-        attempt = event.attempts.add(attempt=one.number, price_key=one.price.key, price_version=one.price.version)
-        usage_to_proto(one.usage, attempt.usage)
+        attempt_usage_to_proto(one, event.attempts.add())
     return event
+
+
+def attempt_usage_to_proto(attempt: AttemptUsage, message: AttemptUsageMessage) -> None:
+    """Fill a message in place."""
+    message.attempt = attempt.number
+    message.price_key, message.price_version = attempt.price.key, attempt.price.version
+    usage_to_proto(attempt.usage, message.usage)
+    if attempt.exposure_cause is not None:
+        message.exposure_cause = exposure_cause_to_proto(attempt.exposure_cause)

@@ -49,7 +49,7 @@ class UsageRecorder:
         except TimeoutError:
             written = False
         if not written:
-            self._tasks.start(self._retry_until_written(usage))
+            self._tasks.start(self._retry_until_written(usage), (usage.tenant_id, usage.request_id))
 
     async def _retry_until_written(self, usage: RequestUsage) -> None:
         self.retrying += 1

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from chassis.errors import ArgosyError
-from values.usage import UNKNOWN_USAGE
 
 from orchestrator.reservations.model import TokenBound
 from orchestrator.usage.model import Attempt
@@ -38,7 +37,7 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingPlan:
-    """Texts to embed, and candidates in the order to try them."""
+    """Texts to embed, and candidates in the order to try them. A worker gets one of them at a time."""
 
     request_id: str
     candidates: tuple[Candidate, ...]
@@ -52,6 +51,15 @@ class Started(NamedTuple):
     """A candidate, by its index in the plan, answers; no other is tried after it."""
 
     candidate: int
+
+
+class AttemptStarting(NamedTuple):
+    """Another provider call is about to be made. The worker waits until it may proceed."""
+
+    number: int
+    candidate: int
+    ended: tuple[Attempt, ...]
+    """The attempts that ended since the start, or since the last event of this kind."""
 
 
 class Chunk(NamedTuple):
@@ -68,7 +76,7 @@ class Finished(NamedTuple):
     usage_payload: bytes = b""
 
 
-Event = Started | Chunk | Finished
+Event = Started | Chunk | AttemptStarting | Finished
 
 
 class EmbeddingResult(NamedTuple):
@@ -76,8 +84,7 @@ class EmbeddingResult(NamedTuple):
 
     vectors: tuple[bytes, ...]
     finished: Finished
-
-
-def unknown_usage(error: ArgosyError, candidate: int = 0) -> Finished:
-    """Return the end of a plan whose attempts are lost: a provider may have been called, and may have answered."""
-    return Finished((Attempt(1, candidate, UNKNOWN_USAGE),), error)
+    retry_same: bool = False
+    """After a failure: whether the same candidate may answer at once."""
+    fallback: bool = False
+    """After a failure: whether another candidate may answer."""

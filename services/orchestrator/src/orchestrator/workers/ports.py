@@ -16,6 +16,9 @@ class InferenceCall(Protocol):
         Raises `RemoteError` for an error of the worker, `Unavailable` or `DeadlineExceeded` when the call broke off.
         """
 
+    async def proceed(self, attempt: int) -> None:
+        """Allow the provider call that `AttemptStarting` announced."""
+
     def stop(self) -> None:
         """Ask the worker to end the plan early, without waiting. `Finished` still follows."""
 
@@ -30,4 +33,4 @@ class WorkerClient(Protocol):
         """Run `plan` inside the block. Leaving it before `Finished` aborts the plan, and its attempts are lost."""
 
     async def embed(self, plan: EmbeddingPlan) -> EmbeddingResult:
-        """Embed the inputs by the first candidate that answers. Raises as `InferenceCall.read`."""
+        """Embed the inputs by the plan's only candidate, in one provider call. Raises as `InferenceCall.read`."""

@@ -5,10 +5,19 @@ from collections.abc import Iterable
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import Internal
 from chassis.grpc import duration_to_proto
-from values.protos import proto_to_error, proto_to_usage
+from values.protos import proto_to_error, proto_to_exposure_cause, proto_to_usage
 
 from orchestrator.usage.model import Attempt
-from orchestrator.workers.model import Chunk, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan, Started
+from orchestrator.workers.model import (
+    AttemptStarting,
+    Chunk,
+    EmbeddingPlan,
+    EmbeddingResult,
+    Event,
+    Finished,
+    Plan,
+    Started,
+)
 
 
 def plan_to_proto(plan: Plan) -> inference_pb2.InferRequest:
@@ -46,14 +55,21 @@ def proto_to_event(response: inference_pb2.InferResponse) -> Event:
         finished = response.finished
         error = proto_to_error(finished.error) if finished.HasField("error") else None
         return Finished(_proto_to_attempts(finished.attempts), error, finished.usage_payload)
+    if event == "attempt_starting":
+        starting = response.attempt_starting
+        return AttemptStarting(starting.number, starting.candidate, _proto_to_attempts(starting.ended))
     raise Internal("the worker sent an unknown event")
 
 
 def proto_to_embedding_result(response: inference_pb2.EmbedResponse) -> EmbeddingResult:
     error = proto_to_error(response.error) if response.HasField("error") else None
     vectors = tuple(vector.float32 for vector in response.vectors)
-    return EmbeddingResult(vectors, Finished(_proto_to_attempts(response.attempts), error))
+    finished = Finished(_proto_to_attempts(response.attempts), error)
+    return EmbeddingResult(vectors, finished, response.retry_same, response.fallback)
 
 
 def _proto_to_attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:
-    return tuple(Attempt(one.number, one.candidate, proto_to_usage(one.usage)) for one in attempts)
+    return tuple(
+        Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
+        for one in attempts
+    )

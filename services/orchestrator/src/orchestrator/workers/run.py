@@ -2,9 +2,8 @@
 
 from datetime import timedelta
 
-from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Unavailable
+from chassis.errors import ArgosyError, DeadlineExceeded, Unavailable
 
-from orchestrator.workers.model import Finished, unknown_usage
 from orchestrator.workers.ports import WorkerClient
 
 
@@ -17,10 +16,3 @@ async def worker_unavailable(worker: WorkerClient, timeout: timedelta) -> Argosy
     except Unavailable as error:
         return error
     return None
-
-
-def checked(finished: Finished, candidates: int) -> Finished:
-    """Return `finished`, or unknown usage when an attempt names none of the plan's `candidates`."""
-    if all(0 <= attempt.candidate < candidates for attempt in finished.attempts):
-        return finished
-    return unknown_usage(Internal("the worker reported an attempt of a candidate that the plan does not have"))

@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from argosy.inference.v1.inference_pb2 import InferRequest, Stop
+from argosy.inference.v1.inference_pb2 import InferRequest, Proceed, Stop
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from chassis.errors import ArgosyError, Internal, Unavailable
 from chassis.grpc import Channel
 from chassis.telemetry import span
 
+from orchestrator.limits import WORKER_GRACE
 from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan
 from orchestrator.workers.protos import (
     embedding_plan_to_proto,
@@ -21,8 +22,7 @@ from orchestrator.workers.protos import (
     proto_to_event,
 )
 
-# The worker ends a plan at its deadline by itself. The call lasts this much longer, so that Finished arrives.
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = WORKER_GRACE.total_seconds()
 # Time for a call to end after Finished was read, before it is cancelled.
 END_SECONDS = 1.0
 
@@ -91,6 +91,11 @@ class GrpcInferenceCall:
     def stop(self) -> None:
         if self._stop_task is None:
             self._stop_task = asyncio.get_running_loop().create_task(self._send_stop())
+
+    async def proceed(self, attempt: int) -> None:
+        # A call that has failed needs none; `read` raises its error.
+        with suppress(ArgosyError, asyncio.InvalidStateError):
+            await self._call.write(InferRequest(proceed=Proceed(attempt=attempt)))
 
     def _cancel(self) -> None:
         # No effect on a call that has ended.

@@ -8,7 +8,12 @@ from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
-from argosy.common.v1.common_pb2 import USAGE_SOURCE_REPORTED, USAGE_SOURCE_UNKNOWN
+from argosy.common.v1.common_pb2 import (
+    EXPOSURE_CAUSE_CLIENT,
+    EXPOSURE_CAUSE_UNSPECIFIED,
+    USAGE_SOURCE_REPORTED,
+    USAGE_SOURCE_UNKNOWN,
+)
 from argosy.metering.v1.events_pb2 import UsageRecorded
 from chassis.errors import Unavailable
 from chassis.postgres import Database
@@ -56,8 +61,27 @@ class TestPostgresUsageOutbox(UsageOutboxContract):
         assert unknown.usage.source == USAGE_SOURCE_UNKNOWN
         assert not unknown.usage.HasField("input_tokens")
         assert (reported.usage.source, reported.usage.input_tokens) == (USAGE_SOURCE_REPORTED, 12)
+        assert unknown.exposure_cause == EXPOSURE_CAUSE_CLIENT
+        assert reported.exposure_cause == EXPOSURE_CAUSE_UNSPECIFIED
         # An explicit zero is a value.
         assert reported.usage.HasField("output_tokens")
+
+    async def test_a_waiting_event_is_found_by_an_index(self, outbox: PostgresUsageOutbox, owner: Any) -> None:
+        await outbox.write(some_usage())
+        await owner.execute(
+            "INSERT INTO outbox (tenant_id, id, topic, value, request_id)"
+            " SELECT 'ten_' || n % 50, 'evt_' || n, 'topic', '', 'req_' || n FROM generate_series(1, 5000) AS n"
+        )
+        await owner.execute("ANALYZE outbox")
+
+        plan = await owner.fetch(
+            "EXPLAIN SELECT DISTINCT tenant_id, request_id FROM outbox"
+            " JOIN unnest($1::text[], $2::text[]) AS asked (tenant_id, request_id) USING (tenant_id, request_id)",
+            ["ten_1"],
+            ["req_1"],
+        )
+
+        assert "outbox_by_request" in "\n".join(row[0] for row in plan)
 
     async def test_waiting_events_share_a_transaction(self, database: Database) -> None:
         commits: list[int] = []

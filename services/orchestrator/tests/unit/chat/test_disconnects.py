@@ -6,8 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from orchestrator.limits import DisconnectPolicy
+from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import Chunk, Event, Started
-from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
+from orchestrator.workers.model import Finished as WorkerFinished
+from values.usage import UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
 from services.orchestrator.tests.fakes import FakeWorkerClient
 from services.orchestrator.tests.harness import (
@@ -117,6 +120,88 @@ class TestDisconnect:
         await events.aclose()
 
         assert (await harness.usage).attempts[0].usage == reported(10, 2)
+
+
+class TestPolicy:
+    async def leave(self, harness: Harness, *, stream: bool) -> None:
+        """Start a request, and disconnect while its provider works."""
+        reading = asyncio.ensure_future(harness.generate(stream=stream))
+        while not harness.worker.calls:
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    async def test_an_answer_that_is_not_streamed_is_read_to_its_end_and_billed(self) -> None:
+        gate = asyncio.Event()
+        harness = Harness(FakeWorkerClient(gate, *ANSWER, worker_finished(reported(10, 2))))
+
+        await self.leave(harness, stream=False)
+
+        assert not harness.worker.calls[0].was_stopped
+        # It keeps its slot, so that leaving starts no more calls than staying.
+        assert (harness.tasks.detached, len(harness.tasks)) == (1, 1)
+        gate.set()
+        (attempt,) = (await harness.usage).attempts
+        assert attempt.usage == reported(10, 2)
+
+    @pytest.mark.parametrize(
+        ("stream", "policy", "stopped"),
+        [
+            (True, DisconnectPolicy.ABORT, True),
+            (True, DisconnectPolicy.DRAIN, False),
+            (False, DisconnectPolicy.ABORT, True),
+            (False, DisconnectPolicy.DRAIN, False),
+        ],
+    )
+    async def test_is_a_setting(self, stream: bool, policy: DisconnectPolicy, stopped: bool) -> None:
+        gate = asyncio.Event()
+        if stream:
+            limits = replace(LIMITS, streamed_disconnect=policy)
+        else:
+            limits = replace(LIMITS, non_streamed_disconnect=policy)
+        worker = FakeWorkerClient(gate, worker_finished(reported(10, 2)), stopped=worker_finished(reported(1, 0)))
+        harness = Harness(worker, limits=limits)
+
+        await self.leave(harness, stream=stream)
+
+        assert harness.worker.calls[0].was_stopped is stopped
+        gate.set()
+        assert (await harness.usage).attempts[0].usage == (reported(1, 0) if stopped else reported(10, 2))
+
+    async def test_what_drains_is_aborted_when_the_service_stops(self) -> None:
+        stopped = Attempt(1, 0, UNKNOWN_USAGE, ExposureCause.CLIENT)
+        harness = Harness(FakeWorkerClient(asyncio.Event(), stopped=WorkerFinished((stopped,))))
+        await self.leave(harness, stream=False)
+
+        harness.disconnects.begin_stop()
+        before = harness.worker.calls[0].was_stopped
+        harness.disconnects.abort_all()
+
+        (attempt,) = (await harness.usage).attempts
+        assert (before, harness.worker.calls[0].was_stopped) == (False, True)
+        # The client was promised that its answer is read to the end.
+        assert attempt.exposure_cause is ExposureCause.FLEET
+
+    async def test_what_begins_to_drain_after_that_is_aborted_at_once(self) -> None:
+        harness = Harness(FakeWorkerClient(asyncio.Event(), stopped=worker_finished(reported(1, 0))))
+        harness.disconnects.abort_all()
+
+        await self.leave(harness, stream=False)
+
+        assert harness.worker.calls[0].was_stopped
+        await harness.tasks.wait_idle()
+
+    async def test_what_an_abort_leaves_unknown_is_the_clients_doing(self) -> None:
+        stopped = Attempt(1, 0, UNKNOWN_USAGE, ExposureCause.CLIENT)
+        harness = Harness(FakeWorkerClient(asyncio.Event(), stopped=WorkerFinished((stopped,))))
+
+        await self.leave(harness, stream=True)
+
+        (attempt,) = (await harness.usage).attempts
+        assert (attempt.usage, attempt.exposure_cause) == (UNKNOWN_USAGE, ExposureCause.CLIENT)
 
 
 class TestSlowClient:

@@ -7,8 +7,9 @@ import pytest
 from chassis.errors import ArgosyError, DeadlineExceeded, InvalidRequest, Kind, RemoteError, Unavailable
 from orchestrator.chat.model import RequestTooLarge
 from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, RouteCandidate, RouteEntry, Task
-from orchestrator.workers.model import Chunk, Started
-from values.usage import UNKNOWN_USAGE
+from orchestrator.usage.model import Attempt
+from orchestrator.workers.model import AttemptStarting, Chunk, Started
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause
 
 from services.orchestrator.tests.fakes import SMOLLM2, FakeMeteringClient, FakeWorkerClient, route_table
 from services.orchestrator.tests.harness import (
@@ -22,6 +23,8 @@ from services.orchestrator.tests.harness import (
 )
 
 ANSWER = (Started(0), Chunk([b'{"a":1}']), Chunk([b'{"a":2}', b'{"a":3}']))
+
+REJECTED = Attempt(1, 0, NO_USAGE)
 
 TWO = route_table(RouteEntry(ALL_TENANTS, "smollm2", Task.CHAT, (SMOLLM2, RouteCandidate("dear", "model", 512))))
 
@@ -115,7 +118,7 @@ class TestReservation:
             ("dear/model", 3 * 512),
         ]
         assert all(bound.input_tokens >= len(b"Who sails an argosy?") for bound in bounds)
-        assert lease == LIMITS.reservation_lease + timedelta(seconds=40)
+        assert lease == LIMITS.reservation_lease + timedelta(seconds=40) + LIMITS.abort_timeout
 
     @pytest.mark.parametrize(
         ("failure", "kind"),
@@ -239,15 +242,18 @@ class TestFailure:
     async def test_of_a_worker_that_dies_mid_answer_is_in_finished_and_counts_for_the_candidate_that_answered(
         self,
     ) -> None:
-        harness = Harness(FakeWorkerClient(Started(1), Chunk([b"{}"]), Unavailable("it is down")), routes=TWO)
+        script = (AttemptStarting(2, 1, (REJECTED,)), Started(1), Chunk([b"{}"]), Unavailable("it is down"))
+        harness = Harness(FakeWorkerClient(*script), routes=TWO)
 
         events = await harness.generate()
 
         error = finished_of(events).error
         assert error is not None
         assert error.reason == "SERVICE_UNAVAILABLE"
-        (attempt,) = (await harness.usage).attempts
-        assert (attempt.price.key, attempt.usage) == ("dear/model", UNKNOWN_USAGE)
+        rejected, attempt = (await harness.usage).attempts
+        assert (rejected.number, rejected.price.key, rejected.usage) == (1, "local/smollm2-135m-instruct", NO_USAGE)
+        assert (attempt.number, attempt.price.key, attempt.usage) == (2, "dear/model", UNKNOWN_USAGE)
+        assert attempt.exposure_cause is ExposureCause.FLEET
         assert finished_of(events).cost == 0
 
     async def test_that_looks_like_a_refusal_but_comes_after_a_byte_leaves_a_call_of_unknown_usage(self) -> None:

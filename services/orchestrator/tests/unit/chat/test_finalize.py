@@ -20,7 +20,7 @@ UNLIMITED = NanoUsd(10**40)
 def test_a_cost_is_the_sum_over_attempts_of_known_usage(used: list[AttemptUsage]) -> None:
     known = [
         cost(usage.input_tokens, usage.output_tokens, price)
-        for _, price, usage in used
+        for _, price, usage, _ in used
         if usage.source is not UsageSource.UNKNOWN
         and usage.input_tokens is not None
         and usage.output_tokens is not None

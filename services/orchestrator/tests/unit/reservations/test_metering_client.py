@@ -11,8 +11,8 @@ from argosy.common.v1.common_pb2 import Money
 from argosy.metering.v1 import metering_pb2 as metering
 from chassis.errors import DeadlineExceeded, Internal, Kind, RemoteError
 from chassis.grpc import proto_to_duration
-from chassis.tenancy import as_caller
-from chassis.testing import a_caller
+from chassis.tenancy import PrincipalSigner, as_caller
+from chassis.testing import SECRET, FakeClock, a_caller
 from chassis.testing.grpc import serving
 from orchestrator.errors import is_refusal
 from orchestrator.reservations.metering_client import GrpcMeteringClient
@@ -34,7 +34,7 @@ def caller() -> Iterator[None]:
 @asynccontextmanager
 async def a_metering(servicer: ScriptedMetering) -> AsyncIterator[GrpcMeteringClient]:
     async with serving(servicer.registration) as channel:
-        yield GrpcMeteringClient(channel)
+        yield GrpcMeteringClient(channel, PrincipalSigner(SECRET, "orchestrator", FakeClock()))
 
 
 class TestMetering:

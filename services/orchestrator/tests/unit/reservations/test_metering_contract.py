@@ -7,13 +7,15 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import Kind, RemoteError
-from chassis.tenancy import as_caller
-from chassis.testing import a_caller
+from chassis.tenancy import PrincipalSigner, as_caller
+from chassis.testing import SECRET, FakeClock, a_caller, a_principal
 from chassis.testing.grpc import serving
 from orchestrator.errors import is_refusal
 from orchestrator.reservations.metering_client import GrpcMeteringClient
-from orchestrator.reservations.model import TokenBound
+from orchestrator.reservations.model import AttemptStart, TokenBound
 from orchestrator.reservations.ports import MeteringClient
+from orchestrator.usage.model import AttemptUsage
+from values.usage import UNKNOWN_USAGE, ExposureCause
 
 from services.orchestrator.tests.fakes import FakeMeteringClient
 from services.orchestrator.tests.in_memory_peers import InMemoryMetering
@@ -34,7 +36,7 @@ async def client(request: pytest.FixtureRequest, metering: FakeMeteringClient) -
         return
     async with serving(InMemoryMetering(metering).registration) as channel:
         with as_caller(a_caller()):
-            yield GrpcMeteringClient(channel)
+            yield GrpcMeteringClient(channel, PrincipalSigner(SECRET, "orchestrator", FakeClock()))
 
 
 async def test_the_most_expensive_bound_is_held_and_prices_have_the_order_of_the_bounds(client: MeteringClient) -> None:
@@ -75,3 +77,31 @@ async def test_an_exhausted_budget_is_refused(client: MeteringClient, metering: 
 
     assert (refused.value.kind, refused.value.reason) == (Kind.EXHAUSTED, "INSUFFICIENT_QUOTA")
     assert not metering.reserved
+
+
+async def test_a_started_attempt_is_held_beside_those_before(
+    client: MeteringClient, metering: FakeMeteringClient
+) -> None:
+    reservation = await client.reserve("req_1", [CHEAP, DEAR], LEASE, TIMEOUT)
+    ended = (AttemptUsage(1, reservation.prices[0], UNKNOWN_USAGE, ExposureCause.PROVIDER),)
+
+    held = await client.start_attempt(a_principal(), AttemptStart("req_1", 2, 1, ended), TIMEOUT)
+
+    assert held == (1_000 * 50 + 1_000 * 200) + (10 * 2_500 + 20 * 10_000)
+    (start,) = metering.starts
+    assert (start.request_id, start.number, start.bound) == ("req_1", 2, 1)
+    (attempt,) = start.ended
+    assert (attempt.number, attempt.price.version, attempt.usage) == (1, reservation.prices[0].version, UNKNOWN_USAGE)
+    assert attempt.exposure_cause is ExposureCause.PROVIDER
+
+
+async def test_an_attempt_that_the_budget_does_not_cover_is_refused(
+    client: MeteringClient, metering: FakeMeteringClient
+) -> None:
+    await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT)
+    metering.start_failure = RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
+
+    with pytest.raises(RemoteError) as refused:
+        await client.start_attempt(a_principal(), AttemptStart("req_1", 2, 0, ()), TIMEOUT)
+
+    assert is_refusal(refused.value)

@@ -19,7 +19,7 @@ from chassis.testing.grpc import serving
 from orchestrator.errors import is_refusal
 from orchestrator.reservations.model import TokenBound
 from orchestrator.usage.model import Attempt
-from orchestrator.workers.model import Candidate, Chunk, EmbeddingPlan, Event, Finished, Plan, Started
+from orchestrator.workers.model import Candidate, Chunk, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan, Started
 from orchestrator.workers.worker_client import GrpcWorkerClient
 from values.usage import UNKNOWN_USAGE, UsageSource
 from values.usage import TokenUsage as Usage
@@ -202,7 +202,7 @@ class TestWorker:
             answer = await worker.embed(EMBEDDING_PLAN)
 
         attempt = Attempt(2, 0, Usage(UsageSource.COUNTED, 7, 0))
-        assert answer == ((b"\0\0\0\0", b"\0\0\x80?"), Finished((attempt,)))
+        assert answer == EmbeddingResult((b"\0\0\0\0", b"\0\0\x80?"), Finished((attempt,)))
         request = servicer.embed_request
         assert request is not None
         assert (list(request.inputs), request.dimensions) == (["a", "b"], 128)

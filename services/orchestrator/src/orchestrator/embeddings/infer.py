@@ -1,0 +1,70 @@
+"""Runs an embedding plan: candidates in order until one answers, each provider call recorded before it is made."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from chassis.errors import ArgosyError, Internal, Kind
+
+from orchestrator.errors import is_refusal
+from orchestrator.limits import Deadline
+from orchestrator.reservations.attempts import RequestAttempts
+from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Finished
+from orchestrator.workers.ports import WorkerClient
+from orchestrator.workers.run import worker_unavailable
+
+
+class Embedded(NamedTuple):
+    """Vectors, and the end of the plan."""
+
+    vectors: tuple[bytes, ...]
+    finished: Finished
+
+
+async def infer_embedding(
+    plan: EmbeddingPlan, attempts: RequestAttempts, deadline: Deadline, *, worker: WorkerClient
+) -> Embedded:
+    """Run `plan`, a worker call per attempt. Errors are part of the result, never raised.
+
+    A candidate whose connection dropped is tried once more. When metering does not record a further attempt, it is not
+    made, and the error is that of the attempt before.
+    """
+    error = await worker_unavailable(worker, plan.deadline)
+    if error is not None:
+        return Embedded((), Finished((), error))
+    number, index, tries = 1, 0, 1
+    while True:
+        one = replace(plan, candidates=(plan.candidates[index],), deadline=deadline.left())
+        try:
+            result = await worker.embed(one)
+            _end(result, attempts, number, index)
+        except ArgosyError as raised:
+            # An answer that is too large for its message was paid for; the request itself is bounded before.
+            refused = is_refusal(raised) and raised.kind is not Kind.TOO_LARGE
+            made = attempts.refused() if refused else attempts.unknown_usage()
+            return Embedded((), Finished(made, raised))
+        following = _next(result, index, tries, len(plan.candidates)) if deadline.left() else None
+        if following is None:
+            return Embedded(result.vectors, Finished(attempts.unknown_usage(), result.finished.error))
+        number, tries, index = number + 1, tries + 1 if following == index else 1, following
+        attempts.announce(number, index)
+        try:
+            await attempts.start()
+        except ArgosyError as refusal:
+            exhausted = refusal.reason == "INSUFFICIENT_QUOTA"
+            return Embedded((), Finished(attempts.unknown_usage(), refusal if exhausted else result.finished.error))
+        attempts.allow()
+
+
+def _end(result: EmbeddingResult, attempts: RequestAttempts, number: int, index: int) -> None:
+    """Note the attempt of `result` under its number and candidate in the request."""
+    if len(result.finished.attempts) != 1 or result.finished.attempts[0].candidate != 0:
+        raise Internal("the worker did not report one attempt of the only candidate")
+    attempts.end((result.finished.attempts[0]._replace(number=number, candidate=index),))
+
+
+def _next(result: EmbeddingResult, index: int, tries: int, candidates: int) -> int | None:
+    """Return the candidate to try after `result`; None when it is the answer, or none is left."""
+    if result.finished.error is None or not result.fallback:
+        return None
+    following = index if result.retry_same and tries == 1 else index + 1
+    return following if following < candidates else None

@@ -1,0 +1,107 @@
+"""The provider calls of one request: which were made, and on record before they were."""
+
+from collections.abc import Sequence
+
+from chassis.errors import Internal
+from chassis.tenancy import Principal
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause
+
+from orchestrator.reservations.model import AttemptStart, Reservation
+from orchestrator.reservations.reserve import Reservations, definitely_refused
+from orchestrator.usage.model import Attempt, AttemptUsage
+
+
+class RequestAttempts:
+    """The provider calls of one request.
+
+    The reservation stands for the first, which is of candidate 0. Each later one is recorded at metering before it is
+    made: whatever dies, metering settles every call that a provider may have received.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_principal",
+        "_reported",
+        "_request_id",
+        "_reservations",
+        "_running",
+        "_unmade",
+        "reservation",
+    )
+
+    def __init__(
+        self, reservations: Reservations, principal: Principal, request_id: str, reservation: Reservation
+    ) -> None:
+        self._reservations = reservations
+        self._principal = principal
+        self._request_id = request_id
+        self.reservation = reservation
+        """With what is held now."""
+        self._ended: list[Attempt] = []
+        self._reported = 0
+        self._running: tuple[int, int] | None = (1, 0)
+        self._unmade: list[Attempt] = []
+
+    def end(self, attempts: Sequence[Attempt]) -> None:
+        """Note the attempts that have ended; none runs now. Raises `Internal` for one of no candidate of the plan."""
+        self._check(attempts)
+        self._ended += attempts
+        self._running = None
+
+    def announce(self, number: int, candidate: int) -> None:
+        """Note the next attempt, which is not made before `start` and `allow`. Raises `Internal` as `end`."""
+        attempt = Attempt(number, candidate, NO_USAGE)
+        self._check((attempt,))
+        self._unmade.append(attempt)
+
+    async def start(self) -> None:
+        """Record at metering that the announced attempt is about to be made. Raises what metering raises."""
+        number, candidate = self._unmade[-1][:2]
+        ended, self._reported = self._ended[self._reported :], len(self._ended)
+        start = AttemptStart(self._request_id, number, candidate, self.priced(ended))
+        try:
+            held = await self._reservations.start_attempt(self._principal, start)
+        except BaseException as error:
+            if definitely_refused(error):
+                self._unmade.pop()
+            raise
+        self.reservation = self.reservation._replace(held=held)
+
+    def allow(self) -> None:
+        """Note that the attempt that was started is made from now on."""
+        attempt = self._unmade.pop()
+        self._running = (attempt.number, attempt.candidate)
+
+    def refused(self) -> tuple[Attempt, ...]:
+        """Return the attempts of a request whose worker refused the running one, so that it was not made."""
+        if self._running is not None and self._running[0] > 1:
+            self._unmade.append(Attempt(*self._running, NO_USAGE))
+        self._running = None
+        return self.unknown_usage()
+
+    def unknown_usage(self) -> tuple[Attempt, ...]:
+        """Return the attempts of a request whose worker is gone: the running one may have cost something."""
+        if self._running is None:
+            return self._complete(self._ended)
+        return self._complete((*self._ended, Attempt(*self._running, UNKNOWN_USAGE, ExposureCause.FLEET)))
+
+    def finished(self, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+        """Return the attempts of a plan that its worker finished with `attempts`, which are all that were made."""
+        self._check(attempts)
+        return self._complete(attempts)
+
+    def _check(self, attempts: Sequence[Attempt]) -> None:
+        if not all(0 <= attempt.candidate < len(self.reservation.prices) for attempt in attempts):
+            raise Internal("the worker reported an attempt of a candidate that the plan does not have")
+
+    def _complete(self, made: Sequence[Attempt]) -> tuple[Attempt, ...]:
+        """Add those that metering may have on record and that were not made: they are released."""
+        if not self._unmade:
+            return tuple(made)
+        numbers = {attempt.number for attempt in made}
+        return (*made, *(attempt for attempt in self._unmade if attempt.number not in numbers))
+
+    def priced(self, attempts: Sequence[Attempt]) -> tuple[AttemptUsage, ...]:
+        """Return the attempts at the prices that were agreed when the request was reserved."""
+        prices = self.reservation.prices
+        return tuple(AttemptUsage(one.number, prices[one.candidate], one.usage, one.exposure_cause) for one in attempts)
