@@ -15,8 +15,8 @@ from tests.chaos.load import Load
 CALLERS = 6
 """Requests in flight of each tenant."""
 MAX_PAUSE_SECONDS = 0.2
-AFTER_DISCONNECT_SECONDS = 0.5
-"""A gateway that was killed needs seconds to come back, and a tenant's numbers are finite."""
+AFTER_FAILURE_SECONDS = 0.5
+"""What was killed needs seconds to come back, and a tenant's numbers are finite."""
 ABANDONED_SHARE = 0.1
 ABANDONED_AFTER_SECONDS = (0.05, 1.0)
 MAX_REQUEST = 4096
@@ -86,6 +86,8 @@ async def _send(http: httpx.AsyncClient, body: dict[str, object], give_up_after:
         seen.abandoned += 1
     except httpx.HTTPError:
         seen.load.disconnected += 1
-        await asyncio.sleep(AFTER_DISCONNECT_SECONDS)
+        await asyncio.sleep(AFTER_FAILURE_SECONDS)
     else:
         seen.load.record(answer.status_code, answer.headers, answer.text, streamed=bool(body["stream"]))
+        if answer.status_code != 200:
+            await asyncio.sleep(AFTER_FAILURE_SECONDS)
