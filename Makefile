@@ -41,8 +41,8 @@ integration: setup ## Only the tests of adapters on real Postgres, Redis and Kaf
 e2e: setup ## Only the tests through the whole fleet
 	@scripts/test e2e
 
-chaos: setup ## Kill every part under load and check that nothing is lost: minutes
-	@scripts/test chaos
+chaos: setup ## Kill and freeze every part under load and check that nothing is lost: make chaos a='-k pairing'
+	@scripts/test chaos $(a)
 
 bench: setup ## Measure the hot path on a fleet of its own: make bench a=--help
 	@$(PY) -m tests.load.bench $(a)

@@ -31,12 +31,12 @@ INVARIANTS = {
 }
 
 
-async def wait_for(what: str, seconds: float, true: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition, or fail with its description."""
+async def wait_for(what: str, seconds: float, true: Callable[[], Awaitable[bool]], *, interval: float = 0.25) -> None:
+    """Wait for a condition, checked at an interval in seconds, or fail with its description."""
     try:
         async with asyncio.timeout(seconds):
             while not await true():
-                await asyncio.sleep(0.25)
+                await asyncio.sleep(interval)
     except TimeoutError:
         pytest.fail(f"not within {seconds} s: {what}")
 

@@ -77,6 +77,13 @@ class Fleet:
     @asynccontextmanager
     async def new_tenant(self, cap_usd: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
         """A client of a new tenant, with a budget if `cap_usd` is given."""
+        _, key = await self.create_tenant(cap_usd)
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=self.base_url, headers=headers, timeout=60) as client:
+            yield client
+
+    async def create_tenant(self, cap_usd: str | None = None) -> tuple[str, str]:
+        """Create a tenant, with a budget if `cap_usd` is given; return its id and an API key."""
         async with httpx.AsyncClient(base_url=self.base_url, headers=self.as_admin, timeout=30) as admin:
 
             async def create(path: str, **body: str) -> dict[str, Any]:
@@ -84,12 +91,10 @@ class Fleet:
 
             tenant = (await create("tenants", name=self.unique("tenant")))["id"]
             project = (await create("projects", tenant_id=tenant, name="default"))["id"]
-            key = (await create("keys", tenant_id=tenant, project_id=project, name="test"))["key"]
+            key: str = (await create("keys", tenant_id=tenant, project_id=project, name="test"))["key"]
             if cap_usd is not None:
                 created(await admin.put(f"/admin/v1/tenants/{tenant}/budget", json={"cap_usd": cap_usd}))
-        headers = {"authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=self.base_url, headers=headers, timeout=60) as client:
-            yield client
+        return str(tenant), key
 
     async def add_model(
         self,
@@ -120,9 +125,10 @@ class Fleet:
             await add_route(connection, name, candidates)
         finally:
             await connection.close()
-        await self._wait_until_listed(name)
+        await self.wait_until_listed(name)
 
-    async def _wait_until_listed(self, model: str) -> None:
+    async def wait_until_listed(self, model: str) -> None:
+        """Wait until every replica lists a public model."""
         async with (
             httpx.AsyncClient(base_url=self.base_url, headers=self.as_tenant, timeout=30) as client,
             asyncio.timeout(30),
@@ -169,8 +175,8 @@ def created(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-async def add_route(connection: asyncpg.Connection, name: str, models: list[str]) -> None:
-    """Write a route for all tenants that tries these models of the simulator in order."""
+async def add_route(connection: asyncpg.Connection, name: str, models: list[str], upstream: str = "simulator") -> None:
+    """Write a route for all tenants that tries these models of an upstream in order."""
     async with connection.transaction():
         await connection.execute("SELECT set_config('argosy.tenant', '*', true)")
         await connection.execute("DELETE FROM orchestration.routes WHERE tenant_id = '*' AND model = $1", name)
@@ -180,8 +186,8 @@ async def add_route(connection: asyncpg.Connection, name: str, models: list[str]
         await connection.executemany(
             "INSERT INTO orchestration.route_candidates "
             "(tenant_id, model, position, upstream, upstream_model, max_output_tokens) "
-            "VALUES ('*', $1, $2, 'simulator', $3, 4096)",
-            [(name, position, model) for position, model in enumerate(models)],
+            "VALUES ('*', $1, $2, $4, $3, 4096)",
+            [(name, position, model, upstream) for position, model in enumerate(models)],
         )
 
 

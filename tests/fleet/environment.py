@@ -1,7 +1,7 @@
 """The environment of the test fleet: a fleet of its own beside yours, in `.argosy/test`.
 
-It has its own ports, Postgres, Redis and Kafka, so that tests may kill any part of it, shorter time-outs, and one more
-upstream: a simulator that fails on demand.
+It has its own ports, Postgres, Redis and Kafka, so that tests may kill any part of it, shorter time-outs, and two more
+upstreams: a simulator that fails on demand, and a provider that keeps a journal of its calls.
 """
 
 import json
@@ -28,25 +28,32 @@ SHORT_TIMES = {
 }
 
 
+HARNESS_PARTS = ("simulator", "otlp", "journaled", "chaos-gateway", "chaos-gateway-ops")
+
+
 def harness_ports() -> dict[str, int]:
-    """Return the ports of the simulator and the trace receiver; chosen once."""
+    """Return the ports of what tests start beside the fleet; chosen once."""
     path = STATE / "harness.json"
-    if not path.exists():
+    assigned: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    ports = assign(HARNESS_PARTS, assigned)
+    if ports != assigned:
         STATE.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(assign(["simulator", "otlp"], {})))
-    ports: dict[str, int] = json.loads(path.read_text())
+        write_text(path, json.dumps(ports))
     return ports
 
 
 def environment() -> dict[str, str]:
     """Return the environment of all commands on the test fleet."""
     ports = harness_ports()
-    simulator = {"kind": "openai", "base_url": f"http://127.0.0.1:{ports['simulator']}/v1", "api_key": "sim"}
+    upstreams = {
+        name: {"kind": "openai", "base_url": f"http://127.0.0.1:{ports[name]}/v1", "api_key": "sim"}
+        for name in ("simulator", "journaled")
+    }
     # The shell may have read `.argosy/env`: those stores are not for tests.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARGOSY_")}
     fleet = {
         "ARGOSY_HOME": str(STATE),
-        "ARGOSY_UPSTREAMS": json.dumps({"simulator": simulator}),
+        "ARGOSY_UPSTREAMS": json.dumps(upstreams),
         "ARGOSY_REPLICAS": REPLICAS,
     }
     # At 500 requests a second, writing every log line and every trace would be the load.
