@@ -31,7 +31,7 @@ class ServiceBuilder:
     """Opens the clients of one service; they are closed in reverse order after its components have stopped.
 
     `checks` are the readiness checks of what the service cannot work without: its database, and the topics of Kafka if
-    Kafka answers. Peers and Redis have none, because the service answers without them, if only with errors or degraded. What is
+    Kafka answers. Peers and Redis have none: the service answers without them, if only with errors or degraded. What is
     put on `stack` is closed with the clients.
     """
 
