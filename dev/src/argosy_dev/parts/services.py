@@ -266,6 +266,7 @@ def _metering(config: FleetConfig) -> dict[str, str]:
     return {
         **_kafka(config),
         "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
+        "PEERS__ORCHESTRATOR": config.peer("orchestrator"),
     }
 
 

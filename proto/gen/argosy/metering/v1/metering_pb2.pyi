@@ -36,7 +36,7 @@ class _ReservationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rese
     RESERVATION_STATE_SETTLED: _ReservationState.ValueType  # 2
     """Settled by a usage event."""
     RESERVATION_STATE_EXPIRED: _ReservationState.ValueType  # 3
-    """Its lease ran out; booked to exposure."""
+    """Its lease ran out without a usage event; its calls are booked to exposure."""
 
 class ReservationState(_ReservationState, metaclass=_ReservationStateEnumTypeWrapper):
     """What has become of a reservation."""
@@ -48,8 +48,56 @@ RESERVATION_STATE_HELD: ReservationState.ValueType  # 1
 RESERVATION_STATE_SETTLED: ReservationState.ValueType  # 2
 """Settled by a usage event."""
 RESERVATION_STATE_EXPIRED: ReservationState.ValueType  # 3
-"""Its lease ran out; booked to exposure."""
+"""Its lease ran out without a usage event; its calls are booked to exposure."""
 Global___ReservationState: _TypeAlias = ReservationState  # noqa: Y015
+
+class _ReconciliationDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReconciliationDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReconciliationDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECONCILIATION_DECISION_UNSPECIFIED: _ReconciliationDecision.ValueType  # 0
+    """Not said."""
+    RECONCILIATION_DECISION_WRITTEN_OFF: _ReconciliationDecision.ValueType  # 1
+    """The operator of Argosy bears it."""
+    RECONCILIATION_DECISION_BILLED: _ReconciliationDecision.ValueType  # 2
+    """The tenant pays `billed`; the rest was not consumed."""
+
+class ReconciliationDecision(_ReconciliationDecision, metaclass=_ReconciliationDecisionEnumTypeWrapper):
+    """What an operator decided about an exposure."""
+
+RECONCILIATION_DECISION_UNSPECIFIED: ReconciliationDecision.ValueType  # 0
+"""Not said."""
+RECONCILIATION_DECISION_WRITTEN_OFF: ReconciliationDecision.ValueType  # 1
+"""The operator of Argosy bears it."""
+RECONCILIATION_DECISION_BILLED: ReconciliationDecision.ValueType  # 2
+"""The tenant pays `billed`; the rest was not consumed."""
+Global___ReconciliationDecision: _TypeAlias = ReconciliationDecision  # noqa: Y015
+
+class _SettlementFilter:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SettlementFilterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SettlementFilter.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SETTLEMENT_FILTER_UNSPECIFIED: _SettlementFilter.ValueType  # 0
+    """Not said; refused."""
+    SETTLEMENT_FILTER_OPEN_EXPOSURE: _SettlementFilter.ValueType  # 1
+    """Exposed, and not reconciled."""
+    SETTLEMENT_FILTER_USAGE_CLAMPED: _SettlementFilter.ValueType  # 2
+    """More usage was reported than the bound."""
+
+class SettlementFilter(_SettlementFilter, metaclass=_SettlementFilterEnumTypeWrapper):
+    """Which settlements an operator looks at."""
+
+SETTLEMENT_FILTER_UNSPECIFIED: SettlementFilter.ValueType  # 0
+"""Not said; refused."""
+SETTLEMENT_FILTER_OPEN_EXPOSURE: SettlementFilter.ValueType  # 1
+"""Exposed, and not reconciled."""
+SETTLEMENT_FILTER_USAGE_CLAMPED: SettlementFilter.ValueType  # 2
+"""More usage was reported than the bound."""
+Global___SettlementFilter: _TypeAlias = SettlementFilter  # noqa: Y015
 
 class _SettlementOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -64,7 +112,7 @@ class _SettlementOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Set
     SETTLEMENT_OUTCOME_RELEASED: _SettlementOutcome.ValueType  # 2
     """Nothing was consumed; no account is charged."""
     SETTLEMENT_OUTCOME_EXPOSED: _SettlementOutcome.ValueType  # 3
-    """Something may have been consumed and no count exists: the house bears it."""
+    """Something may have been consumed, and it was not paid."""
 
 class SettlementOutcome(_SettlementOutcome, metaclass=_SettlementOutcomeEnumTypeWrapper):
     """How a provider call was settled."""
@@ -76,7 +124,7 @@ SETTLEMENT_OUTCOME_BILLED: SettlementOutcome.ValueType  # 1
 SETTLEMENT_OUTCOME_RELEASED: SettlementOutcome.ValueType  # 2
 """Nothing was consumed; no account is charged."""
 SETTLEMENT_OUTCOME_EXPOSED: SettlementOutcome.ValueType  # 3
-"""Something may have been consumed and no count exists: the house bears it."""
+"""Something may have been consumed, and it was not paid."""
 Global___SettlementOutcome: _TypeAlias = SettlementOutcome  # noqa: Y015
 
 @_typing.final
@@ -466,7 +514,7 @@ class Reservation(_message.Message):
     """What has become of it."""
     @_builtins.property
     def held(self) -> _common_pb2.Money:
-        """What was held at first."""
+        """What was set aside for it, at most; StartAttempt raises it."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -506,6 +554,12 @@ class Settlement(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
+    EXPOSED_FIELD_NUMBER: _builtins.int
+    EXPOSURE_CAUSE_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
+    USAGE_CLAMPED_FIELD_NUMBER: _builtins.int
+    REPORTED_USAGE_FIELD_NUMBER: _builtins.int
+    RECONCILIATION_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Counts from 1; 0 is a request that made no provider call."""
     outcome: Global___SettlementOutcome.ValueType
@@ -514,9 +568,13 @@ class Settlement(_message.Message):
     """"<upstream>/<model>"; empty for attempt 0."""
     price_version: _builtins.str
     """The row of the price book used."""
+    exposure_cause: _common_pb2.ExposureCause.ValueType
+    """Whose doing the exposure is; not said when nothing is exposed."""
+    usage_clamped: _builtins.bool
+    """True when more usage was reported than the reservation's bound allows; `usage` is the bound then."""
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage:
-        """What was consumed."""
+        """What was consumed, at most the bound of the reservation."""
 
     @_builtins.property
     def cost(self) -> _common_pb2.Money:
@@ -525,6 +583,22 @@ class Settlement(_message.Message):
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp:
         """When it was settled."""
+
+    @_builtins.property
+    def exposed(self) -> _common_pb2.Money:
+        """What it may have cost and the tenant did not pay."""
+
+    @_builtins.property
+    def counted(self) -> _common_pb2.Money:
+        """The part of `exposed` that counts against the tenant's cap until it is reconciled."""
+
+    @_builtins.property
+    def reported_usage(self) -> _common_pb2.TokenUsage:
+        """The usage as it was reported; absent unless usage_clamped."""
+
+    @_builtins.property
+    def reconciliation(self) -> Global___Reconciliation:
+        """How the exposure was closed; absent while it is open."""
 
     def __init__(
         self,
@@ -536,14 +610,228 @@ class Settlement(_message.Message):
         price_version: _builtins.str = ...,
         cost: _common_pb2.Money | None = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
+        exposed: _common_pb2.Money | None = ...,
+        exposure_cause: _common_pb2.ExposureCause.ValueType = ...,
+        counted: _common_pb2.Money | None = ...,
+        usage_clamped: _builtins.bool = ...,
+        reported_usage: _common_pb2.TokenUsage | None = ...,
+        reconciliation: Global___Reconciliation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counted", b"counted", "exposed", b"exposed", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost", b"cost", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost", b"cost", "counted", b"counted", "exposed", b"exposed", "exposure_cause", b"exposure_cause", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "settled_at", b"settled_at", "usage", b"usage", "usage_clamped", b"usage_clamped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Settlement: _TypeAlias = Settlement  # noqa: Y015
+
+@_typing.final
+class Reconciliation(_message.Message):
+    """How an exposure was closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    BILLED_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    RECONCILED_AT_FIELD_NUMBER: _builtins.int
+    decision: Global___ReconciliationDecision.ValueType
+    """What was decided."""
+    key_id: _builtins.str
+    """The key that decided."""
+    note: _builtins.str
+    """Why, for people."""
+    @_builtins.property
+    def billed(self) -> _common_pb2.Money:
+        """What the tenant pays; zero when it was written off."""
+
+    @_builtins.property
+    def reconciled_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___ReconciliationDecision.ValueType = ...,
+        billed: _common_pb2.Money | None = ...,
+        key_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+        reconciled_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["billed", b"billed", "reconciled_at", b"reconciled_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed", b"billed", "decision", b"decision", "key_id", b"key_id", "note", b"note", "reconciled_at", b"reconciled_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reconciliation: _TypeAlias = Reconciliation  # noqa: Y015
+
+@_typing.final
+class RequestSettlement(_message.Message):
+    """A settlement with its request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose."""
+    request_id: _builtins.str
+    """The request."""
+    @_builtins.property
+    def settlement(self) -> Global___Settlement:
+        """The settlement."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        settlement: Global___Settlement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settlement", b"settlement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "settlement", b"settlement", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestSettlement: _TypeAlias = RequestSettlement  # noqa: Y015
+
+@_typing.final
+class ListSettlementsRequest(_message.Message):
+    """Asks for a page of settlements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AFTER_ATTEMPT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose; an admin may name any tenant."""
+    filter: Global___SettlementFilter.ValueType
+    """Which."""
+    limit: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 20."""
+    after_request_id: _builtins.str
+    """Continue after this settlement; both absent for the first page."""
+    after_attempt: _builtins.int
+    """Its attempt."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: Global___SettlementFilter.ValueType = ...,
+        limit: _builtins.int = ...,
+        after_request_id: _builtins.str = ...,
+        after_attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_attempt", b"after_attempt", "after_request_id", b"after_request_id", "filter", b"filter", "limit", b"limit", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettlementsRequest: _TypeAlias = ListSettlementsRequest  # noqa: Y015
+
+@_typing.final
+class ListSettlementsResponse(_message.Message):
+    """A page of settlements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTLEMENTS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """True when older ones exist."""
+    @_builtins.property
+    def settlements(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestSettlement]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        settlements: _abc.Iterable[Global___RequestSettlement] | None = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "settlements", b"settlements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettlementsResponse: _TypeAlias = ListSettlementsResponse  # noqa: Y015
+
+@_typing.final
+class ReconcileExposureRequest(_message.Message):
+    """Closes the exposure of one provider call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    BILLED_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose; an admin may name any tenant."""
+    request_id: _builtins.str
+    """The request."""
+    attempt: _builtins.int
+    """The provider call."""
+    decision: Global___ReconciliationDecision.ValueType
+    """What to do with it."""
+    note: _builtins.str
+    """Why, for people; at most 512 characters."""
+    @_builtins.property
+    def billed(self) -> _common_pb2.Money:
+        """What the tenant pays, at most the exposure; only with BILLED, absent is all of it."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        decision: Global___ReconciliationDecision.ValueType = ...,
+        billed: _common_pb2.Money | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["billed", b"billed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "billed", b"billed", "decision", b"decision", "note", b"note", "request_id", b"request_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileExposureRequest: _TypeAlias = ReconcileExposureRequest  # noqa: Y015
+
+@_typing.final
+class ReconcileExposureResponse(_message.Message):
+    """The settlement as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTLEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settlement(self) -> Global___RequestSettlement:
+        """The settlement."""
+
+    def __init__(
+        self,
+        *,
+        settlement: Global___RequestSettlement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settlement", b"settlement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settlement", b"settlement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileExposureResponse: _TypeAlias = ReconcileExposureResponse  # noqa: Y015
 
 @_typing.final
 class LedgerEntry(_message.Message):
@@ -558,7 +846,7 @@ class LedgerEntry(_message.Message):
     transaction_id: _builtins.str
     """Groups the lines that sum to zero."""
     account: _builtins.str
-    """"receivable", "revenue", "exposure" or "suspense"."""
+    """"receivable", "revenue", "exposure", "suspense" or "written_off"."""
     @_builtins.property
     def amount(self) -> _common_pb2.Money:
         """Positive is a debit."""
@@ -626,13 +914,14 @@ Global___GetBudgetResponse: _TypeAlias = GetBudgetResponse  # noqa: Y015
 
 @_typing.final
 class Budget(_message.Message):
-    """A limit on what a tenant may spend: spent + held never exceeds cap."""
+    """A limit on what a tenant may spend: spent + held + exposed never exceeds cap."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CAP_FIELD_NUMBER: _builtins.int
     SPENT_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    EXPOSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cap(self) -> _common_pb2.Money:
         """The most."""
@@ -645,16 +934,21 @@ class Budget(_message.Message):
     def held(self) -> _common_pb2.Money:
         """Set aside."""
 
+    @_builtins.property
+    def exposed(self) -> _common_pb2.Money:
+        """May have been consumed through the tenant's doing; counts until it is reconciled."""
+
     def __init__(
         self,
         *,
         cap: _common_pb2.Money | None = ...,
         spent: _common_pb2.Money | None = ...,
         held: _common_pb2.Money | None = ...,
+        exposed: _common_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "held", b"held", "spent", b"spent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "exposed", b"exposed", "held", b"held", "spent", b"spent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "held", b"held", "spent", b"spent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "exposed", b"exposed", "held", b"held", "spent", b"spent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

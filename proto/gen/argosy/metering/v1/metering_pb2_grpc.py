@@ -65,6 +65,16 @@ class MeteringServiceStub:
                 request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetBudgetRequest.SerializeToString,
                 response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetBudgetResponse.FromString,
                 _registered_method=True)
+        self.ListSettlements = channel.unary_unary(
+                '/argosy.metering.v1.MeteringService/ListSettlements',
+                request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListSettlementsRequest.SerializeToString,
+                response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListSettlementsResponse.FromString,
+                _registered_method=True)
+        self.ReconcileExposure = channel.unary_unary(
+                '/argosy.metering.v1.MeteringService/ReconcileExposure',
+                request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReconcileExposureRequest.SerializeToString,
+                response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReconcileExposureResponse.FromString,
+                _registered_method=True)
         self.ListPrices = channel.unary_unary(
                 '/argosy.metering.v1.MeteringService/ListPrices',
                 request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListPricesRequest.SerializeToString,
@@ -125,6 +135,21 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSettlements(self, request, context):
+        """Settlements of a tenant that an operator should look at, newest first. Needs the role "admin".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReconcileExposure(self, request, context):
+        """Close the exposure of one provider call: write it off, or bill it. Needs the role "admin". Safe to repeat.
+        Errors: EXPOSURE_NOT_FOUND, EXPOSURE_RECONCILED, INSUFFICIENT_QUOTA.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrices(self, request, context):
         """Prices in force now.
         """
@@ -171,6 +196,16 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.SetBudget,
                     request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetBudgetRequest.FromString,
                     response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetBudgetResponse.SerializeToString,
+            ),
+            'ListSettlements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSettlements,
+                    request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListSettlementsRequest.FromString,
+                    response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListSettlementsResponse.SerializeToString,
+            ),
+            'ReconcileExposure': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconcileExposure,
+                    request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReconcileExposureRequest.FromString,
+                    response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReconcileExposureResponse.SerializeToString,
             ),
             'ListPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrices,
@@ -346,6 +381,60 @@ class MeteringService:
             '/argosy.metering.v1.MeteringService/SetBudget',
             argosy_dot_metering_dot_v1_dot_metering__pb2.SetBudgetRequest.SerializeToString,
             argosy_dot_metering_dot_v1_dot_metering__pb2.SetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSettlements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.metering.v1.MeteringService/ListSettlements',
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ListSettlementsRequest.SerializeToString,
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ListSettlementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconcileExposure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.metering.v1.MeteringService/ReconcileExposure',
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ReconcileExposureRequest.SerializeToString,
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ReconcileExposureResponse.FromString,
             options,
             channel_credentials,
             insecure,

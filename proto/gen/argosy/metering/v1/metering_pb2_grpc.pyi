@@ -49,6 +49,12 @@ class MeteringServiceStub:
     """Read the tenant's budget."""
     SetBudget: _grpc.UnaryUnaryMultiCallable[_metering_pb2.SetBudgetRequest, _metering_pb2.SetBudgetResponse]
     """Set a tenant's cap. Needs the role "admin"."""
+    ListSettlements: _grpc.UnaryUnaryMultiCallable[_metering_pb2.ListSettlementsRequest, _metering_pb2.ListSettlementsResponse]
+    """Settlements of a tenant that an operator should look at, newest first. Needs the role "admin"."""
+    ReconcileExposure: _grpc.UnaryUnaryMultiCallable[_metering_pb2.ReconcileExposureRequest, _metering_pb2.ReconcileExposureResponse]
+    """Close the exposure of one provider call: write it off, or bill it. Needs the role "admin". Safe to repeat.
+    Errors: EXPOSURE_NOT_FOUND, EXPOSURE_RECONCILED, INSUFFICIENT_QUOTA.
+    """
     ListPrices: _grpc.UnaryUnaryMultiCallable[_metering_pb2.ListPricesRequest, _metering_pb2.ListPricesResponse]
     """Prices in force now."""
     SetPrice: _grpc.UnaryUnaryMultiCallable[_metering_pb2.SetPriceRequest, _metering_pb2.SetPriceResponse]
@@ -75,6 +81,12 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """Read the tenant's budget."""
     SetBudget: _aio.UnaryUnaryMultiCallable[_metering_pb2.SetBudgetRequest, _metering_pb2.SetBudgetResponse]  # type: ignore[assignment]
     """Set a tenant's cap. Needs the role "admin"."""
+    ListSettlements: _aio.UnaryUnaryMultiCallable[_metering_pb2.ListSettlementsRequest, _metering_pb2.ListSettlementsResponse]  # type: ignore[assignment]
+    """Settlements of a tenant that an operator should look at, newest first. Needs the role "admin"."""
+    ReconcileExposure: _aio.UnaryUnaryMultiCallable[_metering_pb2.ReconcileExposureRequest, _metering_pb2.ReconcileExposureResponse]  # type: ignore[assignment]
+    """Close the exposure of one provider call: write it off, or bill it. Needs the role "admin". Safe to repeat.
+    Errors: EXPOSURE_NOT_FOUND, EXPOSURE_RECONCILED, INSUFFICIENT_QUOTA.
+    """
     ListPrices: _aio.UnaryUnaryMultiCallable[_metering_pb2.ListPricesRequest, _metering_pb2.ListPricesResponse]  # type: ignore[assignment]
     """Prices in force now."""
     SetPrice: _aio.UnaryUnaryMultiCallable[_metering_pb2.SetPriceRequest, _metering_pb2.SetPriceResponse]  # type: ignore[assignment]
@@ -134,6 +146,24 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metering_pb2.SetBudgetResponse, _abc.Awaitable[_metering_pb2.SetBudgetResponse]]:
         """Set a tenant's cap. Needs the role "admin"."""
+
+    @_abc_1.abstractmethod
+    def ListSettlements(
+        self,
+        request: _metering_pb2.ListSettlementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_pb2.ListSettlementsResponse, _abc.Awaitable[_metering_pb2.ListSettlementsResponse]]:
+        """Settlements of a tenant that an operator should look at, newest first. Needs the role "admin"."""
+
+    @_abc_1.abstractmethod
+    def ReconcileExposure(
+        self,
+        request: _metering_pb2.ReconcileExposureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_pb2.ReconcileExposureResponse, _abc.Awaitable[_metering_pb2.ReconcileExposureResponse]]:
+        """Close the exposure of one provider call: write it off, or bill it. Needs the role "admin". Safe to repeat.
+        Errors: EXPOSURE_NOT_FOUND, EXPOSURE_RECONCILED, INSUFFICIENT_QUOTA.
+        """
 
     @_abc_1.abstractmethod
     def ListPrices(
