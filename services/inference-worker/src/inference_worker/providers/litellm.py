@@ -41,6 +41,9 @@ ALLOWED_PARAMS = frozenset({
 })
 # fmt: on
 
+DOWNLOADING_PROVIDERS = frozenset({"anthropic", "bedrock", "gemini", "vertex_ai", "vertex_ai_beta"})
+"""For these litellm fetches what a link leads to, and passes it on as what it is: an "image" may be a long document."""
+
 # The plan has its own timeouts, which are shorter, and its own retries.
 FIXED_ARGUMENTS = {"timeout": 3600.0, "num_retries": 0, "max_retries": 0}
 
@@ -88,7 +91,10 @@ class LitellmProvider:
     async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
         """Let litellm translate and send. Unless it is streamed, the response has been read when this returns."""
         litellm = await asyncio.to_thread(_load)
-        arguments = {**self._params(body), **self._arguments, "model": f"{self._name}/{model}"}
+        params = self._params(body)
+        if self._name in DOWNLOADING_PROVIDERS and _has_links(params.get("messages")):
+            raise UpstreamRejected("this upstream takes images inline only, as data URLs", fallback=True)
+        arguments = {**params, **self._arguments, "model": f"{self._name}/{model}"}
         with observed_exchange() as exchange:
             try:
                 response = await litellm.acompletion(**arguments, stream=stream)
@@ -232,6 +238,18 @@ class LitellmResponse:
 
     def abort(self) -> None:
         self._ended = True
+
+
+def _has_links(messages: object) -> bool:
+    """Tell whether an image of a message is a link."""
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            image = part.get("image_url") if isinstance(part, dict) else None
+            url = image.get("url") if isinstance(image, dict) else image
+            if url is not None and not (isinstance(url, str) and url[:5].lower() == "data:"):
+                return True
+    return False
 
 
 def _causes(error: BaseException | None, *names: str) -> bool:

@@ -11,7 +11,12 @@ from chassis.clock import SystemClock
 from inference_worker.plans.model import AttemptOutcome, Candidate, Plan
 from inference_worker.plans.run import PlanRun
 from inference_worker.providers.litellm import LitellmProvider
-from inference_worker.providers.model import UpstreamFailed, UpstreamProtocolError, UpstreamRateLimited
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamProtocolError,
+    UpstreamRateLimited,
+    UpstreamRejected,
+)
 from inference_worker.providers.ports import Upstream
 from inference_worker.token_counting.model import NullTokenCounter
 from values.usage import UsageSource
@@ -26,6 +31,19 @@ MESSAGE = {"role": "assistant", "content": "hello"}
 CHOICE = {"index": 0, "message": MESSAGE, "finish_reason": "stop"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
+BODIES: list[dict[str, object]] = [
+    {"choices": None},
+    {"choices": []},
+    {"choices": {}},
+    {"choices": [None]},
+    {"choices": ["text"]},
+    {"choices": [{"index": 0, "message": "text"}]},
+    {"choices": [{"index": "first", "message": {"role": "assistant", "content": {"a": 1}}}]},
+    {"choices": [{"index": 0, "message": {"content": "a", "tool_calls": [{"function": 7}]}}]},
+    {"choices": [CHOICE], "usage": {"prompt_tokens": "three", "completion_tokens": {}}},
+    {"error": {"message": "no", "code": 400}, "choices": []},
+]
+
 UNREADABLE = [
     b"",
     b"<html>It works!</html>",
@@ -36,27 +54,18 @@ UNREADABLE = [
     b"{}",
     *(
         json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "m", **fields}).encode()
-        for fields in (
-            {"choices": None},
-            {"choices": []},
-            {"choices": {}},
-            {"choices": [None]},
-            {"choices": ["text"]},
-            {"choices": [{"index": 0, "message": "text"}]},
-            {"choices": [{"index": "first", "message": {"role": "assistant", "content": {"a": 1}}}]},
-            {"choices": [{"index": 0, "message": {"content": "a", "tool_calls": [{"function": 7}]}}]},
-            {"choices": [CHOICE], "usage": {"prompt_tokens": "three", "completion_tokens": {}}},
-            {"error": {"message": "no", "code": 400}, "choices": []},
-        )
+        for fields in BODIES
     ),
 ]
 
 
 @asynccontextmanager
 async def upstream(body: bytes, status: int = 200) -> AsyncIterator[str]:
-    """Serve one response to every call."""
+    """Serve one response to every call, and see that there was one."""
+    received: list[str] = []
 
-    async def respond(_: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
+        received.append(request.path)
         return web.Response(body=body, status=status, content_type="application/json")
 
     app = web.Application()
@@ -67,13 +76,15 @@ async def upstream(body: bytes, status: int = 200) -> AsyncIterator[str]:
     await site.start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        assert received
     finally:
         await runner.cleanup()
 
 
 def make_run(name: str, url: str, *, stream: bool = False) -> PlanRun:
     provider = LitellmProvider(name, url, {"api_key": "a-key-of-ours-and-long"})
-    seconds = timedelta(seconds=20)
+    # The first call loads litellm.
+    seconds = timedelta(seconds=120)
     plan = Plan((Candidate("up", "m", a_body("m", stream=stream)),), stream, seconds, seconds, seconds)
     upstreams = {"up": Upstream(NullTokenCounter(), provider=provider)}
     return PlanRun(plan, upstreams=upstreams, clock=SystemClock(), observer=FakeObserver())
@@ -83,7 +94,7 @@ async def ignore(_: object) -> None:
     pass
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "mistral", "cohere_chat", "ollama_chat"])
+@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "mistral", "groq", "ollama_chat"])
 @pytest.mark.parametrize("body", UNREADABLE)
 async def test_an_unreadable_answer_is_the_upstreams_and_of_unknown_usage(name: str, body: bytes) -> None:
     async with upstream(body) as url:
@@ -131,3 +142,15 @@ async def test_an_upstream_that_cannot_be_reached_costs_nothing() -> None:
 
     assert type(finished.error) is UpstreamFailed
     assert finished.attempts[0].outcome is AttemptOutcome.REJECTED
+
+
+@pytest.mark.parametrize("image", [{"url": "https://example.org/a.png"}, "http://example.org/a"])
+async def test_a_link_that_litellm_would_follow_is_left_to_another_candidate(image: object) -> None:
+    provider = LitellmProvider("gemini", "http://127.0.0.1:1", {"api_key": "a-key-of-ours-and-long"})
+    content = [{"type": "image_url", "image_url": image}]
+    body = a_body("m", messages=[{"role": "user", "content": content}])
+
+    with pytest.raises(UpstreamRejected) as caught:
+        await provider.open("m", body, stream=False)
+
+    assert caught.value.fallback
