@@ -57,7 +57,7 @@ class BoundedProtocol(CoalescingProtocol):
         self._unsent_bytes = 0
         self._unsent_since = 0.0
         self._half_closed = False
-        self._discarding = False
+        self._discarding = True  # until it is admitted, and after an error
         self._linger_until: float | None = None
         self._error: ArgosyError | None = None
 
@@ -68,7 +68,7 @@ class BoundedProtocol(CoalescingProtocol):
             transport.write(raw_response(error))
             transport.close()
             return
-        self._admitted = True
+        self._admitted, self._discarding = True, False
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -93,7 +93,7 @@ class BoundedProtocol(CoalescingProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._discarding or not self._admitted:
+        if self._discarding:
             return
         self._read_bytes = len(data)
         if self._in_head or self._in_body:
@@ -169,8 +169,9 @@ class BoundedProtocol(CoalescingProtocol):
             cycle.message_event.set()
 
     def on_response_complete(self) -> None:
-        if self.cycle.response_complete:
-            self.cycle.body.clear()  # what the application did not read would stay until the next request
+        cycle = self.cycle
+        if cycle.body and cycle.response_complete:
+            cycle.body.clear()  # what the application did not read would stay until the next request
         super().on_response_complete()
 
     def check_progress(self, now: float) -> None:

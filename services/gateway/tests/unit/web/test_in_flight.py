@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import io
+import weakref
 from collections.abc import AsyncIterator
 
 import orjson
@@ -61,6 +64,28 @@ async def test_a_key_has_a_budget_for_bodies_that_are_declared(gateway: GatewayF
     await asyncio.sleep(0.05)
     assert again.sent.empty()
     await left(again)
+
+
+async def test_what_arrived_of_a_body_is_freed_when_its_client_leaves(
+    gateway: GatewayFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the garbage collector, which comes rarely: an error must not keep the frames that refer to it."""
+    buffers: list[weakref.ref[io.BytesIO]] = []
+
+    class Buffer(io.BytesIO):
+        def __init__(self) -> None:
+            super().__init__()
+            buffers.append(weakref.ref(self))
+
+    monkeypatch.setattr("chassis.http.asgi.BytesIO", Buffer)
+    gc.collect()
+    gc.disable()
+    try:
+        for path in (CHAT, "/v1/embeddings"):
+            await left(unfinished(gateway, declared=3000, path=path, chunk=b"a" * 2000))
+        assert [buffer() for buffer in buffers] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_the_process_has_a_budget_for_all_keys(gateway: GatewayFixture) -> None:
