@@ -89,7 +89,8 @@ def server_properties(log: Path, port: int, controller: int) -> str:
 def _format(paths: FleetPaths, settings: Path, log: Path) -> None:
     shutil.rmtree(log, ignore_errors=True)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings)]
+    # One argument: an id may begin with a hyphen, and would be read as another option.
+    tool = ["kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(settings)]
     done = subprocess.run(
         [*_java("-Xmx128m"), *_jars(paths), *tool], check=False, capture_output=True, text=True, timeout=120
     )
