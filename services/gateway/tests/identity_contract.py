@@ -38,7 +38,7 @@ def a_key(project: Project) -> ApiKey:
         key_id=minted.key_id,
         name="server",
         env="test",
-        roles=frozenset({"member", "admin"}),
+        roles=frozenset({"member", "platform_admin"}),
         created_at=NOW,
         sha256=minted.sha256,
         plan="standard",

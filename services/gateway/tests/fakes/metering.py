@@ -91,7 +91,7 @@ class FakeMetering(MeteringServiceServicer):
         return pb.GetBudgetResponse(budget=self._budget(current_caller().principal.tenant_id))
 
     async def SetBudget(self, request: pb.SetBudgetRequest, context: Any) -> pb.SetBudgetResponse:
-        current_caller().principal.require("admin")
+        current_caller().principal.require("platform_admin")
         budget = self._budget(request.tenant_id)
         budget.cap.CopyFrom(request.cap)
         return pb.SetBudgetResponse(budget=budget)
@@ -100,7 +100,7 @@ class FakeMetering(MeteringServiceServicer):
         return pb.ListPricesResponse(prices=[self.prices[key] for key in sorted(self.prices)])
 
     async def SetPrice(self, request: pb.SetPriceRequest, context: Any) -> pb.SetPriceResponse:
-        current_caller().principal.require("admin")
+        current_caller().principal.require("platform_admin")
         price = pb.Price(version=f"prc_{len(self.prices)}", effective_at=CREATED)
         price.MergeFrom(request.price)
         self.prices[price.price_key] = price

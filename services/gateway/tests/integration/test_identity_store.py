@@ -70,7 +70,7 @@ async def test_a_tenant_writes_its_own_rows_only(store: IdentityStore, database:
         "UPDATE audit SET action = 'nothing happened'",
         "DELETE FROM api_keys",
         "UPDATE api_keys SET sha256 = sha256",
-        "UPDATE api_keys SET roles = '{admin}'",
+        "UPDATE api_keys SET roles = '{platform_admin}'",
         "DELETE FROM tenants",
         "DELETE FROM projects",
         "TRUNCATE audit",

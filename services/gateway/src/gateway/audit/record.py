@@ -2,9 +2,9 @@
 
 from chassis.clock import Clock
 from chassis.tenancy import Caller
+from values.roles import PLATFORM_ADMIN
 
 from gateway.audit.model import AuditLog, caller_entry
-from gateway.auth.roles import ADMIN
 
 
 class RecordAudit:
@@ -16,5 +16,5 @@ class RecordAudit:
 
     async def __call__(self, caller: Caller, tenant_id: str, action: str, target: str, **detail: str) -> None:
         """Raises PermissionDenied, TenantNotFound."""
-        caller.principal.require(ADMIN)
+        caller.principal.require(PLATFORM_ADMIN)
         await self._log.add_entry(caller_entry(caller, self._clock.now(), tenant_id, action, target, **detail))

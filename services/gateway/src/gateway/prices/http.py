@@ -8,10 +8,10 @@ from values.money import NanoUsd, nano_usd_to_usd
 from gateway.audit.record import RecordAudit
 from gateway.prices.metering_client import PricesClient
 from gateway.prices.schemas import PriceCreate, PriceRead
-from gateway.web.dependencies import ADMINS_ONLY, CurrentCaller, provided
+from gateway.web.dependencies import CurrentCaller, provided
 from gateway.web.schemas import ListResponse
 
-router = APIRouter(prefix="/admin/v1/prices", tags=["Administration"], dependencies=[ADMINS_ONLY])
+router = APIRouter(prefix="/admin/v1/prices", tags=["Administration"])
 
 Prices = Annotated[PricesClient, Depends(provided(PricesClient))]
 Audit = Annotated[RecordAudit, Depends(provided(RecordAudit))]

@@ -12,6 +12,7 @@ from gateway.web.dependencies import Dependencies
 from gateway.web.errors import EXCEPTION_HANDLERS
 from gateway.web.middleware import AsgiEndpoint, AuthMiddleware, Handler
 from gateway.web.openapi import AsgiRoute, with_asgi_routes
+from gateway.web.route_table import route_table
 
 PUBLIC_PATHS = frozenset({"/docs", "/openapi.json"})
 DESCRIPTION = "One API in front of your models: OpenAI's shapes, exact costs, your own documents."
@@ -28,13 +29,16 @@ def create_app(
     unlimited_path: str,
 ) -> ASGIApp:
     """Put it together. Bodies for `routers` have at most `max_body_bytes`, but for `unlimited_path`."""
+    routers = tuple(routers)
     api = fastapi_app(routers, dependencies, asgi_routes)
+    routes = route_table(api, routers, [route.path for route in asgi_routes])
+    limited = BodySizeLimit(api, max_body_bytes, unlimited_path)
     return Routes(
         {
             ("POST", route.path): AsgiEndpoint("POST", route.path, handler, authenticator, limiter)
             for route, handler in asgi_routes.items()
         },
-        fallback=AuthMiddleware(BodySizeLimit(api, max_body_bytes, unlimited_path), authenticator, PUBLIC_PATHS),
+        fallback=AuthMiddleware(limited, routes, authenticator, limiter, PUBLIC_PATHS),
     )
 
 

@@ -7,7 +7,6 @@ from chassis.errors import InvalidRequest
 from chassis.tenancy import Caller, current_caller
 from fastapi import Depends, Path, Query, Request
 
-from gateway.auth.roles import ADMIN
 from gateway.web.pagination import PageRequest
 from gateway.web.schemas import ID_PATTERN
 
@@ -29,10 +28,6 @@ async def _caller() -> Caller:
     return current_caller()
 
 
-async def _require_admin() -> None:
-    current_caller().principal.require(ADMIN)
-
-
 async def _require_newest_first(order: Literal["asc", "desc"] = "desc", before: str | None = None) -> None:
     """Refuse orders that lists do not support."""
     if order != "desc":
@@ -46,7 +41,6 @@ PathId = Annotated[str, Path(pattern=ID_PATTERN)]
 QueryTenantId = Annotated[str, Query(pattern=ID_PATTERN, description="The tenant whose records are listed.")]
 After = Annotated[str | None, Query(pattern=ID_PATTERN, description="Continue after the record with this id.")]
 NEWEST_FIRST = Depends(_require_newest_first)
-ADMINS_ONLY = Depends(_require_admin)
 
 
 async def _page(limit: Annotated[int, Query(ge=1, le=100)] = 20, after: After = None) -> PageRequest:
