@@ -82,6 +82,15 @@ async def test_the_services_role_cannot_change_history(database: Database, state
             await connection.execute(statement)
 
 
+async def test_an_outcome_is_written_once(store: IdentityStore, database: Database) -> None:
+    tenant = a_tenant()
+    await store.add_tenant(tenant, an_entry(tenant))
+    async with database.tenant(tenant.tenant_id) as connection:
+        changed = await connection.execute("UPDATE audit SET outcome = 'refused', reason = 'late'")
+
+    assert changed == "UPDATE 0"
+
+
 async def test_only_the_digest_of_a_key_is_stored(store: IdentityStore, database: Database) -> None:
     _, text = mint_key("test")
     key = await Bootstrap(store, store, store, SystemClock()).ensure("kept", text, {"member"})

@@ -28,5 +28,11 @@ async def set_budget(
 ) -> BudgetRead:
     """Set the cap of a tenant's budget. Idempotent."""
     cap = parse_usd(body.cap_usd, param="cap_usd")
-    await record_audit(caller, tenant_id, "budget.set", tenant_id, cap_usd=nano_usd_to_usd(cap))
-    return await budgets.set_cap(tenant_id, cap)
+    return await record_audit(
+        caller,
+        tenant_id,
+        "budget.set",
+        tenant_id,
+        lambda: budgets.set_cap(tenant_id, cap),
+        cap_usd=nano_usd_to_usd(cap),
+    )

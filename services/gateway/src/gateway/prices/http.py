@@ -27,12 +27,12 @@ async def list_prices(prices: Prices) -> ListResponse[PriceRead]:
 async def set_price(body: PriceCreate, caller: CurrentCaller, prices: Prices, record_audit: Audit) -> PriceRead:
     """Put a price in force from now on. Existing reservations keep their price."""
     input_price, output_price = NanoUsd(body.input_per_million_nano_usd), NanoUsd(body.output_per_million_nano_usd)
-    await record_audit(
+    return await record_audit(
         caller,
         caller.principal.tenant_id,
         "price.set",
         body.price_key,
+        lambda: prices.set(body.price_key, input_price, output_price),
         input_per_million_usd=nano_usd_to_usd(input_price),
         output_per_million_usd=nano_usd_to_usd(output_price),
     )
-    return await prices.set(body.price_key, input_price, output_price)
