@@ -10,4 +10,5 @@ ALTER TABLE identity.audit ALTER COLUMN outcome DROP DEFAULT;
 
 -- The outcome is written once; nothing else of an entry changes.
 GRANT UPDATE (outcome, reason) ON identity.audit TO gateway_app;
-CREATE POLICY outcome_once ON identity.audit AS RESTRICTIVE FOR UPDATE USING (outcome = 'unknown') WITH CHECK (true);
+CREATE POLICY outcome_once ON identity.audit AS RESTRICTIVE FOR UPDATE USING (outcome = 'unknown')
+    WITH CHECK (outcome = 'done' OR reason <> '');
