@@ -177,7 +177,7 @@ def wire_app(
         RecordAudit: RecordAudit(stores.audit, clock),
     }
     return create_app(
-        {chat_http.ROUTE: chat, embeddings_http.ROUTE: embeddings},
+        {chat_http.route_with(inference_limits(limits)): chat, embeddings_http.ROUTE: embeddings},
         [feature.router for feature in FEATURES],
         dependencies,
         authenticator,

@@ -75,7 +75,7 @@ def of_all_classes(limits: ClassRateLimits) -> PlanLimits:
 
 @asynccontextmanager
 async def run_gateway(
-    default: ClassRateLimits = UNLIMITED, *, failed_authentications: int = 0
+    default: ClassRateLimits = UNLIMITED, *, failed_authentications: int = 0, limits: LimitsSection = LIMITS
 ) -> AsyncIterator[GatewayFixture]:
     """A gateway, one of two replicas, with the tenants demo, other and platform. `default` limits all plans."""
     clock, identity = FakeClock(), FakeIdentityStore()
@@ -104,7 +104,7 @@ async def run_gateway(
             PeerClients(inference, retrieval=channel, metering=channel),
             publish,
             clock=clock,
-            limits=LIMITS,
+            limits=limits,
             env="test",
         )
         gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, rate_limits)

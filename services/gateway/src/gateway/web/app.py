@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from chassis.http import ASGIApp, Receive, RequestTooLarge, Routes, Scope, Send
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from gateway.auth.http import Authenticator
 from gateway.rate_limits.limiter import RateLimiter
-from gateway.web.dependencies import Dependencies
+from gateway.web.dependencies import Dependencies, refuse_unknown_parameters
 from gateway.web.errors import EXCEPTION_HANDLERS
 from gateway.web.middleware import AsgiEndpoint, AuthMiddleware, Handler
 from gateway.web.openapi import AsgiRoute, with_asgi_routes
@@ -52,6 +52,7 @@ def fastapi_app(routers: Iterable[APIRouter], dependencies: Dependencies, asgi_r
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
         exception_handlers=EXCEPTION_HANDLERS,
+        dependencies=[Depends(refuse_unknown_parameters)],
     )
     for router in routers:
         app.include_router(router)
