@@ -38,7 +38,7 @@ def a_key(project: Project) -> ApiKey:
         key_id=minted.key_id,
         name="server",
         env="test",
-        roles=frozenset({"member", "admin"}),
+        roles=frozenset({"member", "platform_admin"}),
         created_at=NOW,
         sha256=minted.sha256,
         plan="standard",
@@ -167,6 +167,15 @@ class IdentityStoreContract:
                 await store.revoke_key(tenant_id, key_id, NOW, an_entry(other, "key.revoke"))
         assert await store.find_key(key.key_id) == key
         assert [e.action for e in (await store.list_entries(other.tenant_id, ALL)).items] == ["test"]
+
+    async def test_an_outcome_replaces_unknown_and_nothing_else(self, store: IdentityStore, tenant: Tenant) -> None:
+        entry = an_entry(tenant, "budget.set")
+        await store.add_entry(replace(entry, outcome="unknown"))
+        refused = replace(entry, outcome="refused", reason="cap_below_spend")
+        await store.set_outcome(refused)
+        await store.set_outcome(entry)
+
+        assert refused in (await store.list_entries(tenant.tenant_id, ALL)).items
 
     async def test_every_write_leaves_its_audit_entry(self, store: IdentityStore, tenant: Tenant, key: ApiKey) -> None:
         entry = an_entry(tenant, "budget.set")

@@ -42,10 +42,10 @@ class Principal:
     roles: frozenset[str] = frozenset()
     plan: str = ""
 
-    def require(self, role: str) -> None:
-        """Raise `PermissionDenied` unless the principal has `role`."""
-        if role not in self.roles:
-            raise PermissionDenied(f"This needs the role {role!r}.")
+    def require(self, *roles: str) -> None:
+        """Raise `PermissionDenied` unless the principal has one of `roles`."""
+        if self.roles.isdisjoint(roles):
+            raise PermissionDenied(f"This needs the role {' or '.join(map(repr, roles))}.")
 
 
 @dataclass(frozen=True, slots=True)

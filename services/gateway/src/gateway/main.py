@@ -48,11 +48,21 @@ from gateway.projects import http as projects_http
 from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.postgres import PostgresProjects
+from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import PlanRateLimits, RateLimitStore
+from gateway.rate_limits.model import ClassRateLimits, PlanLimits, RateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
-from gateway.settings import HttpSection, InFlightSection, KeysSection, LimitsSection, PlanRates, RatesSection, Settings
+from gateway.settings import (
+    ClassRates,
+    HttpSection,
+    InFlightSection,
+    KeysSection,
+    LimitsSection,
+    PlanRates,
+    RatesSection,
+    Settings,
+)
 from gateway.tenants import http as tenants_http
 from gateway.tenants.create import CreateTenant
 from gateway.tenants.model import TenantStore
@@ -113,7 +123,12 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     )
     shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
     app = wire_app(
-        Authenticator(api_keys, builder.signer),
+        Authenticator(
+            api_keys,
+            builder.signer,
+            FailedAuthenticationLimiter(clock, settings.rates.failed_authentications),
+            settings.http.trusted_proxies,
+        ),
         rate_limiter(settings.rates, shared_rate_limits, InMemoryRateLimitStore(clock)),
         stores,
         PeerClients(
@@ -195,7 +210,7 @@ def wire_app(
         RecordAudit: RecordAudit(stores.audit, clock),
     }
     return create_app(
-        {chat_http.ROUTE: chat, embeddings_http.ROUTE: embeddings},
+        {chat_http.route_with(inference_limits(limits)): chat, embeddings_http.ROUTE: embeddings},
         [feature.router for feature in FEATURES],
         dependencies,
         authenticator,
@@ -225,8 +240,16 @@ def inference_limits(limits: LimitsSection) -> InferenceLimits:
 
 def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:
 
-    def plan_limits(plan: PlanRates) -> PlanRateLimits:
-        return PlanRateLimits(key=plan.key, tenant=plan.tenant)
+    def class_limits(rates: ClassRates) -> ClassRateLimits:
+        return ClassRateLimits(key=rates.key, tenant=rates.tenant)
+
+    def plan_limits(plan: PlanRates) -> PlanLimits:
+        return {
+            "inference": class_limits(plan.inference),
+            "reads": class_limits(plan.reads),
+            "writes": class_limits(plan.writes),
+            "uploads": class_limits(plan.uploads),
+        }
 
     return RateLimiter(
         {name: plan_limits(plan) for name, plan in rates.plans.items()},

@@ -46,6 +46,12 @@ class HttpSection(Section):
         ge=timedelta(seconds=1),
         description="How long a connection stays open between requests; longer than a proxy keeps it.",
     )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Proxies in front of the gateway that append to X-Forwarded-For; 0 takes the connection's address.",
+    )
 
 
 class Peers(PeersSection):
@@ -117,16 +123,47 @@ class KeysSection(Section):
         return self
 
 
-class PlanRates(Section):
-    """Requests per minute that a plan allows on the inference routes; 0 is unlimited."""
+TENANT_RATE = "Requests per minute of a tenant with all its keys; 0 is unlimited."
+
+
+class ClassRates(Section):
+    """Requests per minute of one class; 0 is unlimited."""
 
     key: int = Field(0, ge=0, le=MAX_REQUESTS_PER_MINUTE, description="Requests per minute of one key; 0 is unlimited.")
-    tenant: int = Field(
-        600_000,
-        ge=0,
-        le=MAX_REQUESTS_PER_MINUTE,
-        description="Requests per minute of a tenant with all its keys; 0 is unlimited.",
-    )
+    tenant: int = Field(0, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
+
+
+class InferenceRates(ClassRates):
+    """Chat completions and embeddings."""
+
+    tenant: int = Field(600_000, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
+
+
+class ReadRates(ClassRates):
+    """GET, and searches of vector stores."""
+
+    tenant: int = Field(60_000, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
+
+
+class WriteRates(ClassRates):
+    """POST, PUT and DELETE, also of administrators."""
+
+    tenant: int = Field(6_000, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
+
+
+class UploadRates(ClassRates):
+    """Uploads of files."""
+
+    tenant: int = Field(3_000, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
+
+
+class PlanRates(Section):
+    """Requests per minute that a plan allows, by class."""
+
+    inference: InferenceRates = Field(default_factory=InferenceRates, description="Chat completions and embeddings.")
+    reads: ReadRates = Field(default_factory=ReadRates, description="GET, and searches of vector stores.")
+    writes: WriteRates = Field(default_factory=WriteRates, description="POST, PUT and DELETE, also of administrators.")
+    uploads: UploadRates = Field(default_factory=UploadRates, description="Uploads of files.")
 
 
 class RatesSection(Section):
@@ -136,6 +173,12 @@ class RatesSection(Section):
     plans: dict[str, PlanRates] = Field(default_factory=dict, description="By the name of a tenant's plan.")
     replicas: int = Field(
         1, ge=1, description="Gateways that share the limits; each allows its share while Redis does not answer."
+    )
+    failed_authentications: int = Field(
+        300,
+        ge=0,
+        le=MAX_REQUESTS_PER_MINUTE,
+        description="Requests without a valid key per minute and address (IPv6: /64), in each gateway; 0 is unlimited.",
     )
 
 

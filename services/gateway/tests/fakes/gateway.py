@@ -18,9 +18,10 @@ from gateway.auth.api_key import mint_key
 from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
 from gateway.main import PeerClients, Stores, wire_app
+from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import PlanRateLimits
+from gateway.rate_limits.model import ClassRateLimits, PlanLimits
 from gateway.settings import InFlightSection, LimitsSection
 from prometheus_client import REGISTRY
 
@@ -31,7 +32,7 @@ from services.gateway.tests.fakes.metering import FakeMetering
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
 
-UNLIMITED = PlanRateLimits()
+UNLIMITED = ClassRateLimits()
 MAX_CHAT_BYTES, MAX_UPLOAD_BYTES = 4096, 1000
 LIMITS = LimitsSection(
     chat_bytes=MAX_CHAT_BYTES,
@@ -69,9 +70,18 @@ class GatewayFixture:
             yield client
 
 
+def of_all_classes(limits: ClassRateLimits) -> PlanLimits:
+    """The same limits, with buckets of their own, for each class of requests."""
+    return {"inference": limits, "reads": limits, "writes": limits, "uploads": limits}
+
+
 @asynccontextmanager
 async def run_gateway(
-    default: PlanRateLimits = UNLIMITED, in_flight: InFlightSection = IN_FLIGHT
+    default: ClassRateLimits = UNLIMITED,
+    *,
+    failed_authentications: int = 0,
+    limits: LimitsSection = LIMITS,
+    in_flight: InFlightSection = IN_FLIGHT,
 ) -> AsyncIterator[GatewayFixture]:
     """A gateway, one of two replicas, with the tenants demo, other and platform. `default` limits all plans."""
     clock, identity = FakeClock(), FakeIdentityStore()
@@ -85,26 +95,28 @@ async def run_gateway(
 
     inference, retrieval, metering = FakeInference(), FakeRetrieval(), FakeMetering()
     rate_limits = FakeRateLimitStore(clock)
-    limiter = RateLimiter({}, default, shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2)
+    limiter = RateLimiter(
+        {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
+    )
     async with serving(
         (add_RetrievalServiceServicer_to_server, retrieval, "argosy.retrieval.v1.RetrievalService"),
         (add_MeteringServiceServicer_to_server, metering, "argosy.metering.v1.MeteringService"),
         verifier=a_verifier(clock),
     ) as channel:
         app = wire_app(
-            Authenticator(api_keys, a_signer(clock)),
+            Authenticator(api_keys, a_signer(clock), FailedAuthenticationLimiter(clock, failed_authentications)),
             limiter,
             Stores(identity, identity, identity, identity),
             PeerClients(inference, retrieval=channel, metering=channel),
             publish,
             clock=clock,
-            limits=LIMITS,
+            limits=limits,
             in_flight=in_flight,
             env="test",
         )
         gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, rate_limits)
         bootstrap = Bootstrap(identity, identity, identity, clock)
-        for tenant, roles in (("demo", {"member"}), ("other", {"member"}), ("platform", {"admin", "member"})):
+        for tenant, roles in (("demo", {"member"}), ("other", {"member"}), ("platform", {"platform_admin"})):
             _, gateway.keys[tenant] = mint_key("test")
             gateway.tenants[tenant] = (await bootstrap.ensure(tenant, gateway.keys[tenant], roles)).tenant_id
         yield gateway

@@ -98,6 +98,10 @@ class FakeIdentityStore:
         await self.get_tenant(entry.tenant_id)
         self._audit[entry.entry_id] = entry
 
+    async def set_outcome(self, entry: AuditEntry) -> None:
+        if not self.down and self._audit[entry.entry_id].outcome == "unknown":
+            self._audit[entry.entry_id] = entry
+
     async def list_entries(self, tenant_id: str, page: PageRequest) -> Page[AuditEntry]:
         await self.get_tenant(tenant_id)
         mine = [entry for entry in self._audit.values() if entry.tenant_id == tenant_id]

@@ -6,7 +6,7 @@ from typing import Any
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer
-from chassis.errors import Kind, RemoteError
+from chassis.errors import ArgosyError, Kind, RemoteError
 from chassis.grpc import timestamp_to_proto
 from chassis.tenancy import current_caller
 
@@ -85,6 +85,7 @@ class FakeMetering(MeteringServiceServicer):
         self.prices: dict[str, pb.Price] = {}
         self.settlements: dict[int, list[pb.RequestSettlement]] = {}
         self.pages: list[pb.ListSettlementsRequest] = []
+        self.refuse_writes_with: ArgosyError | None = None
         self.intervals: list[tuple[datetime | None, datetime | None, bool]] = []
 
     async def Reserve(self, request: Any, context: Any) -> Any:
@@ -133,7 +134,7 @@ class FakeMetering(MeteringServiceServicer):
         return pb.GetBudgetResponse(budget=self._budget(current_caller().principal.tenant_id))
 
     async def SetBudget(self, request: pb.SetBudgetRequest, context: Any) -> pb.SetBudgetResponse:
-        current_caller().principal.require("admin")
+        self._require_writable()
         budget = self._budget(request.tenant_id)
         budget.cap.CopyFrom(request.cap)
         return pb.SetBudgetResponse(budget=budget)
@@ -142,11 +143,16 @@ class FakeMetering(MeteringServiceServicer):
         return pb.ListPricesResponse(prices=[self.prices[key] for key in sorted(self.prices)])
 
     async def SetPrice(self, request: pb.SetPriceRequest, context: Any) -> pb.SetPriceResponse:
-        current_caller().principal.require("admin")
+        self._require_writable()
         price = pb.Price(version=f"prc_{len(self.prices)}", effective_at=CREATED)
         price.MergeFrom(request.price)
         self.prices[price.price_key] = price
         return pb.SetPriceResponse(price=price)
+
+    def _require_writable(self) -> None:
+        current_caller().principal.require("platform_admin")
+        if self.refuse_writes_with is not None:
+            raise self.refuse_writes_with
 
     def _budget(self, tenant_id: str) -> pb.Budget:
         new = pb.Budget(cap=money(100_000_000_000), spent=money(25), held=money(0))

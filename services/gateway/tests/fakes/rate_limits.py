@@ -2,7 +2,7 @@
 
 from chassis.errors import Unavailable
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import PlanRateLimits, TakeResult
+from gateway.rate_limits.model import ClassRateLimits, RequestClass, TakeResult
 
 
 class FakeRateLimitStore(InMemoryRateLimitStore):
@@ -10,7 +10,7 @@ class FakeRateLimitStore(InMemoryRateLimitStore):
 
     down = False
 
-    async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
+    async def take(self, tenant_id: str, key_id: str, kind: RequestClass, limits: ClassRateLimits) -> TakeResult:
         if self.down:
             raise Unavailable("redis does not answer")
-        return await super().take(tenant_id, key_id, limits)
+        return await super().take(tenant_id, key_id, kind, limits)

@@ -70,7 +70,7 @@ async def test_a_tenant_writes_its_own_rows_only(store: IdentityStore, database:
         "UPDATE audit SET action = 'nothing happened'",
         "DELETE FROM api_keys",
         "UPDATE api_keys SET sha256 = sha256",
-        "UPDATE api_keys SET roles = '{admin}'",
+        "UPDATE api_keys SET roles = '{platform_admin}'",
         "DELETE FROM tenants",
         "DELETE FROM projects",
         "TRUNCATE audit",
@@ -80,6 +80,15 @@ async def test_the_services_role_cannot_change_history(database: Database, state
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with database.system() as connection:
             await connection.execute(statement)
+
+
+async def test_an_outcome_is_written_once(store: IdentityStore, database: Database) -> None:
+    tenant = a_tenant()
+    await store.add_tenant(tenant, an_entry(tenant))
+    async with database.tenant(tenant.tenant_id) as connection:
+        changed = await connection.execute("UPDATE audit SET outcome = 'refused', reason = 'late'")
+
+    assert changed == "UPDATE 0"
 
 
 async def test_only_the_digest_of_a_key_is_stored(store: IdentityStore, database: Database) -> None:

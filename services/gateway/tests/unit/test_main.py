@@ -10,7 +10,7 @@ from gateway.api_keys.cli import print_new_key
 from gateway.auth.api_key import parse_key
 from gateway.main import inference_limits, key_cache_ttls, main, rate_limiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.settings import KeysSection, LimitsSection, PlanRates, RatesSection, Settings
+from gateway.settings import ClassRates, KeysSection, LimitsSection, RatesSection, Settings
 from pydantic import ValidationError
 
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
@@ -67,19 +67,19 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         **ENVIRONMENT,
-        "GATEWAY_RATES__DEFAULT__TENANT": "6",
-        "GATEWAY_RATES__PLANS__FREE__KEY": "4",
-        "GATEWAY_RATES__PLANS__SMALL__TENANT": "2",
+        "GATEWAY_RATES__DEFAULT__INFERENCE__TENANT": "6",
+        "GATEWAY_RATES__PLANS__FREE__INFERENCE__KEY": "4",
+        "GATEWAY_RATES__PLANS__SMALL__INFERENCE__TENANT": "2",
         "GATEWAY_RATES__REPLICAS": "2",
     }.items():
         monkeypatch.setenv(name, value)
     limits, local = FakeRateLimitStore(FakeClock()), InMemoryRateLimitStore(FakeClock())
     limiter = rate_limiter(Settings().rates, limits, local)
 
-    statuses = [await limiter.check(a_principal(plan, plan=plan)) for plan in ("free", "Small", "grown")]
+    statuses = [await limiter.check(a_principal(plan, plan=plan), "inference") for plan in ("free", "Small", "grown")]
     assert [status and status.limit for status in statuses] == [4, 2, 6]
     limits.down = True
-    alone = await limiter.check(a_principal("ten_a", plan="free"))
+    alone = await limiter.check(a_principal("ten_a", plan="free"), "inference")
     assert alone is not None
     assert alone.limit == 2
 
@@ -93,8 +93,8 @@ async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         lambda: KeysSection(max_stale="1"),
         lambda: LimitsSection(chat_bytes=16 * 1024 * 1024),
         lambda: LimitsSection(deadline="0"),
-        lambda: PlanRates(key=-1),
-        lambda: PlanRates(tenant=1_000_001),
+        lambda: ClassRates(key=-1),
+        lambda: ClassRates(tenant=1_000_001),
         lambda: RatesSection(replicas=0),
     ],
 )

@@ -5,7 +5,8 @@ from typing import Any
 
 from argosy.metering.v1 import metering_pb2, metering_pb2_grpc
 from chassis.grpc import Registration
-from chassis.tenancy import Principal, current_caller
+from chassis.tenancy import current_caller
+from values.roles import MEMBER, PLATFORM_ADMIN, SERVICE, current_member, current_platform_admin
 
 from metering.budgets.grpc import BudgetHandler
 from metering.exposures.grpc import ExposureHandler
@@ -13,8 +14,6 @@ from metering.prices.grpc import PriceHandler
 from metering.reservations.grpc import ReservationHandler
 from metering.settlement.grpc import StatementHandler
 from metering.usage.grpc import UsageHandler
-
-ADMIN = "admin"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,57 +28,49 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
     exposures: ExposureHandler
 
     async def Reserve(self, request: metering_pb2.ReserveRequest, context: Any) -> metering_pb2.ReserveResponse:
-        return await self.reservations.reserve(request, _principal())
+        return await self.reservations.reserve(request, current_member())
 
     async def StartAttempt(
         self, request: metering_pb2.StartAttemptRequest, context: Any
     ) -> metering_pb2.StartAttemptResponse:
-        return await self.reservations.start_attempt(request, _principal())
+        return await self.reservations.start_attempt(request, current_member())
 
     async def GetUsage(self, request: metering_pb2.GetUsageRequest, context: Any) -> metering_pb2.GetUsageResponse:
-        return await self.usage.get(request, _principal())
+        return await self.usage.get(request, current_member())
 
     async def GetRequestStatement(
         self, request: metering_pb2.GetRequestStatementRequest, context: Any
     ) -> metering_pb2.GetRequestStatementResponse:
-        return await self.statements.get(request, _principal())
+        return await self.statements.get(request, current_member())
 
     async def GetBudget(self, request: metering_pb2.GetBudgetRequest, context: Any) -> metering_pb2.GetBudgetResponse:
-        return await self.budgets.get(_principal())
+        return await self.budgets.get(current_member())
 
     async def SetBudget(self, request: metering_pb2.SetBudgetRequest, context: Any) -> metering_pb2.SetBudgetResponse:
-        return await self.budgets.set(request, _admin())
+        return await self.budgets.set(request, current_platformcurrent_platform_admin())
 
     async def ListSettlements(
         self, request: metering_pb2.ListSettlementsRequest, context: Any
     ) -> metering_pb2.ListSettlementsResponse:
-        return await self.exposures.list(request, _admin())
+        return await self.exposures.list(request, current_platform_admin())
 
     async def ReconcileExposure(
         self, request: metering_pb2.ReconcileExposureRequest, context: Any
     ) -> metering_pb2.ReconcileExposureResponse:
-        return await self.exposures.reconcile(request, _admin())
+        return await self.exposures.reconcile(request, current_platform_admin())
 
     async def ListPrices(
         self, request: metering_pb2.ListPricesRequest, context: Any
     ) -> metering_pb2.ListPricesResponse:
-        return await self.prices.list(_principal())
+        principal = current_caller().principal
+        principal.require(PLATFORM_ADMIN, MEMBER, SERVICE)
+        return await self.prices.list(principal)
 
     async def SetPrice(self, request: metering_pb2.SetPriceRequest, context: Any) -> metering_pb2.SetPriceResponse:
-        _admin()
+        current_platformcurrent_platform_admin()
         return await self.prices.set(request)
 
 
 def registration(servicer: MeteringServicer) -> Registration:
     """Return what a `GrpcServer` needs to serve it."""
     return (metering_pb2_grpc.add_MeteringServiceServicer_to_server, servicer, "argosy.metering.v1.MeteringService")
-
-
-def _principal() -> Principal:
-    return current_caller().principal
-
-
-def _admin() -> Principal:
-    principal = _principal()
-    principal.require(ADMIN)
-    return principal

@@ -87,7 +87,7 @@ async def set_price(stub: Any, key: str, nano_usd: int) -> metering_pb2.Price:
         input_per_million=common_pb2.Money(nano_usd=nano_usd),
         output_per_million=common_pb2.Money(nano_usd=0),
     )
-    with as_caller(calling(a_principal(roles=["admin"]))):
+    with as_caller(calling(a_principal(roles=["platform_admin"]))):
         return cast("metering_pb2.Price", (await stub.SetPrice(metering_pb2.SetPriceRequest(price=price))).price)
 
 
@@ -114,7 +114,7 @@ async def test_money_is_reserved_at_the_price_in_force_and_shown_to_its_tenant_a
 
 async def test_errors_keep_their_reasons_on_the_wire(stub: Any) -> None:
     tenant = new_id("ten_")
-    with as_caller(calling(a_principal(roles=["admin"]))):
+    with as_caller(calling(a_principal(roles=["platform_admin"]))):
         await stub.SetBudget(metering_pb2.SetBudgetRequest(tenant_id=tenant, cap=common_pb2.Money(nano_usd=1000)))
     unpriced = metering_pb2.ReserveRequest(
         request_id="req_2", bounds=[metering_pb2.TokenBound(price_key="local/none", input_tokens=1)]
@@ -138,7 +138,7 @@ async def test_a_text_that_cannot_be_a_request_id_is_not_found(stub: Any, reques
 
 
 async def test_a_call_without_a_principal_or_with_a_forged_one_is_refused(stub: Any) -> None:
-    principal = a_principal(roles=["admin"])
+    principal = a_principal(roles=["platform_admin"])
     forged = Caller(principal, PrincipalSigner("x" * 40, "tests", SystemClock()).sign(principal), "req_1")
     for caller in (Caller(principal, "", "req_1"), forged):
         with as_caller(caller), pytest.raises(RemoteError) as refused:

@@ -20,16 +20,18 @@ from argosy.orchestration.v1.orchestration_pb2_grpc import (
 from chassis.errors import Kind, RemoteError
 from chassis.grpc import duration_to_proto
 from chassis.tenancy import as_caller
-from chassis.testing import a_caller
+from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
 from chassis.testing.logs import captured_lines
 from orchestrator.context.model import Passage
+from orchestrator.grpc import OrchestrationServicer
 from orchestrator.workers.model import Chunk, EmbeddingResult, Started
 from prometheus_client import REGISTRY
 
 from services.orchestrator.tests.fakes import FakeRetrievalClient, FakeWorkerClient
 from services.orchestrator.tests.harness import HELLO, Harness, reported, worker_finished
 
+METHODS = pb.DESCRIPTOR.services_by_name["OrchestrationService"].methods
 NAME = "argosy.orchestration.v1.OrchestrationService"
 
 
@@ -212,3 +214,18 @@ async def test_a_call_without_a_principal_is_refused() -> None:
             await OrchestrationServiceStub(channel).ListModels(pb.ListModelsRequest())
 
     assert refused.value.reason == "PRINCIPAL_INVALID"
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method.name in vars(OrchestrationServicer)])
+async def test_every_method_refuses_a_caller_that_is_no_member(method: Any) -> None:
+    async def call(stub: Any) -> None:
+        request = getattr(pb, method.input_type.name)()
+        if method.server_streaming:
+            await anext(aiter(getattr(stub, method.name)(request)))
+        else:
+            await getattr(stub, method.name)(request)
+
+    async with serving_stub(Harness()) as stub:
+        with as_caller(a_caller(a_principal(roles=["platform_admin"]))), pytest.raises(RemoteError) as refused:
+            await call(stub)
+    assert refused.value.reason == "PERMISSION_DENIED"

@@ -238,3 +238,18 @@ async def test_another_tenant_finds_nothing(one: Tenant, stub: Any) -> None:
             with pytest.raises(RemoteError) as unknown:
                 await call
             assert unknown.value.reason == reason
+
+
+@pytest.mark.parametrize("method", list(pb.DESCRIPTOR.services_by_name["RetrievalService"].methods))
+async def test_every_method_refuses_a_caller_that_is_no_member(stub: Any, method: Any) -> None:
+    async def call() -> None:
+        if method.name == "UploadFile":
+            await uploaded(stub, b"text")
+        elif method.server_streaming:
+            await anext(aiter(stub.DownloadFile(pb.DownloadFileRequest(file_id="file-1"))))
+        else:
+            await getattr(stub, method.name)(getattr(pb, method.input_type.name)())
+
+    with as_caller(a_caller(a_principal("ten_one", roles=["platform_admin"]))), pytest.raises(RemoteError) as refused:
+        await call()
+    assert refused.value.reason == "PERMISSION_DENIED"

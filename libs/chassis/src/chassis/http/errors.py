@@ -11,6 +11,7 @@ import orjson
 from chassis.errors import ArgosyError, Internal, Kind
 from chassis.http.asgi import Header, Send, send_json
 from chassis.telemetry import logger
+from chassis.telemetry.redaction import mask_keys
 
 STATUS: dict[Kind, int] = {
     Kind.INVALID: 400,
@@ -53,8 +54,9 @@ log = logger("chassis.http")
 
 def openai_error(error: ArgosyError) -> dict[str, Any]:
     """Make the error body in OpenAI's format; also the payload of an error within a stream."""
+    param = error.param if error.param is None else mask_keys(error.param)
     return {
-        "error": {"message": error.message, "type": TYPE[error.kind], "param": error.param, "code": error.code},
+        "error": {"message": mask_keys(error.message), "type": TYPE[error.kind], "param": param, "code": error.code},
     }
 
 

@@ -13,6 +13,7 @@ from chassis.http.connections import ConnectionLimits
 from chassis.http.server import HttpServer
 from chassis.settings import OpsSection
 from chassis.telemetry.metrics import exposition
+from chassis.telemetry.redaction import mask_keys_in_bytes
 
 TEXT: Header = (b"content-type", b"text/plain; charset=utf-8")
 EXPOSITION: Header = (b"content-type", prometheus_client.CONTENT_TYPE_LATEST.encode())
@@ -46,7 +47,9 @@ class OpsServer(HttpServer):
     async def _readyz(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         checks = await self._ready()
         ready = bool(checks) and all(state == "ok" for state in checks.values())
-        await send_json(send, 200 if ready else 503, orjson.dumps({"ready": ready, "checks": checks}))
+        await send_json(
+            send, 200 if ready else 503, mask_keys_in_bytes(orjson.dumps({"ready": ready, "checks": checks}))
+        )
 
     async def _metrics(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await _send_text(send, 200, exposition(), EXPOSITION)

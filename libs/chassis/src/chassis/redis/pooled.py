@@ -115,7 +115,7 @@ async def guarded(breaker: CircuitBreaker, call: Callable[[], Awaitable[Any]]) -
         reply = await call()
     except UNAVAILABLE_ERRORS as error:
         breaker.record_failure()
-        raise Unavailable(f"redis does not answer: {error or type(error).__name__}") from error
+        raise Unavailable(f"redis does not answer: {str(error) or type(error).__name__}") from error
     except Exception:
         breaker.record_success()  # an error reply is a reply
         raise

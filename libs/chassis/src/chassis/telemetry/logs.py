@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
+from chassis.telemetry.redaction import mask_keys_in_bytes
 from chassis.telemetry.spans import current_trace_id
 from chassis.tenancy import find_caller
 
@@ -238,9 +239,10 @@ def _render(level: str, event: Any, module: str, fields: dict[str, Any], excepti
     if exception is not None:
         line["exception"] = exception
     try:
-        return orjson.dumps(line, default=_to_text, option=OPTIONS)
+        rendered = orjson.dumps(line, default=_to_text, option=OPTIONS)
     except Exception:  # noqa: BLE001 - an unserializable value must not fail the caller
-        return orjson.dumps({_to_ascii(key): _to_ascii(value) for key, value in line.items()}, option=OPTIONS)
+        rendered = orjson.dumps({_to_ascii(key): _to_ascii(value) for key, value in line.items()}, option=OPTIONS)
+    return mask_keys_in_bytes(rendered)
 
 
 def _to_ascii(value: Any) -> str:

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags, TraceS
 
 from chassis.errors import CONTAINS_USER_CONTENT, ArgosyError
 from chassis.telemetry.logs import logger
+from chassis.telemetry.redaction import mask_keys
 from chassis.telemetry.spans import RecordingSpan, SpanContext
 
 KINDS = {kind.name.lower(): kind for kind in SpanKind}
@@ -95,8 +96,14 @@ def _to_status(span: RecordingSpan, attributes: dict[str, Any]) -> tuple[Status,
         "exception.message": str(error),
         "exception.stacktrace": "".join(traceback.format_exception(error)),
     }
-    return Status(StatusCode.ERROR, str(error)), (Event("exception", _bounded(event), span.ended_ns),)
+    return Status(StatusCode.ERROR, mask_keys(str(error))), (Event("exception", _bounded(event), span.ended_ns),)
 
 
 def _bounded(attributes: dict[str, Any]) -> BoundedAttributes:
-    return BoundedAttributes(attributes={key: value for key, value in attributes.items() if value is not None})
+    return BoundedAttributes(
+        attributes={
+            key: mask_keys(value) if isinstance(value, str) else value
+            for key, value in attributes.items()
+            if value is not None
+        }
+    )

@@ -45,7 +45,7 @@ def a_principal(
     project_id: str = "prj_test",
     key_id: str = "key_test",
     user_id: str = "",
-    roles: Iterable[str] = (),
+    roles: Iterable[str] = ("member",),
     plan: str = "",
 ) -> Principal:
     return Principal(tenant_id, project_id, key_id, user_id, frozenset(roles), plan)

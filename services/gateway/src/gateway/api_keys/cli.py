@@ -5,15 +5,15 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from chassis.errors import ArgosyError
+from values.roles import MEMBER, PLATFORM_ADMIN
 
 from gateway.api_keys.bootstrap import Bootstrap
 from gateway.auth.api_key import mint_key
-from gateway.auth.roles import ADMIN, MEMBER
 
 MINT_KEY = "mint-key"
 PLATFORM_TENANT = "platform"  # of the operators of the installation
 DEMO_TENANT = "demo"
-FIRST_KEYS = (("ARGOSY_ADMIN_KEY", PLATFORM_TENANT, {ADMIN, MEMBER}), ("ARGOSY_API_KEY", DEMO_TENANT, {MEMBER}))
+FIRST_KEYS = (("ARGOSY_ADMIN_KEY", PLATFORM_TENANT, {PLATFORM_ADMIN}), ("ARGOSY_API_KEY", DEMO_TENANT, {MEMBER}))
 
 
 def print_new_key(arguments: Sequence[str]) -> int:

@@ -6,11 +6,12 @@ from datetime import datetime
 from chassis.clock import Clock
 from chassis.errors import InvalidRequest
 from chassis.tenancy import Caller
+from values.roles import PLATFORM_ADMIN
 
 from gateway.api_keys.model import ApiKeyStore
 from gateway.audit.model import caller_entry
 from gateway.auth.api_key import ApiKey, mint_key
-from gateway.auth.roles import ADMIN, ROLES
+from gateway.auth.roles import ROLES, check_grant
 
 
 class CreateApiKey:
@@ -33,10 +34,11 @@ class CreateApiKey:
     ) -> tuple[ApiKey, str]:
         """Return the key's record and its text, which is not kept. Raises PermissionDenied, ProjectNotFound,
         InvalidRequest."""
-        caller.principal.require(ADMIN)
+        caller.principal.require(PLATFORM_ADMIN)
         granted = frozenset(roles)
         if not granted or granted - ROLES:
             raise InvalidRequest(f"roles must be some of {', '.join(sorted(ROLES))}.", param="roles")
+        check_grant(caller.principal, tenant_id, granted)
         now = self._clock.now()
         if expires_at is not None and expires_at <= now:
             raise InvalidRequest("expires_at must be in the future.", param="expires_at")

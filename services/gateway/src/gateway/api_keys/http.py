@@ -9,7 +9,6 @@ from gateway.api_keys.model import ApiKeyStore
 from gateway.api_keys.revoke import RevokeApiKey
 from gateway.api_keys.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
 from gateway.web.dependencies import (
-    ADMINS_ONLY,
     NEWEST_FIRST,
     CurrentCaller,
     PageQuery,
@@ -19,7 +18,7 @@ from gateway.web.dependencies import (
 )
 from gateway.web.schemas import ListResponse
 
-router = APIRouter(prefix="/admin/v1/keys", tags=["Administration"], dependencies=[ADMINS_ONLY])
+router = APIRouter(prefix="/admin/v1/keys", tags=["Administration"])
 
 
 @router.post("", status_code=201)

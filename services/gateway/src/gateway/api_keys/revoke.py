@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 
 from chassis.clock import Clock
 from chassis.tenancy import Caller
+from values.roles import PLATFORM_ADMIN
 
 from gateway.api_keys.model import ApiKeyStore, KeyNotFound
 from gateway.audit.model import caller_entry
 from gateway.auth.api_key import ApiKey
-from gateway.auth.roles import ADMIN
 
 PublishRevocation = Callable[[str], Awaitable[None]]
 """Publishes a key id to all gateways. Never raises: while Redis is down, it is published later."""
@@ -22,7 +22,7 @@ class RevokeApiKey:
 
     async def __call__(self, caller: Caller, key_id: str) -> ApiKey:
         """Revoke a key on all gateways, for good; idempotent. Raises PermissionDenied, KeyNotFound."""
-        caller.principal.require(ADMIN)
+        caller.principal.require(PLATFORM_ADMIN)
         key = await self._keys.find_key(key_id)
         if key is None:
             raise KeyNotFound(f"There is no key {key_id}.")

@@ -3,9 +3,10 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
+from values.roles import MEMBER
 
 from gateway.auth.api_key import ApiKey
-from gateway.auth.roles import MEMBER
+from gateway.auth.roles import Role
 from gateway.web.schemas import Id, OptionalName, Resource, StrictBody, Timestamp, unix_seconds
 
 
@@ -13,7 +14,7 @@ class ApiKeyCreate(StrictBody):
     tenant_id: Id
     project_id: Id
     name: OptionalName = ""
-    roles: Annotated[list[str], Field(min_length=1, max_length=8)] = Field([MEMBER])
+    roles: Annotated[list[Role], Field(min_length=1, max_length=8)] = Field([MEMBER])
     expires_at: Timestamp | None = None
 
 

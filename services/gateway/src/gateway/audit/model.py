@@ -3,17 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chassis.ids import new_id
 from chassis.tenancy import Caller
 
 from gateway.web.pagination import Page, PageRequest
 
+Outcome = Literal["done", "refused", "unknown"]
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One write to one object of one tenant. The actor is empty for the bootstrap command."""
+    """One write to one object of one tenant, and what became of it: `reason` is the code of the error that refused it.
+
+    The actor is empty for the bootstrap command.
+    """
 
     tenant_id: str
     entry_id: str
@@ -24,6 +29,8 @@ class AuditEntry:
     request_id: str
     detail: Mapping[str, str]
     created_at: datetime
+    outcome: Outcome = "done"
+    reason: str = ""
 
 
 def caller_entry(caller: Caller, now: datetime, tenant_id: str, action: str, target: str, **detail: str) -> AuditEntry:
@@ -49,6 +56,10 @@ class AuditLog(Protocol):
 
     async def add_entry(self, entry: AuditEntry) -> None:
         """Add an entry for a write in another service. Raises TenantNotFound."""
+        ...
+
+    async def set_outcome(self, entry: AuditEntry) -> None:
+        """Write the outcome of an entry that was `unknown`. Never raises: an entry that cannot be written stays so."""
         ...
 
     async def list_entries(self, tenant_id: str, page: PageRequest) -> Page[AuditEntry]:

@@ -4,20 +4,26 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+from chassis.errors import ArgosyError
 from chassis.postgres import Database
+from chassis.telemetry import logger
 
 from gateway.audit.model import AuditEntry
 from gateway.web.pagination import Page, PageRequest, rows_to_page
 
 INSERT_ENTRY = """
     INSERT INTO audit
-        (tenant_id, entry_id, action, target, actor_tenant_id, actor_key_id, request_id, detail, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        (tenant_id, entry_id, action, target, actor_tenant_id, actor_key_id, request_id, detail, created_at,
+         outcome, reason)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
+SET_OUTCOME = "UPDATE audit SET outcome = $3, reason = $4 WHERE tenant_id = $1 AND entry_id = $2"
 # Ids grow with time, so the order of ids is the order of creation.
 LIST_ENTRIES = """
     SELECT * FROM audit WHERE tenant_id = $1 AND ($2 = '' OR entry_id < $2) ORDER BY entry_id DESC LIMIT $3
 """
+
+log = logger("gateway")
 
 
 class PostgresAuditLog:
@@ -31,6 +37,15 @@ class PostgresAuditLog:
         async with self._database.tenant(entry.tenant_id) as connection:
             await self._require_tenant(connection, entry.tenant_id)
             await insert_entry(connection, entry)
+
+    async def set_outcome(self, entry: AuditEntry) -> None:
+        try:
+            async with self._database.tenant(entry.tenant_id) as connection:
+                await connection.execute(SET_OUTCOME, entry.tenant_id, entry.entry_id, entry.outcome, entry.reason)
+        except ArgosyError as error:
+            log.error(  # noqa: TRY400 - the reason is all there is to know
+                "audit_outcome_not_written", entry_id=entry.entry_id, outcome=entry.outcome, reason=error.reason
+            )
 
     async def list_entries(self, tenant_id: str, page: PageRequest) -> Page[AuditEntry]:
         async with self._database.tenant(tenant_id) as connection:
@@ -55,6 +70,8 @@ def row_to_entry(row: Any) -> AuditEntry:
         request_id=row["request_id"],
         detail=orjson.loads(row["detail"]),
         created_at=row["created_at"],
+        outcome=row["outcome"],
+        reason=row["reason"],
     )
 
 
@@ -70,4 +87,6 @@ def entry_to_row(entry: AuditEntry) -> tuple[object, ...]:
         entry.request_id,
         orjson.dumps(dict(entry.detail)).decode(),
         entry.created_at,
+        entry.outcome,
+        entry.reason,
     )

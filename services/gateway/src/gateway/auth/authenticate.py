@@ -15,7 +15,7 @@ from chassis.clock import Clock
 from chassis.errors import ArgosyError, Unavailable
 from chassis.tenancy import Principal
 
-from gateway.auth.api_key import ApiKey, InvalidApiKey, KeyExpired, KeyRevoked, ParsedKey, parse_key
+from gateway.auth.api_key import ApiKey, InvalidApiKey, KeyExpired, KeyRevoked, MissingApiKey, ParsedKey, parse_key
 from gateway.auth.cache import KeyCache, KeyCacheTtls
 
 FindKey = Callable[[str], Awaitable[ApiKey | None]]
@@ -36,8 +36,15 @@ class ApiKeyAuthenticator:
         """Return the principal of a key in the cache; None when the key has to be looked up."""
         return self._cache.get(hashlib.sha256(key).digest(), self._clock.monotonic())
 
+    def was_verified(self, key: bytes) -> bool:
+        """Whether the key was valid within `max_stale`, and no revocation of it was received since."""
+        return self._cache.get_stale(hashlib.sha256(key).digest(), self._clock.monotonic()) is not None
+
     async def authenticate(self, key: bytes) -> Principal:
-        """Look a key up. Raises InvalidApiKey, KeyRevoked, KeyExpired, or Unavailable when it cannot be checked."""
+        """Look a key up. Raises MissingApiKey, InvalidApiKey, KeyRevoked, KeyExpired, or Unavailable when it cannot
+        be checked."""
+        if not key:
+            raise MissingApiKey("You didn't provide an API key: send it as 'Authorization: Bearer argosy_...'.")
         digest = hashlib.sha256(key).digest()
         self._cache.raise_rejected(digest, self._clock.monotonic())
         parsed = parse_key(key)

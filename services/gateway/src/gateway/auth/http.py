@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 
-from chassis.errors import ArgosyError
-from chassis.tenancy import Caller, PrincipalSigner
+from chassis.errors import ArgosyError, Unavailable
+from chassis.http import Scope
+from chassis.tenancy import Caller, Principal, PrincipalSigner
 
-from gateway.auth.api_key import MissingApiKey
+from gateway.auth.address import client_address
 from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.metrics import AUTHENTICATIONS, KEY_CACHE
+from gateway.rate_limits.failures import FailedAuthenticationLimiter
 
 BEARER = b"bearer "
 
@@ -17,20 +19,30 @@ _miss = KEY_CACHE.labels("miss")
 
 
 class Authenticator:
-    """Authenticates requests by their API key, and counts them."""
+    """Authenticates requests by their API key, and counts them.
 
-    def __init__(self, api_keys: ApiKeyAuthenticator, signer: PrincipalSigner) -> None:
+    `failures` limits attempts with unknown keys per address. `trusted_proxies` stand in front of the gateway.
+    """
+
+    def __init__(
+        self,
+        api_keys: ApiKeyAuthenticator,
+        signer: PrincipalSigner,
+        failures: FailedAuthenticationLimiter,
+        trusted_proxies: int = 0,
+    ) -> None:
         self._api_keys = api_keys
         self._signer = signer
+        self._failures = failures
+        self._trusted_proxies = trusted_proxies
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> Caller:
-        """Raises MissingApiKey, InvalidApiKey, KeyRevoked, KeyExpired, or Unavailable when it cannot be checked."""
+    async def authenticate(self, scope: Scope, request_id: str) -> Caller:
+        """Raises MissingApiKey, InvalidApiKey, KeyRevoked, KeyExpired, TooManyFailedAuthentications, or Unavailable."""
         try:
-            key = bearer_token(headers)
-            principal = self._api_keys.get_cached(key)
+            key = bearer_token(scope["headers"])
+            principal = self._api_keys.get_cached(key) if key else None
             if principal is None:
-                _miss.inc()
-                principal = await self._api_keys.authenticate(key)
+                principal = await self._look_up(key, scope)
             else:
                 _hit.inc()
         except ArgosyError as error:
@@ -39,12 +51,29 @@ class Authenticator:
         _success.inc()
         return Caller(principal, self._signer.sign(principal), request_id)
 
+    async def _look_up(self, key: bytes, scope: Scope) -> Principal:
+        if key:
+            _miss.inc()
+        # A key that was valid before is not limited: guesses from the same address must not lock it out.
+        if self._api_keys.was_verified(key):
+            return await self._api_keys.authenticate(key)
+        peer = scope.get("client")
+        address = client_address(peer[0] if peer else "", scope["headers"], self._trusted_proxies)
+        self._failures.take(address)
+        try:
+            principal = await self._api_keys.authenticate(key)
+        except Unavailable:
+            self._failures.give_back(address)
+            raise
+        self._failures.give_back(address)
+        return principal
+
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Raises MissingApiKey."""
+    """Return the key, or nothing when there is none."""
     for name, value in headers:
         if name == b"authorization":
             if value[:7].lower() == BEARER and (token := value[7:].strip()):
                 return token
             break
-    raise MissingApiKey("You didn't provide an API key: send it as 'Authorization: Bearer argosy_...'.")
+    return b""

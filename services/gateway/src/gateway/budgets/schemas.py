@@ -8,7 +8,11 @@ from values.money import NanoUsd, usd_to_nano_usd
 
 from gateway.web.schemas import StrictBody
 
-Usd = Annotated[str, Field(max_length=32, description="An exact decimal amount of US dollars.", examples=["12.50"])]
+# Less than what `values.money` can hold, so that no text of this pattern is refused by it.
+USD_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
+Usd = Annotated[
+    str, Field(pattern=USD_PATTERN, description="An exact decimal amount of US dollars.", examples=["12.50"])
+]
 
 
 class BudgetRead(BaseModel):

@@ -11,14 +11,14 @@ import orjson
 from chassis.http import Receive, Scope, read_body
 from values.money import nano_usd_to_usd
 
-from gateway.embeddings.schemas import EmbeddingsBody, read_embeddings
+from gateway.embeddings.schemas import INPUT_SCHEMA, EmbeddingsBody, read_embeddings
 from gateway.inference.model import EmbeddingsRequest, InferenceClient, UpstreamInvalidResponse
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.middleware import ResponseWriter
 from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
 
-ROUTE = AsgiRoute("/v1/embeddings", "Embed texts.", "Embeddings", EmbeddingsBody)
+ROUTE = AsgiRoute("/v1/embeddings", "Embed texts.", "Embeddings", EmbeddingsBody, properties={"input": INPUT_SCHEMA})
 COST = b"argosy-cost"
 FLOAT_BYTES = 4
 

@@ -1,20 +1,27 @@
 """The body of an embeddings request."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from chassis.errors import InvalidRequest
+from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS, MAX_MODEL_NAME_CHARACTERS
 
 from gateway.inference import limits as checks
 from gateway.web.json_body import decode_body
+
+TEXT = {"type": "string", "minLength": 1}
+# For the OpenAPI document: arrays of token ids are decoded only to be refused by name.
+INPUT_SCHEMA = {"anyOf": [TEXT, {"type": "array", "minItems": 1, "maxItems": MAX_EMBEDDING_INPUTS, "items": TEXT}]}
+ModelName = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_MODEL_NAME_CHARACTERS})]
+Dimensions = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": MAX_DIMENSIONS})]
 
 
 class EmbeddingsBody(msgspec.Struct):
     """`POST /v1/embeddings`."""
 
-    model: str
+    model: ModelName
     input: str | list[str | int | list[int]]
-    dimensions: int | None = None
+    dimensions: Dimensions | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
     def texts(self) -> list[str]:

@@ -1,13 +1,14 @@
 """Files in OpenAI's shape, and what an upload's form must have."""
 
 import unicodedata
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from chassis.errors import InvalidRequest
 
 from gateway.web.schemas import Resource
 
-PURPOSES = frozenset({"assistants", "batch", "evals", "fine-tune", "user_data", "vision"})
+Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision"]
+PURPOSES: Final = frozenset[str](get_args(Purpose))
 MAX_FILENAME_CHARACTERS = 255
 UPLOAD_SCHEMA = {
     "requestBody": {

@@ -1,6 +1,6 @@
 """`POST /v1/chat/completions`: the client's body and the provider's bytes are passed on unchanged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import perf_counter
 
@@ -21,6 +21,7 @@ from gateway.inference.model import (
     UpstreamInterrupted,
 )
 from gateway.metrics import FIRST_BYTE_SECONDS, STREAM_CHUNKS, STREAM_ERRORS
+from gateway.openai_chat.openapi import body_properties
 from gateway.openai_chat.schemas import ChatBody, read_chat
 from gateway.openai_chat.stream import SseEncoder, add_argosy_field, started_fields
 from gateway.web import sse
@@ -37,6 +38,11 @@ SOFT_LIMIT = (b"argosy-soft-limit-passed", b"true")
 log = logger("gateway")
 _first_byte = FIRST_BYTE_SECONDS.labels(ROUTE.path)
 _chunks = STREAM_CHUNKS.labels(ROUTE.path)
+
+
+def route_with(limits: InferenceLimits) -> AsgiRoute:
+    """Return the route, documented with the limits of this installation."""
+    return replace(ROUTE, properties=body_properties(limits))
 
 
 class ChatCompletions:

@@ -1,13 +1,30 @@
 """The body of a chat completion: the fields that the gateway checks. The orchestrator judges all others."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from chassis.errors import InvalidRequest
+from values.limits import (
+    MAX_MODEL_NAME_CHARACTERS,
+    MAX_PASSAGES,
+    MAX_QUERY_CHARACTERS,
+    MAX_VECTOR_STORES_PER_REQUEST,
+)
 
 from gateway.inference import limits as checks
 from gateway.inference.limits import InferenceLimits
 from gateway.web.json_body import decode_body
+
+# The checks below are documented here, not made: msgspec would name the field, and not what it must be.
+ModelName = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_MODEL_NAME_CHARACTERS})]
+StoreIds = Annotated[
+    list[Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1})]],
+    msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_VECTOR_STORES_PER_REQUEST}),
+]
+Query = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": r"\S", "maxLength": MAX_QUERY_CHARACTERS})]
+PassageLimit = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": MAX_PASSAGES})]
+Temperature = Annotated[float, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": 2})]
+TopP = Annotated[float, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": 1})]
 
 
 class ContentPart(msgspec.Struct):
@@ -27,9 +44,9 @@ class StreamOptions(msgspec.Struct):
 class RetrievalOptions(msgspec.Struct):
     """Vector stores to search for passages, which are put into the prompt."""
 
-    vector_store_ids: list[str]
-    query: str | None = None
-    limit: int | None = None
+    vector_store_ids: StoreIds
+    query: Query | None = None
+    limit: PassageLimit | None = None
     optional: bool | None = None
 
 
@@ -43,15 +60,15 @@ class ArgosyOptions(msgspec.Struct):
 class ChatBody(msgspec.Struct):
     """`POST /v1/chat/completions`."""
 
-    model: str
+    model: ModelName
     messages: list[Message]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
     argosy: ArgosyOptions | None = None
 
     @property

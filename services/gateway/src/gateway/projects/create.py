@@ -3,9 +3,9 @@
 from chassis.clock import Clock
 from chassis.ids import new_id
 from chassis.tenancy import Caller
+from values.roles import PLATFORM_ADMIN
 
 from gateway.audit.model import caller_entry
-from gateway.auth.roles import ADMIN
 from gateway.projects.model import Project, ProjectStore
 
 
@@ -16,7 +16,7 @@ class CreateProject:
 
     async def __call__(self, caller: Caller, tenant_id: str, name: str) -> Project:
         """Raises PermissionDenied, TenantNotFound, ProjectExists."""
-        caller.principal.require(ADMIN)
+        caller.principal.require(PLATFORM_ADMIN)
         project = Project(tenant_id, new_id("prj_"), name, self._clock.now())
         entry = caller_entry(caller, project.created_at, tenant_id, "project.create", project.project_id, name=name)
         await self._projects.add_project(project, entry)

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends
 from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.schemas import ProjectCreate, ProjectRead
-from gateway.web.dependencies import ADMINS_ONLY, NEWEST_FIRST, CurrentCaller, PageQuery, QueryTenantId, provided
+from gateway.web.dependencies import NEWEST_FIRST, CurrentCaller, PageQuery, QueryTenantId, provided
 from gateway.web.schemas import ListResponse
 
-router = APIRouter(prefix="/admin/v1/projects", tags=["Administration"], dependencies=[ADMINS_ONLY])
+router = APIRouter(prefix="/admin/v1/projects", tags=["Administration"])
 
 
 @router.post("", status_code=201)

@@ -7,10 +7,12 @@ from chassis.tenancy import Principal
 
 from gateway.rate_limits.model import (
     MINUTE_US,
-    PlanRateLimits,
+    ClassRateLimits,
+    PlanLimits,
     RateLimitExceeded,
     RateLimitStatus,
     RateLimitStore,
+    RequestClass,
     TakeResult,
 )
 
@@ -23,8 +25,8 @@ class RateLimiter:
 
     def __init__(
         self,
-        plans: Mapping[str, PlanRateLimits],
-        default: PlanRateLimits,
+        plans: Mapping[str, PlanLimits],
+        default: PlanLimits,
         *,
         shared: RateLimitStore,
         local: RateLimitStore,
@@ -36,18 +38,18 @@ class RateLimiter:
         self._local = local
         self._replicas = replicas
 
-    async def check(self, principal: Principal) -> RateLimitStatus | None:
+    async def check(self, principal: Principal, kind: RequestClass) -> RateLimitStatus | None:
         """Count a request; None when nothing is limited. Raises RateLimitExceeded."""
-        limits = self._plans.get(principal.plan.lower(), self._default)
+        limits = self._plans.get(principal.plan.lower(), self._default)[kind]
         try:
-            result = await self._shared.take(principal.tenant_id, principal.key_id, limits)
+            result = await self._shared.take(principal.tenant_id, principal.key_id, kind, limits)
         except Unavailable:
             limits = limits.share(self._replicas)
-            result = await self._local.take(principal.tenant_id, principal.key_id, limits)
+            result = await self._local.take(principal.tenant_id, principal.key_id, kind, limits)
         return evaluate(result, limits)
 
 
-def evaluate(result: TakeResult, limits: PlanRateLimits) -> RateLimitStatus | None:
+def evaluate(result: TakeResult, limits: ClassRateLimits) -> RateLimitStatus | None:
     """Return the status of the tighter limit. Raises RateLimitExceeded when the request was not allowed."""
     tightest: RateLimitStatus | None = None
     exceeded_scope, exceeded, max_wait_us = "", None, -1

@@ -3,9 +3,9 @@
 from cachetools import LRUCache
 from chassis.clock import Clock
 
-from gateway.rate_limits.model import MINUTE_US, PlanRateLimits, TakeResult, request_cost_us
+from gateway.rate_limits.model import MINUTE_US, ClassRateLimits, RequestClass, TakeResult, request_cost_us
 
-Bucket = tuple[str, str | None]
+Bucket = tuple[str, RequestClass, str | None]
 
 
 class InMemoryRateLimitStore:
@@ -15,9 +15,9 @@ class InMemoryRateLimitStore:
         self._clock = clock
         self._full_at_us: LRUCache[Bucket, int] = LRUCache(capacity)
 
-    async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
+    async def take(self, tenant_id: str, key_id: str, kind: RequestClass, limits: ClassRateLimits) -> TakeResult:
         now_us = int(self._clock.monotonic() * 1_000_000)
-        key_bucket, tenant_bucket = (tenant_id, key_id), (tenant_id, None)
+        key_bucket, tenant_bucket = (tenant_id, kind, key_id), (tenant_id, kind, None)
         key_cost, tenant_cost = request_cost_us(limits.key), request_cost_us(limits.tenant)
         key_used = self._used_us(key_bucket, now_us) if key_cost else 0
         tenant_used = self._used_us(tenant_bucket, now_us) if tenant_cost else 0

@@ -7,7 +7,7 @@ from chassis.telemetry.rate_limited import RateLimitedLog
 from redis.exceptions import ResponseError
 
 from gateway.metrics import RATE_LIMIT_CHECKS
-from gateway.rate_limits.model import MINUTE_US, PlanRateLimits, TakeResult, request_cost_us
+from gateway.rate_limits.model import MINUTE_US, ClassRateLimits, RequestClass, TakeResult, request_cost_us
 
 # A bucket is the time when it is full again. A time more than a minute away was written before Redis' clock was set
 # back; it counts as a full bucket. `tostring` would round the time, so all its digits are formatted.
@@ -49,9 +49,9 @@ class RedisRateLimitStore:
     def __init__(self, redis: MultiplexedRedis) -> None:
         self._redis = redis
 
-    async def take(self, tenant_id: str, key_id: str, limits: PlanRateLimits) -> TakeResult:
+    async def take(self, tenant_id: str, key_id: str, kind: RequestClass, limits: ClassRateLimits) -> TakeResult:
         # The braces are a hash tag: a script needs all its keys on one node of a cluster.
-        tenant_bucket = f"argosy:rates:{{{tenant_id}}}"
+        tenant_bucket = f"argosy:rates:{{{tenant_id}}}:{kind}"
         try:
             allowed, key_used, tenant_used = await self._redis.run(
                 TAKE,

@@ -3,9 +3,9 @@
 from chassis.clock import Clock
 from chassis.ids import new_id
 from chassis.tenancy import Caller
+from values.roles import PLATFORM_ADMIN
 
 from gateway.audit.model import caller_entry
-from gateway.auth.roles import ADMIN
 from gateway.tenants.model import Tenant, TenantStore
 
 
@@ -16,7 +16,7 @@ class CreateTenant:
 
     async def __call__(self, caller: Caller, name: str, plan: str) -> Tenant:
         """Raises PermissionDenied, TenantExists."""
-        caller.principal.require(ADMIN)
+        caller.principal.require(PLATFORM_ADMIN)
         tenant = Tenant(new_id("ten_"), name, plan, self._clock.now())
         entry = caller_entry(
             caller, tenant.created_at, tenant.tenant_id, "tenant.create", tenant.tenant_id, name=name, plan=plan

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
-from values.limits import MAX_PASSAGES
+from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS
 
 from gateway.web.schemas import Id, OptionalName, Resource, StrictBody
 
@@ -99,7 +99,12 @@ class RankingOptions(StrictBody):
     """Results are ranked by reciprocal rank fusion, whose scores allow no meaningful threshold."""
 
     ranker: str | None = None
-    score_threshold: Annotated[float, Field(ge=0, le=0)] | None = None
+    score_threshold: Annotated[float, Field(strict=True, ge=0, le=0)] | None = None
+
+
+# Retrieval refuses an empty query, and zero characters, which Postgres cannot store.
+Query = Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+Queries = Annotated[list[Query], Field(min_length=1, max_length=8)]
 
 
 def to_list(query: Any) -> Any:
@@ -109,10 +114,9 @@ def to_list(query: Any) -> Any:
 class SearchCreate(StrictBody):
     # With a union of types, pydantic would name errors after the types.
     query: Annotated[
-        list[Annotated[str, Field(min_length=1)]],
-        Field(min_length=1, max_length=8),
-        BeforeValidator(to_list, json_schema_input_type=str | list[str]),
+        Queries,
+        BeforeValidator(to_list, json_schema_input_type=Query | Queries),
     ]
-    max_num_results: Annotated[int, Field(ge=1, le=MAX_PASSAGES)] = 10
+    max_num_results: Annotated[int, Field(strict=True, ge=1, le=MAX_PASSAGES)] = 10
     ranking_options: RankingOptions | None = None
-    rewrite_query: bool = False
+    rewrite_query: Annotated[bool, Field(strict=True)] = False

@@ -6,15 +6,16 @@ from typing import Any
 from chassis.http import ASGIApp, Receive, RequestTooLarge, Routes, Scope, Send
 from chassis.in_flight import InFlight, InFlightLimit
 from chassis.tenancy import current_caller
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from gateway.auth.http import Authenticator
 from gateway.rate_limits.limiter import RateLimiter
-from gateway.web.dependencies import Dependencies
+from gateway.web.dependencies import Dependencies, refuse_unknown_parameters
 from gateway.web.errors import EXCEPTION_HANDLERS
 from gateway.web.middleware import AsgiEndpoint, AuthMiddleware, Handler
 from gateway.web.openapi import AsgiRoute, with_asgi_routes
 from gateway.web.request_body import RequestBodies
+from gateway.web.route_table import route_table
 
 PUBLIC_PATHS = frozenset({"/docs", "/openapi.json"})
 DESCRIPTION = "One API in front of your models: OpenAI's shapes, exact costs, your own documents."
@@ -33,17 +34,16 @@ def create_app(
     upload_path: str,
 ) -> ASGIApp:
     """Put it together. Bodies for `routers` have at most `max_body_bytes`; those for `upload_path` are streamed."""
+    routers = tuple(routers)
     api = fastapi_app(routers, dependencies, asgi_routes)
+    routes = route_table(api, routers, [route.path for route in asgi_routes])
+    limited = BodyLimits(api, bodies, uploads, max_body_bytes=max_body_bytes, upload_path=upload_path)
     return Routes(
         {
             ("POST", route.path): AsgiEndpoint("POST", route.path, handler, authenticator, limiter)
             for route, handler in asgi_routes.items()
         },
-        fallback=AuthMiddleware(
-            BodyLimits(api, bodies, uploads, max_body_bytes=max_body_bytes, upload_path=upload_path),
-            authenticator,
-            PUBLIC_PATHS,
-        ),
+        fallback=AuthMiddleware(limited, routes, authenticator, limiter, PUBLIC_PATHS),
     )
 
 
@@ -57,6 +57,7 @@ def fastapi_app(routers: Iterable[APIRouter], dependencies: Dependencies, asgi_r
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
         exception_handlers=EXCEPTION_HANDLERS,
+        dependencies=[Depends(refuse_unknown_parameters)],
     )
     for router in routers:
         app.include_router(router)

@@ -1,13 +1,13 @@
 """What endpoints receive as arguments: collaborators, the caller, pages and ids."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from chassis.errors import InvalidRequest
 from chassis.tenancy import Caller, current_caller
 from fastapi import Depends, Path, Query, Request
+from fastapi.dependencies.models import Dependant
 
-from gateway.auth.roles import ADMIN
 from gateway.web.pagination import PageRequest
 from gateway.web.schemas import ID_PATTERN
 
@@ -29,16 +29,25 @@ async def _caller() -> Caller:
     return current_caller()
 
 
-async def _require_admin() -> None:
-    current_caller().principal.require(ADMIN)
+async def _require_newest_first(order: Literal["desc"] = "desc") -> None:
+    """Lists have one order: newest first."""
 
 
-async def _require_newest_first(order: Literal["asc", "desc"] = "desc", before: str | None = None) -> None:
-    """Refuse orders that lists do not support."""
-    if order != "desc":
-        raise InvalidRequest("order must be desc: lists are newest first.", param="order")
-    if before is not None:
-        raise InvalidRequest("before is not supported; page with after.", param="before")
+async def refuse_unknown_parameters(request: Request) -> None:
+    """Refuse query parameters that the operation does not have: none is accepted and then ignored."""
+    if not request.query_params:
+        return
+    known = set(_query_names(request.scope["route"].dependant))
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidRequest(f"There is no query parameter {name}.", param=name)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for field in dependant.query_params:
+        yield field.alias
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
 
 
 CurrentCaller = Annotated[Caller, Depends(_caller)]
@@ -46,7 +55,6 @@ PathId = Annotated[str, Path(pattern=ID_PATTERN)]
 QueryTenantId = Annotated[str, Query(pattern=ID_PATTERN, description="The tenant whose records are listed.")]
 After = Annotated[str | None, Query(pattern=ID_PATTERN, description="Continue after the record with this id.")]
 NEWEST_FIRST = Depends(_require_newest_first)
-ADMINS_ONLY = Depends(_require_admin)
 
 
 async def _page(limit: Annotated[int, Query(ge=1, le=100)] = 20, after: After = None) -> PageRequest:

@@ -13,6 +13,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from gateway.auth.roles import RouteNotFound
+
 # Where FastAPI's handlers leave the error in the ASGI scope, for the log line and the span.
 SCOPE_ERROR = "argosy.error"
 INTERNAL_MESSAGE = "Something went wrong on our side. The request id identifies it in our log."
@@ -24,18 +26,6 @@ class InvalidJson(ArgosyError):
     """The body is not JSON, or is nested too deeply to be read safely."""
 
     kind, reason = Kind.INVALID, "INVALID_JSON"
-
-
-class RouteNotFound(ArgosyError):
-    """The API has no such path."""
-
-    kind, reason = Kind.NOT_FOUND, "ROUTE_NOT_FOUND"
-
-
-class MethodNotAllowed(ArgosyError):
-    """The path exists, and does not support this HTTP method."""
-
-    kind, reason = Kind.INVALID, "METHOD_NOT_ALLOWED"
 
 
 def to_public_error(error: Exception, **fields: str) -> ArgosyError:
@@ -77,8 +67,7 @@ async def _on_http_exception(request: Request, error: HTTPException) -> JSONResp
         return _to_response(request, InvalidJson("The body is not valid JSON, or nested too deeply."))
     if error.status_code == STATUS[Kind.NOT_FOUND]:
         return _to_response(request, RouteNotFound("There is no such path."))
-    public = MethodNotAllowed if error.status_code == 405 else InvalidRequest
-    response = _to_response(request, public(str(error.detail)))
+    response = _to_response(request, InvalidRequest(str(error.detail)))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response

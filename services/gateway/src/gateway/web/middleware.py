@@ -9,30 +9,28 @@ from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any
 
+import orjson
 from chassis.errors import ArgosyError, Kind
-from chassis.http import STATUS, ASGIApp, Receive, Scope, Send, send_error
+from chassis.http import STATUS, ASGIApp, ClientDisconnected, Receive, Scope, Send, openai_error, send_error
 from chassis.ids import new_id
 from chassis.in_flight import InFlight
-from chassis.telemetry import Span, extract, logger, span
-from chassis.tenancy import as_caller
-from prometheus_client import Counter
+from chassis.telemetry import Span, extract, span
+from chassis.tenancy import Caller, as_caller
 
 from gateway.auth.http import Authenticator
-from gateway.metrics import CLIENT_DISCONNECTS, RATE_LIMITED, REQUEST_SECONDS, REQUESTS
+from gateway.auth.roles import check_route, role_of_route
+from gateway.metrics import RATE_LIMITED
 from gateway.rate_limits.http import rate_limit_headers
 from gateway.rate_limits.limiter import RateLimiter
-from gateway.rate_limits.model import RateLimitExceeded
+from gateway.rate_limits.model import RateLimitExceeded, RequestClass, request_class
 from gateway.web.errors import SCOPE_ERROR, to_public_error
+from gateway.web.route_metrics import CLIENT_DISCONNECTED, RouteMetrics
+from gateway.web.route_table import GET, HEAD, OPTIONS, MatchedRoute, MethodNotAllowed, RouteTable
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 REQUEST_ID = b"x-request-id"
-# Never sent: logs and metrics show with it that the client disconnected first.
-CLIENT_DISCONNECTED = STATUS[Kind.CANCELLED]
-UNKNOWN_ROUTE = "unknown"
-
-log = logger("gateway")
 
 
 class ResponseWriter:
@@ -58,7 +56,7 @@ class ResponseWriter:
     async def start(self, status: int, headers: Headers) -> None:
         self.status = status
         self.release_body()
-        all_headers = [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers, *headers]
+        all_headers = [*self._own_headers(), *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     def release_body(self) -> None:
@@ -81,45 +79,33 @@ class ResponseWriter:
 
     async def send_error(self, error: ArgosyError) -> None:
         self.status = STATUS[error.kind]
-        await send_error(self._send, error, [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers])
+        await send_error(self._send, error, self._own_headers())
+
+    async def send_method_not_allowed(self, error: MethodNotAllowed, allow: bytes) -> None:
+        self.error = error
+        body = orjson.dumps(openai_error(error))
+        await self.send_response(405, body, ((b"allow", allow),))
 
     async def forward(self, message: MutableMapping[str, Any]) -> None:
         """Send a message of an ASGI application, with the request id added to the headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.request_id.encode())]
+            message["headers"] = [*message.get("headers", ()), *self._own_headers()]
         else:
             self.finished = not message.get("more_body", False)
         await self._send(message)
 
+    async def forward_head(self, message: MutableMapping[str, Any]) -> None:
+        """Send the status and headers of a message for GET as the response to HEAD; its body is not awaited."""
+        if message["type"] == "http.response.start":
+            await self.forward(message)
+        elif not self.finished:
+            await self.forward({"type": "http.response.body"})
+            if message.get("more_body", False):
+                raise ClientDisconnected("A response to HEAD has no body.")
 
-class RouteMetrics:
-    """The metrics of one route, with their labelled children bound once."""
-
-    def __init__(self, route: str) -> None:
-        self._route = route
-        self._seconds = REQUEST_SECONDS.labels(route)
-        self._disconnects = CLIENT_DISCONNECTS.labels(route)
-        self._by_status: dict[int, Counter] = {}
-
-    def record(self, response: ResponseWriter, method: str) -> None:
-        seconds = perf_counter() - response.started_at
-        counter = self._by_status.get(response.status)
-        if counter is None:
-            counter = self._by_status[response.status] = REQUESTS.labels(self._route, str(response.status))
-        counter.inc()
-        self._seconds.observe(seconds)
-        if response.status == CLIENT_DISCONNECTED:
-            self._disconnects.inc()
-        log.info(
-            "request",
-            method=method,
-            route=self._route,
-            status=response.status,
-            code=response.code,
-            seconds=round(seconds, 6),
-            request_id=response.request_id,
-        )
+    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers]
 
 
 Handler = Callable[[Scope, Receive, ResponseWriter], Awaitable[None]]
@@ -133,6 +119,7 @@ class AsgiEndpoint:
     ) -> None:
         self._method = method
         self._span_name = f"{method} {route}"
+        self._role = role_of_route(route)
         self._handler = handler
         self._authenticator = authenticator
         self._limiter = limiter
@@ -140,21 +127,19 @@ class AsgiEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = ResponseWriter(send, new_id("req_"))
-        headers = scope["headers"]
-        with extract_trace_context(headers):
+        with extract_trace_context(scope["headers"]):
             try:
-                caller = await self._authenticator.authenticate(headers, response.request_id)
+                caller = await self._authenticator.authenticate(scope, response.request_id)
             except Exception as error:  # noqa: BLE001 - every error becomes a response
                 await send_public_error(response, error)
                 self._metrics.record(response, self._method)
                 return
             with as_caller(caller):
                 try:
-                    response.rate_limit_headers = rate_limit_headers(await self._limiter.check(caller.principal))
-                except RateLimitExceeded as error:
+                    await count_request(self._limiter, caller, "inference", response)
+                    caller.principal.require(self._role)
+                except ArgosyError as error:
                     # No span: clients over their limit must not fill the trace store too.
-                    RATE_LIMITED.labels(error.scope).inc()
-                    response.rate_limit_headers = rate_limit_headers(error.status)
                     await send_public_error(response, error)
                     self._metrics.record(response, self._method)
                     return
@@ -173,48 +158,93 @@ class AsgiEndpoint:
 
 
 class AuthMiddleware:
-    """An ASGI application behind authentication; `public_paths` need no key."""
+    """An ASGI application behind authentication, roles, and rate limits; `public_paths` need no key.
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, public_paths: Collection[str]) -> None:
+    Answers what no route does: unknown paths, methods that a path does not have, OPTIONS, and HEAD by GET.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: RouteTable,
+        authenticator: Authenticator,
+        limiter: RateLimiter,
+        public_paths: Collection[str],
+    ) -> None:
         self._app = app
+        self._routes = routes
         self._authenticator = authenticator
+        self._limiter = limiter
         self._public_paths = public_paths
         self._metrics: dict[str, RouteMetrics] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = ResponseWriter(send, new_id("req_"))
+        route = self._routes.match(scope["path"])
         with extract_trace_context(scope["headers"]):
             if scope["path"] in self._public_paths:
-                await self._call_app(scope, receive, response)
+                await self._respond(scope, receive, response, route)
                 return
             try:
-                caller = await self._authenticator.authenticate(scope["headers"], response.request_id)
+                caller = await self._authenticator.authenticate(scope, response.request_id)
             except Exception as error:  # noqa: BLE001 - every error becomes a response
                 await send_public_error(response, error)
-                self._metrics_of(scope).record(response, scope["method"])
+                self._metrics_of(route).record(response, scope["method"])
                 return
-            with as_caller(caller), span(scope["method"], kind="server") as current:
-                try:
-                    await self._call_app(scope, receive, response)
-                finally:
-                    current.set(route=route_template(scope))
-                    set_span_result(current, response)
+            with as_caller(caller):
+                if await self._check(caller, scope["method"], route, response):
+                    with span(scope["method"], kind="server", route=route.template) as current:
+                        try:
+                            await self._respond(scope, receive, response, route)
+                        finally:
+                            set_span_result(current, response)
 
-    async def _call_app(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+    async def _check(self, caller: Caller, method: str, route: MatchedRoute, response: ResponseWriter) -> bool:
+        """Count the request, and check the caller's role; false when an error was sent. No span, as in AsgiEndpoint."""
         try:
-            await self._app(scope, receive, response.forward)
+            await count_request(self._limiter, caller, request_class(method, route.template), response)
+            check_route(caller.principal, route.template)
+        except ArgosyError as error:
+            await send_public_error(response, error)
+            self._metrics_of(route).record(response, method)
+            return False
+        return True
+
+    async def _respond(self, scope: Scope, receive: Receive, response: ResponseWriter, route: MatchedRoute) -> None:
+        method = scope["method"]
+        try:
+            route.check_method(method)
+            if method == OPTIONS:
+                await response.start(204, ((b"allow", route.allow),))
+                await response.finish()
+            elif method == HEAD:
+                scope = {**scope, "method": GET}
+                await self._app(scope, receive, response.forward_head)
+            else:
+                await self._app(scope, receive, response.forward)
+        except MethodNotAllowed as error:
+            await response.send_method_not_allowed(error, route.allow)
         except Exception as error:  # noqa: BLE001 - every error becomes a response
             await send_public_error(response, error)
         finally:
             response.error = response.error or scope.get(SCOPE_ERROR)
-            self._metrics_of(scope).record(response, scope["method"])
+            self._metrics_of(route).record(response, method)
 
-    def _metrics_of(self, scope: Scope) -> RouteMetrics:
-        route = route_template(scope)
-        metrics = self._metrics.get(route)
+    def _metrics_of(self, route: MatchedRoute) -> RouteMetrics:
+        metrics = self._metrics.get(route.template)
         if metrics is None:
-            metrics = self._metrics[route] = RouteMetrics(route)
+            metrics = self._metrics[route.template] = RouteMetrics(route.template)
         return metrics
+
+
+async def count_request(limiter: RateLimiter, caller: Caller, kind: RequestClass, response: ResponseWriter) -> None:
+    """Count a request and set its rate limit headers. Raises RateLimitExceeded."""
+    try:
+        response.rate_limit_headers = rate_limit_headers(await limiter.check(caller.principal, kind))
+    except RateLimitExceeded as error:
+        RATE_LIMITED.labels(error.scope).inc()
+        response.rate_limit_headers = rate_limit_headers(error.status)
+        raise
 
 
 async def send_public_error(response: ResponseWriter, error: Exception) -> None:
@@ -241,12 +271,6 @@ def set_span_result(current: Span, response: ResponseWriter) -> None:
     current.set(status=response.status, code=response.code)
     if response.error is not None and response.status != CLIENT_DISCONNECTED:
         current.fail(response.error)
-
-
-def route_template(scope: Scope) -> str:
-    """The template of the matched route: with paths, each id would become a time series."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else UNKNOWN_ROUTE
 
 
 def extract_trace_context(headers: Headers) -> AbstractContextManager[object]:

@@ -1,7 +1,7 @@
 """Adds the hot routes, which FastAPI does not serve, to its OpenAPI document."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -41,6 +41,8 @@ class AsgiRoute:
     tag: str
     body: type[msgspec.Struct]
     streamed: bool = False
+    properties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    """Schemas of fields of the body, where its type says less than the handler checks."""
 
 
 def with_asgi_routes(app: FastAPI, asgi_routes: Iterable[AsgiRoute]) -> Callable[[], dict[str, Any]]:
@@ -64,6 +66,7 @@ def _add_asgi_routes(document: dict[str, Any], asgi_routes: tuple[AsgiRoute, ...
     schemas.update(components)
     schemas["Error"] = ERROR_SCHEMA
     for route in asgi_routes:
+        schemas[route.body.__name__]["properties"].update(route.properties)
         document["paths"][route.path] = {"post": _operation(route)}
     for path in document["paths"].values():
         for operation in path.values():

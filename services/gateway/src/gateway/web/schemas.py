@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from gateway.web.pagination import Page
 
@@ -19,6 +19,15 @@ Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00
 OptionalName = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
+# Up to the year 2603: larger numbers are read as milliseconds.
+UNIX_SECONDS_SCHEMA = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 20_000_000_000,
+    "description": "Seconds since 1970.",
+}
+
+
 def in_utc(instant: datetime) -> datetime:
     """Convert to UTC, as all other services read it. Raises ValueError when the year is out of range there."""
     try:
@@ -27,7 +36,11 @@ def in_utc(instant: datetime) -> datetime:
         raise ValueError("in UTC the year must be between 1 and 9999") from None
 
 
-Timestamp = Annotated[AwareDatetime, AfterValidator(in_utc)]
+Timestamp = Annotated[
+    AwareDatetime,
+    AfterValidator(in_utc),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, UNIX_SECONDS_SCHEMA]}),
+]
 
 
 def unix_seconds(instant: datetime) -> int:

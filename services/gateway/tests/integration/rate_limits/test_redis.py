@@ -17,10 +17,10 @@ from chassis.tenancy import Principal
 from chassis.testing.network import TcpProxy
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import MINUTE_US, PlanRateLimits, RateLimitExceeded, RateLimitStore
+from gateway.rate_limits.model import MINUTE_US, ClassRateLimits, RateLimitExceeded, RateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
 
-from services.gateway.tests.fakes.gateway import metric
+from services.gateway.tests.fakes.gateway import metric, of_all_classes
 from services.gateway.tests.rate_limits_contract import RateLimitStoreContract
 
 
@@ -48,19 +48,19 @@ class TestRedisRateLimits(RateLimitStoreContract):
 
 
 async def test_a_bucket_refills_by_redis_own_clock(limits: RateLimitStore) -> None:
-    tenant, rates = new_id("ten_"), PlanRateLimits(tenant=1200)  # one each 50 ms
+    tenant, rates = new_id("ten_"), ClassRateLimits(tenant=1200)  # one each 50 ms
     for _ in range(1200):
-        await limits.take(tenant, "key", rates)
-    while (await limits.take(tenant, "key", rates)).allowed:
+        await limits.take(tenant, "key", "inference", rates)
+    while (await limits.take(tenant, "key", "inference", rates)).allowed:
         pass  # what has come back since the first one
     await asyncio.sleep(0.06)
 
-    assert (await limits.take(tenant, "key", rates)).allowed
+    assert (await limits.take(tenant, "key", "inference", rates)).allowed
 
 
 async def test_buckets_expire_when_they_are_full_again(limits: RateLimitStore, redis: MultiplexedRedis) -> None:
     tenant = new_id("ten_")
-    await limits.take(tenant, "key_a", PlanRateLimits(key=1, tenant=60))
+    await limits.take(tenant, "key_a", "inference", ClassRateLimits(key=1, tenant=60))
     of_key = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:key_a")
     of_tenant = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}")
 
@@ -76,11 +76,11 @@ async def test_an_invalid_value_is_a_full_bucket(
     tenant = new_id("ten_")
     await redis.send("SET", f"argosy:rates:{{{tenant}}}", written, "PX", 10_000)
 
-    assert await limits.take(tenant, "key", PlanRateLimits(tenant=2)) == (True, 0, MINUTE_US // 2)
+    assert await limits.take(tenant, "key", "inference", ClassRateLimits(tenant=2)) == (True, 0, MINUTE_US // 2)
 
 
 async def test_both_limits_are_one_round_trip(limits: RateLimitStore, redis: MultiplexedRedis) -> None:
-    await limits.take(new_id("ten_"), "key", PlanRateLimits(key=5, tenant=5))
+    await limits.take(new_id("ten_"), "key", "inference", ClassRateLimits(key=5, tenant=5))
     sent: list[object] = []
     send = redis.send
 
@@ -89,7 +89,7 @@ async def test_both_limits_are_one_round_trip(limits: RateLimitStore, redis: Mul
         return send(*arguments)
 
     redis.send = recorded  # type: ignore[method-assign]
-    await limits.take(new_id("ten_"), "key", PlanRateLimits(key=5, tenant=5))
+    await limits.take(new_id("ten_"), "key", "inference", ClassRateLimits(key=5, tenant=5))
 
     assert len(sent) == 1
 
@@ -98,7 +98,7 @@ async def test_an_error_of_redis_is_unavailable(redis: MultiplexedRedis, monkeyp
     monkeypatch.setattr("gateway.rate_limits.redis.TAKE", Script("return redis.call('NO SUCH COMMAND')"))
     before = metric("gateway_rate_checks_total", result="unavailable")
     with pytest.raises(Unavailable):
-        await RedisRateLimitStore(redis).take(new_id("ten_"), "key", PlanRateLimits(key=1))
+        await RedisRateLimitStore(redis).take(new_id("ten_"), "key", "inference", ClassRateLimits(key=1))
 
     assert metric("gateway_rate_checks_total", result="unavailable") == before + 1
 
@@ -108,10 +108,14 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
     limits: RateLimitStore, redis: MultiplexedRedis, proxy: TcpProxy, how: str
 ) -> None:
     limiter = RateLimiter(
-        {}, PlanRateLimits(key=400), shared=limits, local=InMemoryRateLimitStore(SystemClock()), replicas=4
+        {},
+        of_all_classes(ClassRateLimits(key=400)),
+        shared=limits,
+        local=InMemoryRateLimitStore(SystemClock()),
+        replicas=4,
     )
     caller = Principal(new_id("ten_"), key_id="key_a")
-    status = await limiter.check(caller)
+    status = await limiter.check(caller, "inference")
     assert status is not None
     assert status.limit == 400
 
@@ -121,7 +125,7 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
         nonlocal allowed, refused
         for _ in range(times):
             try:
-                found = await limiter.check(caller)
+                found = await limiter.check(caller, "inference")
             except RateLimitExceeded:
                 refused += 1
             else:
@@ -145,7 +149,7 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
     async with asyncio.timeout(10):
         while (await take_or_none(limits)) is None:
             await asyncio.sleep(0.02)
-    status = await limiter.check(caller)
+    status = await limiter.check(caller, "inference")
     assert status is not None
     assert status.limit == 400
 
@@ -153,6 +157,6 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
 async def take_or_none(limits: RateLimitStore) -> object:
     """Take without limits."""
     try:
-        return await limits.take("ten_unlimited", "key", PlanRateLimits())
+        return await limits.take("ten_unlimited", "key", "inference", ClassRateLimits())
     except Unavailable:
         return None

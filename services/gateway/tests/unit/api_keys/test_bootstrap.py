@@ -60,7 +60,7 @@ async def test_a_key_of_another_tenant_is_refused() -> None:
     await first.ensure("demo", TEXT, {"member"})
 
     with pytest.raises(InvalidRequest):
-        await first.ensure("platform", TEXT, {"admin"})
+        await first.ensure("platform", TEXT, {"platform_admin"})
 
 
 async def test_another_replica_may_be_first() -> None:

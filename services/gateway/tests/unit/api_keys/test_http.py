@@ -89,10 +89,22 @@ async def test_an_expired_key_is_rejected(gateway: GatewayFixture, admin: httpx.
 
 
 async def test_a_new_admin_key_is_accepted(gateway: GatewayFixture, admin: httpx.AsyncClient) -> None:
-    key = await a_key(admin, roles=["admin"])
+    tenant_id = gateway.tenants["platform"]
+    project = await created(admin, "projects", tenant_id=tenant_id, name="operators")
+    key = await created(admin, "keys", tenant_id=tenant_id, project_id=project["id"], roles=["platform_admin"])
     async with gateway.client(None) as client:
         response = await client.get("/admin/v1/tenants", headers={"authorization": f"Bearer {key['key']}"})
     assert response.status_code == 200
+
+
+async def test_no_tenant_gets_a_key_that_administers_the_platform(admin: httpx.AsyncClient) -> None:
+    tenant = await created(admin, "tenants", name="acme")
+    project = await created(admin, "projects", tenant_id=tenant["id"], name="web")
+    body = {"tenant_id": tenant["id"], "project_id": project["id"], "roles": ["platform_admin"]}
+
+    response = await admin.post("/admin/v1/keys", json=body)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "permission_denied")
 
 
 @pytest.mark.parametrize(
@@ -109,8 +121,8 @@ async def test_a_new_admin_key_is_accepted(gateway: GatewayFixture, admin: httpx
         ("keys", {"tenant_id": "ten_1"}, "project_id"),
         ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "roles": []}, "roles"),
         ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "roles": [7]}, "roles[0]"),
-        ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "roles": ["king"]}, "roles"),
-        ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "roles": ["service"]}, "roles"),
+        ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "roles": ["king"]}, "roles[0]"),
+        ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "roles": ["service"]}, "roles[0]"),
         ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "expires_at": "2025-01-01T00:00:00Z"}, "expires_at"),
         ("keys", {"tenant_id": "ten_1", "project_id": "prj_1", "expires_at": "2027-01-01T00:00:00"}, "expires_at"),
         (

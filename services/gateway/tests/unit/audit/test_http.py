@@ -1,6 +1,8 @@
 """`/admin/v1/audit`."""
 
 import httpx
+import pytest
+from chassis.errors import ArgosyError, Kind, RemoteError, Unavailable
 
 from services.gateway.tests.fakes.admin import a_key, audit_trail, created
 from services.gateway.tests.fakes.gateway import GatewayFixture
@@ -35,3 +37,56 @@ async def test_a_refused_write_leaves_no_audit_entry(gateway: GatewayFixture, ad
     await admin.post("/admin/v1/prices", json={"price_key": "bad"})
 
     assert await audit_trail(admin, gateway.tenants["platform"]) == before
+
+
+CAP_BELOW_SPEND = RemoteError(Kind.CONFLICT, "CAP_BELOW_SPEND", "More is spent and held.")
+DENIED = RemoteError(Kind.DENIED, "PERMISSION_DENIED", "This needs another role.")
+PRICE = {"price_key": "local/m", "input_per_million_nano_usd": 1, "output_per_million_nano_usd": 2}
+
+
+@pytest.mark.parametrize("action", ["budget.set", "price.set"])
+@pytest.mark.parametrize(
+    ("failure", "outcome"),
+    [
+        (None, ("done", "")),
+        (CAP_BELOW_SPEND, ("refused", "cap_below_spend")),
+        (DENIED, ("refused", "permission_denied")),
+        (Unavailable("metering does not answer"), ("unknown", "service_unavailable")),
+        (RemoteError(Kind.TIMED_OUT, "DEADLINE_EXCEEDED", "too slow"), ("unknown", "deadline_exceeded")),
+        (RemoteError(Kind.INTERNAL, "INTERNAL", "a bug"), ("unknown", "internal")),
+    ],
+)
+async def test_an_entry_says_what_became_of_a_write_in_another_service(
+    gateway: GatewayFixture,
+    admin: httpx.AsyncClient,
+    failure: ArgosyError | None,
+    outcome: tuple[str, str],
+    action: str,
+) -> None:
+    gateway.metering.refuse_writes_with = failure
+    platform = gateway.tenants["platform"]
+    if action == "budget.set":
+        response = await admin.put(f"/admin/v1/tenants/{platform}/budget", json={"cap_usd": "0"})
+    else:
+        response = await admin.post("/admin/v1/prices", json=PRICE)
+
+    assert response.is_success is (failure is None)
+    (entry,) = (entry for entry in await audit_trail(admin, platform) if entry["action"] == action)
+    assert (entry["outcome"], entry["reason"]) == outcome
+
+
+async def test_every_audited_write_in_another_service_begins_as_unknown(
+    gateway: GatewayFixture, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when this process dies between the write and its outcome."""
+
+    async def never(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(gateway.identity, "set_outcome", never)
+    platform = gateway.tenants["platform"]
+    await admin.put(f"/admin/v1/tenants/{platform}/budget", json={"cap_usd": "5"})
+    await admin.post("/admin/v1/prices", json=PRICE)
+
+    outcomes = {entry["action"]: entry["outcome"] for entry in await audit_trail(admin, platform)}
+    assert (outcomes["budget.set"], outcomes["price.set"], outcomes["key.create"]) == ("unknown", "unknown", "done")

@@ -8,7 +8,7 @@ import openai
 import pytest
 from chassis.testing.traces import recorded_spans
 from gateway.rate_limits.http import format_duration
-from gateway.rate_limits.model import PlanRateLimits
+from gateway.rate_limits.model import ClassRateLimits
 
 from services.gateway.tests.fakes.gateway import GatewayFixture, metric, run_gateway
 
@@ -19,7 +19,7 @@ PATH = "/v1/chat/completions"
 @pytest.fixture
 async def gateway() -> AsyncIterator[GatewayFixture]:
     """Two requests a minute for a key, three for a tenant."""
-    async with run_gateway(PlanRateLimits(key=2, tenant=3)) as gateway:
+    async with run_gateway(ClassRateLimits(key=2, tenant=3)) as gateway:
         yield gateway
 
 
@@ -78,11 +78,38 @@ async def test_requests_without_a_key_are_not_counted(anonymous: httpx.AsyncClie
         assert (response.status_code, rate_limit_headers(response)) == (401, [None, None, None])
 
 
-async def test_only_inference_routes_are_limited(demo: httpx.AsyncClient) -> None:
-    responses = [await demo.get("/v1/models") for _ in range(5)]
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/models"),
+        ("HEAD", "/v1/files"),
+        ("DELETE", "/v1/files/file-1"),
+        ("POST", "/v1/files"),
+        ("GET", "/x"),
+    ],
+)
+async def test_every_route_with_a_key_is_counted(demo: httpx.AsyncClient, method: str, path: str) -> None:
+    responses = [await demo.request(method, path) for _ in range(3)]
 
-    assert {response.status_code for response in responses} == {200}
-    assert rate_limit_headers(responses[0]) == [None, None, None]
+    assert [rate_limit_headers(response)[:2] for response in responses] == [["2", "1"], ["2", "0"], ["2", "0"]]
+    assert 429 not in {response.status_code for response in responses[:2]}
+    assert (responses[2].status_code, responses[2].headers["retry-after"]) == (429, "30")
+
+
+async def test_classes_of_requests_are_counted_apart(demo: httpx.AsyncClient) -> None:
+    for _ in range(3):
+        await demo.get("/v1/models")
+
+    for method, path in (("POST", PATH), ("POST", "/v1/vector_stores"), ("POST", "/v1/files")):
+        response = await demo.request(method, path, json=CHAT)
+        assert response.headers["x-ratelimit-remaining-requests"] == "1", path
+
+
+async def test_administrators_are_counted_too(gateway: GatewayFixture) -> None:
+    async with gateway.client("platform") as admin:
+        responses = [await admin.get("/admin/v1/tenants") for _ in range(3)]
+
+    assert [response.status_code for response in responses] == [200, 200, 429]
 
 
 async def test_without_redis_each_replica_allows_its_share(demo: httpx.AsyncClient, gateway: GatewayFixture) -> None:

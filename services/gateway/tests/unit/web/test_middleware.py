@@ -144,10 +144,6 @@ async def test_an_unsupported_method_is_an_error(demo: httpx.AsyncClient) -> Non
     assert (response.status_code, error_of(response)["code"]) == (405, "method_not_allowed")
 
 
-async def test_a_hot_route_with_another_method_is_not_found(demo: httpx.AsyncClient) -> None:
-    assert (await demo.get("/v1/chat/completions")).status_code == 404
-
-
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions"])
 async def test_an_unexpected_error_reveals_no_detail(
     gateway: GatewayFixture, demo: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch

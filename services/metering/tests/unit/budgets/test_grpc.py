@@ -3,6 +3,7 @@ from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2
 from chassis.errors import InvalidRequest
 from chassis.tenancy import as_caller
+from chassis.testing import a_caller, a_principal
 from metering.budgets.model import CapBelowSpend
 from metering.grpc import MeteringServicer
 
@@ -15,7 +16,7 @@ async def test_an_admin_sets_the_cap_of_any_tenant(servicer: MeteringServicer) -
         assert (await servicer.SetBudget(request, None)).budget.cap.nano_usd == 5
     with as_caller(MEMBER):
         assert (await servicer.GetBudget(metering_pb2.GetBudgetRequest(), None)).budget.cap.nano_usd == 5
-    with as_caller(ADMIN):
+    with as_caller(a_caller(a_principal("ten_b"))):
         assert (await servicer.GetBudget(metering_pb2.GetBudgetRequest(), None)).budget.cap.nano_usd == CAP
 
 

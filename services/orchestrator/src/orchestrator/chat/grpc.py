@@ -4,7 +4,7 @@ from contextlib import aclosing
 from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from chassis.tenancy import current_caller
+from values.roles import current_member
 
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.model import Finished
@@ -15,7 +15,7 @@ from orchestrator.workers.model import Chunk
 
 async def generate(completions: ChatCompletions, request: pb.GenerateRequest, context: Any) -> None:
     """Answer a chat completion, event by event. Cancelling the call is a disconnect of the client."""
-    chat_request = proto_to_chat_request(request, current_caller().principal, context.time_remaining())
+    chat_request = proto_to_chat_request(request, current_member(), context.time_remaining())
     with RequestObservation("generation", request.model) as observation:
         async with aclosing(completions.generate(chat_request)) as events:
             async for event in events:

@@ -4,8 +4,8 @@ from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from chassis.grpc import proto_to_duration
-from chassis.tenancy import current_caller
 from values.protos import usage_to_proto
+from values.roles import current_member
 
 from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
 from orchestrator.limits import shorter_timeout
@@ -14,7 +14,7 @@ from orchestrator.telemetry import RequestObservation
 
 async def embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
     requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
-    principal, timeout = current_caller().principal, shorter_timeout(requested, context.time_remaining())
+    principal, timeout = current_member(), shorter_timeout(requested, context.time_remaining())
     embed_request = EmbedRequest(
         request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, timeout
     )

@@ -2,7 +2,7 @@
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from chassis.grpc import timestamp_to_proto
-from chassis.tenancy import current_caller
+from values.roles import current_member
 
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import Route, Task
@@ -12,7 +12,7 @@ _TASK_TO_PROTO = {Task.CHAT: pb.MODEL_TASK_CHAT, Task.EMBEDDING: pb.MODEL_TASK_E
 
 def list_models(routes: RouteCache) -> pb.ListModelsResponse:
     """List the models that the caller's tenant may use."""
-    visible = routes.table().visible(current_caller().principal.tenant_id)
+    visible = routes.table().visible(current_member().tenant_id)
     return pb.ListModelsResponse(models=[_route_to_proto(route) for route in visible])
 
 

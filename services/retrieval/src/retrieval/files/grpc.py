@@ -7,7 +7,7 @@ from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.errors import InvalidRequest
 from chassis.grpc import timestamp_to_proto
 from chassis.in_flight import InFlightLimit
-from chassis.tenancy import current_caller
+from values.roles import current_member
 
 from retrieval import metrics
 from retrieval.files.model import File, FileMetadata, object_key
@@ -79,7 +79,7 @@ def file_to_proto(file: File) -> pb.File:
 
 
 def _tenant_id() -> str:
-    return current_caller().principal.tenant_id
+    return current_member().tenant_id
 
 
 async def _data(parts: AsyncIterator[pb.UploadFileRequest]) -> AsyncIterator[bytes]:

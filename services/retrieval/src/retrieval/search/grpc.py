@@ -1,8 +1,8 @@
 """The method of RetrievalService that searches. The tenant is the caller's."""
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
-from chassis.tenancy import current_caller
 from values.limits import MAX_PASSAGES
+from values.roles import current_member
 
 from retrieval import metrics
 from retrieval.embeddings.model import Embedder
@@ -17,12 +17,12 @@ class SearchMethods:
         self._embedder = embedder
 
     async def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        tenant_id = current_member().tenant_id
         query = SearchQuery(
             vector_store_ids=tuple(dict.fromkeys(request.vector_store_ids)),
             query=request.query,
             limit=page_size(request.limit, default=DEFAULT_PASSAGES, maximum=MAX_PASSAGES),
         )
-        tenant_id = current_caller().principal.tenant_id
         with metrics.SEARCH_SECONDS.time():
             passages = await search(tenant_id, query, index=self._index, embedder=self._embedder)
         return pb.SearchResponse(passages=[passage_to_proto(passage) for passage in passages])

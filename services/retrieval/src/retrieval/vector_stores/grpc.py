@@ -1,7 +1,8 @@
 """Methods of RetrievalService about vector stores and attachments. The tenant is the caller's."""
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
-from chassis.tenancy import Principal, current_caller
+from chassis.tenancy import Principal
+from values.roles import current_member
 
 from retrieval.files.page import page_size
 from retrieval.vector_stores.create import create_vector_store
@@ -57,4 +58,4 @@ class VectorStoreMethods:
 
 
 def _principal() -> Principal:
-    return current_caller().principal
+    return current_member()

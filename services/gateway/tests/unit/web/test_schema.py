@@ -1,0 +1,151 @@
+"""Every operation accepts what the OpenAPI document allows, and refuses what it forbids without an error of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from gateway.settings import LimitsSection
+from hypothesis import HealthCheck, Phase, given, settings
+
+from services.gateway.tests.fakes.gateway import GatewayFixture, run_gateway
+from services.gateway.tests.fakes.openapi import ApiRequest, Operation, operations, valid_requests
+
+EXAMPLES = settings(
+    max_examples=15,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+LIMITS = LimitsSection(output_tokens=1_000, messages=5, choices=2)
+HOT_PATHS = {"/v1/chat/completions", "/v1/embeddings"}
+# Of no type that any field has.
+WRONG: list[Any] = [{"\x00": []}, [[[]]]]
+BYTES = (b"", b"{", b"\xff\xfe", b"[" * 1_000, b'{"a":' * 400, b"NaN", b'"\\ud800"', b"--x\r\n")
+REFUSED_FOR_ITS_FORM = {400, 405, 413, 414, 422, 431}
+FAR_FUTURE = 4_102_444_800  # the year 2100
+
+
+def document() -> dict[str, Any]:
+    async def read() -> dict[str, Any]:
+        async with run_gateway(limits=LIMITS) as gateway, gateway.client(None) as client:
+            found: dict[str, Any] = (await client.get("/openapi.json")).json()
+            return found
+
+    return asyncio.run(read())
+
+
+OPERATIONS = operations(document())
+
+
+def keep_cross_rules(operation: Operation, request: ApiRequest) -> ApiRequest:
+    """Rules between values, which a schema cannot have; the description of the operation names them."""
+    if operation.path == "/v1/usage" and "start" in request.query:
+        request.query.pop("end", None)  # it must be after start
+    if operation.path == "/admin/v1/keys" and operation.method == "POST":
+        if request.body.get("expires_at") is not None:
+            request.body["expires_at"] = FAR_FUTURE  # it must be in the future
+        if "platform_admin" in request.body.get("roles", ()):
+            request.body["roles"] = ["member"]  # of the creator's tenant only: 403
+    return request
+
+
+def generated(operation: Operation) -> list[ApiRequest]:
+    """Requests that the document allows."""
+    found: list[ApiRequest] = []
+
+    @EXAMPLES
+    @given(valid_requests(operation))
+    def collect(request: ApiRequest) -> None:
+        found.append(keep_cross_rules(operation, request))
+
+    collect()
+    return found
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[GatewayFixture]:
+    """With the limits that the document states, and room for its longest fields."""
+    async with run_gateway(limits=LIMITS) as gateway:
+        yield gateway
+
+
+async def send(client: httpx.AsyncClient, operation: Operation, request: ApiRequest) -> httpx.Response:
+    return await client.request(operation.method, request.path, **request.arguments())
+
+
+async def test_what_the_document_allows_is_accepted(demo: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    refused = []
+    for operation in OPERATIONS:
+        client = admin if operation.path.startswith("/admin") else demo
+        for request in generated(operation):
+            response = await send(client, operation, request)
+            # FakeInference returns no vectors, which is an error of the model.
+            upstream = operation.path == "/v1/embeddings" and response.status_code == 502
+            if response.status_code in REFUSED_FOR_ITS_FORM or (response.status_code >= 500 and not upstream):
+                refused.append((str(operation), request, response.text))
+
+    assert refused == []
+
+
+def allows_objects(operation: Operation, schema: dict[str, Any]) -> bool:
+    choices = [operation.resolve(choice) for choice in schema.get("anyOf", [schema])]
+    return any(choice.get("type") == "object" for choice in choices)
+
+
+def spoiled(operation: Operation, request: ApiRequest) -> list[ApiRequest]:
+    """The request with one thing that the document forbids, in every way."""
+    found = [
+        replace(request, query=request.query | {each["name"]: bad})
+        for each in operation.spec.get("parameters", [])
+        if each["in"] == "query"
+        for bad in ("\x00", "a b\n")
+    ]
+    if operation.path not in HOT_PATHS:  # whose queries are not read
+        found.append(replace(request, query=request.query | {"colour": "red"}))
+    if request.content_type != "application/json":
+        return found
+    schema = operation.resolve(operation.body[1] if operation.body else {})
+    bodies: list[Any] = [None, [], "text", 7, True, *WRONG]
+    bodies += [
+        {name: value for name, value in request.body.items() if name != missing}
+        for missing in schema.get("required", ())
+    ]
+    bodies += [
+        request.body | {name: wrong}
+        for name, found in schema["properties"].items()
+        for wrong in WRONG
+        if not (isinstance(wrong, dict) and allows_objects(operation, found))
+    ]
+    if schema.get("additionalProperties") is False:
+        bodies.append(request.body | {"colour": "red"})
+    return found + [replace(request, body=body) for body in bodies]
+
+
+async def test_what_the_document_forbids_is_the_clients_error(
+    demo: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    accepted = []
+    for operation in OPERATIONS:
+        client = admin if operation.path.startswith("/admin") else demo
+        for request in spoiled(operation, generated(operation)[-1]):
+            response = await send(client, operation, request)
+            if response.status_code != 400:
+                accepted.append((str(operation), request, response.text))
+
+    assert accepted == []
+
+
+async def test_bytes_that_are_no_body_are_the_clients_error(demo: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    for operation in OPERATIONS:
+        client = admin if operation.path.startswith("/admin") else demo
+        path = operation.path.replace("{", "").replace("}", "")
+        for content in BYTES if operation.body else ():
+            for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain"):
+                headers = {"content-type": kind}
+                response = await client.request(operation.method, path, content=content, headers=headers)
+                assert response.status_code == 400, (operation, kind, content[:9], response.text)
