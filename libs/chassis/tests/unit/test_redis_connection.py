@@ -49,13 +49,13 @@ class Peer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.append(writer)
-        await reader.readexactly(len(b"*1\r\n$4\r\nPING\r\n"))
-        writer.write(PONG)
         try:
+            await reader.readexactly(len(b"*1\r\n$4\r\nPING\r\n"))
+            writer.write(PONG)
             while data := await reader.read(1 << 20):
                 self.reads.put_nowait(data)
                 writer.write(self.answer(data))
-        except OSError:
+        except (OSError, asyncio.IncompleteReadError):
             pass
 
 

@@ -64,6 +64,13 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_at(due, self._fail_overdue, context=self._context)
         return reply
 
+    def set_timeout(self, seconds: float) -> None:
+        """Set the timeout of the commands that are sent from now on; call it while none is pending."""
+        self._timeout = seconds
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def close(self) -> None:
         """Close the connection; pending commands fail with `Unavailable`."""
         if self._transport is not None:

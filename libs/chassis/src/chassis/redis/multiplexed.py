@@ -19,8 +19,8 @@ from chassis.redis.connection import Argument, Connection
 from chassis.settings import RedisSection
 from chassis.telemetry import logger
 
-TIMEOUT_SECONDS: Final = 0.05
-CONNECT_TIMEOUT_SECONDS: Final = 1.0
+TIMEOUT_SECONDS: Final = 0.05  # of a command
+CONNECT_TIMEOUT_SECONDS: Final = 1.0  # of connecting, with the TLS handshake and the log-in
 MAX_RETRY_SECONDS: Final = 1.0
 
 log = logger("chassis.redis")
@@ -108,7 +108,7 @@ class MultiplexedRedis:
 
     async def _connect(self) -> Connection:
         loop, address = asyncio.get_running_loop(), self._address
-        made = Connection(TIMEOUT_SECONDS, self.breaker.record_success, self.breaker.record_failure)
+        made = Connection(CONNECT_TIMEOUT_SECONDS, self.breaker.record_success, self.breaker.record_failure)
         if isinstance(address, UnixDomainSocketConnection):
             await loop.create_unix_connection(lambda: made, address.path)
         else:
@@ -123,6 +123,7 @@ class MultiplexedRedis:
         except BaseException:
             made.close()
             raise
+        made.set_timeout(TIMEOUT_SECONDS)
         return made
 
 

@@ -1,4 +1,4 @@
-"""A client with a connection pool and a timeout of 50 ms."""
+"""A client with a connection pool and a timeout of 50 ms per command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chassis.circuit_breaker import CircuitBreaker
@@ -19,7 +19,8 @@ from chassis.errors import Unavailable
 from chassis.redis.subscription import Handle, Subscription
 from chassis.settings import RedisSection
 
-TIMEOUT_SECONDS: Final = 0.05
+TIMEOUT_SECONDS: Final = 0.05  # of a command
+CONNECT_TIMEOUT_SECONDS: Final = 1.0  # of connecting, with the TLS handshake
 MAX_CONNECTIONS: Final = 32
 
 UNAVAILABLE_ERRORS: Final = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError, TimeoutError)
@@ -40,7 +41,7 @@ class Redis:
             max_connections=MAX_CONNECTIONS,
             timeout=TIMEOUT_SECONDS,
             socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             # A pooled connection that Redis closed by a restart is noticed only when it is used.
             retry=Retry(NoBackoff(), 1, (RedisConnectionError,)),
             protocol=2,
@@ -61,8 +62,14 @@ class Redis:
         await self.client.execute_command("PING")  # type: ignore[no-untyped-call]
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Send a message to the subscribers that are connected now."""
-        await self.client.execute_command("PUBLISH", channel, message)  # type: ignore[no-untyped-call]
+        """Send a message to the subscribers that are connected now.
+
+        Raises `Unavailable`, also for an error reply such as NOPERM or MOVED: the message has not been sent.
+        """
+        try:
+            await self.client.execute_command("PUBLISH", channel, message)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise Unavailable(f"redis refuses to publish: {error}") from error
 
     def subscribe(
         self, channel: str, handle: Handle, on_connect: Callable[[], Awaitable[None]] | None = None
@@ -108,7 +115,7 @@ async def guarded(breaker: CircuitBreaker, call: Callable[[], Awaitable[Any]]) -
         reply = await call()
     except UNAVAILABLE_ERRORS as error:
         breaker.record_failure()
-        raise Unavailable("redis does not answer") from error
+        raise Unavailable(f"redis does not answer: {str(error) or type(error).__name__}") from error
     except Exception:
         breaker.record_success()  # an error reply is a reply
         raise

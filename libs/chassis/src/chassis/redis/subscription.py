@@ -9,14 +9,15 @@ from typing import Any, Final
 from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from chassis.aio import ConnectionLog, wait_or_stop
 from chassis.backoff import Backoff
 from chassis.lifecycle import Loop
 from chassis.telemetry import logger
+from chassis.telemetry.rate_limited import RateLimitedLog
 
-CONNECT_TIMEOUT_SECONDS: Final = 1.0
+CONNECT_TIMEOUT_SECONDS: Final = 1.0  # of connecting, with the TLS handshake
+SUBSCRIBE_TIMEOUT_SECONDS: Final = 2.0  # of connecting, logging in and sending SUBSCRIBE
 # After this time without a message Redis is pinged; without an answer in the same time the connection is dropped.
 PING_INTERVAL_SECONDS: Final = 0.5
 MAX_RETRY_SECONDS: Final = 2.0
@@ -29,8 +30,8 @@ log = logger("chassis.redis")
 class Subscription(Loop):
     """A component that passes each message of `channel` to `handle`; `on_connect` runs after each (re)subscription.
 
-    An error of a handler is logged, and the next message is handled. While Redis is down it reconnects with backoff,
-    every two seconds at most.
+    An error of a handler is logged, and the next message is handled. While Redis is down, or refuses SUBSCRIBE, it
+    reconnects with backoff, every two seconds at most.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Subscription(Loop):
         self._channel = channel
         self._handle = handle
         self._on_connect = on_connect
+        self._failure_log = RateLimitedLog(log)
         self._connection_log = ConnectionLog(
             log, "redis_subscription_lost", "redis_subscription_recovered", channel=channel
         )
@@ -61,10 +63,11 @@ class Subscription(Loop):
             )
             try:
                 async with client, client.pubsub() as pubsub:
-                    await pubsub.subscribe(self._channel)
+                    async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
+                        await pubsub.subscribe(self._channel)
                     await self._receive(pubsub, stop, backoff)
-            except (RedisError, OSError, TimeoutError) as error:
-                self._connection_log.set(connected=False, error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - what Redis answers must not end the service
+                self._connection_log.set(connected=False, error=str(error) or type(error).__name__)
                 await wait_or_stop(stop, backoff.next())
 
     async def _receive(self, pubsub: Any, stop: asyncio.Event, backoff: Backoff) -> None:
@@ -90,5 +93,5 @@ class Subscription(Loop):
             return
         try:
             await call(*args)
-        except Exception:  # one bad message must not end the subscription
-            log.exception("redis_message_failed", channel=self._channel)
+        except Exception:  # noqa: BLE001 - one bad message must not end the subscription
+            self._failure_log.warning("redis_message_failed", key="handler", channel=self._channel, exc_info=True)

@@ -14,6 +14,7 @@ from chassis.errors import ArgosyError
 from chassis.lifecycle import Component, Loop
 from chassis.redis import Redis
 from chassis.telemetry import logger
+from chassis.telemetry.rate_limited import RateLimitedLog
 
 from gateway.metrics import REVOCATIONS
 
@@ -48,6 +49,7 @@ class RedisRevocations:
         self._received_at = float("-inf")
         self._healthy = False
         self._unpublished: set[str] = set()
+        self._failure_log = RateLimitedLog(log)
 
     async def publish(self, key_id: str) -> None:
         """Publish a revocation. Never raises: when Redis is down, it is published once Redis is back."""
@@ -105,6 +107,8 @@ class RedisRevocations:
     async def _publish(self, message: bytes) -> bool:
         try:
             await self._redis.publish(CHANNEL, message)
-        except ArgosyError:
+        except ArgosyError as error:
+            # Also an error reply, such as NOPERM. Without heartbeats the channel counts as down after the time-out.
+            self._failure_log.warning("revocation_publish_failed", key=error.reason, error=error.message)
             return False
         return True

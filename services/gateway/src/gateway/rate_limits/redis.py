@@ -3,6 +3,7 @@
 from chassis.errors import Unavailable
 from chassis.redis import MultiplexedRedis, Script
 from chassis.telemetry import logger
+from chassis.telemetry.rate_limited import RateLimitedLog
 from redis.exceptions import ResponseError
 
 from gateway.metrics import RATE_LIMIT_CHECKS
@@ -37,7 +38,7 @@ end
 return {{allowed, used[1], used[2]}}
 """)
 
-log = logger("gateway")
+failure_log = RateLimitedLog(logger("gateway"))
 _checked = RATE_LIMIT_CHECKS.labels("checked")
 _unavailable = RATE_LIMIT_CHECKS.labels("unavailable")
 
@@ -62,7 +63,7 @@ class RedisRateLimitStore:
             raise
         except ResponseError as error:
             _unavailable.inc()
-            log.error("rate_limit_check_failed", error=str(error))  # noqa: TRY400 - the reply is the cause
+            failure_log.warning("rate_limit_check_failed", key="script", error=str(error))
             raise Unavailable("Redis does not run the rate limit script.") from error
         _checked.inc()
         return TakeResult(allowed == 1, key_used, tenant_used)

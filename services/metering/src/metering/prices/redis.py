@@ -6,7 +6,6 @@ from chassis.errors import ArgosyError
 from chassis.lifecycle import Component
 from chassis.redis import Redis
 from chassis.telemetry import logger
-from redis.exceptions import RedisError
 
 from metering.metrics import PRICE_INVALIDATIONS
 
@@ -30,9 +29,9 @@ class RedisPriceChanges:
         # The price is in force already, so the request does not fail when Redis does.
         try:
             await self._redis.publish(CHANNEL, price_key.encode())
-        except (ArgosyError, RedisError) as error:
+        except ArgosyError as error:
             PRICE_INVALIDATIONS.labels("publish_failed").inc()
-            log.warning("price_publish_failed", price_key=price_key, error=type(error).__name__)
+            log.warning("price_publish_failed", price_key=price_key, error=error.message)
         else:
             PRICE_INVALIDATIONS.labels("published").inc()
 

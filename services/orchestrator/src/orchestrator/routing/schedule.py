@@ -8,6 +8,7 @@ from chassis.aio import wait_or_stop
 from chassis.backoff import Backoff
 from chassis.errors import ArgosyError
 from chassis.telemetry import logger
+from chassis.telemetry.rate_limited import RateLimitedLog
 
 from orchestrator.metrics import ROUTES_VERSION
 from orchestrator.routing.cache import RouteCache
@@ -28,14 +29,22 @@ def refresh_routes(routes: RouteCache, interval: timedelta) -> Callable[[asyncio
     interval_seconds = interval.total_seconds()
 
     async def body(stop: asyncio.Event) -> None:
-        backoff = Backoff(max_seconds=interval_seconds)
+        backoff, failure_log = Backoff(max_seconds=interval_seconds), RateLimitedLog(log)
         while not stop.is_set():
             pause_seconds = interval_seconds
             try:
                 await refresh_once(routes)
                 backoff.reset()
             except ArgosyError as error:
-                log.warning("routes_refresh_failed", error=error.message, age_seconds=round(routes.age_seconds))
+                failure_log.warning(
+                    "routes_refresh_failed",
+                    key=error.reason,
+                    error=error.message,
+                    age_seconds=round(routes.age_seconds),
+                )
+                pause_seconds = backoff.next()
+            except Exception as error:  # noqa: BLE001 - what the store answers must not end the service
+                failure_log.warning("routes_refresh_failed", key=type(error).__name__, exc_info=error)
                 pause_seconds = backoff.next()
             await wait_or_stop(stop, pause_seconds)
 
