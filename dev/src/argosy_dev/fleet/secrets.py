@@ -1,4 +1,4 @@
-"""The secrets of a fleet, generated once: the superuser's password, the principals' signing secret, two API keys."""
+"""The secrets of a fleet, generated once: the superuser's password, the signing secrets, two API keys."""
 
 import fcntl
 import secrets
@@ -26,6 +26,11 @@ def principal_secret(paths: FleetPaths) -> str:
     return _get_or_create(paths, "principal", lambda: secrets.token_urlsafe(48))
 
 
+def event_signing_keys(paths: FleetPaths) -> str:
+    """Return the key with which the services sign their events and verify those of others, as `id:secret`."""
+    return _get_or_create(paths, "event-signing-keys", lambda: f"dev-1:{secrets.token_urlsafe(48)}")
+
+
 def api_key(paths: FleetPaths, name: str) -> str:
     """Return the key `name`; the gateway's command line mints it the first time."""
     return _get_or_create(paths, name, _mint)
@@ -45,11 +50,18 @@ def save(paths: FleetPaths, values: Mapping[str, str]) -> None:
 
 
 def write_compose_env(paths: FleetPaths) -> Path:
-    """Write the variables that compose.yaml needs, unless the file exists, and return its path."""
+    """Write the variables that compose.yaml needs, those that the file has not yet, and return its path."""
     path = paths.root / "compose.env"
-    if not path.exists():
-        values = {"ARGOSY_PASSWORD": secrets.token_hex(24), "ARGOSY_PRINCIPAL_SECRET": secrets.token_hex(48)}
-        write_pairs(path, values | {API_KEY: _mint(), ADMIN_KEY: _mint()})
+    values = read_pairs(path)
+    create = {
+        "ARGOSY_PASSWORD": lambda: secrets.token_hex(24),
+        "ARGOSY_PRINCIPAL_SECRET": lambda: secrets.token_hex(48),
+        "ARGOSY_SIGNING_KEYS": lambda: f"compose-1:{secrets.token_hex(48)}",
+        API_KEY: _mint,
+        ADMIN_KEY: _mint,
+    }
+    if missing := create.keys() - values.keys():
+        write_pairs(path, values | {name: create[name]() for name in sorted(missing)})
     return path
 
 

@@ -231,9 +231,16 @@ def _gateway(config: FleetConfig) -> dict[str, str]:
     }
 
 
-def _orchestrator(config: FleetConfig) -> dict[str, str]:
+def _kafka(config: FleetConfig) -> dict[str, str]:
     return {
         "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        "KAFKA__SIGNING_KEYS": secrets.event_signing_keys(config.paths),
+    }
+
+
+def _orchestrator(config: FleetConfig) -> dict[str, str]:
+    return {
+        **_kafka(config),
         "PEERS__INFERENCE_WORKER": config.peer("inference-worker"),
         "PEERS__METERING": config.peer("metering"),
         "PEERS__RETRIEVAL": config.peer("retrieval"),
@@ -255,14 +262,14 @@ def _inference_worker(config: FleetConfig) -> dict[str, str]:
 
 def _metering(config: FleetConfig) -> dict[str, str]:
     return {
-        "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        **_kafka(config),
         "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
     }
 
 
 def _retrieval(config: FleetConfig) -> dict[str, str]:
     return {
-        "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
+        **_kafka(config),
         "PEERS__ORCHESTRATOR": config.peer("orchestrator"),
         "OBJECTS__URL": config.paths.data("objects").as_uri(),
         "EMBEDDING__TOKENIZER": str(config.paths.minilm / "tokenizer.json"),

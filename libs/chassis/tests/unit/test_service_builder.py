@@ -13,7 +13,6 @@ from chassis.grpc import GrpcServer
 from chassis.lifecycle import Component, Loop, ServiceBuilder, with_builder
 from chassis.settings import (
     GrpcSection,
-    KafkaSection,
     PostgresSection,
     PrincipalSection,
     RedisSection,
@@ -22,6 +21,7 @@ from chassis.settings import (
 from chassis.telemetry import Telemetry
 from chassis.tenancy import Caller, PrincipalSigner, as_caller
 from chassis.testing import SECRET, a_principal, free_port
+from chassis.testing.kafka import a_kafka_section
 from pydantic import SecretStr
 
 from libs.chassis.tests.echo_service import SERVICE, EchoService, EchoStub, register, text
@@ -75,7 +75,7 @@ async def test_redis_and_kafka_are_opened_while_they_are_down_and_have_no_check(
         section = RedisSection(url=f"redis://127.0.0.1:{free_port()}/0")
         await service.redis(section)
         await service.multiplexed_redis(section)
-        await service.publisher(KafkaSection(bootstrap=f"127.0.0.1:{free_port()}", group="toy"))
+        await service.publisher(a_kafka_section(f"127.0.0.1:{free_port()}"))
         return []
 
     async with with_builder(build)(toy_settings(), FakeTelemetry()) as components:

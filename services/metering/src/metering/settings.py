@@ -77,7 +77,7 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="METERING_", env_nested_delimiter="__", frozen=True)
 
     postgres: PostgresSection = Field(description="Database of metering.")
-    kafka: UsageEventsSection = Field(default_factory=UsageEventsSection, description="Source of usage events.")
+    kafka: UsageEventsSection = Field(description="Source of usage events.")
     redis: PriceChangesSection | None = Field(None, description="Price changes between replicas.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     budgets: BudgetsSection = Field(default_factory=BudgetsSection, description="Default limits.")

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 REQUIRED = {
     "METERING_POSTGRES__DSN": "postgresql://metering_app@127.0.0.1/argosy",
     "METERING_PRINCIPAL__SECRETS": "a-secret-of-forty-characters-for-a-test!",
+    "METERING_KAFKA__SIGNING_KEYS": "key-1:a-secret-of-forty-characters-for-a-test!",
 }
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from chassis.settings import GrpcSection, KafkaSection, PostgresSection, Section, ServiceSettings
+from chassis.settings import (
+    GrpcSection,
+    KafkaSection,
+    PeersSection,
+    PostgresSection,
+    Section,
+    ServiceSettings,
+    peer_address,
+)
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_PASSAGES
@@ -29,12 +37,12 @@ class EventsSection(KafkaSection):
     group: str = Field("orchestrator", description="Consumer group; nothing is consumed yet.")
 
 
-class PeersSection(Section):
+class Peers(PeersSection):
     """The other services."""
 
-    inference_worker: str = Field(description="Address of the inference worker: `host:port`.")
-    metering: str = Field(description="Address of metering: `host:port`.")
-    retrieval: str = Field(description="Address of retrieval: `host:port`.")
+    inference_worker: str = peer_address("the inference worker")
+    metering: str = peer_address("metering")
+    retrieval: str = peer_address("retrieval")
 
 
 class ContextSection(Section):
@@ -91,9 +99,9 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True)
 
     postgres: DatabaseSection = Field(description="Routes, and the outbox.")
-    kafka: EventsSection = Field(default_factory=EventsSection, description="Where usage events are published.")
+    kafka: EventsSection = Field(description="Where usage events are published.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
-    peers: PeersSection = Field(description="The other services.")
+    peers: Peers = Field(description="The other services.")
     context: ContextSection = Field(default_factory=ContextSection, description="Retrieved passages in prompts.")
     timeouts: TimeoutsSection = Field(
         default_factory=TimeoutsSection, description="Timeouts of requests and their steps."

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from chassis.settings import (
     GrpcSection,
@@ -12,10 +13,11 @@ from chassis.settings import (
     ServiceSettings,
     peer_address,
 )
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 MEGABYTE = 1024 * 1024
+OBJECT_STORES = ("file", "s3", "gs", "az")
 
 
 class EventsSection(KafkaSection):
@@ -37,6 +39,20 @@ class ObjectsSection(Section):
         description="Folder or bucket: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`; not the credentials."
     )
     max_upload_bytes: int = Field(512 * MEGABYTE, ge=1, description="Size of the largest file that can be uploaded.")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in OBJECT_STORES:
+            raise ValueError(f"must start with one of {', '.join(f'{scheme}://' for scheme in OBJECT_STORES)}")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("must be a folder or a bucket with a prefix, without credentials, `?` or `#`")
+        if parts.scheme == "file" and (parts.netloc or not parts.path):
+            raise ValueError("must name a folder by its absolute path: `file:///path`")
+        if parts.scheme != "file" and not parts.netloc:
+            raise ValueError("names no bucket")
+        return value
 
 
 class EmbeddingSection(Section):
@@ -90,7 +106,7 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="RETRIEVAL_", env_nested_delimiter="__", frozen=True)
 
     postgres: PostgresSection = Field(description="Files, chunks, vectors.")
-    kafka: EventsSection = Field(default_factory=EventsSection, description="Events of attached files.")
+    kafka: EventsSection = Field(description="Events of attached files.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     peers: Peers = Field(default_factory=Peers, description="Addresses of other services.")
     objects: ObjectsSection = Field(description="The object store for the bytes of files.")

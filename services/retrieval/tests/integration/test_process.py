@@ -96,6 +96,7 @@ async def service(section: PostgresSection, tmp_path: Path) -> ServiceRunner:
         **{name: value for name, value in os.environ.items() if not name.startswith("RETRIEVAL_")},
         "RETRIEVAL_POSTGRES__DSN": section.dsn.get_secret_value(),
         "RETRIEVAL_PRINCIPAL__SECRETS": SECRET,
+        "RETRIEVAL_KAFKA__SIGNING_KEYS": f"key-1:{SECRET}",
         "RETRIEVAL_KAFKA__BOOTSTRAP": kafka,
         "RETRIEVAL_KAFKA__GROUP": new_id("retrieval-"),
         "RETRIEVAL_GRPC__BIND": f"127.0.0.1:{port}",

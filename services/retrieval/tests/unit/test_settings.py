@@ -13,6 +13,7 @@ from retrieval.settings import Settings
 REQUIRED = {
     "RETRIEVAL_POSTGRES__DSN": "postgresql://retrieval_app@localhost/argosy",
     "RETRIEVAL_PRINCIPAL__SECRETS": SECRET,
+    "RETRIEVAL_KAFKA__SIGNING_KEYS": f"key-1:{SECRET}",
     "RETRIEVAL_OBJECTS__URL": "file:///tmp/objects",
 }
 

@@ -4,11 +4,12 @@ Each service has a `Settings(ServiceSettings)` with its own prefix, nested by tw
 `METERING_POSTGRES__DSN`. Only `main` reads it and passes values on.
 """
 
+from chassis.settings.addresses import check_addresses, check_http_url
 from chassis.settings.environment import EX_CONFIG, ServiceSettings, load, redacted
+from chassis.settings.kafka import KafkaSection
 from chassis.settings.reference import Row, rows, table
 from chassis.settings.sections import (
     GrpcSection,
-    KafkaSection,
     OpsSection,
     PeersSection,
     PostgresSection,
@@ -33,6 +34,8 @@ __all__ = [
     "Section",
     "ServiceSettings",
     "TelemetrySection",
+    "check_addresses",
+    "check_http_url",
     "load",
     "peer_address",
     "redacted",

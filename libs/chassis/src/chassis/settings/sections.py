@@ -10,6 +10,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from chassis.settings.addresses import check_addresses, check_http_url, check_postgres_dsn, check_redis_url
+
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 8
 PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "replaceme", "replace-me", "replace_me")
@@ -47,18 +49,24 @@ class PostgresSection(Section):
         8, ge=1, le=100, description="Maximum connections for transactions, and again as many for single statements."
     )
 
+    @field_validator("dsn", "owner_dsn")
+    @classmethod
+    def _check_dsn(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_postgres_dsn(value.get_secret_value())
+        return value
+
 
 class RedisSection(Section):
     """Redis, for data that may be lost."""
 
     url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="URL of Redis, with database number.")
 
-
-class KafkaSection(Section):
-    """Kafka, for events between services."""
-
-    bootstrap: str = Field("127.0.0.1:9092", description="Bootstrap brokers: `host:port`, separated by commas.")
-    group: str = Field(description="Consumer group; one per deployment.")
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        check_redis_url(value)
+        return value
 
 
 class GrpcSection(Section):
@@ -66,9 +74,21 @@ class GrpcSection(Section):
 
     bind: str = Field("127.0.0.1:9000", description="Address that the gRPC server listens on: `host:port`.")
 
+    @field_validator("bind")
+    @classmethod
+    def _check_bind(cls, value: str) -> str:
+        check_addresses(value)
+        return value
+
 
 class PeersSection(Section):
     """gRPC addresses of other services. A service's subclass has one `peer_address` for each service that it calls."""
+
+    @field_validator("*")
+    @classmethod
+    def _check_addresses(cls, value: str) -> str:
+        check_addresses(value)
+        return value
 
 
 def peer_address(peer: str, default: str | None = None) -> Any:
@@ -95,6 +115,13 @@ class TelemetrySection(Section):
         0.05, ge=0, le=1, description="Share of traces that are sampled, unless the caller decided."
     )
 
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_http_url(value)
+        return value
+
 
 class PrincipalSection(Section):
     """How services authenticate callers to one another."""
@@ -107,14 +134,7 @@ class PrincipalSection(Section):
     @field_validator("secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return orjson.loads(value)
-            except orjson.JSONDecodeError as error:
-                raise ValueError("starts like a JSON list and is not one") from error
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        return split_secrets(value)
 
     @field_validator("secrets")
     @classmethod
@@ -122,6 +142,18 @@ class PrincipalSection(Section):
         for secret in value:
             refuse_placeholder(secret)
         return value
+
+
+def split_secrets(value: object) -> object:
+    """Split a variable with several secrets: separated by commas, or a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise ValueError("starts like a JSON list and is not one") from error
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def refuse_placeholder(secret: SecretStr) -> None:

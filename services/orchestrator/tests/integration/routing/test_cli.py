@@ -18,6 +18,7 @@ def run(section: PostgresSection, *arguments: str, **variables: str) -> subproce
         "ORCHESTRATOR_POSTGRES__DSN": section.dsn.get_secret_value(),
         "ORCHESTRATOR_POSTGRES__OWNER_DSN": section.owner_dsn.get_secret_value(),
         "ORCHESTRATOR_PRINCIPAL__SECRETS": "a-secret-for-tests-and-nothing-but-tests",
+        "ORCHESTRATOR_KAFKA__SIGNING_KEYS": "key-1:a-secret-for-tests-and-nothing-but-tests",
         **{f"ORCHESTRATOR_PEERS__{peer}": "127.0.0.1:1" for peer in ("INFERENCE_WORKER", "METERING", "RETRIEVAL")},
         **variables,
     }
