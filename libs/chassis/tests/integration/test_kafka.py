@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from chassis.errors import Unavailable
 from chassis.ids import new_id
@@ -16,10 +17,12 @@ from chassis.kafka import Consumer, Outbox, OutboxRelay, Publisher, Record, Topi
 from chassis.kafka.publisher import RecordTooLarge
 from chassis.postgres import Database
 from chassis.testing import free_port
+from chassis.testing.kafka import a_kafka_section
 from chassis.testing.postgres import scratch_database
 
 from libs.chassis.tests.topics import kafka_bootstrap, read_records, scratch_topic
 
+OTHER_KEY = "other:a-key-of-events-that-no-consumer-knows-at-all"
 OUTBOX = """
 CREATE TABLE outbox (
     tenant_id text NOT NULL,
@@ -69,7 +72,7 @@ async def topic() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def publisher() -> AsyncIterator[Publisher]:
-    async with Publisher(kafka_bootstrap()) as publisher:
+    async with Publisher(a_kafka_section(kafka_bootstrap())) as publisher:
         yield publisher
 
 
@@ -78,8 +81,7 @@ async def consuming(
     topic: str, handler: Handler, group: str | None = None, *, many: bool = False
 ) -> AsyncIterator[Consumer]:
     consumer = Consumer(
-        kafka_bootstrap(),
-        group or new_id("group-"),
+        a_kafka_section(kafka_bootstrap(), group or new_id("group-")),
         topic,
         None if many else handler,
         handle_many=handler.many if many else None,
@@ -110,14 +112,16 @@ async def test_what_is_published_is_handled_with_key_and_headers(topic: str, pub
         arrived.set()
 
     await publisher.publish(topic, b"ten_a", b"value", {"traceparent": "x"})
-    consumer = Consumer(kafka_bootstrap(), new_id("group-"), topic, keep)
+    consumer = Consumer(a_kafka_section(kafka_bootstrap(), new_id("group-")), topic, keep)
     await consumer.start()
     async with asyncio.timeout(15):
         await arrived.wait()
     await consumer.ping()
     await consumer.stop()
 
-    assert received == [Record(topic, b"ten_a", b"value", {"traceparent": "x"}, 0, 0)]
+    (record,) = received
+    assert record[:3] == (topic, b"ten_a", b"value")
+    assert record.headers["traceparent"] == "x"
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -182,8 +186,7 @@ async def test_records_of_all_partitions_are_handled_and_committed_together(publ
 
     async with scratch_topic(partitions=3) as topic:
         consumer = Consumer(
-            kafka_bootstrap(),
-            group,
+            a_kafka_section(kafka_bootstrap(), group),
             topic,
             handle_many=keep,
             max_records=30,
@@ -229,9 +232,9 @@ async def test_two_consumers_share_and_lose_nothing_when_one_leaves(publisher: P
 
 async def test_a_consumer_starts_while_the_broker_is_down_and_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
-    consumer = Consumer(nowhere, "group", "topic", Handler())
+    consumer = Consumer(a_kafka_section(nowhere), "topic", Handler())
     await consumer.start()
-    async with Publisher(nowhere) as publisher:
+    async with Publisher(a_kafka_section(nowhere)) as publisher:
         with pytest.raises(Unavailable):
             await publisher.publish("topic", b"k", b"v")
     with pytest.raises(Unavailable):
@@ -316,3 +319,31 @@ async def break_off(db: Database, topic: str) -> None:
     async with db.tenant("ten_a") as connection:
         await Outbox.enqueue(connection, topic, "ten_a", b"never")
         raise ZeroDivisionError
+
+
+async def test_an_event_of_a_stranger_is_a_dead_letter_and_never_handled(topic: str, publisher: Publisher) -> None:
+    handler = Handler()
+    stranger = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap())
+    await stranger.start()
+    try:
+        await stranger.send_and_wait(topic, key=b"ten_a", value=b"forged", headers=[("by", b"a stranger")])
+    finally:
+        await stranger.stop()
+    async with Publisher(a_kafka_section(kafka_bootstrap(), signing_keys=OTHER_KEY)) as other:
+        await other.publish(topic, b"ten_a", b"signed by a key of nobody")
+    await publisher.publish(topic, b"ten_a", b"genuine")
+
+    async with consuming(topic, handler, many=True):
+        await handler.until(lambda handled: b"genuine" in handled)
+        letters = await read_records(f"{topic}.dlq", 2)
+
+    assert handler.handled == [b"genuine"]
+    assert [letter.value for letter in letters] == [b"forged", b"signed by a key of nobody"]
+    assert letters[0].headers == {
+        "by": "a stranger",
+        "argosy-error": "the event is not signed",
+        "argosy-partition": "0",
+        "argosy-offset": "0",
+    }
+    assert letters[1].headers["argosy-error"] == "the event is signed with an unknown key"
+    assert letters[1].headers["argosy-key-id"] == "other"

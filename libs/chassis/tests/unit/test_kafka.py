@@ -46,6 +46,11 @@ def record(value: bytes, offset: int = 0) -> Record:
     return Record("t", b"k", value, {"traceparent": "00-1"}, partition=3, offset=offset)
 
 
+def signed(_: Record) -> str | None:
+    """What is wrong with the signature of a record in these tests: nothing."""
+    return None
+
+
 async def handle(record: Record) -> None:
     if record.value == b"junk":
         raise Undecodable("no message")
@@ -61,8 +66,8 @@ async def handle_many(records: list[Record]) -> None:
 @pytest.fixture(params=["one by one", "in batches"])
 def delivery(request: pytest.FixtureRequest, broker: FakeBroker) -> Delivery:
     if request.param == "in batches":
-        return Delivery(None, handle_many, broker)
-    return Delivery(handle, None, broker)
+        return Delivery(None, handle_many, broker, signed)
+    return Delivery(handle, None, broker, signed)
 
 
 @pytest.fixture
@@ -98,11 +103,15 @@ async def test_a_grave_that_cannot_be_dug_stops_the_partition(delivery: Delivery
 
 
 async def test_a_failure_stops_before_the_record_that_failed(broker: FakeBroker) -> None:
-    handled, error = await Delivery(handle, None, broker).deliver([record(b"a"), record(b"later"), record(b"b")])
+    handled, error = await Delivery(handle, None, broker, signed).deliver(
+        [record(b"a"), record(b"later"), record(b"b")]
+    )
     assert handled == 1
     assert isinstance(error, Unavailable)
 
-    handled, error = await Delivery(None, handle_many, broker).deliver([record(b"a"), record(b"later"), record(b"b")])
+    handled, error = await Delivery(None, handle_many, broker, signed).deliver(
+        [record(b"a"), record(b"later"), record(b"b")]
+    )
     assert handled == 0
     assert isinstance(error, Unavailable)
 
@@ -110,12 +119,12 @@ async def test_a_failure_stops_before_the_record_that_failed(broker: FakeBroker)
 async def test_records_of_several_partitions_are_handled_together_or_per_partition(
     broker: FakeBroker,
 ) -> None:
-    together = Delivery(None, handle_many, broker).deliver_together
+    together = Delivery(None, handle_many, broker, signed).deliver_together
 
     assert await together([record(b"a"), record(b"b")])
     assert not await together([record(b"a"), record(b"later")])
     assert not await together([record(b"a"), record(b"junk")])
-    assert not await Delivery(handle, None, broker).deliver_together([record(b"a")])
+    assert not await Delivery(handle, None, broker, signed).deliver_together([record(b"a")])
     assert broker.records == []
 
 
@@ -140,7 +149,7 @@ async def test_a_record_is_handled_in_the_trace_that_it_carries(broker: FakeBrok
     with recorded_spans() as ended:
         with span("telling"):
             inject(headers)
-        await Delivery(handle, None, broker).deliver([Record("t", b"k", b"a", headers)])
+        await Delivery(handle, None, broker, signed).deliver([Record("t", b"k", b"a", headers)])
         telling, handling = ended()
 
     assert handling.name == "t handle"
@@ -150,9 +159,9 @@ async def test_a_record_is_handled_in_the_trace_that_it_carries(broker: FakeBrok
 
 def test_a_consumer_has_one_handler(broker: FakeBroker) -> None:
     with pytest.raises(ValueError, match="one of"):
-        Delivery(handle, handle_many, broker)
+        Delivery(handle, handle_many, broker, signed)
     with pytest.raises(ValueError, match="one of"):
-        Delivery(None, None, broker)
+        Delivery(None, None, broker, signed)
 
 
 class FakeTable:

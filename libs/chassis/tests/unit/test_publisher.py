@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from chassis.errors import Unavailable
 from chassis.kafka import Publisher, Record, publisher
+from chassis.testing.kafka import a_kafka_section
 
 BAD, GOOD = "bad", "good"
 
@@ -57,7 +58,7 @@ async def test_acknowledged_records_are_published_whatever_happens_to_the_rest(
 
     monkeypatch.setattr(Publisher, "_start_producer", started)
     monkeypatch.setattr(publisher, "ACK_TIMEOUT_SECONDS", 0.1)
-    async with Publisher("nowhere:1") as telling:
+    async with Publisher(a_kafka_section("nowhere:1")) as telling:
         lost, *published = await telling.publish_all([record(BAD), record(GOOD), record(GOOD)])
 
         assert isinstance(lost, Unavailable)
@@ -72,6 +73,6 @@ async def test_nothing_to_publish_is_published(monkeypatch: pytest.MonkeyPatch) 
         return producer
 
     monkeypatch.setattr(Publisher, "_start_producer", started)
-    async with Publisher("nowhere:1") as telling:
+    async with Publisher(a_kafka_section("nowhere:1")) as telling:
         assert await telling.publish_all([]) == []
         assert not producer.stopped.is_set()

@@ -56,8 +56,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     auditor = Auditor(PostgresLedgerAudit(database))
     return [
         Consumer(
-            settings.kafka.bootstrap,
-            settings.kafka.group,
+            settings.kafka,
             TOPIC,
             handle_many=UsageConsumer(settlements=settlements, prices=prices, clock=builder.clock).settle,
             max_records=settings.settlement.max_batch,

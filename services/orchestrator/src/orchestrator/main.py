@@ -59,7 +59,7 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
     clock, limits, peers = SystemClock(), settings.request_limits(), settings.peers
     async with AsyncExitStack() as clients:
         database = await clients.enter_async_context(Database(settings.postgres, "orchestrator"))
-        publisher = await clients.enter_async_context(Publisher(settings.kafka.bootstrap))
+        publisher = await clients.enter_async_context(Publisher(settings.kafka))
         worker_channel = await clients.enter_async_context(Channel(peers.inference_worker, "the inference worker"))
         metering_channel = await clients.enter_async_context(Channel(peers.metering, "metering"))
         retrieval_channel = await clients.enter_async_context(Channel(peers.retrieval, "retrieval"))

@@ -64,7 +64,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
-        Consumer(settings.kafka.bootstrap, settings.kafka.group, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
+        Consumer(settings.kafka, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
         builder.grpc_server(settings.grpc, registration(servicer)),
     ]
 

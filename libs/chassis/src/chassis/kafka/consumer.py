@@ -14,11 +14,15 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from chassis.aio import ConnectionLog, wait_or_stop
 from chassis.backoff import Backoff
 from chassis.errors import Unavailable
+from chassis.kafka.broker_security import client_options
 from chassis.kafka.delivery import Delivery, Handle, HandleMany
-from chassis.kafka.publisher import Publisher
+from chassis.kafka.publisher import Publisher, describe
 from chassis.kafka.record import Record
+from chassis.kafka.signing import SigningKeys
 from chassis.lifecycle import Loop
+from chassis.settings import KafkaSection
 from chassis.telemetry import logger
+from chassis.telemetry.rate_limited import RateLimitedLog
 
 POLL_SECONDS: Final = 0.5
 COMMIT_TIMEOUT_SECONDS: Final = 5.0
@@ -35,8 +39,9 @@ log = logger("chassis.kafka")
 class Consumer(Loop):
     """A component that passes the records of `topic` to `handle`, one by one, or to `handle_many`, in batches.
 
-    Offsets are committed after handling, so handlers receive some records twice and must be idempotent. `Undecodable`
-    moves the record to the dead-letter topic. After any other exception the same records are delivered again with
+    Records whose signature is missing or wrong go to the dead-letter topic; handlers never receive them. Offsets are
+    committed after handling, so handlers receive some records twice and must be idempotent. `Undecodable` moves the
+    record to the dead-letter topic too. After any other exception the same records are delivered again with
     backoff, while other partitions go on. A partition moves to another consumer only between two batches.
 
     A batch has the available records of all partitions, `max_records` at most. `fetch_max_wait` makes batches larger
@@ -45,8 +50,7 @@ class Consumer(Loop):
 
     def __init__(
         self,
-        bootstrap: str,
-        group: str,
+        section: KafkaSection,
         topic: str,
         handle: Handle | None = None,
         *,
@@ -55,14 +59,15 @@ class Consumer(Loop):
         fetch_max_wait: timedelta = timedelta(0),
     ) -> None:
         super().__init__(f"consumer {topic}", self._consume)
-        self._bootstrap = bootstrap
-        self._group = group
+        self._options = client_options(section)
+        self._group = section.group
         self._topic = topic
-        self._publisher = Publisher(bootstrap)
-        self._delivery = Delivery(handle, handle_many, self._publisher)
+        self._publisher = Publisher(section, sign=False)
+        self._delivery = Delivery(handle, handle_many, self._publisher, SigningKeys(section.signing_keys).problem)
         self._max_records = max_records
         self._fetch_max_wait = fetch_max_wait
         self._consumer: Any = None
+        self._failure_log = RateLimitedLog(log)
         self._connection_log = ConnectionLog(log, "kafka_consuming_failed", "kafka_consuming_recovered", topic=topic)
         # Held while records are handled. A rebalance waits for it, so no other consumer gets these records meanwhile.
         self._handling = asyncio.Lock()
@@ -88,7 +93,10 @@ class Consumer(Loop):
                     backoff.reset()
                     await self._poll(stop)
                 except (KafkaError, OSError, TimeoutError) as error:
-                    self._connection_log.set(connected=False, error=type(error).__name__)
+                    self._connection_log.set(connected=False, error=describe(error))
+                    await wait_or_stop(stop, backoff.next())
+                except Exception as error:  # noqa: BLE001 - what a broker answers must not end the service
+                    self._failure_log.warning("kafka_consuming_failed", key=type(error).__name__, exc_info=error)
                     await wait_or_stop(stop, backoff.next())
                 finally:
                     await self._disconnect()
@@ -97,7 +105,7 @@ class Consumer(Loop):
 
     async def _connect(self) -> None:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **self._options,
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -124,6 +132,8 @@ class Consumer(Loop):
 
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await consumer.stop()
@@ -149,7 +159,7 @@ class Consumer(Loop):
         try:
             await self.ping()
         except Unavailable as error:
-            self._connection_log.set(connected=False, error=type(error).__name__)
+            self._connection_log.set(connected=False, error=error.message)
         else:
             self._connection_log.set(connected=True)
 

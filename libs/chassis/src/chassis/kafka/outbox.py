@@ -18,6 +18,7 @@ from chassis.kafka.publisher import MAX_RECORD_BYTES, RecordTooLarge
 from chassis.kafka.record import NO_HEADERS, Record
 from chassis.lifecycle import Loop
 from chassis.telemetry import counter, gauge, inject, logger
+from chassis.telemetry.rate_limited import RateLimitedLog
 
 POLL_SECONDS: Final = 0.5
 BATCH_SIZE: Final = 500
@@ -124,6 +125,7 @@ class OutboxRelay(Loop):
         self._publisher = publisher
         self._poll_seconds = poll_seconds
         self._woken = asyncio.Event()
+        self._failure_log = RateLimitedLog(log)
         self._outage_log = ConnectionLog(log, "outbox_relay_failed", "outbox_relay_recovered")
 
     async def stop(self) -> None:
@@ -152,6 +154,9 @@ class OutboxRelay(Loop):
             found, published = await self.relay()
         except Unavailable as error:
             self._outage_log.set(connected=False, reason=error.message)
+            return backoff.next()
+        except Exception as error:  # noqa: BLE001 - what a store answers must not end the service
+            self._failure_log.warning("outbox_relay_failed", key=type(error).__name__, exc_info=error)
             return backoff.next()
         if published < found:
             self._outage_log.set(

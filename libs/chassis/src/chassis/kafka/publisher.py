@@ -12,7 +12,10 @@ from aiokafka.errors import KafkaError
 from chassis.aio import ConnectionLog
 from chassis.errors import ArgosyError, Kind, Unavailable
 from chassis.kafka.batches import MAX_BATCH_BYTES, BatchBuilder
+from chassis.kafka.broker_security import client_options
 from chassis.kafka.record import Record
+from chassis.kafka.signing import SigningKeys
+from chassis.settings import KafkaSection
 from chassis.telemetry import inject, logger
 
 ACK_TIMEOUT_SECONDS: Final = 10.0
@@ -38,8 +41,10 @@ class Publisher:
     It connects at the first use and again after a failure, so it can be opened while Kafka is down.
     """
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, section: KafkaSection, *, sign: bool = True) -> None:
+        """With `sign`, records are signed as they are published; dead letters keep the headers that they came with."""
+        self._options = client_options(section)
+        self._sign = SigningKeys(section.signing_keys).sign if sign else _unchanged
         self._producer: Any = None
         self._connecting = asyncio.Lock()
         self._connection_log = ConnectionLog(log, "kafka_publishing_failed", "kafka_publishing_recovered")
@@ -71,6 +76,7 @@ class Publisher:
             producer = await self._connect()
         except Unavailable as error:
             return [error] * len(records)
+        records = [self._sign(record) for record in records]
         unacknowledged = Unavailable("kafka does not acknowledge")
         results: list[ArgosyError | None] = [_check_size(record) or unacknowledged for record in records]
         builder = BatchBuilder(producer)
@@ -94,7 +100,7 @@ class Publisher:
             for batch in builder.batches:
                 batch.acknowledged.add_done_callback(_retrieve_exception)
             self._retire(producer)
-            self._connection_log.set(connected=False, error=type(failure).__name__)
+            self._connection_log.set(connected=False, error=describe(failure))
         else:
             self._connection_log.set(connected=True)
         return results
@@ -107,7 +113,7 @@ class Publisher:
 
     async def _start_producer(self) -> Any:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **self._options,
             enable_idempotence=True,
             acks="all",
             max_batch_size=MAX_BATCH_BYTES,
@@ -120,7 +126,7 @@ class Publisher:
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             self._retire(producer)
-            self._connection_log.set(connected=False, error=type(error).__name__)
+            self._connection_log.set(connected=False, error=describe(error))
             raise Unavailable("kafka does not answer") from error
         return producer
 
@@ -142,6 +148,15 @@ async def _close(producer: Any) -> None:
         # and without this its sender task and connections would stay.
         await producer._sender.close()
         await producer.client.close()
+
+
+def describe(error: Exception) -> str:
+    """Return the reason that Kafka, or its client, gave; it names brokers and users but no data."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _unchanged(record: Record) -> Record:
+    return record
 
 
 def _check_size(record: Record) -> RecordTooLarge | None:

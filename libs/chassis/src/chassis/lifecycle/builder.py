@@ -68,7 +68,7 @@ class ServiceBuilder:
     async def publisher(self, section: KafkaSection) -> Publisher:
         from chassis.kafka import Publisher
 
-        return await self.open(Publisher(section.bootstrap))
+        return await self.open(Publisher(section))
 
     async def channel(self, target: str, peer: str) -> Channel:
         """Open a channel to the service called `peer` at `target` ("host:port", or several separated by commas)."""

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import events_pb2
 from chassis.clock import SystemClock
 from chassis.ids import new_id
 from chassis.kafka import Consumer, Publisher, Topic, ensure_topics
+from chassis.testing.kafka import a_kafka_section
 from metering.prices.cache import PriceCache
 from metering.prices.model import PriceRow
 from metering.reservations.model import PricedReservation, ReservationState
@@ -44,8 +45,7 @@ async def consumers(stores: Stores, other_stores: Stores, topic: str) -> AsyncIt
     clock, group = SystemClock(), new_id("g")
     consumers = [
         Consumer(
-            bootstrap(),
-            group,
+            a_kafka_section(bootstrap(), group),
             topic,
             handle_many=UsageConsumer(
                 settlements=replica.settlements,
@@ -97,7 +97,7 @@ async def test_each_request_is_settled_once_and_events_that_cannot_be_settled_ar
     reservations = [a_reservation(f"ten_{number % 5}{new_id('')}", price, 10) for number in range(30)]
     await asyncio.gather(*(stores.reservations.reserve(priced) for priced in reservations))
     undecodable = [b"\xff", an_event(reservations[0], version="prc_none")]
-    async with Publisher(bootstrap()) as publisher:
+    async with Publisher(a_kafka_section(bootstrap())) as publisher:
         for number, priced in enumerate(reservations):
             for _ in range(3):
                 await publisher.publish(topic, priced.request.tenant_id.encode(), an_event(priced))
@@ -111,6 +111,26 @@ async def test_each_request_is_settled_once_and_events_that_cannot_be_settled_ar
         assert [(row.attempt, row.cost) for row in statement.settlements] == [(1, 5)]
         assert (await stores.budgets.read(priced.request.tenant_id)).spent == 5
     assert await dead_letters(topic, set(undecodable)) == set(undecodable)
+
+
+async def test_an_event_that_no_service_has_signed_is_never_settled(
+    stores: Stores, topic: str, price: PriceRow, consumers: list[Consumer]
+) -> None:
+    forged, genuine = (a_reservation(f"ten_{new_id('')}", price, 10) for _ in range(2))
+    for priced in (forged, genuine):
+        await stores.reservations.reserve(priced)
+    event = an_event(forged)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap())
+    await producer.start()
+    await producer.send_and_wait(topic, key=forged.request.tenant_id.encode(), value=event)
+    await producer.stop()
+    async with Publisher(a_kafka_section(bootstrap())) as publisher:
+        await publisher.publish(topic, genuine.request.tenant_id.encode(), an_event(genuine))
+
+    await until_settled(stores, [genuine])
+
+    assert await dead_letters(topic, {event}) == {event}
+    assert (await stores.budgets.read(forged.request.tenant_id)).spent == 0
 
 
 async def dead_letters(topic: str, wanted: set[bytes]) -> set[bytes]:

@@ -15,6 +15,7 @@ from chassis.ids import new_id
 from chassis.kafka import OutboxRelay, Publisher, Topic, ensure_topics
 from chassis.postgres import Database
 from chassis.testing import free_port
+from chassis.testing.kafka import a_kafka_section
 from orchestrator.usage.outbox import PostgresUsageOutbox
 
 from services.orchestrator.tests.usage_outbox_contract import some_usage
@@ -42,7 +43,7 @@ async def test_events_arrive_keyed_by_their_tenant_and_leave_the_outbox(
     await asyncio.gather(*(outbox.write(usage) for usage in usages))
     await owner.execute("UPDATE outbox SET topic = $1", topic)
 
-    async with Publisher(bootstrap) as publisher:
+    async with Publisher(a_kafka_section(bootstrap)) as publisher:
         relay = OutboxRelay(database, publisher)
         await relay.start()
         await relay.stop()
@@ -58,7 +59,7 @@ async def test_events_arrive_keyed_by_their_tenant_and_leave_the_outbox(
 
 
 async def test_while_kafka_is_unavailable_events_wait_in_the_outbox(database: Database, owner: Any) -> None:
-    async with Publisher(f"127.0.0.1:{free_port()}") as publisher:
+    async with Publisher(a_kafka_section(f"127.0.0.1:{free_port()}")) as publisher:
         relay = OutboxRelay(database, publisher)
         outbox = PostgresUsageOutbox(database, on_written=lambda: None)
 
