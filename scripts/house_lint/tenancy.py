@@ -11,6 +11,7 @@ SYSTEM_TRANSACTIONS = {
     "chassis/kafka/outbox.py": "relays events of all tenants",
     "chassis/postgres/database.py": "checks whether the database answers",
     "chassis/postgres/leases.py": "claims and reaps leases of all tenants",
+    "chassis/postgres/readiness.py": "checks what the service relies on",
     "gateway/api_keys/postgres.py": "looks up a key before its tenant is known",
     "gateway/tenants/postgres.py": "administers tenants",
     "metering/ledger/postgres.py": "audits the books of all tenants",

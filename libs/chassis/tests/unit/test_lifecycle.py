@@ -179,11 +179,11 @@ async def test_it_is_ready_while_every_check_is(toy: Toy) -> None:
     running = toy.run(Check("plain", plain), Check("says no", says_no))
     await toy.until("ready")
 
-    assert (await toy.get("/readyz")).json()["checks"] == {"serving": True, "plain": True, "says no": False}
+    assert (await toy.get("/readyz")).json()["checks"] == {"serving": "ok", "plain": "ok", "says no": "not ready"}
     answers |= {"says no": True}
     assert (await toy.get("/readyz")).status_code == 200
     answers |= {"plain": Unavailable("away")}
-    assert (await toy.get("/readyz")).json()["checks"]["plain"] is False
+    assert (await toy.get("/readyz")).json()["checks"]["plain"] == "away"
     ask()
     assert await running == 0
 
@@ -197,7 +197,10 @@ async def test_a_slow_check_is_not_ready(toy: Toy, monkeypatch: pytest.MonkeyPat
     running = toy.run(Check("slow", dawdle))
     await toy.until("ready")
 
-    assert (await toy.get("/readyz")).json() == {"ready": False, "checks": {"serving": True, "slow": False}}
+    assert (await toy.get("/readyz")).json() == {
+        "ready": False,
+        "checks": {"serving": "ok", "slow": "no answer within 0.05 s"},
+    }
     ask()
     assert await running == 0
 

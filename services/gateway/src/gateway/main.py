@@ -97,7 +97,7 @@ class PeerClients:
 async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     """Open the clients and wire the features."""
     clock, keys, peers = builder.clock, settings.keys, settings.peers
-    stores = postgres_stores(await builder.database(settings.postgres))
+    stores = postgres_stores(await builder.database(settings.postgres, MIGRATIONS))
     api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, key_cache_ttls(keys), keys.lookup_timeout)
     revocations = RedisRevocations(
         await builder.redis(settings.redis),

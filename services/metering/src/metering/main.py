@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
-from chassis.kafka import Consumer
+from chassis.kafka import DEAD_LETTERS, Consumer
 from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from values.money import NanoUsd
 
@@ -34,7 +34,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     """Open the clients and wire the features."""
-    database = await builder.database(settings.postgres)
+    database = await builder.database(settings.postgres, MIGRATIONS)
     prices = PriceCache(PostgresPriceBook(database), builder.clock, settings.prices_ttl)
     publisher, subscriptions = await subscribe_to_price_changes(settings.redis, prices, builder)
     default_cap = NanoUsd(settings.budgets.default_cap_nano_usd)
@@ -62,6 +62,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             max_records=settings.settlement.max_batch,
             fetch_max_wait=settings.settlement.fetch_max_wait,
         ),
+        builder.topics(settings.kafka, TOPIC, f"{TOPIC}{DEAD_LETTERS}"),
         *subscriptions,
         Loop("sweeper", periodic(settings.sweeper.interval, sweeper.run_once, "sweeper")),
         Loop("auditor", periodic(settings.audit_interval, auditor.run_once, "auditor")),

@@ -14,9 +14,9 @@ from chassis.aio import periodic
 from chassis.clock import SystemClock
 from chassis.errors import ArgosyError
 from chassis.grpc import Channel, GrpcServer
-from chassis.kafka import OutboxRelay, Publisher
+from chassis.kafka import OutboxRelay, Publisher, TopicsCheck
 from chassis.lifecycle import Check, Command, Component, Loop, Service, command_line
-from chassis.postgres import Database
+from chassis.postgres import Database, readiness_check
 from chassis.settings import EX_CONFIG
 from chassis.telemetry import Telemetry, logger
 from chassis.tenancy import PrincipalVerifier
@@ -34,7 +34,7 @@ from orchestrator.routing.cli import HELP, add_route_arguments, run_route_comman
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import Settings
-from orchestrator.usage.outbox import CoalescedCall, PostgresUsageOutbox
+from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.worker_client import GrpcWorkerClient
 
@@ -98,7 +98,8 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
         with suppress(ArgosyError):
             await refresh_once(routes)
         yield [
-            Check("postgres", database.ping),
+            Check("postgres", readiness_check(database, MIGRATIONS)),
+            TopicsCheck(settings.kafka, [USAGE_RECORDED]),
             relay,
             Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
             Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
-from chassis.kafka import Consumer, Outbox, OutboxRelay
+from chassis.kafka import DEAD_LETTERS, Consumer, Outbox, OutboxRelay
 from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
 
@@ -40,7 +40,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     """Open the clients and wire the features."""
-    database = await builder.database(settings.postgres)
+    database = await builder.database(settings.postgres, MIGRATIONS)
     channel = await builder.channel(settings.peers.orchestrator, "orchestrator")
     relay = OutboxRelay(database, await builder.publisher(settings.kafka))
     objects = ObstoreObjectStore(settings.objects.url)
@@ -64,6 +64,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
+        builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}"),
         Consumer(settings.kafka, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
         builder.grpc_server(settings.grpc, registration(servicer)),
     ]

@@ -15,11 +15,11 @@ from chassis.telemetry.metrics import exposition
 TEXT: Header = (b"content-type", b"text/plain; charset=utf-8")
 EXPOSITION: Header = (b"content-type", prometheus_client.CONTENT_TYPE_LATEST.encode())
 
-Checks = Callable[[], Awaitable[dict[str, bool]]]
+Checks = Callable[[], Awaitable[dict[str, str]]]
 
 
 class OpsServer(HttpServer):
-    """Serves `/healthz`, `/readyz` and `/metrics`; ready when there are checks and all are true."""
+    """Serves `/healthz`, `/readyz` and `/metrics`; ready when all checks are `ok`; the others say why not."""
 
     def __init__(self, section: OpsSection, ready: Checks) -> None:
         self._ready = ready
@@ -35,7 +35,7 @@ class OpsServer(HttpServer):
 
     async def _readyz(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         checks = await self._ready()
-        ready = bool(checks) and all(checks.values())
+        ready = bool(checks) and all(state == "ok" for state in checks.values())
         await send_json(send, 200 if ready else 503, orjson.dumps({"ready": ready, "checks": checks}))
 
     async def _metrics(self, _scope: Scope, _receive: Receive, send: Send) -> None:

@@ -3,10 +3,12 @@
 from chassis.kafka.consumer import Consumer
 from chassis.kafka.outbox import Event, Outbox, OutboxRelay
 from chassis.kafka.publisher import Publisher
-from chassis.kafka.record import Record, Undecodable
+from chassis.kafka.record import DEAD_LETTERS, Record, Undecodable
 from chassis.kafka.topics import Topic, ensure_topics, load_topics
+from chassis.kafka.topics_check import TopicsCheck
 
 __all__ = [
+    "DEAD_LETTERS",
     "Consumer",
     "Event",
     "Outbox",
@@ -14,6 +16,7 @@ __all__ = [
     "Publisher",
     "Record",
     "Topic",
+    "TopicsCheck",
     "Undecodable",
     "ensure_topics",
     "load_topics",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from chassis.clock import Clock, SystemClock
@@ -29,8 +30,8 @@ T = TypeVar("T")
 class ServiceBuilder:
     """Opens the clients of one service; they are closed in reverse order after its components have stopped.
 
-    `checks` are the readiness checks of what the service cannot work without: its database. Peers, Redis and Kafka have
-    none, because the service answers without them, if only with errors or degraded.
+    `checks` are the readiness checks of what the service cannot work without: its database, and the topics of Kafka if
+    Kafka answers. Peers and Redis have none, because the service answers without them, if only with errors or degraded.
     """
 
     def __init__(self, settings: ServiceSettings, telemetry: Telemetry, stack: AsyncExitStack) -> None:
@@ -47,12 +48,12 @@ class ServiceBuilder:
         """Enter a context manager that is left after the components have stopped."""
         return await self._stack.enter_async_context(client)
 
-    async def database(self, section: PostgresSection) -> Database:
-        """Open the service's database; the service is ready only while it answers."""
-        from chassis.postgres import Database
+    async def database(self, section: PostgresSection, migrations: Path | None = None) -> Database:
+        """Open the service's database; the service is ready only while it works, with all of `migrations` applied."""
+        from chassis.postgres import Database, readiness_check
 
         database = await self.open(Database(section, self.name))
-        self.checks.append(Check("postgres", database.ping))
+        self.checks.append(Check("postgres", readiness_check(database, migrations)))
         return database
 
     async def redis(self, section: RedisSection) -> Redis:
@@ -69,6 +70,12 @@ class ServiceBuilder:
         from chassis.kafka import Publisher
 
         return await self.open(Publisher(section))
+
+    def topics(self, section: KafkaSection, *topics: str) -> Component:
+        """Make the readiness check of the topics that the service publishes or consumes."""
+        from chassis.kafka import TopicsCheck
+
+        return TopicsCheck(section, topics)
 
     async def channel(self, target: str, peer: str) -> Channel:
         """Open a channel to the service called `peer` at `target` ("host:port", or several separated by commas)."""

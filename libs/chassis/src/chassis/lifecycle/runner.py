@@ -15,9 +15,10 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 from chassis.errors import ArgosyError
 from chassis.http import OpsServer
-from chassis.lifecycle.components import Component, readiness
+from chassis.lifecycle.components import READY, Component, readiness
 from chassis.settings import ServiceSettings
 from chassis.telemetry import Telemetry, logger
+from chassis.telemetry.rate_limited import RateLimitedLog
 
 # Time after the drain for closing clients and the ops server. With it and the flush of traces, a drain of 25 s ends
 # within the 30 s of a pod's grace period.
@@ -55,13 +56,18 @@ class _ServiceRun:
         self._drain_seconds = drain_seconds
         self._started: list[Component] = []
         self._serving = False
+        self._readiness_log = RateLimitedLog(log)
         self._stop_requested = asyncio.Event()
         self._starting: asyncio.Task[object] | None = None
         self._watchdog: threading.Timer | None = None
 
-    async def checks(self) -> dict[str, bool]:
-        """Return the readiness checks; `serving` is False while the service starts or stops."""
-        return {"serving": self._serving, **await readiness(self._started)}
+    async def checks(self) -> dict[str, str]:
+        """Return the readiness checks, and log what is missing; `serving` is while it neither starts nor stops."""
+        checks = await readiness(self._started)
+        for name, state in checks.items():
+            if state != READY:
+                self._readiness_log.warning("not_ready", key=name, check=name, reason=state)
+        return {"serving": READY if self._serving else "the service starts or stops", **checks}
 
     def request_stop(self, number: signal.Signals) -> None:
         """Stop at the first signal; exit at once at the second."""

@@ -4,6 +4,7 @@ from chassis.postgres.database import Connection, Database
 from chassis.postgres.group_commit import GroupCommit
 from chassis.postgres.migrate import BrokenMigrations, migrate
 from chassis.postgres.provision import Provisioned, drop_database, provision
+from chassis.postgres.readiness import readiness_check
 
 __all__ = [
     "BrokenMigrations",
@@ -14,4 +15,5 @@ __all__ = [
     "drop_database",
     "migrate",
     "provision",
+    "readiness_check",
 ]

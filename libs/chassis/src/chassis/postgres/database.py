@@ -103,6 +103,17 @@ class Database:
         async with self.system() as connection:
             await connection.execute("SELECT 1")
 
+    @property
+    def session_settings(self) -> dict[str, str]:
+        """The start-up parameters that every connection relies on, by name."""
+        return {
+            "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS:.0f}s",
+            "lock_timeout": f"{LOCK_TIMEOUT_SECONDS:.0f}s",
+            "idle_in_transaction_session_timeout": "60s",
+            "timezone": "UTC",
+            "jit": "off",
+        }
+
     async def _connect_for_all_tenants(self) -> Any:
         # Not from the pool: on these connections all tenants are visible, so no transaction of a tenant may use them.
         return await asyncpg.connect(**self._connect_options(**{"argosy.tenant": ALL_TENANTS}))
@@ -114,11 +125,7 @@ class Database:
             "command_timeout": CLIENT_TIMEOUT_SECONDS,
             "server_settings": {
                 "application_name": self._name,
-                "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS:.0f}s",
-                "lock_timeout": f"{LOCK_TIMEOUT_SECONDS:.0f}s",
-                "idle_in_transaction_session_timeout": "60s",
-                "timezone": "UTC",
-                "jit": "off",
+                **self.session_settings,
                 **settings,
             },
         }

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncpg
 
 from chassis.errors import Unavailable
+from chassis.telemetry import logger
+from chassis.telemetry.rate_limited import RateLimitedLog
+
+_failure_log = RateLimitedLog(logger("chassis.postgres"))
 
 # The connection can no longer be used.
 CONNECTION_LOST_ERRORS: tuple[type[Exception], ...] = (
@@ -44,5 +48,14 @@ CONNECT_ERRORS: tuple[type[Exception], ...] = (
 
 
 def unavailable(name: str, error: BaseException) -> Unavailable:
-    """Make the error; the message of `error` is left out, because it may contain data."""
-    return Unavailable(f"the database of {name} does not answer ({type(error).__name__})")
+    """Make the error, and log the reason that Postgres gave. Callers do not get it: it names users and addresses."""
+    kind = type(error).__name__
+    _failure_log.warning("postgres_unavailable", key=f"{name} {kind}", database=name, error=kind, reason=_text(error))
+    return Unavailable(f"the database of {name} does not answer ({kind})")
+
+
+def _text(error: BaseException) -> str:
+    """Return the message without its details. asyncpg's errors about arguments are left out: they quote data."""
+    if isinstance(error, ValueError | TypeError) or not error.args:
+        return ""
+    return str(error.args[0]) if isinstance(error, asyncpg.PostgresError) else str(error)

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 
 from chassis.settings import TelemetrySection
+from chassis.telemetry.libraries import limit_library
 from chassis.telemetry.logs import configure_logs, stop_buffering
 from chassis.telemetry.spans import set_tracer
 
@@ -18,6 +19,8 @@ class Telemetry:
 
     def __init__(self, service: str, section: TelemetrySection) -> None:
         configure_logs(section.log_level, service, buffered=True)
+        # `chassis.kafka` logs an outage and its end; aiokafka alone knows why a broker refused.
+        limit_library("aiokafka")
         self.service = service
         self._tracer = None
         if section.otlp_endpoint:
