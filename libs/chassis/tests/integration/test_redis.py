@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -280,18 +280,22 @@ async def test_a_subscription_starts_and_stops_while_redis_is_down(redis: Redis,
     assert listener.received == []
 
 
+async def run(redis: Redis, *command: str) -> None:
+    await redis.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
 @asynccontextmanager
 async def acl_user(*rules: str) -> AsyncIterator[tuple[RedisSection, Redis]]:
     """A user of Redis with `rules`: its settings, and a client with all rights to change them."""
     parts = urlsplit(os.environ["ARGOSY_REDIS_URL"])
     name, password = new_id("user_"), new_id("secret_")
     async with Redis(RedisSection(url=os.environ["ARGOSY_REDIS_URL"])) as admin:
-        await admin.client.execute_command("ACL", "SETUSER", name, "on", f">{password}", *rules)
+        await run(admin, "ACL", "SETUSER", name, "on", f">{password}", *rules)
         try:
             url = f"redis://{name}:{password}@{parts.hostname}:{parts.port}/0"
             yield RedisSection(url=url), admin
         finally:
-            await admin.client.execute_command("ACL", "DELUSER", name)
+            await run(admin, "ACL", "DELUSER", name)
 
 
 async def test_a_refusal_to_publish_is_unavailable_with_the_reason_of_redis() -> None:
@@ -309,19 +313,19 @@ async def test_a_subscription_that_is_refused_goes_on_and_logs_the_reason_of_red
         received.append(message)
 
     async with acl_user("~*", "+@all", "resetchannels") as (section, admin), Redis(section) as redis:
-        user = urlsplit(section.url).username
+        user = urlsplit(section.url).username or ""
         subscribed = redis.subscribe("argosy.test", keep)
         with captured_lines() as lines:
             await subscribed.start()
             await asyncio.sleep(0.5)
             assert not subscribed.failed.done()
-            await admin.client.execute_command("ACL", "SETUSER", user, "allchannels")
+            await run(admin, "ACL", "SETUSER", user, "allchannels")
             async with asyncio.timeout(10):
                 while not received:
                     await redis.publish("argosy.test", b"granted")
                     await asyncio.sleep(0.05)
             # Withdrawn again while it runs: Redis then closes the connection.
-            await admin.client.execute_command("ACL", "SETUSER", user, "resetchannels")
+            await run(admin, "ACL", "SETUSER", user, "resetchannels")
             await asyncio.sleep(0.5)
             assert not subscribed.failed.done()
             await subscribed.stop()
@@ -330,32 +334,42 @@ async def test_a_subscription_that_is_refused_goes_on_and_logs_the_reason_of_red
     assert "permissions" in lost[0]
 
 
-async def test_a_command_timeout_does_not_bound_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_timeout_does_not_bound_connecting() -> None:
     port = urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379
 
     async def accept_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # As a TLS handshake, or a login, that takes longer than a command may.
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        far_writer.write(await reader.read(65536))
-        await asyncio.sleep(0.2)
-        writer.write(await far_reader.read(65536))
-        while data := await reader.read(65536):
-            far_writer.write(data)
+        try:
+            far_writer.write(await reader.read(65536))
+            await asyncio.sleep(0.2)
             writer.write(await far_reader.read(65536))
-        far_writer.close()
-        writer.close()
+            while data := await reader.read(65536):
+                far_writer.write(data)
+                writer.write(await far_reader.read(65536))
+        except OSError:
+            pass
+        finally:
+            far_writer.transport.abort()
+            writer.transport.abort()
+            closed.set()
 
+    closed = asyncio.Event()
     server = await asyncio.start_server(accept_slowly, "127.0.0.1", 0)
     section = RedisSection(url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
-    async with server, MultiplexedRedis(section) as redis:
-        await redis.ping()
+    async with server:
+        async with MultiplexedRedis(section) as redis:
+            await redis.ping()
+        await closed.wait()
 
 
 async def test_connecting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooled, "CONNECT_TIMEOUT_SECONDS", 0.2)
 
-    async def never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.read()
+        writer.transport.abort()
 
     server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     section = RedisSection(url=f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")

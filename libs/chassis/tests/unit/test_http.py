@@ -220,10 +220,15 @@ async def test_a_cancelled_stop_aborts_the_requests_in_flight() -> None:
 
 @pytest.mark.parametrize(
     ("checks", "status"),
-    [({"serving": True}, 200), ({"serving": True, "postgres": False}, 503), ({"serving": False}, 503), ({}, 503)],
+    [
+        ({"serving": "ok"}, 200),
+        ({"serving": "ok", "postgres": "away"}, 503),
+        ({"serving": "stops"}, 503),
+        ({}, 503),
+    ],
 )
-async def test_readiness_is_the_conjunction_of_the_checks(checks: dict[str, bool], status: int) -> None:
-    async def ready() -> dict[str, bool]:
+async def test_readiness_is_the_conjunction_of_the_checks(checks: dict[str, str], status: int) -> None:
+    async def ready() -> dict[str, str]:
         return checks
 
     server = OpsServer(OpsSection(port=free_port()), ready)

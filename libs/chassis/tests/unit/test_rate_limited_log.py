@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from chassis.aio import ConnectionLog, connection_log
 from chassis.telemetry import logger, rate_limited
+from chassis.telemetry.libraries import limit_library
 from chassis.telemetry.rate_limited import RateLimitedLog
 from chassis.testing.logs import captured_lines
 
@@ -69,3 +72,16 @@ def test_an_outage_whose_reason_changes_logs_the_new_reason(time: Time) -> None:
         connection.set(connected=False, error="NOPERM")
 
     assert [line["error"] for line in lines] == ["refused", "NOPERM"]
+
+
+def test_the_reason_that_only_a_library_knows_is_logged_at_a_bounded_rate(time: Time) -> None:
+    limit_library("library_of_this_test")
+    library = logging.getLogger("library_of_this_test.connection")
+    with captured_lines() as lines:
+        for broker in range(100):
+            library.error("Unable connect to broker %s: %s", broker, "SASL authentication failed")
+            library.warning("retrying")
+
+    (line,) = lines
+    assert line["message"] == "Unable connect to broker 0: SASL authentication failed"
+    assert line["library"] == "library_of_this_test.connection"

@@ -47,7 +47,7 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
         return await self.budgets.get(current_member())
 
     async def SetBudget(self, request: metering_pb2.SetBudgetRequest, context: Any) -> metering_pb2.SetBudgetResponse:
-        return await self.budgets.set(request, current_platformcurrent_platform_admin())
+        return await self.budgets.set(request, current_platform_admin())
 
     async def ListSettlements(
         self, request: metering_pb2.ListSettlementsRequest, context: Any
@@ -67,7 +67,7 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
         return await self.prices.list(principal)
 
     async def SetPrice(self, request: metering_pb2.SetPriceRequest, context: Any) -> metering_pb2.SetPriceResponse:
-        current_platformcurrent_platform_admin()
+        current_platform_admin()
         return await self.prices.set(request)
 
 

@@ -46,7 +46,7 @@ async def running(section: PostgresSection, **more: Any) -> AsyncIterator[tuple[
     """Run the service and yield a stub to it, and its parts."""
     settings = Settings(
         postgres=section,
-        kafka=UsageEventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
+        kafka=UsageEventsSection(bootstrap=f"127.0.0.1:{free_port()}", signing_keys=(SecretStr(f"tests-1:{SECRET}"),)),
         principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
         grpc=GrpcSection(bind="127.0.0.1:0"),
         **more,

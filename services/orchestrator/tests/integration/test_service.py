@@ -26,7 +26,7 @@ from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, as_calle
 from chassis.testing import SECRET, a_principal, free_port
 from chassis.testing.grpc import serving_at
 from orchestrator.main import build
-from orchestrator.settings import DatabaseSection, EventsSection, PeersSection, Settings
+from orchestrator.settings import DatabaseSection, EventsSection, Peers, Settings
 from pydantic import SecretStr
 
 from services.orchestrator.tests.harness import HELLO
@@ -100,8 +100,8 @@ async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIter
             peers[name] = f"127.0.0.1:{server.port}"
         settings = Settings(
             postgres=DatabaseSection(**dict(section)),
-            kafka=EventsSection(bootstrap=f"127.0.0.1:{free_port()}"),
-            peers=PeersSection(**peers),
+            kafka=EventsSection(bootstrap=f"127.0.0.1:{free_port()}", signing_keys=(SecretStr(f"tests-1:{SECRET}"),)),
+            peers=Peers(**peers),
             principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
             grpc=GrpcSection(bind="127.0.0.1:0"),
             drain=timedelta(seconds=1),

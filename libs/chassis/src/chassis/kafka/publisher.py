@@ -152,7 +152,8 @@ async def _close(producer: Any) -> None:
 
 def describe(error: Exception) -> str:
     """Return the reason that Kafka, or its client, gave; it names brokers and users but no data."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    name, text = type(error).__name__, str(error)
+    return text if name in text else f"{name}: {text}".removesuffix(": ")
 
 
 def _unchanged(record: Record) -> Record:

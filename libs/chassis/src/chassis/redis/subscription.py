@@ -9,7 +9,6 @@ from typing import Any, Final
 from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from chassis.aio import ConnectionLog, wait_or_stop
 from chassis.backoff import Backoff
@@ -67,7 +66,7 @@ class Subscription(Loop):
                     async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
                         await pubsub.subscribe(self._channel)
                     await self._receive(pubsub, stop, backoff)
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - what Redis answers must not end the service
                 self._connection_log.set(connected=False, error=str(error) or type(error).__name__)
                 await wait_or_stop(stop, backoff.next())
 

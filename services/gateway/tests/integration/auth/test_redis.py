@@ -175,12 +175,17 @@ async def test_a_revocation_is_published_when_redis_is_back(fleet: Fleet) -> Non
     await rejected_within(listener, text, 10)
 
 
+async def execute(redis: Redis, *command: str) -> None:
+    await redis.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
 async def test_without_the_right_to_publish_the_channel_counts_as_down_and_the_gateway_goes_on() -> None:
     """Redis answers PUBLISH with an error: no store's answer ends the service."""
     parts = urlsplit(redis_url())
-    name, password, health = new_id("user_"), new_id("secret_"), []
+    name, password = new_id("user_"), new_id("secret_")
+    health: list[bool] = []
     async with Redis(RedisSection(url=redis_url())) as admin:
-        await admin.client.execute_command("ACL", "SETUSER", name, "on", f">{password}", "~*", "+@all", "&*")
+        await execute(admin, "ACL", "SETUSER", name, "on", f">{password}", "~*", "+@all", "&*")
         section = RedisSection(url=f"redis://{name}:{password}@{parts.hostname}:{parts.port}/0")
         async with Redis(section) as redis:
             revocations = RedisRevocations(
@@ -192,14 +197,14 @@ async def test_without_the_right_to_publish_the_channel_counts_as_down_and_the_g
             async with asyncio.timeout(10):
                 while health[-1:] != [True]:
                     await asyncio.sleep(0.02)
-                await admin.client.execute_command("ACL", "SETUSER", name, "-publish")
-                while health[-1] is not False:
+                await execute(admin, "ACL", "SETUSER", name, "-publish")
+                while health[-1:] != [False]:
                     await asyncio.sleep(0.02)
                 await revocations.publish("key_1")
                 assert not any(component.failed.done() for component in components)  # type: ignore[attr-defined]
-                await admin.client.execute_command("ACL", "SETUSER", name, "+publish")
-                while health[-1] is not True:
+                await execute(admin, "ACL", "SETUSER", name, "+publish")
+                while health[-1:] != [True]:
                     await asyncio.sleep(0.02)
             for component in components:
                 await component.stop()
-        await admin.client.execute_command("ACL", "DELUSER", name)
+        await execute(admin, "ACL", "DELUSER", name)
