@@ -237,8 +237,8 @@ async def test_connections_are_bounded_in_all_and_by_address(rejected: Any) -> N
 
 
 async def test_readiness_is_answered_while_the_public_port_is_full() -> None:
-    async def ready() -> dict[str, bool]:
-        return {"serving": True}
+    async def ready() -> dict[str, str]:
+        return {"serving": "ok"}
 
     ops = OpsServer(OpsSection(port=free_port()), ready)
     await ops.start()

@@ -90,7 +90,7 @@ def build_sweeper(
         reservations,
         Expiry(settlements),
         OrchestratorRequestStates(settings.peers.orchestrator, builder.signer),
-        KafkaUsageEvents(kafka.bootstrap, kafka.group, TOPIC, section.catch_up_timeout),
+        KafkaUsageEvents(kafka, TOPIC, section.catch_up_timeout),
         builder.clock,
         max_batch=section.max_batch,
         extension=section.extension,

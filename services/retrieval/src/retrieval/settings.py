@@ -58,20 +58,6 @@ class ObjectsSection(Section):
             raise ValueError("names no bucket")
         return value
 
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in OBJECT_STORES:
-            raise ValueError(f"must start with one of {', '.join(f'{scheme}://' for scheme in OBJECT_STORES)}")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("must be a folder or a bucket with a prefix, without credentials, `?` or `#`")
-        if parts.scheme == "file" and (parts.netloc or not parts.path):
-            raise ValueError("must name a folder by its absolute path: `file:///path`")
-        if parts.scheme != "file" and not parts.netloc:
-            raise ValueError("names no bucket")
-        return value
-
 
 class EmbeddingSection(Section):
     """The embedding model. Another model needs a new index."""

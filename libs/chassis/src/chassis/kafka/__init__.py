@@ -1,5 +1,6 @@
 """Kafka: transactional outbox and at-least-once consumers."""
 
+from chassis.kafka.broker_security import client_options
 from chassis.kafka.consumer import Consumer
 from chassis.kafka.outbox import Event, Outbox, OutboxRelay
 from chassis.kafka.publisher import Publisher
@@ -18,6 +19,7 @@ __all__ = [
     "Topic",
     "TopicsCheck",
     "Undecodable",
+    "client_options",
     "ensure_topics",
     "load_topics",
 ]

@@ -11,6 +11,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from chassis.errors import Unavailable
+from chassis.kafka import client_options
+from chassis.settings import KafkaSection
 
 POLL_SECONDS = 0.1
 CLOSE_TIMEOUT_SECONDS = 2.0
@@ -24,9 +26,8 @@ class KafkaUsageEvents:
     `timeout` is the time for the whole answer; events that were published before it began are waited for as long.
     """
 
-    def __init__(self, bootstrap: str, group: str, topic: str, timeout: timedelta) -> None:
-        self._bootstrap = bootstrap
-        self._group = group
+    def __init__(self, section: KafkaSection, topic: str, timeout: timedelta) -> None:
+        self._section = section
         self._topic = topic
         self._timeout_seconds = timeout.total_seconds()
 
@@ -70,8 +71,8 @@ class KafkaUsageEvents:
     async def _client(self) -> AsyncIterator[Any]:
         # It subscribes to nothing, so it does not join the group.
         client = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
-            group_id=self._group,
+            **client_options(self._section),
+            group_id=self._section.group,
             enable_auto_commit=False,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )

@@ -11,6 +11,7 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.kafka import Consumer, Publisher, Record, Topic, ensure_topics
+from chassis.testing.kafka import a_kafka_section
 from chassis.testing.network import TcpProxy
 from metering.settlement.kafka import KafkaUsageEvents
 
@@ -30,11 +31,11 @@ def bootstrap() -> str:
 
 
 def events_of(topic: str, group: str, timeout: timedelta = TIMEOUT, address: str = "") -> KafkaUsageEvents:
-    return KafkaUsageEvents(address or bootstrap(), group, topic, timeout)
+    return KafkaUsageEvents(a_kafka_section(address or bootstrap(), group), topic, timeout)
 
 
 async def publish(topic: str, count: int) -> None:
-    async with Publisher(bootstrap()) as publisher:
+    async with Publisher(a_kafka_section(bootstrap())) as publisher:
         for number in range(count):
             await publisher.publish(topic, f"ten_{number}".encode(), b"event")
 
@@ -52,7 +53,7 @@ async def test_published_events_wait_until_the_group_has_committed_them(topic: s
     async def handle(records: list[Record]) -> None:
         await asyncio.sleep(0.1)
 
-    consumer = Consumer(bootstrap(), group, topic, handle_many=handle)
+    consumer = Consumer(a_kafka_section(bootstrap(), group), topic, handle_many=handle)
     await consumer.start()
     try:
         # It waits for what is being settled now, as there always is something under load.

@@ -24,7 +24,7 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
         self.width = width
         self.requests: list[tuple[str, orchestration_pb2.EmbedRequest]] = []
 
-    Generate = ListModels = None  # type: ignore[assignment]  # not called
+    Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
 
     async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:
         self.requests.append((current_caller().principal.tenant_id, request))
