@@ -170,9 +170,7 @@ async def test_a_stalled_stream_times_out(run, provider: FakeProvider):
 
 
 async def test_the_deadline_holds_over_all_attempts(run, provider: FakeProvider):
-    plan = a_plan(
-        a_candidate("timeout"), a_candidate("timeout"), a_candidate(), deadline=0.2, first_byte_timeout=0.12
-    )
+    plan = a_plan(a_candidate("timeout"), a_candidate("timeout"), a_candidate(), deadline=0.2, first_byte_timeout=0.12)
 
     recorded = await record(run(plan))
 
