@@ -30,9 +30,9 @@ async def finalize(
     """Record every attempt made at its reserved price, then return the cost. No attempts release the reservation."""
     used = attempts.priced(made)
     await recorder.record(principal, request_id, used)
-    return PricedUsage(
-        total_usage(one.usage for one in used), capped_cost(attempts.bounded(made), attempts.reservation.held)
-    )
+    bounded = attempts.bounded(made)
+    paid = used if bounded is made else attempts.priced(bounded)
+    return PricedUsage(total_usage(one.usage for one in used), capped_cost(paid, attempts.reservation.held))
 
 
 def capped_cost(used: Iterable[AttemptUsage], held: NanoUsd) -> NanoUsd:

@@ -114,9 +114,15 @@ class RequestAttempts:
         prices = self.reservation.prices
         return tuple(AttemptUsage(one.number, prices[one.candidate], one.usage, one.exposure_cause) for one in attempts)
 
-    def bounded(self, attempts: Sequence[Attempt]) -> tuple[AttemptUsage, ...]:
-        """Return the priced attempts with what the tenant pays for at most: usage above the bound is taken at it."""
-        return self.priced([one._replace(usage=_clamp(one.usage, self._bounds[one.candidate])) for one in attempts])
+    def bounded(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+        """Return the attempts with what the tenant pays for at most: usage above the bound is taken at it."""
+        if all(_is_within(one.usage, self._bounds[one.candidate]) for one in attempts):
+            return attempts
+        return [one._replace(usage=_clamp(one.usage, self._bounds[one.candidate])) for one in attempts]
+
+
+def _is_within(usage: TokenUsage, bound: TokenBound) -> bool:
+    return (usage.input_tokens or 0) <= bound.input_tokens and (usage.output_tokens or 0) <= bound.output_tokens
 
 
 def _clamp(usage: TokenUsage, bound: TokenBound) -> TokenUsage:
