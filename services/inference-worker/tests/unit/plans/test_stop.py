@@ -1,6 +1,7 @@
 """Plans that are stopped: what is still read, and whose doing it is that usage is not known."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -89,7 +90,7 @@ async def test_the_wait_for_the_usage_is_bounded_and_then_the_output_is_counted(
 
 
 async def test_what_a_slow_client_left_unread_is_read_and_counted():
-    rest = [[chunk({"content": "word "})] for _ in range(50)]
+    rest: list[Sequence[bytes]] = [[chunk({"content": "word "})] for _ in range(50)]
     completion = FakeCompletion(rest, usage_at_end=REPORTED, streamed=True, backlog_bytes=100_000)
     upstreams = {"fake": Upstream(FakeCounter(), provider=Scripted(completion))}
     run = PlanRun(a_plan(a_candidate()), upstreams=upstreams, clock=FakeClock(), observer=FakeObserver())
