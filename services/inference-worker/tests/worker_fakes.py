@@ -77,6 +77,7 @@ class FakeCompletion:
     usage: TokenUsage | None = None
     usage_payload: bytes = b""
     aborted: bool = False
+    backlog_bytes: int = 0
 
     async def read(self) -> Sequence[bytes]:
         await asyncio.sleep(0)

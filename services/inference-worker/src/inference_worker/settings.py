@@ -31,8 +31,8 @@ class Settings(ServiceSettings):
         timedelta(seconds=2),
         ge=timedelta(0),
         le=timedelta(seconds=2.5),
-        description="How long a stopped stream whose model has finished may take to report its usage. It has to fit "
-        "into the end of the drain.",
+        description="How long a stopped stream is read on, when its usage or much that was written is still to come. "
+        "It has to fit into the end of the drain.",
     )
 
     @model_validator(mode="after")

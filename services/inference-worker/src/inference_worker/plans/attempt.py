@@ -14,6 +14,9 @@ from inference_worker.providers.ports import Completion, Provider
 from inference_worker.token_counting.model import TokenCounter, count_prompt, may_hide_reasoning
 from inference_worker.token_counting.output import OutputText
 
+MAX_UNREAD_BYTES = 16 * 1024
+"""A stopped stream with more unread bytes than these is read on: its client did not read what the provider wrote."""
+
 # It matches inside no JSON string: there its quotes are escaped.
 _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
@@ -80,11 +83,18 @@ class RunningAttempt:
             self._completion.abort()
 
     @property
-    def awaits_usage(self) -> bool:
-        """Whether the model has finished a streamed answer, of which the provider has not reported the usage yet."""
-        if not self._stream or self._completion is None:
+    def reads_on(self) -> bool:
+        """Whether a stop should read on for a short time: for the usage, or for what was written and not read yet."""
+        if not self._stream or self._first_byte_at is None:
             return False
-        usage = self._completion.usage
+        # Of the completions only those of our own HTTP client know their backlog.
+        backlog_bytes: int = getattr(self._completion, "backlog_bytes", 0)
+        return backlog_bytes > MAX_UNREAD_BYTES or self._awaits_usage
+
+    @property
+    def _awaits_usage(self) -> bool:
+        """Whether the model has finished, and the provider has not reported the usage yet."""
+        usage = self._completion.usage if self._completion is not None else None
         if usage is not None and usage.known is not None:
             return False
         return any(map(_FINISH_REASON.search, (*self._previous_read[-4:], *self._last_read[-4:])))

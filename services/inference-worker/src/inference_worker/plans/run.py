@@ -16,7 +16,7 @@ from inference_worker.providers.ports import Upstreams
 from inference_worker.providers.unavailable import CHAT_UNSUPPORTED, UNKNOWN_UPSTREAM
 
 USAGE_WAIT = timedelta(seconds=2)
-"""How long a stopped stream whose model has finished may take to report its usage."""
+"""How long a stopped stream is read on, for its usage or for what was written and not read."""
 
 
 class PlanRun:
@@ -54,10 +54,11 @@ class PlanRun:
     def stop(self, reason: Stopped | None = None) -> None:
         """Abort the provider call; `run` then returns its record of attempts. Ignored after the end.
 
-        A stream whose model has finished is read on for a short time: only its usage is still to come.
+        A stream is read on for a short time when its model has finished, so that only its usage is still to come, and
+        when its client was so slow that much of what the provider wrote is unread, and so not counted.
         """
         reason = reason or Stopped()
-        if self._running is None or not self._running.awaits_usage:
+        if self._running is None or not self._running.reads_on:
             self._abort(reason)
         elif self._stop_timer is None:
             loop = asyncio.get_running_loop()

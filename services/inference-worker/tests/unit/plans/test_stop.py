@@ -1,6 +1,7 @@
 """Plans that are stopped: what is still read, and whose doing it is that usage is not known."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -86,6 +87,24 @@ async def test_the_wait_for_the_usage_is_bounded_and_then_the_output_is_counted(
     (attempt,) = recorded.finished.attempts
     assert attempt.outcome is AttemptOutcome.CANCELLED
     assert (attempt.usage.source, attempt.usage.output_tokens) == (UsageSource.COUNTED, 2)
+
+
+async def test_what_a_slow_client_left_unread_is_read_and_counted():
+    rest: list[Sequence[bytes]] = [[chunk({"content": "word "})] for _ in range(50)]
+    completion = FakeCompletion(rest, usage_at_end=REPORTED, streamed=True, backlog_bytes=100_000)
+    upstreams = {"fake": Upstream(FakeCounter(), provider=Scripted(completion))}
+    run = PlanRun(a_plan(a_candidate()), upstreams=upstreams, clock=FakeClock(), observer=FakeObserver())
+    stopped: list[int] = []
+
+    async def stop(event: Event) -> None:
+        if isinstance(event, Chunk) and not stopped:
+            stopped.append(len(completion.reads))
+            run.stop()
+
+    recorded = await record(run, stop)
+
+    assert stopped == [49]
+    assert recorded.finished.attempts[0].usage == REPORTED
 
 
 async def test_before_the_finish_reason_the_upstream_is_aborted_at_once():

@@ -30,13 +30,16 @@ async def finalize(
     """Record every attempt made at its reserved price, then return the cost. No attempts release the reservation."""
     used = attempts.priced(made)
     await recorder.record(principal, request_id, used)
-    return PricedUsage(total_usage(one.usage for one in used), capped_cost(used, attempts.reservation.held))
+    bounded = attempts.bounded(made)
+    paid = used if bounded is made else attempts.priced(bounded)
+    return PricedUsage(total_usage(one.usage for one in used), capped_cost(paid, attempts.reservation.held))
 
 
 def capped_cost(used: Iterable[AttemptUsage], held: NanoUsd) -> NanoUsd:
     """Return what the tenant pays: the cost of all attempts of known usage, at most what was held.
 
-    Unknown usage and the excess are exposure, which the tenant does not pay; metering computes the same.
+    `used` is within the bounds of the attempts. Unknown usage and the excess are exposure, which the tenant does not
+    pay; metering computes the same.
     """
     total = 0
     for attempt in used:

@@ -82,7 +82,13 @@ class ChatCompletions:
 
     async def _infer_and_finalize(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> Finished:
         request = prepared.request
-        attempts = RequestAttempts(self.reservations, request.principal, request.request_id, prepared.reservation)
+        attempts = RequestAttempts(
+            self.reservations,
+            request.principal,
+            request.request_id,
+            prepared.reservation,
+            [candidate.bound for candidate in prepared.plan.candidates],
+        )
         try:
             try:
                 finished = await infer(

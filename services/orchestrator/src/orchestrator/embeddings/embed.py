@@ -89,7 +89,8 @@ class Embeddings:
         self, request: EmbedRequest, plan: EmbeddingPlan, reservation: Reservation, deadline: Deadline
     ) -> tuple[PricedEmbeddings, ArgosyError | None]:
         principal, request_id, recorder = request.principal, request.request_id, self.recorder
-        attempts = RequestAttempts(self.reservations, principal, request_id, reservation)
+        bounds = [candidate.bound for candidate in plan.candidates]
+        attempts = RequestAttempts(self.reservations, principal, request_id, reservation, bounds)
         try:
             vectors, finished = await infer_embedding(plan, attempts, deadline, worker=self.worker)
         except Exception:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from chassis.errors import Internal
 from chassis.tenancy import Principal
-from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage
 
-from orchestrator.reservations.model import AttemptStart, Reservation
+from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations, definitely_refused
 from orchestrator.usage.model import Attempt, AttemptUsage
 
@@ -19,6 +19,7 @@ class RequestAttempts:
     """
 
     __slots__ = (
+        "_bounds",
         "_ended",
         "_principal",
         "_reported",
@@ -30,11 +31,18 @@ class RequestAttempts:
     )
 
     def __init__(
-        self, reservations: Reservations, principal: Principal, request_id: str, reservation: Reservation
+        self,
+        reservations: Reservations,
+        principal: Principal,
+        request_id: str,
+        reservation: Reservation,
+        bounds: Sequence[TokenBound],
     ) -> None:
+        """`bounds` are those of the reservation."""
         self._reservations = reservations
         self._principal = principal
         self._request_id = request_id
+        self._bounds = bounds
         self.reservation = reservation
         """With what is held now."""
         self._ended: list[Attempt] = []
@@ -105,3 +113,20 @@ class RequestAttempts:
         """Return the attempts at the prices that were agreed when the request was reserved."""
         prices = self.reservation.prices
         return tuple(AttemptUsage(one.number, prices[one.candidate], one.usage, one.exposure_cause) for one in attempts)
+
+    def bounded(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+        """Return the attempts with what the tenant pays for at most: usage above the bound is taken at it."""
+        if all(_is_within(one.usage, self._bounds[one.candidate]) for one in attempts):
+            return attempts
+        return [one._replace(usage=_clamp(one.usage, self._bounds[one.candidate])) for one in attempts]
+
+
+def _is_within(usage: TokenUsage, bound: TokenBound) -> bool:
+    return (usage.input_tokens or 0) <= bound.input_tokens and (usage.output_tokens or 0) <= bound.output_tokens
+
+
+def _clamp(usage: TokenUsage, bound: TokenBound) -> TokenUsage:
+    if usage.known is None:
+        return usage
+    input_tokens, output_tokens = usage.known
+    return TokenUsage(usage.source, min(input_tokens, bound.input_tokens), min(output_tokens, bound.output_tokens))

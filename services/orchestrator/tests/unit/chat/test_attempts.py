@@ -159,20 +159,27 @@ async def test_an_announced_attempt_of_no_candidate_is_not_made() -> None:
     assert keys_and_usages((await harness.usage).attempts) == [(1, CHEAP, UNKNOWN_USAGE)]
 
 
-async def test_the_cost_is_capped_at_what_is_held_for_all_attempts() -> None:
+async def test_usage_above_an_attempts_bound_costs_the_bound() -> None:
     ended = Attempt(1, 0, reported(10**6, 0))
-    harness = a_harness(
-        AttemptStarting(2, 1, (ended,)), Started(1), Finished((ended, Attempt(2, 1, reported(10**6, 0))))
-    )
+    answered = Finished((ended, Attempt(2, 1, reported(10**6, 2))))
+    harness = a_harness(AttemptStarting(2, 1, (ended,)), Started(1), answered)
 
     events = await harness.generate()
 
-    bounds, _ = harness.metering.reserved["req_1"]
-    held = [
-        one.input_tokens * price + one.output_tokens * output
-        for one, price, output in zip(bounds, (50, 2_500), (200, 10_000), strict=False)
-    ]
-    assert finished_of(events).cost == sum(held)
+    (cheap, dear, _), _ = harness.metering.reserved["req_1"]
+    assert finished_of(events).cost == cheap.input_tokens * 50 + dear.input_tokens * 2_500 + 2 * 10_000
+    # Metering learns what was reported, and flags it.
+    assert [one.usage for one in (await harness.usage).attempts] == [reported(10**6, 0), reported(10**6, 2)]
+
+
+async def test_what_is_held_for_all_attempts_pays_for_all() -> None:
+    ended = Attempt(1, 0, reported(10, 1024))
+    answered = Finished((ended, Attempt(2, 1, reported(10, 512))))
+    harness = a_harness(AttemptStarting(2, 1, (ended,)), Started(1), answered)
+
+    events = await harness.generate()
+
+    assert finished_of(events).cost == (10 * 50 + 1024 * 200) + (10 * 2_500 + 512 * 10_000)
 
 
 async def test_a_request_is_running_until_its_usage_is_written() -> None:

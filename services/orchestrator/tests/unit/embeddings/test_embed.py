@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from chassis.errors import InvalidRequest, Kind, RemoteError, Unavailable
+from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteError, Unavailable
 from orchestrator.chat.model import RequestTooLarge
-from orchestrator.routing.model import ModelNotFound
+from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, RouteCandidate, RouteEntry, Task
 from orchestrator.workers.model import EmbeddingResult
-from values.usage import UNKNOWN_USAGE
+from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage
 
-from services.orchestrator.tests.fakes import FakeMeteringClient, FakeWorkerClient
+from services.orchestrator.tests.fakes import MINILM, FakeMeteringClient, FakeWorkerClient, route_table
 from services.orchestrator.tests.harness import LIMITS, Harness, reported, worker_finished
 
 
@@ -136,3 +136,90 @@ async def test_the_usage_of_a_disconnected_caller_is_recorded() -> None:
     assert harness.tasks.detached == 1
     harness.worker.embed_gate.set()
     assert (await harness.usage).attempts[0].usage == reported(2, 0)
+
+
+TWO = route_table(
+    RouteEntry(ALL_TENANTS, "all-minilm-l6-v2", Task.EMBEDDING, (MINILM, RouteCandidate("dear", "model"))),
+)
+FAILED = RemoteError(Kind.UPSTREAM, "UPSTREAM_FAILED", "no")
+ANSWERED = EmbeddingResult((b"\0\0\0\0",), worker_finished(reported(2, 0)))
+
+
+def failed(usage: TokenUsage = NO_USAGE, *, retry_same: bool = False, fallback: bool = True) -> EmbeddingResult:
+    return EmbeddingResult((), worker_finished(usage, error=FAILED), retry_same, fallback)
+
+
+def scripted(*results: EmbeddingResult | Exception) -> Harness:
+    return Harness(FakeWorkerClient(embedding=results), routes=TWO)
+
+
+async def test_each_attempt_is_a_call_of_its_own_and_on_record_before() -> None:
+    harness = scripted(failed(UNKNOWN_USAGE), ANSWERED)
+
+    embedded = await harness.embed("a")
+
+    assert embedded.vectors == (b"\0\0\0\0",)
+    plans = harness.worker.embedding_plans
+    assert [[one.upstream for one in plan.candidates] for plan in plans] == [["minilm"], ["dear"]]
+    (start,) = harness.metering.starts
+    assert (start.number, start.bound, [one.usage for one in start.ended]) == (2, 1, [UNKNOWN_USAGE])
+    attempts = (await harness.usage).attempts
+    assert [(one.number, one.price.key, one.usage) for one in attempts] == [
+        (1, "minilm/all-minilm-l6-v2", UNKNOWN_USAGE),
+        (2, "dear/model", reported(2, 0)),
+    ]
+
+
+async def test_a_dropped_connection_is_tried_once_more_as_an_attempt() -> None:
+    harness = scripted(failed(retry_same=True), failed(retry_same=True), ANSWERED)
+
+    await harness.embed("a")
+
+    assert [(start.number, start.bound) for start in harness.metering.starts] == [(2, 0), (3, 1)]
+
+
+async def test_a_rejected_input_is_tried_nowhere_else() -> None:
+    harness = scripted(failed(fallback=False), ANSWERED)
+
+    with pytest.raises(RemoteError):
+        await harness.embed("a")
+
+    assert len(harness.worker.embedding_plans) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "spent"), "INSUFFICIENT_QUOTA"),
+        (Unavailable("metering does not answer"), "UPSTREAM_FAILED"),
+    ],
+)
+async def test_an_attempt_that_is_not_on_record_is_not_made(refusal: ArgosyError, reason: str) -> None:
+    harness = scripted(failed(), ANSWERED)
+    harness.metering.start_failure = refusal
+
+    with pytest.raises(ArgosyError) as error:
+        await harness.embed("a")
+
+    assert error.value.reason == reason
+    assert len(harness.worker.embedding_plans) == 1
+    assert all(one.usage == NO_USAGE for one in (await harness.usage).attempts)
+
+
+@pytest.mark.parametrize(
+    ("end", "second"),
+    [
+        (Unavailable("it is down"), UNKNOWN_USAGE),
+        # The answer was too large for a message: its provider call was made.
+        (RemoteError(Kind.TOO_LARGE, "RESOURCE_EXHAUSTED", "a response of 25 MB"), UNKNOWN_USAGE),
+        (RemoteError(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE", "at capacity"), NO_USAGE),
+    ],
+)
+async def test_a_worker_that_fails_in_the_second_call_leaves_both(end: Exception, second: TokenUsage) -> None:
+    harness = scripted(failed(), end)
+
+    with pytest.raises(ArgosyError):
+        await harness.embed("a")
+
+    attempts = (await harness.usage).attempts
+    assert [(one.number, one.usage) for one in attempts] == [(1, NO_USAGE), (2, second)]

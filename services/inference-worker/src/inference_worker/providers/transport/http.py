@@ -191,6 +191,11 @@ class HttpCompletion:
         self._ended = False
         self.usage_payload = b""
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that have arrived and were not read, because the client is slow."""
+        return self._response.buffered_bytes
+
     def abort(self) -> None:
         if not self._ended:
             self._ended = True
