@@ -13,17 +13,19 @@ from tests.fleet.client import Fleet
 INVARIANTS = {
     "a reservation is held": "SELECT count(*) FROM metering.reservations WHERE state = 'held'",
     "a budget has a held amount": "SELECT count(*) FROM metering.budgets WHERE held <> 0",
-    "spent and held exceed a cap": "SELECT count(*) FROM metering.budgets WHERE spent + held > cap",
+    "spent, held and exposed exceed a cap": "SELECT count(*) FROM metering.budgets WHERE spent + held + exposed > cap",
     "a ledger transaction does not sum to zero": """
         SELECT count(*) FROM (
           SELECT FROM metering.ledger_entries GROUP BY tenant_id, transaction_id HAVING sum(amount) <> 0) t""",
     "a budget's spending is not what its settlements cost": """
         SELECT count(*) FROM metering.budgets b WHERE scope = 'tenant' AND spent <> (
-          SELECT coalesce(sum(cost), 0) FROM metering.settlements s WHERE s.tenant_id = b.tenant_id)""",
+          SELECT coalesce(sum(cost + reconciled_cost), 0) FROM metering.settlements s
+          WHERE s.tenant_id = b.tenant_id)""",
     "the receivable is not what was settled": """
         SELECT count(*) FROM (
           SELECT (SELECT coalesce(sum(amount), 0) FROM metering.ledger_entries WHERE account = 'receivable')
-               - (SELECT coalesce(sum(cost), 0) FROM metering.settlements) AS gap) t WHERE gap <> 0""",
+               - (SELECT coalesce(sum(cost + reconciled_cost), 0) FROM metering.settlements) AS gap) t
+        WHERE gap <> 0""",
     "a reservation has no settlement": """
         SELECT count(*) FROM metering.reservations r WHERE NOT EXISTS (
           SELECT FROM metering.settlements s WHERE s.tenant_id = r.tenant_id AND s.request_id = r.request_id)""",

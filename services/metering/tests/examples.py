@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from chassis.ids import new_id
 from metering.prices.model import PriceRow
-from metering.reservations.model import Bound, PricedReservation, ReserveRequest
+from metering.reservations.model import Bound, PricedReservation, Reservation, ReserveRequest
 from metering.settlement.model import Attempt, UsageEvent
 from prometheus_client import REGISTRY
 from values.money import NanoUsd, Price
 from values.usage import TokenUsage, UsageSource
+
+if TYPE_CHECKING:
+    from services.metering.tests.fakes import Stores
 
 LONG_LEASE, EXPIRED_LEASE = timedelta(minutes=10), timedelta(0)
 UNKNOWN = TokenUsage(UsageSource.UNKNOWN)
@@ -51,3 +55,10 @@ def an_event(
 def metric(name: str, **labels: str) -> float:
     """Return the value of a metric of metering."""
     return REGISTRY.get_sample_value(f"metering_{name}", labels) or 0.0
+
+
+async def expire_overdue(stores: Stores, limit: int) -> list[Reservation]:
+    """Expire at most `limit` overdue reservations, as the sweeper does when the orchestrator knows none of them."""
+    overdue = await stores.leases.overdue(limit)
+    changes = await stores.settlements.expire(overdue) if overdue else []
+    return [change.reservation for change in changes]

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
 from chassis.ids import new_id
 from metering.budgets.model import Budget, CapBelowSpend
 from metering.budgets.set_cap import BudgetStore
+from metering.exposures.model import ReconcileRequest, RequestSettlement, SettlementFilter, SettlementPage
+from metering.exposures.reconcile import ExposureStore, reconcile_settlement
 from metering.ledger.audit import AuditResult, LedgerAudit
 from metering.ledger.model import Transaction
 from metering.prices.cache import PriceBook
 from metering.prices.model import PriceRow
-from metering.reservations.model import PricedReservation, Reservation, ReservationState, ReserveResult
+from metering.reservations.model import (
+    PricedReservation,
+    RequestNotFound,
+    RequestRef,
+    Reservation,
+    ReservationState,
+    ReserveResult,
+)
 from metering.reservations.reserve import ReservationStore, to_result
 from metering.reservations.schedule import LeaseStore
+from metering.reservations.start_attempt import AttemptStore, StartedAttempt, announce
 from metering.settlement.expire import expire
 from metering.settlement.model import (
+    NO_EVENT,
     LockedRequest,
-    RequestNotFound,
     RequestStatement,
     Settlement,
     SettlementChanges,
@@ -40,11 +50,13 @@ class Stores:
     """Every store of metering, over the same data."""
 
     reservations: ReservationStore
+    attempts: AttemptStore
     settlements: SettlementStore
     leases: LeaseStore
     ledger: LedgerAudit
     budgets: BudgetStore
     usage: UsageStore
+    exposures: ExposureStore
     price_book: PriceBook
 
 
@@ -123,7 +135,7 @@ class FakeStores:
                 *key, ReservationState.HELD, priced.amount, priced.bounds, now, now + request.lease
             )
             self._requests[key] = LockedRequest(reservation)
-            budget = self._budgets[request.tenant_id] = budget.adjusted(spent=ZERO, held=priced.amount)
+            budget = self._budgets[request.tenant_id] = budget.adjusted(held=priced.amount)
         result = to_result(priced, reservation, budget, repeated=existing is not None)
         if isinstance(result, ArgosyError):
             raise result
@@ -135,18 +147,71 @@ class FakeStores:
         self._write(changes)
         return changes
 
-    async def expire(self, limit: int) -> Sequence[Reservation]:
-        now = self._clock.now()
-        overdue = [
-            request
-            for request in self._requests.values()
+    async def start_attempt(self, started: StartedAttempt) -> Reservation:
+        key = (started.tenant_id, started.request_id)
+        before, budget = self._requests.get(key, LockedRequest()).reservation, self._budget(started.tenant_id)
+        after = announce(started, before, budget)
+        assert before is not None
+        self._requests[key] = LockedRequest(after)
+        self._budgets[started.tenant_id] = budget.adjusted(held=NanoUsd(after.held - before.held))
+        return after
+
+    def _overdue(self) -> list[tuple[RequestRef, LockedRequest]]:
+        return [
+            (RequestRef(*key), request)
+            for key, request in self._requests.items()
             if request.reservation is not None
             and request.reservation.state is ReservationState.HELD
-            and request.reservation.expires_at <= now
+            and request.reservation.expires_at <= self._clock.now()
         ]
-        changes = [expire(request, now) for request in overdue[:limit]]
+
+    async def overdue(self, limit: int) -> Sequence[RequestRef]:
+        return [ref for ref, _ in self._overdue()][:limit]
+
+    async def extend(self, requests: Sequence[RequestRef], extension: timedelta) -> None:
+        for ref, request in self._overdue():
+            if ref in requests and request.reservation is not None:
+                reservation = replace(request.reservation, expires_at=self._clock.now() + extension)
+                self._requests[ref] = LockedRequest(reservation, request.settled)
+
+    async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
+        changes = [expire(request, self._clock.now()) for ref, request in self._overdue() if ref in requests]
         self._write(changes)
-        return [change.reservation for change in changes]
+        return changes
+
+    async def list(self, tenant_id: str, page: SettlementPage) -> tuple[Sequence[RequestSettlement], bool]:
+        rows = [
+            RequestSettlement(owner, request_id, row)
+            for (owner, request_id, _), row in self._settlements.items()
+            if owner == tenant_id and is_listed(row, page.filter)
+        ]
+        rows.sort(key=lambda row: (row.settlement.settled_at, row.request_id, row.settlement.attempt), reverse=True)
+        after = (page.after_request_id, page.after_attempt)
+        places = [place for place, row in enumerate(rows, 1) if (row.request_id, row.settlement.attempt) == after]
+        rows = rows[places[0] if places else 0 :]
+        return rows[: page.limit], len(rows) > page.limit
+
+    async def reconcile(self, request: ReconcileRequest) -> RequestSettlement:
+        key, budget = (request.tenant_id, request.request_id), self._budget(request.tenant_id)
+        if key not in self._requests:
+            raise RequestNotFound("there is no such request")
+        settlement = self._settlements.get((*key, request.attempt))
+        changes = reconcile_settlement(request, settlement, budget, self._clock.now())
+        if changes is not None:
+            settlement = self._settlements[*key, request.attempt] = changes.settlement
+            self._budgets[request.tenant_id] = budget.adjusted(spent=changes.spent, exposed=changes.exposed)
+            self._transactions.append((*key, changes.transaction))
+            self._requests[key] = LockedRequest(
+                self._requests[key].reservation,
+                tuple(
+                    replace(row, cost=NanoUsd(row.cost + changes.spent), counted=ZERO, is_estimate=False)
+                    if row.attempt == request.attempt
+                    else row
+                    for row in self._requests[key].settled
+                ),
+            )
+        assert settlement is not None
+        return RequestSettlement(*key, settlement)
 
     async def statement(self, tenant_id: str, request_id: str) -> RequestStatement:
         key = (tenant_id, request_id)
@@ -164,6 +229,7 @@ class FakeStores:
             drift=ZERO,
             held=NanoUsd(sum(budget.held for budget in budgets)),
             spent=NanoUsd(sum(budget.spent for budget in budgets)),
+            exposed=NanoUsd(sum(budget.exposed for budget in budgets)),
         )
 
     async def read(self, tenant_id: str) -> Budget:
@@ -171,15 +237,15 @@ class FakeStores:
 
     async def set_cap(self, tenant_id: str, cap: NanoUsd) -> Budget:
         budget = self._budget(tenant_id)
-        if cap < budget.spent + budget.held:
+        if cap < budget.used:
             raise CapBelowSpend("the cap is spent")
-        self._budgets[tenant_id] = Budget(cap, budget.spent, budget.held)
+        self._budgets[tenant_id] = replace(budget, cap=cap)
         return self._budgets[tenant_id]
 
     async def sums(self, tenant_id: str, start: datetime, end: datetime, *, by_day: bool) -> Sequence[UsageSum]:
         groups: dict[tuple[str, str], list[Settlement]] = {}
         for (owner, _, attempt), row in self._settlements.items():
-            if owner == tenant_id and attempt > 0 and start <= row.settled_at < end:
+            if owner == tenant_id and attempt > 0 and row.event_id != NO_EVENT and start <= row.settled_at < end:
                 day = row.settled_at.date().isoformat() if by_day else ""
                 groups.setdefault((day, row.price_key), []).append(row)
         return [
@@ -202,14 +268,22 @@ class FakeStores:
             if not change.settlements:
                 continue
             tenant_id, request_id = key = (change.reservation.tenant_id, change.reservation.request_id)
-            self._budgets[tenant_id] = self._budget(tenant_id).adjusted(spent=change.spent, held=change.held)
+            self._budgets[tenant_id] = self._budget(tenant_id).adjusted(
+                spent=change.spent, held=change.held, exposed=change.exposed
+            )
             self._requests[key] = change.apply_to(self._requests.get(key, LockedRequest()))
             for settlement in change.settlements:
                 self._settlements[tenant_id, request_id, settlement.attempt] = settlement
             self._transactions += [(tenant_id, request_id, transaction) for transaction in change.transactions]
 
 
+def is_listed(row: Settlement, wanted: SettlementFilter) -> bool:
+    if wanted is SettlementFilter.USAGE_CLAMPED:
+        return row.reported is not None
+    return row.exposed > 0 and row.reconciliation is None
+
+
 def fake_stores(clock: Clock, default_cap: NanoUsd = DEFAULT_CAP) -> Stores:
     """Make empty stores."""
     stores = FakeStores(clock, default_cap)
-    return Stores(stores, stores, stores, stores, stores, stores, FakePriceBook(clock))
+    return Stores(stores, stores, stores, stores, stores, stores, stores, stores, FakePriceBook(clock))

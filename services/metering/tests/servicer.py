@@ -8,6 +8,7 @@ from argosy.metering.v1 import metering_pb2
 from chassis.clock import Clock
 from chassis.testing import a_caller, a_principal
 from metering.budgets.grpc import BudgetHandler
+from metering.exposures.grpc import ExposureHandler
 from metering.grpc import MeteringServicer
 from metering.prices.cache import PriceCache
 from metering.prices.grpc import PriceHandler
@@ -29,6 +30,7 @@ def a_servicer(clock: Clock, stores: Stores) -> MeteringServicer:
     return MeteringServicer(
         reservations=ReservationHandler(
             reservations=stores.reservations,
+            attempts=stores.attempts,
             prices=prices,
             default_lease=timedelta(minutes=10),
             max_lease=timedelta(hours=1),
@@ -38,6 +40,7 @@ def a_servicer(clock: Clock, stores: Stores) -> MeteringServicer:
         usage=UsageHandler(stores.usage),
         budgets=BudgetHandler(stores.budgets),
         prices=PriceHandler(prices, None),
+        exposures=ExposureHandler(stores.exposures),
     )
 
 

@@ -8,8 +8,7 @@ import pytest
 from chassis.ids import new_id
 from metering.budgets.model import Budget, BudgetSpent, CapBelowSpend
 from metering.prices.model import PriceRow
-from metering.reservations.model import RequestIdReused, ReservationClosed, ReservationState
-from metering.settlement.model import RequestNotFound
+from metering.reservations.model import RequestIdReused, RequestNotFound, ReservationClosed, ReservationState
 from metering.usage.model import BEGINNING, END
 from values.money import NanoUsd
 

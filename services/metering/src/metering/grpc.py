@@ -8,6 +8,7 @@ from chassis.grpc import Registration
 from chassis.tenancy import Principal, current_caller
 
 from metering.budgets.grpc import BudgetHandler
+from metering.exposures.grpc import ExposureHandler
 from metering.prices.grpc import PriceHandler
 from metering.reservations.grpc import ReservationHandler
 from metering.settlement.grpc import StatementHandler
@@ -25,9 +26,15 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
     usage: UsageHandler
     budgets: BudgetHandler
     prices: PriceHandler
+    exposures: ExposureHandler
 
     async def Reserve(self, request: metering_pb2.ReserveRequest, context: Any) -> metering_pb2.ReserveResponse:
         return await self.reservations.reserve(request, _principal())
+
+    async def StartAttempt(
+        self, request: metering_pb2.StartAttemptRequest, context: Any
+    ) -> metering_pb2.StartAttemptResponse:
+        return await self.reservations.start_attempt(request, _principal())
 
     async def GetUsage(self, request: metering_pb2.GetUsageRequest, context: Any) -> metering_pb2.GetUsageResponse:
         return await self.usage.get(request, _principal())
@@ -42,6 +49,16 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
 
     async def SetBudget(self, request: metering_pb2.SetBudgetRequest, context: Any) -> metering_pb2.SetBudgetResponse:
         return await self.budgets.set(request, _admin())
+
+    async def ListSettlements(
+        self, request: metering_pb2.ListSettlementsRequest, context: Any
+    ) -> metering_pb2.ListSettlementsResponse:
+        return await self.exposures.list(request, _admin())
+
+    async def ReconcileExposure(
+        self, request: metering_pb2.ReconcileExposureRequest, context: Any
+    ) -> metering_pb2.ReconcileExposureResponse:
+        return await self.exposures.reconcile(request, _admin())
 
     async def ListPrices(
         self, request: metering_pb2.ListPricesRequest, context: Any

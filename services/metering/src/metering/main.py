@@ -11,6 +11,8 @@ from values.money import NanoUsd
 
 from metering.budgets.grpc import BudgetHandler
 from metering.budgets.postgres import PostgresBudgetStore
+from metering.exposures.grpc import ExposureHandler
+from metering.exposures.postgres import PostgresExposureStore
 from metering.grpc import MeteringServicer, registration
 from metering.ledger.postgres import PostgresLedgerAudit
 from metering.ledger.schedule import Auditor
@@ -20,12 +22,15 @@ from metering.prices.postgres import PostgresPriceBook
 from metering.prices.redis import RedisPriceChanges
 from metering.prices.set_price import PriceChangePublisher
 from metering.reservations.grpc import ReservationHandler
+from metering.reservations.orchestrator_client import OrchestratorRequestStates
 from metering.reservations.postgres import PostgresReservationStore
 from metering.reservations.schedule import Sweeper
 from metering.settings import PriceChangesSection, Settings
 from metering.settlement.consumer import TOPIC, UsageConsumer
 from metering.settlement.grpc import StatementHandler
+from metering.settlement.kafka import KafkaUsageEvents
 from metering.settlement.postgres import PostgresSettlementStore
+from metering.settlement.schedule import Expiry
 from metering.usage.grpc import UsageHandler
 from metering.usage.postgres import PostgresUsageStore
 
@@ -38,10 +43,12 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     prices = PriceCache(PostgresPriceBook(database), builder.clock, settings.prices_ttl)
     publisher, subscriptions = await subscribe_to_price_changes(settings.redis, prices, builder)
     default_cap = NanoUsd(settings.budgets.default_cap_nano_usd)
-    settlements = PostgresSettlementStore(database, default_cap)
+    settlements = PostgresSettlementStore(database, default_cap, settings.exposure.counted_causes)
+    reservations = PostgresReservationStore(database, default_cap, settings.reservations.max_batch)
     servicer = MeteringServicer(
         reservations=ReservationHandler(
-            reservations=PostgresReservationStore(database, default_cap, settings.reservations.max_batch),
+            reservations=reservations,
+            attempts=reservations,
             prices=prices,
             default_lease=settings.reservations.default_lease,
             max_lease=settings.reservations.max_lease,
@@ -51,8 +58,9 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         usage=UsageHandler(PostgresUsageStore(database)),
         budgets=BudgetHandler(PostgresBudgetStore(database, default_cap)),
         prices=PriceHandler(prices, publisher),
+        exposures=ExposureHandler(PostgresExposureStore(database, default_cap)),
     )
-    sweeper = Sweeper(settlements, settings.sweeper.max_batch)
+    sweeper = build_sweeper(settings, builder, reservations, settlements)
     auditor = Auditor(PostgresLedgerAudit(database))
     return [
         Consumer(
@@ -68,6 +76,25 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         Loop("auditor", periodic(settings.audit_interval, auditor.run_once, "auditor")),
         builder.grpc_server(settings.grpc, registration(servicer)),
     ]
+
+
+def build_sweeper(
+    settings: Settings,
+    builder: ServiceBuilder,
+    reservations: PostgresReservationStore,
+    settlements: PostgresSettlementStore,
+) -> Sweeper:
+    """Give the sweeper what it asks before it expires a reservation."""
+    section, kafka = settings.sweeper, settings.kafka
+    return Sweeper(
+        reservations,
+        Expiry(settlements),
+        OrchestratorRequestStates(settings.peers.orchestrator, builder.signer),
+        KafkaUsageEvents(kafka.bootstrap, kafka.group, TOPIC, section.catch_up_timeout),
+        builder.clock,
+        max_batch=section.max_batch,
+        extension=section.extension,
+    )
 
 
 async def subscribe_to_price_changes(

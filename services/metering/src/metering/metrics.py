@@ -7,6 +7,11 @@ RESERVATIONS = counter(
     "Reserve calls by outcome: held, repeated, or the reason of the error in lower case.",
     ("outcome",),
 )
+STARTED_ATTEMPTS = counter(
+    "metering_started_attempts_total",
+    "StartAttempt calls by outcome: started, or the reason of the error in lower case.",
+    ("outcome",),
+)
 RESERVE_BATCH = histogram(
     "metering_reserve_batch_items",
     "Reservations per transaction.",
@@ -34,8 +39,12 @@ SETTLEMENTS = counter(
 )
 EXPOSED = counter(
     "metering_exposed_nano_usd_total",
-    "Cost that the operator may have to bear, in nano-USD, when it was first posted: by a settlement or an expiry.",
+    "Cost that was not paid, in nano-USD, when it was first posted, by cause: provider, client, or fleet.",
     ("cause",),
+)
+CLAMPED = counter(
+    "metering_clamped_usage_total",
+    "Settled provider calls whose reported usage exceeded the bound of their reservation, and was taken at the bound.",
 )
 SETTLE_BATCH = histogram(
     "metering_settle_batch_events",
@@ -55,13 +64,25 @@ EXPIRED = counter(
     "metering_expired_reservations_total",
     "Reservations that the sweeper expired because their lease was over.",
 )
+OVERDUE = gauge(
+    "metering_overdue_reservations",
+    "Reservations of the last sweep whose lease is over and that must not be expired yet: the orchestrator or Kafka "
+    "does not answer, or usage events wait. At most one batch of the sweeper.",
+)
+EXTENDED = counter(
+    "metering_extended_leases_total",
+    "Leases that the sweeper extended because the orchestrator still knows the request.",
+)
 IMBALANCE = gauge(
     "metering_ledger_imbalance_nano_usd",
     "Sum of the absolute sums of recent ledger transactions. Anything but 0 is a bug.",
 )
 DRIFT = gauge(
     "metering_budget_drift_nano_usd",
-    "Sum of the differences between budgets and their held reservations. Anything but 0 is a bug.",
+    "Sum of the differences between budgets and their held reservations and open exposures. Anything but 0 is a bug.",
 )
 HELD = gauge("metering_held_nano_usd", "Held now, over all tenants, in nano-USD.")
+BUDGET_EXPOSED = gauge(
+    "metering_budget_exposed_nano_usd", "Exposure that counts against caps now, over all tenants, in nano-USD."
+)
 SPENT = gauge("metering_spent_nano_usd", "Settled so far, over all tenants, in nano-USD.")

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chassis.settings import GrpcSection, KafkaSection, PostgresSection, RedisSection, Section, ServiceSettings
+from chassis.settings import (
+    GrpcSection,
+    KafkaSection,
+    PeersSection,
+    PostgresSection,
+    RedisSection,
+    Section,
+    ServiceSettings,
+    peer_address,
+)
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
+
+from metering.reservations.model import ExposureCause
+
+
+class Peers(PeersSection):
+    """Addresses of other services."""
+
+    orchestrator: str = peer_address("the orchestrator", "127.0.0.1:9001")
 
 
 class UsageEventsSection(KafkaSection):
@@ -64,13 +81,34 @@ class SettlementSection(Section):
     )
 
 
+class ExposureSection(Section):
+    """Who bears what may have been consumed and was not billed."""
+
+    counted_causes: frozenset[ExposureCause] = Field(
+        frozenset({ExposureCause.CLIENT}),
+        description="Causes of exposure that count against the cap of the tenant until they are reconciled, as JSON: "
+        '`["client"]`; of `client`, `provider`, `fleet`. The operator of Argosy bears the others.',
+    )
+
+
 class SweeperSection(Section):
-    """How expired reservations are released."""
+    """How reservations whose lease is over are settled."""
 
     interval: timedelta = Field(
         timedelta(seconds=5), gt=timedelta(0), description="Time between two sweeps for expired reservations."
     )
     max_batch: int = Field(100, ge=1, le=1000, description="Most reservations expired in one transaction.")
+    extension: timedelta = Field(
+        timedelta(minutes=1),
+        ge=timedelta(seconds=1),
+        description="New lease of a request that the orchestrator still answers, or whose usage waits to be published.",
+    )
+    catch_up_timeout: timedelta = Field(
+        timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=1),
+        description="Longest time that a sweep waits until all usage events are settled; else nothing expires.",
+    )
 
 
 class Settings(ServiceSettings):
@@ -84,6 +122,8 @@ class Settings(ServiceSettings):
     reservations: ReservationsSection = Field(default_factory=ReservationsSection, description="Reserve before spend.")
     settlement: SettlementSection = Field(default_factory=SettlementSection, description="Settle after use.")
     sweeper: SweeperSection = Field(default_factory=SweeperSection, description="Expired leases.")
+    exposure: ExposureSection = Field(default_factory=ExposureSection, description="Who bears exposure.")
+    peers: Peers = Field(default_factory=Peers, description="The other services.")
     prices_ttl: timedelta = Field(
         timedelta(seconds=5),
         ge=timedelta(0),

@@ -12,6 +12,7 @@ from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
 from metering.budgets.postgres import PostgresBudgetStore
+from metering.exposures.postgres import PostgresExposureStore
 from metering.ledger.postgres import PostgresLedgerAudit
 from metering.prices.postgres import PostgresPriceBook
 from metering.reservations.postgres import PostgresReservationStore
@@ -51,12 +52,15 @@ async def other_stores(section: PostgresSection) -> AsyncIterator[Stores]:
 
 def stores_in(database: Database) -> Stores:
     settlements = PostgresSettlementStore(database, DEFAULT_CAP)
+    reservations = PostgresReservationStore(database, DEFAULT_CAP, max_batch=64)
     return Stores(
-        reservations=PostgresReservationStore(database, DEFAULT_CAP, max_batch=64),
+        reservations=reservations,
+        attempts=reservations,
         settlements=settlements,
-        leases=settlements,
+        leases=reservations,
         ledger=PostgresLedgerAudit(database),
         budgets=PostgresBudgetStore(database, DEFAULT_CAP),
         usage=PostgresUsageStore(database),
+        exposures=PostgresExposureStore(database, DEFAULT_CAP),
         price_book=PostgresPriceBook(database),
     )

@@ -16,7 +16,7 @@ from metering.settlement.model import SettlementCase
 from metering.settlement.postgres import LOCK
 from values.money import NanoUsd
 
-from services.metering.tests.examples import EXPIRED_LEASE, a_price, a_reservation, an_event, reported
+from services.metering.tests.examples import EXPIRED_LEASE, a_price, a_reservation, an_event, expire_overdue, reported
 from services.metering.tests.fakes import Stores
 
 PRICE = a_price()
@@ -192,10 +192,11 @@ async def test_two_sweepers_at_once_expire_each_reservation_once(stores: Stores,
         *(stores.reservations.reserve(a_reservation(tenant, PRICE, 7, lease=EXPIRED_LEASE)) for _ in range(30))
     )
 
-    swept = await asyncio.gather(*(replica.leases.expire(15) for replica in (stores, other_stores)))
-    swept += [await stores.leases.expire(100)]
+    overdue = await stores.leases.overdue(1000)
+    swept = await asyncio.gather(*(replica.settlements.expire(overdue) for replica in (stores, other_stores)))
+    swept += [await stores.settlements.expire(overdue)]
 
-    ours = [row.request_id for part in swept for row in part if row.tenant_id == tenant]
+    ours = [row.reservation.request_id for part in swept for row in part if row.reservation.tenant_id == tenant]
     assert len(ours) == len(set(ours)) == 30
     assert await stores.budgets.read(tenant) == Budget((await stores.budgets.read(tenant)).cap)
 
@@ -212,7 +213,7 @@ async def test_reserving_settling_and_sweeping_many_tenants_at_once_never_deadlo
             await asyncio.gather(*(replica.reservations.reserve(priced) for priced in reservations))
             await asyncio.gather(
                 replica.settlements.settle([an_event(priced, reported(3)) for priced in reservations]),
-                replica.leases.expire(50),
+                expire_overdue(replica, 50),
             )
             for tenant in order:
                 spent[tenant] += 3

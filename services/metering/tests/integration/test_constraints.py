@@ -136,7 +136,36 @@ async def test_the_settlement_of_a_call_is_final(database: Database, tenant: str
             await connection.execute("UPDATE settlements SET cost = 0 WHERE attempt = 1")
 
 
-@pytest.mark.parametrize("change", ["state = 'held'", "state = 'expired'", "held = held + 1", "bounds = '[1]'"])
+@pytest.mark.parametrize("change", ["held = held - 1", "bounds = '[1]'"])
+async def test_what_is_held_only_grows(database: Database, stores: Stores, change: str) -> None:
+    tenant = new_id("ten_")
+    await stores.reservations.reserve(a_reservation(tenant, a_price(), 300))
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="reservations_only_close"):
+        async with database.tenant(tenant) as connection:
+            await connection.execute(f"UPDATE reservations SET {change}")
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_decision_about_an_exposure_is_written_once_and_changes_nothing_else(
+    database: Database, tenant: str, attempt: int
+) -> None:
+    decide = "UPDATE settlements SET reconciliation = 'written_off', reconciled_at = now() WHERE attempt = $1"
+    cheat = decide.replace("SET", "SET exposed = exposed + 1,")
+    for change in (cheat, *([decide] if attempt == 1 else [])):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="settled_calls_are_final"):
+            async with database.tenant(tenant) as connection:
+                await connection.execute(change, attempt)
+    if attempt == 2:
+        async with database.tenant(tenant) as connection:
+            await connection.execute(decide, attempt)
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="settled_calls_are_final"):
+            async with database.tenant(tenant) as connection:
+                await connection.execute(decide, attempt)
+
+
+@pytest.mark.parametrize(
+    "change", ["state = 'held'", "state = 'expired'", "held = held + 1", "bounds = '[1]'", "attempts = '[1]'"]
+)
 async def test_a_settled_reservation_stays_as_it_is(database: Database, tenant: str, change: str) -> None:
     with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="reservations_only_close"):
         async with database.tenant(tenant) as connection:
@@ -145,7 +174,17 @@ async def test_a_settled_reservation_stays_as_it_is(database: Database, tenant: 
 
 @pytest.mark.parametrize(
     "change",
-    ["held = cap - spent + 1", "spent = cap + 1", "cap = spent - 1", "held = -1", "spent = -1", "held = 2^63 - 1"],
+    [
+        "held = cap - spent + 1",
+        "spent = cap + 1",
+        "cap = spent - 1",
+        "held = -1",
+        "spent = -1",
+        "held = 2^63 - 1",
+        "exposed = cap - spent + 1",
+        "exposed = -1",
+        "exposed = 2^63 - 1",
+    ],
 )
 async def test_no_statement_breaks_the_cap(database: Database, tenant: str, change: str) -> None:
     with pytest.raises((asyncpg.CheckViolationError, asyncpg.NumericValueOutOfRangeError)):

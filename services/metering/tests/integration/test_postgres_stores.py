@@ -1,8 +1,13 @@
 """The stores in Postgres keep the contracts."""
 
+from services.metering.tests.attempts_contract import AttemptsContract
 from services.metering.tests.settlement_contract import SettlementContract
 from services.metering.tests.stores_contract import StoresContract
 
 
 class TestPostgresStores(StoresContract, SettlementContract):
     """With the fixture `stores` of this folder."""
+
+
+class TestPostgresAttempts(AttemptsContract):
+    pass

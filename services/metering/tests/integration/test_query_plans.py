@@ -12,7 +12,15 @@ from chassis.postgres.provision import with_database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database, superuser_dsn
 
-from services.metering.tests.examples import EXPIRED_LEASE, LONG_LEASE, a_price, a_reservation, an_event, reported
+from services.metering.tests.examples import (
+    EXPIRED_LEASE,
+    LONG_LEASE,
+    a_price,
+    a_reservation,
+    an_event,
+    expire_overdue,
+    reported,
+)
 from services.metering.tests.fakes import Stores
 from services.metering.tests.integration.conftest import MIGRATIONS, stores_in
 
@@ -47,7 +55,7 @@ async def run_workload(stores: Stores) -> None:
     for priced in reservations:
         await stores.reservations.reserve(priced)
         await stores.reservations.reserve(priced)
-    await stores.leases.expire(1)
+    await expire_overdue(stores, 1)
     events = [an_event(priced, reported(5)) for priced in reservations]
     await stores.settlements.settle(events[1:])
     await stores.settlements.settle(events)

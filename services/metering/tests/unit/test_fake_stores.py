@@ -3,6 +3,7 @@
 import pytest
 from chassis.testing import FakeClock
 
+from services.metering.tests.attempts_contract import AttemptsContract
 from services.metering.tests.fakes import Stores, fake_stores
 from services.metering.tests.settlement_contract import SettlementContract
 from services.metering.tests.stores_contract import StoresContract
@@ -12,3 +13,7 @@ class TestFakeStores(StoresContract, SettlementContract):
     @pytest.fixture
     def stores(self) -> Stores:
         return fake_stores(FakeClock())
+
+
+class TestFakeAttempts(AttemptsContract):
+    pass

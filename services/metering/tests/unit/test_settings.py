@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from metering.reservations.model import ExposureCause
 from metering.settings import Settings
 from pydantic import ValidationError
 
@@ -57,3 +58,12 @@ def test_a_setting_out_of_range_refuses_to_start(monkeypatch: pytest.MonkeyPatch
 def test_no_setting_is_changed_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError):
         read(monkeypatch).drain = timedelta(0)  # type: ignore[misc]
+
+
+def test_what_counts_against_the_cap_is_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch).exposure.counted_causes == {ExposureCause.CLIENT}
+    every = read(monkeypatch, METERING_EXPOSURE__COUNTED_CAUSES='["client", "provider", "fleet"]')
+    assert every.exposure.counted_causes == set(ExposureCause)
+    assert read(monkeypatch, METERING_EXPOSURE__COUNTED_CAUSES="[]").exposure.counted_causes == set()
+    with pytest.raises(ValidationError):
+        read(monkeypatch, METERING_EXPOSURE__COUNTED_CAUSES='["somebody"]')

@@ -30,5 +30,8 @@ class BudgetHandler:
 
 def budget_to_proto(budget: Budget) -> metering_pb2.Budget:
     return metering_pb2.Budget(
-        cap=nano_usd_to_proto(budget.cap), spent=nano_usd_to_proto(budget.spent), held=nano_usd_to_proto(budget.held)
+        cap=nano_usd_to_proto(budget.cap),
+        spent=nano_usd_to_proto(budget.spent),
+        held=nano_usd_to_proto(budget.held),
+        exposed=nano_usd_to_proto(budget.exposed),
     )

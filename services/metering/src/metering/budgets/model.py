@@ -1,4 +1,4 @@
-"""A budget: a cap that the sum of what is spent and what is held never exceeds."""
+"""A budget: a cap that the sum of what is spent, held and exposed never exceeds."""
 
 from __future__ import annotations
 
@@ -15,27 +15,35 @@ class BudgetSpent(ArgosyError):
 
 
 class CapBelowSpend(ArgosyError):
-    """The cap would be lower than what is spent and held already; nothing was changed."""
+    """The cap would be lower than what is spent, held and exposed already; nothing was changed."""
 
     kind, reason = Kind.CONFLICT, "CAP_BELOW_SPEND"
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`spent` is settled, `held` is reserved; `spent + held <= cap` always."""
+    """`spent` is settled, `held` is reserved, `exposed` may have been consumed through the tenant's doing.
+
+    `spent + held + exposed <= cap` always. What the operator of Argosy bears is not in a budget.
+    """
 
     cap: NanoUsd
     spent: NanoUsd = ZERO
     held: NanoUsd = ZERO
+    exposed: NanoUsd = ZERO
+
+    @property
+    def used(self) -> NanoUsd:
+        return NanoUsd(self.spent + self.held + self.exposed)
 
     @property
     def available(self) -> NanoUsd:
-        return NanoUsd(self.cap - self.spent - self.held)
+        return NanoUsd(self.cap - self.used)
 
-    def adjusted(self, *, spent: NanoUsd, held: NanoUsd) -> Budget:
+    def adjusted(self, *, spent: NanoUsd = ZERO, held: NanoUsd = ZERO, exposed: NanoUsd = ZERO) -> Budget:
         """Add these amounts, which may be negative."""
-        return Budget(self.cap, NanoUsd(self.spent + spent), NanoUsd(self.held + held))
+        return Budget(self.cap, NanoUsd(self.spent + spent), NanoUsd(self.held + held), NanoUsd(self.exposed + exposed))
 
     def has_passed(self, percent: int) -> bool:
-        """Whether what is spent and held has reached this share of the cap."""
-        return (self.spent + self.held) * 100 >= self.cap * percent
+        """Whether what is used has reached this share of the cap."""
+        return self.used * 100 >= self.cap * percent

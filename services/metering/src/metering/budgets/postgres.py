@@ -10,13 +10,13 @@ from values.money import NanoUsd
 from metering.budgets.model import Budget, CapBelowSpend
 
 READ = """
-SELECT cap, spent, held AS budget_held FROM metering.budgets
+SELECT cap, spent, held AS budget_held, exposed AS budget_exposed FROM metering.budgets
 WHERE tenant_id = $1 AND scope = 'tenant' AND scope_id = $1
 """
 SET_CAP = """
 INSERT INTO metering.budgets (tenant_id, scope, scope_id, cap) VALUES ($1, 'tenant', $1, $2)
 ON CONFLICT (tenant_id, scope, scope_id) DO UPDATE SET cap = excluded.cap
-RETURNING cap, spent, held AS budget_held
+RETURNING cap, spent, held AS budget_held, exposed AS budget_exposed
 """
 WITHIN_CAP = "budgets_within_cap"
 
@@ -41,11 +41,15 @@ class PostgresBudgetStore:
                 raise
             budget = await self.read(tenant_id)
             raise CapBelowSpend(
-                f"{budget.spent} nano-USD are spent and {budget.held} held; the cap cannot be lower", param="cap"
+                f"{budget.spent} nano-USD are spent, {budget.held} held and {budget.exposed} exposed; "
+                "the cap cannot be lower",
+                param="cap",
             ) from error
         return row_to_budget(row)
 
 
 def row_to_budget(row: Mapping[str, Any]) -> Budget:
-    """Read a budget, whose `held` is named `budget_held` where the row has a reservation as well."""
-    return Budget(NanoUsd(row["cap"]), NanoUsd(row["spent"]), NanoUsd(row["budget_held"]))
+    """Read a budget; its `held` and `exposed` have a prefix, because the row may be a reservation's as well."""
+    return Budget(
+        NanoUsd(row["cap"]), NanoUsd(row["spent"]), NanoUsd(row["budget_held"]), NanoUsd(row["budget_exposed"])
+    )

@@ -18,10 +18,10 @@ class BudgetStore(Protocol):
 
 
 async def set_cap(tenant_id: str, cap: NanoUsd, *, budgets: BudgetStore) -> Budget:
-    """Set a tenant's cap. Raises `InvalidRequest` for a negative cap, `CapBelowSpend` for one below spent and held.
+    """Set a tenant's cap. Raises `InvalidRequest` for a negative cap, `CapBelowSpend` for one below what is used.
 
-    A cap below spent and held is refused and not clipped: clipping would break the invariant of the budget or the
-    reservations of running requests. To stop a tenant, set the cap to the sum that the error names.
+    A cap below what is spent, held and exposed is refused and not clipped: clipping would break the invariant of the
+    budget or the reservations of running requests. To stop a tenant, set the cap to the sum that the error names.
     """
     if not 0 <= cap <= MAX_NANO_USD:
         raise InvalidRequest("the cap must not be negative", param="cap")

@@ -13,9 +13,10 @@ class AuditResult:
     imbalance: NanoUsd
     """Sum of the absolute sums of recent ledger transactions."""
     drift: NanoUsd
-    """Sum of the differences between each budget's `held` and its held reservations."""
+    """Sum of the differences between each budget, and its held reservations and open exposures."""
     held: NanoUsd
     spent: NanoUsd
+    exposed: NanoUsd
 
 
 class LedgerAudit(Protocol):

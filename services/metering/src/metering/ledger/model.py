@@ -2,7 +2,8 @@
 
 Accounts, positive is a debit:
     receivable   what the tenant owes                                     against revenue
-    exposure     what the operator of Argosy may have to bear itself      against suspense
+    exposure     what was not paid and may have been consumed             against suspense
+    written_off  exposure that the operator of Argosy bears               against exposure
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ class Account(StrEnum):
     REVENUE = "revenue"
     EXPOSURE = "exposure"
     SUSPENSE = "suspense"
+    WRITTEN_OFF = "written_off"
 
 
 class TransactionKind(StrEnum):
@@ -25,6 +27,7 @@ class TransactionKind(StrEnum):
     SETTLEMENT = "settlement"
     EXPIRY = "expiry"
     CORRECTION = "correction"
+    RECONCILIATION = "reconciliation"
 
 
 class UnbalancedTransaction(ValueError):

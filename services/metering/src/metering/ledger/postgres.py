@@ -22,14 +22,19 @@ SELECT
             WHERE e.created_at > coalesce($1, now() - $2::interval) GROUP BY e.tenant_id, e.transaction_id
         ) AS t
     )::bigint AS imbalance,
-    coalesce(sum(abs(b.held - coalesce(r.held, 0))), 0)::bigint AS drift,
+    coalesce(sum(abs(b.held - coalesce(r.held, 0)) + abs(b.exposed - coalesce(x.counted, 0))), 0)::bigint AS drift,
     least(coalesce(sum(b.held), 0), 9223372036854775807)::bigint AS held,
     least(coalesce(sum(b.spent), 0), 9223372036854775807)::bigint AS spent,
+    least(coalesce(sum(b.exposed), 0), 9223372036854775807)::bigint AS exposed,
     now() AS audited_at
 FROM metering.budgets AS b
 LEFT JOIN (
     SELECT tenant_id, sum(held) AS held FROM metering.reservations WHERE state = 'held' GROUP BY tenant_id
 ) AS r ON r.tenant_id = b.tenant_id
+LEFT JOIN (
+    SELECT tenant_id, sum(counted) AS counted FROM metering.settlements
+    WHERE exposed > 0 AND reconciliation IS NULL GROUP BY tenant_id
+) AS x ON x.tenant_id = b.tenant_id
 WHERE b.scope = 'tenant'
 """
 
@@ -45,7 +50,7 @@ class PostgresLedgerAudit:
             row: Any = await connection.fetchrow(AUDIT, self._balanced_until, FIRST_AUDIT)
         if not row["imbalance"]:
             self._balanced_until = row["audited_at"] - OVERLAP
-        return AuditResult(*(NanoUsd(row[name]) for name in ("imbalance", "drift", "held", "spent")))
+        return AuditResult(*(NanoUsd(row[name]) for name in ("imbalance", "drift", "held", "spent", "exposed")))
 
 
 def transaction_to_row(tenant_id: str, request_id: str, transaction: Transaction) -> dict[str, Any]:

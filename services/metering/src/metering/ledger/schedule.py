@@ -3,7 +3,7 @@
 from chassis.telemetry import logger
 
 from metering.ledger.audit import LedgerAudit
-from metering.metrics import DRIFT, HELD, IMBALANCE, SPENT
+from metering.metrics import BUDGET_EXPOSED, DRIFT, HELD, IMBALANCE, SPENT
 
 log = logger("metering.ledger")
 
@@ -18,5 +18,6 @@ class Auditor:
         DRIFT.set(result.drift)
         HELD.set(result.held)
         SPENT.set(result.spent)
+        BUDGET_EXPOSED.set(result.exposed)
         if result.imbalance or result.drift:
             log.error("ledger_out_of_balance", imbalance=result.imbalance, drift=result.drift)

@@ -1,19 +1,24 @@
-"""Reserve."""
+"""Reserve and StartAttempt."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
+from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2
 from chassis.errors import ArgosyError, InvalidRequest
 from chassis.grpc import proto_to_duration
 from chassis.tenancy import Principal
-from values.protos import nano_usd_to_proto
+from values.money import MAX_TOKENS
+from values.protos import nano_usd_to_proto, proto_to_usage
+from values.usage import TokenUsage
 
-from metering.metrics import RESERVATIONS
+from metering.metrics import RESERVATIONS, STARTED_ATTEMPTS
 from metering.prices.cache import PriceCache
 from metering.prices.protos import price_to_proto
 from metering.reservations.model import ReserveRequest, ReserveResult
+from metering.reservations.protos import proto_to_cause
 from metering.reservations.reserve import ReservationStore, reserve
+from metering.reservations.start_attempt import AttemptStore, EndedAttempt, StartedAttempt, start_attempt
 
 HELD, REPEATED = RESERVATIONS.labels("held"), RESERVATIONS.labels("repeated")
 
@@ -23,6 +28,7 @@ class ReservationHandler:
     """`soft_limit_percent` is the share of the cap from which responses report that the soft limit is passed."""
 
     reservations: ReservationStore
+    attempts: AttemptStore
     prices: PriceCache
     default_lease: timedelta
     max_lease: timedelta
@@ -41,6 +47,37 @@ class ReservationHandler:
             raise
         (REPEATED if result.repeated else HELD).inc()
         return result_to_proto(result, self.soft_limit_percent)
+
+    async def start_attempt(
+        self, request: metering_pb2.StartAttemptRequest, principal: Principal
+    ) -> metering_pb2.StartAttemptResponse:
+        try:
+            reservation = await start_attempt(proto_to_started_attempt(request, principal), attempts=self.attempts)
+        except ArgosyError as error:
+            STARTED_ATTEMPTS.labels(error.code).inc()
+            raise
+        STARTED_ATTEMPTS.labels("started").inc()
+        return metering_pb2.StartAttemptResponse(held=nano_usd_to_proto(reservation.held))
+
+
+def proto_to_started_attempt(request: metering_pb2.StartAttemptRequest, principal: Principal) -> StartedAttempt:
+    return StartedAttempt(
+        principal.tenant_id,
+        request.request_id,
+        request.attempt,
+        request.bound,
+        [
+            EndedAttempt(ended.attempt, ended.price_key, _usage(ended.usage), proto_to_cause(ended.exposure_cause))
+            for ended in request.ended
+        ],
+    )
+
+
+def _usage(message: common_pb2.TokenUsage) -> TokenUsage:
+    usage = proto_to_usage(message)
+    if any(tokens is not None and not 0 <= tokens <= MAX_TOKENS for tokens in usage[1:]):
+        raise InvalidRequest("no call consumes that many tokens", param="ended.usage")
+    return usage
 
 
 def proto_to_reserve_request(

@@ -6,16 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from chassis.errors import ArgosyError, Kind
 from values.money import ZERO, NanoUsd, cost
+from values.usage import TokenUsage
 
 from metering.budgets.model import Budget
 from metering.prices.model import PriceRow
 
 MAX_BOUNDS = 64
+MAX_STARTED_ATTEMPTS = 1_000
+FIRST_ATTEMPT = 1
+"""The attempt that a reservation stands for; later ones are announced."""
 MAX_ID_CHARACTERS = 128
 MIN_LEASE = timedelta(seconds=1)
+
+
+class RequestNotFound(ArgosyError):
+    """The tenant has no request with this id."""
+
+    kind, reason = Kind.NOT_FOUND, "REQUEST_NOT_FOUND"
 
 
 class ReservationClosed(ArgosyError):
@@ -25,7 +36,7 @@ class ReservationClosed(ArgosyError):
 
 
 class RequestIdReused(ArgosyError):
-    """This request id has a reservation with other bounds; a repeat must have the same bounds."""
+    """This request id has a reservation with other bounds, or this attempt another bound; a repeat must be the same."""
 
     kind, reason = Kind.CONFLICT, "REQUEST_ID_REUSED"
 
@@ -34,6 +45,14 @@ class ReservationState(StrEnum):
     HELD = "held"
     SETTLED = "settled"
     EXPIRED = "expired"
+
+
+class ExposureCause(StrEnum):
+    """Whose doing it is that a provider call has no usage that could be billed."""
+
+    PROVIDER = "provider"  # it broke off, sent no usage, or used more than was held
+    CLIENT = "client"  # it left, or asked to stop
+    FLEET = "fleet"  # a part of Argosy died or lost contact
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,21 @@ class Bound:
     @property
     def cost(self) -> NanoUsd:
         return cost(self.input_tokens, self.output_tokens, self.row.price)
+
+    def clamp(self, usage: TokenUsage) -> TokenUsage:
+        """Take usage at the bound where it is above it; return the same object where it is not."""
+        if (usage.input_tokens or 0) <= self.input_tokens and (usage.output_tokens or 0) <= self.output_tokens:
+            return usage
+        return TokenUsage(
+            usage.source,
+            None if usage.input_tokens is None else min(usage.input_tokens, self.input_tokens),
+            None if usage.output_tokens is None else min(usage.output_tokens, self.output_tokens),
+        )
+
+    def max_cost(self, usage: TokenUsage | None) -> NanoUsd:
+        """Return the most that a call with this usage can cost: all of the bound where the usage is not known."""
+        tokens = None if usage is None else self.clamp(usage).known
+        return self.cost if tokens is None else cost(*tokens, self.row.price)
 
     @property
     def requested(self) -> tuple[str, int, int]:
@@ -80,9 +114,32 @@ class PricedReservation:
         return max((bound.cost for bound in self.bounds), default=ZERO)
 
 
+class RequestRef(NamedTuple):
+    """Which request, of which tenant."""
+
+    tenant_id: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedAttempt:
+    """A provider call on record; `bound` is the place of its bound.
+
+    Without `usage` it has not ended, as far as metering knows. `cause` is whose doing an unknown usage is.
+    """
+
+    number: int
+    bound: int
+    usage: TokenUsage | None = None
+    cause: ExposureCause = ExposureCause.FLEET
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """`held` is the amount at first, whatever the state. A request that never reserved has no bounds."""
+    """`held` is the most that was set aside, whatever the state. A request that never reserved has no bounds.
+
+    `attempts` are the announced ones, by number; empty while one call at most can have been made.
+    """
 
     tenant_id: str
     request_id: str
@@ -91,15 +148,39 @@ class Reservation:
     bounds: tuple[Bound, ...]
     created_at: datetime
     expires_at: datetime
+    attempts: tuple[AnnouncedAttempt, ...] = ()
 
     def with_state(self, state: ReservationState) -> Reservation:
         return Reservation(
-            self.tenant_id, self.request_id, state, self.held, self.bounds, self.created_at, self.expires_at
+            self.tenant_id,
+            self.request_id,
+            state,
+            self.held,
+            self.bounds,
+            self.created_at,
+            self.expires_at,
+            self.attempts,
         )
 
-    def max_cost(self, price_key: str) -> NanoUsd:
-        """Return the most that a call with this key can have cost; all that was held if no bound names the key."""
-        return max((bound.cost for bound in self.bounds if bound.row.price.key == price_key), default=self.held)
+    @property
+    def possible_attempts(self) -> tuple[AnnouncedAttempt, ...]:
+        """Calls that a provider may have had: the announced ones, or the first call on the first candidate."""
+        return self.attempts or ((AnnouncedAttempt(FIRST_ATTEMPT, 0),) if self.bounds else ())
+
+    def find_bound(self, number: int, price_key: str) -> Bound | None:
+        """Return the bound of a call: the announced one, or the dearest with its key."""
+        if not self.attempts and number == FIRST_ATTEMPT and self.bounds and self.bounds[0].row.price.key == price_key:
+            return self.bounds[0]
+        for attempt in self.attempts:
+            if attempt.number == number and self.bounds[attempt.bound].row.price.key == price_key:
+                return self.bounds[attempt.bound]
+        place = self.dearest_place(price_key)
+        return None if place is None else self.bounds[place]
+
+    def dearest_place(self, price_key: str) -> int | None:
+        """Return the place of the dearest bound with this key."""
+        places = [place for place, bound in enumerate(self.bounds) if bound.row.price.key == price_key]
+        return max(places, key=lambda place: self.bounds[place].cost, default=None)
 
 
 @dataclass(frozen=True, slots=True)

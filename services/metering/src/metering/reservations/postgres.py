@@ -10,14 +10,33 @@ import orjson
 from chassis.errors import ArgosyError
 from chassis.postgres import Database, GroupCommit
 from values.money import NanoUsd, Price
+from values.usage import TokenUsage, UsageSource
 
 from metering.budgets.postgres import row_to_budget
 from metering.metrics import RESERVE_BATCH, RESERVE_SECONDS
 from metering.prices.model import PriceRow
-from metering.reservations.model import Bound, PricedReservation, Reservation, ReservationState, ReserveResult
+from metering.reservations.model import (
+    AnnouncedAttempt,
+    Bound,
+    ExposureCause,
+    PricedReservation,
+    RequestRef,
+    Reservation,
+    ReservationState,
+    ReserveResult,
+)
 from metering.reservations.reserve import to_result
+from metering.reservations.start_attempt import StartedAttempt, announce
 
 RESERVE = "SELECT * FROM metering.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3, true)"
+START_ATTEMPT = "SELECT metering.start_attempt($1, $2, $3, $4, $5)"
+OVERDUE = """
+SELECT tenant_id, request_id FROM metering.reservations
+WHERE state = 'held' AND expires_at <= clock_timestamp() ORDER BY expires_at LIMIT $1
+"""
+EXTEND = "SELECT metering.extend_leases($1, $2, $3)"
+NO_ATTEMPTS = "[]"
 # A transaction costs as much as several of its items, so under load batches begin this far apart. A lone request does
 # not wait.
 BATCH_INTERVAL = timedelta(milliseconds=2)
@@ -34,6 +53,25 @@ class PostgresReservationStore:
 
     async def reserve(self, priced: PricedReservation) -> ReserveResult:
         return await self._group.submit(priced)
+
+    async def start_attempt(self, started: StartedAttempt) -> Reservation:
+        tenant_id, request_id = started.tenant_id, started.request_id
+        async with self._database.tenant(tenant_id) as connection:
+            (row,) = await connection.fetch(LOCK, [tenant_id], [request_id], self._default_cap)
+            before = None if row["state"] is None else row_to_reservation(row, tenant_id, request_id)
+            after = announce(started, before, row_to_budget(row))
+            if before is not None and after != before:
+                attempts, raised = attempts_to_json(after.attempts), after.held - before.held
+                await connection.execute(START_ATTEMPT, tenant_id, request_id, attempts, after.held, raised)
+        return after
+
+    async def overdue(self, limit: int) -> Sequence[RequestRef]:
+        rows = await self._database.system().fetch(OVERDUE, limit)
+        return [RequestRef(row["tenant_id"], row["request_id"]) for row in rows]
+
+    async def extend(self, requests: Sequence[RequestRef], extension: timedelta) -> None:
+        async with self._database.system() as connection:
+            await connection.execute(EXTEND, *zip(*requests, strict=True), extension)
 
     async def _commit(self, batch: list[PricedReservation]) -> list[ReserveResult | ArgosyError]:
         started = perf_counter()
@@ -82,7 +120,38 @@ def row_to_reservation(row: Mapping[str, Any], tenant_id: str, request_id: str) 
         json_to_bounds(row["bounds"]),
         row["created_at"],
         row["expires_at"],
+        json_to_attempts(row["attempts"]),
     )
+
+
+def attempts_to_json(attempts: Sequence[AnnouncedAttempt]) -> str:
+    items = [
+        {
+            "attempt": attempt.number,
+            "bound": attempt.bound,
+            "usage": None if attempt.usage is None else list(attempt.usage),
+            "cause": attempt.cause,
+        }
+        for attempt in attempts
+    ]
+    return orjson.dumps(items).decode()
+
+
+def json_to_attempts(text: str) -> tuple[AnnouncedAttempt, ...]:
+    return tuple(
+        AnnouncedAttempt(
+            item["attempt"],
+            item["bound"],
+            None if item["usage"] is None else _list_to_usage(*item["usage"]),
+            ExposureCause(item["cause"]),
+        )
+        # Most requests announce nothing.
+        for item in (() if text == NO_ATTEMPTS else orjson.loads(text))
+    )
+
+
+def _list_to_usage(source: str, input_tokens: int | None, output_tokens: int | None) -> TokenUsage:
+    return TokenUsage(UsageSource(source), input_tokens, output_tokens)
 
 
 def bounds_to_json(bounds: Sequence[Bound]) -> str:

@@ -12,10 +12,10 @@ from chassis.kafka import Record, Undecodable
 from chassis.telemetry import logger
 from google.protobuf.message import DecodeError
 
-from metering.metrics import EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
+from metering.metrics import CLAMPED, EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
 from metering.prices.cache import PriceCache
 from metering.prices.model import UnknownPriceVersion
-from metering.settlement.model import SettlementCase, SettlementChanges, UsageEvent
+from metering.settlement.model import Settlement, SettlementCase, SettlementChanges, UsageEvent
 from metering.settlement.protos import proto_to_event
 from metering.settlement.settle import SettlementStore, attach_prices
 
@@ -70,13 +70,9 @@ def _occurred_at(message: events_pb2.UsageRecorded) -> datetime | None:
 
 
 def _observe(changes: Sequence[SettlementChanges]) -> None:
-    settlements = [settlement for change in changes for settlement in change.settlements]
     for case, count in Counter(change.case for change in changes).items():
         EVENTS.labels(case).inc(count)
-    for outcome, count in Counter(settlement.outcome for settlement in settlements).items():
-        SETTLEMENTS.labels(outcome).inc(count)
-    if exposed := sum(settlement.exposed for settlement in settlements):
-        EXPOSED.labels("settlement").inc(exposed)
+    observe_settlements([settlement for change in changes for settlement in change.settlements])
     for change in changes:
         if change.case in CASES_WITHOUT_RESERVATION:
             log.warning(
@@ -85,3 +81,13 @@ def _observe(changes: Sequence[SettlementChanges]) -> None:
                 tenant_id=change.reservation.tenant_id,
                 request_id=change.reservation.request_id,
             )
+
+
+def observe_settlements(settlements: Sequence[Settlement]) -> None:
+    """Show settlements of events and of expired leases in the metrics."""
+    for outcome, count in Counter(settlement.outcome for settlement in settlements).items():
+        SETTLEMENTS.labels(outcome).inc(count)
+    for settlement in settlements:
+        if settlement.exposed and settlement.cause is not None:
+            EXPOSED.labels(settlement.cause).inc(settlement.exposed)
+    CLAMPED.inc(sum([settlement.reported is not None for settlement in settlements]))

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from argosy.metering.v1 import metering_pb2
 from chassis.tenancy import Principal
 
-from metering.reservations.model import is_valid_id
-from metering.settlement.model import RequestNotFound
+from metering.reservations.model import RequestNotFound, is_valid_id
 from metering.settlement.protos import statement_to_proto
 from metering.settlement.settle import SettlementStore
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from chassis.errors import ArgosyError, Kind
 from values.money import ZERO, NanoUsd, Price
 from values.usage import TokenUsage
 
 from metering.ledger.model import Transaction
-from metering.reservations.model import Reservation
+from metering.reservations.model import ExposureCause, Reservation
 
 REQUEST_ATTEMPT = 0
 """The attempt that stands for the request itself; provider calls count from 1."""
 
 
-class RequestNotFound(ArgosyError):
-    """The tenant has no request with this id."""
-
-    kind, reason = Kind.NOT_FOUND, "REQUEST_NOT_FOUND"
+NO_EVENT = ""
+"""The event id of an estimate: no message has told of this call yet. A usage event may replace it."""
+ANNOUNCED = "announced"
+"""The event id of a call whose usage came with the announcement of the next one. It is final."""
 
 
 class Outcome(StrEnum):
@@ -42,20 +41,24 @@ class SettlementCase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One provider call of a usage event. `price` is the price that `price_version` names; a billable call needs it."""
+    """One provider call of a usage event. `price` is the price that `price_version` names; a billable call needs it.
+
+    `cause` is whose doing an unknown usage is.
+    """
 
     number: int
     price_key: str
     price_version: str
     usage: TokenUsage
     price: Price | None = None
+    cause: ExposureCause = ExposureCause.PROVIDER
 
     @property
     def is_billable(self) -> bool:
         return self.usage.known not in {None, (0, 0)}
 
     def with_price(self, price: Price) -> Attempt:
-        return Attempt(self.number, self.price_key, self.price_version, self.usage, price)
+        return replace(self, price=price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,31 @@ class UsageEvent:
     key_id: str = ""
 
 
+class Decision(StrEnum):
+    """What an operator decides about an exposure."""
+
+    WRITTEN_OFF = "written_off"  # the operator bears it
+    BILLED = "billed"  # the tenant pays
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """How an exposure was closed: the tenant pays `cost` of it."""
+
+    decision: Decision
+    cost: NanoUsd
+    key_id: str
+    note: str
+    reconciled_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How one provider call ended. The tenant pays `cost`; the operator of Argosy may have to bear `exposed`."""
+    """How one provider call ended. The tenant pays `cost`; `exposed` is what it may have cost beside that.
+
+    `cause` is whose doing the exposure is, and `counted` the part of it that counts against the tenant's cap until it
+    is reconciled. `usage` is at most the bound; `reported` is the usage as it came, where it was above the bound.
+    """
 
     attempt: int
     outcome: Outcome
@@ -83,22 +108,48 @@ class Settlement:
     exposed: NanoUsd
     event_id: str
     settled_at: datetime
+    cause: ExposureCause | None = None
+    counted: NanoUsd = ZERO
+    reported: TokenUsage | None = None
+    reconciliation: Reconciliation | None = None
+
+    @property
+    def entry(self) -> SettledAttempt:
+        """What later events of the request need to know of it."""
+        return SettledAttempt(
+            self.attempt, self.cost, self.exposed, self.counted, is_estimate=self.event_id == NO_EVENT
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SettledAttempt:
+    """A settled call: `cost` with what a reconciliation billed, `counted` while the exposure is open."""
+
+    attempt: int
+    cost: NanoUsd
+    exposed: NanoUsd
+    counted: NanoUsd
+    is_estimate: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LockedRequest:
-    """The state of a request that no other transaction can change: its settled attempts, and what they cost."""
+    """The state of a request that no other transaction can change."""
 
     reservation: Reservation | None = None
-    settled: frozenset[int] = frozenset()
-    paid: NanoUsd = ZERO
+    settled: tuple[SettledAttempt, ...] = ()
+
+    @property
+    def charged(self) -> NanoUsd:
+        """What its calls take of the budget."""
+        return NanoUsd(sum([row.cost + row.counted for row in self.settled]))
 
 
 @dataclass(frozen=True, slots=True)
 class SettlementChanges:
-    """Everything that one usage event, or an expiry, changes. A settlement of attempt 0 replaces the one before it.
+    """Everything that one usage event, or an expiry, changes. A settlement replaces the estimate of its attempt.
 
-    `spent` and `held` are what to add to the budget.
+    `spent`, `held` and `exposed` are what to add to the budget.
     """
 
     case: SettlementCase
@@ -107,12 +158,14 @@ class SettlementChanges:
     transactions: tuple[Transaction, ...]
     spent: NanoUsd
     held: NanoUsd
+    exposed: NanoUsd = ZERO
     project_id: str = ""
     key_id: str = ""
 
     def apply_to(self, request: LockedRequest) -> LockedRequest:
-        settled = request.settled | {settlement.attempt for settlement in self.settlements}
-        return LockedRequest(self.reservation, settled, NanoUsd(request.paid + self.spent))
+        rows = {row.attempt: row for row in request.settled}
+        rows |= {settlement.attempt: settlement.entry for settlement in self.settlements}
+        return LockedRequest(self.reservation, tuple(rows.values()))
 
 
 @dataclass(frozen=True, slots=True)

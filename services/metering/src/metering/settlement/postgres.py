@@ -5,43 +5,46 @@ requests share (`finish_settlement`). The last one locks budgets, so reservation
 The lock order is in migrations/functions/lock_budgets.sql.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 import orjson
 from chassis.postgres import Database
 from values.money import NanoUsd
-from values.usage import TokenUsage, UsageSource
 
 from metering.budgets.postgres import row_to_budget
 from metering.ledger.postgres import entries_to_rows, json_to_transactions, transaction_to_row
 from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
-from metering.reservations.model import Reservation
+from metering.reservations.model import ExposureCause, RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
+from metering.settlement.call import COUNTED_CAUSES
 from metering.settlement.expire import expire
 from metering.settlement.model import (
-    REQUEST_ATTEMPT,
     LockedRequest,
-    Outcome,
-    RequestNotFound,
     RequestStatement,
-    Settlement,
     SettlementCase,
     SettlementChanges,
     UsageEvent,
 )
+from metering.settlement.rows import (
+    changes_to_adjustments,
+    changes_to_usage_rows,
+    closure_to_row,
+    json_to_settled,
+    json_to_settlements,
+    settlement_to_row,
+    unreserved_to_row,
+)
 from metering.settlement.settle import settle_all
 
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3)"
-LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2)"
-FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5)"
+LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
+FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6)"
 
 # One statement, so that it reads all of the request as of one instant.
 STATEMENT = """
-SELECT r.state, r.held, r.bounds, r.created_at, r.expires_at,
+SELECT r.state, r.held, r.bounds, r.attempts, r.created_at, r.expires_at,
     (
         SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.attempt), '[]') FROM metering.settlements AS s
         WHERE s.tenant_id = r.tenant_id AND s.request_id = r.request_id
@@ -58,7 +61,7 @@ FROM metering.reservations AS r WHERE r.tenant_id = $1 AND r.request_id = $2
 """
 
 # Its parts insert into different tables, so their order does not matter; foreign keys are checked at its end.
-# A trigger keeps settlements of calls final, so only attempt 0 is ever replaced. A transaction that is in the ledger
+# A trigger keeps settlements final, so only estimates are ever replaced. A transaction that is in the ledger
 # already violates its unique key, which fails the whole batch.
 INSERT_ROWS = """
 WITH unreserved AS (
@@ -71,19 +74,26 @@ WITH unreserved AS (
 ), settled AS (
     INSERT INTO metering.settlements AS s (
         tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
-        cost, exposed, event_id, settled_at
+        cost, exposed, exposure_cause, counted, usage_clamped, reported_input_tokens, reported_output_tokens, event_id,
+        settled_at
     )
     SELECT tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
-           cost, exposed, event_id, settled_at
+           cost, exposed, coalesce(exposure_cause, ''), coalesce(counted, 0), coalesce(usage_clamped, false),
+           reported_input_tokens, reported_output_tokens, event_id, settled_at
     FROM jsonb_to_recordset($2::jsonb) AS n (
         tenant_id text, request_id text, attempt integer, outcome text, usage_source text, input_tokens bigint,
-        output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, event_id text,
-        settled_at timestamptz
+        output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, exposure_cause text,
+        counted bigint, usage_clamped boolean, reported_input_tokens bigint, reported_output_tokens bigint,
+        event_id text, settled_at timestamptz
     )
     ON CONFLICT (tenant_id, request_id, attempt) DO UPDATE SET
         outcome = excluded.outcome, usage_source = excluded.usage_source, input_tokens = excluded.input_tokens,
-        output_tokens = excluded.output_tokens, exposed = excluded.exposed, event_id = excluded.event_id,
-        settled_at = excluded.settled_at
+        output_tokens = excluded.output_tokens, price_key = excluded.price_key, price_version = excluded.price_version,
+        cost = excluded.cost, exposed = excluded.exposed, exposure_cause = excluded.exposure_cause,
+        counted = excluded.counted, usage_clamped = excluded.usage_clamped,
+        reported_input_tokens = excluded.reported_input_tokens,
+        reported_output_tokens = excluded.reported_output_tokens,
+        event_id = excluded.event_id, settled_at = excluded.settled_at
 ), posted AS (
     INSERT INTO metering.ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind, created_at)
     SELECT tenant_id, transaction_id, request_id, attempt, kind, created_at
@@ -105,9 +115,15 @@ CLOSING_CASES = frozenset({SettlementCase.SETTLED, SettlementCase.LATE, Settleme
 class PostgresSettlementStore:
     """Settles and expires requests of many tenants in one transaction; reads statements of one tenant."""
 
-    def __init__(self, database: Database, default_cap: NanoUsd) -> None:
+    def __init__(
+        self,
+        database: Database,
+        default_cap: NanoUsd,
+        counted_causes: Collection[ExposureCause] = COUNTED_CAUSES,
+    ) -> None:
         self._database = database
         self._default_cap = default_cap
+        self._counted_causes = counted_causes
 
     async def settle(self, events: Sequence[UsageEvent]) -> Sequence[SettlementChanges]:
         started = perf_counter()
@@ -117,18 +133,19 @@ class PostgresSettlementStore:
             rows = await connection.fetch(LOCK, tenants, requests, self._default_cap)
             locked = {(row["tenant_id"], row["request_id"]): _row_to_locked_request(row) for row in rows}
             budgets = {row["tenant_id"]: row_to_budget(row) for row in rows}
-            changes = settle_all(events, locked, budgets, rows[0]["locked_at"]) if rows else []
+            now = rows[0]["locked_at"] if rows else None
+            changes = settle_all(events, locked, budgets, now, self._counted_causes) if now else []
             await _write(connection, changes)
         SETTLE_BATCH.observe(len(events))
         SETTLE_SECONDS.observe(perf_counter() - started)
         return changes
 
-    async def expire(self, limit: int) -> Sequence[Reservation]:
+    async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
         async with self._database.system() as connection:
-            rows = await connection.fetch(LOCK_OVERDUE, limit, self._default_cap)
-            changes = [expire(_row_to_locked_request(row), row["locked_at"]) for row in rows]
+            rows = await connection.fetch(LOCK_OVERDUE, *zip(*requests, strict=True), self._default_cap)
+            changes = [expire(_row_to_locked_request(row), row["locked_at"], self._counted_causes) for row in rows]
             await _write(connection, changes)
-        return [change.reservation for change in changes]
+        return changes
 
     async def statement(self, tenant_id: str, request_id: str) -> RequestStatement:
         async with self._database.tenant(tenant_id) as connection:
@@ -137,7 +154,7 @@ class PostgresSettlementStore:
             raise RequestNotFound(f"there is no request {request_id}", param="request_id")
         return RequestStatement(
             row_to_reservation(row, tenant_id, request_id),
-            _json_to_settlements(row["settlements"]),
+            json_to_settlements(row["settlements"]),
             json_to_transactions(row["transactions"]),
         )
 
@@ -148,96 +165,21 @@ async def _write(connection: Any, all_changes: Sequence[SettlementChanges]) -> N
         return
     transactions = [(change.reservation, transaction) for change in changes for transaction in change.transactions]
     tables = (
-        [_unreserved_to_row(change) for change in changes if change.case is SettlementCase.UNRESERVED],
-        [_settlement_to_row(change.reservation, settlement) for change in changes for settlement in change.settlements],
+        [unreserved_to_row(change) for change in changes if change.case is SettlementCase.UNRESERVED],
+        [settlement_to_row(change.reservation, settlement) for change in changes for settlement in change.settlements],
         [transaction_to_row(owner.tenant_id, owner.request_id, transaction) for owner, transaction in transactions],
         [row for owner, transaction in transactions for row in entries_to_rows(owner.tenant_id, transaction)],
     )
     await connection.execute(INSERT_ROWS, *map(_to_json, tables))
-    closures = [_closure_to_row(change.reservation) for change in changes if change.case in CLOSING_CASES]
-    await connection.execute(FINISH, _to_json(closures), *_adjustments(changes), _to_json(_usage_rows(changes)))
-
-
-def _adjustments(changes: Sequence[SettlementChanges]) -> tuple[list[str], list[int], list[int]]:
-    """Sum what to add to `spent` and `held` of each tenant's budget."""
-    spent: defaultdict[str, int] = defaultdict(int)
-    held: defaultdict[str, int] = defaultdict(int)
-    for change in changes:
-        spent[change.reservation.tenant_id] += change.spent
-        held[change.reservation.tenant_id] += change.held
-    tenants = sorted(spent)
-    return tenants, [spent[tenant_id] for tenant_id in tenants], [held[tenant_id] for tenant_id in tenants]
-
-
-def _usage_rows(changes: Sequence[SettlementChanges]) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for change in changes:
-        for settlement in change.settlements:
-            if settlement.attempt == REQUEST_ATTEMPT:
-                continue
-            key = (change.reservation.tenant_id, settlement.settled_at.date().isoformat(), settlement.price_key)
-            row = rows.setdefault(key, dict.fromkeys(("calls", "input_tokens", "output_tokens", "cost"), 0))
-            row["calls"] += 1
-            row["input_tokens"] += settlement.usage.input_tokens or 0
-            row["output_tokens"] += settlement.usage.output_tokens or 0
-            row["cost"] += settlement.cost
-    return [
-        {"tenant_id": tenant_id, "day": day, "price_key": price_key, **row}
-        for (tenant_id, day, price_key), row in sorted(rows.items(), key=lambda item: item[0])
-    ]
-
-
-def _closure_to_row(reservation: Reservation) -> dict[str, Any]:
-    return {"tenant_id": reservation.tenant_id, "request_id": reservation.request_id, "state": reservation.state}
-
-
-def _unreserved_to_row(change: SettlementChanges) -> dict[str, Any]:
-    return _closure_to_row(change.reservation) | {
-        "project_id": change.project_id,
-        "key_id": change.key_id,
-        "created_at": change.reservation.created_at,
-    }
-
-
-def _settlement_to_row(reservation: Reservation, settlement: Settlement) -> dict[str, Any]:
-    return {
-        "tenant_id": reservation.tenant_id,
-        "request_id": reservation.request_id,
-        "attempt": settlement.attempt,
-        "outcome": settlement.outcome,
-        "usage_source": settlement.usage.source,
-        "input_tokens": settlement.usage.input_tokens,
-        "output_tokens": settlement.usage.output_tokens,
-        "price_key": settlement.price_key,
-        "price_version": settlement.price_version,
-        "cost": settlement.cost,
-        "exposed": settlement.exposed,
-        "event_id": settlement.event_id,
-        "settled_at": settlement.settled_at,
-    }
+    closures = [closure_to_row(change.reservation) for change in changes if change.case in CLOSING_CASES]
+    usage = _to_json(changes_to_usage_rows(changes))
+    await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), usage)
 
 
 def _row_to_locked_request(row: Mapping[str, Any]) -> LockedRequest:
     exists = row["state"] is not None
     reservation = row_to_reservation(row, row["tenant_id"], row["request_id"]) if exists else None
-    return LockedRequest(reservation, frozenset(row["settled"]), NanoUsd(row["paid"]))
-
-
-def _json_to_settlements(text: str) -> tuple[Settlement, ...]:
-    return tuple(
-        Settlement(
-            item["attempt"],
-            Outcome(item["outcome"]),
-            TokenUsage(UsageSource(item["usage_source"]), item["input_tokens"], item["output_tokens"]),
-            item["price_key"],
-            item["price_version"],
-            NanoUsd(item["cost"]),
-            NanoUsd(item["exposed"]),
-            item["event_id"],
-            datetime.fromisoformat(item["settled_at"]),
-        )
-        for item in orjson.loads(text)
-    )
+    return LockedRequest(reservation, json_to_settled(row["settlements"]))
 
 
 def _to_json(rows: list[dict[str, Any]]) -> str:

@@ -10,7 +10,16 @@ from values.protos import nano_usd_to_proto, proto_to_usage, usage_to_proto
 from metering.ledger.model import Transaction
 from metering.prices.model import ALL_TENANTS, validate_price_key
 from metering.reservations.model import Reservation, ReservationState, is_valid_id
-from metering.settlement.model import Attempt, Outcome, RequestStatement, Settlement, UsageEvent
+from metering.reservations.protos import cause_to_proto, proto_to_cause
+from metering.settlement.model import (
+    Attempt,
+    Decision,
+    Outcome,
+    Reconciliation,
+    RequestStatement,
+    Settlement,
+    UsageEvent,
+)
 
 MAX_ATTEMPT = 1_000_000
 
@@ -23,6 +32,11 @@ _OUTCOME_TO_PROTO = {
     Outcome.BILLED: metering_pb2.SETTLEMENT_OUTCOME_BILLED,
     Outcome.RELEASED: metering_pb2.SETTLEMENT_OUTCOME_RELEASED,
     Outcome.EXPOSED: metering_pb2.SETTLEMENT_OUTCOME_EXPOSED,
+}
+
+DECISION_TO_PROTO = {
+    Decision.WRITTEN_OFF: metering_pb2.RECONCILIATION_DECISION_WRITTEN_OFF,
+    Decision.BILLED: metering_pb2.RECONCILIATION_DECISION_BILLED,
 }
 
 
@@ -58,13 +72,14 @@ def _proto_to_attempt(message: events_pb2.AttemptUsage) -> Attempt:
         tokens is not None and not 0 <= tokens <= MAX_TOKENS for tokens in (usage.input_tokens, usage.output_tokens)
     ):
         raise Undecodable(f"attempt {message.attempt}: no call consumes that many tokens")
-    return Attempt(message.attempt, message.price_key, message.price_version, usage)
+    cause = proto_to_cause(message.exposure_cause)
+    return Attempt(message.attempt, message.price_key, message.price_version, usage, cause=cause)
 
 
 def statement_to_proto(statement: RequestStatement) -> metering_pb2.GetRequestStatementResponse:
     return metering_pb2.GetRequestStatementResponse(
         reservation=_reservation_to_proto(statement.reservation),
-        settlements=[_settlement_to_proto(settlement) for settlement in statement.settlements],
+        settlements=[settlement_to_proto(settlement) for settlement in statement.settlements],
         entries=[entry for transaction in statement.transactions for entry in _entries_to_protos(transaction)],
     )
 
@@ -79,7 +94,7 @@ def _reservation_to_proto(reservation: Reservation) -> metering_pb2.Reservation:
     )
 
 
-def _settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
+def settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
     message = metering_pb2.Settlement(
         attempt=settlement.attempt,
         outcome=_OUTCOME_TO_PROTO[settlement.outcome],
@@ -87,9 +102,26 @@ def _settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
         price_version=settlement.price_version,
         cost=nano_usd_to_proto(settlement.cost),
         settled_at=timestamp_to_proto(settlement.settled_at),
+        exposed=nano_usd_to_proto(settlement.exposed),
+        counted=nano_usd_to_proto(settlement.counted),
+        usage_clamped=settlement.reported is not None,
     )
     usage_to_proto(settlement.usage, message.usage)
+    if settlement.cause is not None:
+        message.exposure_cause = cause_to_proto(settlement.cause)
+    if settlement.reported is not None:
+        usage_to_proto(settlement.reported, message.reported_usage)
+    if settlement.reconciliation is not None:
+        _fill_reconciliation(settlement.reconciliation, message.reconciliation)
     return message
+
+
+def _fill_reconciliation(reconciliation: Reconciliation, message: metering_pb2.Reconciliation) -> None:
+    message.decision = DECISION_TO_PROTO[reconciliation.decision]
+    message.billed.nano_usd = reconciliation.cost
+    message.key_id = reconciliation.key_id
+    message.note = reconciliation.note
+    message.reconciled_at.CopyFrom(timestamp_to_proto(reconciliation.reconciled_at))
 
 
 def _entries_to_protos(transaction: Transaction) -> list[metering_pb2.LedgerEntry]:

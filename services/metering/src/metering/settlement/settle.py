@@ -1,14 +1,15 @@
 """Settle usage events.
 
-A tenant never pays more for a request than was held for it; the excess is exposure. So a bill always fits under the
-cap, and every settlement keeps `spent + held <= cap`.
+A tenant is never charged more for a request than was held for it, in cost and counted exposure together. So a bill
+always fits under the cap, and every settlement keeps `spent + held + exposed <= cap`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from values.money import ZERO, NanoUsd, cost
+from values.money import ZERO, NanoUsd
 from values.usage import NO_USAGE
 
 from metering.budgets.model import Budget
@@ -16,13 +17,16 @@ from metering.ledger.model import Transaction, TransactionKind
 from metering.ledger.post import post
 from metering.prices.cache import PriceCache
 from metering.prices.model import PriceRow, UnknownPriceVersion
-from metering.reservations.model import Reservation, ReservationState
+from metering.reservations.model import FIRST_ATTEMPT, ExposureCause, RequestRef, Reservation, ReservationState
+from metering.settlement.call import COUNTED_CAUSES, RequestSettler
 from metering.settlement.model import (
+    NO_EVENT,
     REQUEST_ATTEMPT,
     Attempt,
     LockedRequest,
     Outcome,
     RequestStatement,
+    SettledAttempt,
     Settlement,
     SettlementCase,
     SettlementChanges,
@@ -37,6 +41,11 @@ class SettlementStore(Protocol):
         Safe to repeat, and to run in many consumers at once. Raises `Unavailable` when it must be tried again.
         """
 
+    async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
+        """Expire those of the requests that are still held and whose lease is over by the database's clock, in one
+        transaction. Replicas that call it at the same time expire different ones.
+        """
+
     async def statement(self, tenant_id: str, request_id: str) -> RequestStatement:
         """Raises `RequestNotFound`."""
 
@@ -47,8 +56,7 @@ async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
     if not versions:
         return event
     rows = await prices.by_version(versions)
-    attempts = tuple(_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts)
-    return UsageEvent(event.tenant_id, event.event_id, event.request_id, attempts, event.project_id, event.key_id)
+    return replace(event, attempts=tuple(_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts))
 
 
 def settle_all(
@@ -56,6 +64,7 @@ def settle_all(
     requests: Mapping[tuple[str, str], LockedRequest],
     budgets: Mapping[str, Budget],
     now: datetime,
+    counted_causes: Collection[ExposureCause] = COUNTED_CAUSES,
 ) -> list[SettlementChanges]:
     """Settle events in their order, each on the state that the ones before it left."""
     current_requests, current_budgets = dict(requests), dict(budgets)
@@ -66,94 +75,133 @@ def settle_all(
         request = current_requests.get(key) or LockedRequest()
         if key in previous:  # rare: two events of one request in one batch
             request = current_requests[key] = previous[key].apply_to(request)
-        changes = previous[key] = settle(event, request, budget.available, now)
-        current_budgets[event.tenant_id] = budget.adjusted(spent=changes.spent, held=changes.held)
+        changes = previous[key] = settle(event, request, budget.available, now, counted_causes)
+        current_budgets[event.tenant_id] = budget.adjusted(
+            spent=changes.spent, held=changes.held, exposed=changes.exposed
+        )
         all_changes.append(changes)
     return all_changes
 
 
-def settle(event: UsageEvent, request: LockedRequest, available: NanoUsd, now: datetime) -> SettlementChanges:
+def settle(
+    event: UsageEvent,
+    request: LockedRequest,
+    available: NanoUsd,
+    now: datetime,
+    counted_causes: Collection[ExposureCause] = COUNTED_CAUSES,
+) -> SettlementChanges:
     """Settle the calls of an event that are not settled yet; `available` is what the budget has left.
 
     What a request holds pays for its calls. If it holds nothing (its lease expired, or it never reserved), calls are
-    paid as far as the budget has room.
+    paid as far as the budget has room. Calls that were announced and that the event does not name are settled as well:
+    a provider may have received them.
     """
     reservation = request.reservation or _implicit_reservation(event, now)
-    settlements, transactions = _settle_request(event, request, reservation, now)
-    payable = _max_payable(request, available)
-    for attempt in event.attempts:
-        if attempt.number in request.settled:
-            continue
-        settlement = _settle_call(event, attempt, reservation, payable, now)
-        payable = NanoUsd(payable - settlement.cost)
-        settlements.append(settlement)
-        transactions += post(
-            settlement.attempt,
-            TransactionKind.SETTLEMENT,
-            owed=settlement.cost,
-            exposed=settlement.exposed,
-            now=now,
-            price_version=settlement.price_version or None,
-        )
+    settler = RequestSettler(reservation, counted_causes, now)
+    replaced = _refuted_estimates(event, request, reservation) if request.settled else []
+    payable = _max_payable(request, replaced, available)
+    settlements: list[Settlement] = []
+    for attempt in _unsettled(event, request):
+        settlements.append(settler.settle(attempt, payable, event.event_id))
+        payable = _less(payable, settlements[-1])
+    if reservation.attempts and reservation.state is ReservationState.HELD:
+        settlements += _settle_unnamed(event, reservation, settler, payable)
+    transactions = [row for call in settlements for row in settler.post(call)]
+    spent: int = sum([row.cost for row in settlements])
+    counted: int = sum([row.counted for row in settlements])
+    if replaced or not settlements:
+        transactions = _reversals(replaced, now) + transactions
+        settlements += _releases(event, request, replaced, settlements, now)
+        counted -= sum([row.counted for row in replaced])
     return SettlementChanges(
         _case(request, settlements),
         reservation.with_state(ReservationState.SETTLED),
         tuple(settlements),
         tuple(transactions),
-        spent=NanoUsd(sum([settlement.cost for settlement in settlements])),
-        held=NanoUsd(-reservation.held) if reservation.state is ReservationState.HELD else ZERO,
-        project_id=event.project_id,
-        key_id=event.key_id,
+        NanoUsd(spent),
+        NanoUsd(-reservation.held) if reservation.state is ReservationState.HELD else ZERO,
+        NanoUsd(counted),
+        event.project_id,
+        event.key_id,
     )
 
 
-def _max_payable(request: LockedRequest, available: NanoUsd) -> NanoUsd:
+def _settle_unnamed(
+    event: UsageEvent, reservation: Reservation, settler: RequestSettler, payable: NanoUsd
+) -> list[Settlement]:
+    """Settle the announced calls that the event does not name."""
+    named = {attempt.number for attempt in event.attempts}
+    settlements: list[Settlement] = []
+    for announced in reservation.attempts:
+        if announced.number not in named:
+            settlements.append(settler.settle_announced(announced, payable))
+            payable = _less(payable, settlements[-1])
+    return settlements
+
+
+def _refuted_estimates(event: UsageEvent, request: LockedRequest, reservation: Reservation) -> list[SettledAttempt]:
+    named = {attempt.number for attempt in event.attempts}
+    return [row for row in request.settled if row.is_estimate and _is_refuted(row, named, reservation)]
+
+
+def _unsettled(event: UsageEvent, request: LockedRequest) -> Sequence[Attempt]:
+    """Return the calls of the event that have no final settlement."""
+    if not request.settled:
+        return event.attempts
+    final = {row.attempt for row in request.settled if not row.is_estimate}
+    return [attempt for attempt in event.attempts if attempt.number not in final]
+
+
+def _is_refuted(estimate: SettledAttempt, named: Collection[int], reservation: Reservation) -> bool:
+    """Whether the event says otherwise: it names the call, or the first call, which the lease implied, was not made."""
+    if estimate.attempt in named:
+        return True
+    return estimate.attempt <= FIRST_ATTEMPT and estimate.exposed > 0 and not reservation.attempts
+
+
+def _less(payable: NanoUsd, settlement: Settlement) -> NanoUsd:
+    return NanoUsd(payable - settlement.cost - settlement.counted)
+
+
+def _max_payable(request: LockedRequest, replaced: Iterable[SettledAttempt], available: NanoUsd) -> NanoUsd:
     reservation = request.reservation
-    if reservation is None or not reservation.bounds:
-        return available
-    if reservation.state is ReservationState.HELD:
+    if reservation is not None and reservation.state is ReservationState.HELD:
         return reservation.held
-    return NanoUsd(max(0, min(reservation.held - request.paid, available)))
+    reversed_now = sum([row.counted for row in replaced])
+    if reservation is None or not reservation.bounds:
+        return NanoUsd(available + reversed_now)
+    return NanoUsd(max(0, min(reservation.held - request.charged, available) + reversed_now))
 
 
-def _settle_request(
-    event: UsageEvent, request: LockedRequest, reservation: Reservation, now: datetime
-) -> tuple[list[Settlement], list[Transaction]]:
-    """Settle attempt 0: reverse the exposure of an expired lease, or record that the request made no call."""
-    expired = reservation.state is ReservationState.EXPIRED
-    if not expired and (event.attempts or request.settled):
-        return [], []
-    released = Settlement(REQUEST_ATTEMPT, Outcome.RELEASED, NO_USAGE, "", "", ZERO, ZERO, event.event_id, now)
-    reversal = NanoUsd(-reservation.held) if expired else ZERO
-    return [released], post(REQUEST_ATTEMPT, TransactionKind.CORRECTION, owed=ZERO, exposed=reversal, now=now)
+def _reversals(replaced: Iterable[SettledAttempt], now: datetime) -> list[Transaction]:
+    """Take the exposure of estimates back; an estimate never billed anything."""
+    return [
+        transaction
+        for row in replaced
+        for transaction in post(
+            row.attempt, TransactionKind.CORRECTION, owed=ZERO, exposed=NanoUsd(-row.exposed), now=now
+        )
+    ]
 
 
-def _settle_call(
-    event: UsageEvent, attempt: Attempt, reservation: Reservation, payable: NanoUsd, now: datetime
-) -> Settlement:
-    tokens = attempt.usage.known
-    if tokens is None:
-        outcome, paid, exposed = Outcome.EXPOSED, ZERO, reservation.max_cost(attempt.price_key)
-    elif tokens == (0, 0):
-        outcome, paid, exposed = Outcome.RELEASED, ZERO, ZERO
-    elif attempt.price is None:
-        raise ValueError("a call without its price cannot be billed")
-    else:
-        bill = cost(*tokens, attempt.price)
-        paid = NanoUsd(min(bill, payable))
-        exposed = NanoUsd(bill - paid)
-        outcome = Outcome.EXPOSED if exposed and not paid else Outcome.BILLED
-    return Settlement(
-        attempt.number,
-        outcome,
-        attempt.usage,
-        attempt.price_key,
-        attempt.price_version,
-        paid,
-        exposed,
-        event.event_id,
-        now,
-    )
+def _releases(
+    event: UsageEvent,
+    request: LockedRequest,
+    replaced: Iterable[SettledAttempt],
+    settlements: Sequence[Settlement],
+    now: datetime,
+) -> list[Settlement]:
+    """Release calls that were never made, or the request itself, as attempt 0, when it made no call."""
+    named = {settlement.attempt for settlement in settlements}
+    numbers = [row.attempt for row in replaced if row.attempt not in named]
+    # They stay estimates: if another event names the call after all, it is settled.
+    released = [(number, NO_EVENT) for number in numbers]
+    if not settlements and not request.settled:
+        released.append((REQUEST_ATTEMPT, event.event_id))
+    return [
+        Settlement(number, Outcome.RELEASED, NO_USAGE, "", "", ZERO, ZERO, event_id, now)
+        for number, event_id in released
+    ]
 
 
 def _implicit_reservation(event: UsageEvent, now: datetime) -> Reservation:

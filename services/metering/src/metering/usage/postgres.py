@@ -15,7 +15,7 @@ WITH parts AS (
     SELECT (settled_at AT TIME ZONE 'UTC')::date, price_key, 1,
            coalesce(input_tokens, 0), coalesce(output_tokens, 0), cost
     FROM metering.settlements
-    WHERE tenant_id = $1 AND attempt > 0
+    WHERE tenant_id = $1 AND attempt > 0 AND event_id <> ''
       AND (settled_at >= $4 AND settled_at < $5 OR settled_at >= $6 AND settled_at < $7)
 )
 SELECT CASE WHEN $8 THEN day END AS day, price_key, sum(calls)::bigint AS calls,

@@ -68,9 +68,9 @@ def bootstrap() -> str:
 
 
 def an_event(priced: PricedReservation, version: str | None = None) -> bytes:
-    """Make an event with one call of 3 input tokens and 1 output token."""
+    """Make an event with one call of 5 input tokens."""
     price = priced.bounds[0].row.price
-    usage = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_REPORTED, input_tokens=3, output_tokens=1)
+    usage = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_REPORTED, input_tokens=5, output_tokens=0)
     attempt = events_pb2.AttemptUsage(
         attempt=1, price_key=price.key, price_version=version or price.version, usage=usage
     )

@@ -1,7 +1,9 @@
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from argosy.metering.v1 import metering_pb2
+from argosy.common.v1 import common_pb2
+from argosy.metering.v1 import events_pb2, metering_pb2
 from chassis.errors import ArgosyError, InvalidRequest
 from chassis.grpc import duration_to_proto, timestamp_to_proto
 from chassis.tenancy import as_caller
@@ -86,3 +88,50 @@ async def test_a_refusal_is_typed_and_counted(
     with as_caller(MEMBER), pytest.raises(error):
         await servicer.Reserve(request_, None)
     assert counted(outcome) == before + 1
+
+
+async def test_an_attempt_is_announced_with_what_ended_before_it(servicer: MeteringServicer) -> None:
+    before = metric("started_attempts_total", outcome="started")
+    ended = events_pb2.AttemptUsage(
+        attempt=1, price_key="local/chat", usage=common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_UNKNOWN)
+    )
+    request = metering_pb2.StartAttemptRequest(request_id="req_1", attempt=2, bound=0, ended=[ended])
+    with as_caller(MEMBER):
+        await servicer.Reserve(a_request(100), None)
+        held = [(await servicer.StartAttempt(request, None)).held.nano_usd for _ in range(2)]
+
+    assert held == [200, 200]
+    assert metric("started_attempts_total", outcome="started") == before + 2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"attempt": 1}, "INVALID_REQUEST"),
+        ({"attempt": 100_000}, "INVALID_REQUEST"),
+        ({"bound": 1}, "INVALID_REQUEST"),
+        ({"request_id": "req_none"}, "REQUEST_NOT_FOUND"),
+        ({"request_id": "req\0"}, "REQUEST_NOT_FOUND"),
+        ({"ended": [events_pb2.AttemptUsage(attempt=2, price_key="local/chat")]}, "INVALID_REQUEST"),
+        ({"ended": [events_pb2.AttemptUsage(attempt=1, price_key="local/other")]}, "INVALID_REQUEST"),
+        (
+            {
+                "ended": [
+                    events_pb2.AttemptUsage(
+                        attempt=1, price_key="local/chat", usage=common_pb2.TokenUsage(input_tokens=-1)
+                    )
+                ]
+            },
+            "INVALID_REQUEST",
+        ),
+    ],
+)
+async def test_an_announcement_that_makes_no_sense_is_refused(
+    servicer: MeteringServicer, change: dict[str, Any], reason: str
+) -> None:
+    arguments: dict[str, Any] = {"request_id": "req_1", "attempt": 2, "bound": 0} | change
+    with as_caller(MEMBER):
+        await servicer.Reserve(a_request(100), None)
+        with pytest.raises(ArgosyError) as refused:
+            await servicer.StartAttempt(metering_pb2.StartAttemptRequest(**arguments), None)
+    assert refused.value.reason == reason

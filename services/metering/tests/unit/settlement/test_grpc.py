@@ -4,7 +4,7 @@ from argosy.metering.v1 import metering_pb2
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from metering.grpc import MeteringServicer
-from metering.settlement.model import RequestNotFound
+from metering.reservations.model import RequestNotFound
 
 from services.metering.tests.examples import UNKNOWN, a_reservation, an_event, reported
 from services.metering.tests.fakes import Stores

@@ -1,8 +1,8 @@
 -- The last statement of a settlement. It closes reservations, which are locked already, and then changes what requests
--- share: it adjusts budgets by what was paid and what is no longer held, and adds to usage_daily; in this order and by
+-- share: it adjusts budgets by what was paid, what is no longer held and what is exposed, and adds to usage_daily; in this order and by
 -- key, as the lock order asks.
 CREATE OR REPLACE FUNCTION metering.finish_settlement(
-    closures jsonb, tenants text[], spent_amounts bigint[], held_amounts bigint[], usage jsonb
+    closures jsonb, tenants text[], spent_amounts bigint[], held_amounts bigint[], exposed_amounts bigint[], usage jsonb
 ) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     closing record;
@@ -19,7 +19,8 @@ BEGIN
     ORDER BY b.tenant_id, b.scope, b.scope_id FOR NO KEY UPDATE;
     UPDATE metering.budgets AS b SET
         spent = b.spent + spent_amounts[array_position(tenants, b.tenant_id)],
-        held = b.held + held_amounts[array_position(tenants, b.tenant_id)]
+        held = b.held + held_amounts[array_position(tenants, b.tenant_id)],
+        exposed = b.exposed + exposed_amounts[array_position(tenants, b.tenant_id)]
     WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id;
     INSERT INTO metering.usage_daily AS u (tenant_id, day, price_key, calls, input_tokens, output_tokens, cost)
     SELECT n.tenant_id, n.day, n.price_key, n.calls, n.input_tokens, n.output_tokens, n.cost

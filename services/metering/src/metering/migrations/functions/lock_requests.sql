@@ -1,5 +1,5 @@
 -- Lock the requests that usage events are about to change, and return their state: one row per distinct request. `state`
--- is null for a request without a reservation; `settled` are its settled attempts, `paid` is what they cost the tenant.
+-- is null for a request without a reservation, `settlements` is null for one that is held or has none.
 --
 -- Budgets are locked here only where the result depends on them (`with_budgets`, or a request that is not held any more,
 -- never was, or comes twice). A held request pays for itself: metering.finish_settlement adjusts its budget at the end of
@@ -7,8 +7,8 @@
 CREATE OR REPLACE FUNCTION metering.lock_requests(
     tenants text[], requests text[], default_cap bigint, with_budgets boolean DEFAULT false
 ) RETURNS TABLE (
-    tenant_id text, request_id text, state text, held bigint, bounds jsonb, created_at timestamptz,
-    expires_at timestamptz, settled integer[], paid bigint, cap bigint, spent bigint, budget_held bigint,
+    tenant_id text, request_id text, state text, held bigint, bounds jsonb, attempts jsonb, created_at timestamptz,
+    expires_at timestamptz, settlements jsonb, cap bigint, spent bigint, budget_held bigint, budget_exposed bigint,
     locked_at timestamptz
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -40,8 +40,8 @@ BEGIN
     locked_at := clock_timestamp();
     -- A held request has no settlements yet.
     RETURN QUERY
-    SELECT i.tenant_id, i.request_id, r.state, r.held, r.bounds, r.created_at, r.expires_at,
-           coalesce(s.settled, '{}'), coalesce(s.paid, 0), b.cap, b.spent, b.held, locked_at
+    SELECT i.tenant_id, i.request_id, r.state, r.held, r.bounds, r.attempts, r.created_at, r.expires_at,
+           s.settlements, b.cap, b.spent, b.held, b.exposed, locked_at
     FROM (SELECT DISTINCT u.tenant_id, u.request_id FROM unnest(tenants, requests) AS u (tenant_id, request_id)) AS i
     CROSS JOIN LATERAL (
         SELECT b.* FROM metering.budgets AS b
@@ -52,30 +52,42 @@ BEGIN
         WHERE r.tenant_id = i.tenant_id AND r.request_id = i.request_id OFFSET 0
     ) AS r ON true
     LEFT JOIN LATERAL (
-        SELECT array_agg(x.attempt) AS settled, sum(x.cost)::bigint AS paid
+        SELECT jsonb_agg(jsonb_build_object(
+            'attempt', x.attempt, 'cost', x.cost, 'exposed', x.exposed, 'counted', x.counted,
+            'estimate', x.event_id = '' AND x.reconciliation IS NULL,
+            'open', x.reconciliation IS NULL, 'reconciled_cost', x.reconciled_cost
+        )) AS settlements
         FROM metering.settlements AS x
         WHERE r.state <> 'held' AND x.tenant_id = i.tenant_id AND x.request_id = i.request_id
     ) AS s ON true;
 END $$;
 
--- The same for at most `max_requests` reservations whose lease has expired, by the clock of the database. Sweepers that
--- run at the same time take different ones (SKIP LOCKED).
-CREATE OR REPLACE FUNCTION metering.lock_overdue_requests(max_requests integer, default_cap bigint) RETURNS TABLE (
-    tenant_id text, request_id text, state text, held bigint, bounds jsonb, created_at timestamptz,
-    expires_at timestamptz, settled integer[], paid bigint, cap bigint, spent bigint, budget_held bigint,
+-- The same for those of these reservations whose lease is still over, by the clock of the database. Sweepers that run at
+-- the same time take different ones (SKIP LOCKED); what was settled or extended meanwhile is left out.
+CREATE OR REPLACE FUNCTION metering.lock_overdue_requests(
+    tenants text[], requests text[], default_cap bigint
+) RETURNS TABLE (
+    tenant_id text, request_id text, state text, held bigint, bounds jsonb, attempts jsonb, created_at timestamptz,
+    expires_at timestamptz, settlements jsonb, cap bigint, spent bigint, budget_held bigint, budget_exposed bigint,
     locked_at timestamptz
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    tenants text[];
-    requests text[];
+    locked_tenants text[];
+    locked_requests text[];
 BEGIN
-    SELECT array_agg(o.tenant_id), array_agg(o.request_id) INTO tenants, requests FROM (
-        SELECT r.tenant_id, r.request_id FROM metering.reservations AS r
-        WHERE r.state = 'held' AND r.expires_at <= clock_timestamp()
-        ORDER BY r.expires_at LIMIT max_requests FOR NO KEY UPDATE SKIP LOCKED
+    PERFORM metering.configure_transaction();
+    SELECT array_agg(o.tenant_id), array_agg(o.request_id) INTO locked_tenants, locked_requests FROM (
+        SELECT r.tenant_id, r.request_id
+        FROM (SELECT DISTINCT * FROM unnest(tenants, requests) AS u (tenant_id, request_id) ORDER BY 1, 2) AS i
+        CROSS JOIN LATERAL (
+            SELECT * FROM metering.reservations AS r
+            WHERE r.tenant_id = i.tenant_id AND r.request_id = i.request_id
+                AND r.state = 'held' AND r.expires_at <= clock_timestamp()
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS r
     ) AS o;
-    IF tenants IS NOT NULL THEN
-        RETURN QUERY SELECT * FROM metering.lock_requests(tenants, requests, default_cap, true);
+    IF locked_tenants IS NOT NULL THEN
+        RETURN QUERY SELECT * FROM metering.lock_requests(locked_tenants, locked_requests, default_cap, true);
     END IF;
 END $$;

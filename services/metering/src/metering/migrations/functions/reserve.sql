@@ -7,8 +7,8 @@ CREATE OR REPLACE FUNCTION metering.reserve(
     tenants text[], requests text[], amounts bigint[], leases interval[], bound_lists jsonb[],
     projects text[], keys text[], users text[], default_cap bigint
 ) RETURNS TABLE (
-    outcome text, state text, held bigint, bounds jsonb, created_at timestamptz, expires_at timestamptz,
-    cap bigint, spent bigint, budget_held bigint
+    outcome text, state text, held bigint, bounds jsonb, attempts jsonb, created_at timestamptz, expires_at timestamptz,
+    cap bigint, spent bigint, budget_held bigint, budget_exposed bigint
 ) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -17,6 +17,7 @@ DECLARE
     caps bigint[];
     spent_amounts bigint[];
     held_amounts bigint[];
+    exposed_amounts bigint[];
     existing bigint[];
     accepted boolean[] := array_fill(false, ARRAY[cardinality(tenants)]);
     budget integer;
@@ -31,9 +32,9 @@ BEGIN
     IF (tenants <@ budget_tenants) IS NOT TRUE THEN
         PERFORM metering.lock_budgets(tenants, default_cap);
     END IF;
-    SELECT array_agg(l.tenant_id), array_agg(l.cap), array_agg(l.spent), array_agg(l.held)
-    INTO budget_tenants, caps, spent_amounts, held_amounts FROM (
-        SELECT b.tenant_id, b.cap, b.spent, b.held FROM metering.budgets AS b
+    SELECT array_agg(l.tenant_id), array_agg(l.cap), array_agg(l.spent), array_agg(l.held), array_agg(l.exposed)
+    INTO budget_tenants, caps, spent_amounts, held_amounts, exposed_amounts FROM (
+        SELECT b.tenant_id, b.cap, b.spent, b.held, b.exposed FROM metering.budgets AS b
         WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id
         ORDER BY b.tenant_id, b.scope, b.scope_id FOR NO KEY UPDATE
     ) AS l;
@@ -48,7 +49,9 @@ BEGIN
     );
     FOR item IN 1 .. cardinality(tenants) LOOP
         budget := array_position(budget_tenants, tenants[item]);
-        IF amounts[item] <= caps[budget] - spent_amounts[budget] - held_amounts[budget] AND item <> ALL (existing) THEN
+        IF amounts[item] <= caps[budget] - spent_amounts[budget] - held_amounts[budget] - exposed_amounts[budget]
+            AND item <> ALL (existing)
+        THEN
             held_amounts[budget] := held_amounts[budget] + amounts[item];
             accepted[item] := true;
         END IF;
@@ -72,6 +75,7 @@ BEGIN
         cap := caps[budget];
         spent := spent_amounts[budget];
         budget_held := held_amounts[budget];
+        budget_exposed := exposed_amounts[budget];
         IF accepted[item] THEN
             outcome := 'held';
             state := 'held';
@@ -80,8 +84,8 @@ BEGIN
             created_at := reserved_at;
             expires_at := reserved_at + leases[item];
         ELSE
-            SELECT 'repeated', r.state, r.held, r.bounds, r.created_at, r.expires_at
-            INTO outcome, state, held, bounds, created_at, expires_at FROM metering.reservations AS r
+            SELECT 'repeated', r.state, r.held, r.bounds, r.attempts, r.created_at, r.expires_at
+            INTO outcome, state, held, bounds, attempts, created_at, expires_at FROM metering.reservations AS r
             WHERE r.tenant_id = tenants[item] AND r.request_id = requests[item];
             outcome := coalesce(outcome, 'refused');
         END IF;

@@ -1,0 +1,1 @@
+"""Exposures: settlements that an operator looks at, and decides about."""

@@ -1,0 +1,143 @@
+"""Settlements and budgets' changes as rows of JSON."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from values.money import ZERO, NanoUsd
+from values.usage import TokenUsage, UsageSource
+
+from metering.reservations.model import ExposureCause, Reservation
+from metering.settlement.model import (
+    NO_EVENT,
+    REQUEST_ATTEMPT,
+    Decision,
+    Outcome,
+    Reconciliation,
+    SettledAttempt,
+    Settlement,
+    SettlementChanges,
+)
+
+
+def changes_to_adjustments(changes: Sequence[SettlementChanges]) -> tuple[list[str], list[int], list[int], list[int]]:
+    """Sum what to add to `spent`, `held` and `exposed` of each tenant's budget."""
+    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for change in changes:
+        amounts = sums[change.reservation.tenant_id]
+        amounts[0] += change.spent
+        amounts[1] += change.held
+        amounts[2] += change.exposed
+    tenants = sorted(sums)
+    spent, held, exposed = ([sums[tenant_id][place] for tenant_id in tenants] for place in range(3))
+    return tenants, spent, held, exposed
+
+
+def changes_to_usage_rows(changes: Sequence[SettlementChanges]) -> list[dict[str, Any]]:
+    """Sum the calls of which a message told, by tenant, day and price key; estimates are no usage."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for change in changes:
+        for settlement in change.settlements:
+            if settlement.attempt == REQUEST_ATTEMPT or settlement.event_id == NO_EVENT:
+                continue
+            key = (change.reservation.tenant_id, settlement.settled_at.date().isoformat(), settlement.price_key)
+            row = rows.setdefault(key, dict.fromkeys(("calls", "input_tokens", "output_tokens", "cost"), 0))
+            row["calls"] += 1
+            row["input_tokens"] += settlement.usage.input_tokens or 0
+            row["output_tokens"] += settlement.usage.output_tokens or 0
+            row["cost"] += settlement.cost
+    return [
+        {"tenant_id": tenant_id, "day": day, "price_key": price_key, **row}
+        for (tenant_id, day, price_key), row in sorted(rows.items(), key=lambda item: item[0])
+    ]
+
+
+def closure_to_row(reservation: Reservation) -> dict[str, Any]:
+    return {"tenant_id": reservation.tenant_id, "request_id": reservation.request_id, "state": reservation.state}
+
+
+def unreserved_to_row(change: SettlementChanges) -> dict[str, Any]:
+    return closure_to_row(change.reservation) | {
+        "project_id": change.project_id,
+        "key_id": change.key_id,
+        "created_at": change.reservation.created_at,
+    }
+
+
+def settlement_to_row(reservation: Reservation, settlement: Settlement) -> dict[str, Any]:
+    """What most settlements do not have is left out; the statement knows its default."""
+    row: dict[str, Any] = {
+        "tenant_id": reservation.tenant_id,
+        "request_id": reservation.request_id,
+        "attempt": settlement.attempt,
+        "outcome": settlement.outcome,
+        "usage_source": settlement.usage.source,
+        "input_tokens": settlement.usage.input_tokens,
+        "output_tokens": settlement.usage.output_tokens,
+        "price_key": settlement.price_key,
+        "price_version": settlement.price_version,
+        "cost": settlement.cost,
+        "exposed": settlement.exposed,
+        "event_id": settlement.event_id,
+        "settled_at": settlement.settled_at,
+    }
+    if settlement.cause is not None:
+        row |= {"exposure_cause": settlement.cause, "counted": settlement.counted}
+    if settlement.reported is not None:
+        row["usage_clamped"] = True
+        row["reported_input_tokens"] = settlement.reported.input_tokens
+        row["reported_output_tokens"] = settlement.reported.output_tokens
+    return row
+
+
+def json_to_settled(text: str | None) -> tuple[SettledAttempt, ...]:
+    """Read the rows of metering.lock_requests."""
+    return tuple(
+        SettledAttempt(
+            item["attempt"],
+            NanoUsd(item["cost"] + item["reconciled_cost"]),
+            NanoUsd(item["exposed"]),
+            NanoUsd(item["counted"]) if item["open"] else ZERO,
+            is_estimate=item["estimate"],
+        )
+        for item in (() if text is None else orjson.loads(text))
+    )
+
+
+def json_to_settlement(item: Mapping[str, Any]) -> Settlement:
+    """Read a row of settlements, as JSON writes it."""
+    source = UsageSource(item["usage_source"])
+    reported = TokenUsage(source, item["reported_input_tokens"], item["reported_output_tokens"])
+    return Settlement(
+        item["attempt"],
+        Outcome(item["outcome"]),
+        TokenUsage(source, item["input_tokens"], item["output_tokens"]),
+        item["price_key"],
+        item["price_version"],
+        NanoUsd(item["cost"]),
+        NanoUsd(item["exposed"]),
+        item["event_id"],
+        datetime.fromisoformat(item["settled_at"]),
+        ExposureCause(item["exposure_cause"]) if item["exposure_cause"] else None,
+        NanoUsd(item["counted"]),
+        reported if item["usage_clamped"] else None,
+        None if item["reconciliation"] is None else _json_to_reconciliation(item),
+    )
+
+
+def json_to_settlements(text: str) -> tuple[Settlement, ...]:
+    return tuple(json_to_settlement(item) for item in orjson.loads(text))
+
+
+def _json_to_reconciliation(item: Mapping[str, Any]) -> Reconciliation:
+    return Reconciliation(
+        Decision(item["reconciliation"]),
+        NanoUsd(item["reconciled_cost"]),
+        item["reconciled_by"],
+        item["reconciled_note"],
+        datetime.fromisoformat(item["reconciled_at"]),
+    )

@@ -1,0 +1,83 @@
+"""Whether all usage events are settled, asked of a real Kafka: alone, behind, and frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from time import monotonic
+
+import pytest
+from chassis.errors import Unavailable
+from chassis.ids import new_id
+from chassis.kafka import Consumer, Publisher, Record, Topic, ensure_topics
+from chassis.testing.network import TcpProxy
+from metering.settlement.kafka import KafkaUsageEvents
+
+TIMEOUT = timedelta(seconds=3)
+
+
+@pytest.fixture
+async def topic() -> str:
+    name = f"argosy.test.{new_id('t')}.v1"
+    description = Topic(name, "argosy.metering.v1.UsageRecorded", "metering", 3, 1, f"{name}.dlq")
+    await ensure_topics(bootstrap(), [description])
+    return name
+
+
+def bootstrap() -> str:
+    return os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
+
+
+def events_of(topic: str, group: str, timeout: timedelta = TIMEOUT, address: str = "") -> KafkaUsageEvents:
+    return KafkaUsageEvents(address or bootstrap(), group, topic, timeout)
+
+
+async def publish(topic: str, count: int) -> None:
+    async with Publisher(bootstrap()) as publisher:
+        for number in range(count):
+            await publisher.publish(topic, f"ten_{number}".encode(), b"event")
+
+
+async def test_an_empty_topic_has_nothing_to_settle(topic: str) -> None:
+    assert await events_of(topic, new_id("g")).all_settled()
+
+
+async def test_published_events_wait_until_the_group_has_committed_them(topic: str) -> None:
+    group = new_id("g")
+    events = events_of(topic, group)
+    await publish(topic, 9)
+    assert not await events.all_settled()
+
+    async def handle(records: list[Record]) -> None:
+        await asyncio.sleep(0.1)
+
+    consumer = Consumer(bootstrap(), group, topic, handle_many=handle)
+    await consumer.start()
+    try:
+        # It waits for what is being settled now, as there always is something under load.
+        assert await events_of(topic, group, timedelta(seconds=20)).all_settled()
+    finally:
+        await consumer.stop()
+    await publish(topic, 1)
+    assert not await events.all_settled()
+
+
+async def test_while_kafka_is_frozen_or_away_no_answer_is_given_and_it_comes_back(topic: str) -> None:
+    async with TcpProxy(int(bootstrap().rpartition(":")[2])) as proxy:
+        events = events_of(topic, new_id("g"), timedelta(seconds=2), f"127.0.0.1:{proxy.port}")
+        proxy.freeze()
+        began = monotonic()
+        with pytest.raises(Unavailable):
+            await events.all_settled()
+        assert monotonic() - began < 6
+        await proxy.cut()
+        with pytest.raises(Unavailable):
+            await events.all_settled()
+        await proxy.mend()
+        assert await events.all_settled()
+
+
+async def test_a_topic_that_does_not_exist_is_no_answer() -> None:
+    with pytest.raises(Unavailable):
+        await events_of(f"argosy.test.{new_id('none')}.v1", new_id("g")).all_settled()
