@@ -257,6 +257,7 @@ def _metering(config: FleetConfig) -> dict[str, str]:
     return {
         "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
         "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
+        "PEERS__ORCHESTRATOR": config.peer("orchestrator"),
     }
 
 
