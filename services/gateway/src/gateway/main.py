@@ -31,6 +31,8 @@ from gateway.auth.redis import RedisRevocations
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
 from gateway.embeddings import http as embeddings_http
+from gateway.exposures import http as exposures_http
+from gateway.exposures.metering_client import ExposuresClient
 from gateway.files import http as files_http
 from gateway.files.retrieval_client import FilesClient
 from gateway.inference.limits import InferenceLimits
@@ -72,6 +74,7 @@ FEATURES = (
     api_keys_http,
     audit_http,
     prices_http,
+    exposures_http,
 )
 
 
@@ -160,6 +163,7 @@ def wire_app(
         UsageClient: UsageClient(peers.metering),
         BudgetsClient: BudgetsClient(peers.metering),
         PricesClient: PricesClient(peers.metering),
+        ExposuresClient: ExposuresClient(peers.metering),
         TenantStore: stores.tenants,
         CreateTenant: CreateTenant(stores.tenants, clock),
         ProjectStore: stores.projects,

@@ -32,6 +32,25 @@ def settlement(
     )
 
 
+def an_exposure() -> pb.Settlement:
+    """A call that the client left: it counts against the cap."""
+    unknown = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_UNKNOWN)
+    message = settlement(1, pb.SETTLEMENT_OUTCOME_EXPOSED, unknown, "far/m", 0)
+    message.exposed.nano_usd = message.counted.nano_usd = 900
+    message.exposure_cause = common_pb2.EXPOSURE_CAUSE_CLIENT
+    return message
+
+
+def a_clamped_settlement() -> pb.Settlement:
+    """A call whose provider reported more than the bound."""
+    at_bound = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_REPORTED, input_tokens=3, output_tokens=100)
+    message = settlement(1, pb.SETTLEMENT_OUTCOME_BILLED, at_bound, "far/m", 700)
+    message.usage_clamped = True
+    message.reported_usage.source = common_pb2.USAGE_SOURCE_REPORTED
+    message.reported_usage.input_tokens = message.reported_usage.output_tokens = 10**9
+    return message
+
+
 def a_statement(request_id: str, *, settled: bool = True) -> pb.GetRequestStatementResponse:
     """The statement of a request with two attempts, of which the second was billed."""
     reservation = pb.Reservation(
@@ -43,12 +62,11 @@ def a_statement(request_id: str, *, settled: bool = True) -> pb.GetRequestStatem
     )
     if not settled:
         return pb.GetRequestStatementResponse(reservation=reservation)
-    unknown = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_UNKNOWN)
     counted = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_COUNTED, input_tokens=3, output_tokens=0)
     return pb.GetRequestStatementResponse(
         reservation=reservation,
         settlements=[
-            settlement(1, pb.SETTLEMENT_OUTCOME_EXPOSED, unknown, "far/m", 0),
+            an_exposure(),
             settlement(2, pb.SETTLEMENT_OUTCOME_BILLED, counted, "local/m", 700),
         ],
         entries=[
@@ -65,10 +83,34 @@ class FakeMetering(MeteringServiceServicer):
         self.statements: dict[tuple[str, str], pb.GetRequestStatementResponse] = {}
         self.budgets: dict[str, pb.Budget] = {}
         self.prices: dict[str, pb.Price] = {}
+        self.settlements: dict[int, list[pb.RequestSettlement]] = {}
+        self.pages: list[pb.ListSettlementsRequest] = []
         self.intervals: list[tuple[datetime | None, datetime | None, bool]] = []
 
     async def Reserve(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
+
+    async def StartAttempt(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    async def ListSettlements(self, request: pb.ListSettlementsRequest, context: Any) -> pb.ListSettlementsResponse:
+        current_caller().principal.require("admin")
+        self.pages.append(request)
+        rows = [row for row in self.settlements.get(request.filter, []) if row.tenant_id == request.tenant_id]
+        return pb.ListSettlementsResponse(settlements=rows[: request.limit], has_more=len(rows) > request.limit)
+
+    async def ReconcileExposure(
+        self, request: pb.ReconcileExposureRequest, context: Any
+    ) -> pb.ReconcileExposureResponse:
+        current_caller().principal.require("admin")
+        for row in self.settlements.get(pb.SETTLEMENT_FILTER_OPEN_EXPOSURE, []):
+            if (row.request_id, row.settlement.attempt) == (request.request_id, request.attempt):
+                billed = request.billed if request.HasField("billed") else row.settlement.exposed
+                decided = pb.Reconciliation(decision=request.decision, note=request.note, reconciled_at=CREATED)
+                decided.billed.nano_usd = billed.nano_usd * (request.decision == pb.RECONCILIATION_DECISION_BILLED)
+                row.settlement.reconciliation.CopyFrom(decided)
+                return pb.ReconcileExposureResponse(settlement=row)
+        raise RemoteError(Kind.NOT_FOUND, "EXPOSURE_NOT_FOUND", "Nothing of it is exposed.")
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Any) -> pb.GetUsageResponse:
         start = request.start.ToDatetime(tzinfo=UTC) if request.HasField("start") else None

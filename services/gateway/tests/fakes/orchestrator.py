@@ -44,6 +44,9 @@ class FakeOrchestrator(OrchestrationServiceServicer):
         self._inference = inference
         self.deadlines: list[float] = []
 
+    async def GetRequestStates(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
         self.deadlines.append(context.time_remaining())
         stream = self._inference.generate(

@@ -18,7 +18,7 @@ Audit = Annotated[RecordAudit, Depends(provided(RecordAudit))]
 
 @router.get("/v1/budgets")
 async def list_budgets(budgets: Budgets, caller: CurrentCaller) -> BudgetList:
-    """Read the tenant's budget: its cap, what is spent and what is held."""
+    """Read the tenant's budget: its cap, what is spent, held and exposed."""
     return BudgetList(data=[await budgets.get(caller.principal.tenant_id)])
 
 

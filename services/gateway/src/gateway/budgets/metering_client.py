@@ -33,4 +33,5 @@ def proto_to_budget(message: pb.Budget, tenant_id: str) -> BudgetRead:
         cap_usd=nano_usd_to_usd(proto_to_nano_usd(message.cap)),
         spent_usd=nano_usd_to_usd(proto_to_nano_usd(message.spent)),
         held_usd=nano_usd_to_usd(proto_to_nano_usd(message.held)),
+        exposed_usd=nano_usd_to_usd(proto_to_nano_usd(message.exposed)),
     )

@@ -12,13 +12,17 @@ Usd = Annotated[str, Field(max_length=32, description="An exact decimal amount o
 
 
 class BudgetRead(BaseModel):
-    """What a tenant may spend: spent + held never exceeds cap."""
+    """What a tenant may spend: spent + held + exposed never exceeds cap.
+
+    `exposed_usd` is what calls may have cost that the tenant left or stopped, until an operator has reconciled it.
+    """
 
     object: Literal["budget"] = "budget"
     tenant_id: str
     cap_usd: str
     spent_usd: str
     held_usd: str
+    exposed_usd: str
 
 
 class BudgetList(BaseModel):

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
 from chassis.grpc import Channel, proto_to_timestamp, timestamp_to_proto
@@ -9,7 +10,9 @@ from values.money import NanoUsd, nano_usd_to_usd
 from values.protos import proto_to_nano_usd, proto_to_usage
 
 from gateway.usage.schemas import (
+    ExposureCause,
     LedgerEntryRead,
+    ReconciliationRead,
     RequestStatement,
     ReservationRead,
     ReservationState,
@@ -31,6 +34,12 @@ _PROTO_TO_OUTCOME: dict[int, SettlementOutcome] = {
     pb.SETTLEMENT_OUTCOME_BILLED: "billed",
     pb.SETTLEMENT_OUTCOME_RELEASED: "released",
     pb.SETTLEMENT_OUTCOME_EXPOSED: "exposed",
+}
+
+_PROTO_TO_CAUSE: dict[int, ExposureCause] = {
+    common_pb2.EXPOSURE_CAUSE_PROVIDER: "provider",
+    common_pb2.EXPOSURE_CAUSE_CLIENT: "client",
+    common_pb2.EXPOSURE_CAUSE_FLEET: "fleet",
 }
 
 
@@ -55,7 +64,7 @@ class UsageClient:
         """Raises REQUEST_NOT_FOUND."""
         response = await self._stub.GetRequestStatement(pb.GetRequestStatementRequest(request_id=request_id))
         settlements = [proto_to_settlement(settlement) for settlement in response.settlements]
-        cost = NanoUsd(sum(settlement.cost_nano_usd for settlement in settlements)) if settlements else None
+        cost = NanoUsd(sum(map(total_cost, settlements))) if settlements else None
         return RequestStatement(
             id=request_id,
             cost_usd=None if cost is None else nano_usd_to_usd(cost),
@@ -86,19 +95,45 @@ def proto_to_reservation(message: pb.Reservation) -> ReservationRead:
     )
 
 
+def total_cost(settlement: SettlementRead) -> int:
+    """What the tenant pays for a call, with what was billed when its exposure was reconciled."""
+    return settlement.cost_nano_usd + (settlement.reconciliation.billed_nano_usd if settlement.reconciliation else 0)
+
+
 def proto_to_settlement(message: pb.Settlement) -> SettlementRead:
-    cost, usage = proto_to_nano_usd(message.cost), proto_to_usage(message.usage)
+    cost, exposed = proto_to_nano_usd(message.cost), proto_to_nano_usd(message.exposed)
     return SettlementRead(
         attempt=message.attempt,
         outcome=_PROTO_TO_OUTCOME.get(message.outcome, "exposed"),
-        usage=SettledUsage(
-            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, source=usage.source.value
-        ),
+        usage=proto_to_settled_usage(message.usage),
         price_key=message.price_key,
         price_version=message.price_version,
         cost_usd=nano_usd_to_usd(cost),
         cost_nano_usd=cost,
+        exposed_usd=nano_usd_to_usd(exposed),
+        exposed_nano_usd=exposed,
+        exposure_cause=_PROTO_TO_CAUSE.get(message.exposure_cause),
+        counted_usd=nano_usd_to_usd(proto_to_nano_usd(message.counted)),
+        usage_clamped=message.usage_clamped,
+        reported_usage=proto_to_settled_usage(message.reported_usage) if message.HasField("reported_usage") else None,
+        reconciliation=proto_to_reconciliation(message.reconciliation) if message.HasField("reconciliation") else None,
         settled_at=unix_seconds(proto_to_timestamp(message.settled_at)),
+    )
+
+
+def proto_to_settled_usage(message: common_pb2.TokenUsage) -> SettledUsage:
+    usage = proto_to_usage(message)
+    return SettledUsage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, source=usage.source.value)
+
+
+def proto_to_reconciliation(message: pb.Reconciliation) -> ReconciliationRead:
+    billed = proto_to_nano_usd(message.billed)
+    return ReconciliationRead(
+        decision="billed" if message.decision == pb.RECONCILIATION_DECISION_BILLED else "written_off",
+        billed_usd=nano_usd_to_usd(billed),
+        billed_nano_usd=billed,
+        note=message.note,
+        reconciled_at=unix_seconds(proto_to_timestamp(message.reconciled_at)),
     )
 
 

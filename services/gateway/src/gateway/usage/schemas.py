@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 ReservationState = Literal["held", "settled", "expired"]
 SettlementOutcome = Literal["billed", "released", "exposed"]
+ExposureCause = Literal["provider", "client", "fleet"]
 
 
 class UsageRowRead(BaseModel):
@@ -46,8 +47,22 @@ class SettledUsage(BaseModel):
     source: str
 
 
+class ReconciliationRead(BaseModel):
+    """What an operator decided about an exposure; the tenant pays `billed_usd` of it."""
+
+    decision: Literal["written_off", "billed"]
+    billed_usd: str
+    billed_nano_usd: int
+    note: str
+    reconciled_at: int
+
+
 class SettlementRead(BaseModel):
-    """How one provider call was settled; attempt 0 is a request without a provider call."""
+    """How one provider call was settled; attempt 0 is a request without a provider call.
+
+    `exposed_usd` is what it may have cost and was not paid; `counted_usd` of it counts against the tenant's cap until
+    it is reconciled. `reported_usage` is what the provider reported, where that was above the bound of the reservation.
+    """
 
     attempt: int
     outcome: SettlementOutcome
@@ -56,6 +71,13 @@ class SettlementRead(BaseModel):
     price_version: str
     cost_usd: str
     cost_nano_usd: int
+    exposed_usd: str
+    exposed_nano_usd: int
+    exposure_cause: ExposureCause | None
+    counted_usd: str
+    usage_clamped: bool
+    reported_usage: SettledUsage | None
+    reconciliation: ReconciliationRead | None
     settled_at: int
 
 

@@ -22,6 +22,9 @@ ADMIN_ROUTES = [
     ("GET", "/admin/v1/prices"),
     ("POST", "/admin/v1/prices"),
     ("GET", "/admin/v1/audit"),
+    ("GET", "/admin/v1/exposures"),
+    ("GET", "/admin/v1/clamped-usage"),
+    ("POST", "/admin/v1/exposures/req_1/reconcile"),
 ]
 
 

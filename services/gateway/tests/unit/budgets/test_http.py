@@ -15,6 +15,7 @@ async def test_the_budget_of_the_tenant_is_shown(gateway: GatewayFixture, demo: 
         "cap_usd": "100",
         "spent_usd": "0.000000025",
         "held_usd": "0",
+        "exposed_usd": "0",
     }
 
 

@@ -1,0 +1,1 @@
+"""Exposures and clamped usage for operators, from metering."""
