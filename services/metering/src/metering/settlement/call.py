@@ -17,7 +17,7 @@ COUNTED_CAUSES: Final = frozenset({ExposureCause.CLIENT})
 """The default policy: what a tenant causes counts against its cap, the operator bears the rest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestSettler:
     """Where calls of one request are settled: its reservation, the policy, and the time."""
 
@@ -40,11 +40,17 @@ class RequestSettler:
             raise ValueError("a call without its price cannot be billed")
         else:
             bill = cost(*tokens, attempt.price)
-            paid = NanoUsd(min(bill, payable))
-            exposed = NanoUsd(bill - paid)
-            outcome = Outcome.EXPOSED if exposed and not paid else Outcome.BILLED
-            cause = ExposureCause.PROVIDER if exposed else None
-        counted = NanoUsd(min(exposed, payable - paid)) if cause in self.counted_causes else ZERO
+            outcome, paid, exposed = Outcome.BILLED, bill, ZERO
+            if bill > payable:
+                outcome, paid, exposed = (
+                    Outcome.BILLED if payable else Outcome.EXPOSED,
+                    payable,
+                    NanoUsd(bill - payable),
+                )
+                cause = ExposureCause.PROVIDER
+        counted = ZERO
+        if cause is not None and cause in self.counted_causes:
+            counted = NanoUsd(min(exposed, payable - paid))
         return Settlement(
             attempt.number,
             outcome,

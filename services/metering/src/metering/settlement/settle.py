@@ -98,31 +98,50 @@ def settle(
     """
     reservation = request.reservation or _implicit_reservation(event, now)
     settler = RequestSettler(reservation, counted_causes, now)
-    calls, named = _unsettled(event, request), {attempt.number for attempt in event.attempts}
-    replaced = [row for row in request.settled if row.is_estimate and _is_refuted(row, named, reservation)]
+    replaced = _refuted_estimates(event, request, reservation) if request.settled else []
     payable = _max_payable(request, replaced, available)
     settlements: list[Settlement] = []
-    for attempt in calls:
+    for attempt in _unsettled(event, request):
         settlements.append(settler.settle(attempt, payable, event.event_id))
         payable = _less(payable, settlements[-1])
-    if reservation.state is ReservationState.HELD:
-        for announced in reservation.attempts:
-            if announced.number not in named:
-                settlements.append(settler.settle_announced(announced, payable))
-                payable = _less(payable, settlements[-1])
-    transactions = _reversals(replaced, now) + [row for call in settlements for row in settler.post(call)]
-    settlements += _releases(event, request, replaced, settlements, now)
+    if reservation.attempts and reservation.state is ReservationState.HELD:
+        settlements += _settle_unnamed(event, reservation, settler, payable)
+    transactions = [row for call in settlements for row in settler.post(call)]
+    spent: int = sum([row.cost for row in settlements])
+    counted: int = sum([row.counted for row in settlements])
+    if replaced or not settlements:
+        transactions = _reversals(replaced, now) + transactions
+        settlements += _releases(event, request, replaced, settlements, now)
+        counted -= sum([row.counted for row in replaced])
     return SettlementChanges(
         _case(request, settlements),
         reservation.with_state(ReservationState.SETTLED),
         tuple(settlements),
         tuple(transactions),
-        spent=NanoUsd(sum([settlement.cost for settlement in settlements])),
-        held=NanoUsd(-reservation.held) if reservation.state is ReservationState.HELD else ZERO,
-        exposed=NanoUsd(sum([row.counted for row in settlements]) - sum([row.counted for row in replaced])),
-        project_id=event.project_id,
-        key_id=event.key_id,
+        NanoUsd(spent),
+        NanoUsd(-reservation.held) if reservation.state is ReservationState.HELD else ZERO,
+        NanoUsd(counted),
+        event.project_id,
+        event.key_id,
     )
+
+
+def _settle_unnamed(
+    event: UsageEvent, reservation: Reservation, settler: RequestSettler, payable: NanoUsd
+) -> list[Settlement]:
+    """Settle the announced calls that the event does not name."""
+    named = {attempt.number for attempt in event.attempts}
+    settlements: list[Settlement] = []
+    for announced in reservation.attempts:
+        if announced.number not in named:
+            settlements.append(settler.settle_announced(announced, payable))
+            payable = _less(payable, settlements[-1])
+    return settlements
+
+
+def _refuted_estimates(event: UsageEvent, request: LockedRequest, reservation: Reservation) -> list[SettledAttempt]:
+    named = {attempt.number for attempt in event.attempts}
+    return [row for row in request.settled if row.is_estimate and _is_refuted(row, named, reservation)]
 
 
 def _unsettled(event: UsageEvent, request: LockedRequest) -> Sequence[Attempt]:
@@ -146,13 +165,12 @@ def _less(payable: NanoUsd, settlement: Settlement) -> NanoUsd:
 
 def _max_payable(request: LockedRequest, replaced: Iterable[SettledAttempt], available: NanoUsd) -> NanoUsd:
     reservation = request.reservation
+    if reservation is not None and reservation.state is ReservationState.HELD:
+        return reservation.held
     reversed_now = sum([row.counted for row in replaced])
     if reservation is None or not reservation.bounds:
         return NanoUsd(available + reversed_now)
-    if reservation.state is ReservationState.HELD:
-        return reservation.held
-    left = reservation.held - request.charged
-    return NanoUsd(max(0, min(left, available) + reversed_now))
+    return NanoUsd(max(0, min(reservation.held - request.charged, available) + reversed_now))
 
 
 def _reversals(replaced: Iterable[SettledAttempt], now: datetime) -> list[Transaction]:
