@@ -68,7 +68,7 @@ def _check_tools(tools: object) -> None:
 
 def fields_to_drop(special: Sequence[str], candidate: RouteCandidate, default: UnknownFields) -> tuple[str, ...]:
     """Return which of the names that `check_fields` returned this candidate does not get."""
-    if (candidate.unknown_fields or default) is UnknownFields.PASS:
+    if not special or (candidate.unknown_fields or default) is UnknownFields.PASS:
         return ()
     return tuple(name for name in special if not _documented(name, candidate))
 
@@ -84,6 +84,8 @@ def _documented(name: str, candidate: RouteCandidate) -> bool:
 def drop_warnings(dropped: Iterable[str]) -> tuple[str, ...]:
     """Return a sentence for each dropped field, at most `MAX_WARNINGS`."""
     names = sorted(set(dropped))
+    if not names:
+        return ()
     shown = names if len(names) <= MAX_WARNINGS else names[: MAX_WARNINGS - 1]
     sentences = [f"The field {_short(name)} was dropped: the model's API does not have it." for name in shown]
     if len(shown) < len(names):
