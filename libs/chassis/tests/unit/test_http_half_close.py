@@ -10,7 +10,7 @@ import pytest
 from chassis.http import Receive, Scope, Send, read_body, send_json
 from chassis.http.connections import REJECTED
 
-from libs.chassis.tests.raw_http import GET, POST, connected, served
+from libs.chassis.tests.raw_http import GET, POST, Client, connected, served
 
 
 async def test_a_client_that_closed_its_half_is_answered() -> None:
@@ -112,3 +112,23 @@ async def test_the_body_of_a_refused_request_is_not_kept() -> None:
         await client.response()
         (connection,) = server._server._guard._connections
         assert not connection.cycle.body  # type: ignore[attr-defined]
+
+
+async def test_a_client_that_does_not_stop_sending_after_its_response_is_not_read_for_ever() -> None:
+    async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, 401, b"1")
+
+    sent = 0
+
+    async def send_on(client: Client) -> None:
+        nonlocal sent
+        while sent < 1_000_000_000:
+            await client.send(b"a" * 1_000_000)
+            sent += 1_000_000
+
+    async with served(refuse) as server, connected(server) as client:
+        await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\n")
+        assert await client.response() == (401, 1)
+        with pytest.raises(ConnectionError):
+            await send_on(client)
+    assert sent < 100_000_000

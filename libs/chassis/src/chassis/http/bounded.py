@@ -27,6 +27,9 @@ from chassis.http.connections import (
 # After an error, what the client still sends is read and dropped for this long: closing at once would reset the
 # connection, and most clients would never see the response.
 LINGER_SECONDS: Final = 2.0
+MAX_DRAINED_BYTES: Final = 1024 * 1024
+# Of a body that was refused: most clients send all of it before they read the response.
+MAX_DRAINED_BODY_BYTES: Final = 16 * 1024 * 1024
 # Each request that waits for an earlier one of its connection takes some kilobytes, and one read brings thousands.
 MAX_PIPELINED: Final = 32
 TCP_CLOSE: Final = 7  # Linux, include/net/tcp_states.h
@@ -54,6 +57,7 @@ class BoundedProtocol(CoalescingProtocol):
         # Received since the last part of a body: a head, the sizes of chunks, or trailers.
         self._framing_bytes = 0
         self._body_bytes = 0
+        self._drained_bytes = 0
         self._unsent_bytes = 0
         self._unsent_since = 0.0
         self._half_closed = False
@@ -94,6 +98,7 @@ class BoundedProtocol(CoalescingProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._discarding:
+            self._drain(data, MAX_DRAINED_BYTES)
             return
         self._read_bytes = len(data)
         if self._in_head or self._in_body:
@@ -121,7 +126,7 @@ class BoundedProtocol(CoalescingProtocol):
         if not self._in_head:
             self._in_head = True
             self._since = 0.0
-            self._framing_bytes = 0
+            self._framing_bytes = self._drained_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -155,6 +160,7 @@ class BoundedProtocol(CoalescingProtocol):
         self._body_bytes += len(body)
         cycle = self.cycle
         if cycle.response_complete:
+            self._drain(body, MAX_DRAINED_BODY_BYTES)
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -225,6 +231,16 @@ class BoundedProtocol(CoalescingProtocol):
         return HeadersTooLarge(
             f"The headers have more than {self._max_head_bytes} bytes, or {self._max_headers} lines."
         )
+
+    def _drain(self, data: bytes, max_bytes: int) -> None:
+        """Drop what comes after the response; from a client that does not stop it is no longer read."""
+        self._drained_bytes += len(data)
+        if self._drained_bytes > max_bytes and self._admitted and not self.transport.is_closing():
+            self.flow.pause_reading()
+            cycle: RequestResponseCycle | None = self.cycle
+            if self._linger_until is None and (cycle is None or cycle.response_complete):
+                self._discarding = True
+                self._linger_until = self.loop.time() + LINGER_SECONDS
 
     def _fail(self, error: ArgosyError) -> None:
         """Stop the parser from within one of its callbacks; `data_received` responds."""
