@@ -42,7 +42,7 @@ class CallContext:
     @classmethod
     def new(cls, fleet: Fleet, searchable: SearchableTenant) -> CallContext:
         """A context with a new tenant."""
-        return cls(fleet, searchable, Principal(new_id("ten_"), "prj_two", "key_ways"))
+        return cls(fleet, searchable, Principal(new_id("ten_"), "prj_two", "key_ways", roles=frozenset({"member"})))
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
@@ -79,7 +79,7 @@ class SearchableTenant:
     @classmethod
     async def build(cls, fleet: Fleet) -> SearchableTenant:
         """Upload and attach the file, and wait until it is indexed."""
-        tenant = cls(Principal(new_id("ten_"), "prj_library", "key_library"))
+        tenant = cls(Principal(new_id("ten_"), "prj_library", "key_library", roles=frozenset({"member"})))
         context = CallContext(fleet, tenant, tenant.principal)
         tenant.file_id = await context.add_file()
         tenant.store_id = await context.add_store(tenant.file_id)

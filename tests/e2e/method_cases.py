@@ -97,7 +97,7 @@ async def metering_get_budget(context: CallContext) -> Sequence[Message]:
 
 @case
 async def metering_set_budget(context: CallContext) -> Sequence[Message]:
-    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"platform_admin"}))
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"member", "platform_admin"}))
     return [metering_pb2.SetBudgetRequest(cap=common_pb2.Money(nano_usd=7_000_000_001))]
 
 
@@ -108,7 +108,7 @@ async def metering_list_prices(context: CallContext) -> Sequence[Message]:
 
 @case
 async def metering_set_price(context: CallContext) -> Sequence[Message]:
-    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"platform_admin"}))
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"member", "platform_admin"}))
     price = metering_pb2.Price(price_key="simulator/transports")
     price.input_per_million.nano_usd, price.output_per_million.nano_usd = 3, 5
     return [metering_pb2.SetPriceRequest(price=price)]

@@ -55,7 +55,9 @@ def test_a_call_without_a_valid_principal_is_unauthenticated(fleet: Fleet, servi
 
 @pytest.mark.parametrize("service", CALLS)
 def test_a_call_with_a_principal_succeeds(fleet: Fleet, service: str) -> None:
-    token = PrincipalSigner(fleet.principal_secret, "gateway", SystemClock()).sign(Principal(tenant_id="ten_reader"))
+    token = PrincipalSigner(fleet.principal_secret, "gateway", SystemClock()).sign(
+        Principal(tenant_id="ten_reader", roles=frozenset({"member"}))
+    )
     metadata = (("argosy-principal", token),)
     if service == "inference-worker":  # an empty request to embed is invalid, but not unauthenticated
         with pytest.raises(grpc.RpcError) as caught:

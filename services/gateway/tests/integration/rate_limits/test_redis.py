@@ -61,8 +61,8 @@ async def test_a_bucket_refills_by_redis_own_clock(limits: RateLimitStore) -> No
 async def test_buckets_expire_when_they_are_full_again(limits: RateLimitStore, redis: MultiplexedRedis) -> None:
     tenant = new_id("ten_")
     await limits.take(tenant, "key_a", "inference", ClassRateLimits(key=1, tenant=60))
-    of_key = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:key_a")
-    of_tenant = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}")
+    of_key = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:inference:key_a")
+    of_tenant = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:inference")
 
     assert 50_000 < of_key <= 60_000
     assert 0 < of_tenant <= 1_000
@@ -74,7 +74,7 @@ async def test_an_invalid_value_is_a_full_bucket(
 ) -> None:
     """Such as one that was written before Redis' clock was set back."""
     tenant = new_id("ten_")
-    await redis.send("SET", f"argosy:rates:{{{tenant}}}", written, "PX", 10_000)
+    await redis.send("SET", f"argosy:rates:{{{tenant}}}:inference", written, "PX", 10_000)
 
     assert await limits.take(tenant, "key", "inference", ClassRateLimits(tenant=2)) == (True, 0, MINUTE_US // 2)
 
