@@ -51,6 +51,8 @@ class Faults:
             while True:
                 round_of_faults = [(part, kill) for part in parts for kill in (True, False)]
                 self.rng.shuffle(round_of_faults)
+                # While the gateway is away no other part has work, so its faults come last.
+                round_of_faults.sort(key=lambda fault: fault[0] == "gateway")
                 for part, kill in round_of_faults:
                     await self._hit(part, kill=kill)
                     await asyncio.sleep(self.rng.uniform(0, self.max_pause_seconds))
