@@ -33,7 +33,7 @@ def status(paths: FleetPaths, console: Console) -> bool:
         return False
     ready = asyncio.run(_probe(fleet, parts))
     console.print(_table(fleet, parts, ready, supervisor))
-    for line in _restart_lines(parts):
+    for line in _reasons(parts):
         console.print(line)
     if not supervisor:
         console.print(
@@ -69,13 +69,18 @@ def _table(
     return table
 
 
-def _restart_lines(parts: dict[str, PartState]) -> list[str]:
-    return [f"{name} was restarted: it {part.restart_reason}." for name, part in parts.items() if part.restart_reason]
+def _reasons(parts: dict[str, PartState]) -> list[str]:
+    """Say what is wrong with a part now, and why the latest restart was necessary."""
+    now = [f"{name} {part.detail}." for name, part in parts.items() if part.detail and part.status is PartStatus.READY]
+    restarted = [
+        f"{name} was restarted: it {part.restart_reason}." for name, part in parts.items() if part.restart_reason
+    ]
+    return now + restarted
 
 
 def _status(part: PartState, ready: bool) -> Text:
     if part.status is PartStatus.READY and not ready:
-        return Text(part.detail or "not ready now", style="bold red")
+        return Text("not answering" if part.detail else "not ready", style="bold red")
     return Text(part.status.value, style=COLOURS[part.status])
 
 

@@ -35,11 +35,6 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
     ) -> metering_pb2.StartAttemptResponse:
         return await self.reservations.start_attempt(request, current_member())
 
-    async def StartAttempt(
-        self, request: metering_pb2.StartAttemptRequest, context: Any
-    ) -> metering_pb2.StartAttemptResponse:
-        return await self.reservations.start_attempt(request, _principal())
-
     async def GetUsage(self, request: metering_pb2.GetUsageRequest, context: Any) -> metering_pb2.GetUsageResponse:
         return await self.usage.get(request, current_member())
 
@@ -63,16 +58,6 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
         self, request: metering_pb2.ReconcileExposureRequest, context: Any
     ) -> metering_pb2.ReconcileExposureResponse:
         return await self.exposures.reconcile(request, current_platform_admin())
-
-    async def ListSettlements(
-        self, request: metering_pb2.ListSettlementsRequest, context: Any
-    ) -> metering_pb2.ListSettlementsResponse:
-        return await self.exposures.list(request, _admin())
-
-    async def ReconcileExposure(
-        self, request: metering_pb2.ReconcileExposureRequest, context: Any
-    ) -> metering_pb2.ReconcileExposureResponse:
-        return await self.exposures.reconcile(request, _admin())
 
     async def ListPrices(
         self, request: metering_pb2.ListPricesRequest, context: Any
