@@ -56,6 +56,11 @@ def test_sections_are_named_by_two_underscores(monkeypatch: pytest.MonkeyPatch) 
         ("RETRIEVAL_PARSER__MEMORY_BYTES", "1000"),
         ("RETRIEVAL_EMBEDDING__DEADLINE", "PT0S"),
         ("RETRIEVAL_PRINCIPAL__SECRETS", "changeme"),
+        ("RETRIEVAL_OBJECTS__URL", "/var/objects"),
+        ("RETRIEVAL_OBJECTS__URL", "file://objects"),
+        ("RETRIEVAL_OBJECTS__URL", "s3://key:hunter2@bucket"),
+        ("RETRIEVAL_OBJECTS__URL", "s3:///prefix"),
+        ("RETRIEVAL_PEERS__ORCHESTRATOR", "orchestrator"),
     ],
 )
 def test_an_invalid_setting_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
