@@ -83,7 +83,7 @@ async def run_gateway(
     limits: LimitsSection = LIMITS,
     in_flight: InFlightSection = IN_FLIGHT,
 ) -> AsyncIterator[GatewayFixture]:
-    """A gateway, one of two replicas, with the tenants demo, other and platform. `default` limits all plans."""
+    """A gateway, one of two replicas, with the tenants demo, other, third and platform. `default` limits all plans."""
     clock, identity = FakeClock(), FakeIdentityStore()
     api_keys = ApiKeyAuthenticator(identity.find_key, clock, TTLS, lookup_timeout=timedelta(seconds=20))
     api_keys.set_channel_healthy(True)
@@ -116,7 +116,8 @@ async def run_gateway(
         )
         gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, rate_limits)
         bootstrap = Bootstrap(identity, identity, identity, clock)
-        for tenant, roles in (("demo", {"member"}), ("other", {"member"}), ("platform", {"platform_admin"})):
+        tenants = (("demo", {"member"}), ("other", {"member"}), ("third", {"member"}), ("platform", {"platform_admin"}))
+        for tenant, roles in tenants:
             _, gateway.keys[tenant] = mint_key("test")
             gateway.tenants[tenant] = (await bootstrap.ensure(tenant, gateway.keys[tenant], roles)).tenant_id
         yield gateway

@@ -95,7 +95,7 @@ class FakeMetering(MeteringServiceServicer):
         raise NotImplementedError
 
     async def ListSettlements(self, request: pb.ListSettlementsRequest, context: Any) -> pb.ListSettlementsResponse:
-        current_caller().principal.require("admin")
+        current_caller().principal.require("platform_admin")
         self.pages.append(request)
         rows = [row for row in self.settlements.get(request.filter, []) if row.tenant_id == request.tenant_id]
         return pb.ListSettlementsResponse(settlements=rows[: request.limit], has_more=len(rows) > request.limit)
@@ -103,7 +103,7 @@ class FakeMetering(MeteringServiceServicer):
     async def ReconcileExposure(
         self, request: pb.ReconcileExposureRequest, context: Any
     ) -> pb.ReconcileExposureResponse:
-        current_caller().principal.require("admin")
+        current_caller().principal.require("platform_admin")
         for row in self.settlements.get(pb.SETTLEMENT_FILTER_OPEN_EXPOSURE, []):
             if (row.request_id, row.settlement.attempt) == (request.request_id, request.attempt):
                 billed = request.billed if request.HasField("billed") else row.settlement.exposed

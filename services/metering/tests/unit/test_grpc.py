@@ -21,7 +21,13 @@ async def test_a_call_without_a_principal_is_refused(servicer: MeteringServicer)
 async def test_every_method_refuses_a_caller_without_its_role(servicer: MeteringServicer, method: str) -> None:
     request = getattr(metering_pb2, f"{method}Request")()
     # Prices are no tenant's: administrators and members read them.
-    roles = {"SetBudget": "member", "SetPrice": "member", "ListPrices": "guest"}
+    roles = {
+        "SetBudget": "member",
+        "SetPrice": "member",
+        "ListSettlements": "member",
+        "ReconcileExposure": "member",
+        "ListPrices": "guest",
+    }
     caller = a_caller(a_principal(roles=[roles.get(method, "platform_admin")]))
     with as_caller(caller), pytest.raises(PermissionDenied):
         await getattr(servicer, method)(request, None)

@@ -51,6 +51,8 @@ def keep_cross_rules(operation: Operation, request: ApiRequest) -> ApiRequest:
             request.body["expires_at"] = FAR_FUTURE  # it must be in the future
         if "platform_admin" in request.body.get("roles", ()):
             request.body["roles"] = ["member"]  # of the creator's tenant only: 403
+    if operation.path.endswith("/reconcile") and request.body.get("decision") == "written_off":
+        request.body.pop("billed_usd", None)  # only for what is billed
     return request
 
 
