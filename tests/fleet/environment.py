@@ -4,6 +4,7 @@ It has its own ports, Postgres, Redis and Kafka, so that tests may kill any part
 upstreams: a simulator that fails on demand, and a provider that keeps a journal of its calls.
 """
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -32,13 +33,15 @@ HARNESS_PARTS = ("simulator", "otlp", "journaled", "chaos-gateway", "chaos-gatew
 
 
 def harness_ports() -> dict[str, int]:
-    """Return the ports of what tests start beside the fleet; chosen once."""
+    """Return the ports of what tests start beside the fleet; chosen once, though test workers ask concurrently."""
     path = STATE / "harness.json"
-    assigned: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
-    ports = assign(HARNESS_PARTS, assigned)
-    if ports != assigned:
-        STATE.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(ports))
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / "harness.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assigned: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        ports = assign(HARNESS_PARTS, assigned)
+        if ports != assigned:
+            write_text(path, json.dumps(ports))
     return ports
 
 

@@ -46,7 +46,7 @@ async def list_clamped_usage(
 async def reconcile_exposure(
     request_id: PathId, body: ExposureReconcile, caller: CurrentCaller, exposures: Exposures, record_audit: Audit
 ) -> RequestSettlementRead:
-    """Write an exposure off, or bill it; `billed_usd` is only for what is billed. A different second decision is refused."""
+    """Write an exposure off, or bill it (`billed_usd` is for this alone). A different second decision is refused."""
     billed = None if body.billed_usd is None else parse_usd(body.billed_usd, param="billed_usd")
     if billed is not None and body.decision != "billed":
         raise InvalidRequest("billed_usd is only for what is billed.", param="billed_usd")
