@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
 from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2
+from argosy.metering.v1 import events_pb2 as metering_events_pb2
 from argosy.metering.v1 import metering_pb2
 from argosy.orchestration.v1 import orchestration_pb2
 from argosy.retrieval.v1 import retrieval_pb2
@@ -57,6 +59,13 @@ async def orchestration_list_models(context: CallContext) -> Sequence[Message]:
 
 
 @case
+async def orchestration_get_request_states(context: CallContext) -> Sequence[Message]:
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"service"}))
+    reference = orchestration_pb2.RequestRef(tenant_id=context.principal.tenant_id, request_id=new_id("req_"))
+    return [orchestration_pb2.GetRequestStatesRequest(requests=[reference])]
+
+
+@case
 async def inference_infer(context: CallContext) -> Sequence[Message]:
     candidate = inference_pb2.Candidate(upstream="simulator", model=UPSTREAM_MODEL, body=chat(UPSTREAM_MODEL))
     plan = inference_pb2.Plan(candidates=[candidate], stream=True)
@@ -74,6 +83,44 @@ async def metering_reserve(context: CallContext) -> Sequence[Message]:
     bounds = [metering_pb2.TokenBound(price_key=PRICE_KEY, input_tokens=1_000, output_tokens=200)]
     lease = Duration(seconds=5)  # no usage event settles it
     return [metering_pb2.ReserveRequest(request_id=new_id("req_"), bounds=bounds, lease=lease)]
+
+
+@case
+async def metering_start_attempt(context: CallContext) -> Sequence[Message]:
+    (reserve,) = await metering_reserve(context)
+    await context.call("Reserve", reserve)
+    ended = metering_events_pb2.AttemptUsage(attempt=1, price_key=PRICE_KEY)
+    ended.usage.source = common_pb2.USAGE_SOURCE_UNKNOWN
+    request_id = reserve.request_id  # type: ignore[attr-defined]
+    return [metering_pb2.StartAttemptRequest(request_id=request_id, attempt=2, bound=0, ended=[ended])]
+
+
+async def expired(context: CallContext) -> str:
+    """Let the lease of a reservation end, so that its first call is exposed; the caller becomes an administrator."""
+    (reserve,) = await metering_reserve(context)
+    reserve.lease.FromSeconds(1)  # type: ignore[attr-defined]
+    await context.call("Reserve", reserve)
+    request_id: str = reserve.request_id  # type: ignore[attr-defined]
+    statement = metering_pb2.GetRequestStatementRequest(request_id=request_id)
+    async with asyncio.timeout(30):
+        while not (await context.call("GetRequestStatement", statement)).settlements:
+            await asyncio.sleep(0.2)
+    context.principal = Principal(context.principal.tenant_id, roles=frozenset({"member", "platform_admin"}))
+    return request_id
+
+
+@case
+async def metering_list_settlements(context: CallContext) -> Sequence[Message]:
+    await expired(context)
+    return [metering_pb2.ListSettlementsRequest(filter=metering_pb2.SETTLEMENT_FILTER_OPEN_EXPOSURE)]
+
+
+@case
+async def metering_reconcile_exposure(context: CallContext) -> Sequence[Message]:
+    request = metering_pb2.ReconcileExposureRequest(request_id=await expired(context), attempt=1, note="for the test")
+    request.tenant_id = context.principal.tenant_id
+    request.decision = metering_pb2.RECONCILIATION_DECISION_WRITTEN_OFF
+    return [request]
 
 
 @case

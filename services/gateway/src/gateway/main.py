@@ -147,7 +147,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
 
 
 def connection_limits(http: HttpSection) -> ConnectionLimits:
-    return ConnectionLimits(**http.model_dump(exclude={"host", "port"}))
+    return ConnectionLimits(**http.model_dump(exclude={"host", "port", "trusted_proxies"}))
 
 
 def in_flight_limit(what: str, max_total: int, max_per_key: int) -> InFlightLimit:

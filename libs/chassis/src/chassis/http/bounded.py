@@ -29,7 +29,7 @@ from chassis.http.connections import (
 LINGER_SECONDS: Final = 2.0
 MAX_DRAINED_BYTES: Final = 1024 * 1024
 # Of a body that was refused: most clients send all of it before they read the response.
-MAX_DRAINED_BODY_BYTES: Final = 16 * 1024 * 1024
+MAX_DRAINED_BODY_BYTES: Final = 64 * 1024 * 1024
 # Each request that waits for an earlier one of its connection takes some kilobytes, and one read brings thousands.
 MAX_PIPELINED: Final = 32
 TCP_CLOSE: Final = 7  # Linux, include/net/tcp_states.h

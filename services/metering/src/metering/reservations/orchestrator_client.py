@@ -23,7 +23,9 @@ class OrchestratorRequestStates:
     """Implements `RequestStates` with `OrchestrationService.GetRequestStates` of every replica.
 
     A request runs in one replica, and only that one knows it, so all of them are asked: while one does not answer, none
-    of the requests is known to be over. Each question opens its own streams; it is rare, and replicas come and go.
+    of the requests is known to be over. An address that refuses connections has no process, and what that process ran
+    ended with it; one replica at least must answer, because usage that waits is in the database that all of them share.
+    Each question opens its own streams; it is rare, and replicas come and go.
     """
 
     def __init__(self, target: str, signer: PrincipalSigner, resolver: Resolver = resolve) -> None:
@@ -36,7 +38,10 @@ class OrchestratorRequestStates:
         refs = [pb.RequestRef(tenant_id=tenant_id, request_id=request_id) for tenant_id, request_id in requests]
         message = pb.GetRequestStatesRequest(requests=refs)
         with as_caller(Caller(SERVICE, self._signer.sign(SERVICE), new_id("req_"))):
-            answers = await asyncio.gather(*(self._ask(address, message) for address in await self._replicas()))
+            replies = await asyncio.gather(*(self._ask(address, message) for address in await self._replicas()))
+        answers = [states for states in replies if states is not None]
+        if not answers:
+            raise Unavailable("no orchestrator accepts connections")
         return [any(states) for states in zip(*answers, strict=True)]
 
     async def _replicas(self) -> set[str]:
@@ -49,7 +54,10 @@ class OrchestratorRequestStates:
             raise Unavailable("there is no orchestrator")
         return replicas
 
-    async def _ask(self, address: str, message: pb.GetRequestStatesRequest) -> list[bool]:
+    async def _ask(self, address: str, message: pb.GetRequestStatesRequest) -> list[bool] | None:
+        """Return None when nothing listens at the address."""
+        if await _refuses_connections(address):
+            return None
         channel: Any
         async with Channel(address, "orchestrator") as channel:
             await channel.await_ready(TIMEOUT_SECONDS)
@@ -59,3 +67,16 @@ class OrchestratorRequestStates:
             raise Unavailable("the orchestrator did not answer for every request")
         # A state of a newer version keeps the reservation as well: only a certain "unknown" frees it.
         return [state != pb.REQUEST_STATE_UNKNOWN for state in response.states]
+
+
+async def _refuses_connections(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False  # a host that is frozen or cut off may still run the request
+    writer.close()
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -62,10 +63,25 @@ async def test_a_request_is_known_while_any_replica_runs_it_or_has_its_usage() -
         assert await states_of(*addresses).known(REFS) == [True, True, False]
 
 
-async def test_while_one_replica_does_not_answer_nothing_is_certain() -> None:
-    async with orchestrators({}) as (address,):
+async def test_while_one_replica_does_not_answer_nothing_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metering.reservations.orchestrator_client.TIMEOUT_SECONDS", 0.3)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with orchestrators({}) as (address,), await asyncio.start_server(silent, "127.0.0.1", 0) as frozen:
+        port = frozen.sockets[0].getsockname()[1]
         with pytest.raises(ArgosyError):
-            await states_of(address, f"127.0.0.1:{free_port()}").known(REFS)
+            await states_of(address, f"127.0.0.1:{port}").known(REFS)
+
+
+async def test_an_address_without_a_process_knows_no_request() -> None:
+    dead = f"127.0.0.1:{free_port()}"
+    async with orchestrators({"running": RUNNING}) as (address,):
+        assert await states_of(address, dead).known(REFS) == [True, False, False]
+    with pytest.raises(Unavailable):
+        await states_of(dead).known(REFS)
 
 
 async def test_an_unknown_name_and_a_state_of_a_newer_version_free_nothing() -> None:
