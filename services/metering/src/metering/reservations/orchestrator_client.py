@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
@@ -79,4 +80,6 @@ async def _refuses_connections(address: str) -> bool:
     except (OSError, TimeoutError):
         return False  # a host that is frozen or cut off may still run the request
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     return False

@@ -69,6 +69,7 @@ async def test_while_one_replica_does_not_answer_nothing_is_certain(monkeypatch:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
 
     async with orchestrators({}) as (address,), await asyncio.start_server(silent, "127.0.0.1", 0) as frozen:
         port = frozen.sockets[0].getsockname()[1]
