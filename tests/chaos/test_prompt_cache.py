@@ -52,8 +52,7 @@ async def test_a_guess_at_what_another_tenant_asked_is_no_better_than_chance(fle
         + "\n".join(f"{name:40} {hits:4} of {n} right, p = {p_value(hits, n):.3f}" for name, (hits, n) in right.items())
     )
     assert right[FIRST_BYTE][1] == right[LAST_BYTE][1] == TRIALS
-    # Of many fields some leave their own 95 % interval by chance. A leak is far beyond it: with a shared cache every guess
-    # was right.
+    # Of many fields some leave their own interval by chance. With a shared cache every guess was right.
     fields = right.keys() - {FIRST_BYTE, LAST_BYTE}
     leaks = {name: right[name] for name in fields if p_value(*right[name]) < SIGNIFICANCE / len(fields)}
     leaks |= {name: right[name] for name in (FIRST_BYTE, LAST_BYTE) if p_value(*right[name]) < SIGNIFICANCE}

@@ -66,7 +66,12 @@ async def test_a_request_is_known_while_any_replica_runs_it_or_has_its_usage() -
 async def test_while_one_replica_does_not_answer_nothing_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metering.reservations.orchestrator_client.TIMEOUT_SECONDS", 0.3)
 
+    connections: set[asyncio.Task[Any]] = set()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
         await reader.read()
         writer.close()
         await writer.wait_closed()
@@ -75,6 +80,7 @@ async def test_while_one_replica_does_not_answer_nothing_is_certain(monkeypatch:
         port = frozen.sockets[0].getsockname()[1]
         with pytest.raises(ArgosyError):
             await states_of(address, f"127.0.0.1:{port}").known(REFS)
+        await asyncio.wait(connections, timeout=5)
 
 
 async def test_an_address_without_a_process_knows_no_request() -> None:
