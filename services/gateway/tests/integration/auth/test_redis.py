@@ -86,10 +86,14 @@ class Fleet:
         return gateway
 
 
-@pytest.fixture
-async def fleet(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
-    """A fleet on a channel that no other test uses."""
+@pytest.fixture(autouse=True)
+def own_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel that no other test uses: heartbeats of other gateways would keep it up."""
     monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Fleet]:
     async with AsyncExitStack() as stack:
         yield Fleet(stack)
 
