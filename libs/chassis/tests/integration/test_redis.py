@@ -251,9 +251,7 @@ async def test_messages_are_received_and_a_failing_one_does_not_end_the_subscrip
 
 
 @pytest.mark.parametrize("how", ["cut", "frozen"])
-async def test_a_subscription_recovers_and_logs_it(
-    redis: Redis, wire: TcpProxy, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_subscription_recovers(redis: Redis, wire: TcpProxy, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription, "PING_INTERVAL_SECONDS", 0.1)
     monkeypatch.setattr(subscription, "CONNECT_TIMEOUT_SECONDS", 0.1)
     channel, listener = new_id("test_"), Listener()

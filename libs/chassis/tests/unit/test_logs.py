@@ -123,8 +123,8 @@ def test_whatever_is_logged_nothing_is_raised_and_a_line_comes_out(lines: Lines,
 def test_a_closed_stdout_does_not_fail_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
 
-    logger("toy").info("to nobody")
-    logging.getLogger("library").error("to nobody")
+    logger("toy").info("not written")
+    logging.getLogger("library").error("not written")
 
 
 def test_libraries_write_the_same_form_and_only_what_is_worth_a_warning(lines: Lines) -> None:
