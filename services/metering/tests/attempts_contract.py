@@ -18,7 +18,6 @@ from metering.ledger.model import Account
 from metering.prices.model import PriceRow
 from metering.reservations.model import (
     Bound,
-    ExposureCause,
     PricedReservation,
     RequestNotFound,
     ReservationClosed,
@@ -27,7 +26,7 @@ from metering.reservations.model import (
 from metering.reservations.start_attempt import EndedAttempt, StartedAttempt
 from metering.settlement.model import Attempt, Decision, Outcome, UsageEvent
 from values.money import NanoUsd
-from values.usage import TokenUsage, UsageSource
+from values.usage import ExposureCause, TokenUsage, UsageSource
 
 from services.metering.tests.examples import (
     EXPIRED_LEASE,

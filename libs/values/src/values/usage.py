@@ -16,9 +16,9 @@ class UsageSource(StrEnum):
 
 
 class ExposureCause(StrEnum):
-    """Whose doing it was that the usage of a provider call is not known."""
+    """Whose doing it is that a provider call has no usage that could be billed."""
 
-    PROVIDER = "provider"  # it broke off, or answered without usage that could be counted
+    PROVIDER = "provider"  # it broke off, sent no usage, or used more than was held
     CLIENT = "client"  # it left, or asked to stop
     FLEET = "fleet"  # a part of Argosy died or lost contact
 

@@ -16,8 +16,7 @@ from chassis.settings import (
 )
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
-
-from metering.reservations.model import ExposureCause
+from values.usage import ExposureCause
 
 
 class Peers(PeersSection):

@@ -16,10 +16,11 @@ from chassis.postgres import Database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from metering.exposures.model import ReconcileRequest
-from metering.reservations.model import ExposureCause, PricedReservation
+from metering.reservations.model import PricedReservation
 from metering.reservations.start_attempt import EndedAttempt, StartedAttempt
 from metering.settlement.model import Decision, UsageEvent
 from values.money import NanoUsd
+from values.usage import ExposureCause
 
 from services.metering.tests.examples import (
     EXPIRED_LEASE,

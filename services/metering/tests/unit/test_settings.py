@@ -1,9 +1,9 @@
 from datetime import timedelta
 
 import pytest
-from metering.reservations.model import ExposureCause
 from metering.settings import Settings
 from pydantic import ValidationError
+from values.usage import ExposureCause
 
 REQUIRED = {
     "METERING_POSTGRES__DSN": "postgresql://metering_app@127.0.0.1/argosy",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chassis.errors import ArgosyError, Kind
 from values.money import ZERO, NanoUsd, cost
-from values.usage import TokenUsage
+from values.usage import ExposureCause, TokenUsage
 
 from metering.budgets.model import Budget
 from metering.prices.model import PriceRow
@@ -45,14 +45,6 @@ class ReservationState(StrEnum):
     HELD = "held"
     SETTLED = "settled"
     EXPIRED = "expired"
-
-
-class ExposureCause(StrEnum):
-    """Whose doing it is that a provider call has no usage that could be billed."""
-
-    PROVIDER = "provider"  # it broke off, sent no usage, or used more than was held
-    CLIENT = "client"  # it left, or asked to stop
-    FLEET = "fleet"  # a part of Argosy died or lost contact
 
 
 @dataclass(frozen=True, slots=True)

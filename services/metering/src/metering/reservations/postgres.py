@@ -10,7 +10,7 @@ import orjson
 from chassis.errors import ArgosyError
 from chassis.postgres import Database, GroupCommit
 from values.money import NanoUsd, Price
-from values.usage import TokenUsage, UsageSource
+from values.usage import ExposureCause, TokenUsage, UsageSource
 
 from metering.budgets.postgres import row_to_budget
 from metering.metrics import RESERVE_BATCH, RESERVE_SECONDS
@@ -18,7 +18,6 @@ from metering.prices.model import PriceRow
 from metering.reservations.model import (
     AnnouncedAttempt,
     Bound,
-    ExposureCause,
     PricedReservation,
     RequestRef,
     Reservation,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from chassis.errors import InvalidRequest
 from values.money import ZERO, NanoUsd
-from values.usage import TokenUsage
+from values.usage import ExposureCause, TokenUsage
 
 from metering.budgets.model import Budget, BudgetSpent
 from metering.reservations.model import (
@@ -16,7 +16,6 @@ from metering.reservations.model import (
     MAX_STARTED_ATTEMPTS,
     AnnouncedAttempt,
     Bound,
-    ExposureCause,
     RequestIdReused,
     RequestNotFound,
     Reservation,

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from values.money import ZERO, NanoUsd, cost
-from values.usage import UNKNOWN_USAGE
+from values.usage import UNKNOWN_USAGE, ExposureCause
 
 from metering.ledger.model import Transaction, TransactionKind
 from metering.ledger.post import post
-from metering.reservations.model import AnnouncedAttempt, Bound, ExposureCause, Reservation
+from metering.reservations.model import AnnouncedAttempt, Bound, Reservation
 from metering.settlement.model import ANNOUNCED, NO_EVENT, Attempt, Outcome, Settlement
 
 COUNTED_CAUSES: Final = frozenset({ExposureCause.CLIENT})

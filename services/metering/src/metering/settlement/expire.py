@@ -4,8 +4,9 @@ from collections.abc import Collection
 from datetime import datetime
 
 from values.money import NanoUsd
+from values.usage import ExposureCause
 
-from metering.reservations.model import ExposureCause, ReservationState
+from metering.reservations.model import ReservationState
 from metering.settlement.call import COUNTED_CAUSES, RequestSettler
 from metering.settlement.model import LockedRequest, Settlement, SettlementCase, SettlementChanges
 

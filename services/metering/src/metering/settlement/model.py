@@ -7,10 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from values.money import ZERO, NanoUsd, Price
-from values.usage import TokenUsage
+from values.usage import ExposureCause, TokenUsage
 
 from metering.ledger.model import Transaction
-from metering.reservations.model import ExposureCause, Reservation
+from metering.reservations.model import Reservation
 
 REQUEST_ATTEMPT = 0
 """The attempt that stands for the request itself; provider calls count from 1."""

@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 from chassis.postgres import Database
 from values.money import NanoUsd
+from values.usage import ExposureCause
 
 from metering.budgets.postgres import row_to_budget
 from metering.ledger.postgres import entries_to_rows, json_to_transactions, transaction_to_row
 from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
-from metering.reservations.model import ExposureCause, RequestNotFound, RequestRef
+from metering.reservations.model import RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
 from metering.settlement.call import COUNTED_CAUSES
 from metering.settlement.expire import expire

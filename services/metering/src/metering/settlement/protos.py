@@ -5,12 +5,12 @@ from chassis.errors import ArgosyError
 from chassis.grpc import timestamp_to_proto
 from chassis.kafka import Undecodable
 from values.money import MAX_TOKENS
-from values.protos import nano_usd_to_proto, proto_to_usage, usage_to_proto
+from values.protos import exposure_cause_to_proto, nano_usd_to_proto, proto_to_usage, usage_to_proto
 
 from metering.ledger.model import Transaction
 from metering.prices.model import ALL_TENANTS, validate_price_key
 from metering.reservations.model import Reservation, ReservationState, is_valid_id
-from metering.reservations.protos import cause_to_proto, proto_to_cause
+from metering.reservations.protos import proto_to_cause
 from metering.settlement.model import (
     Attempt,
     Decision,
@@ -108,7 +108,7 @@ def settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
     )
     usage_to_proto(settlement.usage, message.usage)
     if settlement.cause is not None:
-        message.exposure_cause = cause_to_proto(settlement.cause)
+        message.exposure_cause = exposure_cause_to_proto(settlement.cause)
     if settlement.reported is not None:
         usage_to_proto(settlement.reported, message.reported_usage)
     if settlement.reconciliation is not None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 from values.money import ZERO, NanoUsd
-from values.usage import TokenUsage, UsageSource
+from values.usage import ExposureCause, TokenUsage, UsageSource
 
-from metering.reservations.model import ExposureCause, Reservation
+from metering.reservations.model import Reservation
 from metering.settlement.model import (
     NO_EVENT,
     REQUEST_ATTEMPT,

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from metering.budgets.model import Budget, BudgetSpent
 from metering.reservations.model import (
     Bound,
-    ExposureCause,
     RequestIdReused,
     RequestNotFound,
     Reservation,
@@ -25,7 +24,7 @@ from metering.settlement.expire import expire
 from metering.settlement.model import Attempt, LockedRequest, Outcome, SettlementChanges, UsageEvent
 from metering.settlement.settle import settle
 from values.money import ZERO, NanoUsd, cost
-from values.usage import TokenUsage, UsageSource
+from values.usage import ExposureCause, TokenUsage, UsageSource
 
 from services.metering.tests.examples import NONE, UNKNOWN, a_price
 
