@@ -17,8 +17,7 @@ from chassis.errors import Unavailable
 from chassis.kafka.broker_security import client_options
 from chassis.kafka.delivery import Delivery, Handle, HandleMany
 from chassis.kafka.publisher import Publisher, describe
-from chassis.kafka.record import Record
-from chassis.kafka.signing import SigningKeys
+from chassis.kafka.record import Record, SigningKeys
 from chassis.lifecycle import Loop
 from chassis.settings import KafkaSection
 from chassis.telemetry import logger

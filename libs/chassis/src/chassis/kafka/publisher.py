@@ -14,13 +14,11 @@ from aiokafka.partitioner import DefaultPartitioner
 from chassis.aio import ConnectionLog
 from chassis.errors import ArgosyError, Kind, Unavailable
 from chassis.kafka.broker_security import client_options
-from chassis.kafka.record import Record
-from chassis.kafka.signing import SigningKeys
+from chassis.kafka.record import Record, SigningKeys
 from chassis.settings import KafkaSection
 from chassis.telemetry import inject, logger
 
 MAX_BATCH_BYTES: Final = 256 * 1024  # a larger single record still fits
-
 ACK_TIMEOUT_SECONDS: Final = 10.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
