@@ -49,9 +49,8 @@ from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.postgres import PostgresProjects
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
-from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.limiter import ClassRateLimits, PlanLimits, RateLimiter, RateLimitStore
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import ClassRateLimits, PlanLimits, RateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
 from gateway.settings import (
     ClassRates,

@@ -2,7 +2,7 @@
 
 import math
 
-from gateway.rate_limits.model import RateLimitStatus
+from gateway.rate_limits.limiter import RateLimitStatus
 
 Headers = tuple[tuple[bytes, bytes], ...]
 

@@ -21,8 +21,7 @@ from gateway.auth.http import Authenticator
 from gateway.auth.roles import check_route, role_of_route
 from gateway.metrics import RATE_LIMITED
 from gateway.rate_limits.http import rate_limit_headers
-from gateway.rate_limits.limiter import RateLimiter
-from gateway.rate_limits.model import RateLimitExceeded, RequestClass, request_class
+from gateway.rate_limits.limiter import RateLimiter, RateLimitExceeded, RequestClass, request_class
 from gateway.web.errors import SCOPE_ERROR, to_public_error
 from gateway.web.route_metrics import CLIENT_DISCONNECTED, RouteMetrics
 from gateway.web.route_table import GET, HEAD, OPTIONS, MatchedRoute, MethodNotAllowed, RouteTable
