@@ -31,7 +31,7 @@ ROLE_BY_NAME = {
 ROLE_BY_PATH = {
     "gateway/web": "web",  # ASGI, middleware, OpenAPI, multipart
     "gateway/web/errors": "translator",
-    "gateway/web/json_body": "translator",
+    "gateway/web/request_body": "translator",
     "gateway/web/pagination": "pure",
     "gateway/web/sse": "translator",
     "inference_worker/concurrency": "technology",  # gRPC interceptors
