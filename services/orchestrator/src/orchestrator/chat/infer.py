@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from chassis.errors import ArgosyError, DeadlineExceeded
+from chassis.errors import ArgosyError, DeadlineExceeded, Unavailable
 from values.usage import ExposureCause
 
 from orchestrator.chat.disconnects import Disconnects, PlanAbort
@@ -14,7 +14,6 @@ from orchestrator.errors import is_refusal
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.workers.model import AttemptStarting, Finished, Plan, Started
 from orchestrator.workers.ports import InferenceCall, WorkerClient
-from orchestrator.workers.run import worker_unavailable
 
 
 async def infer(
@@ -31,11 +30,12 @@ async def infer(
     When the client disconnects and the policy is to abort, the worker gets a stop, and has `abort_timeout` to report
     what was used. When the worker is lost, the attempt that ran has unknown usage, and those before it their own.
     """
-    refusal = await worker_unavailable(worker, plan.deadline)
-    if refusal is None and buffer.disconnected:
-        # A provider call that is not needed any more would cost money all the same.
-        refusal = Stopped("the client went away before a worker had its request")
-    if refusal is not None:
+    try:
+        await worker.wait_ready(plan.deadline)
+        if buffer.disconnected:
+            # A provider call that is not needed any more would cost money all the same.
+            raise Stopped("the client went away before a worker had its request")
+    except (Unavailable, DeadlineExceeded, Stopped) as refusal:
         return Finished((), refusal)
     forwarder = _Forwarder(buffer, attempts)
     try:
