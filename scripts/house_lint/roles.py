@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scripts.house_lint.source import ROOT, SourceFile, Violation
 
 SERVICES = {"gateway", "orchestrator", "inference_worker", "metering", "retrieval"}
-PURE_CHASSIS = {"errors", "aio", "clock", "ids", "tenancy", "backoff"}
+PURE_CHASSIS = {"errors", "aio", "clock", "ids", "tenancy"}
 WIRE = {"argosy", "google", "grpc"}
 
 ROLE_BY_NAME = {

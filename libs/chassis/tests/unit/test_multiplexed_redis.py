@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from chassis.backoff import Backoff
+from chassis.aio import Backoff
 from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
 from chassis.redis import MultiplexedRedis, Script, multiplexed

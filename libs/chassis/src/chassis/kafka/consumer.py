@@ -11,8 +11,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from chassis.aio import ConnectionLog, wait_or_stop
-from chassis.backoff import Backoff
+from chassis.aio import Backoff, ConnectionLog, wait_or_stop
 from chassis.errors import Unavailable
 from chassis.kafka.broker_security import client_options
 from chassis.kafka.delivery import Delivery, Handle, HandleMany

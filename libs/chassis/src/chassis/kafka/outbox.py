@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
-from chassis.aio import ConnectionLog, wait_or_stop
-from chassis.backoff import Backoff
+from chassis.aio import Backoff, ConnectionLog, wait_or_stop
 from chassis.errors import ArgosyError, Unavailable
 from chassis.ids import new_id
 from chassis.kafka.publisher import MAX_RECORD_BYTES, RecordTooLarge

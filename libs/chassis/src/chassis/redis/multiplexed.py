@@ -15,8 +15,7 @@ from redis.asyncio.connection import Connection as Address
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import NoScriptError, ResponseError
 
-from chassis.aio import ConnectionLog
-from chassis.backoff import Backoff
+from chassis.aio import Backoff, ConnectionLog
 from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
 from chassis.settings import RedisSection

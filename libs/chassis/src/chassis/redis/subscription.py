@@ -10,8 +10,7 @@ from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from chassis.aio import ConnectionLog, wait_or_stop
-from chassis.backoff import Backoff
+from chassis.aio import Backoff, ConnectionLog, wait_or_stop
 from chassis.lifecycle import Loop
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog
