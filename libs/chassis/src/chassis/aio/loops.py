@@ -1,4 +1,4 @@
-"""What loops need that run until the service stops: waits, backoff, periodic calls, and logs of outages."""
+"""Loops that run until the service stops, and what they need: waits, backoff, periodic calls, logs of outages."""
 
 from __future__ import annotations
 
@@ -21,6 +21,33 @@ log = logger("chassis.periodic")
 LoopBody = Callable[[asyncio.Event], Awaitable[None]]
 
 
+class Loop:
+    """A component of the lifecycle that runs `body(stop)` in the background.
+
+    The body returns soon after `stop` is set; its error stops the service.
+    """
+
+    def __init__(self, name: str, body: LoopBody) -> None:
+        self.name = name
+        self._body = body
+        self._stop = asyncio.Event()
+
+    async def start(self) -> None:
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        """Set `stop` and wait for the body; when cancelled, cancel it."""
+        self._stop.set()
+        await self._task
+
+    async def _run(self) -> None:
+        try:
+            await self._body(self._stop)
+        except Exception as error:  # noqa: BLE001 - reported to the lifecycle, which ends the process
+            self.failed.set_exception(error)
+
+
 async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
     """Wait for `seconds`, or less when `stop` is set meanwhile. Returns whether it is set."""
     try:
@@ -32,7 +59,7 @@ async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
 
 
 def periodic(interval: timedelta, run_once: Callable[[], Awaitable[bool | None]], name: str) -> LoopBody:
-    """Make the body of a `chassis.lifecycle.Loop` that calls `run_once` until it is stopped.
+    """Make the body of a `Loop` that calls `run_once` until it is stopped.
 
     It calls again at once when the result is True (there may be more to do), else after `interval`. After an error the
     next call is made after `interval`: what a store answers must not end the service. An `ArgosyError` is logged by its

@@ -15,10 +15,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from chassis.aio import Backoff, ConnectionLog, wait_or_stop
+from chassis.aio import Backoff, ConnectionLog, Loop, wait_or_stop
 from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
-from chassis.lifecycle import Loop
 from chassis.settings import RedisSection
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog
