@@ -152,23 +152,23 @@ class Publisher:
         except Unavailable as error:
             return [error] * len(records)
         records = [self._sign(record) for record in records]
-        unacknowledged = Unavailable("kafka does not acknowledge")
-        results: list[ArgosyError | None] = [_check_size(record) or unacknowledged for record in records]
+        results: list[ArgosyError | None] = [_check_size(record) for record in records]
+        unacknowledged = {position for position, error in enumerate(results) if error is None}
         builder = BatchBuilder(producer)
         failure: Exception | None = None
         try:
             async with asyncio.timeout(ACK_TIMEOUT_SECONDS):
-                for position, record in enumerate(records):
-                    if results[position] is unacknowledged:
-                        await builder.add(position, record)
+                for position in sorted(unacknowledged):
+                    await builder.add(position, records[position])
                 for batch in builder.batches:
                     await batch.send(producer)
                 failure = await builder.wait()
         except (KafkaError, OSError, TimeoutError) as error:
             failure = error
         # Also after a failure: acknowledged records must not be published again for as long as one broker is down.
-        for position in builder.acknowledged():
-            results[position] = None
+        unacknowledged.difference_update(builder.acknowledged())
+        for position in unacknowledged:
+            results[position] = Unavailable("kafka does not acknowledge")
         if failure is not None:
             # The idempotent producer retries for ever, and some of its failures are permanent, so the next call starts
             # with a new one. Unacknowledged records are published again by the caller.
