@@ -13,8 +13,7 @@ from values.money import ZERO, NanoUsd
 from values.usage import NO_USAGE, ExposureCause
 
 from metering.budgets.model import Budget
-from metering.ledger.model import Transaction, TransactionKind
-from metering.ledger.post import post
+from metering.ledger.model import Transaction, TransactionKind, post
 from metering.prices.cache import PriceCache
 from metering.prices.model import PriceRow, UnknownPriceVersion
 from metering.reservations.model import FIRST_ATTEMPT, RequestRef, Reservation, ReservationState

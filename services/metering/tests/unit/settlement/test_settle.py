@@ -8,8 +8,7 @@ from chassis.testing import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 from metering.budgets.model import Budget
-from metering.ledger.model import Account, Entry, Transaction, TransactionKind, UnbalancedTransaction
-from metering.ledger.post import post
+from metering.ledger.model import Account, Entry, Transaction, TransactionKind, UnbalancedTransaction, post
 from metering.prices.cache import PriceCache
 from metering.prices.model import UnknownPriceVersion
 from metering.reservations.model import Bound, Reservation, ReservationState
