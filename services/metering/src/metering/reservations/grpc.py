@@ -13,7 +13,7 @@ from values.protos import nano_usd_to_proto, proto_to_exposure_cause, proto_to_u
 from values.usage import ExposureCause, TokenUsage
 
 from metering.metrics import RESERVATIONS, STARTED_ATTEMPTS
-from metering.prices.cache import PriceCache
+from metering.prices.model import PriceCache
 from metering.prices.protos import price_to_proto
 from metering.reservations.model import ReserveRequest, ReserveResult
 from metering.reservations.reserve import ReservationStore, reserve

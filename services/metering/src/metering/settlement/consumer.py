@@ -17,8 +17,7 @@ from values.protos import proto_to_exposure_cause, proto_to_usage
 from values.usage import ExposureCause
 
 from metering.metrics import CLAMPED, EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
-from metering.prices.cache import PriceCache
-from metering.prices.model import ALL_TENANTS, UnknownPriceVersion, validate_price_key
+from metering.prices.model import ALL_TENANTS, PriceCache, UnknownPriceVersion, validate_price_key
 from metering.reservations.model import is_valid_id
 from metering.settlement.model import Attempt, Settlement, SettlementCase, SettlementChanges, UsageEvent
 from metering.settlement.settle import SettlementStore, attach_prices

@@ -14,8 +14,7 @@ from values.usage import NO_USAGE, ExposureCause
 
 from metering.budgets.model import Budget
 from metering.ledger.model import Transaction, TransactionKind, post
-from metering.prices.cache import PriceCache
-from metering.prices.model import PriceRow, UnknownPriceVersion
+from metering.prices.model import PriceCache, PriceRow, UnknownPriceVersion
 from metering.reservations.model import FIRST_ATTEMPT, RequestRef, Reservation, ReservationState
 from metering.settlement.call import COUNTED_CAUSES, RequestSettler
 from metering.settlement.model import (
