@@ -25,8 +25,7 @@ from gateway.audit import http as audit_http
 from gateway.audit.model import AuditLog
 from gateway.audit.postgres import PostgresAuditLog
 from gateway.audit.record import RecordAudit
-from gateway.auth.authenticate import ApiKeyAuthenticator
-from gateway.auth.cache import KeyCacheTtls
+from gateway.auth.authenticate import ApiKeyAuthenticator, KeyCacheTtls
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
 from gateway.budgets import http as budgets_http
