@@ -15,8 +15,8 @@ from chassis.postgres import Database
 from retrieval import metrics
 from retrieval.chunking.token_counter import EstimatedTokenCounter
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
+from retrieval.deletions.delete import delete_pending
 from retrieval.deletions.postgres import PostgresDeletionQueue
-from retrieval.deletions.schedule import sweep
 from retrieval.embeddings.orchestrator_client import OrchestratorEmbedder
 from retrieval.files.grpc import FileMethods
 from retrieval.files.objects import ObstoreObjectStore
@@ -52,7 +52,9 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     chunk_embedder = ChunkEmbedder(store, embedder, builder.signer)
     worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue), queue)
     reap = partial(queue_overdue, store, queue)
-    delete = partial(sweep, PostgresDeletionQueue(database), objects)
+    delete = partial(
+        delete_pending, queue=PostgresDeletionQueue(database), objects=objects, on_deleted=metrics.DELETIONS.inc
+    )
     servicer = RetrievalServicer(
         files=FileMethods(
             PostgresFiles(database), objects, settings.objects.max_upload_bytes, upload_limit(settings.objects)

@@ -3,7 +3,7 @@
 Deletions are scheduled in the transaction that makes bytes or chunks unreachable, and run later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -40,9 +40,14 @@ class DeletionQueue(Protocol):
 
 
 async def delete_pending(
-    *, queue: DeletionQueue, objects: ObjectStore, batch_size: int = 20, chunk_batch_size: int = 1_000
-) -> int:
-    """Run a batch of the deletions that are due, and return how many.
+    *,
+    queue: DeletionQueue,
+    objects: ObjectStore,
+    on_deleted: Callable[[int], None] = lambda _: None,
+    batch_size: int = 20,
+    chunk_batch_size: int = 1_000,
+) -> bool:
+    """Run a batch of the deletions that are due, report how many to `on_deleted`; False when none was due.
 
     A deletion that fails is due again after its lease and does not stop the others. The last error is raised.
     """
@@ -55,7 +60,8 @@ async def delete_pending(
             last_error = error
     if last_error is not None:
         raise last_error
-    return len(claimed)
+    on_deleted(len(claimed))
+    return bool(claimed)
 
 
 async def _delete(deletion: PendingDeletion, queue: DeletionQueue, objects: ObjectStore, chunk_batch_size: int) -> None:

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from chassis.errors import Unavailable
 from retrieval.deletions.delete import delete_pending
-from retrieval.deletions.schedule import sweep
 
 from services.retrieval.tests.fake_peers import FakeObjectStore
 from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, InMemoryDatabase
@@ -34,10 +33,16 @@ async def test_a_deletion_that_fails_does_not_stop_others_and_stays_pending() ->
     assert [deletion.object_key for deletion, _ in database.deletions.values()] == ["ten_one/failing"]
 
 
-async def test_the_sweeper_deletes_objects_and_returns_whether_there_may_be_more(one: Tenant) -> None:
+async def test_the_sweeper_deletes_objects_reports_them_and_returns_whether_there_may_be_more(one: Tenant) -> None:
     file, objects = await one.file(), FakeObjectStore()
     objects.stored[f"ten_one/{file.file_id}"] = b"bytes"
     await one.ports.files.delete(one.tenant_id, file.file_id)
 
-    assert [await sweep(one.ports.deletions, objects) for _ in range(2)] == [True, False]
+    deleted: list[int] = []
+
+    async def sweep() -> bool:
+        return await delete_pending(queue=one.ports.deletions, objects=objects, on_deleted=deleted.append)
+
+    assert [await sweep(), await sweep()] == [True, False]
+    assert deleted == [1, 0]
     assert objects.stored == {}

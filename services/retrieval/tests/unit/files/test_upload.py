@@ -26,7 +26,7 @@ class Storage:
         self.files = FakeFiles(self.database)
         self.objects = FakeObjectStore()
 
-    async def sweep(self) -> int:
+    async def sweep(self) -> bool:
         return await delete_pending(queue=FakeDeletionQueue(self.database), objects=self.objects)
 
 
@@ -75,10 +75,10 @@ async def test_an_object_without_a_record_is_deleted_after_the_lifetime_of_its_u
             "ten_one", GUIDE, pieces(b"ab"), files=CrashingFiles(storage.database), objects=storage.objects, max_bytes=3
         )
     assert len(storage.objects.stored) == 1
-    assert await storage.sweep() == 0
+    assert not await storage.sweep()
     storage.database.clock.advance(UPLOAD_LIFETIME)
 
-    assert await storage.sweep() == 1
+    assert await storage.sweep()
     assert storage.objects.stored == {}
     assert storage.database.deletions == {}
 
