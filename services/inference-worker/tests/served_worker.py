@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 from argosy.inference.v1 import inference_pb2
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from chassis.clock import SystemClock
-from chassis.grpc import duration_to_proto
 from chassis.tenancy import Caller, as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
@@ -19,6 +18,7 @@ from inference_worker.embeddings.run import EmbedRun
 from inference_worker.grpc import registration
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
+from values.protos import duration_to_proto
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, an_upstream
 
 if TYPE_CHECKING:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
 from chassis.clock import SystemClock
 from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteError, Unavailable
-from chassis.grpc import (
-    STATUS,
-    GrpcServer,
-    duration_to_proto,
-    pipeline,
-    proto_to_duration,
-    proto_to_timestamp,
-    timestamp_to_proto,
-)
+from chassis.grpc import STATUS, GrpcServer, pipeline
 from chassis.grpc.status import BY_VALUE
 from chassis.telemetry import span
 from chassis.tenancy import as_caller
@@ -240,16 +232,6 @@ async def test_a_taken_port_is_an_error_at_start(echo: EchoService) -> None:
         second = GrpcServer(f"127.0.0.1:{server.port}", [(register, echo, SERVICE)], a_verifier(), SystemClock())
         with pytest.raises(RuntimeError, match="cannot listen on"):
             await second.start()
-
-
-def test_times_survive_the_wire_to_the_microsecond() -> None:
-    length = timedelta(days=1, seconds=2, microseconds=3)
-    moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
-
-    assert proto_to_duration(duration_to_proto(length)) == length
-    assert proto_to_timestamp(timestamp_to_proto(moment)) == moment
-    with pytest.raises(ValueError, match="zone"):
-        timestamp_to_proto(datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 async def test_a_trace_goes_through_a_call(stub: EchoStub) -> None:

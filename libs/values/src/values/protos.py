@@ -1,9 +1,13 @@
-"""Between values and the messages of `argosy.common.v1`."""
+"""Between values and messages: those of `argosy.common.v1`, and protobuf's own durations and timestamps."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from argosy.common.v1 import common_pb2
 from chassis.errors import ArgosyError, Kind, RemoteError
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from values.money import NanoUsd
 from values.usage import ExposureCause, TokenUsage, UsageSource
@@ -87,3 +91,28 @@ def proto_to_error(message: common_pb2.Error) -> RemoteError:
         param=message.param or None,
         retry_after=message.retry_after.ToTimedelta() if message.HasField("retry_after") else None,
     )
+
+
+def duration_to_proto(value: timedelta) -> Duration:
+    message = Duration()
+    message.FromTimedelta(value)
+    return message
+
+
+def proto_to_duration(message: Duration) -> timedelta:
+    """Convert; nanoseconds are truncated to microseconds."""
+    return message.ToTimedelta()
+
+
+def timestamp_to_proto(value: datetime) -> Timestamp:
+    """Convert. Raises `ValueError` for a time without a zone, which protobuf would take for UTC."""
+    if value.tzinfo is None:
+        raise ValueError("a time without a zone")
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
+def proto_to_timestamp(message: Timestamp) -> datetime:
+    """Convert to UTC; nanoseconds are truncated to microseconds."""
+    return message.ToDatetime(tzinfo=UTC)

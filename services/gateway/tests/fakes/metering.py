@@ -7,8 +7,8 @@ from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer
 from chassis.errors import ArgosyError, Kind, RemoteError
-from chassis.grpc import timestamp_to_proto
 from chassis.tenancy import current_caller
+from values.protos import timestamp_to_proto
 
 CREATED_AT = datetime(2026, 1, 2, tzinfo=UTC)
 CREATED = timestamp_to_proto(CREATED_AT)

@@ -5,9 +5,8 @@ from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceServicer
-from chassis.grpc import proto_to_duration, timestamp_to_proto
 from gateway.inference.model import ChatRequest, Chunk, EmbeddingsRequest, Started, StreamEvent, Task
-from values.protos import error_to_proto, nano_usd_to_proto, usage_to_proto
+from values.protos import error_to_proto, nano_usd_to_proto, proto_to_duration, timestamp_to_proto, usage_to_proto
 
 from services.gateway.tests.fakes.inference import FakeInference
 

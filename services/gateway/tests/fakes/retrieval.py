@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer
 from chassis.errors import InvalidRequest, Kind, RemoteError
-from chassis.grpc import timestamp_to_proto
 from chassis.ids import new_id
 from chassis.tenancy import current_caller
 from gateway.web.pagination import PageRequest
+from values.protos import timestamp_to_proto
 
 from services.gateway.tests.fakes.identity_store import to_page
 

@@ -18,7 +18,6 @@ from argosy.orchestration.v1.orchestration_pb2_grpc import (
     add_OrchestrationServiceServicer_to_server,
 )
 from chassis.errors import Kind, RemoteError
-from chassis.grpc import duration_to_proto
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
@@ -27,6 +26,7 @@ from orchestrator.context.model import Passage
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.workers.model import Chunk, EmbeddingResult, Started
 from prometheus_client import REGISTRY
+from values.protos import duration_to_proto
 
 from services.orchestrator.tests.fakes import FakeRetrievalClient, FakeWorkerClient
 from services.orchestrator.tests.harness import HELLO, Harness, reported, worker_finished

@@ -9,7 +9,6 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 from chassis.grpc.channel import Channel, ExchangeFull
-from chassis.grpc.protos import duration_to_proto, proto_to_duration, proto_to_timestamp, timestamp_to_proto
 from chassis.grpc.server import GrpcServer, Registration
 from chassis.grpc.status import STATUS
 
@@ -19,8 +18,4 @@ __all__ = [
     "ExchangeFull",
     "GrpcServer",
     "Registration",
-    "duration_to_proto",
-    "proto_to_duration",
-    "proto_to_timestamp",
-    "timestamp_to_proto",
 ]

@@ -12,7 +12,6 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from chassis.errors import ArgosyError, DeadlineExceeded, Kind, RemoteError, Unavailable
-from chassis.grpc.protos import duration_to_proto, proto_to_duration
 
 DOMAIN: Final = "argosy"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -57,7 +56,9 @@ def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
         fields["param"] = error.param
     details = [_pack(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=fields))]
     if error.retry_after is not None:
-        details.append(_pack(RetryInfo(retry_delay=duration_to_proto(error.retry_after))))
+        retry = RetryInfo()
+        retry.retry_delay.FromTimedelta(error.retry_after)
+        details.append(_pack(retry))
     status = Status(code=STATUS[error.kind].value[0], message=error.message, details=details)
     return ((DETAILS_KEY, status.SerializeToString()),)
 
@@ -95,7 +96,7 @@ def _from_details(details: bytes) -> RemoteError | None:
     retry_after: timedelta | None = None
     for detail in status.details:
         if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
-            retry_after = proto_to_duration(retry.retry_delay)
+            retry_after = retry.retry_delay.ToTimedelta()
         elif detail.Is(ErrorInfo.DESCRIPTOR):
             detail.Unpack(info)
     kind = BY_VALUE.get(info.metadata.get("kind", ""))

@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
-from chassis.grpc import Channel, duration_to_proto, proto_to_timestamp
-from values.protos import proto_to_error, proto_to_nano_usd, proto_to_usage
+from chassis.grpc import Channel
+from values.protos import duration_to_proto, proto_to_error, proto_to_nano_usd, proto_to_timestamp, proto_to_usage
 
 from gateway.inference.model import (
     ChatRequest,

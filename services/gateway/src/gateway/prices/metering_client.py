@@ -2,9 +2,9 @@
 
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
-from chassis.grpc import Channel, proto_to_timestamp
+from chassis.grpc import Channel
 from values.money import NanoUsd, nano_usd_to_usd
-from values.protos import nano_usd_to_proto, proto_to_nano_usd
+from values.protos import nano_usd_to_proto, proto_to_nano_usd, proto_to_timestamp
 
 from gateway.prices.schemas import PriceRead
 from gateway.web.schemas import ListResponse, unix_seconds

@@ -5,9 +5,9 @@ from datetime import datetime
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2 as pb
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
-from chassis.grpc import Channel, proto_to_timestamp, timestamp_to_proto
+from chassis.grpc import Channel
 from values.money import NanoUsd, nano_usd_to_usd
-from values.protos import proto_to_nano_usd, proto_to_usage
+from values.protos import proto_to_nano_usd, proto_to_timestamp, proto_to_usage, timestamp_to_proto
 
 from gateway.usage.schemas import (
     ExposureCause,

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
-from chassis.grpc import Channel, proto_to_timestamp
+from chassis.grpc import Channel
+from values.protos import proto_to_timestamp
 
 from gateway.vector_stores.schemas import (
     AttachmentRead,

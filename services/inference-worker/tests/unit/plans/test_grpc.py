@@ -8,9 +8,9 @@ import pytest
 from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import ArgosyError, Kind
-from chassis.grpc import duration_to_proto
 from provider_contract import until
 from served_worker import ServedWorker, an_embed_request
+from values.protos import duration_to_proto
 from worker_fakes import WORDS, a_body, text_of
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@ from datetime import timedelta
 import pytest
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import InvalidRequest
-from chassis.grpc import duration_to_proto
 from inference_worker.plans.model import Attempt, AttemptOutcome, Finished
 from inference_worker.plans.protos import OUTCOMES, finished_to_proto, proto_to_plan
+from values.protos import duration_to_proto
 from values.usage import TokenUsage, UsageSource
 
 

@@ -3,8 +3,7 @@
 from functools import lru_cache
 
 from argosy.metering.v1 import metering_pb2
-from chassis.grpc import timestamp_to_proto
-from values.protos import nano_usd_to_proto
+from values.protos import nano_usd_to_proto, timestamp_to_proto
 
 from metering.prices.model import PriceRow
 

@@ -6,10 +6,9 @@ from datetime import timedelta
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2
 from chassis.errors import ArgosyError, InvalidRequest
-from chassis.grpc import proto_to_duration
 from chassis.tenancy import Principal
 from values.money import MAX_TOKENS
-from values.protos import nano_usd_to_proto, proto_to_exposure_cause, proto_to_usage
+from values.protos import nano_usd_to_proto, proto_to_duration, proto_to_exposure_cause, proto_to_usage
 from values.usage import ExposureCause, TokenUsage
 
 from metering.metrics import RESERVATIONS, STARTED_ATTEMPTS

@@ -8,12 +8,11 @@ from datetime import datetime
 from argosy.metering.v1 import events_pb2
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
-from chassis.grpc import proto_to_timestamp
 from chassis.kafka import Record, Undecodable
 from chassis.telemetry import logger
 from google.protobuf.message import DecodeError
 from values.money import MAX_TOKENS
-from values.protos import proto_to_exposure_cause, proto_to_usage
+from values.protos import proto_to_exposure_cause, proto_to_timestamp, proto_to_usage
 from values.usage import ExposureCause
 
 from metering.metrics import CLAMPED, EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from argosy.metering.v1 import metering_pb2
-from chassis.grpc import timestamp_to_proto
 from chassis.tenancy import Principal
-from values.protos import exposure_cause_to_proto, nano_usd_to_proto, usage_to_proto
+from values.protos import exposure_cause_to_proto, nano_usd_to_proto, timestamp_to_proto, usage_to_proto
 
 from metering.ledger.model import Transaction
 from metering.reservations.model import RequestNotFound, Reservation, ReservationState, is_valid_id

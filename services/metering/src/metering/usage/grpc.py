@@ -6,10 +6,9 @@ from typing import Literal
 
 from argosy.metering.v1 import metering_pb2
 from chassis.errors import InvalidRequest
-from chassis.grpc import proto_to_timestamp, timestamp_to_proto
 from chassis.tenancy import Principal
 from values.money import NanoUsd
-from values.protos import nano_usd_to_proto
+from values.protos import nano_usd_to_proto, proto_to_timestamp, timestamp_to_proto
 
 from metering.usage.model import UsageSum
 from metering.usage.sum_usage import UsageStore, sum_usage

@@ -5,13 +5,13 @@ import pytest
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import events_pb2, metering_pb2
 from chassis.errors import ArgosyError, InvalidRequest
-from chassis.grpc import duration_to_proto, timestamp_to_proto
 from chassis.tenancy import as_caller
 from chassis.testing import FakeClock
 from google.protobuf.duration_pb2 import Duration
 from metering.budgets.model import BudgetSpent
 from metering.grpc import MeteringServicer
 from metering.prices.model import UnpricedModel
+from values.protos import duration_to_proto, timestamp_to_proto
 
 from services.metering.tests.examples import metric
 from services.metering.tests.servicer import CHAT, EMBEDDING, MEMBER, a_request

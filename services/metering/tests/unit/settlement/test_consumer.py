@@ -3,13 +3,13 @@ from datetime import timedelta
 import pytest
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import events_pb2
-from chassis.grpc import timestamp_to_proto
 from chassis.kafka import Record, Undecodable
 from chassis.testing import FakeClock
 from metering.prices.model import PriceCache
 from metering.settlement.consumer import TOPIC, UsageConsumer, proto_to_event
 from metering.settlement.model import Outcome
 from values.money import MAX_TOKENS, NanoUsd
+from values.protos import timestamp_to_proto
 from values.usage import TokenUsage, UsageSource
 
 from services.metering.tests.examples import a_price, a_reservation, metric

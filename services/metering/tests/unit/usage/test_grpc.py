@@ -4,11 +4,11 @@ import pytest
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2
 from chassis.errors import InvalidRequest
-from chassis.grpc import timestamp_to_proto
 from chassis.tenancy import as_caller
 from chassis.testing import FakeClock, a_caller, a_principal
 from google.protobuf.timestamp_pb2 import Timestamp
 from metering.grpc import MeteringServicer
+from values.protos import timestamp_to_proto
 
 from services.metering.tests.examples import a_reservation, an_event, reported
 from services.metering.tests.fakes import Stores

@@ -4,9 +4,8 @@ from contextlib import aclosing
 from typing import Any, assert_never
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from chassis.grpc import proto_to_duration
 from chassis.tenancy import Principal
-from values.protos import error_to_proto, usage_to_proto
+from values.protos import error_to_proto, proto_to_duration, usage_to_proto
 from values.roles import current_member
 
 from orchestrator.chat.generate import ChatCompletions

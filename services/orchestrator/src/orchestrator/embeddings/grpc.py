@@ -3,8 +3,7 @@
 from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from chassis.grpc import proto_to_duration
-from values.protos import usage_to_proto
+from values.protos import proto_to_duration, usage_to_proto
 from values.roles import current_member
 
 from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings

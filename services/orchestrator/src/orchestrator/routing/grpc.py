@@ -1,7 +1,7 @@
 """Lists models over gRPC."""
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from chassis.grpc import timestamp_to_proto
+from values.protos import timestamp_to_proto
 from values.roles import current_member
 
 from orchestrator.routing.choose import RouteCache

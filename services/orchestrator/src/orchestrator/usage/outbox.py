@@ -8,9 +8,9 @@ from typing import cast
 
 import orjson
 from chassis.errors import ArgosyError
-from chassis.grpc import timestamp_to_proto
 from chassis.postgres import Database, GroupCommit
 from chassis.telemetry import inject, logger
+from values.protos import timestamp_to_proto
 
 from orchestrator.background_tasks import RequestKey
 from orchestrator.metrics import OUTBOX_PENDING, USAGE_WRITE_BATCH, USAGE_WRITE_SECONDS

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import Internal
-from chassis.grpc import duration_to_proto
-from values.protos import proto_to_error, proto_to_exposure_cause, proto_to_usage
+from values.protos import duration_to_proto, proto_to_error, proto_to_exposure_cause, proto_to_usage
 
 from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import (

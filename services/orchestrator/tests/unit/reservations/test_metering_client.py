@@ -10,7 +10,6 @@ import pytest
 from argosy.common.v1.common_pb2 import Money
 from argosy.metering.v1 import metering_pb2 as metering
 from chassis.errors import DeadlineExceeded, Internal, Kind, RemoteError
-from chassis.grpc import proto_to_duration
 from chassis.tenancy import PrincipalSigner, as_caller
 from chassis.testing import SECRET, FakeClock, a_caller
 from chassis.testing.grpc import serving
@@ -18,6 +17,7 @@ from orchestrator.errors import is_refusal
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.model import Reservation, TokenBound
 from values.money import NanoUsd, Price
+from values.protos import proto_to_duration
 
 from services.orchestrator.tests.peers import ScriptedMetering
 

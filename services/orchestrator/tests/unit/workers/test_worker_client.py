@@ -12,7 +12,7 @@ import pytest
 from argosy.common.v1.common_pb2 import USAGE_SOURCE_COUNTED, USAGE_SOURCE_REPORTED, Error, TokenUsage
 from argosy.inference.v1 import inference_pb2 as inference
 from chassis.errors import Internal, Kind, RemoteError, Unavailable
-from chassis.grpc import Channel, proto_to_duration
+from chassis.grpc import Channel
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving
@@ -21,6 +21,7 @@ from orchestrator.reservations.model import TokenBound
 from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import Candidate, Chunk, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan, Started
 from orchestrator.workers.worker_client import GrpcWorkerClient
+from values.protos import proto_to_duration
 from values.usage import UNKNOWN_USAGE, UsageSource
 from values.usage import TokenUsage as Usage
 

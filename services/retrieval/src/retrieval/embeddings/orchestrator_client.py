@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from argosy.orchestration.v1.orchestration_pb2 import EmbedRequest
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
-from chassis.grpc import Channel, duration_to_proto
+from chassis.grpc import Channel
 from chassis.ids import new_id
+from values.protos import duration_to_proto
 
 from retrieval.embeddings.model import DIMENSIONS, IncompatibleEmbedding, Vector
 

@@ -5,8 +5,8 @@ from contextlib import aclosing
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.errors import InvalidRequest
-from chassis.grpc import timestamp_to_proto
 from chassis.in_flight import InFlightLimit
+from values.protos import timestamp_to_proto
 from values.roles import current_member
 
 from retrieval import metrics

@@ -6,9 +6,9 @@ from argosy.common.v1.common_pb2 import EventMeta
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.events_pb2 import FileAttached
 from chassis.errors import InvalidRequest
-from chassis.grpc import timestamp_to_proto
 from chassis.ids import new_id
 from chassis.tenancy import Principal
+from values.protos import timestamp_to_proto
 
 from retrieval.vector_stores.model import Attachment, AttachmentState, VectorStore
 
