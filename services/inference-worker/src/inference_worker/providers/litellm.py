@@ -20,7 +20,6 @@ from values.usage import TokenUsage
 
 from inference_worker.providers.config import BaseUrl, TokenCounterConfig
 from inference_worker.providers.http_observation import Exchange, observe_httpx, observed_exchange
-from inference_worker.providers.json_fields import openai_usage, parse_object
 from inference_worker.providers.model import (
     UpstreamFailed,
     UpstreamInterrupted,
@@ -28,6 +27,7 @@ from inference_worker.providers.model import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
+from inference_worker.providers.payloads import openai_usage, parse_object
 from inference_worker.providers.ports import Completion, Upstream
 from inference_worker.providers.transport.errors import status_error
 

@@ -14,13 +14,13 @@ from inference_worker.providers.anthropic.events import (
     message_usage,
 )
 from inference_worker.providers.anthropic.request import to_messages_request
-from inference_worker.providers.json_fields import parse_object
 from inference_worker.providers.model import (
     UpstreamFailed,
     UpstreamInterrupted,
     UpstreamProtocolError,
     UpstreamRejected,
 )
+from inference_worker.providers.payloads import SseDecoder, parse_object
 from inference_worker.providers.ports import Completion
 from inference_worker.providers.transport.connection import Response
 from inference_worker.providers.transport.http import (
@@ -30,7 +30,6 @@ from inference_worker.providers.transport.http import (
     HttpCompletion,
     read_available,
 )
-from inference_worker.providers.transport.sse import SseDecoder
 
 T = TypeVar("T")
 

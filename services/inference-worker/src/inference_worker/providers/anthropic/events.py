@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 from values.usage import TokenUsage, UsageSource
 
-from inference_worker.providers.json_fields import is_token_count
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted
+from inference_worker.providers.payloads import is_token_count
 
 FINISH_REASONS = {
     "end_turn": "stop",

@@ -6,8 +6,8 @@ from typing import Any
 
 from values.usage import TokenUsage
 
-from inference_worker.providers.json_fields import openai_usage, parse_object
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
+from inference_worker.providers.payloads import SseDecoder, openai_usage, parse_object
 from inference_worker.providers.ports import Completion
 from inference_worker.providers.transport.connection import Response
 from inference_worker.providers.transport.http import (
@@ -17,7 +17,6 @@ from inference_worker.providers.transport.http import (
     HttpCompletion,
     read_available,
 )
-from inference_worker.providers.transport.sse import SseDecoder
 
 DONE = b"[DONE]"
 

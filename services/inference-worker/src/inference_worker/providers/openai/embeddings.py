@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 from values.usage import TokenUsage, UsageSource
 
-from inference_worker.providers.json_fields import is_token_count, parse_object
 from inference_worker.providers.model import Embeddings, UpstreamProtocolError
+from inference_worker.providers.payloads import is_token_count, parse_object
 from inference_worker.providers.transport.http import HttpClient
 
 

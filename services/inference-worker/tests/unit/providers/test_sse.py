@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inference_worker.providers.model import UpstreamProtocolError
-from inference_worker.providers.transport.sse import SseDecoder
+from inference_worker.providers.payloads import SseDecoder
 
 # JSON never holds raw line ends, so events can be split at them.
 PAYLOADS = st.dictionaries(st.text(max_size=8), st.text(), max_size=3).map(
