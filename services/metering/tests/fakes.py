@@ -36,7 +36,8 @@ from metering.settlement.model import (
     SettlementChanges,
     UsageEvent,
 )
-from metering.settlement.settle import SettlementStore, settle_all
+from metering.settlement.ports import SettlementStore
+from metering.settlement.settle import settle_all
 from metering.usage.model import UsageSum
 from metering.usage.sum_usage import UsageStore
 from values.money import ZERO, NanoUsd, Price

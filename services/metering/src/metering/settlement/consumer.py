@@ -18,8 +18,8 @@ from values.usage import ExposureCause
 from metering.metrics import CLAMPED, EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
 from metering.prices.model import ALL_TENANTS, PriceCache, UnknownPriceVersion, validate_price_key
 from metering.reservations.model import is_valid_id
-from metering.settlement.model import Attempt, Settlement, SettlementCase, SettlementChanges, UsageEvent
-from metering.settlement.settle import SettlementStore, attach_prices
+from metering.settlement.model import Attempt, Settlement, SettlementCase, SettlementChanges, UsageEvent, attach_prices
+from metering.settlement.ports import SettlementStore
 
 TOPIC = "argosy.metering.usage-recorded.v1"
 MAX_ATTEMPT = 1_000_000

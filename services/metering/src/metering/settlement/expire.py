@@ -7,8 +7,8 @@ from values.money import NanoUsd
 from values.usage import ExposureCause
 
 from metering.reservations.model import ReservationState
-from metering.settlement.call import COUNTED_CAUSES, RequestSettler
 from metering.settlement.model import LockedRequest, Settlement, SettlementCase, SettlementChanges
+from metering.settlement.settle import COUNTED_CAUSES, RequestSettler
 
 
 def expire(

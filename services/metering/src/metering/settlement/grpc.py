@@ -9,7 +9,7 @@ from values.protos import exposure_cause_to_proto, nano_usd_to_proto, timestamp_
 from metering.ledger.model import Transaction
 from metering.reservations.model import RequestNotFound, Reservation, ReservationState, is_valid_id
 from metering.settlement.model import Decision, Outcome, Reconciliation, RequestStatement, Settlement
-from metering.settlement.settle import SettlementStore
+from metering.settlement.ports import SettlementStore
 
 _STATE_TO_PROTO = {
     ReservationState.HELD: metering_pb2.RESERVATION_STATE_HELD,

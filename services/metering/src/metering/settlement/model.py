@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +11,7 @@ from values.money import ZERO, NanoUsd, Price
 from values.usage import ExposureCause, TokenUsage
 
 from metering.ledger.model import Transaction
+from metering.prices.model import PriceCache, PriceRow, UnknownPriceVersion
 from metering.reservations.model import Reservation
 
 REQUEST_ATTEMPT = 0
@@ -57,9 +59,6 @@ class Attempt:
     def is_billable(self) -> bool:
         return self.usage.known not in {None, (0, 0)}
 
-    def with_price(self, price: Price) -> Attempt:
-        return replace(self, price=price)
-
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
@@ -71,6 +70,24 @@ class UsageEvent:
     attempts: tuple[Attempt, ...]
     project_id: str = ""
     key_id: str = ""
+
+
+async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
+    """Give each billable call its price. Raises `UnknownPriceVersion`: the event can never be settled."""
+    versions = {attempt.price_version for attempt in event.attempts if attempt.is_billable}
+    if not versions:
+        return event
+    rows = await prices.by_version(versions)
+    return replace(event, attempts=tuple(_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts))
+
+
+def _with_price(attempt: Attempt, tenant_id: str, rows: Mapping[str, PriceRow]) -> Attempt:
+    if not attempt.is_billable:
+        return attempt
+    row = rows.get(attempt.price_version)
+    if row is None or row.price.key != attempt.price_key or not row.applies_to(tenant_id):
+        raise UnknownPriceVersion(f"{attempt.price_version!r} is no price of {attempt.price_key!r} for this tenant")
+    return replace(attempt, price=row.price)
 
 
 class Decision(StrEnum):

@@ -19,7 +19,6 @@ from metering.ledger.postgres import entries_to_rows, json_to_transactions, tran
 from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
 from metering.reservations.model import RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
-from metering.settlement.call import COUNTED_CAUSES
 from metering.settlement.expire import expire
 from metering.settlement.model import (
     LockedRequest,
@@ -37,7 +36,7 @@ from metering.settlement.rows import (
     settlement_to_row,
     unreserved_to_row,
 )
-from metering.settlement.settle import settle_all
+from metering.settlement.settle import COUNTED_CAUSES, settle_all
 
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3)"
 LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"

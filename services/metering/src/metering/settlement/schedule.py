@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from metering.reservations.model import RequestRef
 from metering.settlement.consumer import observe_settlements
-from metering.settlement.settle import SettlementStore
+from metering.settlement.ports import SettlementStore
 
 
 class Expiry:

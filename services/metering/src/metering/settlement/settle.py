@@ -5,25 +5,23 @@ always fits under the cap, and every settlement keeps `spent + held + exposed <=
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final
 
-from values.money import ZERO, NanoUsd
-from values.usage import NO_USAGE, ExposureCause
+from values.money import ZERO, NanoUsd, cost
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause
 
 from metering.budgets.model import Budget
 from metering.ledger.model import Transaction, TransactionKind, post
-from metering.prices.model import PriceCache, PriceRow, UnknownPriceVersion
-from metering.reservations.model import FIRST_ATTEMPT, RequestRef, Reservation, ReservationState
-from metering.settlement.call import COUNTED_CAUSES, RequestSettler
+from metering.reservations.model import FIRST_ATTEMPT, AnnouncedAttempt, Bound, Reservation, ReservationState
 from metering.settlement.model import (
+    ANNOUNCED,
     NO_EVENT,
     REQUEST_ATTEMPT,
     Attempt,
     LockedRequest,
     Outcome,
-    RequestStatement,
     SettledAttempt,
     Settlement,
     SettlementCase,
@@ -31,30 +29,88 @@ from metering.settlement.model import (
     UsageEvent,
 )
 
-
-class SettlementStore(Protocol):
-    async def settle(self, events: Sequence[UsageEvent]) -> Sequence[SettlementChanges]:
-        """Settle priced events in their order, in one transaction; calls that are settled already stay as they are.
-
-        Safe to repeat, and to run in many consumers at once. Raises `Unavailable` when it must be tried again.
-        """
-
-    async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
-        """Expire those of the requests that are still held and whose lease is over by the database's clock, in one
-        transaction. Replicas that call it at the same time expire different ones.
-        """
-
-    async def statement(self, tenant_id: str, request_id: str) -> RequestStatement:
-        """Raises `RequestNotFound`."""
+COUNTED_CAUSES: Final = frozenset({ExposureCause.CLIENT})
+"""The default policy: what a tenant causes counts against its cap, the operator bears the rest."""
 
 
-async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
-    """Give each billable call its price. Raises `UnknownPriceVersion`: the event can never be settled."""
-    versions = {attempt.price_version for attempt in event.attempts if attempt.is_billable}
-    if not versions:
-        return event
-    rows = await prices.by_version(versions)
-    return replace(event, attempts=tuple(_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts))
+@dataclass(slots=True)
+class RequestSettler:
+    """Where calls of one request are settled: its reservation, the policy, and the time."""
+
+    reservation: Reservation
+    counted_causes: Collection[ExposureCause]
+    now: datetime
+
+    def settle(self, attempt: Attempt, payable: NanoUsd, event_id: str) -> Settlement:
+        """Settle a call. The tenant is charged `payable` at most, in cost and counted exposure together."""
+        bound = self._bound(attempt)
+        usage = attempt.usage if bound is None else bound.clamp(attempt.usage)
+        cause: ExposureCause | None = None
+        tokens = usage.known
+        if tokens is None:
+            outcome, paid, cause = Outcome.EXPOSED, ZERO, attempt.cause
+            exposed = NanoUsd(min(ZERO if bound is None else bound.cost, self.reservation.held))
+        elif attempt.usage.known == (0, 0):
+            outcome, paid, exposed = Outcome.RELEASED, ZERO, ZERO
+        elif attempt.price is None:
+            raise ValueError("a call without its price cannot be billed")
+        else:
+            bill = cost(*tokens, attempt.price)
+            outcome, paid, exposed = Outcome.BILLED, bill, ZERO
+            if bill > payable:
+                outcome, paid, exposed = (
+                    Outcome.BILLED if payable else Outcome.EXPOSED,
+                    payable,
+                    NanoUsd(bill - payable),
+                )
+                cause = ExposureCause.PROVIDER
+        counted = ZERO
+        if cause is not None and cause in self.counted_causes:
+            counted = NanoUsd(min(exposed, payable - paid))
+        return Settlement(
+            attempt.number,
+            outcome,
+            usage,
+            attempt.price_key,
+            attempt.price_version,
+            paid,
+            exposed,
+            event_id,
+            self.now,
+            cause,
+            counted,
+            None if usage is attempt.usage else attempt.usage,
+        )
+
+    def settle_announced(self, announced: AnnouncedAttempt, payable: NanoUsd) -> Settlement:
+        """Settle a call of which no event tells: by the usage that was announced, else as an estimate at its bound."""
+        price = self.reservation.bounds[announced.bound].row.price
+        usage = announced.usage or UNKNOWN_USAGE
+        attempt = Attempt(announced.number, price.key, price.version, usage, price, announced.cause)
+        return self.settle(attempt, payable, NO_EVENT if usage.known is None else ANNOUNCED)
+
+    def post(self, settlement: Settlement) -> list[Transaction]:
+        """Make the ledger's transaction for a settlement."""
+        is_estimate = settlement.event_id == NO_EVENT
+        return post(
+            settlement.attempt,
+            TransactionKind.EXPIRY if is_estimate else TransactionKind.SETTLEMENT,
+            owed=settlement.cost,
+            exposed=settlement.exposed,
+            now=self.now,
+            price_version=settlement.price_version or None,
+        )
+
+    def _bound(self, attempt: Attempt) -> Bound | None:
+        """Return the bound of the call; for a key that was not reserved, the largest counts at the dearest price."""
+        bound = self.reservation.find_bound(attempt.number, attempt.price_key)
+        if bound is not None or not self.reservation.bounds:
+            return bound
+        bounds = self.reservation.bounds
+        dearest = max(bounds, key=lambda bound: bound.cost)
+        return Bound(
+            dearest.row, max(bound.input_tokens for bound in bounds), max(bound.output_tokens for bound in bounds)
+        )
 
 
 def settle_all(
@@ -215,12 +271,3 @@ def _case(request: LockedRequest, settlements: list[Settlement]) -> SettlementCa
     if request.reservation.state is ReservationState.EXPIRED:
         return SettlementCase.LATE
     return SettlementCase.ADDED if settlements else SettlementCase.REPEATED
-
-
-def _with_price(attempt: Attempt, tenant_id: str, rows: Mapping[str, PriceRow]) -> Attempt:
-    if not attempt.is_billable:
-        return attempt
-    row = rows.get(attempt.price_version)
-    if row is None or row.price.key != attempt.price_key or not row.applies_to(tenant_id):
-        raise UnknownPriceVersion(f"{attempt.price_version!r} is no price of {attempt.price_key!r} for this tenant")
-    return attempt.with_price(row.price)

@@ -12,8 +12,16 @@ from metering.ledger.model import Account, Entry, Transaction, TransactionKind, 
 from metering.prices.model import PriceCache, UnknownPriceVersion
 from metering.reservations.model import Bound, Reservation, ReservationState
 from metering.settlement.expire import expire
-from metering.settlement.model import Attempt, LockedRequest, Outcome, Settlement, SettlementChanges, UsageEvent
-from metering.settlement.settle import attach_prices, settle, settle_all
+from metering.settlement.model import (
+    Attempt,
+    LockedRequest,
+    Outcome,
+    Settlement,
+    SettlementChanges,
+    UsageEvent,
+    attach_prices,
+)
+from metering.settlement.settle import settle, settle_all
 from values.money import ZERO, NanoUsd
 from values.usage import TokenUsage, UsageSource
 
