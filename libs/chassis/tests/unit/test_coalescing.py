@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from chassis.http import HttpServer, Receive, Scope, Send
-from chassis.http.coalescing import MAX_BUFFERED_BYTES, CoalescingTransport
+from chassis.http.connections import MAX_BUFFERED_BYTES, CoalescingTransport
 
 
 class Wire(asyncio.Transport):

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from chassis.errors import ArgosyError, InvalidRequest
-from chassis.http.coalescing import CoalescingProtocol
 from chassis.http.connections import (
+    CoalescingProtocol,
     ConnectionGuard,
     HeadersTooLarge,
     RequestTimedOut,
