@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scripts.house_lint.source import ROOT, SourceFile, Violation
 
 SERVICES = {"gateway", "orchestrator", "inference_worker", "metering", "retrieval"}
-PURE_CHASSIS = {"errors", "aio", "clock", "ids", "tenancy", "backoff"}
+PURE_CHASSIS = {"errors", "aio", "clock", "ids", "tenancy"}
 WIRE = {"argosy", "google", "grpc"}
 
 ROLE_BY_NAME = {
@@ -31,7 +31,7 @@ ROLE_BY_NAME = {
 ROLE_BY_PATH = {
     "gateway/web": "web",  # ASGI, middleware, OpenAPI, multipart
     "gateway/web/errors": "translator",
-    "gateway/web/json_body": "translator",
+    "gateway/web/request_body": "translator",
     "gateway/web/pagination": "pure",
     "gateway/web/sse": "translator",
     "inference_worker/concurrency": "technology",  # gRPC interceptors

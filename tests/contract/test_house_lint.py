@@ -6,7 +6,7 @@ from scripts.house_lint.__main__ import main, violations_in
 from scripts.house_lint.source import ROOT
 from scripts.house_lint.tenancy import SYSTEM_TRANSACTIONS
 
-PURE = "services/metering/src/metering/ledger/post.py"
+PURE = "services/metering/src/metering/ledger/model.py"
 POSTGRES = "services/metering/src/metering/ledger/postgres.py"
 UNLISTED = "services/metering/src/metering/budgets/postgres.py"
 MIGRATION = "services/metering/src/metering/migrations/0001_tables.sql"

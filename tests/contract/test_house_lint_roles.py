@@ -10,16 +10,16 @@ METERING = "services/metering/src/metering"
 
 FORBIDDEN = [
     ("ledger/model.py", "import asyncpg"),
-    ("ledger/post.py", "from argosy.metering.v1 import metering_pb2"),
-    ("ledger/post.py", "from metering.ledger.postgres import PostgresLedger"),
-    ("ledger/post.py", "from metering.ledger import postgres"),
-    ("ledger/post.py", "from metering.ledger.grpc import LedgerServicer"),
-    ("ledger/post.py", "from metering.metrics import ENTRIES"),
-    ("ledger/post.py", "from metering.settings import Settings"),
-    ("ledger/post.py", "from chassis.telemetry import logger"),
-    ("ledger/post.py", "from chassis import telemetry"),
-    ("ledger/post.py", "from values.protos import proto_to_usage"),
-    ("ledger/post.py", "from pydantic import BaseModel"),
+    ("ledger/audit.py", "from argosy.metering.v1 import metering_pb2"),
+    ("ledger/audit.py", "from metering.ledger.postgres import PostgresLedger"),
+    ("ledger/audit.py", "from metering.ledger import postgres"),
+    ("ledger/audit.py", "from metering.ledger.grpc import LedgerServicer"),
+    ("ledger/audit.py", "from metering.metrics import ENTRIES"),
+    ("ledger/audit.py", "from metering.settings import Settings"),
+    ("ledger/audit.py", "from chassis.telemetry import logger"),
+    ("ledger/audit.py", "from chassis import telemetry"),
+    ("ledger/audit.py", "from values.protos import proto_to_usage"),
+    ("ledger/audit.py", "from pydantic import BaseModel"),
     ("ledger/ports.py", "from metering.ledger.protos import entry_to_proto"),
     ("ledger/grpc.py", "from metering.ledger.postgres import PostgresLedger"),
     ("ledger/grpc.py", "import asyncpg"),
@@ -30,10 +30,10 @@ FORBIDDEN = [
     ("ledger/postgres.py", "from metering.settings import Settings"),
     ("prices/retrieval_client.py", "from metering.prices.http import router"),
     ("prices/retrieval_client.py", "from metering.prices.postgres import PostgresPrices"),
-    ("ledger/post.py", "from metering.prices.retrieval_client import RetrievalClient"),
+    ("ledger/audit.py", "from metering.prices.retrieval_client import RetrievalClient"),
     ("ledger/protos.py", "from metering.ledger.postgres import row_to_entry"),
     ("ledger/schemas.py", "import asyncpg"),
-    ("ledger/post.py", "from retrieval.files.model import File"),
+    ("ledger/audit.py", "from retrieval.files.model import File"),
     ("ledger/postgres.py", "from .grpc import LedgerServicer"),
     ("metrics.py", "from metering.ledger.model import Entry"),
     ("settings.py", "from metering.ledger.postgres import PostgresLedger"),
@@ -41,14 +41,14 @@ FORBIDDEN = [
 ]
 ALLOWED = [
     (
-        "ledger/post.py",
+        "ledger/audit.py",
         "import asyncio\nimport orjson\nfrom values.money import NanoUsd\nfrom chassis.aio import periodic",
     ),
-    ("ledger/post.py", "from metering.prices.model import Price\nfrom metering.budgets.reserve import reserve"),
-    ("ledger/post.py", "from chassis.errors import ArgosyError\nfrom chassis import clock"),
+    ("ledger/audit.py", "from metering.prices.model import Price\nfrom metering.budgets.reserve import reserve"),
+    ("ledger/audit.py", "from chassis.errors import ArgosyError\nfrom chassis import clock"),
     (
         "ledger/grpc.py",
-        "import grpc\nfrom argosy.metering.v1 import metering_pb2\nfrom metering.ledger.post import post",
+        "import grpc\nfrom argosy.metering.v1 import metering_pb2\nfrom metering.ledger.model import post",
     ),
     ("ledger/grpc.py", "from metering.ledger.protos import entry_to_proto\nfrom metering.metrics import ENTRIES"),
     ("settlement/consumer.py", "from chassis.kafka import Record\nfrom argosy.metering.v1 import events_pb2"),
@@ -79,7 +79,7 @@ def test_the_imports_of_a_role_pass(file: str, imports: str) -> None:
 
 
 def test_the_message_names_the_role_and_the_import() -> None:
-    (violation,) = violations_in(f"{METERING}/ledger/post.py", "import asyncpg\n")
+    (violation,) = violations_in(f"{METERING}/ledger/audit.py", "import asyncpg\n")
     assert violation.message == "a pure file imports asyncpg: asyncpg is not for a pure file"
 
 

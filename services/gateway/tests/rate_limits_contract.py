@@ -6,7 +6,7 @@ Limits are small, so that a bucket does not refill while a test runs: at 2 a min
 import asyncio
 
 from chassis.ids import new_id
-from gateway.rate_limits.model import MINUTE_US, ClassRateLimits, RateLimitStore
+from gateway.rate_limits.limiter import MINUTE_US, ClassRateLimits, RateLimitStore
 
 HALF = MINUTE_US // 2
 SLACK = MINUTE_US // 20  # what may flow back while a test waits for its turn on a busy machine

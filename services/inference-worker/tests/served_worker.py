@@ -16,7 +16,7 @@ from chassis.testing.grpc import serving
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.grpc import EmbeddingMethods
 from inference_worker.embeddings.run import EmbedRun
-from inference_worker.grpc import InferenceServicer, registration
+from inference_worker.grpc import registration
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, an_upstream
@@ -38,7 +38,7 @@ class ServedWorker:
         embeddings = EmbeddingMethods(
             partial(EmbedRun, upstreams=upstreams, clock=clock, observer=self.observer), limit
         )
-        self.registration = registration(InferenceServicer(plans, embeddings))
+        self.registration = registration(plans, embeddings)
 
     def _count_rejected(self) -> None:
         self.rejected += 1

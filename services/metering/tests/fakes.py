@@ -15,8 +15,7 @@ from metering.exposures.model import ReconcileRequest, RequestSettlement, Settle
 from metering.exposures.reconcile import ExposureStore, reconcile_settlement
 from metering.ledger.audit import AuditResult, LedgerAudit
 from metering.ledger.model import Transaction
-from metering.prices.cache import PriceBook
-from metering.prices.model import PriceRow
+from metering.prices.model import PriceBook, PriceRow
 from metering.reservations.model import (
     PricedReservation,
     RequestNotFound,

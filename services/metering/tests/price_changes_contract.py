@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from chassis.testing import FakeClock
-from metering.prices.cache import PriceCache
-from metering.prices.model import PriceRow
+from metering.prices.model import PriceCache, PriceRow
 from metering.prices.set_price import PriceChangePublisher, set_price
 from values.money import NanoUsd
 

@@ -10,8 +10,8 @@ from chassis.testing import a_caller, a_principal
 from metering.budgets.grpc import BudgetHandler
 from metering.exposures.grpc import ExposureHandler
 from metering.grpc import MeteringServicer
-from metering.prices.cache import PriceCache
 from metering.prices.grpc import PriceHandler
+from metering.prices.model import PriceCache
 from metering.reservations.grpc import ReservationHandler
 from metering.settlement.grpc import StatementHandler
 from metering.usage.grpc import UsageHandler

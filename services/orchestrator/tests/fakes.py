@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from chassis.errors import Kind, RemoteError
+from chassis.errors import DeadlineExceeded, Kind, RemoteError
 from chassis.tenancy import Principal
 from orchestrator.background_tasks import RequestKey
 from orchestrator.context.model import Passage
@@ -179,6 +179,8 @@ class FakeWorkerClient:
         self.calls: list[FakeInferenceCall] = []
 
     async def wait_ready(self, timeout: timedelta) -> None:
+        if not timeout:
+            raise DeadlineExceeded("no time is left")
         if self.ready is not None:
             await self.ready.wait()
         if self.unavailable is not None:

@@ -14,8 +14,8 @@ from chassis.errors import ArgosyError
 from chassis.tenancy import Principal
 from chassis.testing import FakeClock, a_principal
 from orchestrator.background_tasks import BackgroundTasks
-from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.generate import ChatCompletions
+from orchestrator.chat.infer import Disconnects
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
 from orchestrator.grpc import OrchestrationServicer

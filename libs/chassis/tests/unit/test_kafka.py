@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from chassis.backoff import Backoff
+from chassis.aio import Backoff
 from chassis.errors import ArgosyError, Unavailable
 from chassis.kafka import Outbox, OutboxRelay, Record, Undecodable
 from chassis.kafka.delivery import MAX_CONSECUTIVE_DEAD_LETTERS, Delivery

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from chassis.aio import ConnectionLog, connection_log
+from chassis.aio import ConnectionLog, loops
 from chassis.telemetry import logger, rate_limited
 from chassis.telemetry.libraries import limit_library
 from chassis.telemetry.rate_limited import RateLimitedLog
@@ -23,7 +23,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
-    for module in (rate_limited, connection_log):
+    for module in (rate_limited, loops):
         monkeypatch.setattr(module, "monotonic", time)
     return time
 

@@ -9,7 +9,7 @@ from chassis.errors import ArgosyError
 from chassis.kafka import Record
 from chassis.kafka.delivery import MAX_CONSECUTIVE_DEAD_LETTERS, Delivery
 from chassis.kafka.publisher import RecordTooLarge
-from chassis.kafka.signing import KEY_ID_HEADER, SIGNATURE_HEADER, SigningKeys
+from chassis.kafka.record import KEY_ID_HEADER, SIGNATURE_HEADER, SigningKeys
 from chassis.telemetry.metrics import exposition
 from pydantic import SecretStr
 

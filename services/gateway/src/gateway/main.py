@@ -25,8 +25,7 @@ from gateway.audit import http as audit_http
 from gateway.audit.model import AuditLog
 from gateway.audit.postgres import PostgresAuditLog
 from gateway.audit.record import RecordAudit
-from gateway.auth.authenticate import ApiKeyAuthenticator
-from gateway.auth.cache import KeyCacheTtls
+from gateway.auth.authenticate import ApiKeyAuthenticator, KeyCacheTtls
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
 from gateway.budgets import http as budgets_http
@@ -49,9 +48,8 @@ from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.postgres import PostgresProjects
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
-from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.limiter import ClassRateLimits, PlanLimits, RateLimiter, RateLimitStore
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import ClassRateLimits, PlanLimits, RateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
 from gateway.settings import (
     ClassRates,

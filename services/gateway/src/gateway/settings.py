@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_CHAT_BYTES
 
-from gateway.rate_limits.model import MAX_REQUESTS_PER_MINUTE
+from gateway.rate_limits.limiter import MAX_REQUESTS_PER_MINUTE
 
 
 class HttpSection(Section):

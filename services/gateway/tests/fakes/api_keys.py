@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from gateway.auth.cache import KeyCacheTtls
+from gateway.auth.authenticate import KeyCacheTtls
 
 TTLS = KeyCacheTtls(
     ttl=timedelta(seconds=30),

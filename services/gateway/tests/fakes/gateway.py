@@ -19,9 +19,8 @@ from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
 from gateway.main import PeerClients, Stores, wire_app
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
-from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.limiter import ClassRateLimits, PlanLimits, RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import ClassRateLimits, PlanLimits
 from gateway.settings import InFlightSection, LimitsSection
 from prometheus_client import REGISTRY
 

@@ -1,8 +1,8 @@
 """Rate limits in memory that can be unavailable."""
 
 from chassis.errors import Unavailable
+from gateway.rate_limits.limiter import ClassRateLimits, RequestClass, TakeResult
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import ClassRateLimits, RequestClass, TakeResult
 
 
 class FakeRateLimitStore(InMemoryRateLimitStore):

@@ -11,7 +11,7 @@ from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.grpc import EmbeddingMethods
 from inference_worker.embeddings.run import EmbedRun
-from inference_worker.grpc import InferenceServicer, registration
+from inference_worker.grpc import registration
 from inference_worker.metrics import IN_FLIGHT, REJECTED
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
@@ -38,7 +38,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)
     grace = settings.drain - CLOSE_GRACE
     return [
-        service.grpc_server(settings.grpc, registration(InferenceServicer(plans, embeddings)), grace=grace),
+        service.grpc_server(settings.grpc, registration(plans, embeddings), grace=grace),
         # Components stop in reverse order, and plans are aborted while the server still runs.
         AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
     ]

@@ -16,8 +16,8 @@ from metering.exposures.postgres import PostgresExposureStore
 from metering.grpc import MeteringServicer, registration
 from metering.ledger.postgres import PostgresLedgerAudit
 from metering.ledger.schedule import Auditor
-from metering.prices.cache import PriceCache
 from metering.prices.grpc import PriceHandler
+from metering.prices.model import PriceCache
 from metering.prices.postgres import PostgresPriceBook
 from metering.prices.redis import RedisPriceChanges
 from metering.prices.set_price import PriceChangePublisher

@@ -19,8 +19,8 @@ from chassis.settings import EX_CONFIG
 from chassis.telemetry import logger
 
 from orchestrator.background_tasks import BackgroundTasks
-from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.generate import ChatCompletions
+from orchestrator.chat.infer import Disconnects
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.grpc import OrchestrationServicer, registration

@@ -1,7 +1,6 @@
-"""Additions to asyncio: shared timeouts, cancel scopes, periodic work, and logs of connection changes."""
+"""Additions to asyncio: shared timeouts, cancel scopes, and loops that run until the service stops."""
 
-from chassis.aio.connection_log import ConnectionLog
-from chassis.aio.periodic import periodic, wait_or_stop
+from chassis.aio.loops import Backoff, ConnectionLog, Loop, periodic, wait_or_stop
 from chassis.aio.timeouts import CancelScope, SharedTimeout, TimedOut
 
-__all__ = ["CancelScope", "ConnectionLog", "SharedTimeout", "TimedOut", "periodic", "wait_or_stop"]
+__all__ = ["Backoff", "CancelScope", "ConnectionLog", "Loop", "SharedTimeout", "TimedOut", "periodic", "wait_or_stop"]

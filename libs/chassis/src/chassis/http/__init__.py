@@ -13,8 +13,7 @@ from chassis.http.asgi import (
 )
 from chassis.http.connections import ConnectionLimits
 from chassis.http.errors import STATUS, openai_error, send_error
-from chassis.http.ops import OpsServer
-from chassis.http.server import HttpServer, PortTaken
+from chassis.http.server import HttpServer, OpsServer, PortTaken
 
 __all__ = [
     "STATUS",

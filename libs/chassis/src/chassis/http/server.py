@@ -1,21 +1,39 @@
-"""An HTTP server as a component: uvicorn without its signal handling and logging."""
+"""HTTP servers as components: uvicorn without its signal handling and logging, and the ops port of every service."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
+from datetime import timedelta
 
+import orjson
+import prometheus_client
 import uvicorn
 
 from chassis.errors import ArgosyError, Kind
-from chassis.http.asgi import ASGIApp
+from chassis.http.asgi import ASGIApp, Header, Receive, Routes, Scope, Send, send_json
 from chassis.http.bounded import BoundedProtocol
 from chassis.http.connections import ConnectionGuard, ConnectionLimits
+from chassis.settings import OpsSection
+from chassis.telemetry.metrics import exposition
+from chassis.telemetry.redaction import mask_keys_in_bytes
 
 BACKLOG = 2048
 SWEEP_SECONDS = 1.0
+TEXT: Header = (b"content-type", b"text/plain; charset=utf-8")
+EXPOSITION: Header = (b"content-type", prometheus_client.CONTENT_TYPE_LATEST.encode())
+
+# Of the ops port: from the descriptors that the public port leaves, so that probes are answered while that is full.
+OPS_LIMITS = ConnectionLimits(
+    max_connections=64,
+    max_connections_per_address=0,
+    head_timeout=timedelta(seconds=5),
+    body_timeout=timedelta(seconds=5),
+)
+
+Checks = Callable[[], Awaitable[dict[str, str]]]
 
 
 class PortTaken(ArgosyError, public=False):
@@ -160,3 +178,39 @@ def _listen(host: str, port: int) -> socket.socket:
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
     listener.setblocking(False)
     return listener
+
+
+class OpsServer(HttpServer):
+    """Serves `/healthz`, `/readyz` and `/metrics`; ready when all checks are `ok`; the others say why not."""
+
+    def __init__(self, section: OpsSection, ready: Checks) -> None:
+        self._ready = ready
+        table = {
+            ("GET", "/healthz"): self._healthz,
+            ("GET", "/readyz"): self._readyz,
+            ("GET", "/metrics"): self._metrics,
+        }
+        super().__init__(Routes(table, _not_found), section.host, section.port, name="ops", limits=OPS_LIMITS)
+
+    async def _healthz(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await _send_text(send, 200, b"ok\n")
+
+    async def _readyz(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        checks = await self._ready()
+        ready = bool(checks) and all(state == "ok" for state in checks.values())
+        await send_json(
+            send, 200 if ready else 503, mask_keys_in_bytes(orjson.dumps({"ready": ready, "checks": checks}))
+        )
+
+    async def _metrics(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await _send_text(send, 200, exposition(), EXPOSITION)
+
+
+async def _not_found(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await _send_text(send, 404, b"There are /healthz, /readyz and /metrics.\n")
+
+
+async def _send_text(send: Send, status: int, body: bytes, kind: Header = TEXT) -> None:
+    headers = [kind, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -11,15 +11,12 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from chassis.aio import ConnectionLog, wait_or_stop
-from chassis.backoff import Backoff
+from chassis.aio import Backoff, ConnectionLog, Loop, wait_or_stop
 from chassis.errors import Unavailable
 from chassis.kafka.broker_security import client_options
 from chassis.kafka.delivery import Delivery, Handle, HandleMany
 from chassis.kafka.publisher import Publisher, describe
-from chassis.kafka.record import Record
-from chassis.kafka.signing import SigningKeys
-from chassis.lifecycle import Loop
+from chassis.kafka.record import Record, SigningKeys
 from chassis.settings import KafkaSection
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog

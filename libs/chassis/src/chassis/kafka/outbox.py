@@ -10,13 +10,11 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
-from chassis.aio import ConnectionLog, wait_or_stop
-from chassis.backoff import Backoff
+from chassis.aio import Backoff, ConnectionLog, Loop, wait_or_stop
 from chassis.errors import ArgosyError, Unavailable
 from chassis.ids import new_id
 from chassis.kafka.publisher import MAX_RECORD_BYTES, RecordTooLarge
 from chassis.kafka.record import NO_HEADERS, Record
-from chassis.lifecycle import Loop
 from chassis.telemetry import counter, gauge, inject, logger
 from chassis.telemetry.rate_limited import RateLimitedLog
 

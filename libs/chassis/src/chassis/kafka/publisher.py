@@ -1,23 +1,24 @@
-"""Publishing to Kafka."""
+"""Publishing to Kafka, in batches per partition: the producer is called once per batch instead of once per record."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
 
 from chassis.aio import ConnectionLog
 from chassis.errors import ArgosyError, Kind, Unavailable
-from chassis.kafka.batches import MAX_BATCH_BYTES, BatchBuilder
 from chassis.kafka.broker_security import client_options
-from chassis.kafka.record import Record
-from chassis.kafka.signing import SigningKeys
+from chassis.kafka.record import Record, SigningKeys
 from chassis.settings import KafkaSection
 from chassis.telemetry import inject, logger
 
+MAX_BATCH_BYTES: Final = 256 * 1024  # a larger single record still fits
 ACK_TIMEOUT_SECONDS: Final = 10.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
@@ -27,6 +28,80 @@ HEADER_OVERHEAD_BYTES: Final = 10
 RECORD_OVERHEAD_BYTES: Final = 128
 
 log = logger("chassis.kafka")
+_partition_for = DefaultPartitioner()
+
+
+class Batch:
+    """Records of one partition in order; `positions` are their places among all records of the `BatchBuilder`."""
+
+    __slots__ = ("_batch", "acknowledged", "partition", "positions", "topic")
+
+    def __init__(self, producer: Any, topic: str, partition: int) -> None:
+        self._batch = producer.create_batch()
+        self.topic = topic
+        self.partition = partition
+        self.positions: list[int] = []
+        self.acknowledged: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def append(self, position: int, record: Record, timestamp_ms: int) -> bool:
+        """Add a record; False when the batch is full."""
+        added = self._batch.append(
+            timestamp=timestamp_ms, key=record.key, value=record.value, headers=record.kafka_headers
+        )
+        if added is None:
+            return False
+        self.positions.append(position)
+        return True
+
+    async def send(self, producer: Any) -> None:
+        """Hand the batch to the producer; from then on `acknowledged` is its future."""
+        self.acknowledged = await producer.send_batch(self._batch, self.topic, partition=self.partition)
+
+
+class BatchBuilder:
+    """Adds records to batches; `batches` are in the order in which they must be sent."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self._timestamp_ms = time.time_ns() // 1_000_000
+        self._partitions: dict[tuple[str, bytes], int] = {}
+        self._open: dict[tuple[str, int], Batch] = {}
+        self.batches: list[Batch] = []
+
+    async def add(self, position: int, record: Record) -> None:
+        """Add a record to the batch of its partition. Raises `KafkaError` when the brokers do not know its topic."""
+        partition = self._partitions.get((record.topic, record.key))
+        if partition is None:
+            partition = await self._choose_partition(record.topic, record.key)
+        batch = self._open.get((record.topic, partition))
+        if batch is None or not batch.append(position, record, self._timestamp_ms):
+            batch = self._open[record.topic, partition] = Batch(self._producer, record.topic, partition)
+            self.batches.append(batch)
+            batch.append(position, record, self._timestamp_ms)
+
+    async def wait(self) -> Exception | None:
+        """Wait until every batch is acknowledged or has failed; return the first failure, if any."""
+        failure: Exception | None = None
+        for batch in self.batches:
+            try:
+                await batch.acknowledged
+            except (KafkaError, OSError) as error:
+                failure = failure or error
+        return failure
+
+    def acknowledged(self) -> Iterator[int]:
+        """Yield the positions of the records that are acknowledged by now."""
+        for batch in self.batches:
+            future = batch.acknowledged
+            if future.done() and not future.cancelled() and future.exception() is None:
+                yield from batch.positions
+
+    async def _choose_partition(self, topic: str, key: bytes) -> int:
+        # Kafka's default partitioner: all producers of a topic must agree on the partition of a key.
+        partitions = sorted(await self._producer.partitions_for(topic))
+        partition: int = _partition_for(key, partitions, partitions)
+        self._partitions[topic, key] = partition
+        return partition
 
 
 class RecordTooLarge(ArgosyError, public=False):
@@ -77,23 +152,23 @@ class Publisher:
         except Unavailable as error:
             return [error] * len(records)
         records = [self._sign(record) for record in records]
-        unacknowledged = Unavailable("kafka does not acknowledge")
-        results: list[ArgosyError | None] = [_check_size(record) or unacknowledged for record in records]
+        results: list[ArgosyError | None] = [_check_size(record) for record in records]
+        unacknowledged = {position for position, error in enumerate(results) if error is None}
         builder = BatchBuilder(producer)
         failure: Exception | None = None
         try:
             async with asyncio.timeout(ACK_TIMEOUT_SECONDS):
-                for position, record in enumerate(records):
-                    if results[position] is unacknowledged:
-                        await builder.add(position, record)
+                for position in sorted(unacknowledged):
+                    await builder.add(position, records[position])
                 for batch in builder.batches:
                     await batch.send(producer)
                 failure = await builder.wait()
         except (KafkaError, OSError, TimeoutError) as error:
             failure = error
         # Also after a failure: acknowledged records must not be published again for as long as one broker is down.
-        for position in builder.acknowledged():
-            results[position] = None
+        unacknowledged.difference_update(builder.acknowledged())
+        for position in unacknowledged:
+            results[position] = Unavailable("kafka does not acknowledge")
         if failure is not None:
             # The idempotent producer retries for ever, and some of its failures are permanent, so the next call starts
             # with a new one. Unacknowledged records are published again by the caller.

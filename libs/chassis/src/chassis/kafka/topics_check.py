@@ -9,11 +9,10 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from chassis.aio import wait_or_stop
+from chassis.aio import Loop, wait_or_stop
 from chassis.errors import Unavailable
 from chassis.kafka.broker_security import client_options
 from chassis.kafka.publisher import describe
-from chassis.lifecycle import Loop
 from chassis.settings import KafkaSection
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog

@@ -6,9 +6,10 @@ ops server → traces flushed. Exit codes: 0 stopped by a signal; 1 failed to st
 settings.
 """
 
+from chassis.aio import Loop
 from chassis.lifecycle.builder import ServiceBuilder, with_builder
 from chassis.lifecycle.commands import Command, Service, command_line
-from chassis.lifecycle.components import Check, Component, Loop
+from chassis.lifecycle.components import Check, Component
 from chassis.lifecycle.runner import serve
 
 __all__ = [

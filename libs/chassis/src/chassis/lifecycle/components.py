@@ -33,30 +33,6 @@ class Component(Protocol):
         ...
 
 
-class Loop:
-    """Runs `body(stop)` in the background. The body returns soon after `stop` is set; its error stops the service."""
-
-    def __init__(self, name: str, body: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-        self.name = name
-        self._body = body
-        self._stop = asyncio.Event()
-
-    async def start(self) -> None:
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._run(), name=self.name)
-
-    async def stop(self) -> None:
-        """Set `stop` and wait for the body; when cancelled, cancel it."""
-        self._stop.set()
-        await self._task
-
-    async def _run(self) -> None:
-        try:
-            await self._body(self._stop)
-        except Exception as error:  # noqa: BLE001 - reported to the lifecycle, which ends the process
-            self.failed.set_exception(error)
-
-
 class Check:
     """A readiness check: ready while `probe` neither raises nor returns False."""
 

@@ -4,7 +4,6 @@
 """
 
 from chassis.redis.multiplexed import MultiplexedRedis, Script
-from chassis.redis.pooled import Redis
-from chassis.redis.subscription import Subscription
+from chassis.redis.pooled import Redis, Subscription
 
 __all__ = ["MultiplexedRedis", "Redis", "Script", "Subscription"]

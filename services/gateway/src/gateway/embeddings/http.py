@@ -14,9 +14,9 @@ from values.money import nano_usd_to_usd
 from gateway.embeddings.schemas import INPUT_SCHEMA, EmbeddingsBody, read_embeddings
 from gateway.inference.model import EmbeddingsRequest, InferenceClient, UpstreamInvalidResponse
 from gateway.web.disconnect import CancelOnDisconnect
-from gateway.web.middleware import ResponseWriter
 from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
+from gateway.web.response import ResponseWriter
 
 ROUTE = AsgiRoute("/v1/embeddings", "Embed texts.", "Embeddings", EmbeddingsBody, properties={"input": INPUT_SCHEMA})
 COST = b"argosy-cost"

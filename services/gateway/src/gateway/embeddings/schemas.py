@@ -7,7 +7,7 @@ from chassis.errors import InvalidRequest
 from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS, MAX_MODEL_NAME_CHARACTERS
 
 from gateway.inference import limits as checks
-from gateway.web.json_body import decode_body
+from gateway.web.request_body import decode_body
 
 TEXT = {"type": "string", "minLength": 1}
 # For the OpenAPI document: arrays of token ids are decoded only to be refused by name.

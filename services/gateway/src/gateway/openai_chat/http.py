@@ -27,9 +27,9 @@ from gateway.openai_chat.stream import SseEncoder, add_argosy_field, started_fie
 from gateway.web import sse
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.errors import to_public_error
-from gateway.web.middleware import ResponseWriter
 from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
+from gateway.web.response import ResponseWriter
 
 ROUTE = AsgiRoute("/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True)
 COST = b"argosy-cost"

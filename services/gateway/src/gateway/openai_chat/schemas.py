@@ -13,7 +13,7 @@ from values.limits import (
 
 from gateway.inference import limits as checks
 from gateway.inference.limits import InferenceLimits
-from gateway.web.json_body import decode_body
+from gateway.web.request_body import decode_body
 
 # The checks below are documented here, not made: msgspec would name the field, and not what it must be.
 ModelName = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_MODEL_NAME_CHARACTERS})]

@@ -10,7 +10,7 @@ from cachetools import LRUCache
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, Kind
 
-from gateway.rate_limits.model import MINUTE_US, request_cost_us
+from gateway.rate_limits.limiter import MINUTE_US, request_cost_us
 
 IPV6_PREFIX = 64  # one customer has all addresses of such a network
 MAX_ADDRESSES = 100_000

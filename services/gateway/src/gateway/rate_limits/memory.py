@@ -3,7 +3,7 @@
 from cachetools import LRUCache
 from chassis.clock import Clock
 
-from gateway.rate_limits.model import MINUTE_US, ClassRateLimits, RequestClass, TakeResult, request_cost_us
+from gateway.rate_limits.limiter import MINUTE_US, ClassRateLimits, RequestClass, TakeResult, request_cost_us
 
 Bucket = tuple[str, RequestClass, str | None]
 

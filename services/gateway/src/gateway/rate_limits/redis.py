@@ -7,7 +7,7 @@ from chassis.telemetry.rate_limited import RateLimitedLog
 from redis.exceptions import ResponseError
 
 from gateway.metrics import RATE_LIMIT_CHECKS
-from gateway.rate_limits.model import MINUTE_US, ClassRateLimits, RequestClass, TakeResult, request_cost_us
+from gateway.rate_limits.limiter import MINUTE_US, ClassRateLimits, RequestClass, TakeResult, request_cost_us
 
 # A bucket is the time when it is full again. A time more than a minute away was written before Redis' clock was set
 # back; it counts as a full bucket. `tostring` would round the time, so all its digits are formatted.

@@ -4,109 +4,22 @@
 or copies a body.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractContextManager
-from time import perf_counter
-from typing import Any
 
-import orjson
 from chassis.errors import ArgosyError, Kind
-from chassis.http import STATUS, ASGIApp, ClientDisconnected, Receive, Scope, Send, openai_error, send_error
+from chassis.http import ASGIApp, Receive, Scope, Send
 from chassis.ids import new_id
-from chassis.in_flight import InFlight
 from chassis.telemetry import Span, extract, span
 from chassis.tenancy import Caller, as_caller
 
 from gateway.auth.http import Authenticator
 from gateway.auth.roles import check_route, role_of_route
 from gateway.metrics import RATE_LIMITED
-from gateway.rate_limits.http import rate_limit_headers
-from gateway.rate_limits.limiter import RateLimiter
-from gateway.rate_limits.model import RateLimitExceeded, RequestClass, request_class
+from gateway.rate_limits.limiter import RateLimiter, RateLimitExceeded, RequestClass, request_class
 from gateway.web.errors import SCOPE_ERROR, to_public_error
-from gateway.web.route_metrics import CLIENT_DISCONNECTED, RouteMetrics
+from gateway.web.response import CLIENT_DISCONNECTED, Headers, ResponseWriter, RouteMetrics, rate_limit_headers
 from gateway.web.route_table import GET, HEAD, OPTIONS, MatchedRoute, MethodNotAllowed, RouteTable
-
-Headers = Iterable[tuple[bytes, bytes]]
-
-JSON = b"application/json"
-REQUEST_ID = b"x-request-id"
-
-
-class ResponseWriter:
-    """Writes the response to one request, and keeps its id, status and error for metrics and logs."""
-
-    __slots__ = ("_send", "body", "error", "finished", "rate_limit_headers", "request_id", "started_at", "status")
-
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send = send
-        self.request_id = request_id
-        self.status = 0
-        self.error: ArgosyError | None = None
-        self.body: InFlight | None = None
-        """What the request's body takes of the budget; given back when the response starts, or the request ends."""
-        self.finished = False
-        self.rate_limit_headers: Headers = ()
-        self.started_at = perf_counter()
-
-    @property
-    def code(self) -> str | None:
-        return None if self.error is None else self.error.code
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self.status = status
-        self.release_body()
-        all_headers = [*self._own_headers(), *headers]
-        await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
-
-    def release_body(self) -> None:
-        if self.body is not None:
-            self.body.release()
-
-    async def write(self, body: bytes) -> None:
-        """Send bytes; waits while the client reads more slowly than we write."""
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
-
-    async def finish(self, body: bytes = b"") -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def send_response(
-        self, status: int, body: bytes, headers: Headers = (), *, content_type: bytes = JSON
-    ) -> None:
-        length = str(len(body)).encode()
-        await self.start(status, ((b"content-type", content_type), (b"content-length", length), *headers))
-        await self.finish(body)
-
-    async def send_error(self, error: ArgosyError) -> None:
-        self.status = STATUS[error.kind]
-        await send_error(self._send, error, self._own_headers())
-
-    async def send_method_not_allowed(self, error: MethodNotAllowed, allow: bytes) -> None:
-        self.error = error
-        body = orjson.dumps(openai_error(error))
-        await self.send_response(405, body, ((b"allow", allow),))
-
-    async def forward(self, message: MutableMapping[str, Any]) -> None:
-        """Send a message of an ASGI application, with the request id added to the headers."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self._own_headers()]
-        else:
-            self.finished = not message.get("more_body", False)
-        await self._send(message)
-
-    async def forward_head(self, message: MutableMapping[str, Any]) -> None:
-        """Send the status and headers of a message for GET as the response to HEAD; its body is not awaited."""
-        if message["type"] == "http.response.start":
-            await self.forward(message)
-        elif not self.finished:
-            await self.forward({"type": "http.response.body"})
-            if message.get("more_body", False):
-                raise ClientDisconnected("A response to HEAD has no body.")
-
-    def _own_headers(self) -> list[tuple[bytes, bytes]]:
-        return [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers]
-
 
 Handler = Callable[[Scope, Receive, ResponseWriter], Awaitable[None]]
 

@@ -15,9 +15,8 @@ from chassis.redis import MultiplexedRedis, Script
 from chassis.settings import RedisSection
 from chassis.tenancy import Principal
 from chassis.testing.network import TcpProxy
-from gateway.rate_limits.limiter import RateLimiter
+from gateway.rate_limits.limiter import MINUTE_US, ClassRateLimits, RateLimiter, RateLimitExceeded, RateLimitStore
 from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import MINUTE_US, ClassRateLimits, RateLimitExceeded, RateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
 
 from services.gateway.tests.fakes.gateway import metric, of_all_classes

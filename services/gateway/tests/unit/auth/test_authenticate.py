@@ -10,8 +10,7 @@ from chassis.testing import FakeClock, a_principal
 from gateway.api_keys.bootstrap import Bootstrap
 from gateway.audit.model import AuditEntry
 from gateway.auth.api_key import ApiKey, InvalidApiKey, KeyExpired, KeyRevoked, format_key, mint_key, parse_key
-from gateway.auth.authenticate import ApiKeyAuthenticator, FindKey
-from gateway.auth.cache import KeyCache, KeyCacheTtls
+from gateway.auth.authenticate import ApiKeyAuthenticator, FindKey, KeyCache, KeyCacheTtls
 
 from services.gateway.tests.fakes.api_keys import TTLS, ttls
 from services.gateway.tests.fakes.gateway import run_loop

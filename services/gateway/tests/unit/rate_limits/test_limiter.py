@@ -4,18 +4,19 @@ from datetime import timedelta
 
 import pytest
 from chassis.testing import FakeClock, a_principal
-from gateway.rate_limits.limiter import RateLimiter, evaluate
-from gateway.rate_limits.memory import InMemoryRateLimitStore
-from gateway.rate_limits.model import (
+from gateway.rate_limits.limiter import (
     MAX_REQUESTS_PER_MINUTE,
     MINUTE_US,
     ClassRateLimits,
+    RateLimiter,
     RateLimitExceeded,
     RateLimitStatus,
     RateLimitStore,
     TakeResult,
+    evaluate,
     request_cost_us,
 )
+from gateway.rate_limits.memory import InMemoryRateLimitStore
 
 from services.gateway.tests.fakes.gateway import of_all_classes
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore

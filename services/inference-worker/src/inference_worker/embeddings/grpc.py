@@ -1,6 +1,7 @@
 """The RPC `Embed`."""
 
 from collections.abc import Callable
+from typing import Any
 
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import InvalidRequest
@@ -20,7 +21,7 @@ class EmbeddingMethods:
         self._new_run = new_run
         self._limit = limit
 
-    async def embed(self, message: inference_pb2.EmbedRequest) -> inference_pb2.EmbedResponse:
+    async def embed(self, message: inference_pb2.EmbedRequest, context: Any) -> inference_pb2.EmbedResponse:
         request = proto_to_embed_request(message)
         with self._limit, EMBED_SECONDS.time():
             EMBED_TEXTS.inc(len(request.inputs))

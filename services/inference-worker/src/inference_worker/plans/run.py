@@ -1,6 +1,7 @@
-"""Runs a plan: candidates in order until one responds."""
+"""Runs a plan: candidates in order until one responds; a failed attempt falls back to the next."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from chassis.aio import CancelScope, TimedOut
@@ -8,7 +9,6 @@ from chassis.clock import Clock
 from chassis.errors import ArgosyError
 
 from inference_worker.plans.attempt import RunningAttempt
-from inference_worker.plans.fallback import next_candidate
 from inference_worker.plans.model import Attempt, AttemptStarting, Chunk, Emit, Finished, Plan, Started, Stopped
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
@@ -172,3 +172,17 @@ async def _forward(running: RunningAttempt, index: int, emit: Emit) -> UpstreamF
 
 def _out_of_time() -> UpstreamTimedOut:
     return UpstreamTimedOut("no upstream responded before the deadline")
+
+
+def next_candidate(error: ArgosyError | None, attempts: Sequence[Attempt], candidates: int) -> int | None:
+    """Return the index of the candidate to try after the attempts so far; None when the plan is over.
+
+    There is no fallback after a byte of the response: the client may have it. A connection that dropped at once is
+    tried once more on the same candidate: the peer may just have closed a kept-alive connection.
+    """
+    last = attempts[-1]
+    if not isinstance(error, UpstreamFailed) or not error.fallback or last.first_byte_after is not None:
+        return None
+    tries = sum(attempt.candidate == last.candidate for attempt in attempts)
+    index = last.candidate if error.retry_same and tries == 1 else last.candidate + 1
+    return index if index < candidates else None

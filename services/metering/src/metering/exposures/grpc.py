@@ -17,8 +17,8 @@ from metering.exposures.model import (
 )
 from metering.exposures.reconcile import ExposureStore, reconcile
 from metering.reservations.model import is_valid_id
+from metering.settlement.grpc import DECISION_TO_PROTO, settlement_to_proto
 from metering.settlement.model import Decision
-from metering.settlement.protos import DECISION_TO_PROTO, settlement_to_proto
 
 _PROTO_TO_FILTER = {
     metering_pb2.SETTLEMENT_FILTER_OPEN_EXPOSURE: SettlementFilter.OPEN_EXPOSURE,

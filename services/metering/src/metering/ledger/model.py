@@ -1,4 +1,4 @@
-"""The double-entry ledger: transactions whose entries sum to zero and never change.
+"""The double-entry ledger: transactions whose entries sum to zero and never change, and how they are posted.
 
 Accounts, positive is a debit:
     receivable   what the tenant owes                                     against revenue
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from chassis.ids import new_id
 from values.money import NanoUsd
 
 
@@ -56,3 +57,28 @@ class Transaction:
     def __post_init__(self) -> None:
         if sum([entry.amount for entry in self.entries]) != 0:
             raise UnbalancedTransaction(f"transaction {self.transaction_id} does not sum to zero")
+
+
+def post(
+    attempt: int,
+    kind: TransactionKind,
+    *,
+    owed: NanoUsd,
+    exposed: NanoUsd,
+    now: datetime,
+    price_version: str | None = None,
+) -> list[Transaction]:
+    """Make the transaction for what the tenant owes and what is exposed; negative amounts reverse earlier ones.
+
+    Returns no transaction when both amounts are zero.
+    """
+    entries: list[Entry] = []
+    if owed != 0:
+        entries += _pair(Account.RECEIVABLE, Account.REVENUE, owed, price_version)
+    if exposed != 0:
+        entries += _pair(Account.EXPOSURE, Account.SUSPENSE, exposed, price_version)
+    return [Transaction(new_id("txn_"), attempt, kind, tuple(entries), now)] if entries else []
+
+
+def _pair(debit: Account, credit: Account, amount: NanoUsd, price_version: str | None) -> tuple[Entry, Entry]:
+    return Entry(debit, amount, price_version), Entry(credit, NanoUsd(-amount), price_version)

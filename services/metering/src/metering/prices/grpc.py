@@ -7,7 +7,7 @@ from chassis.errors import InvalidRequest
 from chassis.tenancy import Principal
 from values.protos import proto_to_nano_usd
 
-from metering.prices.cache import PriceCache
+from metering.prices.model import PriceCache
 from metering.prices.protos import price_to_proto
 from metering.prices.set_price import PriceChangePublisher, set_price
 

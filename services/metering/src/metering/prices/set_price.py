@@ -5,8 +5,7 @@ from typing import Protocol
 from chassis.errors import InvalidRequest
 from values.money import MAX_PRICE, NanoUsd
 
-from metering.prices.cache import PriceCache
-from metering.prices.model import PriceRow, validate_price_key
+from metering.prices.model import PriceCache, PriceRow, validate_price_key
 
 
 class PriceChangePublisher(Protocol):

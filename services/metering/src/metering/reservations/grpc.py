@@ -9,14 +9,13 @@ from chassis.errors import ArgosyError, InvalidRequest
 from chassis.grpc import proto_to_duration
 from chassis.tenancy import Principal
 from values.money import MAX_TOKENS
-from values.protos import nano_usd_to_proto, proto_to_usage
-from values.usage import TokenUsage
+from values.protos import nano_usd_to_proto, proto_to_exposure_cause, proto_to_usage
+from values.usage import ExposureCause, TokenUsage
 
 from metering.metrics import RESERVATIONS, STARTED_ATTEMPTS
-from metering.prices.cache import PriceCache
+from metering.prices.model import PriceCache
 from metering.prices.protos import price_to_proto
 from metering.reservations.model import ReserveRequest, ReserveResult
-from metering.reservations.protos import proto_to_cause
 from metering.reservations.reserve import ReservationStore, reserve
 from metering.reservations.start_attempt import AttemptStore, EndedAttempt, StartedAttempt, start_attempt
 
@@ -67,7 +66,12 @@ def proto_to_started_attempt(request: metering_pb2.StartAttemptRequest, principa
         request.attempt,
         request.bound,
         [
-            EndedAttempt(ended.attempt, ended.price_key, _usage(ended.usage), proto_to_cause(ended.exposure_cause))
+            EndedAttempt(
+                ended.attempt,
+                ended.price_key,
+                _usage(ended.usage),
+                proto_to_exposure_cause(ended.exposure_cause) or ExposureCause.PROVIDER,
+            )
             for ended in request.ended
         ],
     )

@@ -7,8 +7,7 @@ from chassis.errors import ArgosyError, InvalidRequest
 from values.money import MAX_TOKENS
 
 from metering.budgets.model import Budget, BudgetSpent
-from metering.prices.cache import PriceCache
-from metering.prices.model import ALL_TENANTS, validate_price_key
+from metering.prices.model import ALL_TENANTS, PriceCache, validate_price_key
 from metering.reservations.model import (
     MAX_BOUNDS,
     MAX_ID_CHARACTERS,

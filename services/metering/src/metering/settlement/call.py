@@ -8,8 +8,7 @@ from typing import Final
 from values.money import ZERO, NanoUsd, cost
 from values.usage import UNKNOWN_USAGE, ExposureCause
 
-from metering.ledger.model import Transaction, TransactionKind
-from metering.ledger.post import post
+from metering.ledger.model import Transaction, TransactionKind, post
 from metering.reservations.model import AnnouncedAttempt, Bound, Reservation
 from metering.settlement.model import ANNOUNCED, NO_EVENT, Attempt, Outcome, Settlement
 

@@ -7,19 +7,23 @@ from datetime import datetime
 
 from argosy.metering.v1 import events_pb2
 from chassis.clock import Clock
+from chassis.errors import ArgosyError
 from chassis.grpc import proto_to_timestamp
 from chassis.kafka import Record, Undecodable
 from chassis.telemetry import logger
 from google.protobuf.message import DecodeError
+from values.money import MAX_TOKENS
+from values.protos import proto_to_exposure_cause, proto_to_usage
+from values.usage import ExposureCause
 
 from metering.metrics import CLAMPED, EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
-from metering.prices.cache import PriceCache
-from metering.prices.model import UnknownPriceVersion
-from metering.settlement.model import Settlement, SettlementCase, SettlementChanges, UsageEvent
-from metering.settlement.protos import proto_to_event
+from metering.prices.model import ALL_TENANTS, PriceCache, UnknownPriceVersion, validate_price_key
+from metering.reservations.model import is_valid_id
+from metering.settlement.model import Attempt, Settlement, SettlementCase, SettlementChanges, UsageEvent
 from metering.settlement.settle import SettlementStore, attach_prices
 
 TOPIC = "argosy.metering.usage-recorded.v1"
+MAX_ATTEMPT = 1_000_000
 CASES_WITHOUT_RESERVATION = frozenset({SettlementCase.LATE, SettlementCase.UNRESERVED})
 
 log = logger("metering.settlement")
@@ -60,6 +64,43 @@ def decode(record: Record) -> events_pb2.UsageRecorded:
         return events_pb2.UsageRecorded.FromString(record.value)
     except DecodeError as error:
         raise Undecodable("not an argosy.metering.v1.UsageRecorded") from error
+
+
+def proto_to_event(message: events_pb2.UsageRecorded) -> UsageEvent:
+    """Read an event. Raises `Undecodable` for one that Postgres would refuse each time it is delivered."""
+    meta = message.meta
+    if meta.tenant_id == ALL_TENANTS or not all(map(is_valid_id, (meta.tenant_id, meta.event_id, message.request_id))):
+        raise Undecodable("tenant, event and request need ids")
+    if not all(text == "" or is_valid_id(text) for text in (message.key_id, message.project_id)):
+        raise Undecodable("key or project is not an id")
+    numbers = {attempt.attempt for attempt in message.attempts}
+    if len(numbers) < len(message.attempts) or not all(1 <= number <= MAX_ATTEMPT for number in numbers):
+        raise Undecodable("attempts do not count from 1, each once")
+    return UsageEvent(
+        meta.tenant_id,
+        meta.event_id,
+        message.request_id,
+        tuple(_proto_to_attempt(attempt) for attempt in message.attempts),
+        message.project_id,
+        message.key_id,
+    )
+
+
+def _proto_to_attempt(message: events_pb2.AttemptUsage) -> Attempt:
+    usage = proto_to_usage(message.usage)
+    try:
+        validate_price_key(message.price_key, "price_key")
+    except ArgosyError as error:
+        raise Undecodable(f"attempt {message.attempt}: {error.message}") from error
+    if not (message.price_version == "" or is_valid_id(message.price_version)):
+        raise Undecodable(f"attempt {message.attempt}: the price version is not an id")
+    if any(
+        tokens is not None and not 0 <= tokens <= MAX_TOKENS for tokens in (usage.input_tokens, usage.output_tokens)
+    ):
+        raise Undecodable(f"attempt {message.attempt}: no call consumes that many tokens")
+    # A cause that is not said, or of a newer version, is the provider's: the tenant does not pay for it.
+    cause = proto_to_exposure_cause(message.exposure_cause) or ExposureCause.PROVIDER
+    return Attempt(message.attempt, message.price_key, message.price_version, usage, cause=cause)
 
 
 def _occurred_at(message: events_pb2.UsageRecorded) -> datetime | None:

@@ -13,10 +13,8 @@ from values.money import ZERO, NanoUsd
 from values.usage import NO_USAGE, ExposureCause
 
 from metering.budgets.model import Budget
-from metering.ledger.model import Transaction, TransactionKind
-from metering.ledger.post import post
-from metering.prices.cache import PriceCache
-from metering.prices.model import PriceRow, UnknownPriceVersion
+from metering.ledger.model import Transaction, TransactionKind, post
+from metering.prices.model import PriceCache, PriceRow, UnknownPriceVersion
 from metering.reservations.model import FIRST_ATTEMPT, RequestRef, Reservation, ReservationState
 from metering.settlement.call import COUNTED_CAUSES, RequestSettler
 from metering.settlement.model import (

@@ -15,8 +15,7 @@ from chassis.clock import SystemClock
 from chassis.ids import new_id
 from chassis.kafka import Consumer, Publisher, Topic, ensure_topics
 from chassis.testing.kafka import a_kafka_section
-from metering.prices.cache import PriceCache
-from metering.prices.model import PriceRow
+from metering.prices.model import PriceCache, PriceRow
 from metering.reservations.model import PricedReservation, ReservationState
 from metering.settlement.consumer import UsageConsumer
 from values.money import NanoUsd

@@ -5,8 +5,7 @@ import pytest
 from chassis.errors import InvalidRequest
 from chassis.testing import FakeClock
 from metering.budgets.model import Budget
-from metering.prices.cache import PriceCache
-from metering.prices.model import UnpricedModel
+from metering.prices.model import PriceCache, UnpricedModel
 from metering.reservations.model import ReserveRequest, ReserveResult
 from metering.reservations.reserve import reserve
 from values.money import MAX_TOKENS, NanoUsd

@@ -6,10 +6,9 @@ from argosy.metering.v1 import events_pb2
 from chassis.grpc import timestamp_to_proto
 from chassis.kafka import Record, Undecodable
 from chassis.testing import FakeClock
-from metering.prices.cache import PriceCache
-from metering.settlement.consumer import TOPIC, UsageConsumer
+from metering.prices.model import PriceCache
+from metering.settlement.consumer import TOPIC, UsageConsumer, proto_to_event
 from metering.settlement.model import Outcome
-from metering.settlement.protos import proto_to_event
 from values.money import MAX_TOKENS, NanoUsd
 from values.usage import TokenUsage, UsageSource
 

@@ -8,10 +8,8 @@ from chassis.testing import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 from metering.budgets.model import Budget
-from metering.ledger.model import Account, Entry, Transaction, TransactionKind, UnbalancedTransaction
-from metering.ledger.post import post
-from metering.prices.cache import PriceCache
-from metering.prices.model import UnknownPriceVersion
+from metering.ledger.model import Account, Entry, Transaction, TransactionKind, UnbalancedTransaction, post
+from metering.prices.model import PriceCache, UnknownPriceVersion
 from metering.reservations.model import Bound, Reservation, ReservationState
 from metering.settlement.expire import expire
 from metering.settlement.model import Attempt, LockedRequest, Outcome, Settlement, SettlementChanges, UsageEvent

@@ -1,13 +1,13 @@
 """Makes a route's candidates ready: a body each, and the most tokens that it can use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import orjson
 from chassis.errors import InvalidRequest
 
-from orchestrator.chat.fields import drop_warnings, fields_to_drop
+from orchestrator.chat.field_table import FIELDS, short_name
 from orchestrator.chat.media import Media, media_tokens
 from orchestrator.chat.model import ParsedChat
 from orchestrator.reservations.model import TokenBound
@@ -16,6 +16,8 @@ from orchestrator.workers.model import Candidate
 
 TEMPLATE_TOKENS = 256
 """The most that a chat template adds without a byte in the body: a default system prompt, marks around messages."""
+
+MAX_WARNINGS = 10
 
 
 class Rendered(NamedTuple):
@@ -91,3 +93,30 @@ def input_bound(body: bytes, media: Sequence[Media], candidate: RouteCandidate) 
     for one in media:
         bound += media_tokens(one, candidate) - one.inlined_bytes
     return bound
+
+
+def fields_to_drop(special: Sequence[str], candidate: RouteCandidate, default: UnknownFields) -> tuple[str, ...]:
+    """Return which of the names that `parse_chat` found special this candidate does not get."""
+    if not special or (candidate.unknown_fields or default) is UnknownFields.PASS:
+        return ()
+    return tuple(name for name in special if not _documented(name, candidate))
+
+
+def _documented(name: str, candidate: RouteCandidate) -> bool:
+    field = FIELDS.get(name)
+    if field is None:
+        return False
+    # Without a provider the candidate may be of any.
+    return field.providers is None or candidate.provider is None or candidate.provider in field.providers
+
+
+def drop_warnings(dropped: Iterable[str]) -> tuple[str, ...]:
+    """Return a sentence for each dropped field, at most `MAX_WARNINGS`."""
+    names = sorted(set(dropped))
+    if not names:
+        return ()
+    shown = names if len(names) <= MAX_WARNINGS else names[: MAX_WARNINGS - 1]
+    sentences = [f"The field {short_name(name)} was dropped: the model's API does not have it." for name in shown]
+    if len(shown) < len(names):
+        sentences.append(f"{len(names) - len(shown)} more fields were dropped.")
+    return tuple(sentences)

@@ -111,3 +111,10 @@ ALLOWED_VALUES: dict[str, tuple[tuple[str, ...], str]] = {
 
 FREE_TOOLS = frozenset({"function", "custom"})
 """Types of tools that the client runs. A provider charges for those that it runs itself."""
+
+MAX_NAME_CHARACTERS = 64
+
+
+def short_name(name: str) -> str:
+    """Return the name of a field as clients see it in warnings and errors."""
+    return name if len(name) <= MAX_NAME_CHARACTERS else name[: MAX_NAME_CHARACTERS - 1] + "…"

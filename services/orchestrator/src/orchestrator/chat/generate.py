@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from chassis.clock import Clock
 
 from orchestrator.background_tasks import BackgroundTasks
-from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.finalize import finalize
-from orchestrator.chat.infer import infer
+from orchestrator.chat.infer import Disconnects, infer
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.chat.prepare import Prepared, prepare
 from orchestrator.chat.stream import StreamBuffer

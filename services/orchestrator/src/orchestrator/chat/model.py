@@ -1,20 +1,17 @@
 """Chat completions: the request, its parsed body, and the events of the answer."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
-from chassis.errors import ArgosyError, InvalidRequest, Kind
+from chassis.errors import ArgosyError, Kind
 from chassis.tenancy import Principal
 from values.money import NanoUsd
 from values.usage import TokenUsage
 
 from orchestrator.context.model import Document, RetrievalOptions, Source
 from orchestrator.workers.model import Chunk
-
-_REQUEST_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
 class RequestTooLarge(ArgosyError):
@@ -72,9 +69,3 @@ class Finished(NamedTuple):
 
 
 ChatEvent = Started | Chunk | Finished
-
-
-def check_request_id(request_id: str) -> None:
-    """Raise `InvalidRequest` for an id that could not be stored: it is a key in two databases."""
-    if _REQUEST_ID.fullmatch(request_id) is None:
-        raise InvalidRequest("request_id is not 1 to 128 visible ASCII characters", param="request_id")

@@ -1,5 +1,6 @@
-"""Parses a client's chat completion: what decides its cost, and our extension. Other fields are judged by name."""
+"""Parses a client's chat completion: what decides its cost, and our extension. Others are judged by `field_table`."""
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Never
 
@@ -8,8 +9,7 @@ from chassis.errors import InvalidRequest
 from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS, MAX_VECTOR_STORES_PER_REQUEST
 from values.money import MAX_TOKENS
 
-from orchestrator.chat.field_table import OUTPUT_LIMIT_FIELDS
-from orchestrator.chat.fields import check_fields
+from orchestrator.chat.field_table import ALLOWED_VALUES, FIELDS, FREE_TOOLS, OUTPUT_LIMIT_FIELDS, Treatment, short_name
 from orchestrator.chat.model import ParsedChat
 from orchestrator.context.model import Document, RetrievalOptions
 
@@ -17,6 +17,19 @@ MAX_ANSWERS = 128
 
 _EXTENSION = frozenset({"retrieval", "metadata"})
 _RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional"})
+
+
+def _plain(name: str) -> str:
+    """Return a name without case and separators, in which two spellings of one name are equal."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
+
+
+_BY_PLAIN_NAME = {_plain(name): name for name in FIELDS}
+_UNCHECKED = frozenset(
+    name
+    for name, field in FIELDS.items()
+    if field.treatment is not Treatment.REFUSED and field.providers is None and name not in {*ALLOWED_VALUES, "tools"}
+)
 
 
 def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
@@ -33,7 +46,7 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
         raise InvalidRequest("the body is not a JSON object")
     document: Document = parsed
     retrieval = _parse_extension(document.pop("argosy", None))
-    special_fields = check_fields(document)
+    special_fields = _check_fields(document)
     _check_messages(document.get("messages"))
     _check_object(document.get("stream_options"), "stream_options")
     answers = _int_field(document, "n", 1, MAX_ANSWERS)
@@ -44,6 +57,46 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
             del document[name]
     set_limits = [limit for limit in limits if limit is not None]
     return ParsedChat(document, max(set_limits, default=None), answers or 1, retrieval, special_fields)
+
+
+def _check_fields(document: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names that some candidate may not get: unknown ones, and those of a single provider's API.
+
+    Raises `InvalidRequest` for a field that is refused, for a value that is, and for another spelling of a known name:
+    some upstream may read it as that name, past our limits.
+    """
+    names = document.keys() - _UNCHECKED
+    return tuple(sorted(name for name in names if _check_field(name, document[name])))
+
+
+def _check_field(name: str, value: object) -> bool:
+    field = FIELDS.get(name)
+    if field is None:
+        known = _BY_PLAIN_NAME.get(_plain(name))
+        if known is not None:
+            _refuse(short_name(name), f"is not a field; is it {known}?")
+        return True
+    if field.treatment is Treatment.REFUSED:
+        _refuse(name, f"is refused: {field.why}")
+    if name in ALLOWED_VALUES:
+        _check_value(name, value)
+    elif name == "tools":
+        _check_tools(value)
+    return field.providers is not None
+
+
+def _check_value(name: str, value: object) -> None:
+    allowed, why = ALLOWED_VALUES[name]
+    values = value if isinstance(value, list) else [value]
+    if value is not None and not all(one in allowed for one in values):
+        _refuse(name, f"can only be {' or '.join(allowed)}: {why}")
+
+
+def _check_tools(tools: object) -> None:
+    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if not isinstance(tool, dict) or tool.get("type") not in tuple(FREE_TOOLS):
+            types = " or ".join(sorted(FREE_TOOLS))
+            _refuse(f"tools[{index}].type", f"can only be {types}: other tools are charged beside the tokens")
 
 
 def _check_messages(messages: object) -> None:

@@ -1,15 +1,16 @@
 """Prepare: everything that is decided, and reserved, before a provider is called."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from chassis.clock import Clock
-from chassis.errors import RemoteError
+from chassis.errors import InvalidRequest, RemoteError
 
 from orchestrator.chat.candidates import chat_candidates
 from orchestrator.chat.media import Media, find_media, highest_bound
-from orchestrator.chat.model import ChatRequest, RequestTooLarge, check_request_id
+from orchestrator.chat.model import ChatRequest, RequestTooLarge
 from orchestrator.chat.parse import parse_chat
 from orchestrator.context.model import Document, Source
 from orchestrator.context.ports import RetrievalClient
@@ -24,6 +25,8 @@ from orchestrator.workers.model import Candidate, Plan
 
 LARGE_BODY_BYTES = 100_000
 """From here on a thread costs less than the time for which media may hold up the event loop."""
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
 class Prepared(NamedTuple):
@@ -80,6 +83,12 @@ async def prepare(
         request.request_id, candidates, request.stream, deadline.left(), first_byte_timeout, limits.idle_timeout
     )
     return Prepared(request, plan, reservation, sources, warnings)
+
+
+def check_request_id(request_id: str) -> None:
+    """Raise `InvalidRequest` for an id that could not be stored: it is a key in two databases."""
+    if _REQUEST_ID.fullmatch(request_id) is None:
+        raise InvalidRequest("request_id is not 1 to 128 visible ASCII characters", param="request_id")
 
 
 async def _find_media(document: Document, size: int) -> tuple[Media, ...]:

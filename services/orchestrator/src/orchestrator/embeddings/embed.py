@@ -12,7 +12,8 @@ from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.finalize import PricedUsage, finalize
-from orchestrator.chat.model import RequestTooLarge, check_request_id
+from orchestrator.chat.model import RequestTooLarge
+from orchestrator.chat.prepare import check_request_id
 from orchestrator.embeddings.infer import infer_embedding
 from orchestrator.limits import Deadline, Limits, deadline_of
 from orchestrator.reservations.attempts import RequestAttempts

@@ -3,14 +3,13 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from chassis.errors import ArgosyError, Internal, Kind
+from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Kind, Unavailable
 
 from orchestrator.errors import is_refusal
 from orchestrator.limits import Deadline
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Finished
 from orchestrator.workers.ports import WorkerClient
-from orchestrator.workers.run import worker_unavailable
 
 
 class Embedded(NamedTuple):
@@ -28,8 +27,9 @@ async def infer_embedding(
     A candidate whose connection dropped is tried once more. When metering does not record a further attempt, it is not
     made, and the error is that of the attempt before.
     """
-    error = await worker_unavailable(worker, plan.deadline)
-    if error is not None:
+    try:
+        await worker.wait_ready(plan.deadline)
+    except (Unavailable, DeadlineExceeded) as error:
         return Embedded((), Finished((), error))
     number, index, tries = 1, 0, 1
     while True:

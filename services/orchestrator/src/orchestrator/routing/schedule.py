@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from chassis.aio import wait_or_stop
-from chassis.backoff import Backoff
+from chassis.aio import Backoff, wait_or_stop
 from chassis.errors import ArgosyError
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog

@@ -27,7 +27,10 @@ class WorkerClient(Protocol):
     """Runs plans on inference workers."""
 
     async def wait_ready(self, timeout: timedelta) -> None:
-        """Wait for a connection to a worker. Raises `Unavailable` when there is none: nothing was started."""
+        """Wait for a connection to a worker.
+
+        Raises `Unavailable` when there is none in time, `DeadlineExceeded` without any time: nothing was started.
+        """
 
     def infer(self, plan: Plan) -> AbstractAsyncContextManager[InferenceCall]:
         """Run `plan` inside the block. Leaving it before `Finished` aborts the plan, and its attempts are lost."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import grpc
 from argosy.inference.v1.inference_pb2 import InferRequest, Proceed, Stop
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from chassis.errors import ArgosyError, Internal, Unavailable
+from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Unavailable
 from chassis.grpc import Channel
 from chassis.telemetry import span
 
@@ -35,6 +35,8 @@ class GrpcWorkerClient:
         self._stub = InferenceServiceStub(channel)
 
     async def wait_ready(self, timeout: timedelta) -> None:
+        if not timeout:
+            raise DeadlineExceeded("the request ran out of time before a worker had it")
         if not self._channel.ready:
             await self._channel.await_ready(timeout.total_seconds())
 

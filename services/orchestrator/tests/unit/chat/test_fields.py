@@ -6,9 +6,8 @@ import json
 
 import pytest
 from chassis.errors import InvalidRequest
-from orchestrator.chat.candidates import Rendered, chat_candidates
-from orchestrator.chat.field_table import FIELDS, Treatment
-from orchestrator.chat.fields import MAX_NAME_CHARACTERS, MAX_WARNINGS
+from orchestrator.chat.candidates import MAX_WARNINGS, Rendered, chat_candidates
+from orchestrator.chat.field_table import FIELDS, MAX_NAME_CHARACTERS, Treatment
 from orchestrator.chat.parse import parse_chat
 from orchestrator.routing.model import Provider, RouteCandidate, UnknownFields
 

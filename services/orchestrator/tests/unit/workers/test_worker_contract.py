@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from chassis.errors import Kind, RemoteError
+from chassis.errors import DeadlineExceeded, Kind, RemoteError
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
@@ -63,6 +63,11 @@ async def test_events_come_in_order_and_end_with_finished(client: WorkerClient, 
     assert isinstance(chunk, Chunk)
     assert list(chunk.payloads) == [b"1", b"2"]
     assert worker.plans[0].candidates[0].body == CANDIDATE.body
+
+
+async def test_without_time_no_worker_is_waited_for(client: WorkerClient) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await client.wait_ready(timedelta(0))
 
 
 async def test_a_stopped_plan_still_finishes(client: WorkerClient, worker: FakeWorkerClient) -> None:

@@ -7,8 +7,8 @@ import httpx
 import openai
 import pytest
 from chassis.testing.traces import recorded_spans
-from gateway.rate_limits.http import format_duration
-from gateway.rate_limits.model import ClassRateLimits
+from gateway.rate_limits.limiter import ClassRateLimits
+from gateway.web.response import format_duration
 
 from services.gateway.tests.fakes.gateway import GatewayFixture, metric, run_gateway
 

@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 from chassis.errors import InvalidRequest
 from chassis.testing import FakeClock
-from metering.prices.cache import PriceCache
-from metering.prices.model import ALL_TENANTS, PriceRow, UnpricedModel
+from metering.prices.model import ALL_TENANTS, PriceCache, PriceRow, UnpricedModel
 from metering.prices.set_price import set_price
 from values.money import MAX_PRICE, NanoUsd
 
@@ -192,7 +191,7 @@ async def test_a_cached_version_is_found_though_the_cache_is_cleared_meanwhile(
 ) -> None:
     known, missing = book.rows[0], await book.add("local/a", NanoUsd(7), NanoUsd(7))
     await prices.by_version([known.price.version])
-    monkeypatch.setattr("metering.prices.cache.MAX_CACHED_VERSIONS", 1)
+    monkeypatch.setattr("metering.prices.model.MAX_CACHED_VERSIONS", 1)
     read = book.by_version
 
     async def slowly(versions: Collection[str]) -> Sequence[PriceRow]:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from chassis.backoff import Backoff
+from chassis.aio import Backoff
 from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
-from chassis.redis import MultiplexedRedis, Script, connection, multiplexed
+from chassis.redis import MultiplexedRedis, Script, multiplexed
 from chassis.settings import RedisSection
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
@@ -203,7 +203,7 @@ async def test_a_connection_that_ends_fails_what_waits_and_comes_back(peer: Peer
 async def test_a_connection_that_is_silent_is_given_up(
     peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "UNRESPONSIVE_SECONDS", 0.02)
+    monkeypatch.setattr(multiplexed, "UNRESPONSIVE_SECONDS", 0.02)
     with pytest.raises(Unavailable):
         await redis.send("A")
     peer.answer = lambda _: PONG
@@ -228,7 +228,7 @@ async def test_an_unexpected_reply_closes_the_connection(peer: Peer, redis: Mult
 async def test_more_commands_than_are_allowed_in_flight_are_refused(
     redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MAX_IN_FLIGHT", 2)
+    monkeypatch.setattr(multiplexed, "MAX_IN_FLIGHT", 2)
     sent = [redis.send("A"), redis.send("A")]
     with pytest.raises(Unavailable, match="keep up"):
         redis.send("A")
