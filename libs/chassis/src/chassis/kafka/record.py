@@ -9,6 +9,12 @@ from typing import Any, Final, NamedTuple, Self
 from chassis.errors import ArgosyError, Kind
 
 DEAD_LETTERS = ".dlq"
+ERROR_HEADER: Final = "argosy-error"
+"""Why a record became a dead letter."""
+PARTITION_HEADER: Final = "argosy-partition"
+OFFSET_HEADER: Final = "argosy-offset"
+REPLAYS_HEADER: Final = "argosy-replays"
+"""How often a record was replayed from the dead letters."""
 
 
 class Undecodable(ArgosyError, public=False):

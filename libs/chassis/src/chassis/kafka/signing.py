@@ -17,6 +17,7 @@ from chassis.kafka.record import Record
 
 KEY_ID_HEADER: Final = "argosy-key-id"
 SIGNATURE_HEADER: Final = "argosy-signature"
+UNKNOWN_KEY: Final = "the event is signed with an unknown key"
 
 
 class SigningKeys:
@@ -42,7 +43,7 @@ class SigningKeys:
         if signature is None or key_id is None:
             return "the event is not signed"
         if key_id not in self._keys:
-            return "the event is signed with an unknown key"
+            return UNKNOWN_KEY
         expected = self._signature(key_id, record).encode()
         if not hmac.compare_digest(expected, signature.encode(errors="surrogateescape")):
             return "the signature of the event is wrong"
