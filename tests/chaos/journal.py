@@ -18,7 +18,12 @@ from tests.fleet.environment import PATHS, ROOT, harness_ports
 UPSTREAM = "journaled"
 PROGRAM = ROOT / "tests/simulators/journaled.py"
 FIRST_REQUEST = 64
-"""Numbers of requests start here: a request's number is its `max_tokens` too, which tells its reservation."""
+"""Numbers of requests start here: a request's number is its `max_tokens` too, which tells its reservation.
+
+An embedding has no output; there the number is the bound of the input.
+"""
+INPUT_OVERHEAD = 8
+"""The bound of an embedding has so many tokens more than its text has bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ def _entry_to_call(entry: Mapping[str, object]) -> Call:
     return Call(
         number=int(str(entry["call"])),
         tenant=tenant,
-        request=int(request),
+        request=int(request.split()[0]),
         price_key=f"{UPSTREAM}/{entry['model']}",
         stream=bool(entry["stream"]),
         prompt_tokens=int(str(entry["prompt_tokens"])),
@@ -60,6 +65,11 @@ def chat_body(model: str, tenant: str, request: int, *, stream: bool) -> dict[st
     """A request that the journal and the reservation can be recognized by: its tenant and number."""
     messages = [{"role": "user", "content": f"{tenant} {request}"}]
     return {"model": model, "max_tokens": request, "stream": stream, "messages": messages}
+
+
+def embedding_body(model: str, tenant: str, request: int) -> dict[str, object]:
+    """The same for embeddings: the length of the text is the number of the request."""
+    return {"model": model, "input": f"{tenant} {request} ".ljust(request - INPUT_OVERHEAD, "x")}
 
 
 @asynccontextmanager
@@ -88,7 +98,9 @@ async def _answers(http: httpx.AsyncClient, port: int) -> bool:
         return False
 
 
-async def add_models(fleet: Fleet, routes: Mapping[str, Sequence[str]], prices: Mapping[str, tuple[int, int]]) -> None:
+async def add_models(
+    fleet: Fleet, routes: Mapping[str, Sequence[str]], prices: Mapping[str, tuple[int, int]], task: str = "chat"
+) -> None:
     """Route public models to models of the provider, at prices in nano-USD per million tokens (input, output)."""
     async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_admin, timeout=30) as admin:
         for model, (input_price, output_price) in prices.items():
@@ -101,7 +113,7 @@ async def add_models(fleet: Fleet, routes: Mapping[str, Sequence[str]], prices: 
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
         for name, candidates in routes.items():
-            await add_route(connection, name, list(candidates), UPSTREAM)
+            await add_route(connection, name, list(candidates), UPSTREAM, task)
     finally:
         await connection.close()
     for name in routes:
@@ -156,5 +168,7 @@ async def read_requests(fleet: Fleet, tenants: Iterable[str]) -> dict[tuple[str,
             )
             for settled in json.loads(row["settled"])
         )
-        requests[row["tenant_id"], bounds[0].output_tokens] = Request(row["request_id"], bounds, settlements)
+        requests[row["tenant_id"], bounds[0].output_tokens or bounds[0].input_tokens] = Request(
+            row["request_id"], bounds, settlements
+        )
     return requests

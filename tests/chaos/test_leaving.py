@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from tests.chaos.callers import Tenant
 from tests.chaos.faults import frozen
-from tests.chaos.journal import Journal, add_models, chat_body, count_held, read_requests
+from tests.chaos.journal import Journal, add_models, chat_body, count_held, embedding_body, read_requests
 from tests.chaos.ledger_checks import violations, wait_for
 from tests.chaos.own_gateway import DEADLINE_SECONDS, OwnGateway
 from tests.chaos.pairing import pair_all
@@ -28,16 +28,20 @@ pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300), pytest.mark.asyncio(l
 
 PRICE = (1_000, 1_000_000_000)
 """A thousand nano-USD for a token of the output, and next to nothing for one of the input."""
+INPUT_PRICE = (1_000_000_000, 1_000)
 FIRST_LIMIT = 1000
 BOUND = 1_000_000
 """What a request holds, about: its output limit is a thousand tokens and some more."""
 DISCONNECTS = 50
 PARTS = ("content", "parts", "reasoning", "details", "function_call", "audio")
 ROOM_OF_LEAVERS, LEAVERS = 3, 12
+SCHEMA_WORDS, SCHEMA_READERS = 400, 40
+"""Words are tokens of two bytes each: the bound of a request is about twice what its schema costs."""
 ROOM_WITHOUT_KAFKA = 10
 LEASE_SECONDS = DEADLINE_SECONDS + float(SHORT_TIMES["ORCHESTRATOR_RESERVATION_LEASE"])
 SWEPT_AFTER_SECONDS = 1.5 * float(SHORT_TIMES["METERING_SWEEPER__INTERVAL"])
 HANGING, STREAMING, QUICK = "answer?long=1&wait=0.7", "answer?long=1&late=0.3&part=", "answer?long=1"
+SCHEMA, EMBEDDING = "answer?schema=1&interval=0.5", "answer?wait=0.7&vectors=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ async def drill(fleet: Fleet, journal: Journal, gateway: OwnGateway) -> Drill:
         f"leave-{part}": f"{STREAMING}{part}" for part in PARTS
     }
     await add_models(fleet, {name: [model] for name, model in models.items()}, dict.fromkeys(models.values(), PRICE))
+    await add_models(fleet, {"leave-schema": [SCHEMA]}, {SCHEMA: INPUT_PRICE})
+    await add_models(fleet, {"leave-embedding": [EMBEDDING]}, {EMBEDDING: INPUT_PRICE}, task="embedding")
     return Drill(fleet, journal, gateway.base_url)
 
 
@@ -148,11 +154,11 @@ async def wait_until_free(drill: Drill, tenant: Tenant) -> None:
     await wait_for("the last request holds no money", 30, free, interval=0.05)
 
 
-async def disconnect_early(drill: Drill, http: httpx.AsyncClient, tenant: Tenant, *, stream: bool) -> None:
+async def disconnect_early(
+    drill: Drill, http: httpx.AsyncClient, tenant: Tenant, path: str, body: dict[str, object], *, number: int
+) -> None:
     """Send a request and disconnect once the provider has it; return at once when it is refused."""
-    number = tenant.number()
-    body = chat_body("leave-hanging", tenant.id, number, stream=stream)
-    request = asyncio.create_task(http.post("/v1/chat/completions", json=body))
+    request = asyncio.create_task(http.post(path, json=body))
     while not request.done() and not drill.journal.began(tenant.id, number):
         await asyncio.sleep(0.01)
     request.cancel()
@@ -162,13 +168,19 @@ async def disconnect_early(drill: Drill, http: httpx.AsyncClient, tenant: Tenant
 
 
 async def test_disconnecting_does_not_turn_the_cap_off(drill: Drill) -> None:
-    async def run(kind: str, *, stream: bool) -> list[str]:
+    async def run(kind: str) -> list[str]:
         async with drill.client(room=1.5) as (tenant, http):
             for _ in range(DISCONNECTS):
-                await disconnect_early(drill, http, tenant, stream=stream)
+                number = tenant.number()
+                path, body = "/v1/chat/completions", chat_body("leave-hanging", tenant.id, number, stream=False)
+                if kind == "embeddings":
+                    path, body = "/v1/embeddings", embedding_body("leave-embedding", tenant.id, number)
+                elif kind == "before the first byte":
+                    body["stream"] = True
+                await disconnect_early(drill, http, tenant, path, body, number=number)
             return judge(f"{DISCONNECTS} disconnects, {kind}, on room for one", await books_of(drill, tenant))
 
-    wrong = await asyncio.gather(run("not streamed", stream=False), run("before the first byte", stream=True))
+    wrong = await asyncio.gather(*map(run, ("not streamed", "before the first byte", "embeddings")))
     assert [sentence for sentences in wrong for sentence in sentences] == []
 
 
@@ -194,6 +206,29 @@ async def test_leaving_at_the_finish_reason_is_not_free(drill: Drill) -> None:
 
     wrong = await asyncio.gather(*map(leave, PARTS))
     assert [sentence for sentences in wrong for sentence in sentences] == []
+
+
+async def leave_at_first_chunk(http: httpx.AsyncClient, body: dict[str, object]) -> None:
+    """Read a stream up to its first choice and disconnect; return at once when it is refused."""
+    async with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("data: {") and json.loads(line[6:]).get("choices"):
+                return
+
+
+async def test_a_schema_in_the_prompt_is_not_free_for_who_leaves_early(drill: Drill) -> None:
+    """The provider is stopped before it reports, so Argosy counts the prompt, and the schema is nearly all of it."""
+    schema = {"type": "object", "description": " a" * SCHEMA_WORDS}
+    response_format = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    async with drill.client(room=ROOM_OF_LEAVERS + 0.5) as (tenant, http):
+        for _ in range(SCHEMA_READERS):
+            body = chat_body("leave-schema", tenant.id, tenant.number(), stream=True)
+            await leave_at_first_chunk(http, body | {"response_format": response_format})
+            await wait_until_free(drill, tenant)
+        books = await books_of(drill, tenant)
+    name = f"{SCHEMA_READERS} streams with a JSON schema, left at the first chunk, on room for {ROOM_OF_LEAVERS}"
+    assert judge(name, books) == []
+    assert books.bill > SCHEMA_WORDS * books.calls, "the provider has not read the schemas"
 
 
 async def test_the_cap_does_not_refill_while_kafka_is_down(drill: Drill) -> None:

@@ -175,19 +175,22 @@ def created(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-async def add_route(connection: asyncpg.Connection, name: str, models: list[str], upstream: str = "simulator") -> None:
+async def add_route(
+    connection: asyncpg.Connection, name: str, models: list[str], upstream: str = "simulator", task: str = "chat"
+) -> None:
     """Write a route for all tenants that tries these models of an upstream in order."""
     async with connection.transaction():
         await connection.execute("SELECT set_config('argosy.tenant', '*', true)")
         await connection.execute("DELETE FROM orchestration.routes WHERE tenant_id = '*' AND model = $1", name)
         await connection.execute(
-            "INSERT INTO orchestration.routes (tenant_id, model, task) VALUES ('*', $1, 'chat')", name
+            "INSERT INTO orchestration.routes (tenant_id, model, task) VALUES ('*', $1, $2)", name, task
         )
         await connection.executemany(
             "INSERT INTO orchestration.route_candidates "
             "(tenant_id, model, position, upstream, upstream_model, max_output_tokens) "
-            "VALUES ('*', $1, $2, $4, $3, 4096)",
-            [(name, position, model, upstream) for position, model in enumerate(models)],
+            "VALUES ('*', $1, $2, $4, $3, $5)",
+            # An embedding writes no tokens.
+            [(name, position, model, upstream, 4096 if task == "chat" else 0) for position, model in enumerate(models)],
         )
 
 

@@ -1,7 +1,8 @@
 """A provider that keeps a journal: one line when a call begins, one when it ends, each written before the next byte.
 
-It serves OpenAI's chat completions. The drills of `tests/chaos` compare its journal with metering's settlements, so
-each call reports another token count. The model's name selects a behaviour, with options as in a query string:
+It serves OpenAI's chat completions and embeddings. The drills of `tests/chaos` compare its journal with metering's
+settlements, so each call reports another token count. The model's name selects a behaviour, with options as in a query
+string; embeddings know `wait` and `refuse`:
 
     answer     a completion
                  ?wait=0.2        seconds before the first byte
@@ -10,6 +11,7 @@ each call reports another token count. The model's name selects a behaviour, wit
                  &late=0.3        seconds between the finish reason and the usage
                  &part=reasoning  what the chunks hold: content, parts, reasoning, details, function_call or audio
                  &long=1          as many tokens as the request allows; else few
+                 &schema=1        the prompt's tokens include those of `response_format`
     refuse     an error, without work                   ?status=500&wait=0
     cut        chunks, then the connection drops        ?wait=1.5&chunks=0
 
@@ -38,6 +40,8 @@ from tests.simulators.dialects import Mode
 
 PROMPT_COUNTS = 199
 """Token counts of prompts are 1 to this; with those of the output, no two calls report the same."""
+SCHEMA_WORD = " a"
+"""Clients fill schemas with it: one token in most vocabularies."""
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class JournaledProvider:
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_get("/simulator", self._state)
         return app
 
@@ -90,24 +95,43 @@ class JournaledProvider:
             self._write("end", call.number, how=how, usage_sent=call.usage_sent)
         return response
 
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        body: dict[str, Any] = json.loads(await request.read())
+        (text,) = body["input"]
+        number, self._calls = self._calls, self._calls + 1
+        call = RunningCall(number, Mode.parse(str(body["model"])), False, len(text) - number % PROMPT_COUNTS, 0)
+        self._write_begin(call, body["model"], text, limit=len(text))
+        how = "left"
+        try:
+            response, how = await _respond_with_vector(request, call)
+        finally:
+            self._write("end", call.number, how=how, usage_sent=call.usage_sent)
+        return response
+
     def _begin(self, body: dict[str, Any]) -> RunningCall:
         number, self._calls = self._calls, self._calls + 1
         limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 1)
         mode = Mode.parse(str(body["model"]))
         few = number // PROMPT_COUNTS % limit
         completion = limit - few if mode.number("long", 0) else 1 + few
-        call = RunningCall(number, mode, bool(body.get("stream")), 1 + number % PROMPT_COUNTS, completion)
+        prompt = 1 + number % PROMPT_COUNTS
+        if mode.number("schema", 0):
+            prompt += json.dumps(body["response_format"]).count(SCHEMA_WORD)
+        call = RunningCall(number, mode, bool(body.get("stream")), prompt, completion)
+        self._write_begin(call, body["model"], _last_prompt(body), limit=limit)
+        return call
+
+    def _write_begin(self, call: RunningCall, model: str, prompt: str, *, limit: int) -> None:
         self._write(
             "begin",
-            number,
-            model=body["model"],
-            prompt=_last_prompt(body),
+            call.number,
+            model=model,
+            prompt=prompt,
             limit=limit,
             stream=call.stream,
             prompt_tokens=call.prompt_tokens,
             completion_tokens=call.completion_tokens,
         )
-        return call
 
     async def _respond(
         self, request: web.Request, call: RunningCall, body: dict[str, Any]
@@ -115,8 +139,7 @@ class JournaledProvider:
         """Send the response, and return it with how the call ended; a client that leaves raises."""
         await asyncio.sleep(call.mode.number("wait", 0))
         if call.mode.name == "refuse":
-            error = {"error": {"message": "refused by the journaled provider", "type": "server_error"}}
-            return web.json_response(error, status=int(call.mode.number("status", 500))), "refused"
+            return _refusal(call), "refused"
         if call.stream:
             response = await _stream(request, call, body)
         elif call.mode.name != "cut":
@@ -128,10 +151,29 @@ class JournaledProvider:
         return response, "answered"
 
 
+async def _respond_with_vector(request: web.Request, call: RunningCall) -> tuple[web.StreamResponse, str]:
+    await asyncio.sleep(call.mode.number("wait", 0))
+    if call.mode.name == "refuse":
+        return _refusal(call), "refused"
+    usage = {"prompt_tokens": call.prompt_tokens, "total_tokens": call.prompt_tokens}
+    vector = {"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}
+    response = await _send_document(request, call, {"object": "list", "data": [vector], "usage": usage})
+    return response, "answered"
+
+
+def _refusal(call: RunningCall) -> web.Response:
+    error = {"error": {"message": "refused by the journaled provider", "type": "server_error"}}
+    return web.json_response(error, status=int(call.mode.number("status", 500)))
+
+
 async def _send_complete(request: web.Request, call: RunningCall, body: dict[str, Any]) -> web.StreamResponse:
     message = {"role": "assistant", "content": " a" * call.completion_tokens}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     document = _envelope(call, body, "chat.completion") | {"choices": [choice], "usage": call.usage()}
+    return await _send_document(request, call, document)
+
+
+async def _send_document(request: web.Request, call: RunningCall, document: dict[str, Any]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "application/json"})
     data = json.dumps(document).encode()
     response.content_length = len(data)

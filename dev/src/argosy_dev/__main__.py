@@ -21,7 +21,7 @@ from argosy_dev.fleet import secrets
 from argosy_dev.fleet.paths import REPO_ROOT, FleetPaths
 from argosy_dev.fleet.ports import LOOPBACK
 from argosy_dev.fleet.supervisor import DesiredState, supervise
-from argosy_dev.parts import kafka, kafka_jars
+from argosy_dev.parts import kafka, kafka_access, kafka_jars
 from argosy_dev.parts.build import REPLICAS, build_fleet
 from argosy_dev.parts.models import smollm
 from argosy_dev.parts.models.convert import convert_models
@@ -127,8 +127,9 @@ def _compose_env(paths: FleetPaths, _: argparse.Namespace) -> int:
 
 
 def _console_consumer(paths: FleetPaths, arguments: argparse.Namespace) -> int:
-    addresses = build_fleet(paths, DesiredState.read(paths).overrides).addresses
-    return kafka.console_consumer(paths, addresses["ARGOSY_KAFKA_BOOTSTRAP"], arguments.rest)
+    overrides = DesiredState.read(paths).overrides
+    addresses = build_fleet(paths, overrides).addresses
+    return kafka.console_consumer(paths, kafka_access.connection({**overrides, **addresses}), arguments.rest)
 
 
 def _run(paths: FleetPaths, arguments: argparse.Namespace) -> int:
@@ -171,7 +172,8 @@ def _topics_arguments(parser: argparse.ArgumentParser) -> None:
 def _provision_topics(_: FleetPaths, arguments: argparse.Namespace) -> int:
     from argosy_dev.parts.provision import provision_topics  # noqa: PLC0415 - as above
 
-    provision_topics(_required_variable("ARGOSY_KAFKA_BOOTSTRAP"), arguments.folder)
+    _required_variable(kafka_access.BOOTSTRAP)
+    provision_topics(os.environ, arguments.folder)
     return 0
 
 

@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from chassis.ids import new_id
 from chassis.kafka import Record, Topic, ensure_topics
 from chassis.kafka.record import DEAD_LETTERS
+from chassis.testing.kafka import a_kafka_section
 
 
 class MissingKafka(Exception):
@@ -31,7 +32,7 @@ async def scratch_topic(partitions: int = 1) -> AsyncIterator[str]:
     """Make a topic with its dead letters and yield its name; delete both at the end."""
     name = new_id("argosy.test.").replace("_", "-")
     topic = Topic(name, "", "tests", partitions, retention_hours=1, dead_letters=name + DEAD_LETTERS)
-    await ensure_topics(kafka_bootstrap(), [topic])
+    await ensure_topics(a_kafka_section(kafka_bootstrap()), [topic])
     try:
         yield name
     finally:

@@ -11,6 +11,7 @@ from argosy_dev.errors import CliError
 from argosy_dev.fleet import ports
 from argosy_dev.fleet.paths import FleetPaths
 from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.parts import kafka_access
 from argosy_dev.parts.kafka import kafka_spec
 from argosy_dev.parts.models import smollm
 from argosy_dev.parts.postgres import dsn, postgres_spec
@@ -69,7 +70,7 @@ def environment_overrides(paths: FleetPaths, environment: Mapping[str, str] | No
     """
     env = os.environ if environment is None else environment
     own = build_fleet(paths, {}).addresses
-    names = (*REPLACEABLE, UPSTREAMS, OTLP_ENDPOINT, REPLICAS)
+    names = (*REPLACEABLE, *kafka_access.VARIABLES, UPSTREAMS, OTLP_ENDPOINT, REPLICAS)
     return {name: env[name] for name in names if env.get(name) and env[name] != own.get(name)}
 
 
@@ -85,7 +86,9 @@ def build_fleet(paths: FleetPaths, overrides: Mapping[str, str]) -> Fleet:
         "ARGOSY_REDIS_URL": url(port["redis"]),
         "ARGOSY_KAFKA_BOOTSTRAP": f"{ports.LOOPBACK}:{port['kafka']}",
     } | {name: address for name, address in overrides.items() if name in REPLACEABLE}
-    config = FleetConfig(paths, port, addresses, upstreams, overrides.get(OTLP_ENDPOINT, ""), counts)
+    access = {name: value for name, value in overrides.items() if name in kafka_access.VARIABLES}
+    kafka_access.connection({**addresses, **access})
+    config = FleetConfig(paths, port, addresses, upstreams, overrides.get(OTLP_ENDPOINT, ""), counts, access)
     specs = [
         postgres_spec(paths, port["postgres"]),
         redis_spec(paths, port["redis"]),

@@ -3,8 +3,11 @@
 import base64
 import shutil
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
+
+from chassis.settings import KafkaConnection
 
 from argosy_dev.errors import CliError
 from argosy_dev.fleet import readiness
@@ -12,6 +15,7 @@ from argosy_dev.fleet.paths import FleetPaths, write_text
 from argosy_dev.fleet.ports import LOOPBACK
 from argosy_dev.fleet.process_spec import ProcessSpec
 from argosy_dev.parts import kafka_jars
+from argosy_dev.parts.kafka_access import client_properties
 from argosy_dev.parts.package_file import package_file
 
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
@@ -68,12 +72,17 @@ def kafka_spec(paths: FleetPaths, port: int, controller: int) -> ProcessSpec:
     )
 
 
-def console_consumer(paths: FleetPaths, bootstrap: str, arguments: list[str]) -> int:
+def console_consumer(paths: FleetPaths, connection: KafkaConnection, arguments: list[str]) -> int:
     """Run Kafka's own console consumer and return its exit status."""
     if what := _missing(paths):
         raise CliError(f"{what} is missing: run `make setup` first.")
-    command = [*_java("-Xmx128m"), *_jars(paths), _CONSOLE_CONSUMER, "--bootstrap-server", bootstrap, *arguments]
-    return subprocess.run(command, check=False).returncode
+    # Readable by its owner alone; as an argument a password would be in the list of processes.
+    with tempfile.NamedTemporaryFile("w", suffix=".properties", encoding="ascii") as properties:
+        properties.write(client_properties(connection))
+        properties.flush()
+        where = ["--bootstrap-server", connection.bootstrap, "--consumer.config", properties.name]
+        command = [*_java("-Xmx128m"), *_jars(paths), _CONSOLE_CONSUMER, *where, *arguments]
+        return subprocess.run(command, check=False).returncode
 
 
 def server_properties(log: Path, port: int, controller: int) -> str:

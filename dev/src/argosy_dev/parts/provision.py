@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from chassis.errors import Unavailable
 from chassis.kafka import ensure_topics, load_topics
 from chassis.postgres import provision
 from chassis.testing.postgres import role_password
 
+from argosy_dev.errors import CliError
 from argosy_dev.fleet import secrets
 from argosy_dev.fleet.paths import FleetPaths
+from argosy_dev.parts import kafka_access
 from argosy_dev.parts.postgres import DATABASE
 from argosy_dev.parts.services import SERVICES
 
@@ -20,9 +24,13 @@ def provision_schemas(paths: FleetPaths, superuser_dsn: str) -> None:
     asyncio.run(_schemas(paths, superuser_dsn))
 
 
-def provision_topics(bootstrap: str, folder: Path) -> None:
-    """Create the topics of `folder` and their dead-letter topics."""
-    for name in asyncio.run(ensure_topics(bootstrap, load_topics(folder))):
+def provision_topics(environment: Mapping[str, str], folder: Path) -> None:
+    """Create the topics of `folder` and their dead-letter topics on the Kafka in the environment."""
+    try:
+        created = asyncio.run(ensure_topics(kafka_access.connection(environment), load_topics(folder)))
+    except Unavailable as error:
+        raise CliError(f"{error}.") from error
+    for name in created:
         print(f"created {name}")
 
 

@@ -10,6 +10,7 @@ from argosy_dev.fleet import readiness, secrets
 from argosy_dev.fleet.paths import FleetPaths, read_pairs
 from argosy_dev.fleet.ports import LOOPBACK
 from argosy_dev.fleet.process_spec import ProcessSpec
+from argosy_dev.parts.kafka_access import service_settings
 from argosy_dev.parts.models import smollm
 from argosy_dev.parts.models.convert import models_are_converted
 
@@ -125,6 +126,8 @@ class FleetConfig:
     otlp_endpoint: str = ""
     replicas: Mapping[str, int] = field(default_factory=dict)
     """Number of processes of a service, where it is not one."""
+    kafka_access: Mapping[str, str] = field(default_factory=dict)
+    """How clients of the user's own Kafka encrypt and authenticate, as in the environment."""
 
     def bind(self, replica: Replica) -> str:
         """Return the address at which a replica serves its peers."""
@@ -141,7 +144,9 @@ def service_specs(config: FleetConfig) -> list[ProcessSpec]:
     with_schema = [service for service in SERVICES if service.schema]
     return [
         _step("schemas", ("-m", "argosy_dev", "provision-schemas"), ("postgres",), lambda: stores),
-        _step("topics", ("-m", "argosy_dev", "provision-topics"), ("kafka",), lambda: stores),
+        _step(
+            "topics", ("-m", "argosy_dev", "provision-topics"), ("kafka",), lambda: {**stores, **config.kafka_access}
+        ),
         *(_migration_spec(service, config) for service in with_schema),
         *(_seed_spec(service, config) for service in with_schema if service.seeded),
         _keys_spec(config),
@@ -237,6 +242,7 @@ def _kafka(config: FleetConfig) -> dict[str, str]:
     return {
         "KAFKA__BOOTSTRAP": config.addresses["ARGOSY_KAFKA_BOOTSTRAP"],
         "KAFKA__SIGNING_KEYS": secrets.event_signing_keys(config.paths),
+        **service_settings(config.kafka_access),
     }
 
 

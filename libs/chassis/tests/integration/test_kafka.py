@@ -241,7 +241,7 @@ async def test_a_consumer_starts_while_the_broker_is_down_and_is_unavailable(mon
     with pytest.raises(Unavailable):
         await consumer.ping()
     with pytest.raises(Unavailable):
-        await ensure_topics(nowhere, [Topic("t", "m", "o", 1, 1, "")], request_seconds=0.5)
+        await ensure_topics(a_kafka_section(nowhere), [Topic("t", "m", "o", 1, 1, "")], request_seconds=0.5)
     async with asyncio.timeout(5):
         await consumer.stop()
 
@@ -271,9 +271,11 @@ async def test_topics_are_made_once_with_their_dead_letters() -> None:
         new = existing + "-b"
         wanted = [Topic(name, "m", "o", 3, 2, name + ".dlq") for name in (existing, new)]
         try:
-            created = await asyncio.gather(*(ensure_topics(kafka_bootstrap(), wanted) for _ in range(2)))
+            created = await asyncio.gather(
+                *(ensure_topics(a_kafka_section(kafka_bootstrap()), wanted) for _ in range(2))
+            )
             assert sorted(name for names in created for name in names) == [new, new + ".dlq"]
-            assert await ensure_topics(kafka_bootstrap(), wanted) == []
+            assert await ensure_topics(a_kafka_section(kafka_bootstrap()), wanted) == []
             await read_partitions(new, 3)
         finally:
             admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap())

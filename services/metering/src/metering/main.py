@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
-from chassis.kafka import DEAD_LETTERS, Consumer
+from chassis.kafka import DEAD_LETTERS, Consumer, replay_dead_letters
 from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from values.money import NanoUsd
 
@@ -116,6 +116,7 @@ def main() -> NoReturn:
             schema="metering",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
+            commands={"replay-dead-letters": replay_dead_letters(lambda settings: settings.kafka, TOPIC)},
             description="Money: prices, budgets, reservations, ledger, usage.",
         )
     )

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from chassis.aio import periodic
 from chassis.in_flight import InFlightLimit
-from chassis.kafka import DEAD_LETTERS, Consumer, Outbox, OutboxRelay
+from chassis.kafka import DEAD_LETTERS, Consumer, Outbox, OutboxRelay, replay_dead_letters
 from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
 
@@ -122,7 +122,10 @@ def main() -> NoReturn:
             schema="retrieval",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
-            commands={"indexes": Command("print SQL for the HNSW indexes of large vector stores", print_indexes)},
+            commands={
+                "indexes": Command("print SQL for the HNSW indexes of large vector stores", print_indexes),
+                "replay-dead-letters": replay_dead_letters(lambda settings: settings.kafka, FILE_ATTACHED_TOPIC),
+            },
             description="Knowledge: files, chunks, vectors, hybrid search.",
         )
     )

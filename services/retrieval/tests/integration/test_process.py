@@ -21,7 +21,7 @@ from chassis.errors import RemoteError, Unavailable
 from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.kafka import ensure_topics, load_topics
-from chassis.settings import PostgresSection
+from chassis.settings import KafkaConnection, PostgresSection
 from chassis.tenancy import Caller, PrincipalSigner, PrincipalVerifier, as_caller, current_caller
 from chassis.testing import SECRET, a_principal, free_port
 from chassis.testing.grpc import serving_at
@@ -90,7 +90,7 @@ class ServiceRunner:
 @pytest.fixture
 async def service(section: PostgresSection, tmp_path: Path) -> ServiceRunner:
     kafka = os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
-    await ensure_topics(kafka, load_topics(TOPICS))
+    await ensure_topics(KafkaConnection(bootstrap=kafka), load_topics(TOPICS))
     port, orchestrator_port = free_port(), free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RETRIEVAL_")},

@@ -5,6 +5,7 @@ from chassis.kafka.consumer import Consumer
 from chassis.kafka.outbox import Event, Outbox, OutboxRelay
 from chassis.kafka.publisher import Publisher
 from chassis.kafka.record import DEAD_LETTERS, Record, Undecodable
+from chassis.kafka.replay_command import replay_dead_letters
 from chassis.kafka.topics import Topic, ensure_topics, load_topics
 from chassis.kafka.topics_check import TopicsCheck
 
@@ -22,4 +23,5 @@ __all__ = [
     "client_options",
     "ensure_topics",
     "load_topics",
+    "replay_dead_letters",
 ]

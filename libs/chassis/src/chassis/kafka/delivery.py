@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from chassis.errors import ArgosyError
 from chassis.kafka.publisher import RecordTooLarge
-from chassis.kafka.record import DEAD_LETTERS, Record, Undecodable
+from chassis.kafka.record import DEAD_LETTERS, ERROR_HEADER, OFFSET_HEADER, PARTITION_HEADER, Record, Undecodable
 from chassis.telemetry import counter, extract, logger, span
 from chassis.telemetry.rate_limited import RateLimitedLog
 
@@ -172,9 +172,9 @@ class Delivery:
 
     async def _publish_letter(self, record: Record, reason: str) -> Exception | None:
         why = {
-            "argosy-error": reason,
-            "argosy-partition": str(record.partition),
-            "argosy-offset": str(record.offset),
+            ERROR_HEADER: reason,
+            PARTITION_HEADER: str(record.partition),
+            OFFSET_HEADER: str(record.offset),
         }
         topic = record.topic + DEAD_LETTERS
         letter = Record(topic, record.key, record.value, {**record.headers, **why})

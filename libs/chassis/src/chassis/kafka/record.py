@@ -19,6 +19,13 @@ from chassis.errors import ArgosyError, Kind
 DEAD_LETTERS = ".dlq"
 KEY_ID_HEADER: Final = "argosy-key-id"
 SIGNATURE_HEADER: Final = "argosy-signature"
+UNKNOWN_KEY: Final = "the event is signed with an unknown key"
+ERROR_HEADER: Final = "argosy-error"
+"""Why a record became a dead letter."""
+PARTITION_HEADER: Final = "argosy-partition"
+OFFSET_HEADER: Final = "argosy-offset"
+REPLAYS_HEADER: Final = "argosy-replays"
+"""How often a record was replayed from the dead letters."""
 
 
 class Undecodable(ArgosyError, public=False):
@@ -74,7 +81,7 @@ class SigningKeys:
         if signature is None or key_id is None:
             return "the event is not signed"
         if key_id not in self._keys:
-            return "the event is signed with an unknown key"
+            return UNKNOWN_KEY
         expected = self._signature(key_id, record).encode()
         if not hmac.compare_digest(expected, signature.encode(errors="surrogateescape")):
             return "the signature of the event is wrong"

@@ -11,6 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from chassis.errors import Unavailable
+from chassis.kafka.broker_security import client_options
+from chassis.kafka.publisher import describe
+from chassis.settings import KafkaConnection
 from chassis.telemetry import logger
 
 HOUR_MILLISECONDS = 3_600_000
@@ -49,14 +52,14 @@ def _topic(entry: dict[str, Any]) -> Topic:
     )
 
 
-async def ensure_topics(bootstrap: str, topics: list[Topic], request_seconds: float = 10.0) -> list[str]:
+async def ensure_topics(connection: KafkaConnection, topics: list[Topic], request_seconds: float = 10.0) -> list[str]:
     """Create missing topics and their dead-letter topics; return the names created.
 
     Existing topics are not changed. Raises `Unavailable` when no broker answers.
     """
     wanted = {t.name: _new(t.name, t.partitions, t.retention_hours) for t in topics}
     wanted |= {t.dead_letters: _new(t.dead_letters, 1, DEAD_LETTER_HOURS) for t in topics if t.dead_letters}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(request_seconds * 1000))
+    admin = AIOKafkaAdminClient(**client_options(connection), request_timeout_ms=int(request_seconds * 1000))
     try:
         await admin.start()
         missing = sorted(wanted.keys() - set(await admin.list_topics()))
@@ -64,7 +67,7 @@ async def ensure_topics(bootstrap: str, topics: list[Topic], request_seconds: fl
             return []
         response = await admin.create_topics([wanted[name] for name in missing])
     except (KafkaError, OSError) as error:
-        raise Unavailable("kafka does not answer") from error
+        raise Unavailable(f"kafka does not answer: {describe(error)}") from error
     finally:
         await admin.close()
     created = []

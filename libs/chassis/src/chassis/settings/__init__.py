@@ -6,7 +6,7 @@ Each service has a `Settings(ServiceSettings)` with its own prefix, nested by tw
 
 from chassis.settings.addresses import check_addresses, check_http_url
 from chassis.settings.environment import EX_CONFIG, ServiceSettings, load, redacted
-from chassis.settings.kafka import KafkaSection
+from chassis.settings.kafka import KafkaConnection, KafkaSection
 from chassis.settings.reference import Row, rows, table
 from chassis.settings.sections import (
     GrpcSection,
@@ -24,6 +24,7 @@ from chassis.settings.sections import (
 __all__ = [
     "EX_CONFIG",
     "GrpcSection",
+    "KafkaConnection",
     "KafkaSection",
     "OpsSection",
     "PeersSection",

@@ -16,16 +16,10 @@ from chassis.settings.sections import Section, refuse_placeholder, split_secrets
 KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
 
 
-class KafkaSection(Section):
-    """Kafka, for events between services."""
+class KafkaConnection(Section):
+    """The brokers, and how clients encrypt and authenticate."""
 
     bootstrap: str = Field("127.0.0.1:9092", description="Bootstrap brokers: `host:port`, separated by commas.")
-    group: str = Field(description="Consumer group; one per deployment.")
-    signing_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        min_length=1,
-        description="Keys of events, `id:secret`, separated by commas: the first signs, all verify. "
-        "Secrets have at least 32 characters; all services have the same keys.",
-    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Encryption of and authentication to the brokers."
     )
@@ -48,25 +42,6 @@ class KafkaSection(Section):
     @classmethod
     def _check_bootstrap(cls, value: str) -> str:
         check_addresses(value)
-        return value
-
-    @field_validator("signing_keys", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return split_secrets(value)
-
-    @field_validator("signing_keys")
-    @classmethod
-    def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        ids = []
-        for key in value:
-            name, separator, secret = key.get_secret_value().partition(":")
-            if not separator or KEY_ID.fullmatch(name) is None:
-                raise ValueError("each key is `id:secret`, its id of letters, digits, `_`, `.` and `-`")
-            refuse_placeholder(SecretStr(secret))
-            ids.append(name)
-        if len(set(ids)) < len(ids):
-            raise ValueError("two keys have the same id")
         return value
 
     @field_validator("sasl_mechanism", "sasl_username", "sasl_password")
@@ -93,4 +68,34 @@ class KafkaSection(Section):
             ssl.create_default_context(cafile=value)
         except OSError as error:  # also ssl.SSLError
             raise ValueError(f"has no certificates that can be read ({error.strerror or error})") from error
+        return value
+
+
+class KafkaSection(KafkaConnection):
+    """Kafka, for events between services."""
+
+    group: str = Field(description="Consumer group; one per deployment.")
+    signing_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        min_length=1,
+        description="Keys of events, `id:secret`, separated by commas: the first signs, all verify. "
+        "Secrets have at least 32 characters; all services have the same keys.",
+    )
+
+    @field_validator("signing_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return split_secrets(value)
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        ids = []
+        for key in value:
+            name, separator, secret = key.get_secret_value().partition(":")
+            if not separator or KEY_ID.fullmatch(name) is None:
+                raise ValueError("each key is `id:secret`, its id of letters, digits, `_`, `.` and `-`")
+            refuse_placeholder(SecretStr(secret))
+            ids.append(name)
+        if len(set(ids)) < len(ids):
+            raise ValueError("two keys have the same id")
         return value

@@ -29,7 +29,7 @@ async def topic() -> str:
     """A topic of this test's own: metering of the fleet must not settle these events."""
     name = f"argosy.test.{new_id('t')}.v1"
     description = Topic(name, "argosy.metering.v1.UsageRecorded", "metering", 3, 1, f"{name}.dlq")
-    await ensure_topics(bootstrap(), [description])
+    await ensure_topics(a_kafka_section(bootstrap()), [description])
     return name
 
 

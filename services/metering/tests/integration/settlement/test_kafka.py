@@ -22,7 +22,7 @@ TIMEOUT = timedelta(seconds=3)
 async def topic() -> str:
     name = f"argosy.test.{new_id('t')}.v1"
     description = Topic(name, "argosy.metering.v1.UsageRecorded", "metering", 3, 1, f"{name}.dlq")
-    await ensure_topics(bootstrap(), [description])
+    await ensure_topics(a_kafka_section(bootstrap()), [description])
     return name
 
 

@@ -26,7 +26,7 @@ async def topic() -> AsyncIterator[str]:
     """A topic for this test: a fleet that runs at the same time would settle events on the real one."""
     name = f"test.{new_id('usage-')}"
     bootstrap = os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
-    await ensure_topics(bootstrap, [Topic(name, "UsageRecorded", "tests", 3, 1, "")])
+    await ensure_topics(a_kafka_section(bootstrap), [Topic(name, "UsageRecorded", "tests", 3, 1, "")])
     yield name
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
