@@ -36,6 +36,15 @@ def test_a_path_in_backticks_exists(page: Path) -> None:
     assert [path for path in found if not (ROOT / path).exists() and not (page.parent / path).exists()] == []
 
 
+def test_every_file_on_the_journey_exists() -> None:
+    journey = (ROOT / "docs/architecture.md").read_text().partition("### The journey of one streamed chat")[2]
+    found = set(re.findall(r"`([\w/]+\.(?:py|sql))`", journey))
+    assert len(found) > 50
+    assert [
+        path for path in sorted(found) if not [*ROOT.glob(f"libs/*/src/{path}"), *ROOT.glob(f"services/*/src/*/{path}")]
+    ] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_variable_of_the_fleet_is_in_the_code(page: Path) -> None:
     found = set(re.findall(r"\bARGOSY_[A-Z_]+\b", page.read_text()))
