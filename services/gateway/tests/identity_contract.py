@@ -177,6 +177,25 @@ class IdentityStoreContract:
 
         assert refused in (await store.list_entries(tenant.tenant_id, ALL)).items
 
+    async def test_a_refusal_belongs_to_the_tenant_or_else_to_the_actors(
+        self, store: IdentityStore, tenant: Tenant
+    ) -> None:
+        refusal = replace(an_entry(tenant, "project.create"), outcome="refused", reason="project_exists")
+        missing = replace(
+            refusal,
+            entry_id=new_id("evt_"),
+            tenant_id=new_id("ten_"),
+            actor_tenant_id=tenant.tenant_id,
+            detail={"a": "b"},
+        )
+        for entry in (refusal, missing):
+            await store.add_refusal(entry)
+
+        of_actor = replace(missing, tenant_id=tenant.tenant_id, detail={"a": "b", "tenant_id": missing.tenant_id})
+        entries = (await store.list_entries(tenant.tenant_id, ALL)).items
+        assert refusal in entries
+        assert of_actor in entries
+
     async def test_every_write_leaves_its_audit_entry(self, store: IdentityStore, tenant: Tenant, key: ApiKey) -> None:
         entry = an_entry(tenant, "budget.set")
         await store.add_entry(entry)

@@ -24,7 +24,7 @@ from gateway.api_keys.revoke import PublishRevocation, RevokeApiKey
 from gateway.audit import http as audit_http
 from gateway.audit.model import AuditLog
 from gateway.audit.postgres import PostgresAuditLog
-from gateway.audit.record import RecordAudit
+from gateway.audit.record import RecordAudit, RecordRefusal
 from gateway.auth.authenticate import ApiKeyAuthenticator, KeyCacheTtls
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
@@ -188,6 +188,7 @@ def wire_app(
     embeddings = embeddings_http.Embeddings(
         peers.inference, bodies, max_body_bytes=limits.chat_bytes, deadline=limits.deadline
     )
+    record_refusal = RecordRefusal(stores.audit)
     dependencies: Dependencies = {
         InferenceClient: peers.inference,
         FilesClient: FilesClient(peers.retrieval),
@@ -198,12 +199,12 @@ def wire_app(
         PricesClient: PricesClient(peers.metering),
         ExposuresClient: ExposuresClient(peers.metering),
         TenantStore: stores.tenants,
-        CreateTenant: CreateTenant(stores.tenants, clock),
+        CreateTenant: CreateTenant(stores.tenants, record_refusal, clock),
         ProjectStore: stores.projects,
-        CreateProject: CreateProject(stores.projects, clock),
+        CreateProject: CreateProject(stores.projects, record_refusal, clock),
         ApiKeyStore: stores.keys,
-        CreateApiKey: CreateApiKey(stores.keys, clock, env),
-        RevokeApiKey: RevokeApiKey(stores.keys, publish_revocation, clock),
+        CreateApiKey: CreateApiKey(stores.keys, record_refusal, clock, env),
+        RevokeApiKey: RevokeApiKey(stores.keys, record_refusal, publish_revocation, clock),
         AuditLog: stores.audit,
         RecordAudit: RecordAudit(stores.audit, clock),
     }

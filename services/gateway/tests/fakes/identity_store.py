@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from chassis.errors import Unavailable
 from gateway.api_keys.model import KeyExists, KeyNotFound
-from gateway.audit.model import AuditEntry
+from gateway.audit.model import AuditEntry, as_entry_of_actor
 from gateway.auth.api_key import ApiKey
 from gateway.projects.model import Project, ProjectExists, ProjectNotFound
 from gateway.tenants.model import Tenant, TenantExists, TenantNotFound
@@ -97,6 +97,11 @@ class FakeIdentityStore:
     async def add_entry(self, entry: AuditEntry) -> None:
         await self.get_tenant(entry.tenant_id)
         self._audit[entry.entry_id] = entry
+
+    async def add_refusal(self, entry: AuditEntry) -> None:
+        if not self.down:
+            known = entry.tenant_id in self._tenants
+            self._audit[entry.entry_id] = entry if known else as_entry_of_actor(entry)
 
     async def set_outcome(self, entry: AuditEntry) -> None:
         if not self.down and self._audit[entry.entry_id].outcome == "unknown":

@@ -10,6 +10,7 @@ from values.roles import PLATFORM_ADMIN
 
 from gateway.api_keys.model import ApiKeyStore
 from gateway.audit.model import caller_entry
+from gateway.audit.record import RecordRefusal
 from gateway.auth.api_key import ApiKey, mint_key
 from gateway.auth.roles import ROLES, check_grant
 
@@ -17,8 +18,9 @@ from gateway.auth.roles import ROLES, check_grant
 class CreateApiKey:
     """The use case of administrators. `env` is the environment in new keys."""
 
-    def __init__(self, keys: ApiKeyStore, clock: Clock, env: str) -> None:
+    def __init__(self, keys: ApiKeyStore, record_refusal: RecordRefusal, clock: Clock, env: str) -> None:
         self._keys = keys
+        self._record_refusal = record_refusal
         self._clock = clock
         self._env = env
 
@@ -38,7 +40,6 @@ class CreateApiKey:
         granted = frozenset(roles)
         if not granted or granted - ROLES:
             raise InvalidRequest(f"roles must be some of {', '.join(sorted(ROLES))}.", param="roles")
-        check_grant(caller.principal, tenant_id, granted)
         now = self._clock.now()
         if expires_at is not None and expires_at <= now:
             raise InvalidRequest("expires_at must be in the future.", param="expires_at")
@@ -55,5 +56,8 @@ class CreateApiKey:
             expires_at=expires_at,
         )
         detail = {"project_id": project_id, "roles": ",".join(sorted(granted))}
-        await self._keys.add_key(key, caller_entry(caller, now, tenant_id, "key.create", key.key_id, **detail))
+        entry = caller_entry(caller, now, tenant_id, "key.create", key.key_id, **detail)
+        async with self._record_refusal(entry):
+            check_grant(caller.principal, tenant_id, granted)
+            await self._keys.add_key(key, entry)
         return key, text

@@ -8,6 +8,7 @@ from values.roles import PLATFORM_ADMIN
 
 from gateway.api_keys.model import ApiKeyStore, KeyNotFound
 from gateway.audit.model import caller_entry
+from gateway.audit.record import RecordRefusal
 from gateway.auth.api_key import ApiKey
 
 PublishRevocation = Callable[[str], Awaitable[None]]
@@ -15,8 +16,11 @@ PublishRevocation = Callable[[str], Awaitable[None]]
 
 
 class RevokeApiKey:
-    def __init__(self, keys: ApiKeyStore, publish_revocation: PublishRevocation, clock: Clock) -> None:
+    def __init__(
+        self, keys: ApiKeyStore, record_refusal: RecordRefusal, publish_revocation: PublishRevocation, clock: Clock
+    ) -> None:
         self._keys = keys
+        self._record_refusal = record_refusal
         self._publish_revocation = publish_revocation
         self._clock = clock
 
@@ -24,10 +28,12 @@ class RevokeApiKey:
         """Revoke a key on all gateways, for good; idempotent. Raises PermissionDenied, KeyNotFound."""
         caller.principal.require(PLATFORM_ADMIN)
         key = await self._keys.find_key(key_id)
-        if key is None:
-            raise KeyNotFound(f"There is no key {key_id}.")
         now = self._clock.now()
-        entry = caller_entry(caller, now, key.tenant_id, "key.revoke", key_id)
-        revoked = await self._keys.revoke_key(key.tenant_id, key_id, now, entry)
+        tenant_id = caller.principal.tenant_id if key is None else key.tenant_id
+        entry = caller_entry(caller, now, tenant_id, "key.revoke", key_id)
+        async with self._record_refusal(entry):
+            if key is None:
+                raise KeyNotFound(f"There is no key {key_id}.")
+            revoked = await self._keys.revoke_key(key.tenant_id, key_id, now, entry)
         await self._publish_revocation(key_id)
         return revoked

@@ -1,7 +1,7 @@
 """The record of administrative writes: who changed what."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -52,10 +52,20 @@ def bootstrap_entry(now: datetime, tenant_id: str, action: str, target: str) -> 
 
 
 class AuditLog(Protocol):
-    """Keeps entries. Those of writes to the schema identity are added by the stores, in the write's transaction."""
+    """Keeps entries. Those of writes to the schema identity are added by the stores, in the write's transaction.
+    Those of refused ones
+       are added after it (`RecordRefusal`).
+    """
 
     async def add_entry(self, entry: AuditEntry) -> None:
         """Add an entry for a write in another service. Raises TenantNotFound."""
+        ...
+
+    async def add_refusal(self, entry: AuditEntry) -> None:
+        """Add an entry for a refused write to the schema identity. Never raises: the caller gets the refusal.
+
+        If the tenant that was to be changed does not exist, the entry belongs to the actor's, with that id as a detail.
+        """
         ...
 
     async def set_outcome(self, entry: AuditEntry) -> None:
@@ -65,3 +75,8 @@ class AuditLog(Protocol):
     async def list_entries(self, tenant_id: str, page: PageRequest) -> Page[AuditEntry]:
         """Raises TenantNotFound."""
         ...
+
+
+def as_entry_of_actor(entry: AuditEntry) -> AuditEntry:
+    """Return the entry for the tenant of its actor, because the one that was to be changed does not exist."""
+    return replace(entry, tenant_id=entry.actor_tenant_id, detail={**entry.detail, "tenant_id": entry.tenant_id})

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from chassis.errors import ArgosyError
+from chassis.errors import ArgosyError, Kind
 from chassis.postgres import Database
 from chassis.telemetry import logger
 
-from gateway.audit.model import AuditEntry
+from gateway.audit.model import AuditEntry, as_entry_of_actor
 from gateway.web.pagination import Page, PageRequest, rows_to_page
 
 INSERT_ENTRY = """
@@ -37,6 +37,19 @@ class PostgresAuditLog:
         async with self._database.tenant(entry.tenant_id) as connection:
             await self._require_tenant(connection, entry.tenant_id)
             await insert_entry(connection, entry)
+
+    async def add_refusal(self, entry: AuditEntry) -> None:
+        try:
+            try:
+                await self.add_entry(entry)
+            except ArgosyError as error:
+                if error.kind is not Kind.NOT_FOUND:
+                    raise
+                await self.add_entry(as_entry_of_actor(entry))
+        except ArgosyError as error:
+            log.error(  # noqa: TRY400 - the reason is all there is to know
+                "audit_refusal_not_written", action=entry.action, target=entry.target, reason=error.reason
+            )
 
     async def set_outcome(self, entry: AuditEntry) -> None:
         try:

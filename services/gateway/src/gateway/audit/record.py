@@ -1,6 +1,7 @@
-"""Record an administrative write that another service makes, with its outcome."""
+"""Record administrative writes with their outcome: those of other services, and refused ones to the schema identity."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from chassis.errors import ArgosyError, Kind
 from chassis.tenancy import Caller
 from values.roles import PLATFORM_ADMIN
 
-from gateway.audit.model import AuditLog, Outcome, caller_entry
+from gateway.audit.model import AuditEntry, AuditLog, Outcome, caller_entry
 
 T = TypeVar("T")
 
@@ -48,3 +49,20 @@ class RecordAudit:
             raise
         await self._log.set_outcome(entry)
         return result
+
+
+class RecordRefusal:
+    """Adds an entry for a write to the schema identity that is refused: its own entry is undone with it."""
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    @asynccontextmanager
+    async def __call__(self, entry: AuditEntry) -> AsyncIterator[None]:
+        """Record the error of the block, unless the write may have been made."""
+        try:
+            yield
+        except ArgosyError as error:
+            if error.kind not in UNCLEAR:
+                await self._log.add_refusal(replace(entry, outcome="refused", reason=error.code))
+            raise

@@ -6,12 +6,14 @@ from chassis.tenancy import Caller
 from values.roles import PLATFORM_ADMIN
 
 from gateway.audit.model import caller_entry
+from gateway.audit.record import RecordRefusal
 from gateway.tenants.model import Tenant, TenantStore
 
 
 class CreateTenant:
-    def __init__(self, tenants: TenantStore, clock: Clock) -> None:
+    def __init__(self, tenants: TenantStore, record_refusal: RecordRefusal, clock: Clock) -> None:
         self._tenants = tenants
+        self._record_refusal = record_refusal
         self._clock = clock
 
     async def __call__(self, caller: Caller, name: str, plan: str) -> Tenant:
@@ -21,5 +23,6 @@ class CreateTenant:
         entry = caller_entry(
             caller, tenant.created_at, tenant.tenant_id, "tenant.create", tenant.tenant_id, name=name, plan=plan
         )
-        await self._tenants.add_tenant(tenant, entry)
+        async with self._record_refusal(entry):
+            await self._tenants.add_tenant(tenant, entry)
         return tenant

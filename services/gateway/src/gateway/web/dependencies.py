@@ -1,5 +1,6 @@
 """What endpoints receive as arguments: collaborators, the caller, pages and ids."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ from chassis.errors import InvalidRequest
 from chassis.tenancy import Caller, current_caller
 from fastapi import Depends, Path, Query, Request
 from fastapi.dependencies.models import Dependant
+from pydantic import BeforeValidator
 
 from gateway.web.pagination import PageRequest
 from gateway.web.schemas import ID_PATTERN
@@ -50,6 +52,15 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
         yield from _query_names(inner)
 
 
+def _decimal_digits(text: object) -> object:
+    """Refuse what `int` accepts besides decimal digits: underscores, signs, spaces, other alphabets, `1.0`."""
+    if isinstance(text, str) and _DECIMAL.fullmatch(text) is None:
+        raise ValueError("must be a whole number in decimal digits")
+    return text
+
+
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
+DECIMAL = BeforeValidator(_decimal_digits)
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 PathId = Annotated[str, Path(pattern=ID_PATTERN)]
 QueryTenantId = Annotated[str, Query(pattern=ID_PATTERN, description="The tenant whose records are listed.")]
@@ -57,11 +68,11 @@ After = Annotated[str | None, Query(pattern=ID_PATTERN, description="Continue af
 NEWEST_FIRST = Depends(_require_newest_first)
 
 
-async def _page(limit: Annotated[int, Query(ge=1, le=100)] = 20, after: After = None) -> PageRequest:
+async def _page(limit: Annotated[int, Query(ge=1, le=100), DECIMAL] = 20, after: After = None) -> PageRequest:
     return PageRequest(limit, after or "")
 
 
-async def _long_page(limit: Annotated[int, Query(ge=1, le=10_000)] = 100, after: After = None) -> PageRequest:
+async def _long_page(limit: Annotated[int, Query(ge=1, le=10_000), DECIMAL] = 100, after: After = None) -> PageRequest:
     return PageRequest(limit, after or "")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gateway.web.pagination import Page
 
@@ -36,8 +36,16 @@ def in_utc(instant: datetime) -> datetime:
         raise ValueError("in UTC the year must be between 1 and 9999") from None
 
 
+def without_plus(value: object) -> object:
+    """Refuse `+5`, which pydantic reads as seconds since 1970. Raises ValueError."""
+    if isinstance(value, str) and value.startswith("+"):
+        raise ValueError("must be RFC 3339, or seconds since 1970 in decimal digits")
+    return value
+
+
 Timestamp = Annotated[
     AwareDatetime,
+    BeforeValidator(without_plus),
     AfterValidator(in_utc),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, UNIX_SECONDS_SCHEMA]}),
 ]

@@ -31,12 +31,77 @@ async def test_every_write_leaves_an_audit_entry(gateway: GatewayFixture, admin:
     assert key["key"] not in str(entries)
 
 
-async def test_a_refused_write_leaves_no_audit_entry(gateway: GatewayFixture, admin: httpx.AsyncClient) -> None:
+async def test_a_body_that_is_not_valid_leaves_no_audit_entry(
+    gateway: GatewayFixture, admin: httpx.AsyncClient
+) -> None:
     before = await audit_trail(admin, gateway.tenants["platform"])
-    await admin.post("/admin/v1/tenants", json={"name": "platform"})
+    await admin.post("/admin/v1/tenants", json={"name": ""})
     await admin.post("/admin/v1/prices", json={"price_key": "bad"})
 
     assert await audit_trail(admin, gateway.tenants["platform"]) == before
+
+
+async def refused(admin: httpx.AsyncClient, tenant_id: str) -> list[tuple[str, str, dict[str, str]]]:
+    """The action, reason and detail of refused writes, oldest first."""
+    entries = [entry for entry in await audit_trail(admin, tenant_id) if entry["outcome"] == "refused"]
+    return [(entry["action"], entry["reason"], entry["detail"]) for entry in reversed(entries)]
+
+
+async def test_a_write_that_the_database_refuses_is_audited_with_its_reason(
+    gateway: GatewayFixture, admin: httpx.AsyncClient
+) -> None:
+    demo = gateway.tenants["demo"]
+    project = {"tenant_id": demo, "name": "twice"}
+    await created(admin, "projects", **project)
+    key = {"tenant_id": demo, "project_id": "prj_missing", "name": "k", "roles": ["member"]}
+
+    assert (await admin.post("/admin/v1/projects", json=project)).status_code == 409
+    assert (await admin.post("/admin/v1/keys", json=key)).status_code == 404
+
+    roles = {"project_id": "prj_missing", "roles": "member"}
+    assert await refused(admin, demo) == [
+        ("project.create", "project_exists", {"name": "twice"}),
+        ("key.create", "project_not_found", roles),
+    ]
+
+
+async def test_a_refused_write_to_a_tenant_that_does_not_exist_is_audited_with_its_actor(
+    gateway: GatewayFixture, admin: httpx.AsyncClient
+) -> None:
+    platform = gateway.tenants["platform"]
+    await admin.post("/admin/v1/tenants", json={"name": "demo"})
+    await admin.post("/admin/v1/projects", json={"tenant_id": "ten_missing", "name": "p"})
+    await admin.post("/admin/v1/keys/key_missing/revoke")
+
+    tenant, project, key = await refused(admin, platform)
+    assert (tenant[:2], tenant[2]["name"]) == (("tenant.create", "tenant_exists"), "demo")
+    assert project == ("project.create", "tenant_not_found", {"name": "p", "tenant_id": "ten_missing"})
+    assert key == ("key.revoke", "key_not_found", {})
+
+
+async def test_a_grant_beyond_the_creators_own_roles_is_audited(
+    gateway: GatewayFixture, admin: httpx.AsyncClient
+) -> None:
+    demo = gateway.tenants["demo"]
+    project = await created(admin, "projects", tenant_id=demo, name="p")
+    key = {"tenant_id": demo, "project_id": project["id"], "name": "k", "roles": ["platform_admin"]}
+
+    assert (await admin.post("/admin/v1/keys", json=key)).status_code == 403
+    assert [entry[:2] for entry in await refused(admin, demo)] == [("key.create", "permission_denied")]
+
+
+async def test_a_write_that_may_have_been_made_is_not_audited_as_refused(
+    gateway: GatewayFixture, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(*_: object) -> None:
+        raise Unavailable("the database of gateway does not answer")
+
+    monkeypatch.setattr(gateway.identity, "add_project", down)
+
+    assert (
+        await admin.post("/admin/v1/projects", json={"tenant_id": gateway.tenants["demo"], "name": "p"})
+    ).status_code == 503
+    assert await refused(admin, gateway.tenants["demo"]) == []
 
 
 CAP_BELOW_SPEND = RemoteError(Kind.CONFLICT, "CAP_BELOW_SPEND", "More is spent and held.")
