@@ -22,7 +22,7 @@ class JobIdReused(ArgosyError):
 
 
 class JobLeaseLost(ArgosyError):
-    """The run is no longer this worker's: the job was queued again, claimed again, or ended. Its reports are ignored."""
+    """The run is no longer this worker's: the job was queued or claimed again, or it ended. Reports are ignored."""
 
     kind, reason = Kind.CONFLICT, "JOB_LEASE_LOST"
 

@@ -38,7 +38,7 @@ class JobStore(Protocol):
         """Read what the next dispatches are decided on: pools with live workers and jobs that are due.
 
         A worker is live for 15 s after a heartbeat. Jobs of a paused tenant, pool or model are left out. The heads of
-        a queue are ordered by due time, then id; at least as many as are needed to fill the pool's room fairly.
+        a queue are ordered by due time, then id; `more` says whether there are more.
         """
 
     async def dispatch(self, plan: DispatchPlan, claim_within: timedelta) -> list[Dispatched] | None:
@@ -58,7 +58,7 @@ class JobStore(Protocol):
 
     async def save_runs(
         self, runs: Sequence[tuple[RunRef, AttemptsRecord]], lease: timedelta
-    ) -> list[None | ArgosyError]:
+    ) -> list[ArgosyError | None]:
         """Store what the settlement of running jobs needs, and extend their leases. `JobLeaseLost` when not running."""
 
     async def heartbeat(
@@ -89,7 +89,7 @@ class JobStore(Protocol):
         """
 
     async def end_waiting(self, ends: Sequence[WaitingEnd]) -> list[Job | ArgosyError]:
-        """Finish jobs that no worker has, with exactly one `JobFinished` each. `JobLeaseLost` when the fence refuses."""
+        """Finish jobs that no worker has, one `JobFinished` each. `JobLeaseLost` when the fence refuses."""
 
     async def request_cancel(self, run: RunRef) -> Job | None:
         """Note that a running job is to be cancelled. Safe to repeat. None when it does not run with this epoch."""
