@@ -156,6 +156,8 @@ class Job:
     usage: TokenUsage | None = None
     """Over all runs."""
     cost: NanoUsd = ZERO
+    retention: timedelta = timedelta(days=30)
+    """How long its result is kept."""
     metadata: Mapping[str, str]
     batch_id: str | None = None
     custom_id: str | None = None
