@@ -45,8 +45,8 @@ class JobStore(Protocol):
         """Make jobs dispatched: epoch + 1, and due again after `claim_within`. Writes a `JobDispatched` for each.
 
         Returns None, and changes nothing, when another round of the pool was written since `plan.round` was read: so
-        the room that was free is not used twice. Jobs that are no longer queued, or locked by another transaction, are
-        skipped.
+        the room that was free is not used twice. Jobs that are not queued with the epoch that was read, or that
+        another transaction has locked, are skipped.
         """
 
     async def claim(self, claims: Sequence[tuple[RunRef, str]], lease: timedelta) -> list[ClaimedJob | ArgosyError]:

@@ -44,6 +44,8 @@ class RunEnd(NamedTuple):
 
     run: RunRef
     job: Job
+    at: datetime
+    """When it was decided, by the store's clock."""
     delay: timedelta = timedelta(0)
     """Until a queued job is due."""
     usage: RequestUsage | None = None

@@ -44,16 +44,16 @@ def completed(
     """
     end = _settled(run, attempts, draw)
     if run.job.cancel_requested:
-        return _finish(end, JobState.CANCELLED, run.now)
+        return _finish(end, JobState.CANCELLED)
     if isinstance(answer, bytes):
-        return _finish(end, JobState.SUCCEEDED, run.now, result=answer)
+        return _finish(end, JobState.SUCCEEDED, result=answer)
     if answer.kind is Kind.CANCELLED:
         # The worker stopped the run for its own reasons.
         return _requeue(end, WaitReason.TURN, NOW, run.job.error)
     if answer.reason == QUOTA:
         return _wait_for_quota(end, run, answer, draw)
     if answer.kind not in RETRYABLE:
-        return _finish(end, JobState.FAILED, run.now, error=job_error(answer))
+        return _finish(end, JobState.FAILED, error=job_error(answer))
     return _retry(end, run, answer, policy, draw)
 
 
@@ -61,7 +61,7 @@ def returned(run: Run, attempts: Sequence[Attempt], draw: Draw) -> RunEnd:
     """Return the end of a run that its worker hands back, because it shuts down: it consumes no attempt."""
     end = _settled(run, attempts, draw)
     if run.job.cancel_requested:
-        return _finish(end, JobState.CANCELLED, run.now)
+        return _finish(end, JobState.CANCELLED)
     return _requeue(end, WaitReason.TURN, NOW, run.job.error)
 
 
@@ -71,15 +71,15 @@ def unprepared(run: Run, error: ArgosyError, policy: JobPolicy, draw: Draw) -> R
     Without money, or while a part of the fleet is down, the job waits, the longer the older it is; that consumes no
     attempt.
     """
-    end = RunEnd(run.job.ref, _unclaimed(run.job), cancel_requested=run.job.cancel_requested)
+    end = RunEnd(run.job.ref, _unclaimed(run.job), run.now, cancel_requested=run.job.cancel_requested)
     if run.job.cancel_requested:
-        return _finish(end, JobState.CANCELLED, run.now)
+        return _finish(end, JobState.CANCELLED)
     if error.reason == QUOTA:
         return _wait_for_quota(end, run, error, draw)
     if error.kind in RETRYABLE:
         delay = _slower(run, policy.min_backoff, MAX_OUTAGE_DELAY, draw)
         return _requeue(end, WaitReason.RETRY, delay, job_error(error))
-    return _finish(end, JobState.FAILED, run.now, error=job_error(error))
+    return _finish(end, JobState.FAILED, error=job_error(error))
 
 
 def died(run: Run, policy: JobPolicy, draw: Draw) -> RunEnd:
@@ -87,9 +87,9 @@ def died(run: Run, policy: JobPolicy, draw: Draw) -> RunEnd:
     made = () if run.record is None else AttemptLog.restored(run.record).unknown_usage()
     end = _settled(run, made, draw, crashed=True)._replace(overdue=True)
     if run.job.cancel_requested:
-        return _finish(end, JobState.CANCELLED, run.now)
+        return _finish(end, JobState.CANCELLED)
     if run.now >= run.job.deadline_at:
-        return _finish(end, JobState.FAILED, run.now, error=late(run.job))
+        return _finish(end, JobState.FAILED, error=late(run.job))
     error = job_error(WorkerDied("the worker that ran the job died"))
     if run.job.crashes >= policy.max_crashes:
         return _change(end, state=JobState.QUARANTINED, state_reason="", error=error)
@@ -121,7 +121,7 @@ def _settled(run: Run, reported: Sequence[Attempt], draw: Draw, *, crashed: bool
         job = replace(job, usage=total_usage((*before, priced.usage)), cost=NanoUsd(job.cost + priced.cost))
     ref = run.job.ref
     usage = RequestUsage(draw.event_id, ref.tenant_id, job.project_id, run.principal.key_id, ref.request_id, used)
-    return RunEnd(ref, job, usage=usage, cancel_requested=job.cancel_requested)
+    return RunEnd(ref, job, run.now, usage=usage, cancel_requested=job.cancel_requested)
 
 
 def _unclaimed(job: Job) -> Job:
@@ -132,9 +132,9 @@ def _unclaimed(job: Job) -> Job:
 def _retry(end: RunEnd, run: Run, error: ArgosyError, policy: JobPolicy, draw: Draw) -> RunEnd:
     end = _change(end, errors=run.job.errors + 1)
     if run.now >= run.job.deadline_at:
-        return _finish(end, JobState.FAILED, run.now, error=late(replace(run.job, error=job_error(error))))
+        return _finish(end, JobState.FAILED, error=late(replace(run.job, error=job_error(error))))
     if end.job.errors >= policy.max_errors:
-        return _finish(end, JobState.FAILED, run.now, error=job_error(error))
+        return _finish(end, JobState.FAILED, error=job_error(error))
     bound = min(policy.max_backoff, policy.min_backoff * 2**run.job.errors)
     delay = max(bound * draw.chance, error.retry_after or NOW)
     return _requeue(end, WaitReason.RETRY, delay, job_error(error))
@@ -143,7 +143,7 @@ def _retry(end: RunEnd, run: Run, error: ArgosyError, policy: JobPolicy, draw: D
 def _wait_for_quota(end: RunEnd, run: Run, error: ArgosyError, draw: Draw) -> RunEnd:
     if run.job.batch_id is not None:
         # The client of a batch gets the refusal with the rest of the batch, and the other lines go on.
-        return _finish(end, JobState.FAILED, run.now, error=job_error(error))
+        return _finish(end, JobState.FAILED, error=job_error(error))
     return _requeue(end, WaitReason.QUOTA, _slower(run, MIN_QUOTA_DELAY, MAX_QUOTA_DELAY, draw), job_error(error))
 
 
@@ -157,10 +157,8 @@ def _requeue(end: RunEnd, reason: WaitReason, delay: timedelta, error: JobError 
     return _change(end, state=JobState.QUEUED, state_reason=reason.value, error=error)._replace(delay=delay)
 
 
-def _finish(
-    end: RunEnd, state: JobState, now: datetime, *, result: bytes = b"", error: JobError | None = None
-) -> RunEnd:
-    return end._replace(job=_final(end.job, state, now, result=result, error=error))
+def _finish(end: RunEnd, state: JobState, *, result: bytes = b"", error: JobError | None = None) -> RunEnd:
+    return end._replace(job=_final(end.job, state, end.at, result=result, error=error))
 
 
 def _final(job: Job, state: JobState, now: datetime, *, result: bytes = b"", error: JobError | None = None) -> Job:

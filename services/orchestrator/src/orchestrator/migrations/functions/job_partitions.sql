@@ -28,8 +28,12 @@ BEGIN
         WHERE relnamespace = 'orchestration'::regnamespace AND relkind = 'r' AND relname ~ '^finished_jobs_[0-9]{8}$'
             AND relname < 'finished_jobs_' || to_char(today, 'YYYYMMDD')
     LOOP
-        EXECUTE format('DROP TABLE orchestration.%I', name);
-        dropped := dropped + 1;
+        BEGIN
+            EXECUTE format('DROP TABLE orchestration.%I', name);
+            dropped := dropped + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            EXIT;
+        END;
     END LOOP;
 END $$;
 REVOKE ALL ON FUNCTION orchestration.keep_job_partitions(integer) FROM PUBLIC;
