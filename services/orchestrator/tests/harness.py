@@ -17,7 +17,8 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.infer import Disconnects
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
-from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
+from orchestrator.embeddings.embed import Embeddings, PricedEmbeddings
+from orchestrator.embeddings.prepare import EmbedRequest
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations
@@ -35,6 +36,7 @@ from services.orchestrator.tests.fakes import (
     FakeRouteStore,
     FakeUsageOutbox,
     FakeWorkerClient,
+    NoRunningJobs,
 )
 
 LIMITS = Limits(
@@ -115,6 +117,7 @@ class Harness:
             routes=cache,
             tasks=self.tasks,
             outbox=self.outbox,
+            jobs=NoRunningJobs(),
         )
 
     async def _pause(self, seconds: float) -> None:

@@ -6,7 +6,8 @@ from argosy.orchestration.v1 import orchestration_pb2 as pb
 from values.protos import proto_to_duration, usage_to_proto
 from values.roles import current_member
 
-from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
+from orchestrator.embeddings.embed import Embeddings, PricedEmbeddings
+from orchestrator.embeddings.prepare import EmbedRequest
 from orchestrator.limits import shorter_timeout
 from orchestrator.telemetry import RequestObservation
 
