@@ -1,6 +1,7 @@
 """Kafka: transactional outbox and at-least-once consumers."""
 
 from chassis.kafka.broker_security import client_options
+from chassis.kafka.claiming import ClaimingConsumer
 from chassis.kafka.consumer import Consumer
 from chassis.kafka.outbox import Event, Outbox, OutboxRelay
 from chassis.kafka.publisher import Publisher
@@ -10,6 +11,7 @@ from chassis.kafka.topics_check import TopicsCheck
 
 __all__ = [
     "DEAD_LETTERS",
+    "ClaimingConsumer",
     "Consumer",
     "Event",
     "Outbox",
