@@ -6,7 +6,7 @@ from chassis.kafka.consumer import Consumer
 from chassis.kafka.outbox import Event, Outbox, OutboxRelay
 from chassis.kafka.publisher import Publisher
 from chassis.kafka.record import DEAD_LETTERS, Record, Undecodable
-from chassis.kafka.topics import Topic, ensure_topics, load_topics
+from chassis.kafka.topics import Topic, ensure_topics, for_pool, load_topics
 from chassis.kafka.topics_check import TopicsCheck
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "Undecodable",
     "client_options",
     "ensure_topics",
+    "for_pool",
     "load_topics",
 ]
