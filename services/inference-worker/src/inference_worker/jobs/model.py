@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chassis.errors import ArgosyError
+from chassis.errors import ArgosyError, Kind
 
 from inference_worker.plans.model import Attempt, Candidate, Plan
 
@@ -101,7 +101,7 @@ class RunEnd(StrEnum):
     LOST = "lost"
     """Another run has the job, or the job is gone."""
     UNREPORTED = "unreported"
-    """The orchestrator did not answer until the worker had to exit."""
+    """The orchestrator did not answer until the worker had to exit, or it does not accept the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,10 @@ class HeartbeatAnswer:
 
     lost: frozenset[RunRef]
     cancelled: frozenset[RunRef]
+
+
+TRANSIENT = frozenset({Kind.UNAVAILABLE, Kind.TIMED_OUT, Kind.THROTTLED})
+"""Kinds of errors after which the same call may succeed."""
 
 
 class NotClaimable(Exception):

@@ -12,7 +12,16 @@ from values.usage import UNKNOWN_USAGE
 
 from inference_worker.embeddings.run import EmbedRequest, EmbedResult, EmbedRun
 from inference_worker.jobs.assemble import CompletionAssembler
-from inference_worker.jobs.model import ClaimedJob, Embedding, LeaseLost, NoWork, RunRef, RunResult, Unrunnable
+from inference_worker.jobs.model import (
+    TRANSIENT,
+    ClaimedJob,
+    Embedding,
+    LeaseLost,
+    NoWork,
+    RunRef,
+    RunResult,
+    Unrunnable,
+)
 from inference_worker.jobs.ports import Deltas, Orchestrator
 from inference_worker.plans.attempt import exposure_cause
 from inference_worker.plans.model import Attempt, AttemptOutcome, AttemptStarting, Chunk, Event, Plan, Stopped
@@ -217,7 +226,9 @@ class _Permission:
                 await self._orchestrator.start_attempt(self._ref, attempt)
             except LeaseLost:
                 return False
-            except ArgosyError:
+            except ArgosyError as error:
+                if error.kind not in TRANSIENT:
+                    return False  # the budget is spent, or the job is being cancelled
                 try:
                     async with asyncio.timeout(backoff.next()):
                         await self._stopped.wait()

@@ -9,6 +9,7 @@ from chassis.errors import ArgosyError, Internal, Kind
 from values.usage import UNKNOWN_USAGE, ExposureCause
 
 from inference_worker.jobs.model import (
+    TRANSIENT,
     ClaimedJob,
     Dispatch,
     LeaseLost,
@@ -27,6 +28,8 @@ MAX_REPORT_SECONDS = 5.0
 """Between two tries to report the end of a run."""
 
 REFUSED_FOR_GOOD = frozenset({Kind.INVALID, Kind.TOO_LARGE})
+MAX_REFUSALS = 5
+"""Of the report of one run, by errors that are not transient. After it the run is given up, and its lease runs out."""
 
 
 class ActiveRun:
@@ -147,7 +150,7 @@ class JobWorker:
 
     async def _report(self, active: ActiveRun, result: RunResult) -> RunEnd:
         """Report until the orchestrator has answered, or until the process has to exit."""
-        returns = isinstance(result.error, Draining)
+        returns, refusals = isinstance(result.error, Draining), 0
         backoff = Backoff(min_seconds=0.2, max_seconds=MAX_REPORT_SECONDS)
         while True:
             try:
@@ -160,10 +163,13 @@ class JobWorker:
                 return RunEnd.LOST
             except ArgosyError as error:
                 self._observer.retried(active.ref, "return" if returns else "complete", error)
-                if error.kind in REFUSED_FOR_GOOD and result.error is None:
+                refusals += error.kind not in TRANSIENT
+                if result.error is None and (error.kind in REFUSED_FOR_GOOD or refusals >= MAX_REFUSALS):
                     # The answer itself is refused; that it cannot be had is an answer, too.
-                    result = RunResult(result.attempts, error=Internal("the answer could not be stored"))
+                    result, refusals = RunResult(result.attempts, error=Internal("the answer could not be stored")), 0
                     continue
+                if refusals >= MAX_REFUSALS:
+                    return RunEnd.UNREPORTED
             if await self._wait_or_exit(backoff.next()):
                 return RunEnd.UNREPORTED
 

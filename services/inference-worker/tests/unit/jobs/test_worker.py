@@ -5,7 +5,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from chassis.errors import InvalidRequest, PermissionDenied, Unavailable
+from chassis.errors import Internal, InvalidRequest, Kind, PermissionDenied, RemoteError, Unavailable
 from inference_worker.jobs.model import NoWork, RunEnd, RunRef, Unrunnable
 from inference_worker.plans.model import AttemptOutcome
 from job_fakes import FakedWorker, a_dispatch, an_embedding
@@ -59,6 +59,14 @@ async def test_an_attempt_waits_for_an_orchestrator_that_is_away(faked: FakedWor
 
     assert await faked.do(a_plan(a_candidate("500"), a_candidate())) is RunEnd.SUCCEEDED
     assert faked.provider.opened == ["500", "instant"]
+
+
+async def test_a_budget_that_is_spent_ends_the_run_at_once(faked: FakedWorker):
+    faked.orchestrator.failures["start_attempt"] = [RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "spent")]
+
+    assert await faked.do(a_plan(a_candidate("500"), a_candidate())) is RunEnd.FAILED
+    assert faked.provider.opened == ["500"]
+    assert faked.error().reason == "UPSTREAM_FAILED"
 
 
 async def test_without_permission_no_provider_is_called(faked: FakedWorker):
@@ -158,6 +166,17 @@ async def test_an_answer_that_is_refused_for_good_becomes_an_error(faked: FakedW
     result = faked.orchestrator.completed["job_1"]
     assert faked.error().message == "the answer could not be stored"
     assert result.attempts[0].outcome is AttemptOutcome.SUCCEEDED
+
+
+async def test_a_report_that_is_never_accepted_does_not_hold_its_slot_for_ever(
+    faked: FakedWorker, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("inference_worker.jobs.worker.MAX_REPORT_SECONDS", 0.01)
+    faked.orchestrator.failures["complete"] = [Internal("a bug")] * 100
+
+    assert await faked.do(a_plan(a_candidate())) is RunEnd.UNREPORTED
+    assert faked.worker.runs == {}
+    assert faked.orchestrator.calls.count("complete") == 10
 
 
 @pytest.mark.parametrize("work", [a_plan(a_candidate("silent")), an_embedding("timeout")])
