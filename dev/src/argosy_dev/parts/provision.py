@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from chassis.errors import Unavailable
-from chassis.kafka import ensure_topics, load_topics
+from chassis.kafka import ensure_topics, for_pool, load_topics
 from chassis.postgres import provision
 from chassis.testing.postgres import role_password
 
@@ -24,10 +24,15 @@ def provision_schemas(paths: FleetPaths, superuser_dsn: str) -> None:
     asyncio.run(_schemas(paths, superuser_dsn))
 
 
-def provision_topics(environment: Mapping[str, str], folder: Path) -> None:
-    """Create the topics of `folder` and their dead-letter topics on the Kafka in the environment."""
+def provision_topics(environment: Mapping[str, str], folder: Path, pools: Sequence[str] = ()) -> None:
+    """Create the topics of `folder`, those of further pools, and their dead-letter topics.
+
+    They are created on the Kafka in the environment.
+    """
+    topics = load_topics(folder)
+    wanted = [*topics, *(topic for pool in pools for topic in for_pool(topics, pool))]
     try:
-        created = asyncio.run(ensure_topics(kafka_access.connection(environment), load_topics(folder)))
+        created = asyncio.run(ensure_topics(kafka_access.connection(environment), wanted))
     except Unavailable as error:
         raise CliError(f"{error}.") from error
     for name in created:
