@@ -39,6 +39,8 @@ from gateway.files.retrieval_client import FilesClient
 from gateway.inference.limits import InferenceLimits
 from gateway.inference.model import InferenceClient
 from gateway.inference.orchestrator_client import OrchestratorClient
+from gateway.jobs import http as jobs_http
+from gateway.jobs.orchestrator_client import JobsClient
 from gateway.metrics import IN_FLIGHT_REFUSED
 from gateway.models import http as models_http
 from gateway.openai_chat import http as chat_http
@@ -48,6 +50,8 @@ from gateway.projects import http as projects_http
 from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.postgres import PostgresProjects
+from gateway.queues import http as queues_http
+from gateway.queues.orchestrator_client import QueuesClient
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
@@ -73,11 +77,13 @@ from gateway.vector_stores import http as vector_stores_http
 from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.web.app import create_app
 from gateway.web.dependencies import Dependencies
+from gateway.web.middleware import Handler
 from gateway.web.request_body import RequestBodies
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FEATURES = (
     models_http,
+    jobs_http,
     files_http,
     vector_stores_http,
     usage_http,
@@ -88,6 +94,7 @@ FEATURES = (
     audit_http,
     prices_http,
     exposures_http,
+    queues_http,
 )
 
 
@@ -106,6 +113,7 @@ class PeerClients:
     """The other services."""
 
     inference: InferenceClient
+    orchestrator: Channel
     retrieval: Channel
     metering: Channel
 
@@ -122,6 +130,8 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         set_channel_healthy=api_keys.set_channel_healthy,
     )
     shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
+    orchestrator = await builder.channel(peers.orchestrator, "orchestrator")
+    event_streams = jobs_http.EventStreams()
     app = wire_app(
         Authenticator(
             api_keys,
@@ -132,7 +142,8 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         rate_limiter(settings.rates, shared_rate_limits, InMemoryRateLimitStore(clock)),
         stores,
         PeerClients(
-            OrchestratorClient(await builder.channel(peers.orchestrator, "orchestrator")),
+            OrchestratorClient(orchestrator),
+            orchestrator=orchestrator,
             retrieval=await builder.channel(peers.retrieval, "retrieval"),
             metering=await builder.channel(peers.metering, "metering"),
         ),
@@ -141,9 +152,12 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         limits=settings.limits,
         in_flight=settings.in_flight,
         env=keys.env,
+        event_streams=event_streams,
     )
     http = settings.http
-    return [*revocations.components(), HttpServer(app, http.host, http.port, limits=connection_limits(http))]
+    server = HttpServer(app, http.host, http.port, limits=connection_limits(http))
+    # The streams end before the server waits for its requests.
+    return [*revocations.components(), server, event_streams]
 
 
 def connection_limits(http: HttpSection) -> ConnectionLimits:
@@ -176,6 +190,7 @@ def wire_app(
     limits: LimitsSection,
     in_flight: InFlightSection,
     env: str,
+    event_streams: jobs_http.EventStreams,
 ) -> ASGIApp:
     """Make the HTTP application from its collaborators; tests pass stores in memory."""
     bodies = RequestBodies(in_flight_limit("bodies", in_flight.body_bytes, in_flight.body_bytes_per_key))
@@ -190,8 +205,19 @@ def wire_app(
     embeddings = embeddings_http.Embeddings(
         peers.inference, bodies, max_body_bytes=limits.chat_bytes, deadline=limits.deadline
     )
+    jobs = JobsClient(peers.orchestrator)
+    submit_jobs = jobs_http.SubmitJobs(jobs, inference_limits(limits), bodies, max_body_bytes=limits.chat_bytes)
+
+    def or_job(handler: Handler, endpoint: str) -> Handler:
+        return jobs_http.RespondAsync(
+            handler, endpoint, jobs, inference_limits(limits), bodies, max_body_bytes=limits.chat_bytes
+        )
+
     dependencies: Dependencies = {
         InferenceClient: peers.inference,
+        JobsClient: jobs,
+        jobs_http.EventStreams: event_streams,
+        QueuesClient: QueuesClient(peers.orchestrator),
         FilesClient: FilesClient(peers.retrieval),
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
         VectorStoresClient: VectorStoresClient(peers.retrieval),
@@ -210,7 +236,11 @@ def wire_app(
         RecordAudit: RecordAudit(stores.audit, clock),
     }
     return create_app(
-        {chat_http.route_with(inference_limits(limits)): chat, embeddings_http.ROUTE: embeddings},
+        {
+            chat_http.route_with(inference_limits(limits)): or_job(chat, chat_http.ROUTE.path),
+            embeddings_http.ROUTE: or_job(embeddings, embeddings_http.ROUTE.path),
+            jobs_http.ROUTE: submit_jobs,
+        },
         [feature.router for feature in FEATURES],
         dependencies,
         authenticator,
