@@ -26,7 +26,6 @@ from gateway.audit.model import AuditLog
 from gateway.audit.postgres import PostgresAuditLog
 from gateway.audit.record import RecordAudit
 from gateway.auth.authenticate import ApiKeyAuthenticator
-from gateway.auth.cache import KeyCacheTtls
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
 from gateway.budgets import http as budgets_http
@@ -36,7 +35,6 @@ from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient
 from gateway.files import http as files_http
 from gateway.files.retrieval_client import FilesClient
-from gateway.inference.limits import InferenceLimits
 from gateway.inference.model import InferenceClient
 from gateway.inference.orchestrator_client import OrchestratorClient
 from gateway.jobs import http as jobs_http
@@ -61,7 +59,6 @@ from gateway.settings import (
     ClassRates,
     HttpSection,
     InFlightSection,
-    KeysSection,
     LimitsSection,
     PlanRates,
     RatesSection,
@@ -78,6 +75,7 @@ from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.web.app import create_app
 from gateway.web.dependencies import Dependencies
 from gateway.web.middleware import Handler
+from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -122,7 +120,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     """Open the clients and wire the features."""
     clock, keys, peers = builder.clock, settings.keys, settings.peers
     stores = postgres_stores(await builder.database(settings.postgres, MIGRATIONS))
-    api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, key_cache_ttls(keys), keys.lookup_timeout)
+    api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, keys.cache_ttls(), keys.lookup_timeout)
     revocations = RedisRevocations(
         await builder.redis(settings.redis),
         clock,
@@ -194,25 +192,7 @@ def wire_app(
 ) -> ASGIApp:
     """Make the HTTP application from its collaborators; tests pass stores in memory."""
     bodies = RequestBodies(in_flight_limit("bodies", in_flight.body_bytes, in_flight.body_bytes_per_key))
-    chat = chat_http.ChatCompletions(
-        peers.inference,
-        clock,
-        inference_limits(limits),
-        bodies,
-        max_body_bytes=limits.chat_bytes,
-        deadline=limits.deadline,
-    )
-    embeddings = embeddings_http.Embeddings(
-        peers.inference, bodies, max_body_bytes=limits.chat_bytes, deadline=limits.deadline
-    )
     jobs = JobsClient(peers.orchestrator)
-    submit_jobs = jobs_http.SubmitJobs(jobs, inference_limits(limits), bodies, max_body_bytes=limits.chat_bytes)
-
-    def or_job(handler: Handler, endpoint: str) -> Handler:
-        return jobs_http.RespondAsync(
-            handler, endpoint, jobs, inference_limits(limits), bodies, max_body_bytes=limits.chat_bytes
-        )
-
     dependencies: Dependencies = {
         InferenceClient: peers.inference,
         JobsClient: jobs,
@@ -236,11 +216,7 @@ def wire_app(
         RecordAudit: RecordAudit(stores.audit, clock),
     }
     return create_app(
-        {
-            chat_http.route_with(inference_limits(limits)): or_job(chat, chat_http.ROUTE.path),
-            embeddings_http.ROUTE: or_job(embeddings, embeddings_http.ROUTE.path),
-            jobs_http.ROUTE: submit_jobs,
-        },
+        hot_routes(peers.inference, jobs, bodies, clock, limits),
         [feature.router for feature in FEATURES],
         dependencies,
         authenticator,
@@ -252,20 +228,25 @@ def wire_app(
     )
 
 
-def key_cache_ttls(keys: KeysSection) -> KeyCacheTtls:
-    return KeyCacheTtls(
-        ttl=keys.cache_ttl,
-        ttl_degraded=keys.cache_ttl_degraded,
-        max_stale=keys.max_stale,
-        negative_ttl=keys.negative_ttl,
-        size=keys.cache_size,
-    )
+def hot_routes(
+    inference: InferenceClient, jobs: JobsClient, bodies: RequestBodies, clock: Clock, section: LimitsSection
+) -> dict[AsgiRoute, Handler]:
+    """Make the hand-written handlers. Inference endpoints make a job of a request that prefers it."""
+    limits = section.inference_limits()
+    max_bytes = section.chat_bytes
 
+    def or_job(handler: Handler, route: AsgiRoute) -> Handler:
+        return jobs_http.RespondAsync(handler, route.path, jobs, limits, bodies, max_body_bytes=max_bytes)
 
-def inference_limits(limits: LimitsSection) -> InferenceLimits:
-    return InferenceLimits(
-        max_output_tokens=limits.output_tokens, max_messages=limits.messages, max_choices=limits.choices
+    chat = chat_http.ChatCompletions(
+        inference, clock, limits, bodies, max_body_bytes=max_bytes, deadline=section.deadline
     )
+    embeddings = embeddings_http.Embeddings(inference, bodies, max_body_bytes=max_bytes, deadline=section.deadline)
+    return {
+        chat_http.route_with(limits): or_job(chat, chat_http.ROUTE),
+        embeddings_http.ROUTE: or_job(embeddings, embeddings_http.ROUTE),
+        jobs_http.ROUTE: jobs_http.SubmitJobs(jobs, limits, bodies, max_body_bytes=max_bytes),
+    }
 
 
 def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:

@@ -143,12 +143,16 @@ async def run_gateway(
             event_streams,
             rate_limits,
         )
-        bootstrap = Bootstrap(identity, identity, identity, clock)
-        tenants = (("demo", {"member"}), ("other", {"member"}), ("third", {"member"}), ("platform", {"platform_admin"}))
-        for tenant, roles in tenants:
-            _, gateway.keys[tenant] = mint_key("test")
-            gateway.tenants[tenant] = (await bootstrap.ensure(tenant, gateway.keys[tenant], roles)).tenant_id
+        await add_tenants(gateway)
         yield gateway
+
+
+async def add_tenants(gateway: GatewayFixture) -> None:
+    bootstrap = Bootstrap(gateway.identity, gateway.identity, gateway.identity, gateway.clock)
+    tenants = (("demo", {"member"}), ("other", {"member"}), ("third", {"member"}), ("platform", {"platform_admin"}))
+    for tenant, roles in tenants:
+        _, gateway.keys[tenant] = mint_key("test")
+        gateway.tenants[tenant] = (await bootstrap.ensure(tenant, gateway.keys[tenant], roles)).tenant_id
 
 
 class RawRequest:

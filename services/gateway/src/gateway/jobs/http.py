@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import orjson
 from chassis.errors import ArgosyError, InvalidRequest
@@ -181,7 +181,10 @@ class EventStreams:
     "/{job_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events `job`, `delta`."},
+        200: {
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "Events `job`, `delta`.",
+        },
         204: {"description": "The client has had the last event: an EventSource stops."},
     },
 )
@@ -211,9 +214,7 @@ async def stream_job_events(
     return streams.response(watch)
 
 
-async def job_events(
-    watch: JobWatch, stopping: asyncio.Event, heartbeat_seconds: float
-) -> AsyncGenerator[bytes, None]:
+async def job_events(watch: JobWatch, stopping: asyncio.Event, heartbeat_seconds: float) -> AsyncGenerator[bytes, None]:
     """Encode events as they come, and a comment whenever none came for a while."""
     stopped = asyncio.ensure_future(stopping.wait())
     reading: asyncio.Future[JobEvent | None] | None = None
@@ -221,9 +222,8 @@ async def job_events(
         yield RETRY
         while not stopping.is_set():
             reading = reading or asyncio.ensure_future(watch.read())
-            done, _ = await asyncio.wait(
-                {reading, stopped}, timeout=heartbeat_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            awaited: set[asyncio.Future[Any]] = {reading, stopped}
+            done, _ = await asyncio.wait(awaited, timeout=heartbeat_seconds, return_when=asyncio.FIRST_COMPLETED)
             if reading in done:
                 event = reading.result()
                 if event is None:

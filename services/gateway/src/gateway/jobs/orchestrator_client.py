@@ -65,9 +65,7 @@ class JobsClient:
 
     async def list(self, page: PageRequest, wanted: JobFilter) -> ListResponse[JobRead]:
         """Jobs without their results, newest first."""
-        request = pb.ListJobsRequest(
-            limit=page.limit, after=page.after, endpoint=wanted.endpoint, model=wanted.model
-        )
+        request = pb.ListJobsRequest(limit=page.limit, after=page.after, endpoint=wanted.endpoint, model=wanted.model)
         if wanted.state:
             request.states.append(state_to_proto(wanted.state))
         response = await self._stub.ListJobs(request)

@@ -23,7 +23,6 @@ from gateway.jobs.model import (
 )
 from gateway.openai_chat.schemas import read_chat
 from gateway.web.json_body import decode_body
-from gateway.web.openapi import SCHEMA_REF
 from gateway.web.schemas import Resource
 
 CHAT: Final = "/v1/chat/completions"
@@ -42,7 +41,7 @@ class JobCreate(msgspec.Struct, forbid_unknown_fields=True):
 
 JOB_PROPERTIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "endpoint": {"enum": [CHAT, EMBEDDINGS]},
-    "body": {"anyOf": [{"$ref": SCHEMA_REF.format(name=name)} for name in ("ChatBody", "EmbeddingsBody")]},
+    "body": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("ChatBody", "EmbeddingsBody")]},
     "lane": {
         "anyOf": [{"enum": sorted(LANES)}, {"type": "null"}],
         "description": "Lowers the lane of the tenant's plan.",

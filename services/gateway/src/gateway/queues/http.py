@@ -60,9 +60,7 @@ async def retry_job(
     job_id: PathId, body: JobOfTenant, caller: CurrentCaller, queues: Queues, record_audit: Audit
 ) -> TenantJobRead:
     """Queue a quarantined job again, with fresh counters."""
-    return await record_audit(
-        caller, body.tenant_id, "job.retry", job_id, lambda: queues.retry(body.tenant_id, job_id)
-    )
+    return await record_audit(caller, body.tenant_id, "job.retry", job_id, lambda: queues.retry(body.tenant_id, job_id))
 
 
 @router.post("/jobs/{job_id}/drop")
@@ -70,6 +68,4 @@ async def drop_job(
     job_id: PathId, body: JobOfTenant, caller: CurrentCaller, queues: Queues, record_audit: Audit
 ) -> TenantJobRead:
     """Finish a quarantined job as failed."""
-    return await record_audit(
-        caller, body.tenant_id, "job.drop", job_id, lambda: queues.drop(body.tenant_id, job_id)
-    )
+    return await record_audit(caller, body.tenant_id, "job.drop", job_id, lambda: queues.drop(body.tenant_id, job_id))

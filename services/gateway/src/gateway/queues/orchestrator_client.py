@@ -68,15 +68,11 @@ class QueuesClient:
 
 
 def selector_to_proto(selector: PauseSelector) -> pb.QueueSelector:
-    return pb.QueueSelector(
-        tenant_id=selector.tenant_id or "", pool=selector.pool or "", model=selector.model or ""
-    )
+    return pb.QueueSelector(tenant_id=selector.tenant_id or "", pool=selector.pool or "", model=selector.model or "")
 
 
 def proto_to_pause(message: pb.QueueSelector) -> PauseRead:
-    return PauseRead(
-        tenant_id=message.tenant_id or None, pool=message.pool or None, model=message.model or None
-    )
+    return PauseRead(tenant_id=message.tenant_id or None, pool=message.pool or None, model=message.model or None)
 
 
 def proto_to_queue(message: pb.Queue) -> QueueRead:
@@ -96,6 +92,4 @@ def proto_to_queue(message: pb.Queue) -> QueueRead:
 
 
 def proto_to_tenant_job(message: pb.Job) -> TenantJobRead:
-    return TenantJobRead(
-        **dict(proto_to_job(message)), tenant_id=message.tenant_id, project_id=message.project_id
-    )
+    return TenantJobRead(**dict(proto_to_job(message)), tenant_id=message.tenant_id, project_id=message.project_id)
