@@ -1,7 +1,6 @@
 """End the quarantine of a job: it runs again, or it fails."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chassis.errors import ArgosyError
@@ -9,7 +8,7 @@ from chassis.errors import ArgosyError
 from orchestrator.jobs.errors import JobDropped, JobNotFound, JobNotQuarantined
 from orchestrator.jobs.model import Job, JobKey, JobState, job_error
 from orchestrator.jobs.ports import JobSignals, JobStore
-from orchestrator.jobs.runs import WaitingEnd
+from orchestrator.jobs.settle import ended_waiting
 
 
 class Quarantine:
@@ -40,15 +39,8 @@ class Quarantine:
         if job.state is not JobState.QUARANTINED:
             raise _not_quarantined()
         error = JobDropped("The workers that ran this job died too often, and an operator gave it up.")
-        failed = replace(
-            job,
-            state=JobState.FAILED,
-            state_reason="",
-            error=job_error(error),
-            finished_at=now,
-            expires_at=now + job.retention,
-        )
-        (ended,) = await self._store.end_waiting([WaitingEnd(job.ref, failed)])
+        end = ended_waiting(job, JobState.FAILED, now, job_error(error))
+        (ended,) = await self._store.end_waiting([end])
         if isinstance(ended, ArgosyError):
             raise _not_quarantined()
         self._signals.changed(ended)
