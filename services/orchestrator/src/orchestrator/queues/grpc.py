@@ -8,26 +8,25 @@ from argosy.orchestration.v1.jobs_pb2_grpc import QueueServiceServicer, add_Queu
 from chassis.grpc import Registration
 from values.roles import current_platform_admin
 
+from orchestrator.jobs.cancel import Cancellations
 from orchestrator.jobs.errors import JobNotFound
+from orchestrator.jobs.grpc import checked_limit
 from orchestrator.jobs.model import JobFilter, JobKey, JobState
 from orchestrator.jobs.ports import JobReader
 from orchestrator.jobs.protos import PROTO_TO_STATE, job_to_proto
 from orchestrator.queues.ports import QueueStore
 from orchestrator.queues.protos import figures_to_proto, proto_to_selector, selector_to_proto
-from orchestrator.queues.quarantine import Quarantine
-
-DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 
 
 class QueueServicer(QueueServiceServicer):
     """`on_resumed` wakes the dispatcher."""
 
     def __init__(
-        self, queues: QueueStore, jobs: JobReader, quarantine: Quarantine, on_resumed: Callable[[], None]
+        self, queues: QueueStore, jobs: JobReader, cancellations: Cancellations, on_resumed: Callable[[], None]
     ) -> None:
         self._queues = queues
         self._jobs = jobs
-        self._quarantine = quarantine
+        self._cancellations = cancellations
         self._on_resumed = on_resumed
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Any) -> pb.ListQueuesResponse:
@@ -51,7 +50,7 @@ class QueueServicer(QueueServiceServicer):
     async def ListAllJobs(self, request: pb.ListAllJobsRequest, context: Any) -> pb.ListAllJobsResponse:
         current_platform_admin()
         states = {PROTO_TO_STATE[state] for state in request.states if state in PROTO_TO_STATE}
-        limit = min(request.limit or DEFAULT_LIMIT, MAX_LIMIT)
+        limit = checked_limit(request.limit)
         wanted = JobFilter(states=frozenset(states or {JobState.QUARANTINED}), after=request.after, limit=limit)
         jobs = await self._jobs.list_all(wanted, request.tenant_id)
         return pb.ListAllJobsResponse(jobs=map(job_to_proto, jobs[:limit]), has_more=len(jobs) > limit)
@@ -67,12 +66,12 @@ class QueueServicer(QueueServiceServicer):
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Any) -> pb.RetryJobResponse:
         current_platform_admin()
-        job = await self._quarantine.retry(JobKey(request.tenant_id, request.job_id))
+        job = await self._cancellations.retry(JobKey(request.tenant_id, request.job_id))
         return pb.RetryJobResponse(job=job_to_proto(job))
 
     async def DropJob(self, request: pb.DropJobRequest, context: Any) -> pb.DropJobResponse:
         current_platform_admin()
-        job = await self._quarantine.drop(JobKey(request.tenant_id, request.job_id))
+        job = await self._cancellations.drop(JobKey(request.tenant_id, request.job_id))
         return pb.DropJobResponse(job=job_to_proto(job))
 
 

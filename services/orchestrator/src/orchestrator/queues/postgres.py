@@ -1,15 +1,16 @@
 """Queues in Postgres. Depths are counters that the transactions of jobs keep; no job is read to count it."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chassis.postgres import Database
 
 from orchestrator.jobs.model import Lane
 from orchestrator.queues.model import PauseSelector, QueueFigures
+from orchestrator.queues.run_times import RunTimes
 
-# The oldest due job of a lane is one entry of an index. The mean is of the last jobs of the last minutes: a block range
-# index finds them, because rows are added in the order of their time.
+# The oldest due job of a lane is one entry of an index.
 FIGURES: Final = """
 WITH counted AS (
     SELECT pool, lane, sum(queued)::bigint AS queued, sum(queued_tokens)::bigint AS queued_tokens,
@@ -19,25 +20,27 @@ WITH counted AS (
 ), workers AS (
     SELECT pool, sum(slots)::bigint AS slots FROM job_workers
     WHERE tenant_id = '*' AND seen_at > now() - interval '15 seconds' GROUP BY pool
-), recent AS (
-    SELECT pool, lane, avg(finished_at - started_at) AS mean_run FROM finished_jobs
-    WHERE finished_at > now() - interval '5 minutes' AND started_at IS NOT NULL AND state = 'succeeded'
-    GROUP BY pool, lane
 ), queues AS (
     SELECT pool, lane FROM counted WHERE queued + dispatched + running > 0
     UNION SELECT pool, lane FROM workers CROSS JOIN unnest(ARRAY['interactive', 'standard', 'batch']) AS lane
 )
 SELECT pool, lane, coalesce(c.queued, 0) AS queued, coalesce(c.queued_tokens, 0) AS queued_tokens,
     coalesce(c.dispatched, 0) AS dispatched, coalesce(c.running, 0) AS running, coalesce(c.tenants, 0) AS tenants,
-    coalesce(w.slots, 0) AS slots, r.mean_run, now() - oldest.due_at AS oldest_wait
+    coalesce(w.slots, 0) AS slots, now() - oldest.due_at AS oldest_wait
 FROM queues LEFT JOIN counted AS c USING (pool, lane) LEFT JOIN workers AS w USING (pool)
-LEFT JOIN recent AS r USING (pool, lane)
 LEFT JOIN LATERAL (
     SELECT due_at FROM jobs AS j
     WHERE j.pool = queues.pool AND j.lane = queues.lane AND j.state = 'queued' AND j.due_at <= now()
     ORDER BY due_at LIMIT 1
 ) AS oldest ON c.queued > 0
 ORDER BY pool, array_position(ARRAY['interactive', 'standard', 'batch'], lane)
+"""
+# Only jobs since the last look: a block range index finds them, because rows are added in the order of this time.
+RUN_TIMES: Final = """
+SELECT pool, lane, count(*) AS jobs, sum(finished_at - started_at) AS total, now() AS now FROM finished_jobs
+WHERE finished_at > coalesce($1::timestamptz, now() - interval '1 minute') AND finished_at <= now()
+    AND started_at IS NOT NULL AND state = 'succeeded'
+GROUP BY pool, lane
 """
 LIST_PAUSES: Final = "SELECT tenant_id, pool, model FROM queue_pauses ORDER BY paused_at, tenant_id, pool, model"
 PAUSE: Final = """
@@ -52,9 +55,22 @@ class PostgresQueueStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._run_times = RunTimes()
+        self._timed_until: datetime | None = None
 
     async def read_figures(self) -> Sequence[QueueFigures]:
-        return [row_to_figures(row) for row in await self._database.system().fetch(FIGURES)]
+        await self._read_run_times()
+        rows = await self._database.system().fetch(FIGURES)
+        return [row_to_figures(row, self._run_times.mean(row["pool"], row["lane"])) for row in rows]
+
+    async def _read_run_times(self) -> None:
+        since = self._timed_until
+        rows = await self._database.system().fetch(RUN_TIMES, since)
+        if self._timed_until != since:
+            return  # another call has added them
+        for row in rows:
+            self._run_times.add(row["pool"], row["lane"], row["jobs"], row["total"], row["now"])
+            self._timed_until = row["now"]
 
     async def list_pauses(self) -> Sequence[PauseSelector]:
         rows = await self._database.system().fetch(LIST_PAUSES)
@@ -74,7 +90,7 @@ def _key(selector: PauseSelector) -> tuple[str, str, str]:
     return selector.tenant_id or ALL_TENANTS, selector.pool, selector.model
 
 
-def row_to_figures(row: Any) -> QueueFigures:
+def row_to_figures(row: Any, mean_run: timedelta | None) -> QueueFigures:
     return QueueFigures(
         pool=row["pool"],
         lane=Lane(row["lane"]),
@@ -83,7 +99,7 @@ def row_to_figures(row: Any) -> QueueFigures:
         dispatched=row["dispatched"],
         running=row["running"],
         oldest_wait=row["oldest_wait"],
-        mean_run=row["mean_run"],
+        mean_run=mean_run,
         slots=row["slots"],
         tenants=row["tenants"],
     )

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from chassis.postgres import Database
+from orchestrator.jobs.cancel import Cancellations
 from orchestrator.jobs.errors import JobNotFound, JobNotQuarantined
+from orchestrator.jobs.listing.postgres import PostgresJobReader
 from orchestrator.jobs.model import Job, JobKey, JobState, Lane, RunRef
 from orchestrator.jobs.postgres import PostgresJobStore
 from orchestrator.jobs.settle import completed
 from orchestrator.queues.model import PauseSelector, QueueFigures
 from orchestrator.queues.postgres import PostgresQueueStore
-from orchestrator.queues.quarantine import Quarantine
 
 from services.orchestrator.tests.jobs_examples import (
     LEASE,
@@ -130,8 +131,16 @@ class TestQuarantine:
         return []
 
     @pytest.fixture
-    def quarantine(self, store: PostgresJobStore, signals: Signals, woken: list[str]) -> Quarantine:
-        return Quarantine(store, signals, timedelta(hours=24), lambda: woken.append("dispatcher"))
+    def quarantine(
+        self, database: Database, store: PostgresJobStore, signals: Signals, woken: list[str]
+    ) -> Cancellations:
+        return Cancellations(
+            store=store,
+            reader=PostgresJobReader(database),
+            policy=POLICY,
+            signals=signals,
+            on_queued=lambda: woken.append("dispatcher"),
+        )
 
     @pytest.fixture
     async def key(self, store: PostgresJobStore, owner: Any) -> JobKey:
@@ -142,7 +151,7 @@ class TestQuarantine:
         return JobKey(job.run.tenant_id, job.run.job_id)
 
     async def test_a_retried_job_is_queued_with_fresh_counters_and_the_dispatcher_is_woken(
-        self, quarantine: Quarantine, key: JobKey, signals: Signals, woken: list[str], owner: Any
+        self, quarantine: Cancellations, key: JobKey, signals: Signals, woken: list[str], owner: Any
     ) -> None:
         job = await quarantine.retry(key)
 
@@ -151,7 +160,7 @@ class TestQuarantine:
         assert not await wrong_counters(owner)
 
     async def test_a_dropped_job_has_failed_and_is_published(
-        self, quarantine: Quarantine, key: JobKey, signals: Signals, owner: Any
+        self, quarantine: Cancellations, key: JobKey, signals: Signals, owner: Any
     ) -> None:
         job = await quarantine.drop(key)
 
@@ -164,7 +173,7 @@ class TestQuarantine:
         assert not await wrong_counters(owner)
 
     async def test_only_a_quarantined_job_can_be_retried_or_dropped(
-        self, quarantine: Quarantine, store: PostgresJobStore, key: JobKey
+        self, quarantine: Cancellations, store: PostgresJobStore, key: JobKey
     ) -> None:
         (waiting,) = await submit(store, a_job())
         other = JobKey(waiting.tenant_id, waiting.job_id)

@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import Unavailable
-from chassis.testing import FakeClock
+from chassis.testing import START, FakeClock
 from orchestrator.jobs.model import Lane
 from orchestrator.queues.figures import MAX_AGE, LatestFigures, QueueFiguresStale
 from orchestrator.queues.model import QueueFigures
+from orchestrator.queues.run_times import HALF_LIFE, RunTimes
 from orchestrator.queues.schedule import FigureRefresher
 from prometheus_client import REGISTRY
 
@@ -64,6 +65,24 @@ def test_the_work_of_a_queue_follows_from_recent_jobs_and_is_unknown_without() -
     assert BATCH.work == timedelta(seconds=75)
     assert INTERACTIVE.work == timedelta(0)
     assert QueueFigures(pool="default", lane=Lane.BATCH, queued=1).work is None
+
+
+def test_the_mean_run_time_follows_recent_jobs_and_survives_a_pause() -> None:
+    times, now = RunTimes(), START
+    assert times.mean("default", "batch") is None
+    times.add("default", "batch", 10, timedelta(seconds=100), now)
+    assert times.mean("default", "batch") == timedelta(seconds=10)
+
+    for _ in range(20):
+        now += HALF_LIFE
+        times.add("default", "batch", 10, timedelta(seconds=20), now)
+
+    recent = times.mean("default", "batch")
+    assert recent is not None
+    assert abs(recent - timedelta(seconds=2)) < timedelta(milliseconds=1)
+    times.add("default", "batch", 0, timedelta(0), now + timedelta(hours=1))
+    assert times.mean("default", "batch") == recent
+    assert times.mean("default", "interactive") is None
 
 
 async def test_metrics_show_all_figures(latest: LatestFigures) -> None:
