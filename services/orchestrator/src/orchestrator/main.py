@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chassis.aio import periodic
 from chassis.errors import ArgosyError
@@ -18,20 +18,26 @@ from chassis.postgres import Database
 from chassis.settings import EX_CONFIG
 from chassis.telemetry import logger
 
+from orchestrator.autoscaling.grpc import ScalerServer, ScalerServicer
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.grpc import OrchestrationServicer, registration
+from orchestrator.jobs.events.main import build_job_events
+from orchestrator.jobs.main import Shared, build_jobs
+from orchestrator.jobs.outbox import JOB_FINISHED
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
+from orchestrator.queues.figures import LatestFigures
+from orchestrator.queues.main import build_queues
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import HELP, add_route_arguments, run_route_command
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
-from orchestrator.settings import Settings
+from orchestrator.settings import QueuesSection, Settings
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.worker_client import GrpcWorkerClient
@@ -59,50 +65,96 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
     metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"), service.signer)
     retrieval = GrpcRetrievalClient(await service.channel(peers.retrieval, "retrieval"))
-    outbox = PostgresUsageOutbox(database, on_written=CoalescedCall(relay.wake, PUBLISH_DELAY))
+    on_written = CoalescedCall(relay.wake, PUBLISH_DELAY)
+    outbox = PostgresUsageOutbox(database, on_written=on_written)
     tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
     disconnects = Disconnects(limits)
     routes = RouteCache(PostgresRouteStore(database), clock)
-    completions = ChatCompletions(
+    shared = Shared(
+        database=database,
+        relay=relay,
+        on_written=on_written,
         routes=routes,
         retrieval=retrieval,
-        disconnects=disconnects,
         reservations=reservations,
-        worker=worker,
         recorder=recorder,
         tasks=tasks,
         clock=clock,
+        signer=service.signer,
+    )
+    completions, embeddings = _inference(settings, shared, worker, disconnects)
+    events = await build_job_events(service, database, settings.redis, settings.jobs.events_ttl)
+    jobs = build_jobs(
+        shared,
+        policy=settings.jobs.policy(),
+        intervals=settings.jobs.intervals(),
         limits=limits,
         unknown_fields=settings.chat.unknown_fields,
+        signals=events.signals,
+        watch=events.watch,
     )
-    embeddings = Embeddings(
-        routes=routes,
-        reservations=reservations,
-        worker=worker,
-        recorder=recorder,
-        tasks=tasks,
-        clock=clock,
-        limits=limits,
+    queues = build_queues(
+        database,
+        jobs.reader,
+        jobs.cancellations,
+        clock,
+        interval=settings.queues.interval,
+        on_resumed=jobs.cancellations.on_queued,
     )
     servicer = OrchestrationServicer(
-        completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox
+        completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
+    registrations = (registration(servicer), *jobs.registrations, *queues.registrations)
     _set_gauges(tasks, recorder, routes)
     # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
     with suppress(ArgosyError):
         await refresh_once(routes)
     return [
-        service.topics(settings.kafka, USAGE_RECORDED),
+        service.topics(settings.kafka, USAGE_RECORDED, JOB_FINISHED),
         relay,
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
+        *events.components,
+        *jobs.loops,
+        queues.refresh,
+        *_scaler(settings.queues, queues.figures),
         Drain(tasks, disconnects),
-        service.grpc_server(settings.grpc, registration(servicer), grace=settings.drain * CALLS_SHARE_OF_DRAIN),
+        service.grpc_server(settings.grpc, *registrations, grace=settings.drain * CALLS_SHARE_OF_DRAIN),
         DrainMark(disconnects),
+        events.stop_watches,
     ]
+
+
+def _scaler(section: QueuesSection, figures: LatestFigures) -> list[Component]:
+    """Make KEDA's external scaler, if it has an address."""
+    if section.scaler_bind is None:
+        return []
+    return [ScalerServer(section.scaler_bind, ScalerServicer(figures, section.interval))]
+
+
+def _inference(
+    settings: Settings, shared: Shared, worker: GrpcWorkerClient, disconnects: Disconnects
+) -> tuple[ChatCompletions, Embeddings]:
+    """Make the use cases whose clients wait."""
+    common: dict[str, Any] = {
+        "routes": shared.routes,
+        "reservations": shared.reservations,
+        "worker": worker,
+        "recorder": shared.recorder,
+        "tasks": shared.tasks,
+        "clock": shared.clock,
+        "limits": settings.request_limits(),
+    }
+    completions = ChatCompletions(
+        retrieval=shared.retrieval,
+        disconnects=disconnects,
+        unknown_fields=settings.chat.unknown_fields,
+        **common,
+    )
+    return completions, Embeddings(**common)
 
 
 class Drain:

@@ -2,16 +2,17 @@
 
 A pool has `PLACES_PER_SLOT` places per slot of its workers, for jobs on their way to a worker and jobs that run.
 
-Lanes share the places by weight, 8 : 3 : 1. The next place goes to the lane that has the least of its share in use, so a
+Lanes share the places by weight, 8 : 3 : 1. The next place goes to the lane that uses the least of its share, so a
 lane without jobs lends its places to the others. The weight of a lane that has jobs and is not served grows with the
-time, so that the batch lane of a pool with one slot has its turn, too. Less urgent lanes never take the last places:
-a person's job finds one free even when the other lanes have jobs for days.
+time, so that the batch lane of a pool with one slot has its turn, too. Less urgent lanes never take the last places: a
+person's job finds one free even when the other lanes have jobs for days. Workers choose the lane of their next job by
+the same rule: if they always took the most urgent lane, the others would starve in the topics.
 
 Tenants share a lane by deficit round robin over the tokens that their jobs can use at most (M. Shreedhar and
-G. Varghese, "Efficient Fair Queueing Using Deficit Round Robin", SIGCOMM 1995). A tenant whose credit covers its next job
-is served, the one with the most credit first; when no credit does, all tenants that wait get the same more. So a tenant
-with a huge job saves for it while the others go on, and is served as soon as it has paid as much as they have. A tenant
-whose queue is empty loses its credit.
+G. Varghese, "Efficient Fair Queueing Using Deficit Round Robin", SIGCOMM 1995). A tenant whose credit covers its next
+job is served, the one with the most credit first; when no credit does, all tenants that wait get the same more. So a
+tenant with a huge job saves for it while the others go on, and is served as soon as it has saved enough. A tenant whose
+queue is empty loses its credit.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import NamedTuple
 LANE_WEIGHTS: Mapping[str, int] = {"interactive": 8, "standard": 3, "batch": 1}
 """The most urgent lane first."""
 PLACES_PER_SLOT = 2
-"""One job runs and one is on its way: enough that a slot need not wait for a dispatch, and cancel and order stay exact."""
+"""One job runs and one is on its way: enough that no slot waits for a dispatch, few enough that order stays exact."""
 KEPT_FREE = {"interactive": 0, "standard": 8, "batch": 4}
 """A lane and all below it leave one of so many places free, and at least one, for the lanes above; 0: none."""
 AGEING = timedelta(seconds=10)

@@ -386,7 +386,8 @@ class TestEnd:
 async def test_partitions_are_made_ahead_and_expired_ones_dropped(store: PostgresJobStore, owner: Any) -> None:
     await owner.execute(
         "CREATE TABLE finished_jobs_20200101 (LIKE finished_jobs INCLUDING ALL);"
-        "ALTER TABLE finished_jobs ATTACH PARTITION finished_jobs_20200101 FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
+        "ALTER TABLE finished_jobs ATTACH PARTITION finished_jobs_20200101"
+        " FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
     )
 
     made, dropped = await store.keep_partitions(12)
