@@ -25,12 +25,12 @@ from orchestrator.chat.generate import ChatCompletions
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.grpc import OrchestrationServicer, registration
-from orchestrator.jobs.events.main import build_job_events
-from orchestrator.jobs.main import Shared, build_jobs
+from orchestrator.jobs.events.main import JobEvents, build_job_events
+from orchestrator.jobs.main import Jobs, Shared, build_jobs
 from orchestrator.jobs.outbox import JOB_FINISHED
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
 from orchestrator.queues.figures import LatestFigures
-from orchestrator.queues.main import build_queues
+from orchestrator.queues.main import Queues, build_queues
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
@@ -85,24 +85,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         signer=service.signer,
     )
     completions, embeddings = _inference(settings, shared, worker, disconnects)
-    events = await build_job_events(service, database, settings.redis, settings.jobs.events_ttl)
-    jobs = build_jobs(
-        shared,
-        policy=settings.jobs.policy(),
-        intervals=settings.jobs.intervals(),
-        limits=limits,
-        unknown_fields=settings.chat.unknown_fields,
-        signals=events.signals,
-        watch=events.watch,
-    )
-    queues = build_queues(
-        database,
-        jobs.reader,
-        jobs.cancellations,
-        clock,
-        interval=settings.queues.interval,
-        on_resumed=jobs.cancellations.on_queued,
-    )
+    events, jobs, queues = await _jobs(settings, service, shared)
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
@@ -126,6 +109,29 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         DrainMark(disconnects),
         events.stop_watches,
     ]
+
+
+async def _jobs(settings: Settings, service: ServiceBuilder, shared: Shared) -> tuple[JobEvents, Jobs, Queues]:
+    """Make the engine of jobs, what its watchers see, and what operators do."""
+    events = await build_job_events(service, shared.database, settings.redis, settings.jobs.events_ttl)
+    jobs = build_jobs(
+        shared,
+        policy=settings.jobs.policy(),
+        intervals=settings.jobs.intervals(),
+        limits=settings.request_limits(),
+        unknown_fields=settings.chat.unknown_fields,
+        signals=events.signals,
+        watch=events.watch,
+    )
+    queues = build_queues(
+        shared.database,
+        jobs.reader,
+        jobs.cancellations,
+        shared.clock,
+        interval=settings.queues.interval,
+        on_resumed=jobs.cancellations.on_queued,
+    )
+    return events, jobs, queues
 
 
 def _scaler(section: QueuesSection, figures: LatestFigures) -> list[Component]:

@@ -218,8 +218,8 @@ class QueuesSection(Section):
     )
     scaler_bind: str | None = Field(
         None,
-        description="Address that KEDA's external scaler is served on: `host:port`; unset: not served. Its calls are not "
-        "authenticated: they read queue lengths, and nothing else is served there.",
+        description="Address that KEDA's external scaler is served on: `host:port`; unset: not served. Its calls are "
+        "not authenticated: they read queue lengths, and nothing else is served there.",
     )
 
     @field_validator("scaler_bind")

@@ -67,6 +67,13 @@ class ScalerServicer(ExternalScalerServicer):
         metric = pb.MetricValue(metricName=name, metricValue=round(value), metricValueFloat=value)
         return pb.GetMetricsResponse(metricValues=[metric])
 
+    async def StreamMetricSpec(
+        self, request: pb.ScaledObjectRef, context: Any
+    ) -> AsyncIterator[pb.GetMetricSpecResponse]:
+        """Not implemented, so KEDA calls GetMetricSpec: targets do not change while a trigger does not."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "GetMetricSpec has all there is to know.")
+        yield pb.GetMetricSpecResponse()
+
     def _is_active(self, request: pb.ScaledObjectRef) -> bool:
         return ScalingQuery.read(request.scalerMetadata).is_active(self._figures.current())
 
