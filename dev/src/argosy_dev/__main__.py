@@ -166,12 +166,13 @@ def _provision_schemas(paths: FleetPaths, _: argparse.Namespace) -> int:
 
 def _topics_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=REPO_ROOT / "proto" / "topics", help="the topics' files")
+    parser.add_argument("--pool", action="append", default=[], metavar="NAME", help="also the topics of another pool")
 
 
 def _provision_topics(_: FleetPaths, arguments: argparse.Namespace) -> int:
     from argosy_dev.parts.provision import provision_topics  # noqa: PLC0415 - as above
 
-    provision_topics(_required_variable("ARGOSY_KAFKA_BOOTSTRAP"), arguments.folder)
+    provision_topics(_required_variable("ARGOSY_KAFKA_BOOTSTRAP"), arguments.folder, arguments.pool)
     return 0
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from chassis.kafka import ensure_topics, load_topics
+from chassis.kafka import ensure_topics, for_pool, load_topics
 from chassis.postgres import provision
 from chassis.testing.postgres import role_password
 
@@ -20,9 +21,11 @@ def provision_schemas(paths: FleetPaths, superuser_dsn: str) -> None:
     asyncio.run(_schemas(paths, superuser_dsn))
 
 
-def provision_topics(bootstrap: str, folder: Path) -> None:
-    """Create the topics of `folder` and their dead-letter topics."""
-    for name in asyncio.run(ensure_topics(bootstrap, load_topics(folder))):
+def provision_topics(bootstrap: str, folder: Path, pools: Sequence[str] = ()) -> None:
+    """Create the topics of `folder`, those of further pools, and their dead-letter topics."""
+    topics = load_topics(folder)
+    wanted = [*topics, *(topic for pool in pools for topic in for_pool(topics, pool))]
+    for name in asyncio.run(ensure_topics(bootstrap, wanted)):
         print(f"created {name}")
 
 

@@ -73,8 +73,8 @@ class Service:
 
 SERVICES = (
     Service("gateway", schema="identity", needs=("redis",), grpc=False),
-    Service("orchestrator", schema="orchestration", needs=("topics",), seeded=True),
-    Service("inference-worker", models=True),
+    Service("orchestrator", schema="orchestration", needs=("topics", "redis"), seeded=True),
+    Service("inference-worker", needs=("topics", "redis"), models=True),
     Service("metering", schema="metering", needs=("topics", "redis"), seeded=True),
     Service("retrieval", schema="retrieval", extensions=("vector",), needs=("topics",), models=True),
 )
@@ -259,7 +259,12 @@ def _inference_worker(config: FleetConfig) -> dict[str, str]:
         },
         "minilm": {"kind": "onnx", "path": str(paths.minilm)},
     }
-    return {"UPSTREAMS": json.dumps({**embedded, **config.upstreams})}
+    return {
+        **_kafka(config),
+        "UPSTREAMS": json.dumps({**embedded, **config.upstreams}),
+        "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
+        "PEERS__ORCHESTRATOR": config.peer("orchestrator"),
+    }
 
 
 def _metering(config: FleetConfig) -> dict[str, str]:

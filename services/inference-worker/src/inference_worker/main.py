@@ -5,18 +5,28 @@ from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
-from chassis.lifecycle import Component, Service, ServiceBuilder, command_line, with_builder
+from chassis.ids import new_id
+from chassis.kafka import ClaimingConsumer
+from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
 
 from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.grpc import EmbeddingMethods
 from inference_worker.embeddings.run import EmbedRun
 from inference_worker.grpc import InferenceServicer, registration
-from inference_worker.metrics import IN_FLIGHT, REJECTED
+from inference_worker.jobs.consumer import DispatchConsumer, lane_topics
+from inference_worker.jobs.drain import JobDrain
+from inference_worker.jobs.heartbeat import Heartbeats
+from inference_worker.jobs.orchestrator_client import GrpcOrchestrator
+from inference_worker.jobs.redis import CANCEL_CHANNEL, RedisDeltas, cancel_handler
+from inference_worker.jobs.run import JobRuns, NewEmbedRun, NewPlanRun
+from inference_worker.jobs.telemetry import JobTelemetry
+from inference_worker.jobs.worker import JobWorker
+from inference_worker.metrics import IN_FLIGHT, JOB_SLOTS, JOB_SLOTS_USED, REJECTED
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
-from inference_worker.settings import Settings
+from inference_worker.settings import JobsSection, Settings
 
 # At the end of the drain: time for aborted plans to report their usage, then time to close connections.
 USAGE_GRACE = timedelta(seconds=3)
@@ -34,14 +44,47 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     }
     observer = AttemptTelemetry(upstreams)
     new_run = partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer, usage_wait=settings.usage_wait)
-    plans = PlanMethods(new_run, limit)
-    embeddings = EmbeddingMethods(partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer), limit)
+    new_embed_run = partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer)
+    plans, embeddings = PlanMethods(new_run, limit), EmbeddingMethods(new_embed_run, limit)
     grace = settings.drain - CLOSE_GRACE
+    jobs, job_drain = await build_jobs(settings, service, new_run, new_embed_run)
     return [
+        *jobs,
         service.grpc_server(settings.grpc, registration(InferenceServicer(plans, embeddings)), grace=grace),
         # Components stop in reverse order, and plans are aborted while the server still runs.
         AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
+        *job_drain,
     ]
+
+
+async def build_jobs(
+    settings: Settings, service: ServiceBuilder, new_plan_run: NewPlanRun, new_embed_run: NewEmbedRun
+) -> tuple[list[Component], list[Component]]:
+    """Wire the queue door, if it is configured: what runs beside the server, and what begins the drain."""
+    if settings.kafka is None or settings.peers is None or settings.redis is None:
+        return [], []
+    section = settings.jobs or JobsSection()
+    kafka = settings.kafka.model_copy(update={"group": settings.kafka.group or f"inference-worker-jobs-{section.pool}"})
+    channel = await service.channel(settings.peers.orchestrator, "orchestrator")
+    orchestrator = GrpcOrchestrator(channel, service.signer, new_id("worker_"), section.pool)
+    deltas = RedisDeltas(await service.multiplexed_redis(settings.redis), section.delta_ttl)
+    observer = JobTelemetry()
+    runs = JobRuns(orchestrator, deltas, new_plan_run, new_embed_run)
+    worker = JobWorker(orchestrator, runs, deltas, observer, section.slots)
+    heartbeats = Heartbeats(worker, orchestrator, observer)
+    consumer = ClaimingConsumer(
+        kafka, lane_topics(section.pool), DispatchConsumer(worker, orchestrator), slots=section.slots
+    )
+    JOB_SLOTS.set_function(lambda: worker.slots)
+    JOB_SLOTS_USED.set_function(lambda: consumer.slots_used)
+    redis = await service.redis(settings.redis)
+    grace = settings.drain - CLOSE_GRACE
+    return [
+        # They stop last: while runs end, their leases must hold, and cancellations reach them.
+        Loop("job heartbeats", heartbeats.run),
+        redis.subscribe(CANCEL_CHANNEL, cancel_handler(worker.cancel)),
+        consumer,
+    ], [JobDrain(worker, heartbeats, consumer.stop_taking, return_after=grace - USAGE_GRACE, exit_after=grace)]
 
 
 def main() -> NoReturn:

@@ -29,3 +29,27 @@ IN_FLIGHT = gauge("inference_worker_in_flight", "Plans and embeddings that are r
 REJECTED = counter(
     "inference_worker_rejected_total", "Plans and embeddings that were rejected because the worker was at capacity."
 )
+JOBS_CLAIMED = counter(
+    "inference_worker_jobs_claimed_total",
+    "Dispatched jobs by what their claim answered: claimed, no_work, not_claimable.",
+    ("outcome",),
+)
+JOBS_ENDED = counter(
+    "inference_worker_jobs_ended_total",
+    "Runs of jobs by their end: succeeded, failed, cancelled, returned, lost, unreported.",
+    ("end",),
+)
+JOB_SLOTS = gauge("inference_worker_job_slots", "Jobs that this worker may run at once; 0 while it drains.")
+JOB_SLOTS_USED = gauge("inference_worker_job_slots_used", "Jobs that are being claimed, run or reported.")
+JOB_CLAIM_SECONDS = histogram("inference_worker_job_claim_seconds", "Time from asking for a job to having it.")
+JOB_DISPATCH_SECONDS = histogram(
+    "inference_worker_job_dispatch_seconds", "Time from a job's dispatch to the end of its claim.", ("lane",)
+)
+JOB_SECONDS = histogram(
+    "inference_worker_job_seconds",
+    "Time from asking for a job to the acknowledgement of its end.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+)
+JOB_DELTAS_DROPPED = counter(
+    "inference_worker_job_deltas_dropped_total", "Live chunks of jobs that Redis did not take; the answers are whole."
+)

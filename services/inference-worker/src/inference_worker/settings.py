@@ -3,14 +3,50 @@
 from datetime import timedelta
 from typing import Annotated, Self
 
-from chassis.settings import GrpcSection, ServiceSettings
-from pydantic import Field, model_validator
+from chassis.settings import (
+    GrpcSection,
+    KafkaSection,
+    PeersSection,
+    RedisSection,
+    Section,
+    ServiceSettings,
+    peer_address,
+)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from inference_worker.providers.registry import UpstreamConfig
 
 # As it may stand in a price key.
 UpstreamName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+PoolName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+
+
+class DispatchSection(KafkaSection):
+    """Kafka, from which dispatched jobs come. Without it the worker only serves gRPC."""
+
+    group: str = Field(
+        "", description="Consumer group, one per pool; by default `inference-worker-jobs-` and the pool's name."
+    )
+
+
+class Peers(PeersSection):
+    """The other services; with Kafka only."""
+
+    orchestrator: str = peer_address("the orchestrator, which owns jobs")
+
+
+class JobsSection(Section):
+    """Jobs that the worker runs; with Kafka only."""
+
+    pool: PoolName = Field("default", description="Pool whose jobs it runs; plans of tenants name pools.")
+    slots: int = Field(16, ge=1, le=1024, description="Jobs that run at once, besides the calls over gRPC.")
+    delta_ttl: timedelta = Field(
+        timedelta(hours=1),
+        ge=timedelta(seconds=1),
+        description="How long Redis keeps the chunks of a job's answer after the last one, for those who watch it.",
+    )
 
 
 class Settings(ServiceSettings):
@@ -34,6 +70,23 @@ class Settings(ServiceSettings):
         description="How long a stopped stream is read on, when its usage or much that was written is still to come. "
         "It has to fit into the end of the drain.",
     )
+
+    kafka: DispatchSection | None = Field(None, description="Kafka, from which dispatched jobs come.")
+    peers: Peers | None = Field(None, description="The orchestrator, which owns jobs.")
+    redis: RedisSection | None = Field(None, description="Redis, for live deltas and cancellations of jobs.")
+    jobs: JobsSection | None = Field(None, description="Jobs that the worker runs.")
+
+    @field_validator("peers", "redis", "jobs")
+    @classmethod
+    def _belongs_to_jobs(cls, value: Section | None, info: ValidationInfo) -> Section | None:
+        """Refuse half of what jobs need: a worker that silently takes none would be found by its queue."""
+        if "kafka" not in info.data:
+            return value  # it was refused itself
+        if info.data["kafka"] is not None and value is None and info.field_name != "jobs":
+            raise ValueError("is required for jobs from Kafka, and INFERENCE_WORKER_KAFKA__* is set")
+        if info.data["kafka"] is None and value is not None:
+            raise ValueError("is only for jobs from Kafka, and INFERENCE_WORKER_KAFKA__SIGNING_KEYS is not set")
+        return value
 
     @model_validator(mode="after")
     def _drains_in_time(self) -> Self:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from chassis.clock import SystemClock
-from chassis.settings import redacted
+from chassis.settings import load, redacted
 from chassis.testing import SECRET
 from inference_worker.providers.anthropic.config import AnthropicConfig
 from inference_worker.providers.litellm import LitellmConfig
@@ -130,6 +130,52 @@ def test_times_are_read_as_iso_or_seconds(settings):
 
     assert found.upstreams["x"].endpoint().connect_timeout == timedelta(seconds=2)
     assert found.drain == timedelta(seconds=9)
+
+
+JOBS = {
+    "KAFKA__SIGNING_KEYS": "tests-1:a-key-of-events-for-tests-and-nothing-else",
+    "KAFKA__BOOTSTRAP": "kafka:9092",
+    "PEERS__ORCHESTRATOR": "orchestrator:9000",
+    "REDIS__URL": "redis://redis:6379/0",
+}
+
+
+def test_without_kafka_the_worker_takes_no_jobs(settings):
+    found = settings()
+
+    assert (found.kafka, found.peers, found.redis, found.jobs) == (None, None, None, None)
+
+
+def test_jobs_need_kafka_redis_and_the_orchestrator_and_nothing_else(settings):
+    found = settings(**JOBS)
+
+    assert found.kafka.bootstrap == "kafka:9092"
+    assert found.peers.orchestrator == "orchestrator:9000"
+    assert settings(**JOBS, JOBS__POOL="premium", JOBS__SLOTS="3").jobs.pool == "premium"
+
+
+@pytest.mark.parametrize("missing", ["KAFKA__SIGNING_KEYS", "PEERS__ORCHESTRATOR", "REDIS__URL"])
+def test_half_of_what_jobs_need_is_refused_with_the_variable_named(
+    settings, missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(ValidationError):
+        settings(**{name: value for name, value in JOBS.items() if name != missing})
+    with pytest.raises(SystemExit) as exited:
+        load(Settings)
+
+    assert exited.value.code == 78
+    assert f"INFERENCE_WORKER_{missing.partition('__')[0]}" in capsys.readouterr().err
+
+
+def test_settings_of_jobs_without_kafka_are_refused(settings):
+    with pytest.raises(ValidationError, match="INFERENCE_WORKER_KAFKA__SIGNING_KEYS is not set"):
+        settings(JOBS__SLOTS="3")
+
+
+@pytest.mark.parametrize("pool", ["Premium", "a.b", "", "-x", "x" * 40])
+def test_a_pool_that_cannot_be_a_part_of_a_topic_is_refused(settings, pool: str):
+    with pytest.raises(ValidationError, match="pool"):
+        settings(**JOBS, JOBS__POOL=pool)
 
 
 def test_a_drain_that_leaves_streams_no_time_is_refused(settings):

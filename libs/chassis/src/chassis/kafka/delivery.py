@@ -95,7 +95,7 @@ class Delivery:
         Any number of them: otherwise their sender could stop the consumer.
         """
         for record, problem in forged:
-            failure = await self._publish_letter(record, problem)
+            failure = await publish_letter(self._dead_letters, record, problem)
             if failure is not None:
                 return failure
             RECORDS.labels(record.topic, "refused").inc()
@@ -156,7 +156,7 @@ class Delivery:
     async def _dead_letter(self, record: Record, cause: Undecodable) -> Exception | None:
         if self._consecutive_dead_letters >= MAX_CONSECUTIVE_DEAD_LETTERS:
             return cause
-        failure = await self._publish_letter(record, cause.message)
+        failure = await publish_letter(self._dead_letters, record, cause.message)
         if failure is not None:
             return failure
         self._consecutive_dead_letters += 1
@@ -170,16 +170,18 @@ class Delivery:
         )
         return None
 
-    async def _publish_letter(self, record: Record, reason: str) -> Exception | None:
-        why = {
-            "argosy-error": reason,
-            "argosy-partition": str(record.partition),
-            "argosy-offset": str(record.offset),
-        }
-        topic = record.topic + DEAD_LETTERS
-        letter = Record(topic, record.key, record.value, {**record.headers, **why})
-        (failure,) = await self._dead_letters.publish_all([letter])
-        if isinstance(failure, RecordTooLarge):
-            # With the reason it is larger than the topic accepts; the record itself stays readable at its offset.
-            (failure,) = await self._dead_letters.publish_all([Record(topic, record.key[:1024], b"", why)])
-        return failure
+
+async def publish_letter(publisher: DeadLetterPublisher, record: Record, reason: str) -> ArgosyError | None:
+    """Publish a record to the dead letters of its topic, with the reason; return the error, if any."""
+    why = {
+        "argosy-error": reason,
+        "argosy-partition": str(record.partition),
+        "argosy-offset": str(record.offset),
+    }
+    topic = record.topic + DEAD_LETTERS
+    letter = Record(topic, record.key, record.value, {**record.headers, **why})
+    (failure,) = await publisher.publish_all([letter])
+    if isinstance(failure, RecordTooLarge):
+        # With the reason it is larger than the topic accepts; the record itself stays readable at its offset.
+        (failure,) = await publisher.publish_all([Record(topic, record.key[:1024], b"", why)])
+    return failure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from chassis.telemetry import logger
 
 HOUR_MILLISECONDS = 3_600_000
 DEAD_LETTER_HOURS = 24 * 30
+DEFAULT_POOL = ".default."
 
 log = logger("chassis.kafka")
 
@@ -47,6 +48,19 @@ def _topic(entry: dict[str, Any]) -> Topic:
         dead_letters=entry["dead_letters"],
         description=entry.get("description", ""),
     )
+
+
+def for_pool(topics: list[Topic], pool: str) -> list[Topic]:
+    """Return the topics of another pool: as those of the default one, which are the only ones that have files."""
+    return [
+        replace(
+            topic,
+            name=topic.name.replace(DEFAULT_POOL, f".{pool}."),
+            dead_letters=topic.dead_letters.replace(DEFAULT_POOL, f".{pool}."),
+        )
+        for topic in topics
+        if DEFAULT_POOL in topic.name
+    ]
 
 
 async def ensure_topics(bootstrap: str, topics: list[Topic], request_seconds: float = 10.0) -> list[str]:

@@ -1,0 +1,91 @@
+"""The orchestrator's door for workers, over gRPC."""
+
+from collections.abc import Awaitable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from argosy.orchestration.v1 import jobs_pb2
+from argosy.orchestration.v1.jobs_pb2_grpc import JobRunServiceStub
+from chassis.errors import RemoteError
+from chassis.grpc import Channel
+from chassis.ids import new_id
+from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
+from values.roles import SERVICE
+
+from inference_worker.jobs.model import ClaimedJob, HeartbeatAnswer, LeaseLost, NotClaimable, RunRef, RunResult
+from inference_worker.jobs.protos import (
+    proto_to_claimed_job,
+    proto_to_heartbeat_answer,
+    result_to_proto,
+    return_to_proto,
+    run_to_proto,
+    starting_to_proto,
+)
+from inference_worker.plans.model import Attempt, AttemptStarting
+
+# A claim prepares the request: it searches, and reserves.
+CLAIM_TIMEOUT: Final = timedelta(seconds=15)
+TIMEOUT: Final = timedelta(seconds=5)
+# Less than the interval between two, so that one that hangs delays no other.
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=4)
+# With a result of up to 15 MiB.
+COMPLETE_TIMEOUT: Final = timedelta(seconds=15)
+
+WORKER: Final = Principal("inference-worker", roles=frozenset({SERVICE}))
+"""Who sends heartbeats: no tenant, but a service that works for all of them."""
+
+ENDS_A_RUN: Final = frozenset({"JOB_LEASE_LOST", "JOB_NOT_FOUND"})
+
+
+class GrpcOrchestrator:
+    """Implements `Orchestrator`; every call is made as a service that works for the job's tenant."""
+
+    def __init__(self, channel: Channel, signer: PrincipalSigner, worker_id: str, pool: str) -> None:
+        """`worker_id` is unique for this process."""
+        self._stub: Any = JobRunServiceStub(channel)
+        self._signer = signer
+        self._worker_id = worker_id
+        self._pool = pool
+
+    def caller(self, tenant_id: str, request_id: str = "") -> Caller:
+        """Return who runs a job of a tenant: providers are called and logs written in its name."""
+        principal = Principal(tenant_id, roles=frozenset({SERVICE}))
+        return Caller(principal, self._signer.sign(principal), request_id or new_id("req_"))
+
+    async def claim(self, dispatch: RunRef) -> ClaimedJob:
+        request = jobs_pb2.ClaimJobRequest(dispatch=run_to_proto(dispatch), worker_id=self._worker_id)
+        with as_caller(self.caller(dispatch.tenant_id)):
+            try:
+                response = await self._stub.ClaimJob(request, timeout=CLAIM_TIMEOUT.total_seconds())
+            except RemoteError as error:
+                if error.reason == "JOB_NOT_CLAIMABLE":
+                    raise NotClaimable(error.message) from error
+                raise
+        return proto_to_claimed_job(response)
+
+    async def start_attempt(self, run: RunRef, attempt: AttemptStarting) -> None:
+        await self._write(run, self._stub.StartJobAttempt, starting_to_proto(run, attempt), TIMEOUT)
+
+    async def heartbeat(self, slots: int, runs: Sequence[RunRef]) -> HeartbeatAnswer:
+        request = jobs_pb2.RecordHeartbeatRequest(
+            worker_id=self._worker_id, pool=self._pool, slots=slots, runs=map(run_to_proto, runs)
+        )
+        with as_caller(Caller(WORKER, self._signer.sign(WORKER), new_id("req_"))):
+            response = await self._stub.RecordHeartbeat(request, timeout=HEARTBEAT_TIMEOUT.total_seconds())
+        return proto_to_heartbeat_answer(response)
+
+    async def complete(self, run: RunRef, result: RunResult) -> None:
+        await self._write(run, self._stub.CompleteJob, result_to_proto(run, result), COMPLETE_TIMEOUT)
+
+    async def give_back(self, run: RunRef, attempts: Sequence[Attempt]) -> None:
+        await self._write(run, self._stub.ReturnJob, return_to_proto(run, attempts), TIMEOUT)
+
+    async def _write(self, run: RunRef, method: Any, request: Any, timeout: timedelta) -> None:
+        with as_caller(self.caller(run.tenant_id, f"{run.job_id}.{run.epoch}")):
+            call: Awaitable[Any] = method(request, timeout=timeout.total_seconds())
+            try:
+                await call
+            except RemoteError as error:
+                if error.reason in ENDS_A_RUN:
+                    raise LeaseLost(error.message) from error
+                raise

@@ -1,0 +1,192 @@
+"""Claims jobs, runs them, and reports what became of them; nothing that one job does affects another."""
+
+import asyncio
+from collections import OrderedDict
+from datetime import timedelta
+
+from chassis.backoff import Backoff
+from chassis.errors import ArgosyError, Internal, Kind
+from values.usage import UNKNOWN_USAGE, ExposureCause
+
+from inference_worker.jobs.model import (
+    TRANSIENT,
+    ClaimedJob,
+    Dispatch,
+    LeaseLost,
+    NotClaimable,
+    NoWork,
+    RunEnd,
+    RunRef,
+    RunResult,
+)
+from inference_worker.jobs.ports import Deltas, JobObserver, Orchestrator
+from inference_worker.jobs.run import JobRun, NewJobRun
+from inference_worker.plans.model import Attempt, AttemptOutcome, Draining, Stopped
+
+MAX_RECENT_CANCELS = 1000
+MAX_REPORT_SECONDS = 5.0
+"""Between two tries to report the end of a run."""
+
+REFUSED_FOR_GOOD = frozenset({Kind.INVALID, Kind.TOO_LARGE})
+MAX_REFUSALS = 5
+"""Of the report of one run, by errors that are not transient. After it the run is given up, and its lease runs out."""
+
+
+class ActiveRun:
+    """A claimed job until its end is reported."""
+
+    __slots__ = ("claimed_at", "job", "lease_until", "lost", "reporting", "run")
+
+    def __init__(self, job: ClaimedJob, run: JobRun, claimed_at: float) -> None:
+        self.job = job
+        self.run = run
+        self.claimed_at = claimed_at
+        self.lease_until = claimed_at + job.lease.total_seconds()
+        """By the event loop's clock, counted from before the call that extended it: never later than the database's."""
+        self.lost = False
+        self.reporting = False
+        """The provider is not called any more: a cancellation is too late, and only the report's answer counts."""
+
+    @property
+    def ref(self) -> RunRef:
+        return self.job.ref
+
+    def stop(self, reason: Stopped) -> None:
+        if not self.reporting:
+            self.run.stop(reason)
+
+    def lose(self) -> None:
+        """Stop, and report nothing: the orchestrator would refuse it."""
+        if not self.reporting:
+            self.lost = True
+            self.run.stop(Stopped("another run has the job"))
+
+
+class JobWorker:
+    """The runs of this process."""
+
+    def __init__(
+        self, orchestrator: Orchestrator, new_run: NewJobRun, deltas: Deltas, observer: JobObserver, slots: int
+    ) -> None:
+        self._orchestrator = orchestrator
+        self._new_run = new_run
+        self._deltas = deltas
+        self._observer = observer
+        self._slots = slots
+        self._cancelled: OrderedDict[RunRef, None] = OrderedDict()
+        self._returning = False
+        self._exiting = asyncio.Event()
+        self._draining = False
+        self.runs: dict[RunRef, ActiveRun] = {}
+
+    @property
+    def slots(self) -> int:
+        """What is advertised to the orchestrator."""
+        return 0 if self._draining else self._slots
+
+    async def claim(self, dispatch: Dispatch) -> ActiveRun | None:
+        """Claim a job, to `execute`; None when there is nothing to run. Raises an `ArgosyError`: try again."""
+        loop = asyncio.get_running_loop()
+        claimed_at = loop.time()
+        try:
+            job = await self._orchestrator.claim(dispatch.ref)
+        except NotClaimable:
+            self._observer.not_claimable(dispatch)
+            return None
+        self._observer.claimed(dispatch, job, loop.time() - claimed_at)
+        if isinstance(job.work, NoWork):
+            return None
+        active = ActiveRun(job, self._new_run(job), claimed_at)
+        self.runs[active.ref] = active
+        return active
+
+    def cancel(self, ref: RunRef) -> None:
+        """Stop a run whose client does not want it any more. A run that is being claimed is stopped when it begins."""
+        self._cancelled[ref] = None
+        if len(self._cancelled) > MAX_RECENT_CANCELS:
+            self._cancelled.popitem(last=False)
+        if (active := self.runs.get(ref)) is not None:
+            active.stop(_cancelled())
+
+    def begin_drain(self, return_after: timedelta, exit_after: timedelta) -> None:
+        """Advertise no slots; hand back what runs after `return_after`, and give up reports after `exit_after`."""
+        self._draining = True
+        loop = asyncio.get_running_loop()
+        loop.call_later(return_after.total_seconds(), self._return_all)
+        loop.call_later(exit_after.total_seconds(), self._exiting.set)
+
+    def _return_all(self) -> None:
+        self._returning = True
+        for active in self.runs.values():
+            active.stop(Draining("the worker is shutting down"))
+
+    async def execute(self, active: ActiveRun) -> None:
+        """Run a claimed job, and report its end."""
+        if active.ref in self._cancelled:
+            active.stop(_cancelled())
+        elif self._returning:
+            active.stop(Draining("the worker is shutting down"))
+        end, result = RunEnd.UNREPORTED, None
+        try:
+            result = await self._run(active)
+            active.reporting = True
+            self._deltas.end(active.ref)
+            end = RunEnd.LOST if active.lost else await self._report(active, result)
+        finally:
+            del self.runs[active.ref]
+            self._cancelled.pop(active.ref, None)
+            self._observer.ended(active.ref, end, result, asyncio.get_running_loop().time() - active.claimed_at)
+
+    async def _run(self, active: ActiveRun) -> RunResult:
+        started = asyncio.get_running_loop().time()
+        try:
+            return await active.run.run()
+        except Exception as error:  # noqa: BLE001 - a bug that one job meets must not end the worker
+            self._observer.run_failed(active.ref, error)
+            spent = timedelta(seconds=asyncio.get_running_loop().time() - started)
+            # Whether a provider was called is not known any more.
+            attempt = Attempt(1, 0, AttemptOutcome.INTERRUPTED, UNKNOWN_USAGE, None, spent, ExposureCause.FLEET)
+            return RunResult((attempt,), error=Internal("the worker could not run the job"))
+
+    async def _report(self, active: ActiveRun, result: RunResult) -> RunEnd:
+        """Report until the orchestrator has answered, or until the process has to exit."""
+        returns, refusals = isinstance(result.error, Draining), 0
+        backoff = Backoff(min_seconds=0.2, max_seconds=MAX_REPORT_SECONDS)
+        while True:
+            try:
+                if returns:
+                    await self._orchestrator.give_back(active.ref, result.attempts)
+                    return RunEnd.RETURNED
+                await self._orchestrator.complete(active.ref, result)
+                return _end_of(result)
+            except LeaseLost:
+                return RunEnd.LOST
+            except ArgosyError as error:
+                self._observer.retried(active.ref, "return" if returns else "complete", error)
+                refusals += error.kind not in TRANSIENT
+                if result.error is None and (error.kind in REFUSED_FOR_GOOD or refusals >= MAX_REFUSALS):
+                    # The answer itself is refused; that it cannot be had is an answer, too.
+                    result, refusals = RunResult(result.attempts, error=Internal("the answer could not be stored")), 0
+                    continue
+                if refusals >= MAX_REFUSALS:
+                    return RunEnd.UNREPORTED
+            if await self._wait_or_exit(backoff.next()):
+                return RunEnd.UNREPORTED
+
+    async def _wait_or_exit(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._exiting.wait()
+        except TimeoutError:
+            return self._exiting.is_set()
+        return True
+
+
+def _cancelled() -> Stopped:
+    return Stopped("the job was cancelled")
+
+
+def _end_of(result: RunResult) -> RunEnd:
+    if result.error is None:
+        return RunEnd.SUCCEEDED
+    return RunEnd.CANCELLED if isinstance(result.error, Stopped) else RunEnd.FAILED
