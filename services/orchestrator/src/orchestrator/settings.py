@@ -176,7 +176,7 @@ class JobsSection(Section):
     events_ttl: timedelta = Field(
         timedelta(hours=1),
         ge=timedelta(seconds=10),
-        description="How long the events of a job are kept in Redis after the last of them.",
+        description="How long the events of a job are kept in Redis after the last of them; after its end, 5 minutes.",
     )
 
     def policy(self) -> JobPolicy:

@@ -32,6 +32,7 @@ from orchestrator.metrics import JOB_EVENTS_LOST
 CANCEL_CHANNEL: Final = "argosy:jobs:cancel"
 MAX_EVENTS: Final = 20_000  # of one job, about
 READ_EVENTS: Final = 100  # in one read
+FINAL_TTL_SECONDS: Final = 300
 FIRST: Final = "0-0"
 BLOCK_MILLISECONDS: Final = 100
 """A stream that is followed anew is waited for after this time at most."""
@@ -61,7 +62,8 @@ class RedisJobSignals:
         message.ClearField("result")
         key = events_key(JobKey(job.tenant_id, job.job_id))
         self._send("XADD", key, "MAXLEN", "~", MAX_EVENTS, "*", "job", message.SerializeToString())
-        self._send("EXPIRE", key, self._ttl_seconds)
+        # After the end the store has all that a client may have missed.
+        self._send("EXPIRE", key, min(FINAL_TTL_SECONDS, self._ttl_seconds) if job.is_final else self._ttl_seconds)
 
     def cancel(self, run: RunRef) -> None:
         fields = {"tenant_id": run.tenant_id, "job_id": run.job_id, "epoch": run.epoch}
