@@ -21,6 +21,7 @@ SYSTEM_TRANSACTIONS = {
     "orchestrator/routing/postgres.py": "reads and edits the routes of all tenants",
     "orchestrator/jobs/listing/postgres.py": "lists jobs of all tenants for operators",
     "orchestrator/jobs/postgres.py": "groups writes to jobs of many tenants in one transaction; dispatches, reaps",
+    "orchestrator/queues/postgres.py": "counts the jobs of all tenants; pauses queues of any",
     "orchestrator/usage/outbox.py": "groups usage events of many tenants in one transaction",
     "retrieval/deletions/postgres.py": "finds objects to delete, of any tenant",
     "retrieval/ingestion/postgres.py": "claims attachments to ingest, of any tenant",

@@ -249,6 +249,7 @@ def _kafka(config: FleetConfig) -> dict[str, str]:
 def _orchestrator(config: FleetConfig) -> dict[str, str]:
     return {
         **_kafka(config),
+        "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
         "PEERS__INFERENCE_WORKER": config.peer("inference-worker"),
         "PEERS__METERING": config.peer("metering"),
         "PEERS__RETRIEVAL": config.peer("retrieval"),

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     UNAUTHENTICATED = "unauthenticated"  # authenticate
     DENIED = "denied"  # get a role
     NOT_FOUND = "not_found"
+    EXPIRED = "expired"  # it existed, and is not kept any longer
     CONFLICT = "conflict"  # it was changed concurrently, or it exists
     TOO_LARGE = "too_large"
     EXHAUSTED = "exhausted"  # a quota is used up: waiting does not help

@@ -25,7 +25,7 @@ from gateway.audit import http as audit_http
 from gateway.audit.model import AuditLog
 from gateway.audit.postgres import PostgresAuditLog
 from gateway.audit.record import RecordAudit, RecordRefusal
-from gateway.auth.authenticate import ApiKeyAuthenticator, KeyCacheTtls
+from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
 from gateway.budgets import http as budgets_http
@@ -35,9 +35,10 @@ from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient
 from gateway.files import http as files_http
 from gateway.files.retrieval_client import FilesClient
-from gateway.inference.limits import InferenceLimits
 from gateway.inference.model import InferenceClient
 from gateway.inference.orchestrator_client import OrchestratorClient
+from gateway.jobs import http as jobs_http
+from gateway.jobs.orchestrator_client import JobsClient
 from gateway.metrics import IN_FLIGHT_REFUSED
 from gateway.models import http as models_http
 from gateway.openai_chat import http as chat_http
@@ -47,6 +48,8 @@ from gateway.projects import http as projects_http
 from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.postgres import PostgresProjects
+from gateway.queues import http as queues_http
+from gateway.queues.orchestrator_client import QueuesClient
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import ClassRateLimits, PlanLimits, RateLimiter, RateLimitStore
 from gateway.rate_limits.memory import InMemoryRateLimitStore
@@ -55,7 +58,6 @@ from gateway.settings import (
     ClassRates,
     HttpSection,
     InFlightSection,
-    KeysSection,
     LimitsSection,
     PlanRates,
     RatesSection,
@@ -71,11 +73,14 @@ from gateway.vector_stores import http as vector_stores_http
 from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.web.app import create_app
 from gateway.web.dependencies import Dependencies
+from gateway.web.middleware import Handler
+from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FEATURES = (
     models_http,
+    jobs_http,
     files_http,
     vector_stores_http,
     usage_http,
@@ -86,6 +91,7 @@ FEATURES = (
     audit_http,
     prices_http,
     exposures_http,
+    queues_http,
 )
 
 
@@ -104,6 +110,7 @@ class PeerClients:
     """The other services."""
 
     inference: InferenceClient
+    orchestrator: Channel
     retrieval: Channel
     metering: Channel
 
@@ -112,7 +119,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     """Open the clients and wire the features."""
     clock, keys, peers = builder.clock, settings.keys, settings.peers
     stores = postgres_stores(await builder.database(settings.postgres, MIGRATIONS))
-    api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, key_cache_ttls(keys), keys.lookup_timeout)
+    api_keys = ApiKeyAuthenticator(stores.keys.find_key, clock, keys.cache_ttls(), keys.lookup_timeout)
     revocations = RedisRevocations(
         await builder.redis(settings.redis),
         clock,
@@ -120,6 +127,8 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         set_channel_healthy=api_keys.set_channel_healthy,
     )
     shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
+    orchestrator = await builder.channel(peers.orchestrator, "orchestrator")
+    event_streams = jobs_http.EventStreams()
     app = wire_app(
         Authenticator(
             api_keys,
@@ -130,7 +139,8 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         rate_limiter(settings.rates, shared_rate_limits, InMemoryRateLimitStore(clock)),
         stores,
         PeerClients(
-            OrchestratorClient(await builder.channel(peers.orchestrator, "orchestrator")),
+            OrchestratorClient(orchestrator),
+            orchestrator=orchestrator,
             retrieval=await builder.channel(peers.retrieval, "retrieval"),
             metering=await builder.channel(peers.metering, "metering"),
         ),
@@ -139,9 +149,12 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         limits=settings.limits,
         in_flight=settings.in_flight,
         env=keys.env,
+        event_streams=event_streams,
     )
     http = settings.http
-    return [*revocations.components(), HttpServer(app, http.host, http.port, limits=connection_limits(http))]
+    server = HttpServer(app, http.host, http.port, limits=connection_limits(http))
+    # The streams end before the server waits for its requests.
+    return [*revocations.components(), server, event_streams]
 
 
 def connection_limits(http: HttpSection) -> ConnectionLimits:
@@ -174,23 +187,17 @@ def wire_app(
     limits: LimitsSection,
     in_flight: InFlightSection,
     env: str,
+    event_streams: jobs_http.EventStreams,
 ) -> ASGIApp:
     """Make the HTTP application from its collaborators; tests pass stores in memory."""
     bodies = RequestBodies(in_flight_limit("bodies", in_flight.body_bytes, in_flight.body_bytes_per_key))
-    chat = chat_http.ChatCompletions(
-        peers.inference,
-        clock,
-        inference_limits(limits),
-        bodies,
-        max_body_bytes=limits.chat_bytes,
-        deadline=limits.deadline,
-    )
-    embeddings = embeddings_http.Embeddings(
-        peers.inference, bodies, max_body_bytes=limits.chat_bytes, deadline=limits.deadline
-    )
+    jobs = JobsClient(peers.orchestrator)
     record_refusal = RecordRefusal(stores.audit)
     dependencies: Dependencies = {
         InferenceClient: peers.inference,
+        JobsClient: jobs,
+        jobs_http.EventStreams: event_streams,
+        QueuesClient: QueuesClient(peers.orchestrator),
         FilesClient: FilesClient(peers.retrieval),
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
         VectorStoresClient: VectorStoresClient(peers.retrieval),
@@ -209,7 +216,7 @@ def wire_app(
         RecordAudit: RecordAudit(stores.audit, clock),
     }
     return create_app(
-        {chat_http.route_with(inference_limits(limits)): chat, embeddings_http.ROUTE: embeddings},
+        hot_routes(peers.inference, jobs, bodies, clock, limits),
         [feature.router for feature in FEATURES],
         dependencies,
         authenticator,
@@ -221,20 +228,25 @@ def wire_app(
     )
 
 
-def key_cache_ttls(keys: KeysSection) -> KeyCacheTtls:
-    return KeyCacheTtls(
-        ttl=keys.cache_ttl,
-        ttl_degraded=keys.cache_ttl_degraded,
-        max_stale=keys.max_stale,
-        negative_ttl=keys.negative_ttl,
-        size=keys.cache_size,
-    )
+def hot_routes(
+    inference: InferenceClient, jobs: JobsClient, bodies: RequestBodies, clock: Clock, section: LimitsSection
+) -> dict[AsgiRoute, Handler]:
+    """Make the hand-written handlers. Inference endpoints make a job of a request that prefers it."""
+    limits = section.inference_limits()
+    max_bytes = section.chat_bytes
 
+    def or_job(handler: Handler, route: AsgiRoute) -> Handler:
+        return jobs_http.RespondAsync(handler, route.path, jobs, limits, bodies, max_body_bytes=max_bytes)
 
-def inference_limits(limits: LimitsSection) -> InferenceLimits:
-    return InferenceLimits(
-        max_output_tokens=limits.output_tokens, max_messages=limits.messages, max_choices=limits.choices
+    chat = chat_http.ChatCompletions(
+        inference, clock, limits, bodies, max_body_bytes=max_bytes, deadline=section.deadline
     )
+    embeddings = embeddings_http.Embeddings(inference, bodies, max_body_bytes=max_bytes, deadline=section.deadline)
+    return {
+        chat_http.route_with(limits): or_job(chat, chat_http.ROUTE),
+        embeddings_http.ROUTE: or_job(embeddings, embeddings_http.ROUTE),
+        jobs_http.ROUTE: jobs_http.SubmitJobs(jobs, limits, bodies, max_body_bytes=max_bytes),
+    }
 
 
 def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_CHAT_BYTES
 
+from gateway.auth.authenticate import KeyCacheTtls
+from gateway.inference.limits import InferenceLimits
 from gateway.rate_limits.limiter import MAX_REQUESTS_PER_MINUTE
 
 
@@ -75,6 +77,11 @@ class LimitsSection(Section):
     choices: int = Field(8, ge=1, description="Largest number of choices (`n`).")
     deadline: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), description="Deadline of an inference request.")
 
+    def inference_limits(self) -> InferenceLimits:
+        return InferenceLimits(
+            max_output_tokens=self.output_tokens, max_messages=self.messages, max_choices=self.choices
+        )
+
 
 class InFlightSection(Section):
     """What one process holds of requests at once, so that clients cannot fill its memory."""
@@ -121,6 +128,15 @@ class KeysSection(Section):
         if not self.cache_ttl_degraded <= self.cache_ttl <= self.max_stale:
             raise ValueError("cache_ttl_degraded must not exceed cache_ttl, and cache_ttl must not exceed max_stale")
         return self
+
+    def cache_ttls(self) -> KeyCacheTtls:
+        return KeyCacheTtls(
+            ttl=self.cache_ttl,
+            ttl_degraded=self.cache_ttl_degraded,
+            max_stale=self.max_stale,
+            negative_ttl=self.negative_ttl,
+            size=self.cache_size,
+        )
 
 
 TENANT_RATE = "Requests per minute of a tenant with all its keys; 0 is unlimited."

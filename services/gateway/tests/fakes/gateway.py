@@ -9,6 +9,10 @@ from typing import Any
 
 import httpx
 from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
+from argosy.orchestration.v1.jobs_pb2_grpc import (
+    add_JobServiceServicer_to_server,
+    add_QueueServiceServicer_to_server,
+)
 from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
 from chassis.http import ASGIApp
 from chassis.testing import FakeClock, a_signer, a_verifier
@@ -17,6 +21,7 @@ from gateway.api_keys.bootstrap import Bootstrap
 from gateway.auth.api_key import mint_key
 from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
+from gateway.jobs.http import EventStreams
 from gateway.main import PeerClients, Stores, wire_app
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import ClassRateLimits, PlanLimits, RateLimiter
@@ -27,6 +32,7 @@ from prometheus_client import REGISTRY
 from services.gateway.tests.fakes.api_keys import TTLS
 from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 from services.gateway.tests.fakes.inference import FakeInference
+from services.gateway.tests.fakes.jobs import FakeJobs, FakeQueues
 from services.gateway.tests.fakes.metering import FakeMetering
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
@@ -56,6 +62,9 @@ class GatewayFixture:
     inference: FakeInference
     retrieval: FakeRetrieval
     metering: FakeMetering
+    jobs: FakeJobs
+    queues: FakeQueues
+    event_streams: EventStreams
     rate_limits: FakeRateLimitStore
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
@@ -81,6 +90,7 @@ async def run_gateway(
     failed_authentications: int = 0,
     limits: LimitsSection = LIMITS,
     in_flight: InFlightSection = IN_FLIGHT,
+    heartbeat_seconds: float = 15,
 ) -> AsyncIterator[GatewayFixture]:
     """A gateway, one of two replicas, with the tenants demo, other, third and platform. `default` limits all plans."""
     clock, identity = FakeClock(), FakeIdentityStore()
@@ -93,6 +103,9 @@ async def run_gateway(
         api_keys.invalidate(key_id)
 
     inference, retrieval, metering = FakeInference(), FakeRetrieval(), FakeMetering()
+    jobs = FakeJobs()
+    queues = FakeQueues(jobs)
+    event_streams = EventStreams(heartbeat_seconds)
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
         {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
@@ -100,26 +113,45 @@ async def run_gateway(
     async with serving(
         (add_RetrievalServiceServicer_to_server, retrieval, "argosy.retrieval.v1.RetrievalService"),
         (add_MeteringServiceServicer_to_server, metering, "argosy.metering.v1.MeteringService"),
+        (add_JobServiceServicer_to_server, jobs, "argosy.orchestration.v1.JobService"),
+        (add_QueueServiceServicer_to_server, queues, "argosy.orchestration.v1.QueueService"),
         verifier=a_verifier(clock),
     ) as channel:
         app = wire_app(
             Authenticator(api_keys, a_signer(clock), FailedAuthenticationLimiter(clock, failed_authentications)),
             limiter,
             Stores(identity, identity, identity, identity),
-            PeerClients(inference, retrieval=channel, metering=channel),
+            PeerClients(inference, orchestrator=channel, retrieval=channel, metering=channel),
             publish,
             clock=clock,
             limits=limits,
             in_flight=in_flight,
             env="test",
+            event_streams=event_streams,
         )
-        gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, rate_limits)
-        bootstrap = Bootstrap(identity, identity, identity, clock)
-        tenants = (("demo", {"member"}), ("other", {"member"}), ("third", {"member"}), ("platform", {"platform_admin"}))
-        for tenant, roles in tenants:
-            _, gateway.keys[tenant] = mint_key("test")
-            gateway.tenants[tenant] = (await bootstrap.ensure(tenant, gateway.keys[tenant], roles)).tenant_id
+        gateway = GatewayFixture(
+            app,
+            clock,
+            identity,
+            published,
+            inference,
+            retrieval,
+            metering,
+            jobs,
+            queues,
+            event_streams,
+            rate_limits,
+        )
+        await add_tenants(gateway)
         yield gateway
+
+
+async def add_tenants(gateway: GatewayFixture) -> None:
+    bootstrap = Bootstrap(gateway.identity, gateway.identity, gateway.identity, gateway.clock)
+    tenants = (("demo", {"member"}), ("other", {"member"}), ("third", {"member"}), ("platform", {"platform_admin"}))
+    for tenant, roles in tenants:
+        _, gateway.keys[tenant] = mint_key("test")
+        gateway.tenants[tenant] = (await bootstrap.ensure(tenant, gateway.keys[tenant], roles)).tenant_id
 
 
 class RawRequest:

@@ -8,7 +8,7 @@ import pytest
 from chassis.testing import FakeClock, a_principal
 from gateway.api_keys.cli import print_new_key
 from gateway.auth.api_key import parse_key
-from gateway.main import inference_limits, key_cache_ttls, main, rate_limiter
+from gateway.main import main, rate_limiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.settings import ClassRates, KeysSection, LimitsSection, RatesSection, Settings
 from pydantic import ValidationError
@@ -59,8 +59,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     settings = Settings()
 
-    assert key_cache_ttls(settings.keys).ttl.total_seconds() == 7
-    assert inference_limits(settings.limits).max_choices == 3
+    assert settings.keys.cache_ttls().ttl.total_seconds() == 7
+    assert settings.limits.inference_limits().max_choices == 3
     assert settings.limits.deadline.total_seconds() == 600
 
 

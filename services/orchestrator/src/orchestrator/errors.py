@@ -9,6 +9,7 @@ _REFUSALS = frozenset(
         Kind.UNAUTHENTICATED,
         Kind.DENIED,
         Kind.NOT_FOUND,
+        Kind.EXPIRED,
         Kind.CONFLICT,
         Kind.TOO_LARGE,
         Kind.EXHAUSTED,

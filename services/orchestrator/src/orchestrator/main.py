@@ -18,22 +18,26 @@ from chassis.postgres import Database
 from chassis.settings import EX_CONFIG
 from chassis.telemetry import logger
 
+from orchestrator.autoscaling.grpc import ScalerServer, ScalerServicer
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.infer import Disconnects
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.grpc import OrchestrationServicer, registration
-from orchestrator.jobs.main import Shared, build_jobs
+from orchestrator.jobs.events.main import JobEvents, build_job_events
+from orchestrator.jobs.main import Jobs, Shared, build_jobs
 from orchestrator.jobs.outbox import JOB_FINISHED
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
+from orchestrator.queues.figures import LatestFigures
+from orchestrator.queues.main import Queues, build_queues
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import HELP, add_route_arguments, run_route_command
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
-from orchestrator.settings import Settings
+from orchestrator.settings import QueuesSection, Settings
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.worker_client import GrpcWorkerClient
@@ -81,17 +85,11 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         signer=service.signer,
     )
     completions, embeddings = _inference(settings, shared, worker, disconnects)
-    jobs = build_jobs(
-        shared,
-        policy=settings.jobs.policy(),
-        intervals=settings.jobs.intervals(),
-        limits=limits,
-        unknown_fields=settings.chat.unknown_fields,
-    )
+    events, jobs, queues = await _jobs(settings, service, shared)
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
-    registrations = (registration(servicer), *jobs.registrations)
+    registrations = (registration(servicer), *jobs.registrations, *queues.registrations)
     _set_gauges(tasks, recorder, routes)
     # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
     with suppress(ArgosyError):
@@ -102,11 +100,45 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
+        *events.components,
         *jobs.loops,
+        queues.refresh,
+        *_scaler(settings.queues, queues.figures),
         Drain(tasks, disconnects),
         service.grpc_server(settings.grpc, *registrations, grace=settings.drain * CALLS_SHARE_OF_DRAIN),
         DrainMark(disconnects),
+        events.stop_watches,
     ]
+
+
+async def _jobs(settings: Settings, service: ServiceBuilder, shared: Shared) -> tuple[JobEvents, Jobs, Queues]:
+    """Make the engine of jobs, what its watchers see, and what operators do."""
+    events = await build_job_events(service, shared.database, settings.redis, settings.jobs.events_ttl)
+    jobs = build_jobs(
+        shared,
+        policy=settings.jobs.policy(),
+        intervals=settings.jobs.intervals(),
+        limits=settings.request_limits(),
+        unknown_fields=settings.chat.unknown_fields,
+        signals=events.signals,
+        watch=events.watch,
+    )
+    queues = build_queues(
+        shared.database,
+        jobs.reader,
+        jobs.cancellations,
+        shared.clock,
+        interval=settings.queues.interval,
+        on_resumed=jobs.cancellations.on_queued,
+    )
+    return events, jobs, queues
+
+
+def _scaler(section: QueuesSection, figures: LatestFigures) -> list[Component]:
+    """Make KEDA's external scaler, if it has an address."""
+    if section.scaler_bind is None:
+        return []
+    return [ScalerServer(section.scaler_bind, ScalerServicer(figures, section.interval))]
 
 
 def _inference(

@@ -36,6 +36,28 @@ ROUTES_VERSION = gauge("orchestrator_routes_version", "Version of the routes in 
 ROUTES_AGE_SECONDS = gauge(
     "orchestrator_routes_age_seconds", "Seconds since Postgres confirmed that the routes in memory are current."
 )
+JOB_EVENTS_LOST = counter(
+    "orchestrator_job_events_lost_total",
+    "Events and cancellations of jobs that Redis did not take; they are polled for.",
+)
+QUEUE_JOBS = gauge(
+    "orchestrator_queue_jobs",
+    "Jobs by pool, lane and state: queued, dispatched or running. As all queue metrics: of the whole installation, the "
+    "same on every replica, and absent while they could not be read for a minute.",
+    ("pool", "lane", "state"),
+)
+QUEUE_OLDEST_WAIT_SECONDS = gauge(
+    "orchestrator_queue_oldest_wait_seconds", "How long the oldest job waits that is due; 0 if none.", ("pool", "lane")
+)
+QUEUE_TOKENS = gauge("orchestrator_queue_tokens", "Tokens that the waiting jobs can use at most.", ("pool", "lane"))
+QUEUE_WORK_SECONDS = gauge(
+    "orchestrator_queue_work_seconds",
+    "Seconds that one slot needs for the waiting jobs, by the mean of recent ones; absent when none has run recently.",
+    ("pool", "lane"),
+)
+QUEUE_TENANTS = gauge("orchestrator_queue_tenants", "Tenants with waiting jobs.", ("pool", "lane"))
+POOL_SLOTS = gauge("orchestrator_pool_slots", "Jobs that the live workers of a pool can run at once.", ("pool",))
+QUEUES_READ_SECONDS = histogram("orchestrator_queues_read_seconds", "Time of reading all queue metrics from Postgres.")
 JOB_TRANSITIONS = counter("orchestrator_job_transitions_total", "Jobs by the state that they have reached.", ("state",))
 JOB_SUBMIT_SECONDS = histogram("orchestrator_job_submit_seconds", "Time to check a job and to store it durably.")
 JOB_CLAIM_SECONDS = histogram(

@@ -10,11 +10,13 @@ from chassis.settings import (
     KafkaSection,
     PeersSection,
     PostgresSection,
+    RedisSection,
     Section,
     ServiceSettings,
     peer_address,
 )
-from pydantic import Field, SecretStr
+from chassis.settings.addresses import check_addresses
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_PASSAGES
 
@@ -171,6 +173,12 @@ class JobsSection(Section):
         timedelta(hours=1), description="Between two checks for partitions of results to make or to drop."
     )
 
+    events_ttl: timedelta = Field(
+        timedelta(hours=1),
+        ge=timedelta(seconds=10),
+        description="How long the events of a job are kept in Redis after the last of them; after its end, 5 minutes.",
+    )
+
     def policy(self) -> JobPolicy:
         plans = {
             name: JobPlan(plan.lane, plan.pool, timedelta(days=plan.retention_days), plan.max_queued)
@@ -199,6 +207,29 @@ class JobsSection(Section):
         )
 
 
+class QueuesSection(Section):
+    """The figures of queues, for metrics and autoscaling."""
+
+    interval: timedelta = Field(
+        timedelta(seconds=3),
+        ge=timedelta(seconds=1),
+        le=timedelta(seconds=30),
+        description="Between two reads of all queues from Postgres.",
+    )
+    scaler_bind: str | None = Field(
+        None,
+        description="Address that KEDA's external scaler is served on: `host:port`; unset: not served. Its calls are "
+        "not authenticated: they read queue lengths, and nothing else is served there.",
+    )
+
+    @field_validator("scaler_bind")
+    @classmethod
+    def _check_bind(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_addresses(value)
+        return value
+
+
 class Settings(ServiceSettings):
     """Settings of the orchestrator."""
 
@@ -206,6 +237,7 @@ class Settings(ServiceSettings):
 
     postgres: DatabaseSection = Field(description="Routes, and the outbox.")
     kafka: EventsSection = Field(description="Where usage events are published.")
+    redis: RedisSection = Field(default_factory=RedisSection, description="Events of jobs, for those who watch them.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     peers: Peers = Field(description="The other services.")
     chat: ChatSection = Field(default_factory=ChatSection, description="Requests for chat completions.")
@@ -218,6 +250,9 @@ class Settings(ServiceSettings):
     )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Concurrency and sizes.")
     jobs: JobsSection = Field(default_factory=JobsSection, description="Requests that are accepted now and run later.")
+    queues: QueuesSection = Field(
+        default_factory=QueuesSection, description="The figures of queues, for metrics and autoscaling."
+    )
     reservation_lease: timedelta = Field(
         timedelta(minutes=10),
         ge=timedelta(seconds=1),

@@ -22,6 +22,7 @@ STATUS: Final[dict[Kind, grpc.StatusCode]] = {
     Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Kind.DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Kind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Kind.EXPIRED: grpc.StatusCode.NOT_FOUND,
     Kind.CONFLICT: grpc.StatusCode.ABORTED,
     Kind.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
     Kind.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -535,7 +535,9 @@ Global___WatchJobRequest: _TypeAlias = WatchJobRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobResponse(_message.Message):
-    """One event of a job."""
+    """One event of a job. The first message has none: it says that the request is accepted. A stream that ends without any
+    has nothing more: the client has had the last event of a final job.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -543,10 +545,10 @@ class WatchJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """For `after_event_id`."""
+    """For `after_event_id`. Empty for a state that no event announced: then the one before stays the last."""
     @_builtins.property
     def job(self) -> Global___Job:
-        """Its state changed; the last event of a final job, with its result."""
+        """Its state changed; the last event of a final job, with its result. Each replaces the one before."""
 
     @_builtins.property
     def delta(self) -> Global___JobDelta:
@@ -1035,7 +1037,7 @@ class Queue(_message.Message):
     queued_tokens: _builtins.int
     """Tokens that the waiting jobs can use at most."""
     work_seconds: _builtins.float
-    """Seconds that one slot needs for the waiting jobs, by the mean duration of recent ones."""
+    """Seconds that one slot needs for the waiting jobs, by the mean duration of recent ones; absent when none is known."""
     slots: _builtins.int
     """Slots that live workers of the pool advertise."""
     tenants: _builtins.int
@@ -1054,15 +1056,17 @@ class Queue(_message.Message):
         running: _builtins.int = ...,
         oldest_wait: _duration_pb2.Duration | None = ...,
         queued_tokens: _builtins.int = ...,
-        work_seconds: _builtins.float = ...,
+        work_seconds: _builtins.float | None = ...,
         slots: _builtins.int = ...,
         tenants: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_wait", b"oldest_wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_work_seconds", b"_work_seconds", "oldest_wait", b"oldest_wait", "work_seconds", b"work_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatched", b"dispatched", "lane", b"lane", "oldest_wait", b"oldest_wait", "pool", b"pool", "queued", b"queued", "queued_tokens", b"queued_tokens", "running", b"running", "slots", b"slots", "tenants", b"tenants", "work_seconds", b"work_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_work_seconds", b"_work_seconds", "dispatched", b"dispatched", "lane", b"lane", "oldest_wait", b"oldest_wait", "pool", b"pool", "queued", b"queued", "queued_tokens", b"queued_tokens", "running", b"running", "slots", b"slots", "tenants", b"tenants", "work_seconds", b"work_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__work_seconds: _TypeAlias = _typing.Literal["work_seconds"]  # noqa: Y015
+    _WhichOneofArgType__work_seconds: _TypeAlias = _typing.Literal["_work_seconds", b"_work_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__work_seconds) -> _WhichOneofReturnType__work_seconds | None: ...
 
 Global___Queue: _TypeAlias = Queue  # noqa: Y015
 

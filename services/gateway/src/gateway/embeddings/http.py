@@ -18,7 +18,14 @@ from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
 from gateway.web.response import ResponseWriter
 
-ROUTE = AsgiRoute("/v1/embeddings", "Embed texts.", "Embeddings", EmbeddingsBody, properties={"input": INPUT_SCHEMA})
+ROUTE = AsgiRoute(
+    "/v1/embeddings",
+    "Embed texts.",
+    "Embeddings",
+    EmbeddingsBody,
+    properties={"input": INPUT_SCHEMA},
+    accepts="on request",
+)
 COST = b"argosy-cost"
 FLOAT_BYTES = 4
 

@@ -31,7 +31,9 @@ from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
 from gateway.web.response import ResponseWriter
 
-ROUTE = AsgiRoute("/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True)
+ROUTE = AsgiRoute(
+    "/v1/chat/completions", "Create a chat completion.", "Chat", ChatBody, streamed=True, accepts="on request"
+)
 COST = b"argosy-cost"
 SOFT_LIMIT = (b"argosy-soft-limit-passed", b"true")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from fastapi import FastAPI
@@ -29,6 +29,30 @@ ERROR_RESPONSE = {
     "description": "Error",
     "content": {"application/json": {"schema": {"$ref": SCHEMA_REF.format(name="Error")}}},
 }
+ACCEPTED_RESPONSE = {
+    "description": "Accepted as a job",
+    "content": {"application/json": {"schema": {"$ref": SCHEMA_REF.format(name="JobRead")}}},
+    "headers": {
+        "location": {"description": "Where the job is read.", "schema": {"type": "string"}},
+        "retry-after": {"description": "Seconds until it is worth a read.", "schema": {"type": "integer"}},
+    },
+}
+ASYNC_PARAMETERS = [
+    {
+        "in": "header",
+        "name": "Prefer",
+        "required": False,
+        "description": "With `respond-async` (RFC 7240) the request becomes a job.",
+        "schema": {"type": "string"},
+    },
+    {
+        "in": "header",
+        "name": "Argosy-Lane",
+        "required": False,
+        "description": "Lowers the lane of such a job: `interactive`, `standard` or `batch`.",
+        "schema": {"type": "string"},
+    },
+]
 COST_HEADER = {"argosy-cost": {"description": "The exact cost in US dollars.", "schema": {"type": "string"}}}
 
 
@@ -43,6 +67,8 @@ class AsgiRoute:
     streamed: bool = False
     properties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     """Schemas of fields of the body, where its type says less than the handler checks."""
+    accepts: Literal["never", "on request", "always"] = "never"
+    """Whether the answer is 202 with a job: never, when the client prefers it, or always."""
 
 
 def with_asgi_routes(app: FastAPI, asgi_routes: Iterable[AsgiRoute]) -> Callable[[], dict[str, Any]]:
@@ -67,7 +93,7 @@ def _add_asgi_routes(document: dict[str, Any], asgi_routes: tuple[AsgiRoute, ...
     schemas["Error"] = ERROR_SCHEMA
     for route in asgi_routes:
         schemas[route.body.__name__]["properties"].update(route.properties)
-        document["paths"][route.path] = {"post": _operation(route)}
+        document["paths"].setdefault(route.path, {})["post"] = _operation(route)
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)  # FastAPI's status for what is a 400 here
@@ -81,9 +107,15 @@ def _operation(route: AsgiRoute) -> dict[str, Any]:
     if route.streamed:
         content["text/event-stream"] = {"schema": {"type": "string", "description": "JSON chunks, then [DONE]."}}
     schema = {"$ref": SCHEMA_REF.format(name=route.body.__name__)}
+    responses: dict[str, Any] = {"200": {"description": "Success", "content": content, "headers": COST_HEADER}}
+    if route.accepts == "always":
+        responses = {"202": ACCEPTED_RESPONSE}
+    elif route.accepts == "on request":
+        responses["202"] = ACCEPTED_RESPONSE
     return {
         "summary": route.summary,
         "tags": [route.tag],
+        "parameters": ASYNC_PARAMETERS if route.accepts == "on request" else [],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"200": {"description": "Success", "content": content, "headers": COST_HEADER}},
+        "responses": responses,
     }

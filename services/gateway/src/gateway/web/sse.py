@@ -16,3 +16,10 @@ def encode_events(payloads: Sequence[bytes]) -> bytes:
         # A line break would end the field. Between JSON tokens it has no meaning, so each line becomes a data line.
         joined = b"\n\ndata: ".join(b"\ndata: ".join(payload.splitlines()) for payload in payloads)
     return b"data: " + joined + b"\n\n"
+
+
+def encode_event(event: str, data: bytes, event_id: str) -> bytes:
+    """Encode one JSON document as an event with a type; without an id, the client keeps the one before."""
+    head = f"id: {event_id}\nevent: {event}\n" if event_id else f"event: {event}\n"
+    lines = b"\ndata: ".join(data.splitlines()) if b"\n" in data or b"\r" in data else data
+    return head.encode() + b"data: " + lines + b"\n\n"

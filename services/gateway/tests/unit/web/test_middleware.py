@@ -29,6 +29,11 @@ ROUTES = [
     ("GET", "/v1/vector_stores/vs_1/files/file-1"),
     ("DELETE", "/v1/vector_stores/vs_1/files/file-1"),
     ("POST", "/v1/vector_stores/vs_1/search"),
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs"),
+    ("GET", "/v1/jobs/job_1"),
+    ("POST", "/v1/jobs/job_1/cancel"),
+    ("GET", "/v1/jobs/job_1/events"),
     ("GET", "/v1/usage"),
     ("GET", "/v1/budgets"),
     ("GET", "/v1/requests/req_1"),
@@ -47,6 +52,13 @@ ROUTES = [
     ("GET", "/admin/v1/exposures"),
     ("GET", "/admin/v1/clamped-usage"),
     ("POST", "/admin/v1/exposures/req_1/reconcile"),
+    ("GET", "/admin/v1/queues"),
+    ("POST", "/admin/v1/queues/pause"),
+    ("POST", "/admin/v1/queues/resume"),
+    ("GET", "/admin/v1/jobs"),
+    ("GET", "/admin/v1/jobs/job_1"),
+    ("POST", "/admin/v1/jobs/job_1/retry"),
+    ("POST", "/admin/v1/jobs/job_1/drop"),
 ]
 
 

@@ -22,7 +22,7 @@ EXAMPLES = settings(
     suppress_health_check=list(HealthCheck),
 )
 LIMITS = LimitsSection(output_tokens=1_000, messages=5, choices=2)
-HOT_PATHS = {"/v1/chat/completions", "/v1/embeddings"}
+HOT_OPERATIONS = {"POST /v1/chat/completions", "POST /v1/embeddings", "POST /v1/jobs"}
 # Of no type that any field has.
 WRONG: list[Any] = [{"\x00": []}, [[[]]]]
 BYTES = (b"", b"{", b"\xff\xfe", b"[" * 1_000, b'{"a":' * 400, b"NaN", b'"\\ud800"', b"--x\r\n")
@@ -51,6 +51,10 @@ def keep_cross_rules(operation: Operation, request: ApiRequest) -> ApiRequest:
             request.body["expires_at"] = FAR_FUTURE  # it must be in the future
         if "platform_admin" in request.body.get("roles", ()):
             request.body["roles"] = ["member"]  # of the creator's tenant only: 403
+    if str(operation) == "POST /v1/jobs":  # the body is that of the endpoint
+        request.body["endpoint"] = "/v1/" + ("chat/completions" if "messages" in request.body["body"] else "embeddings")
+    if operation.path.startswith("/admin/v1/queues/"):
+        request.body["pool"] = "default"  # at least one is named
     if operation.path.endswith("/reconcile") and request.body.get("decision") == "written_off":
         request.body.pop("billed_usd", None)  # only for what is billed
     return request
@@ -107,7 +111,7 @@ def spoiled(operation: Operation, request: ApiRequest) -> list[ApiRequest]:
         if each["in"] == "query"
         for bad in ("\x00", "a b\n")
     ]
-    if operation.path not in HOT_PATHS:  # whose queries are not read
+    if str(operation) not in HOT_OPERATIONS:  # whose queries are not read
         found.append(replace(request, query=request.query | {"colour": "red"}))
     if request.content_type != "application/json":
         return found

@@ -46,6 +46,8 @@ CREATE TABLE orchestration.jobs (
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 -- The order in which a tenant's jobs are dispatched.
 CREATE INDEX jobs_queued ON orchestration.jobs (pool, lane, tenant_id, due_at, job_id) WHERE state = 'queued';
+-- The oldest waiting job of a lane, for queue metrics.
+CREATE INDEX jobs_oldest ON orchestration.jobs (pool, lane, due_at) WHERE state = 'queued';
 -- Dispatches that no worker claimed, and leases that ran out.
 CREATE INDEX jobs_overdue ON orchestration.jobs (due_at) WHERE state IN ('dispatched', 'running');
 CREATE INDEX jobs_past_deadline ON orchestration.jobs (deadline_at) WHERE state IN ('queued', 'dispatched');
@@ -87,6 +89,9 @@ CREATE TABLE orchestration.finished_jobs (
 ) PARTITION BY RANGE (expires_on);
 CREATE INDEX finished_jobs_by_batch ON orchestration.finished_jobs (tenant_id, batch_id, job_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX finished_jobs_of_no_batch ON orchestration.finished_jobs (tenant_id, job_id) WHERE batch_id IS NULL;
+
+-- Jobs of the last minutes, for how long one takes. Rows are added in the order of this time, so it stays tiny.
+CREATE INDEX finished_jobs_by_time ON orchestration.finished_jobs USING brin (finished_at) WITH (autosummarize = on);
 
 -- The waiting jobs of each tenant in each pool and lane, kept exact by the transactions that change them: counting rows would
 -- take too long at a million jobs. `deficit` is the tenant's credit in tokens (deficit round robin, Shreedhar and Varghese 1995).

@@ -1,0 +1,1 @@
+"""Jobs: inference that is accepted now and runs later, in the orchestrator."""

@@ -1,0 +1,242 @@
+"""`/v1/jobs`, and `Prefer: respond-async` on inference requests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Annotated, Any, Final
+
+import orjson
+from chassis.errors import ArgosyError, InvalidRequest
+from chassis.http import Receive, Scope, Send, read_body
+from chassis.ids import new_id
+from chassis.telemetry import logger
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import Response, StreamingResponse
+
+from gateway.inference.limits import InferenceLimits
+from gateway.jobs.model import (
+    LANES,
+    RESPOND_ASYNC,
+    JobEndpoint,
+    JobFilter,
+    JobState,
+    JobSubmission,
+    prefers_async,
+)
+from gateway.jobs.orchestrator_client import JobsClient, JobWatch
+from gateway.jobs.schemas import JOB_PROPERTIES, JobCreate, JobRead, check_body, job_fields, read_submission
+from gateway.jobs.stream import HEARTBEAT, INTERRUPTED, RETRY, JobEvent, encode_job_event
+from gateway.web import sse
+from gateway.web.dependencies import NEWEST_FIRST, PageQuery, PathId, provided
+from gateway.web.middleware import Handler, ResponseWriter
+from gateway.web.openapi import AsgiRoute
+from gateway.web.request_body import RequestBodies
+from gateway.web.schemas import ID_PATTERN, ListResponse
+
+router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])
+ROUTE = AsgiRoute(
+    "/v1/jobs",
+    "Submit a job: a request that is accepted now and runs later.",
+    "Jobs",
+    JobCreate,
+    properties=JOB_PROPERTIES,
+    accepts="always",
+)
+
+PREFER, LANE = b"prefer", b"argosy-lane"
+PREFERENCE_APPLIED = (b"preference-applied", RESPOND_ASYNC.encode())
+RETRY_AFTER = (b"retry-after", b"1")
+HEARTBEAT_SECONDS: Final = 15.0
+"""Proxies close a connection on which nothing is sent for a minute, some for half of it."""
+
+log = logger("gateway")
+
+Jobs = Annotated[JobsClient, Depends(provided(JobsClient))]
+ModelName = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class SubmitJobs:
+    """The handler of `POST /v1/jobs`; one per process."""
+
+    def __init__(
+        self, jobs: JobsClient, limits: InferenceLimits, bodies: RequestBodies, *, max_body_bytes: int
+    ) -> None:
+        self._jobs = jobs
+        self._limits = limits
+        self._bodies = bodies
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+        response.body = self._bodies.reserve(scope, self._max_body_bytes)
+        body = await read_body(receive, self._max_body_bytes, response.body.grow_to)
+        job = await self._jobs.submit(read_submission(new_id("job_"), body, self._limits))
+        await send_accepted(job, response)
+
+
+class RespondAsync:
+    """The handler of an inference endpoint that makes a job of a request with `Prefer: respond-async`."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        endpoint: str,
+        jobs: JobsClient,
+        limits: InferenceLimits,
+        bodies: RequestBodies,
+        *,
+        max_body_bytes: int,
+    ) -> None:
+        self._handler = handler
+        self._endpoint = endpoint
+        self._jobs = jobs
+        self._limits = limits
+        self._bodies = bodies
+        self._max_body_bytes = max_body_bytes
+
+    def __call__(self, scope: Scope, receive: Receive, response: ResponseWriter) -> Awaitable[None]:
+        """Not `async`, which would put a second coroutine around that of every other request."""
+        for name, value in scope["headers"]:
+            if name == PREFER and prefers_async(value.decode("latin-1")):
+                return self._submit(scope, receive, response)
+        return self._handler(scope, receive, response)
+
+    async def _submit(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
+        lane = next((value.decode("latin-1").lower() for name, value in scope["headers"] if name == LANE), "")
+        if lane and lane not in LANES:
+            raise InvalidRequest(f"Argosy-Lane must be one of {', '.join(sorted(LANES))}.", param="argosy-lane")
+        response.body = self._bodies.reserve(scope, self._max_body_bytes)
+        body = await read_body(receive, self._max_body_bytes, response.body.grow_to)
+        check_body(self._endpoint, body, self._limits)
+        job = await self._jobs.submit(JobSubmission(new_id("job_"), self._endpoint, body, lane))
+        await send_accepted(job, response, PREFERENCE_APPLIED)
+
+
+async def send_accepted(job: JobRead, response: ResponseWriter, *headers: tuple[bytes, bytes]) -> None:
+    """Send 202 with the job and where it is."""
+    location = (b"location", f"{router.prefix}/{job.id}".encode())
+    await response.send_response(202, orjson.dumps(job_fields(job)), (location, RETRY_AFTER, *headers))
+
+
+@router.get("", dependencies=[NEWEST_FIRST])
+async def list_jobs(
+    jobs: Jobs,
+    page: PageQuery,
+    state: JobState | None = None,
+    endpoint: JobEndpoint | None = None,
+    model: ModelName | None = None,
+) -> ListResponse[JobRead]:
+    """List jobs without their results, newest first."""
+    return await jobs.list(page, JobFilter(state or "", endpoint or "", model or ""))
+
+
+@router.get("/{job_id}", response_model=JobRead)
+async def get_job(job_id: PathId, jobs: Jobs) -> Response:
+    """Read a job with its result or its error."""
+    job, result = await jobs.get(job_id)
+    return Response(orjson.dumps(job_fields(job, result)), media_type="application/json")
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(job_id: PathId, jobs: Jobs) -> JobRead:
+    """Cancel a job: at once when it waits, within a second when it runs. What was used until then is billed."""
+    return await jobs.cancel(job_id)
+
+
+class EventStream(StreamingResponse):
+    """The events of a job. Ends the call behind it however it ends, and when the process stops: clients resume."""
+
+    def __init__(self, watch: JobWatch, stopping: asyncio.Event, heartbeat_seconds: float) -> None:
+        self._watch = watch
+        super().__init__(
+            job_events(watch, stopping, heartbeat_seconds),
+            headers={name.decode(): value.decode() for name, value in sse.HEADERS},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._watch.cancel()
+
+
+class EventStreams:
+    """A component whose `stop` ends the event streams of this process."""
+
+    name = "job-events"
+
+    def __init__(self, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+        self._stopping = asyncio.Event()
+        self._heartbeat_seconds = heartbeat_seconds
+
+    async def start(self) -> None:
+        """Do nothing: requests start the streams."""
+
+    async def stop(self) -> None:
+        self._stopping.set()
+
+    def response(self, watch: JobWatch) -> EventStream:
+        return EventStream(watch, self._stopping, self._heartbeat_seconds)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "Events `job`, `delta`.",
+        },
+        204: {"description": "The client has had the last event: an EventSource stops."},
+    },
+)
+async def stream_job_events(
+    job_id: PathId,
+    jobs: Jobs,
+    streams: Annotated[EventStreams, Depends(provided(EventStreams))],
+    after: Annotated[
+        str | None, Query(pattern=ID_PATTERN, description="As Last-Event-ID, for clients that cannot set headers.")
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Resume after the event with this id; an EventSource sends it by itself.")
+    ] = None,
+) -> Response:
+    """Follow a job to its end: its states, chunks of its answer, and last the finished job with its result.
+
+    Works after its end, too. When the connection is lost, resume with the id of the last event.
+    """
+    # An EventSource that reconnects sends the header to the URL that it has, so the header is the later one.
+    watch = jobs.watch(job_id, last_event_id or after or "")
+    try:
+        if not await watch.open():
+            return Response(status_code=204)
+    except BaseException:
+        watch.cancel()
+        raise
+    return streams.response(watch)
+
+
+async def job_events(watch: JobWatch, stopping: asyncio.Event, heartbeat_seconds: float) -> AsyncGenerator[bytes, None]:
+    """Encode events as they come, and a comment whenever none came for a while."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    reading: asyncio.Future[JobEvent | None] | None = None
+    try:
+        yield RETRY
+        while not stopping.is_set():
+            reading = reading or asyncio.ensure_future(watch.read())
+            awaited: set[asyncio.Future[Any]] = {reading, stopped}
+            done, _ = await asyncio.wait(awaited, timeout=heartbeat_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if reading in done:
+                event = reading.result()
+                if event is None:
+                    return
+                reading = None
+                yield encode_job_event(event)
+            elif not done:
+                yield HEARTBEAT
+        yield INTERRUPTED
+    except ArgosyError as error:
+        log.info("job_events_interrupted", reason=error.reason)
+        yield INTERRUPTED
+    finally:
+        stopped.cancel()
+        if reading is not None:
+            reading.cancel()

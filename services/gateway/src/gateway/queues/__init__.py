@@ -1,0 +1,1 @@
+"""Queues, and jobs of all tenants, for operators; in the orchestrator."""

@@ -1,0 +1,44 @@
+"""The header `Prefer` (RFC 7240)."""
+
+import pytest
+from gateway.jobs.model import prefers_async
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "respond-async",
+        "Respond-Async",
+        "respond-async, wait=10",
+        "wait=10, respond-async",
+        "wait=10,respond-async;x=y",
+        ' return=minimal ; foo="a, b" , respond-async ',
+        "respond-async=",
+        'respond-async=""',
+        'respond-async ; note="wait, respond"',
+        ",,respond-async",
+    ],
+)
+def test_the_preference_is_found_in_any_form(header: str) -> None:
+    assert prefers_async(header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "wait=10",
+        "respond",
+        "respond-asynchronously",
+        "respond-async=no",
+        'respond-async="false"',
+        'note="respond-async"',
+        'note="a, respond-async"',
+        'note="a \\", respond-async"',
+        "return=minimal; respond-async",
+        "\x00",
+        '"',
+    ],
+)
+def test_what_only_looks_like_it_is_not_the_preference(header: str) -> None:
+    assert not prefers_async(header)

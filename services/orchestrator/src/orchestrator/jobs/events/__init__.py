@@ -1,0 +1,1 @@
+"""What happens to a job, for those who watch it."""
