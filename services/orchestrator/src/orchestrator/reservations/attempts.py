@@ -1,6 +1,7 @@
 """The provider calls of one request: which were made, and on record before they were."""
 
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 from chassis.errors import Internal
 from chassis.tenancy import Principal
@@ -9,6 +10,20 @@ from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage
 from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations, definitely_refused
 from orchestrator.usage.model import Attempt, AttemptUsage
+
+
+class AttemptsRecord(NamedTuple):
+    """The provider calls of a request at one moment, for a request that outlives the process that prepared it."""
+
+    reservation: Reservation
+    bounds: tuple[TokenBound, ...]
+    ended: tuple[Attempt, ...] = ()
+    reported: int = 0
+    """How many of `ended` metering knows."""
+    running: tuple[int, int] | None = (1, 0)
+    """Number and candidate of the call that may be running."""
+    unmade: tuple[Attempt, ...] = ()
+    """Those that metering may have on record, and that were not made."""
 
 
 class RequestAttempts:
@@ -49,6 +64,25 @@ class RequestAttempts:
         self._reported = 0
         self._running: tuple[int, int] | None = (1, 0)
         self._unmade: list[Attempt] = []
+
+    @classmethod
+    def restore(cls, reservations: Reservations, principal: Principal, request_id: str, record: AttemptsRecord) -> Self:
+        """Go on from a record."""
+        restored = cls(reservations, principal, request_id, record.reservation, record.bounds)
+        restored._ended, restored._reported = list(record.ended), record.reported
+        restored._running, restored._unmade = record.running, list(record.unmade)
+        return restored
+
+    def record(self) -> AttemptsRecord:
+        """Return the state of now."""
+        return AttemptsRecord(
+            self.reservation,
+            tuple(self._bounds),
+            tuple(self._ended),
+            self._reported,
+            self._running,
+            tuple(self._unmade),
+        )
 
     def end(self, attempts: Sequence[Attempt]) -> None:
         """Note the attempts that have ended; none runs now. Raises `Internal` for one of no candidate of the plan."""

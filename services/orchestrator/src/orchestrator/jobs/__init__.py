@@ -1,0 +1,1 @@
+"""Jobs: inference that is accepted now and run later, once."""

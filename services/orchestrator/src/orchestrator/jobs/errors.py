@@ -1,0 +1,75 @@
+"""Errors of jobs. Their reasons are part of the public API."""
+
+from chassis.errors import ArgosyError, Kind
+
+
+class JobNotFound(ArgosyError):
+    """The tenant has no such job: it never existed, or its result has expired."""
+
+    kind, reason = Kind.NOT_FOUND, "JOB_NOT_FOUND"
+
+
+class JobFinished(ArgosyError):
+    """The job has reached its final state, so it cannot be cancelled any more."""
+
+    kind, reason = Kind.CONFLICT, "JOB_FINISHED"
+
+
+class JobIdReused(ArgosyError):
+    """A job of this id exists, with another request."""
+
+    kind, reason = Kind.CONFLICT, "JOB_ID_REUSED"
+
+
+class JobLeaseLost(ArgosyError):
+    """The run is no longer this worker's: the job was queued or claimed again, or it ended. Reports are ignored."""
+
+    kind, reason = Kind.CONFLICT, "JOB_LEASE_LOST"
+
+
+class JobNotClaimable(ArgosyError):
+    """The dispatch is outdated: the job was claimed, dispatched anew, cancelled, or it is finished. Drop the record."""
+
+    kind, reason = Kind.CONFLICT, "JOB_NOT_CLAIMABLE"
+
+
+class JobNotQuarantined(ArgosyError):
+    """Only a quarantined job can be retried or dropped by an operator."""
+
+    kind, reason = Kind.CONFLICT, "JOB_NOT_QUARANTINED"
+
+
+class JobDeadlineExceeded(ArgosyError):
+    """The job had not finished by its deadline. The last error of its runs is in the log."""
+
+    kind, reason = Kind.TIMED_OUT, "JOB_DEADLINE_EXCEEDED"
+
+
+class JobDropped(ArgosyError):
+    """The job's workers died too often, and an operator gave it up."""
+
+    kind, reason = Kind.INTERNAL, "JOB_DROPPED"
+
+
+class JobCancelled(ArgosyError):
+    """The client cancelled the job."""
+
+    kind, reason = Kind.CANCELLED, "JOB_CANCELLED"
+
+
+class QueueFull(ArgosyError):
+    """The tenant has as many waiting jobs as its plan allows; submit again when some have run."""
+
+    kind, reason = Kind.THROTTLED, "QUEUE_FULL"
+
+
+class LaneNotAllowed(ArgosyError):
+    """A job may lower the lane of its tenant's plan, not raise it."""
+
+    kind, reason = Kind.DENIED, "LANE_NOT_ALLOWED"
+
+
+class EndpointNotSupported(ArgosyError):
+    """No job can be made of this endpoint; `/v1/chat/completions` and `/v1/embeddings` can."""
+
+    kind, reason = Kind.INVALID, "ENDPOINT_NOT_SUPPORTED"
