@@ -29,6 +29,8 @@ from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.cache import KeyCacheTtls
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
+from gateway.batches import http as batches_http
+from gateway.batches.orchestrator_client import BatchesClient
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
 from gateway.embeddings import http as embeddings_http
@@ -80,6 +82,7 @@ FEATURES = (
     models_http,
     files_http,
     vector_stores_http,
+    batches_http,
     usage_http,
     budgets_http,
     tenants_http,

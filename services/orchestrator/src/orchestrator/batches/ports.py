@@ -26,7 +26,7 @@ class BatchStore(Protocol):
     async def get(self, tenant_id: str, batch_id: str) -> Batch:
         """Raises BatchNotFound."""
 
-    async def list(self, tenant_id: str, *, limit: int, after: str) -> list[Batch]:
+    async def list_batches(self, tenant_id: str, *, limit: int, after: str) -> list[Batch]:
         """Return at most `limit` batches that are older than `after`, the newest first."""
 
     async def request_cancel(self, tenant_id: str, batch_id: str) -> Batch:

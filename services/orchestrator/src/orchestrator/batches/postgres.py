@@ -8,7 +8,7 @@ import asyncpg
 import orjson
 from chassis.errors import ArgosyError
 from chassis.ids import new_id
-from chassis.kafka import ENQUEUE
+from chassis.kafka import Outbox
 from chassis.postgres import Database
 from chassis.postgres.leases import Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
@@ -28,13 +28,11 @@ from orchestrator.batches.model import (
 )
 from orchestrator.batches.ports import BatchClaim, BatchFiles
 from orchestrator.batches.protos import batch_to_finished_event
-from orchestrator.errors import dict_to_error, error_to_dict
+from orchestrator.jobs.model import JobError, job_error
 
 BATCH_FINISHED = "argosy.orchestration.batch-finished.v1"
 
-BATCHES = LeaseTable(
-    "batches", key=("tenant_id", "batch_id"), claimable="finished_at IS NULL", crashes="crashes"
-)
+BATCHES = LeaseTable("batches", key=("tenant_id", "batch_id"), claimable="finished_at IS NULL", crashes="crashes")
 
 _COLUMNS = """
 b.*, b.expires_at <= now() AS overdue,
@@ -59,8 +57,10 @@ WHERE (SELECT count(*) FROM batches WHERE tenant_id = $1 AND finished_at IS NULL
 _REQUEST_CANCEL = """
 UPDATE batches SET state = CASE WHEN state = 'finalizing' THEN state ELSE 'cancelling' END,
     cancelling_at = coalesce(cancelling_at, now()),
-    -- A lease that runs is not cut short: its owner sees the state at its next step.
-    due_at = CASE WHEN state IN ('cancelling', 'finalizing') THEN due_at ELSE least(due_at, now() + interval '1 second') END
+    -- Also while a lease runs: the next claim ends it, so that a long submission stops.
+    due_at = CASE
+        WHEN state IN ('cancelling', 'finalizing') THEN due_at ELSE least(due_at, now() + interval '1 second')
+    END
 WHERE tenant_id = $1 AND batch_id = $2 AND finished_at IS NULL
 """
 _RECORD_ERRORS = """
@@ -101,7 +101,7 @@ class PostgresBatchStore:
             raise BatchNotFound(f"there is no batch {batch_id!r}", param="batch_id")
         return row_to_batch(row)
 
-    async def list(self, tenant_id: str, *, limit: int, after: str) -> list[Batch]:
+    async def list_batches(self, tenant_id: str, *, limit: int, after: str) -> list[Batch]:
         async with self._database.tenant(tenant_id) as connection:
             return [row_to_batch(row) for row in await connection.fetch(_LIST, tenant_id, after, limit)]
 
@@ -147,7 +147,7 @@ class PostgresBatchStore:
                     claim.batch.batch_id,
                     [error.line for error in errors],
                     [_storable(error.custom_id) for error in errors],
-                    [_error_to_json(error.error) for error in errors],
+                    [orjson.dumps(_error_to_json(error.error)).decode() for error in errors],
                 )
 
     async def begin_finalizing(self, claim: BatchClaim) -> None:
@@ -163,10 +163,10 @@ class PostgresBatchStore:
                 after,
                 limit,
             )
-        return [LineError(row["line"], dict_to_error(orjson.loads(row["error"])), row["custom_id"]) for row in rows]
+        return [LineError(row["line"], _json_to_error(orjson.loads(row["error"])), row["custom_id"]) for row in rows]
 
     async def fail(self, claim: BatchClaim, errors: Sequence[LineError]) -> None:
-        stored = [{"line": one.line, "error": error_to_dict(one.error)} for one in errors]
+        stored = [{"line": one.line, "error": _error_to_json(one.error)} for one in errors]
         changes = "state = 'failed', completed = 0, failed = 0, errors = $1::jsonb"
         await self._finish(claim, changes, orjson.dumps(stored).decode())
 
@@ -179,9 +179,8 @@ class PostgresBatchStore:
         async with self._database.tenant(tenant_id) as connection:
             await _fenced(connection, claim, f"{changes}, finished_at = now()", *values)
             finished = row_to_batch(await connection.fetchrow(_GET, tenant_id, batch_id))
-            event_id = new_id("evt_")
-            value = batch_to_finished_event(finished, event_id)
-            await connection.fetch(ENQUEUE, [tenant_id], [event_id], [BATCH_FINISHED], [value], ["{}"])
+            event = batch_to_finished_event(finished, new_id("evt_"))
+            await Outbox.enqueue(connection, BATCH_FINISHED, tenant_id, event.SerializeToString())
         self._on_written()
 
     async def _update(self, claim: BatchClaim, changes: str, *values: Any) -> None:
@@ -189,9 +188,7 @@ class PostgresBatchStore:
             await _fenced(connection, claim, changes, *values)
 
 
-async def _insert(
-    connection: Any, principal: Principal, new: NewBatch, window: timedelta, max_unfinished: int
-) -> bool:
+async def _insert(connection: Any, principal: Principal, new: NewBatch, window: timedelta, max_unfinished: int) -> bool:
     status = await connection.execute(
         _INSERT,
         principal.tenant_id,
@@ -243,7 +240,7 @@ def row_to_batch(row: asyncpg.Record) -> Batch:
         failed=row["failed_now"],
         output_file_id=row["output_file_id"],
         error_file_id=row["error_file_id"],
-        errors=tuple(LineError(one["line"], dict_to_error(one["error"])) for one in orjson.loads(row["errors"])),
+        errors=tuple(LineError(one["line"], _json_to_error(one["error"])) for one in orjson.loads(row["errors"])),
         created_at=row["created_at"],
         in_progress_at=row["in_progress_at"],
         finalizing_at=row["finalizing_at"],
@@ -255,8 +252,12 @@ def row_to_batch(row: asyncpg.Record) -> Batch:
     )
 
 
-def _error_to_json(error: ArgosyError) -> str:
-    return orjson.dumps(error_to_dict(error)).decode()
+def _error_to_json(error: ArgosyError) -> dict[str, str]:
+    return job_error(error)._asdict()
+
+
+def _json_to_error(stored: dict[str, str]) -> ArgosyError:
+    return JobError(**stored).to_error()
 
 
 def _storable(text: str | None) -> str | None:

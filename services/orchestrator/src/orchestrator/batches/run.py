@@ -1,7 +1,7 @@
 """Moves a batch on: reads its file, makes the jobs, waits for them, writes the files."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +24,8 @@ from orchestrator.batches.results import BatchResults
 LEASE = timedelta(seconds=30)
 LINES_PER_SUBMISSION = 100
 POLL_DELAY = timedelta(seconds=1)
-RETRY_DELAY = timedelta(seconds=5)
+QUEUE_FULL_DELAY = timedelta(seconds=5)
+QUEUE_FULL = "QUEUE_FULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ class RunBatch:
             claim = BatchClaim(started, claim.epoch)
         if claim.batch.state is BatchState.CANCELLING:
             await self.jobs.cancel(batch.tenant_id, batch.batch_id)
-        elif not claim.batch.submitted:
-            await self._submit(claim)
+        elif not claim.batch.submitted and not await self._submit(claim):
+            await self.store.release(claim, QUEUE_FULL_DELAY)
+            return
         if await self.jobs.unfinished(batch.tenant_id, batch.batch_id):
             await self.store.release(claim, POLL_DELAY)
             return
@@ -96,8 +98,11 @@ class RunBatch:
             return None
         return await self.store.start(claim, total)
 
-    async def _submit(self, claim: BatchClaim) -> None:
-        """Make a job of each line that is none yet. The file is read from its start: ids of lines are checked again."""
+    async def _submit(self, claim: BatchClaim) -> bool:
+        """Make a job of each line that is none yet; False when the tenant's queue is full before the last one.
+
+        The file is read from its start: ids of lines are checked again.
+        """
         batch = claim.batch
         waiting: list[Line] = []
         async with aclosing(self._lines(batch)) as lines:
@@ -105,21 +110,27 @@ class RunBatch:
                 if line.number > batch.lines_read:
                     waiting.append(line)
                 if len(waiting) >= LINES_PER_SUBMISSION:
-                    await self._submit_lines(claim, waiting, last=False)
+                    if not await self._submit_lines(claim, waiting, last=False):
+                        return False
                     waiting = []
-        await self._submit_lines(claim, waiting, last=True)
+        return await self._submit_lines(claim, waiting, last=True)
 
-    async def _submit_lines(self, claim: BatchClaim, lines: Sequence[Line], *, last: bool) -> None:
+    async def _submit_lines(self, claim: BatchClaim, lines: Sequence[Line], *, last: bool) -> bool:
+        """Make jobs of lines, in their order until the queue is full; return whether it took all."""
         requests = [line for line in lines if line.error is None]
         refused = await self.jobs.submit(claim.batch, requests) if requests else []
-        errors = [LineError(line.number, line.error, line.custom_id) for line in lines if line.error is not None]
-        errors += [
-            LineError(line.number, error, line.custom_id)
-            for line, error in zip(requests, refused, strict=True)
-            if error is not None
-        ]
-        read = lines[-1].number if lines else claim.batch.lines_read
-        await self.store.record_lines(claim, read, errors, LEASE, last=last)
+        outcomes = {line.number: error for line, error in zip(requests, refused, strict=True)}
+        errors, read, full = list[LineError](), claim.batch.lines_read, False
+        for line in lines:
+            error = line.error or outcomes[line.number]
+            if error is not None and error.reason == QUEUE_FULL:
+                full = True
+                break
+            read = line.number
+            if error is not None:
+                errors.append(LineError(line.number, error, line.custom_id))
+        await self.store.record_lines(claim, read, errors, LEASE, last=last and not full)
+        return not full
 
     async def _finalize(self, claim: BatchClaim) -> None:
         """Write the files under ids that are the same for every try, and finish the batch."""
@@ -145,7 +156,7 @@ class RunBatch:
         await self.files.upload(batch.principal, file_id, f"{batch.batch_id}_{kind}.jsonl", lines)
         return file_id
 
-    async def _lines(self, batch: Batch) -> AsyncIterator[Line]:
+    async def _lines(self, batch: Batch) -> AsyncGenerator[Line, None]:
         async with aclosing(self.files.download(batch.principal, batch.input_file_id)) as pieces:
             async for line in read_lines(pieces, batch.endpoint, self.limits):
                 yield line
@@ -154,5 +165,5 @@ class RunBatch:
 class suppress_unavailable(suppress):  # noqa: N801 - reads as a statement
     """Go on when a store does not answer: the lease is extended again later."""
 
-    def __exit__(self, kind: object, error: object, trace: object) -> bool:  # type: ignore[override]
+    def __exit__(self, kind: object, error: object, trace: object) -> bool:
         return isinstance(error, ArgosyError) and error.kind is Kind.UNAVAILABLE
