@@ -8,7 +8,7 @@ from typing import Protocol
 from chassis.clock import Clock
 from values.money import NanoUsd
 
-from metering.prices.model import ALL_TENANTS, PriceRow, UnpricedModel
+from metering.prices.model import ALL_TENANTS, PriceRow, UnpricedModel, discounted, split_version
 
 # A missing key may mean that another replica has just added its price: load again, but not at every miss.
 RELOAD_ON_MISS = timedelta(seconds=1)
@@ -65,7 +65,14 @@ class PriceCache:
         return [row for key in keys if (row := self._look_up(tenant_id, key)) is not None]
 
     async def by_version(self, versions: Collection[str]) -> Mapping[str, PriceRow]:
-        """Return rows by version, in force or not; a version that does not exist is left out."""
+        """Return rows by version, in force or not, discounted or not; a version that does not exist is left out."""
+        parts = {version: split_version(version) for version in versions}
+        rows = await self._read_versions({version for version, _ in parts.values()})
+        return {
+            version: discounted(rows[known], percent) for version, (known, percent) in parts.items() if known in rows
+        }
+
+    async def _read_versions(self, versions: Collection[str]) -> Mapping[str, PriceRow]:
         # Copied before the read: meanwhile another call may clear the cache, and without its price no call is billed.
         known = {version: self._by_version[version] for version in versions if version in self._by_version}
         missing = set(versions) - known.keys()
