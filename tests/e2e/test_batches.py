@@ -1,5 +1,6 @@
 """OpenAI's Batch API through the unmodified SDK: a file of requests, some of which cannot be run."""
 
+import asyncio
 import io
 import json
 import time
@@ -50,8 +51,8 @@ def lines_of(client: openai.OpenAI, file_id: str | None) -> list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-async def model(fleet: Fleet) -> None:
-    await fleet.add_model(MODEL, upstream_model="echo")
+def model(fleet: Fleet) -> None:
+    asyncio.run(fleet.add_model(MODEL, upstream_model="instant"))
 
 
 @pytest.mark.usefixtures("model")
