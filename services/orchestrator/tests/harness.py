@@ -17,7 +17,8 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.disconnects import Disconnects
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
-from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
+from orchestrator.embeddings.embed import Embeddings, PricedEmbeddings
+from orchestrator.embeddings.prepare import EmbedRequest
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations

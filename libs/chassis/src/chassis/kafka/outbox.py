@@ -24,6 +24,8 @@ POLL_SECONDS: Final = 0.5
 BATCH_SIZE: Final = 500
 MAX_VALUE_BYTES: Final = MAX_RECORD_BYTES - 16 * 1024  # the rest is for key and headers
 MAX_RETRY_SECONDS: Final = 5.0
+RECORD_KEY: Final = "argosy-record-key"
+"""A header of a row that is not published: the key of its record. Without it a record is keyed by its tenant."""
 
 PUBLISHED = counter("argosy_outbox_published_total", "Records published from the outbox.")
 WAITING = gauge("argosy_outbox_waiting", "Records found in the outbox by the last poll, up to one batch.")
@@ -192,4 +194,7 @@ class OutboxRelay(Loop):
 def _row_to_record(row: Any) -> Record:
     tenant_id, topic, value, headers = row["tenant_id"], row["topic"], row["value"], row["headers"]
     # Most records have no headers, and parsing an empty object costs as much as everything else here.
-    return Record(topic, tenant_id.encode(), value, NO_HEADERS if headers == "{}" else orjson.loads(headers))
+    if headers == "{}":
+        return Record(topic, tenant_id.encode(), value, NO_HEADERS)
+    parsed = orjson.loads(headers)
+    return Record(topic, parsed.pop(RECORD_KEY, tenant_id).encode(), value, parsed)

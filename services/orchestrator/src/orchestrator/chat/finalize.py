@@ -7,7 +7,7 @@ from chassis.tenancy import Principal
 from values.money import NanoUsd, cost
 from values.usage import TokenUsage, total_usage
 
-from orchestrator.reservations.attempts import RequestAttempts
+from orchestrator.reservations.attempts import AttemptLog
 from orchestrator.usage.model import Attempt, AttemptUsage
 from orchestrator.usage.record import UsageRecorder
 
@@ -19,20 +19,26 @@ class PricedUsage(NamedTuple):
     cost: NanoUsd
 
 
+def price_attempts(attempts: AttemptLog, made: Sequence[Attempt]) -> tuple[tuple[AttemptUsage, ...], PricedUsage]:
+    """Return every attempt made at its reserved price, and what the tenant pays for all of them."""
+    used = attempts.priced(made)
+    bounded = attempts.bounded(made)
+    paid = used if bounded is made else attempts.priced(bounded)
+    return used, PricedUsage(total_usage(one.usage for one in used), capped_cost(paid, attempts.reservation.held))
+
+
 async def finalize(
     principal: Principal,
     request_id: str,
-    attempts: RequestAttempts,
+    attempts: AttemptLog,
     made: Sequence[Attempt],
     *,
     recorder: UsageRecorder,
 ) -> PricedUsage:
     """Record every attempt made at its reserved price, then return the cost. No attempts release the reservation."""
-    used = attempts.priced(made)
+    used, priced = price_attempts(attempts, made)
     await recorder.record(principal, request_id, used)
-    bounded = attempts.bounded(made)
-    paid = used if bounded is made else attempts.priced(bounded)
-    return PricedUsage(total_usage(one.usage for one in used), capped_cost(paid, attempts.reservation.held))
+    return priced
 
 
 def capped_cost(used: Iterable[AttemptUsage], held: NanoUsd) -> NanoUsd:

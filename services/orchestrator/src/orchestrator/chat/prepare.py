@@ -7,9 +7,9 @@ from typing import NamedTuple
 from chassis.clock import Clock
 from chassis.errors import RemoteError
 
-from orchestrator.chat.candidates import chat_candidates
+from orchestrator.chat.candidates import Rendered, chat_candidates
 from orchestrator.chat.media import Media, find_media, highest_bound
-from orchestrator.chat.model import ChatRequest, RequestTooLarge, check_request_id
+from orchestrator.chat.model import ChatRequest, ParsedChat, RequestTooLarge, check_request_id
 from orchestrator.chat.parse import parse_chat
 from orchestrator.context.model import Document, Source
 from orchestrator.context.ports import RetrievalClient
@@ -19,7 +19,7 @@ from orchestrator.limits import Limits, deadline_of
 from orchestrator.reservations.model import Reservation
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
-from orchestrator.routing.model import RouteCandidate, Task, UnknownFields
+from orchestrator.routing.model import Route, RouteCandidate, Task, UnknownFields
 from orchestrator.workers.model import Candidate, Plan
 
 LARGE_BODY_BYTES = 100_000
@@ -34,6 +34,24 @@ class Prepared(NamedTuple):
     reservation: Reservation
     sources: tuple[Source, ...]
     warnings: tuple[str, ...] = ()
+
+
+class Checked(NamedTuple):
+    """A chat completion that would be accepted, as far as money and context leave it open."""
+
+    cost_tokens: int
+    """The most that the most expensive candidate can use, with as much context as may be added."""
+    warnings: tuple[str, ...]
+
+
+async def check(
+    request: ChatRequest, *, routes: RouteCache, limits: Limits, unknown_fields: UnknownFields = UnknownFields.DROP
+) -> Checked:
+    """Check all that `prepare` checks without calling a peer, in the same order, and raise the same errors."""
+    route, chat, media = await _parse(request, routes)
+    candidates, warnings = _render(request, chat, route, media, limits=limits, unknown_fields=unknown_fields)
+    tokens = max(candidate.bound.input_tokens + candidate.bound.output_tokens for candidate in candidates)
+    return Checked(tokens if chat.retrieval is None else tokens + limits.max_context_bytes, warnings)
 
 
 async def prepare(
@@ -52,21 +70,15 @@ async def prepare(
     Raises `InvalidRequest`, `ModelNotFound`, `RequestTooLarge`, `Unavailable`, `DeadlineExceeded`, and errors of
     retrieval and metering.
     """
-    check_request_id(request.request_id)
     deadline = deadline_of(request.timeout, limits, clock)
-    route = routes.table().resolve(request.principal.tenant_id, request.model, Task.CHAT)
-    chat = parse_chat(request.body, max(candidate.max_output_tokens for candidate in route.candidates))
-    media = await _find_media(chat.document, len(request.body))
+    route, chat, media = await _parse(request, routes)
     sources: tuple[Source, ...] = ()
     if chat.retrieval is not None:
         sources = await find_context(
             chat.document, chat.retrieval, retrieval=retrieval, deadline=deadline, limits=limits
         )
         chat = chat._replace(document=with_context(chat.document, sources))
-    candidates, warnings = chat_candidates(
-        chat, route.candidates, media, stream=request.stream, unknown_fields=unknown_fields
-    )
-    _check_size(candidates, limits)
+    candidates, warnings = _render(request, chat, route, media, limits=limits, unknown_fields=unknown_fields)
     bounds = [candidate.bound for candidate in candidates]
     try:
         reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
@@ -80,6 +92,27 @@ async def prepare(
         request.request_id, candidates, request.stream, deadline.left(), first_byte_timeout, limits.idle_timeout
     )
     return Prepared(request, plan, reservation, sources, warnings)
+
+
+async def _parse(request: ChatRequest, routes: RouteCache) -> tuple[Route, ParsedChat, tuple[Media, ...]]:
+    check_request_id(request.request_id)
+    route = routes.table().resolve(request.principal.tenant_id, request.model, Task.CHAT)
+    chat = parse_chat(request.body, max(candidate.max_output_tokens for candidate in route.candidates))
+    return route, chat, await _find_media(chat.document, len(request.body))
+
+
+def _render(
+    request: ChatRequest,
+    chat: ParsedChat,
+    route: Route,
+    media: Sequence[Media],
+    *,
+    limits: Limits,
+    unknown_fields: UnknownFields,
+) -> Rendered:
+    rendered = chat_candidates(chat, route.candidates, media, stream=request.stream, unknown_fields=unknown_fields)
+    _check_size(rendered.candidates, limits)
+    return rendered
 
 
 async def _find_media(document: Document, size: int) -> tuple[Media, ...]:

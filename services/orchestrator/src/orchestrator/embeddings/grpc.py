@@ -7,7 +7,8 @@ from chassis.grpc import proto_to_duration
 from values.protos import usage_to_proto
 from values.roles import current_member
 
-from orchestrator.embeddings.embed import Embeddings, EmbedRequest, PricedEmbeddings
+from orchestrator.embeddings.embed import Embeddings, PricedEmbeddings
+from orchestrator.embeddings.prepare import EmbedRequest
 from orchestrator.limits import shorter_timeout
 from orchestrator.telemetry import RequestObservation
 

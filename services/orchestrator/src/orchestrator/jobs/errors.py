@@ -51,10 +51,10 @@ class JobDropped(ArgosyError):
     kind, reason = Kind.INTERNAL, "JOB_DROPPED"
 
 
-class JobCancelled(ArgosyError):
-    """The client cancelled the job."""
+class WorkerDied(ArgosyError):
+    """The worker that ran the job died, or lost contact. The job runs again; after some deaths an operator decides."""
 
-    kind, reason = Kind.CANCELLED, "JOB_CANCELLED"
+    kind, reason = Kind.UNAVAILABLE, "WORKER_DIED"
 
 
 class QueueFull(ArgosyError):

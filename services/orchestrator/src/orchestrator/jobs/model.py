@@ -88,7 +88,8 @@ class JobError(NamedTuple):
 
 
 def job_error(error: ArgosyError) -> JobError:
-    return JobError(error.kind.value, error.reason, error.message, error.param or "")
+    # Postgres has no NUL in text; a provider's message may.
+    return JobError(error.kind.value, error.reason, error.message.replace("\0", ""), error.param or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +157,8 @@ class Job:
     usage: TokenUsage | None = None
     """Over all runs."""
     cost: NanoUsd = ZERO
+    retention: timedelta = timedelta(days=30)
+    """How long its result is kept."""
     metadata: Mapping[str, str]
     batch_id: str | None = None
     custom_id: str | None = None

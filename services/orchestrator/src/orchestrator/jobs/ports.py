@@ -1,7 +1,7 @@
 """The ports of the jobs feature."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from chassis.errors import ArgosyError
@@ -45,8 +45,8 @@ class JobStore(Protocol):
         """Make jobs dispatched: epoch + 1, and due again after `claim_within`. Writes a `JobDispatched` for each.
 
         Returns None, and changes nothing, when another round of the pool was written since `plan.round` was read: so
-        the room that was free is not used twice. Jobs that are no longer queued, or locked by another transaction, are
-        skipped.
+        the room that was free is not used twice. Jobs that are not queued with the epoch that was read, or that
+        another transaction has locked, are skipped.
         """
 
     async def claim(self, claims: Sequence[tuple[RunRef, str]], lease: timedelta) -> list[ClaimedJob | ArgosyError]:
@@ -77,19 +77,20 @@ class JobStore(Protocol):
         """Read running jobs whose leases have run out, those out for longest first."""
 
     async def end_runs(self, ends: Sequence[RunEnd]) -> list[Job | ArgosyError]:
-        """End runs: write the usage events, add usage and cost, and apply `next`. Returns the jobs as they are then.
+        """End runs: write the usage events and the jobs as they are to be. Returns those jobs.
 
         `JobLeaseLost` when the job does not run with this epoch, when a cancellation was asked for since, or when the
-        end is for overdue runs and the lease was extended: read the run again and decide again.
+        end is for overdue runs and the lease was extended: read the run again, and decide again.
 
-        Finish: the job moves to the final ones with its result or error, and exactly one `JobFinished` is written; it
-        expires after its retention. Its errors stay, its crashes are what they were before the claim, and its epoch is
-        that of the run. Requeue: queued, due after the delay, its run record deleted, crashes less one unless it
-        crashed. Quarantine: the same, without a due time.
+        A final job moves to the final ones, and exactly one `JobFinished` is written. A queued one is due after its
+        delay. A quarantined one waits for an operator. Run record and request id are forgotten.
         """
 
     async def end_waiting(self, ends: Sequence[WaitingEnd]) -> list[Job | ArgosyError]:
         """Finish jobs that no worker has, one `JobFinished` each. `JobLeaseLost` when the fence refuses."""
+
+    async def read(self, key: JobKey) -> tuple[Job, datetime] | None:
+        """Read a job, final or not, without its result, and the store's clock; None when there is none."""
 
     async def request_cancel(self, run: RunRef) -> Job | None:
         """Note that a running job is to be cancelled. Safe to repeat. None when it does not run with this epoch."""
@@ -97,8 +98,8 @@ class JobStore(Protocol):
     async def requeue_lost_dispatches(self, limit: int) -> list[Job]:
         """Queue jobs again that were dispatched and that no worker has claimed in time. Their counters stay."""
 
-    async def past_deadline(self, limit: int) -> list[Job]:
-        """Read queued and dispatched jobs whose deadline has passed."""
+    async def past_deadline(self, limit: int) -> tuple[list[Job], datetime]:
+        """Read queued and dispatched jobs whose deadline has passed, and the store's clock."""
 
     async def retry_quarantined(self, key: JobKey, deadline: timedelta) -> Job | None:
         """Queue a quarantined job again: counters 0, due now, a new deadline. None when it is not quarantined."""

@@ -1,11 +1,11 @@
 """Rounds of dispatches: what a round is decided on, and what it dispatches."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from orchestrator.jobs.fair_share import LaneQueues
-from orchestrator.jobs.model import JobKey, Lane, RunRef
+from orchestrator.jobs.model import Lane, RunRef
 
 
 class PoolQueues(NamedTuple):
@@ -18,8 +18,10 @@ class PoolQueues(NamedTuple):
     """Of its live workers."""
     lanes: tuple[LaneQueues, ...]
     """With due jobs of tenants that are not paused."""
-    heads: Mapping[tuple[str, str], tuple[str, ...]]
-    """By lane and tenant: ids of the jobs whose costs are in `lanes`, in the same order."""
+    heads: Mapping[tuple[str, str], tuple[RunRef, ...]]
+    """By lane and tenant: the jobs whose costs are in `lanes`, in the same order, with their epochs."""
+    now: datetime
+    """The store's clock when it was read."""
 
 
 class DispatchPlan(NamedTuple):
@@ -27,9 +29,14 @@ class DispatchPlan(NamedTuple):
 
     pool: str
     round: int
-    jobs: tuple[JobKey, ...]
+    jobs: tuple[RunRef, ...]
+    """With the epochs that were read."""
+    lanes: Mapping[RunRef, str]
+    """Of each of those jobs."""
     deficits: Mapping[tuple[str, str], int]
     """New credits by lane and tenant."""
+    now: datetime
+    """When it was decided."""
 
 
 class Dispatched(NamedTuple):

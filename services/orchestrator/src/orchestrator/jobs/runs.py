@@ -4,10 +4,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chassis.tenancy import Principal
-from values.money import ZERO, NanoUsd
-from values.usage import TokenUsage
 
-from orchestrator.jobs.model import Job, JobError, JobState, RunRef, WaitReason
+from orchestrator.jobs.model import Job, RunRef
 from orchestrator.reservations.attempts import AttemptsRecord
 from orchestrator.usage.model import RequestUsage
 
@@ -34,57 +32,36 @@ class Run(NamedTuple):
     record: AttemptsRecord | None
     """None before its plan was handed out: then no provider was called."""
     now: datetime
-
-
-class Finish(NamedTuple):
-    """The job becomes final."""
-
-    state: JobState
-    error: JobError | None = None
-    result: bytes = b""
-
-
-class Requeue(NamedTuple):
-    """The job waits again, for `delay`."""
-
-    delay: timedelta
-    reason: WaitReason = WaitReason.TURN
-    error: JobError | None = None
-    errors: int = 0
-    """Added to its errors."""
-    crashed: bool = False
-    """Whether the claim goes on to count as a crash. Then its epoch is raised, too: late reports are ignored."""
-
-
-class Quarantine(NamedTuple):
-    """The job waits for an operator. Its claim goes on to count as a crash."""
-
-
-Next = Finish | Requeue | Quarantine
+    """The store's clock when it was read."""
 
 
 class RunEnd(NamedTuple):
-    """The end of a run: settles it, and says what becomes of the job. Made by `settle`, from a `Run`."""
+    """The end of a run, decided on a `Run` that was read: the job as it is to be, and the event that settles the run.
+
+    `job` is queued, quarantined or final. Its epoch is that of the run; one more when the run's worker is taken for
+    dead, so that late reports are refused. Its times are those of the `Run`.
+    """
 
     run: RunRef
-    next: Next
-    cancel_requested: bool
-    """As it was when `next` was decided: the end is refused if it has changed."""
+    job: Job
+    at: datetime
+    """When it was decided, by the store's clock."""
+    delay: timedelta = timedelta(0)
+    """Until a queued job is due."""
     usage: RequestUsage | None = None
     """The event that settles the run; none where nothing was reserved."""
-    used: TokenUsage | None = None
-    """Added to the job's usage."""
-    cost: NanoUsd = ZERO
-    """Added to the job's cost."""
+    cancel_requested: bool = False
+    """As it was when the end was decided: the end is refused if it has changed."""
     overdue: bool = False
-    """Whether it holds only while the lease has run out: a heartbeat may have come in between."""
+    """Whether the end holds only while the lease has run out: a heartbeat may have come in between."""
 
 
 class WaitingEnd(NamedTuple):
-    """The end of a job that no worker has. It is refused unless the job still has this epoch and one of `WAITING`."""
+    """The end of a job that no worker has. Refused unless the job still has this epoch and one of `WAITING`."""
 
     run: RunRef
-    next: Finish
+    job: Job
+    """As it is to be: final."""
 
 
 class Heartbeat(NamedTuple):

@@ -17,6 +17,10 @@ CREATE TABLE orchestration.jobs (
     cost_tokens bigint NOT NULL CHECK (cost_tokens >= 0),
     batch_id text,
     custom_id text,
+    -- Of all that the client chose: a repeated submission has the same.
+    fingerprint bytea NOT NULL,
+    -- How long its result is kept.
+    retention interval NOT NULL,
     state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'dispatched', 'running', 'quarantined')),
     state_reason text NOT NULL DEFAULT '',
     -- Every dispatch and every claim raises it; each write of a dispatch or a run names the one that it belongs to.
@@ -44,9 +48,12 @@ CREATE TABLE orchestration.jobs (
 CREATE INDEX jobs_queued ON orchestration.jobs (pool, lane, tenant_id, due_at, job_id) WHERE state = 'queued';
 -- Dispatches that no worker claimed, and leases that ran out.
 CREATE INDEX jobs_overdue ON orchestration.jobs (due_at) WHERE state IN ('dispatched', 'running');
+CREATE INDEX jobs_past_deadline ON orchestration.jobs (deadline_at) WHERE state IN ('queued', 'dispatched');
 CREATE INDEX jobs_quarantined ON orchestration.jobs (job_id) WHERE state = 'quarantined';
 CREATE INDEX jobs_by_request ON orchestration.jobs (tenant_id, request_id) WHERE request_id <> '';
 CREATE INDEX jobs_by_batch ON orchestration.jobs (tenant_id, batch_id, job_id) WHERE batch_id IS NOT NULL;
+-- Lists of a tenant's jobs leave out those of batches, of which there may be very many.
+CREATE INDEX jobs_of_no_batch ON orchestration.jobs (tenant_id, job_id) WHERE batch_id IS NULL;
 
 -- Final jobs, until the day on which their results expire: then the partition of that day is dropped.
 CREATE TABLE orchestration.finished_jobs (
@@ -61,6 +68,7 @@ CREATE TABLE orchestration.finished_jobs (
     lane text NOT NULL,
     batch_id text,
     custom_id text,
+    fingerprint bytea NOT NULL,
     state text NOT NULL CHECK (state IN ('succeeded', 'failed', 'cancelled')),
     epoch bigint NOT NULL,
     errors smallint NOT NULL,
@@ -78,6 +86,7 @@ CREATE TABLE orchestration.finished_jobs (
     PRIMARY KEY (tenant_id, job_id, expires_on)
 ) PARTITION BY RANGE (expires_on);
 CREATE INDEX finished_jobs_by_batch ON orchestration.finished_jobs (tenant_id, batch_id, job_id) WHERE batch_id IS NOT NULL;
+CREATE INDEX finished_jobs_of_no_batch ON orchestration.finished_jobs (tenant_id, job_id) WHERE batch_id IS NULL;
 
 -- The waiting jobs of each tenant in each pool and lane, kept exact by the transactions that change them: counting rows would
 -- take too long at a million jobs. `deficit` is the tenant's credit in tokens (deficit round robin, Shreedhar and Varghese 1995).
@@ -92,6 +101,18 @@ CREATE TABLE orchestration.tenant_queues (
     deficit bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, pool, lane)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500);
+
+-- Rounds of dispatches. Whoever writes a round has read the one before: so no two use the same free places.
+CREATE TABLE orchestration.job_rounds (
+    tenant_id text NOT NULL CHECK (tenant_id = '*'),
+    pool text NOT NULL,
+    round bigint NOT NULL,
+    -- The last dispatch of each lane.
+    interactive_at timestamptz,
+    standard_at timestamptz,
+    batch_at timestamptz,
+    PRIMARY KEY (tenant_id, pool)
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 500);
 
 -- What operators have paused; '' matches all.
 CREATE TABLE orchestration.queue_pauses (
@@ -114,5 +135,5 @@ CREATE TABLE orchestration.job_workers (
 
 SELECT isolate_tenants(
     'orchestration.jobs', 'orchestration.finished_jobs', 'orchestration.tenant_queues', 'orchestration.queue_pauses',
-    'orchestration.job_workers'
+    'orchestration.job_rounds', 'orchestration.job_workers'
 );

@@ -26,37 +26,13 @@ class AttemptsRecord(NamedTuple):
     """Those that metering may have on record, and that were not made."""
 
 
-class RequestAttempts:
-    """The provider calls of one request.
+class AttemptLog:
+    """The provider calls of one request, and what they cost. Pure: what is on record elsewhere is its caller's."""
 
-    The reservation stands for the first, which is of candidate 0. Each later one is recorded at metering before it is
-    made: whatever dies, metering settles every call that a provider may have received.
-    """
+    __slots__ = ("_bounds", "_ended", "_reported", "_running", "_unmade", "reservation")
 
-    __slots__ = (
-        "_bounds",
-        "_ended",
-        "_principal",
-        "_reported",
-        "_request_id",
-        "_reservations",
-        "_running",
-        "_unmade",
-        "reservation",
-    )
-
-    def __init__(
-        self,
-        reservations: Reservations,
-        principal: Principal,
-        request_id: str,
-        reservation: Reservation,
-        bounds: Sequence[TokenBound],
-    ) -> None:
+    def __init__(self, reservation: Reservation, bounds: Sequence[TokenBound]) -> None:
         """`bounds` are those of the reservation."""
-        self._reservations = reservations
-        self._principal = principal
-        self._request_id = request_id
         self._bounds = bounds
         self.reservation = reservation
         """With what is held now."""
@@ -64,14 +40,6 @@ class RequestAttempts:
         self._reported = 0
         self._running: tuple[int, int] | None = (1, 0)
         self._unmade: list[Attempt] = []
-
-    @classmethod
-    def restore(cls, reservations: Reservations, principal: Principal, request_id: str, record: AttemptsRecord) -> Self:
-        """Go on from a record."""
-        restored = cls(reservations, principal, request_id, record.reservation, record.bounds)
-        restored._ended, restored._reported = list(record.ended), record.reported
-        restored._running, restored._unmade = record.running, list(record.unmade)
-        return restored
 
     def record(self) -> AttemptsRecord:
         """Return the state of now."""
@@ -84,6 +52,16 @@ class RequestAttempts:
             tuple(self._unmade),
         )
 
+    @classmethod
+    def restored(cls, record: AttemptsRecord) -> "AttemptLog":
+        """Go on from a record."""
+        return AttemptLog(record.reservation, record.bounds)._restore(record)
+
+    def _restore(self, record: AttemptsRecord) -> Self:
+        self._ended, self._reported = list(record.ended), record.reported
+        self._running, self._unmade = record.running, list(record.unmade)
+        return self
+
     def end(self, attempts: Sequence[Attempt]) -> None:
         """Note the attempts that have ended; none runs now. Raises `Internal` for one of no candidate of the plan."""
         self._check(attempts)
@@ -91,23 +69,10 @@ class RequestAttempts:
         self._running = None
 
     def announce(self, number: int, candidate: int) -> None:
-        """Note the next attempt, which is not made before `start` and `allow`. Raises `Internal` as `end`."""
+        """Note the next attempt, which is not made before it is on record, and `allow`. Raises `Internal` as `end`."""
         attempt = Attempt(number, candidate, NO_USAGE)
         self._check((attempt,))
         self._unmade.append(attempt)
-
-    async def start(self) -> None:
-        """Record at metering that the announced attempt is about to be made. Raises what metering raises."""
-        number, candidate = self._unmade[-1][:2]
-        ended, self._reported = self._ended[self._reported :], len(self._ended)
-        start = AttemptStart(self._request_id, number, candidate, self.priced(ended))
-        try:
-            held = await self._reservations.start_attempt(self._principal, start)
-        except BaseException as error:
-            if definitely_refused(error):
-                self._unmade.pop()
-            raise
-        self.reservation = self.reservation._replace(held=held)
 
     def allow(self) -> None:
         """Note that the attempt that was started is made from now on."""
@@ -153,6 +118,48 @@ class RequestAttempts:
         if all(_is_within(one.usage, self._bounds[one.candidate]) for one in attempts):
             return attempts
         return [one._replace(usage=_clamp(one.usage, self._bounds[one.candidate])) for one in attempts]
+
+
+class RequestAttempts(AttemptLog):
+    """The provider calls of one request, recorded at metering.
+
+    The reservation stands for the first, which is of candidate 0. Each later one is recorded at metering before it is
+    made: whatever dies, metering settles every call that a provider may have received.
+    """
+
+    __slots__ = ("_principal", "_request_id", "_reservations")
+
+    def __init__(
+        self,
+        reservations: Reservations,
+        principal: Principal,
+        request_id: str,
+        reservation: Reservation,
+        bounds: Sequence[TokenBound],
+    ) -> None:
+        """`bounds` are those of the reservation."""
+        super().__init__(reservation, bounds)
+        self._reservations = reservations
+        self._principal = principal
+        self._request_id = request_id
+
+    @classmethod
+    def resumed(cls, reservations: Reservations, principal: Principal, request_id: str, record: AttemptsRecord) -> Self:
+        """Go on from a record of the same request."""
+        return cls(reservations, principal, request_id, record.reservation, record.bounds)._restore(record)
+
+    async def start(self) -> None:
+        """Record at metering that the announced attempt is about to be made. Raises what metering raises."""
+        number, candidate = self._unmade[-1][:2]
+        ended, self._reported = self._ended[self._reported :], len(self._ended)
+        start = AttemptStart(self._request_id, number, candidate, self.priced(ended))
+        try:
+            held = await self._reservations.start_attempt(self._principal, start)
+        except BaseException as error:
+            if definitely_refused(error):
+                self._unmade.pop()
+            raise
+        self.reservation = self.reservation._replace(held=held)
 
 
 def _is_within(usage: TokenUsage, bound: TokenBound) -> bool:

@@ -8,7 +8,7 @@ from orchestrator.chat.candidates import TEMPLATE_TOKENS, chat_candidates
 from orchestrator.chat.field_table import OUTPUT_LIMIT_FIELDS
 from orchestrator.chat.media import find_media
 from orchestrator.chat.parse import parse_chat
-from orchestrator.embeddings.embed import embedding_candidates
+from orchestrator.embeddings.prepare import embedding_candidates
 from orchestrator.routing.model import RouteCandidate
 from orchestrator.workers.model import Candidate
 

@@ -1,0 +1,89 @@
+"""Prepare: everything that is decided, and reserved, before an embedding model is called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+from chassis.clock import Clock
+from chassis.errors import InvalidRequest
+from chassis.tenancy import Principal
+from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS
+
+from orchestrator.chat.model import RequestTooLarge, check_request_id
+from orchestrator.limits import Deadline, Limits, deadline_of
+from orchestrator.reservations.model import Reservation, TokenBound
+from orchestrator.reservations.reserve import Reservations
+from orchestrator.routing.choose import RouteCache
+from orchestrator.routing.model import RouteCandidate, Task
+from orchestrator.workers.model import Candidate, EmbeddingPlan
+
+SPECIAL_TOKENS_PER_INPUT = 8
+"""The most tokens that an embedding model adds around each input."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts to embed. `dimensions` 0 is the model's own; without a `timeout` it gets the default deadline."""
+
+    request_id: str
+    principal: Principal
+    model: str
+    inputs: tuple[str, ...]
+    dimensions: int = 0
+    timeout: timedelta | None = None
+
+
+class PreparedEmbedding(NamedTuple):
+    """An embedding with a reservation, ready to run."""
+
+    plan: EmbeddingPlan
+    reservation: Reservation
+    deadline: Deadline
+
+
+def check_embedding(request: EmbedRequest, *, routes: RouteCache, limits: Limits) -> tuple[Candidate, ...]:
+    """Check the request, and bound the tokens of each candidate of its route.
+
+    Raises `InvalidRequest`, `RequestTooLarge`, `ModelNotFound`, `Unavailable`.
+    """
+    check_request_id(request.request_id)
+    _check_inputs(request, limits)
+    route = routes.table().resolve(request.principal.tenant_id, request.model, Task.EMBEDDING)
+    return embedding_candidates(request.inputs, route.candidates)
+
+
+async def prepare_embedding(
+    request: EmbedRequest, *, routes: RouteCache, reservations: Reservations, clock: Clock, limits: Limits
+) -> PreparedEmbedding:
+    """Choose the route, and reserve the cost of its most expensive candidate.
+
+    Raises as `check_embedding`, and errors of metering.
+    """
+    deadline = deadline_of(request.timeout, limits, clock)
+    candidates = check_embedding(request, routes=routes, limits=limits)
+    bounds = [candidate.bound for candidate in candidates]
+    reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
+    plan = EmbeddingPlan(request.request_id, candidates, request.inputs, request.dimensions, deadline.left())
+    return PreparedEmbedding(plan, reservation, deadline)
+
+
+def embedding_candidates(inputs: Sequence[str], routed: Sequence[RouteCandidate]) -> tuple[Candidate, ...]:
+    """Bound the tokens of each candidate: at most one per byte, and those around each input. It writes none."""
+    max_tokens = sum(len(text.encode()) for text in inputs) + SPECIAL_TOKENS_PER_INPUT * len(inputs)
+    return tuple(
+        Candidate(candidate.upstream, candidate.model, TokenBound(candidate.price_key, max_tokens, 0))
+        for candidate in routed
+    )
+
+
+def _check_inputs(request: EmbedRequest, limits: Limits) -> None:
+    if not 1 <= len(request.inputs) <= MAX_EMBEDDING_INPUTS:
+        raise InvalidRequest(f"input is not a list of 1 to {MAX_EMBEDDING_INPUTS} texts", param="input")
+    if not all(request.inputs):
+        raise InvalidRequest("input has an empty text", param="input")
+    if not 0 <= request.dimensions <= MAX_DIMENSIONS:
+        raise InvalidRequest(f"dimensions is not a whole number from 1 to {MAX_DIMENSIONS}", param="dimensions")
+    size, max_bytes = sum(len(text.encode()) for text in request.inputs), limits.max_embedding_bytes
+    if size > max_bytes:
+        raise RequestTooLarge(f"the inputs have {size} bytes together, at most {max_bytes}", param="input")

@@ -1,0 +1,51 @@
+"""Events of jobs for the outbox, from which the relay publishes them."""
+
+from typing import NamedTuple
+
+from chassis.grpc import timestamp_to_proto
+from chassis.ids import new_id
+from chassis.kafka.outbox import RECORD_KEY
+
+from orchestrator.jobs.model import Lane, RunRef
+from orchestrator.jobs.protos import job_dispatched, job_finished
+from orchestrator.jobs.rounds import DispatchPlan
+from orchestrator.jobs.runs import RunEnd, WaitingEnd
+from orchestrator.usage.outbox import USAGE_RECORDED
+from orchestrator.usage.protos import request_usage_to_proto
+
+JOB_FINISHED = "argosy.orchestration.job-finished.v1"
+
+
+class OutboxRow(NamedTuple):
+    """An event of one of several items."""
+
+    place: int
+    """Of the item, from 1."""
+    id: str
+    topic: str
+    value: bytes
+    request_id: str = ""
+
+
+def dispatch_topic(pool: str, lane: str) -> str:
+    """Name the topic by which the workers of a pool learn of due jobs."""
+    return f"argosy.orchestration.job-dispatched.v1.{pool}.{lane}"
+
+
+def end_to_events(place: int, end: RunEnd | WaitingEnd) -> list[OutboxRow]:
+    """Return the events of the end of a job, or of its run."""
+    events = []
+    if isinstance(end, RunEnd) and end.usage is not None:
+        usage = request_usage_to_proto(end.usage, timestamp_to_proto(end.at)).SerializeToString()
+        events.append(OutboxRow(place, end.usage.event_id, USAGE_RECORDED, usage, end.usage.request_id))
+    if end.job.finished_at is not None:
+        event_id = new_id("evt_")
+        events.append(OutboxRow(place, event_id, JOB_FINISHED, job_finished(event_id, end.job, end.job.finished_at)))
+    return events
+
+
+def dispatch_to_event(place: int, plan: DispatchPlan, run: RunRef, lane: Lane | str) -> tuple[OutboxRow, str]:
+    """Return the record of a dispatch, and its headers: it is keyed by its job, so that a topic is read evenly."""
+    event_id = new_id("evt_")
+    value = job_dispatched(event_id, run._replace(epoch=run.epoch + 1), plan.now)
+    return OutboxRow(place, event_id, dispatch_topic(plan.pool, lane), value), f'{{"{RECORD_KEY}":"{run.job_id}"}}'

@@ -1,0 +1,95 @@
+"""The SQL of dispatches. Each statement is a transaction; for the order of locks see `statements`."""
+
+# The number of heads follows from the free places: more than a fair share of them, so that unequal costs even out.
+WAITING = """
+WITH live AS MATERIALIZED (
+    SELECT w.pool, sum(w.slots)::integer AS slots FROM job_workers AS w
+    WHERE w.seen_at > now() - interval '15 seconds' GROUP BY w.pool
+), queues AS MATERIALIZED (
+    SELECT q.* FROM tenant_queues AS q JOIN live USING (pool)
+), load AS MATERIALIZED (
+    SELECT live.pool, live.slots, 2 * live.slots - coalesce(sum(q.dispatched + q.running), 0) AS free,
+        coalesce(sum(q.dispatched + q.running) FILTER (WHERE q.lane = 'interactive'), 0)::integer AS interactive,
+        coalesce(sum(q.dispatched + q.running) FILTER (WHERE q.lane = 'standard'), 0)::integer AS standard,
+        coalesce(sum(q.dispatched + q.running) FILTER (WHERE q.lane = 'batch'), 0)::integer AS batch,
+        count(*) FILTER (WHERE q.queued > 0) AS backlogged
+    FROM live LEFT JOIN queues AS q USING (pool) GROUP BY live.pool, live.slots
+)
+SELECT load.pool, load.slots, load.interactive, load.standard, load.batch, coalesce(r.round, 0) AS round,
+    r.interactive_at, r.standard_at, r.batch_at, q.lane, q.tenant_id, q.queued, q.deficit, now() AS now,
+    heads.job_ids, heads.epochs, heads.costs, heads.due_at, heads.wanted
+FROM load JOIN queues AS q ON q.pool = load.pool AND q.queued > 0
+LEFT JOIN job_rounds AS r ON r.tenant_id = '*' AND r.pool = load.pool
+CROSS JOIN LATERAL (
+    SELECT greatest(4, least(load.free, 4 * load.free / load.backlogged))::integer AS wanted
+) AS share
+CROSS JOIN LATERAL (
+    SELECT share.wanted, array_agg(h.job_id ORDER BY h.due_at, h.job_id) AS job_ids,
+        array_agg(h.epoch ORDER BY h.due_at, h.job_id) AS epochs,
+        array_agg(h.cost_tokens ORDER BY h.due_at, h.job_id) AS costs, min(h.due_at) AS due_at
+    FROM (
+        SELECT j.job_id, j.epoch, j.cost_tokens, j.due_at FROM jobs AS j
+        WHERE j.pool = q.pool AND j.lane = q.lane AND j.tenant_id = q.tenant_id AND j.state = 'queued'
+            AND j.due_at <= now() AND NOT EXISTS (
+                SELECT FROM queue_pauses AS p
+                WHERE p.tenant_id IN ('*', j.tenant_id) AND p.pool IN ('', j.pool) AND p.model = j.model
+            )
+        ORDER BY j.due_at, j.job_id LIMIT share.wanted + 1
+    ) AS h
+) AS heads
+WHERE load.free > 0 AND heads.job_ids IS NOT NULL AND NOT EXISTS (
+    SELECT FROM queue_pauses AS p
+    WHERE p.tenant_id IN ('*', q.tenant_id) AND p.pool IN ('', q.pool) AND p.model = ''
+)
+"""
+
+DISPATCH = """
+WITH written AS (
+    INSERT INTO job_rounds AS r (tenant_id, pool, round, interactive_at, standard_at, batch_at)
+    SELECT '*', $1::text, $2::bigint + 1, CASE WHEN 'interactive' = ANY ($3::text[]) THEN now() END,
+        CASE WHEN 'standard' = ANY ($3) THEN now() END, CASE WHEN 'batch' = ANY ($3) THEN now() END
+    ON CONFLICT (tenant_id, pool) DO UPDATE SET
+        round = r.round + 1,
+        interactive_at = coalesce(excluded.interactive_at, r.interactive_at),
+        standard_at = coalesce(excluded.standard_at, r.standard_at),
+        batch_at = coalesce(excluded.batch_at, r.batch_at)
+    WHERE r.round = $2
+    RETURNING 1
+), free AS MATERIALIZED (
+    SELECT j.tenant_id, j.job_id, j.due_at, asked.place
+    FROM unnest($4::text[], $5::text[], $6::bigint[]) WITH ORDINALITY AS asked (tenant_id, job_id, epoch, place)
+    JOIN jobs AS j USING (tenant_id, job_id)
+    WHERE j.state = 'queued' AND j.epoch = asked.epoch AND EXISTS (SELECT FROM written)
+    FOR UPDATE OF j SKIP LOCKED
+), sent AS (
+    UPDATE jobs AS j SET state = 'dispatched', state_reason = '', epoch = j.epoch + 1, due_at = now() + $7::interval,
+        dispatched_at = now()
+    FROM free WHERE j.tenant_id = free.tenant_id AND j.job_id = free.job_id
+    RETURNING j.tenant_id, j.job_id, j.pool, j.lane, j.epoch, j.cost_tokens, free.place, now() - free.due_at AS waited
+), credited AS (
+    SELECT * FROM unnest($8::text[], $9::text[], $10::bigint[]) AS c (tenant_id, lane, deficit)
+    WHERE EXISTS (SELECT FROM written)
+), changed AS (
+    SELECT coalesce(s.tenant_id, c.tenant_id) AS tenant_id, coalesce(s.lane, c.lane) AS lane,
+        coalesce(s.jobs, 0) AS jobs, coalesce(s.tokens, 0) AS tokens, c.deficit
+    FROM (
+        SELECT tenant_id, lane, count(*) AS jobs, sum(cost_tokens) AS tokens FROM sent GROUP BY tenant_id, lane
+    ) AS s FULL JOIN credited AS c USING (tenant_id, lane)
+), counted AS (
+    INSERT INTO tenant_queues AS q (tenant_id, pool, lane, queued, queued_tokens, dispatched, deficit)
+    SELECT c.tenant_id, $1, c.lane, -c.jobs, -c.tokens, c.jobs, coalesce(c.deficit, t.deficit, 0)
+    FROM changed AS c LEFT JOIN tenant_queues AS t ON (t.tenant_id, t.pool, t.lane) = (c.tenant_id, $1, c.lane)
+    ORDER BY c.tenant_id, c.lane
+    ON CONFLICT (tenant_id, pool, lane) DO UPDATE SET
+        queued = q.queued + excluded.queued, queued_tokens = q.queued_tokens + excluded.queued_tokens,
+        dispatched = q.dispatched + excluded.dispatched, deficit = excluded.deficit
+), events AS (
+    INSERT INTO outbox (tenant_id, id, topic, value, headers)
+    SELECT sent.tenant_id, e.id, e.topic, e.value, e.headers::jsonb
+    FROM unnest($11::text[], $12::text[], $13::bytea[], $14::text[]) WITH ORDINALITY
+        AS e (id, topic, value, headers, place)
+    JOIN sent USING (place)
+)
+SELECT EXISTS (SELECT FROM written) AS written, s.tenant_id, s.job_id, s.epoch, s.lane, s.waited
+FROM (SELECT) AS one LEFT JOIN sent AS s ON true
+"""
