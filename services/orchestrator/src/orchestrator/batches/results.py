@@ -27,7 +27,7 @@ STATUS = {
     Kind.TIMED_OUT: 504,
 }
 # Requests that were never answered: OpenAI's files have no response for them.
-_WITHOUT_RESPONSE = {"JOB_DEADLINE_EXCEEDED": BatchExpired, "JOB_CANCELLED": BatchCancelled}
+_UNANSWERED = frozenset({"JOB_DEADLINE_EXCEEDED", "JOB_CANCELLED"})
 
 
 def result_line(result: JobResult) -> bytes:
@@ -37,13 +37,12 @@ def result_line(result: JobResult) -> bytes:
     return _line(result.job_id, result.custom_id, response, None)
 
 
-def error_line(line_id: str, custom_id: str | None, request_id: str, error: ArgosyError) -> bytes:
+def error_line(batch: Batch, result: JobResult, error: ArgosyError) -> bytes:
     """Write the line of a request that failed."""
-    unanswered = _WITHOUT_RESPONSE.get(error.reason)
-    if unanswered is not None:
-        return _line(
-            line_id, custom_id, None, {"code": unanswered.reason.lower(), "message": (unanswered.__doc__ or "").strip()}
-        )
+    line_id, custom_id, request_id = result[:3]
+    if error.reason in _UNANSWERED:
+        why = BatchCancelled if batch.cancelling_at is not None else BatchExpired
+        return _line(line_id, custom_id, None, {"code": why.reason.lower(), "message": (why.__doc__ or "").strip()})
     detail = {"message": error.message, "type": error.kind.value, "param": error.param, "code": error.code}
     response = {"status_code": STATUS[error.kind], "request_id": request_id, "body": {"error": detail}}
     return _line(line_id, custom_id, response, {"code": error.code, "message": error.message})
@@ -87,7 +86,7 @@ class BatchResults:
             yield line_error_line(self._batch, error)
         async for result in self._results():
             if result.error is not None:
-                yield error_line(result.job_id, result.custom_id, result.request_id, result.error)
+                yield error_line(self._batch, result, result.error)
 
     async def _results(self) -> AsyncIterator[JobResult]:
         after = ""

@@ -65,7 +65,7 @@ class RunBatch:
             if started is None:
                 return
             claim = BatchClaim(started, claim.epoch)
-        if claim.batch.state is BatchState.CANCELLING:
+        if claim.batch.state is BatchState.CANCELLING or batch.overdue:
             await self.jobs.cancel(batch.tenant_id, batch.batch_id)
         elif not claim.batch.submitted and not await self._submit(claim):
             await self.store.release(claim, QUEUE_FULL_DELAY)

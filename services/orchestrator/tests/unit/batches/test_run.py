@@ -205,12 +205,15 @@ async def test_a_cancelled_batch_keeps_the_answers_that_it_has(harness: Harness)
 async def test_a_batch_whose_window_has_ended_is_expired_with_what_it_has(harness: Harness) -> None:
     batch = await harness.create(request("a"), request("b"))
     await harness.step()
+    first = min(harness.jobs.waiting)
+    late = harness.jobs.waiting.pop(first)
+    harness.jobs.end_all()
+    harness.jobs.waiting[first] = late
     harness.store.pass_time(timedelta(days=1))
-    harness.jobs.end_all(RemoteError(Kind.TIMED_OUT, "JOB_DEADLINE_EXCEEDED", "too late"))
     await harness.step()
 
     final = await harness.read(batch)
-    assert (final.state, final.failed) == (BatchState.EXPIRED, 2)
+    assert (final.state, final.completed, final.failed) == (BatchState.EXPIRED, 1, 1)
     assert {line["error"]["code"] for line in harness.lines(final.error_file_id)} == {"batch_expired"}  # type: ignore[index]
 
 
