@@ -23,6 +23,7 @@ from services.metering.tests.fakes import FakePriceBook, Stores
 CHAT, EMBEDDING = a_price("local/chat", 1, 2), a_price("minilm/embed", 3, 0)
 CAP = NanoUsd(1000)
 MEMBER, ADMIN = a_caller(a_principal("ten_a")), a_caller(a_principal("ten_root", roles=["platform_admin"]))
+SERVICE = a_caller(a_principal("ten_a", roles=["service"]))
 
 
 def a_servicer(clock: Clock, stores: Stores) -> MeteringServicer:

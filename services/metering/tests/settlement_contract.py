@@ -6,7 +6,7 @@ import pytest
 from chassis.ids import new_id
 from metering.budgets.model import Budget
 from metering.ledger.model import Account
-from metering.prices.model import PriceRow
+from metering.prices.model import PriceRow, discounted
 from metering.reservations.model import Reservation, ReservationClosed, ReservationState
 from metering.settlement.model import Outcome, RequestStatement, SettlementCase
 from values.money import NanoUsd
@@ -234,3 +234,18 @@ class SettlementContract:
         statement = await stores.settlements.statement(tenant, priced.request.request_id)
         assert outcomes(statement) == [(1, Outcome.BILLED, 200, 0), (2, Outcome.BILLED, 100, 100)]
         assert (await stores.budgets.read(tenant)).spent == 300
+
+    async def test_a_bill_at_a_discount_is_paid_at_the_discounted_price_and_says_so(
+        self, stores: Stores, tenant: str, price: PriceRow
+    ) -> None:
+        half = discounted(price, 50)
+        priced = a_reservation(tenant, half, 300)
+        assert priced.amount == 150
+        await stores.reservations.reserve(priced)
+        await stores.settlements.settle([an_event(priced, reported(121))])
+        statement = await stores.settlements.statement(tenant, priced.request.request_id)
+
+        assert outcomes(statement) == [(1, Outcome.BILLED, 61, 0)]
+        assert statement.settlements[0].price_version == f"{price.price.version}~50"
+        assert balance(statement) == {Account.RECEIVABLE: 61, Account.REVENUE: -61}
+        assert await stores.budgets.read(tenant) == Budget(DEFAULT_CAP, spent=NanoUsd(61))

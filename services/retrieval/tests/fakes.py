@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from chassis.errors import DeadlineExceeded
+from chassis.errors import DeadlineExceeded, Unavailable
 from chassis.ids import new_id
 from chassis.tenancy import Principal
 from chassis.testing import FakeClock
@@ -88,6 +88,12 @@ class FakeFiles:
         self._database = database
 
     async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
+        pending = self._database.deletions.get((tenant_id, f"object-{file_id}"))
+        if pending is not None and pending[1] <= self._database.clock.now() + DELETION_LEASE:
+            raise Unavailable("an earlier upload of this file is being deleted; try again in some minutes")
+        self._schedule(tenant_id, file_id, lifetime)
+
+    def _schedule(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
         deletion = PendingDeletion(tenant_id, f"object-{file_id}", 0, object_key=object_key(tenant_id, file_id))
         self._database.deletions[tenant_id, deletion.deletion_id] = (deletion, self._database.clock.now() + lifetime)
 
@@ -122,7 +128,7 @@ class FakeFiles:
         await self.get(tenant_id, file_id)
         for key in [key for key in self._database.rows if (key.tenant_id, key.file_id) == (tenant_id, file_id)]:
             self._database.schedule_deletion(self._database.rows.pop(key))
-        await self.begin_upload(tenant_id, file_id, timedelta(0))
+        self._schedule(tenant_id, file_id, timedelta(0))
         del self._database.files[tenant_id, file_id]
 
 

@@ -28,6 +28,7 @@ from gateway.audit.record import RecordAudit, RecordRefusal
 from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
+from gateway.batches import http as batches_http
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
 from gateway.embeddings import http as embeddings_http
@@ -83,6 +84,7 @@ FEATURES = (
     jobs_http,
     files_http,
     vector_stores_http,
+    batches_http,
     usage_http,
     budgets_http,
     tenants_http,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chassis.errors import DeadlineExceeded
+from chassis.errors import DeadlineExceeded, Unavailable
 from retrieval.files.model import DELETION_LEASE, FileMetadata, FileNotFound
 
 from services.retrieval.tests.tenants import LONG, NOW, Tenant
@@ -41,6 +41,19 @@ class FilesContract:
 
         with pytest.raises(DeadlineExceeded):
             await one.ports.files.commit_upload(one.tenant_id, "file-slow", FileMetadata("a.txt", "assistants"), 1)
+
+    async def test_an_upload_that_is_begun_again_postpones_the_deletion_of_its_object(self, one: Tenant) -> None:
+        await one.ports.files.begin_upload(one.tenant_id, "file-again", 2 * DELETION_LEASE)
+        await one.ports.files.begin_upload(one.tenant_id, "file-again", LONG)
+
+        file = await one.ports.files.commit_upload(one.tenant_id, "file-again", FileMetadata("a.txt", "batch"), 1)
+        assert file.file_id == "file-again"
+
+    async def test_an_upload_is_not_begun_again_while_its_object_is_being_deleted(self, one: Tenant) -> None:
+        await one.ports.files.begin_upload(one.tenant_id, "file-gone", NOW)
+
+        with pytest.raises(Unavailable):
+            await one.ports.files.begin_upload(one.tenant_id, "file-gone", LONG)
 
     async def test_files_are_listed_newest_first_page_by_page_and_by_purpose(self, one: Tenant) -> None:
         files = [await one.file(purpose="batch" if n == 1 else "assistants") for n in range(4)]

@@ -136,8 +136,11 @@ class ReserveRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     BOUNDS_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    DISCOUNT_PERCENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request; the reservation is one per (tenant, request_id)."""
+    discount_percent: _builtins.int
+    """What is taken off the prices, 0 to 99, as for batches. Needs the role "service" unless it is 0."""
     @_builtins.property
     def bounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenBound]:
         """The upper bound of each candidate; the dearest is held, because one candidate answers."""
@@ -152,10 +155,11 @@ class ReserveRequest(_message.Message):
         request_id: _builtins.str = ...,
         bounds: _abc.Iterable[Global___TokenBound] | None = ...,
         lease: _duration_pb2.Duration | None = ...,
+        discount_percent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "lease", b"lease", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "discount_percent", b"discount_percent", "lease", b"lease", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

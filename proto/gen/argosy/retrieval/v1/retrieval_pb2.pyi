@@ -92,19 +92,25 @@ class FileMetadata(_message.Message):
 
     FILENAME_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
     """With its extension, which tells the format."""
     purpose: _builtins.str
     """OpenAI's purpose, as in "assistants"."""
+    file_id: _builtins.str
+    """An id of the caller's choice, so that an upload is safe to repeat: a file of this id stays as it is, and is the answer.
+    Needs the role "service"; empty for all others.
+    """
     def __init__(
         self,
         *,
         filename: _builtins.str = ...,
         purpose: _builtins.str = ...,
+        file_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filename", b"filename", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "filename", b"filename", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

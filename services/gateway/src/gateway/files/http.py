@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 
 from gateway.files.retrieval_client import FilesClient
-from gateway.files.schemas import UPLOAD_SCHEMA, FileRead, Purpose, check_filename, check_purpose
+from gateway.files.schemas import UPLOAD_SCHEMA, FileRead, ListedPurpose, check_filename, check_purpose
 from gateway.metrics import UPLOADED_BYTES
 from gateway.web.dependencies import NEWEST_FIRST, LongPageQuery, PathId, provided
 from gateway.web.multipart import Upload, read_spool, spool_to_disk
@@ -56,7 +56,7 @@ async def upload_file(request: Request, files: Files, limits: Limits) -> FileRea
 
 
 @router.get("", dependencies=[NEWEST_FIRST])
-async def list_files(files: Files, page: LongPageQuery, purpose: Purpose | None = None) -> ListResponse[FileRead]:
+async def list_files(files: Files, page: LongPageQuery, purpose: ListedPurpose | None = None) -> ListResponse[FileRead]:
     """List files, newest first."""
     return await files.list(page, purpose or "")
 

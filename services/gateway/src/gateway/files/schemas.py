@@ -8,6 +8,8 @@ from chassis.errors import InvalidRequest
 from gateway.web.schemas import Resource
 
 Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision"]
+ListedPurpose = Literal[Purpose, "batch_output"]
+"""Files that a batch has written cannot be uploaded, but listed."""
 PURPOSES: Final = frozenset[str](get_args(Purpose))
 MAX_FILENAME_CHARACTERS = 255
 UPLOAD_SCHEMA = {

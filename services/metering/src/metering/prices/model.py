@@ -4,8 +4,9 @@ Every replica reads prices through its `PriceCache`.
 """
 
 import asyncio
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -17,6 +18,10 @@ ALL_TENANTS = "*"
 """Tenant of a price that applies to every tenant without a price of its own."""
 
 MAX_PRICE_KEY_CHARACTERS = 256
+MAX_DISCOUNT_PERCENT = 99
+"""A call is never free: its cost would not show that it was made."""
+DISCOUNT_MARK = "~"
+_DISCOUNTED = re.compile(r"(?P<version>[^~]+)~(?P<percent>[1-9][0-9]?)", re.ASCII)
 
 # A missing key may mean that another replica has just added its price: load again, but not at every miss.
 RELOAD_ON_MISS = timedelta(seconds=1)
@@ -46,6 +51,26 @@ class PriceRow:
 
     def applies_to(self, tenant_id: str) -> bool:
         return self.tenant_id in (ALL_TENANTS, tenant_id)
+
+
+def discounted(row: PriceRow, percent: int) -> PriceRow:
+    """Take `percent` off a price, and round up. Its version names both: `prc_1~50` is `prc_1` less 50 %."""
+    if not percent:
+        return row
+    price = row.price
+    version = f"{price.version}{DISCOUNT_MARK}{percent}"
+    amounts = (_less(price.input_per_million, percent), _less(price.output_per_million, percent))
+    return replace(row, price=Price(price.key, version, *amounts))
+
+
+def split_version(version: str) -> tuple[str, int]:
+    """Return the version in the price book, and the percentage that is taken off its price."""
+    match = _DISCOUNTED.fullmatch(version)
+    return (match["version"], int(match["percent"])) if match else (version, 0)
+
+
+def _less(amount: NanoUsd, percent: int) -> NanoUsd:
+    return NanoUsd(-(-amount * (100 - percent) // 100))
 
 
 def validate_price_key(price_key: str, param: str) -> None:
@@ -105,7 +130,14 @@ class PriceCache:
         return [row for key in keys if (row := self._look_up(tenant_id, key)) is not None]
 
     async def by_version(self, versions: Collection[str]) -> Mapping[str, PriceRow]:
-        """Return rows by version, in force or not; a version that does not exist is left out."""
+        """Return rows by version, in force or not, discounted or not; a version that does not exist is left out."""
+        parts = {version: split_version(version) for version in versions}
+        rows = await self._read_versions({version for version, _ in parts.values()})
+        return {
+            version: discounted(rows[known], percent) for version, (known, percent) in parts.items() if known in rows
+        }
+
+    async def _read_versions(self, versions: Collection[str]) -> Mapping[str, PriceRow]:
         # Copied before the read: meanwhile another call may clear the cache, and without its price no call is billed.
         known = {version: self._by_version[version] for version in versions if version in self._by_version}
         missing = set(versions) - known.keys()

@@ -9,6 +9,7 @@ from chassis.errors import ArgosyError, InvalidRequest
 from chassis.tenancy import Principal
 from values.money import MAX_TOKENS
 from values.protos import nano_usd_to_proto, proto_to_duration, proto_to_exposure_cause, proto_to_usage
+from values.roles import SERVICE
 from values.usage import ExposureCause, TokenUsage
 
 from metering.metrics import RESERVATIONS, STARTED_ATTEMPTS
@@ -86,6 +87,8 @@ def _usage(message: common_pb2.TokenUsage) -> TokenUsage:
 def proto_to_reserve_request(
     request: metering_pb2.ReserveRequest, principal: Principal, default_lease: timedelta
 ) -> ReserveRequest:
+    if request.discount_percent:
+        principal.require(SERVICE)
     return ReserveRequest(
         principal.tenant_id,
         request.request_id,
@@ -94,6 +97,7 @@ def proto_to_reserve_request(
         principal.project_id,
         principal.key_id,
         principal.user_id,
+        request.discount_percent,
     )
 
 

@@ -91,6 +91,8 @@ class ReserveRequest:
     project_id: str = ""
     key_id: str = ""
     user_id: str = ""
+    discount_percent: int = 0
+    """Taken off the prices."""
 
 
 @dataclass(frozen=True, slots=True)

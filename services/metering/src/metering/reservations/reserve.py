@@ -7,7 +7,7 @@ from chassis.errors import ArgosyError, InvalidRequest
 from values.money import MAX_TOKENS
 
 from metering.budgets.model import Budget, BudgetSpent
-from metering.prices.model import ALL_TENANTS, PriceCache, validate_price_key
+from metering.prices.model import ALL_TENANTS, MAX_DISCOUNT_PERCENT, PriceCache, discounted, validate_price_key
 from metering.reservations.model import (
     MAX_BOUNDS,
     MAX_ID_CHARACTERS,
@@ -43,7 +43,7 @@ async def reserve(
     _validate(request, max_lease)
     rows = await prices.find(request.tenant_id, [key for key, _, _ in request.bounds])
     bounds = tuple(
-        Bound(row, input_tokens, output_tokens)
+        Bound(discounted(row, request.discount_percent), input_tokens, output_tokens)
         for row, (_, input_tokens, output_tokens) in zip(rows, request.bounds, strict=True)
     )
     return await reservations.reserve(PricedReservation(request, bounds))
@@ -75,5 +75,8 @@ def _validate(request: ReserveRequest, max_lease: timedelta) -> None:
         for name, tokens in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
             if not 0 <= tokens <= MAX_TOKENS:
                 raise InvalidRequest(f"{name} must be between 0 and {MAX_TOKENS}", param=f"bounds.{name}")
+    if not 0 <= request.discount_percent <= MAX_DISCOUNT_PERCENT:
+        message = f"discount_percent must be between 0 and {MAX_DISCOUNT_PERCENT}"
+        raise InvalidRequest(message, param="discount_percent")
     if not MIN_LEASE <= request.lease <= max_lease:
         raise InvalidRequest(f"the lease must be between {MIN_LEASE} and {max_lease}", param="lease")

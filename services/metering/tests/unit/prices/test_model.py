@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from chassis.errors import InvalidRequest
 from chassis.testing import FakeClock
-from metering.prices.model import ALL_TENANTS, PriceCache, PriceRow, UnpricedModel
+from metering.prices.model import ALL_TENANTS, PriceCache, PriceRow, UnpricedModel, discounted
 from metering.prices.set_price import set_price
-from values.money import MAX_PRICE, NanoUsd
+from values.money import MAX_PRICE, NanoUsd, Price
 
 from services.metering.tests.examples import a_price
 from services.metering.tests.fakes import FakePriceBook, FakePriceChanges, FakePubSub
@@ -224,3 +224,20 @@ async def test_a_negative_or_absurd_price_is_refused(prices: PriceCache, amount:
     with pytest.raises(InvalidRequest) as refused:
         await set_price("local/a", NanoUsd(1), NanoUsd(amount), prices=prices, publisher=None)
     assert refused.value.param == "price.output_per_million"
+
+
+async def test_a_discounted_version_is_found_by_the_row_that_it_names(prices: PriceCache, book: FakePriceBook) -> None:
+    (row,) = await prices.find("ten_a", ["local/a"])
+    half = discounted(row, 50)
+    found = await prices.by_version({row.price.version, half.price.version, "prc_unknown~50", "prc_unknown"})
+
+    assert found == {row.price.version: row, half.price.version: half}
+    assert half.price.version == f"{row.price.version}~50"
+    assert half.price.input_per_million * 2 == row.price.input_per_million
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(0, 3), (1, 3), (33, 3), (34, 2), (50, 2), (99, 1)])
+def test_a_discounted_price_is_rounded_up_and_never_free(percent: int, expected: int) -> None:
+    price = Price("local/a", "prc_1", NanoUsd(3), NanoUsd(0))
+    less = discounted(PriceRow(price, a_price().effective_at), percent).price
+    assert (less.input_per_million, less.output_per_million) == (expected, 0)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import events_pb2, metering_pb2
-from chassis.errors import ArgosyError, InvalidRequest
+from chassis.errors import ArgosyError, InvalidRequest, PermissionDenied
 from chassis.tenancy import as_caller
 from chassis.testing import FakeClock
 from google.protobuf.duration_pb2 import Duration
@@ -14,7 +14,7 @@ from metering.prices.model import UnpricedModel
 from values.protos import duration_to_proto, timestamp_to_proto
 
 from services.metering.tests.examples import metric
-from services.metering.tests.servicer import CHAT, EMBEDDING, MEMBER, a_request
+from services.metering.tests.servicer import CHAT, EMBEDDING, MEMBER, SERVICE, a_request
 
 
 def counted(outcome: str) -> float:
@@ -135,3 +135,24 @@ async def test_an_announcement_that_makes_no_sense_is_refused(
         with pytest.raises(ArgosyError) as refused:
             await servicer.StartAttempt(metering_pb2.StartAttemptRequest(**arguments), None)
     assert refused.value.reason == reason
+
+
+async def test_only_a_service_reserves_at_a_discount(servicer: MeteringServicer) -> None:
+    request = a_request()
+    request.discount_percent = 50
+    with as_caller(MEMBER), pytest.raises(PermissionDenied):
+        await servicer.Reserve(request, None)
+    with as_caller(SERVICE):
+        full = await servicer.Reserve(a_request(request_id="req_full"), None)
+        half = await servicer.Reserve(request, None)
+    assert half.held.nano_usd * 2 == full.held.nano_usd
+    assert half.prices[0].version == f"{full.prices[0].version}~50"
+
+
+@pytest.mark.parametrize("percent", [-1, 100])
+async def test_a_discount_is_less_than_all_of_the_price(servicer: MeteringServicer, percent: int) -> None:
+    request = a_request()
+    request.discount_percent = percent
+    with as_caller(SERVICE), pytest.raises(InvalidRequest) as raised:
+        await servicer.Reserve(request, None)
+    assert raised.value.param == "discount_percent"

@@ -6,8 +6,9 @@ from contextlib import aclosing
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.errors import InvalidRequest
 from chassis.in_flight import InFlightLimit
+from chassis.tenancy import current_caller
 from values.protos import timestamp_to_proto
-from values.roles import current_member
+from values.roles import SERVICE, current_member
 
 from retrieval import metrics
 from retrieval.files.model import File, FileMetadata, object_key
@@ -32,9 +33,12 @@ class FileMethods:
         first = await anext(parts, None)
         if first is None or first.WhichOneof("part") != "metadata":
             raise InvalidRequest("an upload begins with its metadata", param="file")
+        metadata = first.metadata
+        if metadata.file_id:
+            current_caller().principal.require(SERVICE)
         file = await upload(
             _tenant_id(),
-            FileMetadata(first.metadata.filename, first.metadata.purpose),
+            FileMetadata(metadata.filename, metadata.purpose, metadata.file_id),
             _data(parts),
             files=self._files,
             objects=self._objects,

@@ -28,6 +28,8 @@ class FileTooLarge(ArgosyError):
 class FileMetadata:
     filename: str
     purpose: str
+    file_id: str = ""
+    """Chosen by a service, which may upload the file again; empty for a new one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,10 @@ class Files(Protocol):
     """Records of files."""
 
     async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
-        """Schedule the deletion of the file's object after `lifetime`, unless the upload is committed before."""
+        """Schedule the deletion of the file's object after `lifetime`, unless the upload is committed before.
+
+        An upload that is begun again postpones it. Raises Unavailable when it is due, or due within DELETION_LEASE.
+        """
 
     async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
         """Cancel the scheduled deletion and record the file.

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from chassis.errors import DeadlineExceeded
+from chassis.errors import DeadlineExceeded, Unavailable
 from chassis.postgres import Database
 
 from retrieval.files.model import DELETION_LEASE, File, FileMetadata, file_not_found, object_deletion_id, object_key
@@ -29,6 +29,10 @@ SELECT tenant_id, 'attachment-' || attachment, vector_store_id, attachment FROM 
 _SCHEDULE_DELETION = """
 INSERT INTO deletions (tenant_id, deletion_id, object_key, due_at) VALUES ($1, $2, $3, now() + $4)
 """
+_POSTPONE_DELETION = """
+INSERT INTO deletions AS d (tenant_id, deletion_id, object_key, due_at) VALUES ($1, $2, $3, now() + $4)
+ON CONFLICT (tenant_id, deletion_id) DO UPDATE SET due_at = excluded.due_at WHERE d.due_at > now() + $5 RETURNING 1
+"""
 _CANCEL_DELETION = """
 DELETE FROM deletions WHERE tenant_id = $1 AND deletion_id = $2 AND due_at > now() + $3 RETURNING 1
 """
@@ -41,8 +45,10 @@ class PostgresFiles:
         self._database = database
 
     async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
+        key, deletion_id = object_key(tenant_id, file_id), object_deletion_id(file_id)
         async with self._database.tenant(tenant_id) as connection:
-            await _schedule_deletion(connection, tenant_id, file_id, lifetime)
+            if not await connection.fetchval(_POSTPONE_DELETION, tenant_id, deletion_id, key, lifetime, DELETION_LEASE):
+                raise Unavailable("an earlier upload of this file is being deleted; try again in some minutes")
 
     async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
         async with self._database.tenant(tenant_id) as connection:

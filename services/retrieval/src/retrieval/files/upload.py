@@ -1,17 +1,28 @@
 """Uploading a file."""
 
 import asyncio
+import re
 import unicodedata
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from chassis.errors import DeadlineExceeded, InvalidRequest
 from chassis.ids import new_id
 
-from retrieval.files.model import UPLOAD_LIFETIME, UPLOAD_TIMEOUT, File, FileMetadata, FileTooLarge, object_key
+from retrieval.files.model import (
+    UPLOAD_LIFETIME,
+    UPLOAD_TIMEOUT,
+    File,
+    FileMetadata,
+    FileNotFound,
+    FileTooLarge,
+    object_key,
+)
 from retrieval.files.ports import Files, ObjectStore
 
 MAX_FILENAME_CHARACTERS = 255
 MAX_PURPOSE_CHARACTERS = 64
+FILE_ID = re.compile(r"file-[0-9a-f]{32}", re.ASCII)
 
 
 async def upload(
@@ -25,12 +36,18 @@ async def upload(
 ) -> File:
     """Store a file: first the scheduled deletion of its object, then the object, then the record.
 
-    So a crash between two steps leaves no object behind for ever.
+    So a crash between two steps leaves no object behind for ever. A file of the caller's own id that exists already is
+    returned as it is, and nothing is read.
     Raises InvalidRequest, FileTooLarge, DeadlineExceeded.
     """
     _check("filename", metadata.filename, MAX_FILENAME_CHARACTERS)
     _check("purpose", metadata.purpose, MAX_PURPOSE_CHARACTERS)
-    file_id = new_id("file-")
+    file_id = metadata.file_id or new_id("file-")
+    if metadata.file_id:
+        if FILE_ID.fullmatch(file_id) is None:
+            raise InvalidRequest("file_id must be file- and 32 hexadecimal digits", param="file_id")
+        with suppress(FileNotFound):
+            return await files.get(tenant_id, file_id)
     await files.begin_upload(tenant_id, file_id, UPLOAD_LIFETIME)
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):

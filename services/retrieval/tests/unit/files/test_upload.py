@@ -51,6 +51,24 @@ async def test_an_upload_stores_an_object_below_the_tenant_and_a_record(storage:
     assert storage.database.deletions == {}
 
 
+async def test_an_upload_with_an_id_of_the_callers_choice_is_safe_to_repeat(storage: Storage) -> None:
+    named = FileMetadata("out.jsonl", "batch_output", "file-" + "0" * 32)
+    first = await upload("ten_one", named, pieces(b"a"), files=storage.files, objects=storage.objects, max_bytes=3)
+
+    again = await upload("ten_one", named, pieces(b"b"), files=storage.files, objects=storage.objects, max_bytes=3)
+
+    assert again == first
+    assert storage.objects.stored == {f"ten_one/{named.file_id}": b"a"}
+
+
+@pytest.mark.parametrize("file_id", ["file-1", "../ten_two/file-" + "0" * 32, "file-" + "0" * 32 + "\n"])
+async def test_an_id_of_the_callers_choice_has_the_form_of_an_id(storage: Storage, file_id: str) -> None:
+    named = FileMetadata("out.jsonl", "batch_output", file_id)
+
+    with pytest.raises(InvalidRequest):
+        await upload("ten_one", named, pieces(b"a"), files=storage.files, objects=storage.objects, max_bytes=3)
+
+
 async def test_file_names_may_be_in_any_language(storage: Storage) -> None:
     file = await upload("ten_one", SCREENSHOT, pieces(b"a"), files=storage.files, objects=storage.objects, max_bytes=3)
 

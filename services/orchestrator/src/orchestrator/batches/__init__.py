@@ -1,0 +1,1 @@
+"""Batches of requests, as OpenAI's Batch API has them."""
