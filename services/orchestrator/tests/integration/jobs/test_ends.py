@@ -172,3 +172,13 @@ class TestEnd:
 
         assert [job.job_id for job in jobs] == [late.job_id]
         assert now >= late.deadline_at
+
+    async def test_a_result_that_is_kept_longer_than_any_before_gets_its_partition(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        (claimed,) = await running(store, a_job(retention=timedelta(days=40)))
+
+        (job,) = await store.end_runs([completed(await only_run(store, claimed), USED, b"{}", POLICY, draw())])
+
+        assert isinstance(job, Job)
+        assert await owner.fetchval("SELECT expires_on - current_date FROM finished_jobs") == 40
