@@ -96,7 +96,7 @@ class JobsHarness:
             dispatched.extend(one.run for one in result or ())
             return result
 
-        dispatcher = replace(self.dispatcher, store=_Patched(self.store, recorded))  # type: ignore[arg-type]
+        dispatcher = replace(self.dispatcher, store=_Patched(self.store, recorded))
         while await dispatcher.run_round():
             pass
         return dispatched

@@ -23,7 +23,8 @@ from values.usage import ExposureCause
 from services.orchestrator.tests.harness import reported
 from services.orchestrator.tests.in_memory_jobs.store import InMemoryJobStore
 from services.orchestrator.tests.in_memory_jobs.tables import VirtualClock
-from services.orchestrator.tests.jobs_harness import ANSWER, BODY, USED, JobsHarness
+from services.orchestrator.tests.jobs_examples import BODY
+from services.orchestrator.tests.jobs_harness import ANSWER, USED, JobsHarness
 
 NO_MONEY = RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
 

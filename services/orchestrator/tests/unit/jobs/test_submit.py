@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from chassis.errors import ArgosyError, InvalidRequest
@@ -16,7 +17,8 @@ from orchestrator.jobs.policy import JobPlan, JobPolicy
 from orchestrator.jobs.submit import Accepted, JobRequest
 
 from services.orchestrator.tests.in_memory_jobs.store import InMemoryJobStore
-from services.orchestrator.tests.jobs_harness import BODY, JobsHarness
+from services.orchestrator.tests.jobs_examples import BODY
+from services.orchestrator.tests.jobs_harness import JobsHarness
 
 HELLO = json.loads(BODY)
 EMBEDDINGS = b'{"model":"all-minilm-l6-v2","input":["one","two"]}'
@@ -109,7 +111,7 @@ async def test_what_the_synchronous_door_refuses_is_refused_with_the_same_error(
     ],
 )
 async def test_what_no_job_can_have_is_refused(
-    jobs: JobsHarness, changes: dict[str, object], kind: type[ArgosyError]
+    jobs: JobsHarness, changes: dict[str, Any], kind: type[ArgosyError]
 ) -> None:
     assert isinstance(await jobs.refusal(**changes), kind)
 
