@@ -287,3 +287,13 @@ class FakeUsageOutbox:
     @property
     def written(self) -> list[RequestUsage]:
         return list(self.events.values())
+
+
+class NoRunningJobs:
+    """No job runs, but those in `requests`."""
+
+    def __init__(self) -> None:
+        self.requests: set[RequestKey] = set()
+
+    async def running_requests(self, requests: Collection[RequestKey]) -> set[RequestKey]:
+        return self.requests & set(requests)

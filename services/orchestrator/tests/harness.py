@@ -36,6 +36,7 @@ from services.orchestrator.tests.fakes import (
     FakeRouteStore,
     FakeUsageOutbox,
     FakeWorkerClient,
+    NoRunningJobs,
 )
 
 LIMITS = Limits(
@@ -116,6 +117,7 @@ class Harness:
             routes=cache,
             tasks=self.tasks,
             outbox=self.outbox,
+            jobs=NoRunningJobs(),
         )
 
     async def _pause(self, seconds: float) -> None:

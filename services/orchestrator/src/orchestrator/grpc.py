@@ -18,7 +18,7 @@ from orchestrator.embeddings.grpc import embed
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
 from orchestrator.usage.grpc import get_request_states
-from orchestrator.usage.ports import UsageOutbox
+from orchestrator.usage.ports import RunningJobs, UsageOutbox
 
 
 class OrchestrationServicer(OrchestrationServiceServicer):
@@ -32,12 +32,14 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         routes: RouteCache,
         tasks: BackgroundTasks,
         outbox: UsageOutbox,
+        jobs: RunningJobs,
     ) -> None:
         self._completions = completions
         self._embeddings = embeddings
         self._routes = routes
         self._tasks = tasks
         self._outbox = outbox
+        self._jobs = jobs
 
     # These are not `async`, which would put a second coroutine around that of the feature.
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
@@ -49,7 +51,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
     def GetRequestStates(
         self, request: pb.GetRequestStatesRequest, context: Any
     ) -> Awaitable[pb.GetRequestStatesResponse]:
-        return get_request_states(request, tasks=self._tasks, outbox=self._outbox)
+        return get_request_states(request, tasks=self._tasks, outbox=self._outbox, jobs=self._jobs)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         return list_models(self._routes)

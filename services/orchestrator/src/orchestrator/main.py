@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chassis.aio import periodic
 from chassis.errors import ArgosyError
@@ -24,6 +24,8 @@ from orchestrator.chat.generate import ChatCompletions
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.grpc import OrchestrationServicer, registration
+from orchestrator.jobs.main import Shared, build_jobs
+from orchestrator.jobs.outbox import JOB_FINISHED
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
@@ -59,50 +61,74 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
     metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"), service.signer)
     retrieval = GrpcRetrievalClient(await service.channel(peers.retrieval, "retrieval"))
-    outbox = PostgresUsageOutbox(database, on_written=CoalescedCall(relay.wake, PUBLISH_DELAY))
+    on_written = CoalescedCall(relay.wake, PUBLISH_DELAY)
+    outbox = PostgresUsageOutbox(database, on_written=on_written)
     tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
     disconnects = Disconnects(limits)
     routes = RouteCache(PostgresRouteStore(database), clock)
-    completions = ChatCompletions(
+    shared = Shared(
+        database=database,
+        relay=relay,
+        on_written=on_written,
         routes=routes,
         retrieval=retrieval,
-        disconnects=disconnects,
         reservations=reservations,
-        worker=worker,
         recorder=recorder,
         tasks=tasks,
         clock=clock,
+        signer=service.signer,
+    )
+    completions, embeddings = _inference(settings, shared, worker, disconnects)
+    jobs = build_jobs(
+        shared,
+        policy=settings.jobs.policy(),
+        intervals=settings.jobs.intervals(),
         limits=limits,
         unknown_fields=settings.chat.unknown_fields,
     )
-    embeddings = Embeddings(
-        routes=routes,
-        reservations=reservations,
-        worker=worker,
-        recorder=recorder,
-        tasks=tasks,
-        clock=clock,
-        limits=limits,
-    )
     servicer = OrchestrationServicer(
-        completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox
+        completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
+    registrations = (registration(servicer), *jobs.registrations)
     _set_gauges(tasks, recorder, routes)
     # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
     with suppress(ArgosyError):
         await refresh_once(routes)
     return [
-        service.topics(settings.kafka, USAGE_RECORDED),
+        service.topics(settings.kafka, USAGE_RECORDED, JOB_FINISHED),
         relay,
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
+        *jobs.loops,
         Drain(tasks, disconnects),
-        service.grpc_server(settings.grpc, registration(servicer), grace=settings.drain * CALLS_SHARE_OF_DRAIN),
+        service.grpc_server(settings.grpc, *registrations, grace=settings.drain * CALLS_SHARE_OF_DRAIN),
         DrainMark(disconnects),
     ]
+
+
+def _inference(
+    settings: Settings, shared: Shared, worker: GrpcWorkerClient, disconnects: Disconnects
+) -> tuple[ChatCompletions, Embeddings]:
+    """Make the use cases whose clients wait."""
+    common: dict[str, Any] = {
+        "routes": shared.routes,
+        "reservations": shared.reservations,
+        "worker": worker,
+        "recorder": shared.recorder,
+        "tasks": shared.tasks,
+        "clock": shared.clock,
+        "limits": settings.request_limits(),
+    }
+    completions = ChatCompletions(
+        retrieval=shared.retrieval,
+        disconnects=disconnects,
+        unknown_fields=settings.chat.unknown_fields,
+        **common,
+    )
+    return completions, Embeddings(**common)
 
 
 class Drain:

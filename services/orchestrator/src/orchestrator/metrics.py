@@ -36,3 +36,24 @@ ROUTES_VERSION = gauge("orchestrator_routes_version", "Version of the routes in 
 ROUTES_AGE_SECONDS = gauge(
     "orchestrator_routes_age_seconds", "Seconds since Postgres confirmed that the routes in memory are current."
 )
+JOB_TRANSITIONS = counter("orchestrator_job_transitions_total", "Jobs by the state that they have reached.", ("state",))
+JOB_SUBMIT_SECONDS = histogram("orchestrator_job_submit_seconds", "Time to check a job and to store it durably.")
+JOB_CLAIM_SECONDS = histogram(
+    "orchestrator_job_claim_seconds", "Time to claim a job: durably, with its context and its reservation."
+)
+JOB_DISPATCH_SECONDS = histogram(
+    "orchestrator_job_dispatch_seconds",
+    "Time from when a job was due until it was on its way to a worker.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200),
+)
+JOB_RUN_SECONDS = histogram(
+    "orchestrator_job_run_seconds",
+    "Time from the claim of a job to the end of its run.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+)
+JOBS_REAPED = counter(
+    "orchestrator_jobs_reaped_total",
+    "Jobs that no worker ended: run (its worker died), dispatch (no worker claimed it), deadline (it passed).",
+    ("what",),
+)
+JOBS_QUARANTINED = counter("orchestrator_jobs_quarantined_total", "Jobs whose workers died too often.")

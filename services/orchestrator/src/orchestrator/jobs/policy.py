@@ -38,3 +38,14 @@ class JobPolicy:
     def plan(self, name: str) -> JobPlan:
         """Return what a tenant's plan gets."""
         return self.plans.get(name, self.default_plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobIntervals:
+    """Between two runs of the loops, and what they prepare for."""
+
+    poll: timedelta = timedelta(milliseconds=500)
+    reap: timedelta = timedelta(seconds=5)
+    partitions: timedelta = timedelta(hours=1)
+    days_ahead: int = 33
+    """For which results need a partition: the longest retention, and some to spare."""

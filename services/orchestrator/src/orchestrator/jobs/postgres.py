@@ -11,8 +11,8 @@ from chassis.telemetry import logger
 
 from orchestrator.jobs import round_statements as round_sql
 from orchestrator.jobs import statements as sql
-from orchestrator.jobs.errors import JobIdReused, JobLeaseLost, JobNotClaimable, QueueFull
-from orchestrator.jobs.model import Job, JobKey, Lane, NewJob, RunRef
+from orchestrator.jobs.errors import JobDeadlineExceeded, JobIdReused, JobLeaseLost, JobNotClaimable, QueueFull
+from orchestrator.jobs.model import Job, JobKey, JobState, Lane, NewJob, RunRef
 from orchestrator.jobs.outbox import OutboxRow, dispatch_to_event, end_to_events
 from orchestrator.jobs.round_rows import rows_to_pools
 from orchestrator.jobs.rounds import Dispatched, DispatchPlan, PoolQueues
@@ -27,12 +27,22 @@ from orchestrator.jobs.rows import (
     row_to_run,
 )
 from orchestrator.jobs.runs import ClaimedJob, Heartbeat, Run, RunEnd, WaitingEnd
+from orchestrator.metrics import (
+    JOB_DISPATCH_SECONDS,
+    JOB_RUN_SECONDS,
+    JOB_TRANSITIONS,
+    JOBS_QUARANTINED,
+    JOBS_REAPED,
+)
 from orchestrator.reservations.attempts import AttemptsRecord
 
 GROUP_COMMIT_INTERVAL = timedelta(milliseconds=4)
 """Under load, the time from the end of one commit to the next: fewer commits of more jobs."""
 
 log = logger("orchestrator.jobs")
+
+_TRANSITIONS = {state: JOB_TRANSITIONS.labels(state.value) for state in JobState}
+_REAPED = {what: JOBS_REAPED.labels(what) for what in ("run", "dispatch", "deadline")}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,11 +86,15 @@ class PostgresJobStore:
         if not rows[0]["written"]:
             return None
         self._on_dispatched()
-        return [
+        dispatched = [
             Dispatched(RunRef(row["tenant_id"], row["job_id"], row["epoch"]), Lane(row["lane"]), row["waited"])
             for row in rows
             if row["job_id"] is not None
         ]
+        _TRANSITIONS[JobState.DISPATCHED].inc(len(dispatched))
+        for one in dispatched:
+            JOB_DISPATCH_SECONDS.observe(one.waited.total_seconds())
+        return dispatched
 
     async def claim(self, claims: Sequence[tuple[RunRef, str]], lease: timedelta) -> list[ClaimedJob | ArgosyError]:
         return await self._claims.write([(*run, worker_id, lease) for run, worker_id in claims])
@@ -121,7 +135,9 @@ class PostgresJobStore:
         return row_to_job(rows[0]) if rows else None
 
     async def requeue_lost_dispatches(self, limit: int) -> list[Job]:
-        return [row_to_job(row) for row in await self._fetch(sql.REQUEUE_LOST, limit)]
+        jobs = [row_to_job(row) for row in await self._fetch(sql.REQUEUE_LOST, limit)]
+        _REAPED["dispatch"].inc(len(jobs))
+        return jobs
 
     async def past_deadline(self, limit: int) -> tuple[list[Job], datetime]:
         rows = await self._fetch(sql.PAST_DEADLINE, limit)
@@ -145,6 +161,7 @@ class PostgresJobStore:
 
     async def _submit(self, jobs: list[NewJob]) -> list[Job | ArgosyError]:
         rows = await self._fetch(sql.SUBMIT, *columns([new_to_row(job) for job in jobs], 19))
+        _TRANSITIONS[JobState.QUEUED].inc(len(rows))
         times = {(row["tenant_id"], row["job_id"]): (row["created_at"], row["deadline_at"]) for row in rows}
         results: list[Job | ArgosyError | None] = []
         for job in jobs:
@@ -166,6 +183,7 @@ class PostgresJobStore:
         *columns_of_claims, leases = columns(claims, 5)
         rows = await self._fetch(sql.CLAIM, *columns_of_claims, leases[0])
         claimed = {row["place"]: row_to_claimed(row) for row in rows}
+        _TRANSITIONS[JobState.RUNNING].inc(len(claimed))
         refused = JobNotClaimable("the dispatch is outdated, or the job has ended")
         return [claimed.get(place, refused) for place in range(1, len(claims) + 1)]
 
@@ -189,6 +207,7 @@ class PostgresJobStore:
         if events:
             self._on_written()
         ended = {unique[row["place"] - 1].run.key for row in rows}
+        _count([unique[row["place"] - 1] for row in rows])
         return [
             end.job if end.run.key in ended and last[end.run.key] == place else lease_lost()
             for place, end in enumerate(ends)
@@ -241,6 +260,20 @@ def event_columns(events: Sequence[OutboxRow]) -> list[list[Any]]:
         ["{}"] * len(events),
         [event.request_id for event in events],
     ]
+
+
+def _count(ends: Sequence[RunEnd | WaitingEnd]) -> None:
+    for end in ends:
+        _TRANSITIONS[end.job.state].inc()
+        if isinstance(end, RunEnd):
+            if end.overdue:
+                _REAPED["run"].inc()
+            if end.job.state is JobState.QUARANTINED:
+                JOBS_QUARANTINED.inc()
+            if end.job.started_at is not None:
+                JOB_RUN_SECONDS.observe((end.at - end.job.started_at).total_seconds())
+        elif end.job.error is not None and end.job.error.reason == JobDeadlineExceeded.reason:
+            _REAPED["deadline"].inc()
 
 
 def _repeated(job: NewJob, found: tuple[Job, bytes] | None) -> Job | ArgosyError:

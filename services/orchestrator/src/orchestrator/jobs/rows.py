@@ -66,7 +66,7 @@ def row_to_principal(row: Mapping[str, Any]) -> Principal:
 
 
 def row_to_run(row: Mapping[str, Any]) -> Run:
-    return Run(row_to_job(row), row_to_principal(row), row_to_record(row["run"]), row["now"])
+    return Run(row_to_job(row), row_to_principal(row), row_to_record(row["run"]), row["now"], row["embedding"] or b"")
 
 
 def row_to_claimed(row: Mapping[str, Any]) -> ClaimedJob:

@@ -33,6 +33,8 @@ class Run(NamedTuple):
     """None before its plan was handed out: then no provider was called."""
     now: datetime
     """The store's clock when it was read."""
+    body: bytes = b""
+    """Of the request, where the answer needs it: of embeddings."""
 
 
 class RunEnd(NamedTuple):

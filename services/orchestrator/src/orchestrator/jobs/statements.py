@@ -10,7 +10,10 @@ j.tenant_id, j.job_id, j.project_id, j.endpoint, j.model, j.pool, j.lane, j.stat
 j.created_at, j.deadline_at, j.started_at, j.errors, j.crashes, j.worker_id, j.last_error AS error, j.usage,
 j.cost_nano_usd, j.retention, j.metadata, j.batch_id, j.custom_id, j.cancel_requested_at IS NOT NULL AS cancel_requested
 """
-RUN = f"{JOB}, j.key_id, j.user_id, j.plan, j.run, now() AS now"
+RUN = f"""
+{JOB}, j.key_id, j.user_id, j.plan, j.run, now() AS now,
+CASE WHEN j.endpoint = '/v1/embeddings' THEN j.body END AS embedding
+"""
 FINISHED_JOB = """
 j.tenant_id, j.job_id, j.project_id, j.endpoint, j.model, j.pool, j.lane, j.state, '' AS state_reason, j.epoch,
 j.created_at, j.deadline_at, j.started_at, j.errors, j.crashes, j.worker_id, j.error, j.usage, j.cost_nano_usd,

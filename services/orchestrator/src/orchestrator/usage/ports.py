@@ -1,4 +1,4 @@
-"""The port of the usage feature."""
+"""The ports of the usage feature."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -15,3 +15,10 @@ class UsageOutbox(Protocol):
 
     async def find_pending(self, requests: Collection[RequestKey]) -> set[RequestKey]:
         """Return those of the requests, of any tenant, whose events wait to be published. Raises `Unavailable`."""
+
+
+class RunningJobs(Protocol):
+    """Jobs that workers run."""
+
+    async def running_requests(self, requests: Collection[RequestKey]) -> set[RequestKey]:
+        """Return those of the requests, of any tenant, that are runs of jobs. Raises `Unavailable`."""

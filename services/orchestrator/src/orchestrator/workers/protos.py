@@ -24,14 +24,17 @@ def plan_to_proto(plan: Plan) -> inference_pb2.InferRequest:
     # Filled in place: a message given to the constructor of another is copied, and this one holds the bodies.
     request = inference_pb2.InferRequest()
     request.run.request_id = plan.request_id
-    message = request.run.plan
+    fill_plan(plan, request.run.plan)
+    return request
+
+
+def fill_plan(plan: Plan, message: inference_pb2.Plan) -> None:
     for one in plan.candidates:
         message.candidates.add(upstream=one.upstream, model=one.model, body=one.body)
     message.stream = plan.stream
     message.deadline.FromTimedelta(plan.deadline)
     message.first_byte_timeout.FromTimedelta(plan.first_byte_timeout)
     message.idle_timeout.FromTimedelta(plan.idle_timeout)
-    return request
 
 
 def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
@@ -54,21 +57,24 @@ def proto_to_event(response: inference_pb2.InferResponse) -> Event:
     if event == "finished":
         finished = response.finished
         error = proto_to_error(finished.error) if finished.HasField("error") else None
-        return Finished(_proto_to_attempts(finished.attempts), error, finished.usage_payload)
+        return Finished(proto_to_attempts(finished.attempts), error, finished.usage_payload)
     if event == "attempt_starting":
-        starting = response.attempt_starting
-        return AttemptStarting(starting.number, starting.candidate, _proto_to_attempts(starting.ended))
+        return proto_to_starting(response.attempt_starting)
     raise Internal("the worker sent an unknown event")
 
 
 def proto_to_embedding_result(response: inference_pb2.EmbedResponse) -> EmbeddingResult:
     error = proto_to_error(response.error) if response.HasField("error") else None
     vectors = tuple(vector.float32 for vector in response.vectors)
-    finished = Finished(_proto_to_attempts(response.attempts), error)
+    finished = Finished(proto_to_attempts(response.attempts), error)
     return EmbeddingResult(vectors, finished, response.retry_same, response.fallback)
 
 
-def _proto_to_attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:
+def proto_to_starting(message: inference_pb2.AttemptStarting) -> AttemptStarting:
+    return AttemptStarting(message.number, message.candidate, proto_to_attempts(message.ended))
+
+
+def proto_to_attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:
     return tuple(
         Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
         for one in attempts

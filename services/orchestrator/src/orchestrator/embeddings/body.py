@@ -1,0 +1,66 @@
+"""The body of an embeddings request, and that of its answer, in OpenAI's shape: for those that have no dialect."""
+
+import base64
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple, Never
+
+import orjson
+from chassis.errors import InvalidRequest
+from values.limits import MAX_DIMENSIONS
+
+FIELDS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
+
+
+class EmbeddingBody(NamedTuple):
+    """A parsed body. `dimensions` 0 is the model's own."""
+
+    model: str
+    inputs: tuple[str, ...]
+    dimensions: int
+    as_base64: bool
+
+
+def parse_embedding(body: bytes) -> EmbeddingBody:
+    """Read a body. Raises `InvalidRequest` with the name of the parameter."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest("the body is not a JSON object")
+    model, texts, dimensions = fields.get("model"), fields.get("input"), fields.get("dimensions")
+    if not isinstance(model, str) or not model:
+        _refuse("model", "is not a name")
+    inputs = [texts] if isinstance(texts, str) else texts
+    if not isinstance(inputs, list) or not all(isinstance(text, str) for text in inputs):
+        _refuse("input", "is neither a text nor a list of texts; token ids are not accepted")
+    if dimensions is not None and (
+        not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= MAX_DIMENSIONS
+    ):
+        _refuse("dimensions", f"is not a whole number from 1 to {MAX_DIMENSIONS}")
+    if fields.get("encoding_format") not in {None, "float", "base64"}:
+        _refuse("encoding_format", "is neither float nor base64")
+    return EmbeddingBody(model, tuple(inputs), dimensions or 0, fields.get("encoding_format") == "base64")
+
+
+def render_embeddings(body: EmbeddingBody, vectors: Sequence[bytes], input_tokens: int) -> bytes:
+    """Render the answer; `vectors` are of little-endian 32-bit floats."""
+    data = [
+        {"object": "embedding", "index": index, "embedding": _base64(vector) if body.as_base64 else _numbers(vector)}
+        for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": input_tokens, "total_tokens": input_tokens}
+    return orjson.dumps({"object": "list", "data": data, "model": body.model, "usage": usage})
+
+
+def _base64(vector: bytes) -> str:
+    return base64.b64encode(vector).decode()
+
+
+def _numbers(vector: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(vector) // 4}f", vector)
+
+
+def _refuse(param: str, why: str) -> Never:
+    raise InvalidRequest(f"{param} {why}", param=param)

@@ -1,0 +1,109 @@
+"""Gives a dispatched job to a worker: durably claimed, then prepared as a request that is answered at once."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+from chassis.errors import ArgosyError
+from chassis.tenancy import Caller, PrincipalSigner, as_caller
+
+from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.jobs.end import RunEnds, raise_error
+from orchestrator.jobs.errors import JobLeaseLost
+from orchestrator.jobs.model import Endpoint, RunRef
+from orchestrator.jobs.policy import JobPolicy
+from orchestrator.jobs.ports import JobSignals, JobStore
+from orchestrator.jobs.runs import ClaimedJob
+from orchestrator.jobs.settle import returned, unprepared
+from orchestrator.jobs.work import JobWork, PreparedWork
+from orchestrator.usage.record import UsageRecorder
+
+
+class Claimed(NamedTuple):
+    """A claimed job. Without work there is nothing to run: the job has ended, or waits again."""
+
+    run: RunRef
+    work: PreparedWork | None
+    reason: str = ""
+    """Why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """Claims jobs for workers."""
+
+    store: JobStore
+    work: JobWork
+    ends: RunEnds
+    recorder: UsageRecorder
+    tasks: BackgroundTasks
+    signer: PrincipalSigner
+    policy: JobPolicy
+    signals: JobSignals
+
+    async def claim(self, dispatch: RunRef, worker_id: str) -> Claimed:
+        """Claim a dispatch, and prepare its run. Raises `JobNotClaimable`, `Unavailable`.
+
+        A worker that leaves meanwhile does not get the plan: its job is queued again, without a crash.
+        """
+        request = (dispatch.tenant_id, dispatch._replace(epoch=dispatch.epoch + 1).request_id)
+        with self.tasks.slot(request):
+            (claimed,) = await self.store.claim([(dispatch, worker_id)], self.policy.lease)
+            raise_error(claimed)
+            assert isinstance(claimed, ClaimedJob)  # noqa: S101 - narrows the type
+            # No await between the claim and this task, which ends the run whatever happens.
+            preparation = self.tasks.start(self._prepare(claimed), request)
+        self.signals.changed(claimed.job)
+        try:
+            return await asyncio.shield(preparation)
+        except asyncio.CancelledError:
+            self.tasks.start(self._take_back(claimed.run, preparation), request)
+            raise
+
+    async def _prepare(self, claimed: ClaimedJob) -> Claimed:
+        job, run = claimed.job, claimed.run
+        remaining = job.deadline_at - claimed.now
+        # Signed anew: the token of the client that submitted it has expired long ago.
+        with as_caller(Caller(claimed.principal, self.signer.sign(claimed.principal), run.request_id)):
+            try:
+                work = await self.work.prepare(
+                    claimed.principal, run.request_id, Endpoint(job.endpoint), claimed.body, _at_least(remaining)
+                )
+            except ArgosyError as error:
+                return await self._unprepared(run, error)
+        try:
+            (refusal,) = await self.store.save_runs([(run, work.record)], self.policy.lease)
+        except BaseException:
+            await self._give_back(run)
+            raise
+        if refusal is not None:
+            # The run was taken for dead. Its settlement may have come before the reservation.
+            await self.recorder.record(claimed.principal, run.request_id, ())
+            raise refusal
+        return Claimed(run, work)
+
+    async def _unprepared(self, run: RunRef, error: ArgosyError) -> Claimed:
+        cause = error
+        with suppress(JobLeaseLost):
+            await self.ends.end(run, lambda read, draw: unprepared(read, cause, self.policy, draw))
+        return Claimed(run, None, cause.reason)
+
+    async def _take_back(self, run: RunRef, preparation: asyncio.Task[Claimed]) -> None:
+        """Queue a job again whose worker has left while it was prepared."""
+        try:
+            claimed = await preparation
+        except ArgosyError:
+            return
+        if claimed.work is not None:
+            await self._give_back(run)
+
+    async def _give_back(self, run: RunRef) -> None:
+        with suppress(ArgosyError):
+            await self.ends.end(run, lambda read, draw: returned(read, (), draw))
+
+
+def _at_least(remaining: timedelta) -> timedelta:
+    """A timeout of zero would stand for the default."""
+    return max(remaining, timedelta(milliseconds=1))

@@ -1,0 +1,41 @@
+"""Dispatches jobs that are due to the workers of their pools."""
+
+from dataclasses import dataclass
+
+from orchestrator.jobs.fair_share import choose
+from orchestrator.jobs.model import RunRef
+from orchestrator.jobs.policy import JobPolicy
+from orchestrator.jobs.ports import JobStore
+from orchestrator.jobs.rounds import DispatchPlan, PoolQueues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatcher:
+    """Runs rounds of dispatches. Every replica may: a round is written by one of them."""
+
+    store: JobStore
+    policy: JobPolicy
+
+    async def run_round(self) -> bool:
+        """Dispatch what the pools have room for. Returns whether another round may dispatch more at once."""
+        again = False
+        for queues in await self.store.waiting():
+            plan, more = plan_round(queues)
+            if plan is None:
+                continue
+            dispatched = await self.store.dispatch(plan, self.policy.claim_within)
+            again |= more or dispatched is None
+        return again
+
+
+def plan_round(queues: PoolQueues) -> tuple[DispatchPlan | None, bool]:
+    """Decide on a round; None when nothing is dispatched. Returns whether there is room for more than was read."""
+    choice = choose(queues.slots, queues.lanes)
+    lanes: dict[RunRef, str] = {}
+    for share in choice.shares:
+        for run in queues.heads[share.lane, share.tenant_id][: share.count]:
+            lanes[run] = share.lane
+    if not lanes:
+        return None, False
+    plan = DispatchPlan(queues.pool, queues.round, tuple(lanes), lanes, choice.deficits, queues.now)
+    return plan, choice.again

@@ -1,0 +1,1 @@
+"""Jobs as their tenants, and operators, read them."""

@@ -1,0 +1,98 @@
+"""The queue door of workers, over gRPC."""
+
+from typing import Any
+
+from argosy.orchestration.v1 import jobs_pb2 as pb
+from argosy.orchestration.v1.jobs_pb2_grpc import JobRunServiceServicer, add_JobRunServiceServicer_to_server
+from chassis.errors import ArgosyError, InvalidRequest
+from chassis.grpc import Registration
+from chassis.tenancy import current_caller
+from values.protos import proto_to_error
+from values.roles import SERVICE
+
+from orchestrator.jobs.claim import Claims
+from orchestrator.jobs.complete import Runs
+from orchestrator.jobs.policy import JobPolicy
+from orchestrator.jobs.protos import STATE_TO_PROTO, proto_to_run, run_to_proto
+from orchestrator.metrics import JOB_CLAIM_SECONDS
+from orchestrator.workers.model import Plan
+from orchestrator.workers.protos import (
+    embedding_plan_to_proto,
+    fill_plan,
+    proto_to_attempts,
+    proto_to_starting,
+)
+
+MAX_RUNS = 10_000
+MAX_WORKER_ID = 128
+
+
+class JobRunServicer(JobRunServiceServicer):
+    """Runs of jobs of all tenants. Every method needs the role "service"."""
+
+    def __init__(self, *, claims: Claims, runs: Runs, policy: JobPolicy) -> None:
+        self._claims = claims
+        self._runs = runs
+        self._policy = policy
+
+    async def ClaimJob(self, request: pb.ClaimJobRequest, context: Any) -> pb.ClaimJobResponse:
+        _require_service()
+        worker_id = _worker_id(request.worker_id)
+        with JOB_CLAIM_SECONDS.time():
+            claimed = await self._claims.claim(proto_to_run(request.dispatch), worker_id)
+        response = pb.ClaimJobResponse(run=run_to_proto(claimed.run), request_id=claimed.run.request_id)
+        response.lease.FromTimedelta(self._policy.lease)
+        if claimed.work is None:
+            response.none.reason = claimed.reason
+        elif isinstance(claimed.work.plan, Plan):
+            # Filled in place: the plan holds the bodies.
+            fill_plan(claimed.work.plan, response.chat)
+        else:
+            response.embed.CopyFrom(embedding_plan_to_proto(claimed.work.plan))
+        return response
+
+    async def StartJobAttempt(self, request: pb.StartJobAttemptRequest, context: Any) -> pb.StartJobAttemptResponse:
+        _require_service()
+        await self._runs.start_attempt(proto_to_run(request.run), proto_to_starting(request.attempt))
+        return pb.StartJobAttemptResponse()
+
+    async def RecordHeartbeat(self, request: pb.RecordHeartbeatRequest, context: Any) -> pb.RecordHeartbeatResponse:
+        _require_service()
+        if len(request.runs) > MAX_RUNS or request.slots < 0 or not request.pool:
+            raise InvalidRequest("a heartbeat names a pool, slots and runs", param="runs")
+        runs = [proto_to_run(run) for run in request.runs]
+        beat = await self._runs.heartbeat(_worker_id(request.worker_id), request.pool, request.slots, runs)
+        return pb.RecordHeartbeatResponse(
+            lost=map(run_to_proto, beat.lost), cancelled=map(run_to_proto, beat.cancelled)
+        )
+
+    async def CompleteJob(self, request: pb.CompleteJobRequest, context: Any) -> pb.CompleteJobResponse:
+        _require_service()
+        answer: bytes | tuple[bytes, ...] | ArgosyError
+        if request.HasField("error"):
+            answer = proto_to_error(request.error)
+        elif request.vectors:
+            answer = tuple(vector.float32 for vector in request.vectors)
+        else:
+            answer = request.result
+        state = await self._runs.complete(proto_to_run(request.run), proto_to_attempts(request.attempts), answer)
+        return pb.CompleteJobResponse(state=STATE_TO_PROTO[state])
+
+    async def ReturnJob(self, request: pb.ReturnJobRequest, context: Any) -> pb.ReturnJobResponse:
+        _require_service()
+        await self._runs.give_back(proto_to_run(request.run), proto_to_attempts(request.attempts))
+        return pb.ReturnJobResponse()
+
+
+def _require_service() -> None:
+    current_caller().principal.require(SERVICE)
+
+
+def _worker_id(worker_id: str) -> str:
+    if not 1 <= len(worker_id) <= MAX_WORKER_ID or not worker_id.isprintable():
+        raise InvalidRequest(f"worker_id is not a text of 1 to {MAX_WORKER_ID} characters", param="worker_id")
+    return worker_id
+
+
+def run_registration(servicer: JobRunServicer) -> Registration:
+    return add_JobRunServiceServicer_to_server, servicer, "argosy.orchestration.v1.JobRunService"

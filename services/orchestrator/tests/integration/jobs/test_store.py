@@ -1,0 +1,410 @@
+"""The state of jobs, on a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from argosy.metering.v1.events_pb2 import UsageRecorded
+from argosy.orchestration.v1.events_pb2 import JobDispatched, JobFinished
+from chassis.errors import Unavailable
+from chassis.postgres import Database
+from orchestrator.jobs.errors import JobIdReused, JobLeaseLost, JobNotClaimable, QueueFull
+from orchestrator.jobs.model import Job, JobKey, JobState, Lane, WaitReason
+from orchestrator.jobs.postgres import PostgresJobStore
+from orchestrator.jobs.runs import ClaimedJob, Run
+from orchestrator.jobs.settle import completed, died, ended_waiting, returned
+from orchestrator.usage.model import Attempt
+from values.usage import TokenUsage, UsageSource
+
+from services.orchestrator.tests.jobs_examples import (
+    LEASE,
+    POLICY,
+    RECORD,
+    a_job,
+    claim,
+    dispatch,
+    draw,
+    running,
+    submit,
+    wrong_counters,
+)
+
+USED = (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 100, 50)),)
+
+
+async def only_run(store: PostgresJobStore, claimed: ClaimedJob) -> Run:
+    (run,) = await store.running([claimed.run])
+    assert run is not None
+    return run
+
+
+class TestSubmit:
+    async def test_a_job_is_queued_with_all_that_was_said(self, store: PostgresJobStore, owner: Any) -> None:
+        new = a_job(batch_id="batch_1", custom_id="line 1", lane=Lane.BATCH)
+
+        (job,) = await submit(store, new)
+
+        found = await store.read(new.key)
+        assert found is not None
+        assert found[0] == job
+        assert (job.state, job.lane, job.batch_id, job.custom_id) == (JobState.QUEUED, Lane.BATCH, "batch_1", "line 1")
+        assert job.deadline_at - job.created_at == timedelta(hours=1)
+        row = await owner.fetchrow("SELECT * FROM jobs")
+        assert (row["body"], json.loads(row["metadata"]), row["key_id"]) == (new.body, {"for": "tests"}, "key_1")
+        assert not await wrong_counters(owner)
+
+    async def test_the_same_job_again_is_there_once(self, store: PostgresJobStore, owner: Any) -> None:
+        new = a_job()
+
+        first, second = await store.submit([new, new])
+        (third,) = await store.submit([new])
+
+        assert first == second == third
+        assert await owner.fetchval("SELECT count(*) FROM jobs") == 1
+        assert not await wrong_counters(owner)
+
+    async def test_an_id_with_another_request_is_refused_also_when_its_job_has_finished(
+        self, store: PostgresJobStore
+    ) -> None:
+        new = a_job()
+        (claimed,) = await running(store, new)
+        other = replace(new, fingerprint=b"other")
+        (refused,) = await store.submit([other])
+        await store.end_runs([completed(await only_run(store, claimed), USED, b"{}", POLICY, draw())])
+
+        (refused_later,) = await store.submit([other])
+        (known,) = await store.submit([new])
+
+        assert isinstance(refused, JobIdReused)
+        assert isinstance(refused_later, JobIdReused)
+        assert isinstance(known, Job)
+        assert known.state is JobState.SUCCEEDED
+
+    async def test_no_more_jobs_wait_than_the_plan_allows(self, store: PostgresJobStore, owner: Any) -> None:
+        jobs = [a_job(max_queued=3) for _ in range(3)]
+        more = [a_job(max_queued=3), a_job("ten_2", max_queued=3)]
+
+        results = await store.submit([*jobs, *more])
+
+        assert [type(result) for result in results] == [Job, Job, Job, QueueFull, Job]
+        assert isinstance((await store.submit([a_job(max_queued=3, lane=Lane.BATCH)]))[0], QueueFull)
+        await dispatch(store)
+        assert isinstance((await store.submit([a_job(max_queued=3)]))[0], Job)
+        assert not await wrong_counters(owner)
+
+    async def test_one_that_cannot_be_stored_does_not_harm_the_others(self, store: PostgresJobStore) -> None:
+        results = await asyncio.gather(
+            store.submit([a_job()]),
+            store.submit([a_job()]),
+            store.submit([a_job(custom_id="\0")]),
+            store.submit([a_job()]),
+            return_exceptions=True,
+        )
+
+        assert sum(isinstance(result, list) for result in results) == 3
+
+    async def test_concurrent_submissions_share_transactions(self, store: PostgresJobStore, owner: Any) -> None:
+        await asyncio.gather(*(store.submit([a_job(f"ten_{n % 7}")]) for n in range(200)))
+
+        assert await owner.fetchval("SELECT count(*) FROM jobs") == 200
+        assert await owner.fetchval("SELECT count(DISTINCT xmin::text) FROM jobs") < 50
+        assert not await wrong_counters(owner)
+
+
+class TestDispatch:
+    async def test_a_due_job_is_announced_on_the_topic_of_its_lane(self, store: PostgresJobStore, owner: Any) -> None:
+        new = a_job(lane=Lane.INTERACTIVE)
+        await submit(store, new)
+
+        (dispatched,) = await dispatch(store)
+
+        row = await owner.fetchrow("SELECT * FROM outbox")
+        event = JobDispatched.FromString(row["value"])
+        assert row["topic"] == "argosy.orchestration.job-dispatched.v1.default.interactive"
+        assert json.loads(row["headers"]) == {"argosy-record-key": new.job_id}
+        assert (event.meta.tenant_id, event.job_id, event.epoch) == ("ten_1", new.job_id, dispatched.run.epoch)
+        assert dispatched.run.epoch == 1
+        assert not await wrong_counters(owner)
+
+    async def test_a_round_is_written_once(self, store: PostgresJobStore, owner: Any) -> None:
+        await submit(store, *(a_job(f"ten_{n % 3}") for n in range(60)))
+
+        rounds = await asyncio.gather(*(dispatch(store, slots=10) for _ in range(5)))
+
+        jobs = [one.run.job_id for dispatched in rounds for one in dispatched]
+        # A round leaves one of eight places to the lane above.
+        assert len(jobs) == len(set(jobs)) == 18
+        assert await owner.fetchval("SELECT count(*) FROM jobs WHERE state = 'dispatched'") == 18
+        assert not await wrong_counters(owner)
+
+    async def test_without_live_workers_nothing_is_dispatched(self, store: PostgresJobStore, owner: Any) -> None:
+        await submit(store, a_job())
+        assert await store.waiting() == []
+
+        await store.heartbeat("wkr_1", "default", 4, (), LEASE)
+        await owner.execute("UPDATE job_workers SET seen_at = now() - interval '16 seconds'")
+
+        assert await store.waiting() == []
+
+    @pytest.mark.parametrize(
+        ("tenant", "pool", "model"), [("ten_1", "", ""), ("*", "default", ""), ("*", "", "smollm2")]
+    )
+    async def test_what_is_paused_waits(
+        self, store: PostgresJobStore, owner: Any, tenant: str, pool: str, model: str
+    ) -> None:
+        await submit(store, a_job())
+        await owner.execute("INSERT INTO queue_pauses VALUES ($1, $2, $3)", tenant, pool, model)
+
+        assert await dispatch(store) == []
+        await owner.execute("DELETE FROM queue_pauses")
+
+        assert len(await dispatch(store)) == 1
+
+    async def test_a_job_that_is_locked_is_skipped(self, store: PostgresJobStore, owner: Any) -> None:
+        first, second = await submit(store, a_job(), a_job())
+
+        async with owner.transaction():
+            await owner.execute("SELECT FROM jobs WHERE job_id = $1 FOR UPDATE", first.job_id)
+            dispatched = await dispatch(store)
+
+        assert [one.run.job_id for one in dispatched] == [second.job_id]
+        assert not await wrong_counters(owner)
+
+    async def test_a_dispatch_that_no_worker_claims_is_queued_again(self, store: PostgresJobStore, owner: Any) -> None:
+        await submit(store, a_job())
+        (dispatched,) = await dispatch(store)
+        assert await store.requeue_lost_dispatches(10) == []
+        await owner.execute("UPDATE jobs SET due_at = now()")
+
+        (job,) = await store.requeue_lost_dispatches(10)
+
+        assert (job.state, job.errors, job.crashes) == (JobState.QUEUED, 0, 0)
+        assert not await wrong_counters(owner)
+        (again,) = await dispatch(store)
+        assert again.run.epoch == 2
+        assert isinstance((await store.claim([(dispatched.run, "wkr_1")], LEASE))[0], JobNotClaimable)
+
+
+class TestClaim:
+    async def test_a_claim_is_a_run_of_the_next_epoch_and_counts_as_a_crash(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        (claimed,) = await running(store)
+
+        assert (claimed.run.epoch, claimed.job.state, claimed.job.crashes) == (2, JobState.RUNNING, 1)
+        assert (claimed.principal.key_id, claimed.principal.plan) == ("key_1", "pro")
+        assert claimed.run.request_id == await owner.fetchval("SELECT request_id FROM jobs")
+        assert (await only_run(store, claimed)).record == RECORD
+        assert not await wrong_counters(owner)
+
+    async def test_of_two_claims_one_gets_the_job(self, store: PostgresJobStore) -> None:
+        await submit(store, a_job())
+        (dispatched,) = await dispatch(store)
+
+        results = await asyncio.gather(
+            *(store.claim([(dispatched.run, f"wkr_{number}")], LEASE) for number in range(4))
+        )
+
+        claimed = [result for (result,) in results if isinstance(result, ClaimedJob)]
+        refused = [result for (result,) in results if isinstance(result, JobNotClaimable)]
+        assert (len(claimed), len(refused)) == (1, 3)
+
+    async def test_a_heartbeat_extends_leases_and_tells_what_is_lost_and_cancelled(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        kept, cancelled, lost = await running(store, a_job(), a_job(), a_job())
+        await store.request_cancel(cancelled.run)
+        await store.end_runs([returned(await only_run(store, lost), (), draw())])
+        await owner.execute("UPDATE jobs SET due_at = now() WHERE state = 'running'")
+
+        beat = await store.heartbeat("wkr_1", "default", 8, [kept.run, cancelled.run, lost.run], LEASE)
+
+        assert (beat.lost, beat.cancelled) == ((lost.run,), (cancelled.run,))
+        assert await store.overdue_runs(10) == []
+        assert await owner.fetchval("SELECT slots FROM job_workers") == 8
+
+    async def test_runs_of_another_epoch_are_not_saved(self, store: PostgresJobStore) -> None:
+        (claimed,) = await running(store)
+        stale = claimed.run._replace(epoch=claimed.run.epoch - 1)
+
+        results = await store.save_runs([(claimed.run, RECORD), (stale, RECORD)], LEASE)
+
+        assert results[0] is None
+        assert isinstance(results[1], JobLeaseLost)
+
+    async def test_requests_of_running_jobs_are_known(self, store: PostgresJobStore) -> None:
+        (claimed,) = await running(store)
+        request = ("ten_1", claimed.run.request_id)
+
+        assert await store.running_requests([request, ("ten_2", claimed.run.request_id)]) == {request}
+        await store.end_runs([returned(await only_run(store, claimed), (), draw())])
+        assert await store.running_requests([request]) == set()
+
+
+class TestEnd:
+    async def test_a_job_that_succeeds_moves_and_is_settled_and_announced_once(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        (claimed,) = await running(store)
+        end = completed(await only_run(store, claimed), USED, b'{"ok":true}', POLICY, draw())
+
+        first, second = await store.end_runs([end, end])
+        (third,) = await store.end_runs([end])
+
+        assert isinstance(first, Job)
+        assert [type(second), type(third)] == [JobLeaseLost, JobLeaseLost]
+        assert (first.state, first.cost, first.crashes) == (JobState.SUCCEEDED, 100 * 50 + 50 * 200, 0)
+        assert await owner.fetchval("SELECT count(*) FROM jobs") == 0
+        row = await owner.fetchrow("SELECT * FROM finished_jobs")
+        assert (row["result"], row["epoch"]) == (b'{"ok":true}', claimed.run.epoch)
+        assert row["expires_at"] - row["finished_at"] == timedelta(days=3)
+        events = await owner.fetch("SELECT topic, value, request_id FROM outbox WHERE topic NOT LIKE '%dispatched%'")
+        by_topic = {row["topic"]: row for row in events}
+        assert len(events) == len(by_topic) == 2
+        usage = by_topic["argosy.metering.usage-recorded.v1"]
+        assert usage["request_id"] == UsageRecorded.FromString(usage["value"]).request_id == claimed.run.request_id
+        finished = JobFinished.FromString(by_topic["argosy.orchestration.job-finished.v1"]["value"])
+        assert (finished.job.id, finished.job.result, finished.job.usage.input_tokens) == (first.job_id, b"", 100)
+        assert not await wrong_counters(owner)
+
+    async def test_a_run_of_an_older_epoch_cannot_end(self, store: PostgresJobStore, owner: Any) -> None:
+        (claimed,) = await running(store)
+        stale = await only_run(store, claimed)
+        await owner.execute("UPDATE jobs SET due_at = now()")
+        (overdue,) = await store.overdue_runs(10)
+        await store.end_runs([died(overdue, POLICY, draw())])
+        await claim(store, [one.run for one in await dispatch(store)])
+
+        (result,) = await store.end_runs([completed(stale, USED, b"{}", POLICY, draw())])
+
+        assert isinstance(result, JobLeaseLost)
+        assert await owner.fetchval("SELECT count(*) FROM finished_jobs") == 0
+
+    async def test_a_dead_run_is_settled_with_unknown_usage_and_waits_again(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        (claimed,) = await running(store)
+        await owner.execute("UPDATE jobs SET due_at = now(); DELETE FROM outbox")
+        (overdue,) = await store.overdue_runs(10)
+
+        (job,) = await store.end_runs([died(overdue, POLICY, draw())])
+
+        assert isinstance(job, Job)
+        assert (job.state, job.crashes, job.epoch) == (JobState.QUEUED, 1, claimed.run.epoch + 1)
+        event = UsageRecorded.FromString(await owner.fetchval("SELECT value FROM outbox"))
+        (attempt,) = event.attempts
+        assert (event.request_id, attempt.attempt, attempt.price_version) == (claimed.run.request_id, 1, "prc_1")
+        assert not attempt.usage.HasField("input_tokens")
+        assert not await wrong_counters(owner)
+
+    async def test_a_heartbeat_between_keeps_the_run(self, store: PostgresJobStore, owner: Any) -> None:
+        (claimed,) = await running(store)
+        await owner.execute("UPDATE jobs SET due_at = now()")
+        (overdue,) = await store.overdue_runs(10)
+        await store.heartbeat("wkr_1", "default", 1, [claimed.run], LEASE)
+
+        (result,) = await store.end_runs([died(overdue, POLICY, draw())])
+
+        assert isinstance(result, JobLeaseLost)
+        assert await store.running([claimed.run]) != [None]
+
+    async def test_three_deaths_quarantine_a_job_and_an_operator_retries_it(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        (claimed,) = await running(store)
+        for _ in range(3):
+            await owner.execute("UPDATE jobs SET due_at = now()")
+            (overdue,) = await store.overdue_runs(10)
+            (job,) = await store.end_runs([died(overdue, POLICY, draw())])
+            await claim(store, [one.run for one in await dispatch(store)])
+
+        assert isinstance(job, Job)
+        assert (job.state, job.crashes) == (JobState.QUARANTINED, 3)
+        assert not await wrong_counters(owner)
+        retried = await store.retry_quarantined(claimed.job.ref.key, timedelta(hours=2))
+        assert retried is not None
+        assert (retried.state, retried.crashes, retried.errors) == (JobState.QUEUED, 0, 0)
+        assert await store.retry_quarantined(claimed.job.ref.key, timedelta(hours=2)) is None
+        assert len(await dispatch(store)) == 1
+        assert not await wrong_counters(owner)
+
+    async def test_a_failed_run_waits_for_its_delay(self, store: PostgresJobStore) -> None:
+        (claimed,) = await running(store)
+        end = completed(await only_run(store, claimed), USED, Unavailable("the provider is down"), POLICY, draw())
+
+        (job,) = await store.end_runs([end])
+
+        assert isinstance(job, Job)
+        assert (job.state, job.errors, job.crashes) == (JobState.QUEUED, 1, 0)
+        assert job.state_reason == WaitReason.RETRY
+        assert await dispatch(store) == []
+
+    async def test_a_cancellation_that_came_since_refuses_the_end(self, store: PostgresJobStore) -> None:
+        (claimed,) = await running(store)
+        run = await only_run(store, claimed)
+        await store.request_cancel(claimed.run)
+
+        (refused,) = await store.end_runs([completed(run, USED, b"{}", POLICY, draw())])
+        again = completed(await only_run(store, claimed), USED, b"{}", POLICY, draw())
+        (job,) = await store.end_runs([again])
+
+        assert isinstance(refused, JobLeaseLost)
+        assert isinstance(job, Job)
+        assert job.state is JobState.CANCELLED
+
+    async def test_a_waiting_job_is_cancelled_and_its_dispatch_is_not_claimable(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        await submit(store, a_job(), a_job(lane=Lane.BATCH))
+        dispatched = await dispatch(store)
+        for one in dispatched:
+            found = await store.read(one.run.key)
+            assert found is not None
+            (job,) = await store.end_waiting([ended_waiting(found[0], JobState.CANCELLED, found[1])])
+            assert isinstance(job, Job)
+
+        results = await store.claim([(one.run, "wkr_1") for one in dispatched], LEASE)
+
+        assert [type(result) for result in results] == [JobNotClaimable, JobNotClaimable]
+        assert await owner.fetchval("SELECT count(*) FROM finished_jobs WHERE state = 'cancelled'") == 2
+        assert not await wrong_counters(owner)
+
+    async def test_jobs_past_their_deadline_are_found(self, store: PostgresJobStore) -> None:
+        late, _ = await submit(store, a_job(deadline=timedelta(0)), a_job())
+
+        jobs, now = await store.past_deadline(10)
+
+        assert [job.job_id for job in jobs] == [late.job_id]
+        assert now >= late.deadline_at
+
+
+async def test_partitions_are_made_ahead_and_expired_ones_dropped(store: PostgresJobStore, owner: Any) -> None:
+    await owner.execute(
+        "CREATE TABLE finished_jobs_20200101 (LIKE finished_jobs INCLUDING ALL);"
+        "ALTER TABLE finished_jobs ATTACH PARTITION finished_jobs_20200101"
+        " FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
+    )
+
+    made, dropped = await store.keep_partitions(12)
+
+    assert (made, dropped) == (2, 1)
+    assert await store.keep_partitions(12) == (0, 0)
+    unprotected = await owner.fetchval(
+        "SELECT count(*) FROM pg_class WHERE relname ~ '^finished_jobs_[0-9]+$' AND NOT relforcerowsecurity"
+    )
+    assert unprotected == 0
+
+
+async def test_a_tenant_sees_its_own_jobs_only(store: PostgresJobStore, database: Database) -> None:
+    await submit(store, a_job("ten_1"), a_job("ten_2"))
+
+    async with database.tenant("ten_2") as connection:
+        seen = await connection.fetch("SELECT tenant_id FROM jobs")
+
+    assert [row["tenant_id"] for row in seen] == ["ten_2"]
+    assert await store.read(JobKey("ten_3", "job_1")) is None
