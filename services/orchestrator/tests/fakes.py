@@ -17,7 +17,7 @@ from orchestrator.routing.choose import RouteTable
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, Task
 from orchestrator.usage.model import RequestUsage
 from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
-from values.money import NanoUsd, Price, cost
+from values.money import INPUT_PRICES, NanoUsd, Price, cost
 
 CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -132,7 +132,8 @@ class FakeMeteringClient:
         pairs = zip(prices, bounds, strict=True)
         held = max(cost(bound.input_tokens, bound.output_tokens, price) for price, bound in pairs)
         if held > self.available:
-            raise RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
+            details = {INPUT_PRICES: ",".join(str(price.input_per_million) for price in prices)}
+            raise RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent", details=details)
         if self.failure is not None:
             raise self.failure
         self.reserved[request_id] = (tuple(bounds), lease)
