@@ -1,63 +1,24 @@
 """A gateway beside the fleet's, with a short deadline: leases end soon after it, so drills wait less."""
 
-import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-import httpx
 import psutil
 
+from tests.chaos.own_process import OwnProcess, running
 from tests.fleet.client import Fleet
-from tests.fleet.environment import PATHS, harness_ports
+from tests.fleet.environment import harness_ports
 
 NAME = "chaos-gateway"
 DEADLINE_SECONDS = 3
 
 
-class OwnGateway:
-    """The process, which is started again whenever it ends."""
+class OwnGateway(OwnProcess):
+    """The process and its address."""
 
     def __init__(self, environment: dict[str, str], port: int, ops_port: int) -> None:
+        super().__init__(NAME, "gateway", environment, ops_port)
         self.base_url = f"http://127.0.0.1:{port}"
-        self._ops_url = f"http://127.0.0.1:{ops_port}/readyz"
-        self._environment = environment
-        self._process: asyncio.subprocess.Process | None = None
-        self._ready = False
-
-    @property
-    def pid(self) -> int:
-        """The process; 0 while none is ready."""
-        return self._process.pid if self._process and self._process.returncode is None and self._ready else 0
-
-    async def run(self) -> None:
-        """Start the process, and again when it has ended, until this is cancelled."""
-        while True:
-            self._ready = False
-            with PATHS.log(NAME).open("ab") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "gateway", env=self._environment, stdout=log, stderr=log
-                )
-            ready = asyncio.create_task(self._wait_until_ready())
-            try:
-                await self._process.wait()
-            finally:
-                ready.cancel()
-                await self._stop()
-
-    async def _wait_until_ready(self) -> None:
-        async with httpx.AsyncClient(timeout=5) as http:
-            while not self._ready:
-                with suppress(httpx.TransportError):
-                    self._ready = (await http.get(self._ops_url)).status_code == 200
-                await asyncio.sleep(0.1)
-
-    async def _stop(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            await self._process.wait()
 
 
 @asynccontextmanager
@@ -70,14 +31,5 @@ async def own_gateway(fleet: Fleet) -> AsyncIterator[OwnGateway]:
         "GATEWAY_LIMITS__DEADLINE": str(DEADLINE_SECONDS),
     }
     gateway = OwnGateway(environment, ports[NAME], ports[f"{NAME}-ops"])
-    running = asyncio.create_task(gateway.run())
-    try:
-        async with asyncio.timeout(60):
-            while not gateway.pid:
-                assert not running.done(), f"the gateway did not start; see {PATHS.log(NAME)}"
-                await asyncio.sleep(0.1)
+    async with running([gateway]):
         yield gateway
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running

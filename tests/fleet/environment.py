@@ -29,7 +29,14 @@ SHORT_TIMES = {
 }
 
 
-HARNESS_PARTS = ("simulator", "otlp", "journaled", "chaos-gateway", "chaos-gateway-ops")
+DRILL_WORKERS = tuple(f"drill-worker-{number}" for number in range(1, 5))
+"""Inference workers that a drill starts and kills."""
+DRILL_POOL = "drill"
+"""The pool of these workers, and the plan of tenants whose jobs they run."""
+HARNESS_PARTS = (
+    *("simulator", "otlp", "journaled", "chaos-gateway", "chaos-gateway-ops"),
+    *(f"{worker}-{port}" for worker in DRILL_WORKERS for port in ("grpc", "ops")),
+)
 
 
 def harness_ports() -> dict[str, int]:
