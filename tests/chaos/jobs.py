@@ -117,14 +117,14 @@ async def wait_until_drained(
     seconds: float,
     *,
     may_stay: Iterable[str] = ("quarantined",),
-    on_look: Callable[[Counter[str]], Awaitable[None]] | None = None,
+    on_poll: Callable[[Counter[str]], Awaitable[None]] | None = None,
 ) -> float:
     """Wait until all jobs are final; return the seconds it took. Quarantined ones stay."""
     started = time.monotonic()
     while True:
         left = await unfinished(fleet, tenants)
-        if on_look is not None:
-            await on_look(left)
+        if on_poll is not None:
+            await on_poll(left)
         if not left.keys() - set(may_stay):
             return time.monotonic() - started
         assert time.monotonic() - started < seconds, f"after {seconds} s there are still {dict(left)}"

@@ -1,5 +1,6 @@
 """Inference workers of a pool of their own, beside the fleet's: drills kill, freeze and restart them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,6 +8,7 @@ import psutil
 
 from tests.chaos.own_process import OwnProcess, running
 from tests.fleet.client import Fleet
+from tests.fleet.control import provision_drill_topics
 from tests.fleet.environment import DRILL_POOL, DRILL_WORKERS, harness_ports
 
 
@@ -15,6 +17,7 @@ async def own_workers(
     fleet: Fleet, count: int, slots: int, *, drain_seconds: int = 30
 ) -> AsyncIterator[list[OwnProcess]]:
     """Run workers of the pool; the block begins when all are ready."""
+    await asyncio.to_thread(provision_drill_topics)
     ports, inherited = harness_ports(), psutil.Process(fleet.pid_of("inference-worker")).environ()
     workers = [
         OwnProcess(

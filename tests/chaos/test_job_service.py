@@ -67,7 +67,8 @@ async def test_a_flood_of_one_tenant_leaves_the_others_their_share(fleet: Fleet,
         urgent_waits = waits_of(await finished(fleet, [urgent.id]))
         show(
             {
-                "jobs": f"{len(flooded.ids)} of one tenant, {small} of {others} each, {len(interactive.ids)} interactive",
+                "jobs": f"{len(flooded.ids)} of one tenant, {small} of {others} each, "
+                f"{len(interactive.ids)} interactive",
                 "Jain index while backlogged": f"{jain(served):.3f} of {served}",
                 "p95 wait of small tenants": f"{percentile(waits, 95):.2f} s; alone, {len(alone.ids)} jobs: "
                 f"{alone_wait:.2f} s",

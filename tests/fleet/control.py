@@ -12,11 +12,11 @@ from dataclasses import asdict
 
 import httpx
 import psutil
-from argosy_dev.fleet.paths import write_text
+from argosy_dev.fleet.paths import read_pairs, write_text
 from argosy_dev.fleet.process_identity import ProcessIdentity, stop_processes
 from argosy_dev.fleet.state import read_state
 
-from tests.fleet.environment import PATHS, ROOT, STATE, environment, harness_ports
+from tests.fleet.environment import DRILL_POOL, PATHS, ROOT, STATE, environment, harness_ports
 
 FIRST_REPLICAS = ("keys", "model", "gateway", "orchestrator", "inference-worker", "metering", "retrieval")
 SECOND_REPLICAS = ("orchestrator-2", "inference-worker-2", "metering-2")
@@ -56,6 +56,13 @@ def start_simulator() -> None:
             time.sleep(0.1)
 
 
+def provision_drill_topics() -> None:
+    """Create all topics that are missing, those of the drills' pool too. Raises CalledProcessError without Kafka."""
+    kafka = {"ARGOSY_KAFKA_BOOTSTRAP": read_pairs(PATHS.env)["ARGOSY_KAFKA_BOOTSTRAP"]}
+    command = [sys.executable, "-m", "argosy_dev", "provision-topics", "--pool", DRILL_POOL]
+    subprocess.run(command, env=environment() | kafka, check=True, timeout=300)
+
+
 def lose_kafka_data() -> None:
     """Kill Kafka and delete what it stores, before it is started again; then create the topics."""
     kafka = read_state(PATHS).parts["kafka"].process
@@ -74,7 +81,7 @@ def lose_kafka_data() -> None:
     deadline = time.monotonic() + 120
     while True:  # until the broker serves
         try:
-            return control("provision-topics")
+            return provision_drill_topics()
         except subprocess.CalledProcessError:
             if time.monotonic() > deadline:
                 raise

@@ -26,6 +26,7 @@ SHORT_TIMES = {
     "ORCHESTRATOR_ROUTES_POLL_INTERVAL": "0.5",
     "METERING_PRICES_TTL": "0.5",
     "METERING_SWEEPER__INTERVAL": "1",
+    "ORCHESTRATOR_JOBS__PLANS": json.dumps({"drill": {"lane": "interactive", "pool": "drill"}}),
 }
 
 
