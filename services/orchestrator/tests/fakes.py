@@ -109,6 +109,7 @@ class FakeMeteringClient:
     soft_limit_passed: bool = False
     failure: BaseException | None = None
     reserved: dict[str, tuple[tuple[TokenBound, ...], timedelta]] = field(default_factory=dict)
+    discounts: dict[str, int] = field(default_factory=dict)
     on_reserve: Callable[[], object] = lambda: None
     gate: asyncio.Event | None = None
     """While it is unset, metering does not answer."""
@@ -117,7 +118,12 @@ class FakeMeteringClient:
     start_gate: asyncio.Event | None = None
 
     async def reserve(
-        self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
+        self,
+        request_id: str,
+        bounds: Sequence[TokenBound],
+        lease: timedelta,
+        timeout: timedelta,
+        discount_percent: int = 0,
     ) -> Reservation:
         self.on_reserve()
         if self.gate is not None:
@@ -130,6 +136,7 @@ class FakeMeteringClient:
         if self.failure is not None:
             raise self.failure
         self.reserved[request_id] = (tuple(bounds), lease)
+        self.discounts[request_id] = discount_percent
         return Reservation(held, prices, self.soft_limit_passed)
 
     async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:
