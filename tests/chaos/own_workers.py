@@ -25,11 +25,11 @@ async def own_workers(
             "inference_worker",
             inherited
             | {
-                "INFERENCE_WORKER_GRPC__PORT": str(ports[f"{name}-grpc"]),
+                "INFERENCE_WORKER_GRPC__BIND": f"127.0.0.1:{ports[f'{name}-grpc']}",
                 "INFERENCE_WORKER_OPS__PORT": str(ports[f"{name}-ops"]),
                 "INFERENCE_WORKER_JOBS__POOL": DRILL_POOL,
                 "INFERENCE_WORKER_JOBS__SLOTS": str(slots),
-                "INFERENCE_WORKER_DRAIN": str(drain_seconds),
+                "INFERENCE_WORKER_DRAIN": f"PT{drain_seconds}S",
             },
             ports[f"{name}-ops"],
         )
