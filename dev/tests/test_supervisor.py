@@ -126,7 +126,7 @@ async def test_dependants_stop_before_their_dependencies(paths: FleetPaths, make
 
     parts = [make_spec("postgres", script), make_spec("metering", script, needs=("postgres",))]
     async with supervised(paths, *parts):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not all(paths.log(part.name).exists() and paths.log(part.name).read_text() for part in parts):
                 await asyncio.sleep(0.01)
 
@@ -165,7 +165,7 @@ async def test_a_fleet_whose_folder_is_deleted_stops_itself(
         process = alive(await wait_for(paths, "redis", lambda state: state.status is PartStatus.READY))
         paths.fleet.unlink()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await supervisor.stopped.wait()
 
     assert not process.alive()
@@ -176,7 +176,7 @@ async def test_a_large_log_is_rotated(paths: FleetPaths, make_spec: MakeSpec, mo
     monkeypatch.setattr(supervisor_module, "_MAX_LOG_BYTES", 1000)
     paths.log("redis").write_text("x" * 2000)
     async with supervised(paths, make_spec("redis")):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while paths.log("redis").stat().st_size:
                 await asyncio.sleep(0.01)
 
@@ -190,7 +190,7 @@ async def test_logs_and_state_are_readable_by_their_owner_alone(
     monkeypatch.setattr(supervisor_module, "_MAX_LOG_BYTES", 1)
     async with supervised(paths, make_spec("redis", "import time; print('up', flush=True); time.sleep(60)")):
         await wait_for(paths, "redis", lambda state: state.status is PartStatus.READY)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (rotated := paths.logs / "redis.log.1").exists():
                 await asyncio.sleep(0.01)
 

@@ -53,7 +53,7 @@ class Client:
 
     async def closed(self) -> bytes:
         """What comes until the server closes."""
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             try:
                 return await self.reader.read()
             except ConnectionError:

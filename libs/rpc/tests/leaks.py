@@ -40,7 +40,7 @@ def counted() -> dict[str, float]:
     }
 
 
-async def until_back_to(before: dict[str, float], seconds: float = 5.0) -> None:
+async def until_back_to(before: dict[str, float], seconds: float = 30.0) -> None:
     """Wait until all counts are as before; the failure names those that are not."""
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds

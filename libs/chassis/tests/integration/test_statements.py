@@ -120,7 +120,7 @@ async def test_there_are_no_more_connections_than_the_pool_may_have(
 async def test_lost_idle_connections_are_replaced(db: Database, section: PostgresSection) -> None:
     await asyncio.gather(ids(db), ids(db))
     await terminate(section)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not all(line.connection.is_closed() for line in db._statements._free):
             await asyncio.sleep(0.01)
 
@@ -131,7 +131,7 @@ async def test_a_connection_that_dies_under_its_statement_is_unavailable(
     db: Database, section: PostgresSection
 ) -> None:
     sleeping = asyncio.create_task(db.system().fetch(SLEEP))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await count_connections(section):
             await asyncio.sleep(0.01)
     await terminate(section)
@@ -180,6 +180,6 @@ async def test_a_server_that_is_down_is_unavailable(section: PostgresSection) ->
 async def test_nothing_stays_connected_when_the_database_is_closed(section: PostgresSection) -> None:
     async with Database(section, "notes") as db:
         await ids(db)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await count_connections(section):
             await asyncio.sleep(0.01)

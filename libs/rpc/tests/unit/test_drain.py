@@ -75,7 +75,7 @@ async def test_calls_in_flight_end_and_new_ones_go_elsewhere(echo: EchoService) 
                 await stopping
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 async def test_no_call_fails_while_replicas_restart_in_turn(echo: EchoService) -> None:
     async def restart(server: GrpcServer) -> GrpcServer:
         await server.stop()

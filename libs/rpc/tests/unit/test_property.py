@@ -93,7 +93,7 @@ async def play(script: Script) -> None:
                 ]
                 await asyncio.sleep(pause / 1000)
                 await replicas[place].suffer(trouble, pause / 1000)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 await asyncio.gather(*made)
             # And whatever was done to it, it works again.
             await channel.channel_ready()

@@ -66,7 +66,7 @@ async def pool() -> AsyncIterator[ServerPool]:
 
 
 async def open_to(channel: Channel, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sum(stream.open for stream in channel._replicas._streams) != count:
             await asyncio.sleep(0.005)
 

@@ -155,7 +155,7 @@ async def test_while_postgres_is_down_verified_keys_are_accepted_and_unknown_key
         with pytest.raises(Unavailable):
             await authenticator.authenticate(unknown)
         await wire.mend()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     await authenticator.authenticate(unknown)

@@ -167,7 +167,7 @@ async def test_other_replicas_see_a_new_price_long_before_the_ttl(
         assert await listed(other, key) is None  # from here on it has a cached book
         for nano_usd in (7, 8, 9):
             made = await set_price(one, key, nano_usd)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await listed(other, key) != made:
                     await asyncio.sleep(0.01)
 

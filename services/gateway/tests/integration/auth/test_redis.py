@@ -98,7 +98,7 @@ async def fleet() -> AsyncIterator[Fleet]:
         yield Fleet(stack)
 
 
-async def until(met: Callable[[], bool], seconds: float = 10) -> None:
+async def until(met: Callable[[], bool], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not met():
             await asyncio.sleep(0.01)
@@ -198,7 +198,7 @@ async def test_without_the_right_to_publish_the_channel_counts_as_down_and_the_g
             components = revocations.components()
             for component in components:
                 await component.start()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while health[-1:] != [True]:
                     await asyncio.sleep(0.02)
                 await execute(admin, "ACL", "SETUSER", name, "-publish")

@@ -134,7 +134,7 @@ async def test_a_caller_that_sends_nothing_more_cannot_allow_an_attempt(run, pro
 
     if when == "before":
         plan_run.end_requests()
-    _, finished = await asyncio.wait_for(play(plan_run, end), 5)
+    _, finished = await asyncio.wait_for(play(plan_run, end), 30)
 
     assert provider.opened == ["500"]
     assert finished.error is not None

@@ -54,7 +54,7 @@ async def stopped_after_the_chunks(
         if isinstance(event, Chunk) and not completion.reads:
             run.stop()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await record(run, stop)
 
 

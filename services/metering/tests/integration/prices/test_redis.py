@@ -45,7 +45,7 @@ class RedisReplicas(Replicas):
         subscription = changes.subscription()
         await subscription.start()
         self._stack.push_async_callback(subscription.stop)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await subscribed.wait()
         return changes
 
