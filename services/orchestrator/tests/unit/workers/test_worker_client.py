@@ -100,7 +100,7 @@ class TestWorker:
 
         servicer = ScriptedWorker(play)
         async with a_worker(servicer) as worker:
-            await worker.wait_ready(SECOND)
+            await worker.wait_ready(60 * SECOND)
             events = await _events(worker)
 
             async with asyncio.timeout(30):
