@@ -16,7 +16,7 @@ LONG = "paced?chunks=2000&interval=0.02"  # 40 seconds in all
 
 async def counters(fleet: Fleet) -> dict[str, int]:
     """The counters of the simulated provider."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         counts: dict[str, int] = (await http.get(f"http://127.0.0.1:{fleet.simulator_port}/simulator")).json()
         return counts
 
