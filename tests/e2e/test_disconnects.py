@@ -33,9 +33,10 @@ async def test_a_disconnect_stops_the_provider_call_and_bills_the_output_so_far(
                 await anext(lines)
 
         async with asyncio.timeout(30):
-            while (await counters(fleet))["aborted"] == before["aborted"]:
+            while (now := await counters(fleet))["aborted"] == before["aborted"] or now["in_flight"] > before[
+                "in_flight"
+            ]:
                 await asyncio.sleep(0.05)
-        assert (await counters(fleet))["in_flight"] == before["in_flight"]
 
         statement = await fleet.statement_of(http, request_id)
     (settlement,) = statement["settlements"]

@@ -161,7 +161,7 @@ async def test_a_call_ends_at_its_deadline(fleet: Fleet, searchable: SearchableT
         target_of(fleet, path), path, [request.SerializeToString()], context.metadata, 1.0
     )
 
-    assert 0.9 < time.monotonic() - started < 7  # the next limit is 8 s, for the first byte
+    assert 0.9 < time.monotonic() - started < 14  # the next limit is 15 s, for the first byte
     assert outcome.code == "DEADLINE_EXCEEDED"
 
 
