@@ -1,9 +1,9 @@
-"""A gateway beside the fleet's, with a short deadline: leases end soon after it, so drills wait less."""
+"""A gateway beside the fleet's, with short time limits: what ends by them ends soon, so drills wait less."""
 
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import httpx
@@ -14,14 +14,16 @@ from tests.fleet.environment import PATHS, harness_ports
 
 NAME = "chaos-gateway"
 DEADLINE_SECONDS = 3
+SHORT_DEADLINE = {"GATEWAY_LIMITS__DEADLINE": str(DEADLINE_SECONDS)}
 
 
 class OwnGateway:
     """The process, which is started again whenever it ends."""
 
-    def __init__(self, environment: dict[str, str], port: int, ops_port: int) -> None:
+    def __init__(self, name: str, environment: dict[str, str], port: int, ops_port: int) -> None:
+        self._log = PATHS.log(name)
         self.base_url = f"http://127.0.0.1:{port}"
-        self._ops_url = f"http://127.0.0.1:{ops_port}/readyz"
+        self.ready_url = f"http://127.0.0.1:{ops_port}/readyz"
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._ready = False
@@ -35,7 +37,7 @@ class OwnGateway:
         """Start the process, and again when it has ended, until this is cancelled."""
         while True:
             self._ready = False
-            with PATHS.log(NAME).open("ab") as log:
+            with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "gateway", env=self._environment, stdout=log, stderr=log
                 )
@@ -50,7 +52,7 @@ class OwnGateway:
         async with httpx.AsyncClient(timeout=5) as http:
             while not self._ready:
                 with suppress(httpx.TransportError):
-                    self._ready = (await http.get(self._ops_url)).status_code == 200
+                    self._ready = (await http.get(self.ready_url)).status_code == 200
                 await asyncio.sleep(0.1)
 
     async def _stop(self) -> None:
@@ -61,20 +63,22 @@ class OwnGateway:
 
 
 @asynccontextmanager
-async def own_gateway(fleet: Fleet) -> AsyncIterator[OwnGateway]:
-    """Run the gateway; the block begins when it is ready."""
+async def own_gateway(
+    fleet: Fleet, settings: Mapping[str, str] = SHORT_DEADLINE, name: str = NAME
+) -> AsyncIterator[OwnGateway]:
+    """Run the gateway with these settings; the block begins when it is ready."""
     ports = harness_ports()
     environment = psutil.Process(fleet.pid_of("gateway")).environ() | {
-        "GATEWAY_HTTP__PORT": str(ports[NAME]),
-        "GATEWAY_OPS__PORT": str(ports[f"{NAME}-ops"]),
-        "GATEWAY_LIMITS__DEADLINE": str(DEADLINE_SECONDS),
+        "GATEWAY_HTTP__PORT": str(ports[name]),
+        "GATEWAY_OPS__PORT": str(ports[f"{name}-ops"]),
+        **settings,
     }
-    gateway = OwnGateway(environment, ports[NAME], ports[f"{NAME}-ops"])
+    gateway = OwnGateway(name, environment, ports[name], ports[f"{name}-ops"])
     running = asyncio.create_task(gateway.run())
     try:
         async with asyncio.timeout(60):
             while not gateway.pid:
-                assert not running.done(), f"the gateway did not start; see {PATHS.log(NAME)}"
+                assert not running.done(), f"the gateway did not start; see {PATHS.log(name)}"
                 await asyncio.sleep(0.1)
         yield gateway
     finally:

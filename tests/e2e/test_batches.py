@@ -101,9 +101,7 @@ def test_a_file_that_holds_no_request_fails_and_says_why(client: openai.OpenAI) 
 @pytest.mark.usefixtures("model")
 def test_what_cannot_be_a_batch_is_refused_at_once(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
-        client.batches.create(
-            input_file_id="file-none", endpoint="/v1/chat/completions", completion_window="24h"
-        )
+        client.batches.create(input_file_id="file-none", endpoint="/v1/chat/completions", completion_window="24h")
     other = client.files.create(file=("a.txt", io.BytesIO(b"hello")), purpose="assistants")
     with pytest.raises(openai.BadRequestError) as refused:
         client.batches.create(input_file_id=other.id, endpoint="/v1/chat/completions", completion_window="24h")

@@ -152,9 +152,10 @@ class Fleet:
                 await asyncio.sleep(0.2)
 
     @staticmethod
-    async def read_topic(topic: str) -> bytes:
-        """All records of a topic, read with Kafka's own console consumer."""
-        arguments = ("kafka-console-consumer", "--topic", topic, "--from-beginning", "--timeout-ms", "5000")
+    async def read_topic(topic: str, quiet_seconds: int) -> bytes:
+        """The records of a topic until none came for some seconds, read with Kafka's own console consumer."""
+        timeout = str(1000 * quiet_seconds)
+        arguments = ("kafka-console-consumer", "--topic", topic, "--from-beginning", "--timeout-ms", timeout)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
