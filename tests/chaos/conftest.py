@@ -17,6 +17,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form is asked for."""
+    return bool(request.config.getoption("--long", default=False))
+
+
+@pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
     """The number of kills of each part."""
     return 3 if request.config.getoption("--long", default=False) else 1

@@ -41,6 +41,17 @@ class Journal:
         wanted = set(tenants)
         return [call for call in map(_entry_to_call, begun.values()) if call.tenant in wanted]
 
+    @property
+    def poison(self) -> Path:
+        """The ports from which poisonous calls came, one a line; it may not exist yet."""
+        return self.path.with_suffix(".poison")
+
+    def ends(self, tenants: Iterable[str], *, how: str) -> list[float]:
+        """The times at which the calls of these tenants ended in this way, in seconds since 1970."""
+        entries = [json.loads(line) for line in self.path.read_text().splitlines()]
+        wanted = {call.number for call in self.calls(tenants)}
+        return [e["at"] for e in entries if e["event"] == "end" and e["call"] in wanted and e["how"] == how]
+
     def began(self, tenant: str, request: int) -> bool:
         """Whether the provider has received a call of a request."""
         return any(call.request == request for call in self.calls([tenant]))

@@ -84,14 +84,14 @@ class Fleet:
         async with httpx.AsyncClient(base_url=self.base_url, headers=headers, timeout=60) as client:
             yield client
 
-    async def create_tenant(self, cap_usd: str | None = None) -> tuple[str, str]:
+    async def create_tenant(self, cap_usd: str | None = None, *, plan: str = "standard") -> tuple[str, str]:
         """Create a tenant, with a budget if `cap_usd` is given; return its id and an API key."""
         async with httpx.AsyncClient(base_url=self.base_url, headers=self.as_admin, timeout=30) as admin:
 
             async def create(path: str, **body: str) -> dict[str, Any]:
                 return created(await admin.post(f"/admin/v1/{path}", json=body))
 
-            tenant = (await create("tenants", name=self.unique("tenant")))["id"]
+            tenant = (await create("tenants", name=self.unique("tenant"), plan=plan))["id"]
             project = (await create("projects", tenant_id=tenant, name="default"))["id"]
             key: str = (await create("keys", tenant_id=tenant, project_id=project, name="test"))["key"]
             if cap_usd is not None:

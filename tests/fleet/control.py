@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 from dataclasses import asdict
 
 import httpx
+import psutil
 from argosy_dev.fleet.paths import write_text
 from argosy_dev.fleet.process_identity import ProcessIdentity, stop_processes
+from argosy_dev.fleet.state import read_state
 
 from tests.fleet.environment import PATHS, ROOT, STATE, environment, harness_ports
 
@@ -51,6 +54,31 @@ def start_simulator() -> None:
             if time.monotonic() > deadline:
                 raise TimeoutError("the simulator does not answer")
             time.sleep(0.1)
+
+
+def lose_kafka_data() -> None:
+    """Kill Kafka and delete what it stores, before it is started again; then create the topics."""
+    kafka = read_state(PATHS).parts["kafka"].process
+    assert kafka is not None
+    process = psutil.Process(kafka.pid)
+    supervisor = process.parent()
+    assert supervisor is not None
+    supervisor.suspend()
+    try:
+        for one in (*process.children(recursive=True), process):
+            one.kill()
+        process.wait(30)
+        shutil.rmtree(PATHS.data("kafka") / "log")
+    finally:
+        supervisor.resume()
+    deadline = time.monotonic() + 120
+    while True:  # until the broker serves
+        try:
+            return control("provision-topics")
+        except subprocess.CalledProcessError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def stop() -> None:

@@ -30,9 +30,15 @@ SHORT_TIMES = {
 }
 
 
+DRILL_WORKERS = tuple(f"drill-worker-{number}" for number in range(1, 5))
+"""Inference workers that a drill starts and kills."""
+DRILL_POOL = "drill"
+"""The pool of these workers, and the plan of tenants whose jobs they run."""
 HARNESS_PARTS = (
-    "simulator", "otlp", "journaled", "chaos-gateway", "chaos-gateway-ops", "attacked-gateway", "attacked-gateway-ops"
-)  # fmt: skip
+    *("simulator", "otlp", "journaled", "chaos-gateway", "chaos-gateway-ops"),
+    *("attacked-gateway", "attacked-gateway-ops"),
+    *(f"{worker}-{port}" for worker in DRILL_WORKERS for port in ("grpc", "ops")),
+)
 
 
 def harness_ports() -> dict[str, int]:

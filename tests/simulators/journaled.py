@@ -13,6 +13,7 @@ string; embeddings know `wait` and `refuse`:
                  &long=1          as many tokens as the request allows; else few
                  &schema=1        the prompt's tokens include those of `response_format`
     refuse     an error, without work                   ?status=500&wait=0
+    poison     no answer; writes the port from which the call came to `<journal>.poison`, for a drill to kill the caller
     cut        chunks, then the connection drops        ?wait=1.5&chunks=0
 
 Run it: python tests/simulators/journaled.py --port 8101 --journal calls.jsonl
@@ -40,6 +41,7 @@ from tests.simulators.dialects import Mode
 
 PROMPT_COUNTS = 199
 """Token counts of prompts are 1 to this; with those of the output, no two calls report the same."""
+POISON_SECONDS = 600
 SCHEMA_WORD = " a"
 """Clients fill schemas with it: one token in most vocabularies."""
 
@@ -66,8 +68,9 @@ class RunningCall:
 class JournaledProvider:
     """The server's handlers. `journal` is a descriptor opened for appending."""
 
-    def __init__(self, journal: int) -> None:
+    def __init__(self, journal: int, poison: Path) -> None:
         self._journal = journal
+        self._poison = poison
         self._calls = 0
 
     def app(self) -> web.Application:
@@ -140,6 +143,8 @@ class JournaledProvider:
         await asyncio.sleep(call.mode.number("wait", 0))
         if call.mode.name == "refuse":
             return _refusal(call), "refused"
+        if call.mode.name == "poison":
+            await self._await_death(request)
         if call.stream:
             response = await _stream(request, call, body)
         elif call.mode.name != "cut":
@@ -149,6 +154,14 @@ class JournaledProvider:
                 request.transport.abort()
             return web.Response(), "cut"
         return response, "answered"
+
+    async def _await_death(self, request: web.Request) -> None:
+        """Write where the call came from, and wait until its caller is gone."""
+        assert request.transport is not None
+        _, port, *_ = request.transport.get_extra_info("peername")
+        with self._poison.open("a") as poison:
+            poison.write(f"{port}\n")
+        await asyncio.sleep(POISON_SECONDS)
 
 
 async def _respond_with_vector(request: web.Request, call: RunningCall) -> tuple[web.StreamResponse, str]:
@@ -237,7 +250,7 @@ def _envelope(call: RunningCall, body: dict[str, Any], kind: str) -> dict[str, A
 
 async def _serve(host: str, port: int, journal: Path) -> None:
     descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    app = JournaledProvider(descriptor).app()
+    app = JournaledProvider(descriptor, journal.with_suffix(".poison")).app()
     # Handlers are cancelled when their client disconnects: the journal says when that was.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()

@@ -42,7 +42,7 @@ class EchoService:
         self.callers.append(current_caller())
         match request.value:
             case "full":
-                raise Full("no seat", param="seat", retry_after=timedelta(seconds=1.5))
+                raise Full("no seat", param="seat", retry_after=timedelta(seconds=1.5), details={"rows": "7"})
             case "nonsense":
                 raise InvalidRequest("'my secret prompt' is no word", param="value")
             case "bug":

@@ -17,7 +17,7 @@ from orchestrator.routing.choose import RouteTable
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, Task
 from orchestrator.usage.model import RequestUsage
 from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
-from values.money import NanoUsd, Price, cost
+from values.money import INPUT_PRICES, NanoUsd, Price, cost
 
 CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -109,6 +109,7 @@ class FakeMeteringClient:
     soft_limit_passed: bool = False
     failure: BaseException | None = None
     reserved: dict[str, tuple[tuple[TokenBound, ...], timedelta]] = field(default_factory=dict)
+    discounts: dict[str, int] = field(default_factory=dict)
     on_reserve: Callable[[], object] = lambda: None
     gate: asyncio.Event | None = None
     """While it is unset, metering does not answer."""
@@ -117,7 +118,12 @@ class FakeMeteringClient:
     start_gate: asyncio.Event | None = None
 
     async def reserve(
-        self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
+        self,
+        request_id: str,
+        bounds: Sequence[TokenBound],
+        lease: timedelta,
+        timeout: timedelta,
+        discount_percent: int = 0,
     ) -> Reservation:
         self.on_reserve()
         if self.gate is not None:
@@ -126,10 +132,12 @@ class FakeMeteringClient:
         pairs = zip(prices, bounds, strict=True)
         held = max(cost(bound.input_tokens, bound.output_tokens, price) for price, bound in pairs)
         if held > self.available:
-            raise RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
+            details = {INPUT_PRICES: ",".join(str(price.input_per_million) for price in prices)}
+            raise RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent", details=details)
         if self.failure is not None:
             raise self.failure
         self.reserved[request_id] = (tuple(bounds), lease)
+        self.discounts[request_id] = discount_percent
         return Reservation(held, prices, self.soft_limit_passed)
 
     async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:

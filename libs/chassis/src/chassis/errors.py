@@ -15,12 +15,14 @@ never change their meaning. `declared_errors` lists the errors of all imported m
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Final
 
 REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+NO_DETAILS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -71,9 +73,20 @@ class ArgosyError(Exception):
         if not (cls.__dict__.get("__doc__") or "").strip():
             raise TypeError(f"{cls.__qualname__}: needs a docstring, it is the reference text")
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after: timedelta | None = None) -> None:
-        """`message` is a sentence for people, `param` the part of the request at fault."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: timedelta | None = None,
+        details: Mapping[str, str] = NO_DETAILS,
+    ) -> None:
+        """`message` is a sentence for people, `param` the part of the request at fault.
+
+        `details` are for the calling service: they travel with the error, and clients do not see them.
+        """
         super().__init__(message)
+        self.details = details
         self.message = message
         self.param = param
         self.retry_after = retry_after
@@ -128,8 +141,9 @@ class RemoteError(ArgosyError, abstract=True):
         *,
         param: str | None = None,
         retry_after: timedelta | None = None,
+        details: Mapping[str, str] = NO_DETAILS,
     ) -> None:
-        super().__init__(message, param=param, retry_after=retry_after)
+        super().__init__(message, param=param, retry_after=retry_after, details=details)
         self.kind = kind
         self.reason = reason
 

@@ -45,7 +45,7 @@ async def test_an_error_arrives_with_all_its_fields(stub: EchoStub) -> None:
 
     error = failure.value
     assert (error.kind, error.reason, error.message, error.param) == (Kind.EXHAUSTED, "FULL", "no seat", "seat")
-    assert error.retry_after == timedelta(seconds=1.5)
+    assert (error.retry_after, error.details) == (timedelta(seconds=1.5), {"rows": "7"})
 
 
 async def test_a_bug_is_logged_and_hidden_from_the_caller(stub: EchoStub, capsys: pytest.CaptureFixture[str]) -> None:

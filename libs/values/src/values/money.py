@@ -19,6 +19,9 @@ MAX_TOKENS = 1_000_000_000
 MAX_PRICE = NanoUsd(10**15)
 """A million dollars per million tokens. No cost of a call can overflow: 2 · 10⁹ · 10¹⁵ ÷ 10⁶ < 2⁶³."""
 
+INPUT_PRICES = "input_per_million_nano_usd"
+"""A detail of INSUFFICIENT_QUOTA: the input prices of the bounds that were not reserved, in their order, by commas."""
+
 # No exponents: the amount they hide may be too large to write down, or too small to be anything but zero.
 _USD = re.compile(r"(?P<whole>[0-9]{1,32})(?:\.(?P<places>[0-9]{1,9}))?")
 

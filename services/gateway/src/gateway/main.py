@@ -29,6 +29,7 @@ from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
 from gateway.auth.redis import RedisRevocations
 from gateway.batches import http as batches_http
+from gateway.batches.orchestrator_client import BatchesClient
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
 from gateway.embeddings import http as embeddings_http
@@ -198,6 +199,7 @@ def wire_app(
     dependencies: Dependencies = {
         InferenceClient: peers.inference,
         JobsClient: jobs,
+        BatchesClient: BatchesClient(peers.orchestrator),
         jobs_http.EventStreams: event_streams,
         QueuesClient: QueuesClient(peers.orchestrator),
         FilesClient: FilesClient(peers.retrieval),

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
+from argosy.orchestration.v1.batches_pb2_grpc import add_BatchServiceServicer_to_server
 from argosy.orchestration.v1.jobs_pb2_grpc import (
     add_JobServiceServicer_to_server,
     add_QueueServiceServicer_to_server,
@@ -30,6 +31,7 @@ from gateway.settings import InFlightSection, LimitsSection
 from prometheus_client import REGISTRY
 
 from services.gateway.tests.fakes.api_keys import TTLS
+from services.gateway.tests.fakes.batches import FakeBatches
 from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 from services.gateway.tests.fakes.inference import FakeInference
 from services.gateway.tests.fakes.jobs import FakeJobs, FakeQueues
@@ -64,6 +66,7 @@ class GatewayFixture:
     metering: FakeMetering
     jobs: FakeJobs
     queues: FakeQueues
+    batches: FakeBatches
     event_streams: EventStreams
     rate_limits: FakeRateLimitStore
     keys: dict[str, str] = field(default_factory=dict)
@@ -105,6 +108,7 @@ async def run_gateway(
     inference, retrieval, metering = FakeInference(), FakeRetrieval(), FakeMetering()
     jobs = FakeJobs()
     queues = FakeQueues(jobs)
+    batches = FakeBatches()
     event_streams = EventStreams(heartbeat_seconds)
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
@@ -115,6 +119,7 @@ async def run_gateway(
         (add_MeteringServiceServicer_to_server, metering, "argosy.metering.v1.MeteringService"),
         (add_JobServiceServicer_to_server, jobs, "argosy.orchestration.v1.JobService"),
         (add_QueueServiceServicer_to_server, queues, "argosy.orchestration.v1.QueueService"),
+        (add_BatchServiceServicer_to_server, batches, "argosy.orchestration.v1.BatchService"),
         verifier=a_verifier(clock),
     ) as channel:
         app = wire_app(
@@ -139,6 +144,7 @@ async def run_gateway(
             metering,
             jobs,
             queues,
+            batches,
             event_streams,
             rate_limits,
         )

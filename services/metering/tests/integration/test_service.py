@@ -129,6 +129,8 @@ async def test_errors_keep_their_reasons_on_the_wire(stub: Any) -> None:
         with as_caller(calling(a_principal(tenant))), pytest.raises(RemoteError) as refused:
             await stub.Reserve(request)
         assert (refused.value.kind, refused.value.reason) == (kind, reason)
+        prices = {"input_per_million_nano_usd"} if reason == "INSUFFICIENT_QUOTA" else set()
+        assert set(refused.value.details) == prices
 
 
 @pytest.mark.parametrize("request_id", ["", "req\0", "r" * 129])

@@ -20,6 +20,8 @@ from chassis.telemetry import logger
 
 from orchestrator.autoscaling.grpc import ScalerServer, ScalerServicer
 from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.batches.main import build_batches
+from orchestrator.batches.postgres import BATCH_FINISHED
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.infer import Disconnects
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
@@ -64,7 +66,8 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     relay = OutboxRelay(database, await service.publisher(settings.kafka))
     worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
     metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"), service.signer)
-    retrieval = GrpcRetrievalClient(await service.channel(peers.retrieval, "retrieval"))
+    retrieval_channel = await service.channel(peers.retrieval, "retrieval")
+    retrieval = GrpcRetrievalClient(retrieval_channel)
     on_written = CoalescedCall(relay.wake, PUBLISH_DELAY)
     outbox = PostgresUsageOutbox(database, on_written=on_written)
     tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
@@ -89,19 +92,29 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
-    registrations = (registration(servicer), *jobs.registrations, *queues.registrations)
+    batches = build_batches(
+        database,
+        retrieval_channel,
+        service.signer,
+        jobs,
+        limits=settings.batches.batch_limits(),
+        interval=settings.batches.poll_interval,
+        on_written=on_written,
+    )
+    registrations = (registration(servicer), *jobs.registrations, *queues.registrations, batches.registration)
     _set_gauges(tasks, recorder, routes)
     # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
     with suppress(ArgosyError):
         await refresh_once(routes)
     return [
-        service.topics(settings.kafka, USAGE_RECORDED, JOB_FINISHED),
+        service.topics(settings.kafka, USAGE_RECORDED, JOB_FINISHED, BATCH_FINISHED),
         relay,
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
         *events.components,
         *jobs.loops,
+        batches,
         queues.refresh,
         *_scaler(settings.queues, queues.figures),
         Drain(tasks, disconnects),
@@ -116,7 +129,7 @@ async def _jobs(settings: Settings, service: ServiceBuilder, shared: Shared) -> 
     events = await build_job_events(service, shared.database, settings.redis, settings.jobs.events_ttl)
     jobs = build_jobs(
         shared,
-        policy=settings.jobs.policy(),
+        policy=settings.jobs.policy(settings.batches.discount_percent),
         intervals=settings.jobs.intervals(),
         limits=settings.request_limits(),
         unknown_fields=settings.chat.unknown_fields,

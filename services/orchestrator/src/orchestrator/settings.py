@@ -20,6 +20,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 from values.limits import MAX_PASSAGES
 
+from orchestrator.batches.create import BatchLimits
+from orchestrator.batches.lines import FileLimits
 from orchestrator.jobs.model import Lane
 from orchestrator.jobs.policy import JobIntervals, JobPlan, JobPolicy
 from orchestrator.limits import DisconnectPolicy, Limits
@@ -141,8 +143,8 @@ class JobsSection(Section):
 
     plans: dict[str, JobPlanSection] = Field(
         {},
-        description="By plan, as JSON: lane, pool, retention_days, max_queued. The plan `default` is for tenants of all "
-        "other plans.",
+        description="By plan, as JSON: lane, pool, retention_days, max_queued. The plan `default` is for all other "
+        "tenants.",
     )
     max_body_bytes: int = Field(1_000_000, ge=1, le=15_000_000, description="The most bytes of a job's body.")
     default_deadline: Timeout = Field(timedelta(hours=24), description="Until a job without a deadline fails.")
@@ -179,7 +181,7 @@ class JobsSection(Section):
         description="How long the events of a job are kept in Redis after the last of them; after its end, 5 minutes.",
     )
 
-    def policy(self) -> JobPolicy:
+    def policy(self, batch_discount_percent: int = 0) -> JobPolicy:
         plans = {
             name: JobPlan(plan.lane, plan.pool, timedelta(days=plan.retention_days), plan.max_queued)
             for name, plan in self.plans.items()
@@ -198,6 +200,7 @@ class JobsSection(Section):
             max_crashes=self.max_crashes,
             min_backoff=self.min_backoff,
             max_backoff=self.max_backoff,
+            batch_discount_percent=batch_discount_percent,
         )
 
     def intervals(self) -> JobIntervals:
@@ -205,6 +208,26 @@ class JobsSection(Section):
         return JobIntervals(
             poll=self.poll_interval, reap=self.reap_interval, partitions=self.partition_interval, days_ahead=days + 3
         )
+
+
+class BatchesSection(Section):
+    """Batches: files of requests that are answered within a day."""
+
+    max_lines: int = Field(100_000, ge=1, le=1_000_000, description="The most requests of one batch.")
+    max_line_bytes: int = Field(1_000_000, ge=1_000, le=15_000_000, description="The most bytes of one line.")
+    max_file_bytes: int = Field(200_000_000, ge=1_000, description="The most bytes of a batch's file.")
+    max_unfinished: int = Field(100, ge=1, description="The most batches of one tenant that are not final.")
+    discount_percent: int = Field(
+        0,
+        ge=0,
+        le=99,
+        description="What is taken off the prices of requests in batches; the ledger names the discounted price.",
+    )
+    poll_interval: Timeout = Field(timedelta(milliseconds=500), description="Between two searches for due batches.")
+
+    def batch_limits(self) -> BatchLimits:
+        file = FileLimits(lines=self.max_lines, line_bytes=self.max_line_bytes)
+        return BatchLimits(file, self.max_file_bytes, self.max_unfinished)
 
 
 class QueuesSection(Section):
@@ -250,6 +273,9 @@ class Settings(ServiceSettings):
     )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Concurrency and sizes.")
     jobs: JobsSection = Field(default_factory=JobsSection, description="Requests that are accepted now and run later.")
+    batches: BatchesSection = Field(
+        default_factory=BatchesSection, description="Files of requests that are answered within a day."
+    )
     queues: QueuesSection = Field(
         default_factory=QueuesSection, description="The figures of queues, for metrics and autoscaling."
     )

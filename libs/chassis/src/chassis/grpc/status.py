@@ -52,7 +52,7 @@ BY_CODE: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 def to_metadata(error: ArgosyError) -> tuple[tuple[str, bytes], ...]:
     """Return the trailing metadata that carries `error` to the peer."""
-    fields = {"kind": error.kind.value}
+    fields = {**error.details, "kind": error.kind.value}
     if error.param is not None:
         fields["param"] = error.param
     details = [_pack(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=fields))]
@@ -103,8 +103,10 @@ def _from_details(details: bytes) -> RemoteError | None:
     kind = BY_VALUE.get(info.metadata.get("kind", ""))
     if info.domain != DOMAIN or kind is None:
         return None
-    param = info.metadata.get("param")
-    return RemoteError(kind, info.reason, status.message, param=param, retry_after=retry_after)
+    further = dict(info.metadata)
+    del further["kind"]
+    param = further.pop("param", None)
+    return RemoteError(kind, info.reason, status.message, param=param, retry_after=retry_after, details=further)
 
 
 def _pack(message: ErrorInfo | RetryInfo) -> AnyMessage:

@@ -93,7 +93,8 @@ class MeteringServiceServicer:
 
     def Reserve(self, request, context):
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-        Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
+        Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
+        commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,8 @@ class MeteringServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MeteringServiceAsyncStub: ...
     Reserve: _grpc.UnaryUnaryMultiCallable[_metering_pb2.ReserveRequest, _metering_pb2.ReserveResponse]
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-    Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
+    Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
+    commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
     """
     StartAttempt: _grpc.UnaryUnaryMultiCallable[_metering_pb2.StartAttemptRequest, _metering_pb2.StartAttemptResponse]
     """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
@@ -67,7 +68,8 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Reserve: _aio.UnaryUnaryMultiCallable[_metering_pb2.ReserveRequest, _metering_pb2.ReserveResponse]  # type: ignore[assignment]
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-    Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
+    Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
+    commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
     """
     StartAttempt: _aio.UnaryUnaryMultiCallable[_metering_pb2.StartAttemptRequest, _metering_pb2.StartAttemptResponse]  # type: ignore[assignment]
     """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
@@ -102,7 +104,8 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metering_pb2.ReserveResponse, _abc.Awaitable[_metering_pb2.ReserveResponse]]:
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
-        Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA.
+        Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
+        commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
         """
 
     @_abc_1.abstractmethod

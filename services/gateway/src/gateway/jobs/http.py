@@ -27,9 +27,10 @@ from gateway.jobs.schemas import JOB_PROPERTIES, JobCreate, JobRead, check_body,
 from gateway.jobs.stream import HEARTBEAT, INTERRUPTED, RETRY, JobEvent, encode_job_event
 from gateway.web import sse
 from gateway.web.dependencies import NEWEST_FIRST, PageQuery, PathId, provided
-from gateway.web.middleware import Handler, ResponseWriter
+from gateway.web.middleware import Handler
 from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
+from gateway.web.response import ResponseWriter
 from gateway.web.schemas import ID_PATTERN, ListResponse
 
 router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])

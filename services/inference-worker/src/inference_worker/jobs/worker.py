@@ -37,12 +37,14 @@ class ActiveRun:
 
     __slots__ = ("claimed_at", "job", "lease_until", "lost", "reporting", "run")
 
-    def __init__(self, job: ClaimedJob, run: JobRun, claimed_at: float) -> None:
+    def __init__(self, job: ClaimedJob, run: JobRun, claimed_at: float, now: float) -> None:
         self.job = job
         self.run = run
         self.claimed_at = claimed_at
-        self.lease_until = claimed_at + job.lease.total_seconds()
-        """By the event loop's clock, counted from before the call that extended it: never later than the database's."""
+        lease = job.lease.total_seconds()
+        # A claim that searches and reserves may take as long as the lease, which is extended at its end.
+        self.lease_until = max(claimed_at + lease, now + lease / 2)
+        """By the event loop's clock, counted from before the heartbeat that extended it: no later than the database's."""
         self.lost = False
         self.reporting = False
         """The provider is not called any more: a cancellation is too late, and only the report's answer counts."""
@@ -96,7 +98,7 @@ class JobWorker:
         self._observer.claimed(dispatch, job, loop.time() - claimed_at)
         if isinstance(job.work, NoWork):
             return None
-        active = ActiveRun(job, self._new_run(job), claimed_at)
+        active = ActiveRun(job, self._new_run(job), claimed_at, loop.time())
         self.runs[active.ref] = active
         return active
 

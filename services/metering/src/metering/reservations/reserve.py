@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from chassis.errors import ArgosyError, InvalidRequest
-from values.money import MAX_TOKENS
+from values.money import INPUT_PRICES, MAX_TOKENS, nano_usd_to_usd
 
 from metering.budgets.model import Budget, BudgetSpent
 from metering.prices.model import ALL_TENANTS, MAX_DISCOUNT_PERCENT, PriceCache, discounted, validate_price_key
@@ -54,7 +54,10 @@ def to_result(
 ) -> ReserveResult | ArgosyError:
     """Turn the decision of a store into a result for the caller; without a reservation the budget refused."""
     if reservation is None:
-        return BudgetSpent(f"the request may cost {priced.amount} nano-USD and the budget has {budget.available} left")
+        amount, left = nano_usd_to_usd(priced.amount), nano_usd_to_usd(budget.available)
+        prices = ",".join(str(bound.row.price.input_per_million) for bound in priced.bounds)
+        message = f"the request may cost ${amount} and the budget has ${left} left"
+        return BudgetSpent(message, details={INPUT_PRICES: prices})
     if repeated and reservation.state is not ReservationState.HELD:
         return ReservationClosed(f"the reservation is {reservation.state}", param="request_id")
     if repeated and [bound.requested for bound in priced.bounds] != [bound.requested for bound in reservation.bounds]:

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -156,3 +157,11 @@ async def test_a_discount_is_less_than_all_of_the_price(servicer: MeteringServic
     with as_caller(SERVICE), pytest.raises(InvalidRequest) as raised:
         await servicer.Reserve(request, None)
     assert raised.value.param == "discount_percent"
+
+
+async def test_a_refusal_names_dollars_and_carries_the_input_prices(servicer: MeteringServicer) -> None:
+    with as_caller(MEMBER), pytest.raises(BudgetSpent) as refused:
+        await servicer.Reserve(a_request(1001), None)
+
+    assert re.fullmatch(r"the request may cost \$0\.\d+ and the budget has \$0\.\d+ left", refused.value.message)
+    assert dict(refused.value.details) == {"input_per_million_nano_usd": str(CHAT.price.input_per_million)}

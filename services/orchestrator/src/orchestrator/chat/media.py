@@ -12,6 +12,7 @@ from math import ceil
 from typing import NamedTuple, Never
 
 from chassis.errors import InvalidRequest
+from values.money import TOKENS_PER_PRICE, NanoUsd
 
 from orchestrator.chat.image_size import Size, image_size
 from orchestrator.chat.pdf import PdfBound, Unbounded, bound_pdf
@@ -183,12 +184,17 @@ def _decode(path: str, data: str) -> bytes:
         raise InvalidRequest(f"{path} is not base64", param=path) from error
 
 
-def highest_bound(media: Sequence[Media], candidates: Sequence[RouteCandidate]) -> tuple[str, MediaKind, int]:
-    """Return the path, kind and tokens of the part with the highest bound."""
-    tokens, index = max(
-        (media_tokens(one, candidate), -index) for index, one in enumerate(media) for candidate in candidates
+def dearest(
+    media: Sequence[Media], candidates: Sequence[RouteCandidate], input_prices: Sequence[NanoUsd]
+) -> tuple[Media, int, NanoUsd]:
+    """Return the part that may cost most, its tokens and their cost; `input_prices` are per million, by candidate."""
+    amount, tokens, index = max(
+        (-(-tokens * price // TOKENS_PER_PRICE), tokens, -index)
+        for index, one in enumerate(media)
+        for candidate, price in zip(candidates, input_prices, strict=True)
+        for tokens in (media_tokens(one, candidate),)
     )
-    return media[-index].path, media[-index].kind, tokens
+    return media[-index], tokens, NanoUsd(amount)
 
 
 def _refuse(path: str, why: str) -> Never:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from chassis.clock import Clock
 from chassis.errors import InvalidRequest, RemoteError
+from values.money import NanoUsd, nano_usd_to_usd
 
 from orchestrator.chat.candidates import Rendered, chat_candidates
-from orchestrator.chat.media import Media, find_media, highest_bound
+from orchestrator.chat.media import Media, dearest, find_media
 from orchestrator.chat.model import ChatRequest, ParsedChat, RequestTooLarge
 from orchestrator.chat.parse import parse_chat
 from orchestrator.context.model import Document, Source
@@ -17,7 +18,7 @@ from orchestrator.context.ports import RetrievalClient
 from orchestrator.context.render import with_context
 from orchestrator.context.search import find_context
 from orchestrator.limits import Limits, deadline_of
-from orchestrator.reservations.model import Reservation
+from orchestrator.reservations.model import Reservation, refused_input_prices
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import Route, RouteCandidate, Task, UnknownFields
@@ -132,10 +133,13 @@ async def _find_media(document: Document, size: int) -> tuple[Media, ...]:
 
 
 def _with_media(error: RemoteError, media: Sequence[Media], routed: Sequence[RouteCandidate]) -> RemoteError:
-    """Name the part that counts most in a refusal for lack of money."""
-    path, kind, tokens = highest_bound(media, routed)
-    message = f"{error.message}; {path} ({kind}) counts up to {tokens} tokens"
-    return RemoteError(error.kind, error.reason, message, param=path, retry_after=error.retry_after)
+    """Name the part that may cost most in a refusal for lack of money."""
+    prices = refused_input_prices(error)
+    known = len(prices) == len(routed)
+    part, tokens, amount = dearest(media, routed, prices if known else [NanoUsd(1)] * len(routed))
+    cost = f", ${nano_usd_to_usd(amount)}" if known else ""
+    message = f"{error.message}; {part.path} ({part.kind}) counts up to {tokens} tokens{cost}"
+    return RemoteError(error.kind, error.reason, message, param=part.path, retry_after=error.retry_after)
 
 
 def _check_size(candidates: Sequence[Candidate], limits: Limits) -> None:

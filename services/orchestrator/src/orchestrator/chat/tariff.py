@@ -1,4 +1,7 @@
-"""What providers count for media, in tokens. Data from their documentation; without a size, its maximum."""
+"""What providers count for media, in tokens; without a size, the maximum.
+
+Data from their documentation, in November 2026. Where it and what users measured differ, the larger number counts.
+"""
 
 from collections.abc import Callable
 from math import ceil
@@ -22,7 +25,11 @@ class Tariff(NamedTuple):
 
 
 class _Tiles(NamedTuple):
-    """OpenAI: a base, and so much per tile of 512 pixels. https://platform.openai.com/docs/guides/images-vision"""
+    """OpenAI: a base, and so much per tile of 512 pixels; the base alone in low detail.
+
+    https://platform.openai.com/docs/guides/images-vision#calculating-costs: 1024 by 1024 pixels are 765 tokens of
+    gpt-4o (4 tiles), 2048 by 4096 are 1105 (6 tiles).
+    """
 
     base: int
     tile: int
@@ -45,11 +52,16 @@ def _tiles(size: Size | None) -> int:
 
 
 MAX_PATCHES = 10_000
+"""The budget of `detail: original`; most models scale down to 1,536 patches."""
 PATCH_FACTOR = 2.46
+"""Of gpt-4.1-nano and gpt-5-nano; 1.72 of o4-mini, 1.62 of the minis. Users measured less for gpt-5's, never more."""
 
 
 def _patches(size: Size | None, low: bool) -> int:
-    """OpenAI's newer models: patches of 32 pixels, times a factor of the model. The largest factor and budget."""
+    """OpenAI's newer models: patches of 32 pixels, times a factor of the model. The largest factor and budget.
+
+    https://platform.openai.com/docs/guides/images-vision#model-sizing-behavior
+    """
     if low:
         return ceil(256 * PATCH_FACTOR)
     patches = MAX_PATCHES if size is None else min(ceil(size.width / 32) * ceil(size.height / 32), MAX_PATCHES)
@@ -62,11 +74,16 @@ def _openai_image(size: Size | None, low: bool) -> int:
 
 
 ANTHROPIC_MAX = 4_784
+"""Of models that read up to 2,576 pixels on the long edge; the others scale down to 1,568 tokens."""
 ANTHROPIC_PIXELS_PER_TOKEN = 750
 
 
 def _anthropic_image(size: Size | None, _low: bool) -> int:
-    """(w · h) / 750, of an image that is scaled down to the maximum."""
+    """A token per patch of 28 by 28 pixels, or (w · h) / 750 as the page said before; scaled down to the maximum.
+
+    https://platform.claude.com/docs/en/build-with-claude/vision. A page of a PDF is an image beside its text:
+    https://platform.claude.com/docs/en/build-with-claude/pdf-support
+    """
     if size is None:
         return ANTHROPIC_MAX
     # A side has at least one patch of 28 pixels, however thin the image.
@@ -80,7 +97,11 @@ GEMINI_MAX = 24 * GEMINI_TILE
 
 
 def _gemini_image(size: Size | None, _low: bool) -> int:
-    """258 tokens per tile, whose side is two thirds of the shorter one, 256 to 768 pixels; or a fixed number."""
+    """258 tokens per tile, whose side is two thirds of the shorter one, 256 to 768 pixels; or a fixed number.
+
+    https://ai.google.dev/gemini-api/docs/tokens: 258 up to 384 by 384 pixels, 32 tokens per second of sound.
+    https://ai.google.dev/gemini-api/docs/media-resolution has the fixed numbers, by model and resolution.
+    """
     if size is None:
         return GEMINI_MAX
     if max(size) <= 384:
@@ -100,6 +121,7 @@ def _open_model_image(size: Size | None, _low: bool) -> int:
     return min(max(ceil(size.width / 14) * ceil(size.height / 14), 2_880), OPEN_MODEL_MAX)
 
 
+# OpenAI: a token per 100 ms, https://platform.openai.com/docs/guides/realtime-costs. Anthropic reads no sound.
 TARIFFS: dict[Provider, Tariff] = {
     Provider.OPENAI: Tariff(_openai_image, 10),
     Provider.ANTHROPIC: Tariff(_anthropic_image, 50),
@@ -109,7 +131,8 @@ _RULES = (*(tariff.image for tariff in TARIFFS.values()), _open_model_image)
 UNKNOWN_PROVIDER = Tariff(lambda size, low: max(rule(size, low) for rule in _RULES), 50)
 """The most that any of them counts."""
 
-# Tiles of single models of OpenAI, by the beginning of their names; the first row that fits.
+# Tiles of single models of OpenAI, by the beginning of their names; the first row that fits. gpt-5 (70 and 140)
+# and gpt-4.1 (85 and 170) have none: their minis and nanos, and later models under the same beginning, have patches.
 _OPENAI_MODELS: tuple[tuple[str, _Tiles], ...] = (
     ("gpt-4o-mini", _Tiles(2_833, 5_667)),
     ("gpt-4o", _Tiles(85, 170)),

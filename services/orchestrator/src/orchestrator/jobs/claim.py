@@ -69,7 +69,12 @@ class Claims:
         with as_caller(Caller(claimed.principal, self.signer.sign(claimed.principal), run.request_id)):
             try:
                 work = await self.work.prepare(
-                    claimed.principal, run.request_id, Endpoint(job.endpoint), claimed.body, _at_least(remaining)
+                    claimed.principal,
+                    run.request_id,
+                    Endpoint(job.endpoint),
+                    claimed.body,
+                    _at_least(remaining),
+                    of_batch=job.batch_id is not None,
                 )
             except ArgosyError as error:
                 return await self._unprepared(run, error)

@@ -34,6 +34,8 @@ class JobPolicy:
     max_crashes: int = 3
     min_backoff: timedelta = timedelta(seconds=1)
     max_backoff: timedelta = timedelta(minutes=5)
+    batch_discount_percent: int = 0
+    """Taken off the prices of jobs of batches."""
 
     def plan(self, name: str) -> JobPlan:
         """Return what a tenant's plan gets."""

@@ -203,7 +203,14 @@ class PostgresJobStore:
         events: list[OutboxRow] = []
         for place, end in enumerate(unique, 1):
             events += end_to_events(place, end)
-        rows = await self._fetch(sql.END, *columns(ends_to_arguments(unique), 18), *event_columns(events))
+        arguments = (*columns(ends_to_arguments(unique), 18), *event_columns(events))
+        try:
+            rows = await self._fetch(sql.END, *arguments)
+        except asyncpg.CheckViolationError:
+            # No partition yet for the day on which a result expires: a plan keeps results for longer than before.
+            retentions = [end.job.retention for end in unique if end.job.is_final]
+            await self.keep_partitions(max(retentions, default=timedelta(0)).days + 2)
+            rows = await self._fetch(sql.END, *arguments)
         if events:
             self._on_written()
         ended = {unique[row["place"] - 1].run.key for row in rows}

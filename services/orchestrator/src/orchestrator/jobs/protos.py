@@ -40,7 +40,8 @@ def job_to_proto(job: Job) -> pb.Job:
         state=STATE_TO_PROTO[job.state],
         state_reason=job.state_reason,
         errors=job.errors,
-        crashes=job.crashes,
+        # The claim counts as a crash until the run ends: of a run that goes on, nobody is to read that it has crashed.
+        crashes=job.crashes - (job.state is JobState.RUNNING and job.crashes > 0),
         result=job.result,
         metadata=job.metadata,
         batch_id=job.batch_id or "",

@@ -56,6 +56,7 @@ class JobWork:
     clock: Clock
     limits: Limits
     unknown_fields: UnknownFields = UnknownFields.DROP
+    batch_discount_percent: int = 0
 
     @classmethod
     def for_jobs(
@@ -83,6 +84,7 @@ class JobWork:
             clock=clock,
             limits=limits,
             unknown_fields=unknown_fields,
+            batch_discount_percent=policy.batch_discount_percent,
         )
 
     async def check(self, principal: Principal, request_id: str, endpoint: Endpoint, body: bytes) -> CheckedWork:
@@ -96,14 +98,24 @@ class JobWork:
         return CheckedWork(chat.model, *checked)
 
     async def prepare(
-        self, principal: Principal, request_id: str, endpoint: Endpoint, body: bytes, timeout: timedelta
+        self,
+        principal: Principal,
+        request_id: str,
+        endpoint: Endpoint,
+        body: bytes,
+        timeout: timedelta,
+        *,
+        of_batch: bool = False,
     ) -> PreparedWork:
         """Prepare a run as the current caller, and reserve its cost. Raises what the synchronous door raises."""
+        reservations = self.reservations
+        if of_batch and self.batch_discount_percent:
+            reservations = replace(reservations, discount_percent=self.batch_discount_percent)
         if endpoint is Endpoint.EMBEDDINGS:
             embedding = await prepare_embedding(
                 _embed_request(principal, request_id, body, timeout),
                 routes=self.routes,
-                reservations=self.reservations,
+                reservations=reservations,
                 clock=self.clock,
                 limits=self.limits,
             )
@@ -112,7 +124,7 @@ class JobWork:
             _chat_request(principal, request_id, body, timeout),
             routes=self.routes,
             retrieval=self.retrieval,
-            reservations=self.reservations,
+            reservations=reservations,
             clock=self.clock,
             limits=self.limits,
             unknown_fields=self.unknown_fields,

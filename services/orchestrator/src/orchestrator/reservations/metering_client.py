@@ -25,9 +25,16 @@ class GrpcMeteringClient:
         self._signer = signer
 
     async def reserve(
-        self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
+        self,
+        request_id: str,
+        bounds: Sequence[TokenBound],
+        lease: timedelta,
+        timeout: timedelta,
+        discount_percent: int = 0,
     ) -> Reservation:
         request = _reserve_to_proto(request_id, bounds, lease)
+        if discount_percent:
+            request.discount_percent = discount_percent
         with span("metering.reserve", kind="client"), RESERVE_SECONDS.time():
             reservation = _proto_to_reservation(await self._stub.Reserve(request, timeout=timeout.total_seconds()))
         if len(reservation.prices) != len(bounds):

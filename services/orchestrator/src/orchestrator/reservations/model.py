@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from values.money import NanoUsd, Price
+from chassis.errors import ArgosyError
+from values.money import INPUT_PRICES, NanoUsd, Price
 
 from orchestrator.usage.model import AttemptUsage
 
@@ -32,3 +33,11 @@ class Reservation(NamedTuple):
     held: NanoUsd
     prices: tuple[Price, ...]
     soft_limit_passed: bool = False
+
+
+def refused_input_prices(error: ArgosyError) -> tuple[NanoUsd, ...]:
+    """Return the input prices per million tokens in metering's refusal, in the order of the bounds, or none."""
+    try:
+        return tuple(NanoUsd(int(price)) for price in error.details.get(INPUT_PRICES, "").split(",") if price)
+    except ValueError:
+        return ()

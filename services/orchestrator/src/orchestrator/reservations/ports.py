@@ -14,9 +14,16 @@ class MeteringClient(Protocol):
     """Metering, on behalf of the current caller."""
 
     async def reserve(
-        self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
+        self,
+        request_id: str,
+        bounds: Sequence[TokenBound],
+        lease: timedelta,
+        timeout: timedelta,
+        discount_percent: int = 0,
     ) -> Reservation:
         """Hold the cost of the most expensive of `bounds` for `lease`. Safe to repeat.
+
+        `discount_percent` is taken off the prices; only services may ask for it.
 
         Raises `RemoteError` when metering refuses: no price, budget exhausted. `Unavailable` and `DeadlineExceeded`
         leave open whether the money is held.

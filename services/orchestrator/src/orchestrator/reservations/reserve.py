@@ -23,6 +23,8 @@ class Reservations:
     recorder: UsageRecorder
     tasks: BackgroundTasks
     limits: Limits
+    discount_percent: int = 0
+    """Taken off the prices; other than 0 for requests of services only."""
 
     async def reserve(
         self, principal: Principal, request_id: str, bounds: Sequence[TokenBound], deadline: Deadline
@@ -36,7 +38,7 @@ class Reservations:
         lease = self.limits.lease(remaining)
         timeout = min(remaining, self.limits.reserve_timeout)
         try:
-            return await self.metering.reserve(request_id, bounds, lease, timeout)
+            return await self.metering.reserve(request_id, bounds, lease, timeout, self.discount_percent)
         except BaseException as error:
             if not definitely_refused(error):
                 request = (principal.tenant_id, request_id)

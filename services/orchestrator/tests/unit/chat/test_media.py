@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import zlib
 from typing import Any
 
 import pytest
-from chassis.errors import InvalidRequest, RemoteError
+from chassis.errors import InvalidRequest, Kind, RemoteError
 from orchestrator.chat.candidates import TEMPLATE_TOKENS, chat_candidates
-from orchestrator.chat.media import Media, MediaKind, find_media, media_tokens
+from orchestrator.chat.media import Media, MediaKind, dearest, find_media, media_tokens
 from orchestrator.chat.parse import parse_chat
 from orchestrator.routing.model import Provider, RouteCandidate
+from values.money import NanoUsd, usd_to_nano_usd
 
 from services.orchestrator.tests.fakes import FakeMeteringClient
 from services.orchestrator.tests.harness import Harness
@@ -250,3 +252,23 @@ async def test_a_budget_that_is_too_small_names_the_part_that_counts_most() -> N
         await harness.generate({"model": "smollm2", "messages": [{"role": "user", "content": parts}]})
 
     assert (lack.value.reason, lack.value.param) == ("INSUFFICIENT_QUOTA", "messages[0].content[1]")
+    tokens, dollars = re.findall(r"up to (\d+) tokens, \$([\d.]+)$", lack.value.message)[0]
+    price = harness.metering._price("local/smollm2-135m-instruct").input_per_million
+    assert usd_to_nano_usd(dollars) == -(-int(tokens) * price // 1_000_000)
+
+
+def test_the_part_that_may_cost_most_is_that_of_the_dear_candidate() -> None:
+    small, large = find_media({"messages": [{"content": [image(url(png(64, 64))), image(url(png(2000, 2000)))]}]})
+
+    for prices, tokens in (((NanoUsd(1_000), NanoUsd(10**9)), 765), ((NanoUsd(10**9), NanoUsd(1_000)), 4_784)):
+        part, counted, amount = dearest((small, large), (CLAUDE, OPENAI), prices)
+        assert (part, counted) == (large, tokens)
+        assert amount == tokens * 1_000
+
+
+async def test_without_prices_in_the_refusal_the_part_is_named_in_tokens() -> None:
+    harness = Harness(metering=FakeMeteringClient())
+    harness.metering.failure = RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
+
+    with pytest.raises(RemoteError, match=r"messages\[0\]\.content\[0\] \(image\) counts up to \d+ tokens$"):
+        await harness.generate({"model": "smollm2", "messages": [{"role": "user", "content": [image(url(png(9, 9)))]}]})

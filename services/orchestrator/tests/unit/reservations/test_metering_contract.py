@@ -12,7 +12,7 @@ from chassis.testing import SECRET, FakeClock, a_caller, a_principal
 from chassis.testing.grpc import serving
 from orchestrator.errors import is_refusal
 from orchestrator.reservations.metering_client import GrpcMeteringClient
-from orchestrator.reservations.model import AttemptStart, TokenBound
+from orchestrator.reservations.model import AttemptStart, TokenBound, refused_input_prices
 from orchestrator.reservations.ports import MeteringClient
 from orchestrator.usage.model import AttemptUsage
 from values.usage import UNKNOWN_USAGE, ExposureCause
@@ -76,6 +76,7 @@ async def test_an_exhausted_budget_is_refused(client: MeteringClient, metering: 
         await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT)
 
     assert (refused.value.kind, refused.value.reason) == (Kind.EXHAUSTED, "INSUFFICIENT_QUOTA")
+    assert refused_input_prices(refused.value) == (metering._price(CHEAP.price_key).input_per_million,)
     assert not metering.reserved
 
 

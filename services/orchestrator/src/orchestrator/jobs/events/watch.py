@@ -127,5 +127,5 @@ class JobWatcher:
 
 def differs(job: Job, shown: Job) -> bool:
     """Whether a client would see a difference that matters between two states of a job."""
-    fields = ("state", "state_reason", "errors", "crashes", "cancel_requested")
+    fields = ("state", "state_reason", "errors", "started_at", "cancel_requested")
     return any(getattr(job, field) != getattr(shown, field) for field in fields)
