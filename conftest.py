@@ -12,6 +12,7 @@ from collections.abc import Generator
 from functools import cache
 from typing import Any
 
+import hypothesis
 import pytest
 from argosy_dev.commands.up import up
 from argosy_dev.fleet.paths import FleetPaths
@@ -25,6 +26,8 @@ LOOP_ERRORS: list[str] = []
 
 def pytest_configure() -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime sends usage data to its makers
+    hypothesis.settings.register_profile("argosy", deadline=None)  # else an example may take 0.2 s of a busy machine
+    hypothesis.settings.load_profile("argosy")
     report = asyncio.BaseEventLoop.call_exception_handler
 
     def record(loop: asyncio.BaseEventLoop, context: dict[str, Any]) -> None:
@@ -56,6 +59,24 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         errors, LOOP_ERRORS[:] = list(LOOP_ERRORS), []
     if errors and not item.get_closest_marker("loop_errors"):
         pytest.fail("the event loop reported: " + "; ".join(errors), pytrace=False)
+
+
+LONG_SECONDS = 30
+SHORT_LIMITS = (
+    "chassis.kafka.membership.PING_TIMEOUT_SECONDS",
+    "chassis.lifecycle.components.READY_TIMEOUT_SECONDS",
+    "chassis.postgres.database.CONNECT_TIMEOUT_SECONDS",
+    "rpc.channel.CONNECT_TIMEOUT_SECONDS",
+)
+"""Limits of a second or so that a store or a peer may exceed on a busy machine without any fault of ours."""
+
+
+@pytest.fixture(autouse=True)
+def long_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengthen short limits for integration tests; one that shows such a limit sets it itself."""
+    if "integration" in request.path.parts:
+        for name in SHORT_LIMITS:
+            monkeypatch.setattr(name, LONG_SECONDS)
 
 
 OWN_ENVIRONMENT = dict(os.environ)

@@ -29,7 +29,7 @@ async def supervised(paths: FleetPaths, *parts: ProcessSpec) -> AsyncIterator[Su
 
 
 async def wait_for(
-    paths: FleetPaths, name: str, condition: Callable[[PartState], bool], seconds: float = 10.0
+    paths: FleetPaths, name: str, condition: Callable[[PartState], bool], seconds: float = 60.0
 ) -> PartState:
     """Wait until the state file meets the condition, as `up` does."""
     async with asyncio.timeout(seconds):

@@ -34,10 +34,10 @@ ANSWERS = """if True:
 @pytest.fixture
 def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_module, "_WATCH_INTERVAL_SECONDS", 0.05)
-    monkeypatch.setattr(readiness, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(readiness, "_TIMEOUT_SECONDS", 0.5)
 
 
-def answering(make_spec: MakeSpec, *, start: float = 0, hang_seconds: float = 0.3) -> ProcessSpec:
+def answering(make_spec: MakeSpec, *, start: float = 0, hang_seconds: float = 2) -> ProcessSpec:
     """A part that answers its probe, from `start` seconds after its start."""
     port = assign(["redis"], {})["redis"]
     probe = readiness.redis(LOOPBACK, port)
@@ -74,7 +74,7 @@ async def test_a_part_that_freezes_for_less_than_the_limit_runs_on(paths: FleetP
 
 @pytest.mark.usefixtures("quick_watch")
 async def test_a_slow_start_is_no_hang(paths: FleetPaths, make_spec: MakeSpec) -> None:
-    async with supervised(paths, answering(make_spec, start=1.0, hang_seconds=0.1)):
+    async with supervised(paths, answering(make_spec, start=2.5, hang_seconds=2)):
         state = await wait_for(paths, "redis", lambda state: state.status is PartStatus.READY)
 
         assert state.restarts == 0

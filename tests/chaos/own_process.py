@@ -20,7 +20,7 @@ class OwnProcess:
         self.name = name
         self.starts = 0
         self._module = module
-        self._ops_url = f"http://127.0.0.1:{ops_port}/readyz"
+        self.ready_url = f"http://127.0.0.1:{ops_port}/readyz"
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._ready = False
@@ -50,7 +50,7 @@ class OwnProcess:
         async with httpx.AsyncClient(timeout=5) as http:
             while not self._ready:
                 with suppress(httpx.TransportError):
-                    self._ready = (await http.get(self._ops_url)).status_code == 200
+                    self._ready = (await http.get(self.ready_url)).status_code == 200
                 await asyncio.sleep(0.1)
 
     async def _stop(self) -> None:

@@ -38,7 +38,10 @@ ROOM_OF_LEAVERS, LEAVERS = 3, 12
 SCHEMA_WORDS, SCHEMA_READERS = 400, 40
 """Words are tokens of two bytes each: the bound of a request is about twice what its schema costs."""
 ROOM_WITHOUT_KAFKA = 10
-LEASE_SECONDS = DEADLINE_SECONDS + float(SHORT_TIMES["ORCHESTRATOR_RESERVATION_LEASE"])
+LEASE_SECONDS = DEADLINE_SECONDS + sum(
+    float(SHORT_TIMES[name]) for name in ("ORCHESTRATOR_TIMEOUTS__ABORT", "ORCHESTRATOR_RESERVATION_LEASE")
+)
+"""A request's: its deadline, the time to hear of its usage after an abort, and the reserve (orchestrator's limits)."""
 SWEPT_AFTER_SECONDS = 1.5 * float(SHORT_TIMES["METERING_SWEEPER__INTERVAL"])
 HANGING, STREAMING, QUICK = "answer?long=1&wait=0.7", "answer?long=1&late=0.3&part=", "answer?long=1"
 SCHEMA, EMBEDDING = "answer?schema=1&interval=0.5", "answer?wait=0.7&vectors=1"

@@ -75,20 +75,20 @@ async def test_two_replicas_share_the_calls_and_a_third_gets_its_share_once_it_i
         channel = await stack.enter_async_context(Channel(f"retrievers:{port}", "retrieval", resolver=resolve))
         stub = RetrievalServiceStub(channel)
         stack.enter_context(as_caller(a_caller()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not even((await shares(stub, servers))[:2]):
                 await asyncio.sleep(0.01)
         two = await shares(stub, servers)
 
         await stack.enter_async_context(serving_at(f"{HOSTS[2]}:{port}", [servers[2].registration()]))
         known.append(HOSTS[2])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not even(await shares(stub, servers)):
                 await asyncio.sleep(0.01)
         three = await shares(stub, servers)
 
         known.remove(HOSTS[0])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await shares(stub, servers))[0]:
                 await asyncio.sleep(0.01)
 

@@ -44,19 +44,21 @@ def assert_error(response: httpx.Response, status: int, code: str, param: str | 
 async def test_a_request_without_a_valid_key_is_unauthenticated(
     fleet: Fleet, header: dict[str, str], code: str, path: str
 ) -> None:
-    async with httpx.AsyncClient(base_url=fleet.base_url, headers=header) as http:
+    async with httpx.AsyncClient(base_url=fleet.base_url, headers=header, timeout=60) as http:
         call = http.post(path, json={}) if path.endswith("completions") else http.get(path)
         assert_error(await call, 401, code)
 
 
 async def test_a_key_with_one_wrong_letter_fails_its_checksum(fleet: Fleet) -> None:
     key = fleet.api_key[:-9] + ("A" if fleet.api_key[-9] != "A" else "B") + fleet.api_key[-8:]
-    async with httpx.AsyncClient(base_url=fleet.base_url, headers={"authorization": f"Bearer {key}"}) as http:
+    async with httpx.AsyncClient(
+        base_url=fleet.base_url, headers={"authorization": f"Bearer {key}"}, timeout=60
+    ) as http:
         assert_error(await http.get("/v1/models"), 401, "invalid_api_key")
 
 
 async def test_a_revoked_key_is_rejected_within_a_second(fleet: Fleet, http: httpx.AsyncClient) -> None:
-    async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_admin) as admin:
+    async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_admin, timeout=60) as admin:
         tenant = (await admin.post("/admin/v1/tenants", json={"name": fleet.unique("revoked")})).json()
         project = (await admin.post("/admin/v1/projects", json={"tenant_id": tenant["id"], "name": "p"})).json()
         created = await admin.post(

@@ -34,7 +34,7 @@ def call_by_reflection(target: str, service: str, method: str, metadata: tuple[t
             request_serializer=lambda m: m.SerializeToString(),
             response_deserializer=response.FromString,
         )
-        return MessageToDict(invoke(request(), timeout=10, metadata=metadata))
+        return MessageToDict(invoke(request(), timeout=60, metadata=metadata))
 
 
 @pytest.mark.parametrize("service", CALLS)

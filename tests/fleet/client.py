@@ -12,7 +12,9 @@ from typing import Any
 import asyncpg
 import httpx
 import psutil
+from aiokafka import AIOKafkaConsumer
 from argosy_dev.fleet.paths import read_pairs
+from argosy_dev.fleet.ports import LOOPBACK
 from argosy_dev.fleet.state import RUNNING, read_state
 
 from tests.fleet.control import start
@@ -151,10 +153,10 @@ class Fleet:
                     return statement
                 await asyncio.sleep(0.2)
 
-    @staticmethod
-    async def read_topic(topic: str) -> bytes:
+    async def read_topic(self, topic: str) -> bytes:
         """All records of a topic, read with Kafka's own console consumer."""
-        arguments = ("kafka-console-consumer", "--topic", topic, "--from-beginning", "--timeout-ms", "5000")
+        count = str(await self._count_records(topic))  # so that it need not wait for a record that does not come
+        arguments = ("kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", count)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -166,6 +168,17 @@ class Fleet:
         )
         out, _ = await process.communicate()
         return out
+
+    async def _count_records(self, topic: str) -> int:
+        consumer = AIOKafkaConsumer(topic, bootstrap_servers=f"{LOOPBACK}:{self.ports['kafka']}")
+        await consumer.start()
+        try:
+            partitions = consumer.assignment()
+            starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        finally:
+            await consumer.stop()
+        count: int = sum(ends.values()) - sum(starts.values())
+        return count
 
 
 def created(response: httpx.Response) -> dict[str, Any]:

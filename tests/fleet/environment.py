@@ -20,8 +20,9 @@ REPLICAS = "orchestrator=2,inference-worker=2,metering=2"
 """The second processes start when a test asks for them."""
 SHORT_TIMES = {
     "GATEWAY_LIMITS__DEADLINE": "20",
-    "ORCHESTRATOR_TIMEOUTS__FIRST_BYTE": "8",
-    "ORCHESTRATOR_TIMEOUTS__NON_STREAMED": "8",
+    "ORCHESTRATOR_TIMEOUTS__FIRST_BYTE": "15",
+    "ORCHESTRATOR_TIMEOUTS__NON_STREAMED": "15",
+    "ORCHESTRATOR_TIMEOUTS__ABORT": "5",
     "ORCHESTRATOR_RESERVATION_LEASE": "3",
     "ORCHESTRATOR_ROUTES_POLL_INTERVAL": "0.5",
     "METERING_PRICES_TTL": "0.5",
@@ -36,6 +37,7 @@ DRILL_POOL = "drill"
 """The pool of these workers, and the plan of tenants whose jobs they run."""
 HARNESS_PARTS = (
     *("simulator", "otlp", "journaled", "chaos-gateway", "chaos-gateway-ops"),
+    *("attacked-gateway", "attacked-gateway-ops"),
     *(f"{worker}-{port}" for worker in DRILL_WORKERS for port in ("grpc", "ops")),
 )
 

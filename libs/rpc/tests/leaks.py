@@ -40,13 +40,21 @@ def counted() -> dict[str, float]:
     }
 
 
-async def until_back_to(before: dict[str, float], seconds: float = 5.0) -> None:
-    """Wait until all counts are as before; the failure names those that are not."""
+def larger(now: dict[str, float], before: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """The counts that are larger than before, as (before, now)."""
+    return {name: (before.get(name, 0), value) for name, value in now.items() if value > before.get(name, 0)}
+
+
+async def until_back_to(before: dict[str, float], seconds: float = 30.0) -> None:
+    """Wait until no count is larger than before; the failure names those that are.
+
+    Smaller ones are none of ours: what an earlier test left was collected meanwhile.
+    """
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds
-    while not (counted().items() <= before.items() and held() == before):
+    while larger(counted(), before) or larger(held(), before):
         if loop.time() > due:
-            more = {name: (before[name], value) for name, value in held().items() if value != before[name]}
+            more = larger(held(), before)
             raise AssertionError(f"left over, as (before, now): {more}; {sorted(map(str, asyncio.all_tasks()))}")
         await asyncio.sleep(0.01)
 

@@ -30,7 +30,7 @@ def begin(
     call_id: int, method: str, *payloads: str, end: bool = True, service: str = "test.EchoService", **fields: Any
 ) -> Frame:
     """The first frame of a call."""
-    fields = {"metadata": known(), "timeout_microseconds": 5_000_000, **fields}
+    fields = {"metadata": known(), "timeout_microseconds": 60_000_000, **fields}
     data = [Text(value=payload).SerializeToString() for payload in payloads]
     return Frame(call_id=call_id, method=f"/{service}/{method}", payloads=data, end=end, **fields)
 

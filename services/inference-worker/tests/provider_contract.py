@@ -181,7 +181,7 @@ async def drain(completion: Completion, payloads: list[bytes]) -> None:
 
 async def until(condition: Any) -> None:
     """Wait until another task has made `condition` true, for twenty seconds at most."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 

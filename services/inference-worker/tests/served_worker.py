@@ -55,5 +55,5 @@ def an_embed_request(model: str = "instant") -> inference_pb2.EmbedRequest:
     return inference_pb2.EmbedRequest(
         candidates=[inference_pb2.Candidate(upstream="fake", model=model)],
         inputs=["a b", "c"],
-        deadline=duration_to_proto(timedelta(seconds=5)),
+        deadline=duration_to_proto(timedelta(seconds=60)),
     )

@@ -38,7 +38,7 @@ class Replica:
 
     async def wait_for(self, price: PriceRow) -> None:
         """Wait until this replica sees this price."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await self.price() != price:
                 await asyncio.sleep(0.01)
 

@@ -114,7 +114,7 @@ async def test_what_is_published_is_handled_with_key_and_headers(topic: str, pub
     await publisher.publish(topic, b"ten_a", b"value", {"traceparent": "x"})
     consumer = Consumer(a_kafka_section(kafka_bootstrap(), new_id("group-")), topic, keep)
     await consumer.start()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         await arrived.wait()
     await consumer.ping()
     await consumer.stop()
@@ -242,7 +242,7 @@ async def test_a_consumer_starts_while_the_broker_is_down_and_is_unavailable(mon
         await consumer.ping()
     with pytest.raises(Unavailable):
         await ensure_topics(a_kafka_section(nowhere), [Topic("t", "m", "o", 1, 1, "")], request_seconds=0.5)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await consumer.stop()
 
 

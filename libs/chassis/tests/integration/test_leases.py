@@ -173,7 +173,7 @@ async def test_skips_rows_that_another_transaction_has_locked(db: Database) -> N
     await add(db, "locked", "free")
     async with db.tenant("ten_a") as other:
         await other.execute("SELECT 1 FROM tasks WHERE id = 'locked' FOR UPDATE")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             assert await claim(db, "locked") is None
             [found] = await TASKS.claim_due(db.system(), 10, LONG)
     assert found.row["id"] == "free"

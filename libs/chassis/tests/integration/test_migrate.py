@@ -57,7 +57,7 @@ async def test_migrators_take_turns_even_around_a_concurrent_index(folder: Path,
         "-- argosy: no transaction\nCREATE INDEX CONCURRENTLY notes_by_text ON notes (text)"
     )
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         applied = await asyncio.gather(*(migrate(owner, folder, "chassis_test") for _ in range(4)))
 
     assert sorted(name for names in applied for name in names) == ["0002_slow.sql", "0003_index.sql"]

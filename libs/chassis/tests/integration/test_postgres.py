@@ -272,8 +272,8 @@ async def freeze(wire: TcpProxy, db: Database) -> None:
 
 
 async def test_an_unresponsive_server_is_unavailable(section: PostgresSection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(database, "CLIENT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(database, "CLIENT_TIMEOUT_SECONDS", 2)
     monkeypatch.setattr(database, "ROLLBACK_TIMEOUT_SECONDS", 0.2)
     async with through_a_wire(section) as (wire, db):
         with pytest.raises(Unavailable):
@@ -288,6 +288,7 @@ async def test_a_cancelled_caller_does_not_wait_for_a_silent_server(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "ROLLBACK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(database, "CLIENT_TIMEOUT_SECONDS", 600)  # what the caller must not wait for
     async with through_a_wire(section) as (wire, db):
 
         async def ask(begun: asyncio.Event) -> None:
@@ -299,7 +300,7 @@ async def test_a_cancelled_caller_does_not_wait_for_a_silent_server(
         begun = asyncio.Event()
         task = asyncio.create_task(ask(begun))
         await begun.wait()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

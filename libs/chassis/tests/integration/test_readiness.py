@@ -110,7 +110,7 @@ async def test_the_reason_of_postgres_is_named_and_the_password_is_not(
 
 
 async def until_known(check: TopicsCheck) -> str:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while "not been looked up" in (state := (await readiness([check]))["kafka topics"]):
             await asyncio.sleep(0.02)
     return state

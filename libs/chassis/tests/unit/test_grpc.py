@@ -114,16 +114,17 @@ async def test_health_and_reflection_need_no_principal(echo: EchoService) -> Non
 
 
 async def test_the_callers_deadline_ends_the_call(stub: EchoStub, echo: EchoService) -> None:
+    await stub.Echo(text("a"))  # connected: the next calls reach the server long before their deadline
     with pytest.raises(DeadlineExceeded, match="test did not answer in time"):
-        await stub.Echo(text("hang"), timeout=0.05)
+        await stub.Echo(text("hang"), timeout=0.5)
     with pytest.raises(DeadlineExceeded, match="test did not answer in time"):
-        [answer async for answer in stub.Repeat(text("hang"), timeout=0.05)]
+        [answer async for answer in stub.Repeat(text("hang"), timeout=0.5)]
 
     await echo.cleaned.wait()
 
 
 async def test_a_caller_without_a_deadline_is_given_one(echo: EchoService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "UNARY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(pipeline, "UNARY_TIMEOUT_SECONDS", 0.5)
     caller = a_caller()
     async with (
         serving_at("127.0.0.1:0", [(register, echo, SERVICE)]) as server,

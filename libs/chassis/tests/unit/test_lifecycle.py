@@ -189,7 +189,7 @@ async def test_it_is_ready_while_every_check_is(toy: Toy) -> None:
 
 
 async def test_a_slow_check_is_not_ready(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.lifecycle.components.READY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("chassis.lifecycle.components.READY_TIMEOUT_SECONDS", 0.5)
 
     async def dawdle() -> None:
         await asyncio.Event().wait()
@@ -199,7 +199,7 @@ async def test_a_slow_check_is_not_ready(toy: Toy, monkeypatch: pytest.MonkeyPat
 
     assert (await toy.get("/readyz")).json() == {
         "ready": False,
-        "checks": {"serving": "ok", "slow": "no answer within 0.05 s"},
+        "checks": {"serving": "ok", "slow": "no answer within 0.5 s"},
     }
     ask()
     assert await running == 0
@@ -373,7 +373,7 @@ async def test_a_process_that_hangs_while_stopping_is_ended(toy: Toy, monkeypatc
 
     class Deaf(Part):
         async def stop(self) -> None:
-            left.wait(timeout=5)  # it blocks the loop, so no timeout of the loop can help
+            left.wait(timeout=60)  # it blocks the loop, so no timeout of the loop can help
 
     running = toy.run(Deaf("deaf", toy.diary))
     await toy.until("ready")

@@ -22,7 +22,7 @@ async def test_runs_again_at_once_while_there_is_more_and_continues_after_an_err
             stop.set()
         return len(calls) == 1
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await periodic(timedelta(milliseconds=1), run_once, "test")(stop)
 
     assert calls == [0, 1, 2, 3]
@@ -39,7 +39,7 @@ async def test_an_answer_of_a_store_that_is_no_expected_error_does_not_end_the_s
         raise RuntimeError("permission denied for table reservations")
 
     with captured_lines() as lines:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await periodic(timedelta(milliseconds=1), run_once, "sweeper")(stop)
 
     assert len(calls) == 5

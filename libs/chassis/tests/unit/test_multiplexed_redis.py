@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from chassis.aio import Backoff
 from chassis.circuit_breaker import CircuitBreaker
 from chassis.errors import Unavailable
-from chassis.redis import MultiplexedRedis, Script, multiplexed
+from chassis.redis import MultiplexedRedis, Script, multiplexed, pooled
 from chassis.settings import RedisSection
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
@@ -68,7 +69,23 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 @pytest.fixture
-async def redis(peer: Peer) -> AsyncIterator[MultiplexedRedis]:
+async def redis(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
+    """It waits for replies for as long as a test may take."""
+    monkeypatch.setattr(multiplexed, "TIMEOUT_SECONDS", 60)
+    async with connected(peer) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def hurried_redis(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
+    """Its commands time out; the connection stays."""
+    monkeypatch.setattr(multiplexed, "UNRESPONSIVE_SECONDS", 60)
+    async with connected(peer) as redis:
+        yield redis
+
+
+@asynccontextmanager
+async def connected(peer: Peer) -> AsyncIterator[MultiplexedRedis]:
     section = RedisSection(url=f"redis://127.0.0.1:{peer.port}/0")
     async with MultiplexedRedis(section, CircuitBreaker("peer", max_failures=3, open_seconds=60)) as redis:
         yield redis
@@ -123,7 +140,7 @@ async def test_a_connection_to_a_read_only_replica_is_closed(peer: Peer, redis: 
     with pytest.raises(Unavailable):
         await redis.run(Script("return 1"), ["key"], [1])
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while peer.connections < 2:
             await asyncio.sleep(0.01)
 
@@ -142,11 +159,14 @@ async def test_a_cancelled_command_does_not_take_the_reply_of_the_next(peer: Pee
     assert await second == 2
 
 
-async def test_a_late_reply_is_dropped(peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_late_reply_is_dropped(peer: Peer, hurried_redis: MultiplexedRedis) -> None:
+    redis = hurried_redis
     late = redis.send("A")
     with pytest.raises(Unavailable, match="in time"):
         await late
     await peer.reads.get()
+    assert redis._connection is not None
+    redis._connection.set_timeout(60)
     next_one = redis.send("B")
     await peer.reads.get()
     peer.send(b":1\r\n:2\r\n")
@@ -155,7 +175,8 @@ async def test_a_late_reply_is_dropped(peer: Peer, redis: MultiplexedRedis, monk
     assert peer.connections == 1
 
 
-async def test_late_replies_open_the_breaker(peer: Peer, redis: MultiplexedRedis) -> None:
+async def test_late_replies_open_the_breaker(peer: Peer, hurried_redis: MultiplexedRedis) -> None:
+    redis = hurried_redis
     for _ in range(3):
         waiting = redis.send("A")
         with pytest.raises(Unavailable):
@@ -168,17 +189,18 @@ async def test_late_replies_open_the_breaker(peer: Peer, redis: MultiplexedRedis
         redis.send("A")
 
 
-async def test_an_opening_breaker_is_logged_without_a_request(redis: MultiplexedRedis) -> None:
+async def test_an_opening_breaker_is_logged_without_a_request(hurried_redis: MultiplexedRedis) -> None:
     with captured_lines() as lines, as_caller(a_caller()):
         for _ in range(3):
             with pytest.raises(Unavailable):
-                await redis.send("A")
+                await hurried_redis.send("A")
 
     (opened,) = [line for line in lines if line["event"] == "circuit_opened"]
     assert "request_id" not in opened
 
 
-async def test_many_that_wait_are_one_failure(peer: Peer, redis: MultiplexedRedis) -> None:
+async def test_many_that_wait_are_one_failure(peer: Peer, hurried_redis: MultiplexedRedis) -> None:
+    redis = hurried_redis
     answers = await asyncio.gather(*(redis.send("A") for _ in range(50)), return_exceptions=True)
 
     assert {type(answer) for answer in answers} == {Unavailable}
@@ -195,20 +217,22 @@ async def test_a_connection_that_ends_fails_what_waits_and_comes_back(peer: Peer
         await redis.ping()
     peer.answer = lambda _: PONG
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await until_answered(redis)
     assert peer.connections == 2
 
 
 async def test_a_connection_that_is_silent_is_given_up(
-    peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, hurried_redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    redis = hurried_redis
+    monkeypatch.setattr(multiplexed, "TIMEOUT_SECONDS", 60)  # of the next connection
     monkeypatch.setattr(multiplexed, "UNRESPONSIVE_SECONDS", 0.02)
     with pytest.raises(Unavailable):
         await redis.send("A")
     peer.answer = lambda _: PONG
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while peer.connections < 2:
             await asyncio.sleep(0.01)
         await until_answered(redis)
@@ -219,15 +243,16 @@ async def test_an_unexpected_reply_closes_the_connection(peer: Peer, redis: Mult
     peer.answer = lambda data: reply if b"A" in data else PONG
     await asyncio.gather(redis.send("A"), return_exceptions=True)
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while peer.connections < 2:
             await asyncio.sleep(0.01)
         await until_answered(redis)
 
 
 async def test_more_commands_than_are_allowed_in_flight_are_refused(
-    redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
+    hurried_redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    redis = hurried_redis
     monkeypatch.setattr(multiplexed, "MAX_IN_FLIGHT", 2)
     sent = [redis.send("A"), redis.send("A")]
     with pytest.raises(Unavailable, match="keep up"):
@@ -248,6 +273,7 @@ async def test_connections_that_end_soon_are_made_less_and_less_often(
     peer: Peer, redis: MultiplexedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures: list[int] = []
+    monkeypatch.setattr(multiplexed, "MAX_RETRY_SECONDS", 60.0)  # a connection that ends earlier ended soon
 
     def note(backoff: Backoff) -> float:
         failures.append(backoff.failures)
@@ -255,7 +281,7 @@ async def test_connections_that_end_soon_are_made_less_and_less_often(
         return 0.0
 
     monkeypatch.setattr(Backoff, "next", note)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await until(lambda: len(failures) == 3, peer.cut)
         monkeypatch.setattr(multiplexed, "MAX_RETRY_SECONDS", 0.0)
         await until(lambda: 0 in failures[3:], peer.cut)
@@ -289,7 +315,7 @@ async def test_closing_it_ends_what_waits(peer: Peer) -> None:
 
 
 def test_the_timeout_is_50_ms() -> None:
-    assert multiplexed.TIMEOUT_SECONDS == 0.05
+    assert (multiplexed.TIMEOUT_SECONDS, pooled.TIMEOUT_SECONDS) == (0.05, 0.05)
 
 
 async def until(true: Callable[[], bool], do: Callable[[], None]) -> None:

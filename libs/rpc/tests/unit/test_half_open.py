@@ -39,9 +39,9 @@ async def test_a_frozen_server_is_disconnected(echo: EchoService, monkeypatch: p
         stub = EchoStub(channel)
         with as_caller(a_caller()):
             line.freeze()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 with pytest.raises(Unavailable):
-                    await stub.Echo(text("a"))
+                    await stub.Echo(text("a"), timeout=600)
             await line.cut()
             await line.mend()
             assert (await stub.Echo(text("b"))).value == "b!"
@@ -55,10 +55,10 @@ async def test_a_frozen_client_is_disconnected_and_its_calls_end(
         before = held()
         async with TcpProxy(serving.port) as line, Channel(f"127.0.0.1:{line.port}", "echo") as channel:
             with as_caller(a_caller()):
-                call = asyncio.create_task(EchoStub(channel).Echo(text("hang")))
+                call = asyncio.create_task(EchoStub(channel).Echo(text("hang"), timeout=600))
                 await echo.reached.wait()
                 line.freeze()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     await echo.cleaned.wait()
                 call.cancel()
                 await asyncio.wait([call])

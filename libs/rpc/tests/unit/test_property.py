@@ -40,7 +40,7 @@ class Replica:
         self._bind = "127.0.0.1:0"
         self.proxy = TcpProxy(0)
 
-    async def start(self, grace_seconds: float = 2.0) -> None:
+    async def start(self, grace_seconds: float = 60.0) -> None:
         grace = timedelta(seconds=grace_seconds)
         self.server = GrpcServer(self._bind, [(register, self._generator, SERVICE)], a_verifier(), SystemClock(), grace)
         await self.server.start()
@@ -93,7 +93,7 @@ async def play(script: Script) -> None:
                 ]
                 await asyncio.sleep(pause / 1000)
                 await replicas[place].suffer(trouble, pause / 1000)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 await asyncio.gather(*made)
             # And whatever was done to it, it works again.
             await channel.channel_ready()

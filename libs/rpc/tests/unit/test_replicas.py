@@ -66,7 +66,7 @@ async def pool() -> AsyncIterator[ServerPool]:
 
 
 async def open_to(channel: Channel, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sum(stream.open for stream in channel._replicas._streams) != count:
             await asyncio.sleep(0.005)
 
@@ -184,17 +184,25 @@ async def test_a_cut_stream_is_opened_again(names: Names, pool: ServerPool) -> N
         await ask(channel, 8)
 
 
-async def test_streams_are_reopened_with_backoff() -> None:
-    opened = 0
+async def test_streams_are_reopened_with_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[float] = []
+
+    def at_once(low: float, high: float) -> float:
+        bounds.append(high)
+        return low
+
+    monkeypatch.setattr("random.uniform", at_once)
+    monkeypatch.setattr(replicas, "monotonic", lambda: 0.0)  # no stream lasts
+    enough = asyncio.Event()
 
     async def leave(_: RawStream) -> None:
-        nonlocal opened
-        opened += 1
+        if len(bounds) >= 7:
+            enough.set()
 
-    async with raw_server(leave) as port, Channel(f"127.0.0.1:{port}", "echo"):
-        await asyncio.sleep(1.5)
+    async with raw_server(leave) as port, Channel(f"127.0.0.1:{port}", "echo"), asyncio.timeout(30):
+        await enough.wait()
 
-    assert 2 <= opened <= 20
+    assert bounds[:7] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("metadata", [None, (("argosy-exchange", "2"),)])

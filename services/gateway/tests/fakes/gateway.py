@@ -206,7 +206,7 @@ class RawRequest:
 
     async def next_message(self) -> MutableMapping[str, Any]:
         """The next ASGI message of the server."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.sent.get()
 
     async def remaining_body(self) -> bytes:

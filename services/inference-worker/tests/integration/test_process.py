@@ -157,7 +157,7 @@ async def test_a_drain_lets_streams_end(worker: Worker):
 
     assert responses[-1].WhichOneof("event") == "finished"
     assert not responses[-1].finished.HasField("error")
-    assert await asyncio.wait_for(worker.process.wait(), 10) == 0
+    assert await asyncio.wait_for(worker.process.wait(), 30) == 0
 
 
 async def test_a_plan_that_outlasts_the_drain_is_aborted_with_its_attempts(
@@ -174,7 +174,7 @@ async def test_a_plan_that_outlasts_the_drain_is_aborted_with_its_attempts(
     assert finished.error.reason == "SERVICE_UNAVAILABLE"
     assert finished.attempts[0].outcome == inference_pb2.ATTEMPT_OUTCOME_CANCELLED
     assert finished.attempts[0].usage.output_tokens > 0
-    assert await asyncio.wait_for(worker.process.wait(), 10) == 0
+    assert await asyncio.wait_for(worker.process.wait(), 30) == 0
     assert simulator.aborted == 1
 
 

@@ -148,7 +148,7 @@ async def test_a_reservation_does_not_wait_for_the_settlement_of_held_requests(
     await stores.reservations.reserve(priced)
     async with database.system() as settling:
         await settling.fetch(LOCK, [priced.request.tenant_id], [priced.request.request_id], 100)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             await stores.reservations.reserve(a_reservation(priced.request.tenant_id, PRICE, 7))
 
 
@@ -165,7 +165,7 @@ async def test_a_reservation_waits_for_a_transaction_that_locks_requests_with_bu
             [priced.request.request_id],
         )
         reserving = asyncio.create_task(stores.reservations.reserve(a_reservation(priced.request.tenant_id, PRICE, 7)))
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             while not await settling.fetchval(ANY_SESSION_WAITS):
                 await asyncio.sleep(0.01)
     await reserving

@@ -19,6 +19,7 @@ from chassis.grpc import Channel, GrpcServer
 from chassis.ids import new_id
 from chassis.lifecycle import Component, with_builder
 from chassis.lifecycle.components import readiness
+from chassis.redis import pooled
 from chassis.settings import GrpcSection, PostgresSection, PrincipalSection
 from chassis.telemetry import Telemetry
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
@@ -163,13 +164,14 @@ async def test_other_replicas_see_a_new_price_long_before_the_ttl(
     section: PostgresSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter, "CHANNEL", new_id("test-"))  # a channel of this test's own
+    monkeypatch.setattr(pooled, "TIMEOUT_SECONDS", 30)  # a change that is not published in time is lost
     key, more = f"local/{new_id('m')}", {"redis": PriceChangesSection(url=os.environ["ARGOSY_REDIS_URL"])}
     ttl = timedelta(hours=1)
     async with serving(section, prices_ttl=ttl, **more) as one, serving(section, prices_ttl=ttl, **more) as other:
         assert await listed(other, key) is None  # from here on it has a cached book
         for nano_usd in (7, 8, 9):
             made = await set_price(one, key, nano_usd)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await listed(other, key) != made:
                     await asyncio.sleep(0.01)
 

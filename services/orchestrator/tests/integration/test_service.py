@@ -35,7 +35,7 @@ from services.orchestrator.tests.peers import ScriptedMetering, ScriptedRetrieva
 # The service has the machine's clock, so its callers have too.
 VERIFIER = PrincipalVerifier([SECRET], SystemClock())
 PRINCIPAL = a_principal()
-CALLER = Caller(PRINCIPAL, PrincipalSigner(SECRET, "tests", SystemClock()).sign(PRINCIPAL), "req_1")
+SIGNER = PrincipalSigner(SECRET, "tests", SystemClock())
 
 RESERVED = metering.ReserveResponse(
     held=Money(nano_usd=10**9),
@@ -105,14 +105,14 @@ async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIter
             peers=Peers(**peers),
             principal=PrincipalSection(secrets=(SecretStr(SECRET),)),
             grpc=GrpcSection(bind="127.0.0.1:0"),
-            drain=timedelta(seconds=1),
+            drain=timedelta(seconds=5),
         )
         components = list(await stack.enter_async_context(with_builder(build)(settings, TELEMETRY)))
         for component in components:
             await component.start()
         (grpc_server,) = (component for component in components if isinstance(component, GrpcServer))
         channel = await stack.enter_async_context(Channel(f"127.0.0.1:{grpc_server.port}", "the orchestrator"))
-        stack.enter_context(as_caller(CALLER))
+        stack.enter_context(as_caller(Caller(PRINCIPAL, SIGNER.sign(PRINCIPAL), "req_1")))
         made = Running(components, OrchestrationServiceStub(channel), worker, channel)
         await _ready(components)
         try:

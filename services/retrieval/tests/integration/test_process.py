@@ -104,7 +104,7 @@ async def service(section: PostgresSection, tmp_path: Path) -> ServiceRunner:
         "RETRIEVAL_PEERS__ORCHESTRATOR": f"127.0.0.1:{orchestrator_port}",
         "RETRIEVAL_OBJECTS__URL": (tmp_path / "objects").as_uri(),
         "RETRIEVAL_INGESTION__BATCH_SIZE": "4",
-        "RETRIEVAL_INGESTION__LEASE": "PT2S",
+        "RETRIEVAL_INGESTION__LEASE": "PT5S",
         "RETRIEVAL_INGESTION__POLL_INTERVAL": "PT0.5S",
         "RETRIEVAL_DELETIONS__SWEEP_INTERVAL": "PT0.2S",
     }

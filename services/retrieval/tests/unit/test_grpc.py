@@ -43,6 +43,12 @@ async def stub(one: Tenant, objects: FakeObjectStore) -> AsyncIterator[Any]:
             yield RetrievalServiceStub(channel)
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
 async def parts(*given: pb.UploadFileRequest) -> AsyncIterator[pb.UploadFileRequest]:
     for part in given:
         yield part
@@ -86,10 +92,11 @@ async def test_uploads_in_flight_are_bounded_for_each_tenant_and_in_all(stub: An
 
     async def begin(tenant: str) -> Any:
         begun.clear()
+        running = UPLOADS.total
         with as_caller(a_caller(a_principal(tenant))):
             call = stub.UploadFile(endless())
         await begun.wait()
-        await asyncio.sleep(0.05)
+        await until(lambda: UPLOADS.total == running + 1)
         return call
 
     calls = [await begin("ten_one"), await begin("ten_one")]
@@ -100,7 +107,7 @@ async def test_uploads_in_flight_are_bounded_for_each_tenant_and_in_all(stub: An
         await uploaded(stub, b"x")
     for call in calls:
         call.cancel()
-    await asyncio.sleep(0.05)
+    await until(lambda: UPLOADS.total == 0)
 
     assert (of_tenant.value.reason, of_all.value.reason) == ("TOO_MUCH_IN_FLIGHT", "OVERLOADED")
     assert (await uploaded(stub, b"x")).bytes == 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from chassis.clock import SystemClock
+from chassis.errors import Unavailable
 from chassis.grpc import Channel, GrpcServer, Registration
 from chassis.tenancy import PrincipalVerifier
 from chassis.testing import a_verifier
@@ -20,11 +22,18 @@ async def serving(
     verifier: PrincipalVerifier | None = None,
     channel_type: type[Channel | GrpcAioChannel] = Channel,
 ) -> AsyncIterator[Any]:
-    """Serve servicers on a free port and yield a channel to them."""
+    """Serve servicers on a free port and yield a channel that is connected to them.
+
+    Connected: on a busy machine that may take longer than a call waits for it.
+    """
     async with (
         serving_at("127.0.0.1:0", register, verifier) as server,
         channel_type(f"127.0.0.1:{server.port}", "test") as channel,
     ):
+        async with asyncio.timeout(60):
+            while not channel.ready:
+                with suppress(Unavailable):
+                    await channel.await_ready(60)
         yield channel
 
 

@@ -3,17 +3,16 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from chassis.clock import SystemClock
 from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.redis import MultiplexedRedis, Script
 from chassis.settings import RedisSection
 from chassis.tenancy import Principal
+from chassis.testing import FakeClock
 from chassis.testing.network import TcpProxy
 from gateway.rate_limits.limiter import MINUTE_US, ClassRateLimits, RateLimiter, RateLimitExceeded, RateLimitStore
 from gateway.rate_limits.memory import InMemoryRateLimitStore
@@ -32,7 +31,7 @@ async def proxy() -> AsyncIterator[TcpProxy]:
 @pytest.fixture
 async def redis(proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MultiplexedRedis]:
     # 50 ms can pass on a busy test machine without any fault of Redis.
-    monkeypatch.setattr("chassis.redis.multiplexed.TIMEOUT_SECONDS", 0.25)
+    monkeypatch.setattr("chassis.redis.multiplexed.TIMEOUT_SECONDS", 30)
     async with MultiplexedRedis(RedisSection(url=f"redis://127.0.0.1:{proxy.port}/0")) as redis:
         yield redis
 
@@ -59,12 +58,12 @@ async def test_a_bucket_refills_by_redis_own_clock(limits: RateLimitStore) -> No
 
 async def test_buckets_expire_when_they_are_full_again(limits: RateLimitStore, redis: MultiplexedRedis) -> None:
     tenant = new_id("ten_")
-    await limits.take(tenant, "key_a", "inference", ClassRateLimits(key=1, tenant=60))
+    await limits.take(tenant, "key_a", "inference", ClassRateLimits(key=1, tenant=2))
     of_key = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:inference:key_a")
     of_tenant = await redis.send("PTTL", f"argosy:rates:{{{tenant}}}:inference")
 
-    assert 50_000 < of_key <= 60_000
-    assert 0 < of_tenant <= 1_000
+    assert 30_000 < of_key <= 60_000
+    assert 0 < of_tenant <= 30_000
 
 
 @pytest.mark.parametrize("written", [b"9" * 17, b"garbage", b"0", b"-1", b"1e400"])
@@ -106,11 +105,13 @@ async def test_an_error_of_redis_is_unavailable(redis: MultiplexedRedis, monkeyp
 async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
     limits: RateLimitStore, redis: MultiplexedRedis, proxy: TcpProxy, how: str
 ) -> None:
+    assert redis._connection is not None
+    redis._connection.set_timeout(0.25)
     limiter = RateLimiter(
         {},
         of_all_classes(ClassRateLimits(key=400)),
         shared=limits,
-        local=InMemoryRateLimitStore(SystemClock()),
+        local=InMemoryRateLimitStore(FakeClock()),  # nothing comes back, however long it takes
         replicas=4,
     )
     caller = Principal(new_id("ten_"), key_id="key_a")
@@ -137,15 +138,14 @@ async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
         await proxy.cut()
     else:
         proxy.freeze()
-    began = monotonic()
-    await asyncio.gather(*senders)
-    await send(200)
-    assert monotonic() - began < 5
-    assert 100 <= allowed <= 110
-    assert refused > 0
+    async with asyncio.timeout(40):  # without the circuit breaker: more than 50 s, a time-out for each of the last 200
+        await asyncio.gather(*senders)
+        await send(200)
+    assert allowed == 100
+    assert refused == 400
 
     await proxy.mend()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await take_or_none(limits)) is None:
             await asyncio.sleep(0.02)
     status = await limiter.check(caller, "inference")

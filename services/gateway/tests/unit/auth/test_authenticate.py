@@ -17,7 +17,7 @@ from services.gateway.tests.fakes.gateway import run_loop
 from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 
 SMALL = ttls(size=3)
-LOOKUP_TIMEOUT = timedelta(milliseconds=50)
+LOOKUP_TIMEOUT = timedelta(seconds=60)
 
 
 class Setup:
@@ -30,8 +30,10 @@ class Setup:
         _, text = mint_key("test")
         self.text, self.key = text.encode(), parse_key(text.encode())
 
-    def new_authenticator(self, find_key: FindKey, cache: KeyCacheTtls = SMALL) -> ApiKeyAuthenticator:
-        return ApiKeyAuthenticator(find_key, self.clock, cache, LOOKUP_TIMEOUT)
+    def new_authenticator(
+        self, find_key: FindKey, cache: KeyCacheTtls = SMALL, lookup_timeout: timedelta = LOOKUP_TIMEOUT
+    ) -> ApiKeyAuthenticator:
+        return ApiKeyAuthenticator(find_key, self.clock, cache, lookup_timeout)
 
     async def bootstrap(self) -> "Setup":
         self.record = await Bootstrap(self.store, self.store, self.store, self.clock).ensure(
@@ -247,7 +249,7 @@ async def test_a_lookup_has_a_timeout(setup: Setup) -> None:
             await asyncio.Event().wait()
             return None
 
-    authenticator = setup.new_authenticator(SilentKeys().find_key)
+    authenticator = setup.new_authenticator(SilentKeys().find_key, lookup_timeout=timedelta(milliseconds=50))
     with pytest.raises(Unavailable) as caught:
         await authenticator.authenticate(setup.text)
     assert caught.value.retry_after == timedelta(seconds=1)

@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from inspect import signature
 from typing import Any
 
 import pytest
 from chassis.errors import Unavailable
 from chassis.testing import FakeClock
 from gateway.auth.redis import CHANNEL, HEARTBEAT_MESSAGE, RedisRevocations
+from gateway.settings import KeysSection
 
 
 class FakeRedis:
@@ -114,3 +116,11 @@ async def test_a_revocation_that_cannot_be_published_is_published_later_and_appl
     assert one.redis.published == [b"key_1", b"key_2"]
     await one.pass_time(10)
     assert one.redis.published == [b"key_1", b"key_2"]  # once
+
+
+async def test_without_the_channel_a_revoked_key_is_accepted_for_a_second_at_most() -> None:
+    """The time-out, the longest pause between two looks at it, and what a cached key is still trusted then."""
+    timeout: timedelta = signature(RedisRevocations.__init__).parameters["timeout"].default
+    degraded: timedelta = KeysSection.model_fields["cache_ttl_degraded"].default
+
+    assert timeout + timeout / 6 * 1.5 + degraded <= timedelta(seconds=1)

@@ -247,7 +247,7 @@ async def test_a_query_that_fails_cancels_the_others(gateway: GatewayFixture, de
     response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": ["slow", "bad"]})
 
     assert (response.status_code, response.json()["error"]["code"]) == (503, "service_unavailable")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await cancelled.wait()
 
 

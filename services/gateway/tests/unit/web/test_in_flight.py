@@ -12,7 +12,7 @@ import orjson
 import pytest
 from gateway.settings import InFlightSection
 
-from services.gateway.tests.fakes.gateway import GatewayFixture, RawRequest, run_gateway
+from services.gateway.tests.fakes.gateway import GatewayFixture, RawRequest, run_gateway, run_loop
 
 MAX_BYTES, MAX_BYTES_PER_KEY = 7000, 4096
 CHAT = "/v1/chat/completions"
@@ -54,14 +54,14 @@ async def left(*requests: RawRequest) -> None:
 @pytest.mark.parametrize("path", [CHAT, "/v1/embeddings"])
 async def test_a_key_has_a_budget_for_bodies_that_are_declared(gateway: GatewayFixture, path: str) -> None:
     first = unfinished(gateway, declared=3000, path=path)
-    await asyncio.sleep(0.05)
+    await run_loop()
     second = unfinished(gateway, declared=2000, path=path)
 
     assert await refusal(second) == (429, "too_much_in_flight", b"1")
     assert second.unread, "the body was read before it was refused"
     await left(first)
     again = unfinished(gateway, declared=3000, path=path)
-    await asyncio.sleep(0.05)
+    await run_loop()
     assert again.sent.empty()
     await left(again)
 
@@ -90,7 +90,7 @@ async def test_what_arrived_of_a_body_is_freed_when_its_client_leaves(
 
 async def test_the_process_has_a_budget_for_all_keys(gateway: GatewayFixture) -> None:
     bodies = [unfinished(gateway, declared=4000), unfinished(gateway, "other", declared=2900)]
-    await asyncio.sleep(0.05)
+    await run_loop()
 
     assert await refusal(unfinished(gateway, "third", declared=200)) == (503, "overloaded", b"1")
     await left(*bodies)
@@ -98,7 +98,7 @@ async def test_the_process_has_a_budget_for_all_keys(gateway: GatewayFixture) ->
 
 async def test_bodies_of_unknown_size_take_what_arrives(gateway: GatewayFixture) -> None:
     first = unfinished(gateway, chunk=b"a" * 3000)
-    await asyncio.sleep(0.05)
+    await run_loop()
 
     assert await refusal(unfinished(gateway, chunk=b"a" * 2000)) == (429, "too_much_in_flight", b"1")
     await left(first)
@@ -113,7 +113,7 @@ async def test_a_body_larger_than_its_limit_is_refused_unread(gateway: GatewayFi
 
 async def test_json_of_other_routes_takes_the_same_budget(gateway: GatewayFixture) -> None:
     first = unfinished(gateway, declared=4000)
-    await asyncio.sleep(0.05)
+    await run_loop()
 
     assert (await refusal(unfinished(gateway, declared=1000, path="/v1/vector_stores")))[:2] == (
         429,
@@ -138,14 +138,14 @@ async def test_uploads_are_bounded_in_number(gateway: GatewayFixture) -> None:
         return request
 
     open_uploads = [upload(), upload()]
-    await asyncio.sleep(0.05)
+    await run_loop()
     assert await refusal(upload()) == (429, "too_much_in_flight", b"1")
     open_uploads.append(upload("other"))
-    await asyncio.sleep(0.05)
+    await run_loop()
     assert await refusal(upload("third")) == (503, "overloaded", b"1")
     await left(*open_uploads)
     again = upload()
-    await asyncio.sleep(0.05)
+    await run_loop()
     assert again.sent.empty()
     await left(again)
 

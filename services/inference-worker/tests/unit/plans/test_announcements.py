@@ -51,7 +51,7 @@ async def test_the_first_attempt_is_not_announced(run):
 
 
 async def test_each_later_attempt_waits_for_its_permission(run, provider: FakeProvider):
-    plan_run = run(a_plan(a_candidate("500"), a_candidate("timeout"), a_candidate(), first_byte_timeout=0.01))
+    plan_run = run(a_plan(a_candidate("500"), a_candidate("timeout"), a_candidate(), first_byte_timeout=0.3))
     opened: list[list[str]] = []
 
     async def allow_later(event: AttemptStarting) -> None:
@@ -118,7 +118,7 @@ async def test_a_permission_that_does_not_come_ends_the_plan_at_its_deadline(run
     async def stay_silent(_: AttemptStarting) -> None:
         pass
 
-    _, finished = await play(run(a_plan(a_candidate("500"), a_candidate(), deadline=0.05)), stay_silent)
+    _, finished = await play(run(a_plan(a_candidate("500"), a_candidate(), deadline=0.5)), stay_silent)
 
     assert provider.opened == ["500"]
     assert finished.error is not None
@@ -134,7 +134,7 @@ async def test_a_caller_that_sends_nothing_more_cannot_allow_an_attempt(run, pro
 
     if when == "before":
         plan_run.end_requests()
-    _, finished = await asyncio.wait_for(play(plan_run, end), 5)
+    _, finished = await asyncio.wait_for(play(plan_run, end), 30)
 
     assert provider.opened == ["500"]
     assert finished.error is not None
@@ -142,7 +142,7 @@ async def test_a_caller_that_sends_nothing_more_cannot_allow_an_attempt(run, pro
 
 
 async def test_the_permission_for_another_attempt_does_not_count(run, provider: FakeProvider):
-    plan_run = run(a_plan(a_candidate("500"), a_candidate(), deadline=0.05))
+    plan_run = run(a_plan(a_candidate("500"), a_candidate(), deadline=0.5))
 
     async def allow(_: AttemptStarting) -> None:
         plan_run.proceed(1)

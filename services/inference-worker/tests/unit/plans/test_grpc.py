@@ -98,7 +98,7 @@ async def test_a_failed_plan_ends_with_its_error_and_not_with_a_status(worker: S
 
 async def test_unknown_usage_is_absent_on_the_wire(worker: ServedWorker):
     async with worker.serve() as stub:
-        (response,) = await infer(stub, a_run("timeout", first_byte_timeout=0.02))
+        (response,) = await infer(stub, a_run("timeout", first_byte_timeout=0.3))
 
     (attempt,) = response.finished.attempts
     assert attempt.outcome == inference_pb2.ATTEMPT_OUTCOME_TIMED_OUT

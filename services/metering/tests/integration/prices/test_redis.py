@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from chassis.ids import new_id
-from chassis.redis import Redis
+from chassis.redis import Redis, pooled
 from chassis.settings import RedisSection
 from chassis.testing.network import TcpProxy
 from metering.prices import redis as price_changes
@@ -45,7 +45,7 @@ class RedisReplicas(Replicas):
         subscription = changes.subscription()
         await subscription.start()
         self._stack.push_async_callback(subscription.stop)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await subscribed.wait()
         return changes
 
@@ -54,6 +54,7 @@ class TestRedisPriceChanges(PriceChangesContract):
     @pytest.fixture
     async def replicas(self, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replicas]:
         monkeypatch.setattr(price_changes, "CHANNEL", new_id("test-"))  # a channel of this test's own
+        monkeypatch.setattr(pooled, "TIMEOUT_SECONDS", 30)  # a change that is not published in time is lost
         port = urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379
         async with TcpProxy(port) as proxy, AsyncExitStack() as stack:
             yield RedisReplicas(proxy, stack)

@@ -95,7 +95,7 @@ class TestDisconnect:
 
         await events.aclose()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert (await harness.usage).attempts[0].usage == reported(5, 5)
 
     async def test_a_worker_that_does_not_finish_in_time_leaves_a_call_of_unknown_usage(self) -> None:

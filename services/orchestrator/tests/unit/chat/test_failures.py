@@ -97,7 +97,7 @@ class TestRefusedBeforeAnythingIsSpent:
 
         second = harness.embed("a", request_id="req_2") if method == "embed" else harness.generate(request_id="req_2")
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(second, 5)
+            await asyncio.wait_for(second, 30)
 
         harness.metering.gate.set()
         await first

@@ -17,7 +17,7 @@ from orchestrator.context.retrieval_client import GrpcRetrievalClient
 
 from services.orchestrator.tests.peers import ScriptedRetrieval
 
-SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ class TestRetrieval:
         )
         servicer = ScriptedRetrieval(retrieval.SearchResponse(passages=[found]))
         async with a_retrieval(servicer) as adapter:
-            passages = await adapter.search(["vs_1"], "what?", 4, SECOND)
+            passages = await adapter.search(["vs_1"], "what?", 4, MINUTE)
 
         assert passages == [Passage("file-1", "a.pdf", 3, "words", 0.25)]
         assert servicer.request == retrieval.SearchRequest(vector_store_ids=["vs_1"], query="what?", limit=4)
@@ -48,6 +48,6 @@ class TestRetrieval:
         refusal = RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "no such store")
         async with a_retrieval(ScriptedRetrieval(refusal)) as adapter:
             with pytest.raises(RemoteError) as refused:
-                await adapter.search(["vs_1"], "what?", 4, SECOND)
+                await adapter.search(["vs_1"], "what?", 4, MINUTE)
 
         assert refused.value.reason == "VECTOR_STORE_NOT_FOUND"

@@ -21,7 +21,7 @@ from values.protos import proto_to_duration
 
 from services.orchestrator.tests.peers import ScriptedMetering
 
-SECOND = timedelta(seconds=1)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 BOUND = TokenBound("local/m", 10, 20)
 
 
@@ -48,7 +48,7 @@ class TestMetering:
         reserved = metering.ReserveResponse(held=Money(nano_usd=77), prices=[price], soft_limit_passed=True)
         servicer = ScriptedMetering(reserved)
         async with a_metering(servicer) as adapter:
-            reservation = await adapter.reserve("req_1", [BOUND], 600 * SECOND, SECOND)
+            reservation = await adapter.reserve("req_1", [BOUND], 600 * SECOND, MINUTE)
 
         assert reservation == Reservation(
             NanoUsd(77), (Price("local/m", "prc_1", NanoUsd(50), NanoUsd(0)),), soft_limit_passed=True
@@ -66,7 +66,7 @@ class TestMetering:
         refusal = RemoteError(Kind.INVALID, "UNPRICED_MODEL", "local/m has no price")
         async with a_metering(ScriptedMetering(refusal)) as adapter:
             with pytest.raises(RemoteError) as refused:
-                await adapter.reserve("req_1", [BOUND], 600 * SECOND, SECOND)
+                await adapter.reserve("req_1", [BOUND], 600 * SECOND, MINUTE)
 
         assert (refused.value.reason, refused.value.message) == ("UNPRICED_MODEL", "local/m has no price")
         assert is_refusal(refused.value)
@@ -74,11 +74,11 @@ class TestMetering:
     async def test_a_timeout_is_no_refusal(self) -> None:
         async with a_metering(ScriptedMetering(None)) as adapter:
             with pytest.raises(DeadlineExceeded) as timed_out:
-                await adapter.reserve("req_1", [BOUND], 600 * SECOND, timedelta(milliseconds=50))
+                await adapter.reserve("req_1", [BOUND], 600 * SECOND, timedelta(milliseconds=300))
 
         assert not is_refusal(timed_out.value)
 
     async def test_a_missing_price_is_an_internal_error(self) -> None:
         async with a_metering(ScriptedMetering(metering.ReserveResponse())) as adapter:
             with pytest.raises(Internal):
-                await adapter.reserve("req_1", [BOUND], 600 * SECOND, SECOND)
+                await adapter.reserve("req_1", [BOUND], 600 * SECOND, MINUTE)

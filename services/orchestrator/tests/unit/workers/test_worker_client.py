@@ -101,10 +101,10 @@ class TestWorker:
 
         servicer = ScriptedWorker(play)
         async with a_worker(servicer) as worker:
-            await worker.wait_ready(SECOND)
+            await worker.wait_ready(60 * SECOND)
             events = await _events(worker)
 
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await servicer.ended.wait()
             assert not servicer.cancelled.is_set()
         assert events[0] == Started(0)
@@ -142,7 +142,7 @@ class TestWorker:
         async with a_worker(servicer) as worker:
             with pytest.raises(ZeroDivisionError):
                 await _leave_early(worker)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await servicer.cancelled.wait()
 
     async def test_a_plan_that_cannot_be_sent_cancels_the_call(self) -> None:

@@ -56,7 +56,7 @@ async def read_all(client: WorkerClient) -> list[Event]:
 async def test_events_come_in_order_and_end_with_finished(client: WorkerClient, worker: FakeWorkerClient) -> None:
     worker.script = (Started(0), Chunk([b"1", b"2"]), FINISHED)
 
-    await client.wait_ready(SECOND)
+    await client.wait_ready(60 * SECOND)
     started, chunk, finished = await read_all(client)
 
     assert (started, finished) == (Started(0), FINISHED)

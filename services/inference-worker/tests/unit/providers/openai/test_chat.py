@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from chassis.clock import SystemClock
 from chassis.testing import free_port
-from inference_worker.plans.model import AttemptOutcome
+from inference_worker.plans.model import AttemptOutcome, Chunk, Event
 from inference_worker.plans.run import PlanRun
 from inference_worker.providers.model import (
     UpstreamFailed,
@@ -206,9 +206,15 @@ async def test_stop_closes_the_connection_to_the_upstream(provider: OpenaiProvid
     upstreams = {"fake": Upstream(FakeCounter(), provider=provider)}
     plan = a_plan(a_candidate("silent"))
     run = PlanRun(plan, upstreams=upstreams, clock=SystemClock(), observer=FakeObserver())
-    asyncio.get_running_loop().call_later(0.1, run.stop)
+    words = 0
 
-    recorded = await record(run)
+    async def stop_after_three(event: Event) -> None:
+        nonlocal words
+        words += len(event.payloads) if isinstance(event, Chunk) else 0
+        if words >= 3:
+            run.stop()
+
+    recorded = await record(run, stop_after_three)
 
     await until(lambda: simulator.aborted == 1)
     assert recorded.finished.attempts[0].outcome is AttemptOutcome.CANCELLED
@@ -216,7 +222,7 @@ async def test_stop_closes_the_connection_to_the_upstream(provider: OpenaiProvid
 
 
 async def test_a_call_without_a_free_connection_in_time_is_not_billed(simulator: UpstreamSimulator):
-    endpoint = Endpoint(f"{simulator.url}/v1", {}, connect_timeout=timedelta(seconds=0.05), max_connections=1)
+    endpoint = Endpoint(f"{simulator.url}/v1", {}, connect_timeout=timedelta(seconds=1), max_connections=1)
     async with HttpClient(endpoint) as client:
         provider = OpenaiProvider(client)
         completion = await open_completion(provider, "silent")

@@ -147,7 +147,7 @@ async def test_a_vanished_peer_is_detected_within_a_minute():
 
 async def test_an_idle_connection_is_closed_in_time():
     server = RawHttpServer(OK)
-    async with server.client(keep_alive=timedelta(seconds=0.05)) as client:
+    async with server.client(keep_alive=timedelta(seconds=1)) as client:
         await asyncio.gather(post(client), post(client))
         assert server.open == 2
 
