@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
@@ -43,7 +43,7 @@ class Jobs:
         job: pb.Job = response.job
         return job
 
-    async def until(self, job_id: str, states: set[int], seconds: float = 60) -> pb.Job:
+    async def until(self, job_id: str, states: Collection[int], seconds: float = 60) -> pb.Job:
         async with asyncio.timeout(seconds):
             while (job := await self.get(job_id)).state not in states:
                 await asyncio.sleep(0.1)

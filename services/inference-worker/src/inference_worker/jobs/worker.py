@@ -44,7 +44,7 @@ class ActiveRun:
         lease = job.lease.total_seconds()
         # A claim that searches and reserves may take as long as the lease, which is extended at its end.
         self.lease_until = max(claimed_at + lease, now + lease / 2)
-        """By the event loop's clock, counted from before the heartbeat that extended it: no later than the database's."""
+        """By the event loop's clock, from before the heartbeat that extended it: no later than the database's."""
         self.lost = False
         self.reporting = False
         """The provider is not called any more: a cancellation is too late, and only the report's answer counts."""

@@ -64,6 +64,9 @@ class FakeOrchestrator(JobRunServiceServicer):
         await self._note()
         return claim
 
+    async def StartJobAttempt(self, request, context):
+        return jobs_pb2.StartJobAttemptResponse()
+
     async def RecordHeartbeat(self, request, context):
         self.beats.append(request)
         await self._note()
