@@ -139,8 +139,8 @@ class JobsSection(Section):
 
     plans: dict[str, JobPlanSection] = Field(
         {},
-        description="By plan, as JSON: lane, pool, retention_days, max_queued. The plan `default` is for tenants of all "
-        "other plans.",
+        description="By plan, as JSON: lane, pool, retention_days, max_queued. The plan `default` is for all other "
+        "tenants.",
     )
     max_body_bytes: int = Field(1_000_000, ge=1, le=15_000_000, description="The most bytes of a job's body.")
     default_deadline: Timeout = Field(timedelta(hours=24), description="Until a job without a deadline fails.")
@@ -173,7 +173,7 @@ class JobsSection(Section):
 
     def policy(self) -> JobPolicy:
         plans = {
-            name: JobPlan(plan.lane, plan.pool, timedelta(days=plan.retention_days), plan.max_queued)
+            name.lower(): JobPlan(plan.lane, plan.pool, timedelta(days=plan.retention_days), plan.max_queued)
             for name, plan in self.plans.items()
         }
         return JobPolicy(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from chassis.errors import ArgosyError
 from orchestrator.jobs.errors import JobIdReused, JobNotClaimable, QueueFull
-from orchestrator.jobs.model import Job, JobKey, JobState, NewJob, RunRef
+from orchestrator.jobs.model import Endpoint, Job, JobKey, JobState, NewJob, RunRef
 from orchestrator.jobs.rows import new_to_job
 from orchestrator.jobs.runs import ClaimedJob, Heartbeat, Run, RunEnd, WaitingEnd
 from orchestrator.reservations.attempts import AttemptsRecord
@@ -92,7 +92,8 @@ class InMemoryJobStore(InMemoryDispatches, InMemoryJobReader):
         return [self._run(row) for row in sorted(rows, key=lambda row: row.due_at)[:limit]]
 
     def _run(self, row: Row) -> Run:
-        return Run(row.job, row.principal, row.record, self.now())
+        body = row.new.body if row.new.endpoint is Endpoint.EMBEDDINGS else b""
+        return Run(row.job, row.principal, row.record, self.now(), body)
 
     async def end_runs(self, ends: Sequence[RunEnd]) -> list[Job | ArgosyError]:
         return [self._end_run(end) for end in ends]

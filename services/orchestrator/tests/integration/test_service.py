@@ -77,9 +77,10 @@ async def talk_until_stopped(worker: Any, requests: Any) -> AsyncIterator[infere
 class Running:
     """A running orchestrator."""
 
-    def __init__(self, components: list[Component], stub: Any, worker: ScriptedWorker) -> None:
+    def __init__(self, components: list[Component], stub: Any, worker: ScriptedWorker, channel: Channel) -> None:
         self.components = components
         self.stub = stub
+        self.channel = channel
         self.worker = worker
 
     async def stop(self) -> None:
@@ -112,7 +113,7 @@ async def running(section: PostgresSection, worker: ScriptedWorker) -> AsyncIter
         (grpc_server,) = (component for component in components if isinstance(component, GrpcServer))
         channel = await stack.enter_async_context(Channel(f"127.0.0.1:{grpc_server.port}", "the orchestrator"))
         stack.enter_context(as_caller(CALLER))
-        made = Running(components, OrchestrationServiceStub(channel), worker)
+        made = Running(components, OrchestrationServiceStub(channel), worker, channel)
         await _ready(components)
         try:
             yield made

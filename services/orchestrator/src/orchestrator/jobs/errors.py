@@ -40,7 +40,7 @@ class JobNotQuarantined(ArgosyError):
 
 
 class JobDeadlineExceeded(ArgosyError):
-    """The job had not finished by its deadline. The last error of its runs is in the log."""
+    """The job had not finished by its deadline; the message has the error of its last run."""
 
     kind, reason = Kind.TIMED_OUT, "JOB_DEADLINE_EXCEEDED"
 

@@ -1,0 +1,151 @@
+"""Jobs as their tenants and the workers see them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from argosy.common.v1.common_pb2 import USAGE_SOURCE_REPORTED, Error, TokenUsage
+from argosy.inference.v1 import inference_pb2 as inference
+from argosy.orchestration.v1 import jobs_pb2 as pb
+from argosy.orchestration.v1.jobs_pb2_grpc import JobRunServiceStub, JobServiceStub
+from chassis.errors import Kind, RemoteError
+from chassis.ids import new_id
+from chassis.tenancy import as_caller
+from chassis.testing import a_caller, a_principal
+from chassis.testing.grpc import serving
+from orchestrator.jobs.grpc import JobServicer, job_registration, no_events
+from orchestrator.jobs.workers.grpc import JobRunServicer, run_registration
+
+from services.orchestrator.tests.in_memory_jobs.store import InMemoryJobStore
+from services.orchestrator.tests.jobs_examples import BODY
+from services.orchestrator.tests.jobs_harness import ANSWER, JobsHarness
+
+MEMBER = a_principal()
+WORKER = replace(MEMBER, tenant_id="fleet", roles=frozenset({"service"}))
+ATTEMPT = inference.Attempt(
+    number=1, usage=TokenUsage(source=USAGE_SOURCE_REPORTED, input_tokens=100, output_tokens=50)
+)
+
+
+@asynccontextmanager
+async def tenants(jobs: JobsHarness, store: InMemoryJobStore) -> AsyncIterator[Any]:
+    servicer = JobServicer(
+        submissions=jobs.submissions, cancellations=jobs.cancellations, reader=store, watch=no_events
+    )
+    async with serving(job_registration(servicer)) as channel:
+        with as_caller(a_caller(MEMBER)):
+            yield JobServiceStub(channel)
+
+
+@asynccontextmanager
+async def workers(jobs: JobsHarness, principal: Any = WORKER) -> AsyncIterator[Any]:
+    servicer = JobRunServicer(claims=jobs.claims, runs=jobs.runs, policy=jobs.policy)
+    async with serving(run_registration(servicer)) as channel:
+        with as_caller(a_caller(principal)):
+            yield JobRunServiceStub(channel)
+
+
+def a_submission(**changes: Any) -> pb.SubmitJobRequest:
+    fields: dict[str, Any] = {"job_id": new_id("job_"), "endpoint": "/v1/chat/completions", "body": BODY}
+    return pb.SubmitJobRequest(**fields | changes)
+
+
+async def test_a_job_is_submitted_read_listed_and_cancelled(jobs: JobsHarness, store: InMemoryJobStore) -> None:
+    async with tenants(jobs, store) as stub:
+        submitted = (await stub.SubmitJob(a_submission(metadata={"a": "b"}, lane=pb.JOB_LANE_BATCH))).job
+        read = (await stub.GetJob(pb.GetJobRequest(job_id=submitted.id))).job
+        listed = await stub.ListJobs(pb.ListJobsRequest(limit=1, states=[pb.JOB_STATE_QUEUED]))
+        cancelled = (await stub.CancelJob(pb.CancelJobRequest(job_id=submitted.id))).job
+        with pytest.raises(RemoteError) as again:
+            await stub.CancelJob(pb.CancelJobRequest(job_id=submitted.id))
+
+    assert submitted == read
+    assert (submitted.state, submitted.lane, dict(submitted.metadata)) == (
+        pb.JOB_STATE_QUEUED,
+        pb.JOB_LANE_BATCH,
+        {"a": "b"},
+    )
+    assert ([job.id for job in listed.jobs], listed.has_more) == ([submitted.id], False)
+    assert cancelled.state == pb.JOB_STATE_CANCELLED
+    assert cancelled.HasField("expires_at")
+    assert (again.value.kind, again.value.reason) == (Kind.CONFLICT, "JOB_FINISHED")
+
+
+async def test_errors_have_their_reasons(jobs: JobsHarness, store: InMemoryJobStore) -> None:
+    async with tenants(jobs, store) as stub:
+        for call, reason in [
+            (stub.SubmitJob(a_submission(endpoint="/v1/images")), "ENDPOINT_NOT_SUPPORTED"),
+            (stub.SubmitJob(a_submission(lane=pb.JOB_LANE_INTERACTIVE)), "LANE_NOT_ALLOWED"),
+            (stub.SubmitJob(a_submission(body=b"{}")), "INVALID_REQUEST"),
+            (stub.GetJob(pb.GetJobRequest(job_id="job_1")), "JOB_NOT_FOUND"),
+            (stub.ListJobs(pb.ListJobsRequest(limit=101)), "INVALID_REQUEST"),
+        ]:
+            with pytest.raises(RemoteError) as refused:
+                await call
+            assert refused.value.reason == reason
+
+
+async def test_a_worker_runs_a_job(jobs: JobsHarness) -> None:
+    job = (await jobs.submit()).job
+    (dispatch,) = await jobs.dispatch()
+    async with workers(jobs) as stub:
+        claimed = await stub.ClaimJob(
+            pb.ClaimJobRequest(dispatch=pb.JobRunRef(**dispatch._asdict()), worker_id="wkr_1")
+        )
+        beat = await stub.RecordHeartbeat(
+            pb.RecordHeartbeatRequest(worker_id="wkr_1", pool="default", slots=4, runs=[claimed.run])
+        )
+        starting = inference.AttemptStarting(number=2, candidate=0, ended=[ATTEMPT])
+        await stub.StartJobAttempt(pb.StartJobAttemptRequest(run=claimed.run, attempt=starting))
+        completed = await stub.CompleteJob(pb.CompleteJobRequest(run=claimed.run, attempts=[ATTEMPT], result=ANSWER))
+
+    assert claimed.WhichOneof("work") == "chat"
+    assert claimed.chat.candidates[0].upstream == "local"
+    assert claimed.request_id == f"{job.job_id}.{claimed.run.epoch}"
+    assert claimed.lease.ToTimedelta() == jobs.policy.lease
+    assert (list(beat.lost), list(beat.cancelled)) == ([], [])
+    assert completed.state == pb.JOB_STATE_SUCCEEDED
+
+
+async def test_a_run_that_fails_is_queued_again_and_a_stale_one_is_told(jobs: JobsHarness) -> None:
+    claimed = await jobs.start()
+    run = pb.JobRunRef(**claimed.run._asdict())
+    async with workers(jobs) as stub:
+        error = Error(kind="upstream", reason="UPSTREAM_UNAVAILABLE", message="down")
+        state = (await stub.CompleteJob(pb.CompleteJobRequest(run=run, attempts=[ATTEMPT], error=error))).state
+        await stub.ReturnJob(pb.ReturnJobRequest(run=run))
+        with pytest.raises(RemoteError) as stale:
+            await stub.ReturnJob(pb.ReturnJobRequest(run=pb.JobRunRef(tenant_id="ten_1", job_id="job_x", epoch=2)))
+
+    assert state == pb.JOB_STATE_QUEUED
+    assert stale.value.reason == "JOB_LEASE_LOST"
+
+
+async def test_a_claim_without_money_has_no_work(jobs: JobsHarness) -> None:
+    jobs.peers.metering.available = 0
+    await jobs.submit()
+    (dispatch,) = await jobs.dispatch()
+    async with workers(jobs) as stub:
+        claimed = await stub.ClaimJob(
+            pb.ClaimJobRequest(dispatch=pb.JobRunRef(**dispatch._asdict()), worker_id="wkr_1")
+        )
+
+    assert claimed.none.reason == "INSUFFICIENT_QUOTA"
+
+
+async def test_the_door_of_workers_is_for_services(jobs: JobsHarness) -> None:
+    async with workers(jobs, MEMBER) as stub:
+        for call in (
+            stub.ClaimJob(pb.ClaimJobRequest()),
+            stub.StartJobAttempt(pb.StartJobAttemptRequest()),
+            stub.RecordHeartbeat(pb.RecordHeartbeatRequest()),
+            stub.CompleteJob(pb.CompleteJobRequest()),
+            stub.ReturnJob(pb.ReturnJobRequest()),
+        ):
+            with pytest.raises(RemoteError) as refused:
+                await call
+            assert refused.value.kind is Kind.DENIED
