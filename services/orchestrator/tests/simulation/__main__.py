@@ -86,9 +86,8 @@ def _show_mutants(start: int, count: int) -> int:
         with mutated(name):
             found = next((one for one in map(simulate, range(start, start + count)) if one.breaches), None)
         survivors += found is None
-        print(
-            f"{name:40} " + ("SURVIVES" if found is None else f"seed {found.seed:4}  {found.breaches[0]}"), flush=True
-        )
+        result = "SURVIVES" if found is None else f"seed {found.seed:4}  {found.breaches[0]}"
+        print(f"{name:40} {result}", flush=True)
     return 1 if survivors else 0
 
 

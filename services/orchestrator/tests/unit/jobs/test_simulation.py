@@ -16,10 +16,26 @@ from services.orchestrator.tests.simulation.simulate import simulate
 
 SEEDS = 200
 BLOCK = 25
-MAX_SEEDS = 100
+MAX_SEEDS = 500
 """Within so many a mistake has to be found."""
 KILLED_BY = {
-    "drop_the_fencing": 0,
+    "drop_the_fencing": 8,
+    "commit_before_the_claim": 0,
+    "settle_returned_runs_twice": 12,
+    "settle_at_release_and_at_reap": 12,
+    "forget_the_counter": 0,
+    "redeliver_without_a_new_epoch": 0,
+    "dispatch_without_a_new_epoch": 0,
+    "count_a_returned_run_as_a_crash": 12,
+    "skip_quarantine": 0,
+    "finish_twice": 0,
+    "dispatch_paused_tenants": 8,
+    "finish_a_cancelled_job_with_its_answer": 4,
+    "reap_living_runs": 250,
+    "forget_lost_dispatches": 9,
+    "hand_plans_out_unsaved": 0,
+    "start_attempts_of_lost_runs": 22,
+    "release_without_a_word": 0,
 }
 """Seeds that find each mistake; when the engine or the simulation changes, others may."""
 
