@@ -26,7 +26,7 @@ from services.orchestrator.tests.simulation.world import World
 
 MAX_WAIT_SECONDS = 3_600.0
 """After the last trouble; the longest delays are five minutes, and there are five retries."""
-AFTERMATH_SECONDS = 90.0
+AFTERMATH_SECONDS = 60.0
 """For late reports of frozen processes, and calls that nobody waits for any more."""
 TRANSIENT = {Kind.UNAVAILABLE, Kind.TIMED_OUT}
 
