@@ -70,7 +70,7 @@ class Share(NamedTuple):
 
     lane: str
     tenant_id: str
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     tokens: int
     """What the choice has charged for them."""
 
