@@ -198,6 +198,15 @@ async def test_the_relay_publishes_in_order_and_deletes(broker: FakeBroker) -> N
     assert table.rows == []
 
 
+async def test_a_row_can_name_the_key_of_its_record(broker: FakeBroker) -> None:
+    table = FakeTable(b"a")
+    table.rows[0] |= {"headers": '{"argosy-record-key":"job_1","a":"b"}'}
+
+    await OutboxRelay(table, broker).relay()
+
+    assert broker.records == [Record("t", b"job_1", b"a", {"a": "b"})]
+
+
 async def test_the_relay_keeps_what_was_not_acknowledged(broker: FakeBroker) -> None:
     table = FakeTable(b"a", b"b", b"c")
     broker.refuses = {b"b"}

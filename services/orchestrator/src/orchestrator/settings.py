@@ -183,7 +183,7 @@ class JobsSection(Section):
 
     def policy(self, batch_discount_percent: int = 0) -> JobPolicy:
         plans = {
-            name: JobPlan(plan.lane, plan.pool, timedelta(days=plan.retention_days), plan.max_queued)
+            name.lower(): JobPlan(plan.lane, plan.pool, timedelta(days=plan.retention_days), plan.max_queued)
             for name, plan in self.plans.items()
         }
         return JobPolicy(

@@ -248,14 +248,14 @@ class ClaimContract:
         await submit(jobs, new_job(), new_job("job_2"))
         claims = [(run, "wrk_1") for run in await dispatch(jobs)]
         first, second = [granted(claimed).run for claimed in await jobs.store.claim(claims, LEASE)]
-        gone = first._replace(epoch=1)
+        ended = first._replace(epoch=1)
         await jobs.store.request_cancel(second)
         await jobs.pass_time(timedelta(seconds=10))
 
-        heartbeat = await jobs.store.heartbeat("wrk_1", "default", 4, [first, gone, second], LEASE)
+        heartbeat = await jobs.store.heartbeat("wrk_1", "default", 4, [first, ended, second], LEASE)
         await jobs.pass_time(timedelta(seconds=10))
 
-        assert (heartbeat.lost, heartbeat.cancelled) == ((gone,), (second,))
+        assert (heartbeat.lost, heartbeat.cancelled) == ((ended,), (second,))
         assert await jobs.store.overdue_runs(10) == []
         await jobs.pass_time(timedelta(seconds=6))
         assert sorted(run.job.ref for run in await jobs.store.overdue_runs(10)) == [first, second]

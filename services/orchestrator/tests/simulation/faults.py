@@ -26,8 +26,8 @@ def end_troubles(world: World) -> None:
     """From now on all peers can be reached, there is money, and nothing is paused."""
     world.log("all troubles end")
     for link in (world.store_link, world.metering_link, world.rpc_link):
-        link.outage_until = 0.0
-    world.metering.broke = False
+        link.outage_until = link.slow_until = 0.0
+    world.metering.is_exhausted = False
     world.topic.loss = 0.0
     world.store.pauses.clear()
     world.observer.paused.clear()
@@ -64,11 +64,15 @@ def _cause_outage(world: World, trouble: Trouble, seconds: float, now: float) ->
     loop = asyncio.get_running_loop()
     if trouble is Trouble.STORE_OUTAGE:
         world.store_link.outage_until = now + seconds / 2
+    elif trouble is Trouble.SLOW_STORE:
+        world.store_link.slow_until = now + seconds
+    elif trouble is Trouble.PARTITION:
+        world.rpc_link.outage_until = now + seconds
     elif trouble is Trouble.METERING_OUTAGE:
         world.metering_link.outage_until = now + seconds
     elif trouble is Trouble.NO_MONEY:
-        world.metering.broke = True
-        loop.call_later(seconds, setattr, world.metering, "broke", False)
+        world.metering.is_exhausted = True
+        loop.call_later(seconds, setattr, world.metering, "is_exhausted", False)
     elif trouble is Trouble.LOSE_KAFKA:
         world.topic.lose_all(seconds)
     elif trouble is Trouble.PAUSE_TENANT:

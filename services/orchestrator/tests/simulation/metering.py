@@ -20,7 +20,7 @@ class SimulatedMetering:
 
     def __init__(self, on_breach: Callable[[str], None]) -> None:
         self._on_breach = on_breach
-        self.broke = False
+        self.is_exhausted = False
         """While it is, every new reservation is refused."""
         self.held: set[str] = set()
         """Request ids of reservations that no event has settled."""
@@ -33,7 +33,7 @@ class SimulatedMetering:
     ) -> Reservation:
         if request_id in self.settlements:
             raise RemoteError(Kind.CONFLICT, "RESERVATION_CLOSED", "the request is settled")
-        if self.broke and request_id not in self.held:
+        if self.is_exhausted and request_id not in self.held:
             raise RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
         self.held.add(request_id)
         prices = tuple(Price(bound.price_key, "1", NanoUsd(1_000_000), NanoUsd(2_000_000)) for bound in bounds)

@@ -26,7 +26,9 @@ class Link:
     latency_seconds: float
     """On average, each way."""
     outage_until: float = 0.0
-    """All requests are refused until this time."""
+    """All requests are lost until this time."""
+    slow_until: float = 0.0
+    """Each way takes a hundred times as long until this time."""
 
     async def request(self) -> None:
         """Carry a request. Raises `Unavailable` when it is lost."""
@@ -44,7 +46,8 @@ class Link:
 
     async def _delay(self) -> None:
         # Seldom a long one, such as a full buffer or a retransmission.
-        longer = 100 if self.loss and self.rng.random() < self.loss / 4 else 1
+        slow = asyncio.get_running_loop().time() < self.slow_until
+        longer = 100 if slow or (self.loss and self.rng.random() < self.loss / 4) else 1
         await asyncio.sleep(self.rng.expovariate(1 / self.latency_seconds) * longer)
 
 
@@ -94,7 +97,7 @@ async def call_process(
     reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     handler = process.spawn(_handle(process, handle, reply))
     process.on_death.append(lambda: _fail(reply, Unavailable("the peer died")))
-    caller.on_death.append(lambda: asyncio.get_running_loop().call_later(link.rng.uniform(0, 2), handler.cancel))
+    caller.on_death.append(lambda: _cancel_later(handler, link.rng.uniform(0, 2)))
     timer = asyncio.get_running_loop().call_later(
         CALL_TIMEOUT_SECONDS, lambda: _fail(reply, DeadlineExceeded("the peer does not answer"))
     )
@@ -121,12 +124,16 @@ async def _handle(process: Process, handle: Callable[[], Coroutine[Any, Any, T]]
     except asyncio.CancelledError:
         _fail(reply, Unavailable("the call was cancelled"))
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - reported as a bug
         process.report(error)
         _fail(reply, Unavailable("the handler failed"))
     else:
         if not reply.done():
             reply.set_result(result)
+
+
+def _cancel_later(handler: asyncio.Task[None], seconds: float) -> None:
+    asyncio.get_running_loop().call_later(seconds, handler.cancel)
 
 
 def _fail(reply: asyncio.Future[Any], error: Exception) -> None:

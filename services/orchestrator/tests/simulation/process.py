@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chassis.errors import ArgosyError
 
+MAX_STALL_SECONDS = 10.0
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -18,9 +20,16 @@ class Process:
     The tasks of a dead process stay where they are at their next gate: `finally` blocks do not run, as after SIGKILL.
     """
 
-    def __init__(self, name: str, skew: timedelta, on_bug: Callable[[str], None]) -> None:
-        """`skew`: how far its clock is off. `on_bug` gets errors that no code expects."""
+    def __init__(
+        self, name: str, skew: timedelta, on_bug: Callable[[str], None], rng: random.Random, stalls: float = 0.0
+    ) -> None:
+        """`skew`: how far its clock is off. `on_bug` gets errors that no code expects.
+
+        `stalls`: the share of gates at which a task stays for some seconds, as on an overloaded machine.
+        """
         self.name = name
+        self._rng = rng
+        self._stalls = stalls
         self.alive = True
         self.is_over = False
         """Set when the simulation ends: its tasks are to end, too."""
@@ -54,9 +63,12 @@ class Process:
                 never = self._loop.create_future()
                 self._never.append(never)
                 await never
-            if self._thawed.is_set():
+            if not self._thawed.is_set():
+                await self._thawed.wait()
+            elif self._stalls and self._rng.random() < self._stalls:
+                await asyncio.sleep(self._rng.uniform(0, MAX_STALL_SECONDS))
+            else:
                 return
-            await self._thawed.wait()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -29,6 +29,7 @@ class Behaviour(StrEnum):
     POISON = "poison"
 
 
+FLAKY_RUNS = 2
 UNAVAILABLE = RemoteError(Kind.UPSTREAM, "UPSTREAM_ERROR", "the provider failed")
 INVALID = RemoteError(Kind.INVALID, "INVALID_REQUEST", "the provider refuses the request")
 
@@ -60,13 +61,9 @@ class Provider:
         """Receive a call, and put it into the journal."""
         behaviour = self.behaviours[run.job_id]
         self._runs[run.job_id] += number == 1
-        first_candidate = number == 1
         error: ArgosyError | None = None
-        if (
-            behaviour is Behaviour.DOWN
-            or (behaviour is Behaviour.FLAKY and self._runs[run.job_id] <= 2)
-            or (behaviour is Behaviour.FALLBACK and first_candidate)
-        ):
+        flaky = behaviour is Behaviour.FLAKY and self._runs[run.job_id] <= FLAKY_RUNS
+        if behaviour is Behaviour.DOWN or flaky or (behaviour is Behaviour.FALLBACK and number == 1):
             error = UNAVAILABLE
         elif behaviour is Behaviour.BAD:
             error = INVALID

@@ -101,7 +101,13 @@ class Replica:
         self.runs = Runs(store=store, ends=ends, reservations=reservations, policy=POLICY)
         reaper = Reaper(store=store, policy=POLICY, signals=signals, ends=ends)
         process.spawn(dispatch(self._stop))
-        process.spawn(periodic(REAP, _Reported(reaper.run_once, process).run_round, "job-reaper")(self._stop))
+        process.spawn(
+            _until_stopped(periodic(REAP, _Reported(reaper.run_once, process).run_round, "job-reaper"), self._stop)
+        )
+
+
+async def _until_stopped(loop: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
+    await loop(stop)
 
 
 class _Reported:

@@ -19,7 +19,9 @@ class Trouble(StrEnum):
     DRAIN_WORKER = "drain worker"
     KILL_REPLICA = "kill replica"
     FREEZE_REPLICA = "freeze replica"
+    PARTITION = "partition of workers and replicas"
     STORE_OUTAGE = "store outage"
+    SLOW_STORE = "slow store"
     METERING_OUTAGE = "metering outage"
     NO_MONEY = "no money"
     LOSE_KAFKA = "lose Kafka"
@@ -49,6 +51,8 @@ class Scenario:
     record_loss: float
     repetition: float
     delay: float
+    stalls: float
+    """Of the awaits of a process that call another one or a store."""
     skewed: bool
     workers: int
     replicas: int
@@ -77,6 +81,7 @@ def draw_scenario(rng: random.Random) -> Scenario:
         record_loss=sometimes(0.05, 0.3),
         repetition=sometimes(0.1, 0.5),
         delay=sometimes(0.1, 0.4),
+        stalls=sometimes(0.005, 0.05),
         skewed=rng.random() < 0.5,
         workers=rng.randrange(1, 4),
         replicas=rng.randrange(1, 4),

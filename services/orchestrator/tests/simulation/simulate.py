@@ -24,9 +24,9 @@ from services.orchestrator.tests.simulation.scenario import PlannedJob, draw_sce
 from services.orchestrator.tests.simulation.virtual_time import VirtualLoop
 from services.orchestrator.tests.simulation.world import World
 
-PATIENCE_SECONDS = 3_600.0
+MAX_WAIT_SECONDS = 3_600.0
 """After the last trouble; the longest delays are five minutes, and there are five retries."""
-AFTERMATH_SECONDS = 90.0
+AFTERMATH_SECONDS = 60.0
 """For late reports of frozen processes, and calls that nobody waits for any more."""
 TRANSIENT = {Kind.UNAVAILABLE, Kind.TIMED_OUT}
 
@@ -83,7 +83,7 @@ async def _play(seed: int, world: World) -> Outcome:
         world.client.spawn(_submit(world, job))
     await cause_troubles(world)
     end_troubles(world)
-    deadline = loop.time() + PATIENCE_SECONDS
+    deadline = loop.time() + MAX_WAIT_SECONDS
     while not world.breaches and not _is_over(world) and loop.time() < deadline:
         world.changed.clear()
         try:

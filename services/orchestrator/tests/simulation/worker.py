@@ -20,7 +20,8 @@ from services.orchestrator.tests.simulation.process import Process
 from services.orchestrator.tests.simulation.provider import Poisoned, ProviderCall
 
 if TYPE_CHECKING:
-    from services.orchestrator.tests.simulation.world import Replica, World
+    from services.orchestrator.tests.simulation.replica import Replica
+    from services.orchestrator.tests.simulation.world import World
 
 HEARTBEAT_SECONDS = 5.0
 GRACE_SECONDS = 10.0
@@ -96,7 +97,7 @@ class SimulatedWorker:
         """Claim a job, then commit the offset. Without an answer the record is read again, here or elsewhere."""
         for _ in range(MAX_CLAIM_TRIES):
             try:
-                claimed = await self._call(lambda replica: replica.claims.claim(record, self.process.name))
+                claimed: Claimed = await self._call(lambda replica: replica.claims.claim(record, self.process.name))
             except JobNotClaimable:
                 self.commit(record)
                 return None

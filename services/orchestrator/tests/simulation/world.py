@@ -43,7 +43,7 @@ class World:
         self.metering = SimulatedMetering(self.breach)
         self.provider = Provider(rng, {job.job_id: job.behaviour for job in scenario.jobs})
         self.topic = Topic(rng, scenario.record_loss, scenario.repetition, scenario.delay, self.pump)
-        self.client = Process("client", timedelta(0), self.breach)
+        self.client = Process("client", timedelta(0), self.breach, rng)
         self.accepted: set[JobKey] = set()
         self.poisoned: dict[str, int] = {}
         """Workers that each job has killed."""
@@ -54,7 +54,7 @@ class World:
         self._numbers: dict[str, int] = {}
         self.processes: list[Process] = [self.client]
         """All that ever were: their tasks are kept until the end."""
-        self._gone: list[object] = []
+        self._ended: list[object] = []
         self.replicas = [self._new_replica() for _ in range(scenario.replicas)]
         self.workers = [self._new_worker() for _ in range(scenario.workers)]
 
@@ -103,7 +103,7 @@ class World:
             self.rng.choice(free).take(record)
 
     def check_commit(self, record: RunRef) -> None:
-        """An offset is committed after the claim: else the record is gone with the worker."""
+        """An offset is committed after the claim: else the record is ended with the worker."""
         row = self.store.rows.get(record.key)
         if row is not None and (row.job.state, row.job.epoch) == (JobState.DISPATCHED, record.epoch):
             self.breach(f"the record of {record.job_id} was committed before its claim")
@@ -132,16 +132,16 @@ class World:
         process.kill()
         self.replace_later(process_of)
 
-    def replace_later(self, gone: SimulatedWorker | Replica) -> None:
-        self._loop.call_later(self.rng.uniform(0.5, RESTART_SECONDS), self._replace, gone)
+    def replace_later(self, ended: SimulatedWorker | Replica) -> None:
+        self._loop.call_later(self.rng.uniform(0.5, RESTART_SECONDS), self._replace, ended)
 
-    def _replace(self, gone: SimulatedWorker | Replica) -> None:
-        self._gone.append(gone)
-        if isinstance(gone, Replica):
-            self.replicas = [replica for replica in self.replicas if replica is not gone]
+    def _replace(self, ended: SimulatedWorker | Replica) -> None:
+        self._ended.append(ended)
+        if isinstance(ended, Replica):
+            self.replicas = [replica for replica in self.replicas if replica is not ended]
             self.replicas.append(self._new_replica())
         else:
-            self.workers = [worker for worker in self.workers if worker is not gone]
+            self.workers = [worker for worker in self.workers if worker is not ended]
             self.workers.append(self._new_worker())
             self.pump()
 
@@ -154,7 +154,7 @@ class World:
     def _new_process(self, kind: str) -> Process:
         number = self._numbers[kind] = self._numbers.get(kind, 0) + 1
         skew = timedelta(seconds=self.rng.uniform(-600, 600) if self.scenario.skewed else 0)
-        process = Process(f"{kind}-{number}", skew, self.breach)
+        process = Process(f"{kind}-{number}", skew, self.breach, self.rng, self.scenario.stalls)
         self.processes.append(process)
         return process
 

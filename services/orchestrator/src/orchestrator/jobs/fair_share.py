@@ -70,7 +70,7 @@ class Share(NamedTuple):
 
     lane: str
     tenant_id: str
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     tokens: int
     """What the choice has charged for them."""
 
@@ -102,10 +102,10 @@ def choose(slots: int, lanes: Sequence[LaneQueues], limit: int | None = None) ->
     free = places - sum(queues.in_flight for queues in lanes)
     free = free if limit is None else min(free, limit)
     while free > 0:
-        open_lanes = [lane for lane in served if lane.may_take(served) and lane.has_next()]
+        open_lanes = [lane for lane in served if lane.may_serve(served) and lane.has_next()]
         if not open_lanes:
             break
-        min(open_lanes, key=_ServedLane.used_share).take()
+        min(open_lanes, key=_ServedLane.used_share).serve()
         free -= 1
     shares = [share for lane in served for share in lane.shares()]
     deficits = {key: deficit for lane in served for key, deficit in lane.deficits()}
@@ -125,7 +125,7 @@ class _ServedLane:
         self.stopped = False
         """Whether a tenant is left whose next job has no known cost: the lane would pass it over."""
         kept = KEPT_FREE[queues.lane]
-        self.most_places = max(1, places - max(1, places // kept)) if kept else places
+        self.max_places = max(1, places - max(1, places // kept)) if kept else places
         """For it and the lanes below it."""
         age = min(queues.unserved / AGEING, MAX_AGEING)
         self._weight = LANE_WEIGHTS[queues.lane] * (1 + max(0.0, age))
@@ -133,10 +133,10 @@ class _ServedLane:
         self._covered = [tenant for tenant in self._tenants if tenant.is_covered]
         heapify(self._covered)
 
-    def may_take(self, lanes: Sequence[_ServedLane]) -> bool:
+    def may_serve(self, lanes: Sequence[_ServedLane]) -> bool:
         """Whether places stay free for more urgent lanes. `lanes` are all of the pool, the most urgent first."""
         return all(
-            sum(lane.in_flight for lane in lanes[number:]) < lanes[number].most_places
+            sum(lane.in_flight for lane in lanes[number:]) < lanes[number].max_places
             for number in range(lanes.index(self) + 1)
         )
 
@@ -150,10 +150,10 @@ class _ServedLane:
             self._give_credit()
         return bool(self._covered)
 
-    def take(self) -> None:
-        """Take the next job of the tenant with the most credit; call it when `has_next`."""
+    def serve(self) -> None:
+        """Choose the next job of the tenant with the most credit; call it when `has_next`."""
         tenant = heappop(self._covered)
-        tenant.take()
+        tenant.serve()
         self.in_flight += 1
         if tenant.is_covered:
             heappush(self._covered, tenant)
@@ -228,7 +228,7 @@ class _ServedTenant:
         left = max(self.queue.queued, len(self.queue.costs)) - self.taken
         return self.deficit if left > 0 or self.queue.more else 0
 
-    def take(self) -> None:
+    def serve(self) -> None:
         cost = self.next_cost
         self.taken += 1
         self.tokens += cost

@@ -1,6 +1,7 @@
 """Events of jobs for the outbox, from which the relay publishes them."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from chassis.ids import new_id
 from chassis.kafka.outbox import RECORD_KEY
@@ -49,3 +50,15 @@ def dispatch_to_event(place: int, plan: DispatchPlan, run: RunRef, lane: Lane | 
     event_id = new_id("evt_")
     value = job_dispatched(event_id, run._replace(epoch=run.epoch + 1), plan.now)
     return OutboxRow(place, event_id, dispatch_topic(plan.pool, lane), value), f'{{"{RECORD_KEY}":"{run.job_id}"}}'
+
+
+def event_columns(events: Sequence[OutboxRow]) -> list[list[Any]]:
+    """In the order of `statements.END`."""
+    return [
+        [event.place for event in events],
+        [event.id for event in events],
+        [event.topic for event in events],
+        [event.value for event in events],
+        ["{}"] * len(events),
+        [event.request_id for event in events],
+    ]

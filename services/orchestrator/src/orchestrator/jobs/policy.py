@@ -22,6 +22,7 @@ class JobPolicy:
     """Times and limits of jobs."""
 
     plans: Mapping[str, JobPlan] = field(default_factory=dict)
+    """By name in lower case, as the environment has it."""
     default_plan: JobPlan = JobPlan()
     max_body_bytes: int = 1_000_000
     default_deadline: timedelta = timedelta(hours=24)
@@ -39,7 +40,7 @@ class JobPolicy:
 
     def plan(self, name: str) -> JobPlan:
         """Return what a tenant's plan gets."""
-        return self.plans.get(name, self.default_plan)
+        return self.plans.get(name.lower(), self.default_plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

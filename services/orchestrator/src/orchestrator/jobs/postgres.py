@@ -13,7 +13,7 @@ from orchestrator.jobs import round_statements as round_sql
 from orchestrator.jobs import statements as sql
 from orchestrator.jobs.errors import JobDeadlineExceeded, JobIdReused, JobLeaseLost, JobNotClaimable, QueueFull
 from orchestrator.jobs.model import Job, JobKey, JobState, Lane, NewJob, RunRef
-from orchestrator.jobs.outbox import OutboxRow, dispatch_to_event, end_to_events
+from orchestrator.jobs.outbox import OutboxRow, dispatch_to_event, end_to_events, event_columns
 from orchestrator.jobs.round_rows import rows_to_pools
 from orchestrator.jobs.rounds import Dispatched, DispatchPlan, PoolQueues
 from orchestrator.jobs.rows import (
@@ -236,42 +236,41 @@ class _Grouped(Generic[T, R]):
     async def _commit(self, calls: list[Sequence[T]]) -> list[list[R | ArgosyError] | ArgosyError]:
         try:
             results = iter(await self._write([item for items in calls for item in items]))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if len(calls) == 1:
-                raise
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.DataError) as error:
             # An item that cannot be stored must not fail the others.
             log.warning("job_batch_failed", calls=len(calls), error=type(error).__name__)
-            return [await self._alone(items) for items in calls]
+            return [[await self._alone(item) for item in items] for items in calls]
         return [[next(results) for _ in items] for items in calls]
 
-    async def _alone(self, items: Sequence[T]) -> list[R | ArgosyError] | ArgosyError:
+    async def _alone(self, item: T) -> R | ArgosyError:
         try:
-            return await self._write(list(items))
+            (result,) = await self._write([item])
         except ArgosyError as error:
             return error
         except Exception as error:
             log.exception("job_write_failed", error=type(error).__name__)
             return Internal("the job could not be stored")
+        return result
 
 
 def lease_lost() -> JobLeaseLost:
     return JobLeaseLost("another run has the job, or it has ended")
 
 
-def event_columns(events: Sequence[OutboxRow]) -> list[list[Any]]:
-    return [
-        [event.place for event in events],
-        [event.id for event in events],
-        [event.topic for event in events],
-        [event.value for event in events],
-        ["{}"] * len(events),
-        [event.request_id for event in events],
-    ]
-
-
 def _count(ends: Sequence[RunEnd | WaitingEnd]) -> None:
     for end in ends:
-        _TRANSITIONS[end.job.state].inc()
+        job = end.job
+        _TRANSITIONS[job.state].inc()
+        log.info(
+            "job",
+            tenant_id=job.tenant_id,
+            job_id=job.job_id,
+            state=job.state.value,
+            reason=None if job.error is None else job.error.reason,
+            errors=job.errors,
+            crashes=job.crashes,
+            cost_nano_usd=job.cost,
+        )
         if isinstance(end, RunEnd):
             if end.overdue:
                 _REAPED["run"].inc()

@@ -1,6 +1,8 @@
 """The SQL of dispatches. Each statement is a transaction; for the order of locks see `statements`."""
 
-# The number of heads follows from the free places: more than a fair share of them, so that unequal costs even out.
+# Where very many tenants wait, a round looks at those served longest ago, in each lane at some times more than it has
+# places for: with all of many thousands it would take too long. The number of heads follows from the free places: more
+# than a fair share of them, so that unequal costs even out.
 WAITING = """
 WITH live AS MATERIALIZED (
     SELECT w.pool, sum(w.slots)::integer AS slots FROM job_workers AS w
@@ -14,14 +16,23 @@ WITH live AS MATERIALIZED (
         coalesce(sum(q.dispatched + q.running) FILTER (WHERE q.lane = 'batch'), 0)::integer AS batch,
         count(*) FILTER (WHERE q.queued > 0) AS backlogged
     FROM live LEFT JOIN queues AS q USING (pool) GROUP BY live.pool, live.slots
+), backlog AS MATERIALIZED (
+    SELECT q.*, row_number() OVER (PARTITION BY q.pool, q.lane ORDER BY q.served_round, q.tenant_id) AS turn
+    FROM queues AS q JOIN load USING (pool)
+    WHERE q.queued > 0 AND load.free > 0 AND NOT EXISTS (
+        SELECT FROM queue_pauses AS p
+        WHERE p.tenant_id IN ('*', q.tenant_id) AND p.pool IN ('', q.pool) AND p.model = ''
+    )
 )
 SELECT load.pool, load.slots, load.interactive, load.standard, load.batch, coalesce(r.round, 0) AS round,
     r.interactive_at, r.standard_at, r.batch_at, q.lane, q.tenant_id, q.queued, q.deficit, now() AS now,
     heads.job_ids, heads.epochs, heads.costs, heads.due_at, heads.wanted
-FROM load JOIN queues AS q ON q.pool = load.pool AND q.queued > 0
+FROM load JOIN backlog AS q ON q.pool = load.pool AND q.turn <= greatest(32, 4 * load.free)
 LEFT JOIN job_rounds AS r ON r.tenant_id = '*' AND r.pool = load.pool
 CROSS JOIN LATERAL (
-    SELECT greatest(4, least(load.free, 4 * load.free / load.backlogged))::integer AS wanted
+    SELECT greatest(
+        4, least(load.free, 4 * load.free / least(load.backlogged, greatest(32, 4 * load.free)))
+    )::integer AS wanted
 ) AS share
 CROSS JOIN LATERAL (
     SELECT share.wanted, array_agg(h.job_id ORDER BY h.due_at, h.job_id) AS job_ids,
@@ -37,10 +48,7 @@ CROSS JOIN LATERAL (
         ORDER BY j.due_at, j.job_id LIMIT share.wanted + 1
     ) AS h
 ) AS heads
-WHERE load.free > 0 AND heads.job_ids IS NOT NULL AND NOT EXISTS (
-    SELECT FROM queue_pauses AS p
-    WHERE p.tenant_id IN ('*', q.tenant_id) AND p.pool IN ('', q.pool) AND p.model = ''
-)
+WHERE heads.job_ids IS NOT NULL
 """
 
 DISPATCH = """
@@ -76,13 +84,15 @@ WITH written AS (
         SELECT tenant_id, lane, count(*) AS jobs, sum(cost_tokens) AS tokens FROM sent GROUP BY tenant_id, lane
     ) AS s FULL JOIN credited AS c USING (tenant_id, lane)
 ), counted AS (
-    INSERT INTO tenant_queues AS q (tenant_id, pool, lane, queued, queued_tokens, dispatched, deficit)
-    SELECT c.tenant_id, $1, c.lane, -c.jobs, -c.tokens, c.jobs, coalesce(c.deficit, t.deficit, 0)
+    INSERT INTO tenant_queues AS q (tenant_id, pool, lane, queued, queued_tokens, dispatched, deficit, served_round)
+    SELECT c.tenant_id, $1, c.lane, -c.jobs, -c.tokens, c.jobs, coalesce(c.deficit, t.deficit, 0),
+        CASE WHEN c.jobs > 0 THEN $2 + 1 ELSE coalesce(t.served_round, 0) END
     FROM changed AS c LEFT JOIN tenant_queues AS t ON (t.tenant_id, t.pool, t.lane) = (c.tenant_id, $1, c.lane)
     ORDER BY c.tenant_id, c.lane
     ON CONFLICT (tenant_id, pool, lane) DO UPDATE SET
         queued = q.queued + excluded.queued, queued_tokens = q.queued_tokens + excluded.queued_tokens,
-        dispatched = q.dispatched + excluded.dispatched, deficit = excluded.deficit
+        dispatched = q.dispatched + excluded.dispatched, deficit = excluded.deficit,
+        served_round = excluded.served_round
 ), events AS (
     INSERT INTO outbox (tenant_id, id, topic, value, headers)
     SELECT sent.tenant_id, e.id, e.topic, e.value, e.headers::jsonb

@@ -13,7 +13,7 @@ from chassis.tenancy import Principal
 
 from orchestrator.chat.model import RequestTooLarge
 from orchestrator.jobs.errors import EndpointNotSupported, LaneNotAllowed
-from orchestrator.jobs.model import Endpoint, Job, Lane, NewJob
+from orchestrator.jobs.model import Endpoint, Job, JobState, Lane, NewJob
 from orchestrator.jobs.policy import JobPlan, JobPolicy
 from orchestrator.jobs.ports import JobSignals, JobStore
 from orchestrator.jobs.work import JobWork
@@ -88,7 +88,8 @@ class Submissions:
                 results.append(result if isinstance(result, ArgosyError) else one)  # type: ignore[arg-type]
                 continue
             results.append(Accepted(result, one[1]))
-            self.signals.changed(result)
+            if result.state is JobState.QUEUED and not result.epoch:
+                self.signals.changed(result)
         if jobs:
             self.on_queued()
         return results

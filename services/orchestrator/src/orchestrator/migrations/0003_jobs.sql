@@ -104,6 +104,8 @@ CREATE TABLE orchestration.tenant_queues (
     dispatched bigint NOT NULL DEFAULT 0,
     running bigint NOT NULL DEFAULT 0,
     deficit bigint NOT NULL DEFAULT 0,
+    -- The last round that dispatched one of its jobs: where very many tenants wait, a round looks at those served longest ago.
+    served_round bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, pool, lane)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500);
 

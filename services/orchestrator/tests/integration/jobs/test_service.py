@@ -21,9 +21,10 @@ from chassis.clock import SystemClock
 from chassis.ids import new_id
 from chassis.settings import PostgresSection
 from chassis.tenancy import Caller, PrincipalSigner, as_caller
+from chassis.testing import SECRET
 from orchestrator.jobs.postgres import PostgresJobStore
 
-from services.orchestrator.tests.integration.test_service import PRINCIPAL, SECRET, answer, running
+from services.orchestrator.tests.integration.test_service import PRINCIPAL, answer, running
 from services.orchestrator.tests.jobs_examples import BODY
 from services.orchestrator.tests.peers import ScriptedWorker
 

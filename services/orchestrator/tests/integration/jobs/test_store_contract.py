@@ -70,7 +70,7 @@ class JobsInPostgres:
             " count(*) FILTER (WHERE state = 'dispatched') AS dispatched,"
             " count(*) FILTER (WHERE state = 'running') AS running FROM orchestration.jobs GROUP BY 1, 2, 3"
         )
-        return {tuple(row)[:3]: tuple(row)[3:] for row in rows}  # type: ignore[misc]
+        return {tuple(row)[:3]: tuple(row)[3:] for row in rows}
 
     async def pause(self, tenant: str, pool: str, model: str) -> None:
         await self._owner.execute("INSERT INTO orchestration.queue_pauses VALUES ($1, $2, $3)", tenant, pool, model)

@@ -60,7 +60,7 @@ def in_flight_after(lanes: Sequence[LaneQueues], taken: Mapping[str, int]) -> di
     return {lane: flying.get(lane, 0) for lane in LANE_WEIGHTS}
 
 
-def most_places(lane: str, slots: int) -> int:
+def max_places(lane: str, slots: int) -> int:
     """For the lane and those below it."""
     places = slots * PLACES_PER_SLOT
     return max(1, places - max(1, places // KEPT_FREE[lane])) if KEPT_FREE[lane] else places
@@ -106,7 +106,7 @@ def test_a_place_stays_free_only_when_no_lane_that_may_take_it_has_a_job(lanes: 
         due = sum(len(queue.costs) for queue in queues.tenants if not queue.paused)
         at = order.index(queues.lane)
         full = any(
-            sum(flying[lane] for lane in order[number:]) >= most_places(order[number], slots)
+            sum(flying[lane] for lane in order[number:]) >= max_places(order[number], slots)
             for number in range(at + 1)
             if order[number] in {one.lane for one in lanes}
         )
@@ -124,14 +124,14 @@ def test_urgent_lanes_find_places_that_less_urgent_ones_left_free(lanes: list[La
         for one in choice.shares:
             taken[one.lane] += one.count
         flying = in_flight_after(lanes, taken)
-        assert sum(flying[lane] for lane in below) <= most_places(share.lane, slots)
+        assert sum(flying[lane] for lane in below) <= max_places(share.lane, slots)
 
 
 @given(pools(), st.integers(1, 30))
 def test_an_emptied_queue_loses_its_credit_and_no_credit_exceeds_two_jobs(lanes: list[LaneQueues], slots: int) -> None:
     choice = choose(slots, lanes)
 
-    dearest = defaultdict(int)
+    dearest: dict[str, int] = defaultdict(int)
     queues = {(lane.lane, queue.tenant_id): queue for lane in lanes for queue in lane.tenants}
     for (lane, _), queue in queues.items():
         dearest[lane] = max(dearest[lane], *(max(1, cost) for cost in queue.costs), 0)

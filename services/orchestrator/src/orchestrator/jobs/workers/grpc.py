@@ -1,10 +1,11 @@
 """The queue door of workers, over gRPC."""
 
+import re
 from typing import Any
 
 from argosy.orchestration.v1 import jobs_pb2 as pb
 from argosy.orchestration.v1.jobs_pb2_grpc import JobRunServiceServicer, add_JobRunServiceServicer_to_server
-from chassis.errors import ArgosyError, InvalidRequest
+from chassis.errors import ArgosyError, Internal, InvalidRequest
 from chassis.grpc import Registration
 from chassis.tenancy import current_caller
 from values.protos import proto_to_error
@@ -23,6 +24,8 @@ from orchestrator.workers.protos import (
     proto_to_starting,
 )
 
+POOL = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
+"""Part of the names of topics."""
 MAX_RUNS = 10_000
 MAX_WORKER_ID = 128
 
@@ -58,8 +61,10 @@ class JobRunServicer(JobRunServiceServicer):
 
     async def RecordHeartbeat(self, request: pb.RecordHeartbeatRequest, context: Any) -> pb.RecordHeartbeatResponse:
         _require_service()
-        if len(request.runs) > MAX_RUNS or request.slots < 0 or not request.pool:
-            raise InvalidRequest("a heartbeat names a pool, slots and runs", param="runs")
+        if POOL.fullmatch(request.pool) is None:
+            raise InvalidRequest("pool is not a name of small letters, digits and dashes", param="pool")
+        if len(request.runs) > MAX_RUNS or request.slots < 0:
+            raise InvalidRequest(f"a worker has slots, and at most {MAX_RUNS} runs", param="runs")
         runs = [proto_to_run(run) for run in request.runs]
         beat = await self._runs.heartbeat(_worker_id(request.worker_id), request.pool, request.slots, runs)
         return pb.RecordHeartbeatResponse(
@@ -74,7 +79,7 @@ class JobRunServicer(JobRunServiceServicer):
         elif request.vectors:
             answer = tuple(vector.float32 for vector in request.vectors)
         else:
-            answer = request.result
+            answer = request.result or Internal("the worker reported the end of a run without an answer")
         state = await self._runs.complete(proto_to_run(request.run), proto_to_attempts(request.attempts), answer)
         return pb.CompleteJobResponse(state=STATE_TO_PROTO[state])
 
