@@ -1,4 +1,4 @@
-"""`demo`: asks a question about a document through the unmodified OpenAI SDK, and shows the answer and its cost.
+"""`demo`: asks questions about a document through the unmodified OpenAI SDK, now and as jobs, and shows the cost.
 
 It uses the public API and the keys of `.argosy/env` only, as a customer's program would.
 """
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from argosy_dev.commands import sample_document
+from argosy_dev.commands.demo_jobs import run_jobs
 from argosy_dev.errors import CliError
 
 MODEL = "smollm2"
@@ -30,18 +31,18 @@ class DemoFailed(CliError):
 
 
 def demo(env: dict[str, str], question: str, console: Console) -> None:
-    """Upload the guide (once), stream the answer, then print sources, cost, ledger entries and further commands."""
+    """Upload the guide (once), stream an answer, print sources, cost and ledger entries, then run jobs over it."""
     base_url, key = env["ARGOSY_BASE_URL"], env["ARGOSY_API_KEY"]
     started = time.monotonic()
     with openai.OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=2) as client:
         try:
             store = _index_document(client, sample_document.pdf(), console)
             request_id, sources, cost = _ask(client, store, question, console)
+            _show_sources(sources, console)
+            _show_cost(_statement(base_url, key, request_id), request_id, cost, console)
+            run_jobs(client, MODEL, store, console)
         except openai.APIError as error:
             raise DemoFailed(f"The demo stopped: {error}") from error
-    _show_sources(sources, console)
-    statement = _statement(base_url, key, request_id)
-    _show_cost(statement, request_id, cost, console)
     console.print(f"\nDone in {time.monotonic() - started:.1f} s.", style="dim")
     _show_next(base_url, request_id, console)
 

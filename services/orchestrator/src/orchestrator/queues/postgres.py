@@ -35,7 +35,7 @@ LEFT JOIN LATERAL (
 ) AS oldest ON c.queued > 0
 ORDER BY pool, array_position(ARRAY['interactive', 'standard', 'batch'], lane)
 """
-# Only jobs since the last look: a block range index finds them, because rows are added in the order of this time.
+# Only jobs since the last look: an index has them in the order of this time.
 RUN_TIMES: Final = """
 SELECT pool, lane, count(*) AS jobs, sum(finished_at - started_at) AS total, now() AS now FROM finished_jobs
 WHERE finished_at > coalesce($1::timestamptz, now() - interval '5 minutes') AND finished_at <= now()

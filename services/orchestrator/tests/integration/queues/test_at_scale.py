@@ -5,6 +5,7 @@
 
 import os
 import statistics
+import sys
 from datetime import timedelta
 from time import perf_counter
 from typing import Any
@@ -64,6 +65,15 @@ async def fill(owner: Any) -> None:
         await owner.execute(f"VACUUM ANALYZE {table}", timeout=1800)
 
 
+def report(seconds: list[float]) -> None:
+    quantiles = statistics.quantiles(seconds, n=20)
+    least, half, most = (1000 * value for value in (min(seconds), quantiles[9], quantiles[18]))
+    sys.stdout.write(
+        f"{JOBS:,} unfinished and {JOBS:,} finished jobs of {TENANTS:,} tenants, {READS} reads of all figures:\n"
+        f"min {least:.1f} ms, p50 {half:.1f} ms, p95 {most:.1f} ms; load average {os.getloadavg()[0]:.1f}\n"
+    )
+
+
 async def test_figures_are_exact_and_their_time_is_reported(
     database: Database, store: PostgresJobStore, owner: Any
 ) -> None:
@@ -79,9 +89,7 @@ async def test_figures_are_exact_and_their_time_is_reported(
         read = await queues.read_figures()
         seconds.append(perf_counter() - began)
 
-    print(f"{JOBS:,} unfinished and {JOBS:,} finished jobs of {TENANTS:,} tenants, {READS} reads of all figures:")  # noqa: T201 - a report
-    quantiles = statistics.quantiles(seconds, n=20)
-    print(f"p50 {1000 * quantiles[9]:.1f} ms, p95 {1000 * quantiles[18]:.1f} ms, max {1000 * max(seconds):.1f} ms")  # noqa: T201 - a report
+    report(seconds)
 
     counted = await owner.fetch(BY_COUNTING, timeout=600)
     assert [(q.pool, q.lane.value, q.queued, q.queued_tokens, q.dispatched, q.running, q.tenants) for q in read] == [
