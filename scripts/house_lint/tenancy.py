@@ -20,6 +20,7 @@ SYSTEM_TRANSACTIONS = {
     "metering/settlement/postgres.py": "settles events of many tenants in one transaction",
     "orchestrator/routing/postgres.py": "reads and edits the routes of all tenants",
     "orchestrator/usage/outbox.py": "groups usage events of many tenants in one transaction",
+    "orchestrator/webhooks/delivery_postgres.py": "finds due deliveries, and old ones, of any tenant",
     "retrieval/deletions/postgres.py": "finds objects to delete, of any tenant",
     "retrieval/ingestion/postgres.py": "claims attachments to ingest, of any tenant",
     "retrieval/search/postgres.py": "counts the chunks of large stores to build their indexes",

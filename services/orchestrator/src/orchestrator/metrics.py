@@ -36,3 +36,16 @@ ROUTES_VERSION = gauge("orchestrator_routes_version", "Version of the routes in 
 ROUTES_AGE_SECONDS = gauge(
     "orchestrator_routes_age_seconds", "Seconds since Postgres confirmed that the routes in memory are current."
 )
+WEBHOOK_DELIVERIES_MADE = counter("orchestrator_webhook_deliveries_total", "Deliveries made of events.")
+WEBHOOK_ATTEMPTS = counter(
+    "orchestrator_webhook_attempts_total",
+    "Attempts of deliveries by outcome: succeeded, failed (tried again later), exhausted, or cancelled without one.",
+    ("outcome",),
+)
+WEBHOOK_ATTEMPT_SECONDS = histogram("orchestrator_webhook_attempt_seconds", "Time of one HTTP request.")
+WEBHOOKS_IN_FLIGHT = gauge("orchestrator_webhooks_in_flight", "Attempts in progress.")
+WEBHOOK_ENDPOINTS_DISABLED = counter(
+    "orchestrator_webhook_endpoints_disabled_total",
+    "Endpoints disabled by reason: gone (it answered 410) or failing (only failures for days).",
+    ("reason",),
+)

@@ -24,17 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from argosy.common.v1 import common_pb2 as argosy_dot_common_dot_v1_dot_common__pb2
 from argosy.orchestration.v1 import jobs_pb2 as argosy_dot_orchestration_dot_v1_dot_jobs__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$argosy/orchestration/v1/events.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\"argosy/orchestration/v1/jobs.proto\"Y\n\rJobDispatched\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"c\n\x0bJobFinished\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12)\n\x03job\x18\x02 \x01(\x0b\x32\x1c.argosy.orchestration.v1.Jobb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$argosy/orchestration/v1/events.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\"argosy/orchestration/v1/jobs.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\rJobDispatched\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"c\n\x0bJobFinished\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12)\n\x03job\x18\x02 \x01(\x0b\x32\x1c.argosy.orchestration.v1.Job\"\xa3\x03\n\rBatchFinished\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x12\n\nproject_id\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\r\n\x05total\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x03\x12\x15\n\rinput_file_id\x18\t \x01(\t\x12\x16\n\x0eoutput_file_id\x18\n \x01(\t\x12\x15\n\rerror_file_id\x18\x0b \x01(\t\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x46\n\x08metadata\x18\r \x03(\x0b\x32\x34.argosy.orchestration.v1.BatchFinished.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'argosy.orchestration.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBDISPATCHED']._serialized_start=132
-  _globals['_JOBDISPATCHED']._serialized_end=221
-  _globals['_JOBFINISHED']._serialized_start=223
-  _globals['_JOBFINISHED']._serialized_end=322
+  _globals['_BATCHFINISHED_METADATAENTRY']._loaded_options = None
+  _globals['_BATCHFINISHED_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_JOBDISPATCHED']._serialized_start=165
+  _globals['_JOBDISPATCHED']._serialized_end=254
+  _globals['_JOBFINISHED']._serialized_start=256
+  _globals['_JOBFINISHED']._serialized_end=355
+  _globals['_BATCHFINISHED']._serialized_start=358
+  _globals['_BATCHFINISHED']._serialized_end=777
+  _globals['_BATCHFINISHED_METADATAENTRY']._serialized_start=730
+  _globals['_BATCHFINISHED_METADATAENTRY']._serialized_end=777
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,11 @@ What happened in the orchestrator's domain."""
 
 from argosy.common.v1 import common_pb2 as _common_pb2
 from argosy.orchestration.v1 import jobs_pb2 as _jobs_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -81,3 +84,99 @@ class JobFinished(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobFinished: _TypeAlias = JobFinished  # noqa: Y015
+
+@_typing.final
+class BatchFinished(_message.Message):
+    """Topic argosy.orchestration.batch-finished.v1: a batch reached its final state, once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    META_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    INPUT_FILE_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FILE_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FILE_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """"batch_" and a UUIDv7."""
+    project_id: _builtins.str
+    """The project of the key that created it."""
+    endpoint: _builtins.str
+    """"/v1/chat/completions" or "/v1/embeddings"."""
+    status: _builtins.str
+    """How it ended: "completed", "failed", "expired" or "cancelled", as in OpenAI's Batch API."""
+    total: _builtins.int
+    """Lines in all."""
+    completed: _builtins.int
+    """Lines with a result."""
+    failed: _builtins.int
+    """Lines with an error."""
+    input_file_id: _builtins.str
+    """The file with its requests."""
+    output_file_id: _builtins.str
+    """The file with results; empty when there are none."""
+    error_file_id: _builtins.str
+    """The file with errors; empty when there are none."""
+    @_builtins.property
+    def meta(self) -> _common_pb2.EventMeta:
+        """Unique id, tenant, time."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The client's own labels."""
+
+    def __init__(
+        self,
+        *,
+        meta: _common_pb2.EventMeta | None = ...,
+        batch_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        status: _builtins.str = ...,
+        total: _builtins.int = ...,
+        completed: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        input_file_id: _builtins.str = ...,
+        output_file_id: _builtins.str = ...,
+        error_file_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "completed", b"completed", "created_at", b"created_at", "endpoint", b"endpoint", "error_file_id", b"error_file_id", "failed", b"failed", "input_file_id", b"input_file_id", "meta", b"meta", "metadata", b"metadata", "output_file_id", b"output_file_id", "project_id", b"project_id", "status", b"status", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchFinished: _TypeAlias = BatchFinished  # noqa: Y015
