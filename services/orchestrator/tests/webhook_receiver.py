@@ -74,14 +74,19 @@ async def read_request(reader: asyncio.StreamReader) -> Request:
     return Request(head[0], headers, body)
 
 
+async def read_to_end(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionError):
+        await reader.read()
+
+
 async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: Reply) -> None:
     if reply.hang:
-        await reader.read()  # until the client gives up
+        await read_to_end(reader)  # until the client gives up
         return
     head = f"HTTP/1.1 {reply.status} Status\r\nContent-Length: {len(reply.body)}\r\nConnection: close\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items()) + "\r\n"
     if reply.drip:
-        left = asyncio.create_task(reader.read())
+        left = asyncio.create_task(read_to_end(reader))
         for byte in head.encode()[:-2]:
             writer.write(bytes([byte]))
             await writer.drain()

@@ -34,7 +34,7 @@ DELIVERIES = LeaseTable("webhook_deliveries", key=("tenant_id", "delivery_id"), 
 
 # Goes from endpoint to endpoint in the index, so its cost grows with the endpoints that wait, not with the deliveries.
 # The first of each endpoint come before the second of any.
-_FIND_DUE = """
+FIND_DUE = """
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id, endpoint_id FROM webhook_deliveries WHERE state = 'pending'
      ORDER BY tenant_id, endpoint_id LIMIT 1)
@@ -97,7 +97,7 @@ class PostgresDeliveryQueue:
         self._turns = asyncio.Semaphore(MAX_TRANSACTIONS)
 
     async def find_due(self, limit: int, per_endpoint: int, rooms: Mapping[str, int]) -> Sequence[DueDelivery]:
-        rows = await self._database.system().fetch(_FIND_DUE, limit, per_endpoint, list(rooms), list(rooms.values()))
+        rows = await self._database.system().fetch(FIND_DUE, limit, per_endpoint, list(rooms), list(rooms.values()))
         return [DueDelivery(*row) for row in rows]
 
     async def claim(self, due: DueDelivery, lease: timedelta) -> ClaimedDelivery | None:
