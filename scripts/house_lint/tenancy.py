@@ -14,6 +14,7 @@ SYSTEM_TRANSACTIONS = {
     "chassis/postgres/readiness.py": "checks what the service relies on",
     "gateway/api_keys/postgres.py": "looks up a key before its tenant is known",
     "gateway/tenants/postgres.py": "administers tenants",
+    "metering/budgets/outbox.py": "publishes notices about the budgets of all tenants",
     "metering/ledger/postgres.py": "audits the books of all tenants",
     "metering/prices/postgres.py": "reads the price book of all tenants",
     "metering/reservations/postgres.py": "groups reservations of many tenants in one transaction; reaps leases",
