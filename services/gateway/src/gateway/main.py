@@ -74,12 +74,15 @@ from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.web.app import create_app
 from gateway.web.dependencies import Dependencies
 from gateway.web.request_body import RequestBodies
+from gateway.webhooks import http as webhooks_http
+from gateway.webhooks.orchestrator_client import WebhooksClient
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FEATURES = (
     models_http,
     files_http,
     vector_stores_http,
+    webhooks_http,
     usage_http,
     budgets_http,
     tenants_http,
@@ -106,6 +109,7 @@ class PeerClients:
     """The other services."""
 
     inference: InferenceClient
+    orchestrator: Channel
     retrieval: Channel
     metering: Channel
 
@@ -122,6 +126,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         set_channel_healthy=api_keys.set_channel_healthy,
     )
     shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
+    orchestrator = await builder.channel(peers.orchestrator, "orchestrator")
     app = wire_app(
         Authenticator(
             api_keys,
@@ -132,7 +137,8 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         rate_limiter(settings.rates, shared_rate_limits, InMemoryRateLimitStore(clock)),
         stores,
         PeerClients(
-            OrchestratorClient(await builder.channel(peers.orchestrator, "orchestrator")),
+            OrchestratorClient(orchestrator),
+            orchestrator=orchestrator,
             retrieval=await builder.channel(peers.retrieval, "retrieval"),
             metering=await builder.channel(peers.metering, "metering"),
         ),
@@ -196,6 +202,7 @@ def wire_app(
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
         VectorStoresClient: VectorStoresClient(peers.retrieval),
         UsageClient: UsageClient(peers.metering),
+        WebhooksClient: WebhooksClient(peers.orchestrator),
         BudgetsClient: BudgetsClient(peers.metering),
         PricesClient: PricesClient(peers.metering),
         ExposuresClient: ExposuresClient(peers.metering),

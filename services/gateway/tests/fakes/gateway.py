@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
+from argosy.orchestration.v1.webhooks_pb2_grpc import add_WebhookServiceServicer_to_server
 from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
 from chassis.http import ASGIApp
 from chassis.testing import FakeClock, a_signer, a_verifier
@@ -31,6 +32,7 @@ from services.gateway.tests.fakes.inference import FakeInference
 from services.gateway.tests.fakes.metering import FakeMetering
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
+from services.gateway.tests.fakes.webhooks import FakeWebhooks
 
 UNLIMITED = ClassRateLimits()
 MAX_CHAT_BYTES, MAX_UPLOAD_BYTES = 4096, 1000
@@ -57,6 +59,7 @@ class GatewayFixture:
     inference: FakeInference
     retrieval: FakeRetrieval
     metering: FakeMetering
+    webhooks: FakeWebhooks
     rate_limits: FakeRateLimitStore
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
@@ -94,6 +97,7 @@ async def run_gateway(
         api_keys.invalidate(key_id)
 
     inference, retrieval, metering = FakeInference(), FakeRetrieval(), FakeMetering()
+    webhooks = FakeWebhooks()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
         {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
@@ -101,20 +105,21 @@ async def run_gateway(
     async with serving(
         (add_RetrievalServiceServicer_to_server, retrieval, "argosy.retrieval.v1.RetrievalService"),
         (add_MeteringServiceServicer_to_server, metering, "argosy.metering.v1.MeteringService"),
+        (add_WebhookServiceServicer_to_server, webhooks, "argosy.orchestration.v1.WebhookService"),
         verifier=a_verifier(clock),
     ) as channel:
         app = wire_app(
             Authenticator(api_keys, a_signer(clock), FailedAuthenticationLimiter(clock, failed_authentications)),
             limiter,
             Stores(identity, identity, identity, identity),
-            PeerClients(inference, retrieval=channel, metering=channel),
+            PeerClients(inference, orchestrator=channel, retrieval=channel, metering=channel),
             publish,
             clock=clock,
             limits=limits,
             in_flight=in_flight,
             env="test",
         )
-        gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, rate_limits)
+        gateway = GatewayFixture(app, clock, identity, published, inference, retrieval, metering, webhooks, rate_limits)
         bootstrap = Bootstrap(identity, identity, identity, clock)
         tenants = (("demo", {"member"}), ("other", {"member"}), ("third", {"member"}), ("platform", {"platform_admin"}))
         for tenant, roles in tenants:
