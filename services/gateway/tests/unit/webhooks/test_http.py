@@ -1,6 +1,6 @@
 """`/v1/webhook_endpoints` and `/v1/webhook_deliveries`."""
 
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -176,4 +176,4 @@ async def test_a_key_and_the_role_of_a_member_are_needed(
 
 
 def test_the_api_offers_the_events_that_exist() -> None:
-    assert set(EventType.__args__) == set(EVENT_TYPES)
+    assert set(get_args(EventType)) == set(EVENT_TYPES)
