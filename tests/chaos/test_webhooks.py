@@ -50,7 +50,7 @@ from tests.fleet.environment import PATHS
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 MIGRATIONS = Path(orchestrator.__file__).parent / "migrations"
-SECRET_KEY = "a key for this drill, long enough to be one"
+SECRET_KEY = "a key for this drill that is long enough to be one"
 TENANT = new_id("ten_")
 
 

@@ -45,8 +45,13 @@ WITH RECURSIVE waiting AS (
         ORDER BY d.tenant_id, d.endpoint_id LIMIT 1
     ) AS following
 )
-SELECT found.tenant_id, found.delivery_id, found.endpoint_id FROM waiting
-LEFT JOIN unnest($3::text[], $4::int[]) AS known (endpoint_id, room) USING (endpoint_id)
+SELECT found.tenant_id, found.delivery_id, found.endpoint_id, e.url, e.secret,
+       CASE WHEN e.previous_secret_expires_at > now() THEN e.previous_secret END AS previous_secret
+FROM waiting
+LEFT JOIN webhook_endpoints AS e
+    ON e.tenant_id = waiting.tenant_id AND e.endpoint_id = waiting.endpoint_id AND e.enabled
+LEFT JOIN unnest($3::text[], $4::int[]) AS known (endpoint_id, room)
+    ON known.endpoint_id = waiting.endpoint_id
 CROSS JOIN LATERAL (
     SELECT d.tenant_id, d.delivery_id, d.endpoint_id, d.due_at, row_number() OVER (ORDER BY d.due_at) AS turn
     FROM webhook_deliveries AS d
@@ -56,16 +61,25 @@ CROSS JOIN LATERAL (
 ) AS found
 ORDER BY found.turn, found.due_at LIMIT $1
 """
-_ENDPOINT = "SELECT * FROM webhook_endpoints WHERE tenant_id = $1 AND endpoint_id = $2"
 _ATTEMPT = """
 INSERT INTO webhook_attempts (tenant_id, delivery_id, number, started_at, duration, status, error, response)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
-_RECORDED = "recorded_epoch = epoch, attempts = attempts + 1, last_status = $1, last_error = $2"
-_RECOVERED = """
-UPDATE webhook_endpoints SET failing_since = NULL, failures = 0
-WHERE tenant_id = $1 AND endpoint_id = $2 AND failing_since IS NOT NULL
+# A success is one statement, because most attempts are. It is fenced by the epoch, as `LeaseTable.update` does it.
+_SUCCEED = """
+WITH recorded AS (
+    UPDATE webhook_deliveries SET state = 'succeeded', finished_at = now(), recorded_epoch = epoch,
+        attempts = attempts + 1, last_status = $4, last_error = ''
+    WHERE tenant_id = $1 AND delivery_id = $2 AND epoch = $3 AND state = 'pending'
+    RETURNING tenant_id, delivery_id, endpoint_id, attempts
+), logged AS (
+    INSERT INTO webhook_attempts (tenant_id, delivery_id, number, started_at, duration, status, error, response)
+    SELECT tenant_id, delivery_id, attempts, $5, $6, $4, '', $7 FROM recorded
+)
+UPDATE webhook_endpoints AS e SET failing_since = NULL, failures = 0 FROM recorded
+WHERE e.tenant_id = recorded.tenant_id AND e.endpoint_id = recorded.endpoint_id AND e.failing_since IS NOT NULL
 """
+_RECORDED = "recorded_epoch = epoch, attempts = attempts + 1, last_status = $1, last_error = $2"
 _FAILED = """
 UPDATE webhook_endpoints SET failing_since = coalesce(failing_since, now()), failures = failures + 1
 WHERE tenant_id = $1 AND endpoint_id = $2 RETURNING *, now() AS now
@@ -98,21 +112,19 @@ class PostgresDeliveryQueue:
 
     async def find_due(self, limit: int, per_endpoint: int, rooms: Mapping[str, int]) -> Sequence[DueDelivery]:
         rows = await self._database.system().fetch(FIND_DUE, limit, per_endpoint, list(rooms), list(rooms.values()))
-        return [DueDelivery(*row) for row in rows]
+        return [row_to_due(row) for row in rows]
 
     async def claim(self, due: DueDelivery, lease: timedelta) -> ClaimedDelivery | None:
-        async with self._tenant(due.tenant_id) as connection:
-            claimed = await DELIVERIES.claim_one(connection, (due.tenant_id, due.delivery_id), lease)
-            if claimed is None:
-                return None
-            row = claimed.row
-            endpoint = await connection.fetchrow(_ENDPOINT, due.tenant_id, row["endpoint_id"])
-        claimed_at = row["due_at"] - lease
-        usable = endpoint is not None and endpoint["enabled"]
+        async with self._turns:
+            claimed = await DELIVERIES.claim_one(self._database.system(), (due.tenant_id, due.delivery_id), lease)
+        if claimed is None:
+            return None
+        row = claimed.row
+        owner = secret_owner(due.tenant_id, due.endpoint_id)
         return ClaimedDelivery(
             tenant_id=due.tenant_id,
             delivery_id=due.delivery_id,
-            endpoint_id=row["endpoint_id"],
+            endpoint_id=due.endpoint_id,
             epoch=claimed.lease.epoch,
             event_id=row["event_id"],
             event_type=row["event_type"],
@@ -120,18 +132,23 @@ class PostgresDeliveryQueue:
             attempts=row["attempts"],
             failures=row["failures"],
             scheduled_at=row["scheduled_at"],
-            claimed_at=claimed_at,
-            url=endpoint["url"] if usable else "",
-            secrets=self._secrets(endpoint, claimed_at) if usable else (),
+            claimed_at=row["due_at"] - lease,
+            url=due.url,
+            secrets=tuple(self._cipher.open(sealed, owner) for sealed in due.sealed_secrets),
         )
 
     async def record_success(self, claimed: ClaimedDelivery, answer: Answer, took: timedelta) -> None:
-        try:
-            async with self._tenant(claimed.tenant_id) as connection:
-                await connection.execute(_RECOVERED, claimed.tenant_id, claimed.endpoint_id)
-                await self._log(connection, claimed, answer, took, "state = 'succeeded', finished_at = now()")
-        except LeaseLost:
-            return
+        async with self._turns:
+            await self._database.system().fetch(
+                _SUCCEED,
+                claimed.tenant_id,
+                claimed.delivery_id,
+                claimed.epoch,
+                answer.status,
+                claimed.claimed_at,
+                took,
+                answer.response,
+            )
 
     async def record_failure(
         self, claimed: ClaimedDelivery, answer: Answer, took: timedelta, next_attempt_at: datetime | None
@@ -202,7 +219,8 @@ class PostgresDeliveryQueue:
             "reason": disabled.reason.value,
         }
         payload = event_payload(ENDPOINT_DISABLED_EVENT, now, data)
-        await add_deliveries(connection, Event(tenant_id, new_id("evt_"), ENDPOINT_DISABLED_EVENT, payload))
+        event = Event(tenant_id, new_id("evt_"), ENDPOINT_DISABLED_EVENT, payload)
+        await add_deliveries(connection, tenant_id, [event])
 
     def _reason(self, endpoint: Any, answer: Answer) -> DisabledReason:
         if endpoint is None or not endpoint["enabled"]:
@@ -218,13 +236,10 @@ class PostgresDeliveryQueue:
         )
         return DisabledReason.FAILING if failing else DisabledReason.NONE
 
-    def _secrets(self, endpoint: Any, now: datetime) -> tuple[str, ...]:
-        owner = secret_owner(endpoint["tenant_id"], endpoint["endpoint_id"])
-        current = self._cipher.open(endpoint["secret"], owner)
-        expires_at = endpoint["previous_secret_expires_at"]
-        if expires_at is None or expires_at <= now:
-            return (current,)
-        return current, self._cipher.open(endpoint["previous_secret"], owner)
+
+def row_to_due(row: Any) -> DueDelivery:
+    sealed = tuple(secret for secret in (row["secret"], row["previous_secret"]) if secret is not None)
+    return DueDelivery(row["tenant_id"], row["delivery_id"], row["endpoint_id"], row["url"] or "", sealed)
 
 
 def _lease(claimed: ClaimedDelivery) -> Lease:

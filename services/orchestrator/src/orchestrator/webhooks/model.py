@@ -176,11 +176,14 @@ class EndpointChange:
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A delivery whose time has come, not claimed yet."""
+    """A delivery whose time has come, not claimed yet, with its endpoint as it is now; without a `url` when that is
+    gone or disabled. Secrets are encrypted, newest first."""
 
     tenant_id: str
     delivery_id: str
     endpoint_id: str
+    url: str = ""
+    sealed_secrets: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,18 +34,17 @@ CANCEL_WAITING = """
 UPDATE webhook_deliveries SET state = 'cancelled', finished_at = now()
 WHERE tenant_id = $1 AND endpoint_id = $2 AND state = 'pending' AND (epoch = recorded_epoch OR due_at <= now())
 """
-# Endpoints whose filter is empty get all.
-INSERT_DELIVERIES = """
+# In the order of the unique key, in which transactions that add the same events wait for each other.
+_INSERT_DELIVERIES = """
 INSERT INTO webhook_deliveries (tenant_id, delivery_id, endpoint_id, event_id, event_type, payload)
-SELECT $1, ($5::text[])[array_position($4::text[], e.endpoint_id)], e.endpoint_id, $2, $3, $6
-FROM webhook_endpoints AS e WHERE e.tenant_id = $1 AND e.endpoint_id = ANY ($4)
+SELECT $1, delivery_id, endpoint_id, event_id, event_type, payload
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+    AS new (delivery_id, endpoint_id, event_id, event_type, payload)
+ORDER BY event_id, endpoint_id
 ON CONFLICT (tenant_id, event_id, endpoint_id) DO NOTHING
-RETURNING endpoint_id
+RETURNING delivery_id
 """
-FIND_RECEIVERS = """
-SELECT endpoint_id FROM webhook_endpoints
-WHERE tenant_id = $1 AND enabled AND (event_types = '{}' OR $2 = ANY (event_types)) ORDER BY endpoint_id
-"""
+_RECEIVERS = "SELECT endpoint_id, event_types FROM webhook_endpoints WHERE tenant_id = $1 AND enabled"
 _CREATE = """
 INSERT INTO webhook_endpoints
     (tenant_id, endpoint_id, url, description, event_types, enabled, disabled_reason, disabled_at, secret)
@@ -169,14 +168,13 @@ class PostgresDeliveries:
         by_tenant = sorted(events, key=lambda event: event.tenant_id)
         for tenant_id, of_tenant in groupby(by_tenant, key=lambda event: event.tenant_id):
             async with self._database.tenant(tenant_id) as connection:
-                for event in of_tenant:
-                    added += await add_deliveries(connection, event)
+                added += await add_deliveries(connection, tenant_id, list(of_tenant))
         return added
 
     async def add_to(self, endpoint_id: str, event: Event) -> Delivery:
         async with self._database.tenant(event.tenant_id) as connection:
             await _check_enabled(connection, event.tenant_id, endpoint_id)
-            await insert_deliveries(connection, event, [endpoint_id])
+            await _insert_deliveries(connection, event.tenant_id, [(event, endpoint_id)])
             row = await connection.fetchrow(
                 "SELECT * FROM webhook_deliveries WHERE tenant_id = $1 AND event_id = $2 AND endpoint_id = $3",
                 event.tenant_id,
@@ -221,18 +219,29 @@ class PostgresDeliveries:
         return row_to_delivery(changed or row)
 
 
-async def add_deliveries(connection: Any, event: Event) -> int:
-    """Make a delivery for each endpoint of the tenant that wants the event; return how many were new."""
-    rows = await connection.fetch(FIND_RECEIVERS, event.tenant_id, event.type)
-    return await insert_deliveries(connection, event, [row["endpoint_id"] for row in rows])
+async def add_deliveries(connection: Any, tenant_id: str, events: Sequence[Event]) -> int:
+    """Make a delivery for each event and each endpoint of the tenant that wants it; return how many were new."""
+    rows = await connection.fetch(_RECEIVERS, tenant_id)
+    wanted = [
+        (event, row["endpoint_id"])
+        for event in events
+        for row in rows
+        if not row["event_types"] or event.type in row["event_types"]
+    ]
+    return await _insert_deliveries(connection, tenant_id, wanted)
 
 
-async def insert_deliveries(connection: Any, event: Event, endpoint_ids: Sequence[str]) -> int:
-    if not endpoint_ids:
+async def _insert_deliveries(connection: Any, tenant_id: str, wanted: Sequence[tuple[Event, str]]) -> int:
+    if not wanted:
         return 0
-    ids = [new_id("whd_") for _ in endpoint_ids]
     rows = await connection.fetch(
-        INSERT_DELIVERIES, event.tenant_id, event.id, event.type, list(endpoint_ids), ids, event.payload
+        _INSERT_DELIVERIES,
+        tenant_id,
+        [new_id("whd_") for _ in wanted],
+        [endpoint_id for _, endpoint_id in wanted],
+        [event.id for event, _ in wanted],
+        [event.type for event, _ in wanted],
+        [event.payload for event, _ in wanted],
     )
     return len(rows)
 
