@@ -79,6 +79,14 @@ class Replica:
                     pass
                 await asyncio.sleep(0.2)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time of the process until now; 0 when it has ended."""
+        if self._process.returncode is not None:
+            return 0.0
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
     async def kill(self) -> None:
         if self._process.returncode is None:
             self._process.kill()
@@ -150,8 +158,12 @@ class Drill:
         replicas = [Replica(self.environment) for _ in range(3)]
         try:
             await asyncio.gather(*(replica.start() for replica in replicas[:2]))
+            started = sum(replica.cpu_seconds for replica in replicas[:2])
             await self.publish()
             await self.until(lambda: len(self.subscribers["healthy"].acknowledged) > 200)
+            used = replicas[0].cpu_seconds + replicas[1].cpu_seconds - started
+            attempts = sum(subscriber.statuses.total() for subscriber in self.subscribers.values())
+            sys.stdout.write(f"CPU of the orchestrators: {used / attempts * 1_000:.1f} ms per attempt\n")
             await replicas[0].kill()
             await replicas[2].start()
             await self.rotate()
