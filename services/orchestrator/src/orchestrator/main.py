@@ -7,15 +7,12 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from ssl import create_default_context
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from chassis.aio import periodic
 from chassis.errors import ArgosyError
-from chassis.grpc import Registration
-from chassis.kafka import DEAD_LETTERS, Consumer, OutboxRelay
+from chassis.kafka import OutboxRelay
 from chassis.lifecycle import Check, Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
 from chassis.settings import EX_CONFIG
@@ -37,17 +34,7 @@ from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import Settings
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
-from orchestrator.webhooks.cipher import AesSecretCipher
-from orchestrator.webhooks.consumer import SOURCES, WebhookEventConsumer
-from orchestrator.webhooks.deliver import Deliver
-from orchestrator.webhooks.delivery_postgres import PostgresDeliveryQueue
-from orchestrator.webhooks.grpc import WebhookServicer
-from orchestrator.webhooks.grpc import registration as webhooks_registration
-from orchestrator.webhooks.manage import ManageEndpoints
-from orchestrator.webhooks.postgres import PostgresDeliveries, PostgresWebhooks
-from orchestrator.webhooks.schedule import DeliveryLoop, expire_deliveries
-from orchestrator.webhooks.sender import HttpSender, SystemResolver
-from orchestrator.webhooks.slots import Slots
+from orchestrator.webhooks.main import build_webhooks
 from orchestrator.workers.worker_client import GrpcWorkerClient
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -57,10 +44,6 @@ CALLS_SHARE_OF_DRAIN = 0.6
 
 # Events of this time are published, and settled by metering, in one batch; no request waits for a settlement.
 PUBLISH_DELAY = timedelta(milliseconds=100)
-
-# From the end of an attempt's timeout to that of its lease: for recording it on a busy database.
-WEBHOOK_LEASE_MARGIN = timedelta(seconds=20)
-WEBHOOK_EXPIRY_INTERVAL = timedelta(minutes=1)
 
 log = logger("orchestrator")
 
@@ -105,7 +88,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         clock=clock,
         limits=limits,
     )
-    webhooks = await _webhooks(settings, service, database)
+    webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox
     )
@@ -128,53 +111,6 @@ async def _load_routes(routes: RouteCache) -> None:
     # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
     with suppress(ArgosyError):
         await refresh_once(routes)
-
-
-class Webhooks(NamedTuple):
-    """What webhooks add to the service."""
-
-    registration: Registration
-    components: Sequence[Component]
-
-
-async def _webhooks(settings: Settings, service: ServiceBuilder, database: Database) -> Webhooks:
-    section = settings.webhooks
-    policy = section.target_policy()
-    cipher = AesSecretCipher([key.get_secret_value() for key in section.secret_keys])
-    resolver = await service.open(SystemResolver())
-    ssl = create_default_context(cafile=section.ca_file)
-    sender = await service.open(HttpSender(resolver, policy, section.timeout, ssl))
-    queue = PostgresDeliveryQueue(
-        database, cipher, disable_after=section.disable_after, min_failures=section.disable_min_failures
-    )
-    loop = DeliveryLoop(
-        queue,
-        Deliver(queue=queue, sender=sender, schedule=section.schedule),
-        Slots(section.in_flight, section.in_flight_per_endpoint),
-        lease=section.timeout + WEBHOOK_LEASE_MARGIN,
-        poll_interval=section.poll_interval,
-    )
-    deliveries = PostgresDeliveries(database)
-    manage = ManageEndpoints(
-        endpoints=PostgresWebhooks(database, cipher),
-        deliveries=deliveries,
-        resolver=resolver,
-        policy=policy,
-        clock=service.clock,
-        max_endpoints=section.max_endpoints,
-    )
-    handle = WebhookEventConsumer(deliveries, loop.wake)
-    kafka = settings.kafka.model_copy(update={"group": f"{settings.kafka.group}.webhooks"})
-    expire = partial(expire_deliveries, queue, section.retention)
-    return Webhooks(
-        webhooks_registration(WebhookServicer(manage, loop)),
-        [
-            service.topics(settings.kafka, *(name for topic in SOURCES for name in (topic, f"{topic}{DEAD_LETTERS}"))),
-            Loop("webhook-deliveries", loop.run),
-            Loop("webhook-expiry", periodic(WEBHOOK_EXPIRY_INTERVAL, expire, "webhook-expiry")),
-            *(Consumer(kafka, topic, handle_many=handle) for topic in SOURCES),
-        ],
-    )
 
 
 class Drain:

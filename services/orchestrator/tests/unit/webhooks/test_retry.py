@@ -6,8 +6,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from orchestrator.settings import WEBHOOK_SCHEDULE
 from orchestrator.webhooks.retry import next_attempt_at, should_disable
+from orchestrator.webhooks.settings import WEBHOOK_SCHEDULE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
