@@ -42,6 +42,9 @@ ROLE_BY_PATH = {
     "inference_worker/token_counting/output": "pure",
     "retrieval/chunking": "technology",  # a tokenizer
     "orchestrator/chat/stream": "pure",  # the buffer of a stream, not a translator
+    "orchestrator/webhooks/cipher": "technology",  # cryptography
+    "orchestrator/webhooks/delivery_postgres": "callee",
+    "orchestrator/webhooks/sender": "technology",  # aiohttp and the system's resolver
     "retrieval/chunking/splitter": "pure",
     "retrieval/chunking/token_counter": "pure",
     "retrieval/parsing": "technology",  # one library per file format
@@ -60,7 +63,7 @@ class Role:
     """Whether it may import all of `chassis` and `rpc`; otherwise only the pure modules."""
 
 
-_FOR_ALL = {"orjson", "cachetools"}
+_FOR_ALL = {"orjson", "cachetools", "idna"}
 ROLES = {
     "pure": Role("a pure file", frozenset({"pure"}), chassis=False),
     "translator": Role(

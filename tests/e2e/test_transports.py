@@ -21,6 +21,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
+import tests.e2e.webhook_cases  # noqa: F401 - registers cases
 from tests.contract.transports import TRANSPORTS, Outcome
 from tests.e2e.call_context import METHODS, CallContext, SearchableTenant, target_of
 from tests.e2e.method_cases import CASES, MODEL, UPSTREAM_MODEL, chat
@@ -29,8 +30,10 @@ from tests.fleet.client import Fleet
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_group("simulator")]
 
 every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: ".".join(path.split(".")[-1].split("/")))
-RANDOM_ID = re.compile(r"\b(ten|prj|key|req|evt|txn|prc|vs)_[0-9a-f]{32}|\b(file)-[0-9a-f]{32}")
-RANDOM_IN_BODY = re.compile(rb'"id": ?"[^"]*"|"created": ?\d+')
+RANDOM_ID = re.compile(
+    r"\b(ten|prj|key|req|evt|txn|prc|vs|whe|whd)_[0-9a-f]{32}|whsec_[A-Za-z0-9+/=]+|\b(file)-[0-9a-f]{32}"
+)
+RANDOM_IN_BODY = re.compile(rb'"id": ?"[^"]*"|"created": ?\d+|"timestamp":"[^"]*"|"endpoint_id":"[^"]*"')
 TIMEOUT_SECONDS = 20.0
 
 

@@ -31,6 +31,11 @@ def event_signing_keys(paths: FleetPaths) -> str:
     return _get_or_create(paths, "event-signing-keys", lambda: f"dev-1:{secrets.token_urlsafe(48)}")
 
 
+def webhook_secret_key(paths: FleetPaths) -> str:
+    """Return the key with which the orchestrator encrypts the secrets of webhook endpoints."""
+    return _get_or_create(paths, "webhook-secret-key", lambda: secrets.token_urlsafe(48))
+
+
 def api_key(paths: FleetPaths, name: str) -> str:
     """Return the key `name`; the gateway's command line mints it the first time."""
     return _get_or_create(paths, name, _mint)
@@ -57,6 +62,7 @@ def write_compose_env(paths: FleetPaths) -> Path:
         "ARGOSY_PASSWORD": lambda: secrets.token_hex(24),
         "ARGOSY_PRINCIPAL_SECRET": lambda: secrets.token_hex(48),
         "ARGOSY_SIGNING_KEYS": lambda: f"compose-1:{secrets.token_hex(48)}",
+        "ARGOSY_WEBHOOK_SECRET_KEYS": lambda: secrets.token_hex(48),
         API_KEY: _mint,
         ADMIN_KEY: _mint,
     }

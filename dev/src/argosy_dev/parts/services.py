@@ -253,6 +253,11 @@ def _orchestrator(config: FleetConfig) -> dict[str, str]:
         "PEERS__INFERENCE_WORKER": config.peer("inference-worker"),
         "PEERS__METERING": config.peer("metering"),
         "PEERS__RETRIEVAL": config.peer("retrieval"),
+        # Webhooks may be sent to this machine, which is the developer's own.
+        "WEBHOOKS__SECRET_KEYS": secrets.webhook_secret_key(config.paths),
+        "WEBHOOKS__ALLOW_HTTP": "true",
+        "WEBHOOKS__PORTS": "*",
+        "WEBHOOKS__ALLOWED_TARGETS": "127.0.0.0/8,::1/128",
     }
 
 

@@ -78,6 +78,8 @@ from gateway.web.dependencies import Dependencies
 from gateway.web.middleware import Handler
 from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
+from gateway.webhooks import http as webhooks_http
+from gateway.webhooks.orchestrator_client import WebhooksClient
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FEATURES = (
@@ -86,6 +88,7 @@ FEATURES = (
     files_http,
     vector_stores_http,
     batches_http,
+    webhooks_http,
     usage_http,
     budgets_http,
     tenants_http,
@@ -206,6 +209,7 @@ def wire_app(
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
         VectorStoresClient: VectorStoresClient(peers.retrieval),
         UsageClient: UsageClient(peers.metering),
+        WebhooksClient: WebhooksClient(peers.orchestrator),
         BudgetsClient: BudgetsClient(peers.metering),
         PricesClient: PricesClient(peers.metering),
         ExposuresClient: ExposuresClient(peers.metering),

@@ -162,7 +162,7 @@ class ReadRates(ClassRates):
 
 
 class WriteRates(ClassRates):
-    """POST, PUT and DELETE, also of administrators."""
+    """POST, PUT, PATCH and DELETE, also of administrators."""
 
     tenant: int = Field(6_000, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
 

@@ -14,6 +14,7 @@ from argosy.orchestration.v1.jobs_pb2_grpc import (
     add_JobServiceServicer_to_server,
     add_QueueServiceServicer_to_server,
 )
+from argosy.orchestration.v1.webhooks_pb2_grpc import add_WebhookServiceServicer_to_server
 from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
 from chassis.http import ASGIApp
 from chassis.testing import FakeClock, a_signer, a_verifier
@@ -38,6 +39,7 @@ from services.gateway.tests.fakes.jobs import FakeJobs, FakeQueues
 from services.gateway.tests.fakes.metering import FakeMetering
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
+from services.gateway.tests.fakes.webhooks import FakeWebhooks
 
 UNLIMITED = ClassRateLimits()
 MAX_CHAT_BYTES, MAX_UPLOAD_BYTES = 4096, 1000
@@ -68,6 +70,7 @@ class GatewayFixture:
     queues: FakeQueues
     batches: FakeBatches
     event_streams: EventStreams
+    webhooks: FakeWebhooks
     rate_limits: FakeRateLimitStore
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
@@ -110,6 +113,7 @@ async def run_gateway(
     queues = FakeQueues(jobs)
     batches = FakeBatches()
     event_streams = EventStreams(heartbeat_seconds)
+    webhooks = FakeWebhooks()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
         {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
@@ -120,6 +124,7 @@ async def run_gateway(
         (add_JobServiceServicer_to_server, jobs, "argosy.orchestration.v1.JobService"),
         (add_QueueServiceServicer_to_server, queues, "argosy.orchestration.v1.QueueService"),
         (add_BatchServiceServicer_to_server, batches, "argosy.orchestration.v1.BatchService"),
+        (add_WebhookServiceServicer_to_server, webhooks, "argosy.orchestration.v1.WebhookService"),
         verifier=a_verifier(clock),
     ) as channel:
         app = wire_app(
@@ -146,6 +151,7 @@ async def run_gateway(
             queues,
             batches,
             event_streams,
+            webhooks,
             rate_limits,
         )
         await add_tenants(gateway)

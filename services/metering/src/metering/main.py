@@ -1,15 +1,17 @@
 """Builds metering from its settings."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
-from chassis.kafka import DEAD_LETTERS, Consumer, replay_dead_letters
+from chassis.kafka import DEAD_LETTERS, Consumer, OutboxRelay, replay_dead_letters
 from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from values.money import NanoUsd
 
 from metering.budgets.grpc import BudgetHandler
+from metering.budgets.outbox import BUDGET_LIMIT_REACHED, PostgresBudgetNotices
 from metering.budgets.postgres import PostgresBudgetStore
 from metering.exposures.grpc import ExposureHandler
 from metering.exposures.postgres import PostgresExposureStore
@@ -35,6 +37,7 @@ from metering.usage.grpc import UsageHandler
 from metering.usage.postgres import PostgresUsageStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+NOTICES_INTERVAL = timedelta(seconds=1)
 
 
 async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
@@ -44,7 +47,11 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     publisher, subscriptions = await subscribe_to_price_changes(settings.redis, prices, builder)
     default_cap = NanoUsd(settings.budgets.default_cap_nano_usd)
     settlements = PostgresSettlementStore(database, default_cap, settings.exposure.counted_causes)
-    reservations = PostgresReservationStore(database, default_cap, settings.reservations.max_batch)
+    reservations = PostgresReservationStore(
+        database, default_cap, settings.reservations.max_batch, settings.budgets.soft_limit_percent
+    )
+    relay = OutboxRelay(database, await builder.publisher(settings.kafka))
+    notices = PostgresBudgetNotices(database, on_written=relay.wake)
     servicer = MeteringServicer(
         reservations=ReservationHandler(
             reservations=reservations,
@@ -70,7 +77,9 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             max_records=settings.settlement.max_batch,
             fetch_max_wait=settings.settlement.fetch_max_wait,
         ),
-        builder.topics(settings.kafka, TOPIC, f"{TOPIC}{DEAD_LETTERS}"),
+        builder.topics(settings.kafka, TOPIC, f"{TOPIC}{DEAD_LETTERS}", BUDGET_LIMIT_REACHED),
+        relay,
+        Loop("budget-notices", periodic(NOTICES_INTERVAL, notices.publish, "budget-notices")),
         *subscriptions,
         Loop("sweeper", periodic(settings.sweeper.interval, sweeper.run_once, "sweeper")),
         Loop("auditor", periodic(settings.audit_interval, auditor.run_once, "auditor")),

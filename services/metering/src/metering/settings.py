@@ -18,6 +18,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from values.usage import ExposureCause
 
+from metering.budgets.model import DEFAULT_SOFT_LIMIT_PERCENT
+
 
 class Peers(PeersSection):
     """Addresses of other services."""
@@ -26,7 +28,7 @@ class Peers(PeersSection):
 
 
 class UsageEventsSection(KafkaSection):
-    """Kafka, source of usage events."""
+    """Kafka: usage events are consumed, events about budgets published."""
 
     group: str = Field("metering", description="Consumer group; one per deployment.")
 
@@ -48,7 +50,10 @@ class BudgetsSection(Section):
         100_000_000_000, ge=0, lt=2**63, description="Cap of a tenant without a budget of its own, in nano-USD."
     )
     soft_limit_percent: int = Field(
-        80, ge=1, le=100, description="Percent of the cap from which responses report that the soft limit is passed."
+        DEFAULT_SOFT_LIMIT_PERCENT,
+        ge=1,
+        le=100,
+        description="Percent of the cap from which responses, and an event, report that the soft limit is passed.",
     )
 
 
@@ -114,7 +119,7 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="METERING_", env_nested_delimiter="__", frozen=True)
 
     postgres: PostgresSection = Field(description="Database of metering.")
-    kafka: UsageEventsSection = Field(description="Source of usage events.")
+    kafka: UsageEventsSection = Field(description="Where usage events come from, and events about budgets go.")
     redis: PriceChangesSection | None = Field(None, description="Price changes between replicas.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     budgets: BudgetsSection = Field(default_factory=BudgetsSection, description="Default limits.")

@@ -42,6 +42,7 @@ from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import QueuesSection, Settings
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
+from orchestrator.webhooks.main import build_webhooks
 from orchestrator.workers.worker_client import GrpcWorkerClient
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -62,6 +63,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     relay, which publishes what those wrote.
     """
     clock, limits, peers = service.clock, settings.request_limits(), settings.peers
+    grace = settings.drain * CALLS_SHARE_OF_DRAIN
     database = await service.database(settings.postgres, MIGRATIONS)
     relay = OutboxRelay(database, await service.publisher(settings.kafka))
     worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
@@ -89,6 +91,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     )
     completions, embeddings = _inference(settings, shared, worker, disconnects)
     events, jobs, queues = await _jobs(settings, service, shared)
+    webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
@@ -101,11 +104,15 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         interval=settings.batches.poll_interval,
         on_written=on_written,
     )
-    registrations = (registration(servicer), *jobs.registrations, *queues.registrations, batches.registration)
+    registrations = (
+        registration(servicer),
+        *jobs.registrations,
+        *queues.registrations,
+        batches.registration,
+        webhooks.registration,
+    )
     _set_gauges(tasks, recorder, routes)
-    # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
-    with suppress(ArgosyError):
-        await refresh_once(routes)
+    await _load_routes(routes)
     return [
         service.topics(settings.kafka, USAGE_RECORDED, JOB_FINISHED, BATCH_FINISHED),
         relay,
@@ -117,8 +124,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         batches,
         queues.refresh,
         *_scaler(settings.queues, queues.figures),
+        *webhooks.components,
         Drain(tasks, disconnects),
-        service.grpc_server(settings.grpc, *registrations, grace=settings.drain * CALLS_SHARE_OF_DRAIN),
+        service.grpc_server(settings.grpc, *registrations, grace=grace),
         DrainMark(disconnects),
         events.stop_watches,
     ]
@@ -174,6 +182,12 @@ def _inference(
         **common,
     )
     return completions, Embeddings(**common)
+
+
+async def _load_routes(routes: RouteCache) -> None:
+    # Peers call as soon as the port is open. When the routes cannot be read now, the loop retries.
+    with suppress(ArgosyError):
+        await refresh_once(routes)
 
 
 class Drain:

@@ -79,3 +79,16 @@ JOBS_REAPED = counter(
     ("what",),
 )
 JOBS_QUARANTINED = counter("orchestrator_jobs_quarantined_total", "Jobs whose workers died too often.")
+WEBHOOK_DELIVERIES_MADE = counter("orchestrator_webhook_deliveries_total", "Deliveries made of events.")
+WEBHOOK_ATTEMPTS = counter(
+    "orchestrator_webhook_attempts_total",
+    "Attempts of deliveries by outcome: succeeded, failed (tried again later), exhausted, or cancelled without one.",
+    ("outcome",),
+)
+WEBHOOK_ATTEMPT_SECONDS = histogram("orchestrator_webhook_attempt_seconds", "Time of one HTTP request.")
+WEBHOOKS_IN_FLIGHT = gauge("orchestrator_webhooks_in_flight", "Attempts in progress.")
+WEBHOOK_ENDPOINTS_DISABLED = counter(
+    "orchestrator_webhook_endpoints_disabled_total",
+    "Endpoints disabled by reason: gone (it answered 410) or failing (only failures for days).",
+    ("reason",),
+)

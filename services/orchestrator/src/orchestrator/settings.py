@@ -26,6 +26,7 @@ from orchestrator.jobs.model import Lane
 from orchestrator.jobs.policy import JobIntervals, JobPlan, JobPolicy
 from orchestrator.limits import DisconnectPolicy, Limits
 from orchestrator.routing.model import UnknownFields
+from orchestrator.webhooks.settings import WebhooksSection
 
 MAX_RETENTION_DAYS = 365
 """A partition a day: more of them make each insertion slower to plan."""
@@ -42,9 +43,11 @@ class DatabaseSection(PostgresSection):
 
 
 class EventsSection(KafkaSection):
-    """Kafka, to which usage events are published."""
+    """Kafka: usage events are published, events for webhooks consumed."""
 
-    group: str = Field("orchestrator", description="Consumer group; nothing is consumed yet.")
+    group: str = Field(
+        "orchestrator", description="Consumer group; one per deployment. Webhooks consume as `<group>.webhooks`."
+    )
 
 
 class Peers(PeersSection):
@@ -259,7 +262,7 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True)
 
     postgres: DatabaseSection = Field(description="Routes, and the outbox.")
-    kafka: EventsSection = Field(description="Where usage events are published.")
+    kafka: EventsSection = Field(description="Where events are published and consumed.")
     redis: RedisSection = Field(default_factory=RedisSection, description="Events of jobs, for those who watch them.")
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     peers: Peers = Field(description="The other services.")
@@ -279,6 +282,7 @@ class Settings(ServiceSettings):
     queues: QueuesSection = Field(
         default_factory=QueuesSection, description="The figures of queues, for metrics and autoscaling."
     )
+    webhooks: WebhooksSection = Field(default_factory=WebhooksSection, description="Webhooks.")
     reservation_lease: timedelta = Field(
         timedelta(minutes=10),
         ge=timedelta(seconds=1),

@@ -25,6 +25,7 @@ from retrieval.grpc import RetrievalServicer, registration
 from retrieval.ingestion.consumer import FileAttachedConsumer
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.fair_queue import FairQueue, consume
+from retrieval.ingestion.model import FILE_INDEXED_TOPIC
 from retrieval.ingestion.postgres import PostgresIngestionStore
 from retrieval.ingestion.run import Ingestion
 from retrieval.ingestion.schedule import IngestionWorker, queue_overdue
@@ -47,7 +48,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     relay = OutboxRelay(database, await builder.publisher(settings.kafka))
     objects = ObstoreObjectStore(settings.objects.url)
     embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
-    store = PostgresIngestionStore(database)
+    store = PostgresIngestionStore(database, wake_relay=relay.wake)
     queue = FairQueue()
     chunk_embedder = ChunkEmbedder(store, embedder, builder.signer)
     worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue), queue)
@@ -70,7 +71,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
-        builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}"),
+        builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}", FILE_INDEXED_TOPIC),
         Consumer(settings.kafka, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
         builder.grpc_server(settings.grpc, registration(servicer)),
     ]

@@ -8,6 +8,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BudgetLimit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BudgetLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetLimit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUDGET_LIMIT_UNSPECIFIED: _BudgetLimit.ValueType  # 0
+    """Not said."""
+    BUDGET_LIMIT_SOFT: _BudgetLimit.ValueType  # 1
+    """A share of the cap; nothing is refused."""
+    BUDGET_LIMIT_HARD: _BudgetLimit.ValueType  # 2
+    """The cap: a request was refused."""
+
+class BudgetLimit(_BudgetLimit, metaclass=_BudgetLimitEnumTypeWrapper):
+    """A limit of a budget."""
+
+BUDGET_LIMIT_UNSPECIFIED: BudgetLimit.ValueType  # 0
+"""Not said."""
+BUDGET_LIMIT_SOFT: BudgetLimit.ValueType  # 1
+"""A share of the cap; nothing is refused."""
+BUDGET_LIMIT_HARD: BudgetLimit.ValueType  # 2
+"""The cap: a request was refused."""
+Global___BudgetLimit: _TypeAlias = BudgetLimit  # noqa: Y015
 
 @_typing.final
 class UsageRecorded(_message.Message):
@@ -102,3 +127,61 @@ class AttemptUsage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptUsage: _TypeAlias = AttemptUsage  # noqa: Y015
+
+@_typing.final
+class BudgetLimitReached(_message.Message):
+    """Topic argosy.metering.budget-limit-reached.v1: a budget passed its soft limit, or refused a request. Once per limit,
+    until the cap is changed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    META_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    CAP_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    EXPOSED_FIELD_NUMBER: _builtins.int
+    limit: Global___BudgetLimit.ValueType
+    """Which limit."""
+    percent: _builtins.int
+    """Percent of the cap that the soft limit is at; 100 for the hard limit."""
+    @_builtins.property
+    def meta(self) -> _common_pb2.EventMeta:
+        """Unique id, tenant, time."""
+
+    @_builtins.property
+    def cap(self) -> _common_pb2.Money:
+        """The most that may be spent."""
+
+    @_builtins.property
+    def spent(self) -> _common_pb2.Money:
+        """What is settled."""
+
+    @_builtins.property
+    def held(self) -> _common_pb2.Money:
+        """What is reserved."""
+
+    @_builtins.property
+    def exposed(self) -> _common_pb2.Money:
+        """What may have been consumed through the tenant's doing."""
+
+    def __init__(
+        self,
+        *,
+        meta: _common_pb2.EventMeta | None = ...,
+        limit: Global___BudgetLimit.ValueType = ...,
+        percent: _builtins.int = ...,
+        cap: _common_pb2.Money | None = ...,
+        spent: _common_pb2.Money | None = ...,
+        held: _common_pb2.Money | None = ...,
+        exposed: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "exposed", b"exposed", "held", b"held", "meta", b"meta", "spent", b"spent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "exposed", b"exposed", "held", b"held", "limit", b"limit", "meta", b"meta", "percent", b"percent", "spent", b"spent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetLimitReached: _TypeAlias = BudgetLimitReached  # noqa: Y015

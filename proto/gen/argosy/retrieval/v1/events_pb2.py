@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from argosy.common.v1 import common_pb2 as argosy_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n argosy/retrieval/v1/events.proto\x12\x13\x61rgosy.retrieval.v1\x1a\x1d\x61rgosy/common/v1/common.proto\"\x87\x01\n\x0c\x46ileAttached\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x17\n\x0fvector_store_id\x18\x02 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x03 \x01(\t\x12\x12\n\nproject_id\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n argosy/retrieval/v1/events.proto\x12\x13\x61rgosy.retrieval.v1\x1a\x1d\x61rgosy/common/v1/common.proto\"\x87\x01\n\x0c\x46ileAttached\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x17\n\x0fvector_store_id\x18\x02 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x03 \x01(\t\x12\x12\n\nproject_id\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\"\xb0\x01\n\x0b\x46ileIndexed\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x17\n\x0fvector_store_id\x18\x02 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x03 \x01(\t\x12\x10\n\x08\x66ilename\x18\x04 \x01(\t\x12\x12\n\nproject_id\x18\x05 \x01(\t\x12&\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Errorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FILEATTACHED']._serialized_start=89
   _globals['_FILEATTACHED']._serialized_end=224
+  _globals['_FILEINDEXED']._serialized_start=227
+  _globals['_FILEINDEXED']._serialized_end=403
 # @@protoc_insertion_point(module_scope)

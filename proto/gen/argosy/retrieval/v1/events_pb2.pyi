@@ -56,3 +56,49 @@ class FileAttached(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FileAttached: _TypeAlias = FileAttached  # noqa: Y015
+
+@_typing.final
+class FileIndexed(_message.Message):
+    """Topic argosy.retrieval.file-indexed.v1: the indexing of a file in a vector store is over, once per attachment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    META_FIELD_NUMBER: _builtins.int
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    FILENAME_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    file_id: _builtins.str
+    """The file."""
+    filename: _builtins.str
+    """Its name."""
+    project_id: _builtins.str
+    """The project that attached it."""
+    @_builtins.property
+    def meta(self) -> _common_pb2.EventMeta:
+        """Unique id, tenant, time."""
+
+    @_builtins.property
+    def error(self) -> _common_pb2.Error:
+        """Absent when it succeeded: then the file can be searched."""
+
+    def __init__(
+        self,
+        *,
+        meta: _common_pb2.EventMeta | None = ...,
+        vector_store_id: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        filename: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        error: _common_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "file_id", b"file_id", "filename", b"filename", "meta", b"meta", "project_id", b"project_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileIndexed: _TypeAlias = FileIndexed  # noqa: Y015

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from chassis.errors import ArgosyError, Kind
 from values.money import ZERO, NanoUsd
+
+DEFAULT_SOFT_LIMIT_PERCENT: Final = 80
 
 
 class BudgetSpent(ArgosyError):

@@ -15,7 +15,9 @@ WHERE tenant_id = $1 AND scope = 'tenant' AND scope_id = $1
 """
 SET_CAP = """
 INSERT INTO metering.budgets (tenant_id, scope, scope_id, cap) VALUES ($1, 'tenant', $1, $2)
-ON CONFLICT (tenant_id, scope, scope_id) DO UPDATE SET cap = excluded.cap
+ON CONFLICT (tenant_id, scope, scope_id) DO UPDATE SET cap = excluded.cap,
+    soft_limit_at = CASE WHEN budgets.cap = excluded.cap THEN budgets.soft_limit_at END,
+    hard_limit_at = CASE WHEN budgets.cap = excluded.cap THEN budgets.hard_limit_at END
 RETURNING cap, spent, held AS budget_held, exposed AS budget_exposed
 """
 WITHIN_CAP = "budgets_within_cap"

@@ -12,6 +12,7 @@ from chassis.postgres import Database, GroupCommit
 from values.money import NanoUsd, Price
 from values.usage import ExposureCause, TokenUsage, UsageSource
 
+from metering.budgets.model import DEFAULT_SOFT_LIMIT_PERCENT
 from metering.budgets.postgres import row_to_budget
 from metering.metrics import RESERVE_BATCH, RESERVE_SECONDS
 from metering.prices.model import PriceRow
@@ -27,7 +28,7 @@ from metering.reservations.model import (
 from metering.reservations.reserve import to_result
 from metering.reservations.start_attempt import StartedAttempt, announce
 
-RESERVE = "SELECT * FROM metering.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+RESERVE = "SELECT * FROM metering.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3, true)"
 START_ATTEMPT = "SELECT metering.start_attempt($1, $2, $3, $4, $5)"
 OVERDUE = """
@@ -43,8 +44,15 @@ PRICE_FIELDS = ("price_key", "version", "input_per_million", "output_per_million
 
 
 class PostgresReservationStore:
-    def __init__(self, database: Database, default_cap: NanoUsd, max_batch: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        default_cap: NanoUsd,
+        max_batch: int,
+        soft_limit_percent: int = DEFAULT_SOFT_LIMIT_PERCENT,
+    ) -> None:
         self._database = database
+        self._soft_limit_percent = soft_limit_percent
         self._default_cap = default_cap
         self._group: GroupCommit[PricedReservation, ReserveResult] = GroupCommit(
             self._commit, max_batch=max_batch, interval=BATCH_INTERVAL
@@ -86,6 +94,7 @@ class PostgresReservationStore:
             [request.key_id for request in requests],
             [request.user_id for request in requests],
             self._default_cap,
+            self._soft_limit_percent,
         )
         RESERVE_BATCH.observe(len(batch))
         RESERVE_SECONDS.observe(perf_counter() - started)

@@ -10,6 +10,8 @@ from retrieval.chunking.splitter import Chunk
 from retrieval.embeddings.model import Vector
 from retrieval.vector_stores.model import AttachmentKey
 
+FILE_INDEXED_TOPIC = "argosy.retrieval.file-indexed.v1"
+
 _TRANSIENT_KINDS = {
     Kind.UNAVAILABLE,
     Kind.TIMED_OUT,

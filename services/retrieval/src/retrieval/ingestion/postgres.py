@@ -1,16 +1,18 @@
 """State of ingestion in Postgres: tables `attachments` (leased), `chunks` and `postings`."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from chassis.kafka import Outbox
 from chassis.postgres import Database
 from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
 from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
-from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
+from retrieval.ingestion.model import FILE_INDEXED_TOPIC, Claim, ClaimLost, EmbeddedChunk
+from retrieval.ingestion.protos import file_indexed_to_proto
 from retrieval.vector_stores.model import AttachmentKey
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
@@ -63,9 +65,16 @@ SELECT coalesce(sum(frequency), 0)::bigint FROM found
 class PostgresIngestionStore:
     """Implements IngestionStore."""
 
-    def __init__(self, database: Database, overdue_after: timedelta = OVERDUE_AFTER) -> None:
+    def __init__(
+        self,
+        database: Database,
+        overdue_after: timedelta = OVERDUE_AFTER,
+        wake_relay: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`wake_relay` is called after a commit with an event, so that the relay does not wait for its next poll."""
         self._database = database
         self._overdue_after = overdue_after
+        self._wake_relay = wake_relay
 
     async def claim(self, key: AttachmentKey, lease: timedelta) -> Claim | None:
         async with self._database.tenant(key.tenant_id) as connection:
@@ -122,6 +131,8 @@ class PostgresIngestionStore:
     async def complete(self, claim: Claim) -> None:
         async with self._fenced(claim) as connection:
             await ATTACHMENTS.update(connection, _lease(claim), "state = 'completed'")
+            await _enqueue_indexed(connection, claim)
+        self._wake_relay()
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         async with self._fenced(claim) as connection:
@@ -140,6 +151,8 @@ class PostgresIngestionStore:
                 claim.key.vector_store_id,
                 claim.attachment,
             )
+            await _enqueue_indexed(connection, claim, reason, message)
+        self._wake_relay()
 
     async def release(self, claim: Claim, delay: timedelta, *, failed: bool) -> None:
         async with self._fenced(claim) as connection:
@@ -153,6 +166,13 @@ class PostgresIngestionStore:
                 yield connection
         except LeaseLost as error:
             raise ClaimLost from error
+
+
+async def _enqueue_indexed(connection: Any, claim: Claim, reason: str = "", message: str = "") -> None:
+    """Publish, with the transaction, that the indexing of a file is over; a reason says that it failed."""
+    now = await connection.fetchval("SELECT now()")
+    event = file_indexed_to_proto(claim, now, reason, message)
+    await Outbox.enqueue(connection, FILE_INDEXED_TOPIC, claim.key.tenant_id, event.SerializeToString())
 
 
 def _lease(claim: Claim) -> Lease:

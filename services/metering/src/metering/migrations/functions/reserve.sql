@@ -3,9 +3,11 @@
 -- the row shows it, in whatever state). Amounts are nano-USD.
 -- Group commit: one call serves all callers that wait, so it decides in memory between two reads and two writes, and
 -- returns new reservations without reading them back.
+-- The first time that a budget has used `soft_limit_percent` of its cap, or refuses, it also writes a notice of that.
 CREATE OR REPLACE FUNCTION metering.reserve(
     tenants text[], requests text[], amounts bigint[], leases interval[], bound_lists jsonb[],
-    projects text[], keys text[], users text[], default_cap bigint
+    projects text[], keys text[], users text[], default_cap bigint,
+    soft_limit_percent integer DEFAULT 80
 ) RETURNS TABLE (
     outcome text, state text, held bigint, bounds jsonb, attempts jsonb, created_at timestamptz, expires_at timestamptz,
     cap bigint, spent bigint, budget_held bigint, budget_exposed bigint
@@ -18,10 +20,15 @@ DECLARE
     spent_amounts bigint[];
     held_amounts bigint[];
     exposed_amounts bigint[];
+    soft_open boolean[];
+    hard_open boolean[];
     existing bigint[];
     accepted boolean[] := array_fill(false, ARRAY[cardinality(tenants)]);
     budget integer;
     reserved_at timestamptz;
+    limits_reached text[] := '{}';
+    reached text;
+    kind text;
 BEGIN
     -- A client that hangs in a transaction around this blocks whole tenants: the server ends its session soon.
     PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
@@ -32,9 +39,10 @@ BEGIN
     IF (tenants <@ budget_tenants) IS NOT TRUE THEN
         PERFORM metering.lock_budgets(tenants, default_cap);
     END IF;
-    SELECT array_agg(l.tenant_id), array_agg(l.cap), array_agg(l.spent), array_agg(l.held), array_agg(l.exposed)
-    INTO budget_tenants, caps, spent_amounts, held_amounts, exposed_amounts FROM (
-        SELECT b.tenant_id, b.cap, b.spent, b.held, b.exposed FROM metering.budgets AS b
+    SELECT array_agg(l.tenant_id), array_agg(l.cap), array_agg(l.spent), array_agg(l.held), array_agg(l.exposed),
+           array_agg(l.soft_limit_at IS NULL), array_agg(l.hard_limit_at IS NULL)
+    INTO budget_tenants, caps, spent_amounts, held_amounts, exposed_amounts, soft_open, hard_open FROM (
+        SELECT b.tenant_id, b.cap, b.spent, b.held, b.exposed, b.soft_limit_at, b.hard_limit_at FROM metering.budgets AS b
         WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id
         ORDER BY b.tenant_id, b.scope, b.scope_id FOR NO KEY UPDATE
     ) AS l;
@@ -54,6 +62,17 @@ BEGIN
         THEN
             held_amounts[budget] := held_amounts[budget] + amounts[item];
             accepted[item] := true;
+        ELSIF hard_open[budget] AND item <> ALL (existing) THEN
+            hard_open[budget] := false;
+            limits_reached := limits_reached || format('%s hard', budget);
+        END IF;
+    END LOOP;
+    FOR budget IN 1 .. cardinality(budget_tenants) LOOP
+        IF soft_open[budget] AND caps[budget] > 0
+            AND spent_amounts[budget]::numeric + held_amounts[budget] + exposed_amounts[budget]
+                >= caps[budget]::numeric * soft_limit_percent / 100
+        THEN
+            limits_reached := limits_reached || format('%s soft', budget);
         END IF;
     END LOOP;
 
@@ -69,6 +88,18 @@ BEGIN
         WHERE b.tenant_id = ANY (budget_tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id
             AND b.held <> held_amounts[array_position(budget_tenants, b.tenant_id)];
     END IF;
+
+    FOREACH reached IN ARRAY limits_reached LOOP
+        budget := split_part(reached, ' ', 1)::integer;
+        kind := split_part(reached, ' ', 2);
+        INSERT INTO metering.budget_notices (tenant_id, limit_kind, percent, cap, spent, held, exposed, created_at)
+        VALUES (budget_tenants[budget], kind, CASE kind WHEN 'soft' THEN soft_limit_percent ELSE 100 END, caps[budget],
+                spent_amounts[budget], held_amounts[budget], exposed_amounts[budget], reserved_at);
+        UPDATE metering.budgets AS b SET
+            soft_limit_at = CASE kind WHEN 'soft' THEN reserved_at ELSE b.soft_limit_at END,
+            hard_limit_at = CASE kind WHEN 'hard' THEN reserved_at ELSE b.hard_limit_at END
+        WHERE b.tenant_id = budget_tenants[budget] AND b.scope = 'tenant' AND b.scope_id = b.tenant_id;
+    END LOOP;
 
     FOR item IN 1 .. cardinality(tenants) LOOP
         budget := array_position(budget_tenants, tenants[item]);

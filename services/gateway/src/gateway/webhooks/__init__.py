@@ -1,0 +1,1 @@
+"""Webhook endpoints of a tenant and their deliveries, from the orchestrator."""
