@@ -9,7 +9,7 @@ from argosy_dev.fleet import secrets
 from argosy_dev.fleet.paths import FleetPaths
 from argosy_dev.parts import build
 from argosy_dev.parts.build import build_fleet, environment_overrides, parse_endpoint
-from argosy_dev.parts.services import SERVICES
+from argosy_dev.parts.replicas import SERVICES
 from chassis.settings import load
 
 OWN_POSTGRES = {"ARGOSY_POSTGRES_DSN": "postgresql://me:secret@db.example:5432/ours"}

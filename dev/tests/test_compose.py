@@ -9,7 +9,7 @@ import pytest
 import yaml
 from argosy_dev.fleet import secrets
 from argosy_dev.fleet.paths import REPO_ROOT, FleetPaths, read_pairs
-from argosy_dev.parts.services import SERVICES
+from argosy_dev.parts.replicas import SERVICES
 from chassis.kafka import load_topics
 from chassis.settings import load
 

@@ -13,7 +13,7 @@ from argosy_dev.fleet import secrets
 from argosy_dev.fleet.paths import FleetPaths
 from argosy_dev.fleet.supervisor import DesiredState
 from argosy_dev.parts import build
-from argosy_dev.parts.services import SERVICES
+from argosy_dev.parts.replicas import SERVICES
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from argosy_dev.errors import CliError
-from argosy_dev.parts.services import SERVICES
+from argosy_dev.parts.replicas import SERVICES
 from argosy_dev.seed.run import FILES, seed
 
 

@@ -19,6 +19,7 @@ SYSTEM_TRANSACTIONS = {
     "metering/prices/postgres.py": "reads the price book of all tenants",
     "metering/reservations/postgres.py": "groups reservations of many tenants in one transaction; reaps leases",
     "metering/settlement/postgres.py": "settles events of many tenants in one transaction",
+    "orchestrator/batches/postgres.py": "claims due batches of any tenant",
     "orchestrator/routing/postgres.py": "reads and edits the routes of all tenants",
     "orchestrator/jobs/listing/postgres.py": "lists jobs of all tenants for operators",
     "orchestrator/jobs/postgres.py": "groups writes to jobs of many tenants in one transaction; dispatches, reaps",

@@ -222,5 +222,5 @@ async def kill_poisoned(workers: list[OwnProcess], calls: Path) -> None:
 
 def _has_connection(pid: int, port: int) -> bool:
     with suppress(psutil.Error):
-        return any(one.laddr and one.laddr.port == port for one in psutil.Process(pid).net_connections("tcp"))
+        return any(getattr(one.laddr, "port", 0) == port for one in psutil.Process(pid).net_connections("tcp"))
     return False

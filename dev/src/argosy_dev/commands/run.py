@@ -9,7 +9,7 @@ from argosy_dev.fleet.paths import FleetPaths, read_pairs
 from argosy_dev.fleet.process import process_environment
 from argosy_dev.fleet.supervisor import DesiredState
 from argosy_dev.parts.build import build_fleet
-from argosy_dev.parts.services import SERVICES, Service
+from argosy_dev.parts.replicas import SERVICES, Service
 
 
 def run(paths: FleetPaths, words: Sequence[str]) -> int:

@@ -16,7 +16,8 @@ from argosy_dev.parts.kafka import kafka_spec
 from argosy_dev.parts.models import smollm
 from argosy_dev.parts.postgres import dsn, postgres_spec
 from argosy_dev.parts.redis import redis_spec, url
-from argosy_dev.parts.services import SERVICES, FleetConfig, list_replicas, service_specs
+from argosy_dev.parts.replicas import SERVICES, list_replicas
+from argosy_dev.parts.services import FleetConfig, service_specs
 
 REPLACEABLE = {
     "ARGOSY_POSTGRES_DSN": "postgres",

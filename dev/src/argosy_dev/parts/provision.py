@@ -16,7 +16,7 @@ from argosy_dev.fleet import secrets
 from argosy_dev.fleet.paths import FleetPaths
 from argosy_dev.parts import kafka_access
 from argosy_dev.parts.postgres import DATABASE
-from argosy_dev.parts.services import SERVICES
+from argosy_dev.parts.replicas import SERVICES
 
 
 def provision_schemas(paths: FleetPaths, superuser_dsn: str) -> None:

@@ -53,15 +53,13 @@ from gateway.projects.postgres import PostgresProjects
 from gateway.queues import http as queues_http
 from gateway.queues.orchestrator_client import QueuesClient
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
-from gateway.rate_limits.limiter import ClassRateLimits, PlanLimits, RateLimiter, RateLimitStore
+from gateway.rate_limits.limiter import RateLimiter, RateLimitStore
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
 from gateway.settings import (
-    ClassRates,
     HttpSection,
     InFlightSection,
     LimitsSection,
-    PlanRates,
     RatesSection,
     Settings,
 )
@@ -258,21 +256,9 @@ def hot_routes(
 
 
 def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:
-
-    def class_limits(rates: ClassRates) -> ClassRateLimits:
-        return ClassRateLimits(key=rates.key, tenant=rates.tenant)
-
-    def plan_limits(plan: PlanRates) -> PlanLimits:
-        return {
-            "inference": class_limits(plan.inference),
-            "reads": class_limits(plan.reads),
-            "writes": class_limits(plan.writes),
-            "uploads": class_limits(plan.uploads),
-        }
-
     return RateLimiter(
-        {name: plan_limits(plan) for name, plan in rates.plans.items()},
-        plan_limits(rates.default),
+        {name: plan.limits() for name, plan in rates.plans.items()},
+        rates.default.limits(),
         shared=shared,
         local=local,
         replicas=rates.replicas,

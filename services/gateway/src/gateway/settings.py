@@ -9,7 +9,7 @@ from values.limits import MAX_CHAT_BYTES
 
 from gateway.auth.authenticate import KeyCacheTtls
 from gateway.inference.limits import InferenceLimits
-from gateway.rate_limits.limiter import MAX_REQUESTS_PER_MINUTE
+from gateway.rate_limits.limiter import MAX_REQUESTS_PER_MINUTE, ClassRateLimits, PlanLimits
 
 
 class HttpSection(Section):
@@ -148,6 +148,9 @@ class ClassRates(Section):
     key: int = Field(0, ge=0, le=MAX_REQUESTS_PER_MINUTE, description="Requests per minute of one key; 0 is unlimited.")
     tenant: int = Field(0, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
 
+    def limits(self) -> ClassRateLimits:
+        return ClassRateLimits(key=self.key, tenant=self.tenant)
+
 
 class InferenceRates(ClassRates):
     """Chat completions and embeddings."""
@@ -180,6 +183,14 @@ class PlanRates(Section):
     reads: ReadRates = Field(default_factory=ReadRates, description="GET, and searches of vector stores.")
     writes: WriteRates = Field(default_factory=WriteRates, description="POST, PUT and DELETE, also of administrators.")
     uploads: UploadRates = Field(default_factory=UploadRates, description="Uploads of files.")
+
+    def limits(self) -> PlanLimits:
+        return {
+            "inference": self.inference.limits(),
+            "reads": self.reads.limits(),
+            "writes": self.writes.limits(),
+            "uploads": self.uploads.limits(),
+        }
 
 
 class RatesSection(Section):

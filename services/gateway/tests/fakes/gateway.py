@@ -139,21 +139,8 @@ async def run_gateway(
             env="test",
             event_streams=event_streams,
         )
-        gateway = GatewayFixture(
-            app,
-            clock,
-            identity,
-            published,
-            inference,
-            retrieval,
-            metering,
-            jobs,
-            queues,
-            batches,
-            event_streams,
-            webhooks,
-            rate_limits,
-        )
+        made = (inference, retrieval, metering, jobs, queues, batches, event_streams, webhooks, rate_limits)
+        gateway = GatewayFixture(app, clock, identity, published, *made)
         await add_tenants(gateway)
         yield gateway
 

@@ -33,13 +33,14 @@ from orchestrator.jobs.outbox import JOB_FINISHED
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
 from orchestrator.queues.figures import LatestFigures
 from orchestrator.queues.main import Queues, build_queues
+from orchestrator.queues.settings import QueuesSection
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import HELP, add_route_arguments, run_route_command
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
-from orchestrator.settings import QueuesSection, Settings
+from orchestrator.settings import Settings
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.webhooks.main import build_webhooks
@@ -74,7 +75,6 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     outbox = PostgresUsageOutbox(database, on_written=on_written)
     tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
-    reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
     disconnects = Disconnects(limits)
     routes = RouteCache(PostgresRouteStore(database), clock)
     shared = Shared(
@@ -83,7 +83,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         on_written=on_written,
         routes=routes,
         retrieval=retrieval,
-        reservations=reservations,
+        reservations=Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits),
         recorder=recorder,
         tasks=tasks,
         clock=clock,
@@ -95,22 +95,8 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
-    batches = build_batches(
-        database,
-        retrieval_channel,
-        service.signer,
-        jobs,
-        limits=settings.batches.batch_limits(),
-        interval=settings.batches.poll_interval,
-        on_written=on_written,
-    )
-    registrations = (
-        registration(servicer),
-        *jobs.registrations,
-        *queues.registrations,
-        batches.registration,
-        webhooks.registration,
-    )
+    batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
+    registrations = (*jobs.registrations, *queues.registrations, batches.registration, webhooks.registration)
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
     return [
@@ -126,7 +112,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         *_scaler(settings.queues, queues.figures),
         *webhooks.components,
         Drain(tasks, disconnects),
-        service.grpc_server(settings.grpc, *registrations, grace=grace),
+        service.grpc_server(settings.grpc, registration(servicer), *registrations, grace=grace),
         DrainMark(disconnects),
         events.stop_watches,
     ]

@@ -21,6 +21,7 @@ from chassis.errors import ArgosyError, Kind
 from chassis.grpc import GrpcServer
 from chassis.ids import new_id
 from chassis.kafka import Publisher, Record, ensure_topics, for_pool, load_topics
+from chassis.settings import KafkaConnection
 from chassis.tenancy import PrincipalVerifier
 from chassis.testing import SECRET, free_port
 from chassis.testing.grpc import serving_at
@@ -98,7 +99,7 @@ async def pool() -> AsyncIterator[str]:
     name = new_id("pool-").replace("_", "-")[:30]
     topics = for_pool(load_topics(TOPICS), name)
     bootstrap = os.environ["ARGOSY_KAFKA_BOOTSTRAP"]
-    await ensure_topics(bootstrap, topics)
+    await ensure_topics(KafkaConnection(bootstrap=bootstrap), topics)
     yield name
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
 from chassis.aio import Loop, periodic
 from chassis.grpc import Channel, Registration
 from chassis.lifecycle import Component
-from chassis.postgres import Database
-from chassis.tenancy import PrincipalSigner
 
-from orchestrator.batches.create import BatchLimits, CreateBatch
+from orchestrator.batches.create import CreateBatch
 from orchestrator.batches.grpc import BatchServicer, registration
 from orchestrator.batches.postgres import PostgresBatchStore
 from orchestrator.batches.requests import JobRequests
 from orchestrator.batches.retrieval_client import GrpcFileStore
 from orchestrator.batches.run import RunBatch
 from orchestrator.batches.schedule import BatchRunner
-from orchestrator.jobs.main import Jobs
+from orchestrator.batches.settings import BatchesSection
+from orchestrator.jobs.main import Jobs, Shared
 
 
 class Batches:
@@ -40,20 +38,12 @@ class Batches:
         await self._runner.stop()
 
 
-def build_batches(
-    database: Database,
-    retrieval: Channel,
-    signer: PrincipalSigner,
-    jobs: Jobs,
-    *,
-    limits: BatchLimits,
-    interval: timedelta,
-    on_written: Callable[[], None],
-) -> Batches:
+def build_batches(shared: Shared, retrieval: Channel, jobs: Jobs, section: BatchesSection) -> Batches:
     """Make the feature; its loop runs in every replica."""
-    store = PostgresBatchStore(database, on_written)
-    files = GrpcFileStore(retrieval, signer)
+    limits = section.batch_limits()
+    store = PostgresBatchStore(shared.database, shared.on_written)
+    files = GrpcFileStore(retrieval, shared.signer)
     requests = JobRequests(jobs.submissions, jobs.cancellations, jobs.reader)
     runner = BatchRunner(RunBatch(store, files, requests, limits.file), store)
     servicer = BatchServicer(CreateBatch(store, files, limits), store)
-    return Batches(runner, interval, registration(servicer))
+    return Batches(runner, section.poll_interval, registration(servicer))
