@@ -128,7 +128,7 @@ def bench_fleet(replicas: str = "") -> Iterator[BenchFleet]:
 def parts(replicas: str) -> list[str]:
     """The parts of all services, with replicas as in `orchestrator=2,metering=2`."""
     counts = {name: int(count) for name, _, count in (word.partition("=") for word in replicas.split(",") if word)}
-    return [replica.name for replica in replicas.list_replicas(counts)]
+    return [replica.name for replica in list_replicas(counts)]
 
 
 def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str]) -> BenchFleet:
