@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 from argosy_dev.fleet.paths import FleetPaths, read_pairs, write_text
 from argosy_dev.fleet.ports import assign
+from argosy_dev.parts.replicas import list_replicas
 
 from tests.fleet.client import created
 from tests.fleet.environment import ROOT, SERVICE_PREFIXES
