@@ -35,7 +35,7 @@ KILLED_BY = {
     "forget_lost_dispatches": 7,
     "hand_plans_out_unsaved": 0,
     "start_attempts_of_lost_runs": 5,
-    "hand_back_what_may_not_be_claimed": 0,
+    "hand_back_what_may_not_be_claimed": 3,
     "release_without_a_word": 0,
 }
 """Seeds that find each mistake; when the engine or the simulation changes, others may."""
