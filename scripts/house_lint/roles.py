@@ -92,7 +92,9 @@ ROLES = {
     ),
     "telemetry": Role("telemetry", frozenset({"pure", "translator", "metrics"}), frozenset(WIRE)),
     "metrics": Role("metrics", frozenset(), frozenset({"prometheus_client"})),
-    "settings": Role("settings", frozenset({"pure", "technology"}), frozenset({"pydantic", "pydantic_settings"})),
+    "settings": Role(
+        "settings", frozenset({"pure", "technology", "settings"}), frozenset({"pydantic", "pydantic_settings"})
+    ),
     "technology": Role(
         "a wrapper of a technology", frozenset({"pure", "translator", "metrics", "telemetry", "technology"}), None
     ),
