@@ -29,7 +29,12 @@ class SimulatedMetering:
         self._event_ids: set[str] = set()
 
     async def reserve(
-        self, request_id: str, bounds: Sequence[TokenBound], lease: timedelta, timeout: timedelta
+        self,
+        request_id: str,
+        bounds: Sequence[TokenBound],
+        lease: timedelta,
+        timeout: timedelta,
+        discount_percent: int = 0,
     ) -> Reservation:
         if request_id in self.settlements:
             raise RemoteError(Kind.CONFLICT, "RESERVATION_CLOSED", "the request is settled")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from chassis.errors import ArgosyError
 from orchestrator.jobs import complete, reap, settle
 from orchestrator.jobs.claim import Claims
 from orchestrator.jobs.complete import Runs
@@ -206,6 +207,21 @@ def start_attempts_of_lost_runs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Runs, "start_attempt", allowed)
 
 
+def hand_back_what_may_not_be_claimed(patch: pytest.MonkeyPatch) -> None:
+    """A worker whose claim has no answer hands the run back that it may have: it may be another worker's."""
+    claim_first = SimulatedWorker.claim
+
+    async def claim_or_hand_back(self: SimulatedWorker, record: RunRef) -> Any:
+        claimed = await claim_first(self, record)
+        if claimed is None:
+            run = record._replace(epoch=record.epoch + 1)
+            with suppress(ArgosyError):
+                await self.world.call(self.process, lambda replica: replica.runs.give_back(run, []))
+        return claimed
+
+    patch.setattr(SimulatedWorker, "claim", claim_or_hand_back)
+
+
 def release_without_a_word(patch: pytest.MonkeyPatch) -> None:
     """A run that died is queued again without being settled."""
     died = settle.died
@@ -235,6 +251,7 @@ MUTANTS: Mapping[str, Patch] = {
         forget_lost_dispatches,
         hand_plans_out_unsaved,
         start_attempts_of_lost_runs,
+        hand_back_what_may_not_be_claimed,
         release_without_a_word,
     )
 }

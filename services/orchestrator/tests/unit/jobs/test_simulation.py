@@ -19,7 +19,7 @@ BLOCK = 25
 MAX_SEEDS = 500
 """Within so many a mistake has to be found."""
 KILLED_BY = {
-    "drop_the_fencing": 8,
+    "drop_the_fencing": 4,
     "commit_before_the_claim": 0,
     "settle_returned_runs_twice": 12,
     "settle_at_release_and_at_reap": 12,
@@ -32,9 +32,10 @@ KILLED_BY = {
     "dispatch_paused_tenants": 8,
     "finish_a_cancelled_job_with_its_answer": 4,
     "reap_living_runs": 250,
-    "forget_lost_dispatches": 9,
+    "forget_lost_dispatches": 7,
     "hand_plans_out_unsaved": 0,
-    "start_attempts_of_lost_runs": 22,
+    "start_attempts_of_lost_runs": 5,
+    "hand_back_what_may_not_be_claimed": 3,
     "release_without_a_word": 0,
 }
 """Seeds that find each mistake; when the engine or the simulation changes, others may."""
