@@ -51,8 +51,6 @@ CREATE INDEX jobs_oldest ON orchestration.jobs (pool, lane, due_at) WHERE state 
 -- Dispatches that no worker claimed, and leases that ran out.
 CREATE INDEX jobs_overdue ON orchestration.jobs (due_at) WHERE state IN ('dispatched', 'running');
 CREATE INDEX jobs_past_deadline ON orchestration.jobs (deadline_at) WHERE state IN ('queued', 'dispatched');
--- Jobs that have crashed twice: one of a pool runs at a time.
-CREATE INDEX jobs_suspected ON orchestration.jobs (pool, state, due_at) WHERE crashes >= 2;
 CREATE INDEX jobs_quarantined ON orchestration.jobs (job_id) WHERE state = 'quarantined';
 CREATE INDEX jobs_by_request ON orchestration.jobs (tenant_id, request_id) WHERE request_id <> '';
 CREATE INDEX jobs_by_batch ON orchestration.jobs (tenant_id, batch_id, job_id) WHERE batch_id IS NOT NULL;
