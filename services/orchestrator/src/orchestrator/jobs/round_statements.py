@@ -61,7 +61,8 @@ CROSS JOIN LATERAL (
                 SELECT FROM queue_pauses AS p
                 WHERE p.tenant_id IN ('*', j.tenant_id) AND p.pool IN ('', j.pool) AND p.model = j.model
             ) AND (
-                j.crashes < 2 OR (j.pool, j.tenant_id, j.job_id) IN (SELECT s.pool, s.tenant_id, s.job_id FROM suspects AS s)
+                j.crashes < 2
+                OR (j.pool, j.tenant_id, j.job_id) IN (SELECT s.pool, s.tenant_id, s.job_id FROM suspects AS s)
             )
         ORDER BY j.due_at, j.job_id LIMIT share.wanted + 1
     ) AS h
