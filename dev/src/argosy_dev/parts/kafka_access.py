@@ -9,8 +9,11 @@ from argosy_dev.errors import CliError
 
 BOOTSTRAP = "ARGOSY_KAFKA_BOOTSTRAP"
 VARIABLES = {
-    f"ARGOSY_KAFKA_{name.upper()}": name
-    for name in ("security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ca_file")
+    "ARGOSY_KAFKA_SECURITY_PROTOCOL": "security_protocol",
+    "ARGOSY_KAFKA_SASL_MECHANISM": "sasl_mechanism",
+    "ARGOSY_KAFKA_SASL_USERNAME": "sasl_username",
+    "ARGOSY_KAFKA_SASL_PASSWORD": "sasl_password",
+    "ARGOSY_KAFKA_CA_FILE": "ca_file",
 }
 """The variables beside the address, and the settings that they become."""
 

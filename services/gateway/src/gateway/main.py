@@ -132,7 +132,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     )
     shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
     orchestrator = await builder.channel(peers.orchestrator, "orchestrator")
-    event_streams = jobs_http.EventStreams()
+    event_streams = jobs_http.EventStreams(event_stream_limit(settings.in_flight))
     app = wire_app(
         Authenticator(
             api_keys,
@@ -169,6 +169,10 @@ def in_flight_limit(what: str, max_total: int, max_per_key: int) -> InFlightLimi
     return InFlightLimit(
         what, max_total, max_per_key, on_refused=lambda scope: IN_FLIGHT_REFUSED.labels(what, scope).inc()
     )
+
+
+def event_stream_limit(section: InFlightSection) -> InFlightLimit:
+    return in_flight_limit("event streams", section.event_streams, section.event_streams_per_key)
 
 
 def postgres_stores(database: Database) -> Stores:

@@ -29,7 +29,8 @@ AUTHENTICATIONS = counter(
 )
 IN_FLIGHT_REFUSED = counter(
     "gateway_in_flight_refused_total",
-    'Requests refused because too much is in flight, by what ("bodies", "uploads") and scope ("process", "key").',
+    'Requests refused because too much is in flight, by what ("bodies", "uploads", "event streams") and scope '
+    '("process", "key").',
     ("what", "scope"),
 )
 KEY_CACHE = counter("gateway_key_cache_total", 'Reads of the API key cache, by result: "hit" or "miss".', ("result",))

@@ -94,10 +94,17 @@ class InFlightSection(Section):
     )
     uploads: int = Field(64, ge=1, description="Uploads of files; each takes about 1 MB of memory.")
     uploads_per_key: int = Field(8, ge=1, description="Of these, uploads with one API key.")
+    event_streams: int = Field(4_096, ge=1, description="Streams of the events of a job.")
+    event_streams_per_key: int = Field(512, ge=1, description="Of these, streams with one API key.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "InFlightSection":
-        if self.body_bytes_per_key > self.body_bytes or self.uploads_per_key > self.uploads:
+        limits = (
+            (self.body_bytes_per_key, self.body_bytes),
+            (self.uploads_per_key, self.uploads),
+            (self.event_streams_per_key, self.event_streams),
+        )
+        if any(of_key > of_all for of_key, of_all in limits):
             raise ValueError("the limit of one key must not exceed the limit of all")
         return self
 

@@ -24,7 +24,7 @@ from gateway.auth.api_key import mint_key
 from gateway.auth.authenticate import ApiKeyAuthenticator
 from gateway.auth.http import Authenticator
 from gateway.jobs.http import EventStreams
-from gateway.main import PeerClients, Stores, wire_app
+from gateway.main import PeerClients, Stores, event_stream_limit, wire_app
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import ClassRateLimits, PlanLimits, RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
@@ -112,7 +112,7 @@ async def run_gateway(
     jobs = FakeJobs()
     queues = FakeQueues(jobs)
     batches = FakeBatches()
-    event_streams = EventStreams(heartbeat_seconds)
+    event_streams = EventStreams(event_stream_limit(in_flight), heartbeat_seconds)
     webhooks = FakeWebhooks()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(

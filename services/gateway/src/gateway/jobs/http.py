@@ -8,7 +8,9 @@ import orjson
 from chassis.errors import ArgosyError, InvalidRequest
 from chassis.http import Receive, Scope, Send, read_body
 from chassis.ids import new_id
+from chassis.in_flight import InFlight, InFlightLimit
 from chassis.telemetry import logger
+from chassis.tenancy import current_caller
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response, StreamingResponse
 
@@ -145,8 +147,9 @@ async def cancel_job(job_id: PathId, jobs: Jobs) -> JobRead:
 class EventStream(StreamingResponse):
     """The events of a job. Ends the call behind it however it ends, and when the process stops: clients resume."""
 
-    def __init__(self, watch: JobWatch, stopping: asyncio.Event, heartbeat_seconds: float) -> None:
+    def __init__(self, watch: JobWatch, place: InFlight, stopping: asyncio.Event, heartbeat_seconds: float) -> None:
         self._watch = watch
+        self._place = place
         super().__init__(
             job_events(watch, stopping, heartbeat_seconds),
             headers={name.decode(): value.decode() for name, value in sse.HEADERS},
@@ -157,14 +160,16 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._watch.cancel()
+            self._place.release()
 
 
 class EventStreams:
-    """A component whose `stop` ends the event streams of this process."""
+    """The event streams of this process, limited in number; a component whose `stop` ends them."""
 
     name = "job-events"
 
-    def __init__(self, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(self, limit: InFlightLimit, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+        self._limit = limit
         self._stopping = asyncio.Event()
         self._heartbeat_seconds = heartbeat_seconds
 
@@ -174,8 +179,18 @@ class EventStreams:
     async def stop(self) -> None:
         self._stopping.set()
 
-    def response(self, watch: JobWatch) -> EventStream:
-        return EventStream(watch, self._stopping, self._heartbeat_seconds)
+    async def response(self, watch: JobWatch) -> Response:
+        """Make the response of a watch. Raises its error, Overloaded, TooMuchInFlight."""
+        place = self._limit.reserve(current_caller().principal.key_id, 1)
+        try:
+            if await watch.open():
+                return EventStream(watch, place, self._stopping, self._heartbeat_seconds)
+        except BaseException:
+            watch.cancel()
+            place.release()
+            raise
+        place.release()
+        return Response(status_code=204)
 
 
 @router.get(
@@ -205,14 +220,7 @@ async def stream_job_events(
     Works after its end, too. When the connection is lost, resume with the id of the last event.
     """
     # An EventSource that reconnects sends the header to the URL that it has, so the header is the later one.
-    watch = jobs.watch(job_id, last_event_id or after or "")
-    try:
-        if not await watch.open():
-            return Response(status_code=204)
-    except BaseException:
-        watch.cancel()
-        raise
-    return streams.response(watch)
+    return await streams.response(jobs.watch(job_id, last_event_id or after or ""))
 
 
 async def job_events(watch: JobWatch, stopping: asyncio.Event, heartbeat_seconds: float) -> AsyncGenerator[bytes, None]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final, Literal, get_args
 
 JobState = Literal["queued", "dispatched", "running", "succeeded", "failed", "cancelled", "quarantined"]
+UnfinishedJobState = Literal["queued", "dispatched", "running", "quarantined"]
 JobLane = Literal["interactive", "standard", "batch"]
 JobEndpoint = Literal["/v1/chat/completions", "/v1/embeddings"]
 LANES: Final = frozenset[str](get_args(JobLane))

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from gateway.audit.record import RecordAudit
-from gateway.jobs.model import JobState
+from gateway.jobs.model import UnfinishedJobState
 from gateway.queues.orchestrator_client import QueuesClient
 from gateway.queues.schemas import InspectedJob, JobOfTenant, PauseSelector, QueueList, TenantJobRead
 from gateway.web.dependencies import NEWEST_FIRST, CurrentCaller, PageQuery, PathId, provided
@@ -43,9 +43,9 @@ async def resume_queues(body: PauseSelector, caller: CurrentCaller, queues: Queu
 
 @router.get("/jobs", dependencies=[NEWEST_FIRST])
 async def list_all_jobs(
-    queues: Queues, page: PageQuery, state: JobState = "quarantined", tenant_id: OfTenant = None
+    queues: Queues, page: PageQuery, state: UnfinishedJobState = "quarantined", tenant_id: OfTenant = None
 ) -> ListResponse[TenantJobRead]:
-    """List jobs of all tenants in one state, newest first."""
+    """List unfinished jobs of all tenants in one state, newest first."""
     return await queues.list_jobs(page, state, tenant_id or "")
 
 

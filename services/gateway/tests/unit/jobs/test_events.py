@@ -9,6 +9,7 @@ import httpx
 import pytest
 from argosy.orchestration.v1 import jobs_pb2 as pb
 from chassis.errors import Kind, RemoteError, Unavailable
+from gateway.settings import InFlightSection
 
 from services.gateway.tests.fakes.gateway import GatewayFixture, RawRequest, run_gateway
 from services.gateway.tests.fakes.jobs import EVENT_ID_UNKNOWN, a_job, delta_event, state_event
@@ -201,3 +202,24 @@ async def test_head_does_not_follow_the_job(beating: GatewayFixture) -> None:
         response = await demo.head(PATH)
 
     assert (response.status_code, response.content) == (200, b"")
+
+
+async def test_streams_are_limited_in_number_and_one_that_ends_makes_room() -> None:
+    limit = InFlightSection(event_streams=2, event_streams_per_key=1)
+    async with run_gateway(in_flight=limit, heartbeat_seconds=0.01) as gateway, gateway.client() as demo:
+        gateway.jobs.put(gateway.tenants["demo"], a_job("job_1", pb.JOB_STATE_RUNNING))
+        gateway.jobs.events = [EVENT_ID_UNKNOWN]
+        assert (await demo.get(PATH)).status_code == 410
+        gateway.jobs.events = []
+        assert (await demo.get(PATH)).status_code == 204
+        gateway.jobs.events = [asyncio.Event(), finished()]
+        first = RawRequest(gateway, PATH, b"", method="GET")
+        await next_body(first)
+
+        refused = await demo.get(PATH)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_much_in_flight")
+        first.disconnect()
+        await first.task
+
+        gateway.jobs.events = [finished()]
+        assert (await demo.get(PATH)).status_code == 200

@@ -273,8 +273,6 @@ async def test_a_stream_costs_one_task_however_many_chunks(
 
     await request.remaining_body()
 
-    # Channels to the fake peers may still start tasks of their own.
-    assert [name for name in made if not name.startswith("Replicas.")] == [
-        "ApiKeyAuthenticator._look_up",
-        "CancelOnDisconnect._watch",
-    ]
+    # Channels to the fake peers may start tasks of their own meanwhile, but not one for each chunk.
+    assert made.count("CancelOnDisconnect._watch") == 1
+    assert len(made) < 25

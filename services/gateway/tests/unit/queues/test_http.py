@@ -80,6 +80,7 @@ async def test_quarantined_jobs_of_all_tenants_are_listed(admin: httpx.AsyncClie
     assert (await admin.get("/admin/v1/jobs", params={"tenant_id": "ten_other"})).json()["data"] == []
     waiting = await admin.get("/admin/v1/jobs", params={"state": "queued", "tenant_id": tenant})
     assert [job["id"] for job in waiting.json()["data"]] == ["job_2"]
+    assert (await admin.get("/admin/v1/jobs", params={"state": "failed"})).status_code == 400
 
 
 async def test_a_job_is_inspected_without_its_result(

@@ -1,7 +1,10 @@
 """Background work of webhooks: attempts of due deliveries, and the end of old ones."""
 
 import asyncio
+import random
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Protocol
 
 from chassis.aio import wait_or_stop
@@ -24,6 +27,9 @@ from orchestrator.webhooks.slots import Slots
 EXPIRE_BATCH_SIZE = 500
 # Between two looks for due deliveries, however many attempts end meanwhile.
 MIN_INTERVAL_SECONDS = 0.02
+
+# More are looked at than there are slots for, and chosen at random: replicas that look at once claim different ones.
+SPREAD = 4
 
 log = logger("orchestrator.webhooks")
 
@@ -80,8 +86,10 @@ class DeliveryLoop:
     async def _start_due(self) -> None:
         if self._slots.free < 1:
             return
-        due = await self._queue.find_due(self._slots.free, self._slots.per_endpoint, self._slots.rooms())
-        for delivery in due:
+        slots = self._slots
+        rooms = {endpoint: room * SPREAD for endpoint, room in slots.rooms().items()}
+        due = await self._queue.find_due(slots.free * SPREAD, slots.per_endpoint * SPREAD, rooms)
+        for delivery in in_turns(due, random.shuffle):
             if delivery.delivery_id not in self._starting and self._slots.acquire(delivery.endpoint_id):
                 self._starting.add(delivery.delivery_id)
                 task = asyncio.create_task(self._attempt(delivery))
@@ -111,6 +119,16 @@ class DeliveryLoop:
             self._failure_log.warning("webhooks_failed", key=error.reason, reason=error.reason, message=error.message)
         else:
             self._failure_log.warning("webhooks_failed", key=type(error).__name__, exc_info=error)
+
+
+def in_turns(due: Sequence[DueDelivery], shuffle: Callable[[list[DueDelivery]], None]) -> list[DueDelivery]:
+    """Put the deliveries of each endpoint in another order, and let endpoints take turns."""
+    by_endpoint: dict[str, list[DueDelivery]] = {}
+    for delivery in due:
+        by_endpoint.setdefault(delivery.endpoint_id, []).append(delivery)
+    for of_endpoint in by_endpoint.values():
+        shuffle(of_endpoint)
+    return [delivery for turn in zip_longest(*by_endpoint.values()) for delivery in turn if delivery is not None]
 
 
 class Expirable(Protocol):

@@ -237,6 +237,7 @@ def test_every_kind_of_error_is_transient_or_permanent(kind: Kind) -> None:
         Kind.INVALID,
         Kind.DENIED,
         Kind.NOT_FOUND,
+        Kind.EXPIRED,
         Kind.CONFLICT,
         Kind.TOO_LARGE,
         Kind.EXHAUSTED,
