@@ -121,7 +121,7 @@ async def cancel_job(context: CallContext) -> Sequence[Message]:
 async def watch_job(context: CallContext) -> Sequence[Message]:
     job_id = await add_job(context)
     await context.call("CancelJob", jobs_pb2.CancelJobRequest(job_id=job_id))
-    return [jobs_pb2.WatchJobRequest(job_id=job_id, after_event_id="final")]
+    return [jobs_pb2.WatchJobRequest(job_id=job_id)]
 
 
 async def claim_job(context: CallContext) -> Sequence[Message]:
