@@ -39,6 +39,9 @@ class JobStore(Protocol):
 
         A worker is live for 15 s after a heartbeat. Jobs of a paused tenant, pool or model are left out. The heads of
         a queue are ordered by due time, then id; `more` says whether there are more.
+
+        Of the jobs of a pool that have crashed `SUSPECT_CRASHES` times, one at most is among the heads, the one due for
+        longest, and none while another is dispatched or running.
         """
 
     async def dispatch(self, plan: DispatchPlan, claim_within: timedelta) -> list[Dispatched] | None:
