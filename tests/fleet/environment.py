@@ -27,7 +27,9 @@ SHORT_TIMES = {
     "ORCHESTRATOR_ROUTES_POLL_INTERVAL": "0.5",
     "METERING_PRICES_TTL": "0.5",
     "METERING_SWEEPER__INTERVAL": "1",
-    "ORCHESTRATOR_JOBS__PLANS": json.dumps({"drill": {"lane": "interactive", "pool": "drill"}}),
+    "ORCHESTRATOR_JOBS__PLANS": json.dumps(
+        {"drill": {"lane": "interactive", "pool": "drill"}, "idle": {"pool": "idle"}}  # the pool `idle` has no workers
+    ),
 }
 SHORT_JOB_TIMES = {
     "ORCHESTRATOR_JOBS__LEASE": "6",
