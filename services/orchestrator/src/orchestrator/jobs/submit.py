@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import orjson
-from chassis.errors import ArgosyError, InvalidRequest
+from chassis.errors import ArgosyError, Internal, InvalidRequest
 from chassis.tenancy import Principal
 
 from orchestrator.chat.model import RequestTooLarge
@@ -59,6 +59,8 @@ class Submissions:
     signals: JobSignals
     on_queued: Callable[[], None]
     """Called when jobs were queued."""
+    on_bug: Callable[[Exception], None] = lambda _: None
+    """Called when one request of several could not be checked for another reason than an `ArgosyError`."""
 
     async def submit(self, principal: Principal, request: JobRequest) -> Accepted:
         """Accept one job; safe to repeat.
@@ -101,6 +103,12 @@ class Submissions:
             return await self._new_job(principal, request, batch_id)
         except ArgosyError as error:
             return error
+        except Exception as error:
+            # A bug that one line of a batch meets: the others go on.
+            if batch_id is None:
+                raise
+            self.on_bug(error)
+            return Internal("the request could not be checked")
 
     async def _new_job(
         self, principal: Principal, request: JobRequest, batch_id: str | None
