@@ -222,8 +222,9 @@ ORDER BY j.deadline_at LIMIT $1
 
 RETRY_QUARANTINED = f"""
 WITH queued AS (
+    -- The epoch: who has read the job in quarantine, to drop it, is too late.
     UPDATE jobs AS j SET state = 'queued', state_reason = '', errors = 0, crashes = 0, due_at = now(),
-        deadline_at = now() + $3::interval
+        deadline_at = now() + $3::interval, epoch = j.epoch + 1
     WHERE j.tenant_id = $1 AND j.job_id = $2 AND j.state = 'quarantined' RETURNING {JOB}, j.cost_tokens
 ), counted AS ({_count("queued", queued="count(*)", tokens="sum(cost_tokens)")})
 SELECT * FROM queued
