@@ -103,24 +103,24 @@ class RunBatch:
 
         The file is read from its start: ids of lines are checked again.
         """
-        batch = claim.batch
+        batch, read = claim.batch, claim.batch.lines_read
         waiting: list[Line] = []
         async with aclosing(self._lines(batch)) as lines:
             async for line in lines:
                 if line.number > batch.lines_read:
                     waiting.append(line)
                 if len(waiting) >= LINES_PER_SUBMISSION:
-                    if not await self._submit_lines(claim, waiting, last=False):
+                    if not await self._submit_lines(claim, waiting, read, last=False):
                         return False
-                    waiting = []
-        return await self._submit_lines(claim, waiting, last=True)
+                    waiting, read = [], waiting[-1].number
+        return await self._submit_lines(claim, waiting, read, last=True)
 
-    async def _submit_lines(self, claim: BatchClaim, lines: Sequence[Line], *, last: bool) -> bool:
-        """Make jobs of lines, in their order until the queue is full; return whether it took all."""
+    async def _submit_lines(self, claim: BatchClaim, lines: Sequence[Line], read: int, *, last: bool) -> bool:
+        """Make jobs of the lines after `read`, in their order until the queue is full; return whether it took all."""
         requests = [line for line in lines if line.error is None]
         refused = await self.jobs.submit(claim.batch, requests) if requests else []
         outcomes = {line.number: error for line, error in zip(requests, refused, strict=True)}
-        errors, read, full = list[LineError](), claim.batch.lines_read, False
+        errors, full = list[LineError](), False
         for line in lines:
             error = line.error or outcomes[line.number]
             if error is not None and error.reason == QUEUE_FULL:

@@ -165,6 +165,15 @@ async def test_a_full_queue_is_waited_for_and_is_no_error_of_a_line(harness: Har
     assert [line["custom_id"] for line in harness.lines(final.output_file_id)] == ["a", "b", "c"]
 
 
+async def test_a_queue_that_is_full_between_two_submissions_loses_no_progress(harness: Harness) -> None:
+    count = LINES_PER_SUBMISSION + 1
+    harness.jobs.refused[str(LINES_PER_SUBMISSION)] = RemoteError(Kind.THROTTLED, "QUEUE_FULL", "wait")
+    batch = await harness.create(*(request(str(number)) for number in range(count)))
+    await harness.step()
+
+    assert (await harness.read(batch)).lines_read == LINES_PER_SUBMISSION
+
+
 async def test_a_store_that_does_not_answer_is_asked_again(harness: Harness) -> None:
     harness.jobs.failure = Unavailable("postgres does not answer")
     batch = await harness.create(request("a"))
