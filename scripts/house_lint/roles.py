@@ -133,7 +133,7 @@ def _forbidden(role: Role, module: tuple[str, ...], service: str) -> str:
     if package in SERVICES:
         return "services share protos and topics only"
     if package in {"chassis", "rpc"}:
-        pure = package == "chassis" and (module[1:2] and module[1] in PURE_CHASSIS or module[1:3] == REDACTION)
+        pure = package == "chassis" and ((module[1:2] and module[1] in PURE_CHASSIS) or module[1:3] == REDACTION)
         return "" if role.chassis or pure else f"of chassis it may import {', '.join(sorted(PURE_CHASSIS))}"
     if package == "values":
         return "" if role.chassis or module[1:2] != ("protos",) else "protos belong to translators"

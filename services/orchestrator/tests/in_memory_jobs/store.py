@@ -163,8 +163,8 @@ class InMemoryJobStore(InMemoryDispatches, InMemoryJobReader):
             return None
         row.due_at = self.now()
         deadline_at = self.now() + deadline
-        epoch = row.job.epoch + 1
-        self.move(row, state=JobState.QUEUED, state_reason="", errors=0, crashes=0, deadline_at=deadline_at, epoch=epoch)
+        row.job = replace(row.job, epoch=row.job.epoch + 1)
+        self.move(row, state=JobState.QUEUED, state_reason="", errors=0, crashes=0, deadline_at=deadline_at)
         return row.job
 
     async def running_requests(self, requests: Collection[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -81,8 +81,8 @@ def parse_line(number: int, raw: bytes, endpoint: str) -> Line:
         body = orjson.dumps(request["body"])
     except orjson.JSONEncodeError:
         # It writes fewer levels than it reads.
-        error = BatchLineInvalid(f"line {number}: body is nested too deeply", param="body")
-        return Line(number, custom_id, error=error)
+        deep = BatchLineInvalid(f"line {number}: body is nested too deeply", param="body")
+        return Line(number, custom_id, error=deep)
     return Line(number, custom_id, body)
 
 

@@ -63,6 +63,7 @@ UPDATE batches SET state = CASE WHEN state = 'finalizing' THEN state ELSE 'cance
     END
 WHERE tenant_id = $1 AND batch_id = $2 AND finished_at IS NULL
 """
+_FINAL_FILES = "output_file_id = $1, error_file_id = $2, completed = $3, failed = $4"
 _RECORD_ERRORS = """
 INSERT INTO batch_line_errors (tenant_id, batch_id, line, custom_id, error)
 SELECT $1, $2, line, custom_id, error::jsonb
@@ -165,14 +166,13 @@ class PostgresBatchStore:
             )
         return [LineError(row["line"], _json_to_error(orjson.loads(row["error"])), row["custom_id"]) for row in rows]
 
-    async def fail(self, claim: BatchClaim, errors: Sequence[LineError]) -> None:
+    async def fail(self, claim: BatchClaim, errors: Sequence[LineError], files: BatchFiles | None = None) -> None:
         stored = [{"line": one.line, "error": _error_to_json(one.error)} for one in errors]
-        changes = "state = 'failed', completed = 0, failed = 0, errors = $1::jsonb"
-        await self._finish(claim, changes, orjson.dumps(stored).decode())
+        changes = f"{_FINAL_FILES}, state = 'failed', errors = $5::jsonb"
+        await self._finish(claim, changes, *(files or BatchFiles()), orjson.dumps(stored).decode())
 
     async def finish(self, claim: BatchClaim, state: BatchState, files: BatchFiles) -> None:
-        changes = "state = $1, output_file_id = $2, error_file_id = $3, completed = $4, failed = $5"
-        await self._finish(claim, changes, state.value, *files)
+        await self._finish(claim, f"{_FINAL_FILES}, state = $5", *files, state.value)
 
     async def _finish(self, claim: BatchClaim, changes: str, *values: Any) -> None:
         tenant_id, batch_id = claim.batch.tenant_id, claim.batch.batch_id

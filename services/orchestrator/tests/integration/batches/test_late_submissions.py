@@ -52,7 +52,7 @@ async def test_a_batch_in_progress_gets_jobs(jobs: PostgresJobStore, batch: Batc
 async def test_a_batch_that_is_over_gets_no_more_jobs(
     jobs: PostgresJobStore, batch: Batch, owner: Any, change: str
 ) -> None:
-    await owner.execute(f"UPDATE batches SET {change} WHERE batch_id = $1", batch.batch_id)  # noqa: S608 - constants
+    await owner.execute(f"UPDATE batches SET {change} WHERE batch_id = $1", batch.batch_id)
 
     result, other = await jobs.submit([line_of(batch), new_job("job_2", tenant_id=batch.tenant_id)])
 
