@@ -33,7 +33,7 @@ class BatchStore(Protocol):
         """Note that the batch is to be cancelled, and make it due. Raises BatchNotFound, BatchFinished."""
 
     async def claim_due(self, limit: int, lease: timedelta) -> list[BatchClaim]:
-        """Claim batches that are due, of all tenants."""
+        """Claim batches that are due, of all tenants; without the counts of their requests."""
 
     async def extend(self, claim: BatchClaim, lease: timedelta) -> None:
         """Move the end of the lease."""
