@@ -21,6 +21,8 @@ from orchestrator.jobs.work import JobWork
 MAX_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE = 16, 64, 512
 MAX_CUSTOM_ID = 512
 MIN_DEADLINE = timedelta(seconds=1)
+MIN_BATCH_RETENTION = timedelta(days=3)
+"""A batch writes its files at the end of its window, a day after the first answers."""
 
 _JOB_ID = re.compile(r"job_[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -137,7 +139,7 @@ class Submissions:
             lane=lane,
             cost_tokens=checked.cost_tokens,
             deadline=deadline,
-            retention=plan.retention,
+            retention=plan.retention if batch_id is None else max(plan.retention, MIN_BATCH_RETENTION),
             max_queued=plan.max_queued,
             fingerprint=_fingerprint(request, batch_id),
             batch_id=batch_id,

@@ -18,6 +18,7 @@ from orchestrator.jobs.submit import Accepted, JobRequest
 from orchestrator.jobs.work import JobWork
 
 from services.orchestrator.tests.in_memory_jobs.store import InMemoryJobStore
+from services.orchestrator.tests.in_memory_jobs.tables import VirtualClock
 from services.orchestrator.tests.jobs_examples import BODY
 from services.orchestrator.tests.jobs_harness import JobsHarness
 
@@ -176,3 +177,16 @@ async def test_a_bug_that_one_line_of_a_batch_meets_does_not_stop_the_others(
     assert len(bugs) == 1
     with pytest.raises(KeyError):
         await submissions.submit(jobs.peers.principal, requests[1])
+
+
+async def test_a_result_of_a_batch_is_kept_until_its_files_are_written() -> None:
+    plan = JobPlan(retention=timedelta(days=1))
+    store = InMemoryJobStore(VirtualClock().now)
+    jobs = JobsHarness(store, store, JobPolicy(default_plan=plan))
+    alone = await jobs.submit()
+    request = JobRequest(new_id("job_"), Endpoint.CHAT, BODY)
+
+    (of_batch,) = await jobs.submissions.submit_all(jobs.peers.principal, [request], batch_id="batch_1")
+
+    assert isinstance(of_batch, Accepted)
+    assert (alone.job.retention, of_batch.job.retention) == (timedelta(days=1), timedelta(days=3))
