@@ -19,7 +19,7 @@ def status(url: str, key: str = "") -> int:
     except urllib.error.HTTPError as error:
         return error.code
     except OSError as error:
-        print(f"{url}: {error}")
+        sys.stdout.write(f"{url}: {error}\n")
         return 0
 
 
@@ -30,6 +30,6 @@ if os.environ.get("ARGOSY_API_KEY"):
 failed = 0
 for url, (key, wanted) in expected.items():
     found = status(url, key)
-    print(f"{'ok' if found == wanted else 'FAILED':6} {url} answered {found}, expected {wanted}")
+    sys.stdout.write(f"{'ok' if found == wanted else 'FAILED':6} {url} answered {found}, expected {wanted}\n")
     failed += found != wanted
 sys.exit(1 if failed else 0)
