@@ -17,7 +17,7 @@ ROUTES = {
     "job-steady": "answer?wait=0.1",
     "job-half-second": "answer?wait=0.5",
     "job-stream": "answer?wait=0.2&chunks=12&interval=0.25",
-    "job-long-stream": "answer?wait=0.5&chunks=36&interval=0.5",
+    "job-long-stream": "answer?wait=0.5&chunks=36&interval=0.33",
     "job-poison": "poison",
 }
 WORKERS, SLOTS = 4, 16
