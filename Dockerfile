@@ -4,6 +4,8 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 ARG SERVICE
+# Packages to leave out, separated by spaces: "numpy onnxruntime" of an inference-worker without models of its own.
+ARG WITHOUT=""
 WORKDIR /src
 COPY requirements.lock pyproject.toml ./
 RUN sed -n '/^uv==/,/^[a-z].*==/p' requirements.lock | sed '$d' > uv.lock \
@@ -16,16 +18,18 @@ COPY dev dev
 # uv builds without a download.
 RUN set -eu; members=services/$SERVICE; [ "$SERVICE" != dev ] || members="dev $(echo services/*)"; \
     uv pip compile --quiet --no-header --no-annotate -c requirements.lock $(printf '%s/pyproject.toml ' $members) -o wanted; \
+    for name in $WITHOUT; do grep -q "^$name==" wanted || { echo "$name is not needed anyway"; exit 1; }; sed -i "/^$name==/d" wanted; done; \
     awk 'NR == FNR {wanted[$1] = 1; next} /^[a-z0-9]/ {keep = ($1 in wanted)} keep' wanted requirements.lock > subset.lock; \
     uv venv --quiet /app; \
     uv pip install --quiet --no-cache --python /app/bin/python --no-deps --require-hashes -r subset.lock; \
     for member in libs/* proto $members; do UV_OFFLINE=1 uv build --quiet --no-cache --wheel --out-dir wheels "$member"; done; \
     uv pip install --quiet --no-cache --python /app/bin/python --no-deps --offline wheels/*.whl
-# litellm brings the web pages of a proxy that nothing here starts: 22 MB. The root of the running container cannot be
-# written, so the byte code is made here; its source never changes there, so it is not compared.
-RUN rm -rf /app/lib/python3*/site-packages/litellm/proxy/_experimental/out \
-    && { /app/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/lib > compile.log || \
-         { cat compile.log; ! grep -q 'argosy\|chassis' compile.log; }; }
+# What never runs: litellm's proxy, whose web pages have 22 MB, and the tests of packages. The root of the running container
+# cannot be written, so the byte code is made here; its source never changes there, so it is not compared.
+RUN cd /app/lib/python3*/site-packages && rm -rf litellm/proxy/_experimental/out \
+    && find . -type d -name tests -prune -exec rm -rf {} + \
+    && { /app/bin/python -m compileall -q -j 0 -x litellm/proxy --invalidation-mode unchecked-hash . > /src/compile.log || \
+         { cat /src/compile.log; ! grep -qE '/(argosy|chassis|rpc|values)/' /src/compile.log; }; }
 
 FROM ${PYTHON_IMAGE}
 ARG SERVICE
