@@ -61,9 +61,8 @@ def declared_catalog() -> Catalog:
         if metric.kind != "histogram":
             catalog.series[metric.name] = Series(labels, metric.kind, metric.name)
             continue
-        catalog.series[f"{metric.name}_bucket"] = Series(
-            labels | {"le"}, "counter", metric.name, tuple(floatToGoString(edge) for edge in metric.buckets)
-        )
+        edges = tuple(floatToGoString(edge) for edge in metric.buckets)  # type: ignore[no-untyped-call]
+        catalog.series[f"{metric.name}_bucket"] = Series(labels | {"le"}, "counter", metric.name, edges)
         for suffix in ("_sum", "_count"):
             catalog.series[metric.name + suffix] = Series(labels, "counter", metric.name)
     for family in prometheus_client.REGISTRY.collect():
