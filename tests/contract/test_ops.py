@@ -91,7 +91,7 @@ def test_the_metrics_of_all_services_can_be_queried() -> None:
     assert "orchestrator_generation_seconds" not in series
 
 
-RARE = (
+RARE: tuple[tuple[str, dict[str, str]], ...] = (
     ("gateway_revocations_total", {"event": "deferred"}),
     ("metering_exposed_nano_usd_total", {"cause": "fleet"}),
     ("orchestrator_jobs_quarantined_total", {}),
