@@ -1,11 +1,7 @@
-"""What the drills of jobs share: tenants of the drills' pool, models, and what must hold in the end."""
+"""What the drills of jobs share: tenants of the drills' pool, models, kills, and what must hold in the end."""
 
-import asyncio
-import os
-import random
-import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from tests.chaos import ledger_checks
 from tests.chaos.jobs import FinishedJob, JobTenant, Money, Submitted, finished, finished_events, money
@@ -16,8 +12,12 @@ from tests.fleet.environment import DRILL_POOL
 
 PRICE = (1_000_000, 10_000_000)
 ROUTES = {
-    "job-quick": "answer?wait=0.2",
-    "job-stream": "answer?wait=0.5&chunks=20&interval=0.5",
+    # So quick that a job is hardly ever running when its worker is killed for the third time.
+    "job-quick": "answer?wait=0.02",
+    "job-steady": "answer?wait=0.1",
+    "job-half-second": "answer?wait=0.5",
+    "job-stream": "answer?wait=0.2&chunks=12&interval=0.25",
+    "job-long-stream": "answer?wait=0.5&chunks=36&interval=0.33",
     "job-poison": "poison",
 }
 WORKERS, SLOTS = 4, 16
@@ -41,10 +41,7 @@ async def read_outcome(
     """Wait until nothing is held or unpublished, and read both sides."""
 
     async def quiet() -> bool:
-        return not (await ledger_checks.violations(fleet)).keys() & {
-            "a reservation is held",
-            "an event waits in an outbox",
-        }
+        return not (await ledger_checks.violations(fleet)).keys() & QUIET
 
     await ledger_checks.wait_for("all leases have ended and the outbox is empty", 120, quiet)
     jobs = await finished(fleet, tenants)
@@ -62,19 +59,16 @@ async def assert_one_event_each(submitted: list[Submitted], tenants: list[str]) 
     assert events == dict.fromkeys((job_id for one in submitted for job_id in one.ids), 1)
 
 
-def waits_of(jobs: dict[str, FinishedJob]) -> list[float]:
-    return [job.started_at - job.created_at for job in jobs.values()]
+def waits_of(jobs: dict[str, FinishedJob], *, since: float = 0.0) -> list[float]:
+    """Seconds from the acceptance of each job, or from `since` if that was later, to the begin of its last run."""
+    return [job.started_at - max(job.created_at, since) for job in jobs.values()]
+
+
+def waits_among(jobs: dict[str, FinishedJob], ids: Iterable[str], *, since: float = 0.0) -> list[float]:
+    """The waits of some of the jobs."""
+    wanted = set(ids)
+    return waits_of({job_id: job for job_id, job in jobs.items() if job_id in wanted}, since=since)
 
 
 async def is_back(worker: OwnProcess, pid: int) -> bool:
     return worker.pid not in (0, pid)
-
-
-async def kill_workers(workers: list[OwnProcess], rng: random.Random, every_seconds: float) -> int:
-    """Kill a random worker at an interval, until this is cancelled; the count is in `kills`."""
-    while True:
-        await asyncio.sleep(every_seconds)
-        victims = [worker for worker in workers if worker.pid]
-        if victims:
-            with suppress(ProcessLookupError):
-                os.kill(rng.choice(victims).pid, signal.SIGKILL)

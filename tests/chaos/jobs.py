@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from argosy.orchestration.v1.events_pb2 import JobFinished
 from argosy_dev.fleet.paths import read_pairs
 
@@ -41,6 +41,7 @@ class Submitted:
     """Accepted jobs, and how long each submission took."""
 
     ids: list[str] = field(default_factory=list)
+    by_number: dict[int, str] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -69,7 +70,13 @@ async def submit(
     async def submitter(http: httpx.AsyncClient) -> None:
         for number in waiting:
             body = {"endpoint": "/v1/chat/completions", "body": job_body(model, tenant.id, number, stream=stream)}
-            while not await _submit_one(http, body | ({"lane": lane} if lane else {}), result) and until_accepted:
+            while True:
+                job_id = await _submit_one(http, body | ({"lane": lane} if lane else {}), result)
+                if job_id is not None:
+                    result.ids.append(job_id)
+                    result.by_number[number] = job_id
+                if job_id is not None or not until_accepted:
+                    break
                 await asyncio.sleep(0.2)
 
     limits = httpx.Limits(max_connections=SUBMITTERS)
@@ -78,19 +85,18 @@ async def submit(
     return result
 
 
-async def _submit_one(http: httpx.AsyncClient, body: dict[str, Any], result: Submitted) -> bool:
+async def _submit_one(http: httpx.AsyncClient, body: dict[str, Any], result: Submitted) -> str | None:
     started = time.monotonic()
     try:
         response = await http.post("/v1/jobs", json=body)
     except httpx.TransportError as error:
         result.refused[type(error).__name__] += 1
-        return False
+        return None
     if response.status_code != 202:
         result.refused[response.json()["error"]["code"]] += 1
-        return False
+        return None
     result.seconds.append(time.monotonic() - started)
-    result.ids.append(response.json()["id"])
-    return True
+    return str(response.json()["id"])
 
 
 @asynccontextmanager
@@ -109,6 +115,13 @@ async def unfinished(fleet: Fleet, tenants: Sequence[str]) -> Counter[str]:
             "SELECT state, count(*) FROM orchestration.jobs WHERE tenant_id = ANY($1) GROUP BY 1", list(tenants)
         )
     return Counter({row["state"]: row["count"] for row in rows})
+
+
+async def waiting_events(fleet: Fleet) -> int:
+    """How many events Kafka has not acknowledged."""
+    async with connected(fleet) as connection:
+        count: int = await connection.fetchval("SELECT count(*) FROM orchestration.outbox")
+    return count
 
 
 async def wait_until_drained(
@@ -176,14 +189,14 @@ async def finished(fleet: Fleet, tenants: Sequence[str], ids: Sequence[str] | No
 async def finished_events(tenants: Sequence[str]) -> Counter[str]:
     """How many different events say that a job is final, by its id. A relay may publish one event twice."""
     servers = read_pairs(PATHS.env)["ARGOSY_KAFKA_BOOTSTRAP"]
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        FINISHED_TOPIC, bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     seen: dict[str, set[str]] = {}
     try:
-        partitions = [TopicPartition(FINISHED_TOPIC, n) for n in await _partitions(consumer)]
-        consumer.assign(partitions)
+        partitions = consumer.assignment()  # without a group: all of them
         ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning(*partitions)
         while any([await consumer.position(one) < ends[one] for one in partitions]):
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for record in records:
@@ -193,11 +206,6 @@ async def finished_events(tenants: Sequence[str]) -> Counter[str]:
     finally:
         await consumer.stop()
     return Counter({job: len(events) for job, events in seen.items()})
-
-
-async def _partitions(consumer: AIOKafkaConsumer) -> list[int]:
-    await consumer.topics()
-    return sorted(consumer.partitions_for_topic(FINISHED_TOPIC) or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +264,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The value below which that many percent lie; 0 of none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
+
+
+def ends_of(seconds: Sequence[float], percent: float = 99) -> str:
+    """The median and an upper percentile of durations, to print."""
+    values = (percentile(seconds, 50), percentile(seconds, percent))
+    return f"p50 {values[0] * 1000:.0f} ms, p{percent:.0f} {values[1] * 1000:.0f} ms"
 
 
 def jain(shares: Sequence[float]) -> float:

@@ -46,11 +46,15 @@ class Journal:
         """The ports from which poisonous calls came, one a line; it may not exist yet."""
         return self.path.with_suffix(".poison")
 
-    def ends(self, tenants: Iterable[str], *, how: str) -> list[float]:
-        """The times at which the calls of these tenants ended in this way, in seconds since 1970."""
+    def left_at(self, tenant: str) -> dict[int, float]:
+        """When the caller of each request of a tenant left its call, in seconds since 1970."""
+        requests = {call.number: call.request for call in self.calls([tenant])}
         entries = [json.loads(line) for line in self.path.read_text().splitlines()]
-        wanted = {call.number for call in self.calls(tenants)}
-        return [e["at"] for e in entries if e["event"] == "end" and e["call"] in wanted and e["how"] == how]
+        return {
+            requests[entry["call"]]: entry["at"]
+            for entry in entries
+            if entry["event"] == "end" and entry["call"] in requests and entry["how"] == "left"
+        }
 
     def began(self, tenant: str, request: int) -> bool:
         """Whether the provider has received a call of a request."""

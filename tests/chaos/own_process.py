@@ -1,6 +1,7 @@
 """A service's process beside the fleet's, which is started again whenever it ends; drills may kill it."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -29,6 +30,12 @@ class OwnProcess:
     def pid(self) -> int:
         """The process; 0 while none is ready."""
         return self._process.pid if self._process and self._process.returncode is None and self._ready else 0
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process; nothing while none is ready."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def run(self) -> None:
         """Start the process, and again when it has ended, until this is cancelled."""

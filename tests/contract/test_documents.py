@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "dev/README.md", "libs/chassis/README.md", "ops/README.md")
-]
+FIRST = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "dev/README.md",
+    "helm/argosy/README.md",
+    "libs/chassis/README.md",
+    "ops/README.md",
+)
+PAGES = [ROOT / name for name in FIRST]
 PAGES += sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("services/*/README.md"), *ROOT.glob("ops/runbooks/*.md")])
 DECISIONS = sorted((ROOT / "docs/adr").glob("*.md"))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))

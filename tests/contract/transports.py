@@ -24,10 +24,12 @@ Metadata = Sequence[tuple[str, str]]
 
 
 def methods() -> dict[str, MethodDescriptor]:
-    """Every method of every service, by its path, without the exchange's own."""
+    """Every method of every service of ours, by its path, without the exchange's own."""
     found = {}
     for path in sorted(GENERATED.rglob("*_pb2.py")):
         module = importlib.import_module(".".join(path.relative_to(GENERATED.parent).with_suffix("").parts))
+        if not module.DESCRIPTOR.package.startswith("argosy."):
+            continue  # a vendored service, on a port of its own
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 found[f"/{service.full_name}/{method.name}"] = method

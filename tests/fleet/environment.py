@@ -27,9 +27,16 @@ SHORT_TIMES = {
     "ORCHESTRATOR_ROUTES_POLL_INTERVAL": "0.5",
     "METERING_PRICES_TTL": "0.5",
     "METERING_SWEEPER__INTERVAL": "1",
-    "ORCHESTRATOR_JOBS__PLANS": json.dumps({"drill": {"lane": "interactive", "pool": "drill"}}),
+    "ORCHESTRATOR_JOBS__PLANS": json.dumps(
+        {"drill": {"lane": "interactive", "pool": "drill"}, "idle": {"pool": "idle"}}  # the pool `idle` has no workers
+    ),
 }
-
+SHORT_JOB_TIMES = {
+    "ORCHESTRATOR_JOBS__LEASE": "6",
+    "ORCHESTRATOR_JOBS__REAP_INTERVAL": "1",
+    "ORCHESTRATOR_JOBS__CLAIM_WITHIN": "12",
+}
+"""Not in the long form of the drills, which shows what the times of an installation lead to."""
 
 DRILL_WORKERS = tuple(f"drill-worker-{number}" for number in range(1, 5))
 """Inference workers that a drill starts and kills."""
@@ -72,5 +79,5 @@ def environment() -> dict[str, str]:
     # At 500 requests a second, writing every log line and every trace would be the load.
     if not inherited.get("TESTS_QUIET"):
         fleet["ARGOSY_OTLP_ENDPOINT"] = f"http://127.0.0.1:{ports['otlp']}"
-        fleet |= {f"{prefix}_TELEMETRY__LOG_LEVEL": "debug" for prefix in SERVICE_PREFIXES}
+        fleet |= {f"{prefix}_TELEMETRY__LOG_LEVEL": "debug" for prefix in SERVICE_PREFIXES} | SHORT_JOB_TIMES
     return inherited | SHORT_TIMES | fleet

@@ -32,6 +32,7 @@ MODES = ("instant", "paced", "silent")
 TOKEN_PRICE = 1_000_000
 """Of a million tokens, in nano-USD: every request has a cost, and a tenant can pay for millions."""
 CAP_USD = "1000000"
+NO_UPSTREAMS: Mapping[str, str] = {}
 WORDS = "/v1/chat/completions"
 
 
@@ -83,7 +84,9 @@ class BenchFleet:
         return [PYTHON, "-m", "tests.load.run_on_core", str(core)] if can_pin() else [PYTHON, "-m"]
 
 
-def environment(upstream_port: int, replicas: str = "") -> dict[str, str]:
+def environment(
+    upstream_port: int, replicas: str = "", more_upstreams: Mapping[str, str] = NO_UPSTREAMS
+) -> dict[str, str]:
     """The environment of the bench's fleet; variables of your shell do not change its settings."""
     theirs = ("ARGOSY_", *(f"{prefix}_" for prefix in SERVICE_PREFIXES))
     mine = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
@@ -93,6 +96,8 @@ def environment(upstream_port: int, replicas: str = "") -> dict[str, str]:
         mode: {"kind": "openai", "base_url": f"{where}/{mode}/v1", "api_key": "bench", "max_connections": 1100}
         for mode in MODES
     }
+    for name, url in more_upstreams.items():
+        upstreams[name] = {"kind": "openai", "base_url": url, "api_key": "bench", "max_connections": 1100}
     return mine | {
         "ARGOSY_HOME": str(STATE),
         "ARGOSY_UPSTREAMS": json.dumps(upstreams),
@@ -101,27 +106,37 @@ def environment(upstream_port: int, replicas: str = "") -> dict[str, str]:
 
 
 def bench_ports() -> dict[str, int]:
-    """The ports of the upstream and the proxy; chosen once."""
+    """The ports of the upstream, the proxy and the upstream of jobs; chosen once."""
     path = STATE / "harness.json"
-    if not path.exists():
-        STATE.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(assign(["upstream", "proxy"], {})))
-    ports: dict[str, int] = json.loads(path.read_text())
+    STATE.mkdir(parents=True, exist_ok=True)
+    assigned: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    ports = assign(["upstream", "proxy", "clock"], assigned)
+    if ports != assigned:
+        write_text(path, json.dumps(ports))
     return ports
 
 
 @contextmanager
-def bench_fleet(replicas: str = "") -> Iterator[BenchFleet]:
-    """Start the upstream and the fleet, and stop both at the end, also after an error, Ctrl-C or SIGTERM."""
+def bench_fleet(
+    replicas: str = "", more_upstreams: Mapping[str, str] = NO_UPSTREAMS, *, pinned: bool = True
+) -> Iterator[BenchFleet]:
+    """Start the upstream and the fleet, and stop both at the end, also after an error, Ctrl-C or SIGTERM.
+
+    `more_upstreams` are URLs by name; each is a public model, too.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     allow_many_files()
     port = bench_ports()["upstream"]
-    env = environment(port, replicas)
+    env = environment(port, replicas, more_upstreams)
     with upstream(port) as process:
         control(["down"], env)  # left over from a killed bench
         try:
             control(["up", "--only", ",".join(("keys", *parts(replicas)))], env)
-            yield _prepared(process.pid, port, env)
+            ready = _prepared(process.pid, port, env)
+            _add_models(ready, env, (*MODES, *more_upstreams))
+            if pinned:
+                ready.pin()
+            yield ready
         finally:
             _uninterrupted(lambda: control(["down"], env))
 
@@ -135,7 +150,7 @@ def parts(replicas: str) -> list[str]:
 def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str]) -> BenchFleet:
     paths = FleetPaths.from_environment(env)
     known = read_pairs(paths.env)
-    ready = BenchFleet(
+    return BenchFleet(
         gateway_port=int(known["ARGOSY_BASE_URL"].rpartition(":")[2]),
         upstream_port=upstream_port,
         api_key=known["ARGOSY_API_KEY"],
@@ -144,16 +159,13 @@ def _prepared(upstream_process: int, upstream_port: int, env: Mapping[str, str])
         paths=paths,
         upstream=upstream_process,
     )
-    _add_models(ready, env)
-    ready.pin()
-    return ready
 
 
-def _add_models(ready: BenchFleet, env: Mapping[str, str]) -> None:
+def _add_models(ready: BenchFleet, env: Mapping[str, str], names: Sequence[str]) -> None:
     """Add routes and prices of the bench's models, and set the tenant's budget."""
     client = httpx.Client(base_url=ready.base_url, headers={"authorization": f"Bearer {ready.admin_key}"}, timeout=30)
     with client as admin:
-        for mode in MODES:
+        for mode in names:
             control(["run", "orchestrator", "route", "set", mode, f"{mode}/{mode}", "--max-output-tokens", "4096"], env)
             price = {
                 "price_key": f"{mode}/{mode}",
@@ -165,7 +177,7 @@ def _add_models(ready: BenchFleet, env: Mapping[str, str]) -> None:
     with mine as tenant:
         tenant_id = tenant.get("/v1/budgets").json()["data"][0]["tenant_id"]
         deadline = time.monotonic() + 30
-        while not set(MODES) <= {model["id"] for model in tenant.get("/v1/models").json()["data"]}:
+        while not set(names) <= {model["id"] for model in tenant.get("/v1/models").json()["data"]}:
             if time.monotonic() > deadline:
                 raise TimeoutError("the fleet does not learn its routes")
             time.sleep(0.2)

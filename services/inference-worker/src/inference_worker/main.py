@@ -8,6 +8,7 @@ from typing import NoReturn
 from chassis.ids import new_id
 from chassis.kafka import ClaimingConsumer
 from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
+from chassis.telemetry import logger
 
 from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit
@@ -31,6 +32,8 @@ from inference_worker.settings import JobsSection, Settings
 # At the end of the drain: time for aborted plans to report their usage, then time to close connections.
 USAGE_GRACE = timedelta(seconds=3)
 CLOSE_GRACE = timedelta(seconds=1)
+
+log = logger(__name__)
 
 
 async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Component]:
@@ -66,7 +69,10 @@ async def build_jobs(
     section = settings.jobs or JobsSection()
     kafka = settings.kafka.model_copy(update={"group": settings.kafka.group or f"inference-worker-jobs-{section.pool}"})
     channel = await service.channel(settings.peers.orchestrator, "orchestrator")
-    orchestrator = GrpcOrchestrator(channel, service.signer, new_id("worker_"), section.pool)
+    worker_id = new_id("worker_")
+    # So that an operator who reads of a job's worker finds its process.
+    log.info("jobs_worker", worker=worker_id, pool=section.pool, slots=section.slots)
+    orchestrator = GrpcOrchestrator(channel, service.signer, worker_id, section.pool)
     deltas = RedisDeltas(await service.multiplexed_redis(settings.redis), section.delta_ttl)
     observer = JobTelemetry()
     runs = JobRuns(orchestrator, deltas, new_plan_run, new_embed_run)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.jobs.fair_share import PLACES_PER_SLOT
 from orchestrator.jobs.model import Job, JobState, Lane, RunRef
 from orchestrator.jobs.round_rows import rows_to_pools
-from orchestrator.jobs.rounds import Dispatched, DispatchPlan, PoolQueues
+from orchestrator.jobs.rounds import SUSPECT_CRASHES, Dispatched, DispatchPlan, PoolQueues
 
 from services.orchestrator.tests.in_memory_jobs.tables import DispatchedEvent, JobTables, Queue, Round, Row
 
@@ -73,8 +73,20 @@ class InMemoryDispatches(JobTables):
             and row.job.state is JobState.QUEUED
             and row.due_at <= self.now()
             and not self.is_paused(row.job)
+            and (row.job.crashes < SUSPECT_CRASHES or row is self._next_suspect(pool))
         ]
-        return sorted(heads, key=lambda row: (row.due_at, row.job.job_id))
+        return sorted(heads, key=_by_due_time)
+
+    def _next_suspect(self, pool: str) -> Row | None:
+        suspects = [row for row in self.rows.values() if row.job.pool == pool and row.job.crashes >= SUSPECT_CRASHES]
+        if any(_is_suspect_in_flight(row) for row in suspects):
+            return None
+        due = (
+            row
+            for row in suspects
+            if row.job.state is JobState.QUEUED and row.due_at <= self.now() and not self.is_paused(row.job)
+        )
+        return min(due, key=_by_due_time, default=None)
 
     def is_paused(self, job: Job) -> bool:
         return any(
@@ -110,3 +122,13 @@ class InMemoryDispatches(JobTables):
             row.due_at = row.dispatched_at or self.now()
             self.move(row, state=JobState.QUEUED)
         return [row.job for row in lost]
+
+
+def _by_due_time(row: Row) -> tuple[datetime, str]:
+    return row.due_at, row.job.job_id
+
+
+def _is_suspect_in_flight(row: Row) -> bool:
+    """The claim of a running job counts as a crash."""
+    state, crashes = row.job.state, row.job.crashes
+    return state is JobState.DISPATCHED or (state is JobState.RUNNING and crashes > SUSPECT_CRASHES)

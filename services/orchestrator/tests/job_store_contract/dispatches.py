@@ -21,6 +21,7 @@ from services.orchestrator.tests.job_store_contract.subject import (
     SECOND,
     JobsUnderTest,
     assert_counters_are_exact,
+    crash,
     dispatch,
     draw,
     granted,
@@ -136,6 +137,32 @@ class DispatchContract:
         assert seen(await jobs.store.waiting()) == {("ten_2", "job_1")}
         await jobs.pause("*", "default", "")
         assert seen(await jobs.store.waiting()) == set()
+
+    async def test_of_jobs_that_crashed_twice_one_at_a_time_is_in_flight(self, jobs: JobsUnderTest) -> None:
+        await submit(jobs, *[new_job(f"job_{n}", tenant_id=f"ten_{n % 2}") for n in range(4)])
+        for _ in range(2):
+            await crash(jobs)
+        await submit(jobs, new_job("job_9", tenant_id="ten_0"))
+
+        first, *others = await dispatch(jobs)
+        waiting = [await jobs.store.waiting()]
+        (claimed,) = await jobs.store.claim([(first, "wrk_1")], LEASE)
+        waiting.append(await jobs.store.waiting())
+        run = await run_of(jobs, granted(claimed).run)
+        await jobs.store.end_runs([completed(run, (), b"{}", POLICY, draw())])
+
+        assert [ref.job_id for ref in (first, *others)] == ["job_0", "job_9"]
+        assert waiting == [[], []]
+        assert [ref.job_id for ref in await dispatch(jobs)] == ["job_1"]
+
+    async def test_a_paused_job_that_crashed_twice_does_not_hold_up_the_next(self, jobs: JobsUnderTest) -> None:
+        await submit(jobs, *[new_job(f"job_{n}", tenant_id=f"ten_{n}") for n in range(2)])
+        for _ in range(2):
+            await crash(jobs)
+
+        await jobs.pause("ten_0", "", "")
+
+        assert [ref.job_id for ref in await dispatch(jobs)] == ["job_1"]
 
     async def test_a_dispatch_raises_the_epoch_and_writes_one_record(self, jobs: JobsUnderTest) -> None:
         await submit(jobs, new_job(), new_job("job_2"))

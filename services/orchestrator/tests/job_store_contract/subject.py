@@ -14,7 +14,7 @@ from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobStore
 from orchestrator.jobs.rounds import DispatchPlan
 from orchestrator.jobs.runs import Run
-from orchestrator.jobs.settle import Draw
+from orchestrator.jobs.settle import Draw, died
 from orchestrator.reservations.attempts import AttemptsRecord
 from orchestrator.reservations.model import Reservation, TokenBound
 from orchestrator.usage.model import Attempt
@@ -123,6 +123,14 @@ async def claim_next(jobs: JobsUnderTest, record: AttemptsRecord | None = RECORD
     if record is not None:
         assert await jobs.store.save_runs([(run, record)], LEASE) == [None]
     return run
+
+
+async def crash(jobs: JobsUnderTest) -> None:
+    """Dispatch and claim all that wait, let their worker die, and reap them."""
+    await jobs.store.claim([(run, "wrk_1") for run in await dispatch(jobs)], LEASE)
+    await jobs.pass_time(LEASE + SECOND)
+    dead = await jobs.store.overdue_runs(100)
+    await jobs.store.end_runs([died(run, POLICY, draw(f"evt_{run.job.ref.request_id}")) for run in dead])
 
 
 async def run_of(jobs: JobsUnderTest, ref: RunRef) -> Run:

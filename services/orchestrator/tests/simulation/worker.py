@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 5.0
 GRACE_SECONDS = 10.0
+PERMISSION_SECONDS = 10.0
 MAX_CLAIM_TRIES = 3
 LOST, CANCELLED, DRAINED = "lost", "cancelled", "drained"
 TRANSIENT = {Kind.UNAVAILABLE, Kind.TIMED_OUT}
@@ -162,8 +163,10 @@ class SimulatedWorker:
         return call.error
 
     async def _may_start(self, job: RunningJob, number: int, made: list[Attempt]) -> bool:
+        """Ask for permission for a while, as the real worker does: without it the run ends with the error so far."""
         starting = AttemptStarting(number, number - 1, tuple(made))
-        while not job.stopped.done():
+        give_up_at = self.process.monotonic() + PERMISSION_SECONDS
+        while not job.stopped.done() and self.process.monotonic() < give_up_at:
             try:
                 await self._call(lambda replica: replica.runs.start_attempt(job.run, starting))
             except ArgosyError as error:

@@ -9,6 +9,8 @@ from inference_worker.jobs.ports import JobObserver, Orchestrator
 from inference_worker.jobs.worker import JobWorker
 
 INTERVAL_SECONDS = 5.0
+HEARTBEATS_PER_LEASE = 3
+"""Two may be late or lost before a run is; so a shorter lease than 15 s has heartbeats that are closer."""
 RETRY_SECONDS = 1.0
 
 NO_RUN = RunRef("", "", 0)
@@ -38,6 +40,11 @@ class Heartbeats:
             seconds = INTERVAL_SECONDS if await self.beat() else RETRY_SECONDS
             await self._wait(stop, seconds)
 
+    def _interval_seconds(self) -> float:
+        """By the shortest lease of the runs of now: one may have begun while the loop waits."""
+        leases = [active.job.lease.total_seconds() for active in self._worker.runs.values()]
+        return min([INTERVAL_SECONDS, *(lease / HEARTBEATS_PER_LEASE for lease in leases)])
+
     async def beat(self) -> bool:
         """Send one heartbeat, and do what it answers; return whether it was answered."""
         worker, sent_at = self._worker, asyncio.get_running_loop().time()
@@ -66,8 +73,11 @@ class Heartbeats:
     async def _wait(self, stop: asyncio.Event, seconds: float) -> None:
         """Wait for the next heartbeat; meanwhile, look at the leases each second."""
         loop = asyncio.get_running_loop()
-        due_at = loop.time() + seconds
-        while not stop.is_set() and not self._due.is_set() and loop.time() < due_at:
+        began_at = loop.time()
+        while not stop.is_set() and not self._due.is_set():
+            due_at = began_at + min(seconds, self._interval_seconds())
+            if loop.time() >= due_at:
+                return
             try:
                 async with asyncio.timeout(min(RETRY_SECONDS, due_at - loop.time())):
                     await self._due.wait()

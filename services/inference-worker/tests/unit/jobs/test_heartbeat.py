@@ -104,6 +104,17 @@ async def test_a_heartbeat_extends_the_lease(faked: FakedWorker):
     await end([task])
 
 
+async def test_heartbeats_keep_a_lease_that_is_shorter_than_their_usual_interval():
+    faked = FakedWorker(lease=timedelta(seconds=1.5))
+    task = await faked.start(HANGS)
+    (active,) = faked.worker.runs.values()
+    async with beating(faked):
+        await faked.orchestrator.until(lambda: len(faked.orchestrator.beats) == 4)
+
+    assert not active.lost
+    await end([task])
+
+
 async def test_a_run_that_reports_its_end_is_left_to_its_report(faked: FakedWorker):
     faked.orchestrator.failures["complete"] = [Unavailable("away")]
     task = await faked.start(a_plan(a_candidate()))

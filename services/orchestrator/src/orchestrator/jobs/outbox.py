@@ -46,10 +46,15 @@ def end_to_events(place: int, end: RunEnd | WaitingEnd) -> list[OutboxRow]:
 
 
 def dispatch_to_event(place: int, plan: DispatchPlan, run: RunRef, lane: Lane | str) -> tuple[OutboxRow, str]:
-    """Return the record of a dispatch, and its headers: it is keyed by its job, so that a topic is read evenly."""
-    event_id = new_id("evt_")
-    value = job_dispatched(event_id, run._replace(epoch=run.epoch + 1), plan.now)
-    return OutboxRow(place, event_id, dispatch_topic(plan.pool, lane), value), f'{{"{RECORD_KEY}":"{run.job_id}"}}'
+    """Return the record of a dispatch, and its headers.
+
+    It is keyed by the job and its epoch, so that a topic is read evenly, and a job that comes back may go to another
+    worker than the one that was full, or died.
+    """
+    event_id, dispatch = new_id("evt_"), run._replace(epoch=run.epoch + 1)
+    value = job_dispatched(event_id, dispatch, plan.now)
+    headers = f'{{"{RECORD_KEY}":"{dispatch.request_id}"}}'
+    return OutboxRow(place, event_id, dispatch_topic(plan.pool, lane), value), headers
 
 
 def event_columns(events: Sequence[OutboxRow]) -> list[list[Any]]:

@@ -3,6 +3,9 @@
 # Where very many tenants wait, a round looks at those served longest ago, in each lane at some times more than it has
 # places for: with all of many thousands it would take too long. The number of heads follows from the free places: more
 # than a fair share of them, so that unequal costs even out.
+#
+# A job that has crashed twice is a suspect: one of them at a time is in flight in a pool, so that the death of a worker
+# quarantines one job at most, and not the innocent jobs beside it. A claim counts as a crash until the run ends.
 WAITING = """
 WITH live AS MATERIALIZED (
     SELECT w.pool, sum(w.slots)::integer AS slots FROM job_workers AS w
@@ -16,6 +19,19 @@ WITH live AS MATERIALIZED (
         coalesce(sum(q.dispatched + q.running) FILTER (WHERE q.lane = 'batch'), 0)::integer AS batch,
         count(*) FILTER (WHERE q.queued > 0) AS backlogged
     FROM live LEFT JOIN queues AS q USING (pool) GROUP BY live.pool, live.slots
+), suspects AS MATERIALIZED (
+    SELECT load.pool, next.tenant_id, next.job_id FROM load CROSS JOIN LATERAL (
+        SELECT j.tenant_id, j.job_id FROM jobs AS j
+        WHERE j.crashes >= 2 AND j.pool = load.pool AND j.state = 'queued' AND j.due_at <= now() AND NOT EXISTS (
+            SELECT FROM queue_pauses AS p
+            WHERE p.tenant_id IN ('*', j.tenant_id) AND p.pool IN ('', j.pool) AND p.model IN ('', j.model)
+        )
+        ORDER BY j.due_at, j.job_id LIMIT 1
+    ) AS next
+    WHERE NOT EXISTS (
+        SELECT FROM jobs AS j WHERE j.crashes >= 2 AND j.pool = load.pool
+            AND (j.state = 'dispatched' OR (j.state = 'running' AND j.crashes > 2))
+    )
 ), backlog AS MATERIALIZED (
     SELECT q.*, row_number() OVER (PARTITION BY q.pool, q.lane ORDER BY q.served_round, q.tenant_id) AS turn
     FROM queues AS q JOIN load USING (pool)
@@ -44,6 +60,9 @@ CROSS JOIN LATERAL (
             AND j.due_at <= now() AND NOT EXISTS (
                 SELECT FROM queue_pauses AS p
                 WHERE p.tenant_id IN ('*', j.tenant_id) AND p.pool IN ('', j.pool) AND p.model = j.model
+            ) AND (
+                j.crashes < 2
+                OR (j.pool, j.tenant_id, j.job_id) IN (SELECT s.pool, s.tenant_id, s.job_id FROM suspects AS s)
             )
         ORDER BY j.due_at, j.job_id LIMIT share.wanted + 1
     ) AS h

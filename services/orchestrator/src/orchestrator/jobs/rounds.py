@@ -7,6 +7,9 @@ from typing import NamedTuple
 from orchestrator.jobs.fair_share import LaneQueues
 from orchestrator.jobs.model import Lane, RunRef
 
+SUSPECT_CRASHES = 2
+"""A job that was in so many crashes may have caused them: no other such job of its pool runs beside it."""
+
 
 class PoolQueues(NamedTuple):
     """All that a dispatch of one pool is decided on."""

@@ -124,7 +124,7 @@ class TestDispatch:
         row = await owner.fetchrow("SELECT * FROM outbox")
         event = JobDispatched.FromString(row["value"])
         assert row["topic"] == "argosy.orchestration.job-dispatched.v1.default.interactive"
-        assert json.loads(row["headers"]) == {"argosy-record-key": new.job_id}
+        assert json.loads(row["headers"]) == {"argosy-record-key": f"{new.job_id}.1"}
         assert (event.meta.tenant_id, event.job_id, event.epoch) == ("ten_1", new.job_id, dispatched.run.epoch)
         assert dispatched.run.epoch == 1
         assert not await wrong_counters(owner)

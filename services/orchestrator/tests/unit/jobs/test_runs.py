@@ -299,6 +299,28 @@ async def test_a_job_that_kills_three_workers_is_quarantined_until_an_operator_d
         await jobs.cancellations.drop(key)
 
 
+async def test_the_neighbours_of_a_job_that_kills_its_workers_are_not_quarantined_with_it(
+    jobs: JobsHarness, clock: VirtualClock
+) -> None:
+    """All of them run at once on one worker, longer than the poison needs to kill it."""
+    keys = [(await jobs.submit()).job.ref.key for _ in range(8)]
+    poison, *healthy = keys
+    deaths = 0
+    for _ in range(20):
+        claimed = [await jobs.claims.claim(run, "wkr_1") for run in await jobs.dispatch()]
+        if poison in {one.run.key for one in claimed}:
+            deaths += 1
+            clock.advance(timedelta(seconds=16))
+            await jobs.reaper.run_once()
+        else:
+            for one in claimed:
+                await jobs.runs.complete(one.run, USED, ANSWER)
+
+    assert deaths == 3
+    assert (await jobs.job(poison)).state is JobState.QUARANTINED
+    assert {(await jobs.job(key)).state for key in healthy} == {JobState.SUCCEEDED}
+
+
 async def test_a_quarantined_job_that_is_dropped_has_failed(jobs: JobsHarness, clock: VirtualClock) -> None:
     key = (await jobs.submit()).job.ref.key
     for _ in range(3):
