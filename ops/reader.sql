@@ -6,5 +6,7 @@ ALTER ROLE argosy_reader SET default_transaction_read_only = on;
 ALTER ROLE argosy_reader SET statement_timeout = '10s';
 -- Row-level security shows the rows of the tenant in this setting; '*' means all.
 ALTER ROLE argosy_reader SET argosy.tenant = '*';
+-- Provisioning takes CONNECT from everybody; the name of the database is not fixed.
+DO $$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO argosy_reader', current_database()); END $$;
 GRANT USAGE ON SCHEMA metering TO argosy_reader;
 GRANT SELECT ON metering.usage_daily, metering.budgets, metering.settlements TO argosy_reader;

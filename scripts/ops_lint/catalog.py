@@ -52,11 +52,6 @@ class Catalog:
 
 
 @cache
-def _edge(bound: float) -> str:
-    """Write the bound of a bucket as the client library does."""
-    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
-
-
 def declared_catalog() -> Catalog:
     """Import all services, and list what they declare and what the client library adds."""
     import_everything()
@@ -66,9 +61,8 @@ def declared_catalog() -> Catalog:
         if metric.kind != "histogram":
             catalog.series[metric.name] = Series(labels, metric.kind, metric.name)
             continue
-        catalog.series[f"{metric.name}_bucket"] = Series(
-            labels | {"le"}, "counter", metric.name, tuple(map(_edge, metric.buckets))
-        )
+        edges = tuple(floatToGoString(edge) for edge in metric.buckets)  # type: ignore[no-untyped-call]
+        catalog.series[f"{metric.name}_bucket"] = Series(labels | {"le"}, "counter", metric.name, edges)
         for suffix in ("_sum", "_count"):
             catalog.series[metric.name + suffix] = Series(labels, "counter", metric.name)
     for family in prometheus_client.REGISTRY.collect():

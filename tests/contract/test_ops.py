@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 
 from scripts.ops_lint.__main__ import check
 from scripts.ops_lint.catalog import ROOT, Catalog, Series, declared_catalog
@@ -88,6 +89,22 @@ def test_the_metrics_of_all_services_can_be_queried() -> None:
     assert "2.5" in series["gateway_stream_first_byte_seconds_bucket"].buckets
     assert series["process_open_fds"].kind == "gauge"
     assert "orchestrator_generation_seconds" not in series
+
+
+RARE: tuple[tuple[str, dict[str, str]], ...] = (
+    ("gateway_revocations_total", {"event": "deferred"}),
+    ("metering_exposed_nano_usd_total", {"cause": "fleet"}),
+    ("orchestrator_jobs_quarantined_total", {}),
+    ("orchestrator_jobs_reaped_total", {"what": "run"}),
+    ("orchestrator_webhook_attempts_total", {"outcome": "exhausted"}),
+    ("orchestrator_webhook_endpoints_disabled_total", {"reason": "failing"}),
+)
+
+
+@pytest.mark.parametrize(("name", "labels"), RARE, ids=[name for name, _ in RARE])
+def test_a_counter_that_an_alert_watches_for_its_first_increase_has_a_series(name: str, labels: dict[str, str]) -> None:
+    declared_catalog()
+    assert REGISTRY.get_sample_value(name, labels) is not None
 
 
 @pytest.fixture
