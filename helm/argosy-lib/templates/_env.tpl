@@ -4,6 +4,11 @@
   valueFrom: { secretKeyRef: { name: {{ .root.Values.global.secret.name }}, key: {{ .key }} } }
 {{- end }}
 
+{{/* A value as a setting's text. Numbers in values are floating-point to Helm, which would write 10485760 as 1.048576e+07. */}}
+{{- define "argosy-lib.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . | toString | quote }}{{ else }}{{ toString . | quote }}{{ end }}
+{{- end }}
+
 {{/* The settings of a service. With `owner`, also the connection URL of the owner role, for migrations alone. */}}
 {{- define "argosy-lib.env" -}}
 {{- $global := .root.Values.global }}
@@ -41,7 +46,7 @@
 {{ tpl . $.root | trim }}
 {{- end }}
 {{- range $variable, $value := .root.Values.env }}
-- { name: {{ $variable }}, value: {{ $value | quote }} }
+- { name: {{ $variable }}, value: {{ include "argosy-lib.text" $value }} }
 {{- end }}
 {{- range $variable, $key := .root.Values.secretEnv }}
 {{ include "argosy-lib.secretEnv" (merge (dict "variable" $variable "key" $key) $secret) }}

@@ -15,7 +15,7 @@
 {{ include "argosy-lib.secretEnv" (dict "root" $ "variable" (printf "%sAPI_KEY" $prefix) "key" .) }}
 {{- end }}
 {{- range $setting, $value := $upstream.settings }}
-- { name: {{ $prefix }}{{ $setting }}, value: {{ $value | quote }} }
+- { name: {{ $prefix }}{{ $setting }}, value: {{ include "argosy-lib.text" $value }} }
 {{- end }}
 {{- end }}
 {{- end }}

@@ -15,7 +15,7 @@
 - { name: {{ $prefix }}__POOL, value: {{ . }} }
 {{- end }}
 {{- with $settings.maxQueued }}
-- { name: {{ $prefix }}__MAX_QUEUED, value: {{ . | quote }} }
+- { name: {{ $prefix }}__MAX_QUEUED, value: {{ include "argosy-lib.text" . }} }
 {{- end }}
 {{- end }}
 {{- end }}
