@@ -58,6 +58,7 @@ FROM jobs GROUP BY pool, lane ORDER BY pool, array_position(ARRAY['interactive',
 
 
 async def fill(owner: Any) -> None:
+    await owner.execute("DELETE FROM jobs; DELETE FROM finished_jobs; DELETE FROM tenant_queues")  # of other tests
     for statement in (FILL_JOBS, FILL_FINISHED):
         await owner.execute(statement, JOBS, TENANTS, timeout=1800)
     await owner.execute(FILL_COUNTERS, timeout=600)
