@@ -186,8 +186,8 @@ async def stream_until(fleet: Fleet, tenant: JobTenant, model: str, over: asynci
             except httpx.TransportError as error:
                 ends[type(error).__name__] += 1
                 continue
-            whole = response.status_code == 200 and response.text.rstrip().endswith("data: [DONE]")
-            ends["complete" if whole and '"error"' not in response.text else response.text[-200:]] += 1
+            complete = response.status_code == 200 and response.text.rstrip().endswith("data: [DONE]")
+            ends["complete" if complete and '"error"' not in response.text else response.text[-200:]] += 1
 
 
 async def _runs_again(fleet: Fleet, part: str, pid: int) -> bool:
