@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "dev/README.md", "libs/chassis/README.md")]
-PAGES += sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("services/*/README.md")])
+FIRST = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "dev/README.md",
+    "helm/argosy/README.md",
+    "libs/chassis/README.md",
+    "ops/README.md",
+)
+PAGES = [ROOT / name for name in FIRST]
+PAGES += sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("services/*/README.md"), *ROOT.glob("ops/runbooks/*.md")])
 DECISIONS = sorted((ROOT / "docs/adr").glob("*.md"))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
 LOCKS = ("requirements.lock", "tests/e2e/node/package-lock.json", "dev/src/argosy_dev/parts/kafka.jars")
@@ -32,7 +40,7 @@ def test_a_make_command_is_a_target(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_path_in_backticks_exists(page: Path) -> None:
-    found = re.findall(r"`((?:libs|services|dev|proto|tests|scripts|docs)/[\w./-]*\w/?)`", page.read_text())
+    found = re.findall(r"`((?:libs|services|dev|proto|tests|scripts|docs|ops)/[\w./-]*\w/?)`", page.read_text())
     assert [path for path in found if not (ROOT / path).exists() and not (page.parent / path).exists()] == []
 
 

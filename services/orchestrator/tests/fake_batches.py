@@ -117,8 +117,8 @@ class FakeBatchStore:
         errors = self.stored[tenant_id, batch_id].line_errors
         return [errors[line] for line in sorted(errors) if line > after][:limit]
 
-    async def fail(self, claim: BatchClaim, errors: Sequence[LineError]) -> None:
-        changes = {"state": BatchState.FAILED, "completed": 0, "failed": 0, "errors": tuple(errors)}
+    async def fail(self, claim: BatchClaim, errors: Sequence[LineError], files: BatchFiles | None = None) -> None:
+        changes = {"state": BatchState.FAILED, "errors": tuple(errors), **(files or BatchFiles())._asdict()}
         self.finished_events.append(self._change(claim, finished_at=self.now, **changes).batch)
 
     async def finish(self, claim: BatchClaim, state: BatchState, files: BatchFiles) -> None:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import pytest
 from chassis.ids import new_id
-from orchestrator.jobs.events.model import Delta, JobEvent, StateChanged
+from orchestrator.jobs.events.model import Delta, JobEvent, StateChanged, is_event_id
 from orchestrator.jobs.events.ports import JobEventLog
 from orchestrator.jobs.model import Job, JobKey, JobState
 
@@ -60,6 +61,12 @@ class JobEventLogContract:
         assert await log.contains(key, event_id)
         assert not await log.contains(key, "1-0")
         assert not await log.contains(a_key(), event_id)
+
+    @pytest.mark.parametrize("part", ["0", "18446744073709551615", "18446744073709551616", "99999999999999999999"])
+    async def test_what_passes_for_an_id_can_be_looked_up(self, log: JobEventLog, part: str) -> None:
+        for event_id in (f"{part}-0", f"0-{part}"):
+            if is_event_id(event_id):
+                assert not await log.contains(a_key(), event_id)
 
     async def test_followers_are_woken_by_what_arrives(self, log: JobEventLog, append: Append) -> None:
         key = a_key()

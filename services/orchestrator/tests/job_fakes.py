@@ -1,7 +1,7 @@
 """Jobs in memory, as those who watch them see them."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -56,7 +56,7 @@ class FakeJobReader:
     async def list_finished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:
         raise NotImplementedError
 
-    async def count_batch(self, tenant_id: str, batch_id: str) -> Mapping[JobState, int]:
+    async def is_running(self, tenant_id: str, batch_id: str) -> bool:
         raise NotImplementedError
 
     async def list_unfinished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:

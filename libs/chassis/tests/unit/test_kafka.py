@@ -16,6 +16,7 @@ from chassis.kafka.delivery import MAX_CONSECUTIVE_DEAD_LETTERS, Delivery
 from chassis.kafka.publisher import RecordTooLarge
 from chassis.telemetry import inject, span
 from chassis.testing.traces import recorded_spans
+from prometheus_client import REGISTRY
 
 
 class FakeBroker:
@@ -169,7 +170,14 @@ class FakeTable:
 
     def __init__(self, *values: bytes) -> None:
         self.rows = [
-            {"tenant_id": "ten", "id": f"{number:03}", "topic": "t", "value": value, "headers": json.dumps({"a": "b"})}
+            {
+                "tenant_id": "ten",
+                "id": f"{number:03}",
+                "topic": "t",
+                "value": value,
+                "headers": json.dumps({"a": "b"}),
+                "age": 100.0 - number,
+            }
             for number, value in enumerate(values)
         ]
         self.away = False
@@ -214,6 +222,24 @@ async def test_the_relay_keeps_what_was_not_acknowledged(broker: FakeBroker) -> 
     assert await OutboxRelay(table, broker).relay() == (3, 2)
 
     assert [row["value"] for row in table.rows] == [b"b"]
+
+
+async def test_the_age_of_the_oldest_record_that_kafka_has_not_acknowledged_is_a_metric(broker: FakeBroker) -> None:
+    table = FakeTable(b"a", b"b", b"c")
+    broker.refuses = {b"b", b"c"}
+    await OutboxRelay(table, broker).relay()
+    assert REGISTRY.get_sample_value("argosy_outbox_oldest_seconds") == 99
+
+    broker.refuses = set()
+    await OutboxRelay(table, broker).relay()
+    assert REGISTRY.get_sample_value("argosy_outbox_oldest_seconds") == 0
+
+
+async def test_every_outcome_of_a_topic_has_a_series_before_its_first_record(broker: FakeBroker) -> None:
+    """Otherwise an alert on an increase misses the first dead letter: it would be the first sample of its series."""
+    Delivery(handle, None, broker, signed, topic="t.series")
+    for outcome in ("handled", "failed", "dead_lettered", "refused"):
+        assert REGISTRY.get_sample_value("argosy_kafka_records_total", {"topic": "t.series", "outcome": outcome}) == 0
 
 
 async def test_the_relay_polls_when_woken_and_once_more_when_it_stops(broker: FakeBroker) -> None:

@@ -18,6 +18,7 @@ from metering.exposures.postgres import PostgresExposureStore
 from metering.grpc import MeteringServicer, registration
 from metering.ledger.postgres import PostgresLedgerAudit
 from metering.ledger.schedule import Auditor
+from metering.metrics import AUDIT_AGE_SECONDS
 from metering.prices.grpc import PriceHandler
 from metering.prices.model import PriceCache
 from metering.prices.postgres import PostgresPriceBook
@@ -68,7 +69,8 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         exposures=ExposureHandler(PostgresExposureStore(database, default_cap)),
     )
     sweeper = build_sweeper(settings, builder, reservations, settlements)
-    auditor = Auditor(PostgresLedgerAudit(database))
+    auditor = Auditor(PostgresLedgerAudit(database), builder.clock)
+    AUDIT_AGE_SECONDS.set_function(lambda: auditor.age_seconds)
     return [
         Consumer(
             settings.kafka,

@@ -73,6 +73,10 @@ EXTENDED = counter(
     "metering_extended_leases_total",
     "Leases that the sweeper extended because the orchestrator still knows the request.",
 )
+AUDIT_AGE_SECONDS = gauge(
+    "metering_ledger_audit_age_seconds",
+    "Seconds since the ledger and the budgets were last audited, or since the start.",
+)
 IMBALANCE = gauge(
     "metering_ledger_imbalance_nano_usd",
     "Sum of the absolute sums of recent ledger transactions. Anything but 0 is a bug.",

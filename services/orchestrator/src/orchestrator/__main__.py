@@ -1,4 +1,4 @@
-"""`python -m orchestrator`: serve, migrate, config, route."""
+"""`python -m orchestrator`: serve, migrate, config, route, topics."""
 
 from orchestrator.main import main
 

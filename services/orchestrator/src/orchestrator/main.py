@@ -41,6 +41,8 @@ from orchestrator.routing.cli import HELP, add_route_arguments, run_route_comman
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import Settings
+from orchestrator.topics.cli import HELP as TOPICS_HELP
+from orchestrator.topics.cli import add_topics_arguments, create_topics
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.webhooks.main import build_webhooks
@@ -247,7 +249,14 @@ def main() -> NoReturn:
             schema="orchestration",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
-            commands={"route": Command(HELP, route, add_route_arguments)},
+            commands={
+                "route": Command(HELP, route, add_route_arguments),
+                "topics": Command(
+                    TOPICS_HELP,
+                    lambda settings, arguments: create_topics(settings.kafka, arguments),
+                    add_topics_arguments,
+                ),
+            },
             description="Prepares, runs and settles inference requests.",
         )
     )

@@ -57,6 +57,9 @@ QUEUE_WORK_SECONDS = gauge(
 )
 QUEUE_TENANTS = gauge("orchestrator_queue_tenants", "Tenants with waiting jobs.", ("pool", "lane"))
 POOL_SLOTS = gauge("orchestrator_pool_slots", "Jobs that the live workers of a pool can run at once.", ("pool",))
+QUEUES_AGE_SECONDS = gauge(
+    "orchestrator_queues_age_seconds", "Seconds since all queue metrics were read from Postgres, or since the start."
+)
 QUEUES_READ_SECONDS = histogram("orchestrator_queues_read_seconds", "Time of reading all queue metrics from Postgres.")
 JOB_TRANSITIONS = counter("orchestrator_job_transitions_total", "Jobs by the state that they have reached.", ("state",))
 JOB_SUBMIT_SECONDS = histogram("orchestrator_job_submit_seconds", "Time to check a job and to store it durably.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.jobs.model import Job, JobFilter, JobKey, JobState
@@ -28,8 +27,9 @@ class InMemoryJobReader(JobTables):
         jobs = [job for job, _ in self.finished.values() if (job.tenant_id, job.batch_id) == (tenant_id, batch_id)]
         return sorted((job for job in jobs if job.job_id > after), key=_by_id)[:limit]
 
-    async def count_batch(self, tenant_id: str, batch_id: str) -> Mapping[JobState, int]:
-        return Counter(job.state for job in self.all_jobs() if (job.tenant_id, job.batch_id) == (tenant_id, batch_id))
+    async def is_running(self, tenant_id: str, batch_id: str) -> bool:
+        jobs = await self.list_unfinished(tenant_id, batch_id, "", len(self.rows))
+        return any(job.state is not JobState.QUARANTINED for job in jobs)
 
     async def list_unfinished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:
         jobs = [row.job for row in self.rows.values()]

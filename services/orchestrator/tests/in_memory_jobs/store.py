@@ -163,6 +163,7 @@ class InMemoryJobStore(InMemoryDispatches, InMemoryJobReader):
             return None
         row.due_at = self.now()
         deadline_at = self.now() + deadline
+        row.job = replace(row.job, epoch=row.job.epoch + 1)
         self.move(row, state=JobState.QUEUED, state_reason="", errors=0, crashes=0, deadline_at=deadline_at)
         return row.job
 

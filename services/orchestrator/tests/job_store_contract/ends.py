@@ -261,6 +261,19 @@ class WaitingEndContract:
         await assert_counters_are_exact(jobs)
         assert len(await dispatch(jobs)) == 1
 
+    async def test_a_job_that_was_retried_meanwhile_is_not_dropped(self, jobs: JobsUnderTest) -> None:
+        run = await run_of(jobs, await start(jobs))
+        run = run._replace(job=replace(run.job, crashes=POLICY.max_crashes))
+        await jobs.pass_time(LEASE + SECOND)
+        await jobs.store.end_runs([died(run, POLICY, draw())])
+        read = await state_of(jobs)
+        await jobs.store.retry_quarantined(read.ref.key, timedelta(hours=1))
+
+        dropped = await jobs.store.end_waiting([ended_waiting(read, JobState.FAILED, run.now)])
+
+        assert refusals(dropped) == [JobLeaseLost]
+        assert (await state_of(jobs)).state is JobState.QUEUED
+
     async def test_a_quarantined_job_can_be_dropped(self, jobs: JobsUnderTest) -> None:
         run = await run_of(jobs, await start(jobs))
         run = run._replace(job=replace(run.job, crashes=POLICY.max_crashes))

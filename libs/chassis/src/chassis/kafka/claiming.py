@@ -18,7 +18,7 @@ from aiokafka import ConsumerRebalanceListener
 from chassis.aio import wait_or_stop
 from chassis.aio.loops import Backoff
 from chassis.errors import ArgosyError
-from chassis.kafka.delivery import RECORDS, publish_letter
+from chassis.kafka.delivery import RECORDS, publish_letter, start_series
 from chassis.kafka.membership import GroupMember
 from chassis.kafka.offsets import PartitionOffsets
 from chassis.kafka.record import Record, SigningKeys, Undecodable
@@ -70,6 +70,8 @@ class ClaimingConsumer(GroupMember):
         self._dirty = asyncio.Event()
         self._paused = False
         self._left = False
+        for topic in topics:
+            start_series(topic)
 
     @property
     def slots_used(self) -> int:

@@ -49,7 +49,8 @@ class Consumer(GroupMember):
     ) -> None:
         super().__init__(f"consumer {topic}", section, [topic])
         self._topic = topic
-        self._delivery = Delivery(handle, handle_many, self._publisher, SigningKeys(section.signing_keys).problem)
+        problem = SigningKeys(section.signing_keys).problem
+        self._delivery = Delivery(handle, handle_many, self._publisher, problem, topic=topic)
         self._max_records = max_records
         self._fetch_max_wait = fetch_max_wait
         # Held while records are handled. A rebalance waits for it, so no other consumer gets these records meanwhile.

@@ -23,6 +23,12 @@ RECORDS = counter("argosy_kafka_records_total", "Consumed records, by topic and 
 log = logger("chassis.kafka")
 
 
+def start_series(topic: str) -> None:
+    """Show all outcomes of a topic as 0: the increase from no sample to a first one is not seen by Prometheus."""
+    for outcome in ("handled", "failed", "dead_lettered", "refused"):
+        RECORDS.labels(topic, outcome)
+
+
 class DeadLetterPublisher(Protocol):
     """Publishes dead letters."""
 
@@ -39,8 +45,10 @@ class Delivery:
         handle_many: HandleMany | None,
         dead_letters: DeadLetterPublisher,
         problem: Callable[[Record], str | None],
+        *,
+        topic: str | None = None,
     ) -> None:
-        """`problem` says what is wrong with a record's signature, if anything."""
+        """`problem` says what is wrong with a record's signature, if anything; `topic` gets its metrics at once."""
         if (handle is None) == (handle_many is None):
             raise ValueError("a consumer needs one of handle and handle_many")
         self._handle = handle
@@ -49,6 +57,8 @@ class Delivery:
         self._problem = problem
         self._failure_log = RateLimitedLog(log)
         self._consecutive_dead_letters = 0
+        if topic is not None:
+            start_series(topic)
 
     async def deliver_together(self, records: list[Record]) -> bool:
         """Pass records of several partitions in one call; False: deliver them one partition at a time."""

@@ -27,6 +27,10 @@ RECORD_KEY: Final = "argosy-record-key"
 
 PUBLISHED = counter("argosy_outbox_published_total", "Records published from the outbox.")
 WAITING = gauge("argosy_outbox_waiting", "Records found in the outbox by the last poll, up to one batch.")
+OLDEST_SECONDS = gauge(
+    "argosy_outbox_oldest_seconds",
+    "Age of the oldest record that the last poll found and Kafka has not acknowledged; 0 if there is none.",
+)
 
 log = logger("chassis.kafka")
 
@@ -41,6 +45,13 @@ WITH written AS (
     ON CONFLICT (tenant_id, id) DO NOTHING
 )
 SELECT clock_timestamp()
+"""
+
+
+# Ages by the database's clock, which also dated the rows.
+FETCH: Final = """
+SELECT tenant_id, id, topic, value, headers, date_part('epoch', clock_timestamp() - created_at) AS age
+FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 
 
@@ -170,15 +181,15 @@ class OutboxRelay(Loop):
     async def relay(self) -> tuple[int, int]:
         """Publish one batch; return how many records were found, and how many of them were published and deleted."""
         async with self._database.system() as connection:
-            rows = await connection.fetch(
-                "SELECT tenant_id, id, topic, value, headers FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
-                BATCH_SIZE,
-            )
+            rows = await connection.fetch(FETCH, BATCH_SIZE)
             WAITING.set(len(rows))
             if not rows:
+                OLDEST_SECONDS.set(0)
                 return 0, 0
             failures = await self._publisher.publish_all([_row_to_record(row) for row in rows])
             done = [row for row, failure in zip(rows, failures, strict=True) if failure is None]
+            kept = [row["age"] for row, failure in zip(rows, failures, strict=True) if failure is not None]
+            OLDEST_SECONDS.set(max(kept, default=0.0))
             await connection.execute(
                 "DELETE FROM outbox USING unnest($1::text[], $2::text[]) AS done (tenant_id, id)"
                 " WHERE outbox.tenant_id = done.tenant_id AND outbox.id = done.id",

@@ -26,6 +26,8 @@ class Metric:
     kind: str  # counter, gauge or histogram
     help: str
     labels: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets, without infinity."""
 
 
 def counter(name: str, help: str, labels: Sequence[str] = ()) -> prometheus_client.Counter:  # noqa: A002 - Prometheus' term
@@ -48,7 +50,7 @@ def histogram(
     buckets: Sequence[float] = LATENCY_SECONDS,
 ) -> prometheus_client.Histogram:
     """Declare a histogram; the default `buckets` are seconds."""
-    _declare(Metric(name, "histogram", help, tuple(labels)))
+    _declare(Metric(name, "histogram", help, tuple(labels), tuple(map(float, buckets))))
     return prometheus_client.Histogram(name, help, labels, buckets=buckets)
 
 

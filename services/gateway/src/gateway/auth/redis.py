@@ -21,6 +21,9 @@ from gateway.metrics import REVOCATIONS
 CHANNEL = "argosy.identity.key-revoked"
 HEARTBEAT_MESSAGE = b""
 
+# An alert does not see the increase from no sample to a first one, so that rare events are 0 from the start.
+_REVOCATIONS = {event: REVOCATIONS.labels(event) for event in ("published", "received", "deferred")}
+
 log = logger("gateway")
 
 
@@ -56,7 +59,7 @@ class RedisRevocations:
         self._invalidate(key_id)
         if not await self._publish_revocation(key_id):
             self._unpublished.add(key_id)
-            REVOCATIONS.labels("deferred").inc()
+            _REVOCATIONS["deferred"].inc()
             log.warning("revocation_deferred", key_id=key_id)
 
     def components(self) -> Sequence[Component]:
@@ -87,7 +90,7 @@ class RedisRevocations:
     async def _on_message(self, message: bytes) -> None:
         self._received_at = self._clock.monotonic()
         if message != HEARTBEAT_MESSAGE:
-            REVOCATIONS.labels("received").inc()
+            _REVOCATIONS["received"].inc()
             self._invalidate(message.decode())
         if not self._healthy:
             await self._on_connect()
@@ -101,7 +104,7 @@ class RedisRevocations:
     async def _publish_revocation(self, key_id: str) -> bool:
         published = await self._publish(key_id.encode())
         if published:
-            REVOCATIONS.labels("published").inc()
+            _REVOCATIONS["published"].inc()
         return published
 
     async def _publish(self, message: bytes) -> bool:

@@ -17,7 +17,9 @@ MAX_DEADLINE_SECONDS = 7 * 24 * 3600
 
 RESPOND_ASYNC: Final = "respond-async"
 
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+# One without an end goes on to the end of the header: else each quotation mark would be tried anew, and a header of
+# many take time by the square of their number, on the event loop.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

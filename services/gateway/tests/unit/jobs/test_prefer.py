@@ -42,3 +42,11 @@ def test_the_preference_is_found_in_any_form(header: str) -> None:
 )
 def test_what_only_looks_like_it_is_not_the_preference(header: str) -> None:
     assert not prefers_async(header)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("mark", ['"', '"\\', '"a'])
+def test_a_header_of_quotation_marks_without_an_end_is_read_in_time_that_grows_with_its_length(mark: str) -> None:
+    # By the square of its length it would take many minutes.
+    assert not prefers_async(mark * 200_000)
+    assert prefers_async("respond-async, a=" + mark * 200_000)

@@ -25,6 +25,9 @@ TOPIC = "argosy.metering.usage-recorded.v1"
 MAX_ATTEMPT = 1_000_000
 CASES_WITHOUT_RESERVATION = frozenset({SettlementCase.LATE, SettlementCase.UNRESERVED})
 
+# An alert does not see the increase from no sample to a first one, so that all causes are 0 from the start.
+_EXPOSED = {cause: EXPOSED.labels(cause) for cause in ExposureCause}
+
 log = logger("metering.settlement")
 
 
@@ -129,5 +132,5 @@ def observe_settlements(settlements: Sequence[Settlement]) -> None:
         SETTLEMENTS.labels(outcome).inc(count)
     for settlement in settlements:
         if settlement.exposed and settlement.cause is not None:
-            EXPOSED.labels(settlement.cause).inc(settlement.exposed)
+            _EXPOSED[settlement.cause].inc(settlement.exposed)
     CLAMPED.inc(sum([settlement.reported is not None for settlement in settlements]))

@@ -77,7 +77,13 @@ def parse_line(number: int, raw: bytes, endpoint: str) -> Line:
     if problem is not None:
         param, message = problem
         return Line(number, custom_id, error=BatchLineInvalid(f"line {number}: {message}", param=param))
-    return Line(number, custom_id, orjson.dumps(request["body"]))
+    try:
+        body = orjson.dumps(request["body"])
+    except orjson.JSONEncodeError:
+        # It writes fewer levels than it reads.
+        deep = BatchLineInvalid(f"line {number}: body is nested too deeply", param="body")
+        return Line(number, custom_id, error=deep)
+    return Line(number, custom_id, body)
 
 
 def _problem(request: dict[str, Any], endpoint: str) -> tuple[str, str] | None:

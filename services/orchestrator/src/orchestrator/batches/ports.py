@@ -33,7 +33,7 @@ class BatchStore(Protocol):
         """Note that the batch is to be cancelled, and make it due. Raises BatchNotFound, BatchFinished."""
 
     async def claim_due(self, limit: int, lease: timedelta) -> list[BatchClaim]:
-        """Claim batches that are due, of all tenants."""
+        """Claim batches that are due, of all tenants; without the counts of their requests."""
 
     async def extend(self, claim: BatchClaim, lease: timedelta) -> None:
         """Move the end of the lease."""
@@ -55,8 +55,8 @@ class BatchStore(Protocol):
     async def line_errors(self, tenant_id: str, batch_id: str, *, after: int, limit: int) -> list[LineError]:
         """Return the errors of lines after line `after`, in their order."""
 
-    async def fail(self, claim: BatchClaim, errors: Sequence[LineError]) -> None:
-        """Finish a batch whose file cannot be run."""
+    async def fail(self, claim: BatchClaim, errors: Sequence[LineError], files: "BatchFiles | None" = None) -> None:
+        """Finish a batch whose file cannot be run, or that cannot go on: then with what it has."""
 
     async def finish(self, claim: BatchClaim, state: BatchState, files: "BatchFiles") -> None:
         """Finish a batch, and write the event `BatchFinished` in the same transaction."""

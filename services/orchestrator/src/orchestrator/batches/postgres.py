@@ -44,6 +44,11 @@ coalesce(b.failed, (SELECT count(*) FROM finished_jobs AS f
     WHERE e.tenant_id = b.tenant_id AND e.batch_id = b.batch_id)) AS failed_now
 """
 _GET = f"SELECT {_COLUMNS} FROM batches AS b WHERE b.tenant_id = $1 AND b.batch_id = $2"  # noqa: S608 - constants
+_GET_CLAIMED = """
+SELECT b.*, b.expires_at <= now() AS overdue, coalesce(b.completed, 0) AS completed_now,
+    coalesce(b.failed, 0) AS failed_now
+FROM batches AS b WHERE b.tenant_id = $1 AND b.batch_id = $2
+"""
 _LIST = f"""
 SELECT {_COLUMNS} FROM batches AS b WHERE b.tenant_id = $1 AND ($2 = '' OR b.batch_id < $2)
 ORDER BY b.batch_id DESC LIMIT $3
@@ -63,6 +68,7 @@ UPDATE batches SET state = CASE WHEN state = 'finalizing' THEN state ELSE 'cance
     END
 WHERE tenant_id = $1 AND batch_id = $2 AND finished_at IS NULL
 """
+_FINAL_FILES = "output_file_id = $1, error_file_id = $2, completed = $3, failed = $4"
 _RECORD_ERRORS = """
 INSERT INTO batch_line_errors (tenant_id, batch_id, line, custom_id, error)
 SELECT $1, $2, line, custom_id, error::jsonb
@@ -116,8 +122,10 @@ class PostgresBatchStore:
     async def claim_due(self, limit: int, lease: timedelta) -> list[BatchClaim]:
         claims = []
         for claimed in await BATCHES.claim_due(self._database.system(), limit, lease):
-            tenant_id, batch_id = claimed.lease.key
-            claims.append(BatchClaim(await self.get(tenant_id, batch_id), claimed.lease.epoch))
+            # Without counts of a running batch, which nothing needs here: they would take long, each second.
+            async with self._database.tenant(claimed.lease.key[0]) as connection:
+                row = await connection.fetchrow(_GET_CLAIMED, *claimed.lease.key)
+            claims.append(BatchClaim(row_to_batch(row), claimed.lease.epoch))
         return claims
 
     async def extend(self, claim: BatchClaim, lease: timedelta) -> None:
@@ -165,14 +173,13 @@ class PostgresBatchStore:
             )
         return [LineError(row["line"], _json_to_error(orjson.loads(row["error"])), row["custom_id"]) for row in rows]
 
-    async def fail(self, claim: BatchClaim, errors: Sequence[LineError]) -> None:
+    async def fail(self, claim: BatchClaim, errors: Sequence[LineError], files: BatchFiles | None = None) -> None:
         stored = [{"line": one.line, "error": _error_to_json(one.error)} for one in errors]
-        changes = "state = 'failed', completed = 0, failed = 0, errors = $1::jsonb"
-        await self._finish(claim, changes, orjson.dumps(stored).decode())
+        changes = f"{_FINAL_FILES}, state = 'failed', errors = $5::jsonb"
+        await self._finish(claim, changes, *(files or BatchFiles()), orjson.dumps(stored).decode())
 
     async def finish(self, claim: BatchClaim, state: BatchState, files: BatchFiles) -> None:
-        changes = "state = $1, output_file_id = $2, error_file_id = $3, completed = $4, failed = $5"
-        await self._finish(claim, changes, state.value, *files)
+        await self._finish(claim, f"{_FINAL_FILES}, state = $5", *files, state.value)
 
     async def _finish(self, claim: BatchClaim, changes: str, *values: Any) -> None:
         tenant_id, batch_id = claim.batch.tenant_id, claim.batch.batch_id

@@ -15,7 +15,6 @@ from orchestrator.jobs.ports import JobReader
 from orchestrator.jobs.submit import JobRequest, Submissions
 
 PAGE_SIZE: Final = 200
-UNFINISHED: Final = frozenset({JobState.QUEUED, JobState.DISPATCHED, JobState.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,7 @@ class JobRequests:
         return [result if isinstance(result, ArgosyError) else None for result in results]
 
     async def unfinished(self, tenant_id: str, batch_id: str) -> bool:
-        counts = await self.reader.count_batch(tenant_id, batch_id)
-        return any(counts.get(state) for state in UNFINISHED)
+        return await self.reader.is_running(tenant_id, batch_id)
 
     async def cancel(self, tenant_id: str, batch_id: str) -> None:
         await self.cancellations.cancel_batch(tenant_id, batch_id)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 from chassis.errors import ArgosyError, Kind
+from chassis.telemetry.redaction import mask_keys
 
 from orchestrator.batches.model import Batch, BatchCancelled, BatchExpired, LineError
 from orchestrator.batches.ports import BatchJobs, BatchStore, JobResult
@@ -16,6 +17,7 @@ STATUS = {
     Kind.UNAUTHENTICATED: 401,
     Kind.DENIED: 403,
     Kind.NOT_FOUND: 404,
+    Kind.EXPIRED: 410,
     Kind.CONFLICT: 409,
     Kind.TOO_LARGE: 413,
     Kind.EXHAUSTED: 429,
@@ -32,7 +34,7 @@ _UNANSWERED = frozenset({"JOB_DEADLINE_EXCEEDED", BatchCancelled.reason})
 
 def result_line(result: JobResult) -> bytes:
     """Write the line of a request with an answer."""
-    body = orjson.Fragment(result.result or b"null")
+    body = orjson.Fragment(_on_one_line(result.result or b"null"))
     response = {"status_code": 200, "request_id": result.request_id, "body": body}
     return _line(result.job_id, result.custom_id, response, None)
 
@@ -43,14 +45,16 @@ def error_line(batch: Batch, result: JobResult, error: ArgosyError) -> bytes:
     if error.reason in _UNANSWERED:
         why = BatchCancelled if batch.cancelling_at is not None else BatchExpired
         return _line(line_id, custom_id, None, {"code": why.reason.lower(), "message": (why.__doc__ or "").strip()})
-    detail = {"message": error.message, "type": error.kind.value, "param": error.param, "code": error.code}
+    message = _public(error)
+    detail = {"message": message, "type": error.kind.value, "param": error.param, "code": error.code}
     response = {"status_code": STATUS[error.kind], "request_id": request_id, "body": {"error": detail}}
-    return _line(line_id, custom_id, response, {"code": error.code, "message": error.message})
+    return _line(line_id, custom_id, response, {"code": error.code, "message": message})
 
 
 def line_error_line(batch: Batch, error: LineError) -> bytes:
     """Write the line of a request that never became a job, with the number of its line in the file."""
-    detail = {"code": error.error.code, "message": error.error.message, "param": error.error.param, "line": error.line}
+    message = _public(error.error)
+    detail = {"code": error.error.code, "message": message, "param": error.error.param, "line": error.line}
     return _line(f"{batch.batch_id}-{error.line}", error.custom_id, None, detail)
 
 
@@ -105,6 +109,23 @@ class BatchResults:
             for error in page:
                 yield error
             after = page[-1].line
+
+
+def _on_one_line(answer: bytes) -> bytes:
+    """Return an answer as one line of JSON: some upstreams break theirs, and a few send what is none.
+
+    Between the tokens of JSON a line break is a space, and inside of them there is none.
+    """
+    try:
+        orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return orjson.dumps(answer.decode(errors="replace"))
+    return answer.replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def _public(error: ArgosyError) -> str:
+    """Return what the synchronous door says: no keys, and of a bug nothing."""
+    return "something went wrong on our side" if error.kind is Kind.INTERNAL else mask_keys(error.message)
 
 
 def _line(line_id: str, custom_id: str | None, response: object, error: object) -> bytes:

@@ -1,10 +1,11 @@
 """Moves a batch on: reads its file, makes the jobs, waits for them, writes the files."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from chassis.errors import ArgosyError, Kind
 
@@ -39,8 +40,19 @@ class RunBatch:
 
     async def __call__(self, claim: BatchClaim) -> None:
         """Move the batch on as far as it goes now, and end the lease. Raises BatchLeaseLost, Unavailable."""
+        await self._hold(claim, self._step(claim))
+
+    async def give_up(self, claim: BatchClaim, error: ArgosyError) -> None:
+        """End a batch that cannot go on: nothing of it runs any more, and what has an answer keeps it, where possible.
+
+        Takes a step towards it; the batch is due again until it has ended. Raises BatchLeaseLost, Unavailable.
+        """
+        await self._hold(claim, self._give_up(claim, error))
+
+    async def _hold(self, claim: BatchClaim, work: Coroutine[Any, Any, None]) -> None:
+        """Extend the lease while the work takes."""
         heartbeat = asyncio.create_task(self._keep(claim))
-        step = asyncio.create_task(self._step(claim))
+        step = asyncio.create_task(work)
         try:
             await asyncio.wait((heartbeat, step), return_when=asyncio.FIRST_COMPLETED)
             if not step.done():
@@ -51,6 +63,29 @@ class RunBatch:
                 task.cancel()
                 with suppress(asyncio.CancelledError, ArgosyError):
                     await task
+
+    async def _give_up(self, claim: BatchClaim, error: ArgosyError) -> None:
+        batch, files = claim.batch, BatchFiles()
+        if batch.in_progress_at is not None:
+            await self.jobs.cancel(batch.tenant_id, batch.batch_id)
+            if await self.jobs.unfinished(batch.tenant_id, batch.batch_id):
+                await self.store.extend(claim, POLL_DELAY)
+                return
+            await self.jobs.drop_quarantined(batch.tenant_id, batch.batch_id)
+            files = await self._rescue(batch)
+        await self.store.fail(claim, [LineError(0, error)], files)
+
+    async def _rescue(self, batch: Batch) -> BatchFiles:
+        """Write the answers; whatever keeps the batch from going on may keep it from that, too."""
+        results, output = BatchResults(batch, self.jobs, self.store), ""
+        try:
+            await results.count()
+            if results.completed:
+                output = await self._write(batch, "output", results.output())
+        except ArgosyError as error:
+            if error.kind is Kind.UNAVAILABLE:
+                raise
+        return BatchFiles(output, "", results.completed, results.failed)
 
     async def _keep(self, claim: BatchClaim) -> None:
         while True:
@@ -103,24 +138,24 @@ class RunBatch:
 
         The file is read from its start: ids of lines are checked again.
         """
-        batch = claim.batch
+        batch, read = claim.batch, claim.batch.lines_read
         waiting: list[Line] = []
         async with aclosing(self._lines(batch)) as lines:
             async for line in lines:
                 if line.number > batch.lines_read:
                     waiting.append(line)
                 if len(waiting) >= LINES_PER_SUBMISSION:
-                    if not await self._submit_lines(claim, waiting, last=False):
+                    if not await self._submit_lines(claim, waiting, read, last=False):
                         return False
-                    waiting = []
-        return await self._submit_lines(claim, waiting, last=True)
+                    waiting, read = [], waiting[-1].number
+        return await self._submit_lines(claim, waiting, read, last=True)
 
-    async def _submit_lines(self, claim: BatchClaim, lines: Sequence[Line], *, last: bool) -> bool:
-        """Make jobs of lines, in their order until the queue is full; return whether it took all."""
+    async def _submit_lines(self, claim: BatchClaim, lines: Sequence[Line], read: int, *, last: bool) -> bool:
+        """Make jobs of the lines after `read`, in their order until the queue is full; return whether it took all."""
         requests = [line for line in lines if line.error is None]
         refused = await self.jobs.submit(claim.batch, requests) if requests else []
         outcomes = {line.number: error for line, error in zip(requests, refused, strict=True)}
-        errors, read, full = list[LineError](), claim.batch.lines_read, False
+        errors, full = list[LineError](), False
         for line in lines:
             error = line.error or outcomes[line.number]
             if error is not None and error.reason == QUEUE_FULL:

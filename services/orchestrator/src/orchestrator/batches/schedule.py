@@ -5,7 +5,7 @@ import asyncio
 from chassis.errors import ArgosyError, Internal, Kind
 from chassis.telemetry import bind, logger, span
 
-from orchestrator.batches.model import BatchLeaseLost, LineError
+from orchestrator.batches.model import BatchLeaseLost
 from orchestrator.batches.ports import BatchClaim, BatchStore
 from orchestrator.batches.run import LEASE, QUEUE_FULL_DELAY, RunBatch
 
@@ -45,15 +45,15 @@ class BatchRunner:
             try:
                 if batch.crashes > MAX_CRASHES:
                     error = Internal("the batch could not be run: its process died or failed too often")
-                    await self._store.fail(claim, [LineError(0, error)])
                     log.error("batch_failed", crashes=batch.crashes)
+                    await self._run.give_up(claim, error)
                     return
                 await self._run(claim)
             except BatchLeaseLost:
                 log.info("batch_lease_lost")
             except ArgosyError as error:
                 log.warning("batch_step_failed", reason=error.reason, state=batch.state)
-                await self._retry_later(claim, counts=error.kind is not Kind.UNAVAILABLE)
+                await self._retry_later(claim, counts=error.kind is not Kind.UNAVAILABLE or batch.crashes > MAX_CRASHES)
             except Exception:
                 log.exception("batch_step_failed", state=batch.state)
 

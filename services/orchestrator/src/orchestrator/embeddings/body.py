@@ -39,7 +39,7 @@ def parse_embedding(body: bytes) -> EmbeddingBody:
         not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= MAX_DIMENSIONS
     ):
         _refuse("dimensions", f"is not a whole number from 1 to {MAX_DIMENSIONS}")
-    if fields.get("encoding_format") not in {None, "float", "base64"}:
+    if fields.get("encoding_format") not in (None, "float", "base64"):  # a tuple: a list has no hash
         _refuse("encoding_format", "is neither float nor base64")
     return EmbeddingBody(model, tuple(inputs), dimensions or 0, fields.get("encoding_format") == "base64")
 

@@ -26,7 +26,7 @@ from orchestrator.jobs.policy import JobIntervals, JobPolicy
 from orchestrator.jobs.ports import JobReader, JobSignals, JobStore, NoSignals
 from orchestrator.jobs.postgres import PostgresJobStore
 from orchestrator.jobs.reap import Reaper
-from orchestrator.jobs.schedule import DispatchLoop, keep_partitions
+from orchestrator.jobs.schedule import DispatchLoop, keep_partitions, log_bug
 from orchestrator.jobs.submit import Submissions
 from orchestrator.jobs.work import JobWork
 from orchestrator.jobs.workers.grpc import JobRunServicer, run_registration
@@ -91,7 +91,9 @@ def build_jobs(
         limits=limits,
         unknown_fields=unknown_fields,
     )
-    submissions = Submissions(store=store, work=work, policy=policy, signals=signals, on_queued=dispatch.wake)
+    submissions = Submissions(
+        store=store, work=work, policy=policy, signals=signals, on_queued=dispatch.wake, on_bug=log_bug
+    )
     cancellations = Cancellations(store=store, reader=reader, policy=policy, signals=signals, on_queued=dispatch.wake)
     claims = Claims(
         store=store,

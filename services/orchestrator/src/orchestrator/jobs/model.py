@@ -88,8 +88,10 @@ class JobError(NamedTuple):
 
 
 def job_error(error: ArgosyError) -> JobError:
-    # Postgres has no NUL in text; a provider's message may.
-    return JobError(error.kind.value, error.reason, error.message.replace("\0", ""), error.param or "")
+    # Postgres has no NUL in text; a provider's message may, and a parameter may be the client's own word.
+    return JobError(
+        error.kind.value, error.reason, error.message.replace("\0", ""), (error.param or "").replace("\0", "")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,12 @@
 """The ports of the jobs feature."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from chassis.errors import ArgosyError
 
-from orchestrator.jobs.model import Job, JobFilter, JobKey, JobState, NewJob, RunRef
+from orchestrator.jobs.model import Job, JobFilter, JobKey, NewJob, RunRef
 from orchestrator.jobs.rounds import Dispatched, DispatchPlan, PoolQueues
 from orchestrator.jobs.runs import ClaimedJob, Heartbeat, Run, RunEnd, WaitingEnd
 from orchestrator.reservations.attempts import AttemptsRecord
@@ -126,8 +126,8 @@ class JobReader(Protocol):
     async def list_finished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:
         """Return final jobs of a batch with their results, by id from the oldest, only ids above `after`."""
 
-    async def count_batch(self, tenant_id: str, batch_id: str) -> Mapping[JobState, int]:
-        """Count the jobs of a batch by state. It reads an index entry per job: call it seldom."""
+    async def is_running(self, tenant_id: str, batch_id: str) -> bool:
+        """Whether a job of a batch is neither final nor in quarantine. Its cost does not grow with the batch."""
 
     async def list_unfinished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:
         """Return jobs of a batch that are not final, by id from the oldest, only ids above `after`."""

@@ -59,6 +59,11 @@ async def _wake_on_stop(stop: asyncio.Event, woken: asyncio.Event) -> None:
     woken.set()
 
 
+def log_bug(error: Exception) -> None:
+    """Log that a request could not be checked. Its message may quote the request, and stays out."""
+    log.error("job_not_checked", error=type(error).__name__)
+
+
 def keep_partitions(store: JobStore, days_ahead: int) -> Callable[[], Awaitable[None]]:
     """Make what `periodic` calls to keep partitions ahead of the longest retention."""
 

@@ -1,8 +1,9 @@
 """The SQL of jobs. Each statement is a transaction.
 
 Locks are taken in one order, so that no two transactions wait for each other: rows of `jobs` by their key (or those
-that are free, with SKIP LOCKED), then rows of `tenant_queues` by theirs. `SUBMIT` begins with the queues: it waits for
-no job. Counters are changed by one INSERT … ON CONFLICT, which reads the current value, not that of the snapshot.
+that are free, with SKIP LOCKED), then rows of `tenant_queues` by theirs. `SUBMIT` begins with rows of `batches`, then
+takes the queues: it waits for no job. Counters are changed by one INSERT … ON CONFLICT, which reads the current value,
+not that of the snapshot.
 """
 
 JOB = """
@@ -45,6 +46,10 @@ WITH new AS MATERIALIZED (
         tenant_id, job_id, project_id, key_id, user_id, plan, endpoint, model, body, metadata, pool, lane, cost_tokens,
         deadline, retention, max_queued, fingerprint, batch_id, custom_id, place
     )
+), batches_now AS MATERIALIZED (
+    SELECT b.tenant_id, b.batch_id, b.state = 'in_progress' AND b.expires_at > now() AS takes_jobs
+    FROM (SELECT DISTINCT tenant_id, batch_id FROM new WHERE batch_id IS NOT NULL) AS named
+    JOIN batches AS b USING (tenant_id, batch_id) ORDER BY b.tenant_id, b.batch_id FOR SHARE OF b
 ), queues AS MATERIALIZED (
     SELECT q.tenant_id, q.queued FROM tenant_queues AS q WHERE q.tenant_id = ANY ($1)
     ORDER BY q.tenant_id, q.pool, q.lane FOR UPDATE
@@ -54,7 +59,11 @@ WITH new AS MATERIALIZED (
     SELECT new.*,
         row_number() OVER (PARTITION BY new.tenant_id ORDER BY place) + coalesce(waiting.queued, 0) AS position
     FROM new LEFT JOIN waiting USING (tenant_id)
-    WHERE NOT coalesce((SELECT true FROM jobs AS j WHERE j.tenant_id = new.tenant_id AND j.job_id = new.job_id), false)
+    -- A process that has lost the lease of a batch, and does not know it yet, must not add to what was cancelled.
+    WHERE coalesce((
+        SELECT b.takes_jobs FROM batches_now AS b WHERE b.tenant_id = new.tenant_id AND b.batch_id = new.batch_id
+    ), true)
+    AND NOT coalesce((SELECT true FROM jobs AS j WHERE j.tenant_id = new.tenant_id AND j.job_id = new.job_id), false)
     AND NOT coalesce(
         (SELECT true FROM finished_jobs AS j WHERE j.tenant_id = new.tenant_id AND j.job_id = new.job_id LIMIT 1), false
     )
@@ -213,8 +222,9 @@ ORDER BY j.deadline_at LIMIT $1
 
 RETRY_QUARANTINED = f"""
 WITH queued AS (
+    -- The epoch: who has read the job in quarantine, to drop it, is too late.
     UPDATE jobs AS j SET state = 'queued', state_reason = '', errors = 0, crashes = 0, due_at = now(),
-        deadline_at = now() + $3::interval
+        deadline_at = now() + $3::interval, epoch = j.epoch + 1
     WHERE j.tenant_id = $1 AND j.job_id = $2 AND j.state = 'quarantined' RETURNING {JOB}, j.cost_tokens
 ), counted AS ({_count("queued", queued="count(*)", tokens="sum(cost_tokens)")})
 SELECT * FROM queued

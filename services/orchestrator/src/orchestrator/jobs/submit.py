@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import orjson
-from chassis.errors import ArgosyError, InvalidRequest
+from chassis.errors import ArgosyError, Internal, InvalidRequest
 from chassis.tenancy import Principal
 
 from orchestrator.chat.model import RequestTooLarge
@@ -21,6 +21,8 @@ from orchestrator.jobs.work import JobWork
 MAX_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE = 16, 64, 512
 MAX_CUSTOM_ID = 512
 MIN_DEADLINE = timedelta(seconds=1)
+MIN_BATCH_RETENTION = timedelta(days=3)
+"""A batch writes its files at the end of its window, a day after the first answers."""
 
 _JOB_ID = re.compile(r"job_[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -59,6 +61,8 @@ class Submissions:
     signals: JobSignals
     on_queued: Callable[[], None]
     """Called when jobs were queued."""
+    on_bug: Callable[[Exception], None] = lambda _: None
+    """Called when one request of several could not be checked for another reason than an `ArgosyError`."""
 
     async def submit(self, principal: Principal, request: JobRequest) -> Accepted:
         """Accept one job; safe to repeat.
@@ -101,6 +105,12 @@ class Submissions:
             return await self._new_job(principal, request, batch_id)
         except ArgosyError as error:
             return error
+        except Exception as error:
+            # A bug that one line of a batch meets: the others go on.
+            if batch_id is None:
+                raise
+            self.on_bug(error)
+            return Internal("the request could not be checked")
 
     async def _new_job(
         self, principal: Principal, request: JobRequest, batch_id: str | None
@@ -129,7 +139,7 @@ class Submissions:
             lane=lane,
             cost_tokens=checked.cost_tokens,
             deadline=deadline,
-            retention=plan.retention,
+            retention=plan.retention if batch_id is None else max(plan.retention, MIN_BATCH_RETENTION),
             max_queued=plan.max_queued,
             fingerprint=_fingerprint(request, batch_id),
             batch_id=batch_id,

@@ -29,6 +29,12 @@ class LatestFigures:
         self._clock = clock
         self._figures: Sequence[QueueFigures] = ()
         self._read_at: float | None = None
+        self._started_at = clock.monotonic()
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the queues were read, or since the start when they have not been."""
+        return self._clock.monotonic() - (self._started_at if self._read_at is None else self._read_at)
 
     async def refresh(self) -> None:
         """Raises Unavailable."""

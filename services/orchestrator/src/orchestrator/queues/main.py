@@ -12,6 +12,7 @@ from chassis.postgres import Database
 
 from orchestrator.jobs.cancel import Cancellations
 from orchestrator.jobs.ports import JobReader
+from orchestrator.metrics import QUEUES_AGE_SECONDS
 from orchestrator.queues.figures import LatestFigures
 from orchestrator.queues.grpc import QueueServicer, registration
 from orchestrator.queues.postgres import PostgresQueueStore
@@ -40,6 +41,7 @@ def build_queues(
     store = PostgresQueueStore(database)
     figures = LatestFigures(store, clock)
     refresher = FigureRefresher(figures, interval)
+    QUEUES_AGE_SECONDS.set_function(lambda: figures.age_seconds)
     servicer = QueueServicer(store, reader, cancellations, on_resumed)
     return Queues(
         registrations=(registration(servicer),),

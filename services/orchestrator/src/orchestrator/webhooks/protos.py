@@ -10,7 +10,8 @@ from argosy.orchestration.v1 import events_pb2 as orchestration
 from argosy.orchestration.v1 import jobs_pb2 as jobs
 from argosy.orchestration.v1 import webhooks_pb2 as pb
 from argosy.retrieval.v1 import events_pb2 as retrieval
-from chassis.errors import InvalidRequest
+from chassis.errors import InvalidRequest, Kind
+from chassis.telemetry.redaction import mask_keys
 from google.protobuf.timestamp_pb2 import Timestamp
 from values.money import nano_usd_to_usd
 from values.protos import duration_to_proto, proto_to_nano_usd, proto_to_timestamp, timestamp_to_proto
@@ -195,7 +196,9 @@ def _event(meta: EventMeta, event_type: str, data: dict[str, object]) -> Event:
 
 
 def _error(error: Error) -> dict[str, str]:
-    return {"code": error.reason.lower(), "message": error.message}
+    """As the API shows it: no keys, and of a bug nothing."""
+    message = "something went wrong on our side" if error.kind == Kind.INTERNAL else mask_keys(error.message)
+    return {"code": error.reason.lower(), "message": message}
 
 
 def _usage(usage: TokenUsage) -> dict[str, int | None]:

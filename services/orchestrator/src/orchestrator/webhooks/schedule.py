@@ -20,7 +20,7 @@ from orchestrator.metrics import (
     WEBHOOKS_IN_FLIGHT,
 )
 from orchestrator.webhooks.deliver import TIMED_OUT, Deliver, DeliveryResult
-from orchestrator.webhooks.model import DueDelivery
+from orchestrator.webhooks.model import DisabledReason, DueDelivery
 from orchestrator.webhooks.ports import DeliveryQueue
 from orchestrator.webhooks.slots import Slots
 
@@ -30,6 +30,13 @@ MIN_INTERVAL_SECONDS = 0.02
 
 # More are looked at than there are slots for, and chosen at random: replicas that look at once claim different ones.
 SPREAD = 4
+
+# An alert does not see the increase from no sample to a first one, so that rare outcomes are 0 from the start.
+_ATTEMPTS = {outcome: WEBHOOK_ATTEMPTS.labels(outcome) for outcome in ("succeeded", "failed", "exhausted", "cancelled")}
+_DISABLED = {
+    reason: WEBHOOK_ENDPOINTS_DISABLED.labels(reason.value)
+    for reason in (DisabledReason.ANSWERED_410, DisabledReason.FAILING)
+}
 
 log = logger("orchestrator.webhooks")
 
@@ -144,11 +151,11 @@ async def expire_deliveries(queue: Expirable, retention: timedelta) -> bool:
 
 
 def _observe(result: DeliveryResult, due: DueDelivery) -> None:
-    WEBHOOK_ATTEMPTS.labels(result.outcome).inc()
+    _ATTEMPTS[result.outcome].inc()
     if result.answer is not None:
         WEBHOOK_ATTEMPT_SECONDS.observe(result.seconds)
     if result.disabled is not None:
-        WEBHOOK_ENDPOINTS_DISABLED.labels(result.disabled.reason.value).inc()
+        _DISABLED[result.disabled.reason].inc()
         log.warning(
             "webhook_endpoint_disabled",
             tenant_id=due.tenant_id,

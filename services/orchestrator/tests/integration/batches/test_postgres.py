@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 from argosy.orchestration.v1.events_pb2 import BatchFinished
+from chassis.errors import InvalidRequest
 from chassis.postgres import Database
+from orchestrator.batches.model import LineError
 from orchestrator.batches.postgres import BATCH_FINISHED, PostgresBatchStore
 
-from services.orchestrator.tests.batch_store_contract import BatchStoreContract, FinishedEvents
+from services.orchestrator.tests.batch_store_contract import (
+    LEASE,
+    BatchStoreContract,
+    FinishedEvents,
+    a_batch,
+    a_caller,
+    claim_of,
+)
 
 
 class TestPostgresBatchStore(BatchStoreContract):
@@ -26,3 +35,15 @@ class TestPostgresBatchStore(BatchStoreContract):
             return [BatchFinished.FromString(row["value"]).batch_id for row in rows]
 
         return finished_events
+
+    async def test_a_parameter_that_postgres_cannot_store_is_stored_without_its_zeros(
+        self, store: PostgresBatchStore
+    ) -> None:
+        batch = await a_batch(store, a_caller())
+        claim = await claim_of(store, batch)
+        errors = [LineError(1, InvalidRequest("is it max_tokens?", param="max\x00tokens"), "a")]
+
+        await store.record_lines(claim, 1, errors, LEASE, last=True)
+
+        (error,) = await store.line_errors(batch.tenant_id, batch.batch_id, after=0, limit=9)
+        assert error.error.param == "maxtokens"

@@ -56,10 +56,12 @@ async def test_a_byte_order_mark_is_ignored() -> None:
         (request(url="/v1/embeddings"), "url"),
         (request(body=None), "body"),
         (request(body=BODY | {"stream": True}), "body.stream"),
+        (request(body="?").replace(b'"?"', b'{"a":' * 300 + b"1" + b"}" * 300), "body"),
     ],
 )
 async def test_a_line_that_is_no_request_is_an_error_with_its_number(raw: bytes, param: str | None) -> None:
-    first, second, third = await lines_of(request("before") + b"\n" + raw + b"\n" + request("after"))
+    limits = FileLimits(lines=10, line_bytes=5_000)
+    first, second, third = await lines_of(request("before") + b"\n" + raw + b"\n" + request("after"), limits=limits)
 
     assert first.error is None
     assert third.error is None

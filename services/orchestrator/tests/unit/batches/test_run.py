@@ -165,6 +165,15 @@ async def test_a_full_queue_is_waited_for_and_is_no_error_of_a_line(harness: Har
     assert [line["custom_id"] for line in harness.lines(final.output_file_id)] == ["a", "b", "c"]
 
 
+async def test_a_queue_that_is_full_between_two_submissions_loses_no_progress(harness: Harness) -> None:
+    count = LINES_PER_SUBMISSION + 1
+    harness.jobs.refused[str(LINES_PER_SUBMISSION)] = RemoteError(Kind.THROTTLED, "QUEUE_FULL", "wait")
+    batch = await harness.create(*(request(str(number)) for number in range(count)))
+    await harness.step()
+
+    assert (await harness.read(batch)).lines_read == LINES_PER_SUBMISSION
+
+
 async def test_a_store_that_does_not_answer_is_asked_again(harness: Harness) -> None:
     harness.jobs.failure = Unavailable("postgres does not answer")
     batch = await harness.create(request("a"))
@@ -186,6 +195,42 @@ async def test_a_batch_that_kills_its_process_is_given_up(harness: Harness) -> N
 
     final = await harness.read(batch)
     assert (final.state, final.errors[0].error.reason) == (BatchState.FAILED, "INTERNAL")
+
+
+async def test_a_batch_that_is_given_up_runs_nothing_more_and_keeps_the_answers_that_it_has(harness: Harness) -> None:
+    harness.jobs.refused["c"] = RemoteError(Kind.THROTTLED, "QUEUE_FULL", "wait")
+    batch = await harness.create(request("a"), request("b"), request("c"))
+    await harness.step()
+    first = min(harness.jobs.waiting)
+    running = harness.jobs.waiting.pop(first)
+    harness.jobs.end_all()
+    harness.jobs.waiting[first] = running
+    del harness.files.contents[batch.input_file_id]
+    for _ in range(MAX_CRASHES + 2):
+        await harness.step()
+
+    final = await harness.read(batch)
+    assert (final.state, final.completed, final.failed) == (BatchState.FAILED, 1, 1)
+    assert final.errors[0].error.reason == "INTERNAL"
+    assert not harness.jobs.waiting
+    assert [line["custom_id"] for line in harness.lines(final.output_file_id)] == ["b"]
+
+
+async def test_a_batch_that_is_given_up_ends_although_its_answers_cannot_be_written(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise RemoteError(Kind.TOO_LARGE, "FILE_TOO_LARGE", "no room")
+
+    monkeypatch.setattr(harness.files, "upload", refuse)
+    batch = await harness.create(request("a"))
+    await harness.step()
+    harness.jobs.end_all()
+    for _ in range(MAX_CRASHES + 2):
+        await harness.step()
+
+    final = await harness.read(batch)
+    assert (final.state, final.completed, final.output_file_id) == (BatchState.FAILED, 1, "")
 
 
 async def test_a_cancelled_batch_keeps_the_answers_that_it_has(harness: Harness) -> None:

@@ -15,8 +15,10 @@ from orchestrator.jobs.errors import EndpointNotSupported, JobIdReused, LaneNotA
 from orchestrator.jobs.model import Endpoint, JobState, Lane
 from orchestrator.jobs.policy import JobPlan, JobPolicy
 from orchestrator.jobs.submit import Accepted, JobRequest
+from orchestrator.jobs.work import JobWork
 
 from services.orchestrator.tests.in_memory_jobs.store import InMemoryJobStore
+from services.orchestrator.tests.in_memory_jobs.tables import VirtualClock
 from services.orchestrator.tests.jobs_examples import BODY
 from services.orchestrator.tests.jobs_harness import JobsHarness
 
@@ -146,3 +148,45 @@ async def test_many_jobs_are_accepted_or_refused_each_on_its_own(jobs: JobsHarne
     assert isinstance(last, Accepted)
     assert (last.job.batch_id, last.job.custom_id) == ("batch_1", "line 2")
     assert jobs.wakes == 1
+
+
+async def test_a_format_of_embeddings_that_is_no_word_is_refused(jobs: JobsHarness) -> None:
+    error = await jobs.refusal(EMBEDDINGS[:-1] + b',"encoding_format":[]}', endpoint="/v1/embeddings")
+
+    assert (error.reason, error.param) == ("INVALID_REQUEST", "encoding_format")
+
+
+async def test_a_bug_that_one_line_of_a_batch_meets_does_not_stop_the_others(
+    jobs: JobsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs: list[Exception] = []
+    submissions = replace(jobs.submissions, on_bug=bugs.append)
+    check = JobWork.check
+
+    async def buggy(work: JobWork, principal: Any, request_id: str, endpoint: Any, text: bytes) -> Any:
+        if b"bug" in text:
+            raise KeyError("bug")
+        return await check(work, principal, request_id, endpoint, text)
+
+    monkeypatch.setattr(JobWork, "check", buggy)
+    requests = [JobRequest(new_id("job_"), Endpoint.CHAT, given) for given in (BODY, body(user="bug"), BODY)]
+
+    results = await submissions.submit_all(jobs.peers.principal, requests, batch_id="batch_1")
+
+    assert [result.reason if isinstance(result, ArgosyError) else "" for result in results] == ["", "INTERNAL", ""]
+    assert len(bugs) == 1
+    with pytest.raises(KeyError):
+        await submissions.submit(jobs.peers.principal, requests[1])
+
+
+async def test_a_result_of_a_batch_is_kept_until_its_files_are_written() -> None:
+    plan = JobPlan(retention=timedelta(days=1))
+    store = InMemoryJobStore(VirtualClock().now)
+    jobs = JobsHarness(store, store, JobPolicy(default_plan=plan))
+    alone = await jobs.submit()
+    request = JobRequest(new_id("job_"), Endpoint.CHAT, BODY)
+
+    (of_batch,) = await jobs.submissions.submit_all(jobs.peers.principal, [request], batch_id="batch_1")
+
+    assert isinstance(of_batch, Accepted)
+    assert (alone.job.retention, of_batch.job.retention) == (timedelta(days=1), timedelta(days=3))

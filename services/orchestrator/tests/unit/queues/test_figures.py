@@ -61,6 +61,22 @@ async def test_figures_are_kept_for_a_minute_and_not_longer(
     assert latest.current() == (BATCH, INTERACTIVE)
 
 
+async def test_the_age_of_figures_counts_from_the_start_or_the_last_read(
+    store: FakeQueueStore, latest: LatestFigures, clock: FakeClock
+) -> None:
+    store.broken = True
+    clock.advance(timedelta(seconds=5))
+    with pytest.raises(Unavailable):
+        await latest.refresh()
+    assert latest.age_seconds == 5
+
+    store.broken = False
+    await latest.refresh()
+    assert latest.age_seconds == 0
+    clock.advance(timedelta(seconds=7))
+    assert latest.age_seconds == 7
+
+
 def test_the_work_of_a_queue_follows_from_recent_jobs_and_is_unknown_without() -> None:
     assert BATCH.work == timedelta(seconds=75)
     assert INTERACTIVE.work == timedelta(0)

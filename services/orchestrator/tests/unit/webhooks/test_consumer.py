@@ -83,6 +83,21 @@ def test_a_job_of_a_batch_has_no_event_of_its_own() -> None:
     assert record_to_event(Record(JOB_FINISHED, b"", JobFinished(meta=META, job=job).SerializeToString())) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "shown"),
+    [
+        ("upstream", "bad key sk-0123456789abcdefghij", "bad key sk-[redacted]"),
+        ("internal", "line 7 of a file", "something went wrong on our side"),
+    ],
+)
+def test_an_event_has_no_key_and_no_bug_in_its_error(kind: str, message: str, shown: str) -> None:
+    job = jobs.Job(state=jobs.JOB_STATE_FAILED, error=Error(kind=kind, reason="R", message=message))
+
+    _, data = converted(JOB_FINISHED, JobFinished(meta=META, job=job))
+
+    assert data["error"]["message"] == shown
+
+
 @pytest.mark.parametrize("status", ["completed", "failed", "expired", "cancelled"])
 def test_a_finished_batch_is_an_event_with_its_counts(status: str) -> None:
     message = BatchFinished(

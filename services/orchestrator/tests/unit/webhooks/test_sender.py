@@ -292,5 +292,6 @@ def test_retry_after_is_read_as_seconds_or_a_date() -> None:
 
     assert parse_retry_after("120", now) == timedelta(seconds=120)
     assert parse_retry_after("Thu, 01 Jan 2026 00:01:00 GMT", now) == timedelta(minutes=1)
-    for text in ("", "-1", "soon", "99999999999999", "Thu, 01 Jan 2015 00:01:00 GMT", "٣"):
+    huge = ("Thu, 01 Jan 99999999999999999999 00:00:00 GMT", "Thu, 01 Jan 2030 00:00:00 +99999999999999")
+    for text in ("", "-1", "soon", "99999999999999", "Thu, 01 Jan 2015 00:01:00 GMT", "٣", *huge):
         assert parse_retry_after(text, now) is None

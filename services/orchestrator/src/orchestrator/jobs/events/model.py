@@ -38,7 +38,14 @@ class Delta:
 JobEvent = StateChanged | Delta
 
 
+_MAX_PART: Final = 2**64 - 1
+"""Redis refuses more, and with one such id a read of all streams at once."""
+
+
 def is_event_id(text: str) -> bool:
     """Whether a text can be the id of an event in the log: milliseconds and a number, `1700000000000-0`."""
     milliseconds, dash, number = text.partition("-")
-    return bool(dash) and all(part.isascii() and part.isdigit() and len(part) <= 20 for part in (milliseconds, number))
+    return bool(dash) and all(
+        part.isascii() and part.isdigit() and len(part) <= 20 and int(part) <= _MAX_PART
+        for part in (milliseconds, number)
+    )

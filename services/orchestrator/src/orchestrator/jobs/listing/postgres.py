@@ -1,6 +1,5 @@
 """Reads jobs in Postgres."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from chassis.postgres import Database
@@ -48,10 +47,8 @@ SELECT {_NOT_FINAL} FROM jobs AS j
 WHERE j.tenant_id = $1 AND j.batch_id = $2 AND j.job_id > $3 ORDER BY j.job_id LIMIT $4
 """  # noqa: S608 - constants
 
-_COUNT_BATCH = """
-SELECT j.state, count(*) FROM jobs AS j WHERE j.tenant_id = $1 AND j.batch_id = $2 GROUP BY j.state
-UNION ALL
-SELECT j.state, count(*) FROM finished_jobs AS j WHERE j.tenant_id = $1 AND j.batch_id = $2 GROUP BY j.state
+_IS_RUNNING = """
+SELECT EXISTS (SELECT FROM jobs AS j WHERE j.tenant_id = $1 AND j.batch_id = $2 AND j.state <> 'quarantined')
 """
 
 # Quarantined jobs have an index of their own; other states are for an operator who looks at one tenant.
@@ -93,10 +90,9 @@ class PostgresJobReader:
             rows = await connection.fetch(_LIST_UNFINISHED, tenant_id, batch_id, after, limit)
         return [row_to_job(row) for row in rows]
 
-    async def count_batch(self, tenant_id: str, batch_id: str) -> Mapping[JobState, int]:
+    async def is_running(self, tenant_id: str, batch_id: str) -> bool:
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(_COUNT_BATCH, tenant_id, batch_id)
-        return {JobState(state): count for state, count in rows}
+            return bool(await connection.fetchval(_IS_RUNNING, tenant_id, batch_id))
 
     async def list_all(self, wanted: JobFilter, tenant_id: str) -> list[Job]:
         states = [state.value for state in (wanted.states or {JobState.QUARANTINED}) - FINAL]
