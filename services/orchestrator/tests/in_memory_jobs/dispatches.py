@@ -119,7 +119,7 @@ class InMemoryDispatches(JobTables):
         lost = [row for row in self.in_state(JobState.DISPATCHED) if row.due_at <= self.now()]
         lost = sorted(lost, key=lambda row: row.due_at)[:limit]
         for row in lost:
-            row.due_at = row.dispatched_at or self.now()
+            row.due_at = row.job.created_at
             self.move(row, state=JobState.QUEUED)
         return [row.job for row in lost]
 

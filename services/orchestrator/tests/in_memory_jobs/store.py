@@ -110,7 +110,8 @@ class InMemoryJobStore(InMemoryDispatches, InMemoryJobReader):
         if end.job.is_final:
             self._finish(row, end.job)
         else:
-            row.due_at, row.record, row.request_id = self.now() + end.delay, None, ""
+            row.due_at = self.now() + end.delay if end.delay else row.job.created_at
+            row.record, row.request_id = None, ""
             job = end.job
             self.move(
                 row,

@@ -108,6 +108,18 @@ class EndContract:
         assert (job.state, job.errors, job.crashes, job.usage) == (JobState.QUEUED, 0, 0, MADE[0].usage)
         assert len(await dispatch(jobs)) == 1
 
+    async def test_a_job_that_comes_back_keeps_its_place(self, jobs: JobsUnderTest) -> None:
+        first = await start(jobs, "job_9")
+        await jobs.pass_time(SECOND)
+        await submit(jobs, *[new_job(f"job_{n}") for n in (1, 2)])
+        await jobs.pass_time(LEASE + SECOND)
+
+        await jobs.store.end_runs([died(await run_of(jobs, first), POLICY, draw())])
+        await jobs.store.heartbeat("wrk_2", "default", 3, [], LEASE)
+
+        (queues,) = await jobs.store.waiting()
+        assert [run.job_id for run in queues.heads["standard", "ten_1"]] == ["job_9", "job_1", "job_2"]
+
     async def test_usage_and_cost_add_up_over_the_runs(self, jobs: JobsUnderTest) -> None:
         run = await run_of(jobs, await start(jobs))
         await jobs.store.end_runs([returned(run, MADE, draw("evt_1"))])

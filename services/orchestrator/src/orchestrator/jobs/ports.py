@@ -86,7 +86,8 @@ class JobStore(Protocol):
         end is for overdue runs and the lease was extended: read the run again, and decide again.
 
         A final job moves to the final ones, and exactly one `JobFinished` is written. A queued one is due after its
-        delay. A quarantined one waits for an operator. Run record and request id are forgotten.
+        delay; without one it takes the place of its acceptance, before the jobs of its tenant that came later. A
+        quarantined one waits for an operator. Run record and request id are forgotten.
         """
 
     async def end_waiting(self, ends: Sequence[WaitingEnd]) -> list[Job | ArgosyError]:
@@ -99,7 +100,10 @@ class JobStore(Protocol):
         """Note that a running job is to be cancelled. Safe to repeat. None when it does not run with this epoch."""
 
     async def requeue_lost_dispatches(self, limit: int) -> list[Job]:
-        """Queue jobs again that were dispatched and that no worker has claimed in time. Their counters stay."""
+        """Queue jobs again that were dispatched and that no worker has claimed in time.
+
+        They take the place of their acceptance, and their counters stay.
+        """
 
     async def past_deadline(self, limit: int) -> tuple[list[Job], datetime]:
         """Read queued and dispatched jobs whose deadline has passed, and the store's clock."""

@@ -161,7 +161,8 @@ WITH ended AS MATERIALIZED (
         AND (j.cancel_requested_at IS NOT NULL) = e.cancel_requested AND (NOT e.overdue OR j.due_at <= now()) END
     ORDER BY j.tenant_id, j.job_id FOR UPDATE OF j
 ), requeued AS (
-    UPDATE jobs AS j SET epoch = e.new_epoch, state = e.state, state_reason = e.state_reason, due_at = now() + e.delay,
+    UPDATE jobs AS j SET epoch = e.new_epoch, state = e.state, state_reason = e.state_reason,
+        due_at = CASE WHEN e.delay > interval '0' THEN now() + e.delay ELSE j.created_at END,
         errors = e.errors, crashes = e.crashes, last_error = e.error::jsonb, usage = e.usage::jsonb,
         cost_nano_usd = e.cost, run = NULL, request_id = ''
     FROM ended AS e JOIN locked AS l USING (place)
@@ -209,7 +210,7 @@ WITH lost AS MATERIALIZED (
     SELECT j.tenant_id, j.job_id FROM jobs AS j WHERE j.state = 'dispatched' AND j.due_at <= now()
     ORDER BY j.due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), queued AS (
-    UPDATE jobs AS j SET state = 'queued', due_at = coalesce(j.dispatched_at, now()) FROM lost
+    UPDATE jobs AS j SET state = 'queued', due_at = j.created_at FROM lost
     WHERE j.tenant_id = lost.tenant_id AND j.job_id = lost.job_id RETURNING {JOB}, j.cost_tokens
 ), counted AS ({_count("queued", queued="count(*)", tokens="sum(cost_tokens)", dispatched="-count(*)")})
 SELECT * FROM queued
