@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from time import monotonic
@@ -59,17 +60,17 @@ class Channel(grpc.aio.Channel):
 
     # What the host defines.
 
+    @abstractmethod
     def to_error(self, status: Status) -> Exception:
         """Make the exception for a status, an `error_type`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def capacity_error(self) -> Exception:
         """Make the exception for a call beyond what the streams carry."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call_metadata(self) -> list[str]:
         """Return the metadata that every call carries: alternating keys and values."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         self.deadlines = Deadlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
@@ -28,7 +29,7 @@ CHECK_INTERVAL_SECONDS: Final = 5.0
 log = logger("chassis.kafka")
 
 
-class GroupMember(Loop):
+class GroupMember(Loop, ABC):
     """A component that is a member of `section.group` while it runs. A subclass has `_poll`, and may have a listener.
 
     aiokafka leaves the group when it is not polled for five minutes, so `_poll` polls, whatever becomes of the records.
@@ -51,9 +52,9 @@ class GroupMember(Loop):
         """Raise `Unavailable` unless a broker answers."""
         await self._known_topics()
 
+    @abstractmethod
     async def _poll(self, stop: asyncio.Event) -> None:
         """Poll the connected consumer until `stop` is set."""
-        raise NotImplementedError
 
     def _listener(self) -> ConsumerRebalanceListener | None:
         """Return what is called before and after a rebalance."""
