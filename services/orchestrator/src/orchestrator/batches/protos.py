@@ -1,9 +1,8 @@
 """Batches as messages."""
 
-from argosy.common.v1 import common_pb2
 from argosy.orchestration.v1 import batches_pb2 as pb
 from argosy.orchestration.v1 import events_pb2
-from chassis.errors import ArgosyError
+from values.protos import error_to_proto
 
 from orchestrator.batches.model import Batch, BatchState, LineError, NewBatch
 
@@ -77,8 +76,6 @@ def batch_to_finished_event(batch: Batch, event_id: str) -> events_pb2.BatchFini
 
 
 def _line_error_to_proto(error: LineError) -> pb.BatchLineError:
-    return pb.BatchLineError(line=error.line, error=_error_to_proto(error.error))
-
-
-def _error_to_proto(error: ArgosyError) -> common_pb2.Error:
-    return common_pb2.Error(kind=error.kind.value, reason=error.reason, message=error.message, param=error.param or "")
+    message = pb.BatchLineError(line=error.line)
+    error_to_proto(error.error, message.error)
+    return message
