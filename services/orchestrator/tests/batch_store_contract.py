@@ -62,10 +62,14 @@ class BatchStoreContract:
         caller = a_caller()
         batch = await a_batch(store, caller)
 
-        again = await store.create(caller, NewBatch(batch.batch_id, CHAT, "file-1"), DAY, 1)
+        again = await store.create(caller, NewBatch(batch.batch_id, CHAT, "file-1", metadata={"a": "ü"}), DAY, 1)
         assert again == batch
-        with pytest.raises(BatchIdReused):
-            await store.create(caller, NewBatch(batch.batch_id, CHAT, "file-2"), DAY, 9)
+        for other in (
+            NewBatch(batch.batch_id, CHAT, "file-2", metadata={"a": "ü"}),
+            NewBatch(batch.batch_id, CHAT, "file-1"),
+        ):
+            with pytest.raises(BatchIdReused):
+                await store.create(caller, other, DAY, 9)
 
     async def test_a_tenant_has_only_so_many_unfinished_batches(self, store: BatchStore) -> None:
         caller = a_caller()

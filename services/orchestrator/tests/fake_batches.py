@@ -55,7 +55,7 @@ class FakeBatchStore:
                 raise BatchLimitReached("wait until one is finished")
             self.stored[key] = Stored(_new(principal, new, self.now, window), self.now)
         batch = self._read(key)
-        if (batch.endpoint, batch.input_file_id) != (new.endpoint, new.input_file_id):
+        if (batch.endpoint, batch.input_file_id, batch.metadata) != (new.endpoint, new.input_file_id, new.metadata):
             raise BatchIdReused("another batch")
         return batch
 

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     NOT_FOUND = "not_found"
     EXPIRED = "expired"  # it existed, and is not kept any longer
     CONFLICT = "conflict"  # it was changed concurrently, or it exists
+    UNPROCESSABLE = "unprocessable"  # well-formed, and contradicts what the caller asked for before
     TOO_LARGE = "too_large"
     EXHAUSTED = "exhausted"  # a quota is used up: waiting does not help
     THROTTLED = "throttled"  # too many requests: waiting helps

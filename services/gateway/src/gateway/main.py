@@ -246,7 +246,9 @@ def hot_routes(
     max_bytes = section.chat_bytes
 
     def or_job(handler: Handler, route: AsgiRoute) -> Handler:
-        return jobs_http.RespondAsync(handler, route.path, jobs, limits, bodies, max_body_bytes=max_bytes)
+        return jobs_http.RespondAsync(
+            handler, route.path, jobs, limits, bodies, max_body_bytes=max_bytes, max_wait=section.job_wait
+        )
 
     chat = chat_http.ChatCompletions(
         inference, clock, limits, bodies, max_body_bytes=max_bytes, deadline=section.deadline

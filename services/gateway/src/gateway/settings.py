@@ -77,6 +77,13 @@ class LimitsSection(Section):
     choices: int = Field(8, ge=1, description="Largest number of choices (`n`).")
     deadline: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), description="Deadline of an inference request.")
 
+    job_wait: timedelta = Field(
+        timedelta(seconds=30),
+        ge=timedelta(0),
+        le=timedelta(minutes=5),
+        description="The longest wait of `Prefer: respond-async, wait=`, before the answer is 202; 0 for none.",
+    )
+
     def inference_limits(self) -> InferenceLimits:
         return InferenceLimits(
             max_output_tokens=self.output_tokens, max_messages=self.messages, max_choices=self.choices

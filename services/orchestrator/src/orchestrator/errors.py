@@ -11,6 +11,7 @@ _REFUSALS = frozenset(
         Kind.NOT_FOUND,
         Kind.EXPIRED,
         Kind.CONFLICT,
+        Kind.UNPROCESSABLE,
         Kind.TOO_LARGE,
         Kind.EXHAUSTED,
         Kind.THROTTLED,

@@ -24,6 +24,7 @@ STATUS: Final[dict[Kind, grpc.StatusCode]] = {
     Kind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Kind.EXPIRED: grpc.StatusCode.NOT_FOUND,
     Kind.CONFLICT: grpc.StatusCode.ABORTED,
+    Kind.UNPROCESSABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Kind.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
     Kind.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.THROTTLED: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -26,7 +26,7 @@ from argosy.common.v1 import common_pb2 as argosy_dot_common_dot_v1_dot_common__
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%argosy/orchestration/v1/batches.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x05\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x15\n\rinput_file_id\x18\x04 \x01(\t\x12\x19\n\x11\x63ompletion_window\x18\x05 \x01(\t\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.argosy.orchestration.v1.BatchState\x12\x16\n\x0eoutput_file_id\x18\x07 \x01(\t\x12\x15\n\rerror_file_id\x18\x08 \x01(\t\x12\x37\n\x06\x65rrors\x18\t \x03(\x0b\x32\'.argosy.orchestration.v1.BatchLineError\x12\r\n\x05total\x18\n \x01(\x03\x12\x11\n\tcompleted\x18\x0b \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x0c \x01(\x03\x12>\n\x08metadata\x18\r \x03(\x0b\x32,.argosy.orchestration.v1.Batch.MetadataEntry\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ein_progress_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinalizing_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcancelling_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x0e\x42\x61tchLineError\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Error\"\xe8\x01\n\x12\x43reateBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x15\n\rinput_file_id\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x19\n\x11\x63ompletion_window\x18\x04 \x01(\t\x12K\n\x08metadata\x18\x05 \x03(\x0b\x32\x39.argosy.orchestration.v1.CreateBatchRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x13\x43reateBatchResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.argosy.orchestration.v1.Batch\"#\n\x0fGetBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"A\n\x10GetBatchResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.argosy.orchestration.v1.Batch\"2\n\x12ListBatchesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"X\n\x13ListBatchesResponse\x12/\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Batch\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"&\n\x12\x43\x61ncelBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"D\n\x13\x43\x61ncelBatchResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.argosy.orchestration.v1.Batch*\x81\x02\n\nBatchState\x12\x1b\n\x17\x42\x41TCH_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41TCH_STATE_VALIDATING\x10\x01\x12\x16\n\x12\x42\x41TCH_STATE_FAILED\x10\x02\x12\x1b\n\x17\x42\x41TCH_STATE_IN_PROGRESS\x10\x03\x12\x1a\n\x16\x42\x41TCH_STATE_FINALIZING\x10\x04\x12\x19\n\x15\x42\x41TCH_STATE_COMPLETED\x10\x05\x12\x17\n\x13\x42\x41TCH_STATE_EXPIRED\x10\x06\x12\x1a\n\x16\x42\x41TCH_STATE_CANCELLING\x10\x07\x12\x19\n\x15\x42\x41TCH_STATE_CANCELLED\x10\x08\x32\xb7\x03\n\x0c\x42\x61tchService\x12h\n\x0b\x43reateBatch\x12+.argosy.orchestration.v1.CreateBatchRequest\x1a,.argosy.orchestration.v1.CreateBatchResponse\x12\x64\n\x08GetBatch\x12(.argosy.orchestration.v1.GetBatchRequest\x1a).argosy.orchestration.v1.GetBatchResponse\"\x03\x90\x02\x01\x12m\n\x0bListBatches\x12+.argosy.orchestration.v1.ListBatchesRequest\x1a,.argosy.orchestration.v1.ListBatchesResponse\"\x03\x90\x02\x01\x12h\n\x0b\x43\x61ncelBatch\x12+.argosy.orchestration.v1.CancelBatchRequest\x1a,.argosy.orchestration.v1.CancelBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%argosy/orchestration/v1/batches.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x05\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x15\n\rinput_file_id\x18\x04 \x01(\t\x12\x19\n\x11\x63ompletion_window\x18\x05 \x01(\t\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.argosy.orchestration.v1.BatchState\x12\x16\n\x0eoutput_file_id\x18\x07 \x01(\t\x12\x15\n\rerror_file_id\x18\x08 \x01(\t\x12\x37\n\x06\x65rrors\x18\t \x03(\x0b\x32\'.argosy.orchestration.v1.BatchLineError\x12\r\n\x05total\x18\n \x01(\x03\x12\x11\n\tcompleted\x18\x0b \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x0c \x01(\x03\x12>\n\x08metadata\x18\r \x03(\x0b\x32,.argosy.orchestration.v1.Batch.MetadataEntry\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ein_progress_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinalizing_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcancelling_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x0e\x42\x61tchLineError\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Error\"\x81\x02\n\x12\x43reateBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x15\n\rinput_file_id\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x19\n\x11\x63ompletion_window\x18\x04 \x01(\t\x12K\n\x08metadata\x18\x05 \x03(\x0b\x32\x39.argosy.orchestration.v1.CreateBatchRequest.MetadataEntry\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x13\x43reateBatchResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.argosy.orchestration.v1.Batch\"#\n\x0fGetBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"A\n\x10GetBatchResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.argosy.orchestration.v1.Batch\"2\n\x12ListBatchesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"X\n\x13ListBatchesResponse\x12/\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Batch\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"&\n\x12\x43\x61ncelBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"D\n\x13\x43\x61ncelBatchResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.argosy.orchestration.v1.Batch*\x81\x02\n\nBatchState\x12\x1b\n\x17\x42\x41TCH_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41TCH_STATE_VALIDATING\x10\x01\x12\x16\n\x12\x42\x41TCH_STATE_FAILED\x10\x02\x12\x1b\n\x17\x42\x41TCH_STATE_IN_PROGRESS\x10\x03\x12\x1a\n\x16\x42\x41TCH_STATE_FINALIZING\x10\x04\x12\x19\n\x15\x42\x41TCH_STATE_COMPLETED\x10\x05\x12\x17\n\x13\x42\x41TCH_STATE_EXPIRED\x10\x06\x12\x1a\n\x16\x42\x41TCH_STATE_CANCELLING\x10\x07\x12\x19\n\x15\x42\x41TCH_STATE_CANCELLED\x10\x08\x32\xb7\x03\n\x0c\x42\x61tchService\x12h\n\x0b\x43reateBatch\x12+.argosy.orchestration.v1.CreateBatchRequest\x1a,.argosy.orchestration.v1.CreateBatchResponse\x12\x64\n\x08GetBatch\x12(.argosy.orchestration.v1.GetBatchRequest\x1a).argosy.orchestration.v1.GetBatchResponse\"\x03\x90\x02\x01\x12m\n\x0bListBatches\x12+.argosy.orchestration.v1.ListBatchesRequest\x1a,.argosy.orchestration.v1.ListBatchesResponse\"\x03\x90\x02\x01\x12h\n\x0b\x43\x61ncelBatch\x12+.argosy.orchestration.v1.CancelBatchRequest\x1a,.argosy.orchestration.v1.CancelBatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHSERVICE'].methods_by_name['GetBatch']._serialized_options = b'\220\002\001'
   _globals['_BATCHSERVICE'].methods_by_name['ListBatches']._loaded_options = None
   _globals['_BATCHSERVICE'].methods_by_name['ListBatches']._serialized_options = b'\220\002\001'
-  _globals['_BATCHSTATE']._serialized_start=1591
-  _globals['_BATCHSTATE']._serialized_end=1848
+  _globals['_BATCHSTATE']._serialized_start=1616
+  _globals['_BATCHSTATE']._serialized_end=1873
   _globals['_BATCH']._serialized_start=131
   _globals['_BATCH']._serialized_end=855
   _globals['_BATCH_METADATAENTRY']._serialized_start=808
@@ -50,23 +50,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHLINEERROR']._serialized_start=857
   _globals['_BATCHLINEERROR']._serialized_end=927
   _globals['_CREATEBATCHREQUEST']._serialized_start=930
-  _globals['_CREATEBATCHREQUEST']._serialized_end=1162
+  _globals['_CREATEBATCHREQUEST']._serialized_end=1187
   _globals['_CREATEBATCHREQUEST_METADATAENTRY']._serialized_start=808
   _globals['_CREATEBATCHREQUEST_METADATAENTRY']._serialized_end=855
-  _globals['_CREATEBATCHRESPONSE']._serialized_start=1164
-  _globals['_CREATEBATCHRESPONSE']._serialized_end=1232
-  _globals['_GETBATCHREQUEST']._serialized_start=1234
-  _globals['_GETBATCHREQUEST']._serialized_end=1269
-  _globals['_GETBATCHRESPONSE']._serialized_start=1271
-  _globals['_GETBATCHRESPONSE']._serialized_end=1336
-  _globals['_LISTBATCHESREQUEST']._serialized_start=1338
-  _globals['_LISTBATCHESREQUEST']._serialized_end=1388
-  _globals['_LISTBATCHESRESPONSE']._serialized_start=1390
-  _globals['_LISTBATCHESRESPONSE']._serialized_end=1478
-  _globals['_CANCELBATCHREQUEST']._serialized_start=1480
-  _globals['_CANCELBATCHREQUEST']._serialized_end=1518
-  _globals['_CANCELBATCHRESPONSE']._serialized_start=1520
-  _globals['_CANCELBATCHRESPONSE']._serialized_end=1588
-  _globals['_BATCHSERVICE']._serialized_start=1851
-  _globals['_BATCHSERVICE']._serialized_end=2290
+  _globals['_CREATEBATCHRESPONSE']._serialized_start=1189
+  _globals['_CREATEBATCHRESPONSE']._serialized_end=1257
+  _globals['_GETBATCHREQUEST']._serialized_start=1259
+  _globals['_GETBATCHREQUEST']._serialized_end=1294
+  _globals['_GETBATCHRESPONSE']._serialized_start=1296
+  _globals['_GETBATCHRESPONSE']._serialized_end=1361
+  _globals['_LISTBATCHESREQUEST']._serialized_start=1363
+  _globals['_LISTBATCHESREQUEST']._serialized_end=1413
+  _globals['_LISTBATCHESRESPONSE']._serialized_start=1415
+  _globals['_LISTBATCHESRESPONSE']._serialized_end=1503
+  _globals['_CANCELBATCHREQUEST']._serialized_start=1505
+  _globals['_CANCELBATCHREQUEST']._serialized_end=1543
+  _globals['_CANCELBATCHRESPONSE']._serialized_start=1545
+  _globals['_CANCELBATCHRESPONSE']._serialized_end=1613
+  _globals['_BATCHSERVICE']._serialized_start=1876
+  _globals['_BATCHSERVICE']._serialized_end=2315
 # @@protoc_insertion_point(module_scope)

@@ -258,6 +258,7 @@ class CreateBatchRequest(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     COMPLETION_WINDOW_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """Chosen by the gateway: "batch_" and a UUIDv7."""
     input_file_id: _builtins.str
@@ -266,6 +267,8 @@ class CreateBatchRequest(_message.Message):
     """The endpoint of all its requests."""
     completion_window: _builtins.str
     """"24h"."""
+    idempotency_key: _builtins.str
+    """As in SubmitJobRequest."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 16 labels of at most 64 and 512 characters."""
@@ -278,10 +281,11 @@ class CreateBatchRequest(_message.Message):
         endpoint: _builtins.str = ...,
         completion_window: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "completion_window", b"completion_window", "endpoint", b"endpoint", "input_file_id", b"input_file_id", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "completion_window", b"completion_window", "endpoint", b"endpoint", "idempotency_key", b"idempotency_key", "input_file_id", b"input_file_id", "metadata", b"metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -279,6 +279,7 @@ class SubmitJobRequest(_message.Message):
     LANE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Chosen by the gateway: "job_" and a UUIDv7."""
     endpoint: _builtins.str
@@ -287,6 +288,10 @@ class SubmitJobRequest(_message.Message):
     """The client's own JSON body."""
     lane: Global___JobLane.ValueType
     """Lowers the lane of the tenant's plan; a higher one is refused: LANE_NOT_ALLOWED."""
+    idempotency_key: _builtins.str
+    """The client's key, by which it may repeat the request within 24 hours; empty for none. The answer is the job of the
+    first request; another request with the same key is refused: IDEMPOTENCY_KEY_REUSED.
+    """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 16 labels of at most 64 and 512 characters."""
@@ -304,10 +309,11 @@ class SubmitJobRequest(_message.Message):
         lane: Global___JobLane.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         deadline: _duration_pb2.Duration | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deadline", b"deadline", "endpoint", b"endpoint", "job_id", b"job_id", "lane", b"lane", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deadline", b"deadline", "endpoint", b"endpoint", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "lane", b"lane", "metadata", b"metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

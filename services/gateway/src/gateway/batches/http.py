@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header
 
 from gateway.batches.orchestrator_client import BatchesClient
 from gateway.batches.schemas import BatchCreate, BatchRead
+from gateway.jobs.model import read_idempotency_key
 from gateway.web.dependencies import PageQuery, PathId, provided
 from gateway.web.schemas import ListResponse
 
@@ -15,9 +16,15 @@ Batches = Annotated[BatchesClient, Depends(provided(BatchesClient))]
 
 
 @router.post("")
-async def create_batch(body: BatchCreate, batches: Batches) -> BatchRead:
+async def create_batch(
+    body: BatchCreate,
+    batches: Batches,
+    idempotency_key: Annotated[
+        str | None, Header(description="Repeats with the same key and body within 24 hours are one batch.")
+    ] = None,
+) -> BatchRead:
     """Run the requests of a file of purpose `batch`. A line that cannot be run is a line of the error file."""
-    return await batches.create(body)
+    return await batches.create(body, "" if idempotency_key is None else read_idempotency_key(idempotency_key))
 
 
 @router.get("")

@@ -29,14 +29,15 @@ class BatchesClient:
     def __init__(self, channel: Channel) -> None:
         self._stub = BatchServiceStub(channel)
 
-    async def create(self, body: BatchCreate) -> BatchRead:
-        """Raises FILE_NOT_FOUND, BATCH_FILE_INVALID, BATCH_LIMIT_REACHED."""
+    async def create(self, body: BatchCreate, idempotency_key: str = "") -> BatchRead:
+        """Raises FILE_NOT_FOUND, BATCH_FILE_INVALID, BATCH_LIMIT_REACHED, IDEMPOTENCY_KEY_REUSED."""
         request = pb.CreateBatchRequest(
             batch_id=new_id("batch_"),
             input_file_id=body.input_file_id,
             endpoint=body.endpoint,
             completion_window=body.completion_window,
             metadata=body.metadata or {},
+            idempotency_key=idempotency_key,
         )
         return proto_to_batch((await self._stub.CreateBatch(request)).batch)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import orjson
@@ -22,7 +24,9 @@ from gateway.jobs.model import (
     JobFilter,
     JobState,
     JobSubmission,
+    preferred_wait_seconds,
     prefers_async,
+    read_idempotency_key,
 )
 from gateway.jobs.orchestrator_client import JobsClient, JobWatch
 from gateway.jobs.schemas import JOB_PROPERTIES, JobCreate, JobRead, check_body, job_fields, read_submission
@@ -46,7 +50,9 @@ ROUTE = AsgiRoute(
 )
 
 PREFER, LANE = b"prefer", b"argosy-lane"
-PREFERENCE_APPLIED = (b"preference-applied", RESPOND_ASYNC.encode())
+PREFERENCE_APPLIED = b"preference-applied"
+IDEMPOTENCY_KEY = b"idempotency-key"
+IDEMPOTENCY_UNSUPPORTED = (b"argosy-idempotency", b"unsupported")
 RETRY_AFTER = (b"retry-after", b"1")
 HEARTBEAT_SECONDS: Final = 15.0
 """Proxies close a connection on which nothing is sent for a minute, some for half of it."""
@@ -71,7 +77,9 @@ class SubmitJobs:
     async def __call__(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
         response.body = self._bodies.reserve(scope, self._max_body_bytes)
         body = await read_body(receive, self._max_body_bytes, response.body.grow_to)
-        job = await self._jobs.submit(read_submission(new_id("job_"), body, self._limits))
+        submission = read_submission(new_id("job_"), body, self._limits)
+        key = idempotency_key(scope)
+        job = await self._jobs.submit(replace(submission, idempotency_key=key) if key else submission)
         await send_accepted(job, response)
 
 
@@ -87,8 +95,10 @@ class RespondAsync:
         bodies: RequestBodies,
         *,
         max_body_bytes: int,
+        max_wait: timedelta,
     ) -> None:
         self._handler = handler
+        self._max_wait_seconds = int(max_wait.total_seconds())
         self._endpoint = endpoint
         self._jobs = jobs
         self._limits = limits
@@ -100,6 +110,8 @@ class RespondAsync:
         for name, value in scope["headers"]:
             if name == PREFER and prefers_async(value.decode("latin-1")):
                 return self._submit(scope, receive, response)
+        if idempotency_key_header(scope) is not None:
+            response.add_header(*IDEMPOTENCY_UNSUPPORTED)
         return self._handler(scope, receive, response)
 
     async def _submit(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
@@ -109,14 +121,43 @@ class RespondAsync:
         response.body = self._bodies.reserve(scope, self._max_body_bytes)
         body = await read_body(receive, self._max_body_bytes, response.body.grow_to)
         check_body(self._endpoint, body, self._limits)
-        job = await self._jobs.submit(JobSubmission(new_id("job_"), self._endpoint, body, lane))
-        await send_accepted(job, response, PREFERENCE_APPLIED)
+        key = idempotency_key(scope)
+        job = await self._jobs.submit(JobSubmission(new_id("job_"), self._endpoint, body, lane, idempotency_key=key))
+        await self._answer(scope, job, response)
+
+    async def _answer(self, scope: Scope, job: JobRead, response: ResponseWriter) -> None:
+        """Send 200 with the result of a job that succeeds while the client wants to wait; otherwise 202."""
+        prefer = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == PREFER)
+        seconds = min(preferred_wait_seconds(prefer), self._max_wait_seconds)
+        if not seconds:
+            await send_accepted(job, response, (PREFERENCE_APPLIED, RESPOND_ASYNC.encode()))
+            return
+        response.release_body()
+        applied = (PREFERENCE_APPLIED, f"{RESPOND_ASYNC}, wait={seconds}".encode())
+        ended = await self._jobs.wait(job.id, seconds)
+        if ended is not None and ended[0].state == "succeeded" and ended[1]:
+            await response.send_response(200, ended[1], (_location(job), applied))
+            return
+        await send_accepted(job if ended is None else ended[0], response, applied)
 
 
 async def send_accepted(job: JobRead, response: ResponseWriter, *headers: tuple[bytes, bytes]) -> None:
     """Send 202 with the job and where it is."""
-    location = (b"location", f"{router.prefix}/{job.id}".encode())
-    await response.send_response(202, orjson.dumps(job_fields(job)), (location, RETRY_AFTER, *headers))
+    await response.send_response(202, orjson.dumps(job_fields(job)), (_location(job), RETRY_AFTER, *headers))
+
+
+def _location(job: JobRead) -> tuple[bytes, bytes]:
+    return b"location", f"{router.prefix}/{job.id}".encode()
+
+
+def idempotency_key_header(scope: Scope) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == IDEMPOTENCY_KEY), None)
+
+
+def idempotency_key(scope: Scope) -> str:
+    """Return the client's key; empty without one. Raises InvalidRequest."""
+    value = idempotency_key_header(scope)
+    return "" if value is None else read_idempotency_key(value.decode("latin-1"))
 
 
 @router.get("", dependencies=[NEWEST_FIRST])

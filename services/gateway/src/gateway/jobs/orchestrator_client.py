@@ -1,19 +1,20 @@
 """Jobs in the orchestrator, over gRPC. Another tenant's job is not found."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Final
 
 import grpc
 from argosy.orchestration.v1 import jobs_pb2 as pb
 from argosy.orchestration.v1.jobs_pb2_grpc import JobServiceStub
-from chassis.errors import Internal, Kind, Unavailable
+from chassis.errors import ArgosyError, Internal, Kind, Unavailable
 from chassis.grpc import Channel
 from chassis.http import openai_error
 from google.protobuf.timestamp_pb2 import Timestamp
 from values.money import nano_usd_to_usd
 from values.protos import duration_to_proto, proto_to_error, proto_to_nano_usd, proto_to_timestamp, proto_to_usage
 
-from gateway.jobs.model import JobFilter, JobLane, JobState, JobSubmission
+from gateway.jobs.model import FINAL_STATES, JobFilter, JobLane, JobState, JobSubmission
 from gateway.jobs.schemas import JobError, JobRead, JobUsage
 from gateway.jobs.stream import Delta, JobEvent, StateChanged
 from gateway.web.pagination import PageRequest
@@ -46,13 +47,17 @@ class JobsClient:
         self._stub = JobServiceStub(channel)
 
     async def submit(self, submission: JobSubmission) -> JobRead:
-        """Return the accepted job. Raises QUEUE_FULL, LANE_NOT_ALLOWED, and what the endpoint raises for the body."""
+        """Return the accepted job.
+
+        Raises QUEUE_FULL, LANE_NOT_ALLOWED, IDEMPOTENCY_KEY_REUSED, and what the endpoint raises for the body.
+        """
         request = pb.SubmitJobRequest(
             job_id=submission.job_id,
             endpoint=submission.endpoint,
             body=submission.body,
             lane=lane_to_proto(submission.lane),
             metadata=submission.metadata,
+            idempotency_key=submission.idempotency_key,
         )
         if submission.deadline is not None:
             request.deadline.CopyFrom(duration_to_proto(submission.deadline))
@@ -79,6 +84,20 @@ class JobsClient:
     async def cancel(self, job_id: str) -> JobRead:
         """Raises JOB_NOT_FOUND, JOB_FINISHED."""
         return proto_to_job((await self._stub.CancelJob(pb.CancelJobRequest(job_id=job_id))).job)
+
+    async def wait(self, job_id: str, seconds: float) -> tuple[JobRead, bytes] | None:
+        """Wait until a job is final, at most so long; None when it is not, or cannot be followed."""
+        watch = self.watch(job_id, "")
+        try:
+            async with asyncio.timeout(seconds):
+                while (event := await watch.read()) is not None:
+                    if isinstance(event, StateChanged) and event.job.state in FINAL_STATES:
+                        return event.job, event.result
+        except (TimeoutError, ArgosyError):
+            pass
+        finally:
+            watch.cancel()
+        return None
 
     def watch(self, job_id: str, after_event_id: str) -> "JobWatch":
         """Follow a job. The first read raises JOB_NOT_FOUND, EVENT_ID_UNKNOWN."""

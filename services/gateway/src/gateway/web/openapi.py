@@ -37,12 +37,22 @@ ACCEPTED_RESPONSE = {
         "retry-after": {"description": "Seconds until it is worth a read.", "schema": {"type": "integer"}},
     },
 }
+IDEMPOTENCY_PARAMETER = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "required": False,
+    "description": "Repeats of a submission with the same key and body within 24 hours are one job. Without a job it "
+    "is not supported: the answer has `argosy-idempotency: unsupported`.",
+    "schema": {"type": "string", "maxLength": 257},
+}
 ASYNC_PARAMETERS = [
+    IDEMPOTENCY_PARAMETER,
     {
         "in": "header",
         "name": "Prefer",
         "required": False,
-        "description": "With `respond-async` (RFC 7240) the request becomes a job.",
+        "description": "With `respond-async` (RFC 7240) the request becomes a job. With `wait=10` beside it the "
+        "answer is that of the endpoint if the job succeeds within ten seconds.",
         "schema": {"type": "string"},
     },
     {
@@ -53,6 +63,11 @@ ASYNC_PARAMETERS = [
         "schema": {"type": "string"},
     },
 ]
+_PARAMETERS: Mapping[str, list[dict[str, Any]]] = {
+    "never": [],
+    "on request": ASYNC_PARAMETERS,
+    "always": [IDEMPOTENCY_PARAMETER],
+}
 COST_HEADER = {"argosy-cost": {"description": "The exact cost in US dollars.", "schema": {"type": "string"}}}
 
 
@@ -115,7 +130,7 @@ def _operation(route: AsgiRoute) -> dict[str, Any]:
     return {
         "summary": route.summary,
         "tags": [route.tag],
-        "parameters": ASYNC_PARAMETERS if route.accepts == "on request" else [],
+        "parameters": _PARAMETERS[route.accepts],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": responses,
     }

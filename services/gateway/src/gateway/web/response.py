@@ -53,6 +53,10 @@ class ResponseWriter:
     def code(self) -> str | None:
         return None if self.error is None else self.error.code
 
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """Send a header with whatever the response is, an error, too."""
+        self.rate_limit_headers = (*self.rate_limit_headers, (name, value))
+
     async def start(self, status: int, headers: Headers) -> None:
         self.status = status
         self.release_body()

@@ -19,7 +19,7 @@ from services.gateway.tests.fakes.jobs import a_job
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 BODY: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}
 JOB: dict[str, Any] = {"endpoint": CHAT, "body": BODY}
-ASYNC = {"prefer": "respond-async, wait=10"}
+ASYNC = {"prefer": "respond-async"}
 
 
 async def test_a_job_is_accepted_with_the_place_where_it_is_read(

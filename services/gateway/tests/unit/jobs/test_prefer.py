@@ -1,7 +1,7 @@
 """The header `Prefer` (RFC 7240)."""
 
 import pytest
-from gateway.jobs.model import prefers_async
+from gateway.jobs.model import preferred_wait_seconds, prefers_async
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,20 @@ def test_a_header_of_quotation_marks_without_an_end_is_read_in_time_that_grows_w
     # By the square of its length it would take many minutes.
     assert not prefers_async(mark * 200_000)
     assert prefers_async("respond-async, a=" + mark * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("respond-async, wait=10", 10),
+        ("WAIT = 7 ;x=y, respond-async", 7),
+        ("wait=3, wait=9", 3),
+        ("respond-async", 0),
+        ("wait=-1", 0),
+        ("wait=1.5", 0),
+        ('foo="wait=5"', 0),
+        ("wait=9999999999", 0),
+    ],
+)
+def test_the_wait_is_a_whole_number_of_seconds(header: str, seconds: int) -> None:
+    assert preferred_wait_seconds(header) == seconds

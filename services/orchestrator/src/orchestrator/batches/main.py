@@ -16,6 +16,7 @@ from orchestrator.batches.retrieval_client import GrpcFileStore
 from orchestrator.batches.run import RunBatch
 from orchestrator.batches.schedule import BatchRunner
 from orchestrator.batches.settings import BatchesSection
+from orchestrator.idempotency.postgres import PostgresIdempotencyKeys
 from orchestrator.jobs.main import Jobs, Shared
 
 
@@ -45,5 +46,5 @@ def build_batches(shared: Shared, retrieval: Channel, jobs: Jobs, section: Batch
     files = GrpcFileStore(retrieval, shared.signer)
     requests = JobRequests(jobs.submissions, jobs.cancellations, jobs.reader)
     runner = BatchRunner(RunBatch(store, files, requests, limits.file), store)
-    servicer = BatchServicer(CreateBatch(store, files, limits), store)
+    servicer = BatchServicer(CreateBatch(store, files, limits), store, PostgresIdempotencyKeys(shared.database))
     return Batches(runner, section.poll_interval, registration(servicer))

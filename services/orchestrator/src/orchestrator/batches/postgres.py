@@ -96,7 +96,7 @@ class PostgresBatchStore:
                     raise BatchLimitReached(message, retry_after=timedelta(minutes=1))
                 found = await connection.fetchrow(_GET, tenant_id, new.batch_id)
         batch = row_to_batch(found)
-        if (batch.endpoint, batch.input_file_id) != (new.endpoint, new.input_file_id):
+        if (batch.endpoint, batch.input_file_id, batch.metadata) != (new.endpoint, new.input_file_id, new.metadata):
             raise BatchIdReused(f"{new.batch_id} is the id of another batch", param="batch_id")
         return batch
 

@@ -19,6 +19,7 @@ STATUS = {
     Kind.NOT_FOUND: 404,
     Kind.EXPIRED: 410,
     Kind.CONFLICT: 409,
+    Kind.UNPROCESSABLE: 422,
     Kind.TOO_LARGE: 413,
     Kind.EXHAUSTED: 429,
     Kind.THROTTLED: 429,

@@ -7,15 +7,18 @@ from argosy.orchestration.v1 import jobs_pb2 as pb
 from argosy.orchestration.v1.jobs_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.grpc import Registration
+from chassis.tenancy import Principal
 from values.protos import proto_to_duration
 from values.roles import current_member
 
+from orchestrator.idempotency.model import IdempotencyKey, IdempotencyKeyReused, Resource, checked_key
+from orchestrator.idempotency.ports import IdempotencyKeys
 from orchestrator.jobs.cancel import Cancellations
-from orchestrator.jobs.errors import JobNotFound
+from orchestrator.jobs.errors import JobIdReused, JobNotFound
 from orchestrator.jobs.model import JobFilter, JobKey, Lane
 from orchestrator.jobs.ports import JobReader
 from orchestrator.jobs.protos import PROTO_TO_LANE, PROTO_TO_STATE, job_to_proto
-from orchestrator.jobs.submit import JobRequest, Submissions
+from orchestrator.jobs.submit import Accepted, JobRequest, Submissions
 from orchestrator.metrics import JOB_SUBMIT_SECONDS
 
 Watch = Callable[[pb.WatchJobRequest, Any], Awaitable[None]]
@@ -27,13 +30,19 @@ class JobServicer(JobServiceServicer):
     """Jobs of the caller's tenant."""
 
     def __init__(
-        self, *, submissions: Submissions, cancellations: Cancellations, reader: JobReader, watch: Watch
+        self,
+        submissions: Submissions,
+        cancellations: Cancellations,
+        reader: JobReader,
+        watch: Watch,
+        keys: IdempotencyKeys,
     ) -> None:
         """`watch` writes the events of a job to the context of the call."""
         self._submissions = submissions
         self._cancellations = cancellations
         self._reader = reader
         self._watch = watch
+        self._keys = keys
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
         principal = current_member()
@@ -46,8 +55,22 @@ class JobServicer(JobServiceServicer):
             deadline=proto_to_duration(request.deadline) if request.HasField("deadline") else None,
         )
         with JOB_SUBMIT_SECONDS.time():
-            accepted = await self._submissions.submit(principal, job)
+            if request.idempotency_key:
+                accepted = await self._submit_once(principal, job, checked_key(request.idempotency_key))
+            else:
+                accepted = await self._submissions.submit(principal, job)
         return pb.SubmitJobResponse(job=job_to_proto(accepted.job), warnings=accepted.warnings)
+
+    async def _submit_once(self, principal: Principal, job: JobRequest, key: str) -> Accepted:
+        """Submit under the id of the first request with this key: it is accepted once."""
+        name = IdempotencyKey(principal.tenant_id, principal.key_id, Resource.JOB, key)
+        job_id = await self._keys.resolve(name, job.job_id)
+        try:
+            return await self._submissions.submit(principal, job._replace(job_id=job_id))
+        except JobIdReused:
+            raise IdempotencyKeyReused(
+                "the idempotency key was used for another request", param="idempotency-key"
+            ) from None
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         job = await self._reader.get(JobKey(current_member().tenant_id, request.job_id))

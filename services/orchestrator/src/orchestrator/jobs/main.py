@@ -15,6 +15,7 @@ from chassis.tenancy import PrincipalSigner
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.context.ports import RetrievalClient
+from orchestrator.idempotency.postgres import PostgresIdempotencyKeys
 from orchestrator.jobs.cancel import Cancellations
 from orchestrator.jobs.claim import Claims
 from orchestrator.jobs.complete import Runs
@@ -107,7 +108,7 @@ def build_jobs(
     )
     runs = Runs(store=store, ends=ends, reservations=shared.reservations, policy=policy)
     reaper = Reaper(store=store, policy=policy, signals=signals, ends=ends)
-    partitions = keep_partitions(store, intervals.days_ahead)
+    keys = PostgresIdempotencyKeys(shared.database)
     return Jobs(
         store=store,
         reader=reader,
@@ -115,13 +116,25 @@ def build_jobs(
         cancellations=cancellations,
         registrations=(
             job_registration(
-                JobServicer(submissions=submissions, cancellations=cancellations, reader=reader, watch=watch)
+                JobServicer(submissions=submissions, cancellations=cancellations, reader=reader, watch=watch, keys=keys)
             ),
             run_registration(JobRunServicer(claims=claims, runs=runs, policy=policy)),
         ),
-        loops=(
-            Loop("job-partitions", periodic(intervals.partitions, partitions, "job-partitions")),
-            Loop("job-dispatch", dispatch),
-            Loop("job-reaper", periodic(intervals.reap, reaper.run_once, "job-reaper")),
-        ),
+        loops=_loops(store, dispatch, reaper, keys, intervals),
+    )
+
+
+def _loops(
+    store: PostgresJobStore,
+    dispatch: DispatchLoop,
+    reaper: Reaper,
+    keys: PostgresIdempotencyKeys,
+    intervals: JobIntervals,
+) -> tuple[Loop, ...]:
+    partitions = keep_partitions(store, intervals.days_ahead)
+    return (
+        Loop("job-partitions", periodic(intervals.partitions, partitions, "job-partitions")),
+        Loop("idempotency-keys", periodic(intervals.partitions, keys.forget_expired, "idempotency-keys")),
+        Loop("job-dispatch", dispatch),
+        Loop("job-reaper", periodic(intervals.reap, reaper.run_once, "job-reaper")),
     )

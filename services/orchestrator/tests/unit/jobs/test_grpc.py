@@ -20,6 +20,7 @@ from chassis.testing.grpc import serving
 from orchestrator.jobs.grpc import JobServicer, job_registration, no_events
 from orchestrator.jobs.workers.grpc import JobRunServicer, run_registration
 
+from services.orchestrator.tests.fake_idempotency import FakeIdempotencyKeys
 from services.orchestrator.tests.in_memory_jobs.store import InMemoryJobStore
 from services.orchestrator.tests.jobs_examples import BODY
 from services.orchestrator.tests.jobs_harness import ANSWER, JobsHarness
@@ -34,7 +35,11 @@ ATTEMPT = inference.Attempt(
 @asynccontextmanager
 async def tenants(jobs: JobsHarness, store: InMemoryJobStore) -> AsyncIterator[Any]:
     servicer = JobServicer(
-        submissions=jobs.submissions, cancellations=jobs.cancellations, reader=store, watch=no_events
+        submissions=jobs.submissions,
+        cancellations=jobs.cancellations,
+        reader=store,
+        watch=no_events,
+        keys=FakeIdempotencyKeys(),
     )
     async with serving(job_registration(servicer)) as channel:
         with as_caller(a_caller(MEMBER)):
@@ -149,3 +154,24 @@ async def test_the_door_of_workers_is_for_services(jobs: JobsHarness) -> None:
             with pytest.raises(RemoteError) as refused:
                 await call
             assert refused.value.kind is Kind.DENIED
+
+
+async def test_a_request_repeated_under_its_key_is_the_same_job(jobs: JobsHarness, store: InMemoryJobStore) -> None:
+    async with tenants(jobs, store) as stub:
+
+        async def submit(body: bytes = BODY, key: str = "abc") -> str:
+            request = pb.SubmitJobRequest(
+                job_id=new_id("job_"), endpoint="/v1/chat/completions", body=body, idempotency_key=key
+            )
+            return (await stub.SubmitJob(request)).job.id  # type: ignore[no-any-return]
+
+        first = await submit()
+        again, other = await submit(), await submit(key="abd")
+        with pytest.raises(RemoteError) as reused:
+            await submit(BODY + b" ")
+        with pytest.raises(RemoteError) as malformed:
+            await submit(key="a b")
+
+    assert (first == again, first == other) == (True, False)
+    assert (reused.value.kind, reused.value.reason) == (Kind.UNPROCESSABLE, "IDEMPOTENCY_KEY_REUSED")
+    assert malformed.value.kind is Kind.INVALID

@@ -239,6 +239,7 @@ def test_every_kind_of_error_is_transient_or_permanent(kind: Kind) -> None:
         Kind.NOT_FOUND,
         Kind.EXPIRED,
         Kind.CONFLICT,
+        Kind.UNPROCESSABLE,
         Kind.TOO_LARGE,
         Kind.EXHAUSTED,
         Kind.UPSTREAM,

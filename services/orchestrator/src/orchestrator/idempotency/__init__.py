@@ -1,0 +1,1 @@
+"""Requests that clients may repeat under a key of their own."""
