@@ -78,8 +78,7 @@ class SubmitJobs:
         response.body = self._bodies.reserve(scope, self._max_body_bytes)
         body = await read_body(receive, self._max_body_bytes, response.body.grow_to)
         submission = read_submission(new_id("job_"), body, self._limits)
-        key = idempotency_key(scope)
-        job = await self._jobs.submit(replace(submission, idempotency_key=key) if key else submission)
+        job = await self._jobs.submit(replace(submission, idempotency_key=idempotency_key(scope)))
         await send_accepted(job, response)
 
 
@@ -107,11 +106,14 @@ class RespondAsync:
 
     def __call__(self, scope: Scope, receive: Receive, response: ResponseWriter) -> Awaitable[None]:
         """Not `async`, which would put a second coroutine around that of every other request."""
+        has_idempotency_key = False
         for name, value in scope["headers"]:
             if name == PREFER and prefers_async(value.decode("latin-1")):
                 return self._submit(scope, receive, response)
-        if idempotency_key_header(scope) is not None:
-            response.add_header(*IDEMPOTENCY_UNSUPPORTED)
+            if name == IDEMPOTENCY_KEY:
+                has_idempotency_key = True
+        if has_idempotency_key:
+            response.extra_headers = (*response.extra_headers, IDEMPOTENCY_UNSUPPORTED)
         return self._handler(scope, receive, response)
 
     async def _submit(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
@@ -150,13 +152,9 @@ def _location(job: JobRead) -> tuple[bytes, bytes]:
     return b"location", f"{router.prefix}/{job.id}".encode()
 
 
-def idempotency_key_header(scope: Scope) -> bytes | None:
-    return next((value for name, value in scope["headers"] if name == IDEMPOTENCY_KEY), None)
-
-
 def idempotency_key(scope: Scope) -> str:
     """Return the client's key; empty without one. Raises InvalidRequest."""
-    value = idempotency_key_header(scope)
+    value = next((value for name, value in scope["headers"] if name == IDEMPOTENCY_KEY), None)
     return "" if value is None else read_idempotency_key(value.decode("latin-1"))
 
 

@@ -153,10 +153,10 @@ class AuthMiddleware:
 async def count_request(limiter: RateLimiter, caller: Caller, kind: RequestClass, response: ResponseWriter) -> None:
     """Count a request and set its rate limit headers. Raises RateLimitExceeded."""
     try:
-        response.rate_limit_headers = rate_limit_headers(await limiter.check(caller.principal, kind))
+        response.extra_headers = rate_limit_headers(await limiter.check(caller.principal, kind))
     except RateLimitExceeded as error:
         RATE_LIMITED.labels(error.scope).inc()
-        response.rate_limit_headers = rate_limit_headers(error.status)
+        response.extra_headers = rate_limit_headers(error.status)
         raise
 
 

@@ -36,7 +36,7 @@ log = logger("gateway")
 class ResponseWriter:
     """Writes the response to one request, and keeps its id, status and error for metrics and logs."""
 
-    __slots__ = ("_send", "body", "error", "finished", "rate_limit_headers", "request_id", "started_at", "status")
+    __slots__ = ("_send", "body", "error", "extra_headers", "finished", "request_id", "started_at", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -46,16 +46,13 @@ class ResponseWriter:
         self.body: InFlight | None = None
         """What the request's body takes of the budget; given back when the response starts, or the request ends."""
         self.finished = False
-        self.rate_limit_headers: Headers = ()
+        self.extra_headers: Headers = ()
+        """Sent with whatever the response is, an error, too."""
         self.started_at = perf_counter()
 
     @property
     def code(self) -> str | None:
         return None if self.error is None else self.error.code
-
-    def add_header(self, name: bytes, value: bytes) -> None:
-        """Send a header with whatever the response is, an error, too."""
-        self.rate_limit_headers = (*self.rate_limit_headers, (name, value))
 
     async def start(self, status: int, headers: Headers) -> None:
         self.status = status
@@ -109,7 +106,7 @@ class ResponseWriter:
                 raise ClientDisconnected("A response to HEAD has no body.")
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
-        return [(REQUEST_ID, self.request_id.encode()), *self.rate_limit_headers]
+        return [(REQUEST_ID, self.request_id.encode()), *self.extra_headers]
 
 
 class RouteMetrics:

@@ -31,6 +31,7 @@ class JobServicer(JobServiceServicer):
 
     def __init__(
         self,
+        *,
         submissions: Submissions,
         cancellations: Cancellations,
         reader: JobReader,
