@@ -13,8 +13,10 @@ class FakeBatches(BatchServiceServicer):
 
     def __init__(self) -> None:
         self.batches: dict[tuple[str, str], pb.Batch] = {}
+        self.idempotency_keys: list[str] = []
 
     async def CreateBatch(self, request: pb.CreateBatchRequest, context: Any) -> pb.CreateBatchResponse:
+        self.idempotency_keys.append(request.idempotency_key)
         if request.input_file_id == "file-none":
             raise RemoteError(Kind.NOT_FOUND, "FILE_NOT_FOUND", "There is no such file.", param="input_file_id")
         batch = pb.Batch(

@@ -120,3 +120,12 @@ async def test_another_tenants_batch_is_not_found(demo: httpx.AsyncClient, gatew
         for response in (await other.get(f"{PATH}/{batch_id}"), await other.post(f"{PATH}/{batch_id}/cancel")):
             assert (response.status_code, response.json()["error"]["code"]) == (404, "batch_not_found")
         assert (await other.get(PATH)).json()["data"] == []
+
+
+async def test_an_idempotency_key_goes_with_a_new_batch(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    for headers in ({}, {"idempotency-key": '"abc"'}):
+        assert (await demo.post(PATH, json=BODY, headers=headers)).status_code == 200
+    bad = await demo.post(PATH, json=BODY, headers={"idempotency-key": "a b"})
+
+    assert gateway.batches.idempotency_keys == ["", "abc"]
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "idempotency-key")
