@@ -132,7 +132,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     )
     shared_rate_limits = RedisRateLimitStore(await builder.multiplexed_redis(settings.redis))
     orchestrator = await builder.channel(peers.orchestrator, "orchestrator")
-    event_streams = jobs_http.EventStreams(event_stream_limit(settings.in_flight))
+    event_streams = jobs_http.EventStreams(event_stream_limit(settings.in_flight), settings.limits.job_wait)
     app = wire_app(
         Authenticator(
             api_keys,
@@ -226,7 +226,7 @@ def wire_app(
         RecordAudit: RecordAudit(stores.audit, clock),
     }
     return create_app(
-        hot_routes(peers.inference, jobs, bodies, clock, limits),
+        hot_routes(peers.inference, jobs, bodies, clock, limits, event_streams=event_streams),
         [feature.router for feature in FEATURES],
         dependencies,
         authenticator,
@@ -239,15 +239,20 @@ def wire_app(
 
 
 def hot_routes(
-    inference: InferenceClient, jobs: JobsClient, bodies: RequestBodies, clock: Clock, section: LimitsSection
+    inference: InferenceClient,
+    jobs: JobsClient,
+    bodies: RequestBodies,
+    clock: Clock,
+    section: LimitsSection,
+    *,
+    event_streams: jobs_http.EventStreams,
 ) -> dict[AsgiRoute, Handler]:
     """Make the hand-written handlers. Inference endpoints make a job of a request that prefers it."""
-    limits = section.inference_limits()
-    max_bytes = section.chat_bytes
+    limits, max_bytes = section.inference_limits(), section.chat_bytes
 
     def or_job(handler: Handler, route: AsgiRoute) -> Handler:
         return jobs_http.RespondAsync(
-            handler, route.path, jobs, limits, bodies, max_body_bytes=max_bytes, max_wait=section.job_wait
+            handler, route.path, jobs, limits, bodies, streams=event_streams, max_body_bytes=max_bytes
         )
 
     chat = chat_http.ChatCompletions(

@@ -112,7 +112,7 @@ async def run_gateway(
     jobs = FakeJobs()
     queues = FakeQueues(jobs)
     batches = FakeBatches()
-    event_streams = EventStreams(event_stream_limit(in_flight), heartbeat_seconds)
+    event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
     webhooks = FakeWebhooks()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(

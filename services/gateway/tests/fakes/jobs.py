@@ -14,6 +14,9 @@ from values.protos import duration_to_proto, timestamp_to_proto
 
 CREATED_AT = datetime(2026, 1, 2, tzinfo=UTC)
 FINAL = (pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED)
+CHAT = "/v1/chat/completions"
+CHAT_BODY: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}
+CHAT_JOB: dict[str, Any] = {"endpoint": CHAT, "body": CHAT_BODY}
 JOB_FINISHED = RemoteError(Kind.CONFLICT, "JOB_FINISHED", "The job is finished.")
 EVENT_ID_UNKNOWN = RemoteError(Kind.EXPIRED, "EVENT_ID_UNKNOWN", "Events after this one are not kept.")
 

@@ -1,17 +1,16 @@
 """`/v1/jobs`, and `Prefer: respond-async` on inference requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import orjson
-from chassis.errors import ArgosyError, InvalidRequest
+from chassis.errors import InvalidRequest
 from chassis.http import Receive, Scope, Send, read_body
 from chassis.ids import new_id
-from chassis.in_flight import InFlight, InFlightLimit
-from chassis.telemetry import logger
+from chassis.in_flight import InFlight, InFlightLimit, Overloaded, TooMuchInFlight
 from chassis.tenancy import current_caller
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response, StreamingResponse
@@ -28,9 +27,9 @@ from gateway.jobs.model import (
     prefers_async,
     read_idempotency_key,
 )
-from gateway.jobs.orchestrator_client import JobsClient, JobWatch
+from gateway.jobs.orchestrator_client import JobEnd, JobsClient, JobWatch
 from gateway.jobs.schemas import JOB_PROPERTIES, JobCreate, JobRead, check_body, job_fields, read_submission
-from gateway.jobs.stream import HEARTBEAT, INTERRUPTED, RETRY, JobEvent, encode_job_event
+from gateway.jobs.stream import job_events
 from gateway.web import sse
 from gateway.web.dependencies import NEWEST_FIRST, PageQuery, PathId, provided
 from gateway.web.middleware import Handler
@@ -57,7 +56,6 @@ RETRY_AFTER = (b"retry-after", b"1")
 HEARTBEAT_SECONDS: Final = 15.0
 """Proxies close a connection on which nothing is sent for a minute, some for half of it."""
 
-log = logger("gateway")
 
 Jobs = Annotated[JobsClient, Depends(provided(JobsClient))]
 ModelName = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -93,11 +91,11 @@ class RespondAsync:
         limits: InferenceLimits,
         bodies: RequestBodies,
         *,
+        streams: "EventStreams",
         max_body_bytes: int,
-        max_wait: timedelta,
     ) -> None:
         self._handler = handler
-        self._max_wait_seconds = int(max_wait.total_seconds())
+        self._streams = streams
         self._endpoint = endpoint
         self._jobs = jobs
         self._limits = limits
@@ -128,19 +126,23 @@ class RespondAsync:
         await self._answer(scope, job, response)
 
     async def _answer(self, scope: Scope, job: JobRead, response: ResponseWriter) -> None:
-        """Send 200 with the result of a job that succeeds while the client wants to wait; otherwise 202."""
+        """Send 200 with the result of a job that succeeds while the client wants to wait; otherwise 202.
+
+        A wait follows the job as a stream of its events does, and takes one's place. Without a place there is no wait.
+        """
         prefer = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == PREFER)
-        seconds = min(preferred_wait_seconds(prefer), self._max_wait_seconds)
-        if not seconds:
+        seconds = min(preferred_wait_seconds(prefer), self._streams.max_wait_seconds)
+        place = self._streams.find_place() if seconds else None
+        if place is None:
             await send_accepted(job, response, (PREFERENCE_APPLIED, RESPOND_ASYNC.encode()))
             return
         response.release_body()
         applied = (PREFERENCE_APPLIED, f"{RESPOND_ASYNC}, wait={seconds}".encode())
-        ended = await self._jobs.wait(job.id, seconds)
-        if ended is not None and ended[0].state == "succeeded" and ended[1]:
-            await response.send_response(200, ended[1], (_location(job), applied))
+        ended = await self._streams.wait(self._jobs.wait(job.id, seconds), place)
+        if ended is not None and ended.job.state == "succeeded" and ended.result:
+            await response.send_response(200, ended.result, (_location(job), applied))
             return
-        await send_accepted(job if ended is None else ended[0], response, applied)
+        await send_accepted(job if ended is None else ended.job, response, applied)
 
 
 async def send_accepted(job: JobRead, response: ResponseWriter, *headers: tuple[bytes, bytes]) -> None:
@@ -190,7 +192,7 @@ class EventStream(StreamingResponse):
         self._watch = watch
         self._place = place
         super().__init__(
-            job_events(watch, stopping, heartbeat_seconds),
+            job_events(watch.read, stopping, heartbeat_seconds),
             headers={name.decode(): value.decode() for name, value in sse.HEADERS},
         )
 
@@ -203,12 +205,13 @@ class EventStream(StreamingResponse):
 
 
 class EventStreams:
-    """The event streams of this process, limited in number; a component whose `stop` ends them."""
+    """The event streams and waits of this process, limited in number; a component whose `stop` ends them."""
 
     name = "job-events"
 
-    def __init__(self, limit: InFlightLimit, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(self, limit: InFlightLimit, max_wait: timedelta, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
         self._limit = limit
+        self.max_wait_seconds = int(max_wait.total_seconds())
         self._stopping = asyncio.Event()
         self._heartbeat_seconds = heartbeat_seconds
 
@@ -217,6 +220,24 @@ class EventStreams:
 
     async def stop(self) -> None:
         self._stopping.set()
+
+    def find_place(self) -> InFlight | None:
+        """Return a place for the caller's wait; None when there are too many, or the process stops."""
+        try:
+            return None if self._stopping.is_set() else self._limit.reserve(current_caller().principal.key_id, 1)
+        except (Overloaded, TooMuchInFlight):
+            return None
+
+    async def wait(self, end: Coroutine[Any, Any, JobEnd | None], place: InFlight) -> JobEnd | None:
+        """Wait for the end of a job until the process stops; None when it has not ended. Releases the place."""
+        waiting, stopped = asyncio.ensure_future(end), asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() else None
+        finally:
+            waiting.cancel()
+            stopped.cancel()
+            place.release()
 
     async def response(self, watch: JobWatch) -> Response:
         """Make the response of a watch. Raises its error, Overloaded, TooMuchInFlight."""
@@ -260,31 +281,3 @@ async def stream_job_events(
     """
     # An EventSource that reconnects sends the header to the URL that it has, so the header is the later one.
     return await streams.response(jobs.watch(job_id, last_event_id or after or ""))
-
-
-async def job_events(watch: JobWatch, stopping: asyncio.Event, heartbeat_seconds: float) -> AsyncGenerator[bytes, None]:
-    """Encode events as they come, and a comment whenever none came for a while."""
-    stopped = asyncio.ensure_future(stopping.wait())
-    reading: asyncio.Future[JobEvent | None] | None = None
-    try:
-        yield RETRY
-        while not stopping.is_set():
-            reading = reading or asyncio.ensure_future(watch.read())
-            awaited: set[asyncio.Future[Any]] = {reading, stopped}
-            done, _ = await asyncio.wait(awaited, timeout=heartbeat_seconds, return_when=asyncio.FIRST_COMPLETED)
-            if reading in done:
-                event = reading.result()
-                if event is None:
-                    return
-                reading = None
-                yield encode_job_event(event)
-            elif not done:
-                yield HEARTBEAT
-        yield INTERRUPTED
-    except ArgosyError as error:
-        log.info("job_events_interrupted", reason=error.reason)
-        yield INTERRUPTED
-    finally:
-        stopped.cancel()
-        if reading is not None:
-            reading.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 from argosy.orchestration.v1 import jobs_pb2 as pb
@@ -38,6 +38,13 @@ _PROTO_TO_LANE: dict[int, JobLane] = {
     pb.JOB_LANE_STANDARD: "standard",
     pb.JOB_LANE_BATCH: "batch",
 }
+
+
+class JobEnd(NamedTuple):
+    """A final job, and its result: empty without one."""
+
+    job: JobRead
+    result: bytes
 
 
 class JobsClient:
@@ -85,14 +92,14 @@ class JobsClient:
         """Raises JOB_NOT_FOUND, JOB_FINISHED."""
         return proto_to_job((await self._stub.CancelJob(pb.CancelJobRequest(job_id=job_id))).job)
 
-    async def wait(self, job_id: str, seconds: float) -> tuple[JobRead, bytes] | None:
+    async def wait(self, job_id: str, seconds: float) -> JobEnd | None:
         """Wait until a job is final, at most so long; None when it is not, or cannot be followed."""
         watch = self.watch(job_id, "")
         try:
             async with asyncio.timeout(seconds):
                 while (event := await watch.read()) is not None:
                     if isinstance(event, StateChanged) and event.job.state in FINAL_STATES:
-                        return event.job, event.result
+                        return JobEnd(event.job, event.result)
         except (TimeoutError, ArgosyError):
             pass
         finally:

@@ -14,11 +14,10 @@ from gateway.settings import InFlightSection
 from values.protos import proto_to_duration
 
 from services.gateway.tests.fakes.gateway import MAX_CHAT_BYTES, GatewayFixture, run_gateway
-from services.gateway.tests.fakes.jobs import a_job
+from services.gateway.tests.fakes.jobs import CHAT, CHAT_BODY, CHAT_JOB, a_job
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-BODY: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}
-JOB: dict[str, Any] = {"endpoint": CHAT, "body": BODY}
+EMBEDDINGS = "/v1/embeddings"
+BODY, JOB = CHAT_BODY, CHAT_JOB
 ASYNC = {"prefer": "respond-async"}
 
 
