@@ -17,6 +17,7 @@ from inference_worker.jobs.model import (
     Lane,
     LeaseLost,
     NotClaimable,
+    Offer,
     RunEnd,
     RunRef,
     RunResult,
@@ -54,10 +55,16 @@ class FakeOrchestrator:
     returned: dict[str, tuple[Attempt, ...]] = field(default_factory=dict)
     started: list[AttemptStarting] = field(default_factory=list)
     beats: list[tuple[int, tuple[RunRef, ...]]] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    """Slots and free slots of the calls that asked for offers."""
+    unanswered: list[bool] = field(default_factory=list)
+    """What each claim said of those before it."""
     calls: list[str] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def claim(self, dispatch: RunRef) -> ClaimedJob:
+    async def claim(self, dispatch: RunRef, *, unanswered_before: bool = False) -> ClaimedJob:
+        self.unanswered.append(unanswered_before)
         await self._call("claim")
         if dispatch.job_id not in self.work or dispatch.job_id in self.running:
             raise NotClaimable("not dispatched")
@@ -65,6 +72,11 @@ class FakeOrchestrator:
         self.running[dispatch.job_id] = run
         request_id = f"{run.job_id}.{run.epoch}"
         return ClaimedJob(run, self.lease, request_id, self.work.pop(dispatch.job_id))
+
+    async def find_unclaimed(self, slots: int, free_slots: int) -> Sequence[Offer]:
+        await self._call("find_unclaimed")
+        self.asked.append((slots, free_slots))
+        return self.offers
 
     async def start_attempt(self, run: RunRef, attempt: AttemptStarting) -> None:
         await self._call("start_attempt")

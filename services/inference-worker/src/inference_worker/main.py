@@ -18,6 +18,7 @@ from inference_worker.grpc import registration
 from inference_worker.jobs.consumer import DispatchConsumer, lane_topics
 from inference_worker.jobs.drain import JobDrain
 from inference_worker.jobs.heartbeat import Heartbeats
+from inference_worker.jobs.offers import Offers
 from inference_worker.jobs.orchestrator_client import GrpcOrchestrator
 from inference_worker.jobs.redis import CANCEL_CHANNEL, RedisDeltas, cancel_handler
 from inference_worker.jobs.run import JobRuns, NewEmbedRun, NewPlanRun
@@ -78,8 +79,14 @@ async def build_jobs(
     runs = JobRuns(orchestrator, deltas, new_plan_run, new_embed_run)
     worker = JobWorker(orchestrator, runs, deltas, observer, section.slots)
     heartbeats = Heartbeats(worker, orchestrator, observer)
-    consumer = ClaimingConsumer(
-        kafka, lane_topics(section.pool), DispatchConsumer(worker, orchestrator), slots=section.slots
+    dispatches = DispatchConsumer(worker, orchestrator, observer)
+    consumer = ClaimingConsumer(kafka, lane_topics(section.pool), dispatches, slots=section.slots)
+    offers = Offers(
+        worker,
+        orchestrator,
+        observer,
+        lambda: consumer.slots_used,
+        lambda found: consumer.offer(partial(dispatches.claim_offer, offer) for offer in found),
     )
     JOB_SLOTS.set_function(lambda: worker.slots)
     JOB_SLOTS_USED.set_function(lambda: consumer.slots_used)
@@ -90,6 +97,7 @@ async def build_jobs(
         Loop("job heartbeats", heartbeats.run),
         redis.subscribe(CANCEL_CHANNEL, cancel_handler(worker.cancel)),
         consumer,
+        Loop("job offers", offers.run),
     ], [JobDrain(worker, heartbeats, consumer.stop_taking, return_after=grace - USAGE_GRACE, exit_after=grace)]
 
 

@@ -10,11 +10,20 @@ from typing import Any
 from orchestrator.jobs.fair_share import PLACES_PER_SLOT
 from orchestrator.jobs.model import Job, JobState, Lane, RunRef
 from orchestrator.jobs.round_rows import rows_to_pools
-from orchestrator.jobs.rounds import SUSPECT_CRASHES, Dispatched, DispatchPlan, PoolQueues
+from orchestrator.jobs.rounds import (
+    OFFER_AFTER,
+    SUSPECT_CRASHES,
+    Dispatched,
+    DispatchPlan,
+    Offer,
+    PoolQueues,
+    Room,
+)
 
 from services.orchestrator.tests.in_memory_jobs.tables import DispatchedEvent, JobTables, Queue, Round, Row
 
 WORKER_TTL = timedelta(seconds=15)
+HANDICAPS = {Lane.INTERACTIVE: timedelta(0), Lane.STANDARD: timedelta(seconds=2), Lane.BATCH: timedelta(seconds=8)}
 
 
 class InMemoryDispatches(JobTables):
@@ -25,10 +34,7 @@ class InMemoryDispatches(JobTables):
 
     def _waiting_rows(self) -> Iterator[dict[str, Any]]:
         now = self.now()
-        slots: Counter[str] = Counter()
-        for worker in self.workers.values():
-            if worker.seen_at > now - WORKER_TTL:
-                slots[worker.pool] += worker.slots
+        slots = self._live_slots()
         for pool in slots:
             queues = {key: queue for key, queue in self.queues.items() if key[1] == pool}
             flying = {
@@ -64,6 +70,13 @@ class InMemoryDispatches(JobTables):
                         "due_at": min(row.due_at for row in heads),
                         "wanted": wanted,
                     }
+
+    def _live_slots(self) -> Counter[str]:
+        slots: Counter[str] = Counter()
+        for worker in self.workers.values():
+            if worker.seen_at > self.now() - WORKER_TTL:
+                slots[worker.pool] += worker.slots
+        return slots
 
     def _heads(self, tenant: str, pool: str, lane: str) -> list[Row]:
         heads = [
@@ -114,6 +127,31 @@ class InMemoryDispatches(JobTables):
         self.move(row, state=JobState.DISPATCHED, state_reason="", epoch=run.epoch + 1)
         self.outbox.append(DispatchedEvent(row.job.ref, row.job.pool, row.job.lane.value))
         return Dispatched(row.job.ref, row.job.lane, waited)
+
+    async def returned(self) -> list[DispatchPlan]:
+        plans = []
+        for pool, slots in self._live_slots().items():
+            once = [row for row in self.rows.values() if row.job.pool == pool and row.job.crashes == 1]
+            places = slots - sum(row.job.state is JobState.DISPATCHED for row in once)
+            due = [
+                row
+                for row in once
+                if row.job.state is JobState.QUEUED and row.due_at <= self.now() and not self.is_paused(row.job)
+            ]
+            lanes = {row.job.ref: row.job.lane.value for row in sorted(due, key=_by_due_time)[: max(0, places)]}
+            if lanes:
+                number = self.rounds.get(pool, Round(0, {})).number
+                plans.append(DispatchPlan(pool, number, tuple(lanes), lanes, {}, self.now()))
+        return plans
+
+    async def unclaimed(self, pool: str, room: Room) -> list[Offer]:
+        dispatched = [row for row in self.in_state(JobState.DISPATCHED) if row.job.pool == pool]
+        returned = sorted((row for row in dispatched if row.job.crashes), key=_by_due_time)[: room.slots]
+        late = [row for row in dispatched if not row.job.crashes and row.offered_at <= self.now() - OFFER_AFTER]
+        late = sorted(late, key=lambda row: row.offered_at + HANDICAPS[row.job.lane])[: room.free]
+        for row in late:
+            row.dispatched_at = self.now()
+        return [Offer(row.job.ref, row.job.lane) for row in (*returned, *late)]
 
     async def requeue_lost_dispatches(self, limit: int) -> list[Job]:
         lost = [row for row in self.in_state(JobState.DISPATCHED) if row.due_at <= self.now()]

@@ -54,8 +54,15 @@ class Row:
     new: NewJob
     due_at: datetime
     dispatched_at: datetime | None = None
+    """Or when it was last offered to a worker."""
     record: AttemptsRecord | None = None
     request_id: str = ""
+
+    @property
+    def offered_at(self) -> datetime:
+        """Only of one that was dispatched."""
+        assert self.dispatched_at is not None
+        return self.dispatched_at
 
     @property
     def principal(self) -> Principal:

@@ -2,7 +2,8 @@
 
 from services.orchestrator.tests.job_store_contract.dispatches import ClaimContract, DispatchContract, SubmitContract
 from services.orchestrator.tests.job_store_contract.ends import EndContract, WaitingEndContract
+from services.orchestrator.tests.job_store_contract.offers import OfferContract
 
 
-class JobStoreContract(SubmitContract, DispatchContract, ClaimContract, EndContract, WaitingEndContract):
+class JobStoreContract(SubmitContract, DispatchContract, ClaimContract, OfferContract, EndContract, WaitingEndContract):
     """All of it."""

@@ -222,6 +222,15 @@ def hand_back_what_may_not_be_claimed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimulatedWorker, "claim", claim_or_hand_back)
 
 
+def hand_back_the_runs_of_others(patch: pytest.MonkeyPatch) -> None:
+    """A claim after one without an answer ends any run of the dispatch, whoever has it."""
+
+    async def hand_back(self: Claims, run: RunRef, worker_id: str) -> None:
+        await self._give_back(run)
+
+    patch.setattr(Claims, "_hand_back_unknown", hand_back)
+
+
 def release_without_a_word(patch: pytest.MonkeyPatch) -> None:
     """A run that died is queued again without being settled."""
     died = settle.died
@@ -252,6 +261,7 @@ MUTANTS: Mapping[str, Patch] = {
         hand_plans_out_unsaved,
         start_attempts_of_lost_runs,
         hand_back_what_may_not_be_claimed,
+        hand_back_the_runs_of_others,
         release_without_a_word,
     )
 }

@@ -11,6 +11,7 @@ from orchestrator.chat.model import Stopped
 from orchestrator.jobs.claim import Claimed
 from orchestrator.jobs.errors import JobLeaseLost, JobNotClaimable
 from orchestrator.jobs.model import RunRef
+from orchestrator.jobs.rounds import Room
 from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import AttemptStarting
 from values.usage import TokenUsage, UsageSource
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from services.orchestrator.tests.simulation.world import World
 
 HEARTBEAT_SECONDS = 5.0
+ASK_SECONDS = 5.0
+"""Seldom: most jobs are to come by their records."""
 GRACE_SECONDS = 10.0
 PERMISSION_SECONDS = 10.0
 MAX_CLAIM_TRIES = 3
@@ -53,7 +56,10 @@ class SimulatedWorker:
         self.busy = 0
         self.uncommitted: list[RunRef] = []
         self.runs: dict[RunRef, RunningJob] = {}
+        self._claiming: dict[RunRef, asyncio.Lock] = {}
+        self._unanswered: set[RunRef] = set()
         process.spawn(self._beat())
+        process.spawn(self._ask())
         process.on_death.append(self._release)
 
     @property
@@ -96,19 +102,39 @@ class SimulatedWorker:
 
     async def claim(self, record: RunRef) -> Claimed | None:
         """Claim a job, then commit the offset. Without an answer the record is read again, here or elsewhere."""
+        async with self._claiming.setdefault(record, asyncio.Lock()):
+            if record._replace(epoch=record.epoch + 1) in self.runs:
+                # Its record came twice, or it was offered, too.
+                self.commit(record)
+                return None
+            claimed = await self._claim(record)
+            if claimed is not None and claimed.work is not None:
+                self.runs[claimed.run] = RunningJob(claimed.run)
+            return claimed
+
+    async def _claim(self, record: RunRef) -> Claimed | None:
         for _ in range(MAX_CLAIM_TRIES):
+            unanswered = record in self._unanswered
+            self._unanswered.add(record)
             try:
-                claimed: Claimed = await self._call(lambda replica: replica.claims.claim(record, self.process.name))
+                claimed: Claimed = await self._call(
+                    lambda replica, unanswered=unanswered: replica.claims.claim(  # type: ignore[misc]
+                        record, self.process.name, unanswered_before=unanswered
+                    )
+                )
             except JobNotClaimable:
+                self._unanswered.discard(record)
                 self.commit(record)
                 return None
             except ArgosyError as error:
                 if error.kind not in TRANSIENT:
                     # The run was lost while it was prepared.
+                    self._unanswered.discard(record)
                     self.commit(record)
                     return None
                 await self.process.sleep(self.world.rng.uniform(0, 1))
                 continue
+            self._unanswered.discard(record)
             self.commit(record)
             return claimed
         if record in self.uncommitted:
@@ -117,7 +143,7 @@ class SimulatedWorker:
         return None
 
     async def _run(self, claimed: Claimed) -> None:
-        job = self.runs[claimed.run] = RunningJob(claimed.run)
+        job = self.runs[claimed.run]
         try:
             assert claimed.work is not None
             attempts, error = await self._attempts(job, len(claimed.work.plan.candidates))
@@ -211,6 +237,22 @@ class SimulatedWorker:
                         if run in self.runs:
                             self.runs[run].stop(why)
             await self.process.sleep(HEARTBEAT_SECONDS)
+
+    async def _ask(self) -> None:
+        """Ask for dispatched jobs that no worker has claimed."""
+        while True:
+            await self.process.sleep(ASK_SECONDS)
+            if self.draining:
+                return
+            room = Room(self.slots, self.slots - self.busy)
+            try:
+                offers = await self._call(lambda replica, room=room: replica.runs.offers("default", room))  # type: ignore[misc]
+            except ArgosyError:
+                continue
+            for offer in offers:
+                if self.has_room:
+                    self.busy += 1
+                    self.process.spawn(self._handle(offer.dispatch))
 
     async def _call(self, invoke: Callable[[Replica], Coroutine[Any, Any, Any]]) -> Any:
         return await self.world.call(self.process, invoke)

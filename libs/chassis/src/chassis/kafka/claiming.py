@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from itertools import count
 from typing import Any, Final
@@ -16,11 +17,10 @@ from typing import Any, Final
 from aiokafka import ConsumerRebalanceListener
 
 from chassis.aio import wait_or_stop
-from chassis.aio.loops import Backoff
 from chassis.errors import ArgosyError
 from chassis.kafka.delivery import RECORDS, publish_letter, start_series
 from chassis.kafka.membership import GroupMember
-from chassis.kafka.offsets import PartitionOffsets
+from chassis.kafka.offsets import PartitionOffsets, Taken
 from chassis.kafka.record import Record, SigningKeys, Undecodable
 from chassis.settings import KafkaSection
 from chassis.telemetry import extract, logger, span
@@ -32,7 +32,6 @@ CLAIM_GRACE_SECONDS: Final = 5.0
 """How long a rebalance waits for claims in flight. The records of slower ones come to another consumer as well."""
 LEAVE_GRACE_SECONDS: Final = 2.0
 """The same before the consumer leaves its group."""
-MAX_RETRY_SECONDS: Final = 5.0
 MIN_BUFFERED: Final = 100
 
 Work = Callable[[], Awaitable[None]]
@@ -41,6 +40,9 @@ Claim = Callable[[Record], Awaitable[Work | None]]
 
 `Undecodable` moves the record to the dead letters. After any other error the record is claimed again, with backoff.
 """
+
+Offered = Callable[[], Awaitable[Work | None]]
+"""Claims work that no record brought. It repeats what fails, and logs it."""
 
 log = logger("chassis.kafka")
 
@@ -64,14 +66,20 @@ class ClaimingConsumer(GroupMember):
         self._max_buffered = max(MIN_BUFFERED, 4 * slots)
         self._running: set[asyncio.Task[None]] = set()
         self._partitions: dict[Any, PartitionOffsets] = {}
-        self._waiting: list[tuple[float, int, _Taken]] = []
+        self._waiting: list[tuple[float, int, Taken]] = []
+        self._offers: deque[Offered] = deque()
         self._numbers = count()
-        self._claiming: dict[_Taken, asyncio.Future[None]] = {}
+        self._claiming: dict[Taken, asyncio.Future[None]] = {}
         self._dirty = asyncio.Event()
         self._paused = False
         self._left = False
         for topic in topics:
             start_series(topic)
+
+    def offer(self, offers: Iterable[Offered]) -> None:
+        """Replace the work that waits beside the topics. It goes before their records, and needs no connection."""
+        self._offers = deque(offers)
+        self._take()
 
     @property
     def slots_used(self) -> int:
@@ -81,6 +89,7 @@ class ClaimingConsumer(GroupMember):
         """Take no more records and begin to leave the group; the work that runs goes on."""
         self._left = True
         self._waiting.clear()
+        self._offers.clear()
         self._stop.set()
 
     async def stop(self) -> None:
@@ -135,19 +144,28 @@ class ClaimingConsumer(GroupMember):
         for record in records:
             offsets.add(record.offset)
             at = now + self._handicaps.get(record.topic, 0.0)
-            self._put(_Taken(record, offsets, at))
+            self._put(Taken(record, offsets, at))
 
-    def _put(self, taken: _Taken) -> None:
+    def _put(self, taken: Taken) -> None:
         heapq.heappush(self._waiting, (taken.at, next(self._numbers), taken))
 
     def _take(self) -> None:
         """Start to claim waiting records while slots are free."""
-        while self._waiting and len(self._running) < self._slots and not self._left:
-            _, _, taken = heapq.heappop(self._waiting)
-            self._claiming[taken] = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._occupy(taken), name="claimed work")
+        while (self._offers or self._waiting) and len(self._running) < self._slots and not self._left:
+            if self._offers:
+                occupied = self._occupy_offered(self._offers.popleft())
+            else:
+                _, _, taken = heapq.heappop(self._waiting)
+                self._claiming[taken] = asyncio.get_running_loop().create_future()
+                occupied = self._occupy(taken)
+            task = asyncio.create_task(occupied, name="claimed work")
             self._running.add(task)
             task.add_done_callback(self._free)
+
+    async def _occupy_offered(self, claim: Offered) -> None:
+        work = await claim()
+        if work is not None:
+            await work()
 
     def _free(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -155,7 +173,7 @@ class ClaimingConsumer(GroupMember):
             self._failure_log.warning("claimed_work_failed", key=type(error).__name__, exc_info=error)
         self._take()
 
-    async def _occupy(self, taken: _Taken) -> None:
+    async def _occupy(self, taken: Taken) -> None:
         """Claim a record and run its work, in one slot."""
         with extract(taken.record.headers):
             work = None
@@ -167,7 +185,7 @@ class ClaimingConsumer(GroupMember):
             if work is not None:
                 await work()
 
-    async def _try_claim(self, taken: _Taken) -> Work | None:
+    async def _try_claim(self, taken: Taken) -> Work | None:
         """Claim, or move the record to the dead letters, or put it back for later."""
         record, work = taken.record, None
         try:
@@ -205,7 +223,7 @@ class ClaimingConsumer(GroupMember):
             reason=reason,
         )
 
-    def _retry_later(self, taken: _Taken, error: Exception) -> None:
+    def _retry_later(self, taken: Taken, error: Exception) -> None:
         RECORDS.labels(taken.record.topic, "failed").inc()
         cause = {"reason": error.reason, "message": error.message} if isinstance(error, ArgosyError) else {}
         self._failure_log.warning(
@@ -217,7 +235,7 @@ class ClaimingConsumer(GroupMember):
         )
         asyncio.get_running_loop().call_later(taken.backoff.next(), self._put_back, taken)
 
-    def _put_back(self, taken: _Taken) -> None:
+    def _put_back(self, taken: Taken) -> None:
         # After a rebalance the record comes again.
         if taken.offsets.assigned and not self._left:
             self._put(taken)
@@ -265,18 +283,6 @@ class ClaimingConsumer(GroupMember):
         if self._consumer is not None:
             await self._commit_claimed(self._consumer)
         self._drop_waiting()
-
-
-class _Taken:
-    """A record that was fetched, the offsets of its partition, and from when it is taken."""
-
-    __slots__ = ("at", "backoff", "offsets", "record")
-
-    def __init__(self, record: Record, offsets: PartitionOffsets, at: float) -> None:
-        self.record = record
-        self.offsets = offsets
-        self.at = at
-        self.backoff = Backoff(min_seconds=0.2, max_seconds=MAX_RETRY_SECONDS)
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from chassis.aio.loops import Backoff
+from chassis.kafka.record import Record
+
+MAX_RETRY_SECONDS: Final = 5.0
+
 
 class PartitionOffsets:
     """Which records of a partition are not claimed yet, since it was assigned."""
@@ -32,3 +39,15 @@ class PartitionOffsets:
     def claimed_up_to(self) -> int:
         """The offset to commit: that of the lowest unclaimed record, else the one after the last record."""
         return next(iter(self._unclaimed), self.next)
+
+
+class Taken:
+    """A record that was fetched, the offsets of its partition, and from when it is taken."""
+
+    __slots__ = ("at", "backoff", "offsets", "record")
+
+    def __init__(self, record: Record, offsets: PartitionOffsets, at: float) -> None:
+        self.record = record
+        self.offsets = offsets
+        self.at = at
+        self.backoff = Backoff(min_seconds=0.2, max_seconds=MAX_RETRY_SECONDS)

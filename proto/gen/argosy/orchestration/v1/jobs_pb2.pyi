@@ -643,8 +643,13 @@ class ClaimJobRequest(_message.Message):
 
     DISPATCH_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
+    UNANSWERED_BEFORE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Unique for the process of the worker."""
+    unanswered_before: _builtins.bool
+    """Whether an earlier claim of this dispatch by this worker had no answer. If it was granted, the run that the worker
+    does not know of is handed back, and this claim is refused.
+    """
     @_builtins.property
     def dispatch(self) -> Global___JobRunRef:
         """From the Kafka record: the epoch of the dispatch."""
@@ -654,14 +659,97 @@ class ClaimJobRequest(_message.Message):
         *,
         dispatch: Global___JobRunRef | None = ...,
         worker_id: _builtins.str = ...,
+        unanswered_before: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "unanswered_before", b"unanswered_before", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClaimJobRequest: _TypeAlias = ClaimJobRequest  # noqa: Y015
+
+@_typing.final
+class FindUnclaimedJobsRequest(_message.Message):
+    """Asks for jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    FREE_SLOTS_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """Whose jobs."""
+    slots: _builtins.int
+    """Jobs that the worker can run at once."""
+    free_slots: _builtins.int
+    """How many more it can run now."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        slots: _builtins.int = ...,
+        free_slots: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_slots", b"free_slots", "pool", b"pool", "slots", b"slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindUnclaimedJobsRequest: _TypeAlias = FindUnclaimedJobsRequest  # noqa: Y015
+
+@_typing.final
+class FindUnclaimedJobsResponse(_message.Message):
+    """Dispatched jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobOffer]:
+        """In the order in which to claim them."""
+
+    def __init__(
+        self,
+        *,
+        offers: _abc.Iterable[Global___JobOffer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offers", b"offers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindUnclaimedJobsResponse: _TypeAlias = FindUnclaimedJobsResponse  # noqa: Y015
+
+@_typing.final
+class JobOffer(_message.Message):
+    """A dispatched job that may be claimed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPATCH_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    lane: Global___JobLane.ValueType
+    """How urgent it is."""
+    @_builtins.property
+    def dispatch(self) -> Global___JobRunRef:
+        """As in the record of the dispatch."""
+
+    def __init__(
+        self,
+        *,
+        dispatch: Global___JobRunRef | None = ...,
+        lane: Global___JobLane.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "lane", b"lane"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobOffer: _TypeAlias = JobOffer  # noqa: Y015
 
 @_typing.final
 class ClaimJobResponse(_message.Message):

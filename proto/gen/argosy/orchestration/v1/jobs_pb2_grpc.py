@@ -295,6 +295,11 @@ class JobRunServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ClaimJobRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ClaimJobResponse.FromString,
                 _registered_method=True)
+        self.FindUnclaimedJobs = channel.unary_unary(
+                '/argosy.orchestration.v1.JobRunService/FindUnclaimedJobs',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsResponse.FromString,
+                _registered_method=True)
         self.StartJobAttempt = channel.unary_unary(
                 '/argosy.orchestration.v1.JobRunService/StartJobAttempt',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StartJobAttemptRequest.SerializeToString,
@@ -324,6 +329,14 @@ class JobRunServiceServicer:
     def ClaimJob(self, request, context):
         """Claim a dispatched job: it is durably this worker's when this returns, and its cost is reserved.
         Errors: JOB_NOT_CLAIMABLE (commit the offset and drop the record: it is finished, cancelled, or dispatched anew).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindUnclaimedJobs(self, request, context):
+        """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
+        died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -364,6 +377,11 @@ def add_JobRunServiceServicer_to_server(servicer, server):
                     servicer.ClaimJob,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ClaimJobRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ClaimJobResponse.SerializeToString,
+            ),
+            'FindUnclaimedJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindUnclaimedJobs,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsResponse.SerializeToString,
             ),
             'StartJobAttempt': grpc.unary_unary_rpc_method_handler(
                     servicer.StartJobAttempt,
@@ -414,6 +432,33 @@ class JobRunService:
             '/argosy.orchestration.v1.JobRunService/ClaimJob',
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ClaimJobRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ClaimJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindUnclaimedJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.orchestration.v1.JobRunService/FindUnclaimedJobs',
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -134,6 +134,10 @@ class JobRunServiceStub:
     """Claim a dispatched job: it is durably this worker's when this returns, and its cost is reserved.
     Errors: JOB_NOT_CLAIMABLE (commit the offset and drop the record: it is finished, cancelled, or dispatched anew).
     """
+    FindUnclaimedJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.FindUnclaimedJobsRequest, _jobs_pb2.FindUnclaimedJobsResponse]
+    """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
+    died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
+    """
     StartJobAttempt: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.StartJobAttemptRequest, _jobs_pb2.StartJobAttemptResponse]
     """Record that a provider call after the first is about to be made."""
     RecordHeartbeat: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RecordHeartbeatRequest, _jobs_pb2.RecordHeartbeatResponse]
@@ -151,6 +155,10 @@ class JobRunServiceAsyncStub(JobRunServiceStub):
     ClaimJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ClaimJobRequest, _jobs_pb2.ClaimJobResponse]  # type: ignore[assignment]
     """Claim a dispatched job: it is durably this worker's when this returns, and its cost is reserved.
     Errors: JOB_NOT_CLAIMABLE (commit the offset and drop the record: it is finished, cancelled, or dispatched anew).
+    """
+    FindUnclaimedJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.FindUnclaimedJobsRequest, _jobs_pb2.FindUnclaimedJobsResponse]  # type: ignore[assignment]
+    """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
+    died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
     """
     StartJobAttempt: _aio.UnaryUnaryMultiCallable[_jobs_pb2.StartJobAttemptRequest, _jobs_pb2.StartJobAttemptResponse]  # type: ignore[assignment]
     """Record that a provider call after the first is about to be made."""
@@ -172,6 +180,16 @@ class JobRunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_pb2.ClaimJobResponse, _abc.Awaitable[_jobs_pb2.ClaimJobResponse]]:
         """Claim a dispatched job: it is durably this worker's when this returns, and its cost is reserved.
         Errors: JOB_NOT_CLAIMABLE (commit the offset and drop the record: it is finished, cancelled, or dispatched anew).
+        """
+
+    @_abc_1.abstractmethod
+    def FindUnclaimedJobs(
+        self,
+        request: _jobs_pb2.FindUnclaimedJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.FindUnclaimedJobsResponse, _abc.Awaitable[_jobs_pb2.FindUnclaimedJobsResponse]]:
+        """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
+        died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
         """
 
     @_abc_1.abstractmethod

@@ -43,6 +43,14 @@ class Dispatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """A dispatched job that no worker has claimed: its record may be held by a worker that died, or be lost."""
+
+    ref: RunRef
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
 class Embedding:
     """Texts to embed, by the first candidate; by the others after permission."""
 

@@ -12,10 +12,19 @@ from chassis.ids import new_id
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 from values.roles import SERVICE
 
-from inference_worker.jobs.model import ClaimedJob, HeartbeatAnswer, LeaseLost, NotClaimable, RunRef, RunResult
+from inference_worker.jobs.model import (
+    ClaimedJob,
+    HeartbeatAnswer,
+    LeaseLost,
+    NotClaimable,
+    Offer,
+    RunRef,
+    RunResult,
+)
 from inference_worker.jobs.protos import (
     proto_to_claimed_job,
     proto_to_heartbeat_answer,
+    proto_to_offer,
     result_to_proto,
     return_to_proto,
     run_to_proto,
@@ -52,8 +61,10 @@ class GrpcOrchestrator:
         principal = Principal(tenant_id, roles=frozenset({SERVICE}))
         return Caller(principal, self._signer.sign(principal), request_id or new_id("req_"))
 
-    async def claim(self, dispatch: RunRef) -> ClaimedJob:
-        request = jobs_pb2.ClaimJobRequest(dispatch=run_to_proto(dispatch), worker_id=self._worker_id)
+    async def claim(self, dispatch: RunRef, *, unanswered_before: bool = False) -> ClaimedJob:
+        request = jobs_pb2.ClaimJobRequest(
+            dispatch=run_to_proto(dispatch), worker_id=self._worker_id, unanswered_before=unanswered_before
+        )
         with as_caller(self.caller(dispatch.tenant_id)):
             try:
                 response = await self._stub.ClaimJob(request, timeout=CLAIM_TIMEOUT.total_seconds())
@@ -62,6 +73,12 @@ class GrpcOrchestrator:
                     raise NotClaimable(error.message) from error
                 raise
         return proto_to_claimed_job(response)
+
+    async def find_unclaimed(self, slots: int, free_slots: int) -> Sequence[Offer]:
+        request = jobs_pb2.FindUnclaimedJobsRequest(pool=self._pool, slots=slots, free_slots=free_slots)
+        with as_caller(Caller(WORKER, self._signer.sign(WORKER), new_id("req_"))):
+            response = await self._stub.FindUnclaimedJobs(request, timeout=HEARTBEAT_TIMEOUT.total_seconds())
+        return [proto_to_offer(offer) for offer in response.offers]
 
     async def start_attempt(self, run: RunRef, attempt: AttemptStarting) -> None:
         await self._write(run, self._stub.StartJobAttempt, starting_to_proto(run, attempt), TIMEOUT)

@@ -5,15 +5,21 @@ from typing import Protocol
 
 from chassis.errors import ArgosyError
 
-from inference_worker.jobs.model import ClaimedJob, Dispatch, HeartbeatAnswer, RunEnd, RunRef, RunResult
+from inference_worker.jobs.model import ClaimedJob, Dispatch, HeartbeatAnswer, Offer, RunEnd, RunRef, RunResult
 from inference_worker.plans.model import Attempt, AttemptStarting
 
 
 class Orchestrator(Protocol):
     """The owner of jobs. Every method raises an `ArgosyError` when it does not answer, or refuses the call."""
 
-    async def claim(self, dispatch: RunRef) -> ClaimedJob:
-        """Claim a dispatched job. Raises `NotClaimable`."""
+    async def claim(self, dispatch: RunRef, *, unanswered_before: bool = False) -> ClaimedJob:
+        """Claim a dispatched job. Raises `NotClaimable`.
+
+        `unanswered_before`: if an earlier claim of this worker was granted, its run is handed back.
+        """
+
+    async def find_unclaimed(self, slots: int, free_slots: int) -> Sequence[Offer]:
+        """Ask for dispatched jobs of the pool that no worker has claimed."""
 
     async def start_attempt(self, run: RunRef, attempt: AttemptStarting) -> None:
         """Record a provider call before it is made. Raises `LeaseLost`."""

@@ -18,6 +18,7 @@ from inference_worker.jobs.model import (
     HeartbeatAnswer,
     Lane,
     NoWork,
+    Offer,
     RunRef,
     RunResult,
     Unrunnable,
@@ -32,6 +33,11 @@ from inference_worker.plans.protos import (
     proto_to_timeout,
 )
 
+_PROTO_TO_LANE: dict[int, Lane] = {
+    jobs_pb2.JOB_LANE_INTERACTIVE: Lane.INTERACTIVE,
+    jobs_pb2.JOB_LANE_STANDARD: Lane.STANDARD,
+    jobs_pb2.JOB_LANE_BATCH: Lane.BATCH,
+}
 DEFAULT_LEASE = timedelta(seconds=15)
 
 
@@ -116,6 +122,10 @@ def return_to_proto(run: RunRef, attempts: Sequence[Attempt]) -> jobs_pb2.Return
 
 def proto_to_heartbeat_answer(message: jobs_pb2.RecordHeartbeatResponse) -> HeartbeatAnswer:
     return HeartbeatAnswer(_runs(message.lost), _runs(message.cancelled))
+
+
+def proto_to_offer(message: jobs_pb2.JobOffer) -> Offer:
+    return Offer(proto_to_run(message.dispatch), _PROTO_TO_LANE.get(message.lane, Lane.BATCH))
 
 
 def _runs(messages: Iterable[jobs_pb2.JobRunRef]) -> frozenset[RunRef]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import timedelta
 
 from chassis.aio.loops import Backoff
@@ -24,6 +25,7 @@ from inference_worker.jobs.run import JobRun, NewJobRun
 from inference_worker.plans.model import Attempt, AttemptOutcome, Draining, Stopped
 
 MAX_RECENT_CANCELS = 1000
+MAX_UNANSWERED = 1000
 MAX_REPORT_SECONDS = 5.0
 """Between two tries to report the end of a run."""
 
@@ -64,6 +66,16 @@ class ActiveRun:
             self.run.stop(Stopped("another run has the job"))
 
 
+class _Turn:
+    """Claims of one dispatch go one after the other."""
+
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
 class JobWorker:
     """The runs of this process."""
 
@@ -76,6 +88,9 @@ class JobWorker:
         self._observer = observer
         self._slots = slots
         self._cancelled: OrderedDict[RunRef, None] = OrderedDict()
+        self._claims: dict[RunRef, _Turn] = {}
+        self._unanswered: OrderedDict[RunRef, None] = OrderedDict()
+        """Dispatches whose claim has had no answer: a run may be this worker's, and it has no plan for it."""
         self._returning = False
         self._exiting = asyncio.Event()
         self._draining = False
@@ -88,13 +103,34 @@ class JobWorker:
 
     async def claim(self, dispatch: Dispatch) -> ActiveRun | None:
         """Claim a job, to `execute`; None when there is nothing to run. Raises an `ArgosyError`: try again."""
+        # A dispatch may come twice, by its record and as an offer.
+        turn = self._claims.setdefault(dispatch.ref, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                return await self._claim(dispatch)
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._claims[dispatch.ref]
+
+    async def _claim(self, dispatch: Dispatch) -> ActiveRun | None:
         loop = asyncio.get_running_loop()
         claimed_at = loop.time()
-        try:
-            job = await self._orchestrator.claim(dispatch.ref)
-        except NotClaimable:
+        if replace(dispatch.ref, epoch=dispatch.ref.epoch + 1) in self.runs:
             self._observer.not_claimable(dispatch)
             return None
+        unanswered = dispatch.ref in self._unanswered
+        self._unanswered[dispatch.ref] = None
+        if len(self._unanswered) > MAX_UNANSWERED:
+            self._unanswered.popitem(last=False)
+        try:
+            job = await self._orchestrator.claim(dispatch.ref, unanswered_before=unanswered)
+        except NotClaimable:
+            self._unanswered.pop(dispatch.ref, None)
+            self._observer.not_claimable(dispatch)
+            return None
+        self._unanswered.pop(dispatch.ref, None)
         self._observer.claimed(dispatch, job, loop.time() - claimed_at)
         if isinstance(job.work, NoWork):
             return None

@@ -2,11 +2,12 @@
 
 import pytest
 from argosy.orchestration.v1.events_pb2 import JobDispatched
+from chassis.errors import Unavailable
 from chassis.kafka import Record, Undecodable
 from chassis.tenancy import Caller, current_caller
 from chassis.testing import a_principal, a_signer
 from inference_worker.jobs.consumer import DispatchConsumer, lane_topics
-from inference_worker.jobs.model import DISPATCH_TOPIC, Lane, RunEnd, dispatch_topic
+from inference_worker.jobs.model import DISPATCH_TOPIC, Lane, Offer, RunEnd, RunRef, dispatch_topic
 from inference_worker.jobs.protos import NotADispatch, proto_to_dispatch
 from job_fakes import FakedWorker
 from worker_fakes import a_candidate, a_plan
@@ -44,7 +45,7 @@ async def test_a_record_becomes_a_run_in_the_name_of_its_tenant():
         original(run, payloads)
 
     faked.deltas.append = append  # type: ignore[method-assign]
-    work = await DispatchConsumer(faked.worker, FakeCallers())(a_record(a_dispatched()))  # type: ignore[arg-type]
+    work = await DispatchConsumer(faked.worker, FakeCallers(), faked.observer)(a_record(a_dispatched()))  # type: ignore[arg-type]
     assert work is not None
     await work()
 
@@ -55,13 +56,13 @@ async def test_a_record_becomes_a_run_in_the_name_of_its_tenant():
 async def test_a_record_of_a_job_that_is_gone_has_no_work():
     faked = FakedWorker()
 
-    assert await DispatchConsumer(faked.worker, FakeCallers())(a_record(a_dispatched())) is None  # type: ignore[arg-type]
+    assert await DispatchConsumer(faked.worker, FakeCallers(), faked.observer)(a_record(a_dispatched())) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [b"\xff\xff", b"", a_dispatched(job_id=""), a_dispatched(epoch=0)])
 async def test_what_is_no_dispatch_is_undecodable(value: bytes):
     with pytest.raises(Undecodable, match="JobDispatched"):
-        await DispatchConsumer(FakedWorker().worker, FakeCallers())(a_record(value))  # type: ignore[arg-type]
+        await DispatchConsumer(FakedWorker().worker, FakeCallers(), FakedWorker().observer)(a_record(value))  # type: ignore[arg-type]
 
 
 def test_the_lane_and_the_time_of_a_dispatch_are_read():
@@ -80,3 +81,23 @@ def test_the_topics_of_the_default_pool_are_those_that_are_declared():
     assert set(lane_topics("default")) == declared
     handicaps = list(lane_topics("default").values())
     assert handicaps == sorted(handicaps)
+
+
+async def test_an_offered_job_is_claimed_again_until_there_is_an_answer():
+    faked = FakedWorker()
+    faked.orchestrator.work["job_1"] = a_plan(a_candidate())
+    faked.orchestrator.failures["claim"] = [Unavailable("no answer")]
+    consumer = DispatchConsumer(faked.worker, FakeCallers(), faked.observer)  # type: ignore[arg-type]
+
+    work = await consumer.claim_offer(Offer(RunRef("ten_a", "job_1", 1), Lane.BATCH))
+
+    assert work is not None
+    assert faked.observer.retries == [("claim", "UNAVAILABLE")]
+
+
+async def test_an_offer_that_is_never_answered_is_left():
+    faked = FakedWorker()
+    faked.orchestrator.failures["claim"] = [Unavailable("no answer")] * 3
+    consumer = DispatchConsumer(faked.worker, FakeCallers(), faked.observer)  # type: ignore[arg-type]
+
+    assert await consumer.claim_offer(Offer(RunRef("ten_a", "job_1", 1), Lane.BATCH)) is None

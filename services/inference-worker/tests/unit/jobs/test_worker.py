@@ -258,3 +258,25 @@ async def test_a_run_whose_lease_is_lost_reports_once_and_is_lost(faked: FakedWo
     assert faked.observer.ends["job_1"] is RunEnd.LOST
     assert faked.orchestrator.calls == ["claim", "complete"]
     assert faked.orchestrator.completed == {}
+
+
+async def test_a_claim_after_one_without_an_answer_says_so(faked: FakedWorker):
+    faked.orchestrator.work["job_1"] = a_plan(a_candidate())
+    faked.orchestrator.failures["claim"] = [Unavailable("no answer")]
+
+    with pytest.raises(Unavailable):
+        await faked.worker.claim(a_dispatch())
+    active = await faked.worker.claim(a_dispatch())
+
+    assert active is not None
+    assert await faked.worker.claim(a_dispatch()) is None
+    assert faked.orchestrator.unanswered == [False, True]
+
+
+async def test_a_dispatch_that_comes_twice_at_once_is_claimed_once(faked: FakedWorker):
+    faked.orchestrator.work["job_1"] = a_plan(a_candidate())
+
+    claims = await asyncio.gather(faked.worker.claim(a_dispatch()), faked.worker.claim(a_dispatch()))
+
+    assert [claim is not None for claim in claims] == [True, False]
+    assert faked.orchestrator.unanswered == [False]

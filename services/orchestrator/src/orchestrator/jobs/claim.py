@@ -11,7 +11,7 @@ from chassis.tenancy import Caller, PrincipalSigner, as_caller
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.jobs.end import RunEnds, raise_error
-from orchestrator.jobs.errors import JobLeaseLost
+from orchestrator.jobs.errors import JobLeaseLost, JobNotClaimable
 from orchestrator.jobs.model import Endpoint, RunRef
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobSignals, JobStore
@@ -43,11 +43,26 @@ class Claims:
     policy: JobPolicy
     signals: JobSignals
 
-    async def claim(self, dispatch: RunRef, worker_id: str) -> Claimed:
+    async def claim(self, dispatch: RunRef, worker_id: str, *, unanswered_before: bool = False) -> Claimed:
         """Claim a dispatch, and prepare its run. Raises `JobNotClaimable`, `Unavailable`.
 
-        A worker that leaves meanwhile does not get the plan: its job is queued again, without a crash.
+        A worker that leaves meanwhile does not get the plan: its job is queued again, without a crash. So is the job of
+        an earlier claim whose answer the same worker did not get.
         """
+        try:
+            return await self._claim(dispatch, worker_id)
+        except JobNotClaimable:
+            if unanswered_before:
+                await self._hand_back_unknown(dispatch._replace(epoch=dispatch.epoch + 1), worker_id)
+            raise
+
+    async def _hand_back_unknown(self, run: RunRef, worker_id: str) -> None:
+        """End a run of which its worker does not know: it makes no provider call, so nothing is lost."""
+        (found,) = await self.store.running([run])
+        if found is not None and found.job.worker_id == worker_id:
+            await self._give_back(run)
+
+    async def _claim(self, dispatch: RunRef, worker_id: str) -> Claimed:
         request = (dispatch.tenant_id, dispatch._replace(epoch=dispatch.epoch + 1).request_id)
         with self.tasks.slot(request):
             (claimed,) = await self.store.claim([(dispatch, worker_id)], self.policy.lease)

@@ -12,6 +12,7 @@ from orchestrator.jobs.errors import JobLeaseLost
 from orchestrator.jobs.model import JobState, RunRef
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobStore
+from orchestrator.jobs.rounds import Offer, Room
 from orchestrator.jobs.runs import Heartbeat, Run, RunEnd
 from orchestrator.jobs.settle import Draw, completed, returned
 from orchestrator.jobs.work import embeddings_answer
@@ -33,6 +34,10 @@ class Runs:
     async def heartbeat(self, worker_id: str, pool: str, slots: int, runs: Sequence[RunRef]) -> Heartbeat:
         """Note that a worker lives, with its slots and runs. Raises `Unavailable`."""
         return await self.store.heartbeat(worker_id, pool, slots, runs, self.policy.lease)
+
+    async def offers(self, pool: str, room: Room) -> list[Offer]:
+        """Return dispatched jobs that the worker may claim. Raises `Unavailable`."""
+        return await self.store.unclaimed(pool, room)
 
     async def start_attempt(self, ref: RunRef, starting: AttemptStarting) -> None:
         """Record a provider call that is about to be made; safe to repeat.

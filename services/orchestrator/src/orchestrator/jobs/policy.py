@@ -48,7 +48,7 @@ class JobIntervals:
     """Between two runs of the loops, and what they prepare for."""
 
     poll: timedelta = timedelta(milliseconds=500)
-    reap: timedelta = timedelta(seconds=5)
+    reap: timedelta = timedelta(seconds=2)
     partitions: timedelta = timedelta(hours=1)
     days_ahead: int = 33
     """For which results need a partition: the longest retention, and some to spare."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from chassis.errors import ArgosyError
 
 from orchestrator.jobs.model import Job, JobFilter, JobKey, NewJob, RunRef
-from orchestrator.jobs.rounds import Dispatched, DispatchPlan, PoolQueues
+from orchestrator.jobs.rounds import Dispatched, DispatchPlan, Offer, PoolQueues, Room
 from orchestrator.jobs.runs import ClaimedJob, Heartbeat, Run, RunEnd, WaitingEnd
 from orchestrator.reservations.attempts import AttemptsRecord
 
@@ -50,6 +50,20 @@ class JobStore(Protocol):
         Returns None, and changes nothing, when another round of the pool was written since `plan.round` was read: so
         the room that was free is not used twice. Jobs that are not queued with the epoch that was read, or that
         another transaction has locked, are skipped.
+        """
+
+    async def returned(self) -> list[DispatchPlan]:
+        """Plan the dispatch of jobs that came back once from a worker that died, beside the shares of their tenants.
+
+        One plan for each pool with live workers and such jobs that are due and not paused, those due for longest first.
+        With those that are dispatched already they are no more than the slots of the pool.
+        """
+
+    async def unclaimed(self, pool: str, room: Room) -> list[Offer]:
+        """Return dispatched jobs that no worker has claimed, for a worker that asks: those that crashed before first.
+
+        Of jobs that crashed, at most `room.slots`, each time anew. Of the others at most `room.free`, dispatched
+        `OFFER_AFTER` ago or longer, and each to one worker in that time.
         """
 
     async def claim(self, claims: Sequence[tuple[RunRef, str]], lease: timedelta) -> list[ClaimedJob | ArgosyError]:

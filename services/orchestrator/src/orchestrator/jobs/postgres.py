@@ -13,6 +13,7 @@ from orchestrator.jobs import round_statements as round_sql
 from orchestrator.jobs import statements as sql
 from orchestrator.jobs.errors import JobDeadlineExceeded, JobIdReused, JobLeaseLost, JobNotClaimable, QueueFull
 from orchestrator.jobs.model import Job, JobKey, JobState, Lane, NewJob, RunRef
+from orchestrator.jobs.offers.postgres import PostgresOffers
 from orchestrator.jobs.outbox import OutboxRow, dispatch_to_event, end_to_events, event_columns
 from orchestrator.jobs.round_rows import rows_to_pools
 from orchestrator.jobs.rounds import Dispatched, DispatchPlan, PoolQueues
@@ -48,12 +49,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class PostgresJobStore:
+class PostgresJobStore(PostgresOffers):
     """Implements `JobStore`. Calls that wait at the same time share one transaction."""
 
     def __init__(self, database: Database, on_written: Callable[[], None], on_dispatched: Callable[[], None]) -> None:
         """`on_written` is called after a commit with events, `on_dispatched` after one with dispatches."""
-        self._database = database
+        super().__init__(database)
         self._on_written = on_written
         self._on_dispatched = on_dispatched
         self._submissions = _Grouped(self._submit)
@@ -155,9 +156,6 @@ class PostgresJobStore:
         ((made, dropped),) = await self._fetch("SELECT * FROM orchestration.keep_job_partitions($1)", days_ahead)
         await self._fetch(sql.FORGET_WORKERS)
         return made, dropped
-
-    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        return await self._database.system().fetch(statement, *arguments)
 
     async def _submit(self, jobs: list[NewJob]) -> list[Job | ArgosyError]:
         rows = await self._fetch(sql.SUBMIT, *columns([new_to_row(job) for job in jobs], 19))

@@ -11,6 +11,8 @@ from orchestrator.jobs.settle import died, ended_waiting, late
 
 BATCH_SIZE = 100
 LOST_BATCH_SIZE = 500
+MAX_DISPATCH_TRIES = 5
+"""Each of them lost to a round of another replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Reaper:
         """Reap one batch of each kind; return whether there may be more."""
         runs = await self._dead_runs()
         lost = await self.store.requeue_lost_dispatches(LOST_BATCH_SIZE)
+        await self._dispatch_returned()
         overdue = await self._past_deadline()
         if runs or lost:
             self.ends.on_room()
@@ -36,6 +39,13 @@ class Reaper:
         if runs:
             self._tell(await self.store.end_runs([died(run, self.policy, new_draw()) for run in runs]))
         return len(runs)
+
+    async def _dispatch_returned(self) -> None:
+        """Dispatch again at once what came back: it had its turn already, and waits behind no other job."""
+        for _ in range(MAX_DISPATCH_TRIES):
+            plans = await self.store.returned()
+            if all([await self.store.dispatch(plan, self.policy.claim_within) is not None for plan in plans]):
+                return
 
     async def _past_deadline(self) -> int:
         jobs, now = await self.store.past_deadline(BATCH_SIZE)

@@ -122,3 +122,48 @@ WITH written AS (
 SELECT EXISTS (SELECT FROM written) AS written, s.tenant_id, s.job_id, s.epoch, s.lane, s.waited
 FROM (SELECT) AS one LEFT JOIN sent AS s ON true
 """
+
+# Jobs that came back once from a worker that died go out at once, beside the shares of lanes and tenants: they had
+# their turn. Of them, as many are on their way as the pool has slots.
+RETURNED = """
+WITH live AS MATERIALIZED (
+    SELECT w.pool, sum(w.slots)::integer AS slots FROM job_workers AS w
+    WHERE w.seen_at > now() - interval '15 seconds' GROUP BY w.pool
+)
+SELECT live.pool, coalesce(r.round, 0) AS round, now() AS now, next.tenant_id, next.job_id, next.epoch, next.lane
+FROM live LEFT JOIN job_rounds AS r ON r.tenant_id = '*' AND r.pool = live.pool
+CROSS JOIN LATERAL (
+    SELECT greatest(0, live.slots - count(*)) AS places FROM jobs AS j
+    WHERE j.crashes = 1 AND j.pool = live.pool AND j.state = 'dispatched'
+) AS free
+CROSS JOIN LATERAL (
+    SELECT j.tenant_id, j.job_id, j.epoch, j.lane, j.due_at FROM jobs AS j
+    WHERE j.crashes = 1 AND j.pool = live.pool AND j.state = 'queued' AND j.due_at <= now() AND NOT EXISTS (
+        SELECT FROM queue_pauses AS p
+        WHERE p.tenant_id IN ('*', j.tenant_id) AND p.pool IN ('', j.pool) AND p.model IN ('', j.model)
+    )
+    ORDER BY j.due_at, j.job_id LIMIT free.places
+) AS next
+ORDER BY live.pool, next.due_at, next.job_id
+"""
+
+# Dispatched jobs for a worker that asks: its own record may be held by a worker that died, or be lost. Those that came
+# back go to whoever asks, again and again: the first free slot claims it. The others go to one worker at a time, in the
+# order in which workers take records (see the handicaps of lanes in the worker).
+UNCLAIMED = """
+WITH returned AS MATERIALIZED (
+    SELECT j.tenant_id, j.job_id, j.epoch, j.lane, j.dispatched_at FROM jobs AS j
+    WHERE j.pool = $1 AND j.state = 'dispatched' AND j.crashes > 0 ORDER BY j.due_at, j.job_id LIMIT $2
+), late AS MATERIALIZED (
+    SELECT j.tenant_id, j.job_id FROM jobs AS j
+    WHERE j.pool = $1 AND j.state = 'dispatched' AND j.crashes = 0 AND j.dispatched_at <= now() - $4::interval
+    ORDER BY j.dispatched_at + CASE j.lane
+        WHEN 'interactive' THEN interval '0' WHEN 'standard' THEN interval '2 seconds' ELSE interval '8 seconds' END
+    LIMIT $3 FOR UPDATE SKIP LOCKED
+), offered AS (
+    UPDATE jobs AS j SET dispatched_at = now() FROM late
+    WHERE j.tenant_id = late.tenant_id AND j.job_id = late.job_id
+    RETURNING j.tenant_id, j.job_id, j.epoch, j.lane
+)
+SELECT tenant_id, job_id, epoch, lane FROM returned UNION ALL SELECT tenant_id, job_id, epoch, lane FROM offered
+"""

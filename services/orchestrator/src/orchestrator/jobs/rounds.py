@@ -9,6 +9,8 @@ from orchestrator.jobs.model import Lane, RunRef
 
 SUSPECT_CRASHES = 2
 """A job that was in so many crashes may have caused them: no other such job of its pool runs beside it."""
+OFFER_AFTER = timedelta(milliseconds=500)
+"""A job that no worker has claimed so long after its dispatch is offered to workers that ask."""
 
 
 class PoolQueues(NamedTuple):
@@ -49,3 +51,18 @@ class Dispatched(NamedTuple):
     lane: Lane
     waited: timedelta
     """Since it was due."""
+
+
+class Room(NamedTuple):
+    """The slots of a worker that asks for jobs."""
+
+    slots: int
+    free: int
+    """Of these, the slots without a job."""
+
+
+class Offer(NamedTuple):
+    """A dispatched job that the worker may claim, as if it had read the record of the dispatch."""
+
+    dispatch: RunRef
+    lane: Lane

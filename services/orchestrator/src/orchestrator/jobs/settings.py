@@ -60,7 +60,7 @@ class JobsSection(Section):
     poll_interval: Timeout = Field(
         timedelta(milliseconds=500), description="Between two dispatches that nothing has asked for."
     )
-    reap_interval: Timeout = Field(timedelta(seconds=5), description="Between two searches for dead runs.")
+    reap_interval: Timeout = Field(timedelta(seconds=2), description="Between two searches for dead runs.")
     partition_interval: Timeout = Field(
         timedelta(hours=1), description="Between two checks for partitions of results to make or to drop."
     )

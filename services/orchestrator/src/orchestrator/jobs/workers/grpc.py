@@ -14,7 +14,8 @@ from values.roles import SERVICE
 from orchestrator.jobs.claim import Claims
 from orchestrator.jobs.complete import Runs
 from orchestrator.jobs.policy import JobPolicy
-from orchestrator.jobs.protos import STATE_TO_PROTO, proto_to_run, run_to_proto
+from orchestrator.jobs.protos import LANE_TO_PROTO, STATE_TO_PROTO, proto_to_run, run_to_proto
+from orchestrator.jobs.rounds import Room
 from orchestrator.metrics import JOB_CLAIM_SECONDS
 from orchestrator.workers.model import Plan
 from orchestrator.workers.protos import (
@@ -42,7 +43,9 @@ class JobRunServicer(JobRunServiceServicer):
         _require_service()
         worker_id = _worker_id(request.worker_id)
         with JOB_CLAIM_SECONDS.time():
-            claimed = await self._claims.claim(proto_to_run(request.dispatch), worker_id)
+            claimed = await self._claims.claim(
+                proto_to_run(request.dispatch), worker_id, unanswered_before=request.unanswered_before
+            )
         response = pb.ClaimJobResponse(run=run_to_proto(claimed.run), request_id=claimed.run.request_id)
         response.lease.FromTimedelta(self._policy.lease)
         if claimed.work is None:
@@ -54,6 +57,18 @@ class JobRunServicer(JobRunServiceServicer):
             response.embed.CopyFrom(embedding_plan_to_proto(claimed.work.plan))
         return response
 
+    async def FindUnclaimedJobs(
+        self, request: pb.FindUnclaimedJobsRequest, context: Any
+    ) -> pb.FindUnclaimedJobsResponse:
+        _require_service()
+        _check_pool(request.pool)
+        if not 0 <= request.free_slots <= request.slots <= MAX_RUNS:
+            raise InvalidRequest(f"a worker has at most {MAX_RUNS} slots, and no more free ones", param="free_slots")
+        offers = await self._runs.offers(request.pool, Room(request.slots, request.free_slots))
+        return pb.FindUnclaimedJobsResponse(
+            offers=[pb.JobOffer(dispatch=run_to_proto(one.dispatch), lane=LANE_TO_PROTO[one.lane]) for one in offers]
+        )
+
     async def StartJobAttempt(self, request: pb.StartJobAttemptRequest, context: Any) -> pb.StartJobAttemptResponse:
         _require_service()
         await self._runs.start_attempt(proto_to_run(request.run), proto_to_starting(request.attempt))
@@ -61,8 +76,7 @@ class JobRunServicer(JobRunServiceServicer):
 
     async def RecordHeartbeat(self, request: pb.RecordHeartbeatRequest, context: Any) -> pb.RecordHeartbeatResponse:
         _require_service()
-        if POOL.fullmatch(request.pool) is None:
-            raise InvalidRequest("pool is not a name of small letters, digits and dashes", param="pool")
+        _check_pool(request.pool)
         if len(request.runs) > MAX_RUNS or request.slots < 0:
             raise InvalidRequest(f"a worker has slots, and at most {MAX_RUNS} runs", param="runs")
         runs = [proto_to_run(run) for run in request.runs]
@@ -91,6 +105,11 @@ class JobRunServicer(JobRunServiceServicer):
 
 def _require_service() -> None:
     current_caller().principal.require(SERVICE)
+
+
+def _check_pool(pool: str) -> None:
+    if POOL.fullmatch(pool) is None:
+        raise InvalidRequest("pool is not a name of small letters, digits and dashes", param="pool")
 
 
 def _worker_id(worker_id: str) -> str:

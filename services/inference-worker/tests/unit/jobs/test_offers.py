@@ -1,0 +1,45 @@
+"""Dispatched jobs that no worker has claimed."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from chassis.errors import Unavailable
+from inference_worker.jobs.model import Lane, Offer, RunRef
+from inference_worker.jobs.offers import Offers
+from job_fakes import FakedWorker
+
+OFFER = Offer(RunRef("ten_a", "job_1", 1), Lane.STANDARD)
+
+
+def asking(faked: FakedWorker, used: int, taken: list[Sequence[Offer]]) -> Offers:
+    return Offers(faked.worker, faked.orchestrator, faked.observer, lambda: used, taken.append)
+
+
+async def test_a_worker_says_how_many_slots_are_free_and_takes_what_it_is_offered():
+    faked, taken = FakedWorker(), []
+    faked.orchestrator.offers = [OFFER]
+
+    assert await asking(faked, 1, taken).ask()
+
+    slots = faked.worker.slots
+    assert faked.orchestrator.asked == [(slots, slots - 1)]
+    assert taken == [[OFFER]]
+
+
+async def test_without_an_answer_old_offers_are_dropped():
+    faked, taken = FakedWorker(), []
+    faked.orchestrator.failures["find_unclaimed"] = [Unavailable("away")]
+
+    assert not await asking(faked, 0, taken).ask()
+
+    assert taken == [()]
+    assert faked.observer.retries == [("find_unclaimed", "UNAVAILABLE")]
+
+
+async def test_a_worker_that_drains_asks_for_nothing():
+    faked, taken = FakedWorker(), []
+    faked.worker.begin_drain(timedelta(seconds=30), timedelta(seconds=30))
+
+    assert await asking(faked, 0, taken).ask()
+
+    assert (faked.orchestrator.asked, taken) == ([], [])

@@ -1,0 +1,1 @@
+"""Jobs that are on their way, offered to workers that ask."""
