@@ -57,6 +57,8 @@ class Scenario:
     workers: int
     replicas: int
     end_of_troubles: float
+    offers: bool
+    """Whether workers ask for what no worker has claimed; older ones do not."""
 
 
 def draw_scenario(rng: random.Random) -> Scenario:
@@ -86,6 +88,7 @@ def draw_scenario(rng: random.Random) -> Scenario:
         workers=rng.randrange(1, 4),
         replicas=rng.randrange(1, 4),
         end_of_troubles=span,
+        offers=rng.random() < 0.7,
     )
 
 

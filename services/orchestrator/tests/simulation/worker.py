@@ -59,7 +59,8 @@ class SimulatedWorker:
         self._claiming: dict[RunRef, asyncio.Lock] = {}
         self._unanswered: set[RunRef] = set()
         process.spawn(self._beat())
-        process.spawn(self._ask())
+        if world.scenario.offers:
+            process.spawn(self._ask())
         process.on_death.append(self._release)
 
     @property

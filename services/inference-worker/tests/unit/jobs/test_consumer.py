@@ -92,7 +92,7 @@ async def test_an_offered_job_is_claimed_again_until_there_is_an_answer():
     work = await consumer.claim_offer(Offer(RunRef("ten_a", "job_1", 1), Lane.BATCH))
 
     assert work is not None
-    assert faked.observer.retries == [("claim", "UNAVAILABLE")]
+    assert faked.observer.retries == [("claim", "SERVICE_UNAVAILABLE")]
 
 
 async def test_an_offer_that_is_never_answered_is_left():

@@ -33,7 +33,7 @@ async def test_without_an_answer_old_offers_are_dropped():
     assert not await asking(faked, 0, taken).ask()
 
     assert taken == [()]
-    assert faked.observer.retries == [("find_unclaimed", "UNAVAILABLE")]
+    assert faked.observer.retries == [("find_unclaimed", "SERVICE_UNAVAILABLE")]
 
 
 async def test_a_worker_that_drains_asks_for_nothing():
