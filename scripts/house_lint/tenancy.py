@@ -22,7 +22,6 @@ SYSTEM_TRANSACTIONS = {
     "orchestrator/batches/postgres.py": "claims due batches of any tenant",
     "orchestrator/routing/postgres.py": "reads and edits the routes of all tenants",
     "orchestrator/jobs/listing/postgres.py": "lists jobs of all tenants for operators",
-    "orchestrator/jobs/postgres.py": "groups writes to jobs of many tenants in one transaction; dispatches, reaps",
     "orchestrator/jobs/offers/postgres.py": "offers the dispatched jobs of all tenants to workers",
     "orchestrator/idempotency/postgres.py": "forgets expired keys of all tenants",
     "orchestrator/queues/postgres.py": "counts the jobs of all tenants; pauses queues of any",

@@ -83,6 +83,9 @@ class FakeOrchestrator(JobRunServiceServicer):
         await self._note()
         return jobs_pb2.ReturnJobResponse()
 
+    async def FindUnclaimedJobs(self, request, context):
+        return jobs_pb2.FindUnclaimedJobsResponse()
+
     async def _note(self) -> None:
         async with self._changed:
             self._changed.notify_all()

@@ -16,7 +16,8 @@ def asking(faked: FakedWorker, used: int, taken: list[Sequence[Offer]]) -> Offer
 
 
 async def test_a_worker_says_how_many_slots_are_free_and_takes_what_it_is_offered():
-    faked, taken = FakedWorker(), []
+    faked = FakedWorker()
+    taken: list[Sequence[Offer]] = []
     faked.orchestrator.offers = [OFFER]
 
     assert await asking(faked, 1, taken).ask()
@@ -27,7 +28,8 @@ async def test_a_worker_says_how_many_slots_are_free_and_takes_what_it_is_offere
 
 
 async def test_without_an_answer_old_offers_are_dropped():
-    faked, taken = FakedWorker(), []
+    faked = FakedWorker()
+    taken: list[Sequence[Offer]] = []
     faked.orchestrator.failures["find_unclaimed"] = [Unavailable("away")]
 
     assert not await asking(faked, 0, taken).ask()
@@ -37,7 +39,8 @@ async def test_without_an_answer_old_offers_are_dropped():
 
 
 async def test_a_worker_that_drains_asks_for_nothing():
-    faked, taken = FakedWorker(), []
+    faked = FakedWorker()
+    taken: list[Sequence[Offer]] = []
     faked.worker.begin_drain(timedelta(seconds=30), timedelta(seconds=30))
 
     assert await asking(faked, 0, taken).ask()

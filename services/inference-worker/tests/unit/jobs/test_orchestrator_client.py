@@ -69,6 +69,9 @@ class FakeJobRunServicer(JobRunServiceServicer):
     async def ReturnJob(self, request, context):
         return await self._handle(request, jobs_pb2.ReturnJobResponse())
 
+    async def FindUnclaimedJobs(self, request, context):
+        return await self._handle(request, jobs_pb2.FindUnclaimedJobsResponse())
+
 
 @pytest.fixture
 def servicer() -> FakeJobRunServicer:
