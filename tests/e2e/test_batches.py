@@ -14,7 +14,7 @@ from tests.fleet.client import Fleet
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("public-api"), pytest.mark.timeout(300)]
 
-MODEL, LINES = "sim-batch", 200
+MODEL, LINES, BAD_LINES = "sim-batch", 2_000, 20
 FINAL = {"completed", "failed", "expired", "cancelled"}
 BAD = (
     b"{",
@@ -57,8 +57,9 @@ def model(fleet: Fleet) -> None:
 
 @pytest.mark.usefixtures("model")
 def test_a_batch_with_bad_lines_answers_the_good_ones(client: openai.OpenAI) -> None:
-    good = [str(number) for number in range(LINES - len(BAD) - 1)]
-    content = b"\n".join([*(line(custom_id) for custom_id in good), *BAD, line("unrouted", model="no-such-model")])
+    good = [str(number) for number in range(LINES - BAD_LINES)]
+    unrouted = [line(f"unrouted-{number}", model="no-such-model") for number in range(BAD_LINES - len(BAD))]
+    content = b"\n".join([*(line(custom_id) for custom_id in good), *BAD, *unrouted])
     batch = create(client, content, metadata={"job": "nightly"})
     assert batch.status == "validating"
     assert batch.metadata == {"job": "nightly"}
@@ -68,7 +69,7 @@ def test_a_batch_with_bad_lines_answers_the_good_ones(client: openai.OpenAI) -> 
     assert batch.status == "completed"
     assert batch.request_counts is not None
     counts = batch.request_counts
-    assert (counts.total, counts.completed, counts.failed) == (LINES, len(good), len(BAD) + 1)
+    assert (counts.total, counts.completed, counts.failed) == (LINES, len(good), BAD_LINES)
     answers = lines_of(client, batch.output_file_id)
     assert sorted(answer["custom_id"] for answer in answers) == sorted(good)
     for answer in answers:
@@ -80,9 +81,9 @@ def test_a_batch_with_bad_lines_answers_the_good_ones(client: openai.OpenAI) -> 
         "batch_line_invalid",
         "batch_line_invalid",
         "duplicate_custom_id",
-        "model_not_found",
+        *["model_not_found"] * len(unrouted),
     ]
-    assert [error["error"]["line"] for error in errors] == [LINES - 3, LINES - 2, LINES - 1, LINES]
+    assert [error["error"]["line"] for error in errors] == list(range(LINES - BAD_LINES + 1, LINES + 1))
     output = client.files.retrieve(batch.output_file_id or "")
     assert (output.purpose, output.filename) == ("batch_output", f"{batch.id}_output.jsonl")
     assert batch.id in [listed.id for listed in client.batches.list(limit=10)]

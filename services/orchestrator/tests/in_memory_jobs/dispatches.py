@@ -11,7 +11,6 @@ from orchestrator.jobs.fair_share import PLACES_PER_SLOT
 from orchestrator.jobs.model import Job, JobState, Lane, RunRef
 from orchestrator.jobs.round_rows import rows_to_pools
 from orchestrator.jobs.rounds import (
-    OFFER_AFTER,
     SUSPECT_CRASHES,
     Dispatched,
     DispatchPlan,
@@ -144,10 +143,10 @@ class InMemoryDispatches(JobTables):
                 plans.append(DispatchPlan(pool, number, tuple(lanes), lanes, {}, self.now()))
         return plans
 
-    async def unclaimed(self, pool: str, room: Room) -> list[Offer]:
+    async def unclaimed(self, pool: str, room: Room, after: timedelta) -> list[Offer]:
         dispatched = [row for row in self.in_state(JobState.DISPATCHED) if row.job.pool == pool]
         returned = sorted((row for row in dispatched if row.job.crashes), key=_by_due_time)[: room.slots]
-        late = [row for row in dispatched if not row.job.crashes and row.offered_at <= self.now() - OFFER_AFTER]
+        late = [row for row in dispatched if not row.job.crashes and row.offered_at <= self.now() - after]
         late = sorted(late, key=lambda row: row.offered_at + HANDICAPS[row.job.lane])[: room.free]
         for row in late:
             row.dispatched_at = self.now()

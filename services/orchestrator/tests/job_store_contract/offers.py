@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orchestrator.jobs.model import JobState, Lane
 from orchestrator.jobs.rounds import Room
 
 from services.orchestrator.tests.job_store_contract.subject import (
     CLAIM_WITHIN,
     LEASE,
-    SECOND,
     JobsUnderTest,
     assert_counters_are_exact,
     crash,
@@ -17,6 +18,8 @@ from services.orchestrator.tests.job_store_contract.subject import (
     new_job,
     submit,
 )
+
+AFTER = timedelta(minutes=1)
 
 
 class OfferContract:
@@ -57,13 +60,13 @@ class OfferContract:
         lanes = {"job_1": Lane.BATCH, "job_2": Lane.STANDARD, "job_3": Lane.INTERACTIVE}
         await submit(jobs, *[new_job(job_id, lane=lane) for job_id, lane in lanes.items()])
         runs = {run.job_id: run for run in await dispatch(jobs)}
-        early = await jobs.store.unclaimed("default", Room(4, 4))
-        await jobs.pass_time(SECOND)
-        other = await jobs.store.unclaimed("other", Room(4, 4))
-        busy = await jobs.store.unclaimed("default", Room(4, 0))
+        early = await jobs.store.unclaimed("default", Room(4, 4), AFTER)
+        await jobs.pass_time(AFTER)
+        other = await jobs.store.unclaimed("other", Room(4, 4), AFTER)
+        busy = await jobs.store.unclaimed("default", Room(4, 0), AFTER)
 
-        first = await jobs.store.unclaimed("default", Room(4, 2))
-        second = await jobs.store.unclaimed("default", Room(4, 4))
+        first = await jobs.store.unclaimed("default", Room(4, 2), AFTER)
+        second = await jobs.store.unclaimed("default", Room(4, 4), AFTER)
         (claimed,) = await jobs.store.claim([(runs["job_3"], "wrk_1")], LEASE)
 
         assert (early, other, busy) == ([], [], [])
@@ -73,8 +76,8 @@ class OfferContract:
         }
         assert [one.dispatch for one in second] == [runs["job_1"]]
         assert granted(claimed).job.state is JobState.RUNNING
-        await jobs.pass_time(SECOND)
-        again = await jobs.store.unclaimed("default", Room(4, 4))
+        await jobs.pass_time(AFTER)
+        again = await jobs.store.unclaimed("default", Room(4, 4), AFTER)
         assert {one.dispatch.job_id for one in again} == {"job_1", "job_2"}
 
     async def test_what_came_back_is_offered_at_once_to_all_that_ask(self, jobs: JobsUnderTest) -> None:
@@ -82,6 +85,6 @@ class OfferContract:
         await crash(jobs)
         (run,) = await dispatch(jobs)
 
-        offers = [await jobs.store.unclaimed("default", Room(2, 0)) for _ in range(2)]
+        offers = [await jobs.store.unclaimed("default", Room(2, 0), AFTER) for _ in range(2)]
 
         assert [[one.dispatch for one in found] for found in offers] == [[run], [run]]

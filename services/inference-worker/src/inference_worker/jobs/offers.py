@@ -12,7 +12,10 @@ from inference_worker.jobs.ports import JobObserver, Orchestrator
 from inference_worker.jobs.worker import JobWorker
 
 INTERVAL_SECONDS = 0.5
-"""So long a job waits at most that a dead worker had fetched; one call of one indexed query of each worker."""
+"""Between two questions while records arrive; each is one query of an index."""
+SHORT_INTERVAL_SECONDS = 0.1
+"""While half of the slots or more are free and yet there are jobs that no worker has claimed: their records do not
+arrive, as when the group waits for a member that died."""
 NO_RUN = RunRef("", "", 0)
 
 
@@ -37,21 +40,25 @@ class Offers:
     async def run(self, stop: asyncio.Event) -> None:
         backoff = Backoff(min_seconds=INTERVAL_SECONDS, max_seconds=5.0)
         while not stop.is_set():
-            answered = await self.ask()
-            if answered:
+            interval = await self.ask()
+            if interval is not None:
                 backoff.reset()
-            await wait_or_stop(stop, INTERVAL_SECONDS if answered else backoff.next())
+            await wait_or_stop(stop, backoff.next() if interval is None else interval)
 
-    async def ask(self) -> bool:
-        """Ask once; return whether there was an answer. A worker that drains takes nothing."""
+    async def ask(self) -> float | None:
+        """Ask once; return the seconds until the next question, or None without an answer.
+
+        A worker that drains takes nothing.
+        """
         slots = self._worker.slots
         if not slots:
-            return True
+            return INTERVAL_SECONDS
+        free = max(0, slots - self._slots_used())
         try:
-            found = await self._orchestrator.find_unclaimed(slots, max(0, slots - self._slots_used()))
+            found = await self._orchestrator.find_unclaimed(slots, free)
         except ArgosyError as error:
             self._observer.retried(NO_RUN, "find_unclaimed", error)
             self._take(())
-            return False
+            return None
         self._take(found)
-        return True
+        return SHORT_INTERVAL_SECONDS if found and 2 * free >= slots else INTERVAL_SECONDS

@@ -37,7 +37,7 @@ class Runs:
 
     async def offers(self, pool: str, room: Room) -> list[Offer]:
         """Return dispatched jobs that the worker may claim. Raises `Unavailable`."""
-        return await self.store.unclaimed(pool, room)
+        return await self.store.unclaimed(pool, room, self.policy.offer_after)
 
     async def start_attempt(self, ref: RunRef, starting: AttemptStarting) -> None:
         """Record a provider call that is about to be made; safe to repeat.

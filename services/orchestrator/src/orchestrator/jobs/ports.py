@@ -59,11 +59,11 @@ class JobStore(Protocol):
         With those that are dispatched already they are no more than the slots of the pool.
         """
 
-    async def unclaimed(self, pool: str, room: Room) -> list[Offer]:
+    async def unclaimed(self, pool: str, room: Room, after: timedelta) -> list[Offer]:
         """Return dispatched jobs that no worker has claimed, for a worker that asks: those that crashed before first.
 
         Of jobs that crashed, at most `room.slots`, each time anew. Of the others at most `room.free`, dispatched
-        `OFFER_AFTER` ago or longer, and each to one worker in that time.
+        as long as `after` ago, and each to one worker in that time.
         """
 
     async def claim(self, claims: Sequence[tuple[RunRef, str]], lease: timedelta) -> list[ClaimedJob | ArgosyError]:

@@ -9,8 +9,6 @@ from orchestrator.jobs.model import Lane, RunRef
 
 SUSPECT_CRASHES = 2
 """A job that was in so many crashes may have caused them: no other such job of its pool runs beside it."""
-OFFER_AFTER = timedelta(milliseconds=500)
-"""A job that no worker has claimed so long after its dispatch is offered to workers that ask."""
 
 
 class PoolQueues(NamedTuple):

@@ -47,6 +47,10 @@ class JobsSection(Section):
         timedelta(seconds=30),
         description="A job that no worker has claimed so long after its dispatch is queued again.",
     )
+    offer_after: Timeout = Field(
+        timedelta(milliseconds=150),
+        description="A job that no worker has claimed so long after its dispatch is offered to workers that ask.",
+    )
     run_timeout: Timeout = Field(timedelta(minutes=30), description="For one run, over all its provider calls.")
     answer_timeout: Timeout = Field(
         timedelta(minutes=15), description="For an answer that is not streamed; then the next upstream is tried."
@@ -84,6 +88,7 @@ class JobsSection(Section):
             max_deadline=self.max_deadline,
             lease=self.lease,
             claim_within=self.claim_within,
+            offer_after=self.offer_after,
             run_timeout=self.run_timeout,
             answer_timeout=self.answer_timeout,
             max_errors=self.max_errors,

@@ -1,5 +1,6 @@
 """What comes back from dead workers, and what no worker has claimed, in Postgres."""
 
+from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -8,7 +9,7 @@ from chassis.postgres import Database
 
 from orchestrator.jobs import round_statements as sql
 from orchestrator.jobs.model import Lane, RunRef
-from orchestrator.jobs.rounds import OFFER_AFTER, DispatchPlan, Offer, Room
+from orchestrator.jobs.rounds import DispatchPlan, Offer, Room
 
 
 class PostgresOffers:
@@ -26,8 +27,8 @@ class PostgresOffers:
             plans.append(DispatchPlan(pool, of_pool[0]["round"], tuple(lanes), lanes, {}, of_pool[0]["now"]))
         return plans
 
-    async def unclaimed(self, pool: str, room: Room) -> list[Offer]:
-        rows = await self._fetch(sql.UNCLAIMED, pool, room.slots, room.free, OFFER_AFTER)
+    async def unclaimed(self, pool: str, room: Room, after: timedelta) -> list[Offer]:
+        rows = await self._fetch(sql.UNCLAIMED, pool, room.slots, room.free, after)
         return [Offer(RunRef(row["tenant_id"], row["job_id"], row["epoch"]), Lane(row["lane"])) for row in rows]
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
