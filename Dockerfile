@@ -9,7 +9,7 @@ ARG WITHOUT=""
 WORKDIR /src
 COPY requirements.lock pyproject.toml ./
 RUN sed -n '/^uv==/,/^[a-z].*==/p' requirements.lock | sed '$d' > uv.lock \
-    && pip install --no-cache-dir --no-deps --require-hashes -r uv.lock
+    && pip install --quiet --root-user-action ignore --no-cache-dir --no-deps --require-hashes -r uv.lock
 COPY libs libs
 COPY proto proto
 COPY services services
@@ -24,12 +24,13 @@ RUN set -eu; members=services/$SERVICE; [ "$SERVICE" != dev ] || members="dev $(
     uv pip install --quiet --no-cache --python /app/bin/python --no-deps --require-hashes -r subset.lock; \
     for member in libs/* proto $members; do UV_OFFLINE=1 uv build --quiet --no-cache --wheel --out-dir wheels "$member"; done; \
     uv pip install --quiet --no-cache --python /app/bin/python --no-deps --offline wheels/*.whl
-# What never runs: litellm's proxy, whose web pages have 22 MB, and the tests of packages. The root of the running container
-# cannot be written, so the byte code is made here; its source never changes there, so it is not compared.
-RUN cd /app/lib/python3*/site-packages && rm -rf litellm/proxy/_experimental/out \
-    && find . -type d -name tests -prune -exec rm -rf {} + \
+# What a service never loads goes; `dev` also converts models. The root of the running container cannot be written, so the
+# byte code is made here; its source never changes there, so it is not compared.
+COPY scripts/slim_image.py ./
+RUN cd /app/lib/python3*/site-packages && { [ "$SERVICE" = dev ] || python /src/slim_image.py .; } \
     && { /app/bin/python -m compileall -q -j 0 -x litellm/proxy --invalidation-mode unchecked-hash . > /src/compile.log || \
-         { cat /src/compile.log; ! grep -qE '/(argosy|chassis|rpc|values)/' /src/compile.log; }; }
+         { cat /src/compile.log; ! grep -qE '/(argosy|chassis|rpc|values)/' /src/compile.log; }; } \
+    && { [ "$SERVICE" = dev ] || /app/bin/python -c "import $(echo "$SERVICE" | tr - _).main"; }
 
 FROM ${PYTHON_IMAGE}
 ARG SERVICE
