@@ -24,6 +24,7 @@ from orchestrator.batches.main import build_batches
 from orchestrator.batches.postgres import BATCH_FINISHED
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.infer import Disconnects
+from orchestrator.configuration.main import build_configuration
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.grpc import OrchestrationServicer, registration
@@ -79,20 +80,13 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     disconnects = Disconnects(limits)
     routes = RouteCache(PostgresRouteStore(database), clock)
-    shared = Shared(
-        database=database,
-        relay=relay,
-        on_written=on_written,
-        routes=routes,
-        retrieval=retrieval,
-        reservations=Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits),
-        recorder=recorder,
-        tasks=tasks,
-        clock=clock,
-        signer=service.signer,
-    )
+    reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
+    stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
+    peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
+    shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock)
     completions, embeddings = _inference(settings, shared, worker, disconnects)
     events, jobs, queues = await _jobs(settings, service, shared)
+    configuration = await build_configuration(service, database, settings.redis, settings.configuration_poll_interval)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
@@ -107,6 +101,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
+        *configuration.components,
         *events.components,
         *jobs.loops,
         batches,
@@ -114,7 +109,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         *_scaler(settings.queues, queues.figures),
         *webhooks.components,
         Drain(tasks, disconnects),
-        service.grpc_server(settings.grpc, registration(servicer), *registrations, grace=grace),
+        service.grpc_server(
+            settings.grpc, registration(servicer), configuration.registration, *registrations, grace=grace
+        ),
         DrainMark(disconnects),
         events.stop_watches,
     ]

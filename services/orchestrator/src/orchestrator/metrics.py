@@ -36,6 +36,9 @@ ROUTES_VERSION = gauge("orchestrator_routes_version", "Version of the routes in 
 ROUTES_AGE_SECONDS = gauge(
     "orchestrator_routes_age_seconds", "Seconds since Postgres confirmed that the routes in memory are current."
 )
+CONFIGURATION_VERSION = gauge(
+    "orchestrator_configuration_version", "Version of the configuration that this process has read."
+)
 JOB_EVENTS_LOST = counter(
     "orchestrator_job_events_lost_total",
     "Events and cancellations of jobs that Redis did not take; they are polled for.",

@@ -132,7 +132,10 @@ class Settings(ServiceSettings):
 
     postgres: DatabaseSection = Field(description="Routes, and the outbox.")
     kafka: EventsSection = Field(description="Where events are published and consumed.")
-    redis: RedisSection = Field(default_factory=RedisSection, description="Events of jobs, for those who watch them.")
+    redis: RedisSection = Field(
+        default_factory=RedisSection,
+        description="Events of jobs for those who watch them, and changes of the configuration.",
+    )
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     peers: Peers = Field(description="The other services.")
     chat: ChatSection = Field(default_factory=ChatSection, description="Requests for chat completions.")
@@ -158,6 +161,12 @@ class Settings(ServiceSettings):
         description="How long a reservation outlasts the request's deadline and the abort after it.",
     )
     routes_poll_interval: Timeout = Field(timedelta(seconds=5), description="Between two checks for changed routes.")
+    configuration_poll_interval: timedelta = Field(
+        timedelta(seconds=2),
+        gt=timedelta(0),
+        le=timedelta(seconds=5),
+        description="Between two checks for a changed configuration that Redis did not announce.",
+    )
     outbox_poll_interval: Timeout = Field(
         timedelta(seconds=15), description="Between two counts of the outbox, for its metric."
     )
