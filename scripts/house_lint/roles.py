@@ -38,6 +38,7 @@ ROLE_BY_PATH = {
     "gateway/web/sse": "translator",
     "inference_worker/concurrency": "technology",  # gRPC interceptors
     "inference_worker/providers": "technology",  # HTTP, LiteLLM and ONNX behind the ports of `providers/ports.py`
+    "inference_worker/providers/credentials": "pure",
     "inference_worker/providers/unavailable": "pure",
     "inference_worker/token_counting": "technology",  # tokenizers
     "inference_worker/token_counting/messages": "pure",

@@ -107,7 +107,7 @@ class FakeProvider:
     completions: list[FakeCompletion] = field(default_factory=list)
     cancelled: int = 0
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+    async def open(self, model: str, body: bytes, *, stream: bool, credential: Any = None) -> Completion:
         self.opened.append(model)
         await asyncio.sleep(0)
         if model in ERRORS_BEFORE_THE_RESPONSE and not (model == "error-first" and not stream):
@@ -161,7 +161,9 @@ class FakeEmbedder:
 
     embedded: list[str] = field(default_factory=list)
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
+    async def embed(
+        self, model: str, texts: Sequence[str], *, dimensions: int | None, credential: Any = None
+    ) -> Embeddings:
         self.embedded.append(model)
         await asyncio.sleep(0)
         if model in ERRORS_BEFORE_THE_RESPONSE:

@@ -11,9 +11,10 @@ from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, Usa
 from inference_worker.plans.attempt import failed_outcome
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
 from inference_worker.plans.ports import AttemptObserver
+from inference_worker.plans.run import pick_credential
 from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
-from inference_worker.providers.ports import Embedder, Upstreams
-from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED, UNKNOWN_UPSTREAM
+from inference_worker.providers.ports import Embedder, Upstream, Upstreams
+from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED, NO_CREDENTIAL_LEFT, UNKNOWN_UPSTREAM
 from inference_worker.token_counting.model import TokenCounter
 
 
@@ -57,7 +58,7 @@ class EmbedRun:
         error: ArgosyError | None = None
         outcome, usage, cause = AttemptOutcome.CANCELLED, UNKNOWN_USAGE, ExposureCause.FLEET
         try:
-            embeddings = await self._embed(upstream.embedder or EMBEDDINGS_UNSUPPORTED)
+            embeddings = await self._embed(upstream)
             cause = ExposureCause.PROVIDER
             outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, upstream.counter)
         except UpstreamFailed as failed:
@@ -73,11 +74,16 @@ class EmbedRun:
             span.finish(attempt, error)
         return EmbedResult(embeddings.vectors if embeddings else (), attempt, error)
 
-    async def _embed(self, embedder: Embedder) -> Embeddings:
-        request = self._request
+    async def _embed(self, upstream: Upstream) -> Embeddings:
+        request, credential = self._request, pick_credential(upstream)
+        embedder: Embedder = upstream.embedder or EMBEDDINGS_UNSUPPORTED
+        if credential is None and upstream.requires_credential:
+            embedder = NO_CREDENTIAL_LEFT
         try:
             async with asyncio.timeout_at(self._deadline):
-                return await embedder.embed(request.candidate.model, request.inputs, dimensions=request.dimensions)
+                return await embedder.embed(
+                    request.candidate.model, request.inputs, dimensions=request.dimensions, credential=credential
+                )
         except TimeoutError:
             raise UpstreamTimedOut("the upstream did not respond in time") from None
 

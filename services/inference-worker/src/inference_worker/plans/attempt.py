@@ -9,6 +9,7 @@ from chassis.clock import Clock
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Draining, Plan, Stopped
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
 from inference_worker.providers.ports import Completion, Provider
 from inference_worker.token_counting.model import TokenCounter, count_prompt, may_hide_reasoning
@@ -25,17 +26,26 @@ class RunningAttempt:
     """One candidate being tried, within the plan's deadline."""
 
     __slots__ = (
-        *("_candidate", "_clock", "_completion", "_deadline", "_first_byte_at", "_first_byte_deadline"),
+        *("_candidate", "_clock", "_completion", "_credential", "_deadline", "_first_byte_at", "_first_byte_deadline"),
         *("_idle_seconds", "_last_read", "_output", "_previous_read", "_provider", "_scope", "_sent", "_started_at"),
         "_stream",
     )
 
     def __init__(
-        self, candidate: Candidate, provider: Provider, *, plan: Plan, deadline: float, scope: CancelScope, clock: Clock
+        self,
+        candidate: Candidate,
+        provider: Provider,
+        *,
+        credential: Credential | None,
+        plan: Plan,
+        deadline: float,
+        scope: CancelScope,
+        clock: Clock,
     ) -> None:
         """`deadline` is the plan's, by the scope's time."""
         self._candidate = candidate
         self._provider = provider
+        self._credential = credential
         self._stream = plan.stream
         self._scope = scope
         self._clock = clock
@@ -57,7 +67,9 @@ class RunningAttempt:
                 if self._completion is None:
                     self._sent = True
                     candidate = self._candidate
-                    self._completion = await self._provider.open(candidate.model, candidate.body, stream=self._stream)
+                    self._completion = await self._provider.open(
+                        candidate.model, candidate.body, stream=self._stream, credential=self._credential
+                    )
                 payloads = await self._completion.read()
         except TimedOut:
             raise UpstreamTimedOut(

@@ -7,13 +7,15 @@ from datetime import timedelta
 from chassis.aio import CancelScope, TimedOut
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
+from chassis.tenancy import find_caller
 
 from inference_worker.plans.attempt import RunningAttempt
 from inference_worker.plans.model import Attempt, AttemptStarting, Chunk, Emit, Finished, Plan, Started, Stopped
 from inference_worker.plans.ports import AttemptObserver
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
-from inference_worker.providers.ports import Upstreams
-from inference_worker.providers.unavailable import CHAT_UNSUPPORTED, UNKNOWN_UPSTREAM
+from inference_worker.providers.ports import Upstream, Upstreams
+from inference_worker.providers.unavailable import CHAT_UNSUPPORTED, NO_CREDENTIAL_LEFT, UNKNOWN_UPSTREAM
 
 USAGE_WAIT = timedelta(seconds=2)
 """How long a stopped stream is read on, for its usage or for what was written and not read."""
@@ -134,9 +136,14 @@ class PlanRun:
         candidate = self._plan.candidates[index]
         number = len(self._attempts) + 1
         upstream = self._upstreams.get(candidate.upstream, UNKNOWN_UPSTREAM)
+        credential = pick_credential(upstream)
+        provider = upstream.provider or CHAT_UNSUPPORTED
+        if credential is None and upstream.requires_credential:
+            provider = NO_CREDENTIAL_LEFT
         running = self._running = RunningAttempt(
             candidate,
-            upstream.provider or CHAT_UNSUPPORTED,
+            provider,
+            credential=credential,
             plan=self._plan,
             deadline=self._deadline,
             scope=self._scope,
@@ -168,6 +175,13 @@ async def _forward(running: RunningAttempt, index: int, emit: Emit) -> UpstreamF
     except (UpstreamFailed, Stopped) as error:
         return error
     return None
+
+
+def pick_credential(upstream: Upstream) -> Credential | None:
+    """Return the credential for a call of the current caller's tenant."""
+    caller = find_caller()
+    credentials = upstream.credentials.of(caller.principal.tenant_id if caller is not None else "")
+    return credentials[0] if credentials else None
 
 
 def _out_of_time() -> UpstreamTimedOut:

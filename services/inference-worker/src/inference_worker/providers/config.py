@@ -5,13 +5,14 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from chassis.clock import Clock
 from chassis.settings import Section
 from pydantic import Field, SecretStr
 from values.limits import MAX_CHAT_BYTES
 
+from inference_worker.providers.credentials import ALL_TENANTS, NO_CREDENTIALS, Credential, StaticCredentials
 from inference_worker.providers.isolation import TenantCacheField, TenantIsolation
 from inference_worker.providers.ports import Upstream
 from inference_worker.providers.transport.http import Endpoint
@@ -24,6 +25,13 @@ BaseUrl = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
 
 MIN_SECRET_CHARACTERS = 8
 """Shorter header values are versions and names; redacting them would make messages unreadable."""
+
+
+def static_credentials(api_key: SecretStr | None) -> StaticCredentials:
+    """Return the credential of the settings, if there is one."""
+    if api_key is None:
+        return NO_CREDENTIALS
+    return StaticCredentials([Credential("static", ALL_TENANTS, api_key.get_secret_value())])
 
 
 class ProviderConfig(Section):
@@ -100,6 +108,9 @@ class HttpUpstreamConfig(TokenCounterConfig):
         8 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES, description="Largest response that is not streamed."
     )
 
+    credential_header: ClassVar[tuple[str, str]]
+    """The header that carries a credential, and what precedes it there."""
+
     @abstractmethod
     def api_headers(self) -> dict[str, str]:
         """Return the headers that the API requires, credentials included; the configured `headers` override them."""
@@ -110,6 +121,8 @@ class HttpUpstreamConfig(TokenCounterConfig):
         return Endpoint(
             base_url=self.base_url,
             headers={**self.api_headers(), **headers},
+            # A configured header of that name overrides every credential.
+            credential_header=None if self.credential_header[0] in headers else self.credential_header,
             secrets=tuple(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS),
             connect_timeout=self.connect_timeout,
             keep_alive=self.keep_alive,

@@ -14,6 +14,7 @@ import orjson
 from chassis.tenancy import current_caller
 from values.usage import TokenUsage
 
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import UpstreamRejected
 from inference_worker.providers.ports import Completion, Provider
 
@@ -56,11 +57,11 @@ class TenantIsolation:
         self._shares = shares_prompt_cache
         self._cache_field = tenant_cache_field
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+    async def open(self, model: str, body: bytes, *, stream: bool, credential: Credential | None = None) -> Completion:
         """Rewrite the body for the caller's tenant and send it."""
         if self._cache_field is not None or any(name in body for name in _IN_REQUEST):
             body = self._rewrite(body, current_caller().principal.tenant_id)
-        completion = await self._provider.open(model, body, stream=stream)
+        completion = await self._provider.open(model, body, stream=stream, credential=credential)
         return IsolatedCompletion(completion) if self._shares else completion
 
     def _rewrite(self, body: bytes, tenant_id: str) -> bytes:

@@ -18,7 +18,8 @@ from chassis.clock import Clock
 from pydantic import Field, SecretStr
 from values.usage import TokenUsage
 
-from inference_worker.providers.config import BaseUrl, TokenCounterConfig
+from inference_worker.providers.config import BaseUrl, TokenCounterConfig, static_credentials
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.http_observation import Exchange, observe_httpx, observed_exchange
 from inference_worker.providers.model import (
     UpstreamFailed,
@@ -77,7 +78,7 @@ class LitellmConfig(TokenCounterConfig):
     async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:  # noqa: ARG002 - part of the base class
         provider = LitellmProvider(self.litellm_provider, self.base_url, self.arguments())
         stack.push_async_callback(provider.close)
-        return Upstream(self.token_counter(), provider=provider)
+        return Upstream(self.token_counter(), provider=provider, credentials=static_credentials(self.api_key))
 
 
 class LitellmProvider:
@@ -88,19 +89,23 @@ class LitellmProvider:
         self._secrets = tuple(value for value in arguments.values() if len(value) >= MIN_SECRET_CHARACTERS)
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+    async def open(self, model: str, body: bytes, *, stream: bool, credential: Credential | None = None) -> Completion:
         """Let litellm translate and send. Unless it is streamed, the response has been read when this returns."""
         litellm = await asyncio.to_thread(_load)
         params = self._params(body)
         if self._name in DOWNLOADING_PROVIDERS and _has_links(params.get("messages")):
             raise UpstreamRejected("this upstream takes images inline only, as data URLs", fallback=True)
         arguments = {**params, **self._arguments, "model": f"{self._name}/{model}"}
+        secrets = self._secrets
+        if credential is not None:
+            arguments["api_key"] = credential.secret
+            secrets = (*secrets, credential.secret)
         with observed_exchange() as exchange:
             try:
                 response = await litellm.acompletion(**arguments, stream=stream)
-                return LitellmStream(response, self, exchange) if stream else LitellmResponse(response)
+                return LitellmStream(response, self, exchange, secrets) if stream else LitellmResponse(response)
             except Exception as error:
-                raise self.to_upstream_error(error, exchange) from error
+                raise self.to_upstream_error(error, exchange, secrets) from error
 
     async def close(self) -> None:
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -125,7 +130,7 @@ class LitellmProvider:
         except (AttributeError, ValueError) as error:
             raise UpstreamRejected("the request's body is not a JSON object") from error
 
-    def to_upstream_error(self, error: Exception, exchange: Exchange) -> UpstreamFailed:
+    def to_upstream_error(self, error: Exception, exchange: Exchange, secrets: tuple[str, ...]) -> UpstreamFailed:
         """Translate an exception that litellm raised, by what was seen of the call.
 
         litellm has one exception for a request that the provider rejects and for a response that litellm cannot read,
@@ -135,7 +140,7 @@ class LitellmProvider:
             return error
         litellm = _load()
         if exchange.status and not 200 <= exchange.status < 300:
-            return self._status_error(exchange.status, error)
+            return _status_error(exchange.status, error, secrets)
         if isinstance(error, litellm.Timeout):
             return UpstreamTimedOut("the upstream did not respond in time")
         if exchange.status:
@@ -146,26 +151,28 @@ class LitellmProvider:
             if _causes(error, "httpx.ConnectError", "httpx.PoolTimeout"):
                 return UpstreamFailed("the upstream cannot be reached")
             return UpstreamFailed("the upstream dropped the connection", maybe_billed=True)
-        return self._unsent_error(error)
+        return self._unsent_error(error, secrets)
 
-    def _unsent_error(self, error: Exception) -> UpstreamFailed:
+    def _unsent_error(self, error: Exception, secrets: tuple[str, ...]) -> UpstreamFailed:
         """Translate an error of a call that httpx did not send: litellm refused it, or sent it in another way."""
         if isinstance(error, _load().UnsupportedParamsError):
             return UpstreamRejected("this upstream does not support a parameter of the request", fallback=True)
         status = getattr(error, "status_code", None)
         if not isinstance(status, int) or _causes(error, *_UNREADABLE):
             return UpstreamProtocolError("the upstream's response could not be translated")
-        return self._status_error(status, error)
+        return _status_error(status, error, secrets)
 
-    def _status_error(self, status: int, error: Exception) -> UpstreamFailed:
-        return status_error(status, _ERROR_PREFIX.sub("", str(getattr(error, "message", ""))), self._secrets)
+
+def _status_error(status: int, error: Exception, secrets: tuple[str, ...]) -> UpstreamFailed:
+    return status_error(status, _ERROR_PREFIX.sub("", str(getattr(error, "message", ""))), secrets)
 
 
 class LitellmStream:
     """litellm's chunks, as JSON."""
 
-    def __init__(self, stream: Any, provider: LitellmProvider, exchange: Exchange) -> None:
+    def __init__(self, stream: Any, provider: LitellmProvider, exchange: Exchange, secrets: tuple[str, ...]) -> None:
         self._stream = stream
+        self._secrets = secrets
         self._exchange = exchange
         self._chunks: AsyncIterator[Any] = aiter(stream)
         self._provider = provider
@@ -185,7 +192,7 @@ class LitellmStream:
             except Exception as error:
                 if self._started:
                     raise UpstreamInterrupted("the upstream's response was interrupted") from error
-                raise self._provider.to_upstream_error(error, self._exchange) from error
+                raise self._provider.to_upstream_error(error, self._exchange, self._secrets) from error
             else:
                 if payload is not None:
                     return (payload,)

@@ -18,6 +18,7 @@ from pydantic import Field
 from values.usage import TokenUsage, UsageSource
 
 from inference_worker.providers.config import ProviderConfig
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import Embeddings, UpstreamRateLimited
 from inference_worker.providers.ports import Upstream
 from inference_worker.token_counting.model import NullTokenCounter
@@ -75,7 +76,14 @@ class MinilmEmbedder:
     async def __aexit__(self, *_: object) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
+    async def embed(
+        self,
+        model: str,
+        texts: Sequence[str],
+        *,
+        dimensions: int | None,
+        credential: Credential | None = None,  # noqa: ARG002 - part of the port; it runs here
+    ) -> Embeddings:
         """Embed in batches, between which other calls get theirs. The model's name in the plan is ignored."""
         if dimensions not in {None, DIMENSIONS}:
             raise InvalidRequest(

@@ -1,11 +1,12 @@
 """What plans and embeddings need from a provider."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from values.usage import TokenUsage
 
+from inference_worker.providers.credentials import NO_CREDENTIALS, Credential, Credentials
 from inference_worker.providers.model import Embeddings
 from inference_worker.token_counting.model import TokenCounter
 
@@ -35,8 +36,10 @@ class Completion(Protocol):
 class Provider(Protocol):
     """Chat completions of one upstream."""
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+    async def open(self, model: str, body: bytes, *, stream: bool, credential: Credential | None = None) -> Completion:
         """Send `body`, an OpenAI chat completion request, and wait until the response begins.
+
+        Without a credential the upstream gets those of its settings.
 
         Raises an `UpstreamFailed`. When it is cancelled it leaves no connection open.
         """
@@ -45,8 +48,14 @@ class Provider(Protocol):
 class Embedder(Protocol):
     """Embeddings of one upstream."""
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
+    async def embed(
+        self, model: str, texts: Sequence[str], *, dimensions: int | None, credential: Credential | None = None
+    ) -> Embeddings:
         """Embed the texts, in order. Raises an `UpstreamFailed`, or `InvalidRequest` for unsupported dimensions."""
+
+
+def _do_nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,12 @@ class Upstream:
     counter: TokenCounter
     provider: Provider | None = None
     embedder: Embedder | None = None
+    credentials: Credentials = NO_CREDENTIALS
+    requires_credential: bool = False
+    """Whether it must not be called without one: its credentials are managed, and may all have been revoked."""
+    retire: Callable[[], None] = _do_nothing
+    """Closes what is idle, now, and the rest when the calls that use it have ended. They are not failed."""
 
 
 Upstreams = Mapping[str, Upstream]
-"""By the names that candidates use."""
+"""By the names that candidates use. It changes while the process runs: look a name up at each attempt."""

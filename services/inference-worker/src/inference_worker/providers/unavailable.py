@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import Embeddings, UpstreamFailed
 from inference_worker.providers.ports import Completion, Upstream
 from inference_worker.token_counting.model import NullTokenCounter
@@ -13,14 +14,29 @@ class UnavailableProvider:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:  # noqa: ARG002 - part of the port
+    async def open(
+        self,
+        model: str,  # noqa: ARG002 - part of the port
+        body: bytes,  # noqa: ARG002
+        *,
+        stream: bool,  # noqa: ARG002
+        credential: Credential | None = None,  # noqa: ARG002
+    ) -> Completion:
         raise UpstreamFailed(self._reason)
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:  # noqa: ARG002
+    async def embed(
+        self,
+        model: str,  # noqa: ARG002 - part of the port
+        texts: Sequence[str],  # noqa: ARG002
+        *,
+        dimensions: int | None,  # noqa: ARG002
+        credential: Credential | None = None,  # noqa: ARG002
+    ) -> Embeddings:
         raise UpstreamFailed(self._reason)
 
 
 _NOT_CONFIGURED = UnavailableProvider("this upstream is not configured")
 UNKNOWN_UPSTREAM = Upstream(counter=NullTokenCounter(), provider=_NOT_CONFIGURED, embedder=_NOT_CONFIGURED)
+NO_CREDENTIAL_LEFT = UnavailableProvider("no credential of this upstream is in force")
 CHAT_UNSUPPORTED = UnavailableProvider("this upstream does not support chat")
 EMBEDDINGS_UNSUPPORTED = UnavailableProvider("this upstream does not support embeddings")

@@ -330,7 +330,7 @@ async def test_a_run_whose_events_cannot_be_emitted_aborts_the_upstream(
 
 async def test_a_bug_in_a_provider_surfaces_and_is_observed(observer: FakeObserver, clock: FakeClock):
     class Broken:
-        async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+        async def open(self, model: str, body: bytes, *, stream: bool, credential: object = None) -> Completion:
             raise KeyError("bug")
 
     run = PlanRun(

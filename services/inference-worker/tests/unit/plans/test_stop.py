@@ -33,7 +33,7 @@ class Scripted:
     def __init__(self, completion: FakeCompletion) -> None:
         self.completion = completion
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:
+    async def open(self, model: str, body: bytes, *, stream: bool, credential: Any = None) -> Completion:
         return self.completion
 
 

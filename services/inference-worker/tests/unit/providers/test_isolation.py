@@ -73,7 +73,7 @@ class RecordingProvider:
         self.completion = FakeCompletion([[payload]])
         self.completion.usage_payload = payload
 
-    async def open(self, _model: str, body: bytes, *, stream: bool) -> FakeCompletion:
+    async def open(self, _model: str, body: bytes, *, stream: bool, credential: Any = None) -> FakeCompletion:
         self.bodies.append(body)
         return self.completion
 

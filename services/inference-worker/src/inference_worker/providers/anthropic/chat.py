@@ -14,6 +14,7 @@ from inference_worker.providers.anthropic.events import (
     message_usage,
 )
 from inference_worker.providers.anthropic.request import to_messages_request
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import (
     UpstreamFailed,
     UpstreamInterrupted,
@@ -39,9 +40,16 @@ class AnthropicProvider:
         self._client = client
         self._clock = clock
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:  # noqa: ARG002 - it is in the body
+    async def open(
+        self,
+        model: str,  # noqa: ARG002 - it is in the body
+        body: bytes,
+        *,
+        stream: bool,
+        credential: Credential | None = None,
+    ) -> Completion:
         """Translate the body and send it."""
-        response = await self._client.post("/v1/messages", _translate_request(body, stream=stream))
+        response = await self._client.post("/v1/messages", _translate_request(body, stream=stream), credential)
         created = int(self._clock.now().timestamp())
         if stream:
             return MessageStream(response, created, self._client)

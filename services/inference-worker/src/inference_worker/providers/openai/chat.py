@@ -6,6 +6,7 @@ from typing import Any
 
 from values.usage import TokenUsage
 
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
 from inference_worker.providers.payloads import SseDecoder, openai_usage, parse_object
 from inference_worker.providers.ports import Completion
@@ -30,9 +31,16 @@ class OpenaiProvider:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    async def open(self, model: str, body: bytes, *, stream: bool) -> Completion:  # noqa: ARG002 - it is in the body
+    async def open(
+        self,
+        model: str,  # noqa: ARG002 - it is in the body
+        body: bytes,
+        *,
+        stream: bool,
+        credential: Credential | None = None,
+    ) -> Completion:
         """Send the body as it is."""
-        response = await self._client.post("/chat/completions", body)
+        response = await self._client.post("/chat/completions", body, credential)
         if stream:
             return ChatStream(response, self._client)
         return BufferedCompletion(response, self._client, _check_completion)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from values.usage import TokenUsage, UsageSource
 
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import Embeddings, UpstreamProtocolError
 from inference_worker.providers.payloads import is_token_count, parse_object
 from inference_worker.providers.transport.http import HttpClient
@@ -19,12 +20,14 @@ class OpenaiEmbedder:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    async def embed(self, model: str, texts: Sequence[str], *, dimensions: int | None) -> Embeddings:
+    async def embed(
+        self, model: str, texts: Sequence[str], *, dimensions: int | None, credential: Credential | None = None
+    ) -> Embeddings:
         """Request base64, which is a third of the bytes; upstreams that ignore that send numbers."""
         body: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "base64"}
         if dimensions is not None:
             body["dimensions"] = dimensions
-        response = await self._client.post("/embeddings", orjson.dumps(body))
+        response = await self._client.post("/embeddings", orjson.dumps(body), credential)
         document = parse_object(await self._client.read_all(response))
         return Embeddings(parse_vectors(document, len(texts)), _usage(document))
 

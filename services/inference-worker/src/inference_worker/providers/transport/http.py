@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from values.usage import TokenUsage
 
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
 from inference_worker.providers.transport.connection import Connection, ConnectionLost, ProtocolError, Response
 from inference_worker.providers.transport.errors import (
@@ -41,6 +42,8 @@ class Endpoint:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Values that no message may contain."""
     connect_timeout: timedelta = timedelta(seconds=5)
+    credential_header: tuple[str, str] | None = None
+    """The header that carries the credential of a call, and what precedes it; it replaces one of `headers`."""
     # Below the 5 s after which uvicorn and cpp-httplib drop an idle connection.
     keep_alive: timedelta = timedelta(seconds=4)
     max_connections: int = 4096
@@ -79,7 +82,7 @@ class HttpClient:
             raise ValueError("a header holds a control character")
         if not all(_HEADER_NAME.fullmatch(name) and name.lower() not in _RESERVED_HEADERS for name in endpoint.headers):
             raise ValueError("a header has an invalid or reserved name")
-        self._heads: dict[str, bytes] = {}
+        self._heads: dict[tuple[str, bool], bytes] = {}
 
     async def __aenter__(self) -> Self:
         endpoint = self.endpoint
@@ -95,12 +98,19 @@ class HttpClient:
         if self.pool is not None:
             await self.pool.close()
 
-    async def post(self, path: str, body: bytes) -> Response:
+    def retire(self) -> None:
+        """Close idle connections now, and the others when their responses have ended."""
+        if self.pool is not None:
+            self.pool.retire()
+
+    async def post(self, path: str, body: bytes, credential: Credential | None = None) -> Response:
         """Send `body` and return once status 200 has arrived. Raises an `UpstreamFailed`."""
-        head = self._heads.get(path) or self._heads.setdefault(path, self._head(path))
+        key = (path, credential is not None)
+        head = self._heads.get(key) or self._heads.setdefault(key, self._head(*key))
+        end = self._head_end(len(body), credential)
         connection = await self._connect()
         sent_at = monotonic()
-        response = connection.send((head, b"%d\r\n\r\n" % len(body), body))
+        response = connection.send((head, end, body))
         try:
             status = await response.read_head()
         except ProtocolError as error:
@@ -115,7 +125,7 @@ class HttpClient:
             response.close()
             raise
         if status != 200:
-            raise await self._status_error(response)
+            raise await self._status_error(response, credential)
         if response.compressed:
             response.close()
             raise UpstreamProtocolError("the upstream compressed its response")
@@ -139,12 +149,22 @@ class HttpClient:
         except OSError as error:
             raise UpstreamFailed("the upstream cannot be reached") from error
 
-    def _head(self, path: str) -> bytes:
+    def _head(self, path: str, has_credential: bool) -> bytes:
         """Return the head of a request, up to the length of its body."""
-        lines = [f"POST {self._path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in self._headers.items())]
+        replaced = self.endpoint.credential_header
+        left_out = replaced[0] if replaced is not None and has_credential else ""
+        headers = (f"{name}: {value}" for name, value in self._headers.items() if name != left_out)
+        lines = [f"POST {self._path}{path} HTTP/1.1", *headers]
         return "\r\n".join([*lines, "content-length: "]).encode()
 
-    async def _status_error(self, response: Response) -> UpstreamFailed:
+    def _head_end(self, length: int, credential: Credential | None) -> bytes:
+        """Return the rest of the head: the secret is kept in no cache, so that a revoked one is nowhere."""
+        header = self.endpoint.credential_header
+        if credential is None or header is None:
+            return b"%d\r\n\r\n" % length
+        return f"{length}\r\n{header[0]}: {header[1]}{credential.secret}\r\n\r\n".encode()
+
+    async def _status_error(self, response: Response, credential: Credential | None) -> UpstreamFailed:
         try:
             body = await _read_up_to(response, MAX_ERROR_BODY_BYTES)
         except UpstreamInterrupted:
@@ -152,7 +172,8 @@ class HttpClient:
         finally:
             response.close()
         message = error_message(body[:MAX_ERROR_BODY_BYTES])
-        return status_error(response.status, message, self.endpoint.secrets, parse_retry_after(response.retry_after))
+        secrets = self.endpoint.secrets if credential is None else (*self.endpoint.secrets, credential.secret)
+        return status_error(response.status, message, secrets, parse_retry_after(response.retry_after))
 
 
 async def read_available(response: Response) -> bytes:

@@ -34,6 +34,7 @@ class Pool:
         self._idle: dict[Connection, None] = {}
         self._open: set[Connection] = set()
         self._expiry_timer: asyncio.TimerHandle | None = None
+        self._retired = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -67,6 +68,13 @@ class Pool:
         # asyncio calls their `connection_lost` in the loop's next turn.
         await asyncio.sleep(0)
 
+    def retire(self) -> None:
+        """Close idle connections now, and each other one when it is released. Calls may still open new ones."""
+        self._retired = True
+        for connection in tuple(self._idle):
+            del self._idle[connection]
+            connection.abort()
+
     def _pop_idle(self) -> Connection | None:
         """Return the connection that was used last: the others may then expire."""
         while self._idle:
@@ -96,6 +104,9 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         self._free_slot(connection)
+        if self._retired:
+            connection.abort()
+            return
         connection.idle_since = self._loop.time()
         self._idle[connection] = None
         if self._expiry_timer is None:
