@@ -44,6 +44,7 @@ ROLE_BY_PATH = {
     "inference_worker/token_counting/messages": "pure",
     "inference_worker/token_counting/output": "pure",
     "retrieval/chunking": "technology",  # a tokenizer
+    "orchestrator/flags/provider": "technology",  # the SDK of OpenFeature
     "orchestrator/chat/stream": "pure",  # the buffer of a stream, not a translator
     "orchestrator/webhooks/cipher": "technology",  # cryptography
     "orchestrator/webhooks/delivery_postgres": "callee",

@@ -21,6 +21,7 @@ SYSTEM_TRANSACTIONS = {
     "metering/settlement/postgres.py": "settles events of many tenants in one transaction",
     "orchestrator/batches/postgres.py": "claims due batches of any tenant",
     "orchestrator/configuration/postgres.py": "reads and writes the configuration of all tenants",
+    "orchestrator/flags/postgres.py": "reads and changes the flags of the installation",
     "orchestrator/routing/postgres.py": "reads and edits the routes of all tenants",
     "orchestrator/jobs/listing/postgres.py": "lists jobs of all tenants for operators",
     "orchestrator/jobs/offers/postgres.py": "offers the dispatched jobs of all tenants to workers",

@@ -19,6 +19,7 @@ from orchestrator.chat.infer import Disconnects
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.embeddings.embed import Embeddings, PricedEmbeddings
 from orchestrator.embeddings.prepare import EmbedRequest
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations
@@ -86,6 +87,7 @@ class Harness:
     limits: Limits = LIMITS
     usage_timeout: timedelta = timedelta(seconds=60)
     max_tasks: int = 100
+    flags: FlagCache = NO_FLAGS
     principal: Principal = field(default_factory=a_principal)
 
     def __post_init__(self) -> None:
@@ -107,6 +109,7 @@ class Harness:
             "tasks": self.tasks,
             "clock": self.clock,
             "limits": self.limits,
+            "flags": self.flags,
         }
         self.disconnects = Disconnects(self.limits)
         self.completions = ChatCompletions(retrieval=self.retrieval, disconnects=self.disconnects, **shared)
@@ -136,8 +139,10 @@ class Harness:
             return [event async for event in events]
 
     async def embed(self, *inputs: str, **changes: Any) -> PricedEmbeddings:
-        request = EmbedRequest("req_1", self.principal, "all-minilm-l6-v2", inputs)
-        return await self.embeddings.embed(replace(request, **changes))
+        return await self.embeddings.embed(replace(self.embed_request(*inputs), **changes))
+
+    def embed_request(self, *inputs: str) -> EmbedRequest:
+        return EmbedRequest("req_1", self.principal, "all-minilm-l6-v2", inputs)
 
     @property
     async def usage(self) -> RequestUsage:

@@ -27,6 +27,8 @@ from orchestrator.chat.infer import Disconnects
 from orchestrator.configuration.main import build_configuration
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
+from orchestrator.flags.edit import KnownNames
+from orchestrator.flags.main import build_flags
 from orchestrator.grpc import OrchestrationServicer, registration
 from orchestrator.jobs.events.main import JobEvents, build_job_events
 from orchestrator.jobs.main import Jobs, Shared, build_jobs
@@ -37,7 +39,7 @@ from orchestrator.queues.main import Queues, build_queues
 from orchestrator.queues.settings import QueuesSection
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.routing.choose import RouteCache
+from orchestrator.routing.choose import RouteCache, RouteTable
 from orchestrator.routing.cli import HELP, add_route_arguments, run_route_command
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
@@ -80,19 +82,21 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     disconnects = Disconnects(limits)
     routes = RouteCache(PostgresRouteStore(database), clock)
+    configuration = await build_configuration(service, database, settings.redis, settings.configuration_poll_interval)
+    flags = await build_flags(configuration, database, lambda: known_names(routes.table()))
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
-    shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock)
+    shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=flags.cache)
     completions, embeddings = _inference(settings, shared, worker, disconnects)
     events, jobs, queues = await _jobs(settings, service, shared)
-    configuration = await build_configuration(service, database, settings.redis, settings.configuration_poll_interval)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     servicer = OrchestrationServicer(
         completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
     batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
     registrations = (*jobs.registrations, *queues.registrations, batches.registration, webhooks.registration)
+    registrations = (*registrations, flags.registration)
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
     return [
@@ -102,6 +106,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
         *configuration.components,
+        flags.loaded,
         *events.components,
         *jobs.loops,
         batches,
@@ -159,6 +164,7 @@ def _inference(
         "tasks": shared.tasks,
         "clock": shared.clock,
         "limits": settings.request_limits(),
+        "flags": shared.flags,
     }
     completions = ChatCompletions(
         retrieval=shared.retrieval,
@@ -213,6 +219,11 @@ def _set_gauges(tasks: BackgroundTasks, recorder: UsageRecorder, routes: RouteCa
     DETACHED.set_function(lambda: tasks.detached)
     USAGE_RETRYING.set_function(lambda: recorder.retrying)
     ROUTES_AGE_SECONDS.set_function(lambda: routes.age_seconds)
+
+
+def known_names(table: RouteTable) -> KnownNames:
+    """What flags can name."""
+    return KnownNames(table.models(), table.upstreams())
 
 
 def _routes_loaded(routes: RouteCache) -> Callable[[], Awaitable[object]]:

@@ -1,13 +1,14 @@
 """Metrics and the log line of each request."""
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from time import perf_counter
 from types import TracebackType
 
 import grpc
 from chassis.errors import ArgosyError, Kind
-from chassis.telemetry import logger
+from chassis.telemetry import annotate, logger
 from values.money import NanoUsd
 from values.usage import TokenUsage
 
@@ -33,6 +34,8 @@ class RequestObservation(AbstractContextManager["RequestObservation"]):
         self._name = name
         self._model = model
         self._started = perf_counter()
+        self.flags: Mapping[str, str] = {}
+        """The feature flags that were evaluated: key to variant."""
         self._first_chunk_seconds: float | None = None
         self._usage: TokenUsage | None = None
         self._cost: NanoUsd | None = None
@@ -80,4 +83,10 @@ class RequestObservation(AbstractContextManager["RequestObservation"]):
             input_tokens=None if usage is None else usage.input_tokens,
             output_tokens=None if usage is None else usage.output_tokens,
             cost_nano_usd=self._cost,
+            **({"flags": ",".join(self._evaluated())} if self.flags else {}),
         )
+        if self.flags:
+            annotate(feature_flags=list(self._evaluated()))
+
+    def _evaluated(self) -> Iterator[str]:
+        return (f"{key}={variant}" for key, variant in sorted(self.flags.items()))

@@ -72,6 +72,13 @@ def current_trace_id() -> int | None:
     return None if context is None else context.trace_id
 
 
+def annotate(**attributes: Any) -> None:
+    """Add attributes to the current span, if this process records it."""
+    current = _current.get()
+    if isinstance(current, RecordingSpan):
+        current.set(**attributes)
+
+
 def span(name: str, *, kind: Kind = "internal", **attributes: Any) -> AbstractContextManager[Span]:
     """Time a block as a span and record its exception; request and tenant are added from the context."""
     if _tracing.tracer is None:

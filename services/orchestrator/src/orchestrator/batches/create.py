@@ -16,6 +16,9 @@ from orchestrator.batches.model import (
     NewBatch,
 )
 from orchestrator.batches.ports import BatchStore, FileStore
+from orchestrator.flags.model import Feature
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
+from orchestrator.flags.switches import require_feature
 
 MAX_LABELS = 16
 MAX_LABEL_NAME_CHARACTERS = 64
@@ -38,13 +41,16 @@ class CreateBatch:
     store: BatchStore
     files: FileStore
     limits: BatchLimits
+    flags: FlagCache = NO_FLAGS
 
     async def __call__(self, principal: Principal, new: NewBatch) -> Batch:
         """Return the batch; repeating it returns the same one.
 
-        Raises InvalidRequest, BatchFileInvalid, FILE_NOT_FOUND, BatchIdReused, BatchLimitReached, Unavailable.
+        Raises InvalidRequest, FeatureDisabled, BatchFileInvalid, FILE_NOT_FOUND, BatchIdReused, BatchLimitReached,
+        Unavailable.
         """
         _check(new)
+        require_feature(self.flags.snapshot(), Feature.BATCHES, principal, {})
         file = await self.files.find(principal, new.input_file_id)
         if file.purpose != INPUT_PURPOSE:
             message = f"the file has the purpose {file.purpose!r}; a batch needs one of purpose {INPUT_PURPOSE!r}"

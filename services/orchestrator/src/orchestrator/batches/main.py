@@ -46,5 +46,7 @@ def build_batches(shared: Shared, retrieval: Channel, jobs: Jobs, section: Batch
     files = GrpcFileStore(retrieval, shared.signer)
     requests = JobRequests(jobs.submissions, jobs.cancellations, jobs.reader)
     runner = BatchRunner(RunBatch(store, files, requests, limits.file), store)
-    servicer = BatchServicer(CreateBatch(store, files, limits), store, PostgresIdempotencyKeys(shared.database))
+    servicer = BatchServicer(
+        CreateBatch(store, files, limits, shared.flags), store, PostgresIdempotencyKeys(shared.database)
+    )
     return Batches(runner, section.poll_interval, registration(servicer))

@@ -12,6 +12,7 @@ from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.chat.prepare import Prepared, prepare
 from orchestrator.chat.stream import StreamBuffer
 from orchestrator.context.ports import RetrievalClient
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
 from orchestrator.limits import Limits
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.reserve import Reservations
@@ -34,6 +35,7 @@ class ChatCompletions:
     clock: Clock
     limits: Limits
     unknown_fields: UnknownFields = UnknownFields.DROP
+    flags: FlagCache = NO_FLAGS
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Yield Started once, chunks, Finished once. An error before the first chunk is raised instead.
@@ -51,6 +53,7 @@ class ChatCompletions:
                 clock=self.clock,
                 limits=self.limits,
                 unknown_fields=self.unknown_fields,
+                flags=self.flags,
             )
             # There is no await between the reservation and this task, which settles it whatever happens.
             buffer: StreamBuffer[Finished] = StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream)

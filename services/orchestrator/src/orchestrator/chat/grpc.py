@@ -20,6 +20,7 @@ async def generate(completions: ChatCompletions, request: pb.GenerateRequest, co
     """Answer a chat completion, event by event. Cancelling the call is a disconnect of the client."""
     chat_request = proto_to_chat_request(request, current_member(), context.time_remaining())
     with RequestObservation("generation", request.model) as observation:
+        observation.flags = chat_request.flags
         async with aclosing(completions.generate(chat_request)) as events:
             async for event in events:
                 if isinstance(event, Chunk):

@@ -1,7 +1,7 @@
 """Chat completions: the request, its parsed body, and the events of the answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -36,6 +36,8 @@ class ChatRequest:
     body: bytes
     stream: bool
     timeout: timedelta | None = None
+    flags: dict[str, str] = field(default_factory=dict)
+    """The feature flags that were evaluated for it: key to variant. `prepare` fills it."""
 
 
 class ParsedChat(NamedTuple):

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from chassis.clock import Clock
@@ -17,6 +18,9 @@ from orchestrator.context.model import Document, Source
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.context.render import with_context
 from orchestrator.context.search import find_context
+from orchestrator.flags.model import Feature, FeatureDisabled
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache, FlagSnapshot
+from orchestrator.flags.switches import require_feature, require_model, require_tools, usable_candidates
 from orchestrator.limits import Limits, deadline_of
 from orchestrator.reservations.model import Reservation, refused_input_prices
 from orchestrator.reservations.reserve import Reservations
@@ -49,10 +53,15 @@ class Checked(NamedTuple):
 
 
 async def check(
-    request: ChatRequest, *, routes: RouteCache, limits: Limits, unknown_fields: UnknownFields = UnknownFields.DROP
+    request: ChatRequest,
+    *,
+    routes: RouteCache,
+    limits: Limits,
+    unknown_fields: UnknownFields = UnknownFields.DROP,
+    flags: FlagCache = NO_FLAGS,
 ) -> Checked:
     """Check all that `prepare` checks without calling a peer, in the same order, and raise the same errors."""
-    route, chat, media = await _parse(request, routes)
+    route, chat, media = await _parse(request, routes, flags.snapshot())
     candidates, warnings = _render(request, chat, route, media, limits=limits, unknown_fields=unknown_fields)
     tokens = max(candidate.bound.input_tokens + candidate.bound.output_tokens for candidate in candidates)
     return Checked(tokens if chat.retrieval is None else tokens + limits.max_context_bytes, warnings)
@@ -67,15 +76,16 @@ async def prepare(
     clock: Clock,
     limits: Limits,
     unknown_fields: UnknownFields = UnknownFields.DROP,
+    flags: FlagCache = NO_FLAGS,
 ) -> Prepared:
     """Choose the route, add context, render a body per candidate, and reserve the cost of the most expensive one.
 
     Without a price or enough budget no provider is called; nothing costs anything before the reservation.
-    Raises `InvalidRequest`, `ModelNotFound`, `RequestTooLarge`, `Unavailable`, `DeadlineExceeded`, and errors of
-    retrieval and metering.
+    Raises `InvalidRequest`, `ModelNotFound`, `FeatureDisabled`, `RequestTooLarge`, `Unavailable`, `DeadlineExceeded`,
+    and errors of retrieval and metering.
     """
     deadline = deadline_of(request.timeout, limits, clock)
-    route, chat, media = await _parse(request, routes)
+    route, chat, media = await _parse(request, routes, flags.snapshot())
     sources: tuple[Source, ...] = ()
     if chat.retrieval is not None:
         sources = await find_context(
@@ -104,11 +114,36 @@ def check_request_id(request_id: str) -> None:
         raise InvalidRequest("request_id is not 1 to 128 visible ASCII characters", param="request_id")
 
 
-async def _parse(request: ChatRequest, routes: RouteCache) -> tuple[Route, ParsedChat, tuple[Media, ...]]:
+async def _parse(
+    request: ChatRequest, routes: RouteCache, flags: FlagSnapshot
+) -> tuple[Route, ParsedChat, tuple[Media, ...]]:
     check_request_id(request.request_id)
     route = routes.table().resolve(request.principal.tenant_id, request.model, Task.CHAT)
+    route = _usable(request, route, flags)
     chat = parse_chat(request.body, max(candidate.max_output_tokens for candidate in route.candidates))
+    require_tools(flags, chat.document.get("tools"), request.model, request.principal, request.flags)
+    chat = _with_allowed_retrieval(request, chat, flags)
     return route, chat, await _find_media(chat.document, len(request.body))
+
+
+def _usable(request: ChatRequest, route: Route, flags: FlagSnapshot) -> Route:
+    """Return the route without the candidates whose upstream is off. Raises FeatureDisabled."""
+    require_model(flags, Feature.CHAT, request.model, request.principal, request.flags)
+    usable = usable_candidates(flags, route.candidates, request.model, request.principal, request.flags)
+    return route if len(usable) == len(route.candidates) else replace(route, candidates=usable)
+
+
+def _with_allowed_retrieval(request: ChatRequest, chat: ParsedChat, flags: FlagSnapshot) -> ParsedChat:
+    """Leave out an optional retrieval that is switched off. Raises FeatureDisabled for one that is required."""
+    if chat.retrieval is None:
+        return chat
+    try:
+        require_feature(flags, Feature.RETRIEVAL, request.principal, request.flags, model=request.model)
+    except FeatureDisabled:
+        if not chat.retrieval.optional:
+            raise
+        return chat._replace(retrieval=None)
+    return chat
 
 
 def _render(

@@ -10,6 +10,7 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.finalize import PricedUsage, finalize
 from orchestrator.embeddings.infer import infer_embedding
 from orchestrator.embeddings.prepare import EmbedRequest, prepare_embedding
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
 from orchestrator.limits import Deadline, Limits
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.model import Reservation
@@ -39,13 +40,19 @@ class Embeddings:
     tasks: BackgroundTasks
     clock: Clock
     limits: Limits
+    flags: FlagCache = NO_FLAGS
 
     async def embed(self, request: EmbedRequest) -> PricedEmbeddings:
         """Embed the inputs. When the caller disconnects, a background task finishes the work and records it."""
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
             prepared = await prepare_embedding(
-                request, routes=self.routes, reservations=self.reservations, clock=self.clock, limits=self.limits
+                request,
+                routes=self.routes,
+                reservations=self.reservations,
+                clock=self.clock,
+                limits=self.limits,
+                flags=self.flags,
             )
             run = self.tasks.start(self._run(request, *prepared), key)
         try:

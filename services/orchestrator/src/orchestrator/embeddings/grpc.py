@@ -19,6 +19,7 @@ async def embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any) 
         request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, timeout
     )
     with RequestObservation("embedding", request.model) as observation:
+        observation.flags = embed_request.flags
         result = await embeddings.embed(embed_request)
         observation.finished(result.priced.usage, result.priced.cost)
     return _embeddings_to_proto(result)

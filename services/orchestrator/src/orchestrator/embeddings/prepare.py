@@ -1,7 +1,7 @@
 """Prepare: everything that is decided, and reserved, before an embedding model is called."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS
 
 from orchestrator.chat.model import RequestTooLarge
 from orchestrator.chat.prepare import check_request_id
+from orchestrator.flags.model import Feature
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
+from orchestrator.flags.switches import require_model, usable_candidates
 from orchestrator.limits import Deadline, Limits, deadline_of
 from orchestrator.reservations.model import Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations
@@ -33,6 +36,8 @@ class EmbedRequest:
     inputs: tuple[str, ...]
     dimensions: int = 0
     timeout: timedelta | None = None
+    flags: dict[str, str] = field(default_factory=dict)
+    """The feature flags that were evaluated for it: key to variant. The check fills it."""
 
 
 class PreparedEmbedding(NamedTuple):
@@ -43,26 +48,37 @@ class PreparedEmbedding(NamedTuple):
     deadline: Deadline
 
 
-def check_embedding(request: EmbedRequest, *, routes: RouteCache, limits: Limits) -> tuple[Candidate, ...]:
+def check_embedding(
+    request: EmbedRequest, *, routes: RouteCache, limits: Limits, flags: FlagCache = NO_FLAGS
+) -> tuple[Candidate, ...]:
     """Check the request, and bound the tokens of each candidate of its route.
 
-    Raises `InvalidRequest`, `RequestTooLarge`, `ModelNotFound`, `Unavailable`.
+    Raises `InvalidRequest`, `RequestTooLarge`, `ModelNotFound`, `FeatureDisabled`, `Unavailable`.
     """
     check_request_id(request.request_id)
     _check_inputs(request, limits)
     route = routes.table().resolve(request.principal.tenant_id, request.model, Task.EMBEDDING)
-    return embedding_candidates(request.inputs, route.candidates)
+    switches = flags.snapshot()
+    require_model(switches, Feature.EMBEDDINGS, request.model, request.principal, request.flags)
+    usable = usable_candidates(switches, route.candidates, request.model, request.principal, request.flags)
+    return embedding_candidates(request.inputs, usable)
 
 
 async def prepare_embedding(
-    request: EmbedRequest, *, routes: RouteCache, reservations: Reservations, clock: Clock, limits: Limits
+    request: EmbedRequest,
+    *,
+    routes: RouteCache,
+    reservations: Reservations,
+    clock: Clock,
+    limits: Limits,
+    flags: FlagCache = NO_FLAGS,
 ) -> PreparedEmbedding:
     """Choose the route, and reserve the cost of its most expensive candidate.
 
     Raises as `check_embedding`, and errors of metering.
     """
     deadline = deadline_of(request.timeout, limits, clock)
-    candidates = check_embedding(request, routes=routes, limits=limits)
+    candidates = check_embedding(request, routes=routes, limits=limits, flags=flags)
     bounds = [candidate.bound for candidate in candidates]
     reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
     plan = EmbeddingPlan(request.request_id, candidates, request.inputs, request.dimensions, deadline.left())

@@ -15,6 +15,7 @@ from chassis.tenancy import PrincipalSigner
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.context.ports import RetrievalClient
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
 from orchestrator.idempotency.postgres import PostgresIdempotencyKeys
 from orchestrator.jobs.cancel import Cancellations
 from orchestrator.jobs.claim import Claims
@@ -53,6 +54,7 @@ class Shared:
     tasks: BackgroundTasks
     clock: Clock
     signer: PrincipalSigner
+    flags: FlagCache = NO_FLAGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ def build_jobs(
         clock=shared.clock,
         limits=limits,
         unknown_fields=unknown_fields,
+        flags=shared.flags,
     )
     submissions = Submissions(
         store=store, work=work, policy=policy, signals=signals, on_queued=dispatch.wake, on_bug=log_bug

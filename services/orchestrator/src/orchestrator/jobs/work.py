@@ -16,6 +16,9 @@ from orchestrator.chat.prepare import check, prepare
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.embeddings.body import parse_embedding, render_embeddings
 from orchestrator.embeddings.prepare import EmbedRequest, check_embedding, prepare_embedding
+from orchestrator.flags.model import Feature
+from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
+from orchestrator.flags.switches import require_feature
 from orchestrator.jobs.model import Endpoint
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.limits import Limits
@@ -57,6 +60,7 @@ class JobWork:
     limits: Limits
     unknown_fields: UnknownFields = UnknownFields.DROP
     batch_discount_percent: int = 0
+    flags: FlagCache = NO_FLAGS
 
     @classmethod
     def for_jobs(
@@ -69,6 +73,7 @@ class JobWork:
         clock: Clock,
         limits: Limits,
         unknown_fields: UnknownFields,
+        flags: FlagCache = NO_FLAGS,
     ) -> "JobWork":
         """Make it with the timeouts of jobs: no client waits."""
         limits = replace(
@@ -85,16 +90,24 @@ class JobWork:
             limits=limits,
             unknown_fields=unknown_fields,
             batch_discount_percent=policy.batch_discount_percent,
+            flags=flags,
         )
 
     async def check(self, principal: Principal, request_id: str, endpoint: Endpoint, body: bytes) -> CheckedWork:
         """Check a request without a peer. Raises the errors that the synchronous door raises before a reservation."""
+        require_feature(self.flags.snapshot(), Feature.JOBS, principal, {})
         if endpoint is Endpoint.EMBEDDINGS:
             embedding = _embed_request(principal, request_id, body)
-            candidates = check_embedding(embedding, routes=self.routes, limits=self.limits)
+            candidates = check_embedding(embedding, routes=self.routes, limits=self.limits, flags=self.flags)
             return CheckedWork(embedding.model, max(candidate.bound.input_tokens for candidate in candidates))
         chat = _chat_request(principal, request_id, body)
-        checked = await check(chat, routes=self.routes, limits=self.limits, unknown_fields=self.unknown_fields)
+        checked = await check(
+            chat,
+            routes=self.routes,
+            limits=self.limits,
+            unknown_fields=self.unknown_fields,
+            flags=self.flags,
+        )
         return CheckedWork(chat.model, *checked)
 
     async def prepare(
@@ -118,6 +131,7 @@ class JobWork:
                 reservations=reservations,
                 clock=self.clock,
                 limits=self.limits,
+                flags=self.flags,
             )
             return PreparedWork(embedding.plan, embedding.reservation)
         chat = await prepare(
@@ -128,6 +142,7 @@ class JobWork:
             clock=self.clock,
             limits=self.limits,
             unknown_fields=self.unknown_fields,
+            flags=self.flags,
         )
         return PreparedWork(chat.plan, chat.reservation)
 

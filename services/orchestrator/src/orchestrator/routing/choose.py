@@ -34,6 +34,14 @@ class RouteTable:
         found = (self._find(tenant_id, name) for name in sorted(names))
         return [route for route in found if route is not None]
 
+    def models(self) -> set[str]:
+        """Return the names of the routes of all tenants."""
+        return {model for _, model in self._routes}
+
+    def upstreams(self) -> set[str]:
+        """Return the upstreams of all candidates."""
+        return {candidate.upstream for route in self._routes.values() for candidate in route.candidates}
+
     def _find(self, tenant_id: str, model: str) -> Route | None:
         route = self._routes.get((tenant_id, model)) or self._routes.get((ALL_TENANTS, model))
         # A tenant's route without candidates hides the model from that tenant.
