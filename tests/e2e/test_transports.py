@@ -21,6 +21,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
+import tests.e2e.flag_cases
 import tests.e2e.job_cases
 import tests.e2e.webhook_cases  # noqa: F401 - they register cases
 from tests.contract.transports import TRANSPORTS, Outcome
@@ -55,7 +56,7 @@ def comparable(message: Message) -> dict[str, Any]:
     """A message without random or time-dependent values: ids, times, durations."""
     found: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
-        if descriptor.name in {"queues", "event_id"}:  # the jobs of all other tests; a time
+        if descriptor.name in {"queues", "event_id", "flags", "version", "has_more"}:  # of all other tests; a time
             continue
         many = list(value) if descriptor.is_repeated else [value]
         found[descriptor.name] = [_comparable(descriptor, one) for one in many]

@@ -37,6 +37,8 @@ from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient
 from gateway.files import http as files_http
 from gateway.files.retrieval_client import FilesClient
+from gateway.flags import http as flags_http
+from gateway.flags.orchestrator_client import FlagsClient
 from gateway.inference.model import InferenceClient
 from gateway.inference.orchestrator_client import OrchestratorClient
 from gateway.jobs import http as jobs_http
@@ -96,6 +98,7 @@ FEATURES = (
     prices_http,
     exposures_http,
     queues_http,
+    flags_http,
 )
 
 
@@ -207,6 +210,7 @@ def wire_app(
         BatchesClient: BatchesClient(peers.orchestrator),
         jobs_http.EventStreams: event_streams,
         QueuesClient: QueuesClient(peers.orchestrator),
+        FlagsClient: FlagsClient(peers.orchestrator),
         FilesClient: FilesClient(peers.retrieval),
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
         VectorStoresClient: VectorStoresClient(peers.retrieval),

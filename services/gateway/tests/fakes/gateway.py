@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
 from argosy.orchestration.v1.batches_pb2_grpc import add_BatchServiceServicer_to_server
+from argosy.orchestration.v1.flags_pb2_grpc import add_FlagServiceServicer_to_server
 from argosy.orchestration.v1.jobs_pb2_grpc import (
     add_JobServiceServicer_to_server,
     add_QueueServiceServicer_to_server,
@@ -33,6 +34,7 @@ from prometheus_client import REGISTRY
 
 from services.gateway.tests.fakes.api_keys import TTLS
 from services.gateway.tests.fakes.batches import FakeBatches
+from services.gateway.tests.fakes.flags import FakeFlags
 from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 from services.gateway.tests.fakes.inference import FakeInference
 from services.gateway.tests.fakes.jobs import FakeJobs, FakeQueues
@@ -72,6 +74,7 @@ class GatewayFixture:
     event_streams: EventStreams
     webhooks: FakeWebhooks
     rate_limits: FakeRateLimitStore
+    flags: FakeFlags
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
 
@@ -114,6 +117,7 @@ async def run_gateway(
     batches = FakeBatches()
     event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
     webhooks = FakeWebhooks()
+    flags = FakeFlags()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
         {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
@@ -124,6 +128,7 @@ async def run_gateway(
         (add_JobServiceServicer_to_server, jobs, "argosy.orchestration.v1.JobService"),
         (add_QueueServiceServicer_to_server, queues, "argosy.orchestration.v1.QueueService"),
         (add_BatchServiceServicer_to_server, batches, "argosy.orchestration.v1.BatchService"),
+        (add_FlagServiceServicer_to_server, flags, "argosy.orchestration.v1.FlagService"),
         (add_WebhookServiceServicer_to_server, webhooks, "argosy.orchestration.v1.WebhookService"),
         verifier=a_verifier(clock),
     ) as channel:
@@ -139,7 +144,7 @@ async def run_gateway(
             env="test",
             event_streams=event_streams,
         )
-        made = (inference, retrieval, metering, jobs, queues, batches, event_streams, webhooks, rate_limits)
+        made = (inference, retrieval, metering, jobs, queues, batches, event_streams, webhooks, rate_limits, flags)
         gateway = GatewayFixture(app, clock, identity, published, *made)
         await add_tenants(gateway)
         yield gateway

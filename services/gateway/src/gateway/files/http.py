@@ -12,12 +12,13 @@ from fastapi.responses import StreamingResponse
 
 from gateway.files.retrieval_client import FilesClient
 from gateway.files.schemas import UPLOAD_SCHEMA, FileRead, ListedPurpose, check_filename, check_purpose
+from gateway.flags.http import requires_feature
 from gateway.metrics import UPLOADED_BYTES
 from gateway.web.dependencies import NEWEST_FIRST, LongPageQuery, PathId, provided
 from gateway.web.multipart import Upload, read_spool, spool_to_disk
 from gateway.web.schemas import DeletedResponse, ListResponse
 
-router = APIRouter(prefix="/v1/files", tags=["Files"])
+router = APIRouter(prefix="/v1/files", tags=["Files"], dependencies=[Depends(requires_feature("files"))])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Response
 
+from gateway.flags.http import requires_feature
 from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.vector_stores.schemas import (
     AttachmentCreate,
@@ -16,7 +17,9 @@ from gateway.vector_stores.schemas import (
 from gateway.web.dependencies import NEWEST_FIRST, PageQuery, PathId, provided
 from gateway.web.schemas import DeletedResponse, ListResponse
 
-router = APIRouter(prefix="/v1/vector_stores", tags=["Vector stores"])
+router = APIRouter(
+    prefix="/v1/vector_stores", tags=["Vector stores"], dependencies=[Depends(requires_feature("vector_stores"))]
+)
 
 VectorStores = Annotated[VectorStoresClient, Depends(provided(VectorStoresClient))]
 

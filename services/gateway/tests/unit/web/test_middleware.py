@@ -73,6 +73,15 @@ ROUTES = [
     ("GET", "/admin/v1/jobs/job_1"),
     ("POST", "/admin/v1/jobs/job_1/retry"),
     ("POST", "/admin/v1/jobs/job_1/drop"),
+    ("GET", "/admin/v1/flags"),
+    ("POST", "/admin/v1/flags/evaluate"),
+    ("GET", "/admin/v1/flags/feature.chat"),
+    ("PUT", "/admin/v1/flags/feature.chat"),
+    ("DELETE", "/admin/v1/flags/feature.chat"),
+    ("POST", "/admin/v1/flags/feature.chat/kill"),
+    ("POST", "/admin/v1/flags/feature.chat/restore"),
+    ("POST", "/admin/v1/flags/feature.chat/rollback"),
+    ("GET", "/admin/v1/flags/feature.chat/versions"),
 ]
 
 
