@@ -84,8 +84,8 @@ format: setup ## Format the code and fix what the linter can
 protos: setup ## Generate the stubs and check the messages
 	@.venv/bin/buf format -w proto && .venv/bin/buf lint proto && scripts/protos
 
-reference: setup ## Generate docs/reference from the code
-	@$(PY) scripts/reference.py
+reference: setup ## Generate docs/reference and docs/degraded.md from the code
+	@$(PY) scripts/reference.py && $(PY) scripts/degraded.py
 
 lock: setup ## Resolve requirements.lock again: make lock a=--upgrade
 	@scripts/lock $(a)

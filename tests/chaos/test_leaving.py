@@ -234,6 +234,7 @@ async def test_a_schema_in_the_prompt_is_not_free_for_who_leaves_early(drill: Dr
     assert books.bill > SCHEMA_WORDS * books.calls, "the provider has not read the schemas"
 
 
+@pytest.mark.degraded(down="Kafka", area="money", holds="a cap holds although usage is not settled yet")
 async def test_the_cap_does_not_refill_while_kafka_is_down(drill: Drill) -> None:
     async with drill.client(room=ROOM_WITHOUT_KAFKA + 0.5) as (tenant, http):
         async with frozen(drill.fleet.pid_of("kafka")):

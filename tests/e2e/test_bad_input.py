@@ -148,6 +148,7 @@ async def test_a_body_that_is_too_large_is_rejected(http: httpx.AsyncClient) -> 
     assert_error(await http.post("/v1/chat/completions", json=body), 413, "request_too_large")
 
 
+@pytest.mark.degraded(down="provider", area="sync", holds="without another candidate the error is typed")
 @pytest.mark.parametrize(
     ("model", "status", "code"),
     [
@@ -182,6 +183,7 @@ async def test_an_upstream_that_fails_mid_stream_ends_in_an_error_event(
     assert json.loads(events[-1])["error"]["code"] == code
 
 
+@pytest.mark.degraded(down="provider", area="sync", holds="the next candidate of the route answers")
 async def test_a_failing_candidate_falls_back_to_the_next_before_the_first_byte(
     fleet: Fleet, http: httpx.AsyncClient
 ) -> None:

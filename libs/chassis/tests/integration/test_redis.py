@@ -68,6 +68,9 @@ async def test_an_error_of_redis_is_an_answer(redis: Redis) -> None:
     await redis.ping()
 
 
+@pytest.mark.degraded(
+    down="Redis slow", area="sync", holds="a command costs 50 ms at most, and nothing once the breaker has opened"
+)
 async def test_an_unresponsive_redis_costs_its_timeout_until_the_breaker_opens(
     wire: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,14 @@ async def test_an_error_of_redis_is_unavailable(redis: MultiplexedRedis, monkeyp
     assert metric("gateway_rate_checks_total", result="unavailable") == before + 1
 
 
+@pytest.mark.degraded(
+    down="Redis", area="money", holds="each replica allows its share of a rate limit: the limit divided by the replicas"
+)
+@pytest.mark.degraded(
+    down="Redis slow",
+    area="money",
+    holds="rate limits are shares after the time limit of 50 ms; budgets do not use Redis",
+)
 @pytest.mark.parametrize("how", ["cut", "frozen"])
 async def test_while_redis_is_down_a_share_is_allowed_and_no_request_fails(
     limits: RateLimitStore, redis: MultiplexedRedis, proxy: TcpProxy, how: str

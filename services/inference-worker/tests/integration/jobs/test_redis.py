@@ -62,6 +62,7 @@ async def test_chunks_that_come_together_are_one_event_and_all_come_in_order(red
     assert (deltas._live, deltas._buffered, deltas._expire_at) == (set(), {}, {})
 
 
+@pytest.mark.degraded(down="Redis slow", area="jobs", holds="deltas are dropped and counted, and no job waits for them")
 async def test_without_redis_deltas_are_dropped_and_counted_and_nothing_waits():
     dropped = JOB_DELTAS_DROPPED._value.get()
     async with MultiplexedRedis(RedisSection(url=f"redis://127.0.0.1:{free_port()}/0")) as redis:
