@@ -1,16 +1,25 @@
 """What switches do to requests: before anything is reserved or called, at both doors."""
 
+from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from chassis.errors import Kind
+from chassis.ids import new_id
+from orchestrator.batches.create import BatchLimits, CreateBatch
+from orchestrator.batches.lines import FileLimits
+from orchestrator.batches.model import NewBatch
 from orchestrator.chat.prepare import check
 from orchestrator.embeddings.prepare import check_embedding
 from orchestrator.flags.model import FeatureDisabled, Flag, Rule
 from orchestrator.flags.snapshot import FlagCache
+from orchestrator.jobs.model import Endpoint
+from orchestrator.jobs.work import JobWork
 from orchestrator.routing.model import ALL_TENANTS, RouteCandidate, RouteEntry, Task
 from orchestrator.workers.model import Chunk, Started
 
+from services.orchestrator.tests.fake_batches import FakeBatchStore, FakeFileStore
 from services.orchestrator.tests.fake_flags import FakeFlagStore, snapshot_of, switch
 from services.orchestrator.tests.fakes import MINILM, SMOLLM2, FakeWorkerClient, route_table
 from services.orchestrator.tests.harness import HELLO, LIMITS, Harness, reported, worker_finished
@@ -141,3 +150,37 @@ async def test_the_check_of_a_job_refuses_what_the_synchronous_door_refuses() ->
     embedding = harness.embed_request("a")
     with pytest.raises(FeatureDisabled):
         check_embedding(embedding, routes=harness.embeddings.routes, limits=LIMITS, flags=harness.flags)
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+async def test_without_jobs_no_job_is_accepted_and_one_that_was_is_still_prepared(endpoint: Endpoint) -> None:
+    harness = with_flags(off("feature.jobs"))
+    work = JobWork(
+        routes=harness.completions.routes,
+        retrieval=harness.retrieval,
+        reservations=harness.completions.reservations,
+        clock=harness.clock,
+        limits=LIMITS,
+        flags=harness.flags,
+    )
+    embedding = {"model": "all-minilm-l6-v2", "input": "a"}
+    body = orjson.dumps(HELLO if endpoint is Endpoint.CHAT else embedding)
+
+    with pytest.raises(FeatureDisabled) as refused:
+        await work.check(harness.principal, "job_1.1", endpoint, body)
+    prepared = await work.prepare(harness.principal, "job_1.1", endpoint, body, timedelta(minutes=1))
+
+    assert refused.value.param == "feature.jobs"
+    assert prepared.plan.candidates
+
+
+async def test_without_batches_no_batch_is_accepted() -> None:
+    harness = with_flags(off("feature.batches"))
+    limits = BatchLimits(FileLimits(1, 1), 1, 1)
+    create = CreateBatch(FakeBatchStore(), FakeFileStore(), limits, harness.flags)
+    new = NewBatch(new_id("batch_"), Endpoint.EMBEDDINGS, "file-1")
+
+    with pytest.raises(FeatureDisabled) as refused:
+        await create(harness.principal, new)
+
+    assert refused.value.param == "feature.batches"
