@@ -10,20 +10,20 @@ def ring(*keys: str, purpose: bytes = b"tests") -> KeyRing:
     return KeyRing(keys, purpose)
 
 
-def test_a_sealed_secret_opens_for_its_owner():
+def test_a_sealed_secret_opens_for_its_owner() -> None:
     assert ring(OLD).open(ring(OLD).seal(b"secret", "ten_1/row"), "ten_1/row") == b"secret"
 
 
-def test_a_row_that_was_moved_does_not_open():
+def test_a_row_that_was_moved_does_not_open() -> None:
     with pytest.raises(SealUnreadable):
         ring(OLD).open(ring(OLD).seal(b"secret", "ten_1/row"), "ten_2/row")
 
 
-def test_the_secret_is_not_in_what_is_stored():
+def test_the_secret_is_not_in_what_is_stored() -> None:
     assert b"secret" not in ring(OLD).seal(b"secret", "row")
 
 
-def test_after_a_rotation_old_rows_open_and_new_ones_use_the_new_key():
+def test_after_a_rotation_old_rows_open_and_new_ones_use_the_new_key() -> None:
     old, both = ring(OLD), ring(NEW, OLD)
     sealed = old.seal(b"secret", "row")
     assert both.open(sealed, "row") == b"secret"
@@ -33,23 +33,23 @@ def test_after_a_rotation_old_rows_open_and_new_ones_use_the_new_key():
         ring(NEW).open(sealed, "row")
 
 
-def test_rings_of_other_purposes_do_not_open_it():
+def test_rings_of_other_purposes_do_not_open_it() -> None:
     with pytest.raises(SealUnreadable):
         ring(OLD, purpose=b"other").open(ring(OLD).seal(b"secret", "row"), "row")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 10, 20])
-def test_a_truncated_row_does_not_open(cut: int):
+def test_a_truncated_row_does_not_open(cut: int) -> None:
     with pytest.raises(SealUnreadable):
         ring(OLD).open(ring(OLD).seal(b"secret", "row")[:cut], "row")
 
 
-def test_without_keys_nothing_is_sealed():
+def test_without_keys_nothing_is_sealed() -> None:
     with pytest.raises(NoSealingKey):
         ring().seal(b"secret", "row")
 
 
-def test_what_a_data_key_sealed_opens_with_that_key_only():
+def test_what_a_data_key_sealed_opens_with_that_key_only() -> None:
     key = DataKey.generate()
     sealed = DataKey(key).seal(b"secret", "row")
     assert DataKey(key).open(sealed, "row") == b"secret"

@@ -34,6 +34,14 @@ def test_keys_are_rotated() -> None:
         AesSecretCipher([NEW]).open(sealed, "ten_1/whe_1")
 
 
+def test_a_secret_that_an_earlier_release_has_stored_is_read() -> None:
+    """The bytes were written before sealing moved into the chassis; they stand in databases."""
+    stored = bytes.fromhex("01610eeafd5aafe5d4574eff098223994581e884b7e9e3f20bcd691a3a7f3183461cd84f1267cf8b7574")
+
+    assert AesSecretCipher([NEW, OLD]).open(stored, "ten_1/whe_1") == "whsec_abc"
+    assert AesSecretCipher([OLD]).open(stored, "ten_1/whe_1") == "whsec_abc"
+
+
 def test_without_a_key_nothing_is_stored() -> None:
     with pytest.raises(WebhooksNotConfigured):
         AesSecretCipher([]).seal("whsec_abc", "ten_1/whe_1")
