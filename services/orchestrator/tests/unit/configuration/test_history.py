@@ -1,72 +1,21 @@
 """Diffs and rollbacks of the configuration."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from __future__ import annotations
+
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from chassis.errors import InvalidRequest, Unavailable
-from orchestrator.configuration.model import (
-    Change,
-    ChangeFilter,
-    ConfigurationVersionUnknown,
-    Document,
-    Edit,
-    ObjectKey,
-)
+from orchestrator.configuration.model import ConfigurationVersionUnknown, Document, ObjectKey
 from orchestrator.configuration.rollback import History, Scope
 from orchestrator.configuration.schedule import ConfigurationFeed
 
-EDIT = Edit("ops", "because")
+from services.orchestrator.tests.fake_configuration import EDIT, FakeConfiguration
+
 ROUTE = ObjectKey("route", "*", "gpt")
 OTHER = ObjectKey("route", "*", "other")
 CREDENTIAL = ObjectKey("credential", "*", "openai/crd_1")
-
-
-class FakeConfiguration:
-    """Implements `Configuration` in memory."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-        self.down = False
-
-    @asynccontextmanager
-    async def change(self, edit: Edit) -> AsyncIterator["FakeChange"]:
-        open_change = FakeChange(self, edit)
-        yield open_change
-        self.changes += open_change.pending
-
-    async def version(self) -> int:
-        if self.down:
-            raise Unavailable("no database")
-        return len(self.changes)
-
-    async def list_changes(self, wanted: ChangeFilter) -> Sequence[Change]:
-        return self.changes[::-1][: wanted.limit]
-
-    async def changes_between(self, after: int, until: int) -> Sequence[Change]:
-        return self.changes[after:until]
-
-    async def write(self, key: ObjectKey, before: Document | None, after: Document | None) -> None:
-        async with self.change(EDIT) as change:
-            await change.record(key, before, after)
-
-
-class FakeChange:
-    connection: Any = None
-
-    def __init__(self, log: FakeConfiguration, edit: Edit) -> None:
-        self._log, self._edit = log, edit
-        self.pending: list[Change] = []
-
-    async def record(self, key: ObjectKey, before: Document | None, after: Document | None) -> int | None:
-        if before == after:
-            return None
-        version = len(self._log.changes) + len(self.pending) + 1
-        at = datetime(2026, 1, 1, tzinfo=UTC)
-        self.pending.append(Change(version, key, before, after, self._edit.author, self._edit.reason, at))
-        return version
 
 
 class FakeObjects:
@@ -95,14 +44,14 @@ def history(log: FakeConfiguration, objects: FakeObjects) -> History:
     return History(log, {"route": objects})
 
 
-async def test_a_diff_sums_up_the_changes_of_an_object(log: FakeConfiguration, history: History):
+async def test_a_diff_sums_up_the_changes_of_an_object(log: FakeConfiguration, history: History) -> None:
     await log.write(ROUTE, None, {"a": 1})
     await log.write(ROUTE, {"a": 1}, {"a": 2})
     (found,) = await history.diff(0, None, Scope())
     assert (found.before, found.after) == (None, {"a": 2})
 
 
-async def test_what_was_changed_back_does_not_differ(log: FakeConfiguration, history: History):
+async def test_what_was_changed_back_does_not_differ(log: FakeConfiguration, history: History) -> None:
     await log.write(ROUTE, None, {"a": 1})
     await log.write(ROUTE, {"a": 1}, {"a": 2})
     await log.write(ROUTE, {"a": 2}, {"a": 1})
@@ -111,7 +60,7 @@ async def test_what_was_changed_back_does_not_differ(log: FakeConfiguration, his
 
 async def test_a_rollback_restores_objects_by_new_changes(
     log: FakeConfiguration, objects: FakeObjects, history: History
-):
+) -> None:
     await log.write(ROUTE, None, {"a": 1})
     await log.write(ROUTE, {"a": 1}, {"a": 2})
     await log.write(OTHER, None, {"b": 1})
@@ -122,7 +71,7 @@ async def test_a_rollback_restores_objects_by_new_changes(
     assert await history.diff(1, None, Scope()) == []
 
 
-async def test_a_dry_run_changes_nothing(log: FakeConfiguration, objects: FakeObjects, history: History):
+async def test_a_dry_run_changes_nothing(log: FakeConfiguration, objects: FakeObjects, history: History) -> None:
     await log.write(ROUTE, None, {"a": 1})
     objects.now = {ROUTE: {"a": 1}}
     result = await history.rollback(0, EDIT, Scope(), dry_run=True)
@@ -131,14 +80,14 @@ async def test_a_dry_run_changes_nothing(log: FakeConfiguration, objects: FakeOb
     assert result.version == 1
 
 
-async def test_a_rollback_leaves_credentials_as_they_are(log: FakeConfiguration, history: History):
+async def test_a_rollback_leaves_credentials_as_they_are(log: FakeConfiguration, history: History) -> None:
     await log.write(CREDENTIAL, {"enabled": True}, {"enabled": False})
     result = await history.rollback(0, EDIT, Scope())
     assert [one.key for one in result.kept] == [CREDENTIAL]
     assert len(log.changes) == 1
 
 
-async def test_a_rollback_can_be_of_one_object(log: FakeConfiguration, objects: FakeObjects, history: History):
+async def test_a_rollback_can_be_of_one_object(log: FakeConfiguration, objects: FakeObjects, history: History) -> None:
     await log.write(ROUTE, None, {"a": 1})
     await log.write(OTHER, None, {"b": 1})
     objects.now = {ROUTE: {"a": 1}, OTHER: {"b": 1}}
@@ -147,18 +96,18 @@ async def test_a_rollback_can_be_of_one_object(log: FakeConfiguration, objects: 
 
 
 @pytest.mark.parametrize("version", [-1, 1])
-async def test_a_version_that_does_not_exist_is_refused(history: History, version: int):
+async def test_a_version_that_does_not_exist_is_refused(history: History, version: int) -> None:
     with pytest.raises(ConfigurationVersionUnknown):
         await history.rollback(version, EDIT, Scope())
 
 
-async def test_a_diff_from_a_newer_version_is_refused(log: FakeConfiguration, history: History):
+async def test_a_diff_from_a_newer_version_is_refused(log: FakeConfiguration, history: History) -> None:
     await log.write(ROUTE, None, {"a": 1})
     with pytest.raises(InvalidRequest):
         await history.diff(1, 0, Scope())
 
 
-async def test_the_feed_refreshes_once_for_each_version(log: FakeConfiguration):
+async def test_the_feed_refreshes_once_for_each_version(log: FakeConfiguration) -> None:
     calls: list[str] = []
     feed = ConfigurationFeed(log, timedelta(seconds=2))
 
@@ -174,7 +123,7 @@ async def test_the_feed_refreshes_once_for_each_version(log: FakeConfiguration):
     assert calls == ["routes", "routes"]
 
 
-async def test_the_feed_repeats_a_refresh_that_failed_and_makes_the_others(log: FakeConfiguration):
+async def test_the_feed_repeats_a_refresh_that_failed_and_makes_the_others(log: FakeConfiguration) -> None:
     calls: list[str] = []
     feed = ConfigurationFeed(log, timedelta(seconds=2))
 
@@ -193,6 +142,6 @@ async def test_the_feed_repeats_a_refresh_that_failed_and_makes_the_others(log: 
     assert calls == ["first", "second", "first", "second"]
 
 
-async def test_without_the_store_the_feed_keeps_what_it_has(log: FakeConfiguration):
+async def test_without_the_store_the_feed_keeps_what_it_has(log: FakeConfiguration) -> None:
     log.down = True
     assert not await ConfigurationFeed(log, timedelta(seconds=2)).refresh_once()
