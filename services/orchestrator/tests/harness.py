@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from argosy.orchestration.v1 import orchestration_pb2 as pb
 from chassis.errors import ArgosyError
-from chassis.tenancy import Principal
-from chassis.testing import FakeClock, a_principal
+from chassis.tenancy import Principal, as_caller
+from chassis.testing import FakeClock, a_caller, a_principal
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.infer import Disconnects
@@ -118,6 +119,7 @@ class Harness:
             completions=self.completions,
             embeddings=self.embeddings,
             routes=cache,
+            flags=self.flags,
             tasks=self.tasks,
             outbox=self.outbox,
             jobs=NoRunningJobs(),
@@ -140,6 +142,12 @@ class Harness:
 
     async def embed(self, *inputs: str, **changes: Any) -> PricedEmbeddings:
         return await self.embeddings.embed(replace(self.embed_request(*inputs), **changes))
+
+    async def list_models(self) -> list[str]:
+        """Return the names that the principal sees."""
+        with as_caller(a_caller(self.principal)):
+            response = await self.servicer.ListModels(pb.ListModelsRequest(), None)
+        return [model.name for model in response.models]
 
     def embed_request(self, *inputs: str) -> EmbedRequest:
         return EmbedRequest("req_1", self.principal, "all-minilm-l6-v2", inputs)

@@ -15,6 +15,7 @@ from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.embeddings.grpc import embed
+from orchestrator.flags.snapshot import FlagCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
 from orchestrator.usage.grpc import get_request_states
@@ -30,6 +31,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         completions: ChatCompletions,
         embeddings: Embeddings,
         routes: RouteCache,
+        flags: FlagCache,
         tasks: BackgroundTasks,
         outbox: UsageOutbox,
         jobs: RunningJobs,
@@ -37,6 +39,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         self._completions = completions
         self._embeddings = embeddings
         self._routes = routes
+        self._flags = flags
         self._tasks = tasks
         self._outbox = outbox
         self._jobs = jobs
@@ -54,7 +57,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         return get_request_states(request, tasks=self._tasks, outbox=self._outbox, jobs=self._jobs)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
-        return list_models(self._routes)
+        return list_models(self._routes, self._flags)
 
 
 def registration(servicer: OrchestrationServicer) -> Registration:

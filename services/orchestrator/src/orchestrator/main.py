@@ -91,9 +91,8 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     completions, embeddings = _inference(settings, shared, worker, disconnects)
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
-    servicer = OrchestrationServicer(
-        completions=completions, embeddings=embeddings, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
-    )
+    inference: dict[str, Any] = {"completions": completions, "embeddings": embeddings, "flags": flags.cache}
+    servicer = OrchestrationServicer(**inference, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store)
     batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
     registrations = (*jobs.registrations, *queues.registrations, batches.registration, webhooks.registration)
     registrations = (*registrations, flags.registration)

@@ -36,6 +36,18 @@ def require_model(flags: FlagSnapshot, feature: Feature, model: str, principal: 
         raise _disabled(FlagKind.MODEL, model)
 
 
+def is_model_on(
+    flags: FlagSnapshot, feature: Feature, model: str, candidates: Sequence[HasUpstream], principal: Principal
+) -> bool:
+    """Whether a request of the caller for this model would pass the switches."""
+    try:
+        require_model(flags, feature, model, principal, {})
+        usable_candidates(flags, candidates, model, principal, {})
+    except FeatureDisabled:
+        return False
+    return True
+
+
 def usable_candidates(
     flags: FlagSnapshot, candidates: Sequence[C], model: str, principal: Principal, evaluated: Variants
 ) -> tuple[C, ...]:

@@ -4,16 +4,26 @@ from argosy.orchestration.v1 import orchestration_pb2 as pb
 from values.protos import timestamp_to_proto
 from values.roles import current_member
 
+from orchestrator.flags.model import Feature
+from orchestrator.flags.snapshot import FlagCache
+from orchestrator.flags.switches import is_model_on
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import Route, Task
 
+_TASK_TO_FEATURE = {Task.CHAT: Feature.CHAT, Task.EMBEDDING: Feature.EMBEDDINGS}
 _TASK_TO_PROTO = {Task.CHAT: pb.MODEL_TASK_CHAT, Task.EMBEDDING: pb.MODEL_TASK_EMBEDDING}
 
 
-def list_models(routes: RouteCache) -> pb.ListModelsResponse:
-    """List the models that the caller's tenant may use."""
-    visible = routes.table().visible(current_member().tenant_id)
-    return pb.ListModelsResponse(models=[_route_to_proto(route) for route in visible])
+def list_models(routes: RouteCache, flags: FlagCache) -> pb.ListModelsResponse:
+    """List the models that the caller's tenant may use, without those that are switched off for it."""
+    caller, switches = current_member(), flags.snapshot()
+    return pb.ListModelsResponse(
+        models=[
+            _route_to_proto(route)
+            for route in routes.table().visible(caller.tenant_id)
+            if is_model_on(switches, _TASK_TO_FEATURE[route.task], route.model, route.candidates, caller)
+        ]
+    )
 
 
 def _route_to_proto(route: Route) -> pb.Model:

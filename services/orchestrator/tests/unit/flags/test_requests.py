@@ -184,3 +184,21 @@ async def test_without_batches_no_batch_is_accepted() -> None:
         await create(harness.principal, new)
 
     assert refused.value.param == "feature.batches"
+
+
+@pytest.mark.parametrize("key", ["feature.chat", "model.smollm2"])
+async def test_a_model_that_is_off_for_the_caller_is_not_listed(key: str) -> None:
+    harness = with_flags(off(key))
+
+    assert await harness.list_models() == ["all-minilm-l6-v2"]
+
+
+async def test_a_model_is_listed_while_one_of_its_upstreams_is_on() -> None:
+    assert "smollm2" in await with_flags(off("upstream.local")).list_models()
+    assert "smollm2" not in await with_flags(off("upstream.local"), off("upstream.dear")).list_models()
+
+
+async def test_a_model_that_is_off_for_others_is_listed() -> None:
+    harness = with_flags(off("model.smollm2", tenants=frozenset({"ten_other"})))
+
+    assert await harness.list_models() == ["all-minilm-l6-v2", "smollm2"]
