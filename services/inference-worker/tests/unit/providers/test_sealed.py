@@ -1,6 +1,7 @@
 """Sealed credentials open for their own row only."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from chassis.sealing import DataKey, KeyRing, SealUnreadable
@@ -25,7 +26,7 @@ def test_a_credential_opens_for_its_row():
 
 
 @pytest.mark.parametrize("moved", [{"tenant_id": "ten_2"}, {"upstream": "other"}, {"credential_id": "crd_2"}])
-def test_a_row_that_was_moved_does_not_open(moved: dict[str, str]):
+def test_a_row_that_was_moved_does_not_open(moved: dict[str, Any]):
     with pytest.raises(SealUnreadable):
         open_sealed(RING, replace(sealed(), **moved))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from chassis.aio import Backoff
@@ -38,7 +39,7 @@ class ConfigurationFeed:
 
     async def run(self, stop: asyncio.Event) -> None:
         backoff = Backoff(max_seconds=self._poll_seconds)
-        stopped = asyncio.ensure_future(stop.wait())
+        stopping = asyncio.create_task(self._wake_at(stop))
         try:
             while not stop.is_set():
                 self._woken.clear()
@@ -47,9 +48,10 @@ class ConfigurationFeed:
                     pause = self._poll_seconds
                 else:
                     pause = backoff.next()
-                await self._pause(stopped, pause)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), pause)
         finally:
-            stopped.cancel()
+            stopping.cancel()
 
     async def refresh_once(self) -> bool:
         """Look for a new version, and refresh everything when there is one. Returns whether all of it worked."""
@@ -78,9 +80,6 @@ class ConfigurationFeed:
             return False
         return True
 
-    async def _pause(self, stopped: "asyncio.Future[bool]", seconds: float) -> None:
-        woken = asyncio.ensure_future(self._woken.wait())
-        try:
-            await asyncio.wait({woken, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._woken.set()
