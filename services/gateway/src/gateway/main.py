@@ -32,13 +32,13 @@ from gateway.batches import http as batches_http
 from gateway.batches.orchestrator_client import BatchesClient
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
+from gateway.configuration.main import FEATURES as CONFIGURATION_FEATURES
+from gateway.configuration.main import configuration_clients
 from gateway.embeddings import http as embeddings_http
 from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient
 from gateway.files import http as files_http
 from gateway.files.retrieval_client import FilesClient
-from gateway.flags import http as flags_http
-from gateway.flags.orchestrator_client import FlagsClient
 from gateway.inference.model import InferenceClient
 from gateway.inference.orchestrator_client import OrchestratorClient
 from gateway.jobs import http as jobs_http
@@ -46,14 +46,10 @@ from gateway.jobs.orchestrator_client import JobsClient
 from gateway.metrics import IN_FLIGHT_REFUSED
 from gateway.models import http as models_http
 from gateway.openai_chat import http as chat_http
-from gateway.prices import http as prices_http
-from gateway.prices.metering_client import PricesClient
 from gateway.projects import http as projects_http
 from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.postgres import PostgresProjects
-from gateway.queues import http as queues_http
-from gateway.queues.orchestrator_client import QueuesClient
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import RateLimiter, RateLimitStore
 from gateway.rate_limits.memory import InMemoryRateLimitStore
@@ -95,10 +91,8 @@ FEATURES = (
     projects_http,
     api_keys_http,
     audit_http,
-    prices_http,
     exposures_http,
-    queues_http,
-    flags_http,
+    *CONFIGURATION_FEATURES,
 )
 
 
@@ -209,15 +203,13 @@ def wire_app(
         JobsClient: jobs,
         BatchesClient: BatchesClient(peers.orchestrator),
         jobs_http.EventStreams: event_streams,
-        QueuesClient: QueuesClient(peers.orchestrator),
-        FlagsClient: FlagsClient(peers.orchestrator),
+        **configuration_clients(peers.orchestrator, peers.metering),
         FilesClient: FilesClient(peers.retrieval),
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
         VectorStoresClient: VectorStoresClient(peers.retrieval),
         UsageClient: UsageClient(peers.metering),
         WebhooksClient: WebhooksClient(peers.orchestrator),
         BudgetsClient: BudgetsClient(peers.metering),
-        PricesClient: PricesClient(peers.metering),
         ExposuresClient: ExposuresClient(peers.metering),
         TenantStore: stores.tenants,
         CreateTenant: CreateTenant(stores.tenants, record_refusal, clock),

@@ -1,0 +1,1 @@
+"""What operators configure at run time. It lives in other services."""
