@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import asyncpg
@@ -62,13 +63,18 @@ async def submit(
     lane: str | None = None,
     stream: bool = False,
     until_accepted: bool = False,
+    per_second: float | None = None,
 ) -> Submitted:
     """Submit a job for each number, several at a time; with `until_accepted` again after an error of the service."""
     waiting, result = iter(numbers), Submitted()
+    started = asyncio.get_running_loop().time()
+    turns = count()
     headers = {"authorization": f"Bearer {tenant.key}"}
 
     async def submitter(http: httpx.AsyncClient) -> None:
         for number in waiting:
+            if per_second is not None:
+                await asyncio.sleep(started + next(turns) / per_second - asyncio.get_running_loop().time())
             body = {"endpoint": "/v1/chat/completions", "body": job_body(model, tenant.id, number, stream=stream)}
             while True:
                 job_id = await _submit_one(http, body | ({"lane": lane} if lane else {}), result)

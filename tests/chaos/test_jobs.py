@@ -240,11 +240,11 @@ async def jobs_answered(fleet: Fleet, tenant: JobTenant, ids: Iterable[str]) -> 
 async def test_poison_is_quarantined_and_the_others_hardly_wait(
     fleet: Fleet, journal: Journal, chaos_seed: int, long: bool
 ) -> None:
-    count, bad_count = (1_000, 10) if long else (60, 1)
+    count, bad_count, rate = (1_000, 10, 25.0) if long else (60, 1, 25.0)
     await add_job_models(fleet, "job-quick", "job-poison")
     async with job_tenants(fleet, 2) as (healthy, poisoned), own_workers(fleet, WORKERS, SLOTS) as workers:
         journal.poison.write_text("")
-        await submit(fleet.base_url, healthy, "job-quick", range(count))
+        await submit(fleet.base_url, healthy, "job-quick", range(count), per_second=rate)
         await wait_until_drained(fleet, [healthy.id], 180, may_stay=())
         before = waits_of(await finished(fleet, [healthy.id]))
 
@@ -252,8 +252,8 @@ async def test_poison_is_quarantined_and_the_others_hardly_wait(
         watcher = asyncio.create_task(kill_poisoned(workers, journal.poison))
         await publish_undecodable(bad_count)
         bad, good = await asyncio.gather(
-            submit(fleet.base_url, poisoned, "job-poison", range(bad_count)),
-            submit(fleet.base_url, healthy, "job-quick", range(count, 2 * count)),
+            submit(fleet.base_url, poisoned, "job-poison", range(bad_count), per_second=rate * bad_count / count),
+            submit(fleet.base_url, healthy, "job-quick", range(count, 2 * count), per_second=rate),
         )
         await wait_until_drained(fleet, [healthy.id, poisoned.id], 600)
         watcher.cancel()
