@@ -11,11 +11,11 @@ from inference_worker.jobs.model import Offer, RunRef
 from inference_worker.jobs.ports import JobObserver, Orchestrator
 from inference_worker.jobs.worker import JobWorker
 
-INTERVAL_SECONDS = 0.5
+MAX_INTERVAL_SECONDS = 0.5
 """Between two questions while records arrive; each is one query of an index."""
-SHORT_INTERVAL_SECONDS = 0.1
-"""While half of the slots or more are free and yet there are jobs that no worker has claimed: their records do not
-arrive, as when the group waits for a member that died."""
+MIN_INTERVAL_SECONDS = 0.02
+"""After an answer that named jobs for free slots: records do not arrive, as while the group waits for a member that
+died. It doubles with each answer that names none. So the workers of a large pool ask no more often than is of use."""
 NO_RUN = RunRef("", "", 0)
 
 
@@ -36,29 +36,30 @@ class Offers:
         self._observer = observer
         self._slots_used = slots_used
         self._take = take
+        self.interval_seconds = MAX_INTERVAL_SECONDS
+        """Until the next question."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(min_seconds=INTERVAL_SECONDS, max_seconds=5.0)
+        backoff = Backoff(min_seconds=MAX_INTERVAL_SECONDS, max_seconds=5.0)
         while not stop.is_set():
-            interval = await self.ask()
-            if interval is not None:
+            answered = await self.ask()
+            if answered:
                 backoff.reset()
-            await wait_or_stop(stop, backoff.next() if interval is None else interval)
+            await wait_or_stop(stop, self.interval_seconds if answered else backoff.next())
 
-    async def ask(self) -> float | None:
-        """Ask once; return the seconds until the next question, or None without an answer.
-
-        A worker that drains takes nothing.
-        """
+    async def ask(self) -> bool:
+        """Ask once; return whether there was an answer. A worker that drains takes nothing."""
         slots = self._worker.slots
         if not slots:
-            return INTERVAL_SECONDS
+            return True
         free = max(0, slots - self._slots_used())
         try:
             found = await self._orchestrator.find_unclaimed(slots, free)
         except ArgosyError as error:
             self._observer.retried(NO_RUN, "find_unclaimed", error)
             self._take(())
-            return None
+            return False
         self._take(found)
-        return SHORT_INTERVAL_SECONDS if found and 2 * free >= slots else INTERVAL_SECONDS
+        longer = min(2 * self.interval_seconds, MAX_INTERVAL_SECONDS)
+        self.interval_seconds = MIN_INTERVAL_SECONDS if found and free else longer
+        return True

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from chassis.errors import Unavailable
 from inference_worker.jobs.model import Lane, Offer, RunRef
-from inference_worker.jobs.offers import INTERVAL_SECONDS, SHORT_INTERVAL_SECONDS, Offers
+from inference_worker.jobs.offers import MAX_INTERVAL_SECONDS, MIN_INTERVAL_SECONDS, Offers
 from job_fakes import FakedWorker
 
 OFFER = Offer(RunRef("ten_a", "job_1", 1), Lane.STANDARD)
@@ -20,7 +20,7 @@ async def test_a_worker_says_how_many_slots_are_free_and_takes_what_it_is_offere
     taken: list[Sequence[Offer]] = []
     faked.orchestrator.offers = [OFFER]
 
-    assert await asking(faked, 1, taken).ask() == SHORT_INTERVAL_SECONDS
+    assert await asking(faked, 1, taken).ask()
 
     slots = faked.worker.slots
     assert faked.orchestrator.asked == [(slots, slots - 1)]
@@ -32,7 +32,7 @@ async def test_without_an_answer_old_offers_are_dropped():
     taken: list[Sequence[Offer]] = []
     faked.orchestrator.failures["find_unclaimed"] = [Unavailable("away")]
 
-    assert await asking(faked, 0, taken).ask() is None
+    assert not await asking(faked, 0, taken).ask()
 
     assert taken == [()]
     assert faked.observer.retries == [("find_unclaimed", "SERVICE_UNAVAILABLE")]
@@ -43,17 +43,27 @@ async def test_a_worker_that_drains_asks_for_nothing():
     taken: list[Sequence[Offer]] = []
     faked.worker.begin_drain(timedelta(seconds=30), timedelta(seconds=30))
 
-    assert await asking(faked, 0, taken).ask() == INTERVAL_SECONDS
+    assert await asking(faked, 0, taken).ask()
 
     assert (faked.orchestrator.asked, taken) == ([], [])
 
 
-async def test_a_worker_with_few_free_slots_or_without_offers_asks_seldom():
+async def test_a_worker_asks_often_only_while_it_is_offered_jobs_for_free_slots():
     faked = FakedWorker()
-    taken: list[Sequence[Offer]] = []
-    nothing = await asking(faked, 0, taken).ask()
-    faked.orchestrator.offers = [OFFER]
+    used = faked.worker.slots
+    offers = Offers(faked.worker, faked.orchestrator, faked.observer, lambda: used, lambda _: None)
+    intervals = []
 
-    busy = await asking(faked, faked.worker.slots, taken).ask()
+    async def ask(*found: Offer) -> None:
+        faked.orchestrator.offers = list(found)
+        await offers.ask()
+        intervals.append(offers.interval_seconds)
 
-    assert (nothing, busy) == (INTERVAL_SECONDS, INTERVAL_SECONDS)
+    await ask(OFFER)
+    used = 0
+    await ask(OFFER)
+    for _ in range(6):
+        await ask()
+
+    assert intervals[:2] == [MAX_INTERVAL_SECONDS, MIN_INTERVAL_SECONDS]
+    assert intervals[2:] == [min(MIN_INTERVAL_SECONDS * 2**n, MAX_INTERVAL_SECONDS) for n in range(1, 7)]

@@ -29,7 +29,7 @@ class JobPolicy:
     max_deadline: timedelta = timedelta(days=7)
     lease: timedelta = timedelta(seconds=15)
     claim_within: timedelta = timedelta(seconds=30)
-    offer_after: timedelta = timedelta(milliseconds=150)
+    offer_after: timedelta = timedelta(milliseconds=40)
     """A job that no worker has claimed so long after its dispatch is offered to workers that ask."""
     run_timeout: timedelta = timedelta(minutes=30)
     answer_timeout: timedelta = timedelta(minutes=15)

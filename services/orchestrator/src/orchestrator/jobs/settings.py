@@ -48,7 +48,7 @@ class JobsSection(Section):
         description="A job that no worker has claimed so long after its dispatch is queued again.",
     )
     offer_after: Timeout = Field(
-        timedelta(milliseconds=150),
+        timedelta(milliseconds=40),
         description="A job that no worker has claimed so long after its dispatch is offered to workers that ask.",
     )
     run_timeout: Timeout = Field(timedelta(minutes=30), description="For one run, over all its provider calls.")
