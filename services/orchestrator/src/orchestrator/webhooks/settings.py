@@ -83,6 +83,13 @@ class WebhooksSection(Section):
             return [float(part) for part in parts]
         return [] if info.field_name == "ports" and parts == ["*"] else parts
 
+    @field_validator("schedule")
+    @classmethod
+    def _check_schedule(cls, value: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if min(value) < timedelta(0):
+            raise ValueError("a step of the schedule is not negative")
+        return value
+
     @field_validator("allowed_targets")
     @classmethod
     def _check_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
