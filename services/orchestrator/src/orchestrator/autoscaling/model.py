@@ -23,7 +23,7 @@ class ScalingMetric(StrEnum):
     """What a replica is to have `target` of."""
 
     JOBS = "jobs"
-    """Jobs that are not finished: with the slots of a worker as the target, all of them run at once."""
+    """Jobs that are neither finished nor paused: with the slots of a worker as the target, all of them run at once."""
     WORK_SECONDS = "work_seconds"
     """Seconds that one slot needs for the waiting jobs: slots times the time in which they shall be done."""
 
@@ -77,5 +77,5 @@ class ScalingQuery:
 
 def _work_seconds(queue: QueueFigures) -> float:
     if queue.work is None:
-        raise WorkUnknown(f"{queue.queued} jobs wait in {queue.pool}/{queue.lane}, and none has run recently.")
+        raise WorkUnknown(f"{queue.waiting} jobs wait in {queue.pool}/{queue.lane}, and none has run recently.")
     return queue.work.total_seconds()

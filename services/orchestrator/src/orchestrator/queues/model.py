@@ -16,6 +16,8 @@ class QueueFigures:
     pool: str
     lane: Lane
     queued: int = 0
+    paused: int = 0
+    """Of the queued jobs, those of a paused tenant or pool."""
     queued_tokens: int = 0
     """The most that the queued jobs can use."""
     dispatched: int = 0
@@ -30,15 +32,21 @@ class QueueFigures:
     """Tenants with queued jobs."""
 
     @property
+    def waiting(self) -> int:
+        """Queued jobs that workers would help: no number of them runs what is paused."""
+        return self.queued - self.paused
+
+    @property
     def unfinished(self) -> int:
-        return self.queued + self.dispatched + self.running
+        """Without what is paused."""
+        return self.waiting + self.dispatched + self.running
 
     @property
     def work(self) -> timedelta | None:
-        """What one slot needs for the queued jobs; None when no recent job says how long one takes."""
-        if not self.queued:
+        """What one slot needs for the waiting jobs; None when no recent job says how long one takes."""
+        if not self.waiting:
             return timedelta(0)
-        return None if self.mean_run is None else self.queued * self.mean_run
+        return None if self.mean_run is None else self.waiting * self.mean_run
 
 
 class PauseSelector(NamedTuple):

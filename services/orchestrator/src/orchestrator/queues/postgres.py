@@ -10,13 +10,16 @@ from orchestrator.jobs.model import Lane
 from orchestrator.queues.model import PauseSelector, QueueFigures
 from orchestrator.queues.run_times import RunTimes
 
-# The oldest due job of a lane is one entry of an index.
+# The oldest due job of a lane is one entry of an index. Pauses of models are not counted: no counter is by model.
 FIGURES: Final = """
 WITH counted AS (
-    SELECT pool, lane, sum(queued)::bigint AS queued, sum(queued_tokens)::bigint AS queued_tokens,
+    SELECT pool, lane, sum(queued)::bigint AS queued, coalesce(sum(queued) FILTER (WHERE EXISTS (
+            SELECT FROM queue_pauses AS p
+            WHERE p.tenant_id IN ('*', q.tenant_id) AND p.pool IN ('', q.pool) AND p.model = ''
+        )), 0)::bigint AS paused, sum(queued_tokens)::bigint AS queued_tokens,
         sum(dispatched)::bigint AS dispatched, sum(running)::bigint AS running,
         count(*) FILTER (WHERE queued > 0) AS tenants
-    FROM tenant_queues GROUP BY pool, lane
+    FROM tenant_queues AS q GROUP BY pool, lane
 ), workers AS (
     SELECT pool, sum(slots)::bigint AS slots FROM job_workers
     WHERE tenant_id = '*' AND seen_at > now() - interval '15 seconds' GROUP BY pool
@@ -24,7 +27,8 @@ WITH counted AS (
     SELECT pool, lane FROM counted WHERE queued + dispatched + running > 0
     UNION SELECT pool, lane FROM workers CROSS JOIN unnest(ARRAY['interactive', 'standard', 'batch']) AS lane
 )
-SELECT pool, lane, coalesce(c.queued, 0) AS queued, coalesce(c.queued_tokens, 0) AS queued_tokens,
+SELECT pool, lane, coalesce(c.queued, 0) AS queued, coalesce(c.paused, 0) AS paused,
+    coalesce(c.queued_tokens, 0) AS queued_tokens,
     coalesce(c.dispatched, 0) AS dispatched, coalesce(c.running, 0) AS running, coalesce(c.tenants, 0) AS tenants,
     coalesce(w.slots, 0) AS slots, now() - oldest.due_at AS oldest_wait
 FROM queues LEFT JOIN counted AS c USING (pool, lane) LEFT JOIN workers AS w USING (pool)
@@ -95,6 +99,7 @@ def row_to_figures(row: Any, mean_run: timedelta | None) -> QueueFigures:
         pool=row["pool"],
         lane=Lane(row["lane"]),
         queued=row["queued"],
+        paused=row["paused"],
         queued_tokens=row["queued_tokens"],
         dispatched=row["dispatched"],
         running=row["running"],

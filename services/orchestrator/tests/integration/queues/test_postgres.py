@@ -81,6 +81,27 @@ async def test_the_figures_follow_jobs_from_their_submission_to_their_end(
     assert not await wrong_counters(owner)
 
 
+@pytest.mark.parametrize(
+    ("selector", "paused"),
+    [
+        (PauseSelector(tenant_id="ten_1"), 2),
+        (PauseSelector(pool="default"), 3),
+        (PauseSelector(tenant_id="ten_1", pool="other"), 0),
+        (PauseSelector(model="smollm2"), 0),
+    ],
+)
+async def test_jobs_of_paused_tenants_and_pools_are_counted_as_paused(
+    queues: PostgresQueueStore, store: PostgresJobStore, selector: PauseSelector, paused: int
+) -> None:
+    await submit(store, a_job("ten_1"), a_job("ten_1"), a_job("ten_2"))
+    await queues.pause(selector)
+    await queues.pause(PauseSelector(tenant_id="ten_1", model="other"))
+
+    found = await figures(queues)
+
+    assert (found.queued, found.paused) == (3, paused)
+
+
 async def test_the_oldest_wait_is_that_of_the_job_that_is_due_for_longest(
     queues: PostgresQueueStore, store: PostgresJobStore, owner: Any
 ) -> None:

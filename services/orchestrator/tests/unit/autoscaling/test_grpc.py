@@ -68,6 +68,15 @@ async def test_the_metric_is_all_unfinished_jobs_of_the_pool(scaler: Scaler) -> 
     assert await scaler.value(pool="none") == 0
 
 
+async def test_what_is_paused_needs_no_replicas(scaler: Scaler) -> None:
+    paused = QueueFigures(pool="gpu", lane=Lane.BATCH, queued=1_000, paused=1_000, mean_run=timedelta(seconds=2))
+    await scaler.read(paused)
+
+    assert await scaler.value(pool="gpu") == 0
+    assert await scaler.value(pool="gpu", metric="work_seconds") == 0
+    assert not (await scaler.stub.IsActive(ref(pool="gpu"))).result
+
+
 async def test_the_target_is_what_the_trigger_says(scaler: Scaler) -> None:
     (spec,) = (await scaler.stub.GetMetricSpec(ref(target="2.5"))).metricSpecs
     (default,) = (await scaler.stub.GetMetricSpec(ref(pool="gpu", scalerAddress="scaler:9100"))).metricSpecs
