@@ -60,7 +60,7 @@ def strip_symbols(library: Path) -> int:
         return 0
     (headers,) = struct.unpack_from("<Q", data, 32)
     size, count = struct.unpack_from("<HH", data, 54)
-    end = headers + size * count
+    end: int = headers + size * count
     for place in range(headers, end, size):
         _, _, offset, _, _, in_file = struct.unpack_from("<IIQQQQ", data, place)
         end = max(end, offset + in_file)
