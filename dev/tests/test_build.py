@@ -181,3 +181,16 @@ def test_without_replicas_each_service_has_one_process_at_its_former_ports(paths
 def test_an_invalid_number_of_replicas_is_an_error(paths: FleetPaths, value: str) -> None:
     with pytest.raises(CliError, match=f"ARGOSY_REPLICAS has '{value}' where SERVICE=COUNT belongs"):
         build_fleet(paths, {build.REPLICAS: value})
+
+
+def test_a_service_that_is_stopped_has_the_seconds_that_were_asked_for(paths: FleetPaths) -> None:
+    part = build_fleet(paths, {build.DRAIN_SECONDS: "25"}).specs["orchestrator"]
+
+    assert part.environment()["ORCHESTRATOR_DRAIN"] == "PT25S"
+    assert part.grace_seconds > 25
+
+
+@pytest.mark.parametrize("value", ["0", "301", "-1", "8.5", "soon"])
+def test_an_invalid_drain_is_an_error(paths: FleetPaths, value: str) -> None:
+    with pytest.raises(CliError, match=f"ARGOSY_DRAIN_SECONDS is '{value}' where whole seconds"):
+        build_fleet(paths, {build.DRAIN_SECONDS: value})

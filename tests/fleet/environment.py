@@ -76,6 +76,8 @@ def environment() -> dict[str, str]:
         "ARGOSY_UPSTREAMS": json.dumps(upstreams),
         "ARGOSY_REPLICAS": REPLICAS,
     }
+    if inherited.get("TESTS_QUIET"):
+        fleet["ARGOSY_DRAIN_SECONDS"] = "25"  # as of an installation
     # At 500 requests a second, writing every log line and every trace would be the load.
     if not inherited.get("TESTS_QUIET"):
         fleet["ARGOSY_OTLP_ENDPOINT"] = f"http://127.0.0.1:{ports['otlp']}"

@@ -33,6 +33,7 @@ OTLP_ENDPOINT = "ARGOSY_OTLP_ENDPOINT"
 """The collector to which the services send all traces."""
 
 REPLICAS = "ARGOSY_REPLICAS"
+DRAIN_SECONDS = "ARGOSY_DRAIN_SECONDS"
 """Number of processes of services, as in `orchestrator=2,metering=2`; one for those that are not named."""
 
 _STORE_PORTS = ("postgres", "redis", "kafka", "kafka-controller", "model")
@@ -71,7 +72,7 @@ def environment_overrides(paths: FleetPaths, environment: Mapping[str, str] | No
     """
     env = os.environ if environment is None else environment
     own = build_fleet(paths, {}).addresses
-    names = (*REPLACEABLE, *kafka_access.VARIABLES, UPSTREAMS, OTLP_ENDPOINT, REPLICAS)
+    names = (*REPLACEABLE, *kafka_access.VARIABLES, UPSTREAMS, OTLP_ENDPOINT, REPLICAS, DRAIN_SECONDS)
     return {name: env[name] for name in names if env.get(name) and env[name] != own.get(name)}
 
 
@@ -89,7 +90,16 @@ def build_fleet(paths: FleetPaths, overrides: Mapping[str, str]) -> Fleet:
     } | {name: address for name, address in overrides.items() if name in REPLACEABLE}
     access = {name: value for name, value in overrides.items() if name in kafka_access.VARIABLES}
     kafka_access.connection({**addresses, **access})
-    config = FleetConfig(paths, port, addresses, upstreams, overrides.get(OTLP_ENDPOINT, ""), counts, access)
+    config = FleetConfig(
+        paths=paths,
+        ports=port,
+        addresses=addresses,
+        upstreams=upstreams,
+        otlp_endpoint=overrides.get(OTLP_ENDPOINT, ""),
+        replicas=counts,
+        kafka_access=access,
+        drain_seconds=_drain_seconds(overrides),
+    )
     specs = [
         postgres_spec(paths, port["postgres"]),
         redis_spec(paths, port["redis"]),
@@ -126,6 +136,13 @@ def _replica_counts(overrides: Mapping[str, str]) -> dict[str, int]:
             )
         counts[name] = int(count)
     return counts
+
+
+def _drain_seconds(overrides: Mapping[str, str]) -> int:
+    text = overrides.get(DRAIN_SECONDS, "8")
+    if not text.isdecimal() or not 1 <= int(text) <= 300:
+        raise CliError(f"{DRAIN_SECONDS} is {text!r} where whole seconds from 1 to 300 belong.")
+    return int(text)
 
 
 def parse_endpoint(variable: str, address: str) -> tuple[str, int]:

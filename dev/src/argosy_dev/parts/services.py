@@ -15,7 +15,6 @@ from argosy_dev.parts.models import smollm
 from argosy_dev.parts.models.convert import models_are_converted
 from argosy_dev.parts.replicas import SERVICES, Replica, Service, list_replicas
 
-_DRAIN_SECONDS = 8
 _PROCESS_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "2",  # else each thread of a native library keeps its own arena
     "ORT_DISABLE_TELEMETRY": "1",  # else onnxruntime sends usage data to its makers
@@ -37,6 +36,8 @@ class FleetConfig:
     """Number of processes of a service, where it is not one."""
     kafka_access: Mapping[str, str] = field(default_factory=dict)
     """How clients of the user's own Kafka encrypt and authenticate, as in the environment."""
+    drain_seconds: int = 8
+    """What a service has to finish after SIGTERM."""
 
     def bind(self, replica: Replica) -> str:
         """Return the address at which a replica serves its peers."""
@@ -115,7 +116,7 @@ def _replica_spec(replica: Replica, config: FleetConfig) -> ProcessSpec:
         ports={name: config.ports[name] for name in replica.ports},
         environment=lambda: _environment(replica, config),
         missing=lambda: None if not service.models or models_are_converted(config.paths) else "The embedding model",
-        grace_seconds=_DRAIN_SECONDS + 4,
+        grace_seconds=config.drain_seconds + 4,
     )
 
 
@@ -125,7 +126,7 @@ def _environment(replica: Replica, config: FleetConfig) -> dict[str, str]:
     settings = {
         "OPS__PORT": str(config.ports[replica.ops_port]),
         "PRINCIPAL__SECRETS": secrets.principal_secret(config.paths),
-        "DRAIN": f"PT{_DRAIN_SECONDS}S",
+        "DRAIN": f"PT{config.drain_seconds}S",
     }
     if service.grpc:
         settings["GRPC__BIND"] = config.bind(replica)
