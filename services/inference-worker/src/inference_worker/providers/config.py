@@ -108,6 +108,10 @@ class HttpUpstreamConfig(TokenCounterConfig):
         8 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES, description="Largest response that is not streamed."
     )
 
+    refuse_link_local: bool = Field(
+        False, description="Whether connections to link-local addresses and to metadata services are closed at once."
+    )
+
     credential_header: ClassVar[tuple[str, str]]
     """The header that carries a credential, and what precedes it there."""
 
@@ -128,4 +132,5 @@ class HttpUpstreamConfig(TokenCounterConfig):
             keep_alive=self.keep_alive,
             max_connections=self.max_connections,
             max_response_bytes=self.max_response_bytes,
+            refuse_link_local=self.refuse_link_local,
         )

@@ -49,6 +49,8 @@ class Endpoint:
     max_connections: int = 4096
     max_response_bytes: int = 8 * 1024 * 1024
     max_event_bytes: int = 4 * 1024 * 1024
+    refuse_link_local: bool = False
+    """Whether a connection to a link-local address, or to a metadata service, is closed before anything is sent."""
 
 
 class HttpClient:
@@ -91,6 +93,7 @@ class HttpClient:
             max_connections=endpoint.max_connections,
             connect_seconds=endpoint.connect_timeout.total_seconds(),
             keep_alive_seconds=endpoint.keep_alive.total_seconds(),
+            refuse_link_local=endpoint.refuse_link_local,
         )
         return self
 

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
+from values.addresses import is_link_local, to_address
+
 from inference_worker.providers.transport.connection import Connection
 
 KEEPALIVE_OPTIONS = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -24,9 +26,16 @@ class Pool:
     """Hands out connections; a connection is released by itself when its response is complete."""
 
     def __init__(
-        self, address: Address, *, max_connections: int, connect_seconds: float, keep_alive_seconds: float
+        self,
+        address: Address,
+        *,
+        max_connections: int,
+        connect_seconds: float,
+        keep_alive_seconds: float,
+        refuse_link_local: bool = False,
     ) -> None:
         """`connect_seconds` bounds `acquire`, with the wait for a free connection."""
+        self._refuse_link_local = refuse_link_local
         self._address = address
         self._connect_seconds = connect_seconds
         self._keep_alive_seconds = keep_alive_seconds
@@ -93,6 +102,11 @@ class Pool:
         except BaseException:
             self._slots.release()
             raise
+        # Looked at after the name was resolved and before anything is sent: names change what they resolve to.
+        if self._refuse_link_local and _is_refused(transport.get_extra_info("peername")):
+            transport.abort()
+            self._slots.release()
+            raise PermissionError("the upstream's address is link-local, or of a metadata service")
         if not connection.usable:
             self._slots.release()
             raise ConnectionResetError("closed as soon as it was open")
@@ -132,6 +146,11 @@ class Pool:
                 return
             del self._idle[connection]
             connection.abort()
+
+
+def _is_refused(peer: tuple[str, int] | None) -> bool:
+    address = None if peer is None else to_address(peer[0])
+    return address is not None and is_link_local(address)
 
 
 def _enable_keepalive(sock: socket.socket) -> None:
