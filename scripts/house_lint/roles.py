@@ -43,9 +43,12 @@ ROLE_BY_PATH = {
     "inference_worker/token_counting": "technology",  # tokenizers
     "inference_worker/token_counting/messages": "pure",
     "inference_worker/token_counting/output": "pure",
+    "inference_worker/upstreams/open": "technology",  # the kinds of providers, and cryptography
     "retrieval/chunking": "technology",  # a tokenizer
     "orchestrator/flags/provider": "technology",  # the SDK of OpenFeature
     "orchestrator/chat/stream": "pure",  # the buffer of a stream, not a translator
+    "orchestrator/upstreams/credentials_postgres": "callee",
+    "orchestrator/upstreams/vault": "technology",  # cryptography
     "orchestrator/webhooks/cipher": "technology",  # cryptography
     "orchestrator/webhooks/delivery_postgres": "callee",
     "orchestrator/webhooks/sender": "technology",  # aiohttp and the system's resolver

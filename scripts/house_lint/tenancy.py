@@ -27,6 +27,8 @@ SYSTEM_TRANSACTIONS = {
     "orchestrator/jobs/offers/postgres.py": "offers the dispatched jobs of all tenants to workers",
     "orchestrator/idempotency/postgres.py": "forgets expired keys of all tenants",
     "orchestrator/queues/postgres.py": "counts the jobs of all tenants; pauses queues of any",
+    "orchestrator/upstreams/credentials_postgres.py": "reads and changes the credentials of all tenants",
+    "orchestrator/upstreams/postgres.py": "reads and changes the upstreams of the installation",
     "orchestrator/usage/outbox.py": "groups usage events of many tenants in one transaction",
     "orchestrator/webhooks/delivery_postgres.py": "finds due deliveries, and old ones, of any tenant",
     "retrieval/deletions/postgres.py": "finds objects to delete, of any tenant",

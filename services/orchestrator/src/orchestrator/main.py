@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -15,20 +13,17 @@ from chassis.errors import ArgosyError
 from chassis.kafka import OutboxRelay
 from chassis.lifecycle import Check, Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
-from chassis.settings import EX_CONFIG
 from chassis.telemetry import logger
 
+from orchestrator.administration.main import Administration, build_administration, edit_routes, reseal
 from orchestrator.autoscaling.grpc import ScalerServer, ScalerServicer
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.batches.main import build_batches
 from orchestrator.batches.postgres import BATCH_FINISHED
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.infer import Disconnects
-from orchestrator.configuration.main import build_configuration
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
 from orchestrator.embeddings.embed import Embeddings
-from orchestrator.flags.edit import KnownNames
-from orchestrator.flags.main import build_flags
 from orchestrator.grpc import OrchestrationServicer, registration
 from orchestrator.jobs.events.main import JobEvents, build_job_events
 from orchestrator.jobs.main import Jobs, Shared, build_jobs
@@ -39,13 +34,14 @@ from orchestrator.queues.main import Queues, build_queues
 from orchestrator.queues.settings import QueuesSection
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.routing.choose import RouteCache, RouteTable
-from orchestrator.routing.cli import HELP, add_route_arguments, run_route_command
+from orchestrator.routing.choose import RouteCache
+from orchestrator.routing.cli import HELP, add_route_arguments
 from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import Settings
 from orchestrator.topics.cli import HELP as TOPICS_HELP
 from orchestrator.topics.cli import add_topics_arguments, create_topics
+from orchestrator.upstreams.cli import HELP as RESEAL_HELP
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.webhooks.main import build_webhooks
@@ -82,20 +78,19 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     disconnects = Disconnects(limits)
     routes = RouteCache(PostgresRouteStore(database), clock)
-    configuration = await build_configuration(service, database, settings.redis, settings.configuration_poll_interval)
-    flags = await build_flags(configuration, database, lambda: known_names(routes.table()))
+    operated = await _administration(settings, service, database, routes)
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
-    shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=flags.cache)
+    shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
     completions, embeddings = _inference(settings, shared, worker, disconnects)
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
-    inference: dict[str, Any] = {"completions": completions, "embeddings": embeddings, "flags": flags.cache}
+    inference: dict[str, Any] = {"completions": completions, "embeddings": embeddings, "flags": operated.flags}
     servicer = OrchestrationServicer(**inference, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store)
     batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
     registrations = (*jobs.registrations, *queues.registrations, batches.registration, webhooks.registration)
-    registrations = (*registrations, flags.registration)
+    registrations = (registration(servicer), *operated.registrations, *registrations)
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
     return [
@@ -104,8 +99,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
         Check("routes", _routes_loaded(routes)),
-        *configuration.components,
-        flags.loaded,
+        *operated.components,
         *events.components,
         *jobs.loops,
         batches,
@@ -114,11 +108,26 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         *webhooks.components,
         Drain(tasks, disconnects),
         service.grpc_server(
-            settings.grpc, registration(servicer), configuration.registration, *registrations, grace=grace
+            settings.grpc, registration(servicer), *operated.registrations, *registrations, grace=grace
         ),
         DrainMark(disconnects),
         events.stop_watches,
+        operated.stop_watches,
     ]
+
+
+async def _administration(
+    settings: Settings, service: ServiceBuilder, database: Database, routes: RouteCache
+) -> Administration:
+    """Make what operators change while the service runs."""
+    return await build_administration(
+        service,
+        database,
+        routes,
+        redis=settings.redis,
+        upstreams=settings.upstreams,
+        poll_interval=settings.configuration_poll_interval,
+    )
 
 
 async def _jobs(settings: Settings, service: ServiceBuilder, shared: Shared) -> tuple[JobEvents, Jobs, Queues]:
@@ -220,11 +229,6 @@ def _set_gauges(tasks: BackgroundTasks, recorder: UsageRecorder, routes: RouteCa
     ROUTES_AGE_SECONDS.set_function(lambda: routes.age_seconds)
 
 
-def known_names(table: RouteTable) -> KnownNames:
-    """What flags can name."""
-    return KnownNames(table.models(), table.upstreams())
-
-
 def _routes_loaded(routes: RouteCache) -> Callable[[], Awaitable[object]]:
     async def loaded() -> object:
         return routes.table()
@@ -234,17 +238,6 @@ def _routes_loaded(routes: RouteCache) -> Callable[[], Awaitable[object]]:
 
 def _log_failed_task(error: BaseException) -> None:
     log.error("task_failed", exc_info=error)
-
-
-async def route(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Set, list or remove routes as the schema's owner. Running processes reload them at their next poll."""
-    if settings.postgres.owner_dsn is None:
-        sys.stderr.write("ORCHESTRATOR_POSTGRES__OWNER_DSN is required to edit routes, and not set.\n")
-        return EX_CONFIG
-    section = settings.postgres.model_copy(update={"dsn": settings.postgres.owner_dsn, "pool_size": 1})
-    async with Database(section, "orchestrator") as database:
-        sys.stdout.write(await run_route_command(PostgresRouteStore(database), arguments))
-    return 0
 
 
 def main() -> NoReturn:
@@ -257,7 +250,12 @@ def main() -> NoReturn:
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
             commands={
-                "route": Command(HELP, route, add_route_arguments),
+                "route": Command(
+                    HELP,
+                    lambda settings, arguments: edit_routes(settings.postgres, settings.postgres.owner_dsn, arguments),
+                    add_route_arguments,
+                ),
+                "reseal": Command(RESEAL_HELP, lambda settings, _: reseal(settings.postgres, settings.upstreams)),
                 "topics": Command(
                     TOPICS_HELP,
                     lambda settings, arguments: create_topics(settings.kafka, arguments),

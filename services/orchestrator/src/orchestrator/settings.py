@@ -24,6 +24,7 @@ from orchestrator.jobs.settings import JobsSection
 from orchestrator.limits import DisconnectPolicy, Limits
 from orchestrator.queues.settings import QueuesSection
 from orchestrator.routing.model import UnknownFields
+from orchestrator.upstreams.settings import UpstreamsSection
 from orchestrator.webhooks.settings import WebhooksSection
 
 Timeout = Annotated[timedelta, Field(gt=timedelta(0))]
@@ -153,6 +154,9 @@ class Settings(ServiceSettings):
     )
     queues: QueuesSection = Field(
         default_factory=QueuesSection, description="The figures of queues, for metrics and autoscaling."
+    )
+    upstreams: UpstreamsSection = Field(
+        default_factory=UpstreamsSection, description="Upstreams and credentials that are declared by the API."
     )
     webhooks: WebhooksSection = Field(default_factory=WebhooksSection, description="Webhooks.")
     reservation_lease: timedelta = Field(

@@ -29,6 +29,7 @@ class ConfigurationKind(StrEnum):
     ROUTE = "route"
     UPSTREAM = "upstream"
     CREDENTIAL = "credential"
+    DATA_KEY = "data_key"
     FLAG = "flag"
     CACHE = "cache"
 

@@ -25,6 +25,8 @@ INSERT INTO routes (tenant_id, model, task) VALUES ($1, $2, $3)
 ON CONFLICT (tenant_id, model) DO UPDATE SET task = excluded.task
 """
 
+MODELS_OF_UPSTREAM = "SELECT DISTINCT model FROM route_candidates WHERE upstream = $1 ORDER BY model LIMIT 10"
+
 INSERT_CANDIDATES = """
 INSERT INTO route_candidates
     (tenant_id, model, position, upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider)
@@ -89,6 +91,11 @@ class PostgresRouteStore:
                 yield connection
         except asyncpg.InsufficientPrivilegeError as error:
             raise PermissionDenied("this role may not change routes: the owner of the schema may") from error
+
+
+async def models_of_upstream(connection: Any, upstream: str) -> Sequence[str]:
+    """Return the models whose routes have candidates of an upstream; at most ten."""
+    return [row["model"] for row in await connection.fetch(MODELS_OF_UPSTREAM, upstream)]
 
 
 def _rows_to_routes(rows: Sequence[Any]) -> dict[tuple[str, str], Route]:

@@ -93,6 +93,7 @@ async def test_every_table_forces_row_level_security_and_starts_with_its_tenant(
         *("routes", "route_candidates", "route_versions", "outbox", "idempotency_keys"),
         *("jobs", "tenant_queues", "job_rounds", "queue_pauses", "job_workers"),
         *("flags", "configuration_changes", "configuration_versions"),
+        *("upstreams", "data_keys", "upstream_credentials"),
         *("batches", "batch_line_errors", "webhook_endpoints", "webhook_deliveries", "webhook_attempts"),
     }
     assert all(row["guarded"] and row["first"] == "tenant_id" for row in rows)

@@ -1,0 +1,1 @@
+"""What operators change while the fleet runs: routes, upstreams, flags, and the log of the changes."""

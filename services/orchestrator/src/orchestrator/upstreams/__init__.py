@@ -1,0 +1,1 @@
+"""Upstreams and their credentials, as operators declare them; workers open them."""
