@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
+from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.kafka import ClaimingConsumer
 from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
@@ -29,6 +30,7 @@ from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
 from inference_worker.settings import JobsSection, Settings
+from inference_worker.upstreams.main import build_upstreams
 
 # At the end of the drain: time for aborted plans to report their usage, then time to close connections.
 USAGE_GRACE = timedelta(seconds=3)
@@ -43,16 +45,23 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     limit = ConcurrencyLimit(settings.max_in_flight, REJECTED.inc)
     # Read at each scrape, which is rarer than its changes.
     IN_FLIGHT.set_function(lambda: limit.in_flight)
-    upstreams = {
+    configured = {
         name: config.isolate(await config.open(clock, service.stack)) for name, config in settings.upstreams.items()
     }
+    peers = settings.peers
+    orchestrator = None if peers is None else await service.channel(peers.orchestrator, "orchestrator")
+    keys = [key.get_secret_value() for key in settings.credential_keys]
+    upstreams, watches = await build_upstreams(
+        service, orchestrator, configured, keys=keys, allow_link_local=settings.allow_link_local
+    )
     observer = AttemptTelemetry(upstreams)
     new_run = partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer, usage_wait=settings.usage_wait)
     new_embed_run = partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer)
     plans, embeddings = PlanMethods(new_run, limit), EmbeddingMethods(new_embed_run, limit)
     grace = settings.drain - CLOSE_GRACE
-    jobs, job_drain = await build_jobs(settings, service, new_run, new_embed_run)
+    jobs, job_drain = await build_jobs(settings, service, orchestrator, new_run, new_embed_run)
     return [
+        *watches,
         *jobs,
         service.grpc_server(settings.grpc, registration(plans, embeddings), grace=grace),
         # Components stop in reverse order, and plans are aborted while the server still runs.
@@ -62,14 +71,17 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
 
 
 async def build_jobs(
-    settings: Settings, service: ServiceBuilder, new_plan_run: NewPlanRun, new_embed_run: NewEmbedRun
+    settings: Settings,
+    service: ServiceBuilder,
+    channel: Channel | None,
+    new_plan_run: NewPlanRun,
+    new_embed_run: NewEmbedRun,
 ) -> tuple[list[Component], list[Component]]:
     """Wire the queue door, if it is configured: what runs beside the server, and what begins the drain."""
-    if settings.kafka is None or settings.peers is None or settings.redis is None:
+    if settings.kafka is None or channel is None or settings.redis is None:
         return [], []
     section = settings.jobs or JobsSection()
     kafka = settings.kafka.model_copy(update={"group": settings.kafka.group or f"inference-worker-jobs-{section.pool}"})
-    channel = await service.channel(settings.peers.orchestrator, "orchestrator")
     worker_id = new_id("worker_")
     # So that an operator who reads of a job's worker finds its process.
     log.info("jobs_worker", worker=worker_id, pool=section.pool, slots=section.slots)

@@ -53,3 +53,11 @@ JOB_SECONDS = histogram(
 JOB_DELTAS_DROPPED = counter(
     "inference_worker_job_deltas_dropped_total", "Live chunks of jobs that Redis did not take; the answers are whole."
 )
+UPSTREAMS_VERSION = gauge(
+    "inference_worker_upstreams_version", "Version of the configuration whose upstreams are in force; 0: none was read."
+)
+MANAGED_UPSTREAMS = gauge("inference_worker_managed_upstreams", "Upstreams in force that the API has declared.")
+UNREADABLE_CREDENTIALS = gauge(
+    "inference_worker_unreadable_credentials",
+    "Sealed credentials that do not open: their key is not configured, or the row was moved or changed.",
+)

@@ -12,8 +12,9 @@ from chassis.settings import (
     ServiceSettings,
     peer_address,
 )
-from pydantic import Field, ValidationInfo, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from chassis.settings.sections import refuse_placeholder, split_secrets
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from inference_worker.providers.registry import UpstreamConfig
 
@@ -32,7 +33,7 @@ class DispatchSection(KafkaSection):
 
 
 class Peers(PeersSection):
-    """The other services; with Kafka only."""
+    """The other services. Without them the upstreams are those of the settings, and there are no jobs."""
 
     orchestrator: str = peer_address("the orchestrator, which owns jobs")
 
@@ -57,6 +58,16 @@ class Settings(ServiceSettings):
         default_factory=dict,
         description="Upstreams by the name that plans use: JSON, or a variable for each part of each.",
     )
+    credential_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Keys that unwrap the data keys of credentials, separated by commas; the same as "
+        "ORCHESTRATOR_UPSTREAMS__CREDENTIAL_KEYS. To rotate: add the new one at the end here and there, move it to the "
+        "front there, run `python -m orchestrator reseal`, remove the old one.",
+    )
+    allow_link_local: bool = Field(
+        False,
+        description="Whether upstreams that the API declares may be at link-local addresses or metadata services.",
+    )
     max_in_flight: int = Field(
         4096,
         ge=1,
@@ -72,9 +83,23 @@ class Settings(ServiceSettings):
     )
 
     kafka: DispatchSection | None = Field(None, description="Kafka, from which dispatched jobs come.")
-    peers: Peers | None = Field(None, description="The orchestrator, which owns jobs.")
+    peers: Peers | None = Field(
+        None, description="The orchestrator, which owns jobs, and the upstreams that operators declare by its API."
+    )
     redis: RedisSection | None = Field(None, description="Redis, for live deltas and cancellations of jobs.")
     jobs: JobsSection | None = Field(None, description="Jobs that the worker runs.")
+
+    @field_validator("credential_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return split_secrets(value)
+
+    @field_validator("credential_keys")
+    @classmethod
+    def _are_secret(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            refuse_placeholder(secret)
+        return value
 
     @field_validator("peers", "redis", "jobs")
     @classmethod
@@ -84,7 +109,7 @@ class Settings(ServiceSettings):
             return value  # it was refused itself
         if info.data["kafka"] is not None and value is None and info.field_name != "jobs":
             raise ValueError("is required for jobs from Kafka, and INFERENCE_WORKER_KAFKA__* is set")
-        if info.data["kafka"] is None and value is not None:
+        if info.data["kafka"] is None and value is not None and info.field_name != "peers":
             raise ValueError("is only for jobs from Kafka, and INFERENCE_WORKER_KAFKA__SIGNING_KEYS is not set")
         return value
 

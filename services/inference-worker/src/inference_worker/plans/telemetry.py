@@ -21,10 +21,10 @@ NOT_CONFIGURED = "unknown"
 
 
 class AttemptTelemetry:
-    """An `AttemptObserver` for the configured `upstreams`."""
+    """An `AttemptObserver` for `upstreams`, which may change meanwhile."""
 
     def __init__(self, upstreams: Collection[str]) -> None:
-        self._upstreams = frozenset(upstreams)
+        self._upstreams = upstreams
 
     def start(self, candidate: Candidate, number: int) -> AttemptSpan:
         upstream = candidate.upstream if candidate.upstream in self._upstreams else NOT_CONFIGURED

@@ -22,6 +22,18 @@ class Credential:
             raise ValueError("a credential holds a character that cannot be sent")
 
 
+@dataclass(frozen=True, slots=True)
+class SealedCredential:
+    """A credential as it is stored, with the data key of its tenant, which a ring of keys has wrapped."""
+
+    upstream: str
+    credential_id: str
+    tenant_id: str
+    sealed: bytes
+    wrapped_key: bytes
+    weight: int = 1
+
+
 class Credentials(Protocol):
     """The credentials of one upstream."""
 

@@ -1,23 +1,9 @@
 """Opens credentials that the orchestrator has sealed: each only for its tenant, upstream and id."""
 
-from dataclasses import dataclass
-
 from chassis.sealing import DataKey, KeyRing, SealUnreadable
 from values.credentials import credential_owner, data_key_owner
 
-from inference_worker.providers.credentials import Credential
-
-
-@dataclass(frozen=True, slots=True)
-class SealedCredential:
-    """A credential as it is stored, with the data key of its tenant, which a ring of keys has wrapped."""
-
-    upstream: str
-    credential_id: str
-    tenant_id: str
-    sealed: bytes
-    wrapped_key: bytes
-    weight: int = 1
+from inference_worker.providers.credentials import Credential, SealedCredential
 
 
 def open_sealed(ring: KeyRing, row: SealedCredential) -> Credential:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from chassis.sealing import DataKey, KeyRing, SealUnreadable
-from inference_worker.providers.credentials import Credential
-from inference_worker.providers.sealed import SealedCredential, open_sealed
+from inference_worker.providers.credentials import Credential, SealedCredential
+from inference_worker.providers.sealed import open_sealed
 from values.credentials import SEALING_PURPOSE, credential_owner, data_key_owner
 
 RING = KeyRing(["a key of at least thirty-two characters"], SEALING_PURPOSE)

@@ -1,0 +1,1 @@
+"""Upstreams that operators declare by the API, beside those of the settings."""
