@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
 from argosy.orchestration.v1.batches_pb2_grpc import add_BatchServiceServicer_to_server
+from argosy.orchestration.v1.configuration_pb2_grpc import add_ConfigurationServiceServicer_to_server
 from argosy.orchestration.v1.flags_pb2_grpc import add_FlagServiceServicer_to_server
 from argosy.orchestration.v1.jobs_pb2_grpc import (
     add_JobServiceServicer_to_server,
     add_QueueServiceServicer_to_server,
 )
+from argosy.orchestration.v1.upstreams_pb2_grpc import add_UpstreamServiceServicer_to_server
 from argosy.orchestration.v1.webhooks_pb2_grpc import add_WebhookServiceServicer_to_server
 from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
 from chassis.http import ASGIApp
@@ -41,6 +43,7 @@ from services.gateway.tests.fakes.jobs import FakeJobs, FakeQueues
 from services.gateway.tests.fakes.metering import FakeMetering
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
+from services.gateway.tests.fakes.upstreams import FakeConfigurationLog, FakeUpstreams
 from services.gateway.tests.fakes.webhooks import FakeWebhooks
 
 UNLIMITED = ClassRateLimits()
@@ -75,6 +78,8 @@ class GatewayFixture:
     webhooks: FakeWebhooks
     rate_limits: FakeRateLimitStore
     flags: FakeFlags
+    upstreams: FakeUpstreams
+    configuration: FakeConfigurationLog
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
 
@@ -117,7 +122,7 @@ async def run_gateway(
     batches = FakeBatches()
     event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
     webhooks = FakeWebhooks()
-    flags = FakeFlags()
+    flags, upstreams, configuration = FakeFlags(), FakeUpstreams(), FakeConfigurationLog()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
         {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
@@ -129,6 +134,8 @@ async def run_gateway(
         (add_QueueServiceServicer_to_server, queues, "argosy.orchestration.v1.QueueService"),
         (add_BatchServiceServicer_to_server, batches, "argosy.orchestration.v1.BatchService"),
         (add_FlagServiceServicer_to_server, flags, "argosy.orchestration.v1.FlagService"),
+        (add_UpstreamServiceServicer_to_server, upstreams, "argosy.orchestration.v1.UpstreamService"),
+        (add_ConfigurationServiceServicer_to_server, configuration, "argosy.orchestration.v1.ConfigurationService"),
         (add_WebhookServiceServicer_to_server, webhooks, "argosy.orchestration.v1.WebhookService"),
         verifier=a_verifier(clock),
     ) as channel:
@@ -144,8 +151,9 @@ async def run_gateway(
             env="test",
             event_streams=event_streams,
         )
-        made = (inference, retrieval, metering, jobs, queues, batches, event_streams, webhooks, rate_limits, flags)
-        gateway = GatewayFixture(app, clock, identity, published, *made)
+        made = (inference, retrieval, metering, jobs, queues, batches, event_streams, webhooks, rate_limits)
+        operated = (flags, upstreams, configuration)
+        gateway = GatewayFixture(app, clock, identity, published, *made, *operated)
         await add_tenants(gateway)
         yield gateway
 

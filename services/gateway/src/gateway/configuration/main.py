@@ -4,21 +4,27 @@ from typing import Final
 
 from chassis.grpc import Channel
 
+from gateway.configuration import http as configuration_http
+from gateway.configuration.orchestrator_client import ConfigurationClient
 from gateway.flags import http as flags_http
 from gateway.flags.orchestrator_client import FlagsClient
 from gateway.prices import http as prices_http
 from gateway.prices.metering_client import PricesClient
 from gateway.queues import http as queues_http
 from gateway.queues.orchestrator_client import QueuesClient
+from gateway.upstreams import http as upstreams_http
+from gateway.upstreams.orchestrator_client import UpstreamsClient
 from gateway.web.dependencies import Dependencies
 
-FEATURES: Final = (prices_http, queues_http, flags_http)
+FEATURES: Final = (prices_http, upstreams_http, queues_http, flags_http, configuration_http)
 
 
 def configuration_clients(orchestrator: Channel, metering: Channel) -> Dependencies:
     """Return the clients of these features."""
     return {
+        ConfigurationClient: ConfigurationClient(orchestrator),
         FlagsClient: FlagsClient(orchestrator),
         PricesClient: PricesClient(metering),
         QueuesClient: QueuesClient(orchestrator),
+        UpstreamsClient: UpstreamsClient(orchestrator),
     }

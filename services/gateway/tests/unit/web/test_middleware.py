@@ -82,6 +82,18 @@ ROUTES = [
     ("POST", "/admin/v1/flags/feature.chat/restore"),
     ("POST", "/admin/v1/flags/feature.chat/rollback"),
     ("GET", "/admin/v1/flags/feature.chat/versions"),
+    ("GET", "/admin/v1/upstreams"),
+    ("POST", "/admin/v1/upstreams/shred"),
+    ("GET", "/admin/v1/upstreams/openai"),
+    ("PUT", "/admin/v1/upstreams/openai"),
+    ("DELETE", "/admin/v1/upstreams/openai"),
+    ("GET", "/admin/v1/upstreams/openai/credentials"),
+    ("POST", "/admin/v1/upstreams/openai/credentials"),
+    ("PATCH", "/admin/v1/upstreams/openai/credentials/crd_1"),
+    ("DELETE", "/admin/v1/upstreams/openai/credentials/crd_1"),
+    ("GET", "/admin/v1/configuration/changes"),
+    ("GET", "/admin/v1/configuration/diff"),
+    ("POST", "/admin/v1/configuration/rollback"),
 ]
 
 

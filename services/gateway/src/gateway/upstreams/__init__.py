@@ -1,0 +1,1 @@
+"""Upstreams and their credentials, for operators. They live in the orchestrator; workers call them."""
