@@ -54,6 +54,11 @@ def save(paths: FleetPaths, values: Mapping[str, str]) -> None:
             write_pairs(paths.secrets, {**pairs, **values}, comment=_COMMENT)
 
 
+def credential_key(paths: FleetPaths) -> str:
+    """Return the key that wraps the data keys of upstreams' credentials."""
+    return _get_or_create(paths, "credential-key", lambda: secrets.token_urlsafe(48))
+
+
 def write_compose_env(paths: FleetPaths) -> Path:
     """Write the variables that compose.yaml needs, those that the file has not yet, and return its path."""
     path = paths.root / "compose.env"
@@ -63,6 +68,7 @@ def write_compose_env(paths: FleetPaths) -> Path:
         "ARGOSY_PRINCIPAL_SECRET": lambda: secrets.token_hex(48),
         "ARGOSY_SIGNING_KEYS": lambda: f"compose-1:{secrets.token_hex(48)}",
         "ARGOSY_WEBHOOK_SECRET_KEYS": lambda: secrets.token_hex(48),
+        "ARGOSY_CREDENTIAL_KEYS": lambda: secrets.token_hex(48),
         API_KEY: _mint,
         ADMIN_KEY: _mint,
     }

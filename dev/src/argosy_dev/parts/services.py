@@ -163,6 +163,7 @@ def _orchestrator(config: FleetConfig) -> dict[str, str]:
         "PEERS__INFERENCE_WORKER": config.peer("inference-worker"),
         "PEERS__METERING": config.peer("metering"),
         "PEERS__RETRIEVAL": config.peer("retrieval"),
+        "UPSTREAMS__CREDENTIAL_KEYS": secrets.credential_key(config.paths),
         # Webhooks may be sent to this machine, which is the developer's own.
         "WEBHOOKS__SECRET_KEYS": secrets.webhook_secret_key(config.paths),
         "WEBHOOKS__ALLOW_HTTP": "true",
@@ -184,6 +185,7 @@ def _inference_worker(config: FleetConfig) -> dict[str, str]:
     return {
         **_kafka(config),
         "UPSTREAMS": json.dumps({**embedded, **config.upstreams}),
+        "CREDENTIAL_KEYS": secrets.credential_key(paths),
         "REDIS__URL": config.addresses["ARGOSY_REDIS_URL"],
         "PEERS__ORCHESTRATOR": config.peer("orchestrator"),
     }
