@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden clean
+.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ chaos: setup ## Kill and freeze every part under load and check that nothing is 
 
 simulate: setup ## Simulate jobs in virtual time, 2,000 seeds: make simulate a='--seed 7'
 	@$(PY) -m services.orchestrator.tests.simulation $(a)
+
+test-cluster: setup ## Install the charts on the cluster that kubectl points at, and test them there: make test-cluster a='-k install'
+	@$(PY) -m pytest -q -rsP -n 0 tests/cluster $(a)
 
 bench: setup ## Measure the hot path on a fleet of its own: make bench a=--help
 	@$(PY) -m tests.load.bench $(a)

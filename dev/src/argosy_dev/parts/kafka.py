@@ -51,21 +51,21 @@ _SETTINGS = {
 }
 
 
-def kafka_spec(paths: FleetPaths, port: int, controller: int) -> ProcessSpec:
-    """Specify the broker; its first start formats the storage."""
+def kafka_spec(paths: FleetPaths, port: int, controller: int, host: str = LOOPBACK) -> ProcessSpec:
+    """Specify the broker, which clients reach at `host`; its first start formats the storage."""
     folder = paths.data("kafka")
     settings = folder / "server.properties"
 
     def prepare() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(settings, server_properties(folder / "log", port, controller))
+        write_text(settings, server_properties(folder / "log", port, controller, host))
         if not (folder / "log" / "meta.properties").exists():
             _format(paths, settings, folder / "log")
 
     return ProcessSpec(
         name="kafka",
         command=lambda: [*_java("-Xmx256m", "-Xms64m"), *_jars(paths), "kafka.Kafka", str(settings)],
-        probe=readiness.kafka(LOOPBACK, port),
+        probe=readiness.kafka(host, port),
         ports={"kafka": port, "kafka-controller": controller},
         prepare=prepare,
         missing=lambda: _missing(paths),
@@ -85,10 +85,10 @@ def console_consumer(paths: FleetPaths, connection: KafkaConnection, arguments: 
         return subprocess.run(command, check=False).returncode
 
 
-def server_properties(log: Path, port: int, controller: int) -> str:
+def server_properties(log: Path, port: int, controller: int, host: str = LOOPBACK) -> str:
     settings = _SETTINGS | {
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{LOOPBACK}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
         "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller}",
         "log.dirs": str(log),
     }
