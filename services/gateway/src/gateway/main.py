@@ -51,14 +51,13 @@ from gateway.projects.create import CreateProject
 from gateway.projects.model import ProjectStore
 from gateway.projects.postgres import PostgresProjects
 from gateway.rate_limits.failures import FailedAuthenticationLimiter
-from gateway.rate_limits.limiter import RateLimiter, RateLimitStore
+from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
 from gateway.settings import (
     HttpSection,
     InFlightSection,
     LimitsSection,
-    RatesSection,
     Settings,
 )
 from gateway.tenants import http as tenants_http
@@ -137,7 +136,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             FailedAuthenticationLimiter(clock, settings.rates.failed_authentications),
             settings.http.trusted_proxies,
         ),
-        rate_limiter(settings.rates, shared_rate_limits, InMemoryRateLimitStore(clock)),
+        settings.rates.limiter(shared_rate_limits, InMemoryRateLimitStore(clock)),
         stores,
         PeerClients(
             OrchestratorClient(orchestrator),
@@ -260,16 +259,6 @@ def hot_routes(
         embeddings_http.ROUTE: or_job(embeddings, embeddings_http.ROUTE),
         jobs_http.ROUTE: jobs_http.SubmitJobs(jobs, limits, bodies, max_body_bytes=max_bytes),
     }
-
-
-def rate_limiter(rates: RatesSection, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:
-    return RateLimiter(
-        {name: plan.limits() for name, plan in rates.plans.items()},
-        rates.default.limits(),
-        shared=shared,
-        local=local,
-        replicas=rates.replicas,
-    )
 
 
 async def bootstrap(settings: Settings, _: argparse.Namespace) -> int:

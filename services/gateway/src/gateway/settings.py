@@ -9,7 +9,13 @@ from values.limits import MAX_CHAT_BYTES
 
 from gateway.auth.authenticate import KeyCacheTtls
 from gateway.inference.limits import InferenceLimits
-from gateway.rate_limits.limiter import MAX_REQUESTS_PER_MINUTE, ClassRateLimits, PlanLimits
+from gateway.rate_limits.limiter import (
+    MAX_REQUESTS_PER_MINUTE,
+    ClassRateLimits,
+    PlanLimits,
+    RateLimiter,
+    RateLimitStore,
+)
 
 
 class HttpSection(Section):
@@ -221,6 +227,15 @@ class RatesSection(Section):
         le=MAX_REQUESTS_PER_MINUTE,
         description="Requests without a valid key per minute and address (IPv6: /64), in each gateway; 0 is unlimited.",
     )
+
+    def limiter(self, shared: RateLimitStore, local: RateLimitStore) -> RateLimiter:
+        return RateLimiter(
+            {name: plan.limits() for name, plan in self.plans.items()},
+            self.default.limits(),
+            shared=shared,
+            local=local,
+            replicas=self.replicas,
+        )
 
 
 class Settings(ServiceSettings):

@@ -8,7 +8,7 @@ import pytest
 from chassis.testing import FakeClock, a_principal
 from gateway.api_keys.cli import print_new_key
 from gateway.auth.api_key import parse_key
-from gateway.main import main, rate_limiter
+from gateway.main import main
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.settings import ClassRates, KeysSection, LimitsSection, RatesSection, Settings
 from pydantic import ValidationError
@@ -74,7 +74,7 @@ async def test_plans_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     }.items():
         monkeypatch.setenv(name, value)
     limits, local = FakeRateLimitStore(FakeClock()), InMemoryRateLimitStore(FakeClock())
-    limiter = rate_limiter(Settings().rates, limits, local)
+    limiter = Settings().rates.limiter(limits, local)
 
     statuses = [await limiter.check(a_principal(plan, plan=plan), "inference") for plan in ("free", "Small", "grown")]
     assert [status and status.limit for status in statuses] == [4, 2, 6]
