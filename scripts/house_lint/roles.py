@@ -49,6 +49,7 @@ ROLE_BY_PATH = {
     "orchestrator/chat/stream": "pure",  # the buffer of a stream, not a translator
     "orchestrator/upstreams/credentials_postgres": "callee",
     "orchestrator/upstreams/vault": "technology",  # cryptography
+    "orchestrator/pools/kubernetes": "technology",  # aiohttp, to the Kubernetes API
     "orchestrator/webhooks/cipher": "technology",  # cryptography
     "orchestrator/webhooks/delivery_postgres": "callee",
     "orchestrator/webhooks/sender": "technology",  # aiohttp and the system's resolver

@@ -26,6 +26,7 @@ SYSTEM_TRANSACTIONS = {
     "orchestrator/jobs/listing/postgres.py": "lists jobs of all tenants for operators",
     "orchestrator/jobs/offers/postgres.py": "offers the dispatched jobs of all tenants to workers",
     "orchestrator/idempotency/postgres.py": "forgets expired keys of all tenants",
+    "orchestrator/pools/postgres.py": "assigns tenants to pools, and counts the jobs of all of them",
     "orchestrator/queues/postgres.py": "counts the jobs of all tenants; pauses queues of any",
     "orchestrator/upstreams/credentials_postgres.py": "reads and changes the credentials of all tenants",
     "orchestrator/upstreams/postgres.py": "reads and changes the upstreams of the installation",

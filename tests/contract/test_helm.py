@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 import yaml
+from orchestrator.pools.model import Pool
+from orchestrator.pools.template import render
 
 from scripts.helm_charts import CHART, HELM, SERVICES, scenarios
 from tests.contract.rendered import CASES, objects, pod_spec, pods, setting
@@ -22,7 +26,8 @@ def test_every_pod_satisfies_the_restricted_level(case: str) -> None:
         assert security["runAsUser"] != 0, name
         assert security["seccompProfile"]["type"] == "RuntimeDefault", name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
-        assert spec["automountServiceAccountToken"] is False, name
+        needs_token = name == "argosy-orchestrator" and bool(objects(case, "RoleBinding"))
+        assert spec["automountServiceAccountToken"] is needs_token, name
         assert all({"emptyDir", "secret", "configMap", "persistentVolumeClaim"} & v.keys() for v in spec["volumes"])
         for container in spec["containers"]:
             own = container["securityContext"]
@@ -136,3 +141,42 @@ def test_every_profile_is_rendered_by_a_scenario(profile: Path) -> None:
     used = [yaml.safe_load((path / "scenario.yaml").read_text()).get("profiles", []) for path in scenarios()]
 
     assert any(profile.stem in names for names in used)
+
+
+def test_pools_that_are_made_at_run_time_are_as_those_of_the_chart() -> None:
+    """Filled in by the orchestrator with the facts of a pool of the chart, the template has that pool's objects."""
+    (config_map,) = objects("premium-pool", "ConfigMap")
+    premium = Pool(
+        name="premium",
+        tenant_ids=frozenset(),
+        min_replicas=0,
+        max_replicas=10,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    for made in render(config_map["data"]["objects.json"], premium, {"kind": "ConfigMap"}):
+        of_chart = next(
+            thing
+            for thing in objects("premium-pool", made["kind"])
+            if thing["metadata"]["name"] == made["metadata"]["name"] == "argosy-inference-worker-premium"
+        )
+        made["metadata"] = of_chart["metadata"]
+        if made["kind"] == "Deployment":
+            assert made["spec"]["template"]["metadata"]["labels"].pop("argosy.dev/runtime-pool") == "true"
+        if made["kind"] == "ScaledObject":  # the time for waiting work is set by pool in the chart
+            made["spec"]["triggers"] = [t for t in made["spec"]["triggers"] if t["metadata"]["metric"] == "jobs"]
+            of_chart["spec"]["triggers"] = of_chart["spec"]["triggers"][:1]
+        assert made == of_chart
+
+
+def test_the_orchestrator_may_do_in_the_cluster_only_what_pools_need() -> None:
+    (role,) = objects("premium-pool", "Role")
+    (config_map,) = objects("premium-pool", "ConfigMap")
+    made = {thing["kind"].lower() + "s" for thing in orjson.loads(config_map["data"]["objects.json"])}
+
+    allowed = {r for rule in role["rules"] if "create" in rule["verbs"] for r in rule["resources"]}
+    assert allowed == made
+    assert all(set(rule["verbs"]) <= {"get", "create", "patch", "delete"} for rule in role["rules"])
+    (template,) = (rule for rule in role["rules"] if rule["resources"] == ["configmaps"])
+    assert (template["verbs"], template["resourceNames"]) == (["get"], [config_map["metadata"]["name"]])
+    assert setting("premium-pool", "argosy-orchestrator", "ORCHESTRATOR_POOLS__TEMPLATE") in template["resourceNames"]
+    assert not objects("production", "Role", "ClusterRole")

@@ -1,7 +1,7 @@
 {{/* Scales down slowly: a replica that drains has work to finish, and load often comes back. */}}
 {{- define "argosy-lib.scalingBehavior" -}}
 scaleUp: { stabilizationWindowSeconds: 0, policies: [{ type: Percent, value: 100, periodSeconds: 15 }, { type: Pods, value: 4, periodSeconds: 15 }] }
-scaleDown: { stabilizationWindowSeconds: 300, policies: [{ type: Percent, value: 50, periodSeconds: 60 }] }
+scaleDown: { stabilizationWindowSeconds: {{ .root.Values.global.autoscaling.scaleDownSeconds }}, policies: [{ type: Percent, value: 50, periodSeconds: 60 }] }
 {{- end }}
 
 {{- define "argosy-lib.cpuAutoscaler" -}}

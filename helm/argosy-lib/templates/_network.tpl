@@ -44,6 +44,9 @@ spec:
     {{- include "argosy-lib.storeEgress" . | nindent 4 }}
     {{- end }}
     {{- end }}
+    {{- if .token }}
+    {{- include "argosy-lib.storeEgress" .root.Values.global.runtimePools.apiServer | nindent 4 }}
+    {{- end }}
     {{- with .root.Values.egress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

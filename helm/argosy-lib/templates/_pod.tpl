@@ -1,6 +1,7 @@
 {{/* What the level `restricted` of Pod Security asks for, for pods and for containers. */}}
 {{- define "argosy-lib.podSecurity" -}}
-automountServiceAccountToken: false
+{{- /* Hooks take the namespace's default account, and need no token. */ -}}
+automountServiceAccountToken: {{ if and .token (not .hook) }}true{{ else }}false{{ end }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true

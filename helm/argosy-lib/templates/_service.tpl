@@ -5,6 +5,7 @@ All objects of a service. Context:
   calls    services that it calls         calledBy services that call it
   stores   postgres, redis, kafka         env      a template of settings that only it has
   public   whether callers outside of the release reach its ports
+  token    whether its pods call the Kubernetes API
 */}}
 {{- define "argosy-lib.service" -}}
 {{- $context := merge (dict "workload" (include "argosy-lib.fullname" .) "replicas" .root.Values.replicas "scaling" .root.Values.autoscaling) . }}

@@ -1,5 +1,12 @@
 {{- define "orchestrator.env" -}}
 - { name: ORCHESTRATOR_QUEUES__SCALER_BIND, value: "0.0.0.0:9010" }
+{{- with .Values.global.runtimePools }}
+{{- if .enabled }}
+- { name: ORCHESTRATOR_POOLS__TEMPLATE, value: {{ $.Release.Name }}-pool-template }
+- { name: ORCHESTRATOR_POOLS__MAX_POOLS, value: {{ include "argosy-lib.text" .maxPools }} }
+- { name: ORCHESTRATOR_POOLS__MAX_REPLICAS, value: {{ include "argosy-lib.text" .maxReplicas }} }
+{{- end }}
+{{- end }}
 {{- if .Values.webhooks }}
 {{ include "argosy-lib.secretEnv" (dict "root" . "variable" "ORCHESTRATOR_WEBHOOKS__SECRET_KEYS" "key" "webhook-secret-keys") }}
 {{- end }}

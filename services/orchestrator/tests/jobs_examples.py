@@ -61,18 +61,22 @@ async def submit(store: JobStore, *jobs: NewJob) -> list[Job]:
     return [result for result in results if isinstance(result, Job)]
 
 
-async def dispatch(store: JobStore, slots: int = 50, worker_id: str = "wkr_1") -> list[Dispatched]:
+async def dispatch(
+    store: JobStore, slots: int = 50, worker_id: str = "wkr_1", pool: str = "default"
+) -> list[Dispatched]:
     """Advertise slots, and dispatch what has room."""
-    await store.heartbeat(worker_id, "default", slots, (), LEASE)
+    await store.heartbeat(worker_id, pool, slots, (), LEASE)
     dispatched: list[Dispatched] = []
-    for pool in await store.waiting():
-        choice = choose(pool.slots, pool.lanes)
+    for queues in await store.waiting():
+        choice = choose(queues.slots, queues.lanes)
         jobs = [
             (run, share.lane)
             for share in choice.shares
-            for run in pool.heads[share.lane, share.tenant_id][: share.count]
+            for run in queues.heads[share.lane, share.tenant_id][: share.count]
         ]
-        plan = DispatchPlan(pool.pool, pool.round, tuple(run for run, _ in jobs), dict(jobs), choice.deficits, pool.now)
+        plan = DispatchPlan(
+            queues.pool, queues.round, tuple(run for run, _ in jobs), dict(jobs), choice.deficits, queues.now
+        )
         dispatched += await store.dispatch(plan, CLAIM_WITHIN) or []
     return dispatched
 

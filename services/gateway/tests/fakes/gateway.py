@@ -16,6 +16,7 @@ from argosy.orchestration.v1.jobs_pb2_grpc import (
     add_JobServiceServicer_to_server,
     add_QueueServiceServicer_to_server,
 )
+from argosy.orchestration.v1.pools_pb2_grpc import add_PoolServiceServicer_to_server
 from argosy.orchestration.v1.upstreams_pb2_grpc import add_UpstreamServiceServicer_to_server
 from argosy.orchestration.v1.webhooks_pb2_grpc import add_WebhookServiceServicer_to_server
 from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
@@ -41,6 +42,7 @@ from services.gateway.tests.fakes.identity_store import FakeIdentityStore
 from services.gateway.tests.fakes.inference import FakeInference
 from services.gateway.tests.fakes.jobs import FakeJobs, FakeQueues
 from services.gateway.tests.fakes.metering import FakeMetering
+from services.gateway.tests.fakes.pools import FakePools
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
 from services.gateway.tests.fakes.upstreams import FakeConfigurationLog, FakeUpstreams
@@ -73,6 +75,7 @@ class GatewayFixture:
     metering: FakeMetering
     jobs: FakeJobs
     queues: FakeQueues
+    pools: FakePools
     batches: FakeBatches
     event_streams: EventStreams
     webhooks: FakeWebhooks
@@ -119,6 +122,7 @@ async def run_gateway(
     inference, retrieval, metering = FakeInference(), FakeRetrieval(), FakeMetering()
     jobs = FakeJobs()
     queues = FakeQueues(jobs)
+    pools = FakePools()
     batches = FakeBatches()
     event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
     webhooks = FakeWebhooks()
@@ -132,6 +136,7 @@ async def run_gateway(
         (add_MeteringServiceServicer_to_server, metering, "argosy.metering.v1.MeteringService"),
         (add_JobServiceServicer_to_server, jobs, "argosy.orchestration.v1.JobService"),
         (add_QueueServiceServicer_to_server, queues, "argosy.orchestration.v1.QueueService"),
+        (add_PoolServiceServicer_to_server, pools, "argosy.orchestration.v1.PoolService"),
         (add_BatchServiceServicer_to_server, batches, "argosy.orchestration.v1.BatchService"),
         (add_FlagServiceServicer_to_server, flags, "argosy.orchestration.v1.FlagService"),
         (add_UpstreamServiceServicer_to_server, upstreams, "argosy.orchestration.v1.UpstreamService"),
@@ -151,7 +156,7 @@ async def run_gateway(
             env="test",
             event_streams=event_streams,
         )
-        made = (inference, retrieval, metering, jobs, queues, batches, event_streams, webhooks, rate_limits)
+        made = (inference, retrieval, metering, jobs, queues, pools, batches, event_streams, webhooks, rate_limits)
         operated = (flags, upstreams, configuration)
         gateway = GatewayFixture(app, clock, identity, published, *made, *operated)
         await add_tenants(gateway)

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from chassis.aio import periodic
 from chassis.errors import ArgosyError
+from chassis.grpc import Registration
 from chassis.kafka import OutboxRelay
 from chassis.lifecycle import Check, Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
@@ -29,9 +30,8 @@ from orchestrator.jobs.events.main import JobEvents, build_job_events
 from orchestrator.jobs.main import Jobs, Shared, build_jobs
 from orchestrator.jobs.outbox import JOB_FINISHED
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
-from orchestrator.queues.figures import LatestFigures
+from orchestrator.pools.main import build_pools
 from orchestrator.queues.main import Queues, build_queues
-from orchestrator.queues.settings import QueuesSection
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
@@ -86,10 +86,11 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     completions, embeddings = _inference(settings, shared, worker, disconnects)
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
+    scaling = await _scaling(settings, service, database, queues)
     inference: dict[str, Any] = {"completions": completions, "embeddings": embeddings, "flags": operated.flags}
     servicer = OrchestrationServicer(**inference, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store)
     batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
-    registrations = (*jobs.registrations, *queues.registrations, batches.registration, webhooks.registration)
+    registrations = (*jobs.registrations, *scaling.registrations, batches.registration, webhooks.registration)
     registrations = (registration(servicer), *operated.registrations, *registrations)
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
@@ -103,13 +104,10 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         *events.components,
         *jobs.loops,
         batches,
-        queues.refresh,
-        *_scaler(settings.queues, queues.figures),
+        *scaling.components,
         *webhooks.components,
         Drain(tasks, disconnects),
-        service.grpc_server(
-            settings.grpc, registration(servicer), *operated.registrations, *registrations, grace=grace
-        ),
+        service.grpc_server(settings.grpc, *registrations, grace=grace),
         DrainMark(disconnects),
         events.stop_watches,
         operated.stop_watches,
@@ -153,11 +151,20 @@ async def _jobs(settings: Settings, service: ServiceBuilder, shared: Shared) -> 
     return events, jobs, queues
 
 
-def _scaler(section: QueuesSection, figures: LatestFigures) -> list[Component]:
-    """Make KEDA's external scaler, if it has an address."""
-    if section.scaler_bind is None:
-        return []
-    return [ScalerServer(section.scaler_bind, ScalerServicer(figures, section.interval))]
+class Scaling(NamedTuple):
+    """What operators and autoscalers do with queues and pools."""
+
+    registrations: Sequence[Registration]
+    components: Sequence[Component]
+
+
+async def _scaling(settings: Settings, service: ServiceBuilder, database: Database, queues: Queues) -> Scaling:
+    """Make the pools of run time, and KEDA's external scaler, if it has an address."""
+    pools = await build_pools(settings.pools, settings.kafka, service, database)
+    section, scalers = settings.queues, list[Component]()
+    if section.scaler_bind is not None:
+        scalers.append(ScalerServer(section.scaler_bind, ScalerServicer(queues.figures, section.interval)))
+    return Scaling((*queues.registrations, pools.registration), (queues.refresh, *scalers, *pools.components))
 
 
 def _inference(

@@ -22,6 +22,7 @@ from values.limits import MAX_PASSAGES
 from orchestrator.batches.settings import BatchesSection
 from orchestrator.jobs.settings import JobsSection
 from orchestrator.limits import DisconnectPolicy, Limits
+from orchestrator.pools.settings import PoolsSection
 from orchestrator.queues.settings import QueuesSection
 from orchestrator.routing.model import UnknownFields
 from orchestrator.upstreams.settings import UpstreamsSection
@@ -157,6 +158,9 @@ class Settings(ServiceSettings):
     )
     upstreams: UpstreamsSection = Field(
         default_factory=UpstreamsSection, description="Upstreams and credentials that are declared by the API."
+    )
+    pools: PoolsSection = Field(
+        default_factory=PoolsSection, description="Pools of workers that operators make at run time, on Kubernetes."
     )
     webhooks: WebhooksSection = Field(default_factory=WebhooksSection, description="Webhooks.")
     reservation_lease: timedelta = Field(

@@ -37,7 +37,7 @@ class InMemoryJobStore(InMemoryDispatches, InMemoryJobReader):
         if waiting >= new.max_queued:
             return QueueFull(f"{new.max_queued} jobs wait already, as many as the plan allows")
         now = self.now()
-        row = Row(new_to_job(new, now, now + new.deadline), new, now)
+        row = Row(new_to_job(new, new.pool, now, now + new.deadline), new, now)
         self.rows[new.key] = row
         self.count(row, None, JobState.QUEUED)
         return row.job

@@ -8,6 +8,8 @@ from gateway.configuration import http as configuration_http
 from gateway.configuration.orchestrator_client import ConfigurationClient
 from gateway.flags import http as flags_http
 from gateway.flags.orchestrator_client import FlagsClient
+from gateway.pools import http as pools_http
+from gateway.pools.orchestrator_client import PoolsClient
 from gateway.prices import http as prices_http
 from gateway.prices.metering_client import PricesClient
 from gateway.queues import http as queues_http
@@ -16,7 +18,7 @@ from gateway.upstreams import http as upstreams_http
 from gateway.upstreams.orchestrator_client import UpstreamsClient
 from gateway.web.dependencies import Dependencies
 
-FEATURES: Final = (prices_http, upstreams_http, queues_http, flags_http, configuration_http)
+FEATURES: Final = (prices_http, upstreams_http, queues_http, pools_http, flags_http, configuration_http)
 
 
 def configuration_clients(orchestrator: Channel, metering: Channel) -> Dependencies:
@@ -24,6 +26,7 @@ def configuration_clients(orchestrator: Channel, metering: Channel) -> Dependenc
     return {
         ConfigurationClient: ConfigurationClient(orchestrator),
         FlagsClient: FlagsClient(orchestrator),
+        PoolsClient: PoolsClient(orchestrator),
         PricesClient: PricesClient(metering),
         QueuesClient: QueuesClient(orchestrator),
         UpstreamsClient: UpstreamsClient(orchestrator),

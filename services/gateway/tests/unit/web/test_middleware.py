@@ -94,6 +94,10 @@ ROUTES = [
     ("GET", "/admin/v1/configuration/changes"),
     ("GET", "/admin/v1/configuration/diff"),
     ("POST", "/admin/v1/configuration/rollback"),
+    ("GET", "/admin/v1/pools"),
+    ("GET", "/admin/v1/pools/gold"),
+    ("PUT", "/admin/v1/pools/gold"),
+    ("DELETE", "/admin/v1/pools/gold"),
 ]
 
 

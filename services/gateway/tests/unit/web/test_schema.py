@@ -55,6 +55,8 @@ def keep_cross_rules(operation: Operation, request: ApiRequest) -> ApiRequest:
         request.body["endpoint"] = "/v1/" + ("chat/completions" if "messages" in request.body["body"] else "embeddings")
     if operation.path.startswith("/admin/v1/queues/"):
         request.body["pool"] = "default"  # at least one is named
+    if operation.path.startswith("/admin/v1/pools/") and operation.method == "PUT":
+        request.body["min_replicas"] = 0  # not above max_replicas
     if operation.path.endswith("/reconcile") and request.body.get("decision") == "written_off":
         request.body.pop("billed_usd", None)  # only for what is billed
     return request

@@ -109,6 +109,7 @@ class NewJob:
     body: bytes
     metadata: Mapping[str, str]
     pool: str
+    """That of the plan; the tenant's own, if it has one, comes first."""
     lane: Lane
     cost_tokens: int
     """The most tokens that it can use, by which tenants share a lane."""

@@ -160,12 +160,12 @@ class PostgresJobStore(PostgresOffers):
     async def _submit(self, jobs: list[NewJob]) -> list[Job | ArgosyError]:
         rows = await self._fetch(sql.SUBMIT, *columns([new_to_row(job) for job in jobs], 19))
         _TRANSITIONS[JobState.QUEUED].inc(len(rows))
-        times = {(row["tenant_id"], row["job_id"]): (row["created_at"], row["deadline_at"]) for row in rows}
+        stored = {(row["tenant_id"], row["job_id"]): row for row in rows}
         results: list[Job | ArgosyError | None] = []
         for job in jobs:
             # Removed: a second submission of the same id in this batch is a repetition.
-            at = times.pop(job.key, None)
-            results.append(None if at is None else new_to_job(job, *at))
+            row = stored.pop(job.key, None)
+            results.append(None if row is None else new_to_job(job, row["pool"], row["created_at"], row["deadline_at"]))
         missing = [job for job, result in zip(jobs, results, strict=True) if result is None]
         found = await self._find(missing) if missing else {}
         return [

@@ -103,14 +103,15 @@ def new_to_row(job: NewJob) -> tuple[Any, ...]:
     )
 
 
-def new_to_job(job: NewJob, created_at: datetime, deadline_at: datetime) -> Job:
+def new_to_job(job: NewJob, pool: str, created_at: datetime, deadline_at: datetime) -> Job:
+    """`pool` is the tenant's own, where it has one."""
     return Job(
         tenant_id=job.tenant_id,
         job_id=job.job_id,
         project_id=job.project_id,
         endpoint=job.endpoint.value,
         model=job.model,
-        pool=job.pool,
+        pool=pool,
         lane=job.lane,
         state=JobState.QUEUED,
         created_at=created_at,

@@ -72,13 +72,14 @@ WITH new AS MATERIALIZED (
         tenant_id, job_id, project_id, key_id, user_id, plan, endpoint, model, body, metadata, pool, lane, cost_tokens,
         deadline_at, retention, fingerprint, batch_id, custom_id
     )
-    SELECT tenant_id, job_id, project_id, key_id, user_id, plan, endpoint, model, body, metadata::jsonb, pool, lane,
+    SELECT tenant_id, job_id, project_id, key_id, user_id, plan, endpoint, model, body, metadata::jsonb,
+        coalesce((SELECT t.pool FROM pool_tenants AS t WHERE t.tenant_id = fresh.tenant_id), pool), lane,
         cost_tokens, now() + deadline, retention, fingerprint, batch_id, custom_id
     FROM fresh WHERE position <= max_queued ORDER BY tenant_id, job_id
     ON CONFLICT (tenant_id, job_id) DO NOTHING
     RETURNING tenant_id, job_id, pool, lane, cost_tokens, created_at, deadline_at
 ), counted AS ({_count("inserted", queued="count(*)", tokens="sum(cost_tokens)")})
-SELECT tenant_id, job_id, created_at, deadline_at FROM inserted
+SELECT tenant_id, job_id, pool, created_at, deadline_at FROM inserted
 """  # noqa: S608 - constants
 
 FIND = f"""

@@ -1,0 +1,1 @@
+"""Pools of workers for some tenants, for operators; in the orchestrator."""
