@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster clean
+.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster terraform deploy clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,12 @@ images: ## Build the images of all services, or of one: make images s=gateway TA
 
 helm-golden: setup ## Render the chart's scenarios again, and the table of its values
 	@$(PY) scripts/helm_charts.py golden; $(PY) scripts/helm_charts.py table
+
+terraform: setup ## Format Terraform, write its READMEs, run its tests with a mocked provider
+	@command -v terraform > /dev/null && terraform fmt -recursive terraform; $(PY) -m scripts.terraform_checks docs && $(PY) -m scripts.terraform_checks test
+
+deploy: ## Terraform apply, then helm upgrade: make deploy ENV=staging TAG=1.2.3; PLAN=1 only shows the plan
+	@TAG="$(TAG)" PLAN="$(PLAN)" scripts/deploy "$(ENV)"
 
 clean: down ## Remove what setup installed and all state of the fleet
 	@rm -rf .venv .argosy .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/e2e/node/node_modules

@@ -1,0 +1,1 @@
+# Stands in for modules/secrets in tests.
