@@ -5,6 +5,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from scripts.house_lint.migrations import migrations_expand_first
 from scripts.house_lint.money import money_is_never_a_float
 from scripts.house_lint.roles import files_import_what_their_role_allows
 from scripts.house_lint.source import ROOT, Rule, SourceFile, Violation
@@ -45,7 +46,7 @@ RULES: tuple[Rule, ...] = (
 def violations_in(path: str, text: str, folder: str = "") -> list[Violation]:
     """Return all violations of one file; `folder` is the text of all migrations beside an SQL file."""
     if path.endswith(".sql"):
-        return list(tables_have_a_tenant(text, folder))
+        return [*tables_have_a_tenant(text, folder), *migrations_expand_first(path, text)]
     file = SourceFile(path, text)
     return [violation for rule in RULES for violation in rule(file)]
 
