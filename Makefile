@@ -4,10 +4,10 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster terraform deploy clean
+.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility clean
 
 help: ## Print this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-19s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The fleet
 demo: setup ## Start the fleet and answer a question about a document, with sources and cost
@@ -49,6 +49,9 @@ simulate: setup ## Simulate jobs in virtual time, 2,000 seeds: make simulate a='
 
 test-cluster: setup ## Install the charts on the cluster that kubectl points at, and test them there: make test-cluster a='-k install'
 	@$(PY) -m pytest -q -rsP -n 0 tests/cluster $(a)
+
+test-compatibility: setup ## Run each service of another version beside today's others: COMPATIBLE_WITH=v1.2.3
+	@scripts/compatibility
 
 bench: setup ## Measure the hot path on a fleet of its own: make bench a=--help
 	@$(PY) -m tests.load.bench $(a)
@@ -104,6 +107,22 @@ terraform: setup ## Format Terraform, write its READMEs, run its tests with a mo
 
 deploy: ## Terraform apply, then helm upgrade: make deploy ENV=staging TAG=1.2.3; PLAN=1 only shows the plan
 	@TAG="$(TAG)" PLAN="$(PLAN)" scripts/deploy "$(ENV)"
+
+##@ Release
+release-check: setup ## Check that tag, packages, charts and wire have one version: make release-check TAG=v1.2.3
+	@TAG="$(TAG)" scripts/release check
+
+sbom: setup ## Write the bill of materials of each image, CycloneDX: dist/release/sbom
+	@$(PY) -m scripts.sbom dist/release/sbom
+
+chart: ## Package the chart: make chart TAG=v1.2.3
+	@TAG="$(TAG)" scripts/release chart
+
+publish: ## Push images and chart, and note their digests
+	@TAG="$(TAG)" scripts/release publish
+
+sign: ## Sign what was pushed, and attest its bills of materials
+	@TAG="$(TAG)" scripts/release sign
 
 clean: down ## Remove what setup installed and all state of the fleet
 	@rm -rf .venv .argosy .mypy_cache .ruff_cache .hypothesis .import_linter_cache tests/e2e/node/node_modules
