@@ -1,0 +1,66 @@
+"""A service of another version in the place of today's: on its ports, with its settings, on today's schema."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.ledger_checks import wait_for
+from tests.chaos.own_process import OwnProcess, running
+from tests.fleet.client import Fleet
+
+REFERENCE = "docs/reference/settings.md"
+
+
+def settings_known_to(checkout: Path) -> set[str]:
+    """Return the variables that a version has: it refuses others, which its own chart would not write."""
+    return set(re.findall(r"^\| `([A-Z_]+)`", (checkout / REFERENCE).read_text(), re.MULTILINE))
+
+
+def environment_of(checkout: Path, service: str, current: dict[str, str]) -> dict[str, str]:
+    """Return the environment of today's process for the one of another checkout."""
+    prefix = f"{service.replace('-', '_').upper()}_"
+    # Of a setting with parts, such as upstreams, the reference has the beginning of the name alone.
+    known = settings_known_to(checkout)
+    kept = {
+        name: value
+        for name, value in current.items()
+        if not name.startswith(prefix) or name in known or any(name.startswith(f"{one}__") for one in known)
+    }
+    sources = [*checkout.glob("libs/*/src"), checkout / "proto/gen", *checkout.glob("services/*/src")]
+    return kept | {"PYTHONPATH": os.pathsep.join(map(str, sources))}
+
+
+@asynccontextmanager
+async def replaced(fleet: Fleet, service: str, checkout: Path) -> AsyncIterator[OwnProcess]:
+    """Run the other version of a service while the block runs; the fleet's supervisor starts today's again after it."""
+    today = psutil.Process(fleet.pid_of(service))
+    environment = environment_of(checkout, service, today.environ())
+    supervisor = today.parent()
+    assert supervisor is not None
+    older = OwnProcess(f"older-{service}", service.replace("-", "_"), environment, fleet.ports[f"{service}-ops"])
+    supervisor.suspend()
+    try:
+        today.terminate()
+
+        async def ended() -> bool:
+            return today.status() == psutil.STATUS_ZOMBIE
+
+        await wait_for(f"today's {service} has ended", 60, ended)
+        async with running([older]):
+            assert _runs_from(checkout, older.pid), f"{service} does not run from {checkout}"
+            yield older
+    finally:
+        supervisor.resume()
+
+    async def again() -> bool:
+        return fleet.pid_of(service) not in {0, today.pid}
+
+    await wait_for(f"today's {service} runs again", 120, again)
+
+
+def _runs_from(checkout: Path, pid: int) -> bool:
+    return str(checkout) in psutil.Process(pid).environ()["PYTHONPATH"]
