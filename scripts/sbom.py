@@ -124,10 +124,10 @@ def _component(package: str) -> Component:
 def _licenses(package: str) -> list[str]:
     """Return expression, classifier or name of a package's license; at most one: a bill must not mix them."""
     metadata = _installed(package).metadata
-    expression = metadata.get("License-Expression")
+    expressions = metadata.get_all("License-Expression", [])
     classifiers = [one.split(" :: ")[-1] for one in metadata.get_all("Classifier", []) if one.startswith("License ::")]
-    named = metadata.get("License", "")  # of some packages it is the whole text
-    return [expression] if expression else classifiers[:1] or [named][: 0 < len(named) < 80]
+    named = [one for one in metadata.get_all("License", []) if len(one) < 80]  # of some packages it is the whole text
+    return (expressions or classifiers or named)[:1]
 
 
 def main(arguments: list[str]) -> int:

@@ -16,14 +16,17 @@ REFERENCE = "docs/reference/settings.md"
 
 
 def settings_known_to(checkout: Path) -> set[str]:
-    """Return the variables that a version has: it refuses others, which its own chart would not write."""
-    return set(re.findall(r"^\| `([A-Z_]+)`", (checkout / REFERENCE).read_text(), re.MULTILINE))
+    """Return the variables that a version has; of `…__PLANS__<NAME>__POOL` the part before the name."""
+    text = (checkout / REFERENCE).read_text()
+    return {name.partition("__<")[0] for name in re.findall(r"^\| `([A-Z0-9_<>]+)`", text, re.MULTILINE)}
 
 
 def environment_of(checkout: Path, service: str, current: dict[str, str]) -> dict[str, str]:
-    """Return the environment of today's process for the one of another checkout."""
+    """Return the environment of today's process for the one of another checkout.
+
+    A version refuses settings that it does not have, and its own chart would not write them.
+    """
     prefix = f"{service.replace('-', '_').upper()}_"
-    # Of a setting with parts, such as upstreams, the reference has the beginning of the name alone.
     known = settings_known_to(checkout)
     kept = {
         name: value
