@@ -135,7 +135,10 @@ resource "aws_eks_addon" "this" {
   cluster_name         = aws_eks_cluster.this.name
   addon_name           = each.key
   configuration_values = each.value
-  depends_on           = [aws_eks_node_group.this]
+  # A new cluster has its own copies of the first three.
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+  depends_on                  = [aws_eks_node_group.this]
 }
 
 resource "aws_iam_openid_connect_provider" "this" {

@@ -38,6 +38,19 @@ resource "aws_secretsmanager_secret_version" "kafka" {
   secret_string_wo_version = var.revision
 }
 
+resource "aws_secretsmanager_secret_policy" "kafka" {
+  secret_arn = aws_secretsmanager_secret.kafka.arn
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "kafka.amazonaws.com" }
+      Action    = "secretsmanager:GetSecretValue"
+      Resource  = aws_secretsmanager_secret.kafka.arn
+    }]
+  })
+}
+
 # The rest of what is generated: written once, and read whenever the services' secret is composed anew.
 resource "aws_secretsmanager_secret" "generated" {
   name       = "${var.name}-generated"

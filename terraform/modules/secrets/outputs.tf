@@ -11,6 +11,7 @@ output "redis_version_id" {
 output "kafka_secret_arn" {
   description = "Secret with the user of Kafka; known once it has a value."
   value       = aws_secretsmanager_secret_version.kafka.arn
+  depends_on  = [aws_secretsmanager_secret_policy.kafka]
 }
 
 output "services_secret_name" {
