@@ -22,7 +22,7 @@ CHAT = {"model": "sim-restore", "messages": [{"role": "user", "content": "Hello"
 
 def backup(fleet: Fleet, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ADMIN_DSN": fleet.postgres_dsn, "PG_BIN": str(PROGRAMS)}
-    command = [ROOT / "scripts/backup", *words]
+    command = [str(ROOT / "scripts/backup"), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
