@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility clean
+.PHONY: help bench-autoscaling setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-19s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench-report: setup ## Put the results in docs/benchmarks/*.json into docs/bench
 
 bench-jobs: setup ## Measure jobs on a fleet of their own: make bench-jobs a=--help
 	@$(PY) -m tests.load.jobs $(a)
+
+bench-autoscaling: setup ## Model a day of jobs, scaled by the queue metric, in virtual time
+	@$(PY) -m tests.load.autoscaling
 
 bench-ingest: setup ## Measure ingestion on the running fleet
 	@$(PY) tests/load/ingest.py $(a)
