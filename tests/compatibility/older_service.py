@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,9 +44,12 @@ async def replaced(fleet: Fleet, service: str, checkout: Path) -> AsyncIterator[
     """Run the other version of a service while the block runs; the fleet's supervisor starts today's again after it."""
     today = psutil.Process(fleet.pid_of(service))
     environment = environment_of(checkout, service, today.environ())
+    module = service.replace("-", "_")
+    places = places_of((module, "chassis", "values", "rpc"), environment)
+    assert all(place.startswith(f"{checkout}/") for place in places), f"not the other version: {places}"
     supervisor = today.parent()
     assert supervisor is not None
-    older = OwnProcess(f"older-{service}", service.replace("-", "_"), environment, fleet.ports[f"{service}-ops"])
+    older = OwnProcess(f"older-{service}", module, environment, fleet.ports[f"{service}-ops"])
     supervisor.suspend()
     try:
         today.terminate()
@@ -54,7 +59,6 @@ async def replaced(fleet: Fleet, service: str, checkout: Path) -> AsyncIterator[
 
         await wait_for(f"today's {service} has ended", 60, ended)
         async with running([older]):
-            assert _runs_from(checkout, older.pid), f"{service} does not run from {checkout}"
             yield older
     finally:
         supervisor.resume()
@@ -65,5 +69,10 @@ async def replaced(fleet: Fleet, service: str, checkout: Path) -> AsyncIterator[
     await wait_for(f"today's {service} runs again", 120, again)
 
 
-def _runs_from(checkout: Path, pid: int) -> bool:
-    return str(checkout) in psutil.Process(pid).environ()["PYTHONPATH"]
+def places_of(packages: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the files from which a process with this environment imports packages."""
+    code = f"import {', '.join(packages)}; print(*({', '.join(f'{one}.__file__' for one in packages)},), sep='\\n')"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=dict(environment), capture_output=True, text=True, check=True, timeout=60
+    )
+    return result.stdout.splitlines()
