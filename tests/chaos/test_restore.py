@@ -40,6 +40,12 @@ async def count(fleet: Fleet) -> int:
         await connection.close()
 
 
+@pytest.fixture(autouse=True)
+def only_in_the_long_form(long: bool) -> None:
+    if not long:
+        pytest.skip("make chaos runs it: all services lose their database")
+
+
 async def test_a_dropped_database_is_restored_and_the_books_have_no_difference(fleet: Fleet, tmp_path: Path) -> None:
     await fleet.add_model("sim-restore", upstream_model="instant")
     async with fleet.new_tenant(cap_usd="1") as http:
