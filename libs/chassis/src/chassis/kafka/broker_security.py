@@ -1,11 +1,22 @@
-"""How clients of Kafka encrypt and authenticate, from settings to aiokafka's options."""
+"""How clients of Kafka encrypt and authenticate, from settings to aiokafka's options, and why brokers refuse them."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import Any
+from typing import Any, Final
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 from chassis.settings import KafkaConnection
+
+EXPLAIN_TIMEOUT_SECONDS: Final = 5.0
 
 
 def client_options(connection: KafkaConnection) -> dict[str, Any]:
@@ -23,3 +34,42 @@ def client_options(connection: KafkaConnection) -> dict[str, Any]:
             "sasl_plain_password": connection.sasl_password.get_secret_value(),
         }
     return options
+
+
+async def explain_refusal(connection: KafkaConnection) -> str | None:
+    """Connect to the bootstrap brokers in turn; say which setting one refuses, or None.
+
+    aiokafka (0.14) reports wrong passwords, untrusted certificates and absent brokers by one and the same error.
+    """
+    options = client_options(connection)
+    del options["bootstrap_servers"]
+    for address in connection.bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            async with asyncio.timeout(EXPLAIN_TIMEOUT_SECONDS):
+                conn = await create_conn(host.strip("[]"), int(port), **options)
+        except (KafkaError, OSError, TimeoutError, ValueError) as error:
+            if (sentence := _sentence(connection, address.strip(), error)) is not None:
+                return sentence
+        else:
+            conn.close()
+    return None
+
+
+def _sentence(connection: KafkaConnection, address: str, error: Exception) -> str | None:
+    match error:
+        case UnsupportedSaslMechanismError():
+            return f"the brokers do not offer {connection.sasl_mechanism}: set KAFKA__SASL_MECHANISM to one that they offer"
+        case SaslAuthenticationFailed() | AuthenticationFailedError():
+            return (
+                "the brokers refuse the user or its password: check KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD, and "
+                f"that the user exists for {connection.sasl_mechanism} (KAFKA__SASL_MECHANISM)"
+            )
+        case ssl.SSLCertVerificationError():
+            return (
+                f"the certificate of {address} is not trusted ({error.verify_message}): check KAFKA__CA_FILE and "
+                "KAFKA__BOOTSTRAP"
+            )
+        case ssl.SSLError():
+            return f"{address} does not speak TLS as expected ({error.reason}): check KAFKA__SECURITY_PROTOCOL"
+    return None

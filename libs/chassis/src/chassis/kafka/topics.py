@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from chassis.errors import Unavailable
-from chassis.kafka.broker_security import client_options
+from chassis.kafka.broker_security import client_options, explain_refusal
 from chassis.kafka.publisher import describe
 from chassis.settings import KafkaConnection
 from chassis.telemetry import logger
@@ -69,7 +69,7 @@ def for_pool(topics: list[Topic], pool: str) -> list[Topic]:
 async def ensure_topics(connection: KafkaConnection, topics: list[Topic], request_seconds: float = 10.0) -> list[str]:
     """Create missing topics and their dead-letter topics; return the names created.
 
-    Existing topics are not changed. Raises `Unavailable` when no broker answers.
+    Existing topics are not changed. Raises `Unavailable` when no broker answers, or the brokers refuse the settings.
     """
     wanted = {t.name: _new(t.name, t.partitions, t.retention_hours) for t in topics}
     wanted |= {t.dead_letters: _new(t.dead_letters, 1, DEAD_LETTER_HOURS) for t in topics if t.dead_letters}
@@ -81,7 +81,8 @@ async def ensure_topics(connection: KafkaConnection, topics: list[Topic], reques
             return []
         response = await admin.create_topics([wanted[name] for name in missing])
     except (KafkaError, OSError) as error:
-        raise Unavailable(f"kafka does not answer: {describe(error)}") from error
+        refusal = await explain_refusal(connection)
+        raise Unavailable(refusal or f"kafka does not answer: {describe(error)}") from error
     finally:
         await admin.close()
     created = []
