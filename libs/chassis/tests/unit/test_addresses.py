@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import certifi
 import pytest
 from chassis.settings import KafkaSection, PostgresSection, RedisSection, ServiceSettings, load
 from chassis.settings.addresses import check_addresses, check_http_url, check_postgres_dsn, check_redis_url
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+CA = certifi.where()
 SECRET = "a-secret-for-tests-and-nothing-but-tests"
 
 
@@ -37,7 +39,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     "dsn",
     [
         "postgresql://toy:hunter2@db/argosy",
-        "postgres://toy:p%2Fa%23s%3Fs@[::1]:5432/argosy?sslmode=verify-full&sslrootcert=/ca.pem",
+        f"postgres://toy:p%2Fa%23s%3Fs@[::1]:5432/argosy?sslmode=verify-full&sslrootcert={CA}",
         "postgresql://toy:p@ss@db-1:5432,db-2:5433/argosy?target_session_attrs=read-write",
         "postgresql://toy@/argosy?host=/run/postgresql",
     ],
@@ -50,7 +52,7 @@ def test_a_good_dsn_is_accepted(dsn: str) -> None:
     "url",
     [
         "redis://127.0.0.1:6379/0",
-        "rediss://user:p%2Fss@cache.example.com?ssl_ca_certs=/ca.pem&db=3",
+        f"rediss://user:p%2Fss@cache.example.com?ssl_ca_certs={CA}&db=3",
         "redis://:p@ss@cache:6379/15",
         "unix:///run/redis.sock?db=1",
     ],
@@ -89,6 +91,11 @@ def test_a_bad_http_url_is_refused(url: str) -> None:
         ("TOY_POSTGRES__DSN", "postgresql://toy:hunter2@db/argosy?channel_binding=require", "`channel_binding`"),
         ("TOY_POSTGRES__DSN", "postgresql://toy:hunter2@db/argosy?connect_timeout=3", "`connect_timeout`"),
         ("TOY_POSTGRES__DSN", "postgresql://toy:hunter2@db/argosy?sslmode=strict", "sslmode"),
+        ("TOY_POSTGRES__DSN", "postgresql://toy:hunter2@db/argosy?sslmode=verify-full", "needs sslrootcert"),
+        ("TOY_POSTGRES__DSN", "postgresql://toy:hunter2@db/argosy?sslrootcert=/there/is/none.pem", "can be read"),
+        ("TOY_POSTGRES__POOLING", "statement", "'session' or 'transaction'"),
+        ("TOY_REDIS__URL", "rediss://:hunter2@cache/0?ssl_ca_certs=/there/is/none.pem", "can be read"),
+        ("TOY_REDIS__URL", "redis://:hunter2@cache/0?ssl_cert_reqs=none", "rediss://"),
         ("TOY_POSTGRES__OWNER_DSN", "postgresql://toy:hunt/er2@db/argosy", "%2F"),
         ("TOY_REDIS__URL", "redis://:hunt/er2@cache:6379/0", "%2F"),
         ("TOY_REDIS__URL", "redis://:hunter2@cache:6379/abc", "database"),

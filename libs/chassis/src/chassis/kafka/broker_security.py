@@ -59,7 +59,7 @@ async def explain_refusal(connection: KafkaConnection) -> str | None:
 def _sentence(connection: KafkaConnection, address: str, error: Exception) -> str | None:
     match error:
         case UnsupportedSaslMechanismError():
-            return f"the brokers do not offer {connection.sasl_mechanism}: set KAFKA__SASL_MECHANISM to one that they offer"
+            return f"the brokers do not offer {connection.sasl_mechanism}: set another KAFKA__SASL_MECHANISM"
         case SaslAuthenticationFailed() | AuthenticationFailedError():
             return (
                 "the brokers refuse the user or its password: check KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD, and "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import asyncpg
 
@@ -36,9 +37,12 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         super().__init__(*args, **kwargs)
         self._begin_suffix = ""
 
-    def set_tenant(self, tenant: str) -> Self:
-        """Make the next BEGIN set `argosy.tenant` for its transaction; `tenant` is validated and needs no quoting."""
-        self._begin_suffix = f";SELECT set_config('argosy.tenant', '{tenant}', true)"
+    def set_tenant(self, tenant: str, further: str = "") -> Self:
+        """Make the next BEGIN set `argosy.tenant` for its transaction; `tenant` is validated and needs no quoting.
+
+        `further` are more calls of `set_config`, each after a comma.
+        """
+        self._begin_suffix = f";SELECT set_config('argosy.tenant', '{tenant}', true){further}"
         return self
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
@@ -52,6 +56,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         return status
 
 
+class SystemStatements(Protocol):
+    """Runs single statements over all tenants, each in a transaction of its own."""
+
+    async def open(self) -> None:
+        """Prepare to connect; nothing is connected yet."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """Run one statement and commit it."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
 class Database:
     """The service's own schema, reached as its app role; an async context manager.
 
@@ -63,27 +80,20 @@ class Database:
         self._section = section
         self._name = name
         self._pool: Any = None
-        self._statements = Statements(self._connect_for_all_tenants, name, section.pool_size)
+        self._statements: SystemStatements = (
+            PooledStatements(self._create_pool, name, self._local_settings())
+            if section.pooling == "transaction"
+            else Statements(self._connect_for_all_tenants, name, section.pool_size)
+        )
 
     async def __aenter__(self) -> Self:
-        self._pool = await asyncpg.create_pool(
-            min_size=0,
-            max_size=self._section.pool_size,
-            connection_class=Connection,
-            # asyncpg's reset costs a round trip per release and would undo session state, of which there is none: the
-            # tenant is set locally in its transaction.
-            reset=_no_reset,
-            **self._connect_options(),
-        )
+        self._pool = await self._create_pool()
+        await self._statements.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._statements.close()
-        try:
-            async with asyncio.timeout(ROLLBACK_TIMEOUT_SECONDS):
-                await self._pool.close()
-        except (*UNAVAILABLE_ERRORS, asyncpg.InterfaceError):
-            self._pool.terminate()
+        await close_pool(self._pool)
 
     def tenant(self, tenant_id: str) -> Transaction:
         """Open a transaction that sees and writes the rows of one tenant only.
@@ -92,11 +102,11 @@ class Database:
         """
         if TENANT.fullmatch(tenant_id) is None:
             raise InvalidRequest("the tenant id is malformed", param="tenant_id")
-        return Transaction(self._pool, self._name, tenant_id)
+        return Transaction(self._pool, self._name, tenant_id, self._local_settings())
 
     def system(self) -> SystemTransaction:
         """Open a transaction over all tenants, for sweepers, relays and key lookups; a lint lists its users."""
-        return SystemTransaction(self._pool, self._name, self._statements)
+        return SystemTransaction(self._pool, self._name, self._local_settings(), self._statements)
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless Postgres answers."""
@@ -105,7 +115,7 @@ class Database:
 
     @property
     def session_settings(self) -> dict[str, str]:
-        """The start-up parameters that every connection relies on, by name."""
+        """The settings that every transaction relies on, by name."""
         return {
             "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS:.0f}s",
             "lock_timeout": f"{LOCK_TIMEOUT_SECONDS:.0f}s",
@@ -114,32 +124,60 @@ class Database:
             "jit": "off",
         }
 
+    async def _create_pool(self) -> Any:
+        return await asyncpg.create_pool(
+            min_size=0,
+            max_size=self._section.pool_size,
+            connection_class=Connection,
+            # asyncpg's reset costs a round trip per release and would undo session state, of which there is none: the
+            # tenant is set locally in its transaction.
+            reset=_no_reset,
+            **self._connect_options(),
+        )
+
     async def _connect_for_all_tenants(self) -> Any:
         # Not from the pool: on these connections all tenants are visible, so no transaction of a tenant may use them.
         return await asyncpg.connect(**self._connect_options(**{"argosy.tenant": ALL_TENANTS}))
 
     def _connect_options(self, **settings: str) -> dict[str, Any]:
-        return {
+        options: dict[str, Any] = {
             "dsn": self._section.dsn.get_secret_value(),
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": CLIENT_TIMEOUT_SECONDS,
-            "server_settings": {
-                "application_name": self._name,
-                **self.session_settings,
-                **settings,
-            },
+            "server_settings": {"application_name": self._name},
         }
+        if self._section.pooling == "transaction":
+            # A statement that is prepared under a name would be on one of the pooler's connections only.
+            return options | {"statement_cache_size": 0}
+        options["server_settings"] |= {**self.session_settings, **settings}
+        return options
+
+    def _local_settings(self) -> str:
+        """Return what `BEGIN` sets besides the tenant: nothing, where the session has it from its start."""
+        if self._section.pooling == "session":
+            return ""
+        return "".join(f", set_config('{name}', '{value}', true)" for name, value in self.session_settings.items())
+
+
+async def close_pool(pool: Any) -> None:
+    """Close the pool's connections; drop those of an unresponsive server."""
+    try:
+        async with asyncio.timeout(ROLLBACK_TIMEOUT_SECONDS):
+            await pool.close()
+    except (*UNAVAILABLE_ERRORS, asyncpg.InterfaceError):
+        pool.terminate()
 
 
 class Transaction:
     """One transaction on a pooled connection: committed when its block ends, rolled back when the block raises."""
 
-    __slots__ = ("_connection", "_name", "_pool", "_pooled", "_tenant", "_transaction")
+    __slots__ = ("_connection", "_local_settings", "_name", "_pool", "_pooled", "_tenant", "_transaction")
 
-    def __init__(self, pool: Any, name: str, tenant: str) -> None:
+    def __init__(self, pool: Any, name: str, tenant: str, local_settings: str) -> None:
         self._pool = pool
         self._name = name
         self._tenant = tenant
+        self._local_settings = local_settings
 
     async def __aenter__(self) -> Any:
         try:
@@ -157,7 +195,7 @@ class Transaction:
     async def _begin(self) -> None:
         self._pooled = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
         # The real connection: the pool's proxy raises on every call once the connection is closed.
-        self._connection = self._pooled.set_tenant(self._tenant)
+        self._connection = self._pooled.set_tenant(self._tenant, self._local_settings)
         self._transaction = self._pooled.transaction()
         try:
             await self._transaction.start()
@@ -192,8 +230,8 @@ class SystemTransaction(Transaction):
 
     __slots__ = ("_statements",)
 
-    def __init__(self, pool: Any, name: str, statements: Statements) -> None:
-        super().__init__(pool, name, ALL_TENANTS)
+    def __init__(self, pool: Any, name: str, local_settings: str, statements: SystemStatements) -> None:
+        super().__init__(pool, name, ALL_TENANTS, local_settings)
         self._statements = statements
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
@@ -202,6 +240,31 @@ class SystemTransaction(Transaction):
         Raises `Unavailable` when Postgres does not answer; whether the statement was committed is then unknown.
         """
         return await self._statements.fetch(query, *args)
+
+
+class PooledStatements:
+    """Runs each statement in a transaction of a pool of its own, for what a session would have is not kept there.
+
+    A pool of its own: a transaction that waits for a statement must not wait for the connection that it holds.
+    """
+
+    def __init__(self, create_pool: Callable[[], Awaitable[Any]], name: str, local_settings: str) -> None:
+        self._create_pool = create_pool
+        self._name = name
+        self._local_settings = local_settings
+        self._pool: Any = None
+
+    async def open(self) -> None:
+        self._pool = await self._create_pool()
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """Run one statement and commit it. Raises `Unavailable` as `Statements` does."""
+        async with Transaction(self._pool, self._name, ALL_TENANTS, self._local_settings) as connection:
+            rows: list[Any] = await connection.fetch(query, *args)
+        return rows
+
+    async def close(self) -> None:
+        await close_pool(self._pool)
 
 
 async def _no_reset(_: Any) -> None:

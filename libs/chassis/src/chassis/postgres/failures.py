@@ -8,6 +8,12 @@ from chassis.errors import Unavailable
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog
 
+REFUSED_PARAMETER = "unsupported startup parameter"  # as PgBouncer says it
+POOLER_HINT = (
+    "a connection pooler refuses the start-up parameters: set POSTGRES__POOLING=transaction, or connect to Postgres"
+    " itself"
+)
+
 _failure_log = RateLimitedLog(logger("chassis.postgres"))
 
 # The connection can no longer be used.
@@ -50,8 +56,16 @@ CONNECT_ERRORS: tuple[type[Exception], ...] = (
 def unavailable(name: str, error: BaseException) -> Unavailable:
     """Make the error, and log the reason that Postgres gave. Callers do not get it: it names users and addresses."""
     kind = type(error).__name__
-    _failure_log.warning("postgres_unavailable", key=f"{name} {kind}", database=name, error=kind, reason=_text(error))
+    reason = _text(error)
+    if refuses_parameters(error):
+        reason = f"{POOLER_HINT} ({reason})"
+    _failure_log.warning("postgres_unavailable", key=f"{name} {kind}", database=name, error=kind, reason=reason)
     return Unavailable(f"the database of {name} does not answer ({kind})")
+
+
+def refuses_parameters(error: BaseException | None) -> bool:
+    """Whether a pooler refuses a connection because of its start-up parameters."""
+    return isinstance(error, asyncpg.PostgresError) and REFUSED_PARAMETER in str(error)
 
 
 def _text(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import asyncpg
 
 from chassis.errors import ArgosyError, Kind
-from chassis.postgres.failures import CONNECT_ERRORS, unavailable
+from chassis.postgres.failures import CONNECT_ERRORS, refuses_parameters, unavailable
 from chassis.postgres.quoting import identifier
 from chassis.telemetry import logger
 
@@ -35,6 +35,10 @@ UNWRAPPED = "-- argosy: no transaction"
 LOCK_TIMEOUT = "5s"
 CONNECT_TIMEOUT_SECONDS = 10.0
 LOCK_POLL_SECONDS = 0.2
+POOLED_OWNER = (
+    "POSTGRES__OWNER_DSN leads through a connection pooler, which drops what a session sets: migrations need locks that"
+    " a session holds; connect to Postgres itself"
+)
 
 # Every table's row-level security, written once. `Database.tenant` sets `argosy.tenant`; '*' is for
 # transactions over all tenants. USING without WITH CHECK holds for written rows too.
@@ -61,6 +65,12 @@ class BrokenMigrations(ArgosyError, public=False):
     """Migration files are misnamed, have equal numbers, or were changed after they were applied."""
 
     kind, reason = Kind.INTERNAL, "BROKEN_MIGRATIONS"
+
+
+class PooledOwner(ArgosyError, public=False):
+    """The owner's connection leads through a pooler, which does not keep a session and its locks."""
+
+    kind, reason = Kind.INTERNAL, "POOLED_OWNER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +120,9 @@ async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
 
     Migrations may call `isolate_tenants('a_table', …)`, which forces row-level security on tables by their tenant_id.
     Processes may call it concurrently: one applies, the others wait. Migrations see the rows of all tenants
-    (`argosy.tenant` is `*`). Raises `BrokenMigrations` when an applied numbered file was changed,
-    `Unavailable` when Postgres does not answer; asyncpg's exceptions for wrong SQL, with that file rolled back.
+    (`argosy.tenant` is `*`). Raises `BrokenMigrations` when an applied numbered file was changed, `PooledOwner` behind
+    a pooler, `Unavailable` when Postgres does not answer; asyncpg's exceptions for wrong SQL, with that file rolled
+    back.
     """
     numbered, functions = load(folder), load_functions(folder)
     try:
@@ -126,8 +137,11 @@ async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
             },
         )
     except CONNECT_ERRORS as error:
+        if refuses_parameters(error):
+            raise PooledOwner(POOLED_OWNER) from error
         raise unavailable(schema, error) from error
     try:
+        await _check_session(connection)
         await _lock(connection, schema)
         applied = await _applied(connection, schema)
         _check_unchanged(numbered, applied)
@@ -142,6 +156,12 @@ async def migrate(dsn: str, folder: Path, schema: str) -> list[str]:
         return [migration.name for migration in new]
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+async def _check_session(connection: Any) -> None:
+    # A pooler may drop a start-up parameter instead of refusing it. Then the lock below would not be held either.
+    if await connection.fetchval("SELECT current_setting('argosy.tenant', true)") != "*":
+        raise PooledOwner(POOLED_OWNER)
 
 
 async def _lock(connection: Any, schema: str) -> None:

@@ -10,6 +10,7 @@ import asyncpg
 
 from chassis.errors import Unavailable
 from chassis.postgres.database import ALL_TENANTS, Database
+from chassis.postgres.failures import POOLER_HINT, refuses_parameters
 from chassis.postgres.migrate import load
 
 PROBE_TENANT = "readiness-check"  # no tenant has this id
@@ -35,8 +36,13 @@ def readiness_check(database: Database, migrations: Path | None = None) -> Calla
     newest = max((migration.version or 0 for migration in load(migrations)), default=0) if migrations else 0
 
     async def check() -> None:
-        async with database.tenant(PROBE_TENANT) as connection:
-            await _check_settings(connection, database.session_settings, PROBE_TENANT)
+        try:
+            async with database.tenant(PROBE_TENANT) as connection:
+                await _check_settings(connection, database.session_settings, PROBE_TENANT)
+        except Unavailable as error:
+            if refuses_parameters(error.__cause__):
+                raise Unavailable(POOLER_HINT) from error.__cause__
+            raise
         await _check_settings(database.system(), database.session_settings, ALL_TENANTS)
         if newest:
             await _check_schema(database, newest)
@@ -52,8 +58,8 @@ async def _check_settings(executor: Any, settings: dict[str, str], tenant: str) 
         raise Unavailable(f"the setting {TENANT_SETTING} does not hold: row-level security would hide all rows")
     if different:
         raise Unavailable(
-            f"the start-up parameters {', '.join(different)} are not in force: a connection pooler drops them; connect"
-            " to Postgres itself, or through a pooler that keeps the parameters and the sessions"
+            f"the start-up parameters {', '.join(different)} are not in force: a connection pooler drops them; set"
+            " POSTGRES__POOLING=transaction, or connect to Postgres itself or through a pooler that keeps sessions"
         )
 
 

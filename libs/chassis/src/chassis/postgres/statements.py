@@ -41,6 +41,9 @@ class Statements:
         self._slots = asyncio.Semaphore(size)
         self._free: list[PreparedConnection] = []
 
+    async def open(self) -> None:
+        """Do nothing: connections are opened when they are needed."""
+
     async def fetch(self, query: str, *args: Any) -> list[Any]:
         """Run one statement and commit it; `query` is a constant, because it stays prepared.
 

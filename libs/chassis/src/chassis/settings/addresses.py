@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -51,6 +52,16 @@ def check_postgres_dsn(dsn: str) -> None:
     for name, value in _parameters(parts, POSTGRES_PARAMETERS):
         if name == "sslmode" and value not in SSL_MODES:
             raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
+    _check_verification(dict(parse_qsl(parts.query)))
+
+
+def _check_verification(parameters: dict[str, str]) -> None:
+    mode, file = parameters.get("sslmode", ""), parameters.get("sslrootcert")
+    if file is not None:
+        _check_certificates("sslrootcert", file)
+    elif mode.startswith("verify-"):
+        # Without it asyncpg reads a file in the home directory, which a container does not have.
+        raise ValueError(f"its sslmode {mode} needs sslrootcert, the file with the certificates to verify against")
 
 
 def check_redis_url(url: str) -> None:
@@ -69,6 +80,10 @@ def check_redis_url(url: str) -> None:
             raise ValueError("its parameter `db` must be the number of a database")
         if name == "ssl_cert_reqs" and value not in CERT_REQUIREMENTS:
             raise ValueError(f"its ssl_cert_reqs must be one of {', '.join(CERT_REQUIREMENTS)}")
+        if name.startswith("ssl_") and parts.scheme != "rediss":
+            raise ValueError(f"its {name} has no effect without TLS: the URL must start with rediss://")
+        if name == "ssl_ca_certs":
+            _check_certificates(name, value)
 
 
 def check_http_url(url: str) -> None:
@@ -117,6 +132,13 @@ def _parameters(parts: SplitResult, known: frozenset[str]) -> list[tuple[str, st
             # A parameter's name is no secret: behind a raw ? in a password stands an @, which was refused before.
             raise ValueError(f"has an unknown parameter `{name}`; known are {', '.join(sorted(known))}")
     return parameters
+
+
+def _check_certificates(parameter: str, file: str) -> None:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # also ssl.SSLError
+        raise ValueError(f"its {parameter} has no certificates that can be read ({error.strerror or error})") from error
 
 
 def _is_digits(text: str) -> bool:

@@ -43,8 +43,21 @@ class Section(Durations):
 class PostgresSection(Section):
     """The service's schema in Postgres."""
 
-    dsn: SecretStr = Field(description="Connection URL of the app role, which owns no tables.")
-    owner_dsn: SecretStr | None = Field(None, description="Connection URL of the owner role; only `migrate` uses it.")
+    dsn: SecretStr = Field(
+        description="Connection URL of the app role, which owns no tables. "
+        "TLS: `?sslmode=verify-full&sslrootcert=FILE`."
+    )
+    owner_dsn: SecretStr | None = Field(
+        None,
+        description="Connection URL of the owner role; only `migrate` uses it. It must not lead through a pooler that "
+        "pools transactions.",
+    )
+    pooling: Literal["session", "transaction"] = Field(
+        "session",
+        description="`transaction` behind a pooler that may give each transaction another connection, such as "
+        "PgBouncer with `pool_mode = transaction`: settings are then made in each transaction, no statement stays "
+        "prepared, and a single statement takes three round trips instead of one.",
+    )
     pool_size: int = Field(
         8, ge=1, le=100, description="Maximum connections for transactions, and again as many for single statements."
     )
@@ -60,7 +73,12 @@ class PostgresSection(Section):
 class RedisSection(Section):
     """Redis, for data that may be lost."""
 
-    url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="URL of Redis, with database number.")
+    url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        repr=False,
+        description="URL of Redis: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…?ssl_ca_certs=FILE` for "
+        "TLS.",
+    )
 
     @field_validator("url")
     @classmethod
