@@ -108,6 +108,7 @@ async def build_jobs(
         # They stop last: while runs end, their leases must hold, and cancellations reach them.
         Loop("job heartbeats", heartbeats.run),
         redis.subscribe(CANCEL_CHANNEL, cancel_handler(worker.cancel)),
+        service.topics(kafka, *lane_topics(section.pool)),
         consumer,
         Loop("job offers", offers.run),
     ], [JobDrain(worker, heartbeats, consumer.stop_taking, return_after=grace - USAGE_GRACE, exit_after=grace)]
