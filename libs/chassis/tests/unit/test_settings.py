@@ -258,9 +258,8 @@ def test_the_table_keeps_to_its_columns() -> None:
     lines = table(Settings).splitlines()
 
     assert "| `TOY_TIMEOUT` | seconds |  | How long to wait \\| at most. |" in lines
-    assert (
-        "| `TOY_POSTGRES__DSN` | secret | required | Connection URL of the app role, which owns no tables. |" in lines
-    )
+    description = "Connection URL of the app role, which owns no tables. TLS: `?sslmode=verify-full&sslrootcert=FILE`."
+    assert f"| `TOY_POSTGRES__DSN` | secret | required | {description} |" in lines
     assert {line.replace("\\|", "").count("|") for line in lines} == {5}
 
 
