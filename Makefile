@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help bench-autoscaling setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility clean
+.PHONY: help bench-autoscaling setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility integration-pooled store-programs clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-19s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ unit: setup ## Only the tests that need no running parts
 
 integration: setup ## Only the tests of adapters on real Postgres, Redis and Kafka
 	@scripts/test integration
+
+integration-pooled: setup ## The services' tests of Postgres behind PgBouncer: make integration-pooled a='-k money'
+	@ARGOSY_TEST_POOLING=transaction $(PY) -m pytest -q -n 2 services/*/tests/integration $(a)
+
+store-programs: ## Install Debian's PgBouncer, and Postgres and Redis with TLS, for the tests of managed stores
+	@scripts/store-programs
 
 e2e: setup ## Only the tests through the whole fleet
 	@scripts/test e2e

@@ -7,8 +7,10 @@ Unit tests start nothing; the tests in `tests/` start what they need.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 from collections.abc import Generator
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -16,6 +18,7 @@ import hypothesis
 import pytest
 from argosy_dev.commands.up import up
 from argosy_dev.fleet.paths import FleetPaths
+from chassis.testing.pgbouncer import pgbouncer
 
 from tests.fleet.environment import environment
 
@@ -80,6 +83,8 @@ def long_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 OWN_ENVIRONMENT = dict(os.environ)
+UNTIL_EXIT = ExitStack()
+atexit.register(UNTIL_EXIT.close)
 
 
 def _replace_environment(variables: dict[str, str]) -> None:
@@ -90,5 +95,12 @@ def _replace_environment(variables: dict[str, str]) -> None:
 
 @cache
 def start_stores() -> dict[str, str]:
-    """Start the stores of the test fleet, if they do not run, and return their addresses."""
-    return up(FleetPaths.from_environment(), STORES)
+    """Start the stores of the test fleet, if they do not run, and return their addresses.
+
+    With ARGOSY_TEST_POOLING=transaction the services' roles reach Postgres through PgBouncer.
+    """
+    addresses = up(FleetPaths.from_environment(), STORES)
+    if OWN_ENVIRONMENT.get("ARGOSY_TEST_POOLING") == "transaction":
+        os.environ.update(addresses)
+        addresses["ARGOSY_POSTGRES_POOLER"] = str(UNTIL_EXIT.enter_context(pgbouncer()))
+    return addresses

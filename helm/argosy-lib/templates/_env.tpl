@@ -32,6 +32,7 @@
 {{- if has "postgres" .stores }}
 {{ include "argosy-lib.secretEnv" (merge (dict "variable" (printf "%s_POSTGRES__DSN" $prefix) "key" (printf "%s-dsn" .name)) $secret) }}
 - { name: {{ $prefix }}_POSTGRES__POOL_SIZE, value: {{ $global.postgres.poolSize | quote }} }
+- { name: {{ $prefix }}_POSTGRES__POOLING, value: {{ $global.postgres.pooling | quote }} }
 {{- if .owner }}
 {{ include "argosy-lib.secretEnv" (merge (dict "variable" (printf "%s_POSTGRES__OWNER_DSN" $prefix) "key" (printf "%s-owner-dsn" .name)) $secret) }}
 {{- end }}

@@ -38,14 +38,13 @@ spec:
           resources: { requests: { cpu: 20m, memory: 96Mi }, limits: { memory: 512Mi } }
           volumeMounts:
             - { name: tmp, mountPath: /tmp }
-            {{- if and (has "kafka" .stores) .root.Values.global.kafka.caSecret }}
-            - { name: kafka-ca, mountPath: /etc/argosy/kafka, readOnly: true }
+            {{- with include "argosy-lib.caMounts" . | trim }}
+            {{- . | nindent 12 }}
             {{- end }}
       volumes:
         - name: tmp
           emptyDir: { sizeLimit: 64Mi }
-        {{- if and (has "kafka" .stores) .root.Values.global.kafka.caSecret }}
-        - name: kafka-ca
-          secret: { secretName: {{ .root.Values.global.kafka.caSecret }}, items: [{ key: ca.crt, path: ca.crt }] }
+        {{- with include "argosy-lib.caVolumes" . | trim }}
+        {{- . | nindent 8 }}
         {{- end }}
 {{- end }}

@@ -26,11 +26,30 @@ securityContext:
   capabilities: { drop: [ALL] }
 {{- end }}
 
+{{/*
+The certificates that stores are verified against, for every pod that has a store's address, hooks included: a service
+refuses to start with an address whose certificates it cannot read.
+*/}}
+{{- define "argosy-lib.caMounts" -}}
+{{- range .stores }}
+{{- if (index $.root.Values.global .).caSecret }}
+- { name: {{ . }}-ca, mountPath: /etc/argosy/{{ . }}, readOnly: true }
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "argosy-lib.caVolumes" -}}
+{{- range $store := .stores }}
+{{- with (index $.root.Values.global $store).caSecret }}
+- name: {{ $store }}-ca
+  secret: { secretName: {{ . }}, items: [{ key: ca.crt, path: ca.crt }] }
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "argosy-lib.mounts" -}}
 - { name: tmp, mountPath: /tmp }
-{{- if and (has "kafka" .stores) .root.Values.global.kafka.caSecret }}
-- { name: kafka-ca, mountPath: /etc/argosy/kafka, readOnly: true }
-{{- end }}
+{{- include "argosy-lib.caMounts" . }}
 {{- with .root.Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -39,10 +58,7 @@ securityContext:
 {{- define "argosy-lib.volumes" -}}
 - name: tmp
   emptyDir: { sizeLimit: {{ .root.Values.tmpSize }} }
-{{- if and (has "kafka" .stores) .root.Values.global.kafka.caSecret }}
-- name: kafka-ca
-  secret: { secretName: {{ .root.Values.global.kafka.caSecret }}, items: [{ key: ca.crt, path: ca.crt }] }
-{{- end }}
+{{- include "argosy-lib.caVolumes" . }}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

@@ -31,8 +31,9 @@ class ServiceBuilder:
     """Opens the clients of one service; they are closed in reverse order after its components have stopped.
 
     `checks` are the readiness checks of what the service cannot work without: its database, and the topics of Kafka if
-    Kafka answers. Peers and Redis have none: the service answers without them, if only with errors or degraded. What is
-    put on `stack` is closed with the clients.
+    Kafka answers. A Redis that refuses the service from the start on keeps it from being ready too, because its address
+    is wrong; one that does not answer does not. Peers have none: the service answers without them and without Redis, if
+    only with errors or degraded. What is put on `stack` is closed with the clients.
     """
 
     def __init__(self, settings: ServiceSettings, telemetry: Telemetry, stack: AsyncExitStack) -> None:
@@ -42,7 +43,8 @@ class ServiceBuilder:
         self.clock: Clock = SystemClock()
         self.signer = PrincipalSigner(secrets[0], self.name, self.clock)
         self.verifier = PrincipalVerifier(secrets, self.clock)
-        self.checks: list[Check] = []
+        self.checks: list[Component] = []
+        self._checked_redis: set[str] = set()
         self.stack = stack
 
     async def open(self, client: AbstractAsyncContextManager[T]) -> T:
@@ -60,12 +62,22 @@ class ServiceBuilder:
     async def redis(self, section: RedisSection) -> Redis:
         from chassis.redis import Redis
 
+        self._check_redis(section)
         return await self.open(Redis(section))
 
     async def multiplexed_redis(self, section: RedisSection) -> MultiplexedRedis:
         from chassis.redis import MultiplexedRedis
 
+        self._check_redis(section)
         return await self.open(MultiplexedRedis(section))
+
+    def _check_redis(self, section: RedisSection) -> None:
+        """Check each Redis once, however many clients use it."""
+        from chassis.redis import RedisCheck
+
+        if section.url not in self._checked_redis:
+            self._checked_redis.add(section.url)
+            self.checks.append(RedisCheck(section))
 
     async def publisher(self, section: KafkaSection) -> Publisher:
         from chassis.kafka import Publisher

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import asyncpg
 
 from chassis.errors import Unavailable
@@ -57,10 +59,24 @@ def unavailable(name: str, error: BaseException) -> Unavailable:
     """Make the error, and log the reason that Postgres gave. Callers do not get it: it names users and addresses."""
     kind = type(error).__name__
     reason = _text(error)
-    if refuses_parameters(error):
-        reason = f"{POOLER_HINT} ({reason})"
+    if (sentence := explain(error)) is not None:
+        reason = f"{sentence} ({reason})"
     _failure_log.warning("postgres_unavailable", key=f"{name} {kind}", database=name, error=kind, reason=reason)
     return Unavailable(f"the database of {name} does not answer ({kind})")
+
+
+def explain(error: BaseException | None) -> str | None:
+    """Return which setting is in the way of the connection, or None when the error does not tell."""
+    if refuses_parameters(error):
+        return POOLER_HINT
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of Postgres is not trusted ({error.verify_message}): check sslrootcert of POSTGRES__DSN,"
+            " and its host"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"Postgres does not speak TLS as expected ({error.reason}): check sslmode of POSTGRES__DSN"
+    return None
 
 
 def refuses_parameters(error: BaseException | None) -> bool:

@@ -10,7 +10,7 @@ import asyncpg
 
 from chassis.errors import Unavailable
 from chassis.postgres.database import ALL_TENANTS, Database
-from chassis.postgres.failures import POOLER_HINT, refuses_parameters
+from chassis.postgres.failures import explain
 from chassis.postgres.migrate import load
 
 PROBE_TENANT = "readiness-check"  # no tenant has this id
@@ -40,8 +40,8 @@ def readiness_check(database: Database, migrations: Path | None = None) -> Calla
             async with database.tenant(PROBE_TENANT) as connection:
                 await _check_settings(connection, database.session_settings, PROBE_TENANT)
         except Unavailable as error:
-            if refuses_parameters(error.__cause__):
-                raise Unavailable(POOLER_HINT) from error.__cause__
+            if (sentence := explain(error.__cause__)) is not None:
+                raise Unavailable(sentence) from error.__cause__
             raise
         await _check_settings(database.system(), database.session_settings, ALL_TENANTS)
         if newest:

@@ -20,8 +20,8 @@ from chassis.telemetry.rate_limited import RateLimitedLog
 CHECK_TIMEOUT_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 2.0
 CLUSTER: Final = (
-    "Redis runs in cluster mode, which is not supported: scripts with several keys, numbered databases and subscriptions "
-    "need one node; name a Redis without cluster mode in REDIS__URL"
+    "Redis runs in cluster mode, which is not supported: scripts with several keys, numbered databases and"
+    " subscriptions need one node; name a Redis without cluster mode in REDIS__URL"
 )
 
 log = logger("chassis.redis")

@@ -29,6 +29,11 @@ def role_password(dsn: str) -> str:
     return hashlib.sha256(f"roles of argosy {urlsplit(dsn).password}".encode()).hexdigest()
 
 
+def with_port(dsn: str, port: int) -> str:
+    """Return the URL with another port."""
+    return dsn.replace(f":{urlsplit(dsn).port}/", f":{port}/")
+
+
 def superuser_dsn() -> str:
     """Return the DSN of the environment, or raise `MissingPostgres`."""
     dsn = os.environ.get("ARGOSY_POSTGRES_DSN")
@@ -48,7 +53,8 @@ async def scratch_database(
 ) -> AsyncIterator[PostgresSection]:
     """Create a database with the roles, the schema and the migrations of a service; drop it at the end.
 
-    `service` names the roles (`<service>_app`, `<service>_owner`); by default it is the schema's name.
+    `service` names the roles (`<service>_app`, `<service>_owner`); by default it is the schema's name. The app role
+    connects through the pooler of transactions on the port ARGOSY_POSTGRES_POOLER, where that is set.
     """
     dsn = superuser_dsn()
     database = new_id("test_")
@@ -60,8 +66,12 @@ async def scratch_database(
     try:
         if folder is not None:
             await migrate(provisioned.owner_dsn, folder, schema)
+        pooler = os.environ.get("ARGOSY_POSTGRES_POOLER")
         yield PostgresSection(
-            dsn=SecretStr(provisioned.dsn), owner_dsn=SecretStr(provisioned.owner_dsn), pool_size=pool_size
+            dsn=SecretStr(with_port(provisioned.dsn, int(pooler)) if pooler else provisioned.dsn),
+            owner_dsn=SecretStr(provisioned.owner_dsn),
+            pooling="transaction" if pooler else "session",
+            pool_size=pool_size,
         )
     finally:
         await drop_database(dsn, database)
