@@ -17,7 +17,7 @@ from libs.chassis.tests.certificates import Authority
 from libs.chassis.tests.own_servers import redis_server
 
 # "default" is off, as in managed services that want a user's name.
-USERS = ("--user", "default off", "--user", "argosy on >p@ss:/word ~* &* +@all")
+USERS = ["--user", "default", "off", "--user", "argosy", "on", ">p@ss:/word", "~*", "&*", "+@all"]
 USER = "argosy:p%40ss%3A%2Fword"
 
 
@@ -145,7 +145,7 @@ async def test_cluster_mode_is_refused_with_a_sentence(tmp_path: Path) -> None:
 
 
 async def test_a_user_that_may_not_ask_for_the_mode_is_ready(tmp_path: Path) -> None:
-    users = ("--user", "default off", "--user", "argosy on >secret ~* &* +@all -info")
+    users = ["--user", "default", "off", "--user", "argosy", "on", ">secret", "~*", "&*", "+@all", "-info"]
     with redis_server(tmp_path, "--port", "{port}", *users) as port:
         assert await outcome(f"redis://argosy:secret@127.0.0.1:{port}/0") == "ok"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +12,7 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.grpc import GrpcServer
 from chassis.lifecycle import Component, Loop, ServiceBuilder, with_builder
+from chassis.lifecycle.components import readiness
 from chassis.settings import (
     GrpcSection,
     PostgresSection,
@@ -70,7 +72,7 @@ async def test_the_check_of_the_database_comes_first_and_fails_while_it_is_down(
             await check.ready()  # type: ignore[attr-defined]
 
 
-async def test_redis_and_kafka_are_opened_while_they_are_down_and_have_no_check() -> None:
+async def test_redis_and_kafka_are_opened_while_they_are_down_and_each_redis_has_one_check_that_bears_it() -> None:
     async def build(_: ServiceSettings, service: ServiceBuilder) -> Sequence[Component]:
         section = RedisSection(url=f"redis://127.0.0.1:{free_port()}/0")
         await service.redis(section)
@@ -78,8 +80,13 @@ async def test_redis_and_kafka_are_opened_while_they_are_down_and_have_no_check(
         await service.publisher(a_kafka_section(f"127.0.0.1:{free_port()}"))
         return []
 
-    async with with_builder(build)(toy_settings(), FakeTelemetry()) as components:
-        assert components == []
+    async with with_builder(build)(toy_settings(), FakeTelemetry()) as (check,):
+        assert check.name == "redis"
+        await check.start()
+        async with asyncio.timeout(60):
+            while (await readiness([check]))["redis"] != "ok":
+                await asyncio.sleep(0.02)
+        await check.stop()
 
 
 async def test_clients_are_closed_in_reverse_also_when_the_build_fails() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from typing import Final
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chassis.aio import Loop, wait_or_stop
 from chassis.errors import Unavailable
@@ -19,6 +22,7 @@ from chassis.telemetry.rate_limited import RateLimitedLog
 
 CHECK_TIMEOUT_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 2.0
+DEFAULT_PORT: Final = 6379
 CLUSTER: Final = (
     "Redis runs in cluster mode, which is not supported: scripts with several keys, numbered databases and"
     " subscriptions need one node; name a Redis without cluster mode in REDIS__URL"
@@ -67,7 +71,7 @@ class RedisCheck(Loop):
             self._refusal = None
             return True
         except Exception as error:  # noqa: BLE001 - what Redis answers must not end the service
-            self._refusal = _sentence(error)
+            self._refusal = _sentence(error) or await _other_protocol(self._url, error)
             if self._refusal is not None:
                 self._failure_log.warning("redis_refused", key=self._refusal, error=self._refusal)
             return False
@@ -75,6 +79,30 @@ class RedisCheck(Loop):
         if self._refusal is not None:
             self._failure_log.warning("redis_refused", key="cluster", error=self._refusal)
         return not in_cluster
+
+
+async def _other_protocol(url: str, error: Exception) -> str | None:
+    """Return a sentence when Redis gave no answer with or without TLS, as `url` says, and gives one the other way."""
+    address = urlsplit(url)
+    if address.scheme == "unix" or not isinstance(error, RedisConnectionError | TimeoutError | RedisTimeoutError):
+        return None
+    context = None
+    if address.scheme == "redis":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # no secret is sent on it
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port or DEFAULT_PORT, ssl=context)
+            writer.write(b"PING\r\n")
+            answer = await reader.read(1)
+    except (OSError, TimeoutError):
+        return None
+    writer.transport.abort()
+    if answer not in (b"+", b"-"):
+        return None
+    if context is None:
+        return "Redis does not speak TLS on this port: check the scheme of REDIS__URL, redis:// is without TLS"
+    return "Redis speaks TLS on this port: check the scheme of REDIS__URL, rediss:// is with TLS"
 
 
 def _sentence(error: BaseException) -> str | None:
