@@ -102,5 +102,5 @@ def start_stores() -> dict[str, str]:
     addresses = up(FleetPaths.from_environment(), STORES)
     if OWN_ENVIRONMENT.get("ARGOSY_TEST_POOLING") == "transaction":
         os.environ.update(addresses)
-        addresses["ARGOSY_POSTGRES_POOLER"] = str(UNTIL_EXIT.enter_context(pgbouncer()))
+        addresses["ARGOSY_POSTGRES_POOLER"] = str(UNTIL_EXIT.enter_context(pgbouncer(pool_size=20)))
     return addresses

@@ -16,7 +16,7 @@ from chassis.testing import free_port
 from libs.chassis.tests.certificates import Authority
 from libs.chassis.tests.own_servers import serving
 
-USER, PASSWORD = "argosy", "a password, of tests"
+USER, PASSWORD = "argosy", "a-password-of-tests"
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
@@ -46,7 +46,7 @@ def kafka_with_sasl(folder: Path, authority: Authority) -> Iterator[int]:
     settings.write_text(server_properties(folder / "log", port, controller) + lines)
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ["kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(settings)]
-    scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD!r}]".replace("'", '"')
+    scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
     subprocess.run([*program, *tool, "--add-scram", scram], check=True, timeout=300)
     with serving([*program, "kafka.Kafka", str(settings)], port, folder / "kafka.log"):
         yield port

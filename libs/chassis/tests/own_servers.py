@@ -18,7 +18,7 @@ from chassis.testing import free_port
 
 START_TIMEOUT_SECONDS = 120.0
 STOP_TIMEOUT_SECONDS = 20.0
-NOBODY = 65_534
+UNPRIVILEGED_UID = 65_534
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def _postgres(programs: Path, folder: Path, port: int, files: tuple[Path, Path],
     (folder / "password").write_text(password)
     for file in (certificate, key):
         shutil.copy(file, folder)
-    prefix = _as_nobody(folder)
+    prefix = _unprivileged(folder)
     create = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", f"--pwfile={folder / 'password'}"]
     subprocess.run([*prefix, *create, "-A", "scram-sha-256", "--no-sync"], check=True, capture_output=True)
     (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
@@ -117,10 +117,10 @@ def _postgres(programs: Path, folder: Path, port: int, files: tuple[Path, Path],
     return [*prefix, str(programs / "postgres"), "-D", str(data), "-p", str(port), *words]
 
 
-def _as_nobody(folder: Path) -> list[str]:
+def _unprivileged(folder: Path) -> list[str]:
     """Return the prefix of a command that must not run as root, and give it the folder."""
     if os.geteuid() != 0:
         return []
     for path in (folder, *folder.iterdir()):
-        os.chown(path, NOBODY, NOBODY)
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        os.chown(path, UNPRIVILEGED_UID, UNPRIVILEGED_UID)
+    return ["setpriv", f"--reuid={UNPRIVILEGED_UID}", f"--regid={UNPRIVILEGED_UID}", "--clear-groups"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chassis.lifecycle.components import readiness
-from chassis.redis import MultiplexedRedis, Redis, RedisCheck, multiplexed, pooled
+from chassis.redis import MultiplexedRedis, Redis, RedisCheck, check, multiplexed, pooled
 from chassis.settings import RedisSection
 from chassis.testing import free_port
 
@@ -50,24 +50,25 @@ def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (pooled, multiplexed):
         monkeypatch.setattr(module, "TIMEOUT_SECONDS", 30)
         monkeypatch.setattr(module, "CONNECT_TIMEOUT_SECONDS", 30)
+    monkeypatch.setattr(check, "CHECK_TIMEOUT_SECONDS", 10)
 
 
 @asynccontextmanager
 async def checking(url: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
     """Yield a function that waits for the outcome of the first check."""
-    check = RedisCheck(RedisSection(url=url))
-    await check.start()
+    watched = RedisCheck(RedisSection(url=url))
+    await watched.start()
 
     async def outcome() -> str:
         async with asyncio.timeout(60):
-            while "not been asked" in (state := (await readiness([check]))["redis"]):
+            while "not been asked" in (state := (await readiness([watched]))["redis"]):
                 await asyncio.sleep(0.02)
         return state
 
     try:
         yield outcome
     finally:
-        await check.stop()
+        await watched.stop()
 
 
 async def outcome(url: str) -> str:
@@ -76,10 +77,10 @@ async def outcome(url: str) -> str:
 
 
 async def test_both_clients_and_a_subscription_use_tls_the_user_and_the_database(url: str) -> None:
-    section, heard = RedisSection(url=url), asyncio.Queue[bytes]()
+    section, received = RedisSection(url=url), asyncio.Queue[bytes]()
 
     async def handle(message: bytes) -> None:
-        await heard.put(message)
+        await received.put(message)
 
     connected = asyncio.Event()
 
@@ -97,7 +98,7 @@ async def test_both_clients_and_a_subscription_use_tls_the_user_and_the_database
         async with asyncio.timeout(60):
             await connected.wait()
             await redis.publish("channel", b"hello")
-            assert await heard.get() == b"hello"
+            assert await received.get() == b"hello"
         await subscription.stop()
     assert await outcome(url) == "ok"
 
@@ -128,7 +129,10 @@ async def test_a_certificate_for_another_host_is_named(url: str) -> None:
     assert "certificate of Redis is not trusted" in await outcome(url.replace("127.0.0.1", "localhost"))
 
 
-async def test_tls_to_a_redis_without_it_is_named(folder: Path, authority: Authority) -> None:
+async def test_tls_to_a_redis_without_it_is_named(
+    folder: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "CHECK_TIMEOUT_SECONDS", 3)  # Redis takes the handshake for the beginning of a command
     with redis_server(folder, "--port", "{port}") as port:
         state = await outcome(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={authority.file}")
     assert "check the scheme of REDIS__URL" in state

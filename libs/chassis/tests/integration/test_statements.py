@@ -130,6 +130,7 @@ async def test_there_are_no_more_connections_than_the_pool_may_have(
 async def test_lost_idle_connections_are_replaced(db: Database, section: PostgresSection) -> None:
     await asyncio.gather(ids(db), ids(db))
     await terminate(section)
+    assert isinstance(db._statements, statements.Statements)
     async with asyncio.timeout(30):
         while not all(line.connection.is_closed() for line in db._statements._free):
             await asyncio.sleep(0.01)
@@ -156,6 +157,7 @@ async def test_a_cancelled_caller_s_connection_is_not_used_again(db: Database, s
         sleeping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sleeping
+        assert isinstance(db._statements, statements.Statements)
         assert db._statements._free == []
     assert await ids(db) == []
     assert not await db.system().fetch("SELECT FROM pg_stat_activity WHERE query = $1 AND state = 'active'", SLEEP)

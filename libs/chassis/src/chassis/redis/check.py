@@ -20,7 +20,7 @@ from chassis.settings import RedisSection
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog
 
-CHECK_TIMEOUT_SECONDS: Final = 5.0
+CHECK_TIMEOUT_SECONDS: Final = 2.0  # of each question
 RETRY_SECONDS: Final = 2.0
 DEFAULT_PORT: Final = 6379
 CLUSTER: Final = (

@@ -30,7 +30,7 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {folder}/users.txt
 pool_mode = {pool_mode}
-default_pool_size = 3
+default_pool_size = {pool_size}
 server_round_robin = 1
 max_client_conn = 500
 ignore_startup_parameters = {ignored}
@@ -47,7 +47,9 @@ def program() -> str | None:
 
 
 @contextmanager
-def pgbouncer(pool_mode: str = "transaction", ignored: str = "", port: int | None = None) -> Iterator[int]:
+def pgbouncer(
+    pool_mode: str = "transaction", ignored: str = "", port: int | None = None, pool_size: int = 3
+) -> Iterator[int]:
     """Run it on a port of the loopback, which it yields. Raises `MissingPgBouncer`.
 
     Its few connections are used in turn, so that what a session would keep is lost at once. `ignored` are start-up
@@ -59,7 +61,12 @@ def pgbouncer(pool_mode: str = "transaction", ignored: str = "", port: int | Non
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = CONFIGURATION.format(
-            postgres=urlsplit(dsn).port or 5432, port=port, folder=folder, pool_mode=pool_mode, ignored=ignored
+            postgres=urlsplit(dsn).port or 5432,
+            port=port,
+            folder=folder,
+            pool_mode=pool_mode,
+            ignored=ignored,
+            pool_size=pool_size,
         )
         (folder / "pgbouncer.ini").write_text(text)
         password = role_password(dsn)
