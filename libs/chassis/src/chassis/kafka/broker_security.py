@@ -15,6 +15,7 @@ from aiokafka.errors import (
 )
 
 from chassis.settings import KafkaConnection
+from chassis.tls import accepts_tls
 
 EXPLAIN_TIMEOUT_SECONDS: Final = 5.0
 
@@ -51,9 +52,15 @@ async def explain_refusal(connection: KafkaConnection) -> str | None:
         except (KafkaError, OSError, TimeoutError, ValueError) as error:
             if (sentence := _sentence(connection, address.strip(), error)) is not None:
                 return sentence
+            if not connection.security_protocol.endswith("SSL") and await _accepts_tls(host, port):
+                return f"{address.strip()} speaks TLS: set KAFKA__SECURITY_PROTOCOL to SSL or SASL_SSL"
         else:
             conn.close()
     return None
+
+
+async def _accepts_tls(host: str, port: str) -> bool:
+    return port.isdigit() and await accepts_tls(host.strip("[]"), int(port), EXPLAIN_TIMEOUT_SECONDS)
 
 
 def _sentence(connection: KafkaConnection, address: str, error: Exception) -> str | None:

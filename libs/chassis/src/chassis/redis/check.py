@@ -19,6 +19,7 @@ from chassis.errors import Unavailable
 from chassis.settings import RedisSection
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog
+from chassis.tls import accepts_tls
 
 CHECK_TIMEOUT_SECONDS: Final = 2.0  # of each question
 RETRY_SECONDS: Final = 2.0
@@ -84,25 +85,26 @@ class RedisCheck(Loop):
 async def _other_protocol(url: str, error: Exception) -> str | None:
     """Return a sentence when Redis gave no answer with or without TLS, as `url` says, and gives one the other way."""
     address = urlsplit(url)
+    host, port = address.hostname or "localhost", address.port or DEFAULT_PORT
     if address.scheme == "unix" or not isinstance(error, RedisConnectionError | TimeoutError | RedisTimeoutError):
         return None
-    context = None
-    if address.scheme == "redis":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # no secret is sent on it
+    if address.scheme == "redis" and await accepts_tls(host, port, CHECK_TIMEOUT_SECONDS):
+        return "Redis speaks TLS on this port: check the scheme of REDIS__URL, rediss:// is with TLS"
+    if address.scheme == "rediss" and await _answers_plainly(host, port):
+        return "Redis does not speak TLS on this port: check the scheme of REDIS__URL, redis:// is without TLS"
+    return None
+
+
+async def _answers_plainly(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            reader, writer = await asyncio.open_connection(address.hostname, address.port or DEFAULT_PORT, ssl=context)
+            reader, writer = await asyncio.open_connection(host, port)
             writer.write(b"PING\r\n")
             answer = await reader.read(1)
     except (OSError, TimeoutError):
-        return None
+        return False
     writer.transport.abort()
-    if answer not in (b"+", b"-"):
-        return None
-    if context is None:
-        return "Redis does not speak TLS on this port: check the scheme of REDIS__URL, redis:// is without TLS"
-    return "Redis speaks TLS on this port: check the scheme of REDIS__URL, rediss:// is with TLS"
+    return answer in (b"+", b"-")
 
 
 def _sentence(error: BaseException) -> str | None:
