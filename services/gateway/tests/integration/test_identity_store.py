@@ -123,7 +123,7 @@ def through(wire: TcpProxy, section: PostgresSection) -> PostgresSection:
     """The same database, reached over the wire."""
     dsn = section.dsn.get_secret_value()
     host = dsn.rpartition("@")[2].partition("/")[0]
-    return PostgresSection(dsn=SecretStr(dsn.replace(f"@{host}/", f"@127.0.0.1:{wire.port}/")))
+    return section.model_copy(update={"dsn": SecretStr(dsn.replace(f"@{host}/", f"@127.0.0.1:{wire.port}/"))})
 
 
 def port_of(section: PostgresSection) -> int:

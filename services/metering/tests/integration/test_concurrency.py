@@ -127,7 +127,8 @@ async def test_a_reservation_committed_while_its_event_is_being_settled_is_not_m
     # transaction of the reservation has locked.
     priced = a_reservation(new_id("ten_"), PRICE, 7)
     event = an_event(priced, reported(5))
-    reserving = await asyncpg.connect(section.dsn.get_secret_value(), server_settings={"argosy.tenant": "*"})
+    assert section.owner_dsn is not None  # it leads to Postgres itself
+    reserving = await asyncpg.connect(section.owner_dsn.get_secret_value(), server_settings={"argosy.tenant": "*"})
     async with reserving.transaction():
         await reserving.execute(RESERVE_7, priced.request.tenant_id, priced.request.request_id)
         settling = asyncio.create_task(stores.settlements.settle([event]))

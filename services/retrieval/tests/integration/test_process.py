@@ -95,6 +95,7 @@ async def service(section: PostgresSection, tmp_path: Path) -> ServiceRunner:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RETRIEVAL_")},
         "RETRIEVAL_POSTGRES__DSN": section.dsn.get_secret_value(),
+        "RETRIEVAL_POSTGRES__POOLING": section.pooling,
         "RETRIEVAL_PRINCIPAL__SECRETS": SECRET,
         "RETRIEVAL_KAFKA__SIGNING_KEYS": f"key-1:{SECRET}",
         "RETRIEVAL_KAFKA__BOOTSTRAP": kafka,

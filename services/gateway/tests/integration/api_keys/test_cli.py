@@ -17,6 +17,7 @@ def run(section: PostgresSection, *arguments: str, **variables: str) -> subproce
     environment = {
         "PATH": os.environ["PATH"],
         "GATEWAY_POSTGRES__DSN": section.dsn.get_secret_value(),
+        "GATEWAY_POSTGRES__POOLING": section.pooling,
         "GATEWAY_POSTGRES__OWNER_DSN": section.owner_dsn.get_secret_value(),
         "GATEWAY_PRINCIPAL__SECRETS": "a-secret-for-tests-and-nothing-but-tests",
         **variables,

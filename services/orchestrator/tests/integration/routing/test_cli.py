@@ -16,6 +16,7 @@ def run(section: PostgresSection, *arguments: str, **variables: str) -> subproce
     environment = {
         "PATH": os.environ["PATH"],
         "ORCHESTRATOR_POSTGRES__DSN": section.dsn.get_secret_value(),
+        "ORCHESTRATOR_POSTGRES__POOLING": section.pooling,
         "ORCHESTRATOR_POSTGRES__OWNER_DSN": section.owner_dsn.get_secret_value(),
         "ORCHESTRATOR_PRINCIPAL__SECRETS": "a-secret-for-tests-and-nothing-but-tests",
         "ORCHESTRATOR_KAFKA__SIGNING_KEYS": "key-1:a-secret-for-tests-and-nothing-but-tests",
