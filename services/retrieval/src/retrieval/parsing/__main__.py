@@ -1,6 +1,7 @@
 """The child process: parses the document on standard input and writes its blocks as JSON lines to standard output.
 
     {"page": 1, "text": "…"}                      a block
+    {"warning": "pictures", "message": "…"}       what is left out
     {"error": "encrypted_file", "message": "…"}   the last line, when the document cannot be parsed
     {"end": true}                                 the last line, when the document was parsed to its end
 
@@ -17,7 +18,7 @@ import orjson
 
 from retrieval.parsing.formats import read
 from retrieval.parsing.limits import Limits
-from retrieval.parsing.model import IngestionErrorCode, UnindexableFile
+from retrieval.parsing.model import FileWarning, IngestionErrorCode, UnindexableFile
 
 # A library that gets no more memory crashes or raises any exception. A process that used this share of its memory limit
 # is taken for one that ran out of memory.
@@ -63,6 +64,9 @@ def _parse(lines: IO[bytes], limits: Limits, filename: str) -> None:
 def _write_blocks(lines: IO[bytes], limits: Limits, filename: str) -> None:
     written = 0
     for block in read(sys.stdin.buffer, filename, limits):
+        if isinstance(block, FileWarning):
+            _write(lines, {"warning": block.code, "message": block.message})
+            continue
         written += len(block.text)
         if written > limits.expanded_bytes:
             raise UnindexableFile(IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, "the file has too much text")

@@ -1,14 +1,15 @@
 """Cleans text and cuts it into blocks: no control characters, one kind of line end."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from retrieval.parsing.model import Block
 
 MAX_BLOCK_CHARACTERS = 8_000
 
-# Below space all but tab and newline; the delete and C1 ranges; lone surrogates; non-characters.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+# Below space all but tab and newline; the delete and C1 ranges; the soft hyphen, which would split a word for a search;
+# lone surrogates; the mark of byte order; non-characters.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n){2,}")
 
@@ -23,6 +24,20 @@ def to_blocks(page: int, text: str) -> Iterator[Block]:
         if not piece.isspace():
             yield Block(page, piece)
         start = end
+
+
+def coalesce(page: int, texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Join short texts, so that each block has some thousand characters."""
+    waiting: list[str] = []
+    size = 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size >= MAX_BLOCK_CHARACTERS:
+            yield page, "".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield page, "".join(waiting)
 
 
 def _block_end(text: str, start: int) -> int:

@@ -15,7 +15,7 @@ from chassis.errors import Unavailable
 from chassis.telemetry import logger
 
 from retrieval.parsing.limits import Limits
-from retrieval.parsing.model import Block, IngestionErrorCode, UnindexableFile
+from retrieval.parsing.model import Block, FileWarning, IngestionErrorCode, UnindexableFile
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_LOGGED_STDERR_BYTES = 2_000
@@ -34,7 +34,9 @@ class SubprocessParser:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    async def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block, None]:
+    async def blocks(
+        self, filename: str, data: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[Block | FileWarning, None]:
         with _workspace(), tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as stderr:
             await _spool(document, data)
             async with self._child(filename, document, stderr) as (child, lines):
@@ -85,9 +87,11 @@ class SubprocessParser:
         return parsed
 
 
-def _line_to_block(line: dict[str, Any]) -> Block:
+def _line_to_block(line: dict[str, Any]) -> Block | FileWarning:
     if "error" in line:
         raise UnindexableFile(IngestionErrorCode(line["error"]), line["message"])
+    if "warning" in line:
+        return FileWarning(line["warning"], line["message"])
     return Block(line["page"], line["text"])
 
 

@@ -54,7 +54,8 @@ async def data(content: bytes) -> AsyncGenerator[bytes, None]:
 
 
 async def parsed(filename: str, content: bytes, limits: Limits = TIGHT) -> list[Block]:
-    return [block async for block in SubprocessParser(limits).blocks(filename, data(content))]
+    found = [item async for item in SubprocessParser(limits).blocks(filename, data(content))]
+    return [item for item in found if isinstance(item, Block)]
 
 
 async def error_code(filename: str, content: bytes, limits: Limits = TIGHT) -> str:
