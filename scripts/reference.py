@@ -76,6 +76,7 @@ def errors() -> str:
         "`code` is stable; in capitals it is the reason of gRPC's `ErrorInfo`."
     )
     codes = next(vars(m)["IngestionErrorCode"] for m in sys.modules.values() if "IngestionErrorCode" in vars(m))
+    warnings = next(vars(m)["WarningCode"] for m in sys.modules.values() if "WarningCode" in vars(m))
     files = (
         "A file of a vector store whose `status` is `failed` has the reason in `last_error.code`: one of these, or a "
         "code of the table above from embedding its text, such as `insufficient_quota`."
@@ -87,6 +88,11 @@ def errors() -> str:
         files,
         "",
         *table(("Code", "Meaning"), ((f"`{code.value}`", code.meaning) for code in codes)),
+        "## Files that are indexed in part",
+        "",
+        "A file whose `status` is `completed` says in `warnings` what of it is not searchable.",
+        "",
+        *table(("Code", "Meaning"), ((f"`{code.value}`", code.meaning) for code in warnings)),
     ]
     return page("Errors", lead, body)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from retrieval.embeddings.model import Vector
 from retrieval.files.model import FileNotFound
-from retrieval.parsing.model import Block
+from retrieval.parsing.model import Block, FileWarning
 
 from services.retrieval.tests.texts import a_vector
 
@@ -30,9 +30,16 @@ class FakeObjectStore:
 
 
 class FakeParser:
-    """Each line of a text is a page."""
+    """Each line of a text is a page. `warnings` come first."""
 
-    async def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block, None]:
+    def __init__(self, *warnings: FileWarning) -> None:
+        self._warnings = warnings
+
+    async def blocks(
+        self, filename: str, data: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[Block | FileWarning, None]:
+        for warning in self._warnings:
+            yield warning
         text = b"".join([piece async for piece in data]).decode()
         for page, line in enumerate(text.splitlines(), start=1):
             yield Block(page, line)

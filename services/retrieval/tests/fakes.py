@@ -17,6 +17,7 @@ from retrieval.embeddings.model import DIMENSIONS, Vector
 from retrieval.files.model import DELETION_LEASE, File, FileMetadata, FileNotFound, object_key
 from retrieval.files.page import Page
 from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
+from retrieval.parsing.model import FileWarning
 from retrieval.search.model import ChunkKey, ChunkText
 from retrieval.vector_stores.model import (
     Attachment,
@@ -42,6 +43,7 @@ class Row:
     state: AttachmentState = AttachmentState.IN_PROGRESS
     reason: str = ""
     message: str = ""
+    warnings: tuple[FileWarning, ...] = ()
     epoch: int = 0
     crashes: int = 0
     retries: int = 0
@@ -272,8 +274,9 @@ class FakeIngestionStore:
         before, row.indexed_chunks = row.indexed_chunks, min(row.indexed_chunks + 1_000, len(row.stored))
         return before < row.indexed_chunks
 
-    async def complete(self, claim: Claim) -> None:
-        self._fenced(claim).state = AttachmentState.COMPLETED
+    async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
+        row = self._fenced(claim)
+        row.state, row.warnings = AttachmentState.COMPLETED, tuple(warnings)
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         row = self._fenced(claim)
@@ -376,4 +379,5 @@ def to_attachment(row: Row) -> Attachment:
         len(row.stored),
         usage_bytes(row),
         row.created_at,
+        row.warnings,
     )

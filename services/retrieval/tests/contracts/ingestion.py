@@ -6,6 +6,7 @@ import pytest
 from chassis.testing import a_principal
 from retrieval.embeddings.model import fingerprint
 from retrieval.ingestion.model import ClaimLost
+from retrieval.parsing.model import FileWarning
 from retrieval.search.model import ChunkKey
 from retrieval.vector_stores.model import AttachmentKey, AttachmentState
 
@@ -90,6 +91,19 @@ class IngestionStoreContract:
         assert await one.ports.index.count_chunks(one.tenant_id, store) == 1
         assert await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9) == [key]
         assert await one.ports.index.keyword_search(one.tenant_id, store, "text", 9) == [key]
+
+    async def test_a_completed_attachment_tells_what_is_left_out(self, one: Tenant) -> None:
+        claim = await one.claimed()
+        left_out = (
+            FileWarning("pictures", "text in pictures is not read"),
+            FileWarning("comments", "„not“ searchable"),
+        )
+
+        await one.ports.ingestion_store.complete(claim, left_out)
+
+        key = claim.key
+        attachment = await one.ports.stores.attachment(one.tenant_id, key.vector_store_id, key.file_id)
+        assert attachment.warnings == left_out
 
     async def test_a_finished_attachment_is_not_claimed_again(self, one: Tenant) -> None:
         completed, failed = await one.claimed(NOW), await one.claimed(NOW)

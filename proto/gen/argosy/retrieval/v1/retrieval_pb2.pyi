@@ -716,6 +716,7 @@ class Attachment(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     USAGE_BYTES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """The store."""
     file_id: _builtins.str
@@ -734,6 +735,10 @@ class Attachment(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was attached."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileWarning]:
+        """What of the file is not searchable although it is indexed; each code at most once."""
+
     def __init__(
         self,
         *,
@@ -745,14 +750,41 @@ class Attachment(_message.Message):
         chunks: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         usage_bytes: _builtins.int = ...,
+        warnings: _abc.Iterable[Global___FileWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "created_at", b"created_at", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "file_id", b"file_id", "state", b"state", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "created_at", b"created_at", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "file_id", b"file_id", "state", b"state", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class FileWarning(_message.Message):
+    """What was left out of a file that is indexed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Stable, documented, as in "pictures"."""
+    message: _builtins.str
+    """For people."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileWarning: _TypeAlias = FileWarning  # noqa: Y015
 
 @_typing.final
 class GetAttachmentRequest(_message.Message):

@@ -12,6 +12,7 @@ from gateway.vector_stores.schemas import (
     AttachmentRead,
     AttachmentStatus,
     FileCounts,
+    FileWarning,
     LastError,
     PassageRead,
     TextContent,
@@ -136,6 +137,7 @@ def proto_to_attachment(message: pb.Attachment) -> AttachmentRead:
         vector_store_id=message.vector_store_id,
         status=status,
         last_error=error if status == "failed" else None,
+        warnings=[FileWarning(code=item.code, message=item.message) for item in message.warnings],
         usage_bytes=message.usage_bytes,
     )
 

@@ -38,14 +38,22 @@ class LastError(BaseModel):
     message: str
 
 
+class FileWarning(BaseModel):
+    """What of a file is not searchable although it is indexed; `code` is stable and documented."""
+
+    code: str
+    message: str
+
+
 class AttachmentRead(Resource):
-    """A file in a vector store."""
+    """A file in a vector store. `warnings` tell what was left out of it on purpose, such as text in pictures."""
 
     object: Literal["vector_store.file"] = "vector_store.file"
     created_at: int
     vector_store_id: str
     status: AttachmentStatus
     last_error: LastError | None = None
+    warnings: list[FileWarning] = Field([])
     usage_bytes: int
     attributes: dict[str, str | float | bool] = Field({})
     chunking_strategy: dict[str, Any] = Field({"type": "other"})
@@ -96,7 +104,7 @@ class AttachmentCreate(StrictBody):
 
 
 class RankingOptions(StrictBody):
-    """Results are ranked by reciprocal rank fusion, whose scores allow no meaningful threshold."""
+    """Results are ranked by reciprocal rank fusion, exact hits first; the scores allow no meaningful threshold."""
 
     ranker: str | None = None
     score_threshold: Annotated[float, Field(strict=True, ge=0, le=0)] | None = None

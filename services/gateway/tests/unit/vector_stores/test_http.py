@@ -117,6 +117,7 @@ async def test_a_file_is_attached_indexed_and_detached(demo: httpx.AsyncClient) 
         "vector_store_id": store,
         "status": "in_progress",
         "last_error": None,
+        "warnings": [],
         "usage_bytes": 0,
         "attributes": {},
         "chunking_strategy": {"type": "other"},

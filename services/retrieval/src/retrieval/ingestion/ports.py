@@ -6,6 +6,7 @@ from typing import Protocol
 
 from retrieval.embeddings.model import Vector
 from retrieval.ingestion.model import Claim, EmbeddedChunk
+from retrieval.parsing.model import FileWarning
 from retrieval.vector_stores.model import AttachmentKey
 
 
@@ -30,8 +31,8 @@ class IngestionStore(Protocol):
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         """Index the keywords of the next thousand chunks and extend the lease. Returns False when none was left."""
 
-    async def complete(self, claim: Claim) -> None:
-        """Make the chunks visible to searches."""
+    async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
+        """Make the chunks visible to searches, and store what was left out of the file."""
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         """Mark the attachment as failed and schedule the deletion of its chunks."""

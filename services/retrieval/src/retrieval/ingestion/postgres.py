@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import orjson
 from chassis.kafka import Outbox
 from chassis.postgres import Database
 from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
@@ -13,6 +14,7 @@ from chassis.tenancy import Principal
 from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
 from retrieval.ingestion.model import FILE_INDEXED_TOPIC, Claim, ClaimLost, EmbeddedChunk
 from retrieval.ingestion.protos import file_indexed_to_proto
+from retrieval.parsing.model import FileWarning
 from retrieval.vector_stores.model import AttachmentKey
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
@@ -128,9 +130,11 @@ class PostgresIngestionStore:
             await ATTACHMENTS.update(connection, _lease(claim), changes, last, lexemes)
         return True
 
-    async def complete(self, claim: Claim) -> None:
+    async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
+        left_out = orjson.dumps([{"code": item.code, "message": item.message} for item in warnings]).decode()
         async with self._fenced(claim) as connection:
-            await ATTACHMENTS.update(connection, _lease(claim), "state = 'completed'")
+            changes = "state = 'completed', warnings = $1::jsonb"
+            await ATTACHMENTS.update(connection, _lease(claim), changes, left_out)
             await _enqueue_indexed(connection, claim)
         self._wake_relay()
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from chassis.errors import ArgosyError
@@ -17,7 +17,7 @@ from retrieval.ingestion.claim import LEASE, heartbeat
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.model import Claim, ClaimLost, RunResult, RunSummary, is_transient
 from retrieval.ingestion.ports import IngestionStore
-from retrieval.parsing.model import IngestionErrorCode, Parser, UnindexableFile
+from retrieval.parsing.model import FileWarning, IngestionErrorCode, Parser, UnindexableFile
 from retrieval.vector_stores.model import AttachmentKey
 
 MAX_RETRY_DELAY = timedelta(seconds=60)
@@ -33,8 +33,11 @@ class _Yield(Exception):
 
 @dataclass(slots=True)
 class _Progress:
+    """Of one run. It parses the file from its beginning, so it has all warnings of the file."""
+
     chunks: int = 0
     reused: int = 0
+    warnings: list[FileWarning] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,10 @@ class Ingestion:
                 raise UnindexableFile(IngestionErrorCode.EMPTY_FILE, message)
             while await self.store.index_keywords(claim, self.lease):
                 pass
-            await self.store.complete(claim)
+            await self.store.complete(claim, progress.warnings)
 
     async def _store_chunks(self, claim: Claim, progress: _Progress) -> None:
-        async with aclosing(self._batches(claim)) as batches:
+        async with aclosing(self._batches(claim, progress.warnings)) as batches:
             async for batch in batches:
                 embedded, reused = await self.chunk_embedder.embed(claim, batch)
                 progress.reused += reused
@@ -117,10 +120,10 @@ class Ingestion:
                 if progress.chunks >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
                     raise _Yield
 
-    async def _batches(self, claim: Claim) -> AsyncGenerator[list[Chunk], None]:
+    async def _batches(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[list[Chunk], None]:
         """The chunks that are not stored yet, `batch_size` at a time."""
         batch: list[Chunk] = []
-        async with aclosing(self._chunks(claim)) as chunks:
+        async with aclosing(self._chunks(claim, warnings)) as chunks:
             async for chunk in chunks:
                 if chunk.ordinal >= claim.chunks:
                     batch.append(chunk)
@@ -130,12 +133,15 @@ class Ingestion:
         if batch:
             yield batch
 
-    async def _chunks(self, claim: Claim) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[Chunk, None]:
         splitter = Splitter(self.token_counter)
         data = self.objects.read(object_key(claim.key.tenant_id, claim.key.file_id))
         try:
             async with aclosing(self.parser.blocks(claim.filename, data)) as blocks:
                 async for block in blocks:
+                    if isinstance(block, FileWarning):
+                        warnings.append(block)
+                        continue
                     for chunk in splitter.feed(block):
                         yield chunk
         except FileNotFound:

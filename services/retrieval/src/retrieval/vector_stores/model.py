@@ -7,6 +7,7 @@ from enum import StrEnum
 from chassis.errors import ArgosyError, Kind
 
 from retrieval.files.model import FileNotFound
+from retrieval.parsing.model import FileWarning
 
 # Kafka topic of files that were attached and wait for ingestion.
 FILE_ATTACHED_TOPIC = "argosy.retrieval.file-attached.v1"
@@ -57,7 +58,10 @@ class AttachmentKey:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file in a vector store. `chunks` are stored; searches find them once the state is completed."""
+    """A file in a vector store. `chunks` are stored; searches find them once the state is completed.
+
+    `warnings` tell what of a completed file is not searchable.
+    """
 
     vector_store_id: str
     file_id: str
@@ -67,6 +71,7 @@ class Attachment:
     chunks: int
     usage_bytes: int
     created_at: datetime
+    warnings: tuple[FileWarning, ...] = ()
 
 
 def vector_store_not_found(vector_store_id: str) -> VectorStoreNotFound:

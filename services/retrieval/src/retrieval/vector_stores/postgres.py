@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
 from chassis.ids import new_id
 from chassis.kafka import Outbox
 from chassis.postgres import Database
@@ -10,6 +11,7 @@ from chassis.tenancy import Principal
 
 from retrieval.files.model import file_not_found
 from retrieval.files.page import Page, to_page
+from retrieval.parsing.model import FileWarning
 from retrieval.vector_stores.model import (
     FILE_ATTACHED_TOPIC,
     Attachment,
@@ -184,4 +186,5 @@ def row_to_attachment(row: Any) -> Attachment:
         chunks=row["chunks"],
         usage_bytes=row["usage_bytes"],
         created_at=row["created_at"],
+        warnings=tuple(FileWarning(**item) for item in orjson.loads(row["warnings"])),
     )

@@ -41,6 +41,7 @@ def attachment_to_proto(attachment: Attachment) -> pb.Attachment:
         chunks=attachment.chunks,
         created_at=timestamp_to_proto(attachment.created_at),
         usage_bytes=attachment.usage_bytes,
+        warnings=[pb.FileWarning(code=item.code, message=item.message) for item in attachment.warnings],
     )
 
 

@@ -14,9 +14,10 @@ from chassis.testing import a_verifier
 from retrieval.ingestion.claim import LEASE
 from retrieval.ingestion.fair_queue import FairQueue
 from retrieval.ingestion.model import RunResult, is_transient
+from retrieval.parsing.model import FileWarning
 from retrieval.vector_stores.model import AttachmentKey, AttachmentState
 
-from services.retrieval.tests.fake_peers import FakeEmbedder
+from services.retrieval.tests.fake_peers import FakeEmbedder, FakeParser
 from services.retrieval.tests.fakes import FakeIngestionStore
 from services.retrieval.tests.ingestion_world import PAGES, IngestionWorld
 
@@ -80,6 +81,19 @@ async def test_a_file_becomes_chunks_with_pages_and_is_complete(world: Ingestion
     assert [item.chunk.page for item in row.stored] == [1, 2, 3, 4, 5, 6, 7]
     assert row.indexed_chunks == 7
     assert [len(texts) for texts in world.embedder.calls] == [2, 2, 2, 1]
+
+
+async def test_what_is_left_out_of_a_file_is_stored_once_although_a_run_was_cut(world: IngestionWorld) -> None:
+    key = await world.attach("\n".join(PAGES))
+    left_out = FileWarning("pictures", "text in pictures is not read")
+    ingestion = world.ingestion(parser=FakeParser(left_out), yield_after_chunks=4, has_other_tenants=lambda _: True)
+
+    await ingestion.run(key)
+    assert world.row(key).warnings == ()
+    await ingestion.run(key)
+
+    assert world.row(key).state is AttachmentState.COMPLETED
+    assert world.row(key).warnings == (left_out,)
 
 
 async def test_a_second_run_has_nothing_to_do(world: IngestionWorld) -> None:
