@@ -1,33 +1,34 @@
-"""Word documents, of 2007 and later, as text."""
+"""Word documents, of 2007 and later, as text: what a reader of the printed page sees."""
 
-import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
-from xml.parsers.expat import ExpatError
 
-import mammoth
-
+from retrieval.parsing.blocks import coalesce
+from retrieval.parsing.docx_numbering import Numbering
+from retrieval.parsing.docx_text import Story
 from retrieval.parsing.limits import Limits
-from retrieval.parsing.model import IngestionErrorCode, UnindexableFile
+from retrieval.parsing.model import FileWarning
+from retrieval.parsing.ooxml import Package, child
 
 
-def read(document: BinaryIO, limits: Limits) -> Iterator[tuple[int, str]]:
-    """The paragraphs. The format has no pages, Word makes them.
+def read(document: BinaryIO, limits: Limits) -> Iterator[tuple[int, str] | FileWarning]:
+    """Headers, then the body with each note after its paragraph, then footers. The format has no pages.
 
     Raises UnindexableFile when the archive expands to more than its limit.
     """
-    with zipfile.ZipFile(document) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > limits.expanded_bytes:
-            raise UnindexableFile(
-                IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, f"the file expands to more than {limits.expanded_bytes} bytes"
-            )
-    document.seek(0)
-    try:
-        text: str = mammoth.extract_raw_text(document).value
-    except ExpatError as error:
-        if "amplification" in str(error):
-            raise UnindexableFile(
-                IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, "the file's entities expand too much"
-            ) from None
-        raise
-    yield 0, text
+    package = Package(document, limits)
+    main = package.main_part("word/document.xml")
+    root = package.xml(main)
+    if root is None:
+        raise ValueError("the archive has no document")
+    targets = {item.kind: item.target for item in package.relationships(main).values()}
+    numbering = Numbering(package.xml(targets.get("numbering", "")), package.xml(targets.get("styles", "")))
+    settings = package.xml(targets.get("settings", ""))
+    story = Story(package, main, numbering, targets)
+    body = child(root, "body")
+    if body is None:
+        raise ValueError("the document has no body")
+    yield from coalesce(0, story.headers(body, settings))
+    yield from coalesce(0, story.paragraphs(body))
+    yield from coalesce(0, story.footers(body, settings))
+    yield from story.warnings()
