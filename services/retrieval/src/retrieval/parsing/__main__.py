@@ -1,6 +1,7 @@
 """The child process: parses the document on standard input and writes its blocks as JSON lines to standard output.
 
     {"page": 1, "text": "…"}                      a block
+    {"no_sandbox": {"landlock": "…"}}             the first line, where the kernel lacks a filter
     {"warning": "pictures", "message": "…"}       what is left out
     {"error": "encrypted_file", "message": "…"}   the last line, when the document cannot be parsed
     {"end": true}                                 the last line, when the document was parsed to its end
@@ -16,6 +17,7 @@ from typing import IO
 
 import orjson
 
+from retrieval.parsing import sandbox
 from retrieval.parsing.formats import read
 from retrieval.parsing.limits import Limits
 from retrieval.parsing.model import FileWarning, IngestionErrorCode, UnindexableFile
@@ -45,6 +47,9 @@ def main(limits: Limits, filename: str) -> None:
 
 def _parse(lines: IO[bytes], limits: Limits, filename: str) -> None:
     limits.apply()
+    missing = sandbox.enter()
+    if missing:
+        _write(lines, {"no_sandbox": missing})
     try:
         _write_blocks(lines, limits, filename)
     except UnindexableFile as error:

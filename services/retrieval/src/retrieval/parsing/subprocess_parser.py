@@ -33,6 +33,7 @@ class SubprocessParser:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._warned_of_sandbox = False
 
     async def blocks(
         self, filename: str, data: AsyncGenerator[bytes, None]
@@ -43,6 +44,9 @@ class SubprocessParser:
                 while line := await self._line(lines):
                     if "end" in line:
                         return
+                    if "no_sandbox" in line:
+                        self._warn_of_sandbox(line["no_sandbox"])
+                        continue
                     yield _line_to_block(line)
                 # The output ended without a last line: the child and its fork were both killed.
                 _log_crash(await asyncio.to_thread(child.wait), stderr)
@@ -71,6 +75,12 @@ class SubprocessParser:
                 yield child, lines
         finally:
             await _kill(child)
+
+    def _warn_of_sandbox(self, missing: dict[str, str]) -> None:
+        """Once, because it is the same for every document."""
+        if not self._warned_of_sandbox:
+            self._warned_of_sandbox = True
+            log.warning("parser_sandbox_incomplete", missing=missing)
 
     async def _line(self, lines: asyncio.StreamReader) -> dict[str, Any] | None:
         """The next line of output, or None at its end."""
