@@ -1,14 +1,17 @@
-"""Hybrid search: a vector search and a keyword search, fused by rank."""
+"""Hybrid search: a vector search and a keyword search, fused by rank; exact hits first."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from retrieval.embeddings.model import Embedder, Vector
+from retrieval.search.exact import to_wanted
 from retrieval.search.model import ChunkKey, ChunkText, Passage, SearchQuery
 from retrieval.search.rank import reciprocal_rank_fusion
 
 CANDIDATES = 100
+# Of these many best by keyword the texts are read, for a query that has a phrase or a code.
+EXACT_CANDIDATES = 50
 DEFAULT_PASSAGES = 10
 
 
@@ -44,6 +47,12 @@ async def search(tenant_id: str, query: SearchQuery, *, index: SearchIndex, embe
         embedder.embed([query.query]), index.keyword_search(tenant_id, stores, query.query, CANDIDATES)
     )
     by_vector = await index.vector_search(tenant_id, stores, vector, CANDIDATES)
-    best = reciprocal_rank_fusion([by_vector, by_keyword])[: query.limit]
-    texts = await index.chunk_texts(tenant_id, [key for key, _ in best])
-    return [Passage(key.vector_store_id, texts[key], score) for key, score in best if key in texts]
+    fused = reciprocal_rank_fusion([by_vector, by_keyword])
+    wanted = to_wanted(query.query)
+    # Exact hits have all words, so they are among the best by keyword.
+    exact = by_keyword[:EXACT_CANDIDATES] if wanted else []
+    keys = dict.fromkeys([*(key for key, _ in fused[: query.limit]), *exact])
+    texts = await index.chunk_texts(tenant_id, list(keys))
+    ranked = [(score + wanted.exactness(texts[key].text), key) for key, score in fused if key in texts]
+    best = sorted(ranked, key=lambda item: -item[0])[: query.limit]
+    return [Passage(key.vector_store_id, texts[key], score) for score, key in best]

@@ -24,6 +24,40 @@ async def test_the_best_by_keyword_and_by_vector_comes_first_with_its_source(one
     assert best.score == pytest.approx(2 / 61)
 
 
+@pytest.mark.parametrize(
+    ("query", "other", "exact"),
+    [
+        (
+            "error QX-7041",
+            "7041 error QX",
+            "Only this page explains it at length, and among many other things names QX‑7041 once.",
+        ),
+        (
+            "warranty of the vessel",
+            "the vessel of warranty",
+            "Much is said here of many things, and of the WARRANTY OF\nTHE VESSEL among them.",
+        ),
+        (
+            "order 884213 status",
+            "order status 88421",
+            "A long list of orders that were sent on that day, all of them: 884212 884213 884214.",
+        ),
+    ],
+)
+async def test_an_exact_hit_is_first_although_others_are_in_the_middle_of_both_rankings(
+    one: Tenant, query: str, other: str, exact: str
+) -> None:
+    others = [f"{other} {n}" for n in range(12)]
+    store, _ = await one.indexed(*others, exact)
+
+    found = await search(
+        one.tenant_id, SearchQuery((store.vector_store_id,), query, 3), index=one.ports.index, embedder=FakeEmbedder()
+    )
+
+    assert found[0].source.text == exact
+    assert [passage.score for passage in found] == sorted((passage.score for passage in found), reverse=True)
+
+
 async def test_a_query_of_empty_stores_is_not_embedded(one: Tenant) -> None:
     store, embedder = await one.store(), FakeEmbedder()
 
