@@ -83,6 +83,43 @@ async def test_a_large_store_gets_an_index_that_its_searches_use(
     await owner.execute(dropped[0])
 
 
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("the café by the sea", "café"),
+        ("Ｆｕｌｌ width", "full"),
+        ("the QX-7041 module", "qx-7041"),
+        ("the QX-7041 module", "QX7041"),
+        ("the QX-7041 module", "7041"),
+        ("the QX‑7041 module", "QX-7041"),
+        ("A-7 and 12-345-678", "12345678"),
+        ("請求書の支払期限は月末です", "支払期限"),
+        ("本合同由甲乙双方签订", "合同"),
+        ("สัญญามีผลสามสิบวัน", "สามสิบ"),
+        ("계약은 서울에서 체결됩니다", "서울"),
+        ("الْعَقْدُ صالح", "العقد"),
+        ("العـــقد صالح", "العقد"),
+        ("Он купил ЁЛКУ", "ёлку"),
+        ("the vessels carried cargo", "vessel carries"),
+    ],
+)
+async def test_a_word_is_found_however_it_is_written(one: Tenant, text: str, query: str) -> None:
+    store, _ = await one.indexed(text, "something else entirely")
+
+    found = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], query, 5)
+
+    assert [key.ordinal for key in found] == [0]
+
+
+async def test_a_code_is_not_found_by_a_part_of_its_parts(one: Tenant) -> None:
+    store, _ = await one.indexed("the QX-7041 module", "the QX-7042 module")
+
+    found = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "QX-704 7042", 5)
+
+    assert found[0].ordinal == 1
+    assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "704", 5) == []
+
+
 async def test_lexemes_and_fingerprints_are_looked_up_by_index_under_row_level_security(
     one: Tenant, database: Database, owner: Any
 ) -> None:
