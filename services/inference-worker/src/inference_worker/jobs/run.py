@@ -11,7 +11,6 @@ from chassis.errors import ArgosyError
 from values.usage import UNKNOWN_USAGE
 
 from inference_worker.embeddings.run import EmbedRequest, EmbedResult, EmbedRun
-from inference_worker.jobs.assemble import CompletionAssembler
 from inference_worker.jobs.model import (
     TRANSIENT,
     ClaimedJob,
@@ -26,6 +25,7 @@ from inference_worker.jobs.ports import Deltas, Orchestrator
 from inference_worker.plans.attempt import exposure_cause
 from inference_worker.plans.model import Attempt, AttemptOutcome, AttemptStarting, Chunk, Event, Plan, Stopped
 from inference_worker.plans.run import PlanRun
+from inference_worker.providers.assemble import CompletionAssembler
 from inference_worker.providers.model import UpstreamFailed
 
 PERMISSION_SECONDS = 10.0

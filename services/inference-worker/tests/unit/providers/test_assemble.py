@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inference_worker.jobs.assemble import CompletionAssembler
+from inference_worker.providers.assemble import CompletionAssembler
 from inference_worker.providers.model import UpstreamFailed, UpstreamProtocolError
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
