@@ -371,6 +371,7 @@ class Finished(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     USAGE_PAYLOAD_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     usage_payload: _builtins.bytes
     """The provider's last streamed payload if it held nothing but usage: kept out of the chunks, so that the cost can be added."""
     @_builtins.property
@@ -381,16 +382,21 @@ class Finished(_message.Message):
     def error(self) -> _common_pb2.Error:
         """Absent when the plan succeeded."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was left out of the request for the provider that answered, one sentence each; for `argosy.warnings`."""
+
     def __init__(
         self,
         *,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         error: _common_pb2.Error | None = ...,
         usage_payload: _builtins.bytes = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "usage_payload", b"usage_payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "usage_payload", b"usage_payload", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

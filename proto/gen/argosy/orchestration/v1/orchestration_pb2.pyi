@@ -262,6 +262,7 @@ class Finished(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     USAGE_PAYLOAD_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     usage_payload: _builtins.bytes
     """The provider's last streamed payload if it held nothing but usage: not among the chunks, so that the cost can be added."""
     @_builtins.property
@@ -276,6 +277,10 @@ class Finished(_message.Message):
     def error(self) -> _common_pb2.Error:
         """Present when it broke off after the first byte."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was left out of the request for the provider that answered, one sentence each; for `argosy.warnings`."""
+
     def __init__(
         self,
         *,
@@ -283,10 +288,11 @@ class Finished(_message.Message):
         cost: _common_pb2.Money | None = ...,
         error: _common_pb2.Error | None = ...,
         usage_payload: _builtins.bytes = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "error", b"error", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "error", b"error", "usage", b"usage", "usage_payload", b"usage_payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "error", b"error", "usage", b"usage", "usage_payload", b"usage_payload", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

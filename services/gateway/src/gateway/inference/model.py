@@ -100,6 +100,8 @@ class Finished:
     cost: NanoUsd
     error: ArgosyError | None = None
     usage_payload: bytes = b""
+    warnings: Sequence[str] = ()
+    """What was left out of the request for the provider that answered, a sentence each."""
 
 
 StreamEvent = Started | Chunk | Finished

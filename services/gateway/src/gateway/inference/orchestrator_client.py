@@ -106,6 +106,7 @@ def proto_to_finished(message: pb.Finished) -> Finished:
         cost=proto_to_nano_usd(message.cost),
         error=proto_to_error(message.error) if message.HasField("error") else None,
         usage_payload=message.usage_payload,
+        warnings=tuple(message.warnings),
     )
 
 

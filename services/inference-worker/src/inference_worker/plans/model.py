@@ -87,6 +87,8 @@ class Finished:
     error: ArgosyError | None
     usage_payload: bytes = b""
     """The provider's last streamed payload if it held nothing but usage: it is kept out of the chunks."""
+    warnings: Sequence[str] = ()
+    """What was left out of the request for the provider that answered, a sentence each."""
 
 
 Event = Started | Chunk | AttemptStarting

@@ -99,6 +99,7 @@ def finished_to_proto(finished: Finished) -> inference_pb2.InferResponse:
     if finished.error is not None:
         error_to_proto(finished.error, message.error)
     message.usage_payload = finished.usage_payload
+    message.warnings.extend(finished.warnings)
     return response
 
 

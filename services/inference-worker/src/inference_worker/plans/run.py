@@ -93,8 +93,9 @@ class PlanRun:
             self._scope.close()
             if self._stop_timer is not None:
                 self._stop_timer.cancel()
-        payload = self._running.usage_payload if self._running is not None else b""
-        return Finished(tuple(self._attempts), self._error, payload)
+        running = self._running
+        payload, warnings = (running.usage_payload, running.warnings) if running is not None else (b"", ())
+        return Finished(tuple(self._attempts), self._error, payload, warnings)
 
     def _abort(self, reason: Stopped) -> None:
         self._scope.cancel(reason)

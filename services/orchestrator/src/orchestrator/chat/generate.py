@@ -111,4 +111,4 @@ class ChatCompletions:
             raise
         made = finished.attempts
         usage, cost = await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
-        return Finished(usage, cost, finished.error, finished.usage_payload)
+        return Finished(usage, cost, finished.error, finished.usage_payload, finished.warnings)

@@ -71,5 +71,6 @@ def _finished_to_proto(finished: Finished, message: pb.Finished) -> None:
     usage_to_proto(finished.usage, message.usage)
     message.cost.nano_usd = finished.cost
     message.usage_payload = finished.usage_payload
+    message.warnings.extend(finished.warnings)
     if finished.error is not None:
         error_to_proto(finished.error, message.error)

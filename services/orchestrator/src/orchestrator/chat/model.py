@@ -68,6 +68,8 @@ class Finished(NamedTuple):
     cost: NanoUsd
     error: ArgosyError | None = None
     usage_payload: bytes = b""
+    warnings: Sequence[str] = ()
+    """What was left out of the request for the provider that answered, a sentence each."""
 
 
 ChatEvent = Started | Chunk | Finished

@@ -74,6 +74,7 @@ class Finished(NamedTuple):
     attempts: tuple[Attempt, ...]
     error: ArgosyError | None = None
     usage_payload: bytes = b""
+    warnings: Sequence[str] = ()
 
 
 Event = Started | Chunk | AttemptStarting | Finished

@@ -56,7 +56,7 @@ def proto_to_event(response: inference_pb2.InferResponse) -> Event:
     if event == "finished":
         finished = response.finished
         error = proto_to_error(finished.error) if finished.HasField("error") else None
-        return Finished(proto_to_attempts(finished.attempts), error, finished.usage_payload)
+        return Finished(proto_to_attempts(finished.attempts), error, finished.usage_payload, tuple(finished.warnings))
     if event == "attempt_starting":
         return proto_to_starting(response.attempt_starting)
     raise Internal("the worker sent an unknown event")
