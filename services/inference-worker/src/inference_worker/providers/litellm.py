@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import orjson
 from chassis.clock import Clock
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from values.usage import TokenUsage
 
 from inference_worker.providers.config import BaseUrl, TokenCounterConfig, static_credentials
@@ -28,8 +28,9 @@ from inference_worker.providers.model import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
-from inference_worker.providers.payloads import openai_usage, parse_object
+from inference_worker.providers.payloads import parse_object
 from inference_worker.providers.ports import Completion, Upstream
+from inference_worker.providers.reported_usage import openai_usage
 from inference_worker.providers.transport.errors import status_error
 
 # The body is the client's: any other field would be taken for litellm's own arguments, such as `api_base` or `api_key`.
@@ -70,6 +71,13 @@ class LitellmConfig(TokenCounterConfig):
     options: dict[str, SecretStr] = Field(
         default_factory=dict, description="More of litellm's arguments, such as `api_version` or `aws_region_name`."
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _has_no_query(cls, value: str | None) -> str | None:
+        if value is not None and ("?" in value or "#" in value):
+            raise ValueError("must have no query: litellm drops it; give `options` instead, such as `api_version`")
+        return value
 
     def arguments(self) -> dict[str, str]:
         arguments = {name: value.get_secret_value() for name, value in self.options.items()}

@@ -39,6 +39,8 @@ class UpstreamFailed(ArgosyError):
             self.maybe_billed = maybe_billed
         self.fallback = fallback
         self.retry_same = retry_same
+        self.usage: TokenUsage | None = None
+        """What the upstream reported beside its error."""
 
 
 class UpstreamRateLimited(UpstreamFailed):

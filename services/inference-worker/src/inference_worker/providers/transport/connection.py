@@ -5,9 +5,12 @@ llhttp parses (through httptools, as in uvicorn); bounds, back-pressure and the 
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from inference_worker.providers.transport.content_encoding import ContentDecoder
 
 MAX_BUFFERED_BYTES = 128 * 1024
 """Receive-buffer limit; reading pauses above it."""
@@ -43,7 +46,8 @@ class Response:
 
     __slots__ = (
         *("_connection", "_error", "_linger_timer", "_pieces", "_waiter"),
-        *("buffered_bytes", "complete", "compressed", "on_body", "retry_after", "reusable", "self_delimited", "status"),
+        *("buffered_bytes", "complete", "content_encoding", "content_type", "decoder", "last_byte_at", "on_body"),
+        *("retry_after", "reusable", "self_delimited", "status"),
     )
 
     def __init__(self, connection: "Connection") -> None:
@@ -58,7 +62,13 @@ class Response:
         """Received and not read yet, with framing."""
         self.status = 0
         self.retry_after = ""
-        self.compressed = False
+        self.content_type = ""
+        """The media type in lower case, without its parameters."""
+        self.content_encoding = ""
+        self.decoder: ContentDecoder | None = None
+        """Set by the client, for a body that is compressed."""
+        self.last_byte_at = monotonic()
+        """When anything arrived, on the monotonic clock: keep-alives count, too."""
         self.self_delimited = False
         """Whether a header tells where the body ends; else it ends with the connection."""
         self.complete = False
@@ -142,7 +152,9 @@ class Response:
         if name in (b"content-length", b"transfer-encoding"):
             self.self_delimited = True
         elif name == b"content-encoding":
-            self.compressed = value.lower() != b"identity"
+            self.content_encoding = value.decode("latin-1").strip().lower()
+        elif name == b"content-type":
+            self.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
         elif name == b"retry-after":
             self.retry_after = value.decode("latin-1")
 
@@ -218,6 +230,7 @@ class Connection(asyncio.Protocol):
             self._finish(None)
             return
         response.wake_reader()
+        response.last_byte_at = monotonic()
         response.buffered_bytes += len(data)
         self._overhead_bytes = 0 if response.pieces > pieces else self._overhead_bytes + len(data)
         if self._overhead_bytes > MAX_OVERHEAD_BYTES:

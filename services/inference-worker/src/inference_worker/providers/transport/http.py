@@ -1,18 +1,17 @@
 """The HTTP client of one upstream: kept-alive connections, every size and wait bounded, an error class per failure."""
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
 from typing import Self
 from urllib.parse import quote, urlsplit
 
-from values.usage import TokenUsage
-
 from inference_worker.providers.credentials import Credential
+from inference_worker.providers.inner_errors import InnerError
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
 from inference_worker.providers.transport.connection import Connection, ConnectionLost, ProtocolError, Response
+from inference_worker.providers.transport.content_encoding import ContentDecoder, EncodingError, new_decoder
 from inference_worker.providers.transport.errors import (
     MAX_ERROR_BODY_BYTES,
     error_message,
@@ -20,6 +19,7 @@ from inference_worker.providers.transport.errors import (
     status_error,
 )
 from inference_worker.providers.transport.pool import Address, Pool
+from inference_worker.providers.transport.proxy import proxy_for
 
 LINGER_SECONDS = 1.0
 """How long the last bytes of a finished response may take, so that its connection can be reused."""
@@ -28,6 +28,7 @@ STALE_CONNECTION_WINDOW_SECONDS = 1.0
 """A kept-alive connection that the peer had closed drops within this; later, the upstream had the request."""
 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_QUERY_CHARACTERS = "/%:@!$&'()*+,;=~?"
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _RESERVED_HEADERS = frozenset({"connection", "content-length", "expect", "transfer-encoding"})
 """They decide where a request ends and whether its connection stays open."""
@@ -68,9 +69,13 @@ class HttpClient:
         if not all(0 < len(label) < 64 for label in url.hostname.removesuffix(".").split(".")):
             raise ValueError(f"{url.hostname!r} cannot be the name of a host")
         tls = url.scheme == "https"
-        self.address = Address(url.hostname, url.port or (443 if tls else 80), tls)
+        if url.fragment:
+            raise ValueError(f"{endpoint.base_url!r} has a fragment, which is never sent")
+        proxy = proxy_for(url)
+        self.address = Address(url.hostname, url.port or (443 if tls else 80), tls, proxy)
         self.pool: Pool | None = None
         self._path = quote(url.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        self._query = f"?{quote(url.query, safe=_QUERY_CHARACTERS)}" if url.query else ""
         self._headers = {
             "host": url.netloc,
             "content-type": "application/json",
@@ -80,6 +85,12 @@ class HttpClient:
             "user-agent": "argosy",
             **endpoint.headers,
         }
+        if proxy is not None and not tls:
+            # Proxies open tunnels for TLS; what they can read they want to read.
+            self.address = Address(proxy.host, proxy.port, False)
+            self._path = f"http://{url.netloc}{self._path}"
+            if proxy.authorization:
+                self._headers["proxy-authorization"] = proxy.authorization
         if any(_CONTROL_CHARACTER.search(name + value) for name, value in self._headers.items()):
             raise ValueError("a header holds a control character")
         if not all(_HEADER_NAME.fullmatch(name) and name.lower() not in _RESERVED_HEADERS for name in endpoint.headers):
@@ -127,17 +138,20 @@ class HttpClient:
         except BaseException:
             response.close()
             raise
+        if response.content_encoding:
+            _decode(response)
         if status != 200:
             raise await self._status_error(response, credential)
-        if response.compressed:
-            response.close()
-            raise UpstreamProtocolError("the upstream compressed its response")
         return response
 
-    async def read_all(self, response: Response) -> bytes:
-        """Return the body. Raises `UpstreamInterrupted`, or `UpstreamProtocolError` above `max_response_bytes`."""
-        body = await _read_up_to(response, self.endpoint.max_response_bytes)
-        if len(body) > self.endpoint.max_response_bytes:
+    async def read_all(self, response: Response, max_bytes: int | None = None) -> bytes:
+        """Return the body. Raises `UpstreamInterrupted`, or `UpstreamProtocolError` above `max_bytes`.
+
+        Without `max_bytes` it is the `max_response_bytes` of the endpoint.
+        """
+        limit = self.endpoint.max_response_bytes if max_bytes is None else max_bytes
+        body = await _read_up_to(response, limit)
+        if len(body) > limit:
             response.close()
             raise UpstreamProtocolError("the upstream's response is too large")
         return body
@@ -157,7 +171,7 @@ class HttpClient:
         replaced = self.endpoint.credential_header
         left_out = replaced[0] if replaced is not None and has_credential else ""
         headers = (f"{name}: {value}" for name, value in self._headers.items() if name != left_out)
-        lines = [f"POST {self._path}{path} HTTP/1.1", *headers]
+        lines = [f"POST {self._path}{path}{self._query} HTTP/1.1", *headers]
         return "\r\n".join([*lines, "content-length: "]).encode()
 
     def _head_end(self, length: int, credential: Credential | None) -> bytes:
@@ -170,7 +184,7 @@ class HttpClient:
     async def _status_error(self, response: Response, credential: Credential | None) -> UpstreamFailed:
         try:
             body = await _read_up_to(response, MAX_ERROR_BODY_BYTES)
-        except UpstreamInterrupted:
+        except (UpstreamInterrupted, UpstreamProtocolError):
             body = b""
         finally:
             response.close()
@@ -178,13 +192,51 @@ class HttpClient:
         secrets = self.endpoint.secrets if credential is None else (*self.endpoint.secrets, credential.secret)
         return status_error(response.status, message, secrets, parse_retry_after(response.retry_after))
 
+    def refused(self, error: InnerError) -> UpstreamFailed:
+        """Return the error that stands inside of a response with status 200."""
+        return status_error(error.status, error.message, self.endpoint.secrets)
+
 
 async def read_available(response: Response) -> bytes:
-    """Wait for a byte of the body and return all that has arrived; empty at the end. Raises `UpstreamInterrupted`."""
+    """Wait for a byte of the body and return all that has arrived; empty at the end.
+
+    Raises `UpstreamInterrupted`, or `UpstreamProtocolError` for a body that cannot be decoded.
+    """
     try:
+        if response.decoder is not None:
+            return await _read_decoded(response, response.decoder)
         return await response.read()
     except ConnectionLost as error:
         raise UpstreamInterrupted("the upstream's response was interrupted") from error
+
+
+async def _read_decoded(response: Response, decoder: ContentDecoder) -> bytes:
+    try:
+        piece = decoder.decode(b"") if decoder.pending else b""
+        while not piece:
+            data = await response.read()
+            if not data:
+                if not decoder.complete:
+                    raise UpstreamInterrupted("the upstream's compressed response was interrupted")
+                return b""
+            piece = decoder.decode(data)
+            while not piece and decoder.pending:
+                piece = decoder.decode(b"")
+    except EncodingError as error:
+        response.close()
+        raise UpstreamProtocolError(str(error)) from error
+    return piece
+
+
+def _decode(response: Response) -> None:
+    """Let the body be decoded. Raises `UpstreamProtocolError` for an unknown encoding."""
+    try:
+        response.decoder = new_decoder(response.content_encoding)
+    except EncodingError as error:
+        if response.status == 200:
+            response.close()
+            raise UpstreamProtocolError(str(error)) from error
+        # What an error says is lost, what it is is not.
 
 
 async def _read_up_to(response: Response, limit: int) -> bytes:
@@ -196,51 +248,9 @@ async def _read_up_to(response: Response, limit: int) -> bytes:
             pieces.append(piece)
             size += len(piece)
             # The first piece usually is all: this spares the read that would return nothing.
-            if response.exhausted:
+            if response.exhausted and response.decoder is None:
                 break
     except BaseException:
         response.close()
         raise
     return b"".join(pieces)
-
-
-class HttpCompletion:
-    """What a streamed and a buffered completion have in common."""
-
-    __slots__ = ("_client", "_ended", "_response", "usage_payload")
-
-    def __init__(self, response: Response, client: HttpClient) -> None:
-        self._response = response
-        self._client = client
-        self._ended = False
-        self.usage_payload = b""
-
-    @property
-    def backlog_bytes(self) -> int:
-        """Bytes that have arrived and were not read, because the client is slow."""
-        return self._response.buffered_bytes
-
-    def abort(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._response.close()
-
-
-class BufferedCompletion(HttpCompletion):
-    """A completion that is not streamed. `translate` makes of its body what the client gets, and the usage."""
-
-    __slots__ = ("_translate", "usage")
-
-    def __init__(
-        self, response: Response, client: HttpClient, translate: Callable[[bytes], tuple[bytes, TokenUsage | None]]
-    ) -> None:
-        super().__init__(response, client)
-        self._translate = translate
-        self.usage: TokenUsage | None = None
-
-    async def read(self) -> Sequence[bytes]:
-        if self._ended:
-            return ()
-        body, self.usage = self._translate(await self._client.read_all(self._response))
-        self._ended = True
-        return (body,)

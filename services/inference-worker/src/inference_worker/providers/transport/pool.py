@@ -10,6 +10,8 @@ from functools import lru_cache
 from values.addresses import is_link_local, to_address
 
 from inference_worker.providers.transport.connection import Connection
+from inference_worker.providers.transport.dial import dial
+from inference_worker.providers.transport.proxy import Proxy
 
 KEEPALIVE_OPTIONS = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """Idle seconds before the first probe, seconds between probes, and how many may stay unanswered."""
@@ -20,6 +22,8 @@ class Address:
     host: str
     port: int
     tls: bool
+    proxy: Proxy | None = None
+    """A proxy that opens a tunnel to the host."""
 
 
 class Pool:
@@ -98,7 +102,8 @@ class Pool:
         host, port = self._address.host, self._address.port
         tls = tls_context() if self._address.tls else None
         try:
-            transport, connection = await self._loop.create_connection(lambda: Connection(self), host, port, ssl=tls)
+            proxy = self._address.proxy
+            transport, connection = await dial(lambda: Connection(self), host, port, tls=tls, proxy=proxy)
         except BaseException:
             self._slots.release()
             raise

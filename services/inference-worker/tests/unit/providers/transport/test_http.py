@@ -1,19 +1,11 @@
 """Addresses, headers and TLS of the HTTP client."""
 
-import datetime as dt
 import ssl
-from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from inference_worker.providers.model import UpstreamFailed
 from inference_worker.providers.transport.http import Endpoint, HttpClient
-from inference_worker.providers.transport.pool import tls_context
 from raw_http_server import CHUNKED, OK, RawHttpServer, post
 
 
@@ -64,59 +56,22 @@ def test_host_and_port_are_parsed_from_the_address(url: str, host: str, port: in
     assert (address.host, address.port) == (host, port)
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A key and its certificate for localhost, signed by itself, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = tmp_path / "localhost.pem"
-    path.write_bytes(secret + certificate.public_bytes(pem))
-    return path
-
-
-def serving_with(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@pytest.fixture
-def fresh_tls_context() -> Iterator[None]:
-    """The context is created once per process."""
-    tls_context.cache_clear()
-    yield
-    tls_context.cache_clear()
-
-
 @pytest.mark.usefixtures("fresh_tls_context")
-async def test_a_trusted_upstream_is_called_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_trusted_upstream_is_called_over_tls(
+    certificate: Path, server_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     server = RawHttpServer(CHUNKED + b"2\r\n{}\r\n0\r\n\r\n")
-    async with server.client(serving_with(certificate)) as client:
+    async with server.client(server_tls) as client:
         assert [await post(client) for _ in range(2)] == [b"{}"] * 2
 
     assert server.connections == 1
 
 
 @pytest.mark.usefixtures("fresh_tls_context")
-async def test_an_upstream_that_is_not_trusted_gets_no_request(certificate: Path):
+async def test_an_upstream_that_is_not_trusted_gets_no_request(server_tls: ssl.SSLContext):
     server = RawHttpServer(OK)
-    async with server.client(serving_with(certificate)) as client:
+    async with server.client(server_tls) as client:
         with pytest.raises(UpstreamFailed) as caught:
             await post(client)
 
