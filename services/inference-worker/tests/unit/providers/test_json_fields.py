@@ -1,6 +1,6 @@
 import pytest
 from inference_worker.providers.anthropic.events import message_usage
-from inference_worker.providers.payloads import openai_usage
+from inference_worker.providers.reported_usage import openai_usage
 from values.money import MAX_TOKENS
 from values.usage import TokenUsage, UsageSource
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inference_worker.providers.model import UpstreamProtocolError
-from inference_worker.providers.payloads import SseDecoder
+from inference_worker.providers.transport.sse import SseDecoder
 
 # JSON never holds raw line ends, so events can be split at them.
 PAYLOADS = st.dictionaries(st.text(max_size=8), st.text(), max_size=3).map(
@@ -84,3 +84,41 @@ def test_an_event_without_an_end_is_a_protocol_error():
 
     with pytest.raises(UpstreamProtocolError):
         decoder.feed(b"data: xxxx")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_ends_with_its_blank_line_whatever_line_ends_are(end: bytes):
+    decoder = SseDecoder(1024)
+
+    assert decoder.feed(b"event: x" + end + b"data: 1" + end + end) == [b"1"]
+    assert decoder.names == [b"x"]
+    assert decoder.feed(b"data: 2" + end + end) == [b"2"]
+    assert decoder.names is None
+
+
+def test_a_line_end_that_is_split_is_one_line_end():
+    decoder = SseDecoder(1024)
+
+    assert decoder.feed(b"data: 1\r") == []
+    assert decoder.feed(b"\ndata: 2\r\n\r") == [b"1\n2"]
+    assert decoder.feed(b"\ndata: 3\n\n") == [b"3"]
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "data"),
+    [
+        (b"event: a\nevent: b\ndata: 1", b"b", b"1"),
+        (b"event:a\ndata:1", b"a", b"1"),
+        (b"event: message\ndata: 1", b"", b"1"),
+        (b"event\ndata: 1", b"", b"1"),
+        (b": data: 0\ndata: 1\nunknown: 2\ndatas: 3", b"", b"1"),
+        (b"data:  1", b"", b" 1"),
+        (b"id: 1\nretry: 5\ndata: a:b", b"", b"a:b"),
+        (b"data: 1\ndata\ndata: 2", b"", b"1\n\n2"),
+    ],
+)
+def test_fields_are_read_as_the_standard_says(event: bytes, name: bytes, data: bytes):
+    decoder = SseDecoder(1024)
+
+    assert decoder.feed(event + b"\n\n") == [data]
+    assert decoder.names == ([name] if name else None)

@@ -14,7 +14,8 @@ from inference_worker.providers.model import (
     UpstreamProtocolError,
     UpstreamRateLimited,
 )
-from inference_worker.providers.openai.chat import OpenaiProvider, are_plain_chunks
+from inference_worker.providers.openai.chat import OpenaiProvider
+from inference_worker.providers.openai.chat_stream import are_plain_chunks
 from inference_worker.providers.ports import Upstream
 from inference_worker.providers.transport import http
 from inference_worker.providers.transport.http import Endpoint, HttpClient
@@ -67,7 +68,9 @@ PLAIN = b'{"choices": [{"delta": {"content": "a"}}], "usage": null}'
         ([PLAIN], True),
         ([PLAIN] * 9, True),
         # Inside a JSON string the quotes are escaped, so the search for fields does not match.
-        ([json.dumps({"content": '"usage": {} "error"'}).encode()], True),
+        ([json.dumps({"choices": '"usage": {} "error" "role"'}).encode()], True),
+        ([PLAIN, b'{"choices": [{"delta": {"role": "assistant"}}]}'], False),
+        ([PLAIN, b'{"type": "ping"}'], False),
         ([PLAIN, b'{"usage" : {"prompt_tokens": 1}}', PLAIN], False),
         ([PLAIN, b'{"error": "x"}'], False),
         ([PLAIN, b"not an object"], False),

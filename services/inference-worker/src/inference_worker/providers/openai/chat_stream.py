@@ -1,0 +1,189 @@
+"""A streamed completion: the bytes of its chunks pass through, and little of the JSON is parsed."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from values.usage import TokenUsage
+
+from inference_worker.providers.inner_errors import find_error, unwrap
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamProtocolError,
+    UpstreamRejected,
+)
+from inference_worker.providers.openai.chat_answer import DONE, describe, raise_error_in, read_completion
+from inference_worker.providers.openai.chunks import (
+    ENVELOPE,
+    completion_to_chunks,
+    is_chunk,
+    say_role_once,
+    usage_chunk,
+)
+from inference_worker.providers.payloads import dump, parse_document
+from inference_worker.providers.reported_usage import openai_usage, reports_usage, shown_usage, without_usage
+from inference_worker.providers.transport.completions import HttpCompletion
+from inference_worker.providers.transport.connection import Response
+from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient, read_available
+from inference_worker.providers.transport.sse import SseDecoder
+
+# None matches inside a JSON string: its quotes are escaped. OpenAI puts a null "usage" into every chunk.
+_CHOICES = b'"choices"'
+_ERROR = b'"error"'
+_ROLE = b'"role"'
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
+
+
+class ChatStream(HttpCompletion):
+    """A streamed completion, forwarded payload by payload."""
+
+    __slots__ = ("_decoder", "_error", "_held", "_opening", "_recent", "_started", "_with_role", "usage")
+
+    def __init__(self, response: Response, client: HttpClient) -> None:
+        super().__init__(response, client)
+        self._decoder = SseDecoder(client.endpoint.max_event_bytes)
+        self._recent: list[bytes] = []
+        self._opening: list[bytes] = []
+        """All that came before the first chunk: it may be no stream."""
+        self._held: dict[str, Any] = {}
+        """Fields of chunks without a choice, for the first that has one."""
+        self._with_role: set[int] = set()
+        self._started = False
+        self._error: UpstreamFailed | None = None
+        self.usage: TokenUsage | None = None
+
+    async def read(self) -> Sequence[bytes]:
+        """Return the payloads that arrived together, and record the usage among them."""
+        while not self._ended:
+            data = await read_available(self._response)
+            if not self._started:
+                self._keep_opening(data)
+            payloads = self._decoder.feed(data) if data else self._decoder.flush()
+            done = DONE in payloads
+            names = self._decoder.names
+            if done:
+                payloads = payloads[: payloads.index(DONE)]
+            for_client = self._filter_client_events(payloads, names)
+            self._recent = [*self._recent, *for_client][-4:]
+            if done or not data:
+                for_client = [*for_client, *self._end(done=done)]
+            if for_client:
+                return for_client
+        if self._error is not None:
+            raise self._error
+        return ()
+
+    def _filter_client_events(self, payloads: list[bytes], names: Sequence[bytes] | None) -> list[bytes]:
+        """Return what the client gets. An error is raised by the next read, so that payloads before it are not lost."""
+        if self._started and names is None and are_plain_chunks(payloads):
+            return payloads
+        for_client = []
+        try:
+            for position, payload in enumerate(payloads):
+                chunk = self._take(payload, names[position] if names is not None else b"")
+                if chunk:
+                    for_client.append(chunk)
+                    self._start()
+        except UpstreamFailed as error:
+            self.usage = error.usage or self.usage
+            self.abort()
+            self._error = error
+        return for_client
+
+    def _start(self) -> None:
+        self._started = True
+        self._opening.clear()
+
+    def _take(self, payload: bytes, name: bytes) -> bytes:
+        """Return the payload as the client gets it; empty for what is not a part of the answer."""
+        event = unwrap(parse_event(payload))
+        if event is None:
+            raise UpstreamProtocolError("the upstream sent an event that is not a JSON object")
+        self._raise_error_in(event, name)
+        if not is_chunk(event, name):
+            return b""
+        changed = False
+        if reports_usage(event):
+            self.usage = openai_usage(event) or self.usage
+            self.usage_payload = usage_chunk(event, shown_usage(event))
+            event, changed = without_usage(event), True
+        if not event.get("choices"):
+            self._held |= {key: value for key, value in event.items() if value and key not in ENVELOPE}
+            return b""
+        if self._held and not self._started:
+            event, self._held, changed = {**self._held, **event}, {}, True
+        changed = say_role_once(event, self._with_role, first=not self._started) or changed
+        return dump(event) if changed else payload
+
+    def _raise_error_in(self, event: dict[str, Any], name: bytes) -> None:
+        if not self._started:
+            raise_error_in(event, self._client, name)
+            return
+        error = find_error(event, name)
+        if error is not None:
+            why = self._client.refused(error)
+            words = f": {why.message}" if isinstance(why, UpstreamRejected) else ""
+            failed = UpstreamInterrupted(f"the upstream's response was interrupted by an error{words}")
+            failed.usage = openai_usage(event)
+            raise failed
+
+    def _end(self, *, done: bool) -> Sequence[bytes]:
+        """End the stream; return what was no stream as the chunks of one."""
+        if self._ended:
+            return ()
+        self._ended = True
+        self._response.linger(LINGER_SECONDS)
+        if not self._started:
+            return self._read_opening(done=done)
+        if not done and not self.usage_payload and not any(map(_FINISH_REASON.search, self._recent)):
+            self._error = UpstreamInterrupted("the upstream's response was interrupted")
+        return ()
+
+    def _keep_opening(self, data: bytes) -> None:
+        if data.strip() and sum(map(len, self._opening)) <= self._client.endpoint.max_response_bytes:
+            self._opening.append(data)
+
+    def _read_opening(self, *, done: bool) -> Sequence[bytes]:
+        body = b"".join(self._opening)
+        start = body.lstrip()[:1]
+        if start in (b"{", b"["):
+            try:
+                completion = read_completion(body, self._client)
+            except UpstreamFailed as error:
+                self._error, self.usage = error, error.usage
+                return ()
+            self.usage = openai_usage(completion)
+            if reports_usage(completion):
+                self.usage_payload = usage_chunk({**completion, "choices": []}, shown_usage(completion))
+            return completion_to_chunks(completion)
+        if done or not start or body.startswith((b"data:", b"event:", b":", b"id:", b"retry:")):
+            self._error = UpstreamProtocolError("the upstream's stream is empty")
+        else:
+            came = describe(body, self._response.content_type)
+            self._error = UpstreamProtocolError(f"the upstream sent {came} instead of a stream")
+        return ()
+
+
+def parse_event(payload: bytes) -> Any:
+    """Parse the data of an event. Raises `UpstreamProtocolError`."""
+    try:
+        return parse_document(payload)
+    except UpstreamProtocolError as error:
+        raise UpstreamProtocolError("the upstream sent an event that is not a JSON object") from error
+
+
+def are_plain_chunks(payloads: list[bytes]) -> bool:
+    """Tell whether all are chunks without error, usage or role, by searching the block instead of each payload."""
+    block = b"\n".join(payloads)
+    borders = len(payloads) - 1
+    return (
+        _ERROR not in block
+        and not _USAGE.search(block)
+        and _ROLE not in block
+        and block[:1] == b"{"
+        and block[-1:] == b"}"
+        and block.count(b"}\n{") == borders == block.count(b"\n")
+        and block.count(_CHOICES) == borders + 1
+    )
