@@ -62,27 +62,46 @@ class RunningAttempt:
 
     async def read(self) -> Sequence[bytes]:
         """Return the next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
-        try:
-            with self._scope.until(self._next_deadline()):
-                if self._completion is None:
-                    self._sent = True
-                    candidate = self._candidate
-                    self._completion = await self._provider.open(
-                        candidate.model, candidate.body, stream=self._stream, credential=self._credential
-                    )
-                payloads = await self._completion.read()
-        except TimedOut:
-            raise UpstreamTimedOut(
-                "the upstream did not respond in time"
-                if self._first_byte_at is None
-                else "the upstream's stream stalled"
-            ) from None
+        deadline = self._next_deadline()
+        while True:
+            try:
+                with self._scope.until(deadline):
+                    payloads = await self._read()
+                break
+            except TimedOut:
+                later = self._later_deadline()
+                if later <= deadline:
+                    raise self._timed_out() from None
+                deadline = later
         if payloads:
             if self._first_byte_at is None:
                 self._first_byte_at = self._clock.monotonic()
             self._output.add(payloads)
             self._previous_read, self._last_read = self._last_read, payloads
         return payloads
+
+    async def _read(self) -> Sequence[bytes]:
+        if self._completion is None:
+            self._sent = True
+            candidate = self._candidate
+            self._completion = await self._provider.open(
+                candidate.model, candidate.body, stream=self._stream, credential=self._credential
+            )
+        return await self._completion.read()
+
+    def _timed_out(self) -> UpstreamTimedOut:
+        began = self._first_byte_at is not None
+        return UpstreamTimedOut("the upstream's stream stalled" if began else "the upstream did not respond in time")
+
+    def _later_deadline(self) -> float:
+        """Return the deadline by the last byte that arrived: keep-alives are life, but hold no payload.
+
+        An interrupted read of a completion that knows its last byte may be repeated.
+        """
+        last_byte_at: float | None = getattr(self._completion, "last_byte_at", None)
+        if last_byte_at is None:
+            return 0.0
+        return min(self._deadline, last_byte_at + self._idle_seconds)
 
     def _next_deadline(self) -> float:
         if self._first_byte_at is None:
@@ -115,6 +134,11 @@ class RunningAttempt:
     def usage_payload(self) -> bytes:
         """The last payload, if it held nothing but usage."""
         return self._completion.usage_payload if self._completion is not None else b""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was left out of the request; only translating providers do that."""
+        return getattr(self._completion, "warnings", ())
 
     async def finish(
         self, number: int, index: int, error: UpstreamFailed | Stopped | None, counter: TokenCounter

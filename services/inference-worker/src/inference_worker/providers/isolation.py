@@ -104,6 +104,18 @@ class IsolatedCompletion:
                 return [without_cache_reports(payload) for payload in payloads]
         return payloads
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        return getattr(self._completion, "warnings", ())
+
+    @property
+    def backlog_bytes(self) -> int:
+        return getattr(self._completion, "backlog_bytes", 0)
+
+    @property
+    def last_byte_at(self) -> float | None:
+        return getattr(self._completion, "last_byte_at", None)
+
     def abort(self) -> None:
         self._completion.abort()
 
