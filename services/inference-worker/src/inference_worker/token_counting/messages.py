@@ -7,8 +7,8 @@ from typing import Any
 Field = tuple[str, ...]
 """Which part of a message a text belongs to: pieces of one part are one text, with the tokens of one."""
 
-WITHOUT_TEXT = frozenset({"role", "id", "type", "index", "status", "tool_call_id", "cache_control"})
-"""Fields that name or mark something, and cost nothing."""
+WITHOUT_TEXT = frozenset({"role", "id", "type", "index", "status", "tool_call_id", "cache_control", "thinking_blocks"})
+"""Fields that name or mark something and cost nothing, or repeat with a signature what another field holds."""
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 """Some upstreams send the same text under two of these names."""

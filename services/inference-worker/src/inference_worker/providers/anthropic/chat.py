@@ -15,22 +15,19 @@ from inference_worker.providers.anthropic.events import (
 )
 from inference_worker.providers.anthropic.request import to_messages_request
 from inference_worker.providers.credentials import Credential
+from inference_worker.providers.inner_errors import InnerError, find_error
 from inference_worker.providers.model import (
     UpstreamFailed,
     UpstreamInterrupted,
     UpstreamProtocolError,
     UpstreamRejected,
 )
-from inference_worker.providers.payloads import SseDecoder, parse_object
+from inference_worker.providers.payloads import parse_object
 from inference_worker.providers.ports import Completion
+from inference_worker.providers.transport.completions import BufferedCompletion, HttpCompletion
 from inference_worker.providers.transport.connection import Response
-from inference_worker.providers.transport.http import (
-    LINGER_SECONDS,
-    BufferedCompletion,
-    HttpClient,
-    HttpCompletion,
-    read_available,
-)
+from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient, read_available
+from inference_worker.providers.transport.sse import SseDecoder
 
 T = TypeVar("T")
 
@@ -49,11 +46,18 @@ class AnthropicProvider:
         credential: Credential | None = None,
     ) -> Completion:
         """Translate the body and send it."""
-        response = await self._client.post("/v1/messages", _translate_request(body, stream=stream), credential)
+        warnings: list[str] = []
+        translated = _translate_request(body, warnings, stream=stream)
+        response = await self._client.post("/v1/messages", translated, credential)
         created = int(self._clock.now().timestamp())
+        completion: MessageStream | BufferedCompletion
         if stream:
-            return MessageStream(response, created, self._client)
-        return BufferedCompletion(response, self._client, partial(_translate_message, created=created))
+            completion = MessageStream(response, created, self._client)
+        else:
+            translate = partial(_translate_message, created=created, client=self._client)
+            completion = BufferedCompletion(response, self._client, translate)
+        completion.warnings = tuple(warnings)
+        return completion
 
 
 class MessageStream(HttpCompletion):
@@ -73,7 +77,8 @@ class MessageStream(HttpCompletion):
         """Return the chunks of the events that arrived together."""
         while not self._ended:
             data = await read_available(self._response)
-            chunks = self._translate(self._decoder.feed(data) if data else self._decoder.flush())
+            payloads = self._decoder.feed(data) if data else self._decoder.flush()
+            chunks = self._translate(payloads, self._decoder.names)
             if not data and not self._ended:
                 self._ended = True
                 self._error = UpstreamInterrupted("the upstream's response was interrupted")
@@ -83,12 +88,15 @@ class MessageStream(HttpCompletion):
             raise self._error
         return ()
 
-    def _translate(self, payloads: list[bytes]) -> list[bytes]:
+    def _translate(self, payloads: list[bytes], names: Sequence[bytes] | None) -> list[bytes]:
         """Return chunks. An error is raised by the next read, so that chunks before it are not lost."""
         chunks = []
         try:
-            for payload in payloads:
+            for position, payload in enumerate(payloads):
                 event = parse_object(payload)
+                error = find_error(event, names[position] if names is not None else b"")
+                if error is not None:
+                    raise self._error_of(error)
                 chunk = _call_translator(self._translator.translate, event)
                 if chunk is not None:
                     chunks.append(chunk)
@@ -100,6 +108,11 @@ class MessageStream(HttpCompletion):
             self._error = error
         return chunks
 
+    def _error_of(self, error: InnerError) -> UpstreamFailed:
+        if self._translator.started:
+            return UpstreamInterrupted("the upstream's response was interrupted by an error")
+        return self._client.refused(error)
+
     def _end(self) -> None:
         if not self._translator.finished:
             raise UpstreamProtocolError("the upstream's message ended without a stop reason")
@@ -108,15 +121,18 @@ class MessageStream(HttpCompletion):
         self._response.linger(LINGER_SECONDS)
 
 
-def _translate_request(body: bytes, *, stream: bool) -> bytes:
+def _translate_request(body: bytes, warnings: list[str], *, stream: bool) -> bytes:
     try:
-        return orjson.dumps(to_messages_request(orjson.loads(body)) | {"stream": stream})
+        return orjson.dumps(to_messages_request(orjson.loads(body), warnings) | {"stream": stream})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamRejected("the request's body has values of the wrong types") from error
+        raise UpstreamRejected("the request's body has values of the wrong types", fallback=True) from error
 
 
-def _translate_message(body: bytes, *, created: int) -> tuple[bytes, TokenUsage | None]:
+def _translate_message(body: bytes, *, created: int, client: HttpClient) -> tuple[bytes, TokenUsage | None]:
     message = parse_object(body)
+    error = find_error(message)
+    if error is not None:
+        raise client.refused(error)
     completion = _call_translator(message_to_completion, message, created)
     return orjson.dumps(completion), message_usage(message.get("usage") or {})
 

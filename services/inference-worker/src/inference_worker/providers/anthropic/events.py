@@ -6,8 +6,7 @@ from typing import Any
 import orjson
 from values.usage import TokenUsage, UsageSource
 
-from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted
-from inference_worker.providers.payloads import is_token_count
+from inference_worker.providers.reported_usage import is_token_count
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -28,8 +27,15 @@ class EventTranslator:
         self._id = ""
         self._model = ""
         self._tool_index = -1
+        self._block: dict[str, Any] = {}
+        """What has to be given whole at the end of a block: its thinking with the signature, or empty arguments."""
         self._counts: dict[str, Any] = {}
         self.finished = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the message has begun."""
+        return bool(self._id)
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -45,19 +51,17 @@ class EventTranslator:
     def translate(self, event: dict[str, Any]) -> bytes | None:
         """Return the chunk of an event; None when it has nothing for the client.
 
-        Raises `UpstreamFailed` for an error event, `UpstreamInterrupted` once the message had begun.
+        Error events are its caller's.
         """
         kind = event.get("type")
-        if kind == "error":
-            if self._id:
-                raise UpstreamInterrupted("the upstream's response was interrupted by an error")
-            raise UpstreamFailed("the upstream failed before its response began")
         if kind == "message_start":
             return self._start_message(event["message"])
         if kind == "content_block_start":
             return self._start_block(event["content_block"])
         if kind == "content_block_delta":
             return self._extend_block(event["delta"])
+        if kind == "content_block_stop":
+            return self._end_block()
         if kind == "message_delta":
             return self._finish(event)
         return None
@@ -68,6 +72,7 @@ class EventTranslator:
         return self._delta({"role": "assistant", "content": ""})
 
     def _start_block(self, block: dict[str, Any]) -> bytes | None:
+        self._block = dict(block)
         if block["type"] == "tool_use":
             self._tool_index += 1
             function = {"name": block["name"], "arguments": ""}
@@ -78,12 +83,26 @@ class EventTranslator:
     def _extend_block(self, delta: dict[str, Any]) -> bytes | None:
         if delta["type"] == "text_delta":
             return self._delta({"content": delta["text"]})
+        if delta["type"] == "signature_delta":
+            self._block["signature"] = delta["signature"]
+            return None
         if delta["type"] == "input_json_delta":
+            if delta["partial_json"]:
+                self._block.pop("input", None)
             call = {"index": self._tool_index, "function": {"arguments": delta["partial_json"]}}
             return self._delta({"tool_calls": [call]})
         if delta["type"] == "thinking_delta":
+            self._block["thinking"] = self._block.get("thinking", "") + delta["thinking"]
             return self._delta({"reasoning_content": delta["thinking"]})
         return None
+
+    def _end_block(self) -> bytes | None:
+        block, self._block = self._block, {}
+        if block.get("type") == "tool_use" and "input" in block:
+            # No piece of the arguments came: they are those that the block began with, usually none.
+            arguments = orjson.dumps(block["input"] or {}).decode()
+            return self._delta({"tool_calls": [{"index": self._tool_index, "function": {"arguments": arguments}}]})
+        return self._delta({"thinking_blocks": [block]}) if is_signed_thinking(block) else None
 
     def _finish(self, event: dict[str, Any]) -> bytes:
         self._counts |= {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
@@ -110,18 +129,29 @@ def message_to_completion(message: dict[str, Any], created: int) -> dict[str, An
     thinking = _joined(blocks, "thinking")
     if thinking:
         translated["reasoning_content"] = thinking
+    signed = [block for block in blocks if is_signed_thinking(block)]
+    if signed:
+        translated["thinking_blocks"] = signed
     calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
     if calls:
         translated["tool_calls"] = calls
     reason = finish_reason(message.get("stop_reason"))
-    return {
+    counts = message.get("usage") or {}
+    completion = {
         "id": message["id"],
         "object": "chat.completion",
         "created": created,
         "model": message["model"],
         "choices": [{"index": 0, "message": translated, "logprobs": None, "finish_reason": reason}],
-        "usage": to_openai_usage(message.get("usage") or {}),
     }
+    # Without a report there is none: zeros would be taken for one.
+    return completion if message_usage(counts) is None else completion | {"usage": to_openai_usage(counts)}
+
+
+def is_signed_thinking(block: dict[str, Any]) -> bool:
+    """Tell whether a block has to come back unchanged in the next turn of a conversation with tools."""
+    kind = block.get("type")
+    return kind == "redacted_thinking" or (kind == "thinking" and bool(block.get("signature")))
 
 
 def finish_reason(stop_reason: object) -> str:

@@ -8,7 +8,6 @@ from inference_worker.providers.anthropic.events import (
     message_to_completion,
     message_usage,
 )
-from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted
 from values.usage import TokenUsage, UsageSource
 
 MESSAGE = {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 10, "output_tokens": 1}}
@@ -100,17 +99,6 @@ def test_every_stop_reason_is_a_finish_reason(stop_reason: str | None, expected:
     assert finish_reason(stop_reason) == expected
 
 
-def test_an_error_before_the_message_is_a_failure_and_after_it_an_interruption():
-    error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
-
-    with pytest.raises(UpstreamFailed) as before:
-        EventTranslator(0).translate(error)
-    with pytest.raises(UpstreamInterrupted):
-        translated(error)
-
-    assert not before.value.maybe_billed
-
-
 def test_pings_and_unknown_events_are_ignored():
     chunks, _ = translated({"type": "ping"}, {"type": "something_new"}, block_start(type="server_tool_use", id="x"))
 
@@ -136,3 +124,66 @@ def test_a_buffered_message_becomes_a_completion():
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"x":1}'}
     assert choice["finish_reason"] == "tool_calls"
     assert completion["usage"]["total_tokens"] == 11
+
+
+def chunks_of(*events: dict[str, Any]) -> list[dict[str, Any]]:
+    translator = EventTranslator(created=1)
+    start = {"type": "message_start", "message": {"id": "m", "model": "claude", "usage": {"input_tokens": 1}}}
+    payloads = [translator.translate(event) for event in (start, *events)]
+    return [json.loads(payload)["choices"][0]["delta"] for payload in payloads[1:] if payload is not None]
+
+
+@pytest.mark.parametrize(
+    ("given", "pieces", "arguments"),
+    [
+        ({}, [], "{}"),
+        ({}, [""], "{}"),
+        ({"a": 1}, [], '{"a":1}'),
+        ({}, ["", '{"a"', ": 1}"], '{"a": 1}'),
+    ],
+)
+def test_the_arguments_of_a_streamed_call_are_always_an_object(
+    given: dict[str, Any], pieces: list[str], arguments: str
+):
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": given}
+    deltas = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": piece}}
+        for piece in pieces
+    ]
+
+    chunks = chunks_of(
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *deltas,
+        {"type": "content_block_stop", "index": 0},
+    )
+
+    written = "".join(call["function"]["arguments"] for chunk in chunks for call in chunk["tool_calls"])
+    assert written == arguments
+
+
+def test_signed_thinking_is_given_whole_at_the_end_of_its_block():
+    chunks = chunks_of(
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "thinking", "thinking": "", "signature": ""},
+        },
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "H"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "m."}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s1"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking", "data": "AA"}},
+        {"type": "content_block_stop", "index": 1},
+    )
+
+    assert "".join(chunk.get("reasoning_content", "") for chunk in chunks) == "Hm."
+    assert [block for chunk in chunks for block in chunk.get("thinking_blocks", [])] == [
+        {"type": "thinking", "thinking": "Hm.", "signature": "s1"},
+        {"type": "redacted_thinking", "data": "AA"},
+    ]
+
+
+def test_a_message_without_a_usage_shows_none():
+    message = {"id": "m", "model": "claude", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"}
+
+    assert "usage" not in message_to_completion(message, created=1)
