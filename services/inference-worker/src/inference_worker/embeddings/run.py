@@ -63,7 +63,7 @@ class EmbedRun:
             outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, upstream.counter)
         except UpstreamFailed as failed:
             outcome, error, cause = failed_outcome(failed), failed, ExposureCause.PROVIDER
-            usage = UNKNOWN_USAGE if failed.maybe_billed else NO_USAGE
+            usage = failed.usage or (UNKNOWN_USAGE if failed.maybe_billed else NO_USAGE)
         except InvalidRequest as refused:
             outcome, usage, error = AttemptOutcome.REJECTED, NO_USAGE, refused
         finally:

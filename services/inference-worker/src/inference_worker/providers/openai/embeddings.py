@@ -8,28 +8,61 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from chassis.errors import InvalidRequest
+from values.limits import MAX_CHAT_BYTES
 from values.usage import TokenUsage, UsageSource
 
 from inference_worker.providers.credentials import Credential
+from inference_worker.providers.inner_errors import unwrap
 from inference_worker.providers.model import Embeddings, UpstreamProtocolError
-from inference_worker.providers.payloads import is_token_count, parse_object
+from inference_worker.providers.openai.chat_answer import raise_error_in
+from inference_worker.providers.payloads import parse_document
+from inference_worker.providers.reported_usage import is_token_count
 from inference_worker.providers.transport.http import HttpClient
+
+FLOAT_BYTES = 4
+MAX_VECTOR_BYTES = MAX_CHAT_BYTES
+"""All vectors of one answer: they have to fit into one message to the caller."""
+
+MAX_NUMBER_CHARACTERS = 16
+"""Of a number as JSON, with its comma: as many as single precision needs."""
 
 
 class OpenaiEmbedder:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
+        self._dimensions: dict[str, int] = {}
+        """Of the models that were called without a number of their own."""
 
     async def embed(
         self, model: str, texts: Sequence[str], *, dimensions: int | None, credential: Credential | None = None
     ) -> Embeddings:
-        """Request base64, which is a third of the bytes; upstreams that ignore that send numbers."""
+        """Request base64, which is a third of the bytes; upstreams that ignore that send numbers.
+
+        Raises `InvalidRequest` before the call when the vectors are known not to fit into an answer.
+        """
+        self._check_size(len(texts), dimensions or self._dimensions.get(model, 0))
         body: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "base64"}
         if dimensions is not None:
             body["dimensions"] = dimensions
         response = await self._client.post("/embeddings", orjson.dumps(body), credential)
-        document = parse_object(await self._client.read_all(response))
-        return Embeddings(parse_vectors(document, len(texts)), _usage(document))
+        answer = await self._client.read_all(response, MAX_VECTOR_BYTES // FLOAT_BYTES * MAX_NUMBER_CHARACTERS)
+        document = unwrap(parse_document(answer))
+        if document is None:
+            raise UpstreamProtocolError("the upstream's response is not a JSON object")
+        raise_error_in(document, self._client)
+        vectors = parse_vectors(document, len(texts))
+        if dimensions is None and vectors:
+            self._dimensions[model] = len(vectors[0]) // FLOAT_BYTES
+        return Embeddings(vectors, _usage(document))
+
+    def _check_size(self, texts: int, dimensions: int) -> None:
+        if texts * dimensions * FLOAT_BYTES > MAX_VECTOR_BYTES:
+            most = MAX_VECTOR_BYTES // (dimensions * FLOAT_BYTES)
+            raise InvalidRequest(
+                f"{texts} vectors of {dimensions} numbers are more than one answer holds: at most {most} inputs.",
+                param="input",
+            )
 
 
 def parse_vectors(document: dict[str, Any], expected: int) -> tuple[bytes, ...]:
