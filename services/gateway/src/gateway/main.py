@@ -251,7 +251,7 @@ def hot_routes(
         )
 
     chat = chat_http.ChatCompletions(
-        inference, clock, limits, bodies, max_body_bytes=max_bytes, deadline=section.deadline
+        inference, clock, limits, bodies, max_body_bytes=max_bytes, deadline=section.deadline, beat=section.heartbeat
     )
     embeddings = embeddings_http.Embeddings(inference, bodies, max_body_bytes=max_bytes, deadline=section.deadline)
     return {

@@ -82,6 +82,14 @@ class LimitsSection(Section):
     messages: int = Field(10_000, ge=1, description="Largest number of messages in a conversation.")
     choices: int = Field(8, ge=1, description="Largest number of choices (`n`).")
     deadline: timedelta = Field(timedelta(minutes=10), gt=timedelta(0), description="Deadline of an inference request.")
+    heartbeat: timedelta | None = Field(
+        None,
+        ge=timedelta(seconds=1),
+        description="How often a streamed chat completion gets a comment, so that no proxy cuts it while the model "
+        "thinks; unset sends none. A stream that is silent for this long gets its status 200 at once, and an error "
+        "after that is an event. Set it below the shortest idle timeout on the way, such as nginx's "
+        "`proxy_read_timeout` (60 s) or a load balancer's (often 60 s).",
+    )
 
     job_wait: timedelta = Field(
         timedelta(seconds=30),

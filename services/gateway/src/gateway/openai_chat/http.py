@@ -1,5 +1,6 @@
 """`POST /v1/chat/completions`: the client's body and the provider's bytes are passed on unchanged."""
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import perf_counter
@@ -23,7 +24,7 @@ from gateway.inference.model import (
 from gateway.metrics import FIRST_BYTE_SECONDS, STREAM_CHUNKS, STREAM_ERRORS
 from gateway.openai_chat.openapi import body_properties
 from gateway.openai_chat.schemas import ChatBody, read_chat
-from gateway.openai_chat.stream import SseEncoder, add_argosy_field, started_fields
+from gateway.openai_chat.stream import SseEncoder, add_argosy_field, bill_fields, started_fields, with_counted_usage
 from gateway.web import sse
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.errors import to_public_error
@@ -59,7 +60,10 @@ class ChatCompletions:
         *,
         max_body_bytes: int,
         deadline: timedelta,
+        beat: timedelta | None = None,
     ) -> None:
+        """`beat`: how often a stream gets a comment; None sends none."""
+        self._heartbeat_seconds = beat.total_seconds() if beat is not None else None
         self._inference = inference
         self._clock = clock
         self._limits = limits
@@ -75,6 +79,9 @@ class ChatCompletions:
         del body
         try:
             with CancelOnDisconnect(receive) as disconnect:
+                if encoder is not None and self._heartbeat_seconds is not None:
+                    await send_beating_stream(completion, encoder, response, disconnect, self._heartbeat_seconds)
+                    return
                 first = await await_first_event(completion)
                 if encoder is not None:
                     await send_stream(first, encoder, response, disconnect)
@@ -126,10 +133,11 @@ async def send_stream(
     first: FirstEvent, encoder: SseEncoder, response: ResponseWriter, disconnect: CancelOnDisconnect
 ) -> None:
     """Send chunks as they arrive, as fast as the client reads. An error from here on becomes an event."""
-    await response.start(200, (*sse.HEADERS, *first.headers))
-    head = encoder.sources(first.started)
-    _first_byte.observe(perf_counter() - response.started_at)
+    if not response.status:
+        await response.start(200, (*sse.HEADERS, *first.headers))
     completion, event = first.completion, first.event
+    head = encoder.sources(first.started, event.payloads[0] if isinstance(event, Chunk) and event.payloads else b"")
+    _first_byte.observe(perf_counter() - response.started_at)
     try:
         while isinstance(event, Chunk):
             if event.payloads:
@@ -139,15 +147,62 @@ async def send_stream(
             event = await completion.read()
         finished = require_success(event)
     except Exception as error:  # noqa: BLE001 - every error becomes an event
-        public = to_public_error(error)
-        response.error = public
-        STREAM_ERRORS.labels(public.code).inc()
-        log.warning("stream_failed", reason=public.reason)
-        disconnect.disarm()
-        await response.finish(head + encoder.error(public))
+        await send_error_event(error, encoder, response, disconnect, head)
         return
     disconnect.disarm()
     await response.finish(head + encoder.end(finished))
+
+
+async def send_error_event(
+    error: Exception, encoder: SseEncoder, response: ResponseWriter, disconnect: CancelOnDisconnect, head: bytes = b""
+) -> None:
+    """End a stream with an error."""
+    public = to_public_error(error)
+    response.error = public
+    STREAM_ERRORS.labels(public.code).inc()
+    log.warning("stream_failed", reason=public.reason)
+    disconnect.disarm()
+    await response.finish(head + encoder.error(public))
+
+
+async def send_beating_stream(
+    completion: CompletionStream,
+    encoder: SseEncoder,
+    response: ResponseWriter,
+    disconnect: CancelOnDisconnect,
+    seconds: float,
+) -> None:
+    """Send a stream with a comment every `seconds`. Until the first of them, an error is a status as in any answer."""
+    first = asyncio.ensure_future(await_first_event(completion))
+    beating: asyncio.Task[None] | None = None
+    try:
+        await asyncio.wait((first,), timeout=seconds)
+        if not first.done():
+            await response.start(200, sse.HEADERS)
+        beating = asyncio.create_task(_beat(response, seconds))
+        try:
+            event = await first
+        except Exception as error:
+            if not response.status:
+                raise
+            beating.cancel()
+            await send_error_event(error, encoder, response, disconnect)
+            return
+        await send_stream(event, encoder, response, disconnect)
+    finally:
+        first.cancel()
+        if beating is not None:
+            beating.cancel()
+
+
+async def _beat(response: ResponseWriter, seconds: float) -> None:
+    """Write comments for as long as the stream lasts: between events they change nothing."""
+    if response.status:
+        await response.write(sse.COMMENT)
+    while True:
+        await asyncio.sleep(seconds)
+        if response.status and not response.finished:
+            await response.write(sse.COMMENT)
 
 
 async def send_complete(first: FirstEvent, response: ResponseWriter, disconnect: CancelOnDisconnect) -> None:
@@ -159,14 +214,11 @@ async def send_complete(first: FirstEvent, response: ResponseWriter, disconnect:
         event = await first.completion.read()
     finished = require_success(event)
     cost = nano_usd_to_usd(finished.cost)
-    body = add_argosy_field(
-        body,
-        {
-            "request_id": response.request_id,
-            "cost_usd": cost,
-            **started_fields(first.started),
-        },
-    )
+    started = first.started
+    if started is not None and started.warnings:
+        finished = replace(finished, warnings=(*started.warnings, *finished.warnings))
+    fields = {"request_id": response.request_id, **started_fields(started), **bill_fields(finished)}
+    body = add_argosy_field(with_counted_usage(body, finished.usage), fields)
     disconnect.disarm()
     await response.send_response(200, body, ((COST, cost.encode()), *first.headers))
 

@@ -69,6 +69,7 @@ class ResponseWriter:
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, body: bytes = b"") -> None:
+        self.finished = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def send_response(

@@ -7,6 +7,8 @@ HEADERS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would buffer the events
 )
+COMMENT = b": keep-alive\n\n"
+"""Clients ignore it; proxies see that the stream lives."""
 
 
 def encode_events(payloads: Sequence[bytes]) -> bytes:

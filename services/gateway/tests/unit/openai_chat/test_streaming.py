@@ -9,6 +9,7 @@ import pytest
 from chassis.errors import Kind, RemoteError
 from gateway.inference.model import Chunk, Finished, Started
 from values.money import NanoUsd
+from values.usage import TokenUsage, UsageSource
 
 from services.gateway.tests.fakes.gateway import GatewayFixture, RawRequest, run_loop
 from services.gateway.tests.fakes.inference import (
@@ -24,6 +25,7 @@ from services.gateway.tests.fakes.inference import (
 
 PATH = "/v1/chat/completions"
 REQUEST: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+USAGE_WANTED = {"stream_options": {"include_usage": True}}
 
 
 def parse_events(body: bytes) -> list[Any]:
@@ -52,9 +54,11 @@ async def test_chunks_are_unchanged_and_the_last_one_has_the_cost(
     *chunks, end_chunk, end = parse_events(response.content)
     assert len(chunks) == 2
     assert end == "[DONE]"
-    assert end_chunk["argosy"] == {"request_id": response.headers["x-request-id"], "cost_usd": "0.0000123"}
-    assert end_chunk["usage"] == {"prompt_tokens": 3, "completion_tokens": 2}
-    # Who did not request for usage reads choices[0] without a look.
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    request_id = response.headers["x-request-id"]
+    assert end_chunk["argosy"] == {"request_id": request_id, "cost_usd": "0.0000123", "usage": usage}
+    # Who did not ask for usage may add up every one, and reads choices[0] without a look.
+    assert "usage" not in end_chunk
     assert end_chunk["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
 
 
@@ -63,7 +67,7 @@ async def test_a_client_that_asks_for_usage_gets_openais_usage_chunk(
 ) -> None:
     gateway.inference.chat = streamed_response()
 
-    response = await demo.post(PATH, json=REQUEST | {"stream_options": {"include_usage": True}})
+    response = await demo.post(PATH, json=REQUEST | USAGE_WANTED)
 
     end_chunk = parse_events(response.content)[-2]
     assert end_chunk["choices"] == []
@@ -76,11 +80,11 @@ async def test_without_a_usage_chunk_of_the_provider_the_gateway_makes_one(
 ) -> None:
     gateway.inference.chat = streamed_response(usage_payload=usage)
 
-    response = await demo.post(PATH, json=REQUEST)
+    response = await demo.post(PATH, json=REQUEST | USAGE_WANTED)
 
     end_chunk = parse_events(response.content)[-2]
     assert end_chunk["object"] == "chat.completion.chunk"
-    assert end_chunk["model"] == "smollm2"
+    assert end_chunk["id"] == "c"
     assert end_chunk["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     assert end_chunk["argosy"]["cost_usd"] == "0.0000123"
 
@@ -88,7 +92,7 @@ async def test_without_a_usage_chunk_of_the_provider_the_gateway_makes_one(
 async def test_unknown_usage_is_null_and_never_zero(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
     gateway.inference.chat = [STARTED, Chunk([CHUNKS[0]]), Finished(reported(None, 2), NanoUsd(0))]
 
-    response = await demo.post(PATH, json=REQUEST)
+    response = await demo.post(PATH, json=REQUEST | USAGE_WANTED)
 
     end_chunk = parse_events(response.content)[-2]
     assert end_chunk["usage"] is None
@@ -102,7 +106,8 @@ async def test_sources_come_first(gateway: GatewayFixture, demo: httpx.AsyncClie
 
     first = parse_events(response.content)[0]
     assert first["object"] == "chat.completion.chunk"
-    assert first["choices"] == [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
+    # The provider's own first chunk says the role.
+    assert first["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
     assert first["argosy"]["request_id"] == response.headers["x-request-id"]
     assert first["argosy"]["sources"][0]["text"] == SOURCE.text
 
@@ -116,6 +121,46 @@ async def test_sources_come_even_without_chunks(gateway: GatewayFixture, demo: h
     assert first["argosy"]["sources"]
     assert end_chunk["argosy"]["cost_usd"]
     assert end == "[DONE]"
+
+
+ENVELOPE = {"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": "theirs"}
+
+
+def provider_chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
+    return json.dumps({**ENVELOPE, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}).encode()
+
+
+@pytest.mark.parametrize("asked", [USAGE_WANTED, {}])
+@pytest.mark.parametrize("usage_payload", [b"", json.dumps({**ENVELOPE, "id": "other", "usage": {}}).encode()])
+@pytest.mark.parametrize("sources", [[], [SOURCE]])
+async def test_a_stream_has_one_id_one_model_one_time_and_one_role(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, sources: list[Any], usage_payload: bytes, asked: dict[str, Any]
+) -> None:
+    chunks = [provider_chunk({"role": "assistant", "content": "a"}), provider_chunk({}, "stop")]
+    finished = Finished(reported(3, 2), COST, usage_payload=usage_payload)
+    gateway.inference.chat = [Started(sources, False), Chunk(chunks), finished]
+
+    response = await demo.post(PATH, json=REQUEST | asked)
+
+    *events, _ = parse_events(response.content)
+    assert len(events) == 3 + len(sources)
+    assert {(event["id"], event["model"], event["created"], event["object"]) for event in events} == {
+        ("up-1", "theirs", 7, "chat.completion.chunk")
+    }
+    deltas = [choice["delta"] for event in events for choice in event["choices"]]
+    assert [delta["role"] for delta in deltas if "role" in delta] == ["assistant"]
+    assert [event for event in events if "usage" in event] == (events[-1:] if asked else [])
+
+
+async def test_counted_usage_is_marked_as_counted(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    counted = Finished(TokenUsage(UsageSource.COUNTED, 3, 2), COST)
+    gateway.inference.chat = [STARTED, Chunk([CHUNKS[0]]), counted]
+
+    response = await demo.post(PATH, json=REQUEST | USAGE_WANTED)
+
+    end_chunk = parse_events(response.content)[-2]
+    assert end_chunk["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert end_chunk["argosy"]["usage_source"] == "counted"
 
 
 async def test_warnings_come_first_even_without_sources(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
