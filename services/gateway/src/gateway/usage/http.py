@@ -14,13 +14,14 @@ router = APIRouter(prefix="/v1", tags=["Usage"])
 
 Usage = Annotated[UsageClient, Depends(provided(UsageClient))]
 QueryTimestamp = Annotated[Timestamp | None, Query(description="RFC 3339, or seconds since 1970.")]
+ByDay = Annotated[bool, Query(description="A row for each day; days begin at midnight UTC.")]
 
 
 @router.get("/usage")
 async def get_usage(
-    usage: Usage, start: QueryTimestamp = None, end: QueryTimestamp = None, *, by_day: bool = False
+    usage: Usage, start: QueryTimestamp = None, end: QueryTimestamp = None, *, by_day: ByDay = False
 ) -> UsageRead:
-    """Sum up usage from `start` (inclusive) to `end` (exclusive)."""
+    """Sum up usage from `start` (inclusive) to `end` (exclusive). Days are those of UTC."""
     if start is not None and end is not None and end <= start:
         raise InvalidRequest("end must be after start.", param="end")
     return await usage.get(start, end, by_day=by_day)

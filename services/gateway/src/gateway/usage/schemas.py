@@ -10,7 +10,7 @@ ExposureCause = Literal["provider", "client", "fleet"]
 
 
 class UsageRowRead(BaseModel):
-    """Usage at one price key, of one day or of the whole interval."""
+    """Usage at one price key, of one day or of the whole interval. `day` is when the day begins, by UTC."""
 
     object: Literal["usage"] = "usage"
     day: int | None
@@ -22,9 +22,10 @@ class UsageRowRead(BaseModel):
 
 
 class UsageRead(BaseModel):
-    """Usage by price key, and by day on request, with the total cost."""
+    """Usage by price key, and by day on request, with the total cost. Days are those of `time_zone`."""
 
     object: Literal["list"] = "list"
+    time_zone: Literal["UTC"] = "UTC"
     data: list[UsageRowRead]
     total_usd: str
     has_more: Literal[False] = False

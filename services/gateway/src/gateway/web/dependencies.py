@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
 
 from chassis.errors import InvalidRequest
 from chassis.tenancy import Caller, current_caller
@@ -43,6 +44,12 @@ async def refuse_unknown_parameters(request: Request) -> None:
     for name in request.query_params:
         if name not in known:
             raise InvalidRequest(f"There is no query parameter {name}.", param=name)
+
+
+def refuse_query(query: bytes) -> None:
+    """Refuse all query parameters, for a route that has none."""
+    for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        raise InvalidRequest(f"There is no query parameter {name}.", param=name)
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:

@@ -17,6 +17,7 @@ from gateway.auth.http import Authenticator
 from gateway.auth.roles import check_route, role_of_route
 from gateway.metrics import RATE_LIMITED
 from gateway.rate_limits.limiter import RateLimiter, RateLimitExceeded, RequestClass, request_class
+from gateway.web.dependencies import refuse_query
 from gateway.web.errors import SCOPE_ERROR, to_public_error
 from gateway.web.response import CLIENT_DISCONNECTED, Headers, ResponseWriter, RouteMetrics, rate_limit_headers
 from gateway.web.route_table import GET, HEAD, OPTIONS, MatchedRoute, MethodNotAllowed, RouteTable
@@ -51,6 +52,8 @@ class AsgiEndpoint:
                 try:
                     await count_request(self._limiter, caller, "inference", response)
                     caller.principal.require(self._role)
+                    if scope["query_string"]:
+                        refuse_query(scope["query_string"])
                 except ArgosyError as error:
                     # No span: clients over their limit must not fill the trace store too.
                     await send_public_error(response, error)

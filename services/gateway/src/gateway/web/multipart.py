@@ -1,6 +1,7 @@
 """Parse multipart uploads as they arrive: at most one network read of a file is in memory."""
 
 import asyncio
+import re
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from python_multipart.multipart import parse_options_header
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FIELDS = 32
 SPOOL_READ_BYTES = 1024 * 1024
+
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXTENDED_PARAMETER = re.compile(rb";\s*(?:file)?name\*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,13 @@ class FormParser:
         self._header, self._value = b"", b""
 
     def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        if _EXTENDED_PARAMETER.search(_QUOTED.sub(b'""', disposition)):
+            raise InvalidRequest(
+                "A part has filename* or name*, which RFC 7578 forbids in forms; send filename, in UTF-8.",
+                param="filename*",
+            )
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._fields += 1
         if self._fields > MAX_FIELDS:

@@ -333,3 +333,32 @@ async def test_an_invalid_id_is_refused(demo: httpx.AsyncClient) -> None:
     response = await demo.get("/v1/files/file-%00")
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, "file_id")
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        "form-data; name=\"file\"; filename*=UTF-8''a%20b.txt",
+        'form-data; name="file"; filename="a.txt"; filename*=UTF-8\'\'a%20b.txt',
+        'form-data; name="file";filename*0="a"; filename*1=".txt"',
+    ],
+)
+async def test_a_filename_in_extended_form_is_refused_with_what_is_wrong(
+    demo: httpx.AsyncClient, disposition: str
+) -> None:
+    lines = [f"--{BOUNDARY}", f"content-disposition: {disposition}", "", "hello", f"--{BOUNDARY}--", ""]
+
+    response = await demo.post(
+        "/v1/files",
+        content="\r\n".join(lines).encode(),
+        headers={"content-type": f"multipart/form-data; boundary={BOUNDARY}"},
+    )
+
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == "filename*"
+    assert "RFC 7578" in error["message"]
+
+
+async def test_a_filename_that_looks_like_the_extended_form_is_a_filename(demo: httpx.AsyncClient) -> None:
+    assert await upload(demo, "a; filename*=b.txt")

@@ -25,6 +25,7 @@ async def test_usage_is_summed_up(gateway: GatewayFixture, demo: httpx.AsyncClie
                 "cost_usd": "0.0000045",
             }
         ],
+        "time_zone": "UTC",
         "total_usd": "0.0000045",
         "has_more": False,
     }

@@ -306,3 +306,16 @@ async def test_a_body_that_is_not_json_is_refused_on_native_routes_too(admin: ht
 
 def test_every_kind_of_error_has_a_status() -> None:
     assert set(STATUS) == set(Kind)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/jobs"])
+@pytest.mark.parametrize("query", ["stream=true", "api-version=2024-10-21", "x", "x="])
+async def test_a_query_parameter_of_a_route_that_has_none_is_refused(
+    demo: httpx.AsyncClient, path: str, query: str
+) -> None:
+    response = await demo.post(f"{path}?{query}", json={})
+
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == query.partition("=")[0]
+    assert error["message"] == f"There is no query parameter {error['param']}."
