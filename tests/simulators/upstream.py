@@ -21,6 +21,7 @@ The model's name (or the header `x-simulator-mode`) selects a behaviour, with op
     crlf, dribble      as instant, with CRLF line ends, or one byte at a time
     tools              a tool call instead of text
     400 … 599          that status with the provider's usual error body
+    as-NAME            as the double of that provider answers, see `providers`   ?fail=first, ?fail=middle
 
 Any other name is `instant`. Run it: python tests/simulators/upstream.py --port 8100
 In process: `async with UpstreamSimulator() as simulator: simulator.url`.
@@ -45,6 +46,7 @@ if __name__ == "__main__":
     sys.path.append(str(Path(__file__).parents[2]))
 
 from tests.simulators.dialects import INTERRUPTED, AnthropicDialect, Mode, OpenaiDialect, embeddings
+from tests.simulators.providers import DOUBLES, Charged
 
 DROPPING = {"cut", "cut-before", "stale"}
 
@@ -66,6 +68,8 @@ class UpstreamSimulator:
     in_flight: int = 0
     aborted: int = 0
     requests: deque[ReceivedRequest] = field(default_factory=lambda: deque(maxlen=1000))
+    journal: list[Charged] = field(default_factory=list)
+    """What the doubles charged, in the order of the calls."""
     _runner: web.AppRunner | None = None
     padding: int = 0
     _peers: set[object] = field(default_factory=set)
@@ -99,7 +103,8 @@ class UpstreamSimulator:
 
     async def _state(self, request: web.Request) -> web.Response:
         counts = {"received": self.received, "in_flight": self.in_flight, "aborted": self.aborted}
-        return web.json_response(counts)
+        journal = [[charged.input_tokens, charged.output_tokens] for charged in self.journal]
+        return web.json_response(counts | {"journal": journal})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._respond(request, OpenaiDialect())
@@ -115,6 +120,8 @@ class UpstreamSimulator:
             replacement = await self._before_response(request, mode, dialect)
             if replacement is not None:
                 return replacement
+            if mode.name.startswith("as-"):
+                return await self._answer_as_double(request, mode, stream=bool(body.get("stream")))
             if body.get("stream"):
                 return await _stream(request, mode, dialect, body)
             if mode.name in INTERRUPTED:
@@ -125,6 +132,15 @@ class UpstreamSimulator:
             raise
         finally:
             self.in_flight -= 1
+
+    async def _answer_as_double(self, request: web.Request, mode: Mode, *, stream: bool) -> web.StreamResponse:
+        answer = DOUBLES[mode.name.removeprefix("as-")].answer(stream=stream, fail=mode.options.get("fail", ""))
+        self.journal.append(answer.charged)
+        response = web.StreamResponse(headers={"content-type": answer.content_type})
+        await response.prepare(request)
+        for piece in answer.pieces:
+            await response.write(piece)
+        return response
 
     async def _read_request(self, request: web.Request) -> dict[str, Any]:
         body = json.loads(await request.read())
