@@ -297,7 +297,7 @@ def _anthropic_stream(fail: str) -> Iterator[bytes]:
     def named(kind: str, **fields: Any) -> bytes:
         return _event({"type": kind, **fields}, kind)
 
-    start = MESSAGE | {"content": [], "stop_reason": None, "usage": ANTHROPIC_USAGE | {"output_tokens": 1}}
+    start: Document = MESSAGE | {"content": [], "stop_reason": None, "usage": ANTHROPIC_USAGE | {"output_tokens": 1}}
     yield named("message_start", message=start)
     yield named("ping")
     yield named("content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""})

@@ -51,11 +51,13 @@ def message_of(recorded: RecordedRun, *, stream: bool) -> dict[str, Any]:
     """The complete completion, put together if it was streamed."""
     if not stream:
         (body,) = recorded.payloads
-        return json.loads(body)
+        complete: dict[str, Any] = json.loads(body)
+        return complete
     assembler = CompletionAssembler()
     for payload in recorded.payloads:
         assembler.add(payload)
-    return json.loads(assembler.result(recorded.finished.usage_payload))
+    assembled: dict[str, Any] = json.loads(assembler.result(recorded.finished.usage_payload))
+    return assembled
 
 
 @ALL

@@ -18,7 +18,7 @@ from inference_worker.providers.openai.chunks import (
     ENVELOPE,
     completion_to_chunks,
     is_chunk,
-    say_role_once,
+    emit_role_once,
     usage_chunk,
 )
 from inference_worker.providers.payloads import dump, parse_document
@@ -114,7 +114,7 @@ class ChatStream(HttpCompletion):
             return b""
         if self._held and not self._started:
             event, self._held, changed = {**self._held, **event}, {}, True
-        changed = say_role_once(event, self._with_role, first=not self._started) or changed
+        changed = emit_role_once(event, self._with_role, first=not self._started) or changed
         return dump(event) if changed else payload
 
     def _raise_error_in(self, event: dict[str, Any], name: bytes) -> None:

@@ -24,7 +24,7 @@ def usage_chunk(event: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
     return dump({**envelope, "object": CHUNK, "choices": [], "usage": usage})
 
 
-def say_role_once(event: dict[str, Any], with_role: set[int], *, first: bool) -> bool:
+def emit_role_once(event: dict[str, Any], with_role: set[int], *, first: bool) -> bool:
     """Give each choice its role once, and tell whether the chunk was changed. `with_role` grows.
 
     Clients that add up the fields of a stream get `assistantassistant` from a role in each chunk; without any, some

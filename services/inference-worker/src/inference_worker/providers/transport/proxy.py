@@ -5,10 +5,7 @@ import base64
 import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import (  # type: ignore[attr-defined] - typeshed has one of them for some systems only
-    getproxies_environment,
-    proxy_bypass_environment,
-)
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 MAX_HEAD_BYTES = 64 * 1024
 

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import zlib
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 import pytest
 from inference_worker.providers.model import (
     UpstreamFailed,
