@@ -17,8 +17,8 @@ from inference_worker.providers.openai.chat_answer import DONE, describe, raise_
 from inference_worker.providers.openai.chunks import (
     ENVELOPE,
     completion_to_chunks,
-    is_chunk,
     emit_role_once,
+    is_chunk,
     usage_chunk,
 )
 from inference_worker.providers.payloads import dump, parse_document
