@@ -23,6 +23,8 @@ from chassis.testing.pgbouncer import pgbouncer
 from tests.fleet.environment import environment
 
 STORES = ("postgres", "redis", "kafka")
+POOLED = ("chassis_test", "gateway", "orchestrator", "metering", "retrieval")
+"""The roles that tests use behind PgBouncer."""
 LOOP_ERRORS: list[str] = []
 """Errors that event loops have reported since the last test, such as exceptions of tasks that no code awaits."""
 
@@ -102,5 +104,5 @@ def start_stores() -> dict[str, str]:
     addresses = up(FleetPaths.from_environment(), STORES)
     if OWN_ENVIRONMENT.get("ARGOSY_TEST_POOLING") == "transaction":
         os.environ.update(addresses)
-        addresses["ARGOSY_POSTGRES_POOLER"] = str(UNTIL_EXIT.enter_context(pgbouncer(pool_size=20)))
+        addresses["ARGOSY_POSTGRES_POOLER"] = str(UNTIL_EXIT.enter_context(pgbouncer(pool_size=20, names=POOLED)))
     return addresses

@@ -10,7 +10,7 @@ CHASSIS = ROOT / "libs/chassis/src/chassis"
 MODULES = sorted({path.stem for path in CHASSIS.iterdir() if path.stem not in {"__init__", "py", "__pycache__"}})
 SERVICES = sorted(path for path in (ROOT / "services").iterdir() if path.is_dir())
 # Used by other modules of the chassis, which every service uses.
-USED_INSIDE = {"circuit_breaker", "http"}
+USED_INSIDE = {"circuit_breaker", "http", "tls"}
 
 
 def importers(module: str) -> set[str]:

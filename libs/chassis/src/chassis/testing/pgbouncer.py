@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +19,6 @@ from chassis.testing.postgres import role_password, superuser_dsn
 MISSING = "PgBouncer is not installed (Debian: apt-get install pgbouncer)"
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 10.0
-NAMES = ("chassis_test", "gateway", "orchestrator", "metering", "retrieval")
 CONFIGURATION = """
 [databases]
 * = host=127.0.0.1 port={postgres}
@@ -48,12 +47,17 @@ def program() -> str | None:
 
 @contextmanager
 def pgbouncer(
-    pool_mode: str = "transaction", ignored: str = "", port: int | None = None, pool_size: int = 3
+    pool_mode: str = "transaction",
+    ignored: str = "",
+    port: int | None = None,
+    pool_size: int = 3,
+    *,
+    names: Sequence[str] = ("chassis_test",),
 ) -> Iterator[int]:
     """Run it on a port of the loopback, which it yields. Raises `MissingPgBouncer`.
 
     Its few connections are used in turn, so that what a session would keep is lost at once. `ignored` are start-up
-    parameters that it drops instead of refusing them.
+    parameters that it drops instead of refusing them. `names` are those of the scratch databases' roles.
     """
     if (found := program()) is None:
         raise MissingPgBouncer(MISSING)
@@ -70,7 +74,7 @@ def pgbouncer(
         )
         (folder / "pgbouncer.ini").write_text(text)
         password = role_password(dsn)
-        roles = [f"{name}_{role}" for name in NAMES for role in ("app", "owner")]
+        roles = [f"{name}_{role}" for name in names for role in ("app", "owner")]
         (folder / "users.txt").write_text("".join(f'"{role}" "{password}"\n' for role in roles))
         command = [found, str(folder / "pgbouncer.ini")]
         if os.geteuid() == 0:  # it refuses root
