@@ -91,7 +91,8 @@ async def test_every_table_forces_row_level_security_and_starts_with_its_tenant(
     tables = {row["relname"] for row in rows if not row["relname"].startswith("finished_jobs_")}
     assert tables == {
         *("routes", "route_candidates", "route_versions", "outbox", "idempotency_keys"),
-        *("jobs", "tenant_queues", "job_rounds", "queue_pauses", "job_workers", "worker_pools"),
+        *("jobs", "tenant_queues", "job_rounds", "queue_pauses", "job_workers"),
+        *("worker_pools", "pool_tenants"),
         *("flags", "configuration_changes", "configuration_versions"),
         *("upstreams", "data_keys", "upstream_credentials"),
         *("batches", "batch_line_errors", "webhook_endpoints", "webhook_deliveries", "webhook_attempts"),
