@@ -54,7 +54,7 @@ simulate: setup ## Simulate jobs in virtual time, 2,000 seeds: make simulate a='
 	@$(PY) -m services.orchestrator.tests.simulation $(a)
 
 test-cluster: setup ## Install the charts on the cluster that kubectl points at, and test them there: make test-cluster a='-k install'
-	@$(PY) -m pytest -q -rsP -n 0 tests/cluster $(a)
+	@TESTS_CLUSTER=1 $(PY) -m pytest -q -rsP -n 0 tests/cluster $(a)
 
 test-compatibility: setup ## Run each service of another version beside today's others: COMPATIBLE_WITH=v1.2.3
 	@scripts/compatibility

@@ -13,7 +13,7 @@ from typing import Any
 
 HOST, PORT, KEY = os.environ["TARGET_HOST"], int(os.environ["TARGET_PORT"]), os.environ["ARGOSY_API_KEY"]
 STREAMS, RATE = int(os.environ["STREAMS"]), float(os.environ["RATE"])
-STREAMED, NON_STREAMED = os.environ["STREAMED_MODEL"], os.environ["WHOLE_MODEL"]
+STREAMED, PLAIN = os.environ["STREAMED_MODEL"], os.environ["PLAIN_MODEL"]
 CALL_SECONDS = 60
 started_at = time.monotonic()
 counts = {"streams": 0, "requests": 0}
@@ -65,7 +65,7 @@ async def main() -> None:
     due = time.monotonic()
     while not stop.is_set():
         if due <= time.monotonic():
-            running.add(task := asyncio.create_task(call("requests", NON_STREAMED)))
+            running.add(task := asyncio.create_task(call("requests", PLAIN)))
             task.add_done_callback(running.discard)
             due += 1 / RATE
         else:

@@ -27,7 +27,7 @@ def run(*command: str, stdin: str | None = None, seconds: float = 120) -> str:
     """Run a program and return what it prints; its error is the failure of the test."""
     result = attempt(*command, stdin=stdin, seconds=seconds)
     if result.returncode:
-        pytest.fail(f"{' '.join(command[:7])}: {result.stderr or result.stdout}", pytrace=False)
+        pytest.fail(f"{' '.join(command[:7])}: {result.stderr}{result.stdout}", pytrace=False)
     return result.stdout
 
 
@@ -56,6 +56,11 @@ def wait_for(what: str, seconds: float, true: Callable[[], Any], interval: float
 
 def has_keda() -> bool:
     return "keda.sh/v1alpha1" in kubectl("api-versions").split()
+
+
+def replicas(workload: str) -> int:
+    """How many replicas a Deployment is to have."""
+    return int(kubectl("get", "deployment", workload, "-o", "jsonpath={.spec.replicas}"))
 
 
 @contextmanager

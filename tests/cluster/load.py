@@ -30,10 +30,10 @@ class Report:
 
 
 @contextmanager
-def running_load(streamed_model: str, complete_model: str) -> Iterator[Report]:
+def running_load(streamed_model: str, plain_model: str) -> Iterator[Report]:
     """Run streams and requests until the block ends; the report is filled in then."""
     kubectl("delete", "pod", POD, "--ignore-not-found", "--wait")
-    apply(_pod(streamed_model, complete_model))
+    apply(_pod(streamed_model, plain_model))
     report = Report()
     try:
         kubectl("wait", f"pod/{POD}", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
@@ -50,14 +50,14 @@ def _phase() -> str:
     return kubectl("get", "pod", POD, "-o", "jsonpath={.status.phase}")
 
 
-def _pod(streamed_model: str, complete_model: str) -> dict[str, Any]:
+def _pod(streamed_model: str, plain_model: str) -> dict[str, Any]:
     environment = {
         "TARGET_HOST": f"{RELEASE}-gateway",
         "TARGET_PORT": "8080",
         "STREAMS": str(STREAMS),
         "RATE": str(RATE),
         "STREAMED_MODEL": streamed_model,
-        "WHOLE_MODEL": complete_model,
+        "PLAIN_MODEL": plain_model,
     }
     key = {"name": "ARGOSY_API_KEY", "valueFrom": {"secretKeyRef": {"name": RELEASE, "key": "api-key"}}}
     container = {

@@ -14,12 +14,21 @@ import asyncpg
 import yaml
 from argosy_dev.parts.replicas import SERVICES
 from argosy_dev.seed.run import seed
+from chassis.ids import new_id
 from chassis.postgres import provision
 from chassis.testing.postgres import role_password
 from gateway.auth.api_key import mint_key
 
-from tests.cluster.kube import CHART, NAMESPACE, RELEASE, apply, run
+from tests.cluster.kube import CHART, NAMESPACE, RELEASE, apply, has_keda, run
+from tests.fleet.client import add_route
 
+SLOTS, MAX_WORKERS, POLLING_SECONDS, SCALE_DOWN_SECONDS = 5, 4, 5, 60
+# Metering never changes a price row; in nano-USD per million tokens.
+ADD_PRICE = """
+INSERT INTO metering.prices (tenant_id, version, price_key, input_per_million, output_per_million, effective_at)
+SELECT '*', $1, $2, 1000000000, 2000000000, '2026-01-01T00:00:00Z'
+WHERE NOT EXISTS (SELECT FROM metering.prices WHERE tenant_id = '*' AND price_key = $2)
+"""
 SCHEMAS = {service.name: service for service in SERVICES if service.schema}
 IMAGE = {"prefix": os.environ.get("IMAGE_PREFIX", "argosy"), "tag": os.environ.get("TAG", "dev")}
 
@@ -37,6 +46,10 @@ class Release:
     @property
     def api_key(self) -> str:
         return self.secret["api-key"]
+
+    @property
+    def admin_key(self) -> str:
+        return self.secret["admin-key"]
 
     @property
     def superuser_dsn(self) -> str:
@@ -103,13 +116,41 @@ async def make_secret(stores: dict[str, str]) -> dict[str, str]:
 
 
 def values(stores: dict[str, str]) -> dict[str, Any]:
+    """Of the test, on top of the profile `dev`; with KEDA the workers scale on their queue."""
+
     def upstream(name: str) -> dict[str, str]:
         return {"kind": "openai", "baseUrl": stores[f"TESTS_CLUSTER_{name}_URL"]}
 
     upstreams = {"local": upstream("MODEL"), "minilm": upstream("EMBEDDINGS"), "simulator": upstream("SIMULATOR")}
+    keda = has_keda()
     return {
-        "global": {"image": IMAGE, "logLevel": "info", "kafka": {"bootstrap": stores["TESTS_CLUSTER_KAFKA"]}},
-        "inference-worker": {"upstreams": upstreams},
+        "global": {
+            "image": IMAGE,
+            "logLevel": "info",
+            "kafka": {"bootstrap": stores["TESTS_CLUSTER_KAFKA"]},
+            "autoscaling": {
+                "mode": "keda" if keda else "none",
+                "pollingSeconds": POLLING_SECONDS,
+                "scaleDownSeconds": SCALE_DOWN_SECONDS,
+            },
+            "runtimePools": {"enabled": keda, "maxPools": 2, "maxReplicas": 6},
+        },
+        "inference-worker": {
+            "upstreams": upstreams,
+            "slots": SLOTS,
+            "autoscaling": {"enabled": keda, "minReplicas": 1, "maxReplicas": MAX_WORKERS},
+        },
+        # What a killed orchestrator has reserved is settled within a minute.
+        "orchestrator": {
+            "env": {
+                "ORCHESTRATOR_TIMEOUTS__FIRST_BYTE": 30,
+                "ORCHESTRATOR_TIMEOUTS__NON_STREAMED": 30,
+                "ORCHESTRATOR_TIMEOUTS__ABORT": 5,
+                "ORCHESTRATOR_RESERVATION_LEASE": 5,
+            }
+        },
+        "gateway": {"env": {"GATEWAY_LIMITS__DEADLINE": 40}},
+        "metering": {"env": {"METERING_SWEEPER__INTERVAL": 2}},
     }
 
 
@@ -120,13 +161,12 @@ def seeded(release: Release) -> Release:
     return release
 
 
-async def add_simulated(release: Release, *modes: str) -> None:
-    """Route models of the simulator by their own names, without a price of their own."""
-    connection = await asyncpg.connect(release.superuser_dsn)
+async def add_models(release: Release, models: dict[str, str]) -> None:
+    """Route public models, with a price, to models of the simulator."""
+    connection = await asyncpg.connect(release.superuser_dsn, server_settings={"argosy.tenant": "*"})
     try:
-        for mode in modes:
-            await connection.execute(
-                "INSERT INTO routes (tenant_id, model, task) VALUES ('*', $1, 'chat') ON CONFLICT DO NOTHING", mode
-            )
+        for name, simulated in models.items():
+            await add_route(connection, name, [simulated])
+            await connection.execute(ADD_PRICE, new_id("prc_"), f"simulator/{simulated}")
     finally:
         await connection.close()

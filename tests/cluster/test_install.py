@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import openai
 import orjson
 import pytest
@@ -12,7 +11,8 @@ import yaml
 from argosy_dev.commands.sample_document import FILENAME, pdf
 
 from scripts.helm_charts import scenarios
-from tests.cluster.kube import NAMESPACE, RELEASE, attempt, kubectl, objects, port_forward, run, wait_for
+from tests.cluster.api import await_models, client
+from tests.cluster.kube import NAMESPACE, RELEASE, attempt, kubectl, objects, run
 from tests.cluster.release import Release
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
@@ -54,14 +54,14 @@ def test_no_object_but_the_secret_contains_a_secret(release: Release) -> None:
 
 
 def test_a_question_over_a_document_is_answered_with_its_source(release: Release) -> None:
-    with port_forward(f"service/{RELEASE}-gateway", 8080) as address:
-        await_models(address, release.api_key, "smollm2")
-        client = openai.OpenAI(base_url=f"{address}/v1", api_key=release.api_key, timeout=120)
-        file = client.files.create(file=(FILENAME, pdf()), purpose="assistants")
-        store = client.vector_stores.create(name="guide")
-        attached = client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, poll_interval_ms=200)
+    with client(release) as http:
+        await_models(http, "smollm2")
+        sdk = openai.OpenAI(base_url=f"{http.base_url}/v1", api_key=release.api_key, timeout=120)
+        file = sdk.files.create(file=(FILENAME, pdf()), purpose="assistants")
+        store = sdk.vector_stores.create(name="guide")
+        attached = sdk.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, poll_interval_ms=200)
         assert attached.status == "completed", attached.last_error
-        answer = client.chat.completions.create(
+        answer = sdk.chat.completions.create(
             model="smollm2",
             messages=[{"role": "user", "content": "What does the gateway check?"}],
             max_tokens=64,
@@ -86,13 +86,3 @@ def test_the_cluster_accepts_every_rendered_object(release: Release, case: Path)
         # Another name: what is compared with an installed object would have to be a valid change of it.
         text = yaml.safe_dump_all(known).replace(f"{RELEASE}-", "scenario-")
         kubectl("apply", "--dry-run=server", "-f", "-", stdin=text)
-
-
-def await_models(address: str, key: str, *names: str) -> None:
-    """Wait until the gateway lists models whose routes were set after the orchestrator started."""
-
-    def listed() -> bool:
-        answer = httpx.get(f"{address}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=10)
-        return all(f'"{name}"' in answer.text for name in names)
-
-    wait_for(f"models {names} are listed", 60, listed)
