@@ -21,6 +21,58 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _AnswerCheck:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnswerCheckEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerCheck.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANSWER_CHECK_UNSPECIFIED: _AnswerCheck.ValueType  # 0
+    """Nothing."""
+    ANSWER_CHECK_NOT_EMPTY: _AnswerCheck.ValueType  # 1
+    """It has a text, or calls a tool."""
+    ANSWER_CHECK_JSON: _AnswerCheck.ValueType  # 2
+    """Its text is a JSON document, or it calls a tool."""
+
+class AnswerCheck(_AnswerCheck, metaclass=_AnswerCheckEnumTypeWrapper):
+    """What is checked of a whole answer."""
+
+ANSWER_CHECK_UNSPECIFIED: AnswerCheck.ValueType  # 0
+"""Nothing."""
+ANSWER_CHECK_NOT_EMPTY: AnswerCheck.ValueType  # 1
+"""It has a text, or calls a tool."""
+ANSWER_CHECK_JSON: AnswerCheck.ValueType  # 2
+"""Its text is a JSON document, or it calls a tool."""
+Global___AnswerCheck: _TypeAlias = AnswerCheck  # noqa: Y015
+
+class _CandidateRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CandidateRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CandidateRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANDIDATE_ROLE_UNSPECIFIED: _CandidateRole.ValueType  # 0
+    """Not said: primary."""
+    CANDIDATE_ROLE_PRIMARY: _CandidateRole.ValueType  # 1
+    """In its turn."""
+    CANDIDATE_ROLE_CONTEXT_OVERFLOW: _CandidateRole.ValueType  # 2
+    """Only after a candidate has refused the request as too long for its context."""
+    CANDIDATE_ROLE_CONTENT_POLICY: _CandidateRole.ValueType  # 3
+    """Only after a candidate has refused the request by its content policy."""
+
+class CandidateRole(_CandidateRole, metaclass=_CandidateRoleEnumTypeWrapper):
+    """When a candidate is tried."""
+
+CANDIDATE_ROLE_UNSPECIFIED: CandidateRole.ValueType  # 0
+"""Not said: primary."""
+CANDIDATE_ROLE_PRIMARY: CandidateRole.ValueType  # 1
+"""In its turn."""
+CANDIDATE_ROLE_CONTEXT_OVERFLOW: CandidateRole.ValueType  # 2
+"""Only after a candidate has refused the request as too long for its context."""
+CANDIDATE_ROLE_CONTENT_POLICY: CandidateRole.ValueType  # 3
+"""Only after a candidate has refused the request by its content policy."""
+Global___CandidateRole: _TypeAlias = CandidateRole  # noqa: Y015
+
 class _AttemptOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -217,22 +269,30 @@ class Candidate(_message.Message):
     UPSTREAM_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    ANSWER_CHECK_FIELD_NUMBER: _builtins.int
     upstream: _builtins.str
     """The name of an upstream that the worker knows: its address, kind and credentials."""
     model: _builtins.str
     """The provider's own name of the model."""
     body: _builtins.bytes
     """Ready to send: a JSON body of OpenAI's chat completions (model already filled in)."""
+    role: Global___CandidateRole.ValueType
+    """When it is tried. Not said is primary."""
+    answer_check: Global___AnswerCheck.ValueType
+    """What an answer that is not streamed must be; else it is not passed on, and the next candidate is tried. What it used counts."""
     def __init__(
         self,
         *,
         upstream: _builtins.str = ...,
         model: _builtins.str = ...,
         body: _builtins.bytes = ...,
+        role: Global___CandidateRole.ValueType = ...,
+        answer_check: Global___AnswerCheck.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "model", b"model", "upstream", b"upstream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_check", b"answer_check", "body", b"body", "model", b"model", "role", b"role", "upstream", b"upstream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

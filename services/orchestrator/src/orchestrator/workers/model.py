@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 from chassis.errors import ArgosyError
@@ -13,6 +14,25 @@ from orchestrator.usage.model import Attempt
 # Values that are made for every request are named tuples: a frozen dataclass takes three times as long to make.
 
 
+class CandidateRole(StrEnum):
+    """When a candidate is tried."""
+
+    PRIMARY = "primary"
+    """In its turn."""
+    CONTEXT_OVERFLOW = "context_overflow"
+    """Only after a candidate has refused the request as too long for its context."""
+    CONTENT_POLICY = "content_policy"
+    """Only after a candidate has refused the request by its content policy."""
+
+
+class AnswerCheck(StrEnum):
+    """What an answer that is not streamed must be; else the next candidate is tried."""
+
+    NONE = "none"
+    NOT_EMPTY = "not_empty"
+    JSON = "json"
+
+
 class Candidate(NamedTuple):
     """One way to run a request: a body that is ready to send, and the most tokens that it can use."""
 
@@ -21,6 +41,8 @@ class Candidate(NamedTuple):
     bound: TokenBound
     body: bytes = b""
     """Empty for embeddings."""
+    role: CandidateRole = CandidateRole.PRIMARY
+    answer_check: AnswerCheck = AnswerCheck.NONE
 
 
 class Plan(NamedTuple):

@@ -8,7 +8,9 @@ from values.protos import duration_to_proto, proto_to_error, proto_to_exposure_c
 
 from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import (
+    AnswerCheck,
     AttemptStarting,
+    CandidateRole,
     Chunk,
     EmbeddingPlan,
     EmbeddingResult,
@@ -17,6 +19,17 @@ from orchestrator.workers.model import (
     Plan,
     Started,
 )
+
+_ROLE_TO_PROTO = {
+    CandidateRole.PRIMARY: inference_pb2.CANDIDATE_ROLE_PRIMARY,
+    CandidateRole.CONTEXT_OVERFLOW: inference_pb2.CANDIDATE_ROLE_CONTEXT_OVERFLOW,
+    CandidateRole.CONTENT_POLICY: inference_pb2.CANDIDATE_ROLE_CONTENT_POLICY,
+}
+_CHECK_TO_PROTO = {
+    AnswerCheck.NONE: inference_pb2.ANSWER_CHECK_UNSPECIFIED,
+    AnswerCheck.NOT_EMPTY: inference_pb2.ANSWER_CHECK_NOT_EMPTY,
+    AnswerCheck.JSON: inference_pb2.ANSWER_CHECK_JSON,
+}
 
 
 def plan_to_proto(plan: Plan) -> inference_pb2.InferRequest:
@@ -29,7 +42,12 @@ def plan_to_proto(plan: Plan) -> inference_pb2.InferRequest:
 
 def fill_plan(plan: Plan, message: inference_pb2.Plan) -> None:
     for one in plan.candidates:
-        message.candidates.add(upstream=one.upstream, model=one.model, body=one.body)
+        added = message.candidates.add(upstream=one.upstream, model=one.model, body=one.body)
+        # Both are rare, and each is a lookup.
+        if one.role is not CandidateRole.PRIMARY:
+            added.role = _ROLE_TO_PROTO[one.role]
+        if one.answer_check is not AnswerCheck.NONE:
+            added.answer_check = _CHECK_TO_PROTO[one.answer_check]
     message.stream = plan.stream
     message.deadline.FromTimedelta(plan.deadline)
     message.first_byte_timeout.FromTimedelta(plan.first_byte_timeout)
