@@ -40,7 +40,7 @@ def route_table(*entries: RouteEntry, version: int = 1) -> RouteTable:
     return RouteTable(
         version,
         {
-            (entry.tenant_id, entry.model): Route(entry.model, entry.task, entry.candidates, CREATED_AT)
+            (entry.tenant_id, entry.model): Route(entry.model, entry.task, entry.candidates, CREATED_AT, entry.policy)
             for entry in entries
         },
     )

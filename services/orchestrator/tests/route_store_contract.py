@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from orchestrator.routing.choose import RouteStore, RouteTable
+from orchestrator.routing.document import document_to_entry
 from orchestrator.routing.edit import make_route_entry
 from orchestrator.routing.model import (
     ALL_TENANTS,
@@ -89,6 +90,26 @@ class RouteStoreContract:
         await editor.put(entry)
 
         assert (await table_of(store)).resolve("ten_1", "gpt", Task.CHAT).candidates == entry.candidates
+        assert await editor.entries("ten_1") == [entry]
+
+    async def test_the_policy_and_the_fallbacks_of_a_route_are_kept(
+        self, store: RouteStore, editor: RouteStore
+    ) -> None:
+        entry = document_to_entry(
+            "ten_1",
+            "gpt",
+            {
+                "strategy": "weighted",
+                "candidates": [{"upstream": "a", "model": "1", "weight": 3, "conditions": {"plans": ["pro"]}}],
+                "fallbacks": {"content_policy": [{"upstream": "b", "model": "2"}]},
+                "cache": {"exact": True},
+            },
+        )
+
+        await editor.put(entry)
+
+        route = (await table_of(store)).resolve("ten_1", "gpt", Task.CHAT)
+        assert (route.candidates, route.policy) == (entry.candidates, entry.policy)
         assert await editor.entries("ten_1") == [entry]
 
     async def test_putting_a_route_again_replaces_it_completely(self, store: RouteStore, editor: RouteStore) -> None:

@@ -12,7 +12,7 @@ from orchestrator.chat.media import Media, media_tokens
 from orchestrator.chat.model import ParsedChat
 from orchestrator.reservations.model import TokenBound
 from orchestrator.routing.model import RouteCandidate, UnknownFields
-from orchestrator.workers.model import Candidate
+from orchestrator.workers.model import AnswerCheck, Candidate
 
 TEMPLATE_TOKENS = 256
 """The most that a chat template adds without a byte in the body: a default system prompt, marks around messages."""
@@ -59,7 +59,7 @@ def _candidate(
     # The tokens of a prediction that turn out wrong are billed as output, beside the limit.
     output = limit if prediction is None else limit + len(_render(prediction))
     bound = TokenBound(candidate.price_key, input_bound(body, media, candidate), output * chat.answers)
-    return Candidate(candidate.upstream, candidate.model, bound, body)
+    return Candidate(candidate.upstream, candidate.model, bound, body, candidate.role)
 
 
 def _complete(document: Mapping[str, object], candidate: RouteCandidate, limit: int, stream: bool) -> dict[str, object]:
@@ -78,6 +78,11 @@ def _render(document: object) -> bytes:
         return orjson.dumps(document)
     except orjson.JSONEncodeError as error:
         raise InvalidRequest(f"the body cannot be passed on: {error}") from error
+
+
+def with_checks(candidates: Sequence[Candidate], checks: Mapping[str, AnswerCheck]) -> tuple[Candidate, ...]:
+    """Add what answers are checked for, by price key."""
+    return tuple(one._replace(answer_check=checks.get(one.bound.price_key, one.answer_check)) for one in candidates)
 
 
 def input_bound(body: bytes, media: Sequence[Media], candidate: RouteCandidate) -> int:

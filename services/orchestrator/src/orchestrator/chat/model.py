@@ -1,6 +1,6 @@
 """Chat completions: the request, its parsed body, and the events of the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
@@ -49,6 +49,8 @@ class ParsedChat(NamedTuple):
     retrieval: RetrievalOptions | None
     special_fields: tuple[str, ...] = ()
     """Fields that not every candidate gets."""
+    tags: Mapping[str, str] = {}
+    """The texts of `argosy.metadata`; a route's conditions may name them."""
 
 
 class Started(NamedTuple):

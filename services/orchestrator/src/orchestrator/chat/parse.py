@@ -45,7 +45,8 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
     if not isinstance(parsed, dict):
         raise InvalidRequest("the body is not a JSON object")
     document: Document = parsed
-    retrieval = _parse_extension(document.pop("argosy", None))
+    extension = document.pop("argosy", None)
+    retrieval = _parse_extension(extension)
     special_fields = _check_fields(document)
     _check_messages(document.get("messages"))
     _check_object(document.get("stream_options"), "stream_options")
@@ -56,7 +57,8 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
             limits.append(_output_limit(document, name, max_output_tokens))
             del document[name]
     set_limits = [limit for limit in limits if limit is not None]
-    return ParsedChat(document, max(set_limits, default=None), answers or 1, retrieval, special_fields)
+    limit, tags = max(set_limits, default=None), _tags(extension)
+    return ParsedChat(document, limit, answers or 1, retrieval, special_fields, tags)
 
 
 def _check_fields(document: Mapping[str, object]) -> tuple[str, ...]:
@@ -133,9 +135,14 @@ def _parse_extension(extension: object) -> RetrievalOptions | None:
         return None
     fields = _check_object(extension, "argosy")
     _check_names(fields, _EXTENSION, "argosy")
-    # The client's own annotations; no service reads them yet.
+    # The client's own annotations; conditions of routes may name them.
     _check_object(fields.get("metadata"), "argosy.metadata")
     return None if fields.get("retrieval") is None else _parse_retrieval(fields["retrieval"])
+
+
+def _tags(extension: object) -> Mapping[str, str]:
+    metadata = extension.get("metadata") if isinstance(extension, dict) else None
+    return {name: value for name, value in metadata.items() if isinstance(value, str)} if metadata else {}
 
 
 def _parse_retrieval(options: object) -> RetrievalOptions:

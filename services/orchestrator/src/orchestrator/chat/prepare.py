@@ -10,7 +10,8 @@ from chassis.clock import Clock
 from chassis.errors import InvalidRequest, RemoteError
 from values.money import NanoUsd, nano_usd_to_usd
 
-from orchestrator.chat.candidates import Rendered, chat_candidates
+from orchestrator.chat.candidates import Rendered, chat_candidates, with_checks
+from orchestrator.chat.facts import facts_of, seed_of
 from orchestrator.chat.media import Media, dearest, find_media
 from orchestrator.chat.model import ChatRequest, ParsedChat, RequestTooLarge
 from orchestrator.chat.parse import parse_chat
@@ -26,6 +27,7 @@ from orchestrator.reservations.model import Reservation, refused_input_prices
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import Route, RouteCandidate, Task, UnknownFields
+from orchestrator.routing.order import Choice, choose
 from orchestrator.workers.model import Candidate, Plan
 
 LARGE_BODY_BYTES = 100_000
@@ -62,7 +64,9 @@ async def check(
 ) -> Checked:
     """Check all that `prepare` checks without calling a peer, in the same order, and raise the same errors."""
     route, chat, media = await _parse(request, routes, flags.snapshot())
-    candidates, warnings = _render(request, chat, route, media, limits=limits, unknown_fields=unknown_fields)
+    added = 0 if chat.retrieval is None else limits.max_context_bytes
+    chosen = _choose(request, chat, media, route, routes, added=added)
+    candidates, warnings = _render(request, chat, chosen, media, limits=limits, unknown_fields=unknown_fields)
     tokens = max(candidate.bound.input_tokens + candidate.bound.output_tokens for candidate in candidates)
     return Checked(tokens if chat.retrieval is None else tokens + limits.max_context_bytes, warnings)
 
@@ -81,25 +85,28 @@ async def prepare(
     """Choose the route, add context, render a body per candidate, and reserve the cost of the most expensive one.
 
     Without a price or enough budget no provider is called; nothing costs anything before the reservation.
-    Raises `InvalidRequest`, `ModelNotFound`, `FeatureDisabled`, `RequestTooLarge`, `Unavailable`, `DeadlineExceeded`,
-    and errors of retrieval and metering.
+    Raises `InvalidRequest`, `ModelNotFound`, `FeatureDisabled`, `NoEligibleCandidate`, `RequestTooLarge`,
+    `Unavailable`, `DeadlineExceeded`, and errors of retrieval and metering.
     """
     deadline = deadline_of(request.timeout, limits, clock)
     route, chat, media = await _parse(request, routes, flags.snapshot())
+    added = 0 if chat.retrieval is None else limits.max_context_bytes
+    chosen = _choose(request, chat, media, route, routes, added=added)
     sources: tuple[Source, ...] = ()
     if chat.retrieval is not None:
         sources = await find_context(
             chat.document, chat.retrieval, retrieval=retrieval, deadline=deadline, limits=limits
         )
         chat = chat._replace(document=with_context(chat.document, sources))
-    candidates, warnings = _render(request, chat, route, media, limits=limits, unknown_fields=unknown_fields)
+    candidates, warnings = _render(request, chat, chosen, media, limits=limits, unknown_fields=unknown_fields)
     bounds = [candidate.bound for candidate in candidates]
     try:
         reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
     except RemoteError as error:
         if media and error.reason == "INSUFFICIENT_QUOTA":
-            raise _with_media(error, media, route.candidates) from error
+            raise _with_media(error, media, chosen.candidates) from error
         raise
+    routes.prices.learn(reservation.prices)
     # The first byte of an answer that is not streamed arrives when all of it is written.
     first_byte_timeout = limits.first_byte_timeout if request.stream else limits.non_streamed_timeout
     plan = Plan(
@@ -146,16 +153,25 @@ def _with_allowed_retrieval(request: ChatRequest, chat: ParsedChat, flags: FlagS
     return chat
 
 
+def _choose(
+    request: ChatRequest, chat: ParsedChat, media: Sequence[Media], route: Route, routes: RouteCache, *, added: int
+) -> Choice:
+    facts = facts_of(request, chat, media, route, added=added)
+    return choose(route, facts, seed_of(request, chat, route), routes.prices.cost)
+
+
 def _render(
     request: ChatRequest,
     chat: ParsedChat,
-    route: Route,
+    chosen: Choice,
     media: Sequence[Media],
     *,
     limits: Limits,
     unknown_fields: UnknownFields,
 ) -> Rendered:
-    rendered = chat_candidates(chat, route.candidates, media, stream=request.stream, unknown_fields=unknown_fields)
+    rendered = chat_candidates(chat, chosen.candidates, media, stream=request.stream, unknown_fields=unknown_fields)
+    if chosen.checks and not request.stream:
+        rendered = rendered._replace(candidates=with_checks(rendered.candidates, chosen.checks))
     _check_size(rendered.candidates, limits)
     return rendered
 

@@ -1,7 +1,7 @@
 """Prepare: everything that is decided, and reserved, before an embedding model is called."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -19,7 +19,9 @@ from orchestrator.limits import Deadline, Limits, deadline_of
 from orchestrator.reservations.model import Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
+from orchestrator.routing.eligibility import RequestFacts
 from orchestrator.routing.model import RouteCandidate, Task
+from orchestrator.routing.order import choose
 from orchestrator.workers.model import Candidate, EmbeddingPlan
 
 SPECIAL_TOKENS_PER_INPUT = 8
@@ -61,7 +63,9 @@ def check_embedding(
     switches = flags.snapshot()
     require_model(switches, Feature.EMBEDDINGS, request.model, request.principal, request.flags)
     usable = usable_candidates(switches, route.candidates, request.model, request.principal, request.flags)
-    return embedding_candidates(request.inputs, usable)
+    facts = RequestFacts(request.principal.tenant_id, request.principal.plan)
+    chosen = choose(replace(route, candidates=usable), facts, request.request_id, routes.prices.cost)
+    return embedding_candidates(request.inputs, chosen.candidates)
 
 
 async def prepare_embedding(

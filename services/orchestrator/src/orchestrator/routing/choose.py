@@ -9,6 +9,7 @@ from chassis.clock import Clock
 from chassis.errors import Unavailable
 
 from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, Route, RouteEntry, Task
+from orchestrator.routing.prices import LearnedPrices
 
 
 class RouteTable:
@@ -57,6 +58,7 @@ class RouteCache:
         self._clock = clock
         self._table = table
         self._confirmed_at = clock.monotonic()
+        self.prices = LearnedPrices()
 
     def table(self) -> RouteTable:
         """Return the routes without waiting. Raises `Unavailable` before the first successful refresh."""

@@ -3,7 +3,12 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
+import orjson
+from chassis.errors import InvalidRequest
+
+from orchestrator.routing.check import check_route
 from orchestrator.routing.choose import RouteStore
+from orchestrator.routing.document import document_to_entry, entry_to_document
 from orchestrator.routing.edit import (
     DEFAULT_OUTPUT_TOKENS,
     LIMIT_FIELDS,
@@ -11,7 +16,15 @@ from orchestrator.routing.edit import (
     check_tenant,
     make_route_entry,
 )
-from orchestrator.routing.model import ALL_TENANTS, Provider, RouteCandidate, RouteEntry, Task, UnknownFields
+from orchestrator.routing.model import (
+    ALL_TENANTS,
+    ModelNotFound,
+    Provider,
+    RouteCandidate,
+    RouteEntry,
+    Task,
+    UnknownFields,
+)
 
 HELP = "set, list and remove routes, as the schema's owner"
 
@@ -46,6 +59,13 @@ def add_route_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose fields, and whose token rules for images and sound, they have (the most expensive of all)",
     )
     put.add_argument("--tenant", default=ALL_TENANTS, help="for this tenant alone; overrides the public route")
+    document = commands.add_parser("put", help="create a route from a JSON document: weights, conditions, fallbacks")
+    document.add_argument("name", help="the public model name")
+    document.add_argument("document", type=argparse.FileType("rb"), metavar="file", help="the document; - is the input")
+    document.add_argument("--tenant", default=ALL_TENANTS, help="for this tenant alone; overrides the public route")
+    shown = commands.add_parser("show", help="print a route as such a document")
+    shown.add_argument("name", help="the public model name")
+    shown.add_argument("--tenant", default=ALL_TENANTS, help="this tenant's own, not the public one")
     listed = commands.add_parser("list", help="show the routes")
     listed.add_argument("--tenant", help="only this tenant's own; * for the public ones")
     removed = commands.add_parser("remove", help="remove a route")
@@ -71,6 +91,10 @@ async def run_route_command(store: RouteStore, arguments: argparse.Namespace) ->
         )
         await store.put(entry)
         return _table([entry])
+    if arguments.action == "put":
+        return await _put(store, arguments)
+    if arguments.action == "show":
+        return await _show(store, check_model_name(arguments.name), check_tenant(arguments.tenant))
     if arguments.action == "list":
         tenant_id = None if arguments.tenant is None else check_tenant(arguments.tenant)
         return _table(await store.entries(tenant_id))
@@ -79,6 +103,24 @@ async def run_route_command(store: RouteStore, arguments: argparse.Namespace) ->
     if await store.remove(tenant_id, name):
         return f"removed the route {name} of {owner}\n"
     return f"there is no route {name} of {owner}\n"
+
+
+async def _put(store: RouteStore, arguments: argparse.Namespace) -> str:
+    try:
+        document = orjson.loads(arguments.document.read())
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The document is not JSON: {error}.", param="document") from error
+    entry = document_to_entry(arguments.tenant, arguments.name, document)
+    check_route(entry, priced=None, upstreams=None)
+    await store.put(entry)
+    return _table([entry])
+
+
+async def _show(store: RouteStore, name: str, tenant_id: str) -> str:
+    for entry in await store.entries(tenant_id):
+        if entry.model == name:
+            return orjson.dumps(entry_to_document(entry), option=orjson.OPT_INDENT_2).decode() + "\n"
+    raise ModelNotFound(f"There is no route {name} of {tenant_id}.", param="model")
 
 
 def _table(entries: Sequence[RouteEntry]) -> str:

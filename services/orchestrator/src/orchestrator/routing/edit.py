@@ -51,7 +51,7 @@ def make_route_entry(
         model=check_model_name(model),
         task=task,
         candidates=tuple(
-            RouteCandidate(*_parse_candidate(text), limit, limit_field or LIMIT_FIELDS[0], unknown_fields, provider)
+            RouteCandidate(*parse_candidate(text), limit, limit_field or LIMIT_FIELDS[0], unknown_fields, provider)
             for text in candidates
         ),
     )
@@ -78,7 +78,8 @@ def check_tenant(tenant_id: str) -> str:
     return tenant_id
 
 
-def _parse_candidate(text: str) -> tuple[str, str]:
+def parse_candidate(text: str) -> tuple[str, str]:
+    """Return upstream and model of `upstream/model`. Raises `InvalidRequest`."""
     upstream, _, model = text.partition("/")
     # The text is the price key too, and the price book takes no longer one.
     if not (upstream and model) or len(text) > MAX_MODEL_NAME_CHARACTERS or _NAME.fullmatch(text) is None:

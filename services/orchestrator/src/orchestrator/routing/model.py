@@ -6,6 +6,16 @@ from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
 
+from orchestrator.routing.policy import (
+    ANY_CAPABILITY,
+    DEFAULT_POLICY,
+    NO_CONDITIONS,
+    Capabilities,
+    Conditions,
+    RoutePolicy,
+)
+from orchestrator.workers.model import CandidateRole
+
 ALL_TENANTS = "*"
 """The tenant of a public route."""
 
@@ -14,6 +24,30 @@ class ModelNotFound(ArgosyError):
     """No route of that name exists for this tenant, or its model cannot do what was asked."""
 
     kind, reason = Kind.NOT_FOUND, "MODEL_NOT_FOUND"
+
+
+class NoEligibleCandidate(ArgosyError):
+    """No candidate of the model's route can take this request. The message says for each of them why."""
+
+    kind, reason = Kind.INVALID, "NO_ELIGIBLE_CANDIDATE"
+
+
+class FallbackCycle(ArgosyError, public=False):
+    """The fallbacks of a route lead back to itself."""
+
+    kind, reason = Kind.INVALID, "FALLBACK_CYCLE"
+
+
+class UnknownUpstream(ArgosyError, public=False):
+    """A candidate names an upstream that is not registered."""
+
+    kind, reason = Kind.INVALID, "UNKNOWN_UPSTREAM"
+
+
+class UnpricedCandidate(ArgosyError, public=False):
+    """A candidate has no price: every request to it would be refused."""
+
+    kind, reason = Kind.INVALID, "UNPRICED_CANDIDATE"
 
 
 class Task(StrEnum):
@@ -54,6 +88,13 @@ class RouteCandidate:
     """None for what the settings say."""
     provider: Provider | None = None
     """None for one that is not known: the most expensive rule counts."""
+    role: CandidateRole = CandidateRole.PRIMARY
+    weight: int = 100
+    """Its share of the requests among its priority group, relative to the others'. 0 is tried last."""
+    priority: int = 0
+    """Groups are tried in ascending order."""
+    conditions: Conditions = NO_CONDITIONS
+    capabilities: Capabilities = ANY_CAPABILITY
 
     @property
     def price_key(self) -> str:
@@ -68,7 +109,9 @@ class Route:
     model: str
     task: Task
     candidates: tuple[RouteCandidate, ...]
+    """First those of the role primary, then the fallbacks."""
     created_at: datetime
+    policy: RoutePolicy = DEFAULT_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +122,4 @@ class RouteEntry:
     model: str
     task: Task
     candidates: tuple[RouteCandidate, ...]
+    policy: RoutePolicy = DEFAULT_POLICY

@@ -6,33 +6,45 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import orjson
 from chassis.errors import PermissionDenied
 from chassis.postgres import Database
 
 from orchestrator.routing.choose import RouteTable
+from orchestrator.routing.document import (
+    Document,
+    document_to_policy,
+    options_to_document,
+    policy_to_document,
+    with_options,
+)
 from orchestrator.routing.model import Provider, Route, RouteCandidate, RouteEntry, Task, UnknownFields
+from orchestrator.workers.model import CandidateRole
 
 SELECT_ROUTES = """
 SELECT r.tenant_id, r.model, r.task, r.created_at, c.upstream, c.upstream_model, c.max_output_tokens, c.limit_field,
-    c.unknown_fields, c.provider
+    c.unknown_fields, c.provider, c.role, c.options, r.policy
 FROM routes AS r LEFT JOIN route_candidates AS c USING (tenant_id, model)
 ORDER BY r.tenant_id, r.model, c.position
 """
 
 # It locks the row: of two concurrent changes of a route, the second waits and replaces the first completely.
 UPSERT_ROUTE = """
-INSERT INTO routes (tenant_id, model, task) VALUES ($1, $2, $3)
-ON CONFLICT (tenant_id, model) DO UPDATE SET task = excluded.task
+INSERT INTO routes (tenant_id, model, task, policy) VALUES ($1, $2, $3, $4::jsonb)
+ON CONFLICT (tenant_id, model) DO UPDATE SET task = excluded.task, policy = excluded.policy
 """
 
 MODELS_OF_UPSTREAM = "SELECT DISTINCT model FROM route_candidates WHERE upstream = $1 ORDER BY model LIMIT 10"
 
 INSERT_CANDIDATES = """
 INSERT INTO route_candidates
-    (tenant_id, model, position, upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider)
-SELECT $1, $2, place - 1, upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider
-FROM unnest($3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[])
-    WITH ORDINALITY AS new (upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider, place)
+    (tenant_id, model, position, upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider,
+    role, options)
+SELECT $1, $2, place - 1, upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider,
+    role, options::jsonb
+FROM unnest($3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+    WITH ORDINALITY AS new (upstream, upstream_model, max_output_tokens, limit_field, unknown_fields, provider,
+        role, options, place)
 """
 
 
@@ -54,7 +66,7 @@ class PostgresRouteStore:
     async def put(self, entry: RouteEntry) -> None:
         key, candidates = (entry.tenant_id, entry.model), entry.candidates
         async with self._as_owner() as connection:
-            await connection.execute(UPSERT_ROUTE, *key, entry.task)
+            await connection.execute(UPSERT_ROUTE, *key, entry.task, _to_json(policy_to_document(entry.policy)))
             await connection.execute("DELETE FROM route_candidates WHERE tenant_id = $1 AND model = $2", *key)
             await connection.execute(
                 INSERT_CANDIDATES,
@@ -65,6 +77,8 @@ class PostgresRouteStore:
                 [candidate.limit_field for candidate in candidates],
                 [candidate.unknown_fields for candidate in candidates],
                 [candidate.provider for candidate in candidates],
+                [candidate.role for candidate in candidates],
+                [_to_json(options_to_document(candidate)) for candidate in candidates],
             )
 
     async def remove(self, tenant_id: str, model: str) -> bool:
@@ -78,7 +92,7 @@ class PostgresRouteStore:
         async with self._as_owner() as connection:
             routes = _rows_to_routes(await connection.fetch(SELECT_ROUTES))
         found = [
-            RouteEntry(owner, model, route.task, route.candidates)
+            RouteEntry(owner, model, route.task, route.candidates, route.policy)
             for (owner, model), route in routes.items()
             if tenant_id in {None, owner}
         ]
@@ -105,14 +119,20 @@ def _rows_to_routes(rows: Sequence[Any]) -> dict[tuple[str, str], Route]:
         if row["upstream"] is not None:
             candidates[row["tenant_id"], row["model"]].append(_row_to_candidate(row))
     return {
-        (owner, model): Route(model, Task(row["task"]), tuple(candidates[owner, model]), row["created_at"])
+        (owner, model): Route(
+            model,
+            Task(row["task"]),
+            tuple(candidates[owner, model]),
+            row["created_at"],
+            document_to_policy(orjson.loads(row["policy"])),
+        )
         for row in rows
         for owner, model in [(row["tenant_id"], row["model"])]
     }
 
 
 def _row_to_candidate(row: Any) -> RouteCandidate:
-    return RouteCandidate(
+    candidate = RouteCandidate(
         row["upstream"],
         row["upstream_model"],
         row["max_output_tokens"],
@@ -120,3 +140,8 @@ def _row_to_candidate(row: Any) -> RouteCandidate:
         UnknownFields(row["unknown_fields"]) if row["unknown_fields"] else None,
         Provider(row["provider"]) if row["provider"] else None,
     )
+    return with_options(candidate, orjson.loads(row["options"]), CandidateRole(row["role"]))
+
+
+def _to_json(document: Document) -> str:
+    return orjson.dumps(document).decode()

@@ -1,0 +1,149 @@
+"""Which candidates can take a request, and in which order they are tried."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from orchestrator.routing.eligibility import PassedOver, RequestFacts, why_passed_over
+from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate, Task
+from orchestrator.routing.order import choose
+from orchestrator.routing.policy import Capabilities, Conditions, RightSizing, RoutePolicy, Strategy
+from orchestrator.routing.prices import LearnedPrices
+from orchestrator.workers.model import AnswerCheck, CandidateRole
+from values.money import NanoUsd, Price
+
+A, B, C = (RouteCandidate(name, "m", 1000) for name in "abc")
+EASY = RoutePolicy(right_sizing=RightSizing(frozenset({"b/m"}), hard_words=frozenset({"prove"})))
+
+
+def route(*candidates: RouteCandidate, policy: RoutePolicy | None = None) -> Route:
+    return Route("gpt", Task.CHAT, candidates, datetime(2026, 1, 1, tzinfo=UTC), policy or RoutePolicy())
+
+
+def order_of(chosen: Route, facts: RequestFacts | None = None, seed: str = "req_1") -> str:
+    return "".join(one.upstream for one in choose(chosen, facts or RequestFacts(), seed).candidates)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "facts", "reason"),
+    [
+        (A, RequestFacts(tools=True, vision=True, audio=True, json_schema=True, input_bytes=10**9), None),
+        (replace(A, capabilities=Capabilities(tools=False)), RequestFacts(tools=True), PassedOver.TOOLS),
+        (replace(A, capabilities=Capabilities(tools=False)), RequestFacts(), None),
+        (replace(A, capabilities=Capabilities(vision=False)), RequestFacts(vision=True), PassedOver.VISION),
+        (replace(A, capabilities=Capabilities(audio=False)), RequestFacts(audio=True), PassedOver.AUDIO),
+        (
+            replace(A, capabilities=Capabilities(json_schema=False)),
+            RequestFacts(json_schema=True),
+            PassedOver.JSON_SCHEMA,
+        ),
+        (replace(A, capabilities=Capabilities(context_tokens=10)), RequestFacts(input_bytes=40), None),
+        (replace(A, capabilities=Capabilities(context_tokens=10)), RequestFacts(input_bytes=41), PassedOver.CONTEXT),
+        (A, RequestFacts(output_limit=1000), None),
+        (A, RequestFacts(output_limit=1001), PassedOver.OUTPUT),
+        (replace(A, conditions=Conditions(plans=frozenset({"pro"}))), RequestFacts(plan="pro"), None),
+        (replace(A, conditions=Conditions(plans=frozenset({"pro"}))), RequestFacts(plan="free"), PassedOver.PLAN),
+        (replace(A, conditions=Conditions(countries=frozenset({"DE"}))), RequestFacts(), PassedOver.COUNTRY),
+        (replace(A, conditions=Conditions(tags=(("team", frozenset({"x"})),))), RequestFacts(tags={"team": "x"}), None),
+        (replace(A, conditions=Conditions(tags=(("team", frozenset({"x"})),))), RequestFacts(), PassedOver.TAGS),
+    ],
+)
+def test_what_a_candidate_cannot_take_passes_it_over(
+    candidate: RouteCandidate, facts: RequestFacts, reason: PassedOver | None
+) -> None:
+    assert why_passed_over(candidate, facts) is reason
+
+
+def test_without_a_policy_candidates_are_tried_as_they_are_written() -> None:
+    assert order_of(route(C, A, B)) == "cab"
+
+
+def test_groups_are_tried_by_priority() -> None:
+    assert order_of(route(replace(A, priority=1), B, replace(C, priority=1))) == "bac"
+
+
+def test_a_request_that_no_candidate_can_take_is_refused_with_a_reason_for_each() -> None:
+    blind = [replace(one, capabilities=Capabilities(vision=False)) for one in (A, B)]
+
+    with pytest.raises(NoEligibleCandidate, match=r"a/m: it reads no images; b/m: it reads no images"):
+        order_of(route(*blind), RequestFacts(vision=True))
+
+
+def test_ten_thousand_requests_are_shared_by_weight() -> None:
+    weighted = route(
+        replace(A, weight=70), replace(B, weight=20), replace(C, weight=10), policy=RoutePolicy(Strategy.WEIGHTED)
+    )
+
+    first = Counter(order_of(weighted, seed=f"req_{number}")[0] for number in range(10_000))
+
+    # Four standard deviations of a binomial are at most 184.
+    assert all(abs(first[name] - share) < 184 for name, share in (("a", 7_000), ("b", 2_000), ("c", 1_000)))
+
+
+def test_the_same_seed_gives_the_same_order_and_a_lost_candidate_moves_only_its_own_requests() -> None:
+    policy = RoutePolicy(Strategy.WEIGHTED)
+    for number in range(200):
+        order = order_of(route(A, B, C, policy=policy), seed=str(number))
+
+        assert order_of(route(C, B, A, policy=policy), seed=str(number)) == order
+        assert order_of(route(A, B, policy=policy), seed=str(number)) == order.replace("c", "")
+
+
+def test_a_candidate_of_weight_zero_is_tried_last() -> None:
+    spare = route(replace(A, weight=0), B, C, policy=RoutePolicy(Strategy.WEIGHTED))
+
+    assert {order_of(spare, seed=str(number))[-1] for number in range(50)} == {"a"}
+
+
+def test_a_candidate_whose_context_may_be_too_short_comes_after_those_that_surely_fit() -> None:
+    short = replace(A, capabilities=Capabilities(context_tokens=100))
+
+    assert order_of(route(short, B), RequestFacts(input_bytes=100)) == "ab"
+    assert order_of(route(short, B), RequestFacts(input_bytes=101)) == "ba"
+
+
+def test_fallbacks_come_last_with_their_roles() -> None:
+    overflow = replace(B, role=CandidateRole.CONTEXT_OVERFLOW)
+    content = replace(C, role=CandidateRole.CONTENT_POLICY)
+
+    chosen = choose(route(content, overflow, A), RequestFacts(), "req_1")
+
+    assert chosen.candidates == (A, overflow, content)
+
+
+def test_a_request_that_is_too_long_for_all_goes_to_the_fallback_for_that_at_once() -> None:
+    short = replace(A, capabilities=Capabilities(context_tokens=10))
+    overflow = replace(B, role=CandidateRole.CONTEXT_OVERFLOW)
+
+    assert choose(route(short, overflow), RequestFacts(input_bytes=1_000), "req_1").candidates == (B,)
+
+
+def test_the_cheapest_candidate_is_known_after_one_request() -> None:
+    prices = LearnedPrices()
+    cheapest = route(A, B, policy=RoutePolicy(Strategy.CHEAPEST))
+    prices.learn([Price("a/m", "1", NanoUsd(9), NanoUsd(9)), Price("b/m", "1", NanoUsd(1), NanoUsd(1))])
+
+    chosen = choose(cheapest, RequestFacts(input_bytes=100), "req_1", prices.cost)
+
+    assert chosen.candidates == (B, A)
+
+
+@pytest.mark.parametrize(
+    ("facts", "order"),
+    [
+        (RequestFacts(input_bytes=100), "ba"),
+        (RequestFacts(input_bytes=2_001), "ab"),
+        (RequestFacts(input_bytes=100, tools=True), "ab"),
+        (RequestFacts(input_bytes=100, last_text="Please PROVE, that"), "ab"),
+    ],
+)
+def test_easy_requests_go_to_cheap_candidates_first(facts: RequestFacts, order: str) -> None:
+    assert order_of(route(A, B, policy=EASY), facts) == order
+
+
+@pytest.mark.parametrize(("json_answer", "check"), [(True, AnswerCheck.JSON), (False, AnswerCheck.NOT_EMPTY)])
+def test_the_answer_of_a_cheap_candidate_is_checked(json_answer: bool, check: AnswerCheck) -> None:
+    chosen = choose(route(A, B, policy=EASY), RequestFacts(json_answer=json_answer), "req_1")
+
+    assert chosen.checks == {"b/m": check}
