@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from chassis.errors import Unavailable
 from orchestrator.configuration.model import Change, ChangeFilter, Document, Edit, ObjectKey
 
-from services.orchestrator.tests.fakes import CREATED_AT
-
 EDIT = Edit("ops", "because")
+CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeConfiguration:

@@ -13,7 +13,7 @@ from orchestrator.flags.model import Flag, FlagType, Rule, StoredFlag
 from orchestrator.flags.ports import ChangeFlag
 from orchestrator.flags.snapshot import FlagCache, FlagSnapshot
 
-from services.orchestrator.tests.fakes import CREATED_AT
+from services.orchestrator.tests.fake_configuration import CREATED_AT
 
 KNOWN = KnownNames({"smollm2", "all-minilm-l6-v2"}, {"local", "dear"})
 EDIT = Edit("usr_1", "the provider is down")

@@ -20,8 +20,7 @@ from orchestrator.upstreams.model import (
 from orchestrator.upstreams.ports import ChangeCredential, ChangeUpstream
 from orchestrator.upstreams.vault import Vault
 
-from services.orchestrator.tests.fake_configuration import FakeChange, FakeConfiguration
-from services.orchestrator.tests.fakes import CREATED_AT
+from services.orchestrator.tests.fake_configuration import CREATED_AT, FakeChange, FakeConfiguration
 
 OLD_KEY, NEW_KEY = "an old key of thirty-two characters", "a new key of thirty-two characters!"
 OPENAI = {"kind": "openai", "base_url": "https://api.example.com/v1"}

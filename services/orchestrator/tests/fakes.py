@@ -6,20 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from chassis.errors import DeadlineExceeded, Kind, RemoteError
 from chassis.tenancy import Principal
 from orchestrator.background_tasks import RequestKey
+from orchestrator.configuration.model import ConfigurationKind, Edit, ObjectKey
 from orchestrator.context.model import Passage
 from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
-from orchestrator.routing.choose import RouteTable
-from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, Task
+from orchestrator.routing.choose import ChangeRoute, RouteCommands, RouteTable
+from orchestrator.routing.document import entry_to_document
+from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, StoredRoute, Task
 from orchestrator.usage.model import RequestUsage
 from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
 from values.money import INPUT_PRICES, NanoUsd, Price, cost
 
-CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+from services.orchestrator.tests.fake_configuration import CREATED_AT, FakeConfiguration
 
 SMOLLM2 = RouteCandidate("local", "smollm2-135m-instruct", 1024)
 MINILM = RouteCandidate("minilm", "all-minilm-l6-v2")
@@ -49,7 +51,7 @@ def route_table(*entries: RouteEntry, version: int = 1) -> RouteTable:
 DEMO_ROUTES = route_table(*DEMO_ENTRIES)
 
 
-class FakeRouteStore:
+class FakeRouteStore(RouteCommands):
     """Routes in memory, at first the demo's; `failure` is raised while it is set."""
 
     def __init__(self, table: RouteTable = DEMO_ROUTES) -> None:
@@ -57,6 +59,8 @@ class FakeRouteStore:
         self.failure: Exception | None = None
         self.known_versions: list[int | None] = []
         """The argument of each `read`."""
+        self.log = FakeConfiguration()
+        self._versions: dict[tuple[str, str], int] = {}
         self._entries = {(entry.tenant_id, entry.model): entry for entry in DEMO_ENTRIES}
 
     async def read(self, known_version: int | None) -> RouteTable | None:
@@ -65,18 +69,30 @@ class FakeRouteStore:
             raise self.failure
         return None if known_version == self.table.version else self.table
 
-    async def put(self, entry: RouteEntry) -> None:
-        self._replace(self._entries | {(entry.tenant_id, entry.model): entry})
+    async def edit(self, tenant_id: str, model: str, edit: Edit, change: ChangeRoute) -> StoredRoute | None:
+        key = (tenant_id, model)
+        stored = await self.find(*key)
+        entry = change(stored)
+        before = None if stored is None else entry_to_document(stored.entry)
+        after = None if entry is None else entry_to_document(entry)
+        async with self.log.change(edit) as opened:
+            version = await opened.record(ObjectKey(ConfigurationKind.ROUTE, *key), before, after)
+        if version is not None:
+            self._versions[key] = version
+            kept = {one: other for one, other in self._entries.items() if one != key}
+            self._replace(kept if entry is None else kept | {key: entry})
+        return await self.find(*key)
 
-    async def remove(self, tenant_id: str, model: str) -> bool:
-        kept = {key: entry for key, entry in self._entries.items() if key != (tenant_id, model)}
-        removed = len(kept) < len(self._entries)
-        self._replace(kept)
-        return removed
+    async def find(self, tenant_id: str, model: str) -> StoredRoute | None:
+        return next((one for one in await self.stored(tenant_id) if one.entry.model == model), None)
 
-    async def entries(self, tenant_id: str | None) -> list[RouteEntry]:
-        found = [entry for entry in self._entries.values() if tenant_id in {None, entry.tenant_id}]
-        return sorted(found, key=lambda entry: (entry.model, entry.tenant_id))
+    async def stored(self, tenant_id: str | None) -> list[StoredRoute]:
+        found = [
+            StoredRoute(entry, self._versions.get(key, 0), CREATED_AT)
+            for key, entry in self._entries.items()
+            if tenant_id in {None, entry.tenant_id}
+        ]
+        return sorted(found, key=lambda stored: (stored.entry.model, stored.entry.tenant_id))
 
     def _replace(self, entries: dict[tuple[str, str], RouteEntry]) -> None:
         self._entries = entries

@@ -105,7 +105,10 @@ class InMemoryRetrieval(_RetrievalServicer):  # type: ignore[misc]
         )
 
 
-class InMemoryWorker(InferenceServiceServicer):
+_InferenceServicer: Any = InferenceServiceServicer
+
+
+class InMemoryWorker(_InferenceServicer):  # type: ignore[misc]
     def __init__(self, fake: FakeWorkerClient) -> None:
         self.fake = fake
 

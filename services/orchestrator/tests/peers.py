@@ -18,11 +18,12 @@ from chassis.tenancy import current_caller
 # The stubs declare every method abstract; the scripted peers have the one that the orchestrator calls.
 _MeteringServicer: Any = MeteringServiceServicer
 _RetrievalServicer: Any = RetrievalServiceServicer
+_InferenceServicer: Any = InferenceServiceServicer
 
 Play = Callable[[Any, Any], AsyncIterator[inference.InferResponse]]
 
 
-class ScriptedWorker(InferenceServiceServicer):
+class ScriptedWorker(_InferenceServicer):  # type: ignore[misc]
     def __init__(self, play: Play | None = None, embedded: inference.EmbedResponse | Exception | None = None) -> None:
         self.play = play
         self.embedded = embedded

@@ -23,8 +23,8 @@ from orchestrator.upstreams.model import (
 from orchestrator.upstreams.ports import UpstreamStore
 from values.credentials import SEALING_PURPOSE, credential_owner, data_key_owner
 
+from services.orchestrator.tests.fake_configuration import CREATED_AT
 from services.orchestrator.tests.fake_upstreams import NEW_KEY, OLD_KEY, OPENAI
-from services.orchestrator.tests.fakes import CREATED_AT
 
 EDIT = Edit("usr_1", "because")
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from chassis.aio import periodic
 from chassis.errors import ArgosyError
-from chassis.grpc import Registration
+from chassis.grpc import Channel, Registration
 from chassis.kafka import OutboxRelay
 from chassis.lifecycle import Check, Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
@@ -36,7 +36,6 @@ from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import HELP, add_route_arguments
-from orchestrator.routing.postgres import PostgresRouteStore
 from orchestrator.routing.schedule import refresh_once, refresh_routes
 from orchestrator.settings import Settings
 from orchestrator.topics.cli import HELP as TOPICS_HELP
@@ -68,8 +67,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     grace = settings.drain * CALLS_SHARE_OF_DRAIN
     database = await service.database(settings.postgres, MIGRATIONS)
     relay = OutboxRelay(database, await service.publisher(settings.kafka))
-    worker = GrpcWorkerClient(await service.channel(peers.inference_worker, "the inference worker"))
-    metering = GrpcMeteringClient(await service.channel(peers.metering, "metering"), service.signer)
+    worker_channel = await service.channel(peers.inference_worker, "the inference worker")
+    metering_channel = await service.channel(peers.metering, "metering")
+    worker, metering = GrpcWorkerClient(worker_channel), GrpcMeteringClient(metering_channel, service.signer)
     retrieval_channel = await service.channel(peers.retrieval, "retrieval")
     retrieval = GrpcRetrievalClient(retrieval_channel)
     on_written = CoalescedCall(relay.wake, PUBLISH_DELAY)
@@ -77,8 +77,8 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     disconnects = Disconnects(limits)
-    routes = RouteCache(PostgresRouteStore(database), clock)
-    operated = await _administration(settings, service, database, routes)
+    operated = await _administration(settings, service, database, worker_channel, metering_channel)
+    routes = operated.routes
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=limits)
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
@@ -115,13 +115,14 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
 
 
 async def _administration(
-    settings: Settings, service: ServiceBuilder, database: Database, routes: RouteCache
+    settings: Settings, service: ServiceBuilder, database: Database, worker: Channel, metering: Channel
 ) -> Administration:
     """Make what operators change while the service runs."""
     return await build_administration(
         service,
         database,
-        routes,
+        worker,
+        metering,
         redis=settings.redis,
         upstreams=settings.upstreams,
         poll_interval=settings.configuration_poll_interval,

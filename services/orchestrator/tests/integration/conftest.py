@@ -13,6 +13,7 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
+from orchestrator.configuration.postgres import PostgresConfiguration, announce_nothing
 from orchestrator.routing.postgres import PostgresRouteStore
 
 from services.orchestrator.tests.fakes import DEMO_ENTRIES
@@ -32,7 +33,7 @@ def section() -> Iterator[PostgresSection]:
 
 async def _put_demo_routes(section: PostgresSection) -> None:
     async with Database(as_owner(section), "orchestrator") as database:
-        store = PostgresRouteStore(database)
+        store = PostgresRouteStore(database, PostgresConfiguration(database, announce_nothing))
         for entry in DEMO_ENTRIES:
             await store.put(entry)
 
@@ -61,4 +62,4 @@ async def database(section: PostgresSection, owner: Any) -> AsyncIterator[Databa
 async def editor(section: PostgresSection, owner: Any) -> AsyncIterator[PostgresRouteStore]:
     """The route store as the schema's owner opens it."""
     async with Database(as_owner(section), "orchestrator") as database:
-        yield PostgresRouteStore(database)
+        yield PostgresRouteStore(database, PostgresConfiguration(database, announce_nothing))

@@ -26,49 +26,55 @@ from argosy.common.v1 import common_pb2 as argosy_dot_common_dot_v1_dot_common__
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#argosy/inference/v1/inference.proto\x12\x13\x61rgosy.inference.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9e\x01\n\x0cInferRequest\x12\'\n\x03run\x18\x01 \x01(\x0b\x32\x18.argosy.inference.v1.RunH\x00\x12)\n\x04stop\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.StopH\x00\x12/\n\x07proceed\x18\x03 \x01(\x0b\x32\x1c.argosy.inference.v1.ProceedH\x00\x42\t\n\x07request\"B\n\x03Run\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04plan\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.Plan\"\x06\n\x04Stop\"\x1a\n\x07Proceed\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\"\xdf\x01\n\x04Plan\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06stream\x18\x02 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x66irst_byte_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa4\x01\n\tCandidate\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x30\n\x04role\x18\x04 \x01(\x0e\x32\".argosy.inference.v1.CandidateRole\x12\x36\n\x0c\x61nswer_check\x18\x05 \x01(\x0e\x32 .argosy.inference.v1.AnswerCheck\"\xeb\x01\n\rInferResponse\x12/\n\x07started\x18\x01 \x01(\x0b\x32\x1c.argosy.inference.v1.StartedH\x00\x12+\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1a.argosy.inference.v1.ChunkH\x00\x12\x31\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1d.argosy.inference.v1.FinishedH\x00\x12@\n\x10\x61ttempt_starting\x18\x04 \x01(\x0b\x32$.argosy.inference.v1.AttemptStartingH\x00\x42\x07\n\x05\x65vent\"\x1c\n\x07Started\x12\x11\n\tcandidate\x18\x01 \x01(\x05\"a\n\x0f\x41ttemptStarting\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12+\n\x05\x65nded\x18\x03 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\x8b\x01\n\x08\x46inished\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x03 \x01(\x0c\x12\x10\n\x08warnings\x18\x04 \x03(\t\"\xaa\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12\x34\n\x07outcome\x18\x03 \x01(\x0e\x32#.argosy.inference.v1.AttemptOutcome\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x33\n\x10\x66irst_byte_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x0e\x65xposure_cause\x18\x07 \x01(\x0e\x32\x1f.argosy.common.v1.ExposureCause\"\xa7\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xbb\x01\n\rEmbedResponse\x12,\n\x07vectors\x18\x01 \x03(\x0b\x32\x1b.argosy.inference.v1.Vector\x12.\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x12\n\nretry_same\x18\x04 \x01(\x08\x12\x10\n\x08\x66\x61llback\x18\x05 \x01(\x08\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c*^\n\x0b\x41nswerCheck\x12\x1c\n\x18\x41NSWER_CHECK_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_CHECK_NOT_EMPTY\x10\x01\x12\x15\n\x11\x41NSWER_CHECK_JSON\x10\x02*\x93\x01\n\rCandidateRole\x12\x1e\n\x1a\x43\x41NDIDATE_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NDIDATE_ROLE_PRIMARY\x10\x01\x12#\n\x1f\x43\x41NDIDATE_ROLE_CONTEXT_OVERFLOW\x10\x02\x12!\n\x1d\x43\x41NDIDATE_ROLE_CONTENT_POLICY\x10\x03*\xcd\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41TTEMPT_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18\x41TTEMPT_OUTCOME_REJECTED\x10\x02\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_INTERRUPTED\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x04\x12\x1d\n\x19\x41TTEMPT_OUTCOME_TIMED_OUT\x10\x05\x32\xb6\x01\n\x10InferenceService\x12R\n\x05Infer\x12!.argosy.inference.v1.InferRequest\x1a\".argosy.inference.v1.InferResponse(\x01\x30\x01\x12N\n\x05\x45mbed\x12!.argosy.inference.v1.EmbedRequest\x1a\".argosy.inference.v1.EmbedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#argosy/inference/v1/inference.proto\x12\x13\x61rgosy.inference.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14ListUpstreamsRequest\"&\n\x15ListUpstreamsResponse\x12\r\n\x05names\x18\x01 \x03(\t\"\x9e\x01\n\x0cInferRequest\x12\'\n\x03run\x18\x01 \x01(\x0b\x32\x18.argosy.inference.v1.RunH\x00\x12)\n\x04stop\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.StopH\x00\x12/\n\x07proceed\x18\x03 \x01(\x0b\x32\x1c.argosy.inference.v1.ProceedH\x00\x42\t\n\x07request\"B\n\x03Run\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04plan\x18\x02 \x01(\x0b\x32\x19.argosy.inference.v1.Plan\"\x06\n\x04Stop\"\x1a\n\x07Proceed\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\"\xdf\x01\n\x04Plan\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06stream\x18\x02 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x66irst_byte_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa4\x01\n\tCandidate\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x30\n\x04role\x18\x04 \x01(\x0e\x32\".argosy.inference.v1.CandidateRole\x12\x36\n\x0c\x61nswer_check\x18\x05 \x01(\x0e\x32 .argosy.inference.v1.AnswerCheck\"\xeb\x01\n\rInferResponse\x12/\n\x07started\x18\x01 \x01(\x0b\x32\x1c.argosy.inference.v1.StartedH\x00\x12+\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1a.argosy.inference.v1.ChunkH\x00\x12\x31\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1d.argosy.inference.v1.FinishedH\x00\x12@\n\x10\x61ttempt_starting\x18\x04 \x01(\x0b\x32$.argosy.inference.v1.AttemptStartingH\x00\x42\x07\n\x05\x65vent\"\x1c\n\x07Started\x12\x11\n\tcandidate\x18\x01 \x01(\x05\"a\n\x0f\x41ttemptStarting\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12+\n\x05\x65nded\x18\x03 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\x8b\x01\n\x08\x46inished\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x03 \x01(\x0c\x12\x10\n\x08warnings\x18\x04 \x03(\t\"\xaa\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x11\n\tcandidate\x18\x02 \x01(\x05\x12\x34\n\x07outcome\x18\x03 \x01(\x0e\x32#.argosy.inference.v1.AttemptOutcome\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x33\n\x10\x66irst_byte_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x0e\x65xposure_cause\x18\x07 \x01(\x0e\x32\x1f.argosy.common.v1.ExposureCause\"\xa7\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.argosy.inference.v1.Candidate\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xbb\x01\n\rEmbedResponse\x12,\n\x07vectors\x18\x01 \x03(\x0b\x32\x1b.argosy.inference.v1.Vector\x12.\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1c.argosy.inference.v1.Attempt\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x12\n\nretry_same\x18\x04 \x01(\x08\x12\x10\n\x08\x66\x61llback\x18\x05 \x01(\x08\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c*^\n\x0b\x41nswerCheck\x12\x1c\n\x18\x41NSWER_CHECK_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_CHECK_NOT_EMPTY\x10\x01\x12\x15\n\x11\x41NSWER_CHECK_JSON\x10\x02*\x93\x01\n\rCandidateRole\x12\x1e\n\x1a\x43\x41NDIDATE_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NDIDATE_ROLE_PRIMARY\x10\x01\x12#\n\x1f\x43\x41NDIDATE_ROLE_CONTEXT_OVERFLOW\x10\x02\x12!\n\x1d\x43\x41NDIDATE_ROLE_CONTENT_POLICY\x10\x03*\xcd\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41TTEMPT_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18\x41TTEMPT_OUTCOME_REJECTED\x10\x02\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_INTERRUPTED\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x04\x12\x1d\n\x19\x41TTEMPT_OUTCOME_TIMED_OUT\x10\x05\x32\xa3\x02\n\x10InferenceService\x12R\n\x05Infer\x12!.argosy.inference.v1.InferRequest\x1a\".argosy.inference.v1.InferResponse(\x01\x30\x01\x12N\n\x05\x45mbed\x12!.argosy.inference.v1.EmbedRequest\x1a\".argosy.inference.v1.EmbedResponse\x12k\n\rListUpstreams\x12).argosy.inference.v1.ListUpstreamsRequest\x1a*.argosy.inference.v1.ListUpstreamsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'argosy.inference.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANSWERCHECK']._serialized_start=2005
-  _globals['_ANSWERCHECK']._serialized_end=2099
-  _globals['_CANDIDATEROLE']._serialized_start=2102
-  _globals['_CANDIDATEROLE']._serialized_end=2249
-  _globals['_ATTEMPTOUTCOME']._serialized_start=2252
-  _globals['_ATTEMPTOUTCOME']._serialized_end=2457
-  _globals['_INFERREQUEST']._serialized_start=124
-  _globals['_INFERREQUEST']._serialized_end=282
-  _globals['_RUN']._serialized_start=284
-  _globals['_RUN']._serialized_end=350
-  _globals['_STOP']._serialized_start=352
-  _globals['_STOP']._serialized_end=358
-  _globals['_PROCEED']._serialized_start=360
-  _globals['_PROCEED']._serialized_end=386
-  _globals['_PLAN']._serialized_start=389
-  _globals['_PLAN']._serialized_end=612
-  _globals['_CANDIDATE']._serialized_start=615
-  _globals['_CANDIDATE']._serialized_end=779
-  _globals['_INFERRESPONSE']._serialized_start=782
-  _globals['_INFERRESPONSE']._serialized_end=1017
-  _globals['_STARTED']._serialized_start=1019
-  _globals['_STARTED']._serialized_end=1047
-  _globals['_ATTEMPTSTARTING']._serialized_start=1049
-  _globals['_ATTEMPTSTARTING']._serialized_end=1146
-  _globals['_CHUNK']._serialized_start=1148
-  _globals['_CHUNK']._serialized_end=1173
-  _globals['_FINISHED']._serialized_start=1176
-  _globals['_FINISHED']._serialized_end=1315
-  _globals['_ATTEMPT']._serialized_start=1318
-  _globals['_ATTEMPT']._serialized_end=1616
-  _globals['_EMBEDREQUEST']._serialized_start=1619
-  _globals['_EMBEDREQUEST']._serialized_end=1786
-  _globals['_EMBEDRESPONSE']._serialized_start=1789
-  _globals['_EMBEDRESPONSE']._serialized_end=1976
-  _globals['_VECTOR']._serialized_start=1978
-  _globals['_VECTOR']._serialized_end=2003
-  _globals['_INFERENCESERVICE']._serialized_start=2460
-  _globals['_INFERENCESERVICE']._serialized_end=2642
+  _globals['_INFERENCESERVICE'].methods_by_name['ListUpstreams']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['ListUpstreams']._serialized_options = b'\220\002\001'
+  _globals['_ANSWERCHECK']._serialized_start=2069
+  _globals['_ANSWERCHECK']._serialized_end=2163
+  _globals['_CANDIDATEROLE']._serialized_start=2166
+  _globals['_CANDIDATEROLE']._serialized_end=2313
+  _globals['_ATTEMPTOUTCOME']._serialized_start=2316
+  _globals['_ATTEMPTOUTCOME']._serialized_end=2521
+  _globals['_LISTUPSTREAMSREQUEST']._serialized_start=123
+  _globals['_LISTUPSTREAMSREQUEST']._serialized_end=145
+  _globals['_LISTUPSTREAMSRESPONSE']._serialized_start=147
+  _globals['_LISTUPSTREAMSRESPONSE']._serialized_end=185
+  _globals['_INFERREQUEST']._serialized_start=188
+  _globals['_INFERREQUEST']._serialized_end=346
+  _globals['_RUN']._serialized_start=348
+  _globals['_RUN']._serialized_end=414
+  _globals['_STOP']._serialized_start=416
+  _globals['_STOP']._serialized_end=422
+  _globals['_PROCEED']._serialized_start=424
+  _globals['_PROCEED']._serialized_end=450
+  _globals['_PLAN']._serialized_start=453
+  _globals['_PLAN']._serialized_end=676
+  _globals['_CANDIDATE']._serialized_start=679
+  _globals['_CANDIDATE']._serialized_end=843
+  _globals['_INFERRESPONSE']._serialized_start=846
+  _globals['_INFERRESPONSE']._serialized_end=1081
+  _globals['_STARTED']._serialized_start=1083
+  _globals['_STARTED']._serialized_end=1111
+  _globals['_ATTEMPTSTARTING']._serialized_start=1113
+  _globals['_ATTEMPTSTARTING']._serialized_end=1210
+  _globals['_CHUNK']._serialized_start=1212
+  _globals['_CHUNK']._serialized_end=1237
+  _globals['_FINISHED']._serialized_start=1240
+  _globals['_FINISHED']._serialized_end=1379
+  _globals['_ATTEMPT']._serialized_start=1382
+  _globals['_ATTEMPT']._serialized_end=1680
+  _globals['_EMBEDREQUEST']._serialized_start=1683
+  _globals['_EMBEDREQUEST']._serialized_end=1850
+  _globals['_EMBEDRESPONSE']._serialized_start=1853
+  _globals['_EMBEDRESPONSE']._serialized_end=2040
+  _globals['_VECTOR']._serialized_start=2042
+  _globals['_VECTOR']._serialized_end=2067
+  _globals['_INFERENCESERVICE']._serialized_start=2524
+  _globals['_INFERENCESERVICE']._serialized_end=2815
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class InferenceServiceStub:
                 request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.ListUpstreams = channel.unary_unary(
+                '/argosy.inference.v1.InferenceService/ListUpstreams',
+                request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.SerializeToString,
+                response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -67,6 +72,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUpstreams(self, request, context):
+        """Name the upstreams that this worker has now, those of its settings and those that the API declares.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +91,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
                     response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.SerializeToString,
+            ),
+            'ListUpstreams': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUpstreams,
+                    request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.FromString,
+                    response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +153,33 @@ class InferenceService:
             '/argosy.inference.v1.InferenceService/Embed',
             argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
             argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUpstreams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.inference.v1.InferenceService/ListUpstreams',
+            argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.SerializeToString,
+            argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsResponse.FromString,
             options,
             channel_credentials,
             insecure,

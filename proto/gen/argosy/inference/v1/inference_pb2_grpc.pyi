@@ -40,6 +40,8 @@ class InferenceServiceStub:
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
     """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
+    ListUpstreams: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]
+    """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -53,6 +55,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """
     Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
+    ListUpstreams: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]  # type: ignore[assignment]
+    """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs plans against providers. Decides neither who may ask nor what it costs."""
@@ -75,5 +79,13 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.EmbedResponse, _abc.Awaitable[_inference_pb2.EmbedResponse]]:
         """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
+
+    @_abc_1.abstractmethod
+    def ListUpstreams(
+        self,
+        request: _inference_pb2.ListUpstreamsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.ListUpstreamsResponse, _abc.Awaitable[_inference_pb2.ListUpstreamsResponse]]:
+        """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,19 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from chassis.grpc import Registration
+from chassis.grpc import Channel, Registration
 from chassis.lifecycle import Component, ServiceBuilder
 from chassis.postgres import Database
 from chassis.settings import EX_CONFIG, PostgresSection, RedisSection
 from pydantic import SecretStr
 
+from orchestrator.administration.grpc import RouteServicer, registration
+from orchestrator.administration.peers_client import PeerFacts
 from orchestrator.configuration.main import build_configuration
-from orchestrator.configuration.postgres import PostgresConfiguration
+from orchestrator.configuration.model import ConfigurationKind
+from orchestrator.configuration.postgres import PostgresConfiguration, announce_nothing
 from orchestrator.flags.edit import KnownNames
 from orchestrator.flags.main import build_flags
 from orchestrator.flags.snapshot import FlagCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import run_route_command
+from orchestrator.routing.document import document_to_capabilities
+from orchestrator.routing.manage import ManageRoutes
 from orchestrator.routing.postgres import PostgresRouteStore, models_of_upstream
 from orchestrator.upstreams.cli import run_reseal
 from orchestrator.upstreams.main import build_upstreams
@@ -33,6 +38,7 @@ from orchestrator.upstreams.vault import Vault
 class Administration:
     """What `main` serves, and what requests read."""
 
+    routes: RouteCache
     flags: FlagCache
     registrations: Sequence[Registration]
     components: Sequence[Component]
@@ -43,7 +49,8 @@ class Administration:
 async def build_administration(
     service: ServiceBuilder,
     database: Database,
-    routes: RouteCache,
+    worker: Channel,
+    metering: Channel,
     *,
     redis: RedisSection,
     upstreams: UpstreamsSection,
@@ -51,6 +58,16 @@ async def build_administration(
 ) -> Administration:
     configuration = await build_configuration(service, database, redis, poll_interval)
     declared = await build_upstreams(upstreams, configuration, database, service.clock)
+    store = PostgresRouteStore(database, configuration.log)
+    routes = RouteCache(store, service.clock)
+    configuration.feed.on_change("routes", routes.refresh)
+
+    async def refresh_capabilities() -> None:
+        """Follow the refresh of the upstreams, which was registered before."""
+        routes.set_capabilities({name: document_to_capabilities(one) for name, one in declared.cache.capabilities()})
+
+    configuration.feed.on_change("capabilities", refresh_capabilities)
+    configuration.restorers[ConfigurationKind.ROUTE] = store
 
     def known_names() -> KnownNames:
         """What flags can name."""
@@ -58,9 +75,12 @@ async def build_administration(
         return KnownNames(table.models(), table.upstreams() | declared.cache.names())
 
     flags = await build_flags(configuration, database, known_names)
+    manage = ManageRoutes(store, routes, PeerFacts(worker, metering, declared.cache))
+    routing = registration(RouteServicer(manage, flags.cache, service.clock))
     return Administration(
+        routes=routes,
         flags=flags.cache,
-        registrations=(configuration.registration, flags.registration, *declared.registrations),
+        registrations=(routing, configuration.registration, flags.registration, *declared.registrations),
         components=(*configuration.components, flags.loaded),
         stop_watches=declared.stop_watches,
     )
@@ -73,18 +93,15 @@ async def edit_routes(postgres: PostgresSection, owner_dsn: SecretStr | None, ar
         return EX_CONFIG
     section = postgres.model_copy(update={"dsn": owner_dsn, "pool_size": 1})
     async with Database(section, "orchestrator") as database:
-        sys.stdout.write(await run_route_command(PostgresRouteStore(database), arguments))
+        store = PostgresRouteStore(database, PostgresConfiguration(database, announce_nothing))
+        sys.stdout.write(await run_route_command(store, arguments))
     return 0
 
 
 async def reseal(postgres: PostgresSection, upstreams: UpstreamsSection) -> int:
     """Wrap the data keys of credentials anew. Running processes see it at their next poll."""
     async with Database(postgres.model_copy(update={"pool_size": 1}), "orchestrator") as database:
-        log = PostgresConfiguration(database, _announce_nothing)
+        log = PostgresConfiguration(database, announce_nothing)
         store = PostgresUpstreamStore(database, log, Vault(upstreams.keys()), models_of_upstream)
         sys.stdout.write(await run_reseal(store))
     return 0
-
-
-async def _announce_nothing(_: int) -> None:
-    """Do nothing: a change that is not announced is found by polling."""

@@ -31,6 +31,10 @@ Announce = Callable[[int], Awaitable[None]]
 """Tells every process of a new version. Never fails: processes that miss it poll."""
 
 
+async def announce_nothing(_: int) -> None:
+    """Do nothing: a change that is not announced is found by polling."""
+
+
 async def record_change(
     connection: Any, edit: Edit, key: ObjectKey, before: Document | None, after: Document | None
 ) -> int | None:

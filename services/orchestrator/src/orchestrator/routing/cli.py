@@ -1,7 +1,9 @@
 """`python -m orchestrator route …`: operators set, list and remove routes."""
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import orjson
 from chassis.errors import InvalidRequest
@@ -61,7 +63,7 @@ def add_route_arguments(parser: argparse.ArgumentParser) -> None:
     put.add_argument("--tenant", default=ALL_TENANTS, help="for this tenant alone; overrides the public route")
     document = commands.add_parser("put", help="create a route from a JSON document: weights, conditions, fallbacks")
     document.add_argument("name", help="the public model name")
-    document.add_argument("document", type=argparse.FileType("rb"), metavar="file", help="the document; - is the input")
+    document.add_argument("document", metavar="file", help="the document; - is the input")
     document.add_argument("--tenant", default=ALL_TENANTS, help="for this tenant alone; overrides the public route")
     shown = commands.add_parser("show", help="print a route as such a document")
     shown.add_argument("name", help="the public model name")
@@ -105,9 +107,16 @@ async def run_route_command(store: RouteStore, arguments: argparse.Namespace) ->
     return f"there is no route {name} of {owner}\n"
 
 
+def _read(path: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"The document cannot be read: {error.strerror}.", param="document") from error
+
+
 async def _put(store: RouteStore, arguments: argparse.Namespace) -> str:
     try:
-        document = orjson.loads(arguments.document.read())
+        document = orjson.loads(_read(arguments.document))
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The document is not JSON: {error}.", param="document") from error
     entry = document_to_entry(arguments.tenant, arguments.name, document)

@@ -108,6 +108,11 @@ def document_to_entry(tenant_id: str, model: str, document: object) -> RouteEntr
     return RouteEntry(check_tenant(tenant_id), check_model_name(model), task, tuple(candidates), policy)
 
 
+def document_to_capabilities(document: object) -> Capabilities:
+    """Read what an upstream says of its models."""
+    return _capabilities(document, "capabilities")
+
+
 def policy_to_document(policy: RoutePolicy) -> Document:
     """Write the part of a route that is not its candidates."""
     document = entry_to_document(RouteEntry("*", "-", Task.CHAT, (), policy))
@@ -275,7 +280,7 @@ def _number(value: object, path: str, minimum: int, maximum: int) -> int:
 
 def _choice(kind: type[E], value: object, path: str) -> E:
     try:
-        return kind(value)
+        return kind(str(value))
     except ValueError:
         _refuse(path, f"is none of {', '.join(kind)}")
 

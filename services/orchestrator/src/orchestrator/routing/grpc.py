@@ -9,9 +9,9 @@ from orchestrator.flags.snapshot import FlagCache
 from orchestrator.flags.switches import is_model_on
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import Route, Task
+from orchestrator.routing.protos import TASK_TO_PROTO
 
 _TASK_TO_FEATURE = {Task.CHAT: Feature.CHAT, Task.EMBEDDING: Feature.EMBEDDINGS}
-_TASK_TO_PROTO = {Task.CHAT: pb.MODEL_TASK_CHAT, Task.EMBEDDING: pb.MODEL_TASK_EMBEDDING}
 
 
 def list_models(routes: RouteCache, flags: FlagCache) -> pb.ListModelsResponse:
@@ -28,4 +28,4 @@ def list_models(routes: RouteCache, flags: FlagCache) -> pb.ListModelsResponse:
 
 def _route_to_proto(route: Route) -> pb.Model:
     created_at = timestamp_to_proto(route.created_at)
-    return pb.Model(name=route.model, created_at=created_at, task=_TASK_TO_PROTO[route.task])
+    return pb.Model(name=route.model, created_at=created_at, task=TASK_TO_PROTO[route.task])

@@ -26,25 +26,37 @@ class ModelNotFound(ArgosyError):
     kind, reason = Kind.NOT_FOUND, "MODEL_NOT_FOUND"
 
 
+class RouteNotFound(ArgosyError):
+    """There is no such route of this tenant, or of `*`."""
+
+    kind, reason = Kind.NOT_FOUND, "ROUTE_NOT_FOUND"
+
+
+class RouteVersionConflict(ArgosyError):
+    """The route was changed since the version that the request names; read it again."""
+
+    kind, reason = Kind.CONFLICT, "ROUTE_VERSION_CONFLICT"
+
+
 class NoEligibleCandidate(ArgosyError):
     """No candidate of the model's route can take this request. The message says for each of them why."""
 
     kind, reason = Kind.INVALID, "NO_ELIGIBLE_CANDIDATE"
 
 
-class FallbackCycle(ArgosyError, public=False):
+class FallbackCycle(ArgosyError):
     """The fallbacks of a route lead back to itself."""
 
     kind, reason = Kind.INVALID, "FALLBACK_CYCLE"
 
 
-class UnknownUpstream(ArgosyError, public=False):
-    """A candidate names an upstream that is not registered."""
+class UnknownUpstream(ArgosyError):
+    """A candidate names an upstream that neither the API has declared nor the settings of the workers have."""
 
     kind, reason = Kind.INVALID, "UNKNOWN_UPSTREAM"
 
 
-class UnpricedCandidate(ArgosyError, public=False):
+class UnpricedCandidate(ArgosyError):
     """A candidate has no price: every request to it would be refused."""
 
     kind, reason = Kind.INVALID, "UNPRICED_CANDIDATE"
@@ -123,3 +135,16 @@ class RouteEntry:
     task: Task
     candidates: tuple[RouteCandidate, ...]
     policy: RoutePolicy = DEFAULT_POLICY
+
+    def to_route(self, created_at: datetime) -> Route:
+        return Route(self.model, self.task, self.candidates, created_at, self.policy)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoute:
+    """A route as it is kept, and its last change."""
+
+    entry: RouteEntry
+    version: int
+    """Of the configuration; 0 for a route that was written before versions were kept."""
+    created_at: datetime

@@ -135,5 +135,7 @@ def _too_long(route: Route, facts: RequestFacts) -> bool:
 
 
 def _reasons(route: Route, facts: RequestFacts) -> str:
-    reasons = "; ".join(f"{one.price_key}: {why_passed_over(one, facts)}" for one in route.candidates)
+    reasons = "; ".join(
+        f"{one.price_key}: {why_passed_over(one, facts) or 'it is only a fallback'}" for one in route.candidates
+    )
     return f"no candidate of {route.model!r} can take this request: {reasons}"

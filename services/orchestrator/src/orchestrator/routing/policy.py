@@ -1,6 +1,6 @@
 """What decides which of a route's candidates are tried, and in which order; and what its answers are cached for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 
@@ -46,6 +46,15 @@ class Capabilities:
     json_schema: bool | None = None
     audio: bool | None = None
     context_tokens: int | None = None
+
+    def or_else(self, other: "Capabilities") -> "Capabilities":
+        """Return these, and of the other what is not known here."""
+        return Capabilities(
+            **{
+                field.name: getattr(other if getattr(self, field.name) is None else self, field.name)
+                for field in fields(Capabilities)
+            }
+        )
 
 
 ANY_CAPABILITY = Capabilities()

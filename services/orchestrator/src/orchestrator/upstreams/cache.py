@@ -20,6 +20,11 @@ class UpstreamCache:
         """The upstreams that are declared by the API."""
         return set() if self._snapshot is None else {upstream.name for upstream in self._snapshot.upstreams}
 
+    def capabilities(self) -> list[tuple[str, object]]:
+        """What each of them says of its models."""
+        upstreams = () if self._snapshot is None else self._snapshot.upstreams
+        return [(upstream.name, upstream.document.get("capabilities")) for upstream in upstreams]
+
     async def refresh(self) -> bool:
         """Read the snapshot if it has changed; return whether it has. Raises Unavailable."""
         read = await self._store.read(None if self._snapshot is None else self._snapshot.version)

@@ -7,10 +7,14 @@ from typing import Any
 
 import asyncpg
 import pytest
-from chassis.errors import PermissionDenied, Unavailable
+from chassis.errors import Unavailable
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing import free_port
+from orchestrator.configuration.model import ChangeFilter, ConfigurationKind, Edit, ObjectKey
+from orchestrator.configuration.postgres import PostgresConfiguration, announce_nothing
+from orchestrator.configuration.rollback import History, Scope
+from orchestrator.routing.document import document_to_entry, entry_to_document
 from orchestrator.routing.edit import make_route_entry
 from orchestrator.routing.model import RouteCandidate
 from orchestrator.routing.postgres import PostgresRouteStore
@@ -22,7 +26,7 @@ from services.orchestrator.tests.route_store_contract import RouteStoreContract,
 class TestPostgresRouteStore(RouteStoreContract):
     @pytest.fixture
     def store(self, database: Database) -> PostgresRouteStore:
-        return PostgresRouteStore(database)
+        return PostgresRouteStore(database, PostgresConfiguration(database, announce_nothing))
 
     @pytest.mark.parametrize(
         "statement",
@@ -42,16 +46,39 @@ class TestPostgresRouteStore(RouteStoreContract):
 
         assert await store.read(before.version) is not None
 
-    @pytest.mark.parametrize("table", ["routes", "route_candidates", "route_versions"])
-    async def test_the_service_itself_cannot_change_a_route(self, database: Database, table: str) -> None:
+    @pytest.mark.parametrize("table", ["route_versions", "configuration_changes"])
+    async def test_the_service_itself_cannot_change_versions_and_history(self, database: Database, table: str) -> None:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await _execute(database, f"DELETE FROM {table}")
 
-    async def test_the_service_itself_is_denied(self, store: PostgresRouteStore) -> None:
-        with pytest.raises(PermissionDenied, match="the owner of the schema may"):
-            await store.put(make_route_entry("gpt", ["a/1"], tenant_id="ten_1"))
-        with pytest.raises(PermissionDenied):
-            await store.remove("*", "smollm2")
+    async def test_the_service_itself_changes_a_route_with_a_line_in_the_log(
+        self, store: PostgresRouteStore, database: Database
+    ) -> None:
+        entry = make_route_entry("gpt", ["a/1"], tenant_id="ten_1")
+        stored = await store.edit("ten_1", "gpt", Edit("usr_1", "a trial"), lambda _: entry)
+
+        log = PostgresConfiguration(database, announce_nothing)
+        (change,) = await log.list_changes(ChangeFilter(1, kind=ConfigurationKind.ROUTE))
+        assert stored is not None
+        assert (stored.entry, stored.version) == (entry, change.version)
+        assert (change.key, change.author) == (ObjectKey("route", "ten_1", "gpt"), "usr_1")
+        assert change.after == entry_to_document(entry)
+
+    async def test_a_rollback_restores_routes_with_their_policy(
+        self, store: PostgresRouteStore, database: Database
+    ) -> None:
+        document = {"strategy": "cheapest", "candidates": [{"upstream": "a", "model": "1", "weight": 3}]}
+        first = document_to_entry("ten_1", "gpt", document)
+        await store.put(first)
+        log = PostgresConfiguration(database, announce_nothing)
+        version = await log.version()
+        await store.put(make_route_entry("gpt", ["b/2"], tenant_id="ten_1"))
+        await store.put(make_route_entry("other", ["b/2"], tenant_id="ten_1"))
+
+        history = History(log, {ConfigurationKind.ROUTE: store})
+        await history.rollback(version, Edit("usr_1", "back"), Scope(tenant_id="ten_1"))
+
+        assert await store.entries("ten_1") == [first]
 
     async def test_concurrent_puts_of_a_route_leave_one_of_them_complete(self, editor: PostgresRouteStore) -> None:
         entries = [make_route_entry("gpt", [f"{name}/1", f"{name}/2"], tenant_id="ten_1") for name in "abcd"]
@@ -74,7 +101,7 @@ class TestPostgresRouteStore(RouteStoreContract):
         section = PostgresSection(dsn=SecretStr(f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/none"))
         async with Database(section, "orchestrator") as unreachable:
             with pytest.raises(Unavailable):
-                await PostgresRouteStore(unreachable).read(None)
+                await PostgresRouteStore(unreachable, PostgresConfiguration(unreachable, announce_nothing)).read(None)
 
 
 async def test_every_table_forces_row_level_security_and_starts_with_its_tenant(owner: Any) -> None:

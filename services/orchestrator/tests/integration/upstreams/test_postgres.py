@@ -89,12 +89,10 @@ class TestPostgresUpstreamStore(UpstreamStoreContract):
         assert {field for document in documents for field in document} == {"label", "weight", "enabled"}
 
     async def test_an_upstream_that_a_route_needs_is_not_deleted(
-        self, store: PostgresUpstreamStore, section: PostgresSection
+        self, store: PostgresUpstreamStore, database: Database, log: PostgresConfiguration
     ) -> None:
         await put(store, upstream("needed"))
-        as_owner = section.model_copy(update={"dsn": section.owner_dsn})
-        async with Database(as_owner, "orchestrator") as owner:
-            await PostgresRouteStore(owner).put(make_route_entry("m", ["needed/m"], tenant_id="ten_1"))
+        await PostgresRouteStore(database, log).put(make_route_entry("m", ["needed/m"], tenant_id="ten_1"))
 
         with pytest.raises(UpstreamInUse, match="route of m"):
             await store.edit("needed", EDIT, lambda _: None)
