@@ -38,7 +38,7 @@ class ServedWorker:
         embeddings = EmbeddingMethods(
             partial(EmbedRun, upstreams=upstreams, clock=clock, observer=self.observer), limit
         )
-        self.registration = registration(plans, embeddings)
+        self.registration = registration(plans, embeddings, upstreams)
 
     def _count_rejected(self) -> None:
         self.rejected += 1

@@ -63,7 +63,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     return [
         *watches,
         *jobs,
-        service.grpc_server(settings.grpc, registration(plans, embeddings), grace=grace),
+        service.grpc_server(settings.grpc, registration(plans, embeddings, upstreams), grace=grace),
         # Components stop in reverse order, and plans are aborted while the server still runs.
         AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
         *job_drain,
