@@ -14,6 +14,8 @@ from chassis.in_flight import InFlightLimit
 from chassis.lifecycle import Command, Component, Service, ServiceBuilder, command_line, with_builder
 from chassis.postgres import Database
 
+from gateway.administration.main import FEATURES as CONFIGURATION_FEATURES
+from gateway.administration.main import configuration_clients
 from gateway.api_keys import http as api_keys_http
 from gateway.api_keys.bootstrap import Bootstrap
 from gateway.api_keys.cli import MINT_KEY, bootstrap_from_environment, print_new_key
@@ -32,8 +34,6 @@ from gateway.batches import http as batches_http
 from gateway.batches.orchestrator_client import BatchesClient
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
-from gateway.configuration.main import FEATURES as CONFIGURATION_FEATURES
-from gateway.configuration.main import configuration_clients
 from gateway.embeddings import http as embeddings_http
 from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient

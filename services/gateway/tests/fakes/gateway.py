@@ -17,6 +17,7 @@ from argosy.orchestration.v1.jobs_pb2_grpc import (
     add_QueueServiceServicer_to_server,
 )
 from argosy.orchestration.v1.pools_pb2_grpc import add_PoolServiceServicer_to_server
+from argosy.orchestration.v1.routes_pb2_grpc import add_RouteServiceServicer_to_server
 from argosy.orchestration.v1.upstreams_pb2_grpc import add_UpstreamServiceServicer_to_server
 from argosy.orchestration.v1.webhooks_pb2_grpc import add_WebhookServiceServicer_to_server
 from argosy.retrieval.v1.retrieval_pb2_grpc import add_RetrievalServiceServicer_to_server
@@ -45,6 +46,7 @@ from services.gateway.tests.fakes.metering import FakeMetering
 from services.gateway.tests.fakes.pools import FakePools
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
+from services.gateway.tests.fakes.routes import FakeRoutes
 from services.gateway.tests.fakes.upstreams import FakeConfigurationLog, FakeUpstreams
 from services.gateway.tests.fakes.webhooks import FakeWebhooks
 
@@ -82,6 +84,7 @@ class GatewayFixture:
     rate_limits: FakeRateLimitStore
     flags: FakeFlags
     upstreams: FakeUpstreams
+    routes: FakeRoutes
     configuration: FakeConfigurationLog
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
@@ -126,7 +129,8 @@ async def run_gateway(
     batches = FakeBatches()
     event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
     webhooks = FakeWebhooks()
-    flags, upstreams, configuration = FakeFlags(), FakeUpstreams(), FakeConfigurationLog()
+    flags, upstreams, routes = FakeFlags(), FakeUpstreams(), FakeRoutes()
+    configuration = FakeConfigurationLog()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
         {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
@@ -140,6 +144,7 @@ async def run_gateway(
         (add_BatchServiceServicer_to_server, batches, "argosy.orchestration.v1.BatchService"),
         (add_FlagServiceServicer_to_server, flags, "argosy.orchestration.v1.FlagService"),
         (add_UpstreamServiceServicer_to_server, upstreams, "argosy.orchestration.v1.UpstreamService"),
+        (add_RouteServiceServicer_to_server, routes, "argosy.orchestration.v1.RouteService"),
         (add_ConfigurationServiceServicer_to_server, configuration, "argosy.orchestration.v1.ConfigurationService"),
         (add_WebhookServiceServicer_to_server, webhooks, "argosy.orchestration.v1.WebhookService"),
         verifier=a_verifier(clock),
@@ -157,7 +162,7 @@ async def run_gateway(
             event_streams=event_streams,
         )
         made = (inference, retrieval, metering, jobs, queues, pools, batches, event_streams, webhooks, rate_limits)
-        operated = (flags, upstreams, configuration)
+        operated = (flags, upstreams, routes, configuration)
         gateway = GatewayFixture(app, clock, identity, published, *made, *operated)
         await add_tenants(gateway)
         yield gateway

@@ -14,11 +14,13 @@ from gateway.prices import http as prices_http
 from gateway.prices.metering_client import PricesClient
 from gateway.queues import http as queues_http
 from gateway.queues.orchestrator_client import QueuesClient
+from gateway.routes import http as routes_http
+from gateway.routes.orchestrator_client import RoutesClient
 from gateway.upstreams import http as upstreams_http
 from gateway.upstreams.orchestrator_client import UpstreamsClient
 from gateway.web.dependencies import Dependencies
 
-FEATURES: Final = (prices_http, upstreams_http, queues_http, pools_http, flags_http, configuration_http)
+FEATURES: Final = (prices_http, upstreams_http, routes_http, queues_http, pools_http, flags_http, configuration_http)
 
 
 def configuration_clients(orchestrator: Channel, metering: Channel) -> Dependencies:
@@ -29,5 +31,6 @@ def configuration_clients(orchestrator: Channel, metering: Channel) -> Dependenc
         PoolsClient: PoolsClient(orchestrator),
         PricesClient: PricesClient(metering),
         QueuesClient: QueuesClient(orchestrator),
+        RoutesClient: RoutesClient(orchestrator),
         UpstreamsClient: UpstreamsClient(orchestrator),
     }

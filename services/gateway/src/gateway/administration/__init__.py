@@ -1,0 +1,1 @@
+"""What operators configure at run time, and the log of it."""
