@@ -6,7 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from argosy.orchestration.v1 import configuration_pb2
+from argosy.common.v1 import common_pb2
+from argosy.inference.v1 import inference_pb2
+from argosy.metering.v1 import metering_pb2
+from argosy.orchestration.v1 import configuration_pb2, routes_pb2
 from argosy.orchestration.v1 import upstreams_pb2 as pb
 from google.protobuf.message import Message
 
@@ -17,6 +20,8 @@ from tests.e2e.method_cases import CASES
 PACKAGE = "/argosy.orchestration.v1"
 NAME, REASON, SECRET = "transports", "both ways", "sk-of-both-ways"
 DOCUMENT = json.dumps({"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}).encode()
+LOCAL, TENANT = "local", "ten_transports"
+ROUTE = json.dumps({"candidates": [{"upstream": LOCAL, "model": "both-ways"}]}).encode()
 DIFFERENT = json.dumps({"kind": "openai", "base_url": "http://127.0.0.1:10/v1"}).encode()
 
 
@@ -82,6 +87,49 @@ async def watch_upstreams(context: CallContext) -> Sequence[Message]:
     return [pb.WatchUpstreamsRequest()]
 
 
+async def put_a_route(context: CallContext, document: bytes = ROUTE) -> None:
+    as_admin(context)
+    await context.call("SetPrice", a_price(f"{LOCAL}/both-ways"))
+    request = routes_pb2.PutRouteRequest(tenant_id=TENANT, model=NAME, document=document, reason=REASON)
+    await context.call("PutRoute", request)
+
+
+def a_price(price_key: str) -> metering_pb2.SetPriceRequest:
+    free = common_pb2.Money()
+    price = metering_pb2.Price(price_key=price_key, input_per_million=free, output_per_million=free)
+    return metering_pb2.SetPriceRequest(price=price)
+
+
+async def list_routes(context: CallContext) -> Sequence[Message]:
+    await put_a_route(context)
+    return [routes_pb2.ListRoutesRequest(tenant_id=TENANT)]
+
+
+async def get_route(context: CallContext) -> Sequence[Message]:
+    await put_a_route(context)
+    return [routes_pb2.GetRouteRequest(tenant_id=TENANT, model=NAME)]
+
+
+async def put_route(context: CallContext) -> Sequence[Message]:
+    await put_a_route(context)
+    return [routes_pb2.PutRouteRequest(tenant_id=TENANT, model=NAME, document=ROUTE, reason=REASON)]
+
+
+async def delete_route(context: CallContext) -> Sequence[Message]:
+    await put_a_route(context)
+    return [routes_pb2.DeleteRouteRequest(tenant_id=TENANT, model=NAME, reason=REASON)]
+
+
+async def resolve_route(context: CallContext) -> Sequence[Message]:
+    await put_a_route(context)
+    return [routes_pb2.ResolveRouteRequest(tenant_id=TENANT, model=NAME, document=ROUTE, request_id="req_1")]
+
+
+async def inference_list_upstreams(context: CallContext) -> Sequence[Message]:
+    as_admin(context)
+    return [inference_pb2.ListUpstreamsRequest()]
+
+
 async def list_configuration_changes(context: CallContext) -> Sequence[Message]:
     await add_flag(context)
     return [configuration_pb2.ListConfigurationChangesRequest(limit=1)]
@@ -120,9 +168,11 @@ METHODS = {
         delete_credential,
         shred_credentials,
     ),
+    "RouteService": (list_routes, get_route, put_route, delete_route, resolve_route),
     "UpstreamWatchService": (watch_upstreams,),
     "ConfigurationService": (list_configuration_changes, diff_configuration, rollback_configuration),
 }
+CASES["/argosy.inference.v1.InferenceService/ListUpstreams"] = inference_list_upstreams
 for service, methods in METHODS.items():
     for method in methods:
         CASES[f"{PACKAGE}.{service}/{''.join(word.title() for word in method.__name__.split('_'))}"] = method
