@@ -15,7 +15,7 @@ from metering.exposures.model import ReconcileRequest, RequestSettlement, Settle
 from metering.exposures.reconcile import ExposureStore, reconcile_settlement
 from metering.ledger.audit import AuditResult, LedgerAudit
 from metering.ledger.model import Transaction
-from metering.prices.model import PriceBook, PriceRow
+from metering.prices.model import NO_EDIT, PriceBook, PriceEdit, PriceRow, PriceVersion
 from metering.reservations.model import (
     PricedReservation,
     RequestNotFound,
@@ -63,6 +63,7 @@ class Stores:
 class FakePriceBook:
     def __init__(self, clock: Clock, prices: Sequence[PriceRow] = ()) -> None:
         self.rows = list(prices)
+        self.edits: dict[str, PriceEdit] = {}
         self.loads = 0
         self._clock = clock
 
@@ -77,10 +78,19 @@ class FakePriceBook:
     async def by_version(self, versions: Collection[str]) -> Sequence[PriceRow]:
         return [row for row in self.rows if row.price.version in versions]
 
-    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+    async def add(
+        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, edit: PriceEdit = NO_EDIT
+    ) -> PriceRow:
         price = Price(price_key, new_id("prc_"), input_per_million, output_per_million)
         self.rows.append(PriceRow(price, self._clock.now()))
+        self.edits[price.version] = edit
         return self.rows[-1]
+
+    async def versions(self, price_key: str, limit: int, before_version: str) -> Sequence[PriceVersion]:
+        rows = [row for row in self.rows if row.price.key == price_key]
+        versions = [row.price.version for row in rows]
+        older = rows[: versions.index(before_version)] if before_version else rows
+        return [PriceVersion(row, self.edits.get(row.price.version, NO_EDIT)) for row in older[::-1][:limit]]
 
 
 @dataclass(slots=True)

@@ -83,6 +83,7 @@ class FakeMetering(MeteringServiceServicer):
         self.statements: dict[tuple[str, str], pb.GetRequestStatementResponse] = {}
         self.budgets: dict[str, pb.Budget] = {}
         self.prices: dict[str, pb.Price] = {}
+        self.price_versions: list[pb.PriceVersion] = []
         self.settlements: dict[int, list[pb.RequestSettlement]] = {}
         self.pages: list[pb.ListSettlementsRequest] = []
         self.refuse_writes_with: ArgosyError | None = None
@@ -144,10 +145,21 @@ class FakeMetering(MeteringServiceServicer):
 
     async def SetPrice(self, request: pb.SetPriceRequest, context: Any) -> pb.SetPriceResponse:
         self._require_writable()
-        price = pb.Price(version=f"prc_{len(self.prices)}", effective_at=CREATED)
+        price = pb.Price(version=f"prc_{len(self.price_versions)}", effective_at=CREATED)
         price.MergeFrom(request.price)
         self.prices[price.price_key] = price
+        author = current_caller().principal.key_id
+        self.price_versions.append(pb.PriceVersion(price=price, author=author, reason=request.reason))
         return pb.SetPriceResponse(price=price)
+
+    async def ListPriceVersions(
+        self, request: pb.ListPriceVersionsRequest, context: Any
+    ) -> pb.ListPriceVersionsResponse:
+        of_key = [one for one in reversed(self.price_versions) if one.price.price_key == request.price_key]
+        ids = [one.price.version for one in of_key]
+        older = of_key[ids.index(request.before_version) + 1 :] if request.before_version in ids else of_key
+        found = [] if request.before_version and request.before_version not in ids else older
+        return pb.ListPriceVersionsResponse(versions=found[: request.limit], has_more=len(found) > request.limit)
 
     def _require_writable(self) -> None:
         current_caller().principal.require("platform_admin")

@@ -67,8 +67,13 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
         return await self.prices.list(principal)
 
     async def SetPrice(self, request: metering_pb2.SetPriceRequest, context: Any) -> metering_pb2.SetPriceResponse:
+        return await self.prices.set(request, current_platform_admin())
+
+    async def ListPriceVersions(
+        self, request: metering_pb2.ListPriceVersionsRequest, context: Any
+    ) -> metering_pb2.ListPriceVersionsResponse:
         current_platform_admin()
-        return await self.prices.set(request)
+        return await self.prices.versions(request)
 
 
 def registration(servicer: MeteringServicer) -> Registration:

@@ -13,6 +13,7 @@ from chassis.postgres.provision import with_database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import superuser_dsn
 from metering.budgets.model import BudgetSpent
+from metering.prices.model import PriceEdit
 from values.money import NanoUsd
 
 from services.metering.tests.examples import EXPIRED_LEASE, UNKNOWN, a_price, a_reservation, an_event, reported
@@ -313,3 +314,15 @@ async def test_the_session_of_a_client_that_hangs_with_a_budget_locked_ends_soon
         assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"
     async with database.system() as connection:
         assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") != "5s"
+
+
+async def test_the_price_book_keeps_who_and_why(stores: Stores) -> None:
+    key = new_id("local/")
+    first = await stores.price_book.add(key, NanoUsd(1), NanoUsd(1))
+    second = await stores.price_book.add(key, NanoUsd(2), NanoUsd(2), PriceEdit("usr_1", "dearer"))
+
+    found = await stores.price_book.versions(key, 10, "")
+
+    assert [(one.row, one.edit) for one in found] == [(second, PriceEdit("usr_1", "dearer")), (first, PriceEdit())]
+    assert [one.row for one in await stores.price_book.versions(key, 10, second.price.version)] == [first]
+    assert await stores.price_book.versions(key, 10, "prc_unknown") == []

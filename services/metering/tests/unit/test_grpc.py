@@ -27,6 +27,7 @@ async def test_every_method_refuses_a_caller_without_its_role(servicer: Metering
         "ListSettlements": "member",
         "ReconcileExposure": "member",
         "ListPrices": "guest",
+        "ListPriceVersions": "member",
     }
     caller = a_caller(a_principal(roles=[roles.get(method, "platform_admin")]))
     with as_caller(caller), pytest.raises(PermissionDenied):

@@ -1058,6 +1058,9 @@ class SetPriceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PRICE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why."""
     @_builtins.property
     def price(self) -> Global___Price:
         """Version and effective_at are chosen by metering."""
@@ -1066,10 +1069,11 @@ class SetPriceRequest(_message.Message):
         self,
         *,
         price: Global___Price | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1098,3 +1102,93 @@ class SetPriceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPriceResponse: _TypeAlias = SetPriceResponse  # noqa: Y015
+
+@_typing.final
+class ListPriceVersionsRequest(_message.Message):
+    """Asks for the prices of a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_KEY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BEFORE_VERSION_FIELD_NUMBER: _builtins.int
+    price_key: _builtins.str
+    """"<upstream>/<model>"."""
+    limit: _builtins.int
+    """The most, up to 100; 0 for 20."""
+    before_version: _builtins.str
+    """Only those before this version; empty: from the newest."""
+    def __init__(
+        self,
+        *,
+        price_key: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        before_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_version", b"before_version", "limit", b"limit", "price_key", b"price_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPriceVersionsRequest: _TypeAlias = ListPriceVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListPriceVersionsResponse(_message.Message):
+    """The prices of a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """Whether there are older ones."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceVersion]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___PriceVersion] | None = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPriceVersionsResponse: _TypeAlias = ListPriceVersionsResponse  # noqa: Y015
+
+@_typing.final
+class PriceVersion(_message.Message):
+    """A price, and who has put it in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    author: _builtins.str
+    """A user, or an API key; empty for one from before authors were kept."""
+    reason: _builtins.str
+    """Why, in the author's words."""
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """The price."""
+
+    def __init__(
+        self,
+        *,
+        price: Global___Price | None = ...,
+        author: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "price", b"price", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceVersion: _TypeAlias = PriceVersion  # noqa: Y015

@@ -85,6 +85,11 @@ class MeteringServiceStub:
                 request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetPriceRequest.SerializeToString,
                 response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetPriceResponse.FromString,
                 _registered_method=True)
+        self.ListPriceVersions = channel.unary_unary(
+                '/argosy.metering.v1.MeteringService/ListPriceVersions',
+                request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListPriceVersionsRequest.SerializeToString,
+                response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListPriceVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class MeteringServiceServicer:
@@ -165,6 +170,13 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPriceVersions(self, request, context):
+        """List the prices that a key has had, the newest first. Needs the role "platform_admin".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MeteringServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -217,6 +229,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.SetPrice,
                     request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetPriceRequest.FromString,
                     response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.SetPriceResponse.SerializeToString,
+            ),
+            'ListPriceVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPriceVersions,
+                    request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListPriceVersionsRequest.FromString,
+                    response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ListPriceVersionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -490,6 +507,33 @@ class MeteringService:
             '/argosy.metering.v1.MeteringService/SetPrice',
             argosy_dot_metering_dot_v1_dot_metering__pb2.SetPriceRequest.SerializeToString,
             argosy_dot_metering_dot_v1_dot_metering__pb2.SetPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPriceVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.metering.v1.MeteringService/ListPriceVersions',
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ListPriceVersionsRequest.SerializeToString,
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ListPriceVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,8 @@ class MeteringServiceStub:
     """Prices in force now."""
     SetPrice: _grpc.UnaryUnaryMultiCallable[_metering_pb2.SetPriceRequest, _metering_pb2.SetPriceResponse]
     """Put a new price in force. Needs the role "admin"."""
+    ListPriceVersions: _grpc.UnaryUnaryMultiCallable[_metering_pb2.ListPriceVersionsRequest, _metering_pb2.ListPriceVersionsResponse]
+    """List the prices that a key has had, the newest first. Needs the role "platform_admin"."""
 
 @_typing.type_check_only
 class MeteringServiceAsyncStub(MeteringServiceStub):
@@ -93,6 +95,8 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """Prices in force now."""
     SetPrice: _aio.UnaryUnaryMultiCallable[_metering_pb2.SetPriceRequest, _metering_pb2.SetPriceResponse]  # type: ignore[assignment]
     """Put a new price in force. Needs the role "admin"."""
+    ListPriceVersions: _aio.UnaryUnaryMultiCallable[_metering_pb2.ListPriceVersionsRequest, _metering_pb2.ListPriceVersionsResponse]  # type: ignore[assignment]
+    """List the prices that a key has had, the newest first. Needs the role "platform_admin"."""
 
 class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reserves before spend and answers what was used. The tenant is always the caller's."""
@@ -183,5 +187,13 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metering_pb2.SetPriceResponse, _abc.Awaitable[_metering_pb2.SetPriceResponse]]:
         """Put a new price in force. Needs the role "admin"."""
+
+    @_abc_1.abstractmethod
+    def ListPriceVersions(
+        self,
+        request: _metering_pb2.ListPriceVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_pb2.ListPriceVersionsResponse, _abc.Awaitable[_metering_pb2.ListPriceVersionsResponse]]:
+        """List the prices that a key has had, the newest first. Needs the role "platform_admin"."""
 
 def add_MeteringServiceServicer_to_server(servicer: MeteringServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,7 +6,7 @@ from chassis.grpc import Channel
 from values.money import NanoUsd, nano_usd_to_usd
 from values.protos import nano_usd_to_proto, proto_to_nano_usd, proto_to_timestamp
 
-from gateway.prices.schemas import PriceRead
+from gateway.prices.schemas import PriceRead, PriceVersion, PriceVersionList
 from gateway.web.schemas import ListResponse, unix_seconds
 
 
@@ -21,14 +21,26 @@ class PricesClient:
         response = await self._stub.ListPrices(pb.ListPricesRequest())
         return ListResponse.of(map(proto_to_price, response.prices))
 
-    async def set(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRead:
+    async def versions(self, price_key: str, limit: int, before: str) -> PriceVersionList:
+        """Prices that a key has had, the newest first."""
+        request = pb.ListPriceVersionsRequest(price_key=price_key, limit=limit, before_version=before)
+        response = await self._stub.ListPriceVersions(request)
+        older = [*response.versions[1:], *([None] if response.versions else [])]
+        return PriceVersionList(
+            data=[proto_to_version(one, before) for one, before in zip(response.versions, older, strict=True)],
+            has_more=response.has_more,
+        )
+
+    async def set(
+        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, reason: str = ""
+    ) -> PriceRead:
         """Put a price in force. Raises PERMISSION_DENIED."""
         price = pb.Price(
             price_key=price_key,
             input_per_million=nano_usd_to_proto(input_per_million),
             output_per_million=nano_usd_to_proto(output_per_million),
         )
-        response = await self._stub.SetPrice(pb.SetPriceRequest(price=price))
+        response = await self._stub.SetPrice(pb.SetPriceRequest(price=price, reason=reason))
         return proto_to_price(response.price)
 
 
@@ -43,4 +55,15 @@ def proto_to_price(message: pb.Price) -> PriceRead:
         input_per_million_usd=nano_usd_to_usd(input_per_million),
         output_per_million_usd=nano_usd_to_usd(output_per_million),
         effective_at=unix_seconds(proto_to_timestamp(message.effective_at)),
+    )
+
+
+def proto_to_version(message: pb.PriceVersion, before: pb.PriceVersion | None) -> PriceVersion:
+    older = None if before is None else proto_to_price(before.price)
+    return PriceVersion(
+        **proto_to_price(message.price).model_dump(),
+        author=message.author,
+        reason=message.reason,
+        before_input_per_million_nano_usd=older and older.input_per_million_nano_usd,
+        before_output_per_million_nano_usd=older and older.output_per_million_nano_usd,
     )

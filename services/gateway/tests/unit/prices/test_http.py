@@ -38,3 +38,31 @@ async def test_an_invalid_price_is_refused(admin: httpx.AsyncClient, change: dic
     response = await admin.post("/admin/v1/prices", json=good | change)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_key_has_a_history_and_an_earlier_price_can_be_put_in_force_again(admin: httpx.AsyncClient) -> None:
+    fields = {"price_key": "local/a/b", "output_per_million_nano_usd": 0}
+    first = await created(admin, "prices", **fields, input_per_million_nano_usd=1, reason="the first")
+    second = await created(admin, "prices", **fields, input_per_million_nano_usd=2, reason="dearer")
+
+    listed = (await admin.get("/admin/v1/prices/local/a/b/versions")).json()
+    page = (await admin.get("/admin/v1/prices/local/a/b/versions", params={"limit": 1})).json()
+    older = (await admin.get("/admin/v1/prices/local/a/b/versions", params={"before": second["id"]})).json()
+    back = await created(admin, "prices/local/a/b/rollback", id=first["id"], reason="too dear")
+
+    assert [(one["id"], one["reason"]) for one in listed["data"]] == [
+        (second["id"], "dearer"),
+        (first["id"], "the first"),
+    ]
+    assert listed["data"][0]["before_input_per_million_nano_usd"] == 1
+    assert listed["data"][1]["before_input_per_million_nano_usd"] is None
+    assert all(one["author"] for one in listed["data"])
+    assert (page["has_more"], [one["id"] for one in older["data"]]) == (True, [first["id"]])
+    assert (back["input_per_million_nano_usd"], back["id"] != first["id"]) == (1, True)
+    assert (await admin.get("/admin/v1/prices")).json()["data"] == [back]
+
+
+async def test_a_price_that_the_key_never_had_is_not_put_in_force(admin: httpx.AsyncClient) -> None:
+    response = await admin.post("/admin/v1/prices/local/a/rollback", json={"id": "prc_1", "reason": "a test"})
+
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "price_not_found")

@@ -53,6 +53,25 @@ class PriceRow:
         return self.tenant_id in (ALL_TENANTS, tenant_id)
 
 
+@dataclass(frozen=True, slots=True)
+class PriceEdit:
+    """Who puts a price in force, and why."""
+
+    author: str = ""
+    reason: str = ""
+
+
+NO_EDIT = PriceEdit()
+
+
+@dataclass(frozen=True, slots=True)
+class PriceVersion:
+    """A price that was put in force, and by whom."""
+
+    row: PriceRow
+    edit: PriceEdit
+
+
 def discounted(row: PriceRow, percent: int) -> PriceRow:
     """Take `percent` off a price, and round up. Its version names both: `prc_1~50` is `prc_1` less 50 %."""
     if not percent:
@@ -88,8 +107,13 @@ class PriceBook(Protocol):
     async def by_version(self, versions: Collection[str]) -> Sequence[PriceRow]:
         """Read rows by version, in force or not; a version that does not exist is left out."""
 
-    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+    async def add(
+        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, edit: PriceEdit = NO_EDIT
+    ) -> PriceRow:
         """Put a new price for all tenants in force now. Earlier rows stay as they are."""
+
+    async def versions(self, price_key: str, limit: int, before_version: str) -> Sequence[PriceVersion]:
+        """Read the prices for all tenants that a key has had, the newest first; only those before a version, if any."""
 
 
 class PriceCache:
@@ -149,11 +173,17 @@ class PriceCache:
             known.update(read)
         return known
 
-    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+    async def add(
+        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, edit: PriceEdit = NO_EDIT
+    ) -> PriceRow:
         """Add a price for all tenants to the book; it is in force here at once."""
-        row = await self._book.add(price_key, input_per_million, output_per_million)
+        row = await self._book.add(price_key, input_per_million, output_per_million, edit)
         self.invalidate()
         return row
+
+    async def versions(self, price_key: str, limit: int, before_version: str) -> Sequence[PriceVersion]:
+        """Return the prices that a key has had, the newest first."""
+        return await self._book.versions(price_key, limit, before_version)
 
     def invalidate(self) -> None:
         """Load the book again before the next call returns; a change of one price invalidates all of them."""

@@ -7,7 +7,7 @@ from chassis.ids import new_id
 from chassis.postgres import Database
 from values.money import NanoUsd, Price
 
-from metering.prices.model import ALL_TENANTS, PriceRow
+from metering.prices.model import ALL_TENANTS, NO_EDIT, PriceEdit, PriceRow, PriceVersion
 
 IN_FORCE = """
 SELECT DISTINCT ON (tenant_id, price_key)
@@ -19,9 +19,18 @@ SELECT tenant_id, version, price_key, input_per_million, output_per_million, eff
 FROM metering.prices WHERE version = ANY ($1)
 """
 ADD = """
-INSERT INTO metering.prices (tenant_id, version, price_key, input_per_million, output_per_million)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO metering.prices (tenant_id, version, price_key, input_per_million, output_per_million, author, reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING tenant_id, version, price_key, input_per_million, output_per_million, effective_at
+"""
+
+
+VERSIONS = """
+SELECT tenant_id, version, price_key, input_per_million, output_per_million, effective_at, author, reason
+FROM metering.prices
+WHERE tenant_id = '*' AND price_key = $1 AND ($3 = '' OR effective_at < (
+    SELECT effective_at FROM metering.prices WHERE tenant_id = '*' AND price_key = $1 AND version = $3
+)) ORDER BY effective_at DESC LIMIT $2
 """
 
 
@@ -39,11 +48,25 @@ class PostgresPriceBook:
         async with self._database.system() as connection:
             return [row_to_price(row) for row in await connection.fetch(BY_VERSION, list(versions))]
 
-    async def add(self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd) -> PriceRow:
+    async def versions(self, price_key: str, limit: int, before_version: str) -> Sequence[PriceVersion]:
+        async with self._database.system() as connection:
+            rows = await connection.fetch(VERSIONS, price_key, limit, before_version)
+        return [PriceVersion(row_to_price(row), PriceEdit(row["author"], row["reason"])) for row in rows]
+
+    async def add(
+        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, edit: PriceEdit = NO_EDIT
+    ) -> PriceRow:
         # In force by the clock of the database, which `in_force` compares it with.
         async with self._database.system() as connection:
             row: Any = await connection.fetchrow(
-                ADD, ALL_TENANTS, new_id("prc_"), price_key, input_per_million, output_per_million
+                ADD,
+                ALL_TENANTS,
+                new_id("prc_"),
+                price_key,
+                input_per_million,
+                output_per_million,
+                edit.author,
+                edit.reason,
             )
         return row_to_price(row)
 

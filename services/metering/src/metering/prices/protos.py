@@ -5,7 +5,7 @@ from functools import lru_cache
 from argosy.metering.v1 import metering_pb2
 from values.protos import nano_usd_to_proto, timestamp_to_proto
 
-from metering.prices.model import PriceRow
+from metering.prices.model import PriceRow, PriceVersion
 
 
 # Every reservation returns prices, of which there are few. Callers must not change the message; setting it as a field
@@ -19,3 +19,8 @@ def price_to_proto(row: PriceRow) -> metering_pb2.Price:
         output_per_million=nano_usd_to_proto(row.price.output_per_million),
         effective_at=timestamp_to_proto(row.effective_at),
     )
+
+
+def version_to_proto(version: PriceVersion) -> metering_pb2.PriceVersion:
+    price = price_to_proto(version.row)
+    return metering_pb2.PriceVersion(price=price, author=version.edit.author, reason=version.edit.reason)

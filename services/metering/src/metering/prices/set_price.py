@@ -5,7 +5,9 @@ from typing import Protocol
 from chassis.errors import InvalidRequest
 from values.money import MAX_PRICE, NanoUsd
 
-from metering.prices.model import PriceCache, PriceRow, validate_price_key
+from metering.prices.model import NO_EDIT, PriceCache, PriceEdit, PriceRow, validate_price_key
+
+MAX_REASON_CHARACTERS = 500
 
 
 class PriceChangePublisher(Protocol):
@@ -20,6 +22,7 @@ async def set_price(
     *,
     prices: PriceCache,
     publisher: PriceChangePublisher | None,
+    edit: PriceEdit = NO_EDIT,
 ) -> PriceRow:
     """Put a new price for all tenants in force. Without a publisher the other replicas see it after the TTL.
 
@@ -31,7 +34,9 @@ async def set_price(
             raise InvalidRequest(
                 f"{name} price must be between 0 and {MAX_PRICE} nano-USD", param=f"price.{name}_per_million"
             )
-    row = await prices.add(price_key, input_per_million, output_per_million)
+    if len(edit.reason) > MAX_REASON_CHARACTERS or (edit.reason and not edit.reason.isprintable()):
+        raise InvalidRequest(f"a reason is one line of at most {MAX_REASON_CHARACTERS} characters", param="reason")
+    row = await prices.add(price_key, input_per_million, output_per_million, edit)
     if publisher is not None:
         await publisher.publish(price_key)
     return row
