@@ -8,7 +8,7 @@ from typing import NoReturn
 from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.kafka import ClaimingConsumer
-from chassis.lifecycle import Component, Loop, Service, ServiceBuilder, command_line, with_builder
+from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.telemetry import logger
 
 from inference_worker.concurrency.drain import AbortOnDrain
@@ -29,6 +29,7 @@ from inference_worker.metrics import IN_FLIGHT, JOB_SLOTS, JOB_SLOTS_USED, REJEC
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
+from inference_worker.price_map.cli import HELP, add_arguments, run_seed_prices
 from inference_worker.settings import JobsSection, Settings
 from inference_worker.upstreams.main import build_upstreams
 
@@ -121,6 +122,7 @@ def main() -> NoReturn:
             name="inference-worker",
             settings=Settings,
             build=with_builder(build),
+            commands={"seed-prices": Command(HELP, lambda _, arguments: run_seed_prices(arguments), add_arguments)},
             description="Execution: providers, attempts, fallback, embeddings.",
         )
     )

@@ -1,0 +1,1 @@
+"""Prices of models as litellm's package lists them, in the shape of `argosy.yaml`."""
