@@ -1,6 +1,7 @@
 {{/*
 A Job that Helm runs as a hook, from the image of the service. Context: that of the service, and
   task  arguments  hook  weight  owner (whether it gets the owner's connection URL)  secrets (variable: key)
+  configMap (mounted at /etc/argosy/files)
 It runs as the namespace's default ServiceAccount, because hooks run before the release's own objects exist.
 */}}
 {{- define "argosy-lib.job" -}}
@@ -41,10 +42,17 @@ spec:
             {{- with include "argosy-lib.caMounts" . | trim }}
             {{- . | nindent 12 }}
             {{- end }}
+            {{- if .configMap }}
+            - { name: files, mountPath: /etc/argosy/files, readOnly: true }
+            {{- end }}
       volumes:
         - name: tmp
           emptyDir: { sizeLimit: 64Mi }
         {{- with include "argosy-lib.caVolumes" . | trim }}
         {{- . | nindent 8 }}
+        {{- end }}
+        {{- with .configMap }}
+        - name: files
+          configMap: { name: {{ . }} }
         {{- end }}
 {{- end }}
