@@ -31,6 +31,7 @@ ROLE_BY_NAME = {
 # Folders and files whose role does not follow from the name; the longest matching prefix counts. In such a folder,
 # names of pure files and translators keep their role: `providers/ports.py` is pure.
 ROLE_BY_PATH = {
+    "gateway/declaration/file": "technology",  # YAML
     "gateway/web": "web",  # ASGI, middleware, OpenAPI, multipart
     "gateway/web/errors": "translator",
     "gateway/web/request_body": "translator",

@@ -34,6 +34,7 @@ from gateway.batches import http as batches_http
 from gateway.batches.orchestrator_client import BatchesClient
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
+from gateway.declaration.main import declaration_commands
 from gateway.embeddings import http as embeddings_http
 from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient
@@ -279,7 +280,10 @@ def main() -> NoReturn:
             schema="identity",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
-            commands={"bootstrap": Command("ensure that the first tenants and keys exist", bootstrap)},
+            commands={
+                "bootstrap": Command("ensure that the first tenants and keys exist", bootstrap),
+                **declaration_commands(),
+            },
             description=f"The edge: REST, SSE, authentication and keys. Also: {MINT_KEY}, which prints a new key.",
         )
     )

@@ -9,7 +9,13 @@ from argosy.orchestration.v1.configuration_pb2_grpc import ConfigurationServiceS
 from argosy.orchestration.v1.upstreams_pb2_grpc import UpstreamServiceServicer
 from chassis.errors import Kind, RemoteError
 
-DEFAULTS = {"requires_credential": True, "shares_prompt_cache": True, "description": "", "capabilities": {}}
+DEFAULTS = {
+    "encoding": "cl100k_base",
+    "requires_credential": True,
+    "shares_prompt_cache": True,
+    "description": "",
+    "capabilities": {},
+}
 
 
 class FakeUpstreams(UpstreamServiceServicer):

@@ -53,16 +53,21 @@ class FlagRule(StrictBody):
     percentage: Percentage | None = None
 
 
-class FlagPut(StrictBody):
+class FlagDeclaration(StrictBody):
     """A flag. Without `type` and `variants` it is a switch: on or off."""
 
-    reason: Reason
     type: Literal["boolean", "string", "integer", "float", "object"] = "boolean"
     variants: dict[str, Value] = Field(default_factory=_on_and_off, max_length=20)
     default_variant: str = Field("on", description="For what no rule matches.")
     rules: list[FlagRule] = Field(default_factory=list, max_length=20, description="The first that matches decides.")
     enabled: bool = Field(True, description="False: the flag is ignored, and every reader uses its own default: on.")
     description: str = Field("", max_length=1_000)
+
+
+class FlagPut(FlagDeclaration):
+    """A flag, and why."""
+
+    reason: Reason
     version: int | None = Field(
         None,
         ge=0,

@@ -33,16 +33,9 @@ class UpstreamCapabilities(StrictBody):
     context_tokens: int | None = Field(None, ge=1, le=1_000_000_000)
 
 
-class UpstreamPut(StrictBody):
+class UpstreamDocument(StrictBody):
     """An upstream. Fields that are left out have the defaults of its kind."""
 
-    reason: Reason
-    version: int | None = Field(
-        None,
-        ge=0,
-        le=MAX_VERSION,
-        description="Refuse unless it is the upstream's version. 0: only create. null: replace.",
-    )
     kind: Kind = Field(description="Its API: OpenAI's, Anthropic's, or any other through litellm.")
     base_url: str | None = Field(
         None,
@@ -73,6 +66,18 @@ class UpstreamPut(StrictBody):
     max_connections: int = Field(4096, ge=1, le=65_536, description="Calls at once, in each worker.")
     max_response_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES)
     capabilities: UpstreamCapabilities = Field(default_factory=UpstreamCapabilities)
+
+
+class UpstreamPut(UpstreamDocument):
+    """An upstream, and why."""
+
+    reason: Reason
+    version: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_VERSION,
+        description="Refuse unless it is the upstream's version. 0: only create. null: replace.",
+    )
 
 
 class UpstreamRead(BaseModel):

@@ -62,6 +62,8 @@ ROUTES = [
     ("POST", "/admin/v1/keys/key_1/revoke"),
     ("GET", "/admin/v1/prices"),
     ("POST", "/admin/v1/prices"),
+    ("GET", "/admin/v1/prices/a/b/versions"),
+    ("POST", "/admin/v1/prices/a/b/rollback"),
     ("GET", "/admin/v1/audit"),
     ("GET", "/admin/v1/exposures"),
     ("GET", "/admin/v1/clamped-usage"),
