@@ -100,6 +100,12 @@ def a_price(price_key: str) -> metering_pb2.SetPriceRequest:
     return metering_pb2.SetPriceRequest(price=price)
 
 
+async def list_price_versions(context: CallContext) -> Sequence[Message]:
+    as_admin(context)
+    await context.call("SetPrice", a_price(f"{LOCAL}/both-ways"))
+    return [metering_pb2.ListPriceVersionsRequest(price_key=f"{LOCAL}/both-ways", limit=1)]
+
+
 async def list_routes(context: CallContext) -> Sequence[Message]:
     await put_a_route(context)
     return [routes_pb2.ListRoutesRequest(tenant_id=TENANT)]
@@ -172,6 +178,7 @@ METHODS = {
     "UpstreamWatchService": (watch_upstreams,),
     "ConfigurationService": (list_configuration_changes, diff_configuration, rollback_configuration),
 }
+CASES["/argosy.metering.v1.MeteringService/ListPriceVersions"] = list_price_versions
 CASES["/argosy.inference.v1.InferenceService/ListUpstreams"] = inference_list_upstreams
 for service, methods in METHODS.items():
     for method in methods:
