@@ -1,5 +1,6 @@
 """The upstreams of a process follow the snapshots, and running calls are left alone."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -173,3 +174,28 @@ async def test_a_secret_stands_in_no_log_line_and_no_text_of_an_object(
     printed = capsys.readouterr()
     texts = (caplog.text, printed.out, printed.err, repr(dict(live)), repr(live["a"].credentials.of("ten_1")))
     assert all("sk-one" not in text for text in texts)
+
+
+async def test_while_the_keys_are_rotated_no_call_is_without_its_credential() -> None:
+    """Old key, both, the new one first with the data keys wrapped anew, and the new one alone."""
+    old, new = "a key of at least thirty-two characters", "another key of thirty-two characters"
+    before, after = KeyRing([old], SEALING_PURPOSE), KeyRing([new, old], SEALING_PURPOSE)
+    row = sealed("a", "one")
+    wrapped = after.seal(before.open(row.wrapped_key, data_key_owner("*")), data_key_owner("*"))
+    rewrapped = replace(row, wrapped_key=wrapped)
+    seen: list[list[str]] = []
+    for keys, rows in (([old], [row]), ([old, new], [row, rewrapped]), ([new], [rewrapped])):
+        # Each set of keys is a restart of the worker, which reads the snapshot before it takes calls.
+        opener = Opener(KeyRing(keys, SEALING_PURPOSE), FakeClock(), allow_link_local=False)
+        live = LiveUpstreams({}, FakeOpener(), opener.unseal)
+        await live.apply(snapshot(1, document("a"), credentials=rows[:1]))
+        for version in range(2, 50):
+            applying = asyncio.create_task(
+                live.apply(snapshot(version, document("a"), credentials=[rows[version % len(rows)]]))
+            )
+            while not applying.done():
+                seen.append(secrets(live, "a", "ten_1"))
+                await asyncio.sleep(0)
+
+    assert len(seen) >= 100
+    assert all(one == ["sk-one"] for one in seen)
