@@ -48,6 +48,15 @@ class SearchIndexContract:
 
         assert [key.ordinal for key in keys] == [1, 2, 0, 3]
 
+    async def test_the_words_at_both_ends_of_a_pasted_page_are_searched_for(self, one: Tenant) -> None:
+        store, _ = await one.indexed("harbour lighthouse", "zephyr mooring", "nothing of the kind")
+        pasted = " ".join(f"qx{number}zz" for number in range(400))
+
+        for query, ordinal in ((f"lighthouse {pasted} mooring", 1), (f"lighthouse {pasted}", 0)):
+            keys = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], query, 9)
+
+            assert ordinal in [key.ordinal for key in keys]
+
     async def test_bm25_ranks_as_the_formula_does(self, one: Tenant) -> None:
         vocabulary = ["zorb", "quix", "vemt", "plok", "drux", "fnar", "glib", "skob"]
         dice = random.Random(7)

@@ -10,8 +10,8 @@ from retrieval.embeddings.model import Vector, vector_to_floats
 from retrieval.search.model import ChunkKey, ChunkText
 from retrieval.vector_stores.model import vector_store_not_found
 
-# Bounds the postings that one query reads, for a query that is a pasted page.
-MAX_QUERY_LEXEMES = 64
+# They bound the postings that one query reads, for a query that is a pasted page: the question is at its end, or first.
+FIRST_LEXEMES, LAST_LEXEMES = 24, 40
 
 # Attachments whose chunks exist but must not be found: not completed, or waiting for their deletion. They are few, and
 # are filtered row by row, so that the scan of an HNSW index continues until it has enough other chunks.
@@ -36,7 +36,13 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hns
 # frequency is a window and not a join, because a join of badly estimated sides becomes a loop within a loop.
 _KEYWORD_SEARCH = f"""
 WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}),
-query AS MATERIALIZED (SELECT lexeme FROM unnest(lexemes($3)) ORDER BY positions[1] LIMIT {MAX_QUERY_LEXEMES}),
+query AS MATERIALIZED (
+    SELECT lexeme FROM (
+        SELECT lexeme, row_number() OVER (ORDER BY positions[1]) AS place,
+               row_number() OVER (ORDER BY positions[cardinality(positions)] DESC) AS place_from_end
+        FROM unnest(lexemes($3))
+    ) AS words WHERE place <= {FIRST_LEXEMES} OR place_from_end <= {LAST_LEXEMES}
+),
 found AS MATERIALIZED (
     SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
            (sum(cardinality(ordinals)) OVER (PARTITION BY lexeme))::float8 AS document_frequency FROM postings
