@@ -13,7 +13,7 @@ from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder,
 from chassis.postgres import Database
 
 from retrieval import metrics
-from retrieval.chunking.token_counter import EstimatedTokenCounter
+from retrieval.chunking.token_counter import EstimatedTokenCounter, TokenCounter
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
 from retrieval.deletions.delete import delete_pending
 from retrieval.deletions.postgres import PostgresDeletionQueue
@@ -61,7 +61,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             PostgresFiles(database), objects, settings.objects.max_upload_bytes, upload_limit(settings.objects)
         ),
         vector_stores=VectorStoreMethods(PostgresVectorStores(database, Outbox(), relay.wake)),
-        search=SearchMethods(PostgresSearchIndex(database), embedder),
+        search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
     )
     return [
         relay,
@@ -86,6 +86,11 @@ def upload_limit(objects: ObjectsSection) -> InFlightLimit:
     )
 
 
+def token_counter(settings: Settings) -> TokenCounter:
+    tokenizer = settings.embedding.tokenizer
+    return WordPieceTokenCounter(tokenizer) if tokenizer else EstimatedTokenCounter()
+
+
 def _ingestion(
     settings: Settings,
     store: PostgresIngestionStore,
@@ -93,12 +98,11 @@ def _ingestion(
     chunk_embedder: ChunkEmbedder,
     queue: FairQueue,
 ) -> Ingestion:
-    tokenizer = settings.embedding.tokenizer
     return Ingestion(
         store=store,
         objects=objects,
         parser=SubprocessParser(Limits(**settings.parser.model_dump())),
-        token_counter=WordPieceTokenCounter(tokenizer) if tokenizer else EstimatedTokenCounter(),
+        token_counter=token_counter(settings),
         chunk_embedder=chunk_embedder,
         has_other_tenants=queue.has_other_tenants,
         max_bytes=settings.ingestion.max_bytes,

@@ -14,6 +14,7 @@ from chassis.in_flight import InFlightLimit
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
+from retrieval.chunking.token_counter import EstimatedTokenCounter
 from retrieval.files.grpc import FileMethods
 from retrieval.grpc import RetrievalServicer, registration
 from retrieval.search.grpc import SearchMethods
@@ -36,7 +37,7 @@ async def stub(one: Tenant, objects: FakeObjectStore) -> AsyncIterator[Any]:
     servicer = RetrievalServicer(
         files=FileMethods(one.ports.files, objects, max_upload_bytes=1_000_000, uploads=UPLOADS),
         vector_stores=VectorStoreMethods(one.ports.stores),
-        search=SearchMethods(one.ports.index, FakeEmbedder()),
+        search=SearchMethods(one.ports.index, FakeEmbedder(), EstimatedTokenCounter()),
     )
     async with serving(registration(servicer)) as channel:
         with as_caller(a_caller(a_principal("ten_one"))):

@@ -5,6 +5,7 @@ from values.limits import MAX_PASSAGES
 from values.roles import current_member
 
 from retrieval import metrics
+from retrieval.chunking.token_counter import TokenCounter
 from retrieval.embeddings.model import Embedder
 from retrieval.files.page import page_size
 from retrieval.search.model import Passage, SearchQuery
@@ -12,8 +13,9 @@ from retrieval.search.search import DEFAULT_PASSAGES, SearchIndex, search
 
 
 class SearchMethods:
-    def __init__(self, index: SearchIndex, embedder: Embedder) -> None:
+    def __init__(self, index: SearchIndex, embedder: Embedder, counter: TokenCounter) -> None:
         self._index = index
+        self._counter = counter
         self._embedder = embedder
 
     async def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
@@ -24,7 +26,7 @@ class SearchMethods:
             limit=page_size(request.limit, default=DEFAULT_PASSAGES, maximum=MAX_PASSAGES),
         )
         with metrics.SEARCH_SECONDS.time():
-            passages = await search(tenant_id, query, index=self._index, embedder=self._embedder)
+            passages = await search(tenant_id, query, index=self._index, embedder=self._embedder, counter=self._counter)
         return pb.SearchResponse(passages=[passage_to_proto(passage) for passage in passages])
 
 

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from retrieval.chunking.token_counter import TokenCounter
 from retrieval.embeddings.model import Embedder, Vector
 from retrieval.search.exact import to_wanted
 from retrieval.search.model import ChunkKey, ChunkText, Passage, SearchQuery
 from retrieval.search.rank import reciprocal_rank_fusion
+from retrieval.search.windows import best_of, search_vectors, split_query
 
 CANDIDATES = 100
 # Of these many best by keyword the texts are read, for a query that has a phrase or a code.
@@ -35,7 +37,9 @@ class SearchIndex(Protocol):
         """The texts by key, without chunks that were deleted meanwhile."""
 
 
-async def search(tenant_id: str, query: SearchQuery, *, index: SearchIndex, embedder: Embedder) -> list[Passage]:
+async def search(
+    tenant_id: str, query: SearchQuery, *, index: SearchIndex, embedder: Embedder, counter: TokenCounter
+) -> list[Passage]:
     """The best passages, best first. Raises InvalidRequest, VectorStoreNotFound, and the embedder's errors.
 
     A search fails without the embedder: results of the keyword search alone would look complete.
@@ -43,11 +47,12 @@ async def search(tenant_id: str, query: SearchQuery, *, index: SearchIndex, embe
     stores = query.vector_store_ids
     if not await index.count_chunks(tenant_id, stores):
         return []  # Without chunks the query is not embedded, so the tenant does not pay for it.
-    [vector], by_keyword = await asyncio.gather(
-        embedder.embed([query.query]), index.keyword_search(tenant_id, stores, query.query, CANDIDATES)
+    vectors, by_keyword = await asyncio.gather(
+        embedder.embed(split_query(query.query, counter)),
+        index.keyword_search(tenant_id, stores, query.query, CANDIDATES),
     )
-    by_vector = await index.vector_search(tenant_id, stores, vector, CANDIDATES)
-    fused = reciprocal_rank_fusion([by_vector, by_keyword])
+    by_window = [await index.vector_search(tenant_id, stores, vector, CANDIDATES) for vector in search_vectors(vectors)]
+    fused = reciprocal_rank_fusion([best_of(by_window), by_keyword])
     wanted = to_wanted(query.query)
     # Exact hits have all words, so they are among the best by keyword.
     exact = by_keyword[:EXACT_CANDIDATES] if wanted else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from chassis.errors import InvalidRequest, Unavailable
+from retrieval.chunking.token_counter import EstimatedTokenCounter
 from retrieval.search.model import SearchQuery
 from retrieval.search.search import search
 from retrieval.vector_stores.model import VectorStoreNotFound
@@ -16,7 +17,9 @@ async def test_the_best_by_keyword_and_by_vector_comes_first_with_its_source(one
     store, file = await one.indexed("the price of apples", "the colour of pears", "nothing of the kind")
     query = SearchQuery((store.vector_store_id,), "price apples", 2)
 
-    passages = await search(one.tenant_id, query, index=one.ports.index, embedder=FakeEmbedder())
+    passages = await search(
+        one.tenant_id, query, index=one.ports.index, embedder=FakeEmbedder(), counter=EstimatedTokenCounter()
+    )
 
     assert [passage.source.text for passage in passages] == ["the price of apples", "the colour of pears"]
     best = passages[0]
@@ -51,7 +54,11 @@ async def test_an_exact_hit_is_first_although_others_are_in_the_middle_of_both_r
     store, _ = await one.indexed(*others, exact)
 
     found = await search(
-        one.tenant_id, SearchQuery((store.vector_store_id,), query, 3), index=one.ports.index, embedder=FakeEmbedder()
+        one.tenant_id,
+        SearchQuery((store.vector_store_id,), query, 3),
+        index=one.ports.index,
+        embedder=FakeEmbedder(),
+        counter=EstimatedTokenCounter(),
     )
 
     assert found[0].source.text == exact
@@ -63,7 +70,11 @@ async def test_a_query_of_empty_stores_is_not_embedded(one: Tenant) -> None:
 
     assert (
         await search(
-            one.tenant_id, SearchQuery((store.vector_store_id,), "q", 5), index=one.ports.index, embedder=embedder
+            one.tenant_id,
+            SearchQuery((store.vector_store_id,), "q", 5),
+            index=one.ports.index,
+            embedder=embedder,
+            counter=EstimatedTokenCounter(),
         )
         == []
     )
@@ -80,6 +91,7 @@ async def test_an_unknown_store_is_rejected_before_the_query_is_embedded(one: Te
             SearchQuery((store.vector_store_id, "vs_unknown"), "q", 5),
             index=one.ports.index,
             embedder=embedder,
+            counter=EstimatedTokenCounter(),
         )
     assert embedder.calls == []
 
@@ -91,7 +103,11 @@ async def test_a_search_fails_without_the_embedder(one: Tenant) -> None:
 
     with pytest.raises(Unavailable):
         await search(
-            one.tenant_id, SearchQuery((store.vector_store_id,), "text", 5), index=one.ports.index, embedder=embedder
+            one.tenant_id,
+            SearchQuery((store.vector_store_id,), "text", 5),
+            index=one.ports.index,
+            embedder=embedder,
+            counter=EstimatedTokenCounter(),
         )
 
 
