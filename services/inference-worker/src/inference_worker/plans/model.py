@@ -17,6 +17,8 @@ class Candidate:
     model: str
     body: bytes = b""
     """A complete JSON body of OpenAI's chat completions. Empty for embeddings."""
+    is_fallback: bool = False
+    """Whether it is only for requests that are too long for the others, or that their content policy refuses."""
 
 
 @dataclass(frozen=True, slots=True)

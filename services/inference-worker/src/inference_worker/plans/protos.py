@@ -21,6 +21,7 @@ from inference_worker.plans.model import (
 )
 
 MAX_CANDIDATES = 16
+FALLBACK_ROLES = frozenset({inference_pb2.CANDIDATE_ROLE_CONTEXT_OVERFLOW, inference_pb2.CANDIDATE_ROLE_CONTENT_POLICY})
 
 # For callers that give none.
 DEFAULT_DEADLINE = timedelta(minutes=10)
@@ -60,7 +61,10 @@ def proto_to_candidates(candidates: Sequence[inference_pb2.Candidate], param: st
     """Raises `InvalidRequest`, naming `param`, when there are none, too many, or one lacks a name."""
     if not 1 <= len(candidates) <= MAX_CANDIDATES:
         raise InvalidRequest(f"1 to {MAX_CANDIDATES} candidates", param=param)
-    converted = tuple(Candidate(candidate.upstream, candidate.model, candidate.body) for candidate in candidates)
+    converted = tuple(
+        Candidate(candidate.upstream, candidate.model, candidate.body, candidate.role in FALLBACK_ROLES)
+        for candidate in candidates
+    )
     if not all(candidate.upstream and candidate.model for candidate in converted):
         raise InvalidRequest("a candidate has no upstream or no model", param=param)
     return converted

@@ -10,7 +10,17 @@ from chassis.errors import ArgosyError
 from chassis.tenancy import find_caller
 
 from inference_worker.plans.attempt import RunningAttempt
-from inference_worker.plans.model import Attempt, AttemptStarting, Chunk, Emit, Finished, Plan, Started, Stopped
+from inference_worker.plans.model import (
+    Attempt,
+    AttemptStarting,
+    Candidate,
+    Chunk,
+    Emit,
+    Finished,
+    Plan,
+    Started,
+    Stopped,
+)
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
@@ -108,7 +118,7 @@ class PlanRun:
 
     def _next(self) -> int | None:
         """Return the index of the next candidate; None when the plan is over."""
-        index = next_candidate(self._error, self._attempts, len(self._plan.candidates))
+        index = next_candidate(self._error, self._attempts, self._plan.candidates)
         if index is None or self._scope.cancelled:
             return None
         if self._scope.now() >= self._deadline:
@@ -189,15 +199,21 @@ def _out_of_time() -> UpstreamTimedOut:
     return UpstreamTimedOut("no upstream responded before the deadline")
 
 
-def next_candidate(error: ArgosyError | None, attempts: Sequence[Attempt], candidates: int) -> int | None:
+def next_candidate(
+    error: ArgosyError | None, attempts: Sequence[Attempt], candidates: Sequence[Candidate]
+) -> int | None:
     """Return the index of the candidate to try after the attempts so far; None when the plan is over.
 
     There is no fallback after a byte of the response: the client may have it. A connection that dropped at once is
-    tried once more on the same candidate: the peer may just have closed a kept-alive connection.
+    tried once more on the same candidate: the peer may just have closed a kept-alive connection. Candidates that are
+    fallbacks follow only others that are.
     """
     last = attempts[-1]
     if not isinstance(error, UpstreamFailed) or not error.fallback or last.first_byte_after is not None:
         return None
     tries = sum(attempt.candidate == last.candidate for attempt in attempts)
-    index = last.candidate if error.retry_same and tries == 1 else last.candidate + 1
-    return index if index < candidates else None
+    if error.retry_same and tries == 1:
+        return last.candidate
+    rest = range(last.candidate + 1, len(candidates))
+    same = (index for index in rest if candidates[index].is_fallback == candidates[last.candidate].is_fallback)
+    return next(same, None)

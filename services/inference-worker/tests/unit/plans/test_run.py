@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -88,6 +89,23 @@ async def test_a_failure_before_the_first_byte_is_recorded_and_the_next_candidat
     assert [attempt.candidate for attempt in recorded.finished.attempts] == [0, 1]
     assert [attempt.number for attempt in recorded.finished.attempts] == [1, 2]
     assert recorded.finished.attempts[0].usage == usage
+
+
+async def test_a_fallback_for_other_requests_is_not_tried_after_a_failure(run, provider: FakeProvider):
+    fallback = replace(a_candidate(), is_fallback=True)
+
+    recorded = await record(run(a_plan(a_candidate("500"), fallback)))
+
+    assert provider.opened == ["500"]
+    assert recorded.finished.error is not None
+
+
+async def test_a_plan_that_begins_with_a_fallback_goes_on_with_fallbacks(run, provider: FakeProvider):
+    first, second = replace(a_candidate("500"), is_fallback=True), replace(a_candidate("429"), is_fallback=True)
+
+    await record(run(a_plan(first, a_candidate(), second)))
+
+    assert provider.opened == ["500", "429"]
 
 
 async def test_a_rejected_request_is_not_tried_on_other_candidates(run, provider: FakeProvider):
