@@ -11,7 +11,7 @@ from functools import lru_cache
 import asyncpg
 from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2
-from argosy.orchestration.v1 import batches_pb2, jobs_pb2
+from argosy.orchestration.v1 import batches_pb2, jobs_pb2, pools_pb2
 from argosy.retrieval.v1 import retrieval_pb2
 from chassis.ids import new_id
 from google.protobuf.message import Message
@@ -151,6 +151,31 @@ async def return_job(context: CallContext) -> Sequence[Message]:
     return [jobs_pb2.ReturnJobRequest(run=await add_run(context))]
 
 
+async def find_unclaimed_jobs(context: CallContext) -> Sequence[Message]:
+    become(context, "service")
+    return [jobs_pb2.FindUnclaimedJobsRequest(pool="none-of-the-tests", slots=4, free_slots=2)]
+
+
+async def put_pool(context: CallContext) -> Sequence[Message]:
+    become(context, "platform_admin")
+    return [pools_pb2.PutPoolRequest(name="gold", tenant_ids=[context.principal.tenant_id], max_replicas=1)]
+
+
+async def get_pool(context: CallContext) -> Sequence[Message]:
+    become(context, "platform_admin")
+    return [pools_pb2.GetPoolRequest(name="gold")]
+
+
+async def list_pools(context: CallContext) -> Sequence[Message]:
+    become(context, "platform_admin")
+    return [pools_pb2.ListPoolsRequest()]
+
+
+async def delete_pool(context: CallContext) -> Sequence[Message]:
+    become(context, "platform_admin")
+    return [pools_pb2.DeletePoolRequest(name="gold")]
+
+
 async def list_queues(context: CallContext) -> Sequence[Message]:
     become(context, "platform_admin")
     return [jobs_pb2.ListQueuesRequest()]
@@ -237,7 +262,8 @@ async def cancel_batch(context: CallContext) -> Sequence[Message]:
 
 SERVICES = {
     "JobService": (submit_job, get_job, list_jobs, cancel_job, watch_job),
-    "JobRunService": (claim_job, start_job_attempt, record_heartbeat, complete_job, return_job),
+    "JobRunService": (claim_job, start_job_attempt, record_heartbeat, complete_job, return_job, find_unclaimed_jobs),
+    "PoolService": (put_pool, get_pool, list_pools, delete_pool),
     "QueueService": (list_queues, pause_queue, resume_queue, list_all_jobs, inspect_job, retry_job, drop_job),
     "BatchService": (create_batch, get_batch, list_batches, cancel_batch),
 }

@@ -38,6 +38,8 @@ RANDOM_ID = re.compile(
 )
 RANDOM_IN_BODY = re.compile(rb'"id": ?"[^"]*"|"created": ?\d+|"timestamp":"[^"]*"|"endpoint_id":"[^"]*"')
 TIMEOUT_SECONDS = 20.0
+NEEDS_A_CLUSTER = "/argosy.orchestration.v1.PoolService/"
+"""Its methods say on one machine that it has none; tests/cluster has them succeed."""
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +108,11 @@ async def test_a_valid_request_has_the_same_responses(fleet: Fleet, searchable: 
         outcome = await transport(target_of(fleet, path), path, wire, context.metadata, TIMEOUT_SECONDS)
         answers.append((responses_of(METHODS[path], outcome.payloads), *astuple(outcome)[1:]))
 
-    assert answers[0][1:] == ("OK", "", b"", ())
-    assert answers[0][0]
+    if path.startswith(NEEDS_A_CLUSTER):
+        assert b"POOLS_NOT_SUPPORTED" in answers[0][3]
+    else:
+        assert answers[0][1:] == ("OK", "", b"", ())
+        assert answers[0][0]
     assert answers[0] == answers[1]
 
 
@@ -224,7 +229,7 @@ async def test_both_channels_give_a_caller_the_same_result(
         bad.append(await result_of(carrier, CallContext.new(fleet, searchable), path, [type(requests[0])()]))
 
     assert good[0] == good[1]
-    assert good[0][1] is None
+    assert (good[0][1] is None) is not path.startswith(NEEDS_A_CLUSTER)
     assert bad[0] == bad[1]
 
 

@@ -88,7 +88,8 @@ def postgres_with_tls(certificate: Path, key: Path, password: str) -> Iterator[i
     programs = debian_postgres()
     # Not in pytest's folder, whose parents are closed to the user that the server runs as.
     with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), free_port()
+        # In cluster mode it also listens 10,000 ports higher.
+        folder, port = Path(name), next(port for port in iter(free_port, 0) if port <= 55_535)
         with serving(
             _postgres(programs, folder, port, (certificate, key), password), port, certificate.with_name("log")
         ):
