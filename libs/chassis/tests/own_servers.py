@@ -67,7 +67,8 @@ def _links_openssl(program: Path) -> bool:
 @contextmanager
 def redis_server(folder: Path, *options: str) -> Iterator[int]:
     """Run Redis without a plain port, or with the options `--port PORT`; yields the port."""
-    port = free_port()
+    # In cluster mode it also listens 10,000 ports higher.
+    port = next(port for port in iter(free_port, 0) if port <= 55_535)
     listen = ["--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
     words = [word.format(port=port) for word in options]
     with serving([redis_with_tls(), *listen, *words], port, folder / "redis.log"):
@@ -88,8 +89,7 @@ def postgres_with_tls(certificate: Path, key: Path, password: str) -> Iterator[i
     programs = debian_postgres()
     # Not in pytest's folder, whose parents are closed to the user that the server runs as.
     with tempfile.TemporaryDirectory() as name:
-        # In cluster mode it also listens 10,000 ports higher.
-        folder, port = Path(name), next(port for port in iter(free_port, 0) if port <= 55_535)
+        folder, port = Path(name), free_port()
         with serving(
             _postgres(programs, folder, port, (certificate, key), password), port, certificate.with_name("log")
         ):

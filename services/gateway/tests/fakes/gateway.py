@@ -123,10 +123,8 @@ async def run_gateway(
         api_keys.invalidate(key_id)
 
     inference, retrieval, metering = FakeInference(), FakeRetrieval(), FakeMetering()
-    jobs = FakeJobs()
+    jobs, pools, batches = FakeJobs(), FakePools(), FakeBatches()
     queues = FakeQueues(jobs)
-    pools = FakePools()
-    batches = FakeBatches()
     event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
     webhooks = FakeWebhooks()
     flags, upstreams, routes = FakeFlags(), FakeUpstreams(), FakeRoutes()
