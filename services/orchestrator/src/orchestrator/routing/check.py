@@ -15,7 +15,7 @@ from orchestrator.routing.model import (
     UnpricedCandidate,
 )
 from orchestrator.routing.order import MAX_CANDIDATES
-from orchestrator.routing.policy import Strategy
+from orchestrator.routing.policy import RoutePolicy, Strategy
 from orchestrator.workers.model import CandidateRole
 
 
@@ -34,6 +34,7 @@ def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams:
         )
     if len(candidates) > MAX_CANDIDATES:
         raise InvalidRequest(f"A route has at most {MAX_CANDIDATES} candidates with its fallbacks.", param="candidates")
+    _refuse_what_nothing_honours(entry.policy)
     _check_fallbacks(entry, primary)
     _check_weights(entry, primary)
     _check_sizing(entry, primary)
@@ -44,6 +45,22 @@ def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams:
             raise UnpricedCandidate(
                 f"{one.price_key} has no price. Set it first: POST /admin/v1/prices.", param="candidates"
             )
+
+
+def _refuse_what_nothing_honours(policy: RoutePolicy) -> None:
+    """Fields that documents have already, for versions to come."""
+    cache = policy.cache
+    for name, is_set in (
+        ("cache.exact", cache.exact),
+        ("cache.semantic", cache.semantic),
+        ("cache.stale_if_error_seconds", cache.stale_if_error_seconds > 0),
+    ):
+        if is_set:
+            raise InvalidRequest(f"{name} cannot be set: this version has no cache of answers.", param=name)
+    if policy.retry.max_attempts is not None:
+        raise InvalidRequest(
+            "retry.max_attempts cannot be set: this version tries each candidate once.", param="retry.max_attempts"
+        )
 
 
 def _check_fallbacks(entry: RouteEntry, primary: Sequence[RouteCandidate]) -> None:
