@@ -19,6 +19,10 @@ KNOWN = KnownNames({"smollm2", "all-minilm-l6-v2"}, {"local", "dear"})
 EDIT = Edit("usr_1", "the provider is down")
 
 
+async def known_names() -> KnownNames:
+    return KNOWN
+
+
 def switch(key: str, *rules: Rule, default: str = "on", **changes: Any) -> Flag:
     """Make a switch with these rules."""
     variants = {"on": True, "off": False}
@@ -74,4 +78,4 @@ class FakeFlagStore:
 
 def managed(store: FakeFlagStore) -> ManageFlags:
     """Operators' use cases over a store in memory."""
-    return ManageFlags(store, store, FlagCache(store), lambda: KNOWN)  # type: ignore[arg-type]
+    return ManageFlags(store, store, FlagCache(store), known_names)  # type: ignore[arg-type]

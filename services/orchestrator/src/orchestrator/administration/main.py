@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from chassis.errors import ArgosyError
 from chassis.grpc import Channel, Registration
 from chassis.lifecycle import Component, ServiceBuilder
 from chassis.postgres import Database
@@ -27,6 +29,7 @@ from orchestrator.routing.cli import run_route_command
 from orchestrator.routing.document import document_to_capabilities
 from orchestrator.routing.manage import ManageRoutes
 from orchestrator.routing.postgres import PostgresRouteStore, models_of_upstream
+from orchestrator.routing.schedule import refresh_once
 from orchestrator.upstreams.cli import run_reseal
 from orchestrator.upstreams.main import build_upstreams
 from orchestrator.upstreams.postgres import PostgresUpstreamStore
@@ -69,8 +72,11 @@ async def build_administration(
     configuration.feed.on_change("capabilities", refresh_capabilities)
     configuration.restorers[ConfigurationKind.ROUTE] = store
 
-    def known_names() -> KnownNames:
-        """What flags can name."""
+    async def known_names() -> KnownNames:
+        """Return what flags can name, with what another replica has just put in force."""
+        with suppress(ArgosyError):
+            await refresh_once(routes)
+            await declared.cache.refresh()
         table = routes.table()
         return KnownNames(table.models(), table.upstreams() | declared.cache.names())
 

@@ -1,6 +1,6 @@
 """Wires flags."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,7 +27,9 @@ class Flags:
     loaded: Check
 
 
-async def build_flags(configuration: ConfigurationLog, database: Database, known: Callable[[], KnownNames]) -> Flags:
+async def build_flags(
+    configuration: ConfigurationLog, database: Database, known: Callable[[], Awaitable[KnownNames]]
+) -> Flags:
     """Read the flags; the feed of the configuration keeps them current."""
     store = PostgresFlagStore(database, configuration.log)
     cache = FlagCache(store)

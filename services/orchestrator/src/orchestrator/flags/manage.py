@@ -1,6 +1,6 @@
 """What operators do to flags. Each change has an author and a reason, and every replica is told of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ class ManageFlags:
     store: FlagStore
     configuration: Configuration
     cache: FlagCache
-    known: Callable[[], KnownNames]
+    known: Callable[[], Awaitable[KnownNames]]
 
     async def get(self, key: str) -> StoredFlag:
         """Raises FlagNotFound."""
@@ -34,7 +34,7 @@ class ManageFlags:
         Raises InvalidRequest; FlagVersionConflict unless `expected_version` is that of the flag: 0 for none.
         """
         _check_reason(edit)
-        known = self.known()
+        known = await self.known()
 
         def change(stored: StoredFlag | None) -> Flag:
             version = 0 if stored is None else stored.version
@@ -60,7 +60,7 @@ class ManageFlags:
 
         Raises InvalidRequest, and FlagNotFound for a flag that is no switch and does not exist.
         """
-        known = self.known()
+        known = await self.known()
 
         def change(stored: StoredFlag | None) -> Flag:
             if stored is None and key.startswith(f"{FlagKind.APP}."):
@@ -84,7 +84,7 @@ class ManageFlags:
         if version < 1 or not changes:
             raise FlagNotFound(f"There was no flag {key!r} at version {version}.", param="version")
         document: Document | None = changes[0].after
-        flag = None if document is None else check_flag(document_to_flag(key, document), self.known())
+        flag = None if document is None else check_flag(document_to_flag(key, document), await self.known())
         return await self._edit(key, edit, lambda _: flag)
 
     async def versions(self, key: str, *, limit: int, before: int) -> Sequence[Change]:
