@@ -21,6 +21,7 @@ from orchestrator.reservations.model import AttemptStart, TokenBound
 from orchestrator.usage.model import Attempt, AttemptUsage
 from orchestrator.workers.model import (
     AttemptStarting,
+    CallOutcome,
     Candidate,
     Chunk,
     EmbeddingPlan,
@@ -182,6 +183,14 @@ def _event_to_proto(event: Event) -> inference.InferResponse:
     return response
 
 
+_OUTCOMES = {
+    CallOutcome.SUCCEEDED: inference.ATTEMPT_OUTCOME_SUCCEEDED,
+    CallOutcome.REJECTED: inference.ATTEMPT_OUTCOME_REJECTED,
+    CallOutcome.FAILED: inference.ATTEMPT_OUTCOME_TIMED_OUT,
+    CallOutcome.OTHER: inference.ATTEMPT_OUTCOME_CANCELLED,
+}
+
+
 def _fill_attempt(attempt: Attempt, message: inference.Attempt) -> None:
     message.number, message.candidate = attempt.number, attempt.candidate
     message.exposure_cause = exposure_cause_to_proto(attempt.exposure_cause)
@@ -189,7 +198,12 @@ def _fill_attempt(attempt: Attempt, message: inference.Attempt) -> None:
 
 
 def _fill_finished(finished: Finished, message: inference.Finished | inference.EmbedResponse) -> None:
-    for one in finished.attempts:
-        _fill_attempt(one, message.attempts.add())
+    for index, one in enumerate(finished.attempts):
+        added = message.attempts.add()
+        _fill_attempt(one, added)
+        for call in finished.calls[index : index + 1]:
+            added.outcome = _OUTCOMES[call.outcome]
+            added.first_byte_after.FromTimedelta(timedelta(seconds=call.first_byte_seconds))
+            added.duration.FromTimedelta(timedelta(seconds=call.seconds))
     if finished.error is not None:
         error_to_proto(finished.error, message.error)

@@ -90,7 +90,7 @@ class RouteDocument(StrictBody):
     """A route; what is left out has its default."""
 
     task: Task = Task.CHAT
-    strategy: Literal["ordered", "weighted", "cheapest"] = "ordered"
+    strategy: Literal["ordered", "weighted", "cheapest", "fastest"] = "ordered"
     sticky: bool = Field(False, description="Keep a conversation at one candidate, for its provider's prompt cache.")
     candidates: list[RouteCandidate] = Field(
         max_length=16, description="Only a tenant's own route may have none, which hides the model from it."

@@ -55,8 +55,8 @@ class RouteServicer(RouteServiceServicer):
         principal = Principal(request.tenant_id, roles=frozenset({MEMBER}), plan=request.plan)
         request_id = request.request_id or new_id("req_")
         run = DryRun(principal, request.model, request.body, stream=request.stream, request_id=request_id)
-        cost, priced = self._manage.cache.prices.cost, await self._manage.facts.priced()
-        return resolution_to_proto(owner, resolve(run, route, self._flags.snapshot(), cost, priced))
+        known, priced = self._manage.cache.measures, await self._manage.facts.priced()
+        return resolution_to_proto(owner, resolve(run, route, self._flags.snapshot(), known, priced))
 
     async def _route(self, request: pb.ResolveRouteRequest) -> tuple[str, Route]:
         """Return the route to try, and whose it is."""

@@ -32,6 +32,7 @@ def facts_of(
         len(request.body) - sum(one.inlined_bytes for one in media) + added,
         chat.output_limit,
         "" if route.policy.right_sizing is None else _text(document, -1),
+        request.stream,
     )
 
 

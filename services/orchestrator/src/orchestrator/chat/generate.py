@@ -109,6 +109,8 @@ class ChatCompletions:
             made = attempts.unknown_usage()
             await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
             raise
+        keys = [candidate.bound.price_key for candidate in prepared.plan.candidates]
+        self.routes.scores.learn(keys, finished.calls, stream=request.stream)
         made = finished.attempts
         usage, cost = await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
         return Finished(usage, cost, finished.error, finished.usage_payload, finished.warnings)

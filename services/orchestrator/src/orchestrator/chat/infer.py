@@ -132,7 +132,7 @@ def _complete(forwarder: "_Forwarder", attempts: RequestAttempts, *, stopping: b
         )
     # The attempt before failed, and may succeed if it is repeated; without quota the request as a whole cannot.
     exhausted = refusal is not None and refusal.reason == "INSUFFICIENT_QUOTA"
-    return Finished(made, refusal if exhausted else finished.error, finished.usage_payload, finished.warnings)
+    return finished._replace(attempts=made, error=refusal if exhausted else finished.error)
 
 
 class _Forwarder:

@@ -157,7 +157,7 @@ def _choose(
     request: ChatRequest, chat: ParsedChat, media: Sequence[Media], route: Route, routes: RouteCache, *, added: int
 ) -> Choice:
     facts = facts_of(request, chat, media, route, added=added)
-    return choose(route, facts, seed_of(request, chat, route), routes.prices.cost)
+    return choose(route, facts, seed_of(request, chat, route), routes.measures)
 
 
 def _render(

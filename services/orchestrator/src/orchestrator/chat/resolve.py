@@ -15,7 +15,7 @@ from orchestrator.flags.snapshot import FlagSnapshot, Variants
 from orchestrator.flags.switches import require_model, require_tools
 from orchestrator.routing.eligibility import PassedOver, RequestFacts, why_passed_over
 from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate, Task
-from orchestrator.routing.order import Cost, choose, is_easy
+from orchestrator.routing.order import Measures, choose, is_easy, is_explored
 from orchestrator.routing.policy import Strategy
 from orchestrator.workers.model import CandidateRole
 
@@ -66,7 +66,7 @@ class DryRun:
     request_id: str = ""
 
 
-def resolve(run: DryRun, route: Route, flags: FlagSnapshot, cost: Cost, priced: Collection[str]) -> Resolution:
+def resolve(run: DryRun, route: Route, flags: FlagSnapshot, known: Measures, priced: Collection[str]) -> Resolution:
     """Choose as for a request. Raises InvalidRequest for a body that is none, FeatureDisabled for what is off."""
     evaluated: Variants = {}
     feature = Feature.CHAT if route.task is Task.CHAT else Feature.EMBEDDINGS
@@ -79,11 +79,14 @@ def resolve(run: DryRun, route: Route, flags: FlagSnapshot, cost: Cost, priced: 
     }
     usable = tuple(one for one in route.candidates if one.upstream not in off)
     try:
-        chosen = choose(replace(route, candidates=usable), facts, seed, cost).candidates
+        chosen = choose(replace(route, candidates=usable), facts, seed, known).candidates
     except NoEligibleCandidate:
         chosen = ()
     places = {(one.price_key, one.role): place for place, one in enumerate(chosen, 1)}
-    tried = [_tried(one, place, route, facts, priced) for place, one in enumerate(chosen, 1)]
+    tried = [
+        ResolvedCandidate(one, place, *_why_tried(one, route, facts, seed, known), one.price_key in priced)
+        for place, one in enumerate(chosen, 1)
+    ]
     passed_over = [
         _passed_over(one, off, facts, priced)
         for one in route.candidates
@@ -104,18 +107,26 @@ def _facts(run: DryRun, route: Route, flags: FlagSnapshot, evaluated: Variants) 
     return facts_of(request, chat, media, route, added=0), seed_of(request, chat, route)
 
 
-def _tried(
-    one: RouteCandidate, place: int, route: Route, facts: RequestFacts, priced: Collection[str]
-) -> ResolvedCandidate:
-    code, reason = route.policy.strategy.value, _PLACES[route.policy.strategy]
-    sizing = route.policy.right_sizing
+def _why_tried(one: RouteCandidate, route: Route, facts: RequestFacts, seed: str, known: Measures) -> tuple[str, str]:
+    """Return a code and a reason."""
+    sizing, strategy = route.policy.right_sizing, route.policy.strategy
     if one.role in _ROLES:
-        code, reason = one.role.value, _ROLES[one.role]
-    elif sizing is not None:
+        return one.role.value, _ROLES[one.role]
+    if sizing is not None:
         easy, cheap = is_easy(sizing, facts), one.price_key in sizing.cheap
-        code = "right_sizing"
         reason = f"the request is {'easy' if easy else 'not easy'}, and the candidate is {'' if cheap else 'not '}cheap"
-    return ResolvedCandidate(one, place, code, reason, one.price_key in priced)
+        return "right_sizing", reason
+    if strategy is Strategy.FASTEST:
+        return strategy.value, _expected(one, facts, seed, known)
+    return strategy.value, _PLACES[strategy]
+
+
+def _expected(one: RouteCandidate, facts: RequestFacts, seed: str, known: Measures) -> str:
+    if is_explored(seed):
+        return "by its priority, and a draw by weight: one request in a hundred tries the others again"
+    delay = known.delay(one, facts)
+    what = f"{delay:.3f} s expected" if delay else "too few calls in the last hour to tell"
+    return f"by its priority, and how fast it is at this replica: {what}"
 
 
 def _passed_over(

@@ -38,6 +38,8 @@ def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams:
     _check_fallbacks(entry, primary)
     _check_weights(entry, primary)
     _check_sizing(entry, primary)
+    if entry.task is Task.EMBEDDING and entry.policy.strategy is Strategy.FASTEST:
+        raise InvalidRequest("The strategy fastest is for chat: embeddings are not timed.", param="strategy")
     for one in candidates:
         if upstreams is not None and one.upstream not in upstreams:
             raise UnknownUpstream(f"{one.price_key}: there is no upstream {one.upstream!r}.", param="candidates")

@@ -12,8 +12,10 @@ from chassis.errors import Unavailable
 
 from orchestrator.configuration.model import Edit
 from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, Route, RouteEntry, StoredRoute, Task
+from orchestrator.routing.order import Measures
 from orchestrator.routing.policy import ANY_CAPABILITY, Capabilities
 from orchestrator.routing.prices import LearnedPrices
+from orchestrator.routing.scores import Scores
 
 
 class RouteTable:
@@ -85,6 +87,8 @@ class RouteCache:
         self._capabilities: Mapping[str, Capabilities] = {}
         self._confirmed_at = clock.monotonic()
         self.prices = LearnedPrices()
+        self.scores = Scores(clock)
+        self.measures = Measures(self.prices.cost, self.scores.delay)
 
     def table(self) -> RouteTable:
         """Return the routes without waiting. Raises `Unavailable` before the first successful refresh."""

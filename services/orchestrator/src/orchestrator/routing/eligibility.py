@@ -28,6 +28,7 @@ class RequestFacts(NamedTuple):
     output_limit: int | None = None
     last_text: str = ""
     """The text of the last message; only read for right-sizing."""
+    stream: bool = False
 
 
 class PassedOver(StrEnum):

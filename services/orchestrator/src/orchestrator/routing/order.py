@@ -16,13 +16,28 @@ MAX_CANDIDATES = 16
 
 _RANGE = float(2**64)
 
-Cost = Callable[[RouteCandidate, RequestFacts], int]
-"""What the request costs at most at a candidate, as far as it is known; reads memory only."""
+Measure = Callable[[RouteCandidate, RequestFacts], float]
+"""What candidates are compared by; the smaller is better. Reads memory only."""
 
 
-def no_cost(_candidate: RouteCandidate, _facts: RequestFacts) -> int:
-    """Every candidate costs the same."""
+def all_equal(_candidate: RouteCandidate, _facts: RequestFacts) -> float:
+    """Compare no candidates."""
     return 0
+
+
+class Measures(NamedTuple):
+    """What this process knows of candidates."""
+
+    cost: Measure = all_equal
+    """What the request costs at most."""
+    delay: Measure = all_equal
+    """Seconds until an answer is expected."""
+
+
+NO_MEASURES = Measures()
+EXPLORED = 0.01
+"""The share of the requests of `fastest` whose candidates are drawn by weight: else one that was slow once has no
+answers that could show that it is fast again."""
 
 
 class Choice(NamedTuple):
@@ -34,7 +49,7 @@ class Choice(NamedTuple):
     """What the answer of a cheap candidate has to be, by its price key; only of answers that are not streamed."""
 
 
-def choose(route: Route, facts: RequestFacts, seed: str, cost: Cost = no_cost) -> Choice:
+def choose(route: Route, facts: RequestFacts, seed: str, known: Measures = NO_MEASURES) -> Choice:
     """Return the candidates to try for a request; the same `seed` gives the same order.
 
     A request that is certainly too long for every candidate goes to those for a context overflow at once.
@@ -56,7 +71,7 @@ def choose(route: Route, facts: RequestFacts, seed: str, cost: Cost = no_cost) -
     if not primary:
         raise NoEligibleCandidate(_reasons(route, facts), param="model")
     if len(primary) > 1:
-        primary = order(primary, route, facts, seed, cost)
+        primary = order(primary, route, facts, seed, known)
     sizing = route.policy.right_sizing
     if sizing is None:
         return Choice((*primary, *overflow, *content)[:MAX_CANDIDATES])
@@ -64,7 +79,7 @@ def choose(route: Route, facts: RequestFacts, seed: str, cost: Cost = no_cost) -
 
 
 def order(
-    eligible: Sequence[RouteCandidate], route: Route, facts: RequestFacts, seed: str, cost: Cost
+    eligible: Sequence[RouteCandidate], route: Route, facts: RequestFacts, seed: str, known: Measures
 ) -> list[RouteCandidate]:
     """Order candidates of one role: those whose context surely fits, by priority, by the strategy."""
     strategy = route.policy.strategy
@@ -72,14 +87,25 @@ def order(
         ordered = sorted(eligible, key=lambda one: one.priority)
     else:
         drawn = _drawn(eligible, seed)
-        if strategy is Strategy.CHEAPEST:
-            # Candidates of equal cost share the requests.
-            ordered = sorted(eligible, key=lambda one: (one.priority, cost(one, facts), drawn[id(one)]))
-        else:
-            ordered = sorted(eligible, key=lambda one: (one.priority, drawn[id(one)]))
+        measure = _measure(strategy, seed, known)
+        # Candidates of equal measure share the requests.
+        ordered = sorted(eligible, key=lambda one: (one.priority, measure(one, facts), drawn[id(one)]))
     if not all(surely_fits(one, facts) for one in ordered):
         ordered.sort(key=lambda one: not surely_fits(one, facts))
     return ordered
+
+
+def _measure(strategy: Strategy, seed: str, known: Measures) -> Measure:
+    if strategy is Strategy.CHEAPEST:
+        return known.cost
+    if strategy is Strategy.FASTEST and not is_explored(seed):
+        return known.delay
+    return all_equal
+
+
+def is_explored(seed: str) -> bool:
+    """Whether a request of the strategy `fastest` is one of those that look at the other candidates, too."""
+    return int.from_bytes(blake2b(seed.encode(), digest_size=8, person=b"explored").digest()) < EXPLORED * _RANGE
 
 
 def _drawn(candidates: Sequence[RouteCandidate], seed: str) -> dict[int, float]:

@@ -13,6 +13,8 @@ class Strategy(StrEnum):
     """At random, by their weights."""
     CHEAPEST = "cheapest"
     """By the cost of the request's bound, at the prices of the latest reservation."""
+    FASTEST = "fastest"
+    """By the answers of the last hour; of chat."""
 
 
 class Charge(StrEnum):

@@ -90,6 +90,26 @@ class Chunk(NamedTuple):
     payloads: Sequence[bytes]
 
 
+class CallOutcome(StrEnum):
+    """How a provider call ended, as far as it tells something of the provider."""
+
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    """By the provider, whoever is at fault."""
+    FAILED = "failed"
+    OTHER = "other"
+    """It was not made, or its client left."""
+
+
+class ProviderCall(NamedTuple):
+    """How long a provider call took. `candidate` is its index in the plan."""
+
+    candidate: int
+    outcome: CallOutcome
+    first_byte_seconds: float
+    seconds: float
+
+
 class Finished(NamedTuple):
     """The end of a plan: all provider calls, and the error if the answer is incomplete or missing."""
 
@@ -97,6 +117,7 @@ class Finished(NamedTuple):
     error: ArgosyError | None = None
     usage_payload: bytes = b""
     warnings: Sequence[str] = ()
+    calls: tuple[ProviderCall, ...] = ()
 
 
 Event = Started | Chunk | AttemptStarting | Finished

@@ -10,6 +10,7 @@ from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import (
     AnswerCheck,
     AttemptStarting,
+    CallOutcome,
     CandidateRole,
     Chunk,
     EmbeddingPlan,
@@ -17,6 +18,7 @@ from orchestrator.workers.model import (
     Event,
     Finished,
     Plan,
+    ProviderCall,
     Started,
 )
 
@@ -29,6 +31,13 @@ _CHECK_TO_PROTO = {
     AnswerCheck.NONE: inference_pb2.ANSWER_CHECK_UNSPECIFIED,
     AnswerCheck.NOT_EMPTY: inference_pb2.ANSWER_CHECK_NOT_EMPTY,
     AnswerCheck.JSON: inference_pb2.ANSWER_CHECK_JSON,
+}
+
+_OUTCOMES = {
+    inference_pb2.ATTEMPT_OUTCOME_SUCCEEDED: CallOutcome.SUCCEEDED,
+    inference_pb2.ATTEMPT_OUTCOME_REJECTED: CallOutcome.REJECTED,
+    inference_pb2.ATTEMPT_OUTCOME_INTERRUPTED: CallOutcome.FAILED,
+    inference_pb2.ATTEMPT_OUTCOME_TIMED_OUT: CallOutcome.FAILED,
 }
 
 
@@ -74,10 +83,26 @@ def proto_to_event(response: inference_pb2.InferResponse) -> Event:
     if event == "finished":
         finished = response.finished
         error = proto_to_error(finished.error) if finished.HasField("error") else None
-        return Finished(proto_to_attempts(finished.attempts), error, finished.usage_payload, tuple(finished.warnings))
+        return Finished(
+            proto_to_attempts(finished.attempts),
+            error,
+            finished.usage_payload,
+            tuple(finished.warnings),
+            tuple(map(_proto_to_call, finished.attempts)),
+        )
     if event == "attempt_starting":
         return proto_to_starting(response.attempt_starting)
     raise Internal("the worker sent an unknown event")
+
+
+def _proto_to_call(attempt: inference_pb2.Attempt) -> ProviderCall:
+    first_byte, duration = attempt.first_byte_after, attempt.duration
+    return ProviderCall(
+        attempt.candidate,
+        _OUTCOMES.get(attempt.outcome, CallOutcome.OTHER),
+        first_byte.seconds + first_byte.nanos / 1e9,
+        duration.seconds + duration.nanos / 1e9,
+    )
 
 
 def proto_to_embedding_result(response: inference_pb2.EmbedResponse) -> EmbeddingResult:

@@ -26,6 +26,8 @@ from orchestrator.routing.model import (
     UnpricedCandidate,
 )
 from orchestrator.routing.policy import Capabilities
+from orchestrator.routing.scores import MIN_CALLS
+from orchestrator.workers.model import CallOutcome, ProviderCall
 
 from services.orchestrator.tests.fake_flags import FakeFlagStore, snapshot_of, switch
 from services.orchestrator.tests.fakes import FakeRouteStore
@@ -250,6 +252,27 @@ async def test_a_dry_run_agrees_with_what_requests_get(servicer: RouteServicer, 
     assert (await resolve(servicer, model="smollm2", tenant_id="ten_2"))[1].tenant_id == "*"
     embedding, _ = await resolve(servicer, model="all-minilm-l6-v2")
     assert embedding == [("minilm/all-minilm-l6-v2", 1, "ordered")]
+
+
+async def test_a_dry_run_tells_the_expected_time_of_the_fastest(servicer: RouteServicer, manage: ManageRoutes) -> None:
+    draft = {"strategy": "fastest", "candidates": [A1, A2]}
+    for _ in range(MIN_CALLS):
+        manage.cache.scores.learn(["a/1"], [ProviderCall(0, CallOutcome.SUCCEEDED, 0.5, 2.0)], stream=True)
+        manage.cache.scores.learn(["a/2"], [ProviderCall(0, CallOutcome.SUCCEEDED, 0.1, 1.0)], stream=True)
+
+    found, response = await resolve(
+        servicer, model="new", document=orjson.dumps(draft), request_id="req_1", stream=True
+    )
+
+    assert found == [("a/2", 1, "fastest"), ("a/1", 2, "fastest")]
+    assert [one.reason.split(": ")[1] for one in response.candidates] == ["0.100 s expected", "0.500 s expected"]
+    _, response = await resolve(servicer, model="new", document=orjson.dumps(draft), request_id="req_1")
+    assert "too few calls" in response.candidates[0].reason
+
+
+async def test_embeddings_are_not_routed_by_their_time(manage: ManageRoutes) -> None:
+    with pytest.raises(InvalidRequest, match="fastest"):
+        await manage.checked("*", "vectors", {"task": "embedding", "strategy": "fastest", "candidates": [A1]})
 
 
 async def test_a_dry_run_of_an_unknown_model_or_a_bad_body_is_refused(servicer: RouteServicer) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from orchestrator.routing.eligibility import PassedOver, RequestFacts, why_passed_over
 from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate, Task
-from orchestrator.routing.order import choose
+from orchestrator.routing.order import EXPLORED, Measures, choose, is_explored
 from orchestrator.routing.policy import Capabilities, Conditions, RightSizing, RoutePolicy, Strategy
 from orchestrator.routing.prices import LearnedPrices
 from orchestrator.workers.model import AnswerCheck, CandidateRole
@@ -124,7 +124,7 @@ def test_the_cheapest_candidate_is_known_after_one_request() -> None:
     cheapest = route(A, B, policy=RoutePolicy(Strategy.CHEAPEST))
     prices.learn([Price("a/m", "1", NanoUsd(9), NanoUsd(9)), Price("b/m", "1", NanoUsd(1), NanoUsd(1))])
 
-    chosen = choose(cheapest, RequestFacts(input_bytes=100), "req_1", prices.cost)
+    chosen = choose(cheapest, RequestFacts(input_bytes=100), "req_1", Measures(cost=prices.cost))
 
     assert chosen.candidates == (B, A)
 
@@ -147,3 +147,35 @@ def test_the_answer_of_a_cheap_candidate_is_checked(json_answer: bool, check: An
     chosen = choose(route(A, B, policy=EASY), RequestFacts(json_answer=json_answer), "req_1")
 
     assert chosen.checks == {"b/m": check}
+
+
+def test_the_fastest_candidate_comes_first_but_for_one_request_in_a_hundred() -> None:
+    delays = {"a": 0.5, "b": 0.1, "c": 3.0}
+    known = Measures(delay=lambda one, _facts: delays[one.upstream])
+    fastest = route(A, B, C, policy=RoutePolicy(Strategy.FASTEST))
+
+    seeds = [f"req_{number}" for number in range(10_000)]
+    orders = {
+        seed: "".join(one.upstream for one in choose(fastest, RequestFacts(), seed, known).candidates) for seed in seeds
+    }
+    explored = [seed for seed in seeds if is_explored(seed)]
+
+    assert {order for seed, order in orders.items() if not is_explored(seed)} == {"bac"}
+    # Four standard deviations of a binomial are 40.
+    assert abs(len(explored) - EXPLORED * len(seeds)) < 40
+    assert {orders[seed][0] for seed in explored} == {"a", "b", "c"}
+
+
+def test_of_equally_fast_candidates_each_has_its_share() -> None:
+    fastest = route(A, B, policy=RoutePolicy(Strategy.FASTEST))
+
+    first = Counter(order_of(fastest, seed=f"req_{number}")[0] for number in range(1_000))
+
+    assert set(first) == {"a", "b"}
+
+
+def test_the_slowest_of_a_smaller_priority_is_tried_before_the_fastest_of_a_greater() -> None:
+    known = Measures(delay=lambda one, _facts: 9.0 if one is A else 0.1)
+    grouped = route(replace(B, priority=1), A, policy=RoutePolicy(Strategy.FASTEST))
+
+    assert [one.upstream for one in choose(grouped, RequestFacts(), "req_1", known).candidates] == ["a", "b"]

@@ -14,7 +14,18 @@ from chassis.testing.grpc import serving
 from orchestrator.errors import is_refusal
 from orchestrator.reservations.model import TokenBound
 from orchestrator.usage.model import Attempt
-from orchestrator.workers.model import Candidate, Chunk, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan, Started
+from orchestrator.workers.model import (
+    CallOutcome,
+    Candidate,
+    Chunk,
+    EmbeddingPlan,
+    EmbeddingResult,
+    Event,
+    Finished,
+    Plan,
+    ProviderCall,
+    Started,
+)
 from orchestrator.workers.ports import WorkerClient
 from orchestrator.workers.worker_client import GrpcWorkerClient
 from values.usage import UNKNOWN_USAGE, TokenUsage, UsageSource
@@ -26,7 +37,11 @@ SECOND = timedelta(seconds=1)
 CANDIDATE = Candidate("local", "m", TokenBound("local/m", 10, 20), b'{"a":1}')
 PLAN = Plan("req_1", (CANDIDATE,), True, 9 * SECOND, 3 * SECOND, 2 * SECOND)
 EMBEDDING_PLAN = EmbeddingPlan("req_1", (CANDIDATE._replace(body=b""),), ("a",), 0, 9 * SECOND)
-FINISHED = Finished((Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 7, 0)),), usage_payload=b'{"usage":1}')
+FINISHED = Finished(
+    (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 7, 0)),),
+    usage_payload=b'{"usage":1}',
+    calls=(ProviderCall(0, CallOutcome.SUCCEEDED, 0.25, 1.5),),
+)
 REFUSAL = RemoteError(Kind.THROTTLED, "TOO_MANY_PLANS", "later")
 
 
@@ -106,7 +121,7 @@ async def test_a_refused_plan_raises(client: WorkerClient, worker: FakeWorkerCli
 
 
 async def test_an_embedding_has_a_vector_for_each_input(client: WorkerClient, worker: FakeWorkerClient) -> None:
-    worker.embedding = EmbeddingResult((b"\0\0\0\0",), FINISHED._replace(usage_payload=b""))
+    worker.embedding = EmbeddingResult((b"\0\0\0\0",), FINISHED._replace(usage_payload=b"", calls=()))
 
     assert await client.embed(EMBEDDING_PLAN) == worker.embedding
     assert worker.embedding_plans[0].inputs == ("a",)

@@ -1,0 +1,78 @@
+"""How fast candidates answered in the last hour, for the strategy `fastest`. In memory, of this process alone."""
+
+from collections.abc import Sequence
+
+from chassis.clock import Clock
+
+from orchestrator.routing.eligibility import RequestFacts
+from orchestrator.routing.model import RouteCandidate
+from orchestrator.workers.model import CallOutcome, ProviderCall
+
+PERIOD_SECONDS = 600.0
+PERIODS = 6
+"""The last hour, in steps of ten minutes."""
+MIN_CALLS = 10
+"""Fewer tell nothing: until then a candidate is taken for the fastest, so that it gets them."""
+FAILURE_SECONDS = 30.0
+"""What a failed call counts for, beside its own time: the request waits for another candidate, or has no answer."""
+MAX_CANDIDATES = 10_000
+
+
+class _Period:
+    """The calls of ten minutes."""
+
+    __slots__ = ("calls", "number", "seconds")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.calls = 0
+        self.seconds = 0.0
+
+
+class Scores:
+    """Expected seconds until an answer: to the first byte of a stream, to the end of an answer that is not streamed.
+
+    The two are never compared with each other. A candidate's failures count as `FAILURE_SECONDS` each.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._periods: dict[tuple[str, bool], list[_Period]] = {}
+
+    def learn(self, price_keys: Sequence[str], calls: Sequence[ProviderCall], *, stream: bool) -> None:
+        """Count the calls of one request. `price_keys` are those of the plan's candidates.
+
+        A rejection may be the request's own fault. It counts against a candidate only when another one took the same
+        request; what the client ended tells nothing.
+        """
+        answered = any(one.outcome is CallOutcome.SUCCEEDED for one in calls)
+        for one in calls:
+            if not 0 <= one.candidate < len(price_keys):
+                continue
+            if one.outcome is CallOutcome.SUCCEEDED:
+                seconds = one.first_byte_seconds if stream else one.seconds
+            elif one.outcome is CallOutcome.FAILED or (one.outcome is CallOutcome.REJECTED and answered):
+                seconds = one.seconds + FAILURE_SECONDS
+            else:
+                continue
+            self._count((price_keys[one.candidate], stream), seconds)
+
+    def delay(self, candidate: RouteCandidate, facts: RequestFacts) -> float:
+        """Return the expected seconds, or 0 for a candidate that had fewer than `MIN_CALLS` calls in the last hour."""
+        oldest = self._number() - PERIODS
+        recent = [one for one in self._periods.get((candidate.price_key, facts.stream), ()) if one.number > oldest]
+        calls = sum(one.calls for one in recent)
+        return sum(one.seconds for one in recent) / calls if calls >= MIN_CALLS else 0.0
+
+    def _count(self, key: tuple[str, bool], seconds: float) -> None:
+        if key not in self._periods and len(self._periods) >= MAX_CANDIDATES:
+            self._periods.clear()
+        periods, number = self._periods.setdefault(key, []), self._number()
+        if not periods or periods[-1].number != number:
+            periods.append(_Period(number))
+            del periods[:-PERIODS]
+        periods[-1].calls += 1
+        periods[-1].seconds += seconds
+
+    def _number(self) -> int:
+        return int(self._clock.monotonic() / PERIOD_SECONDS)
