@@ -22,7 +22,8 @@ class OwnProcess:
         self.starts = 0
         self._module = module
         self.ready_url = f"http://127.0.0.1:{ops_port}/readyz"
-        self._environment = environment
+        self.environment = environment
+        """Of the next start, too; a drill may change it."""
         self._process: asyncio.subprocess.Process | None = None
         self._ready = False
 
@@ -44,7 +45,7 @@ class OwnProcess:
             self.starts += 1
             with PATHS.log(self.name).open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", self._module, env=self._environment, stdout=log, stderr=log
+                    sys.executable, "-m", self._module, env=self.environment, stdout=log, stderr=log
                 )
             ready = asyncio.create_task(self._wait_until_ready())
             try:

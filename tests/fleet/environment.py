@@ -40,12 +40,14 @@ SHORT_JOB_TIMES = {
 
 DRILL_WORKERS = tuple(f"drill-worker-{number}" for number in range(1, 5))
 """Inference workers that a drill starts and kills."""
+DRILL_ORCHESTRATORS = ("drill-orchestrator-1", "drill-orchestrator-2")
 DRILL_POOL = "drill"
 """The pool of these workers, and the plan of tenants whose jobs they run."""
 HARNESS_PARTS = (
     *("simulator", "otlp", "journaled", "chaos-gateway", "chaos-gateway-ops"),
     *("attacked-gateway", "attacked-gateway-ops"),
-    *(f"{worker}-{port}" for worker in DRILL_WORKERS for port in ("grpc", "ops")),
+    *("drill-gateway", "drill-gateway-ops"),
+    *(f"{name}-{port}" for name in (*DRILL_WORKERS, *DRILL_ORCHESTRATORS) for port in ("grpc", "ops")),
 )
 
 
