@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 MAX_DEPTH = 3
 
 # Of OpenAI, Azure, Anthropic, OpenRouter, Google and vLLM, in lower case.
@@ -46,6 +48,8 @@ class InnerError:
 
     status: int
     message: str
+    body: bytes = b""
+    """The document that holds it."""
 
 
 def find_error(document: dict[str, Any], event: bytes = b"") -> InnerError | None:
@@ -56,7 +60,7 @@ def find_error(document: dict[str, Any], event: bytes = b"") -> InnerError | Non
     found = _error_object(document, event)
     if found is None:
         return None
-    return InnerError(_status(found, document), _words(found) or _words(document))
+    return InnerError(_status(found, document), _words(found) or _words(document), orjson.dumps(document))
 
 
 def unwrap(document: object) -> dict[str, Any] | None:

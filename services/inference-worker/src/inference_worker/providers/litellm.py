@@ -22,6 +22,7 @@ from inference_worker.providers.config import BaseUrl, TokenCounterConfig, stati
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.http_observation import Exchange, observe_httpx, observed_exchange
 from inference_worker.providers.model import (
+    UnsupportedParameter,
     UpstreamFailed,
     UpstreamInterrupted,
     UpstreamProtocolError,
@@ -31,7 +32,7 @@ from inference_worker.providers.model import (
 from inference_worker.providers.payloads import parse_object
 from inference_worker.providers.ports import Completion, Upstream
 from inference_worker.providers.reported_usage import openai_usage
-from inference_worker.providers.transport.errors import status_error
+from inference_worker.providers.transport.errors import refused
 
 # The body is the client's: any other field would be taken for litellm's own arguments, such as `api_base` or `api_key`.
 # fmt: off
@@ -164,7 +165,7 @@ class LitellmProvider:
     def _unsent_error(self, error: Exception, secrets: tuple[str, ...]) -> UpstreamFailed:
         """Translate an error of a call that httpx did not send: litellm refused it, or sent it in another way."""
         if isinstance(error, _load().UnsupportedParamsError):
-            return UpstreamRejected("this upstream does not support a parameter of the request", fallback=True)
+            return UnsupportedParameter("this upstream does not support a parameter of the request")
         status = getattr(error, "status_code", None)
         if not isinstance(status, int) or _causes(error, *_UNREADABLE):
             return UpstreamProtocolError("the upstream's response could not be translated")
@@ -172,7 +173,8 @@ class LitellmProvider:
 
 
 def _status_error(status: int, error: Exception, secrets: tuple[str, ...]) -> UpstreamFailed:
-    return status_error(status, _ERROR_PREFIX.sub("", str(getattr(error, "message", ""))), secrets)
+    message = _ERROR_PREFIX.sub("", str(getattr(error, "message", "")))
+    return refused(status, _headers(error), _error_body(message, error), secrets)
 
 
 class LitellmStream:
@@ -253,6 +255,27 @@ class LitellmResponse:
 
     def abort(self) -> None:
         self._ended = True
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    """Return the headers of the provider's response that litellm kept."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    return {str(name).lower(): str(value) for name, value in headers.items()}
+
+
+def _error_body(message: str, error: Exception) -> bytes:
+    """Return the provider's error body. litellm writes it into its message, after a name, or gives its fields."""
+    begin = message.find("{")
+    if begin >= 0 and message.rstrip().endswith("}"):
+        try:
+            document = orjson.loads(message[begin:])
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            if isinstance(document, dict) and document.keys() & {"error", "detail", "message"}:
+                return orjson.dumps(document)
+    fields = {"message": message, "param": getattr(error, "param", None), "code": getattr(error, "code", None)}
+    return orjson.dumps({"error": fields}, default=str)
 
 
 def _has_links(messages: object) -> bool:

@@ -47,7 +47,7 @@ class Response:
     __slots__ = (
         *("_connection", "_error", "_linger_timer", "_pieces", "_waiter"),
         *("buffered_bytes", "complete", "content_encoding", "content_type", "decoder", "last_byte_at", "on_body"),
-        *("retry_after", "reusable", "self_delimited", "status"),
+        *("reusable", "self_delimited", "status", "waits"),
     )
 
     def __init__(self, connection: "Connection") -> None:
@@ -61,7 +61,8 @@ class Response:
         self.buffered_bytes = 0
         """Received and not read yet, with framing."""
         self.status = 0
-        self.retry_after = ""
+        self.waits: dict[str, str] = {}
+        """Headers that tell how long to wait, by their names in lower case; kept for refusals only."""
         self.content_type = ""
         """The media type in lower case, without its parameters."""
         self.content_encoding = ""
@@ -155,8 +156,8 @@ class Response:
             self.content_encoding = value.decode("latin-1").strip().lower()
         elif name == b"content-type":
             self.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
-        elif name == b"retry-after":
-            self.retry_after = value.decode("latin-1")
+        elif b"retry-after" in name or b"ratelimit" in name:
+            self.waits[name.decode("latin-1")] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Called for each 1xx head, too."""

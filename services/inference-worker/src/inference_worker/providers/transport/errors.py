@@ -1,40 +1,65 @@
-"""Which error an HTTP status stands for, and how much of the upstream's message clients may see."""
+"""Which error a refusal is, and how much of the upstream's message clients may see."""
 
 import re
-from datetime import timedelta
-from typing import Any
-
-import orjson
+from collections.abc import Mapping
+from functools import partial
 
 from inference_worker.providers.model import (
+    ContentFiltered,
+    ContextLengthExceeded,
+    UnsupportedParameter,
+    UpstreamAccountUnavailable,
     UpstreamFailed,
+    UpstreamModelNotFound,
+    UpstreamOverloaded,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamTimedOut,
 )
+from inference_worker.providers.refusals.classify import classify
+from inference_worker.providers.refusals.model import Refusal, RefusalKind
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 500
 
-# 401, 402, 403: our credential or our account, never the client's fault. 409, 425: the provider asks for a retry.
-FALLBACK_STATUSES = frozenset({401, 402, 403, 405, 407, 409, 425})
-TIMEOUT_STATUSES = frozenset({408, 504})
-
 _CREDENTIAL = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][A-Za-z0-9_\-*.]{6,}", re.IGNORECASE)
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]+")
 
+_REQUEST_ERRORS = {
+    RefusalKind.CONTEXT_TOO_LONG: (ContextLengthExceeded, "the request has too many tokens for the model"),
+    RefusalKind.CONTENT_FILTERED: (ContentFiltered, "the upstream's content policy refused the request"),
+    RefusalKind.UNSUPPORTED_PARAMETER: (UnsupportedParameter, "the upstream does not take a parameter of the request"),
+    RefusalKind.UNKNOWN_MODEL: (UpstreamModelNotFound, "the upstream does not have this model"),
+    RefusalKind.INVALID_REQUEST: (UpstreamRejected, "the upstream rejected the request with status {status}"),
+}
+_OTHER_ERRORS = {
+    RefusalKind.CREDENTIAL_REFUSED: (UpstreamAccountUnavailable, "the upstream refused the operator's credential"),
+    RefusalKind.ACCOUNT_EMPTY: (UpstreamAccountUnavailable, "the operator's account at the upstream is empty"),
+    RefusalKind.RATE_LIMITED: (UpstreamRateLimited, "the upstream limits its rate"),
+    RefusalKind.OVERLOADED: (UpstreamOverloaded, "the upstream is overloaded"),
+    RefusalKind.TIMEOUT: (partial(UpstreamTimedOut, maybe_billed=False), "the upstream timed out"),
+    RefusalKind.SERVER_ERROR: (UpstreamFailed, "the upstream failed with status {status}"),
+}
+"""Their messages are ours: the upstream's may name our account, and may quote a credential."""
 
-def status_error(
-    status: int, message: str, secrets: tuple[str, ...], retry_after: timedelta | None = None
-) -> UpstreamFailed:
-    """Return the error for a status. It carries the upstream's `message` only when the request itself is rejected."""
-    if status == 429:
-        return UpstreamRateLimited("the upstream limits its rate", retry_after=retry_after)
-    if status in TIMEOUT_STATUSES:
-        return UpstreamTimedOut("the upstream timed out", maybe_billed=False)
-    if status in FALLBACK_STATUSES or not 400 <= status < 500:
-        return UpstreamFailed(f"the upstream failed with status {status}")
-    return UpstreamRejected(redact(message, secrets) or f"the upstream rejected the request with status {status}")
+
+def refused(status: int, headers: Mapping[str, str], body: bytes, secrets: tuple[str, ...]) -> UpstreamFailed:
+    """Return the error for a refused call; see `classify`. No message contains one of `secrets`."""
+    return refusal_error(classify(status, headers, body[:MAX_ERROR_BODY_BYTES]), secrets)
+
+
+def refusal_error(refusal: Refusal, secrets: tuple[str, ...]) -> UpstreamFailed:
+    """Return the error for a refusal. It carries the upstream's words only when they are about the request."""
+    code = redact(refusal.code, secrets) if refusal.code else None
+    if refusal.kind in _REQUEST_ERRORS:
+        request_error, default = _REQUEST_ERRORS[refusal.kind]
+        words = redact(refusal.message, secrets) or default.format(status=refusal.status)
+        param = redact(refusal.param, secrets) if refusal.param else None
+        return request_error(words, param=param, provider_code=code)
+    error, words = _OTHER_ERRORS[refusal.kind]
+    # An account that is empty does not fill by waiting.
+    wait = None if refusal.kind in {RefusalKind.CREDENTIAL_REFUSED, RefusalKind.ACCOUNT_EMPTY} else refusal.wait
+    return error(words.format(status=refusal.status), retry_after=wait, provider_code=code)
 
 
 def redact(message: str, secrets: tuple[str, ...]) -> str:
@@ -43,22 +68,3 @@ def redact(message: str, secrets: tuple[str, ...]) -> str:
         message = message.replace(secret, "***")
     message = _CREDENTIAL.sub("***", message)
     return _CONTROL_CHARACTERS.sub(" ", message).strip()[:MAX_MESSAGE_CHARACTERS]
-
-
-def error_message(body: bytes) -> str:
-    """Return the message in an error body of one of the usual shapes; empty when there is none."""
-    try:
-        parsed: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    if not isinstance(parsed, dict):
-        return ""
-    error = parsed.get("error")
-    nested = error.get("message") if isinstance(error, dict) else error
-    messages = (nested, parsed.get("message"), parsed.get("detail"))
-    return next((message for message in messages if isinstance(message, str)), "")
-
-
-def parse_retry_after(value: str) -> timedelta | None:
-    """Parse the header `retry-after` given in whole seconds; None for its other forms."""
-    return timedelta(seconds=int(value)) if value.isascii() and value.isdigit() and len(value) < 7 else None

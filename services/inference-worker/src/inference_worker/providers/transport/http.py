@@ -1,7 +1,7 @@
 """The HTTP client of one upstream: kept-alive connections, every size and wait bounded, an error class per failure."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from time import monotonic
 from typing import Self
@@ -10,14 +10,10 @@ from urllib.parse import quote, urlsplit
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.inner_errors import InnerError
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
+from inference_worker.providers.refusals.classify import classify
 from inference_worker.providers.transport.connection import Connection, ConnectionLost, ProtocolError, Response
 from inference_worker.providers.transport.content_encoding import ContentDecoder, EncodingError, new_decoder
-from inference_worker.providers.transport.errors import (
-    MAX_ERROR_BODY_BYTES,
-    error_message,
-    parse_retry_after,
-    status_error,
-)
+from inference_worker.providers.transport.errors import MAX_ERROR_BODY_BYTES, refusal_error, refused
 from inference_worker.providers.transport.pool import Address, Pool
 from inference_worker.providers.transport.proxy import proxy_for
 
@@ -188,13 +184,17 @@ class HttpClient:
             body = b""
         finally:
             response.close()
-        message = error_message(body[:MAX_ERROR_BODY_BYTES])
-        secrets = self.endpoint.secrets if credential is None else (*self.endpoint.secrets, credential.secret)
-        return status_error(response.status, message, secrets, parse_retry_after(response.retry_after))
+        return refused(response.status, response.waits, body, self._secrets(credential))
 
-    def refused(self, error: InnerError) -> UpstreamFailed:
+    def refused(self, error: InnerError, credential: Credential | None = None) -> UpstreamFailed:
         """Return the error that stands inside of a response with status 200."""
-        return status_error(error.status, error.message, self.endpoint.secrets)
+        refusal = classify(error.status, {}, error.body)
+        if not refusal.message:
+            refusal = replace(refusal, message=error.message)
+        return refusal_error(refusal, self._secrets(credential))
+
+    def _secrets(self, credential: Credential | None) -> tuple[str, ...]:
+        return self.endpoint.secrets if credential is None else (*self.endpoint.secrets, credential.secret)
 
 
 async def read_available(response: Response) -> bytes:

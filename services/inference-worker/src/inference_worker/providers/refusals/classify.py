@@ -1,0 +1,101 @@
+"""Why a provider refused a call, from status, headers and body."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import orjson
+
+from inference_worker.providers.refusals import anthropic, fastapi, google, openai, plain
+from inference_worker.providers.refusals.fields import as_object
+from inference_worker.providers.refusals.model import ErrorFields, Refusal, RefusalKind
+from inference_worker.providers.refusals.waits import provider_wait, wait_in_words
+from inference_worker.providers.refusals.words import kind_of_words, param_in_words
+
+DIALECTS = (
+    (anthropic.read, anthropic.CODES, anthropic.TYPES),
+    (google.read, google.CODES, {}),
+    (openai.read, openai.CODES, openai.TYPES),
+    (fastapi.read, openai.CODES, openai.TYPES),
+)
+"""Tried in this order: the shape that only one of them writes comes first."""
+
+STATUSES = {
+    401: RefusalKind.CREDENTIAL_REFUSED,
+    402: RefusalKind.ACCOUNT_EMPTY,
+    403: RefusalKind.CREDENTIAL_REFUSED,
+    404: RefusalKind.UNKNOWN_MODEL,
+    407: RefusalKind.CREDENTIAL_REFUSED,
+    408: RefusalKind.TIMEOUT,
+    409: RefusalKind.OVERLOADED,
+    425: RefusalKind.OVERLOADED,
+    429: RefusalKind.RATE_LIMITED,
+    498: RefusalKind.CREDENTIAL_REFUSED,
+    503: RefusalKind.OVERLOADED,
+    504: RefusalKind.TIMEOUT,
+    524: RefusalKind.TIMEOUT,
+    529: RefusalKind.OVERLOADED,
+}
+"""All other statuses of 400 and more: the request below 500, the server from 500 on."""
+
+_PRECISE_STATUSES = frozenset({401, 402, 407, 429, 503, 529})
+"""Their meaning is narrower than that of a coarse `type`."""
+
+_WAITING = frozenset({RefusalKind.RATE_LIMITED, RefusalKind.OVERLOADED, RefusalKind.ACCOUNT_EMPTY})
+
+
+def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> Refusal:
+    """Return why a call was refused. `headers` have names in lower case.
+
+    For an error inside of an answer with status 200, the status in the body takes its place; without one, the error
+    counts as a server error unless its code or its words tell more.
+    """
+    fields, codes, types = _read(body)
+    decisive = status if status >= 400 else fields.status or 200
+    kind = _kind(fields, codes, types, decisive)
+    wait = provider_wait(headers, now or datetime.now(UTC)) or fields.wait
+    if wait is None and kind in _WAITING:
+        wait = wait_in_words(fields.message)
+    param = fields.param
+    if param is None and kind in {RefusalKind.UNSUPPORTED_PARAMETER, RefusalKind.INVALID_REQUEST}:
+        param = param_in_words(fields.message)
+    code = next(iter(fields.codes), None)
+    return Refusal(kind, decisive if decisive >= 400 else 500, fields.message, param, code, wait)
+
+
+def _read(body: bytes) -> tuple[ErrorFields, Mapping[str, RefusalKind], Mapping[str, RefusalKind]]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return plain.read(body), {}, {}
+    if isinstance(document, list):
+        # Gemini's OpenAI endpoint writes its error object as the only one of a list.
+        document = next((one for one in document if isinstance(one, dict)), {})
+    document = {"error": document} if isinstance(document, str) else as_object(document)
+    for read, codes, types in DIALECTS:
+        fields = read(document)
+        if fields is not None:
+            return fields, codes, types
+    return ErrorFields(), {}, {}
+
+
+def _kind(
+    fields: ErrorFields, codes: Mapping[str, RefusalKind], types: Mapping[str, RefusalKind], status: int
+) -> RefusalKind:
+    if fields.kind is not None:
+        return fields.kind
+    by_words = kind_of_words(fields.message, max(status, 400))
+    by_code = next((codes[code] for code in fields.codes if code in codes), None)
+    if by_code is RefusalKind.RATE_LIMITED and by_words in {RefusalKind.ACCOUNT_EMPTY, RefusalKind.CONTEXT_TOO_LONG}:
+        return by_words
+    if by_code is not None:
+        return by_code
+    if by_words is not None:
+        return by_words
+    if status in _PRECISE_STATUSES:
+        return STATUSES[status]
+    by_type = next((types[code] for code in fields.codes if code in types), None)
+    if by_type is not None and status < 500:
+        return by_type
+    if status in STATUSES:
+        return STATUSES[status]
+    return RefusalKind.INVALID_REQUEST if 400 <= status < 500 else RefusalKind.SERVER_ERROR
