@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from inference_worker.providers.model import (
+    UpstreamAccountUnavailable,
     UpstreamFailed,
     UpstreamInterrupted,
-    UpstreamProtocolError,
     UpstreamRateLimited,
     UpstreamRejected,
 )
@@ -84,7 +84,7 @@ class ProviderContract:
         [
             ("429", UpstreamRateLimited, True),
             ("500", UpstreamFailed, True),
-            ("401", UpstreamFailed, True),
+            ("401", UpstreamAccountUnavailable, True),
             ("400", UpstreamRejected, False),
         ],
     )
@@ -130,7 +130,7 @@ class ProviderContract:
         completion = await open_completion(provider, model)
         payloads: list[bytes] = []
 
-        with pytest.raises((UpstreamInterrupted, UpstreamProtocolError)):
+        with pytest.raises(UpstreamFailed):
             await drain(completion, payloads)
 
         assert text_of(payloads) == "".join(WORDS[:3])

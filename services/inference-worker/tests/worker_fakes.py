@@ -13,6 +13,7 @@ from inference_worker.plans.ports import AttemptSpan
 from inference_worker.plans.run import PlanRun
 from inference_worker.providers.model import (
     Embeddings,
+    UpstreamAccountUnavailable,
     UpstreamFailed,
     UpstreamInterrupted,
     UpstreamProtocolError,
@@ -27,7 +28,7 @@ WORDS = [f"word{number} " for number in range(8)]
 ERRORS_BEFORE_THE_RESPONSE = {
     "429": UpstreamRateLimited("the upstream limits its rate"),
     "500": UpstreamFailed("the upstream failed with status 500"),
-    "401": UpstreamFailed("the upstream failed with status 401"),
+    "401": UpstreamAccountUnavailable("the upstream refused the operator's credential"),
     "400": UpstreamRejected("simulated 400"),
     "garbage": UpstreamProtocolError("not a completion"),
     "error-first": UpstreamFailed("the upstream failed before its response began"),
@@ -183,7 +184,12 @@ class FakeObserver:
     started: list[tuple[str, int]] = field(default_factory=list)
     finished: list[tuple[Attempt, ArgosyError | None]] = field(default_factory=list)
 
-    def start(self, candidate: Candidate, number: int) -> AttemptSpan:
+    passed: list[str] = field(default_factory=list)
+
+    def passed_over(self, candidate: Candidate) -> None:
+        self.passed.append(candidate.upstream)
+
+    def start(self, candidate: Candidate, number: int, account: str) -> AttemptSpan:
         self.started.append((candidate.upstream, number))
         return FakeSpan(self)
 

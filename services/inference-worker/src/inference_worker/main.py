@@ -11,6 +11,8 @@ from chassis.kafka import ClaimingConsumer
 from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.telemetry import logger
 
+from inference_worker.circuit_breakers.circuits import Circuits
+from inference_worker.circuit_breakers.telemetry import observe_circuits
 from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.grpc import EmbeddingMethods
@@ -56,8 +58,19 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         service, orchestrator, configured, keys=keys, allow_link_local=settings.allow_link_local
     )
     observer = AttemptTelemetry(upstreams)
-    new_run = partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer, usage_wait=settings.usage_wait)
-    new_embed_run = partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer)
+    circuits = Circuits(settings.circuits.policy(), settings.retries.new_budget)
+    observe_circuits(circuits, upstreams, clock.monotonic)
+    new_run = partial(
+        PlanRun,
+        upstreams=upstreams,
+        clock=clock,
+        observer=observer,
+        usage_wait=settings.usage_wait,
+        circuits=circuits,
+        retries=settings.retries.policy(),
+        min_rate=settings.min_stream_bytes_per_second,
+    )
+    new_embed_run = partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer, circuits=circuits)
     plans, embeddings = PlanMethods(new_run, limit), EmbeddingMethods(new_embed_run, limit)
     grace = settings.drain - CLOSE_GRACE
     jobs, job_drain = await build_jobs(settings, service, orchestrator, new_run, new_embed_run)

@@ -7,6 +7,24 @@ ATTEMPTS = counter(
     "Provider calls by outcome: succeeded, rejected, interrupted, cancelled, timed_out.",
     ("upstream", "outcome"),
 )
+PASSED_OVER = counter(
+    "inference_worker_passed_over_total",
+    "Requests whose first candidate was not called: its circuit is open, or no credential works.",
+    ("upstream",),
+)
+ACCOUNT_REFUSALS = counter(
+    "inference_worker_account_refusals_total",
+    "Provider calls that were refused because of our credential, or because our account is empty.",
+    ("upstream",),
+)
+OPEN_CIRCUITS = gauge(
+    "inference_worker_open_circuits", "Circuits that are open or half open, by upstream.", ("upstream",)
+)
+RESTING_CIRCUITS = gauge(
+    "inference_worker_resting_circuits",
+    "Credentials with a model that are not called because the provider limits their rate or refuses them.",
+    ("upstream",),
+)
 FIRST_BYTE_SECONDS = histogram(
     "inference_worker_first_byte_seconds",
     "Time from sending a request to the first byte of its response.",

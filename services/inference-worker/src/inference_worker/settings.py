@@ -16,6 +16,9 @@ from chassis.settings.sections import refuse_placeholder, split_secrets
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from inference_worker.circuit_breakers.model import CircuitPolicy
+from inference_worker.circuit_breakers.retry_budget import RetryBudget
+from inference_worker.plans.choose import RetryPolicy
 from inference_worker.providers.registry import UpstreamConfig
 
 # As it may stand in a price key.
@@ -50,6 +53,51 @@ class JobsSection(Section):
     )
 
 
+class CircuitsSection(Section):
+    """When an upstream's model is not called for some time, for each credential."""
+
+    failures_in_row: int = Field(5, ge=1, le=10, description="Failures in a row that open a circuit.")
+    failure_ratio: float = Field(
+        0.5, gt=0, le=1, description="Part of the calls of 10 seconds, of at least 10, whose failure opens a circuit."
+    )
+    slow_first_byte: timedelta | None = Field(
+        None, description="First bytes that take longer open a circuit when most do; by default none is too slow."
+    )
+    open_for: timedelta = Field(
+        timedelta(seconds=1), gt=timedelta(0), description="Until the first probe; doubles with each that fails."
+    )
+    max_open_for: timedelta = Field(timedelta(seconds=8), gt=timedelta(0), description="Most time between two probes.")
+    account_rest: timedelta = Field(
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="How long a credential is not used after the upstream refused it, or its account was empty.",
+    )
+
+    def policy(self) -> CircuitPolicy:
+        slow = self.slow_first_byte
+        return CircuitPolicy(
+            failures_in_row=self.failures_in_row,
+            failure_ratio=self.failure_ratio,
+            slow_first_byte=slow.total_seconds() if slow is not None else None,
+            open_for=self.open_for.total_seconds(),
+            max_open_for=self.max_open_for.total_seconds(),
+            account_rest=self.account_rest.total_seconds(),
+        )
+
+
+class RetriesSection(Section):
+    """Calls that are made again after a failure of the upstream, before the next candidate is tried."""
+
+    max_per_candidate: int = Field(1, ge=0, le=5, description="Retries of one candidate in one request.")
+    budget_ratio: float = Field(0.1, ge=0, le=1, description="Retries in relation to requests, for each upstream.")
+
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(retries=self.max_per_candidate)
+
+    def new_budget(self) -> RetryBudget:
+        return RetryBudget(self.budget_ratio)
+
+
 class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="INFERENCE_WORKER_", env_nested_delimiter="__", frozen=True)
 
@@ -80,6 +128,15 @@ class Settings(ServiceSettings):
         le=timedelta(seconds=2.5),
         description="How long a stopped stream is read on, when its usage or much that was written is still to come. "
         "It has to fit into the end of the drain.",
+    )
+
+    circuits: CircuitsSection = Field(default_factory=CircuitsSection, description="Circuit breakers.")
+    retries: RetriesSection = Field(default_factory=RetriesSection, description="Retries.")
+    min_stream_bytes_per_second: float = Field(
+        0.0,
+        ge=0,
+        description="A stream that is slower before its first content is given up, and the next candidate tried; 0 for "
+        "never. Models that think in silence need 0.",
     )
 
     kafka: DispatchSection | None = Field(None, description="Kafka, from which dispatched jobs come.")

@@ -91,6 +91,8 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     """Ended by us because the client went away."""
     ATTEMPT_OUTCOME_TIMED_OUT: _AttemptOutcome.ValueType  # 5
     """Sent, and no answer before the deadline: it may have cost something."""
+    ATTEMPT_OUTCOME_PASSED_OVER: _AttemptOutcome.ValueType  # 6
+    """Not made: the upstream fails at the moment, or none of its credentials works. Only as the first of a request."""
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
     """How one provider call ended."""
@@ -107,6 +109,8 @@ ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 4
 """Ended by us because the client went away."""
 ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome.ValueType  # 5
 """Sent, and no answer before the deadline: it may have cost something."""
+ATTEMPT_OUTCOME_PASSED_OVER: AttemptOutcome.ValueType  # 6
+"""Not made: the upstream fails at the moment, or none of its credentials works. Only as the first of a request."""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final

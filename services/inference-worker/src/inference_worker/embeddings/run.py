@@ -8,13 +8,16 @@ from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
+from inference_worker.circuit_breakers.circuits import Circuits
 from inference_worker.plans.attempt import failed_outcome
+from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
+from inference_worker.plans.outcome import record_failure
 from inference_worker.plans.ports import AttemptObserver
-from inference_worker.plans.run import pick_credential
+from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
-from inference_worker.providers.ports import Embedder, Upstream, Upstreams
-from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED, NO_CREDENTIAL_LEFT, UNKNOWN_UPSTREAM
+from inference_worker.providers.ports import Embedder, Upstreams
+from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED
 from inference_worker.token_counting.model import TokenCounter
 
 
@@ -41,9 +44,19 @@ class EmbedResult:
 class EmbedRun:
     """One run of a request. When it is cancelled it aborts the upstream call, and the record of the attempt is lost."""
 
-    def __init__(self, request: EmbedRequest, *, upstreams: Upstreams, clock: Clock, observer: AttemptObserver) -> None:
+    def __init__(
+        self,
+        request: EmbedRequest,
+        *,
+        upstreams: Upstreams,
+        clock: Clock,
+        observer: AttemptObserver,
+        circuits: Circuits | None = None,
+    ) -> None:
         self._request = request
-        self._upstreams = upstreams
+        self._choice = Choice(
+            (request.candidate,), upstreams, circuits or Circuits(), clock.monotonic, policy=RetryPolicy()
+        )
         self._clock = clock
         self._observer = observer
         self._deadline = asyncio.get_running_loop().time() + request.deadline.total_seconds()
@@ -51,22 +64,33 @@ class EmbedRun:
     async def run(self) -> EmbedResult:
         """Make the provider call, and record it and its error even when it is cancelled."""
         candidate = self._request.candidate
-        upstream = self._upstreams.get(candidate.upstream, UNKNOWN_UPSTREAM)
-        span = self._observer.start(candidate, 1)
+        call = self._choice.first()
+        if call is None:
+            self._observer.passed_over(candidate)
+            passed_over = Attempt(1, 0, AttemptOutcome.PASSED_OVER, NO_USAGE, None, timedelta(0))
+            return EmbedResult((), passed_over, self._choice.refusal())
+        span = self._observer.start(candidate, 1, call.credential_id)
         started_at = self._clock.monotonic()
         embeddings: Embeddings | None = None
         error: ArgosyError | None = None
         outcome, usage, cause = AttemptOutcome.CANCELLED, UNKNOWN_USAGE, ExposureCause.FLEET
         try:
-            embeddings = await self._embed(upstream)
+            embeddings = await self._embed(call.upstream.embedder or EMBEDDINGS_UNSUPPORTED, call.credential)
+            call.circuit.succeeded(self._clock.monotonic(), probe=call.probe)
             cause = ExposureCause.PROVIDER
-            outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, upstream.counter)
+            outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, call.upstream.counter)
         except UpstreamFailed as failed:
             outcome, error, cause = failed_outcome(failed), failed, ExposureCause.PROVIDER
             usage = failed.usage or (UNKNOWN_USAGE if failed.maybe_billed else NO_USAGE)
+            record_failure(call, failed, self._clock.monotonic(), probe=call.probe)
+            # Another credential may answer at once: the caller asks again, and gets it.
+            failed.retry_same = failed.retry_same or self._choice.has_other_account(failed)
         except InvalidRequest as refused:
             outcome, usage, error = AttemptOutcome.REJECTED, NO_USAGE, refused
+            call.circuit.succeeded(self._clock.monotonic(), probe=call.probe)
         finally:
+            if embeddings is None and error is None:
+                call.circuit.abandoned(probe=call.probe)
             duration = timedelta(seconds=self._clock.monotonic() - started_at)
             first_byte_after = duration if embeddings else None
             unknown = cause if usage.known is None else None
@@ -74,11 +98,8 @@ class EmbedRun:
             span.finish(attempt, error)
         return EmbedResult(embeddings.vectors if embeddings else (), attempt, error)
 
-    async def _embed(self, upstream: Upstream) -> Embeddings:
-        request, credential = self._request, pick_credential(upstream)
-        embedder: Embedder = upstream.embedder or EMBEDDINGS_UNSUPPORTED
-        if credential is None and upstream.requires_credential:
-            embedder = NO_CREDENTIAL_LEFT
+    async def _embed(self, embedder: Embedder, credential: Credential | None) -> Embeddings:
+        request = self._request
         try:
             async with asyncio.timeout_at(self._deadline):
                 return await embedder.embed(

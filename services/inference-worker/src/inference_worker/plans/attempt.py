@@ -9,14 +9,34 @@ from chassis.clock import Clock
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Draining, Plan, Stopped
+from inference_worker.plans.opening import opens_only
 from inference_worker.providers.credentials import Credential
-from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamInterrupted,
+    UpstreamProtocolError,
+    UpstreamRejected,
+    UpstreamTimedOut,
+    UpstreamTooSlow,
+)
 from inference_worker.providers.ports import Completion, Provider
 from inference_worker.token_counting.model import TokenCounter, count_prompt, may_hide_reasoning
 from inference_worker.token_counting.output import OutputText
 
+MAX_HELD_BYTES = 64 * 1024
+"""Of a stream without content so far; more than these are passed on."""
+
+GUARD_GRACE_SECONDS = 2.0
+"""A stream that began may be slow for so long, before its rate counts."""
+
+IMPATIENT_SECONDS = 10.0
+"""A client's own deadline below this tells nothing about the upstream."""
+
 MAX_UNREAD_BYTES = 16 * 1024
 """A stopped stream with more unread bytes than these is read on: its client did not read what the provider wrote."""
+
+_STREAM_ERRORS = (UpstreamInterrupted, UpstreamProtocolError, UpstreamRejected, UpstreamTimedOut)
+"""What may end a stream under its own code."""
 
 # It matches inside no JSON string: there its quotes are escaped.
 _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -27,6 +47,7 @@ class RunningAttempt:
 
     __slots__ = (
         *("_candidate", "_clock", "_completion", "_credential", "_deadline", "_first_byte_at", "_first_byte_deadline"),
+        *("_guard_from", "_held_bytes", "_min_rate", "committed", "impatient"),
         *("_idle_seconds", "_last_read", "_output", "_previous_read", "_provider", "_scope", "_sent", "_started_at"),
         "_stream",
     )
@@ -36,13 +57,14 @@ class RunningAttempt:
         candidate: Candidate,
         provider: Provider,
         *,
-        credential: Credential | None,
+        credential: Credential | None = None,
         plan: Plan,
         deadline: float,
         scope: CancelScope,
         clock: Clock,
+        min_rate: float = 0.0,
     ) -> None:
-        """`deadline` is the plan's, by the scope's time."""
+        """`deadline` is the plan's, by the scope's time. `min_rate` is of a stream before its content, in bytes/s."""
         self._candidate = candidate
         self._provider = provider
         self._credential = credential
@@ -54,11 +76,35 @@ class RunningAttempt:
         self._first_byte_deadline = min(deadline, scope.now() + plan.first_byte_timeout.total_seconds())
         self._idle_seconds = plan.idle_timeout.total_seconds()
         self._deadline = deadline
+        self.committed = False
+        """Whether the client may have some of the answer's content: from then on there is no other attempt."""
+        self.impatient = False
+        """Whether it ended by a client's deadline that was too short to tell anything about the upstream."""
+        self._min_rate = min_rate if plan.stream else 0.0
+        self._guard_from = 0.0
+        self._held_bytes = 0
         self._sent = False
         self._completion: Completion | None = None
         self._output = OutputText()
         self._previous_read: Sequence[bytes] = ()
         self._last_read: Sequence[bytes] = ()
+
+    async def read_opening(self) -> Sequence[bytes]:
+        """Return the payloads up to the first that holds content; with them the answer is committed.
+
+        Raises as `read`. Until then another attempt can still take this one's place.
+        """
+        held: list[bytes] = []
+        while True:
+            payloads = await self.read()
+            if not payloads or not self._stream:
+                break
+            held += payloads
+            self._held_bytes += sum(map(len, payloads))
+            if self._held_bytes > MAX_HELD_BYTES or not opens_only(payloads):
+                break
+        self.committed = True
+        return held or payloads
 
     async def read(self) -> Sequence[bytes]:
         """Return the next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
@@ -73,9 +119,18 @@ class RunningAttempt:
                 if later <= deadline:
                     raise self._timed_out() from None
                 deadline = later
+            except UpstreamFailed as error:
+                if self.committed and not isinstance(error, _STREAM_ERRORS):
+                    interrupted = UpstreamInterrupted(
+                        f"the upstream's response was interrupted: {error.message}", retry_after=error.retry_after
+                    )
+                    interrupted.usage = error.usage
+                    raise interrupted from error
+                raise
         if payloads:
             if self._first_byte_at is None:
                 self._first_byte_at = self._clock.monotonic()
+                self._guard_from = self._scope.now() + GUARD_GRACE_SECONDS
             self._output.add(payloads)
             self._previous_read, self._last_read = self._last_read, payloads
         return payloads
@@ -89,10 +144,6 @@ class RunningAttempt:
             )
         return await self._completion.read()
 
-    def _timed_out(self) -> UpstreamTimedOut:
-        began = self._first_byte_at is not None
-        return UpstreamTimedOut("the upstream's stream stalled" if began else "the upstream did not respond in time")
-
     def _later_deadline(self) -> float:
         """Return the deadline by the last byte that arrived: keep-alives are life, but hold no payload.
 
@@ -101,12 +152,33 @@ class RunningAttempt:
         last_byte_at: float | None = getattr(self._completion, "last_byte_at", None)
         if last_byte_at is None:
             return 0.0
-        return min(self._deadline, last_byte_at + self._idle_seconds)
+        later = min(self._deadline, last_byte_at + self._idle_seconds)
+        if self.committed or not self._min_rate or self._first_byte_at is None:
+            return later
+        return min(later, self._guard_from + self._held_bytes / self._min_rate)
 
     def _next_deadline(self) -> float:
         if self._first_byte_at is None:
             return self._first_byte_deadline
-        return min(self._deadline, self._scope.now() + self._idle_seconds)
+        idle = min(self._deadline, self._scope.now() + self._idle_seconds)
+        if self.committed or not self._min_rate:
+            return idle
+        return min(idle, self._guard_from + self._held_bytes / self._min_rate)
+
+    def _timed_out(self) -> UpstreamFailed:
+        now = self._scope.now()
+        waited = self._clock.monotonic() - self._started_at
+        self.impatient = now >= self._deadline and waited < IMPATIENT_SECONDS
+        if self._first_byte_at is None:
+            return UpstreamTimedOut("the upstream did not respond in time")
+        if not self.committed and self._min_rate and now < self._deadline:
+            return UpstreamTooSlow("the upstream's stream is slower than the operator allows")
+        return UpstreamTimedOut("the upstream's stream stalled")
+
+    @property
+    def first_byte_seconds(self) -> float:
+        """Seconds from the start to the first byte; 0 without one."""
+        return 0.0 if self._first_byte_at is None else self._first_byte_at - self._started_at
 
     def abort(self) -> None:
         """Close the completion if it has not ended."""
@@ -166,9 +238,7 @@ class RunningAttempt:
             return AttemptOutcome.SUCCEEDED
         if isinstance(error, Stopped):
             return AttemptOutcome.CANCELLED
-        if self._first_byte_at is not None:
-            return AttemptOutcome.INTERRUPTED
-        return failed_outcome(error)
+        return AttemptOutcome.INTERRUPTED if self.committed else failed_outcome(error)
 
     async def _usage(self, outcome: AttemptOutcome, counter: TokenCounter) -> TokenUsage:
         if outcome is AttemptOutcome.REJECTED or not self._sent:
@@ -176,8 +246,9 @@ class RunningAttempt:
         reported = self._completion.usage if self._completion is not None else None
         if reported is not None and reported.known is not None:
             return reported
-        # Without a byte of the response, the provider may or may not have processed the prompt.
-        if self._first_byte_at is None and outcome is not AttemptOutcome.SUCCEEDED:
+        # An answer that never began is not the client's to pay, and the provider may or may not charge for it.
+        began = self.committed or (outcome is AttemptOutcome.CANCELLED and self._first_byte_at is not None)
+        if not began and outcome is not AttemptOutcome.SUCCEEDED:
             return UNKNOWN_USAGE
         return await self._counted_usage(reported, counter)
 

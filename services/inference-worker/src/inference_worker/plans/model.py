@@ -9,6 +9,17 @@ from chassis.errors import ArgosyError, Kind
 from values.usage import ExposureCause, TokenUsage
 
 
+class CandidateRole(StrEnum):
+    """When a candidate is tried."""
+
+    PRIMARY = "primary"
+    """In its turn."""
+    CONTEXT_OVERFLOW = "context_overflow"
+    """Only after a candidate refused the request as too long."""
+    CONTENT_POLICY = "content_policy"
+    """Only after a candidate refused the request by its content policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One way to run the request."""
@@ -17,8 +28,7 @@ class Candidate:
     model: str
     body: bytes = b""
     """A complete JSON body of OpenAI's chat completions. Empty for embeddings."""
-    is_fallback: bool = False
-    """Whether it is only for requests that are too long for the others, or that their content policy refuses."""
+    role: CandidateRole = CandidateRole.PRIMARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class AttemptOutcome(StrEnum):
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
+    PASSED_OVER = "passed_over"
+    """No call was made: the circuit is open, or no credential works."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,4 +17,9 @@ class AttemptSpan(Protocol):
 class AttemptObserver(Protocol):
     """Records attempts as metrics, traces and logs. Never raises."""
 
-    def start(self, candidate: Candidate, number: int) -> AttemptSpan: ...
+    def start(self, candidate: Candidate, number: int, account: str) -> AttemptSpan:
+        """Record that a call begins; `account` is the id of its credential."""
+        ...
+
+    def passed_over(self, candidate: Candidate) -> None:
+        """Record that the first candidate of a request was not called."""

@@ -14,6 +14,7 @@ from inference_worker.plans.model import (
     AttemptOutcome,
     AttemptStarting,
     Candidate,
+    CandidateRole,
     Event,
     Finished,
     Plan,
@@ -36,6 +37,12 @@ OUTCOMES = {
     AttemptOutcome.INTERRUPTED: inference_pb2.ATTEMPT_OUTCOME_INTERRUPTED,
     AttemptOutcome.CANCELLED: inference_pb2.ATTEMPT_OUTCOME_CANCELLED,
     AttemptOutcome.TIMED_OUT: inference_pb2.ATTEMPT_OUTCOME_TIMED_OUT,
+    AttemptOutcome.PASSED_OVER: inference_pb2.ATTEMPT_OUTCOME_PASSED_OVER,
+}
+
+ROLES = {
+    inference_pb2.CANDIDATE_ROLE_CONTEXT_OVERFLOW: CandidateRole.CONTEXT_OVERFLOW,
+    inference_pb2.CANDIDATE_ROLE_CONTENT_POLICY: CandidateRole.CONTENT_POLICY,
 }
 
 STARTED = tuple(
@@ -62,8 +69,7 @@ def proto_to_candidates(candidates: Sequence[inference_pb2.Candidate], param: st
     if not 1 <= len(candidates) <= MAX_CANDIDATES:
         raise InvalidRequest(f"1 to {MAX_CANDIDATES} candidates", param=param)
     converted = tuple(
-        Candidate(candidate.upstream, candidate.model, candidate.body, candidate.role in FALLBACK_ROLES)
-        for candidate in candidates
+        Candidate(one.upstream, one.model, one.body, ROLES.get(one.role, CandidateRole.PRIMARY)) for one in candidates
     )
     if not all(candidate.upstream and candidate.model for candidate in converted):
         raise InvalidRequest("a candidate has no upstream or no model", param=param)

@@ -1,19 +1,20 @@
-"""Runs a plan: candidates in order until one responds; a failed attempt falls back to the next."""
+"""Runs a plan: one provider call after another, each announced, until one answers."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 
 from chassis.aio import CancelScope, TimedOut
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
-from chassis.tenancy import find_caller
+from values.usage import NO_USAGE
 
+from inference_worker.circuit_breakers.circuits import Circuits
 from inference_worker.plans.attempt import RunningAttempt
+from inference_worker.plans.choose import Call, Choice, RetryPolicy
 from inference_worker.plans.model import (
     Attempt,
+    AttemptOutcome,
     AttemptStarting,
-    Candidate,
     Chunk,
     Emit,
     Finished,
@@ -21,11 +22,11 @@ from inference_worker.plans.model import (
     Started,
     Stopped,
 )
+from inference_worker.plans.outcome import record_outcome
 from inference_worker.plans.ports import AttemptObserver
-from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
-from inference_worker.providers.ports import Upstream, Upstreams
-from inference_worker.providers.unavailable import CHAT_UNSUPPORTED, NO_CREDENTIAL_LEFT, UNKNOWN_UPSTREAM
+from inference_worker.providers.ports import Upstreams
+from inference_worker.providers.unavailable import CHAT_UNSUPPORTED
 
 USAGE_WAIT = timedelta(seconds=2)
 """How long a stopped stream is read on, for its usage or for what was written and not read."""
@@ -35,8 +36,8 @@ class PlanRun:
     """One run of a plan. Await `run` once; the other methods may be called at any time on the same loop."""
 
     __slots__ = (
-        *("_announced", "_attempts", "_clock", "_deadline", "_error", "_observer", "_permission", "_plan", "_running"),
-        *("_requests_ended", "_scope", "_stop_timer", "_upstreams", "_usage_wait"),
+        *("_announced", "_attempts", "_clock", "_choice", "_deadline", "_error", "_observer", "_permission", "_plan"),
+        *("_min_rate", "_requests_ended", "_running", "_scope", "_stop_timer", "_usage_wait"),
     )
 
     def __init__(
@@ -47,9 +48,16 @@ class PlanRun:
         clock: Clock,
         observer: AttemptObserver,
         usage_wait: timedelta = USAGE_WAIT,
+        circuits: Circuits | None = None,
+        retries: RetryPolicy | None = None,
+        min_rate: float = 0.0,
     ) -> None:
+        """`min_rate` is the slowest that a stream may be before its first content, in bytes per second; 0 for any."""
         self._plan = plan
-        self._upstreams = upstreams
+        self._choice = Choice(
+            plan.candidates, upstreams, circuits or Circuits(), clock.monotonic, policy=retries or RetryPolicy()
+        )
+        self._min_rate = min_rate
         self._clock = clock
         self._observer = observer
         self._usage_wait = usage_wait
@@ -92,13 +100,14 @@ class PlanRun:
         The first attempt is of the first candidate. Each later one is announced, and waits for `proceed`.
         When the run is cancelled, or `emit` raises, it aborts the provider call too, but the record is lost.
         """
-        index: int | None = 0
         try:
-            while index is not None:
-                await self._try(index, emit)
-                index = self._next()
-                if index is not None and not await self._announce(index, emit):
+            call = self._choice.first() or self._pass_over()
+            while call is not None:
+                if self._attempts and not await self._announce(call, emit):
+                    call.circuit.abandoned(probe=call.probe)
                     break
+                await self._try(call, emit)
+                call = await self._next()
         finally:
             self._scope.close()
             if self._stop_timer is not None:
@@ -116,23 +125,45 @@ class PlanRun:
         if self._permission is not None and not self._permission.done():
             self._permission.set_result(permitted)
 
-    def _next(self) -> int | None:
-        """Return the index of the next candidate; None when the plan is over."""
-        index = next_candidate(self._error, self._attempts, self._plan.candidates)
-        if index is None or self._scope.cancelled:
-            return None
-        if self._scope.now() >= self._deadline:
-            self._error = _out_of_time()
-            return None
-        return index
+    def _pass_over(self) -> Call | None:
+        """Record that the first candidate is not called, and return the call of another one.
 
-    async def _announce(self, index: int, emit: Emit) -> bool:
+        The caller counts on a first attempt of the first candidate.
+        """
+        self._observer.passed_over(self._plan.candidates[0])
+        self._attempts.append(Attempt(1, 0, AttemptOutcome.PASSED_OVER, NO_USAGE, None, timedelta(0)))
+        call = self._choice.next_candidate()
+        self._error = self._choice.refusal()
+        return call
+
+    async def _next(self) -> Call | None:
+        """Return the next call, after its wait; None when the plan is over."""
+        error, running = self._error, self._running
+        if not isinstance(error, UpstreamFailed) or running is None or running.committed or self._scope.cancelled:
+            return None
+        call = self._choice.after(error)
+        if call is None:
+            return None
+        if self._scope.now() + call.wait >= self._deadline:
+            call.circuit.abandoned(probe=call.probe)
+            self._error = error if call.wait else _out_of_time()
+            return None
+        if call.wait:
+            try:
+                with self._scope.until(self._deadline):
+                    await asyncio.sleep(call.wait)
+            except (Stopped, TimedOut):
+                call.circuit.abandoned(probe=call.probe)
+                return None
+        return call
+
+    async def _announce(self, call: Call, emit: Emit) -> bool:
         """Announce the next attempt, and wait. If it is not allowed, the error of the attempt before is the plan's."""
         if self._requests_ended:
             return False
         ended, self._announced = tuple(self._attempts[self._announced :]), len(self._attempts)
         self._permission = asyncio.get_running_loop().create_future()
-        await emit(AttemptStarting(len(self._attempts) + 1, index, ended))
+        await emit(AttemptStarting(len(self._attempts) + 1, call.place, ended))
         try:
             with self._scope.until(self._deadline):
                 return await self._permission
@@ -142,78 +173,48 @@ class PlanRun:
             pass
         return False
 
-    async def _try(self, index: int, emit: Emit) -> None:
+    async def _try(self, call: Call, emit: Emit) -> None:
         """Run one attempt, and record it and its error even when it is cancelled."""
-        candidate = self._plan.candidates[index]
         number = len(self._attempts) + 1
-        upstream = self._upstreams.get(candidate.upstream, UNKNOWN_UPSTREAM)
-        credential = pick_credential(upstream)
-        provider = upstream.provider or CHAT_UNSUPPORTED
-        if credential is None and upstream.requires_credential:
-            provider = NO_CREDENTIAL_LEFT
         running = self._running = RunningAttempt(
-            candidate,
-            provider,
-            credential=credential,
+            call.candidate,
+            call.upstream.provider or CHAT_UNSUPPORTED,
+            credential=call.credential,
             plan=self._plan,
             deadline=self._deadline,
             scope=self._scope,
             clock=self._clock,
+            min_rate=self._min_rate,
         )
-        span = self._observer.start(candidate, number)
+        span = self._observer.start(call.candidate, number, call.credential_id)
         attempt: Attempt | None = None
         self._error = None
         try:
-            self._error = await _forward(running, index, emit)
+            self._error = await self._forward(running, call, emit)
             running.abort()
-            attempt = await running.finish(number, index, self._error, upstream.counter)
+            attempt = await running.finish(number, call.place, self._error, call.upstream.counter)
         finally:
             running.abort()
             if attempt is None:
-                attempt = running.abandon(number, index)
+                attempt = running.abandon(number, call.place)
+                call.circuit.abandoned(probe=call.probe)
             self._attempts.append(attempt)
             span.finish(attempt, self._error)
 
-
-async def _forward(running: RunningAttempt, index: int, emit: Emit) -> UpstreamFailed | Stopped | None:
-    """Emit the whole response of a candidate; return the error that ended it early."""
-    try:
-        payloads = await running.read()
-        await emit(Started(index))
-        while payloads:
-            await emit(Chunk(payloads))
-            payloads = await running.read()
-    except (UpstreamFailed, Stopped) as error:
-        return error
-    return None
-
-
-def pick_credential(upstream: Upstream) -> Credential | None:
-    """Return the credential for a call of the current caller's tenant."""
-    caller = find_caller()
-    credentials = upstream.credentials.of(caller.principal.tenant_id if caller is not None else "")
-    return credentials[0] if credentials else None
+    async def _forward(self, running: RunningAttempt, call: Call, emit: Emit) -> UpstreamFailed | Stopped | None:
+        """Emit the whole response of a candidate; return the error that ended it early."""
+        try:
+            payloads = await running.read_opening()
+            call.circuit.succeeded(self._clock.monotonic(), probe=call.probe, first_byte=running.first_byte_seconds)
+            await emit(Started(call.place))
+            while payloads:
+                await emit(Chunk(payloads))
+                payloads = await running.read()
+        except (UpstreamFailed, Stopped) as error:
+            record_outcome(call, running, error, self._clock.monotonic())
+            return error
+        return None
 
 
 def _out_of_time() -> UpstreamTimedOut:
     return UpstreamTimedOut("no upstream responded before the deadline")
-
-
-def next_candidate(
-    error: ArgosyError | None, attempts: Sequence[Attempt], candidates: Sequence[Candidate]
-) -> int | None:
-    """Return the index of the candidate to try after the attempts so far; None when the plan is over.
-
-    There is no fallback after a byte of the response: the client may have it. A connection that dropped at once is
-    tried once more on the same candidate: the peer may just have closed a kept-alive connection. Candidates that are
-    fallbacks follow only others that are.
-    """
-    last = attempts[-1]
-    if not isinstance(error, UpstreamFailed) or not error.fallback or last.first_byte_after is not None:
-        return None
-    tries = sum(attempt.candidate == last.candidate for attempt in attempts)
-    if error.retry_same and tries == 1:
-        return last.candidate
-    rest = range(last.candidate + 1, len(candidates))
-    same = (index for index in rest if candidates[index].is_fallback == candidates[last.candidate].is_fallback)
-    return next(same, None)

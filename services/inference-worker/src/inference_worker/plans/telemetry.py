@@ -9,10 +9,10 @@ from chassis.errors import ArgosyError, RemoteError
 from chassis.telemetry import logger, span
 from values.usage import UsageSource
 
-from inference_worker.metrics import ATTEMPTS, FIRST_BYTE_SECONDS, TOKENS, UNKNOWN_USAGE
+from inference_worker.metrics import ACCOUNT_REFUSALS, ATTEMPTS, FIRST_BYTE_SECONDS, PASSED_OVER, TOKENS, UNKNOWN_USAGE
 from inference_worker.plans.model import Attempt, Candidate
 from inference_worker.plans.ports import AttemptSpan
-from inference_worker.providers.model import UpstreamRejected
+from inference_worker.providers.model import UpstreamAccountUnavailable, UpstreamModelNotFound, UpstreamRejected
 
 log = logger(__name__)
 
@@ -26,18 +26,25 @@ class AttemptTelemetry:
     def __init__(self, upstreams: Collection[str]) -> None:
         self._upstreams = upstreams
 
-    def start(self, candidate: Candidate, number: int) -> AttemptSpan:
-        upstream = candidate.upstream if candidate.upstream in self._upstreams else NOT_CONFIGURED
+    def start(self, candidate: Candidate, number: int, account: str) -> AttemptSpan:
+        upstream = self._label(candidate)
         opened = span("attempt", kind="client", upstream=upstream, model=candidate.model, attempt=number)
-        return TelemetrySpan(opened, upstream)
+        return TelemetrySpan(opened, upstream, account)
+
+    def passed_over(self, candidate: Candidate) -> None:
+        _labelled(PASSED_OVER, self._label(candidate)).inc()
+
+    def _label(self, candidate: Candidate) -> str:
+        return candidate.upstream if candidate.upstream in self._upstreams else NOT_CONFIGURED
 
 
 class TelemetrySpan:
     """A span from the start of an attempt to its end."""
 
-    __slots__ = ("_context", "_span", "_upstream")
+    __slots__ = ("_account", "_context", "_span", "_upstream")
 
-    def __init__(self, context: AbstractContextManager[Any], upstream: str) -> None:
+    def __init__(self, context: AbstractContextManager[Any], upstream: str, account: str) -> None:
+        self._account = account
         self._context = context
         self._span = context.__enter__()
         self._upstream = upstream
@@ -56,6 +63,16 @@ class TelemetrySpan:
         if error is None:
             self._context.__exit__(None, None, None)
             return
+        if isinstance(error, UpstreamAccountUnavailable):
+            _labelled(ACCOUNT_REFUSALS, self._upstream).inc()
+            # An operator must act: no retry mends it.
+            log.warning(
+                "upstream_account_refused",
+                upstream=self._upstream,
+                account=self._account,
+                code=error.provider_code,
+                message=error.message,
+            )
         log.info(
             "attempt_failed",
             upstream=self._upstream,
@@ -78,7 +95,7 @@ class TelemetrySpan:
 
 def _loggable_message(error: ArgosyError) -> str | None:
     """Return the message, unless it is the upstream's: that may quote the request."""
-    return None if isinstance(error, UpstreamRejected) else error.message
+    return None if isinstance(error, UpstreamRejected | UpstreamModelNotFound) else error.message
 
 
 def _loggable_cause(error: ArgosyError) -> str | None:

@@ -1,6 +1,8 @@
 """What the configuration of every kind of upstream has in common."""
 
+import hashlib
 from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +14,7 @@ from chassis.settings import Section
 from pydantic import Field, SecretStr
 from values.limits import MAX_CHAT_BYTES
 
-from inference_worker.providers.credentials import ALL_TENANTS, NO_CREDENTIALS, Credential, StaticCredentials
+from inference_worker.providers.credentials import ALL_TENANTS, Credential, StaticCredentials
 from inference_worker.providers.isolation import TenantCacheField, TenantIsolation
 from inference_worker.providers.ports import Upstream
 from inference_worker.providers.transport.http import Endpoint
@@ -27,11 +29,14 @@ MIN_SECRET_CHARACTERS = 8
 """Shorter header values are versions and names; redacting them would make messages unreadable."""
 
 
-def static_credentials(api_key: SecretStr | None) -> StaticCredentials:
-    """Return the credential of the settings, if there is one."""
-    if api_key is None:
-        return NO_CREDENTIALS
-    return StaticCredentials([Credential("static", ALL_TENANTS, api_key.get_secret_value())])
+def static_credentials(keys: Sequence[str]) -> StaticCredentials:
+    """Return the credentials of the settings; none when there are none."""
+    return StaticCredentials([Credential(credential_id(key), ALL_TENANTS, key) for key in dict.fromkeys(keys)])
+
+
+def credential_id(key: str) -> str:
+    """Return a name for a credential that tells nothing of it, and is the same in all replicas."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
 class ProviderConfig(Section):
@@ -90,6 +95,11 @@ class HttpUpstreamConfig(TokenCounterConfig):
 
     base_url: BaseUrl = Field(description="Address of the API, without the path of the call.")
     api_key: SecretStr | None = Field(None, description="Credential; none is sent when unset.")
+    api_keys: list[SecretStr] = Field(
+        default_factory=list,
+        max_length=32,
+        description="More credentials. Each tenant uses one of all of them as long as it works, and then the next.",
+    )
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="More headers for every call.")
     connect_timeout: timedelta = Field(
         timedelta(seconds=5), gt=timedelta(0), description="For a connection, with the wait for a free one."
@@ -119,9 +129,14 @@ class HttpUpstreamConfig(TokenCounterConfig):
     def api_headers(self) -> dict[str, str]:
         """Return the headers that the API requires, credentials included; the configured `headers` override them."""
 
+    def keys(self) -> tuple[str, ...]:
+        """Return the credentials of the settings, that of `api_key` first."""
+        keys = [self.api_key, *self.api_keys] if self.api_key else self.api_keys
+        return tuple(key.get_secret_value() for key in keys)
+
     def endpoint(self) -> Endpoint:
         headers = {name.lower(): value.get_secret_value() for name, value in self.headers.items()}
-        secrets = [*headers.values(), *([self.api_key.get_secret_value()] if self.api_key else [])]
+        secrets = [*headers.values(), *self.keys()]
         return Endpoint(
             base_url=self.base_url,
             headers={**self.api_headers(), **headers},

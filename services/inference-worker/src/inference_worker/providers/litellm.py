@@ -87,7 +87,11 @@ class LitellmConfig(TokenCounterConfig):
     async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:  # noqa: ARG002 - part of the base class
         provider = LitellmProvider(self.litellm_provider, self.base_url, self.arguments())
         stack.push_async_callback(provider.close)
-        return Upstream(self.token_counter(), provider=provider, credentials=static_credentials(self.api_key))
+        return Upstream(
+            self.token_counter(),
+            provider=provider,
+            credentials=static_credentials([self.api_key.get_secret_value()] if self.api_key else []),
+        )
 
 
 class LitellmProvider:

@@ -88,7 +88,7 @@ class UpstreamOverloaded(UpstreamFailed):
 
 
 class UpstreamRateLimited(UpstreamFailed):
-    """The upstream limits its rate, and no other credential or candidate was left; `retry-after` is what it asks for."""
+    """The upstream limits its rate, and no other credential or candidate was left. `retry-after` is its wait."""
 
     kind = Kind.THROTTLED
     reason = "UPSTREAM_RATE_LIMITED"
@@ -103,6 +103,8 @@ class UpstreamAccountUnavailable(UpstreamFailed):
 
     reason = "UPSTREAM_ACCOUNT_UNAVAILABLE"
     blame = Blame.ACCOUNT
+    whole_account: bool = True
+    """False for status 403, which may be about one model or one request: then it only counts as a failure."""
 
 
 class UpstreamUnavailable(UpstreamFailed):

@@ -26,7 +26,7 @@ def an_attempt(usage: TokenUsage, outcome: AttemptOutcome = AttemptOutcome.SUCCE
 def test_an_attempt_is_counted_with_its_first_byte_and_its_tokens():
     observer = AttemptTelemetry(["counted"])
 
-    span = observer.start(Candidate("counted", "m"), 1)
+    span = observer.start(Candidate("counted", "m"), 1, "default")
     span.finish(an_attempt(TokenUsage(UsageSource.REPORTED, 7, 3)), None)
 
     assert value("attempts_total", upstream="counted", outcome="succeeded") == 1
@@ -36,7 +36,7 @@ def test_an_attempt_is_counted_with_its_first_byte_and_its_tokens():
 
 
 def test_unknown_usage_has_its_own_counter():
-    span = AttemptTelemetry(["vague"]).start(Candidate("vague", "m"), 1)
+    span = AttemptTelemetry(["vague"]).start(Candidate("vague", "m"), 1, "default")
     span.finish(
         an_attempt(UNKNOWN_USAGE, AttemptOutcome.INTERRUPTED),
         UpstreamInterrupted("the upstream's response was interrupted"),
@@ -47,7 +47,7 @@ def test_unknown_usage_has_its_own_counter():
 
 
 def test_names_that_are_not_configured_do_not_become_labels():
-    span = AttemptTelemetry([]).start(Candidate("invented", "m"), 1)
+    span = AttemptTelemetry([]).start(Candidate("invented", "m"), 1, "default")
     span.finish(an_attempt(TokenUsage(UsageSource.COUNTED, 0, 0), AttemptOutcome.REJECTED), None)
 
     assert value("attempts_total", upstream="invented", outcome="rejected") == 0
@@ -62,7 +62,7 @@ def test_a_prompt_in_an_error_is_neither_logged_nor_traced(error: UpstreamFailed
     error.__cause__ = ValueError(f"unexpected: {SECRET}")
 
     with captured_lines() as lines, recorded_spans() as spans:
-        AttemptTelemetry(["quoting"]).start(Candidate("quoting", "m"), 1).finish(
+        AttemptTelemetry(["quoting"]).start(Candidate("quoting", "m"), 1, "default").finish(
             an_attempt(TokenUsage(UsageSource.COUNTED, 0, 0), AttemptOutcome.REJECTED), error
         )
 
@@ -78,7 +78,7 @@ def test_our_own_message_is_logged_and_an_unreachable_address():
     error.__cause__ = ConnectionRefusedError("127.0.0.1:8100")
 
     with captured_lines() as lines:
-        AttemptTelemetry(["down"]).start(Candidate("down", "m"), 1).finish(
+        AttemptTelemetry(["down"]).start(Candidate("down", "m"), 1, "default").finish(
             an_attempt(TokenUsage(UsageSource.COUNTED, 0, 0), AttemptOutcome.REJECTED), error
         )
 

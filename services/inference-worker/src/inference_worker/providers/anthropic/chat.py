@@ -111,7 +111,7 @@ class MessageStream(HttpCompletion):
     def _error_of(self, error: InnerError) -> UpstreamFailed:
         if self._translator.started:
             return UpstreamInterrupted("the upstream's response was interrupted by an error")
-        return self._client.refused(error)
+        return self._client.refused(error, self._response)
 
     def _end(self) -> None:
         if not self._translator.finished:

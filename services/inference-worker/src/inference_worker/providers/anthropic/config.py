@@ -30,6 +30,6 @@ class AnthropicConfig(HttpUpstreamConfig):
         return Upstream(
             self.token_counter(),
             provider=AnthropicProvider(client, clock),
-            credentials=static_credentials(self.api_key),
+            credentials=static_credentials(self.keys()),
             retire=client.retire,
         )

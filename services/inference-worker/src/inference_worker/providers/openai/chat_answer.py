@@ -47,9 +47,9 @@ class ChatAnswer(HttpCompletion):
 
     def _translate(self, body: bytes) -> Sequence[bytes]:
         if body.removeprefix(BOM).lstrip().startswith(_SSE_FIELDS):
-            completion, body = read_events(body, self._client), b""
+            completion, body = read_events(body, self._client, self._response), b""
         else:
-            completion = read_completion(body, self._client, self._response.content_type)
+            completion = read_completion(body, self._client, self._response)
         self.usage = openai_usage(completion)
         if not self._stream:
             return (_with_billed_usage(completion, body),)
@@ -58,15 +58,17 @@ class ChatAnswer(HttpCompletion):
         return completion_to_chunks(completion)
 
 
-def read_completion(body: bytes, client: HttpClient, content_type: str = "") -> dict[str, Any]:
+def read_completion(body: bytes, client: HttpClient, response: Response) -> dict[str, Any]:
     """Parse a completion. Raises the error that is in its place, or `UpstreamProtocolError`, which names what came."""
     try:
         completion = unwrap(parse_document(body))
     except UpstreamProtocolError as error:
-        raise UpstreamProtocolError(f"the upstream sent {describe(body, content_type)} instead of JSON") from error
+        raise UpstreamProtocolError(
+            f"the upstream sent {describe(body, response.content_type)} instead of JSON"
+        ) from error
     if completion is None:
         raise UpstreamProtocolError("the upstream sent JSON that is not an object")
-    raise_error_in(completion, client)
+    raise_error_in(completion, client, response)
     if not isinstance(completion.get("choices"), list) or not completion["choices"]:
         failed = UpstreamProtocolError("the upstream sent a JSON object that is not a completion")
         failed.usage = openai_usage(completion)
@@ -74,7 +76,7 @@ def read_completion(body: bytes, client: HttpClient, content_type: str = "") -> 
     return completion
 
 
-def read_events(body: bytes, client: HttpClient) -> dict[str, Any]:
+def read_events(body: bytes, client: HttpClient, response: Response) -> dict[str, Any]:
     """Put the events of a whole stream together to a completion. Raises as `read_completion`."""
     decoder = SseDecoder(len(body))
     payloads: list[bytes] = []
@@ -89,18 +91,18 @@ def read_events(body: bytes, client: HttpClient) -> dict[str, Any]:
         event = unwrap(parse_document(payload))
         if event is None:
             raise UpstreamProtocolError("the upstream sent an event that is not a JSON object")
-        raise_error_in(event, client, name)
+        raise_error_in(event, client, response, name)
         if is_chunk(event, name) or "message" in event:
             assembler.add(payload)
     return unwrap(parse_document(assembler.result())) or {}
 
 
-def raise_error_in(document: dict[str, Any], client: HttpClient, event: bytes = b"") -> None:
+def raise_error_in(document: dict[str, Any], client: HttpClient, response: Response, event: bytes = b"") -> None:
     """Raise the error that a response with status 200 is, with the usage that stands beside it."""
     error = find_error(document, event)
     if error is None:
         return
-    failed = client.refused(error)
+    failed = client.refused(error, response)
     failed.usage = openai_usage(document)
     if failed.usage is not None:
         failed.maybe_billed = True

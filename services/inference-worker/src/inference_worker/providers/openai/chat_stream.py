@@ -119,11 +119,11 @@ class ChatStream(HttpCompletion):
 
     def _raise_error_in(self, event: dict[str, Any], name: bytes) -> None:
         if not self._started:
-            raise_error_in(event, self._client, name)
+            raise_error_in(event, self._client, self._response, name)
             return
         error = find_error(event, name)
         if error is not None:
-            why = self._client.refused(error)
+            why = self._client.refused(error, self._response)
             words = f": {why.message}" if isinstance(why, UpstreamRejected) else ""
             failed = UpstreamInterrupted(f"the upstream's response was interrupted by an error{words}")
             failed.usage = openai_usage(event)
@@ -150,7 +150,7 @@ class ChatStream(HttpCompletion):
         start = body.lstrip()[:1]
         if start in (b"{", b"["):
             try:
-                completion = read_completion(body, self._client)
+                completion = read_completion(body, self._client, self._response)
             except UpstreamFailed as error:
                 self._error, self.usage = error, error.usage
                 return ()

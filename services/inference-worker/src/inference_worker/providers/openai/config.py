@@ -27,6 +27,6 @@ class OpenaiConfig(HttpUpstreamConfig):
             self.token_counter(),
             provider=OpenaiProvider(client),
             embedder=OpenaiEmbedder(client),
-            credentials=static_credentials(self.api_key),
+            credentials=static_credentials(self.keys()),
             retire=client.retire,
         )

@@ -50,7 +50,7 @@ class OpenaiEmbedder:
         document = unwrap(parse_document(answer))
         if document is None:
             raise UpstreamProtocolError("the upstream's response is not a JSON object")
-        raise_error_in(document, self._client)
+        raise_error_in(document, self._client, response)
         vectors = parse_vectors(document, len(texts))
         if dimensions is None and vectors:
             self._dimensions[model] = len(vectors[0]) // FLOAT_BYTES

@@ -1,7 +1,8 @@
 """Why a provider refused a call, from status, headers and body."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
@@ -11,7 +12,10 @@ from inference_worker.providers.refusals.model import ErrorFields, Refusal, Refu
 from inference_worker.providers.refusals.waits import provider_wait, wait_in_words
 from inference_worker.providers.refusals.words import kind_of_words, param_in_words
 
-DIALECTS = (
+_Codes = Mapping[str, RefusalKind]
+_Read = Callable[[dict[str, Any]], ErrorFields | None]
+
+DIALECTS: tuple[tuple[_Read, _Codes, _Codes], ...] = (
     (anthropic.read, anthropic.CODES, anthropic.TYPES),
     (google.read, google.CODES, {}),
     (openai.read, openai.CODES, openai.TYPES),

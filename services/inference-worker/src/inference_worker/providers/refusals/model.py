@@ -22,18 +22,6 @@ class RefusalKind(StrEnum):
     TIMEOUT = "timeout"
 
 
-ABOUT_THE_REQUEST = frozenset(
-    {
-        RefusalKind.CONTEXT_TOO_LONG,
-        RefusalKind.CONTENT_FILTERED,
-        RefusalKind.UNSUPPORTED_PARAMETER,
-        RefusalKind.UNKNOWN_MODEL,
-        RefusalKind.INVALID_REQUEST,
-    }
-)
-"""Refusals whose words are for the client. Those of all others may name our account."""
-
-
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """One refusal."""

@@ -19,7 +19,8 @@ _DURATION = re.compile(
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _EPOCH = re.compile(r"1\d{9}(?:\.\d{1,9})?|1\d{12}")
 _IN_WORDS = re.compile(
-    r"(?:try again|retry)(?: again)? (?:in|after) ((?:\d+(?:\.\d+)?(?:ms|[hms]))+|\d+(?:\.\d+)?)(?: ?(seconds?|minutes?|milliseconds?))?",
+    r"(?:try again|retry)(?: again)? (?:in|after) ((?:\d+(?:\.\d+)?(?:ms|[hms]))+|\d+(?:\.\d+)?)"
+    r"(?: ?(seconds?|minutes?|milliseconds?))?",
     re.IGNORECASE,
 )
 

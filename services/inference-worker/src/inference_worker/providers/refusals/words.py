@@ -35,7 +35,8 @@ CONTENT = re.compile(
 UNSUPPORTED = re.compile(
     r"unsupported (?:parameter|value|field)|unrecognized request argument|unknown parameter|unrecognized (?:key|field)"
     r"|unknown field|(?:parameter|field|argument).{0,60}(?:is|are) not supported|does not support (?:the |this )?"
-    r"(?:parameter|field|tools?|functions?|images?|json)|extra (?:inputs|fields) (?:are )?not permitted|unknown name \"",
+    r"(?:parameter|field|tools?|functions?|images?|json)|extra (?:inputs|fields) (?:are )?not permitted"
+    r'|unknown name "',
     _I,
 )
 MODEL = re.compile(
@@ -49,12 +50,14 @@ MODEL = re.compile(
 ACCOUNT_BEGINS = re.compile(
     r"(?:your credit balance|insufficient (?:balance|credits|quota|funds)|you exceeded your current quota"
     r"|billing|payment required|(?:this|your) (?:organization|account).{0,40}(?:out of|no) (?:credits|balance)"
-    r"|.{0,40}prepayment credits are depleted|this request requires more credits|you (?:have|are) (?:run )?out of credits)",
+    r"|.{0,40}prepayment credits are depleted|this request requires more credits"
+    r"|you (?:have|are) (?:run )?out of credits)",
     _I,
 )
 CREDENTIAL_BEGINS = re.compile(
     r"(?:api key (?:not valid|not found|expired)|incorrect api key|invalid (?:api key|x-api-key|authentication|token)"
-    r"|access denied due to invalid subscription key|user location is not supported|this organization has been disabled)",
+    r"|access denied due to invalid subscription key|user location is not supported"
+    r"|this organization has been disabled)",
     _I,
 )
 OVERLOAD_BEGINS = re.compile(

@@ -47,7 +47,7 @@ class Response:
     __slots__ = (
         *("_connection", "_error", "_linger_timer", "_pieces", "_waiter"),
         *("buffered_bytes", "complete", "content_encoding", "content_type", "decoder", "last_byte_at", "on_body"),
-        *("reusable", "self_delimited", "status", "waits"),
+        *("reusable", "secrets", "self_delimited", "status", "waits"),
     )
 
     def __init__(self, connection: "Connection") -> None:
@@ -63,6 +63,8 @@ class Response:
         self.status = 0
         self.waits: dict[str, str] = {}
         """Headers that tell how long to wait, by their names in lower case; kept for refusals only."""
+        self.secrets: tuple[str, ...] = ()
+        """What the request was sent with, and no message may quote."""
         self.content_type = ""
         """The media type in lower case, without its parameters."""
         self.content_encoding = ""

@@ -1,7 +1,7 @@
 """Which error a refusal is, and how much of the upstream's message clients may see."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from inference_worker.providers.model import (
@@ -25,14 +25,14 @@ MAX_MESSAGE_CHARACTERS = 500
 _CREDENTIAL = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][A-Za-z0-9_\-*.]{6,}", re.IGNORECASE)
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]+")
 
-_REQUEST_ERRORS = {
+_REQUEST_ERRORS: Mapping[RefusalKind, tuple[type[UpstreamRejected | UpstreamModelNotFound], str]] = {
     RefusalKind.CONTEXT_TOO_LONG: (ContextLengthExceeded, "the request has too many tokens for the model"),
     RefusalKind.CONTENT_FILTERED: (ContentFiltered, "the upstream's content policy refused the request"),
     RefusalKind.UNSUPPORTED_PARAMETER: (UnsupportedParameter, "the upstream does not take a parameter of the request"),
     RefusalKind.UNKNOWN_MODEL: (UpstreamModelNotFound, "the upstream does not have this model"),
     RefusalKind.INVALID_REQUEST: (UpstreamRejected, "the upstream rejected the request with status {status}"),
 }
-_OTHER_ERRORS = {
+_OTHER_ERRORS: Mapping[RefusalKind, tuple[Callable[..., UpstreamFailed], str]] = {
     RefusalKind.CREDENTIAL_REFUSED: (UpstreamAccountUnavailable, "the upstream refused the operator's credential"),
     RefusalKind.ACCOUNT_EMPTY: (UpstreamAccountUnavailable, "the operator's account at the upstream is empty"),
     RefusalKind.RATE_LIMITED: (UpstreamRateLimited, "the upstream limits its rate"),
@@ -59,7 +59,10 @@ def refusal_error(refusal: Refusal, secrets: tuple[str, ...]) -> UpstreamFailed:
     error, words = _OTHER_ERRORS[refusal.kind]
     # An account that is empty does not fill by waiting.
     wait = None if refusal.kind in {RefusalKind.CREDENTIAL_REFUSED, RefusalKind.ACCOUNT_EMPTY} else refusal.wait
-    return error(words.format(status=refusal.status), retry_after=wait, provider_code=code)
+    made = error(words.format(status=refusal.status), retry_after=wait, provider_code=code)
+    if isinstance(made, UpstreamAccountUnavailable) and refusal.status == 403:
+        made.whole_account = False
+    return made
 
 
 def redact(message: str, secrets: tuple[str, ...]) -> str:

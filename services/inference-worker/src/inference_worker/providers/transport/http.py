@@ -121,6 +121,8 @@ class HttpClient:
         connection = await self._connect()
         sent_at = monotonic()
         response = connection.send((head, end, body))
+        if credential is not None:
+            response.secrets = (credential.secret,)
         try:
             status = await response.read_head()
         except ProtocolError as error:
@@ -137,7 +139,7 @@ class HttpClient:
         if response.content_encoding:
             _decode(response)
         if status != 200:
-            raise await self._status_error(response, credential)
+            raise await self._status_error(response)
         return response
 
     async def read_all(self, response: Response, max_bytes: int | None = None) -> bytes:
@@ -177,24 +179,21 @@ class HttpClient:
             return b"%d\r\n\r\n" % length
         return f"{length}\r\n{header[0]}: {header[1]}{credential.secret}\r\n\r\n".encode()
 
-    async def _status_error(self, response: Response, credential: Credential | None) -> UpstreamFailed:
+    async def _status_error(self, response: Response) -> UpstreamFailed:
         try:
             body = await _read_up_to(response, MAX_ERROR_BODY_BYTES)
         except (UpstreamInterrupted, UpstreamProtocolError):
             body = b""
         finally:
             response.close()
-        return refused(response.status, response.waits, body, self._secrets(credential))
+        return refused(response.status, response.waits, body, self.endpoint.secrets + response.secrets)
 
-    def refused(self, error: InnerError, credential: Credential | None = None) -> UpstreamFailed:
+    def refused(self, error: InnerError, response: Response | None = None) -> UpstreamFailed:
         """Return the error that stands inside of a response with status 200."""
-        refusal = classify(error.status, {}, error.body)
+        refusal = classify(error.status, response.waits if response is not None else {}, error.body)
         if not refusal.message:
             refusal = replace(refusal, message=error.message)
-        return refusal_error(refusal, self._secrets(credential))
-
-    def _secrets(self, credential: Credential | None) -> tuple[str, ...]:
-        return self.endpoint.secrets if credential is None else (*self.endpoint.secrets, credential.secret)
+        return refusal_error(refusal, self.endpoint.secrets + (response.secrets if response is not None else ()))
 
 
 async def read_available(response: Response) -> bytes:

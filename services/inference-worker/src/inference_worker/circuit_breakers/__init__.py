@@ -1,0 +1,1 @@
+"""Circuits: which upstreams, credentials and models are worth a call now."""

@@ -1,0 +1,78 @@
+"""All circuits of this worker, found by what a call is for."""
+
+from collections.abc import Callable, Iterator
+
+from inference_worker.circuit_breakers.model import AccountCircuit, Circuit, CircuitKey, CircuitPolicy
+from inference_worker.circuit_breakers.retry_budget import RetryBudget
+
+MAX_CIRCUITS = 4096
+"""Callers name models freely, so their number is bounded: the oldest is forgotten."""
+
+
+class Circuits:
+    """The circuits. `on_change` is called after one opened, closed or began to rest."""
+
+    def __init__(
+        self,
+        policy: CircuitPolicy | None = None,
+        new_budget: Callable[[], RetryBudget] = RetryBudget,
+    ) -> None:
+        self.policy = policy or CircuitPolicy()
+        self.on_change: Callable[[Circuit], None] = _ignore
+        self.needs_grant = False
+        self._new_budget = new_budget
+        self._circuits: dict[CircuitKey | tuple[str, str, str], Circuit] = {}
+        self._accounts: dict[tuple[str, str], AccountCircuit] = {}
+        self._budgets: dict[str, RetryBudget] = {}
+
+    def circuit(self, upstream: str, account: str, model: str) -> Circuit:
+        """Return the circuit, closed when it is new."""
+        return self._circuits.get((upstream, account, model)) or self._new(CircuitKey(upstream, account, model))
+
+    def account(self, upstream: str, account: str) -> AccountCircuit:
+        """Return what is known of a credential."""
+        known = self._accounts.get((upstream, account))
+        if known is None:
+            known = self._accounts[upstream, account] = AccountCircuit(upstream, account)
+        return known
+
+    def budget(self, upstream: str) -> RetryBudget:
+        """Return the retry budget of an upstream."""
+        budget = self._budgets.get(upstream)
+        if budget is None:
+            if len(self._budgets) >= MAX_CIRCUITS:
+                self._budgets.clear()
+            budget = self._budgets[upstream] = self._new_budget()
+        return budget
+
+    def share(self, needed: bool) -> None:
+        """Set whether probes need the consent of other replicas."""
+        self.needs_grant = needed
+        for circuit in self._circuits.values():
+            circuit.needs_grant = needed
+
+    def __iter__(self) -> Iterator[Circuit]:
+        return iter(tuple(self._circuits.values()))
+
+    def _new(self, key: CircuitKey) -> Circuit:
+        while len(self._circuits) >= MAX_CIRCUITS:
+            self._forget(next(iter(self._circuits)))
+        account = self.account(key.upstream, key.account)
+        circuit = Circuit(key, account, self.policy, self._changed)
+        circuit.needs_grant = self.needs_grant
+        account.circuits.append(circuit)
+        self._circuits[key] = circuit
+        return circuit
+
+    def _changed(self, circuit: Circuit) -> None:
+        self.on_change(circuit)
+
+    def _forget(self, key: CircuitKey | tuple[str, str, str]) -> None:
+        circuit = self._circuits.pop(key)
+        circuit.account.circuits.remove(circuit)
+        if not circuit.account.circuits:
+            self._accounts.pop((circuit.account.upstream, circuit.account.account), None)
+
+
+def _ignore(_: Circuit) -> None:
+    pass
