@@ -66,7 +66,7 @@ class CircuitsSection(Section):
     open_for: timedelta = Field(
         timedelta(seconds=1), gt=timedelta(0), description="Until the first probe; doubles with each that fails."
     )
-    max_open_for: timedelta = Field(timedelta(seconds=8), gt=timedelta(0), description="Most time between two probes.")
+    max_open_for: timedelta = Field(timedelta(seconds=5), gt=timedelta(0), description="Most time between two probes.")
     account_rest: timedelta = Field(
         timedelta(seconds=30),
         gt=timedelta(0),

@@ -1,16 +1,20 @@
 """All circuits of this worker, found by what a call is for."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
-from inference_worker.circuit_breakers.model import AccountCircuit, Circuit, CircuitKey, CircuitPolicy
+from inference_worker.circuit_breakers.model import AccountCircuit, Circuit, CircuitKey, CircuitPolicy, CircuitState
 from inference_worker.circuit_breakers.retry_budget import RetryBudget
 
 MAX_CIRCUITS = 4096
-"""Callers name models freely, so their number is bounded: the oldest is forgotten."""
+"""Callers name models freely, so their number is bounded: the oldest that is closed is forgotten."""
+
+LOOKS_FOR_CLOSED = 256
+"""Among so many of the oldest; when all of these are open, the oldest is forgotten."""
 
 
 class Circuits:
-    """The circuits. `on_change` is called after one opened, closed or began to rest."""
+    """The circuits, and who is told after one opened, closed or began to rest."""
 
     def __init__(
         self,
@@ -18,7 +22,7 @@ class Circuits:
         new_budget: Callable[[], RetryBudget] = RetryBudget,
     ) -> None:
         self.policy = policy or CircuitPolicy()
-        self.on_change: Callable[[Circuit], None] = _ignore
+        self._listeners: list[Callable[[Circuit], None]] = []
         self.needs_grant = False
         self._new_budget = new_budget
         self._circuits: dict[CircuitKey | tuple[str, str, str], Circuit] = {}
@@ -45,6 +49,10 @@ class Circuits:
             budget = self._budgets[upstream] = self._new_budget()
         return budget
 
+    def listen(self, listener: Callable[[Circuit], None]) -> None:
+        """Call `listener` after a circuit of this process changed by itself."""
+        self._listeners.append(listener)
+
     def share(self, needed: bool) -> None:
         """Set whether probes need the consent of other replicas."""
         self.needs_grant = needed
@@ -55,8 +63,10 @@ class Circuits:
         return iter(tuple(self._circuits.values()))
 
     def _new(self, key: CircuitKey) -> Circuit:
-        while len(self._circuits) >= MAX_CIRCUITS:
-            self._forget(next(iter(self._circuits)))
+        if len(self._circuits) >= MAX_CIRCUITS:
+            oldest = islice(self._circuits.items(), LOOKS_FOR_CLOSED)
+            closed = (known for known, circuit in oldest if circuit.clear and circuit.state is CircuitState.CLOSED)
+            self._forget(next(closed, next(iter(self._circuits))))
         account = self.account(key.upstream, key.account)
         circuit = Circuit(key, account, self.policy, self._changed)
         circuit.needs_grant = self.needs_grant
@@ -65,14 +75,11 @@ class Circuits:
         return circuit
 
     def _changed(self, circuit: Circuit) -> None:
-        self.on_change(circuit)
+        for listener in self._listeners:
+            listener(circuit)
 
     def _forget(self, key: CircuitKey | tuple[str, str, str]) -> None:
         circuit = self._circuits.pop(key)
         circuit.account.circuits.remove(circuit)
         if not circuit.account.circuits:
             self._accounts.pop((circuit.account.upstream, circuit.account.account), None)
-
-
-def _ignore(_: Circuit) -> None:
-    pass

@@ -52,8 +52,8 @@ class CircuitPolicy:
     slow_ratio: float = 0.8
     open_for: float = 1.0
     """Doubles each time a probe fails, up to `max_open_for`."""
-    max_open_for: float = 8.0
-    probe_timeout: float = 10.0
+    max_open_for: float = 5.0
+    probe_timeout: float = 5.0
     """A probe without an outcome for so long lets another one pass."""
     grant_timeout: float = 5.0
     """How long a probe waits for the other replicas' consent, which needs Redis."""

@@ -26,3 +26,7 @@ class RetryBudget:
             return False
         self._tokens -= 1.0
         return True
+
+    def refund(self) -> None:
+        """Give back an extra call that was not made."""
+        self._tokens += 1.0

@@ -4,15 +4,23 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import CircuitState
+from inference_worker.circuit_breakers.model import Circuit, CircuitState
 from inference_worker.metrics import OPEN_CIRCUITS, RESTING_CIRCUITS
+
+UNASKED_SECONDS = 60.0
+"""An open circuit that is due for a probe for so long is not shown: nobody asks for its model any more."""
 
 
 def observe_circuits(circuits: Circuits, upstreams: Collection[str], now: Callable[[], float]) -> None:
-    """Show how many circuits of each upstream are open, or rest."""
+    """Show how many circuits of each upstream are open, or rest; `upstreams` may change meanwhile."""
 
     def count_open(upstream: str) -> float:
-        return sum(one.state is not CircuitState.CLOSED for one in circuits if one.key.upstream == upstream)
+        since = now() - UNASKED_SECONDS
+        return sum(
+            one.state is not CircuitState.CLOSED and one.open_until > since
+            for one in circuits
+            if one.key.upstream == upstream
+        )
 
     def count_resting(upstream: str) -> float:
         at = now()
@@ -21,6 +29,15 @@ def observe_circuits(circuits: Circuits, upstreams: Collection[str], now: Callab
         )
         return sum(resting)
 
+    def show(upstream: str) -> None:
+        OPEN_CIRCUITS.labels(upstream).set_function(partial(count_open, upstream))
+        RESTING_CIRCUITS.labels(upstream).set_function(partial(count_resting, upstream))
+
+    def changed(circuit: Circuit) -> None:
+        # Upstreams are added while the process runs. Names that callers invent have no label.
+        if circuit.key.upstream in upstreams:
+            show(circuit.key.upstream)
+
     for name in upstreams:
-        OPEN_CIRCUITS.labels(name).set_function(partial(count_open, name))
-        RESTING_CIRCUITS.labels(name).set_function(partial(count_resting, name))
+        show(name)
+    circuits.listen(changed)

@@ -12,7 +12,7 @@ from inference_worker.circuit_breakers.circuits import Circuits
 from inference_worker.plans.attempt import failed_outcome
 from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
-from inference_worker.plans.outcome import record_failure
+from inference_worker.plans.outcome import about_own_credential, record_failure
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
@@ -85,6 +85,7 @@ class EmbedRun:
             record_failure(call, failed, self._clock.monotonic(), probe=call.probe)
             # Another credential may answer at once: the caller asks again, and gets it.
             failed.retry_same = failed.retry_same or self._choice.has_other_account(failed)
+            error = about_own_credential(failed) if call.own_credential else failed
         except InvalidRequest as refused:
             outcome, usage, error = AttemptOutcome.REJECTED, NO_USAGE, refused
             call.circuit.succeeded(self._clock.monotonic(), probe=call.probe)

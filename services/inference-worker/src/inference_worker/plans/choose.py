@@ -12,7 +12,7 @@ from chassis.tenancy import find_caller
 from inference_worker.circuit_breakers.circuits import Circuits
 from inference_worker.circuit_breakers.model import Block, BlockReason, Circuit
 from inference_worker.plans.model import Candidate, CandidateRole
-from inference_worker.providers.credentials import Credential
+from inference_worker.providers.credentials import ALL_TENANTS, Credential
 from inference_worker.providers.model import (
     Blame,
     UpstreamAccountUnavailable,
@@ -59,12 +59,17 @@ class Call(NamedTuple):
     def credential_id(self) -> str:
         return _id_of(self.credential)
 
+    @property
+    def own_credential(self) -> bool:
+        """Whether the tenant brought the credential."""
+        return _is_own(self.credential)
+
 
 class Choice:
     """The choice for one plan. Only open circuits, credentials that rest, and what was tried stand against a call."""
 
-    __slots__ = ("_blocks", "_calls", "_candidates", "_circuits", "_last", "_now", "_policy", "_tries", "_uniform",
-                 "_upstreams", "_used")  # fmt: skip
+    __slots__ = ("_blocks", "_calls", "_candidates", "_circuits", "_last", "_now", "_own", "_policy", "_tries",
+                 "_uniform", "_upstreams", "_used")  # fmt: skip
 
     def __init__(
         self,
@@ -87,6 +92,12 @@ class Choice:
         self._tries = 0
         self._used: set[tuple[int, str]] = set()
         self._blocks: list[Block] = []
+        self._own = False
+
+    @property
+    def calls(self) -> int:
+        """How many calls were chosen."""
+        return self._calls
 
     def first(self) -> Call | None:
         """Return the call of the first candidate; None when it is passed over."""
@@ -144,7 +155,15 @@ class Choice:
         if waits[BlockReason.RATE_LIMITED]:
             limited = waits[BlockReason.RATE_LIMITED]
             return UpstreamRateLimited("the upstream limits its rate", retry_after=wait(limited))
-        return UpstreamAccountUnavailable("the upstream refuses the operator's credentials")
+        if not waits[BlockReason.ACCOUNT]:
+            return UpstreamAccountUnavailable("the operator has no credential for the upstream")
+        whose = "the credentials that you brought" if self._own else "the operator's credentials"
+        return UpstreamAccountUnavailable(f"the upstream refuses {whose}")
+
+    def give_back(self) -> None:
+        """Let another call be the probe that the last one was to be: it is not made."""
+        if self._last is not None:
+            self._last.circuit.abandoned(probe=self._last.probe)
 
     def _fallback(self, role: CandidateRole) -> Call | None:
         last = self._last
@@ -172,11 +191,16 @@ class Choice:
         wait = 0.0 if stale else self._backoff(error)
         if wait is None or last.circuit.block(self._now() + wait) is not None:
             return None
-        if not self._circuits.budget(last.candidate.upstream).withdraw():
+        budget = self._circuits.budget(last.candidate.upstream)
+        if not budget.withdraw():
             return None
         self._tries += 1
         call = self._admit(last.place, prefer=last.credential_id)
-        return call._replace(wait=wait) if call is not None else None
+        if call is None:
+            budget.refund()
+            return None
+        self._last = call._replace(wait=wait)
+        return self._last
 
     def _backoff(self, error: UpstreamFailed) -> float | None:
         policy = self._policy
@@ -197,7 +221,9 @@ class Choice:
             circuit = self._circuits.circuit(candidate.upstream, credential_id, candidate.model)
             probe = circuit.admit(now)
             if probe is None:
-                self._blocks.append(circuit.block(now) or Block(BlockReason.OPEN, now + 1.0))
+                block = circuit.block(now) or Block(BlockReason.OPEN, now + 1.0)
+                self._blocks.append(block)
+                self._own = self._own or (block.reason is BlockReason.ACCOUNT and _is_own(credential))
                 continue
             self._used.add((index, credential_id))
             self._calls += 1
@@ -208,6 +234,10 @@ class Choice:
 
 def _id_of(credential: Credential | None) -> str:
     return NO_CREDENTIAL_ID if credential is None else credential.credential_id
+
+
+def _is_own(credential: Credential | None) -> bool:
+    return credential is not None and credential.tenant_id != ALL_TENANTS
 
 
 def _in_order(upstream: Upstream, prefer: str | None) -> Sequence[Credential | None]:

@@ -16,6 +16,14 @@ def record_outcome(call: Call, running: RunningAttempt, error: UpstreamFailed | 
         record_failure(call, error, now, probe=probe)
 
 
+def about_own_credential(error: UpstreamFailed | Stopped) -> UpstreamFailed | Stopped:
+    """Say of a refused credential that the tenant brought it: the operator cannot mend it, and is not told."""
+    if isinstance(error, UpstreamAccountUnavailable):
+        error.own_credential = True
+        error.message = "the upstream refused the credential that you brought, or its account is empty"
+    return error
+
+
 def record_failure(call: Call, error: UpstreamFailed, now: float, *, probe: bool) -> None:
     """Record an error of the provider."""
     circuit = call.circuit

@@ -22,7 +22,7 @@ from inference_worker.plans.model import (
     Started,
     Stopped,
 )
-from inference_worker.plans.outcome import record_outcome
+from inference_worker.plans.outcome import about_own_credential, record_outcome
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
 from inference_worker.providers.ports import Upstreams
@@ -36,8 +36,8 @@ class PlanRun:
     """One run of a plan. Await `run` once; the other methods may be called at any time on the same loop."""
 
     __slots__ = (
-        *("_announced", "_attempts", "_clock", "_choice", "_deadline", "_error", "_observer", "_permission", "_plan"),
-        *("_min_rate", "_requests_ended", "_running", "_scope", "_stop_timer", "_usage_wait"),
+        *("_announced", "_attempts", "_begun", "_choice", "_clock", "_deadline", "_error", "_min_rate"),
+        *("_observer", "_permission", "_plan", "_requests_ended", "_running", "_scope", "_stop_timer", "_usage_wait"),
     )
 
     def __init__(
@@ -66,6 +66,7 @@ class PlanRun:
         self._running: RunningAttempt | None = None
         self._attempts: list[Attempt] = []
         self._announced = 0
+        self._begun = 0
         self._permission: asyncio.Future[bool] | None = None
         self._requests_ended = False
         self._stop_timer: asyncio.TimerHandle | None = None
@@ -104,11 +105,14 @@ class PlanRun:
             call = self._choice.first() or self._pass_over()
             while call is not None:
                 if self._attempts and not await self._announce(call, emit):
-                    call.circuit.abandoned(probe=call.probe)
                     break
+                self._begun += 1
                 await self._try(call, emit)
                 call = await self._next()
         finally:
+            # Also when the run is cancelled while it waits, or the caller is gone.
+            if self._begun < self._choice.calls:
+                self._choice.give_back()
             self._scope.close()
             if self._stop_timer is not None:
                 self._stop_timer.cancel()
@@ -145,7 +149,6 @@ class PlanRun:
         if call is None:
             return None
         if self._scope.now() + call.wait >= self._deadline:
-            call.circuit.abandoned(probe=call.probe)
             self._error = error if call.wait else _out_of_time()
             return None
         if call.wait:
@@ -153,7 +156,6 @@ class PlanRun:
                 with self._scope.until(self._deadline):
                     await asyncio.sleep(call.wait)
             except (Stopped, TimedOut):
-                call.circuit.abandoned(probe=call.probe)
                 return None
         return call
 
@@ -197,7 +199,7 @@ class PlanRun:
             running.abort()
             if attempt is None:
                 attempt = running.abandon(number, call.place)
-                call.circuit.abandoned(probe=call.probe)
+                call.circuit.abandoned(probe=call.probe and not running.committed)
             self._attempts.append(attempt)
             span.finish(attempt, self._error)
 
@@ -212,7 +214,7 @@ class PlanRun:
                 payloads = await running.read()
         except (UpstreamFailed, Stopped) as error:
             record_outcome(call, running, error, self._clock.monotonic())
-            return error
+            return about_own_credential(error) if call.own_credential else error
         return None
 
 

@@ -63,7 +63,7 @@ class TelemetrySpan:
         if error is None:
             self._context.__exit__(None, None, None)
             return
-        if isinstance(error, UpstreamAccountUnavailable):
+        if isinstance(error, UpstreamAccountUnavailable) and not error.own_credential:
             _labelled(ACCOUNT_REFUSALS, self._upstream).inc()
             # An operator must act: no retry mends it.
             log.warning(

@@ -105,6 +105,8 @@ class UpstreamAccountUnavailable(UpstreamFailed):
     blame = Blame.ACCOUNT
     whole_account: bool = True
     """False for status 403, which may be about one model or one request: then it only counts as a failure."""
+    own_credential: bool = False
+    """Whether the tenant brought the credential: then it is the tenant's to mend."""
 
 
 class UpstreamUnavailable(UpstreamFailed):

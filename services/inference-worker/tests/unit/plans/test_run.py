@@ -43,7 +43,8 @@ def clock() -> FakeClock:
 @pytest.fixture
 def run(provider: FakeProvider, observer: FakeObserver, clock: FakeClock):
     def start(plan: Plan) -> PlanRun:
-        upstreams = {"fake": an_upstream(provider), "embeddings-only": Upstream(FakeCounter())}
+        fake = an_upstream(provider)
+        upstreams = {"fake": fake, "other": fake, "embeddings-only": Upstream(FakeCounter())}
         return PlanRun(plan, upstreams=upstreams, clock=clock, observer=observer)
 
     return start
@@ -81,7 +82,7 @@ async def test_payloads_that_arrived_together_stay_together(run):
 async def test_a_failure_before_the_first_byte_is_recorded_and_the_next_candidate_tried(
     run, first: str, outcome: AttemptOutcome, usage: TokenUsage
 ):
-    recorded = await record(run(a_plan(a_candidate(first), a_candidate())))
+    recorded = await record(run(a_plan(a_candidate(first), a_candidate(upstream="other"))))
 
     assert recorded.started == [1]
     assert recorded.finished.error is None
