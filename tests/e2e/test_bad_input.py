@@ -193,4 +193,7 @@ async def test_a_failing_candidate_falls_back_to_the_next_before_the_first_byte(
     )
     assert answer.status_code == 200, answer.text
     statement = await fleet.statement_of(http, answer.headers["x-request-id"])
-    assert [s["outcome"] for s in statement["settlements"]] == ["released", "billed"]
+    # The first candidate is called once or twice, or passed over while its circuit is open: nobody pays for that.
+    *failed, answered = [s["outcome"] for s in statement["settlements"]]
+    assert answered == "billed"
+    assert set(failed) == {"released"}

@@ -179,15 +179,15 @@ async def test_a_plan_that_outlasts_the_drain_is_aborted_with_its_attempts(
 
 
 async def test_the_log_has_one_line_per_request_and_no_secret(worker: Worker):
-    await worker.infer("sim", "401")
     await worker.infer("sim", "instant")
+    await worker.infer("sim", "401")
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.stdout is not None
     output = (await worker.process.stdout.read()).decode()
 
     lines = [json.loads(line) for line in output.splitlines()]
     finished = [line for line in lines if line["event"] == "plan_finished"]
-    assert [line["reason"] for line in finished] == ["UPSTREAM_FAILED", None]
+    assert [line["reason"] for line in finished] == [None, "UPSTREAM_ACCOUNT_UNAVAILABLE"]
     assert all(line["tenant_id"] == "ten_test" and line["request_id"].startswith("req_") for line in finished)
     assert "sk-simulated-key" not in output
     assert "word1" not in output

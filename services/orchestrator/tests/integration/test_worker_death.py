@@ -105,15 +105,15 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_a_fallback_is_on_record_before_its_provider_has_it(fleet: Fleet) -> None:
-    harness = fleet.harness("500", "instant")
+    harness = fleet.harness("429", "instant")
 
     await harness.generate()
 
-    assert fleet.received() == ["500", "instant"]
+    assert fleet.received() == ["429", "instant"]
     (start,) = fleet.metering.starts
     assert (start.number, start.bound) == (2, 1)
     first, second = (await harness.usage).attempts
-    assert (first.price.key, first.usage) == ("sim/500", NO_USAGE)
+    assert (first.price.key, first.usage) == ("sim/429", NO_USAGE)
     assert (second.price.key, second.usage) == ("sim/instant", reported(4, 8))
 
 
@@ -162,11 +162,11 @@ async def test_a_client_that_leaves_an_answer_that_is_not_streamed_pays_for_it(f
 
 
 async def test_an_embedding_that_falls_back_is_on_record_as_well(fleet: Fleet) -> None:
-    harness = fleet.harness("500", "instant", task=Task.EMBEDDING)
+    harness = fleet.harness("429", "instant", task=Task.EMBEDDING)
 
     embedded = await harness.embed("a", "b")
 
     assert len(embedded.vectors) == 2
-    assert fleet.received() == ["500", "instant"]
+    assert fleet.received() == ["429", "instant"]
     assert [(start.number, start.bound) for start in fleet.metering.starts] == [(2, 1)]
-    assert [one.price.key for one in (await harness.usage).attempts] == ["sim/500", "sim/instant"]
+    assert [one.price.key for one in (await harness.usage).attempts] == ["sim/429", "sim/instant"]
