@@ -12,6 +12,8 @@ from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder,
 from chassis.telemetry import logger
 
 from inference_worker.circuit_breakers.circuits import Circuits
+from inference_worker.circuit_breakers.redis import CIRCUITS_CHANNEL, RedisExchange
+from inference_worker.circuit_breakers.share import CircuitSharing
 from inference_worker.circuit_breakers.telemetry import observe_circuits
 from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit
@@ -76,11 +78,24 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     jobs, job_drain = await build_jobs(settings, service, orchestrator, new_run, new_embed_run)
     return [
         *watches,
+        *await share_circuits(settings, service, circuits),
         *jobs,
         service.grpc_server(settings.grpc, registration(plans, embeddings, upstreams), grace=grace),
         # Components stop in reverse order, and plans are aborted while the server still runs.
         AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
         *job_drain,
+    ]
+
+
+async def share_circuits(settings: Settings, service: ServiceBuilder, circuits: Circuits) -> list[Component]:
+    """Tell other replicas of circuits, and hear of theirs, if Redis is configured."""
+    if settings.redis is None:
+        return []
+    replica, redis = new_id("worker_"), await service.redis(settings.redis)
+    sharing = CircuitSharing(circuits, RedisExchange(redis, replica), replica, service.clock.monotonic)
+    return [
+        redis.subscribe(CIRCUITS_CHANNEL, sharing.receive, sharing.connected),
+        Loop("circuits", sharing.run),
     ]
 
 

@@ -55,6 +55,8 @@ class Circuits:
 
     def share(self, needed: bool) -> None:
         """Set whether probes need the consent of other replicas."""
+        if needed == self.needs_grant:
+            return
         self.needs_grant = needed
         for circuit in self._circuits.values():
             circuit.needs_grant = needed

@@ -213,6 +213,11 @@ class Circuit:
         self.state, self.clear = CircuitState.OPEN, False
         self.open_until = max(self.open_until, until)
 
+    def rest_remotely(self, until: float) -> None:
+        """Make no call before `until`: the provider asked another replica to wait."""
+        if until > self.resting_until:
+            self.resting_until, self.clear = until, False
+
     def close(self, now: float, *, remotely: bool = False) -> None:
         """Close, and forget the failures."""
         if self.state is CircuitState.CLOSED:

@@ -1,0 +1,191 @@
+"""Circuits of several replicas: what one finds, the others know; without Redis each is alone."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from chassis.errors import Unavailable
+from inference_worker.circuit_breakers.circuits import Circuits
+from inference_worker.circuit_breakers.model import BlockReason, Circuit, CircuitState
+from inference_worker.circuit_breakers.share import CircuitSharing
+
+
+@dataclass
+class Hub:
+    """A Redis in memory."""
+
+    replicas: list["Replica"] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    down: bool = False
+    messages: int = 0
+
+
+class Replica:
+    """Implements `CircuitExchange` for its own circuits, whose clock began at another time than the others'."""
+
+    def __init__(self, hub: Hub, clock: float) -> None:
+        self.hub, self.now = hub, clock
+        self.circuits = Circuits()
+        self.sharing = CircuitSharing(self.circuits, self, f"worker_{len(hub.replicas)}", lambda: self.now)
+        hub.replicas.append(self)
+
+    async def publish(self, message: bytes) -> None:
+        self._check()
+        self.hub.messages += 1
+        for one in self.hub.replicas:
+            await one.sharing.receive(message)
+
+    async def claim(self, name: str, seconds: float) -> bool:
+        self._check()
+        free = name not in self.hub.names
+        self.hub.names.add(name)
+        return free
+
+    async def release(self, name: str) -> None:
+        self._check()
+        self.hub.names.discard(name)
+
+    def _check(self) -> None:
+        if self.hub.down:
+            raise Unavailable("redis does not answer")
+
+    @property
+    def circuit(self) -> Circuit:
+        return self.circuits.circuit("u", "c", "m")
+
+    def fail(self) -> None:
+        for _ in range(5):
+            self.circuit.failed(self.now, probe=False)
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+async def settled(hub: Hub) -> tuple[Replica, ...]:
+    """Return two replicas that know of each other."""
+    replicas = (Replica(hub, 1_000.0), Replica(hub, 7.0))
+    await exchanged(replicas)
+    return replicas
+
+
+async def exchanged(replicas: tuple[Replica, ...]) -> None:
+    for _ in range(2):
+        for one in replicas:
+            await one.sharing.exchange()
+
+
+async def test_a_circuit_that_opens_is_open_on_all_replicas_for_the_time_that_is_left(hub: Hub) -> None:
+    first, second = await settled(hub)
+    first.fail()
+    first.now += 0.25
+    await first.sharing.exchange()
+
+    assert second.circuit.block(second.now) == (BlockReason.OPEN, 7.75)
+
+
+async def test_one_replica_at_a_time_makes_the_probe_and_its_success_closes_all(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    first.fail()
+    await exchanged(replicas)
+    for one in replicas:
+        one.now += 1.0
+        assert one.circuit.admit(one.now) is None  # asks for the probe
+    await exchanged(replicas)
+
+    admitted = [one for one in replicas if one.circuit.admit(one.now)]
+    assert len(admitted) == 1
+    admitted[0].circuit.succeeded(admitted[0].now, probe=True)
+    await exchanged(replicas)
+
+    assert [one.circuit.state for one in replicas] == [CircuitState.CLOSED] * 2
+    assert hub.names == set()
+    assert second.circuit.admit(second.now) is False
+
+
+async def test_a_probe_that_fails_opens_all_again_and_frees_the_name(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    first.fail()
+    await exchanged(replicas)
+    for one in replicas:
+        one.now += 1.0
+    assert first.circuit.admit(first.now) is None
+    await exchanged(replicas)
+    assert first.circuit.admit(first.now) is True
+
+    first.circuit.failed(first.now, probe=True)
+    await exchanged(replicas)
+
+    assert second.circuit.block(second.now) is not None
+    assert hub.names == set()
+
+
+async def test_rests_of_models_and_of_accounts_are_shared(hub: Hub) -> None:
+    first, second = await settled(hub)
+    first.circuit.rate_limited(first.now, 4.0, probe=False)
+    await first.sharing.exchange()
+    assert second.circuit.block(second.now) == (BlockReason.RATE_LIMITED, 11.0)
+
+    first.circuit.account_refused(first.now, probe=False)
+    await first.sharing.exchange()
+    assert second.circuits.circuit("u", "c", "other").block(second.now) == (BlockReason.ACCOUNT, 37.0)
+
+
+async def test_a_replica_that_starts_later_asks_for_what_is_open(hub: Hub) -> None:
+    first, second = await settled(hub)
+    first.fail()
+    await exchanged((first, second))
+    third = Replica(hub, 50.0)
+    await exchanged((third, first))
+
+    assert third.circuit.block(50.0) == (BlockReason.OPEN, 51.0)
+
+
+async def test_without_redis_each_replica_goes_on_alone_and_after_its_return_they_share_again(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    hub.down = True
+    first.fail()
+    await exchanged(replicas)
+    first.now += 1.0
+
+    assert second.circuit.admit(second.now) is False
+    assert first.circuit.admit(first.now) is True  # without asking anyone
+    first.circuit.failed(first.now, probe=True)
+
+    hub.down = False
+    await exchanged(replicas)
+    assert second.circuit.block(second.now) == (BlockReason.OPEN, 9.0)
+
+
+async def test_nothing_is_echoed(hub: Hub) -> None:
+    first, second = await settled(hub)
+    first.fail()
+    await first.sharing.exchange()
+    before = hub.messages
+    await second.sharing.exchange()
+
+    assert hub.messages == before + 1
+    assert first.circuit.open_until == first.now + 1.0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"[]", b"{", b"{}", b'{"replica": "x"}', b'{"replica": "x", "circuits": [{"key": []}]}',
+     b'{"replica": "x", "circuits": 7}', b'{"replica": "x", "circuits": [{"key": ["u", "c", "m"], "open": "soon"}]}'],
+)  # fmt: skip
+async def test_messages_that_cannot_be_read_change_nothing(hub: Hub, message: bytes) -> None:
+    first, _ = await settled(hub)
+    await first.sharing.receive(message)
+
+    assert first.circuit.admit(first.now) is False
+
+
+async def test_times_of_others_are_bounded_by_the_own_policy(hub: Hub) -> None:
+    first, _ = await settled(hub)
+    one = '{"key": ["u", "c", "m"], "closed": false, "open": 9e9, "limited": 9e9, "account": 9e9}'
+    await first.sharing.receive(f'{{"replica": "x", "circuits": [{one}]}}'.encode())
+
+    policy = first.circuits.policy
+    assert first.circuit.open_until == first.now + policy.max_open_for
+    assert first.circuit.resting_until == first.now + policy.max_rate_limit_rest
+    assert first.circuit.account.resting_until == first.now + policy.account_rest
