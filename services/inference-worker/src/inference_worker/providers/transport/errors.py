@@ -36,7 +36,7 @@ _OTHER_ERRORS: Mapping[RefusalKind, tuple[Callable[..., UpstreamFailed], str]] =
     RefusalKind.CREDENTIAL_REFUSED: (UpstreamAccountUnavailable, "the upstream refused the operator's credential"),
     RefusalKind.ACCOUNT_EMPTY: (UpstreamAccountUnavailable, "the operator's account at the upstream is empty"),
     RefusalKind.RATE_LIMITED: (UpstreamRateLimited, "the upstream limits its rate"),
-    RefusalKind.OVERLOADED: (UpstreamOverloaded, "the upstream is overloaded"),
+    RefusalKind.OVERLOADED: (UpstreamOverloaded, "the upstream is overloaded, with status {status}"),
     RefusalKind.TIMEOUT: (partial(UpstreamTimedOut, maybe_billed=False), "the upstream timed out"),
     RefusalKind.SERVER_ERROR: (UpstreamFailed, "the upstream failed with status {status}"),
 }

@@ -7,6 +7,8 @@ import pytest
 from inference_worker.providers.model import (
     UpstreamFailed,
     UpstreamInterrupted,
+    UpstreamModelNotFound,
+    UpstreamOverloaded,
     UpstreamProtocolError,
     UpstreamRateLimited,
     UpstreamRejected,
@@ -130,7 +132,7 @@ ERRORS: list[tuple[str, type[UpstreamFailed], str]] = [
     ('data: {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}\n\n', UpstreamRateLimited, ""),
     ('data: {"error": "bad thing"}\n\n', UpstreamFailed, ""),
     ('data: {"object": "error", "message": "too long", "code": 400}\n\n', UpstreamRejected, "too long"),
-    ('data: {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}\n\n', UpstreamFailed, ""),
+    ('data: {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}\n\n', UpstreamOverloaded, ""),
     ('data: {"code": 400, "message": "no such parameter"}\n\n', UpstreamRejected, "no such parameter"),
     (
         'data: {"detail": [{"msg": "field required", "loc": []}], "status_code": 422}\n\n',
@@ -299,8 +301,8 @@ async def test_a_stream_for_json_is_given_as_one_body(content_type: str | None):
         ({"error": {"message": "x", "code": 500}}, UpstreamFailed, "500"),
         ({"error": {"message": "x", "code": "429"}}, UpstreamRateLimited, ""),
         ([{"error": {"message": "bad", "code": 400, "status": "INVALID_ARGUMENT"}}], UpstreamRejected, "bad"),
-        ({"error": {"message": "no", "status": "UNAVAILABLE"}}, UpstreamFailed, "503"),
-        ({"detail": "Not Found", "status": 404}, UpstreamRejected, "Not Found"),
+        ({"error": {"message": "no", "status": "UNAVAILABLE"}}, UpstreamOverloaded, "503"),
+        ({"detail": "Not Found", "status": 404}, UpstreamModelNotFound, "Not Found"),
         ({"choices": [], "code": 400, "message": "bad"}, UpstreamRejected, "bad"),
     ],
 )
