@@ -116,7 +116,9 @@ class Choice:
             return None
         match error.blame:
             case Blame.CONTEXT:
-                return self._fallback(CandidateRole.CONTEXT_OVERFLOW)
+                declared = any(one.role is CandidateRole.CONTEXT_OVERFLOW for one in self._candidates)
+                # Without candidates for that, the next one may have a longer context.
+                return self._fallback(CandidateRole.CONTEXT_OVERFLOW) if declared else self.next_candidate()
             case Blame.CONTENT:
                 return self._fallback(CandidateRole.CONTENT_POLICY)
         if not error.fallback:

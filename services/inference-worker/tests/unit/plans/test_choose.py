@@ -111,6 +111,16 @@ def test_context_overflow_and_content_policy_have_fallbacks_of_their_own(error: 
     assert call.place == place
 
 
+def test_without_candidates_for_context_overflow_the_next_one_is_tried_but_not_for_a_content_policy():
+    choice = a_choice(a_candidate(), a_candidate(upstream="other"))
+    choice.first()
+
+    assert choice.after(ContentFiltered("no")) is None
+    call = choice.after(ContextLengthExceeded("too long"))
+    assert call is not None
+    assert call.place == 1
+
+
 def test_an_upstream_that_needs_a_credential_and_has_none_is_passed_over():
     choice = a_choice(credentials=(), required=True)
 
