@@ -187,13 +187,13 @@ async def test_an_upstream_that_fails_mid_stream_ends_in_an_error_event(
 async def test_a_failing_candidate_falls_back_to_the_next_before_the_first_byte(
     fleet: Fleet, http: httpx.AsyncClient
 ) -> None:
-    await fleet.add_model("sim-fallback", upstream_model="500", fallback="instant")
+    await fleet.add_model("sim-fallback", upstream_model="500?of=fallback", fallback="instant")
     answer = await http.post(
         "/v1/chat/completions", json={"model": "sim-fallback", "messages": MESSAGES, "max_tokens": 16}
     )
     assert answer.status_code == 200, answer.text
     statement = await fleet.statement_of(http, answer.headers["x-request-id"])
-    # The first candidate is called once or twice, or passed over while its circuit is open: nobody pays for that.
+    # The first candidate is called once or twice: nobody pays for that.
     *failed, answered = [s["outcome"] for s in statement["settlements"]]
     assert answered == "billed"
     assert set(failed) == {"released"}

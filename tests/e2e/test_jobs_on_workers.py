@@ -92,7 +92,7 @@ async def test_embeddings_are_made_by_a_worker(fleet: Fleet) -> None:
 
 @pytest.mark.degraded(down="provider", area="jobs", holds="the next candidate of the route answers the job")
 async def test_the_next_candidate_answers_when_the_first_fails(fleet: Fleet) -> None:
-    model = await add_model(fleet, "500", fallback="instant")
+    model = await add_model(fleet, "500?of=jobs", fallback="instant")
     async with jobs_of_a_tenant(fleet) as jobs:
         job = await jobs.until(await jobs.submit(model), FINAL)
 
