@@ -13,7 +13,7 @@ from chassis.telemetry import logger
 
 from inference_worker.circuit_breakers.circuits import Circuits
 from inference_worker.circuit_breakers.redis import CIRCUITS_CHANNEL, RedisExchange
-from inference_worker.circuit_breakers.share import CircuitSharing
+from inference_worker.circuit_breakers.schedule import CircuitSharing
 from inference_worker.circuit_breakers.telemetry import observe_circuits
 from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit

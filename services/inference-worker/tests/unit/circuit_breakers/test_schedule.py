@@ -6,7 +6,7 @@ import pytest
 from chassis.errors import Unavailable
 from inference_worker.circuit_breakers.circuits import Circuits
 from inference_worker.circuit_breakers.model import BlockReason, Circuit, CircuitState
-from inference_worker.circuit_breakers.share import CircuitSharing
+from inference_worker.circuit_breakers.schedule import CircuitSharing
 
 
 @dataclass
