@@ -6,7 +6,7 @@
 from collections.abc import Callable
 
 from chassis.tenancy import Caller, Principal, as_caller
-from inference_worker.circuit_breakers.circuits import Circuits
+from inference_worker.breakers.circuits import Circuits
 from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import Candidate
 from inference_worker.plans.opening import opens_only

@@ -11,10 +11,10 @@ from chassis.kafka import ClaimingConsumer
 from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
 from chassis.telemetry import logger
 
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.redis import CIRCUITS_CHANNEL, RedisExchange
-from inference_worker.circuit_breakers.schedule import CircuitSharing
-from inference_worker.circuit_breakers.telemetry import observe_circuits
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.redis import CIRCUITS_CHANNEL, RedisExchange
+from inference_worker.breakers.schedule import CircuitSharing
+from inference_worker.breakers.telemetry import observe_circuits
 from inference_worker.concurrency.drain import AbortOnDrain
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.grpc import EmbeddingMethods

@@ -16,8 +16,8 @@ from chassis.settings.sections import refuse_placeholder, split_secrets
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from inference_worker.circuit_breakers.model import CircuitPolicy
-from inference_worker.circuit_breakers.retry_budget import RetryBudget
+from inference_worker.breakers.model import CircuitPolicy
+from inference_worker.breakers.retry_budget import RetryBudget
 from inference_worker.plans.choose import RetryPolicy
 from inference_worker.providers.registry import UpstreamConfig
 
@@ -89,13 +89,13 @@ class RetriesSection(Section):
     """Calls that are made again after a failure of the upstream, before the next candidate is tried."""
 
     max_per_candidate: int = Field(1, ge=0, le=5, description="Retries of one candidate in one request.")
-    budget_ratio: float = Field(0.1, ge=0, le=1, description="Retries in relation to requests, for each upstream.")
+    max_ratio: float = Field(0.1, ge=0, le=1, description="Retries in relation to requests, for each upstream.")
 
     def policy(self) -> RetryPolicy:
         return RetryPolicy(retries=self.max_per_candidate)
 
     def new_budget(self) -> RetryBudget:
-        return RetryBudget(self.budget_ratio)
+        return RetryBudget(self.max_ratio)
 
 
 class Settings(ServiceSettings):

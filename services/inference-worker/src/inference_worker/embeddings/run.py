@@ -8,7 +8,7 @@ from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
-from inference_worker.circuit_breakers.circuits import Circuits
+from inference_worker.breakers.circuits import Circuits
 from inference_worker.plans.attempt import failed_outcome
 from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate

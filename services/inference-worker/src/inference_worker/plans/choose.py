@@ -9,8 +9,8 @@ from zlib import crc32
 
 from chassis.tenancy import find_caller
 
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import Block, BlockReason, Circuit
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.model import Block, BlockReason, Circuit
 from inference_worker.plans.model import Candidate, CandidateRole
 from inference_worker.providers.credentials import ALL_TENANTS, Credential
 from inference_worker.providers.model import (

@@ -31,7 +31,7 @@ def record_failure(call: Call, error: UpstreamFailed, now: float, *, probe: bool
         case Blame.RATE:
             wait = error.retry_after.total_seconds() if error.retry_after is not None else None
             circuit.rate_limited(now, wait, probe=probe)
-        case Blame.ACCOUNT if isinstance(error, UpstreamAccountUnavailable) and error.whole_account:
+        case Blame.ACCOUNT if isinstance(error, UpstreamAccountUnavailable) and error.account_wide:
             circuit.account_refused(now, probe=probe)
         case Blame.ACCOUNT | Blame.UPSTREAM | Blame.ANSWER:
             circuit.failed(now, probe=probe)

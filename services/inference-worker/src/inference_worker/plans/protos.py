@@ -22,7 +22,6 @@ from inference_worker.plans.model import (
 )
 
 MAX_CANDIDATES = 16
-FALLBACK_ROLES = frozenset({inference_pb2.CANDIDATE_ROLE_CONTEXT_OVERFLOW, inference_pb2.CANDIDATE_ROLE_CONTENT_POLICY})
 
 # For callers that give none.
 DEFAULT_DEADLINE = timedelta(minutes=10)

@@ -8,7 +8,7 @@ from chassis.clock import Clock
 from chassis.errors import ArgosyError
 from values.usage import NO_USAGE
 
-from inference_worker.circuit_breakers.circuits import Circuits
+from inference_worker.breakers.circuits import Circuits
 from inference_worker.plans.attempt import RunningAttempt
 from inference_worker.plans.choose import Call, Choice, RetryPolicy
 from inference_worker.plans.model import (

@@ -7,7 +7,6 @@ do not use it.
 import asyncio
 import logging
 import os
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from functools import lru_cache
@@ -21,6 +20,7 @@ from values.usage import TokenUsage
 from inference_worker.providers.config import BaseUrl, TokenCounterConfig, static_credentials
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.http_observation import Exchange, observe_httpx, observed_exchange
+from inference_worker.providers.litellm_errors import status_error
 from inference_worker.providers.model import (
     UnsupportedParameter,
     UpstreamFailed,
@@ -32,7 +32,6 @@ from inference_worker.providers.model import (
 from inference_worker.providers.payloads import parse_object
 from inference_worker.providers.ports import Completion, Upstream
 from inference_worker.providers.reported_usage import openai_usage
-from inference_worker.providers.transport.errors import refused
 
 # The body is the client's: any other field would be taken for litellm's own arguments, such as `api_base` or `api_key`.
 # fmt: off
@@ -58,8 +57,6 @@ _UNREADABLE = (
     *("builtins.AttributeError", "builtins.LookupError", "builtins.TypeError"),
 )
 """What reading a response raises; wrapped by litellm, it looks like a rejected request."""
-
-_ERROR_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception)(?::| -) *)+")
 
 
 class LitellmConfig(TokenCounterConfig):
@@ -153,7 +150,7 @@ class LitellmProvider:
             return error
         litellm = _load()
         if exchange.status and not 200 <= exchange.status < 300:
-            return _status_error(exchange.status, error, secrets)
+            return status_error(exchange.status, error, secrets)
         if isinstance(error, litellm.Timeout):
             return UpstreamTimedOut("the upstream did not respond in time")
         if exchange.status:
@@ -173,12 +170,7 @@ class LitellmProvider:
         status = getattr(error, "status_code", None)
         if not isinstance(status, int) or _causes(error, *_UNREADABLE):
             return UpstreamProtocolError("the upstream's response could not be translated")
-        return _status_error(status, error, secrets)
-
-
-def _status_error(status: int, error: Exception, secrets: tuple[str, ...]) -> UpstreamFailed:
-    message = _ERROR_PREFIX.sub("", str(getattr(error, "message", "")))
-    return refused(status, _headers(error), _error_body(message, error), secrets)
+        return status_error(status, error, secrets)
 
 
 class LitellmStream:
@@ -259,27 +251,6 @@ class LitellmResponse:
 
     def abort(self) -> None:
         self._ended = True
-
-
-def _headers(error: Exception) -> dict[str, str]:
-    """Return the headers of the provider's response that litellm kept."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    return {str(name).lower(): str(value) for name, value in headers.items()}
-
-
-def _error_body(message: str, error: Exception) -> bytes:
-    """Return the provider's error body. litellm writes it into its message, after a name, or gives its fields."""
-    begin = message.find("{")
-    if begin >= 0 and message.rstrip().endswith("}"):
-        try:
-            document = orjson.loads(message[begin:])
-        except orjson.JSONDecodeError:
-            pass
-        else:
-            if isinstance(document, dict) and document.keys() & {"error", "detail", "message"}:
-                return orjson.dumps(document)
-    fields = {"message": message, "param": getattr(error, "param", None), "code": getattr(error, "code", None)}
-    return orjson.dumps({"error": fields}, default=str)
 
 
 def _has_links(messages: object) -> bool:

@@ -103,7 +103,7 @@ class UpstreamAccountUnavailable(UpstreamFailed):
 
     reason = "UPSTREAM_ACCOUNT_UNAVAILABLE"
     blame = Blame.ACCOUNT
-    whole_account: bool = True
+    account_wide: bool = True
     """False for status 403, which may be about one model or one request: then it only counts as a failure."""
     own_credential: bool = False
     """Whether the tenant brought the credential: then it is the tenant's to mend."""

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 from chassis.testing import FakeClock
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import CircuitState
-from inference_worker.circuit_breakers.retry_budget import RetryBudget
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.model import CircuitState
+from inference_worker.breakers.retry_budget import RetryBudget
 from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import AttemptOutcome, Candidate, CandidateRole
 from inference_worker.plans.run import PlanRun
@@ -152,7 +152,7 @@ def test_a_resting_credential_of_the_tenants_is_not_called_the_operators():
 @pytest.mark.parametrize(("tenant", "own"), [("ten_1", True), ("*", False)])
 async def test_who_brought_a_refused_credential_is_told(tenant: str, own: bool):
     class Refusing(FakeProvider):
-        async def open(self, *_: object, **__: object):  # type: ignore[override]
+        async def open(self, *_: object, **__: object):
             raise UpstreamAccountUnavailable("the upstream refused the operator's credential")
 
     upstream = Upstream(FakeCounter(), Refusing(), credentials=StaticCredentials((Credential("c", tenant, "s"),)))
@@ -173,7 +173,7 @@ async def test_a_probe_that_was_not_made_is_given_back(leaving: str):
     for _ in range(5):
         probed.failed(-10.0, probe=False)
     run = a_run(a_candidate("400-else"), a_candidate(), circuits=circuits, upstream=upstream, observer=observer)
-    upstream.provider.open = _failing  # type: ignore[union-attr, method-assign, assignment]
+    upstream.provider.open = _failing  # type: ignore[union-attr, method-assign]
     announced = asyncio.Event()
 
     async def emit(_: object) -> None:

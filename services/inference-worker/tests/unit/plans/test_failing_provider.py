@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from chassis.testing import FakeClock
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import CircuitState
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.model import CircuitState
 from inference_worker.plans.choose import RetryPolicy
 from inference_worker.plans.model import AttemptStarting, Candidate, CandidateRole, Finished
 from inference_worker.plans.run import PlanRun

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from chassis.clock import SystemClock
+
 from inference_worker.providers.model import (
     ContentFiltered,
     ContextLengthExceeded,
@@ -16,11 +18,12 @@ from inference_worker.providers.model import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
-from inference_worker.providers.refusals.classify import classify
-from inference_worker.providers.refusals.model import Refusal, RefusalKind
+from inference_worker.providers.status_errors.classify import classify
+from inference_worker.providers.status_errors.model import Refusal, RefusalKind
 
 MAX_ERROR_BODY_BYTES = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 500
+_CLOCK = SystemClock()
 
 _CREDENTIAL = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][A-Za-z0-9_\-*.]{6,}", re.IGNORECASE)
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]+")
@@ -45,7 +48,7 @@ _OTHER_ERRORS: Mapping[RefusalKind, tuple[Callable[..., UpstreamFailed], str]] =
 
 def refused(status: int, headers: Mapping[str, str], body: bytes, secrets: tuple[str, ...]) -> UpstreamFailed:
     """Return the error for a refused call; see `classify`. No message contains one of `secrets`."""
-    return refusal_error(classify(status, headers, body[:MAX_ERROR_BODY_BYTES]), secrets)
+    return refusal_error(classify(status, headers, body[:MAX_ERROR_BODY_BYTES], now=_CLOCK.now()), secrets)
 
 
 def refusal_error(refusal: Refusal, secrets: tuple[str, ...]) -> UpstreamFailed:
@@ -61,7 +64,7 @@ def refusal_error(refusal: Refusal, secrets: tuple[str, ...]) -> UpstreamFailed:
     wait = None if refusal.kind in {RefusalKind.CREDENTIAL_REFUSED, RefusalKind.ACCOUNT_EMPTY} else refusal.wait
     made = error(words.format(status=refusal.status), retry_after=wait, provider_code=code)
     if isinstance(made, UpstreamAccountUnavailable) and refusal.status == 403:
-        made.whole_account = False
+        made.account_wide = False
     return made
 
 

@@ -7,10 +7,12 @@ from time import monotonic
 from typing import Self
 from urllib.parse import quote, urlsplit
 
+from chassis.clock import SystemClock
+
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.inner_errors import InnerError
 from inference_worker.providers.model import UpstreamFailed, UpstreamInterrupted, UpstreamProtocolError
-from inference_worker.providers.refusals.classify import classify
+from inference_worker.providers.status_errors.classify import classify
 from inference_worker.providers.transport.connection import Connection, ConnectionLost, ProtocolError, Response
 from inference_worker.providers.transport.content_encoding import ContentDecoder, EncodingError, new_decoder
 from inference_worker.providers.transport.errors import MAX_ERROR_BODY_BYTES, refusal_error, refused
@@ -23,6 +25,7 @@ LINGER_SECONDS = 1.0
 STALE_CONNECTION_WINDOW_SECONDS = 1.0
 """A kept-alive connection that the peer had closed drops within this; later, the upstream had the request."""
 
+_CLOCK = SystemClock()
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _QUERY_CHARACTERS = "/%:@!$&'()*+,;=~?"
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
@@ -190,7 +193,8 @@ class HttpClient:
 
     def refused(self, error: InnerError, response: Response | None = None) -> UpstreamFailed:
         """Return the error that stands inside of a response with status 200."""
-        refusal = classify(error.status, response.waits if response is not None else {}, error.body)
+        headers = response.waits if response is not None else {}
+        refusal = classify(error.status, headers, error.body, now=_CLOCK.now())
         if not refusal.message:
             refusal = replace(refusal, message=error.message)
         return refusal_error(refusal, self.endpoint.secrets + (response.secrets if response is not None else ()))

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection
 from functools import partial
 
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import Circuit, CircuitState
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.model import Circuit, CircuitState
 from inference_worker.metrics import OPEN_CIRCUITS, RESTING_CIRCUITS
 
 UNASKED_SECONDS = 60.0

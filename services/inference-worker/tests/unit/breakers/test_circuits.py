@@ -1,11 +1,11 @@
 """Circuits: when they open, rest and close, and which are forgotten."""
 
 import pytest
-from inference_worker.circuit_breakers import circuits as module
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import BlockReason, Circuit, CircuitPolicy, CircuitState
-from inference_worker.circuit_breakers.retry_budget import RetryBudget
-from inference_worker.circuit_breakers.telemetry import observe_circuits
+from inference_worker.breakers import circuits as module
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.model import BlockReason, Circuit, CircuitPolicy, CircuitState
+from inference_worker.breakers.retry_budget import RetryBudget
+from inference_worker.breakers.telemetry import observe_circuits
 from inference_worker.metrics import OPEN_CIRCUITS
 
 POLICY = CircuitPolicy()

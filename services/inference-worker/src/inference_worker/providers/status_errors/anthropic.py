@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from inference_worker.providers.refusals.fields import as_text, codes_in
-from inference_worker.providers.refusals.model import ErrorFields, RefusalKind
+from inference_worker.providers.status_errors.fields import as_text, codes_in
+from inference_worker.providers.status_errors.model import ErrorFields, RefusalKind
 
 CODES = {
     "billing_error": RefusalKind.ACCOUNT_EMPTY,

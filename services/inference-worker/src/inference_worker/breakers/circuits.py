@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from inference_worker.circuit_breakers.model import AccountCircuit, Circuit, CircuitKey, CircuitPolicy, CircuitState
-from inference_worker.circuit_breakers.retry_budget import RetryBudget
+from inference_worker.breakers.model import AccountCircuit, Circuit, CircuitKey, CircuitPolicy, CircuitState
+from inference_worker.breakers.retry_budget import RetryBudget
 
 MAX_CIRCUITS = 4096
 """Callers name models freely, so their number is bounded: the oldest that is closed is forgotten."""
 
-LOOKS_FOR_CLOSED = 256
+POLLS_FOR_CLOSED = 256
 """Among so many of the oldest; when all of these are open, the oldest is forgotten."""
 
 
@@ -66,7 +66,7 @@ class Circuits:
 
     def _new(self, key: CircuitKey) -> Circuit:
         if len(self._circuits) >= MAX_CIRCUITS:
-            oldest = islice(self._circuits.items(), LOOKS_FOR_CLOSED)
+            oldest = islice(self._circuits.items(), POLLS_FOR_CLOSED)
             closed = (known for known, circuit in oldest if circuit.clear and circuit.state is CircuitState.CLOSED)
             self._forget(next(closed, next(iter(self._circuits))))
         account = self.account(key.upstream, key.account)

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from inference_worker.providers.refusals.classify import classify
-from inference_worker.providers.refusals.model import RefusalKind as Kind
+from inference_worker.providers.status_errors.classify import classify
+from inference_worker.providers.status_errors.model import RefusalKind as Kind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import pytest
 from chassis.errors import Unavailable
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import BlockReason, Circuit, CircuitState
-from inference_worker.circuit_breakers.schedule import CircuitSharing
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.model import BlockReason, Circuit, CircuitState
+from inference_worker.breakers.schedule import CircuitSharing
 
 
 @dataclass

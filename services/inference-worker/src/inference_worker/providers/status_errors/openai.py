@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from inference_worker.providers.refusals.fields import (
+from inference_worker.providers.status_errors.fields import (
     as_object,
     as_param,
     as_status,
@@ -16,7 +16,7 @@ from inference_worker.providers.refusals.fields import (
     codes_in,
     first_text,
 )
-from inference_worker.providers.refusals.model import ErrorFields, RefusalKind
+from inference_worker.providers.status_errors.model import ErrorFields, RefusalKind
 
 CODES = {
     "context_length_exceeded": RefusalKind.CONTEXT_TOO_LONG,

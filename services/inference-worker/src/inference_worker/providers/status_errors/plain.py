@@ -3,7 +3,7 @@
 import html
 import re
 
-from inference_worker.providers.refusals.model import ErrorFields
+from inference_worker.providers.status_errors.model import ErrorFields
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _HEADING = re.compile(r"<h1[^>]*>(.*?)</h1>", re.IGNORECASE | re.DOTALL)

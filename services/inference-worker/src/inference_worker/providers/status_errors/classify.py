@@ -1,16 +1,16 @@
 """Why a provider refused a call, from status, headers and body."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 
-from inference_worker.providers.refusals import anthropic, fastapi, google, openai, plain
-from inference_worker.providers.refusals.fields import as_object
-from inference_worker.providers.refusals.model import ErrorFields, Refusal, RefusalKind
-from inference_worker.providers.refusals.waits import provider_wait, wait_in_words
-from inference_worker.providers.refusals.words import kind_of_words, param_in_words
+from inference_worker.providers.status_errors import anthropic, fastapi, google, openai, plain
+from inference_worker.providers.status_errors.fields import as_object
+from inference_worker.providers.status_errors.model import ErrorFields, Refusal, RefusalKind
+from inference_worker.providers.status_errors.waits import provider_wait, wait_in_words
+from inference_worker.providers.status_errors.words import kind_of_words, param_in_words
 
 _Codes = Mapping[str, RefusalKind]
 _Read = Callable[[dict[str, Any]], ErrorFields | None]
@@ -47,7 +47,7 @@ _PRECISE_STATUSES = frozenset({401, 402, 407, 429, 503, 529})
 _WAITING = frozenset({RefusalKind.RATE_LIMITED, RefusalKind.OVERLOADED, RefusalKind.ACCOUNT_EMPTY})
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> Refusal:
+def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Refusal:
     """Return why a call was refused. `headers` have names in lower case.
 
     For an error inside of an answer with status 200, the status in the body takes its place; without one, the error
@@ -56,7 +56,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datet
     fields, codes, types = _read(body)
     decisive = status if status >= 400 else fields.status or 200
     kind = _kind(fields, codes, types, decisive)
-    wait = provider_wait(headers, now or datetime.now(UTC)) or fields.wait
+    wait = provider_wait(headers, now) or fields.wait
     if wait is None and kind in _WAITING:
         wait = wait_in_words(fields.message)
     param = fields.param

@@ -12,11 +12,11 @@ from chassis.errors import ArgosyError
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog
 
-from inference_worker.circuit_breakers.circuits import Circuits
-from inference_worker.circuit_breakers.model import Circuit, CircuitKey, CircuitState
-from inference_worker.circuit_breakers.ports import CircuitExchange
+from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.model import Circuit, CircuitKey, CircuitState
+from inference_worker.breakers.ports import CircuitExchange
 
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 """Between two looks for circuits that want a probe, while some are open."""
 IDLE_SECONDS: Final = 1.0
 MAX_MESSAGES: Final = 1000
@@ -48,7 +48,7 @@ class CircuitSharing:
         try:
             while not stop.is_set():
                 waking = asyncio.create_task(self._wake.wait())
-                pause = LOOK_SECONDS if self._open else IDLE_SECONDS
+                pause = POLL_SECONDS if self._open else IDLE_SECONDS
                 await asyncio.wait({waking, stopping}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 waking.cancel()
                 await self.exchange()

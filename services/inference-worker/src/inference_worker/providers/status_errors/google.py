@@ -5,9 +5,9 @@ Source: google.rpc.Status, and google.rpc's error_details (`ErrorInfo`, `RetryIn
 
 from typing import Any
 
-from inference_worker.providers.refusals.fields import as_object, as_param, as_status, as_text, codes_in
-from inference_worker.providers.refusals.model import ErrorFields, RefusalKind
-from inference_worker.providers.refusals.waits import parse_seconds
+from inference_worker.providers.status_errors.fields import as_object, as_param, as_status, as_text, codes_in
+from inference_worker.providers.status_errors.model import ErrorFields, RefusalKind
+from inference_worker.providers.status_errors.waits import parse_seconds
 
 STATUSES = {
     "resource_exhausted": RefusalKind.RATE_LIMITED,

@@ -6,7 +6,7 @@ the message, which a client cannot write: else a tenant could have a credential 
 
 import re
 
-from inference_worker.providers.refusals.model import RefusalKind
+from inference_worker.providers.status_errors.model import RefusalKind
 
 REQUEST_STATUSES = frozenset({400, 403, 404, 413, 422, 429, 500})
 """Statuses under which a refusal of the request itself was seen."""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from inference_worker.providers.refusals import openai
-from inference_worker.providers.refusals.fields import as_object, as_param, as_text
-from inference_worker.providers.refusals.model import ErrorFields, RefusalKind
+from inference_worker.providers.status_errors import openai
+from inference_worker.providers.status_errors.fields import as_object, as_param, as_text
+from inference_worker.providers.status_errors.model import ErrorFields, RefusalKind
 
 
 def read(document: dict[str, Any]) -> ErrorFields | None:
