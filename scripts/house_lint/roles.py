@@ -41,7 +41,7 @@ ROLE_BY_PATH = {
     "inference_worker/providers": "technology",  # HTTP, LiteLLM and ONNX behind the ports of `providers/ports.py`
     "inference_worker/providers/credentials": "pure",
     "inference_worker/providers/assemble": "pure",  # chunks to a completion, for jobs too
-    "inference_worker/providers/refusals": "pure",
+    "inference_worker/providers/status_errors": "pure",
     "inference_worker/providers/unavailable": "pure",
     "inference_worker/token_counting": "technology",  # tokenizers
     "inference_worker/token_counting/messages": "pure",
