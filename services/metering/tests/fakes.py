@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
@@ -33,14 +33,16 @@ from metering.settlement.model import (
     LockedRequest,
     RequestStatement,
     Settlement,
+    SettlementCase,
     SettlementChanges,
     UsageEvent,
 )
 from metering.settlement.ports import SettlementStore
 from metering.settlement.settle import settle_all
-from metering.usage.model import UsageSum
+from metering.usage.model import CacheSum, CacheUse, UsageSum
 from metering.usage.sum_usage import UsageStore
 from values.money import ZERO, NanoUsd, Price
+from values.usage import CacheOutcome
 
 DEFAULT_CAP = NanoUsd(1_000_000)
 
@@ -133,6 +135,7 @@ class FakeStores:
         self._requests: dict[tuple[str, str], LockedRequest] = {}
         self._settlements: dict[tuple[str, str, int], Settlement] = {}
         self._transactions: list[tuple[str, str, Transaction]] = []
+        self._cache_uses: list[tuple[str, date, CacheUse, Sequence[Settlement]]] = []
 
     async def reserve(self, priced: PricedReservation) -> ReserveResult:
         request = priced.request
@@ -262,12 +265,34 @@ class FakeStores:
             UsageSum(
                 rows[0].settled_at.date() if by_day else None,
                 price_key,
-                len(rows),
-                sum(row.usage.input_tokens or 0 for row in rows),
-                sum(row.usage.output_tokens or 0 for row in rows),
+                sum(row.cache is None for row in rows),
+                sum(row.usage.input_tokens or 0 for row in rows if row.cache is None),
+                sum(row.usage.output_tokens or 0 for row in rows if row.cache is None),
                 NanoUsd(sum(row.cost for row in rows)),
+                sum(row.cache is not None for row in rows),
+                NanoUsd(sum(row.saved for row in rows)),
             )
             for (_, price_key), rows in sorted(groups.items())
+        ]
+
+    async def cache_sums(self, tenant_id: str, first: date, last: date, *, by_day: bool) -> Sequence[CacheSum]:
+        groups: dict[tuple[date | None, str], list[tuple[CacheUse, Sequence[Settlement]]]] = {}
+        for owner, day, use, settlements in self._cache_uses:
+            if owner == tenant_id and first <= day <= last:
+                groups.setdefault((day if by_day else None, use.model), []).append((use, settlements))
+        return [
+            CacheSum(
+                day,
+                model,
+                len(uses),
+                *(
+                    sum(use.outcome is outcome for use, _ in uses)
+                    for outcome in (CacheOutcome.HIT, CacheOutcome.SEMANTIC, CacheOutcome.STALE)
+                ),
+                NanoUsd(sum(row.cost for _, rows in uses for row in rows if row.cache is not None)),
+                NanoUsd(sum(row.saved for _, rows in uses for row in rows)),
+            )
+            for (day, model), uses in sorted(groups.items(), key=str)
         ]
 
     def _budget(self, tenant_id: str) -> Budget:
@@ -285,6 +310,9 @@ class FakeStores:
             for settlement in change.settlements:
                 self._settlements[tenant_id, request_id, settlement.attempt] = settlement
             self._transactions += [(tenant_id, request_id, transaction) for transaction in change.transactions]
+            if change.cache is not None and change.case not in {SettlementCase.REPEATED, SettlementCase.ADDED}:
+                day = change.settlements[0].settled_at.date()
+                self._cache_uses.append((tenant_id, day, change.cache, change.settlements))
 
 
 def is_listed(row: Settlement, wanted: SettlementFilter) -> bool:

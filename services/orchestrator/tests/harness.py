@@ -24,6 +24,10 @@ from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.limits import Limits
 from orchestrator.reservations.reserve import Reservations
+from orchestrator.response_cache.charge import CacheCharges
+from orchestrator.response_cache.look_up import CacheLimits, ResponseCache
+from orchestrator.response_cache.model import CachePolicy
+from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache, RouteTable
 from orchestrator.usage.model import Attempt, RequestUsage
 from orchestrator.usage.record import UsageRecorder
@@ -31,6 +35,7 @@ from orchestrator.workers.model import Chunk
 from orchestrator.workers.model import Finished as WorkerFinished
 from values.usage import TokenUsage, UsageSource
 
+from services.orchestrator.tests.fake_answers import FakeAnswerStore
 from services.orchestrator.tests.fakes import (
     DEMO_ROUTES,
     FakeMeteringClient,
@@ -90,6 +95,10 @@ class Harness:
     max_tasks: int = 100
     flags: FlagCache = NO_FLAGS
     principal: Principal = field(default_factory=a_principal)
+    policy: CachePolicy | None = None
+    """With it, requests use a cache over `answers`."""
+    max_entry_bytes: int = 100_000
+    max_wait: timedelta = timedelta(seconds=60)
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -113,7 +122,10 @@ class Harness:
             "flags": self.flags,
         }
         self.disconnects = Disconnects(self.limits)
-        self.completions = ChatCompletions(retrieval=self.retrieval, disconnects=self.disconnects, **shared)
+        self.answers = FakeAnswerStore(self.clock)
+        self.completions = ChatCompletions(
+            retrieval=self.retrieval, disconnects=self.disconnects, cache=self.chat_cache(shared), **shared
+        )
         self.embeddings = Embeddings(**shared)
         self.servicer = OrchestrationServicer(
             completions=self.completions,
@@ -124,6 +136,14 @@ class Harness:
             outbox=self.outbox,
             jobs=NoRunningJobs(),
         )
+
+    def chat_cache(self, shared: dict[str, Any]) -> ChatCache | None:
+        """Make the cache of a replica."""
+        policy = self.policy
+        if policy is None:
+            return None
+        cache = ResponseCache(self.answers, CacheLimits(self.max_entry_bytes, self.max_wait))
+        return ChatCache(cache, lambda _: policy, CacheCharges(shared["reservations"], self.recorder))
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -13,3 +13,5 @@ MAX_PASSAGES: Final = 50
 """Passages that one search returns, or that one chat puts into its prompt."""
 MAX_QUERY_CHARACTERS: Final = 8_192
 """Characters of a search query."""
+MAX_CACHE_AGE_SECONDS: Final = 366 * 24 * 3600
+"""The oldest cached answer that a request can ask for."""

@@ -22,8 +22,12 @@ MAX_PRICE = NanoUsd(10**15)
 INPUT_PRICES = "input_per_million_nano_usd"
 """A detail of INSUFFICIENT_QUOTA: the input prices of the bounds that were not reserved, in their order, by commas."""
 
+DISCOUNT_MARK = "~"
+"""Between the version of a price and what was taken off it: `prc_1~50` is `prc_1` less 50 %."""
+
 # No exponents: the amount they hide may be too large to write down, or too small to be anything but zero.
 _USD = re.compile(r"(?P<whole>[0-9]{1,32})(?:\.(?P<places>[0-9]{1,9}))?")
+_DISCOUNTED = re.compile(rf"(?P<version>[^{DISCOUNT_MARK}]+){DISCOUNT_MARK}(?P<percent>[1-9][0-9]?|100)", re.ASCII)
 
 
 class Price(NamedTuple):
@@ -41,6 +45,24 @@ def cost(input_tokens: int, output_tokens: int, price: Price) -> NanoUsd:
     """Price one provider call: the exact amount, rounded up once to a whole nano-dollar, so no used token is free."""
     exact = input_tokens * price.input_per_million + output_tokens * price.output_per_million
     return NanoUsd(-(-exact // TOKENS_PER_PRICE))
+
+
+def discount(price: Price, percent: int) -> Price:
+    """Take `percent`, 0 to 100, off a price, and round up. The version names both."""
+    if not percent:
+        return price
+    amounts = (_less(price.input_per_million, percent), _less(price.output_per_million, percent))
+    return Price(price.key, f"{price.version}{DISCOUNT_MARK}{percent}", *amounts)
+
+
+def split_version(version: str) -> tuple[str, int]:
+    """Return the version in the price book, and the percentage that is taken off its price."""
+    match = _DISCOUNTED.fullmatch(version)
+    return (match["version"], int(match["percent"])) if match else (version, 0)
+
+
+def _less(amount: NanoUsd, percent: int) -> NanoUsd:
+    return NanoUsd(-(-amount * (100 - percent) // 100))
 
 
 def nano_usd_to_usd(amount: NanoUsd) -> str:

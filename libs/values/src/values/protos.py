@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from values.money import NanoUsd
-from values.usage import ExposureCause, TokenUsage, UsageSource
+from values.usage import CacheOutcome, ExposureCause, TokenUsage, UsageSource
 
 _PROTO_TO_SOURCE = {
     common_pb2.USAGE_SOURCE_REPORTED: UsageSource.REPORTED,
@@ -27,6 +27,14 @@ _CAUSE_TO_PROTO = {
     ExposureCause.CLIENT: common_pb2.EXPOSURE_CAUSE_CLIENT,
     ExposureCause.FLEET: common_pb2.EXPOSURE_CAUSE_FLEET,
 }
+_OUTCOME_TO_PROTO = {
+    None: common_pb2.CACHE_OUTCOME_UNSPECIFIED,
+    CacheOutcome.MISS: common_pb2.CACHE_OUTCOME_MISS,
+    CacheOutcome.HIT: common_pb2.CACHE_OUTCOME_HIT,
+    CacheOutcome.SEMANTIC: common_pb2.CACHE_OUTCOME_SEMANTIC,
+    CacheOutcome.STALE: common_pb2.CACHE_OUTCOME_STALE,
+}
+_PROTO_TO_OUTCOME = {number: outcome for outcome, number in _OUTCOME_TO_PROTO.items()}
 _PROTO_TO_CAUSE = {number: cause for cause, number in _CAUSE_TO_PROTO.items()}
 
 
@@ -38,6 +46,16 @@ def proto_to_exposure_cause(cause: common_pb2.ExposureCause.ValueType) -> Exposu
 def exposure_cause_to_proto(cause: ExposureCause | None) -> common_pb2.ExposureCause.ValueType:
     """Write a cause; None is not said."""
     return _CAUSE_TO_PROTO[cause]
+
+
+def proto_to_cache_outcome(outcome: common_pb2.CacheOutcome.ValueType) -> CacheOutcome | None:
+    """Read an outcome; None when the cache was not asked, or from a newer version of the wire."""
+    return _PROTO_TO_OUTCOME.get(outcome)
+
+
+def cache_outcome_to_proto(outcome: CacheOutcome | None) -> common_pb2.CacheOutcome.ValueType:
+    """Write an outcome; None is not said."""
+    return _OUTCOME_TO_PROTO[outcome]
 
 
 def proto_to_usage(message: common_pb2.TokenUsage) -> TokenUsage:

@@ -23,6 +23,15 @@ class ExposureCause(StrEnum):
     FLEET = "fleet"  # a part of Argosy died or lost contact
 
 
+class CacheOutcome(StrEnum):
+    """What the response cache did for a request."""
+
+    MISS = "miss"  # it had no answer
+    HIT = "hit"  # the answer to an equal request
+    SEMANTIC = "semantic"  # the answer to a request of the same meaning
+    STALE = "stale"  # an answer older than its time to live, because all providers failed
+
+
 class TokenUsage(NamedTuple):
     """Tokens read and written by one provider call. None is unknown; an explicit zero is a value."""
 

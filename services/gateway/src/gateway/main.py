@@ -55,6 +55,8 @@ from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
+from gateway.response_cache import http as response_cache_http
+from gateway.response_cache.orchestrator_client import ResponseCacheClient
 from gateway.settings import (
     HttpSection,
     InFlightSection,
@@ -92,6 +94,7 @@ FEATURES = (
     api_keys_http,
     audit_http,
     exposures_http,
+    response_cache_http,
     *CONFIGURATION_FEATURES,
 )
 
@@ -203,6 +206,7 @@ def wire_app(
         JobsClient: jobs,
         BatchesClient: BatchesClient(peers.orchestrator),
         jobs_http.EventStreams: event_streams,
+        ResponseCacheClient: ResponseCacheClient(peers.orchestrator),
         **configuration_clients(peers.orchestrator, peers.metering),
         FilesClient: FilesClient(peers.retrieval),
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),

@@ -34,6 +34,9 @@ from orchestrator.pools.main import build_pools
 from orchestrator.queues.main import Queues, build_queues
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
+from orchestrator.response_cache.grpc import registration as response_cache_registration
+from orchestrator.response_cache.main import build_response_cache
+from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import HELP, add_route_arguments
 from orchestrator.routing.schedule import refresh_once, refresh_routes
@@ -83,7 +86,15 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
-    completions, embeddings = _inference(settings, shared, worker, disconnects)
+    cache, cache_servicer = await build_response_cache(
+        settings.response_cache,
+        settings.redis,
+        service,
+        reservations=reservations,
+        recorder=recorder,
+        tasks=tasks,
+    )
+    completions, embeddings = _inference(settings, shared, worker, disconnects, cache)
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     scaling = await _scaling(settings, service, database, queues)
@@ -92,6 +103,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
     registrations = (*jobs.registrations, *scaling.registrations, batches.registration, webhooks.registration)
     registrations = (registration(servicer), *operated.registrations, *registrations)
+    registrations = (*registrations, response_cache_registration(cache_servicer))
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
     return [
@@ -169,7 +181,7 @@ async def _scaling(settings: Settings, service: ServiceBuilder, database: Databa
 
 
 def _inference(
-    settings: Settings, shared: Shared, worker: GrpcWorkerClient, disconnects: Disconnects
+    settings: Settings, shared: Shared, worker: GrpcWorkerClient, disconnects: Disconnects, cache: ChatCache
 ) -> tuple[ChatCompletions, Embeddings]:
     """Make the use cases whose clients wait."""
     common: dict[str, Any] = {
@@ -186,6 +198,7 @@ def _inference(
         retrieval=shared.retrieval,
         disconnects=disconnects,
         unknown_fields=settings.chat.unknown_fields,
+        cache=cache,
         **common,
     )
     return completions, Embeddings(**common)

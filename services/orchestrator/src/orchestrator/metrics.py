@@ -39,6 +39,18 @@ ROUTES_AGE_SECONDS = gauge(
 CONFIGURATION_VERSION = gauge(
     "orchestrator_configuration_version", "Version of the configuration that this process has read."
 )
+CACHE_REQUESTS = counter(
+    "orchestrator_cache_requests_total",
+    "Chat completions that asked the response cache, by outcome: miss, hit, semantic, stale.",
+    ("outcome",),
+)
+CACHE_BYPASSED = counter(
+    "orchestrator_cache_bypassed_total", "Requests that asked the response cache while Redis did not answer."
+)
+CACHE_STORE_FAILURES = counter("orchestrator_cache_store_failures_total", "Answers or locks that Redis did not take.")
+CACHE_LOOK_SECONDS = histogram(
+    "orchestrator_cache_look_seconds", "Time that Redis took to look for an answer, or fail."
+)
 JOB_EVENTS_LOST = counter(
     "orchestrator_job_events_lost_total",
     "Events and cancellations of jobs that Redis did not take; they are polled for.",

@@ -24,6 +24,7 @@ from orchestrator.jobs.settings import JobsSection
 from orchestrator.limits import DisconnectPolicy, Limits
 from orchestrator.pools.settings import PoolsSection
 from orchestrator.queues.settings import QueuesSection
+from orchestrator.response_cache.settings import ResponseCacheSection
 from orchestrator.routing.model import UnknownFields
 from orchestrator.upstreams.settings import UpstreamsSection
 from orchestrator.webhooks.settings import WebhooksSection
@@ -136,7 +137,7 @@ class Settings(ServiceSettings):
     kafka: EventsSection = Field(description="Where events are published and consumed.")
     redis: RedisSection = Field(
         default_factory=RedisSection,
-        description="Events of jobs for those who watch them, and changes of the configuration.",
+        description="Cached answers, events of jobs for those who watch them, and changes of the configuration.",
     )
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     peers: Peers = Field(description="The other services.")
@@ -163,6 +164,9 @@ class Settings(ServiceSettings):
         default_factory=PoolsSection, description="Pools of workers that operators make at run time, on Kubernetes."
     )
     webhooks: WebhooksSection = Field(default_factory=WebhooksSection, description="Webhooks.")
+    response_cache: ResponseCacheSection = Field(
+        default_factory=ResponseCacheSection, description="Answers that are given again to equal requests."
+    )
     reservation_lease: timedelta = Field(
         timedelta(minutes=10),
         ge=timedelta(seconds=1),

@@ -75,6 +75,38 @@ EXPOSURE_CAUSE_FLEET: ExposureCause.ValueType  # 3
 """A part of the fleet died or lost contact."""
 Global___ExposureCause: _TypeAlias = ExposureCause  # noqa: Y015
 
+class _CacheOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_OUTCOME_UNSPECIFIED: _CacheOutcome.ValueType  # 0
+    """It was not asked."""
+    CACHE_OUTCOME_MISS: _CacheOutcome.ValueType  # 1
+    """It had no answer."""
+    CACHE_OUTCOME_HIT: _CacheOutcome.ValueType  # 2
+    """It answered as it did an equal request."""
+    CACHE_OUTCOME_SEMANTIC: _CacheOutcome.ValueType  # 3
+    """It answered as it did a request of the same meaning."""
+    CACHE_OUTCOME_STALE: _CacheOutcome.ValueType  # 4
+    """Every provider failed, and it had an answer older than its time to live."""
+
+class CacheOutcome(_CacheOutcome, metaclass=_CacheOutcomeEnumTypeWrapper):
+    """What the response cache did for a request."""
+
+CACHE_OUTCOME_UNSPECIFIED: CacheOutcome.ValueType  # 0
+"""It was not asked."""
+CACHE_OUTCOME_MISS: CacheOutcome.ValueType  # 1
+"""It had no answer."""
+CACHE_OUTCOME_HIT: CacheOutcome.ValueType  # 2
+"""It answered as it did an equal request."""
+CACHE_OUTCOME_SEMANTIC: CacheOutcome.ValueType  # 3
+"""It answered as it did a request of the same meaning."""
+CACHE_OUTCOME_STALE: CacheOutcome.ValueType  # 4
+"""Every provider failed, and it had an answer older than its time to live."""
+Global___CacheOutcome: _TypeAlias = CacheOutcome  # noqa: Y015
+
 @_typing.final
 class EventMeta(_message.Message):
     """The first field of every event: what makes it unique, whose it is, when it happened."""

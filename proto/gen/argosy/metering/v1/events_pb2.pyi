@@ -57,6 +57,7 @@ class UsageRecorded(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     PROJECT_ID_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request whose reservation this settles."""
     key_id: _builtins.str
@@ -71,6 +72,10 @@ class UsageRecorded(_message.Message):
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptUsage]:
         """Every provider call, in order; empty when none was made: the reservation is released."""
 
+    @_builtins.property
+    def cache(self) -> Global___CacheUse:
+        """What the response cache did; absent when it was not asked."""
+
     def __init__(
         self,
         *,
@@ -79,14 +84,45 @@ class UsageRecorded(_message.Message):
         attempts: _abc.Iterable[Global___AttemptUsage] | None = ...,
         key_id: _builtins.str = ...,
         project_id: _builtins.str = ...,
+        cache: Global___CacheUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "meta", b"meta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "key_id", b"key_id", "meta", b"meta", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cache", b"cache", "key_id", b"key_id", "meta", b"meta", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageRecorded: _TypeAlias = UsageRecorded  # noqa: Y015
+
+@_typing.final
+class CacheUse(_message.Message):
+    """What the response cache did for a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    outcome: _common_pb2.CacheOutcome.ValueType
+    """A miss, or how it answered."""
+    model: _builtins.str
+    """The public model name, for reports."""
+    attempt: _builtins.int
+    """Which of the attempts stands for the cached answer and is no provider call; 0 for a miss."""
+    def __init__(
+        self,
+        *,
+        outcome: _common_pb2.CacheOutcome.ValueType = ...,
+        model: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "model", b"model", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheUse: _TypeAlias = CacheUse  # noqa: Y015
 
 @_typing.final
 class AttemptUsage(_message.Message):

@@ -375,6 +375,7 @@ class GetUsageResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
         """Ordered by day, then price key."""
@@ -383,19 +384,80 @@ class GetUsageResponse(_message.Message):
     def total(self) -> _common_pb2.Money:
         """Over all rows."""
 
+    @_builtins.property
+    def cache(self) -> _containers.RepeatedCompositeFieldContainer[Global___CacheRow]:
+        """What the response cache did, ordered by day, then model; of whole UTC days, those at the ends of the span included."""
+
     def __init__(
         self,
         *,
         rows: _abc.Iterable[Global___UsageRow] | None = ...,
         total: _common_pb2.Money | None = ...,
+        cache: _abc.Iterable[Global___CacheRow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "rows", b"rows", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
+class CacheRow(_message.Message):
+    """What the response cache did for one model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    LOOKUPS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    SEMANTIC_HITS_FIELD_NUMBER: _builtins.int
+    STALE_HITS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The public model name."""
+    lookups: _builtins.int
+    """Requests that asked the cache."""
+    hits: _builtins.int
+    """Answers to equal requests."""
+    semantic_hits: _builtins.int
+    """Answers to requests of the same meaning."""
+    stale_hits: _builtins.int
+    """Old answers, because every provider failed."""
+    @_builtins.property
+    def day(self) -> _timestamp_pb2.Timestamp:
+        """Midnight UTC; absent unless by_day."""
+
+    @_builtins.property
+    def cost(self) -> _common_pb2.Money:
+        """What the tenant paid for cached answers."""
+
+    @_builtins.property
+    def saved(self) -> _common_pb2.Money:
+        """What their tokens would have cost beside that."""
+
+    def __init__(
+        self,
+        *,
+        day: _timestamp_pb2.Timestamp | None = ...,
+        model: _builtins.str = ...,
+        lookups: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        semantic_hits: _builtins.int = ...,
+        stale_hits: _builtins.int = ...,
+        cost: _common_pb2.Money | None = ...,
+        saved: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day", "saved", b"saved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day", "hits", b"hits", "lookups", b"lookups", "model", b"model", "saved", b"saved", "semantic_hits", b"semantic_hits", "stale_hits", b"stale_hits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheRow: _TypeAlias = CacheRow  # noqa: Y015
 
 @_typing.final
 class UsageRow(_message.Message):
@@ -409,21 +471,29 @@ class UsageRow(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    CACHE_HITS_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
     price_key: _builtins.str
     """What was used."""
     calls: _builtins.int
     """How many provider calls."""
     input_tokens: _builtins.int
-    """Tokens read."""
+    """Tokens read by them."""
     output_tokens: _builtins.int
-    """Tokens written."""
+    """Tokens written by them."""
+    cache_hits: _builtins.int
+    """How many answers came from the response cache instead."""
     @_builtins.property
     def day(self) -> _timestamp_pb2.Timestamp:
         """Midnight UTC; absent unless by_day."""
 
     @_builtins.property
     def cost(self) -> _common_pb2.Money:
-        """What it cost."""
+        """What it cost, cached answers included."""
+
+    @_builtins.property
+    def saved(self) -> _common_pb2.Money:
+        """What the tokens of those would have cost beside what was paid for them."""
 
     def __init__(
         self,
@@ -434,10 +504,12 @@ class UsageRow(_message.Message):
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
         cost: _common_pb2.Money | None = ...,
+        cache_hits: _builtins.int = ...,
+        saved: _common_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day", "saved", b"saved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cost", b"cost", "day", b"day", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price_key", b"price_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hits", b"cache_hits", "calls", b"calls", "cost", b"cost", "day", b"day", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price_key", b"price_key", "saved", b"saved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,7 +619,7 @@ Global___Reservation: _TypeAlias = Reservation  # noqa: Y015
 
 @_typing.final
 class Settlement(_message.Message):
-    """The end of one provider call in the books."""
+    """The end of one provider call, or of one cached answer, in the books."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -564,6 +636,8 @@ class Settlement(_message.Message):
     USAGE_CLAMPED_FIELD_NUMBER: _builtins.int
     REPORTED_USAGE_FIELD_NUMBER: _builtins.int
     RECONCILIATION_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Counts from 1; 0 is a request that made no provider call."""
     outcome: Global___SettlementOutcome.ValueType
@@ -576,6 +650,8 @@ class Settlement(_message.Message):
     """Whose doing the exposure is; not said when nothing is exposed."""
     usage_clamped: _builtins.bool
     """True when more usage was reported than the reservation's bound allows; `usage` is the bound then."""
+    cache: _common_pb2.CacheOutcome.ValueType
+    """How the response cache answered; not said for a provider call."""
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage:
         """What was consumed, at most the bound of the reservation."""
@@ -604,6 +680,10 @@ class Settlement(_message.Message):
     def reconciliation(self) -> Global___Reconciliation:
         """How the exposure was closed; absent while it is open."""
 
+    @_builtins.property
+    def saved(self) -> _common_pb2.Money:
+        """What the tokens of a cached answer would have cost beside `cost`."""
+
     def __init__(
         self,
         *,
@@ -620,10 +700,12 @@ class Settlement(_message.Message):
         usage_clamped: _builtins.bool = ...,
         reported_usage: _common_pb2.TokenUsage | None = ...,
         reconciliation: Global___Reconciliation | None = ...,
+        cache: _common_pb2.CacheOutcome.ValueType = ...,
+        saved: _common_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counted", b"counted", "exposed", b"exposed", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counted", b"counted", "exposed", b"exposed", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost", b"cost", "counted", b"counted", "exposed", b"exposed", "exposure_cause", b"exposure_cause", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "settled_at", b"settled_at", "usage", b"usage", "usage_clamped", b"usage_clamped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache", b"cache", "cost", b"cost", "counted", b"counted", "exposed", b"exposed", "exposure_cause", b"exposure_cause", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage", "usage_clamped", b"usage_clamped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

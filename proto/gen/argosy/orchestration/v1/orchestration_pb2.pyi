@@ -22,6 +22,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CacheMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_MODE_UNSPECIFIED: _CacheMode.ValueType  # 0
+    """Not said."""
+    CACHE_MODE_OFF: _CacheMode.ValueType  # 1
+    """Neither."""
+    CACHE_MODE_READ: _CacheMode.ValueType  # 2
+    """It takes an answer, and keeps none."""
+    CACHE_MODE_WRITE: _CacheMode.ValueType  # 3
+    """It keeps its answer, and takes none."""
+    CACHE_MODE_ON: _CacheMode.ValueType  # 4
+    """Both."""
+
+class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper):
+    """Whether a request reads the response cache, and writes to it."""
+
+CACHE_MODE_UNSPECIFIED: CacheMode.ValueType  # 0
+"""Not said."""
+CACHE_MODE_OFF: CacheMode.ValueType  # 1
+"""Neither."""
+CACHE_MODE_READ: CacheMode.ValueType  # 2
+"""It takes an answer, and keeps none."""
+CACHE_MODE_WRITE: CacheMode.ValueType  # 3
+"""It keeps its answer, and takes none."""
+CACHE_MODE_ON: CacheMode.ValueType  # 4
+"""Both."""
+Global___CacheMode: _TypeAlias = CacheMode  # noqa: Y015
+
 class _RequestState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -85,6 +117,7 @@ class GenerateRequest(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the gateway; unique per tenant."""
     model: _builtins.str
@@ -97,6 +130,10 @@ class GenerateRequest(_message.Message):
     def deadline(self) -> _duration_pb2.Duration:
         """Time the client is given."""
 
+    @_builtins.property
+    def cache(self) -> Global___CacheControl:
+        """How to use the response cache, from headers; what the body says goes before."""
+
     def __init__(
         self,
         *,
@@ -105,14 +142,43 @@ class GenerateRequest(_message.Message):
         body: _builtins.bytes = ...,
         stream: _builtins.bool = ...,
         deadline: _duration_pb2.Duration | None = ...,
+        cache: Global___CacheControl | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deadline", b"deadline", "model", b"model", "request_id", b"request_id", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cache", b"cache", "deadline", b"deadline", "model", b"model", "request_id", b"request_id", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class CacheControl(_message.Message):
+    """How one request uses the response cache."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    MAX_AGE_FIELD_NUMBER: _builtins.int
+    mode: Global___CacheMode.ValueType
+    """Absent: as the route says."""
+    @_builtins.property
+    def max_age(self) -> _duration_pb2.Duration:
+        """The oldest answer to accept; absent: the route's time to live."""
+
+    def __init__(
+        self,
+        *,
+        mode: Global___CacheMode.ValueType = ...,
+        max_age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age", "mode", b"mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheControl: _TypeAlias = CacheControl  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
@@ -161,8 +227,14 @@ class Started(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     SOFT_LIMIT_PASSED_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    CACHE_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     soft_limit_passed: _builtins.bool
     """True when the budget's soft limit has passed."""
+    cache: _common_pb2.CacheOutcome.ValueType
+    """What the response cache did; not said when it was not asked."""
+    cache_age_seconds: _builtins.int
+    """Age of a cached answer, in seconds."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
         """Numbered context that was put into the prompt."""
@@ -177,10 +249,12 @@ class Started(_message.Message):
         sources: _abc.Iterable[Global___Source] | None = ...,
         soft_limit_passed: _builtins.bool = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        cache: _common_pb2.CacheOutcome.ValueType = ...,
+        cache_age_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["soft_limit_passed", b"soft_limit_passed", "sources", b"sources", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_age_seconds", b"cache_age_seconds", "soft_limit_passed", b"soft_limit_passed", "sources", b"sources", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

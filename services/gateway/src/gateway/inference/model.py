@@ -8,7 +8,7 @@ from typing import Protocol
 
 from chassis.errors import ArgosyError, Kind
 from values.money import NanoUsd
-from values.usage import TokenUsage
+from values.usage import CacheOutcome, TokenUsage
 
 
 class ModelNotFound(ArgosyError):
@@ -44,6 +44,14 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheControl:
+    """What a request asks of the response cache; None is as the route says."""
+
+    mode: str | None
+    max_age: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A chat completion; `body` is the client's own JSON."""
 
@@ -52,6 +60,8 @@ class ChatRequest:
     body: bytes
     stream: bool
     deadline: timedelta
+    cache: CacheControl | None = None
+    """From headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,9 @@ class Started:
     soft_limit_passed: bool
     warnings: Sequence[str] = ()
     """What was dropped from the request or changed in it, a sentence each."""
+    cache: CacheOutcome | None = None
+    """What the response cache did; None when it was not asked."""
+    cache_age_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

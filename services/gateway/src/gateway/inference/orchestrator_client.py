@@ -8,9 +8,17 @@ import grpc
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
 from chassis.grpc import Channel
-from values.protos import duration_to_proto, proto_to_error, proto_to_nano_usd, proto_to_timestamp, proto_to_usage
+from values.protos import (
+    duration_to_proto,
+    proto_to_cache_outcome,
+    proto_to_error,
+    proto_to_nano_usd,
+    proto_to_timestamp,
+    proto_to_usage,
+)
 
 from gateway.inference.model import (
+    CacheControl,
     ChatRequest,
     Chunk,
     CompletionStream,
@@ -28,6 +36,12 @@ from gateway.inference.model import (
 GRACE = timedelta(seconds=5)
 
 _PROTO_TO_TASK: dict[int, Task] = {pb.MODEL_TASK_CHAT: Task.CHAT, pb.MODEL_TASK_EMBEDDING: Task.EMBEDDING}
+_MODE_TO_PROTO = {
+    "off": pb.CACHE_MODE_OFF,
+    "read": pb.CACHE_MODE_READ,
+    "write": pb.CACHE_MODE_WRITE,
+    "on": pb.CACHE_MODE_ON,
+}
 
 
 class OrchestratorClient:
@@ -44,6 +58,8 @@ class OrchestratorClient:
             stream=request.stream,
             deadline=duration_to_proto(request.deadline),
         )
+        if request.cache is not None:
+            _cache_to_proto(request.cache, message.cache)
         return GrpcCompletionStream(self._stub.Generate(message, timeout=_rpc_timeout(request.deadline)))
 
     async def embed(self, request: EmbeddingsRequest) -> EmbeddingsResult:
@@ -97,7 +113,21 @@ def proto_to_started(message: pb.Started) -> Started:
         Source(source.number, source.file_id, source.filename, source.page, source.text, source.score)
         for source in message.sources
     ]
-    return Started(sources, message.soft_limit_passed, tuple(message.warnings))
+    return Started(
+        sources,
+        message.soft_limit_passed,
+        tuple(message.warnings),
+        proto_to_cache_outcome(message.cache),
+        message.cache_age_seconds,
+    )
+
+
+def _cache_to_proto(control: CacheControl, message: pb.CacheControl) -> None:
+    message.SetInParent()
+    if control.mode is not None:
+        message.mode = _MODE_TO_PROTO[control.mode]
+    if control.max_age is not None:
+        message.max_age.FromTimedelta(control.max_age)
 
 
 def proto_to_finished(message: pb.Finished) -> Finished:

@@ -10,8 +10,10 @@ from chassis.http import Receive, Scope, read_body
 from chassis.telemetry import logger
 from values.money import nano_usd_to_usd
 
+from gateway.inference.cache_headers import cache_response_headers, read_cache_headers
 from gateway.inference.limits import InferenceLimits
 from gateway.inference.model import (
+    CacheControl,
     ChatRequest,
     Chunk,
     CompletionStream,
@@ -75,7 +77,8 @@ class ChatCompletions:
         """Respond to one request, with a complete body or with a stream."""
         response.body = self._bodies.reserve(scope, self._max_body_bytes)
         body = await read_body(receive, self._max_body_bytes, response.body.grow_to)
-        completion, encoder = self._start(body, response.request_id)
+        cache = read_cache_headers(scope["headers"])
+        completion, encoder = self._start(body, response.request_id, cache)
         del body
         try:
             with CancelOnDisconnect(receive) as disconnect:
@@ -90,14 +93,18 @@ class ChatCompletions:
         finally:
             completion.cancel()
 
-    def _start(self, body: bytes, request_id: str) -> tuple[CompletionStream, SseEncoder | None]:
+    def _start(
+        self, body: bytes, request_id: str, cache: CacheControl | None
+    ) -> tuple[CompletionStream, SseEncoder | None]:
         """Start the completion; the encoder is for a stream.
 
         In a method of its own, so that no frame keeps the body and the prompt: a response may take minutes.
         """
         chat = read_chat(body, self._limits)
         streamed = chat.stream is True
-        completion = self._inference.generate(ChatRequest(request_id, chat.model, body, streamed, self._deadline))
+        completion = self._inference.generate(
+            ChatRequest(request_id, chat.model, body, streamed, self._deadline, cache)
+        )
         if not streamed:
             return completion, None
         created = int(self._clock.now().timestamp())
@@ -115,7 +122,8 @@ class FirstEvent:
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """Headers that are known before the first byte."""
-        return (SOFT_LIMIT,) if self.started is not None and self.started.soft_limit_passed else ()
+        cache = cache_response_headers(self.started)
+        return (SOFT_LIMIT, *cache) if self.started is not None and self.started.soft_limit_passed else cache
 
 
 async def await_first_event(completion: CompletionStream) -> FirstEvent:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from chassis.errors import InvalidRequest
 from values.limits import (
+    MAX_CACHE_AGE_SECONDS,
     MAX_MODEL_NAME_CHARACTERS,
     MAX_PASSAGES,
     MAX_QUERY_CHARACTERS,
@@ -23,6 +24,7 @@ StoreIds = Annotated[
 ]
 Query = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": r"\S", "maxLength": MAX_QUERY_CHARACTERS})]
 PassageLimit = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": MAX_PASSAGES})]
+CacheAge = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": MAX_CACHE_AGE_SECONDS})]
 Temperature = Annotated[float, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": 2})]
 TopP = Annotated[float, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": 1})]
 
@@ -50,10 +52,19 @@ class RetrievalOptions(msgspec.Struct):
     optional: bool | None = None
 
 
+class CacheOptions(msgspec.Struct):
+    """How to use the response cache: `read` takes a cached answer and keeps none, `write` the reverse, `on` both."""
+
+    mode: Literal["off", "read", "write", "on"] | None = None
+    max_age: CacheAge | None = None
+    """The oldest answer to accept, in seconds."""
+
+
 class ArgosyOptions(msgspec.Struct):
     """Argosy's own field of the body. The orchestrator refuses names in it that it does not know."""
 
     retrieval: RetrievalOptions | None = None
+    cache: CacheOptions | None = None
     metadata: dict[str, Any] | None = None
 
 

@@ -81,6 +81,8 @@ def started_fields(started: Started | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"sources": source_fields(started)}
     if started.warnings:
         fields["warnings"] = list(started.warnings)
+    if started.cache is not None:
+        fields["cache"] = {"status": started.cache, "age": started.cache_age_seconds}
     return fields
 
 

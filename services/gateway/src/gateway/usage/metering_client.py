@@ -1,6 +1,7 @@
 """Usage and cost statements from metering, over gRPC."""
 
 from datetime import datetime
+from typing import Literal
 
 from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2 as pb
@@ -10,6 +11,7 @@ from values.money import NanoUsd, nano_usd_to_usd
 from values.protos import proto_to_nano_usd, proto_to_timestamp, proto_to_usage, timestamp_to_proto
 
 from gateway.usage.schemas import (
+    CacheUsageRead,
     ExposureCause,
     LedgerEntryRead,
     ReconciliationRead,
@@ -41,6 +43,11 @@ _PROTO_TO_CAUSE: dict[int, ExposureCause] = {
     common_pb2.EXPOSURE_CAUSE_CLIENT: "client",
     common_pb2.EXPOSURE_CAUSE_FLEET: "fleet",
 }
+_PROTO_TO_CACHE: dict[int, Literal["hit", "semantic", "stale"]] = {
+    common_pb2.CACHE_OUTCOME_HIT: "hit",
+    common_pb2.CACHE_OUTCOME_SEMANTIC: "semantic",
+    common_pb2.CACHE_OUTCOME_STALE: "stale",
+}
 
 
 class UsageClient:
@@ -58,7 +65,11 @@ class UsageClient:
             request.end.CopyFrom(timestamp_to_proto(end))
         response = await self._stub.GetUsage(request)
         total = proto_to_nano_usd(response.total)
-        return UsageRead(data=[proto_to_usage_row(row) for row in response.rows], total_usd=nano_usd_to_usd(total))
+        return UsageRead(
+            data=[proto_to_usage_row(row) for row in response.rows],
+            total_usd=nano_usd_to_usd(total),
+            cache=[proto_to_cache_row(row) for row in response.cache],
+        )
 
     async def get_request_statement(self, request_id: str) -> RequestStatement:
         """Raises REQUEST_NOT_FOUND."""
@@ -83,6 +94,23 @@ def proto_to_usage_row(message: pb.UsageRow) -> UsageRowRead:
         input_tokens=message.input_tokens,
         output_tokens=message.output_tokens,
         cost_usd=nano_usd_to_usd(proto_to_nano_usd(message.cost)),
+        cache_hits=message.cache_hits,
+        saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
+    )
+
+
+def proto_to_cache_row(message: pb.CacheRow) -> CacheUsageRead:
+    answered = message.hits + message.semantic_hits + message.stale_hits
+    return CacheUsageRead(
+        day=unix_seconds(proto_to_timestamp(message.day)) if message.HasField("day") else None,
+        model=message.model,
+        lookups=message.lookups,
+        hits=message.hits,
+        semantic_hits=message.semantic_hits,
+        stale_hits=message.stale_hits,
+        hit_ratio=round(answered / message.lookups, 4) if message.lookups else 0.0,
+        cost_usd=nano_usd_to_usd(proto_to_nano_usd(message.cost)),
+        saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
     )
 
 
@@ -118,6 +146,8 @@ def proto_to_settlement(message: pb.Settlement) -> SettlementRead:
         reported_usage=proto_to_settled_usage(message.reported_usage) if message.HasField("reported_usage") else None,
         reconciliation=proto_to_reconciliation(message.reconciliation) if message.HasField("reconciliation") else None,
         settled_at=unix_seconds(proto_to_timestamp(message.settled_at)),
+        cache=_PROTO_TO_CACHE.get(message.cache),
+        saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
     )
 
 

@@ -10,7 +10,11 @@ ExposureCause = Literal["provider", "client", "fleet"]
 
 
 class UsageRowRead(BaseModel):
-    """Usage at one price key, of one day or of the whole interval. `day` is when the day begins, by UTC."""
+    """Usage at one price key, of one day or of the whole interval. `day` is when the day begins, by UTC.
+
+    `calls` and tokens are of provider calls. `cache_hits` answers came from the response cache instead: what they cost
+    is in `cost_usd`, and `saved_usd` is what their tokens would have cost beside that.
+    """
 
     object: Literal["usage"] = "usage"
     day: int | None
@@ -19,6 +23,26 @@ class UsageRowRead(BaseModel):
     input_tokens: int
     output_tokens: int
     cost_usd: str
+    cache_hits: int = 0
+    saved_usd: str = "0"
+
+
+class CacheUsageRead(BaseModel):
+    """What the response cache did for one model, on one UTC day or on all days of the interval, in whole days.
+
+    `hit_ratio` is the share of `lookups` that it answered, with four decimals.
+    """
+
+    object: Literal["cache_usage"] = "cache_usage"
+    day: int | None
+    model: str
+    lookups: int
+    hits: int
+    semantic_hits: int
+    stale_hits: int
+    hit_ratio: float
+    cost_usd: str
+    saved_usd: str
 
 
 class UsageRead(BaseModel):
@@ -28,6 +52,7 @@ class UsageRead(BaseModel):
     time_zone: Literal["UTC"] = "UTC"
     data: list[UsageRowRead]
     total_usd: str
+    cache: list[CacheUsageRead] = []
     has_more: Literal[False] = False
 
 
@@ -59,7 +84,8 @@ class ReconciliationRead(BaseModel):
 
 
 class SettlementRead(BaseModel):
-    """How one provider call was settled; attempt 0 is a request without a provider call.
+    """How one provider call was settled; attempt 0 is a request without a provider call, and one with `cache` is a
+    cached answer, which saved `saved_usd`.
 
     `exposed_usd` is what it may have cost and was not paid; `counted_usd` of it counts against the tenant's cap until
     it is reconciled. `reported_usage` is what the provider reported, where that was above the bound of the reservation.
@@ -80,6 +106,8 @@ class SettlementRead(BaseModel):
     reported_usage: SettledUsage | None
     reconciliation: ReconciliationRead | None
     settled_at: int
+    cache: Literal["hit", "semantic", "stale"] | None = None
+    saved_usd: str = "0"
 
 
 class LedgerEntryRead(BaseModel):

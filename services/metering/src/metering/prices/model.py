@@ -4,7 +4,6 @@ Every replica reads prices through its `PriceCache`.
 """
 
 import asyncio
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,16 +11,14 @@ from typing import Protocol
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest, Kind
-from values.money import NanoUsd, Price
+from values.money import NanoUsd, Price, discount, split_version
 
 ALL_TENANTS = "*"
 """Tenant of a price that applies to every tenant without a price of its own."""
 
 MAX_PRICE_KEY_CHARACTERS = 256
 MAX_DISCOUNT_PERCENT = 99
-"""A call is never free: its cost would not show that it was made."""
-DISCOUNT_MARK = "~"
-_DISCOUNTED = re.compile(r"(?P<version>[^~]+)~(?P<percent>[1-9][0-9]?)", re.ASCII)
+"""Of a reservation. A call is never free: its cost would not show that it was made."""
 
 # A missing key may mean that another replica has just added its price: load again, but not at every miss.
 RELOAD_ON_MISS = timedelta(seconds=1)
@@ -74,22 +71,7 @@ class PriceVersion:
 
 def discounted(row: PriceRow, percent: int) -> PriceRow:
     """Take `percent` off a price, and round up. Its version names both: `prc_1~50` is `prc_1` less 50 %."""
-    if not percent:
-        return row
-    price = row.price
-    version = f"{price.version}{DISCOUNT_MARK}{percent}"
-    amounts = (_less(price.input_per_million, percent), _less(price.output_per_million, percent))
-    return replace(row, price=Price(price.key, version, *amounts))
-
-
-def split_version(version: str) -> tuple[str, int]:
-    """Return the version in the price book, and the percentage that is taken off its price."""
-    match = _DISCOUNTED.fullmatch(version)
-    return (match["version"], int(match["percent"])) if match else (version, 0)
-
-
-def _less(amount: NanoUsd, percent: int) -> NanoUsd:
-    return NanoUsd(-(-amount * (100 - percent) // 100))
+    return replace(row, price=discount(row.price, percent)) if percent else row
 
 
 def validate_price_key(price_key: str, param: str) -> None:

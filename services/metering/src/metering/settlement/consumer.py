@@ -12,14 +12,15 @@ from chassis.kafka import Record, Undecodable
 from chassis.telemetry import logger
 from google.protobuf.message import DecodeError
 from values.money import MAX_TOKENS
-from values.protos import proto_to_exposure_cause, proto_to_timestamp, proto_to_usage
-from values.usage import ExposureCause
+from values.protos import proto_to_cache_outcome, proto_to_exposure_cause, proto_to_timestamp, proto_to_usage
+from values.usage import CacheOutcome, ExposureCause
 
 from metering.metrics import CLAMPED, EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
 from metering.prices.model import ALL_TENANTS, PriceCache, UnknownPriceVersion, validate_price_key
 from metering.reservations.model import is_valid_id
 from metering.settlement.model import Attempt, Settlement, SettlementCase, SettlementChanges, UsageEvent, attach_prices
 from metering.settlement.ports import SettlementStore
+from metering.usage.model import CacheUse, is_valid_model_name
 
 TOPIC = "argosy.metering.usage-recorded.v1"
 MAX_ATTEMPT = 1_000_000
@@ -78,17 +79,27 @@ def proto_to_event(message: events_pb2.UsageRecorded) -> UsageEvent:
     numbers = {attempt.attempt for attempt in message.attempts}
     if len(numbers) < len(message.attempts) or not all(1 <= number <= MAX_ATTEMPT for number in numbers):
         raise Undecodable("attempts do not count from 1, each once")
+    cache = _proto_to_cache_use(message.cache) if message.HasField("cache") else None
     return UsageEvent(
         meta.tenant_id,
         meta.event_id,
         message.request_id,
-        tuple(_proto_to_attempt(attempt) for attempt in message.attempts),
+        tuple(_proto_to_attempt(attempt, cache) for attempt in message.attempts),
         message.project_id,
         message.key_id,
+        cache,
     )
 
 
-def _proto_to_attempt(message: events_pb2.AttemptUsage) -> Attempt:
+def _proto_to_cache_use(message: events_pb2.CacheUse) -> CacheUse:
+    if not is_valid_model_name(message.model):
+        raise Undecodable("the cache's model is not a name")
+    # An outcome of a newer version counts as one that this version knows: the answer did come from the cache.
+    outcome = proto_to_cache_outcome(message.outcome) or CacheOutcome.HIT
+    return CacheUse(outcome, message.model, message.attempt)
+
+
+def _proto_to_attempt(message: events_pb2.AttemptUsage, cache: CacheUse | None) -> Attempt:
     usage = proto_to_usage(message.usage)
     try:
         validate_price_key(message.price_key, "price_key")
@@ -102,7 +113,8 @@ def _proto_to_attempt(message: events_pb2.AttemptUsage) -> Attempt:
         raise Undecodable(f"attempt {message.attempt}: no call consumes that many tokens")
     # A cause that is not said, or of a newer version, is the provider's: the tenant does not pay for it.
     cause = proto_to_exposure_cause(message.exposure_cause) or ExposureCause.PROVIDER
-    return Attempt(message.attempt, message.price_key, message.price_version, usage, cause=cause)
+    cached = cache.outcome if cache is not None and cache.attempt == message.attempt else None
+    return Attempt(message.attempt, message.price_key, message.price_version, usage, cause=cause, cache=cached)
 
 
 def _occurred_at(message: events_pb2.UsageRecorded) -> datetime | None:
@@ -117,7 +129,7 @@ def _observe(changes: Sequence[SettlementChanges]) -> None:
         EVENTS.labels(case).inc(count)
     observe_settlements([settlement for change in changes for settlement in change.settlements])
     for change in changes:
-        if change.case in CASES_WITHOUT_RESERVATION:
+        if change.case in CASES_WITHOUT_RESERVATION and change.cache is None:
             log.warning(
                 "usage_without_reservation",
                 case=change.case,

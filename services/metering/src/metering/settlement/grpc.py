@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 from argosy.metering.v1 import metering_pb2
 from chassis.tenancy import Principal
-from values.protos import exposure_cause_to_proto, nano_usd_to_proto, timestamp_to_proto, usage_to_proto
+from values.protos import (
+    cache_outcome_to_proto,
+    exposure_cause_to_proto,
+    nano_usd_to_proto,
+    timestamp_to_proto,
+    usage_to_proto,
+)
 
 from metering.ledger.model import Transaction
 from metering.reservations.model import RequestNotFound, Reservation, ReservationState, is_valid_id
@@ -73,6 +79,9 @@ def settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
     usage_to_proto(settlement.usage, message.usage)
     if settlement.cause is not None:
         message.exposure_cause = exposure_cause_to_proto(settlement.cause)
+    if settlement.cache is not None:
+        message.cache = cache_outcome_to_proto(settlement.cache)
+        message.saved.nano_usd = settlement.saved
     if settlement.reported is not None:
         usage_to_proto(settlement.reported, message.reported_usage)
     if settlement.reconciliation is not None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from values.money import ZERO, NanoUsd, Price
-from values.usage import ExposureCause, TokenUsage
+from values.money import ZERO, NanoUsd, Price, split_version
+from values.usage import CacheOutcome, ExposureCause, TokenUsage
 
 from metering.ledger.model import Transaction
 from metering.prices.model import PriceCache, PriceRow, UnknownPriceVersion
 from metering.reservations.model import Reservation
+from metering.usage.model import CacheUse
 
 REQUEST_ATTEMPT = 0
 """The attempt that stands for the request itself; provider calls count from 1."""
@@ -43,9 +44,10 @@ class SettlementCase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One provider call of a usage event. `price` is the price that `price_version` names; a billable call needs it.
+    """One provider call of a usage event, or the answer that the cache gave instead (`cache`).
 
-    `cause` is whose doing an unknown usage is.
+    `price` is the price that `price_version` names, and `full_price` that price without its discount, for the cache; a
+    billable call needs the first. `cause` is whose doing an unknown usage is.
     """
 
     number: int
@@ -54,6 +56,8 @@ class Attempt:
     usage: TokenUsage
     price: Price | None = None
     cause: ExposureCause = ExposureCause.PROVIDER
+    cache: CacheOutcome | None = None
+    full_price: Price | None = None
 
     @property
     def is_billable(self) -> bool:
@@ -70,6 +74,7 @@ class UsageEvent:
     attempts: tuple[Attempt, ...]
     project_id: str = ""
     key_id: str = ""
+    cache: CacheUse | None = None
 
 
 async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
@@ -77,6 +82,7 @@ async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
     versions = {attempt.price_version for attempt in event.attempts if attempt.is_billable}
     if not versions:
         return event
+    versions |= {split_version(attempt.price_version)[0] for attempt in event.attempts if attempt.cache is not None}
     rows = await prices.by_version(versions)
     return replace(event, attempts=tuple(_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts))
 
@@ -87,7 +93,8 @@ def _with_price(attempt: Attempt, tenant_id: str, rows: Mapping[str, PriceRow]) 
     row = rows.get(attempt.price_version)
     if row is None or row.price.key != attempt.price_key or not row.applies_to(tenant_id):
         raise UnknownPriceVersion(f"{attempt.price_version!r} is no price of {attempt.price_key!r} for this tenant")
-    return replace(attempt, price=row.price)
+    full = None if attempt.cache is None else rows[split_version(attempt.price_version)[0]].price
+    return replace(attempt, price=row.price, full_price=full)
 
 
 class Decision(StrEnum):
@@ -114,6 +121,7 @@ class Settlement:
 
     `cause` is whose doing the exposure is, and `counted` the part of it that counts against the tenant's cap until it
     is reconciled. `usage` is at most the bound; `reported` is the usage as it came, where it was above the bound.
+    `cache` is how the cache answered, if it did, and `saved` what its tokens would have cost beside `cost`.
     """
 
     attempt: int
@@ -129,6 +137,8 @@ class Settlement:
     counted: NanoUsd = ZERO
     reported: TokenUsage | None = None
     reconciliation: Reconciliation | None = None
+    cache: CacheOutcome | None = None
+    saved: NanoUsd = ZERO
 
     @property
     def entry(self) -> SettledAttempt:
@@ -178,6 +188,7 @@ class SettlementChanges:
     exposed: NanoUsd = ZERO
     project_id: str = ""
     key_id: str = ""
+    cache: CacheUse | None = None
 
     def apply_to(self, request: LockedRequest) -> LockedRequest:
         rows = {row.attempt: row for row in request.settled}

@@ -29,6 +29,7 @@ from metering.settlement.model import (
 )
 from metering.settlement.rows import (
     changes_to_adjustments,
+    changes_to_cache_rows,
     changes_to_usage_rows,
     closure_to_row,
     json_to_settled,
@@ -40,7 +41,7 @@ from metering.settlement.settle import COUNTED_CAUSES, settle_all
 
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3)"
 LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
-FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6)"
+FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7)"
 
 # One statement, so that it reads all of the request as of one instant.
 STATEMENT = """
@@ -75,16 +76,16 @@ WITH unreserved AS (
     INSERT INTO metering.settlements AS s (
         tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
         cost, exposed, exposure_cause, counted, usage_clamped, reported_input_tokens, reported_output_tokens, event_id,
-        settled_at
+        settled_at, cache, saved
     )
     SELECT tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
            cost, exposed, coalesce(exposure_cause, ''), coalesce(counted, 0), coalesce(usage_clamped, false),
-           reported_input_tokens, reported_output_tokens, event_id, settled_at
+           reported_input_tokens, reported_output_tokens, event_id, settled_at, coalesce(cache, ''), coalesce(saved, 0)
     FROM jsonb_to_recordset($2::jsonb) AS n (
         tenant_id text, request_id text, attempt integer, outcome text, usage_source text, input_tokens bigint,
         output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, exposure_cause text,
         counted bigint, usage_clamped boolean, reported_input_tokens bigint, reported_output_tokens bigint,
-        event_id text, settled_at timestamptz
+        event_id text, settled_at timestamptz, cache text, saved bigint
     )
     ON CONFLICT (tenant_id, request_id, attempt) DO UPDATE SET
         outcome = excluded.outcome, usage_source = excluded.usage_source, input_tokens = excluded.input_tokens,
@@ -93,7 +94,7 @@ WITH unreserved AS (
         counted = excluded.counted, usage_clamped = excluded.usage_clamped,
         reported_input_tokens = excluded.reported_input_tokens,
         reported_output_tokens = excluded.reported_output_tokens,
-        event_id = excluded.event_id, settled_at = excluded.settled_at
+        event_id = excluded.event_id, settled_at = excluded.settled_at, cache = excluded.cache, saved = excluded.saved
 ), posted AS (
     INSERT INTO metering.ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind, created_at)
     SELECT tenant_id, transaction_id, request_id, attempt, kind, created_at
@@ -172,8 +173,8 @@ async def _write(connection: Any, all_changes: Sequence[SettlementChanges]) -> N
     )
     await connection.execute(INSERT_ROWS, *map(_to_json, tables))
     closures = [closure_to_row(change.reservation) for change in changes if change.case in CLOSING_CASES]
-    usage = _to_json(changes_to_usage_rows(changes))
-    await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), usage)
+    usage, cache = _to_json(changes_to_usage_rows(changes)), _to_json(changes_to_cache_rows(changes))
+    await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), usage, cache)
 
 
 def _row_to_locked_request(row: Mapping[str, Any]) -> LockedRequest:

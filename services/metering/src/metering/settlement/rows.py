@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from values.money import ZERO, NanoUsd
-from values.usage import ExposureCause, TokenUsage, UsageSource
+from values.usage import CacheOutcome, ExposureCause, TokenUsage, UsageSource
 
 from metering.reservations.model import Reservation
 from metering.settlement.model import (
@@ -20,8 +20,14 @@ from metering.settlement.model import (
     Reconciliation,
     SettledAttempt,
     Settlement,
+    SettlementCase,
     SettlementChanges,
 )
+
+_USAGE_COUNTS = ("calls", "input_tokens", "output_tokens", "cost", "cache_hits", "saved")
+_CACHE_COUNTS = ("lookups", "hits", "semantic_hits", "stale_hits", "cost", "saved")
+_HIT_COLUMNS = {CacheOutcome.HIT: "hits", CacheOutcome.SEMANTIC: "semantic_hits", CacheOutcome.STALE: "stale_hits"}
+_FIRST_CASES = frozenset({SettlementCase.SETTLED, SettlementCase.LATE, SettlementCase.UNRESERVED})
 
 
 def changes_to_adjustments(changes: Sequence[SettlementChanges]) -> tuple[list[str], list[int], list[int], list[int]]:
@@ -45,14 +51,40 @@ def changes_to_usage_rows(changes: Sequence[SettlementChanges]) -> list[dict[str
             if settlement.attempt == REQUEST_ATTEMPT or settlement.event_id == NO_EVENT:
                 continue
             key = (change.reservation.tenant_id, settlement.settled_at.date().isoformat(), settlement.price_key)
-            row = rows.setdefault(key, dict.fromkeys(("calls", "input_tokens", "output_tokens", "cost"), 0))
+            row = rows.setdefault(key, dict.fromkeys(_USAGE_COUNTS, 0))
+            row["cost"] += settlement.cost
+            if settlement.cache is not None:
+                row["cache_hits"] += 1
+                row["saved"] += settlement.saved
+                continue
             row["calls"] += 1
             row["input_tokens"] += settlement.usage.input_tokens or 0
             row["output_tokens"] += settlement.usage.output_tokens or 0
-            row["cost"] += settlement.cost
     return [
         {"tenant_id": tenant_id, "day": day, "price_key": price_key, **row}
         for (tenant_id, day, price_key), row in sorted(rows.items(), key=lambda item: item[0])
+    ]
+
+
+def changes_to_cache_rows(changes: Sequence[SettlementChanges]) -> list[dict[str, Any]]:
+    """Sum what the response cache did, by tenant, day and model. A request counts when it is settled first."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for change in changes:
+        use = change.cache
+        if use is None or change.case not in _FIRST_CASES or not change.settlements:
+            continue
+        day = change.settlements[0].settled_at.date().isoformat()
+        row = rows.setdefault((change.reservation.tenant_id, day, use.model), dict.fromkeys(_CACHE_COUNTS, 0))
+        row["lookups"] += 1
+        if use.outcome is not CacheOutcome.MISS:
+            row[_HIT_COLUMNS[use.outcome]] += 1
+        for settlement in change.settlements:
+            if settlement.cache is not None:
+                row["cost"] += settlement.cost
+                row["saved"] += settlement.saved
+    return [
+        {"tenant_id": tenant_id, "day": day, "model": model, **row}
+        for (tenant_id, day, model), row in sorted(rows.items(), key=lambda item: item[0])
     ]
 
 
@@ -87,6 +119,8 @@ def settlement_to_row(reservation: Reservation, settlement: Settlement) -> dict[
     }
     if settlement.cause is not None:
         row |= {"exposure_cause": settlement.cause, "counted": settlement.counted}
+    if settlement.cache is not None:
+        row |= {"cache": settlement.cache, "saved": settlement.saved}
     if settlement.reported is not None:
         row["usage_clamped"] = True
         row["reported_input_tokens"] = settlement.reported.input_tokens
@@ -126,6 +160,8 @@ def json_to_settlement(item: Mapping[str, Any]) -> Settlement:
         NanoUsd(item["counted"]),
         reported if item["usage_clamped"] else None,
         None if item["reconciliation"] is None else _json_to_reconciliation(item),
+        CacheOutcome(item["cache"]) if item["cache"] else None,
+        NanoUsd(item["saved"]),
     )
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from values.money import ZERO, NanoUsd, cost
-from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage
 
 from metering.budgets.model import Budget
 from metering.ledger.model import Transaction, TransactionKind, post
@@ -80,6 +80,8 @@ class RequestSettler:
             cause,
             counted,
             None if usage is attempt.usage else attempt.usage,
+            cache=attempt.cache,
+            saved=_saved(attempt, usage, paid),
         )
 
     def settle_announced(self, announced: AnnouncedAttempt, payable: NanoUsd) -> Settlement:
@@ -177,7 +179,15 @@ def settle(
         NanoUsd(counted),
         event.project_id,
         event.key_id,
+        event.cache,
     )
+
+
+def _saved(attempt: Attempt, usage: TokenUsage, paid: NanoUsd) -> NanoUsd:
+    """Return what a cached answer would have cost beside what was paid for it."""
+    if attempt.cache is None or attempt.full_price is None or usage.known is None:
+        return ZERO
+    return NanoUsd(max(0, cost(*usage.known, attempt.full_price) - paid))
 
 
 def _settle_unnamed(

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from values.money import NanoUsd
+from values.limits import MAX_MODEL_NAME_CHARACTERS
+from values.money import ZERO, NanoUsd
+from values.usage import CacheOutcome
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 END = datetime(9999, 1, 1, tzinfo=UTC)
@@ -11,7 +13,11 @@ END = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class UsageSum:
-    """Calls, tokens and cost of one price key, of one UTC day or of the whole interval (`day` is None)."""
+    """Calls, tokens and cost of one price key, of one UTC day or of the whole interval (`day` is None).
+
+    Answers of the response cache are no calls: their count is `cache_hits`, their cost is in `cost`, and `saved` is
+    what their tokens would have cost beside that.
+    """
 
     day: date | None
     price_key: str
@@ -19,6 +25,39 @@ class UsageSum:
     input_tokens: int
     output_tokens: int
     cost: NanoUsd
+    cache_hits: int = 0
+    saved: NanoUsd = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What the response cache did for a request for `model`.
+
+    `attempt` is the one that stands for the cached answer; 0 for a miss.
+    """
+
+    outcome: CacheOutcome
+    model: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSum:
+    """What the response cache did for one model, on one UTC day or on all days of an interval (`day` is None)."""
+
+    day: date | None
+    model: str
+    lookups: int
+    hits: int
+    semantic_hits: int
+    stale_hits: int
+    cost: NanoUsd
+    saved: NanoUsd
+
+
+def is_valid_model_name(text: str) -> bool:
+    """Whether it can be a public model name, and a text in Postgres."""
+    return 0 < len(text) <= MAX_MODEL_NAME_CHARACTERS and text.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,39 @@
 """Sum up what a tenant used."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Protocol
+from datetime import date, datetime, timedelta
+from typing import NamedTuple, Protocol
 
 from chassis.errors import InvalidRequest
 
-from metering.usage.model import BEGINNING, END, UsageSum
+from metering.usage.model import BEGINNING, END, CacheSum, UsageSum
 
 
 class UsageStore(Protocol):
     async def sums(self, tenant_id: str, start: datetime, end: datetime, *, by_day: bool) -> Sequence[UsageSum]:
         """Sum the calls settled in [start, end), ordered by UTC day, then price key. Committed calls count at once."""
 
+    async def cache_sums(self, tenant_id: str, first: date, last: date, *, by_day: bool) -> Sequence[CacheSum]:
+        """Sum what the response cache did on the UTC days from `first` to `last`, ordered by day, then model."""
+
+
+class TenantUsage(NamedTuple):
+    """What a tenant used, and what its response cache did."""
+
+    calls: Sequence[UsageSum]
+    cache: Sequence[CacheSum]
+
 
 async def sum_usage(
     tenant_id: str, start: datetime | None, end: datetime | None, *, by_day: bool, usage: UsageStore
-) -> Sequence[UsageSum]:
+) -> TenantUsage:
     """Sum usage in [start, end); None is unbounded. Raises `InvalidRequest` when the end is before the start."""
     since = BEGINNING if start is None else min(max(start, BEGINNING), END)
     until = END if end is None else min(max(end, BEGINNING), END)
     if until < since:
         raise InvalidRequest("end is before start", param="end")
-    return await usage.sums(tenant_id, since, until, by_day=by_day)
+    calls = await usage.sums(tenant_id, since, until, by_day=by_day)
+    if until == since:
+        return TenantUsage(calls, ())
+    last = (until - timedelta(microseconds=1)).date()
+    return TenantUsage(calls, await usage.cache_sums(tenant_id, since.date(), last, by_day=by_day))

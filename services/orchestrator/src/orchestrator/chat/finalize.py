@@ -8,7 +8,7 @@ from values.money import NanoUsd, cost
 from values.usage import TokenUsage, total_usage
 
 from orchestrator.reservations.attempts import AttemptLog
-from orchestrator.usage.model import Attempt, AttemptUsage
+from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse
 from orchestrator.usage.record import UsageRecorder
 
 
@@ -34,10 +34,19 @@ async def finalize(
     made: Sequence[Attempt],
     *,
     recorder: UsageRecorder,
+    cache: CacheUse | None = None,
+    stale: AttemptUsage | None = None,
 ) -> PricedUsage:
-    """Record every attempt made at its reserved price, then return the cost. No attempts release the reservation."""
+    """Record every attempt made at its reserved price, then return the cost. No attempts release the reservation.
+
+    `stale` stands for a cached answer that was given after all attempts failed; the tenant pays for it beside them.
+    """
     used, priced = price_attempts(attempts, made)
-    await recorder.record(principal, request_id, used)
+    if stale is not None:
+        used = (*used, stale)
+        paid = (*attempts.priced(attempts.bounded(made)), stale)
+        priced = PricedUsage(stale.usage, capped_cost(paid, attempts.reservation.held))
+    await recorder.record(principal, request_id, used, cache)
     return priced
 
 

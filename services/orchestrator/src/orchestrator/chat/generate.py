@@ -8,14 +8,19 @@ from chassis.clock import Clock
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.finalize import finalize
 from orchestrator.chat.infer import Disconnects, infer
-from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
-from orchestrator.chat.prepare import Prepared, prepare
+from orchestrator.chat.model import ChatEvent, ChatRequest, Finished
+from orchestrator.chat.prepare import Draft, Prepared, draft_chat, reserve_draft
+from orchestrator.chat.run import Run, give_cached
 from orchestrator.chat.stream import StreamBuffer
 from orchestrator.context.ports import RetrievalClient
+from orchestrator.flags.model import Feature
 from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
+from orchestrator.flags.switches import is_feature_on
 from orchestrator.limits import Limits
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.reserve import Reservations
+from orchestrator.response_cache.look_up import Lookup
+from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import UnknownFields
 from orchestrator.usage.record import UsageRecorder
@@ -36,6 +41,7 @@ class ChatCompletions:
     limits: Limits
     unknown_fields: UnknownFields = UnknownFields.DROP
     flags: FlagCache = NO_FLAGS
+    cache: ChatCache | None = None
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Yield Started once, chunks, Finished once. An error before the first chunk is raised instead.
@@ -45,19 +51,8 @@ class ChatCompletions:
         """
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
-            prepared = await prepare(
-                request,
-                routes=self.routes,
-                retrieval=self.retrieval,
-                reservations=self.reservations,
-                clock=self.clock,
-                limits=self.limits,
-                unknown_fields=self.unknown_fields,
-                flags=self.flags,
-            )
-            # There is no await between the reservation and this task, which settles it whatever happens.
-            buffer: StreamBuffer[Finished] = StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream)
-            run = self.tasks.start(self._run(prepared, buffer), key)
+            run = await self._open(request)
+        buffer = run.buffer
         try:
             started = False
             while True:
@@ -66,24 +61,67 @@ class ChatCompletions:
                     if isinstance(received, Finished) and received.error is not None:
                         raise received.error
                     started = True
-                    yield Started(prepared.sources, prepared.reservation.soft_limit_passed, prepared.warnings)
+                    yield run.started()
                 if isinstance(received, Finished):
                     yield received
                     return
                 yield Chunk(received)
         finally:
             buffer.disconnect()
-            self.tasks.detach(run)
+            self.tasks.detach(run.task)
 
-    async def _run(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> None:
+    async def _open(self, request: ChatRequest) -> Run:
+        """Start the task that answers: from the cache, or by a plan."""
+        draft = await draft_chat(
+            request,
+            routes=self.routes,
+            retrieval=self.retrieval,
+            clock=self.clock,
+            limits=self.limits,
+            unknown_fields=self.unknown_fields,
+            flags=self.flags,
+        )
+        lookup = None if self.cache is None else await self._look_up(self.cache, draft)
+        run = Run(draft, StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream), lookup)
+        key = (request.principal.tenant_id, request.request_id)
         try:
-            buffer.end(await self._infer_and_finalize(prepared, buffer))
-        except BaseException as error:
-            buffer.fail(error)
+            if self.cache is not None and lookup is not None and lookup.hit is not None:
+                charged = await self.cache.charges.reserve(
+                    request.principal, request.request_id, lookup.hit, draft.deadline
+                )
+                run.soft_limit_passed = charged.soft_limit_passed
+                work = give_cached(run, charged, self.cache.charges)
+            else:
+                prepared = await reserve_draft(
+                    draft, routes=self.routes, reservations=self.reservations, limits=self.limits
+                )
+                run.soft_limit_passed = prepared.reservation.soft_limit_passed
+                work = self._answer(prepared, run)
+        except BaseException:
+            run.release()
             raise
+        # There is no await between the reservation and this task, which settles it whatever happens.
+        run.task = self.tasks.start(run.to_its_end(work), key)
+        return run
 
-    async def _infer_and_finalize(self, prepared: Prepared, buffer: StreamBuffer[Finished]) -> Finished:
-        request = prepared.request
+    async def _look_up(self, cache: ChatCache, draft: Draft) -> Lookup | None:
+        request, chat = draft.request, draft.chat
+        flags = self.flags.snapshot()
+        if not is_feature_on(flags, Feature.CACHE, request.principal, request.flags, model=request.model):
+            return None
+        return await cache.look_up(
+            request.principal.tenant_id,
+            draft.route,
+            draft.routed,
+            chat.document,
+            output_limit=chat.output_limit,
+            control=chat.cache or request.cache,
+            deadline=draft.deadline,
+            stream=request.stream,
+        )
+
+    async def _answer(self, prepared: Prepared, run: Run) -> Finished:
+        request, buffer = prepared.request, run.buffer
         attempts = RequestAttempts(
             self.reservations,
             request.principal,
@@ -112,5 +150,14 @@ class ChatCompletions:
         keys = [candidate.bound.price_key for candidate in prepared.plan.candidates]
         self.routes.scores.learn(keys, finished.calls, stream=request.stream)
         made = finished.attempts
-        usage, cost = await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
-        return Finished(usage, cost, finished.error, finished.usage_payload, finished.warnings)
+        stale = run.give_stale(finished, attempts.reservation)
+        priced = await finalize(
+            *(request.principal, request.request_id, attempts, made),
+            recorder=self.recorder,
+            cache=run.use(stale),
+            stale=stale,
+        )
+        if stale is not None:
+            return Finished(*priced, None, run.usage_payload)
+        run.keep(finished, attempts)
+        return Finished(*priced, finished.error, finished.usage_payload, finished.warnings)

@@ -5,13 +5,15 @@ from typing import Any, assert_never
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from chassis.tenancy import Principal
-from values.protos import error_to_proto, proto_to_duration, usage_to_proto
+from values.protos import cache_outcome_to_proto, error_to_proto, proto_to_duration, usage_to_proto
 from values.roles import current_member
 
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
 from orchestrator.context.model import Source
 from orchestrator.limits import shorter_timeout
+from orchestrator.metrics import CACHE_REQUESTS
+from orchestrator.response_cache.protos import proto_to_cache_control
 from orchestrator.telemetry import RequestObservation
 from orchestrator.workers.model import Chunk
 
@@ -27,6 +29,8 @@ async def generate(completions: ChatCompletions, request: pb.GenerateRequest, co
                     observation.first_chunk()
                 elif isinstance(event, Finished):
                     observation.finished(event.usage, event.cost, event.error)
+                elif event.cache is not None:
+                    CACHE_REQUESTS.labels(event.cache).inc()
                 await context.write(event_to_proto(event))
 
 
@@ -34,7 +38,8 @@ def proto_to_chat_request(request: pb.GenerateRequest, principal: Principal, sec
     """Read a request; `seconds_left` is the time that the call itself has, if it is limited."""
     requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
     timeout = shorter_timeout(requested, seconds_left)
-    return ChatRequest(request.request_id, principal, request.model, request.body, request.stream, timeout)
+    cache = proto_to_cache_control(request.cache) if request.HasField("cache") else None
+    return ChatRequest(request.request_id, principal, request.model, request.body, request.stream, timeout, cache)
 
 
 def event_to_proto(event: ChatEvent) -> pb.GenerateResponse:
@@ -48,6 +53,9 @@ def event_to_proto(event: ChatEvent) -> pb.GenerateResponse:
             message.started.soft_limit_passed = event.soft_limit_passed
             message.started.warnings.extend(event.warnings)
             message.started.sources.extend(map(_source_to_proto, event.sources))
+            if event.cache is not None:
+                message.started.cache = cache_outcome_to_proto(event.cache)
+                message.started.cache_age_seconds = event.cache_age_seconds
         case Finished():
             _finished_to_proto(event, message.finished)
         case _:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from chassis.errors import ArgosyError, Kind
 from chassis.tenancy import Principal
 from values.money import NanoUsd
-from values.usage import TokenUsage
+from values.usage import CacheOutcome, TokenUsage
 
 from orchestrator.context.model import Document, RetrievalOptions, Source
+from orchestrator.response_cache.model import CacheControl
 from orchestrator.workers.model import Chunk
 
 
@@ -38,6 +39,8 @@ class ChatRequest:
     timeout: timedelta | None = None
     flags: dict[str, str] = field(default_factory=dict)
     """The feature flags that were evaluated for it: key to variant. `prepare` fills it."""
+    cache: CacheControl | None = None
+    """From headers; what the body says goes before."""
 
 
 class ParsedChat(NamedTuple):
@@ -51,6 +54,7 @@ class ParsedChat(NamedTuple):
     """Fields that not every candidate gets."""
     tags: Mapping[str, str] = {}
     """The texts of `argosy.metadata`; a route's conditions may name them."""
+    cache: CacheControl | None = None
 
 
 class Started(NamedTuple):
@@ -60,6 +64,9 @@ class Started(NamedTuple):
     soft_limit_passed: bool
     warnings: Sequence[str] = ()
     """What was dropped from the request, a sentence each."""
+    cache: CacheOutcome | None = None
+    """What the response cache did; None when it was not asked."""
+    cache_age_seconds: int = 0
 
 
 class Finished(NamedTuple):

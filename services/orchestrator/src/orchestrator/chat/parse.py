@@ -2,20 +2,23 @@
 
 import unicodedata
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Never
 
 import orjson
 from chassis.errors import InvalidRequest
-from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS, MAX_VECTOR_STORES_PER_REQUEST
+from values.limits import MAX_CACHE_AGE_SECONDS, MAX_PASSAGES, MAX_QUERY_CHARACTERS, MAX_VECTOR_STORES_PER_REQUEST
 from values.money import MAX_TOKENS
 
 from orchestrator.chat.field_table import ALLOWED_VALUES, FIELDS, FREE_TOOLS, OUTPUT_LIMIT_FIELDS, Treatment, short_name
 from orchestrator.chat.model import ParsedChat
 from orchestrator.context.model import Document, RetrievalOptions
+from orchestrator.response_cache.model import CacheControl, CacheMode
 
 MAX_ANSWERS = 128
 
-_EXTENSION = frozenset({"retrieval", "metadata"})
+_EXTENSION = frozenset({"cache", "retrieval", "metadata"})
+_CACHE = frozenset({"mode", "max_age"})
 _RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional"})
 
 
@@ -46,7 +49,7 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
         raise InvalidRequest("the body is not a JSON object")
     document: Document = parsed
     extension = document.pop("argosy", None)
-    retrieval = _parse_extension(extension)
+    retrieval, cache = _parse_extension(extension)
     special_fields = _check_fields(document)
     _check_messages(document.get("messages"))
     _check_object(document.get("stream_options"), "stream_options")
@@ -58,7 +61,7 @@ def parse_chat(body: bytes, max_output_tokens: int) -> ParsedChat:
             del document[name]
     set_limits = [limit for limit in limits if limit is not None]
     limit, tags = max(set_limits, default=None), _tags(extension)
-    return ParsedChat(document, limit, answers or 1, retrieval, special_fields, tags)
+    return ParsedChat(document, limit, answers or 1, retrieval, special_fields, tags, cache)
 
 
 def _check_fields(document: Mapping[str, object]) -> tuple[str, ...]:
@@ -130,14 +133,30 @@ def _int_field(document: Mapping[str, object], name: str, minimum: int, maximum:
     return value
 
 
-def _parse_extension(extension: object) -> RetrievalOptions | None:
+def _parse_extension(extension: object) -> tuple[RetrievalOptions | None, CacheControl | None]:
     if extension is None:
-        return None
+        return None, None
     fields = _check_object(extension, "argosy")
     _check_names(fields, _EXTENSION, "argosy")
     # The client's own annotations; conditions of routes may name them.
     _check_object(fields.get("metadata"), "argosy.metadata")
-    return None if fields.get("retrieval") is None else _parse_retrieval(fields["retrieval"])
+    return (
+        None if fields.get("retrieval") is None else _parse_retrieval(fields["retrieval"]),
+        None if fields.get("cache") is None else _parse_cache(fields["cache"]),
+    )
+
+
+def _parse_cache(options: object) -> CacheControl:
+    path = "argosy.cache"
+    fields = _check_object(options, path)
+    _check_names(fields, _CACHE, path)
+    mode = fields.get("mode")
+    if mode is not None and mode not in tuple(CacheMode):
+        _refuse(f"{path}.mode", f"is not one of {', '.join(CacheMode)}")
+    max_age = _int_field(fields, "max_age", 0, MAX_CACHE_AGE_SECONDS, f"{path}.")
+    return CacheControl(
+        None if mode is None else CacheMode(str(mode)), None if max_age is None else timedelta(seconds=max_age)
+    )
 
 
 def _tags(extension: object) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from orchestrator.context.search import find_context
 from orchestrator.flags.model import Feature, FeatureDisabled
 from orchestrator.flags.snapshot import NO_FLAGS, FlagCache, FlagSnapshot
 from orchestrator.flags.switches import require_feature, require_model, require_tools, usable_candidates
-from orchestrator.limits import Limits, deadline_of
+from orchestrator.limits import Deadline, Limits, deadline_of
 from orchestrator.reservations.model import Reservation, refused_input_prices
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
@@ -34,6 +34,22 @@ LARGE_BODY_BYTES = 100_000
 """From here on a thread costs less than the time for which media may hold up the event loop."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}", re.ASCII)
+
+
+class Draft(NamedTuple):
+    """A chat completion that could run, before anything is reserved for it."""
+
+    request: ChatRequest
+    deadline: Deadline
+    route: Route
+    chat: ParsedChat
+    """With the context in its document."""
+    media: tuple[Media, ...]
+    routed: tuple[RouteCandidate, ...]
+    """Those of the route that may answer, in the order to try them."""
+    candidates: tuple[Candidate, ...]
+    sources: tuple[Source, ...]
+    warnings: tuple[str, ...]
 
 
 class Prepared(NamedTuple):
@@ -88,6 +104,29 @@ async def prepare(
     Raises `InvalidRequest`, `ModelNotFound`, `FeatureDisabled`, `NoEligibleCandidate`, `RequestTooLarge`,
     `Unavailable`, `DeadlineExceeded`, and errors of retrieval and metering.
     """
+    draft = await draft_chat(
+        request,
+        routes=routes,
+        retrieval=retrieval,
+        clock=clock,
+        limits=limits,
+        unknown_fields=unknown_fields,
+        flags=flags,
+    )
+    return await reserve_draft(draft, routes=routes, reservations=reservations, limits=limits)
+
+
+async def draft_chat(
+    request: ChatRequest,
+    *,
+    routes: RouteCache,
+    retrieval: RetrievalClient,
+    clock: Clock,
+    limits: Limits,
+    unknown_fields: UnknownFields = UnknownFields.DROP,
+    flags: FlagCache = NO_FLAGS,
+) -> Draft:
+    """Choose the route, add context, and render a body per candidate. Nothing is reserved yet. Raises as `prepare`."""
     deadline = deadline_of(request.timeout, limits, clock)
     route, chat, media = await _parse(request, routes, flags.snapshot())
     added = 0 if chat.retrieval is None else limits.max_context_bytes
@@ -99,12 +138,18 @@ async def prepare(
         )
         chat = chat._replace(document=with_context(chat.document, sources))
     candidates, warnings = _render(request, chat, chosen, media, limits=limits, unknown_fields=unknown_fields)
+    return Draft(request, deadline, route, chat, media, chosen.candidates, candidates, sources, warnings)
+
+
+async def reserve_draft(draft: Draft, *, routes: RouteCache, reservations: Reservations, limits: Limits) -> Prepared:
+    """Reserve the cost of the most expensive candidate. Raises errors of metering, and `DeadlineExceeded`."""
+    request, deadline, candidates = draft.request, draft.deadline, draft.candidates
     bounds = [candidate.bound for candidate in candidates]
     try:
         reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
     except RemoteError as error:
-        if media and error.reason == "INSUFFICIENT_QUOTA":
-            raise _with_media(error, media, chosen.candidates) from error
+        if draft.media and error.reason == "INSUFFICIENT_QUOTA":
+            raise _with_media(error, draft.media, draft.routed) from error
         raise
     routes.prices.learn(reservation.prices)
     # The first byte of an answer that is not streamed arrives when all of it is written.
@@ -112,7 +157,7 @@ async def prepare(
     plan = Plan(
         request.request_id, candidates, request.stream, deadline.left(), first_byte_timeout, limits.idle_timeout
     )
-    return Prepared(request, plan, reservation, sources, warnings)
+    return Prepared(request, plan, reservation, draft.sources, draft.warnings)
 
 
 def check_request_id(request_id: str) -> None:

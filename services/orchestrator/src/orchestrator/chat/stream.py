@@ -7,6 +7,28 @@ from typing import Generic, TypeVar
 E = TypeVar("E")
 
 
+class Recording:
+    """The payloads of an answer, as long as they have `max_bytes` at most together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._left = max_bytes
+        self._payloads: list[bytes] = []
+
+    def add(self, payloads: Sequence[bytes]) -> None:
+        if self._left < 0:
+            return
+        self._left -= sum(map(len, payloads))
+        if self._left < 0:
+            self._payloads.clear()
+        else:
+            self._payloads.extend(payloads)
+
+    @property
+    def payloads(self) -> Sequence[bytes] | None:
+        """All of them; None when they were too large."""
+        return None if self._left < 0 else self._payloads
+
+
 class StreamBuffer(Generic[E]):
     """Payloads on their way to one client. Waiting ones travel together; a full buffer slows the provider down.
 
@@ -31,9 +53,23 @@ class StreamBuffer(Generic[E]):
         self._readable: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self.disconnected = False
+        self.used = False
+        """Whether a payload was ever put."""
+        self.recording: Recording | None = None
+        """Gets a copy of what is put, whether the client is there or not."""
+
+    def fill(self, payloads: Sequence[bytes]) -> None:
+        """Buffer payloads that exist already, without waiting for the client."""
+        self.used = True
+        self._payloads.extend(payloads)
+        self._size += sum(map(len, payloads))
+        _wake(self._readable)
 
     async def put(self, payloads: Sequence[bytes]) -> None:
         """Buffer payloads, and wait while the buffer is full. Discards them after a disconnect."""
+        self.used = True
+        if self.recording is not None:
+            self.recording.add(payloads)
         if self.disconnected:
             return
         self._payloads.extend(payloads)

@@ -23,8 +23,15 @@ def require_feature(
     flags: FlagSnapshot, feature: Feature, principal: Principal, evaluated: Variants, *, model: str = ""
 ) -> None:
     """Raises FeatureDisabled."""
-    if not flags.is_on(FlagKind.FEATURE, feature, _context(principal, model), evaluated):
+    if not is_feature_on(flags, feature, principal, evaluated, model=model):
         raise _disabled(FlagKind.FEATURE, feature)
+
+
+def is_feature_on(
+    flags: FlagSnapshot, feature: Feature, principal: Principal, evaluated: Variants, *, model: str = ""
+) -> bool:
+    """Whether the caller may use a feature that a request can do without."""
+    return flags.is_on(FlagKind.FEATURE, feature, _context(principal, model), evaluated)
 
 
 def require_model(flags: FlagSnapshot, feature: Feature, model: str, principal: Principal, evaluated: Variants) -> None:

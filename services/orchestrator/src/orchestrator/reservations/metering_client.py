@@ -1,6 +1,7 @@
 """Metering over gRPC."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from argosy.metering.v1 import metering_pb2
@@ -8,9 +9,10 @@ from argosy.metering.v1.metering_pb2_grpc import MeteringServiceStub
 from chassis.errors import Internal
 from chassis.grpc import Channel
 from chassis.telemetry import span
-from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
+from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller, current_caller
 from values.money import NanoUsd, Price
 from values.protos import proto_to_nano_usd
+from values.roles import SERVICE
 
 from orchestrator.metrics import RESERVE_SECONDS
 from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
@@ -33,13 +35,25 @@ class GrpcMeteringClient:
         discount_percent: int = 0,
     ) -> Reservation:
         request = _reserve_to_proto(request_id, bounds, lease)
-        if discount_percent:
-            request.discount_percent = discount_percent
         with span("metering.reserve", kind="client"), RESERVE_SECONDS.time():
-            reservation = _proto_to_reservation(await self._stub.Reserve(request, timeout=timeout.total_seconds()))
+            if discount_percent:
+                request.discount_percent = discount_percent
+                with as_caller(self._as_service(current_caller())):
+                    response = await self._stub.Reserve(request, timeout=timeout.total_seconds())
+            else:
+                response = await self._stub.Reserve(request, timeout=timeout.total_seconds())
+        reservation = _proto_to_reservation(response)
         if len(reservation.prices) != len(bounds):
             raise Internal("metering answered a reservation without a price for each candidate")
         return reservation
+
+    def _as_service(self, caller: Caller) -> Caller:
+        """Return the caller with the role that may ask for a discount, on which the orchestrator decides."""
+        principal = caller.principal
+        if SERVICE in principal.roles:
+            return caller
+        principal = replace(principal, roles=principal.roles | {SERVICE})
+        return Caller(principal, self._signer.sign(principal), caller.request_id)
 
     async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:
         request_id, number, bound, ended = start

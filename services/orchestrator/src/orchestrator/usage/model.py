@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from values.money import Price
-from values.usage import ExposureCause, TokenUsage
+from values.usage import CacheOutcome, ExposureCause, TokenUsage
 
 
 class Attempt(NamedTuple):
@@ -25,6 +25,15 @@ class AttemptUsage(NamedTuple):
     exposure_cause: ExposureCause | None = None
 
 
+class CacheUse(NamedTuple):
+    """What the response cache did for a request for `model`."""
+
+    outcome: CacheOutcome
+    model: str
+    attempt: int = 0
+    """The one that stands for the cached answer and is no provider call; 0 for a miss."""
+
+
 class RequestUsage(NamedTuple):
     """All provider calls of a request; none releases its reservation. `event_id` makes writing it idempotent."""
 
@@ -34,3 +43,4 @@ class RequestUsage(NamedTuple):
     key_id: str
     request_id: str
     attempts: tuple[AttemptUsage, ...]
+    cache: CacheUse | None = None

@@ -3,7 +3,7 @@
 from argosy.metering.v1.events_pb2 import AttemptUsage as AttemptUsageMessage
 from argosy.metering.v1.events_pb2 import UsageRecorded
 from google.protobuf.timestamp_pb2 import Timestamp
-from values.protos import exposure_cause_to_proto, usage_to_proto
+from values.protos import cache_outcome_to_proto, exposure_cause_to_proto, usage_to_proto
 
 from orchestrator.usage.model import AttemptUsage, RequestUsage
 
@@ -14,6 +14,9 @@ def request_usage_to_proto(usage: RequestUsage, occurred_at: Timestamp) -> Usage
     event.meta.occurred_at.CopyFrom(occurred_at)
     for one in usage.attempts:
         attempt_usage_to_proto(one, event.attempts.add())
+    if usage.cache is not None:
+        event.cache.outcome = cache_outcome_to_proto(usage.cache.outcome)
+        event.cache.model, event.cache.attempt = usage.cache.model, usage.cache.attempt
     return event
 
 

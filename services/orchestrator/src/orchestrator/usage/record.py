@@ -10,7 +10,7 @@ from chassis.ids import new_id
 from chassis.tenancy import Principal
 
 from orchestrator.background_tasks import BackgroundTasks
-from orchestrator.usage.model import AttemptUsage, RequestUsage
+from orchestrator.usage.model import AttemptUsage, CacheUse, RequestUsage
 from orchestrator.usage.ports import UsageOutbox
 
 INITIAL_BACKOFF_SECONDS = 0.1
@@ -39,10 +39,16 @@ class UsageRecorder:
         self.retrying = 0
         """Usage events being retried in the background."""
 
-    async def record(self, principal: Principal, request_id: str, attempts: tuple[AttemptUsage, ...]) -> None:
+    async def record(
+        self,
+        principal: Principal,
+        request_id: str,
+        attempts: tuple[AttemptUsage, ...],
+        cache: CacheUse | None = None,
+    ) -> None:
         """Write the event that settles a request's reservation. No attempts release it."""
         usage = RequestUsage(
-            new_id("evt_"), principal.tenant_id, principal.project_id, principal.key_id, request_id, attempts
+            new_id("evt_"), principal.tenant_id, principal.project_id, principal.key_id, request_id, attempts, cache
         )
         try:
             written = await self._timeout.wait(self._try_write(usage))

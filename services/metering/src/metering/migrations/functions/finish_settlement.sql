@@ -1,8 +1,9 @@
 -- The last statement of a settlement. It closes reservations, which are locked already, and then changes what requests
--- share: it adjusts budgets by what was paid, what is no longer held and what is exposed, and adds to usage_daily; in this order and by
--- key, as the lock order asks.
+-- share: it adjusts budgets by what was paid, what is no longer held and what is exposed, and adds to usage_daily and
+-- cache_daily; in this order and by key, as the lock order asks.
 CREATE OR REPLACE FUNCTION metering.finish_settlement(
-    closures jsonb, tenants text[], spent_amounts bigint[], held_amounts bigint[], exposed_amounts bigint[], usage jsonb
+    closures jsonb, tenants text[], spent_amounts bigint[], held_amounts bigint[], exposed_amounts bigint[], usage jsonb,
+    cache jsonb DEFAULT '[]'
 ) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     closing record;
@@ -22,13 +23,28 @@ BEGIN
         held = b.held + held_amounts[array_position(tenants, b.tenant_id)],
         exposed = b.exposed + exposed_amounts[array_position(tenants, b.tenant_id)]
     WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id;
-    INSERT INTO metering.usage_daily AS u (tenant_id, day, price_key, calls, input_tokens, output_tokens, cost)
-    SELECT n.tenant_id, n.day, n.price_key, n.calls, n.input_tokens, n.output_tokens, n.cost
+    INSERT INTO metering.usage_daily AS u
+        (tenant_id, day, price_key, calls, input_tokens, output_tokens, cost, cache_hits, saved)
+    SELECT n.tenant_id, n.day, n.price_key, n.calls, n.input_tokens, n.output_tokens, n.cost,
+           coalesce(n.cache_hits, 0), coalesce(n.saved, 0)
     FROM jsonb_to_recordset(usage) AS n (
-        tenant_id text, day date, price_key text, calls bigint, input_tokens bigint, output_tokens bigint, cost bigint
+        tenant_id text, day date, price_key text, calls bigint, input_tokens bigint, output_tokens bigint, cost bigint,
+        cache_hits bigint, saved bigint
     )
     ORDER BY n.tenant_id, n.day, n.price_key
     ON CONFLICT (tenant_id, day, price_key) DO UPDATE SET
         calls = u.calls + excluded.calls, input_tokens = u.input_tokens + excluded.input_tokens,
-        output_tokens = u.output_tokens + excluded.output_tokens, cost = u.cost + excluded.cost;
+        output_tokens = u.output_tokens + excluded.output_tokens, cost = u.cost + excluded.cost,
+        cache_hits = u.cache_hits + excluded.cache_hits, saved = u.saved + excluded.saved;
+    INSERT INTO metering.cache_daily AS c
+        (tenant_id, day, model, lookups, hits, semantic_hits, stale_hits, cost, saved)
+    SELECT n.* FROM jsonb_to_recordset(cache) AS n (
+        tenant_id text, day date, model text, lookups bigint, hits bigint, semantic_hits bigint, stale_hits bigint,
+        cost bigint, saved bigint
+    )
+    ORDER BY n.tenant_id, n.day, n.model
+    ON CONFLICT (tenant_id, day, model) DO UPDATE SET
+        lookups = c.lookups + excluded.lookups, hits = c.hits + excluded.hits,
+        semantic_hits = c.semantic_hits + excluded.semantic_hits, stale_hits = c.stale_hits + excluded.stale_hits,
+        cost = c.cost + excluded.cost, saved = c.saved + excluded.saved;
 END $$;

@@ -1,0 +1,1 @@
+"""Purges of the response cache."""

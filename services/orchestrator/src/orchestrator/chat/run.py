@@ -1,0 +1,117 @@
+"""One chat completion that is being answered: its buffer, its task, and what the cache has to do with it."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from values.usage import CacheOutcome
+
+from orchestrator.chat.model import Finished, Started
+from orchestrator.chat.prepare import Draft
+from orchestrator.chat.stream import Recording, StreamBuffer
+from orchestrator.reservations.attempts import AttemptLog
+from orchestrator.reservations.model import Reservation
+from orchestrator.response_cache.charge import CacheCharges, Charged, stale_attempt
+from orchestrator.response_cache.look_up import Lookup
+from orchestrator.response_cache.model import Hit
+from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, helps, keep_if_whole
+from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse
+from orchestrator.workers.model import Finished as PlanFinished
+
+
+class Run:
+    """A request between its draft and its end. Without a lookup it does not use the cache."""
+
+    __slots__ = ("_hit", "_lookup", "buffer", "draft", "soft_limit_passed", "task")
+
+    def __init__(self, draft: Draft, buffer: StreamBuffer[Finished], lookup: Lookup | None) -> None:
+        self.draft = draft
+        self.buffer = buffer
+        self.task: asyncio.Task[None]
+        self.soft_limit_passed = False
+        self._lookup = lookup
+        self._hit: Hit | None = None if lookup is None else lookup.hit
+        if lookup is not None and lookup.lease is not None:
+            buffer.recording = Recording(lookup.lease.max_bytes * RAW_BYTES_PER_ENTRY_BYTE)
+
+    def started(self) -> Started:
+        """Return the first event; what the cache did is known when the first chunk is there."""
+        sources, warnings = self.draft.sources, self.draft.warnings
+        if self._lookup is None:
+            return Started(sources, self.soft_limit_passed, warnings)
+        if self._hit is None:
+            return Started(sources, self.soft_limit_passed, warnings, CacheOutcome.MISS)
+        return Started(sources, self.soft_limit_passed, warnings, self._hit.outcome, self._hit.age_seconds)
+
+    async def to_its_end(self, work: Awaitable[Finished]) -> None:
+        """Do the work, and deliver its end or its error to the reader."""
+        try:
+            self.buffer.end(await work)
+        except BaseException as error:
+            self.buffer.fail(error)
+            raise
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Let another request make the answer, unless it is kept."""
+        if self._lookup is not None and self._lookup.lease is not None:
+            self._lookup.lease.release()
+
+    @property
+    def usage_payload(self) -> bytes:
+        """That of the cached answer which is given."""
+        return b"" if self._hit is None else self._hit.answer.usage_payload
+
+    def give_stale(self, finished: PlanFinished, reservation: Reservation) -> AttemptUsage | None:
+        """Give a stale answer instead of an error before the first byte; return what stands for it in the ledger."""
+        stale = None if self._lookup is None else self._lookup.stale
+        if stale is None or self.buffer.used or not helps(finished.error):
+            return None
+        self._hit = stale
+        self.buffer.fill(stale.answer.payloads)
+        number = max((attempt.number for attempt in finished.attempts), default=0) + 1
+        return stale_attempt(number, stale, reservation)
+
+    def use(self, stale: AttemptUsage | None) -> CacheUse | None:
+        """Return what the usage event says of the cache."""
+        if self._lookup is None:
+            return None
+        model = self.draft.route.model
+        return (
+            CacheUse(CacheOutcome.MISS, model) if stale is None else CacheUse(CacheOutcome.STALE, model, stale.number)
+        )
+
+    def keep(self, finished: PlanFinished, attempts: AttemptLog) -> None:
+        """Keep the answer of a plan for later requests, if it is whole."""
+        lease = None if self._lookup is None else self._lookup.lease
+        recording = self.buffer.recording
+        answered = _answering(finished)
+        # What the answering provider warned of would be missing with the next answer.
+        if lease is None or recording is None or answered is None or finished.warnings:
+            return
+        keep_if_whole(
+            lease,
+            recording.payloads,
+            finished.usage_payload,
+            answered.usage,
+            attempts.reservation.prices[answered.candidate],
+            answers=self.draft.chat.answers,
+            stream=self.draft.request.stream,
+        )
+
+
+async def give_cached(run: Run, charged: Charged, charges: CacheCharges) -> Finished:
+    """Give a cached answer, and record what it costs."""
+    request, answer = run.draft.request, charged.hit.answer
+    run.buffer.fill(answer.payloads)
+    run.buffer.close_chunks()
+    await charges.record(request.principal, request.request_id, charged, run.draft.route.model)
+    return Finished(answer.usage, charged.cost, None, answer.usage_payload)
+
+
+def _answering(finished: PlanFinished) -> Attempt | None:
+    """Return the provider call that gave the answer: the last one that used tokens."""
+    if finished.error is not None:
+        return None
+    used = [attempt for attempt in finished.attempts if attempt.usage.known not in {None, (0, 0)}]
+    return max(used, key=lambda attempt: attempt.number, default=None)

@@ -1,0 +1,1 @@
+"""The response cache: answers that are given again to equal requests of the same tenant."""

@@ -1,0 +1,71 @@
+"""Charges a cached answer: exactly its price is reserved, and one event settles it."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from chassis.tenancy import Principal
+from values.money import ZERO, NanoUsd, Price, cost, discount
+from values.usage import NO_USAGE
+
+from orchestrator.limits import Deadline
+from orchestrator.reservations.model import Reservation, TokenBound
+from orchestrator.reservations.reserve import Reservations
+from orchestrator.response_cache.model import Hit
+from orchestrator.usage.model import AttemptUsage, CacheUse
+from orchestrator.usage.record import UsageRecorder
+
+FREE_PERCENT = 100
+FIRST_ATTEMPT = 1
+
+
+class Charged(NamedTuple):
+    """A hit with the price of its tokens."""
+
+    hit: Hit
+    price: Price
+    soft_limit_passed: bool
+
+    @property
+    def cost(self) -> NanoUsd:
+        tokens = self.hit.answer.usage.known
+        return ZERO if tokens is None else cost(*tokens, self.price)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCharges:
+    """Reserves and records what cached answers cost."""
+
+    reservations: Reservations
+    recorder: UsageRecorder
+
+    async def reserve(self, principal: Principal, request_id: str, hit: Hit, deadline: Deadline) -> Charged:
+        """Reserve the price of a hit in the current price book; for a free one nothing. Raises as a reservation."""
+        answer = hit.answer
+        tokens = answer.usage.known or (0, 0)
+        if hit.percent_off == FREE_PERCENT:
+            # The price of its own time: its version lets metering tell what was saved.
+            return Charged(hit, free_price(answer.price_key, answer.price_version), soft_limit_passed=False)
+        reservations = replace(self.reservations, discount_percent=hit.percent_off)
+        bound = TokenBound(answer.price_key, *tokens)
+        reservation = await reservations.reserve(principal, request_id, (bound,), deadline)
+        return Charged(hit, reservation.prices[0], reservation.soft_limit_passed)
+
+    async def record(self, principal: Principal, request_id: str, charged: Charged, model: str) -> None:
+        """Record the event that settles a hit."""
+        attempt = AttemptUsage(FIRST_ATTEMPT, charged.price, charged.hit.answer.usage)
+        use = CacheUse(charged.hit.outcome, model, FIRST_ATTEMPT)
+        await self.recorder.record(principal, request_id, (attempt,), use)
+
+
+def free_price(price_key: str, version: str) -> Price:
+    """Return the price of a free answer; its version names the price that is not asked for."""
+    return discount(Price(price_key, version, ZERO, ZERO), FREE_PERCENT)
+
+
+def stale_attempt(number: int, hit: Hit, reservation: Reservation) -> AttemptUsage:
+    """Return what stands for a stale answer among the attempts of its request, at the prices reserved for those."""
+    answer = hit.answer
+    reserved = next((price for price in reservation.prices if price.key == answer.price_key), None)
+    if reserved is None:
+        return AttemptUsage(number, free_price(answer.price_key, answer.price_version), NO_USAGE)
+    return AttemptUsage(number, discount(reserved, hit.percent_off), answer.usage)

@@ -1,0 +1,46 @@
+"""Requests for the same answer at the same time, in one process: one of them makes it, the others wait for it."""
+
+import asyncio
+
+from orchestrator.response_cache.model import CachedAnswer, CacheKey
+
+
+class Flights:
+    """The answers that this process makes now, by key.
+
+    Those who wait for one get it, or None when it was not made: then the first of them makes it, and the others wait
+    again.
+    """
+
+    def __init__(self) -> None:
+        # Without a future until somebody waits: most answers are made for one request.
+        self._flights: dict[CacheKey, asyncio.Future[CachedAnswer | None] | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __contains__(self, key: CacheKey) -> bool:
+        return key in self._flights
+
+    def begin(self, key: CacheKey) -> None:
+        """Note that the caller makes this answer. None is being made."""
+        self._flights[key] = None
+
+    async def wait(self, key: CacheKey, timeout_seconds: float) -> CachedAnswer | None:
+        """Wait for the end of the answer that is being made.
+
+        Raises `TimeoutError`. A caller that is cancelled does not stop the others from waiting.
+        """
+        future = self._flights[key]
+        if future is None:
+            future = self._flights[key] = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait({future}, timeout=timeout_seconds)
+        if not done:
+            raise TimeoutError
+        return future.result()
+
+    def end(self, key: CacheKey, answer: CachedAnswer | None) -> None:
+        """Give the answer to those who wait; None when it was not made."""
+        future = self._flights.pop(key)
+        if future is not None:
+            future.set_result(answer)

@@ -1,0 +1,46 @@
+"""Wires the response cache."""
+
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+from chassis.ids import new_id
+from chassis.lifecycle import ServiceBuilder
+from chassis.settings import RedisSection
+
+from orchestrator.background_tasks import BackgroundTasks
+from orchestrator.metrics import CACHE_BYPASSED
+from orchestrator.reservations.reserve import Reservations
+from orchestrator.response_cache.charge import CacheCharges
+from orchestrator.response_cache.grpc import ResponseCacheServicer
+from orchestrator.response_cache.look_up import ResponseCache
+from orchestrator.response_cache.purge import PurgeCache
+from orchestrator.response_cache.redis import RedisAnswerStore
+from orchestrator.response_cache.serve import ChatCache
+from orchestrator.response_cache.settings import ResponseCacheSection
+from orchestrator.usage.record import UsageRecorder
+
+MAX_LIFETIME = timedelta(days=61)
+"""Longer than the longest time to live and the longest stale use together."""
+
+
+async def build_response_cache(
+    section: ResponseCacheSection,
+    redis: RedisSection,
+    service: ServiceBuilder,
+    *,
+    reservations: Reservations,
+    recorder: UsageRecorder,
+    tasks: BackgroundTasks,
+) -> tuple[ChatCache, ResponseCacheServicer]:
+    """Open a connection of its own: a large answer must not hold up other commands."""
+    multiplexed, scanner = await service.multiplexed_redis(redis), await service.redis(redis)
+    store = RedisAnswerStore(multiplexed, scanner, MAX_LIFETIME)
+    policy = section.policy()
+    cache = ResponseCache(store, section.limits(), on_bypassed=CACHE_BYPASSED.inc)
+    chat = ChatCache(cache, lambda _: policy, CacheCharges(reservations, recorder))
+    return chat, ResponseCacheServicer(PurgeCache(store, _starter(tasks)))
+
+
+def _starter(tasks: BackgroundTasks) -> Callable[[Coroutine[Any, Any, object]], object]:
+    return lambda work: tasks.start(work, ("", new_id("purge_")))

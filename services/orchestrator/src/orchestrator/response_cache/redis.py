@@ -1,0 +1,162 @@
+"""Cached answers in Redis: one command to look, which also takes the lock of an empty key, and one to keep.
+
+Keys begin with the tenant: `argosy:cache:<tenant>:<model>:<digest>` for answers, with `:lock` for its lock. Marks of
+purges have the same prefix; where a mark is for all tenants or models, there is a `*`. Model names are hashed, because
+they may contain any character.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final
+
+from chassis.errors import Unavailable
+from chassis.redis import MultiplexedRedis, Redis, Script
+from redis.exceptions import NoScriptError, RedisError
+
+from orchestrator.metrics import CACHE_LOOK_SECONDS, CACHE_STORE_FAILURES
+from orchestrator.response_cache.model import CacheKey
+from orchestrator.response_cache.ports import Looked
+
+PREFIX: Final = "argosy:cache:"
+ANY: Final = "*"
+SCAN_COUNT: Final = 500
+"""Keys that Redis looks at in one step of a removal."""
+
+# The time is Redis' own, so that ages do not depend on the clocks of replicas.
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+_LOOK = Script(
+    _NOW
+    + """
+local found = redis.call('MGET', unpack(KEYS, 2))
+local leads = 0
+if not found[1] and ARGV[2] ~= '0' then
+    if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then leads = 1 end
+end
+return {now, leads, found[1], found[2], found[3], found[4]}
+"""
+)
+_RENEW = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end")
+_UNLOCK = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end")
+_PUT = Script(
+    """
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
+"""
+)
+_PURGE = Script(_NOW + "redis.call('SET', KEYS[1], now, 'PX', ARGV[1])")
+
+
+class RedisAnswerStore:
+    """Answers of all tenants."""
+
+    def __init__(self, redis: MultiplexedRedis, scanner: Redis, max_lifetime: timedelta) -> None:
+        """`scanner` is for removals. Marks of purges are kept for `max_lifetime`, longer than any answer."""
+        self._redis = redis
+        self._scanner = scanner
+        self._mark_ms = _milliseconds(max_lifetime)
+
+    async def look(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
+        entry, lock, model = _names(key)
+        marks = (_mark(key.tenant_id, ANY), _mark(key.tenant_id, model), _mark(ANY, model))
+        lease_ms = 0 if lease is None else _milliseconds(lease)
+        with CACHE_LOOK_SECONDS.time():
+            now, leads, data, *purges = await _checked(self._redis.run(_LOOK, (lock, entry, *marks), (token, lease_ms)))
+        purged = max((int(purge) for purge in purges if purge), default=0)
+        return Looked(int(now), purged, data, bool(leads))
+
+    async def lock(self, key: CacheKey, token: str, lease: timedelta) -> bool:
+        _, lock, _ = _names(key)
+        command = self._redis.send("SET", lock, token, "NX", "PX", _milliseconds(lease))
+        return await _checked(command) is not None
+
+    def renew(self, key: CacheKey, token: str, lease: timedelta) -> None:
+        self._forget(_RENEW, (_names(key)[1],), (token, _milliseconds(lease)))
+
+    def put(self, key: CacheKey, data: bytes, ttl: timedelta, token: str) -> None:
+        entry, lock, _ = _names(key)
+        self._forget(_PUT, (entry, lock), (data, _milliseconds(ttl), token))
+
+    def unlock(self, key: CacheKey, token: str) -> None:
+        self._forget(_UNLOCK, (_names(key)[1],), (token,))
+
+    async def purge(self, tenant_id: str | None, model: str | None) -> None:
+        mark = _mark(tenant_id or ANY, ANY if model is None else _model_name(model))
+        await _checked(self._redis.run(_PURGE, (mark,), (self._mark_ms,)))
+
+    async def remove(self, tenant_id: str | None, model: str | None) -> int:
+        name = ANY if model is None else _model_name(model)
+        pattern = f"{PREFIX}{_escaped(tenant_id) if tenant_id else ANY}:e:{name}:{ANY}"
+        removed, cursor, client = 0, 0, self._scanner.client
+        while True:
+            try:
+                cursor, found = await client.scan(cursor, match=pattern, count=SCAN_COUNT)
+                if found:
+                    removed += await client.unlink(*found)
+            except RedisError as error:
+                raise Unavailable(f"redis cannot remove answers: {error}") from error
+            if not cursor:
+                return removed
+
+    def _forget(self, script: Script, keys: tuple[str, ...], arguments: tuple[bytes | str | int, ...]) -> None:
+        """Send a script without a task. Redis has it, or gets its source after the first refusal."""
+
+        def on_reply(reply: asyncio.Future[Any]) -> None:
+            if reply.cancelled() or reply.exception() is None:
+                return
+            if isinstance(reply.exception(), NoScriptError):
+                self._send("EVAL", script.source, len(keys), *keys, *arguments).add_done_callback(_count_failure)
+            else:
+                CACHE_STORE_FAILURES.inc()
+
+        self._send("EVALSHA", script.digest, len(keys), *keys, *arguments).add_done_callback(on_reply)
+
+    def _send(self, *command: bytes | str | int) -> asyncio.Future[Any]:
+        try:
+            return self._redis.send(*command)
+        except Unavailable as error:
+            failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+
+
+def _count_failure(reply: asyncio.Future[Any]) -> None:
+    if not reply.cancelled() and reply.exception() is not None:
+        CACHE_STORE_FAILURES.inc()
+
+
+async def _checked(reply: Awaitable[Any]) -> Any:
+    """Wait for a reply; an error that Redis replies counts as its absence."""
+    try:
+        return await reply
+    except RedisError as error:
+        raise Unavailable(f"redis refuses a command of the cache: {error}") from error
+
+
+def _names(key: CacheKey) -> tuple[str, str, str]:
+    """Return the names of an entry, its lock, and its hashed model."""
+    model = _model_name(key.model)
+    entry = f"{PREFIX}{key.tenant_id}:e:{model}:{key.digest}"
+    return entry, f"{entry}:lock", model
+
+
+def _mark(tenant_id: str, model: str) -> str:
+    return f"{PREFIX}{tenant_id}:purged:{model}"
+
+
+@lru_cache(maxsize=1024)
+def _model_name(model: str) -> str:
+    return blake2b(model.encode(), digest_size=8).hexdigest()
+
+
+def _escaped(tenant_id: str) -> str:
+    return "".join(f"\\{character}" if character in "*?[]\\" else character for character in tenant_id)
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return max(1, int(duration.total_seconds() * 1000))

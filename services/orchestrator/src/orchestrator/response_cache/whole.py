@@ -1,0 +1,33 @@
+"""Which answers are kept: whole ones, that a model ended by itself or at the limit of the request."""
+
+from collections.abc import Sequence
+
+import orjson
+
+KEPT_REASONS = frozenset({"stop", "length", "tool_calls", "function_call"})
+"""Not `content_filter`: what a filter cut is no answer to give again."""
+
+_REASON = b'"finish_reason"'
+_NO_REASON = (b'"finish_reason":null', b'"finish_reason": null')
+
+
+def is_whole(payloads: Sequence[bytes], answers: int) -> bool:
+    """Whether each of the `answers` choices has ended with a reason that is kept.
+
+    `payloads` are the documents of a stream, or one body. Those of a stream that cannot have a reason are not parsed.
+    """
+    reasons: dict[object, object] = {}
+    for payload in payloads:
+        if _REASON not in payload or (answers == 1 and any(text in payload for text in _NO_REASON)):
+            continue
+        try:
+            document = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return False
+        choices = document.get("choices") if isinstance(document, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and choice.get("finish_reason") is not None:
+                reasons[choice.get("index", 0)] = choice["finish_reason"]
+    return len(reasons) == answers and all(
+        isinstance(reason, str) and reason in KEPT_REASONS for reason in reasons.values()
+    )
