@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,10 @@ from chassis.ids import new_id
 from metering.prices.model import PriceRow
 from metering.reservations.model import Bound, PricedReservation, Reservation, ReserveRequest
 from metering.settlement.model import Attempt, UsageEvent
+from metering.usage.model import CacheUse
 from prometheus_client import REGISTRY
 from values.money import NanoUsd, Price
-from values.usage import TokenUsage, UsageSource
+from values.usage import CacheOutcome, TokenUsage, UsageSource
 
 if TYPE_CHECKING:
     from services.metering.tests.fakes import Stores
@@ -50,6 +52,13 @@ def an_event(
     row = (price or priced.bounds[0].row).price
     attempts = tuple(Attempt(number, row.key, row.version, usage, row) for number, usage in enumerate(usages, first))
     return UsageEvent(priced.request.tenant_id, new_id("evt_"), priced.request.request_id, attempts, "prj_1", "key_1")
+
+
+def as_cached(event: UsageEvent, full: PriceRow) -> UsageEvent:
+    """Make the only call of an event an answer of the cache, whose price without a discount is `full`."""
+    (attempt,) = event.attempts
+    cached = replace(attempt, cache=CacheOutcome.HIT, full_price=full.price)
+    return replace(event, attempts=(cached,), cache=CacheUse(CacheOutcome.HIT, "smollm2", attempt.number))
 
 
 def metric(name: str, **labels: str) -> float:

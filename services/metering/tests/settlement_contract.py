@@ -9,7 +9,9 @@ from metering.ledger.model import Account
 from metering.prices.model import PriceRow, discounted
 from metering.reservations.model import Reservation, ReservationClosed, ReservationState
 from metering.settlement.model import Outcome, RequestStatement, SettlementCase
+from metering.usage.model import BEGINNING, END, CacheSum
 from values.money import NanoUsd
+from values.usage import CacheOutcome
 
 from services.metering.tests.examples import (
     EXPIRED_LEASE,
@@ -17,6 +19,7 @@ from services.metering.tests.examples import (
     UNKNOWN,
     a_reservation,
     an_event,
+    as_cached,
     expire_overdue,
     reported,
 )
@@ -249,3 +252,28 @@ class SettlementContract:
         assert statement.settlements[0].price_version == f"{price.price.version}~50"
         assert balance(statement) == {Account.RECEIVABLE: 61, Account.REVENUE: -61}
         assert await stores.budgets.read(tenant) == Budget(DEFAULT_CAP, spent=NanoUsd(61))
+
+    @pytest.mark.parametrize(("percent_off", "paid"), [(0, 121), (67, 40), (100, 0)])
+    async def test_a_cached_answer_is_settled_once_and_is_no_call(
+        self, stores: Stores, tenant: str, price: PriceRow, percent_off: int, paid: int
+    ) -> None:
+        row = discounted(price, percent_off)
+        priced = a_reservation(tenant, row, 121)
+        if paid:
+            await stores.reservations.reserve(priced)
+        event = as_cached(an_event(priced, reported(121)), price)
+        (first,) = await stores.settlements.settle([event])
+        (again,) = await stores.settlements.settle([event])
+        statement = await stores.settlements.statement(tenant, priced.request.request_id)
+        today = statement.settlements[0].settled_at.date()
+        (usage,) = await stores.usage.sums(tenant, BEGINNING, END, by_day=False)
+        (cache,) = await stores.usage.cache_sums(tenant, today, today, by_day=False)
+
+        assert first.case is (SettlementCase.SETTLED if paid else SettlementCase.UNRESERVED)
+        assert again.case is SettlementCase.REPEATED
+        assert outcomes(statement) == [(1, Outcome.BILLED, paid, 0)]
+        assert (statement.settlements[0].cache, statement.settlements[0].saved) == (CacheOutcome.HIT, 121 - paid)
+        assert sum(balance(statement).values()) == 0
+        assert await stores.budgets.read(tenant) == Budget(DEFAULT_CAP, spent=NanoUsd(paid))
+        assert (usage.calls, usage.input_tokens, usage.cache_hits, usage.saved) == (0, 0, 1, 121 - paid)
+        assert cache == CacheSum(None, "smollm2", 1, 1, 0, 0, NanoUsd(paid), NanoUsd(121 - paid))

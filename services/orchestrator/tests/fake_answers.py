@@ -20,11 +20,11 @@ class FakeAnswerStore:
     answers: dict[CacheKey, tuple[bytes, datetime]] = field(default_factory=dict)
     locks: dict[CacheKey, tuple[str, datetime]] = field(default_factory=dict)
     purges: dict[tuple[str | None, str | None], int] = field(default_factory=dict)
-    looks: int = 0
+    finds: int = 0
 
-    async def look(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
+    async def find(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
         self._check()
-        self.looks += 1
+        self.finds += 1
         data = self._data(key)
         leads = data is None and lease is not None and await self.lock(key, token, lease)
         marks = ((key.tenant_id, None), (key.tenant_id, key.model), (None, key.model))
@@ -56,10 +56,10 @@ class FakeAnswerStore:
 
     async def remove(self, tenant_id: str | None, model: str | None) -> int:
         self._check()
-        gone = [key for key in self.answers if tenant_id in {None, key.tenant_id} and model in {None, key.model}]
-        for key in gone:
+        removed = [key for key in self.answers if tenant_id in {None, key.tenant_id} and model in {None, key.model}]
+        for key in removed:
             del self.answers[key]
-        return len(gone)
+        return len(removed)
 
     def _data(self, key: CacheKey) -> bytes | None:
         data, expires = self.answers.get(key, (b"", self.clock.now()))

@@ -26,6 +26,7 @@ TABLES = (
     "ledger_transactions",
     "ledger_entries",
     "usage_daily",
+    "cache_daily",
     "prices",
 )
 # They hold rows for a moment only.

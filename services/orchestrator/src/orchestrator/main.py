@@ -36,7 +36,6 @@ from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.grpc import registration as response_cache_registration
 from orchestrator.response_cache.main import build_response_cache
-from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.cli import HELP, add_route_arguments
 from orchestrator.routing.schedule import refresh_once, refresh_routes
@@ -86,24 +85,15 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
-    cache, cache_servicer = await build_response_cache(
-        settings.response_cache,
-        settings.redis,
-        service,
-        reservations=reservations,
-        recorder=recorder,
-        tasks=tasks,
-    )
-    completions, embeddings = _inference(settings, shared, worker, disconnects, cache)
+    completions, embeddings, purges = await _inference(settings, service, shared, worker, disconnects)
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     scaling = await _scaling(settings, service, database, queues)
     inference: dict[str, Any] = {"completions": completions, "embeddings": embeddings, "flags": operated.flags}
     servicer = OrchestrationServicer(**inference, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store)
     batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
-    registrations = (*jobs.registrations, *scaling.registrations, batches.registration, webhooks.registration)
+    registrations = (*jobs.registrations, *scaling.registrations, batches.registration, webhooks.registration, purges)
     registrations = (registration(servicer), *operated.registrations, *registrations)
-    registrations = (*registrations, response_cache_registration(cache_servicer))
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
     return [
@@ -180,10 +170,18 @@ async def _scaling(settings: Settings, service: ServiceBuilder, database: Databa
     return Scaling((*queues.registrations, pools.registration), (queues.refresh, *scalers, *pools.components))
 
 
-def _inference(
-    settings: Settings, shared: Shared, worker: GrpcWorkerClient, disconnects: Disconnects, cache: ChatCache
-) -> tuple[ChatCompletions, Embeddings]:
-    """Make the use cases whose clients wait."""
+async def _inference(
+    settings: Settings, service: ServiceBuilder, shared: Shared, worker: GrpcWorkerClient, disconnects: Disconnects
+) -> tuple[ChatCompletions, Embeddings, Registration]:
+    """Make the use cases whose clients wait, with their cache, and the service that purges it."""
+    cache, servicer = await build_response_cache(
+        settings.response_cache,
+        settings.redis,
+        service,
+        reservations=shared.reservations,
+        recorder=shared.recorder,
+        tasks=shared.tasks,
+    )
     common: dict[str, Any] = {
         "routes": shared.routes,
         "reservations": shared.reservations,
@@ -201,7 +199,7 @@ def _inference(
         cache=cache,
         **common,
     )
-    return completions, Embeddings(**common)
+    return completions, Embeddings(**common), response_cache_registration(servicer)
 
 
 async def _load_routes(routes: RouteCache) -> None:

@@ -48,8 +48,8 @@ CACHE_BYPASSED = counter(
     "orchestrator_cache_bypassed_total", "Requests that asked the response cache while Redis did not answer."
 )
 CACHE_STORE_FAILURES = counter("orchestrator_cache_store_failures_total", "Answers or locks that Redis did not take.")
-CACHE_LOOK_SECONDS = histogram(
-    "orchestrator_cache_look_seconds", "Time that Redis took to look for an answer, or fail."
+CACHE_READ_SECONDS = histogram(
+    "orchestrator_cache_read_seconds", "Time that Redis took to look for an answer, or fail."
 )
 JOB_EVENTS_LOST = counter(
     "orchestrator_job_events_lost_total",
@@ -107,6 +107,6 @@ WEBHOOK_ATTEMPT_SECONDS = histogram("orchestrator_webhook_attempt_seconds", "Tim
 WEBHOOKS_IN_FLIGHT = gauge("orchestrator_webhooks_in_flight", "Attempts in progress.")
 WEBHOOK_ENDPOINTS_DISABLED = counter(
     "orchestrator_webhook_endpoints_disabled_total",
-    "Endpoints disabled by reason: gone (it answered 410) or failing (only failures for days).",
+    "Endpoints disabled by reason: removed (it answered 410) or failing (only failures for days).",
     ("reason",),
 )

@@ -13,7 +13,7 @@ from orchestrator.reservations.model import Reservation
 from orchestrator.response_cache.charge import CacheCharges, Charged, stale_attempt
 from orchestrator.response_cache.look_up import Lookup
 from orchestrator.response_cache.model import Hit
-from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, helps, keep_if_whole
+from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, helps, keep_if_complete
 from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse
 from orchestrator.workers.model import Finished as PlanFinished
 
@@ -89,7 +89,7 @@ class Run:
         # What the answering provider warned of would be missing with the next answer.
         if lease is None or recording is None or answered is None or finished.warnings:
             return
-        keep_if_whole(
+        keep_if_complete(
             lease,
             recording.payloads,
             finished.usage_payload,

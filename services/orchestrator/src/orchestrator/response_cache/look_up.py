@@ -28,7 +28,7 @@ LEASE: Final = timedelta(seconds=9)
 RENEW_SECONDS: Final = 3.0
 MIN_POLL_SECONDS: Final = 0.02
 MAX_POLL_SECONDS: Final = 0.25
-"""Between two looks at the key that another replica has locked."""
+"""Between two finds at the key that another replica has locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,13 @@ class ResponseCache:
 
         It never fails: without the store there is no hit.
         """
-        look = _Look(self, key, policy, max_age)
+        finder = _Finder(self, key, policy, max_age)
         if mode is CacheMode.ON:
-            return await look.read_and_write(min(timeout, self.limits.max_wait), self._tokens)
-        return await (look.read() if mode is CacheMode.READ else look.write())
+            return await finder.read_and_write(min(timeout, self.limits.max_wait), self._tokens)
+        return await (finder.read() if mode is CacheMode.READ else finder.write())
 
 
-class _Look:
+class _Finder:
     """One look into the cache."""
 
     def __init__(self, cache: ResponseCache, key: CacheKey, policy: CachePolicy, max_age: timedelta | None) -> None:
@@ -162,11 +162,11 @@ class _Look:
         self._stale: Hit | None = None
 
     async def read(self) -> Lookup:
-        looked = await self._look("", None)
+        looked = await self._find("", None)
         return Lookup(self._key, None if looked is None else self._hit(looked), stale=self._stale)
 
     async def write(self) -> Lookup:
-        looked = await self._look("", None)
+        looked = await self._find("", None)
         return Lookup(self._key, lease=None if looked is None else self._lease("", looked.now_ms))
 
     async def read_and_write(self, max_wait: timedelta, tokens: Iterator[str]) -> Lookup:
@@ -191,7 +191,7 @@ class _Look:
         loop = asyncio.get_running_loop()
         pause = MIN_POLL_SECONDS
         while True:
-            looked = await self._look(token, LEASE)
+            looked = await self._find(token, LEASE)
             if looked is None:
                 return Lookup(self._key, lease=self._lease("", None, leads=True))
             hit = self._hit(looked)
@@ -216,9 +216,9 @@ class _Look:
         max_bytes = self._limits.max_entry_bytes
         return Lease(self._store, self._key, token, created_ms, lifetime=lifetime, max_bytes=max_bytes, end=end)
 
-    async def _look(self, token: str, lease: timedelta | None) -> Looked | None:
+    async def _find(self, token: str, lease: timedelta | None) -> Looked | None:
         try:
-            return await self._store.look(self._key, token, lease)
+            return await self._store.find(self._key, token, lease)
         except Unavailable:
             self._on_bypassed()
             return None

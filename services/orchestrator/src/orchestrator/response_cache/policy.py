@@ -7,7 +7,7 @@ from orchestrator.routing.model import Route
 
 
 class CachePolicyOf(Protocol):
-    """Finds the policy of a route. Called for every request, so it only looks up."""
+    """Finds the policy of a route. Called for every request, so it only finds up."""
 
     def __call__(self, route: Route) -> CachePolicy: ...
 

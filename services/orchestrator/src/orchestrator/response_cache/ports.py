@@ -24,7 +24,7 @@ class AnswerStore(Protocol):
     Methods that are not awaited send a command and forget it: without its effect an answer is made once more.
     """
 
-    async def look(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
+    async def find(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
         """Read a key; if it is empty and there is a `lease`, try to take its lock as `token`. Raises `Unavailable`."""
 
     async def lock(self, key: CacheKey, token: str, lease: timedelta) -> bool:

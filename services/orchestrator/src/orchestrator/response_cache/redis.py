@@ -16,21 +16,21 @@ from chassis.errors import Unavailable
 from chassis.redis import MultiplexedRedis, Redis, Script
 from redis.exceptions import NoScriptError, RedisError
 
-from orchestrator.metrics import CACHE_LOOK_SECONDS, CACHE_STORE_FAILURES
+from orchestrator.metrics import CACHE_READ_SECONDS, CACHE_STORE_FAILURES
 from orchestrator.response_cache.model import CacheKey
 from orchestrator.response_cache.ports import Looked
 
 PREFIX: Final = "argosy:cache:"
 ANY: Final = "*"
 SCAN_COUNT: Final = 500
-"""Keys that Redis looks at in one step of a removal."""
+"""Keys that Redis finds at in one step of a removal."""
 
 # The time is Redis' own, so that ages do not depend on the clocks of replicas.
 _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-_LOOK = Script(
+_FIND = Script(
     _NOW
     + """
 local found = redis.call('MGET', unpack(KEYS, 2))
@@ -61,12 +61,12 @@ class RedisAnswerStore:
         self._scanner = scanner
         self._mark_ms = _milliseconds(max_lifetime)
 
-    async def look(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
+    async def find(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
         entry, lock, model = _names(key)
         marks = (_mark(key.tenant_id, ANY), _mark(key.tenant_id, model), _mark(ANY, model))
         lease_ms = 0 if lease is None else _milliseconds(lease)
-        with CACHE_LOOK_SECONDS.time():
-            now, leads, data, *purges = await _checked(self._redis.run(_LOOK, (lock, entry, *marks), (token, lease_ms)))
+        with CACHE_READ_SECONDS.time():
+            now, leads, data, *purges = await _checked(self._redis.run(_FIND, (lock, entry, *marks), (token, lease_ms)))
         purged = max((int(purge) for purge in purges if purge), default=0)
         return Looked(int(now), purged, data, bool(leads))
 

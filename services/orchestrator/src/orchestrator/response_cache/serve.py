@@ -9,11 +9,11 @@ from values.usage import TokenUsage
 
 from orchestrator.limits import Deadline
 from orchestrator.response_cache.charge import CacheCharges
+from orchestrator.response_cache.complete import is_complete
 from orchestrator.response_cache.key import cache_key
 from orchestrator.response_cache.look_up import Lease, Lookup, ResponseCache
 from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode
 from orchestrator.response_cache.policy import CachePolicyOf, mode_of
-from orchestrator.response_cache.whole import is_whole
 from orchestrator.routing.model import Route, RouteCandidate
 
 STALE_KINDS = frozenset({Kind.UPSTREAM, Kind.UNAVAILABLE, Kind.TIMED_OUT, Kind.THROTTLED, Kind.INTERNAL})
@@ -60,7 +60,7 @@ def helps(error: ArgosyError | None) -> bool:
     return error is not None and error.kind in STALE_KINDS
 
 
-def keep_if_whole(
+def keep_if_complete(
     lease: Lease,
     payloads: Sequence[bytes] | None,
     usage_payload: bytes,
@@ -73,7 +73,7 @@ def keep_if_whole(
     """Keep an answer that ended without an error, if all of it is there and its tokens are known."""
     if payloads and not stream:
         payloads = (b"".join(payloads),)
-    if not payloads or usage.known is None or not is_whole(payloads, answers):
+    if not payloads or usage.known is None or not is_complete(payloads, answers):
         lease.release()
         return
     lease.keep(CachedAnswer(payloads, usage_payload, usage, price.key, price.version, created_ms=0))

@@ -1,3 +1,4 @@
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from services.orchestrator.tests.answer_store_contract import AnswerStoreContrac
 
 class TestRedisAnswerStore(AnswerStoreContract):
     @pytest.fixture
-    async def store(self, redis_url: str) -> AsyncIterator[RedisAnswerStore]:
-        section = RedisSection(url=redis_url)
+    async def store(self) -> AsyncIterator[RedisAnswerStore]:
+        section = RedisSection(url=os.environ["ARGOSY_REDIS_URL"])
         async with MultiplexedRedis(section) as multiplexed, Redis(section) as scanner:
             yield RedisAnswerStore(multiplexed, scanner, timedelta(days=1))

@@ -99,16 +99,19 @@ async def test_a_hit_costs_what_the_policy_says_and_reserves_exactly_that(charge
     assert [(one.number, one.price.key, one.price.version, one.usage) for one in usage.attempts] == [
         (1, KEY, expected.version, USAGE)
     ]
-    assert usage.cache is not None and (usage.cache.outcome, usage.cache.model, usage.cache.attempt) == (
+    assert usage.cache is not None
+    assert (usage.cache.outcome, usage.cache.model, usage.cache.attempt) == (
         "hit",
         "smollm2",
         1,
     )
     if charge is Charge.FREE:
-        assert finished_of(hit).cost == 0 and "req_2" not in harness.metering.reserved
+        assert finished_of(hit).cost == 0
+        assert "req_2" not in harness.metering.reserved
     else:
         (bound,), _ = harness.metering.reserved["req_2"]
-        assert bound == (KEY, 1_234, 567) and harness.metering.discounts["req_2"] == off
+        assert bound == (KEY, 1_234, 567)
+        assert harness.metering.discounts["req_2"] == off
 
 
 async def test_a_hit_that_the_budget_cannot_pay_is_refused_and_another_may_follow() -> None:
@@ -132,7 +135,8 @@ async def test_a_request_without_the_cache_is_as_it_was() -> None:
     harness = a_harness(CachePolicy())
     events = await ask(harness, 1)
     assert outcomes(events) == [None]
-    assert harness.outbox.written[0].cache is None and harness.answers.looks == 0
+    assert harness.outbox.written[0].cache is None
+    assert harness.answers.finds == 0
 
 
 async def test_two_hundred_equal_requests_at_once_are_one_provider_call() -> None:
@@ -163,7 +167,7 @@ async def test_replicas_wait_for_the_one_that_holds_the_lock() -> None:
     while not harness.worker.calls:
         await asyncio.sleep(0)
     second = asyncio.create_task(other.generate(request_id="req_2"))
-    while harness.answers.looks < 3:  # the second has looked twice
+    while harness.answers.finds < 3:  # the second has looked twice
         await asyncio.sleep(0.001)
     gate.set()
     assert outcomes(await first, await second) == [CacheOutcome.MISS, CacheOutcome.HIT]
@@ -221,13 +225,15 @@ async def test_without_redis_every_request_is_answered() -> None:
 async def test_an_answer_that_is_not_whole_is_not_kept(end: tuple[Any, ...]) -> None:
     harness = a_harness(ON, Started(0), *end)
     await ask(harness, 1)
-    assert not harness.answers.answers and not harness.answers.locks
+    assert not harness.answers.answers
+    assert not harness.answers.locks
 
 
 async def test_an_answer_that_is_too_large_is_given_and_not_kept() -> None:
     harness = a_harness(max_entry_bytes=50)
     assert payloads_of(await ask(harness, 1)) == EVENTS
-    assert not harness.answers.answers and not harness.answers.locks
+    assert not harness.answers.answers
+    assert not harness.answers.locks
 
 
 async def test_an_entry_that_was_cut_is_a_miss_and_is_made_anew() -> None:
@@ -318,7 +324,8 @@ async def test_after_all_attempts_failed_an_old_answer_is_given_marked_and_settl
     harness, events = await a_stale_harness(charge, FAILED)
     assert isinstance(events, list)
     assert (started_of(events).cache, started_of(events).cache_age_seconds) == (CacheOutcome.STALE, 660)
-    assert payloads_of(events) == EVENTS and finished_of(events).error is None
+    assert payloads_of(events) == EVENTS
+    assert finished_of(events).error is None
     assert finished_of(events).cost == cost(1_234, 567, discount(PRICE, off))
     usage = harness.outbox.written[-1]
     assert usage.cache == (CacheOutcome.STALE, "smollm2", 2)
@@ -331,7 +338,8 @@ async def test_after_all_attempts_failed_an_old_answer_is_given_marked_and_settl
 
 async def test_a_refusal_of_the_request_itself_gets_no_old_answer() -> None:
     _, refused = await a_stale_harness(Charge.FREE, RemoteError(Kind.INVALID, "INVALID_REQUEST", "it is too long"))
-    assert isinstance(refused, ArgosyError) and refused.kind is Kind.INVALID
+    assert isinstance(refused, ArgosyError)
+    assert refused.kind is Kind.INVALID
 
 
 async def test_an_unreachable_worker_gets_an_old_answer_too() -> None:

@@ -30,7 +30,7 @@ def test_fields_that_do_not_shape_the_answer_do_not_change_the_key(name: str) ->
     assert key({name: "x"}) == key({})
 
 
-def test_the_wish_for_usage_does_not_change_the_key_and_other_options_of_a_stream_do() -> None:
+def test_asking_for_usage_does_not_change_the_key_and_other_options_of_a_stream_do() -> None:
     assert key({"stream_options": {"include_usage": True}}) == key({})
     assert key({"stream_options": {"include_obfuscation": True}}) != key({})
     assert key({"stream_options": {"x": True}}, stream=False) == key({}, stream=False)

@@ -2,7 +2,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from orchestrator.response_cache.whole import is_whole
+from orchestrator.response_cache.complete import is_complete
 
 
 def chunk(reason: str | None, index: int = 0) -> bytes:
@@ -10,9 +10,9 @@ def chunk(reason: str | None, index: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls"])
-def test_a_stream_that_ended_by_a_kept_reason_is_whole(reason: str) -> None:
-    assert is_whole([chunk(None), chunk(None), chunk(reason)], 1)
-    assert is_whole([chunk(reason).replace(b": ", b":")], 1)
+def test_a_stream_that_ended_by_a_kept_reason_is_complete(reason: str) -> None:
+    assert is_complete([chunk(None), chunk(None), chunk(reason)], 1)
+    assert is_complete([chunk(reason).replace(b": ", b":")], 1)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def test_a_stream_that_ended_by_a_kept_reason_is_whole(reason: str) -> None:
     ],
 )
 def test_an_answer_that_is_not_complete_is_not_whole(payloads: Sequence[bytes], answers: int) -> None:
-    assert not is_whole(payloads, answers)
+    assert not is_complete(payloads, answers)
 
 
 def test_all_of_several_answers_must_have_ended() -> None:
-    assert is_whole([chunk("stop", 1), chunk(None), chunk("length", 0)], 2)
+    assert is_complete([chunk("stop", 1), chunk(None), chunk("length", 0)], 2)

@@ -11,7 +11,7 @@ _REASON = b'"finish_reason"'
 _NO_REASON = (b'"finish_reason":null', b'"finish_reason": null')
 
 
-def is_whole(payloads: Sequence[bytes], answers: int) -> bool:
+def is_complete(payloads: Sequence[bytes], answers: int) -> bool:
     """Whether each of the `answers` choices has ended with a reason that is kept.
 
     `payloads` are the documents of a stream, or one body. Those of a stream that cannot have a reason are not parsed.
