@@ -1,8 +1,16 @@
 """Requests for the same answer at the same time, in one process: one of them makes it, the others wait for it."""
 
 import asyncio
+from typing import NamedTuple
 
 from orchestrator.response_cache.model import CachedAnswer, CacheKey
+
+
+class SharedAnswer(NamedTuple):
+    """An answer for those who wait, and its age when it was found; 0 for one that was just made."""
+
+    answer: CachedAnswer
+    age_ms: int = 0
 
 
 class Flights:
@@ -14,7 +22,7 @@ class Flights:
 
     def __init__(self) -> None:
         # Without a future until somebody waits: most answers are made for one request.
-        self._flights: dict[CacheKey, asyncio.Future[CachedAnswer | None] | None] = {}
+        self._flights: dict[CacheKey, asyncio.Future[SharedAnswer | None] | None] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -26,7 +34,7 @@ class Flights:
         """Note that the caller makes this answer. None is being made."""
         self._flights[key] = None
 
-    async def wait(self, key: CacheKey, timeout_seconds: float) -> CachedAnswer | None:
+    async def wait(self, key: CacheKey, timeout_seconds: float) -> SharedAnswer | None:
         """Wait for the end of the answer that is being made.
 
         Raises `TimeoutError`. A caller that is cancelled does not stop the others from waiting.
@@ -39,7 +47,7 @@ class Flights:
             raise TimeoutError
         return future.result()
 
-    def end(self, key: CacheKey, answer: CachedAnswer | None) -> None:
+    def end(self, key: CacheKey, answer: SharedAnswer | None) -> None:
         """Give the answer to those who wait; None when it was not made."""
         future = self._flights.pop(key)
         if future is not None:

@@ -19,7 +19,7 @@ from chassis.ids import new_id
 from values.usage import CacheOutcome
 
 from orchestrator.response_cache.envelope import pack, unpack
-from orchestrator.response_cache.flights import Flights
+from orchestrator.response_cache.flights import Flights, SharedAnswer
 from orchestrator.response_cache.model import CachedAnswer, CacheKey, CacheMode, CachePolicy, Hit
 from orchestrator.response_cache.ports import AnswerStore, Looked
 
@@ -177,12 +177,15 @@ class _Finder:
                 answer = await self._flights.wait(self._key, max(0.0, until - loop.time()))
             except TimeoutError:
                 return Lookup(self._key)
-            if answer is not None:
-                return Lookup(self._key, self._as_hit(answer, CacheOutcome.HIT, 0))
+            # It may have been found, and be older than this request accepts.
+            if answer is not None and self._is_fresh(answer.age_ms):
+                return Lookup(self._key, self._as_hit(answer.answer, CacheOutcome.HIT, answer.age_ms // 1000))
         self._flights.begin(self._key)
+        token = next(tokens)
         try:
-            return await self._lead(next(tokens), until)
+            return await self._lead(token, until)
         except BaseException:
+            self._store.unlock(self._key, token)
             self._flights.end(self._key, None)
             raise
 
@@ -196,7 +199,7 @@ class _Finder:
                 return Lookup(self._key, lease=self._lease("", None, leads=True))
             hit = self._hit(looked)
             if hit is not None:
-                self._flights.end(self._key, hit.answer)
+                self._flights.end(self._key, SharedAnswer(hit.answer, looked.now_ms - hit.answer.created_ms))
                 return Lookup(self._key, hit)
             if looked.leads or (looked.data is not None and await self._lock(token)):
                 return Lookup(self._key, lease=self._lease(token, looked.now_ms, leads=True), stale=self._stale)
@@ -210,7 +213,7 @@ class _Finder:
     def _lease(self, token: str, created_ms: int | None, *, leads: bool = False) -> Lease:
         def end(answer: CachedAnswer | None) -> None:
             if leads:
-                self._flights.end(self._key, answer)
+                self._flights.end(self._key, None if answer is None else SharedAnswer(answer))
 
         lifetime = self._policy.ttl + self._policy.stale_if_error
         max_bytes = self._limits.max_entry_bytes
@@ -234,11 +237,14 @@ class _Finder:
         if answer is None or answer.created_ms <= looked.purged_ms:
             return None
         age = max(0, looked.now_ms - answer.created_ms)
-        if timedelta(milliseconds=age) <= self._max_age:
+        if self._is_fresh(age):
             return self._as_hit(answer, CacheOutcome.HIT, age // 1000)
         if timedelta(milliseconds=age) <= self._policy.ttl + self._policy.stale_if_error:
             self._stale = self._as_hit(answer, CacheOutcome.STALE, age // 1000)
         return None
+
+    def _is_fresh(self, age_ms: int) -> bool:
+        return timedelta(milliseconds=age_ms) <= self._max_age
 
     def _as_hit(self, answer: CachedAnswer, outcome: CacheOutcome, age_seconds: int) -> Hit:
         return Hit(answer, outcome, age_seconds, self._policy.percent_off)

@@ -265,6 +265,20 @@ async def test_a_request_controls_the_cache(control: object, first: object, seco
     assert "argosy" not in harness.sent()
 
 
+async def test_requests_that_wait_together_keep_their_own_limits_of_age() -> None:
+    harness = a_harness()
+    await ask(harness, 1)
+    harness.clock.advance(timedelta(seconds=60))
+    young = CacheControl(None, timedelta(seconds=10))
+    answers = await asyncio.gather(
+        *(harness.generate(request_id=f"req_{number}") for number in (2, 3)),
+        *(harness.generate(request_id=f"req_{number}", cache=young) for number in (4, 5)),
+    )
+    assert [started_of(events).cache_age_seconds for events in answers[:2]] == [60, 60]
+    assert sorted(outcomes(*answers[2:])) == ["hit", "miss"]
+    assert all(started_of(events).cache_age_seconds == 0 for events in answers[2:])
+
+
 async def test_a_request_that_only_writes_refreshes_the_answer() -> None:
     harness = a_harness()
     await ask(harness, 1)
