@@ -23,5 +23,5 @@ CREATE TABLE metering.cache_daily (
 SELECT isolate_tenants('metering.cache_daily');
 REVOKE DELETE, TRUNCATE ON metering.cache_daily FROM metering_app;
 
--- It has one more argument, with a default; `functions/` makes it again.
+-- contract: `functions/` makes it again at once, with one more argument that has a default: older callers go on.
 DROP FUNCTION IF EXISTS metering.finish_settlement(jsonb, text[], bigint[], bigint[], bigint[], jsonb);
