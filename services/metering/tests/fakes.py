@@ -285,10 +285,9 @@ class FakeStores:
                 day,
                 model,
                 len(uses),
-                *(
-                    sum(use.outcome is outcome for use, _ in uses)
-                    for outcome in (CacheOutcome.HIT, CacheOutcome.SEMANTIC, CacheOutcome.STALE)
-                ),
+                sum(use.outcome is CacheOutcome.HIT for use, _ in uses),
+                sum(use.outcome is CacheOutcome.SEMANTIC for use, _ in uses),
+                sum(use.outcome is CacheOutcome.STALE for use, _ in uses),
                 NanoUsd(sum(row.cost for _, rows in uses for row in rows if row.cache is not None)),
                 NanoUsd(sum(row.saved for _, rows in uses for row in rows)),
             )

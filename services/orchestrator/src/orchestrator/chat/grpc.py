@@ -39,7 +39,8 @@ def proto_to_chat_request(request: pb.GenerateRequest, principal: Principal, sec
     requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
     timeout = shorter_timeout(requested, seconds_left)
     cache = proto_to_cache_control(request.cache) if request.HasField("cache") else None
-    return ChatRequest(request.request_id, principal, request.model, request.body, request.stream, timeout, cache)
+    stream = request.stream
+    return ChatRequest(request.request_id, principal, request.model, request.body, stream, timeout, cache=cache)
 
 
 def event_to_proto(event: ChatEvent) -> pb.GenerateResponse:
