@@ -38,7 +38,7 @@ class FakeAnswerStore:
         return True
 
     def renew(self, key: CacheKey, token: str, lease: timedelta) -> None:
-        if not self.down and self.locks.get(key, ("",))[0] == token:
+        if not self.down and key in self.locks and self.locks[key][0] == token:
             self.locks[key] = (token, self.clock.now() + lease)
 
     def put(self, key: CacheKey, data: bytes, ttl: timedelta, token: str) -> None:
@@ -47,7 +47,7 @@ class FakeAnswerStore:
             self.unlock(key, token)
 
     def unlock(self, key: CacheKey, token: str) -> None:
-        if not self.down and self.locks.get(key, ("",))[0] == token:
+        if not self.down and key in self.locks and self.locks[key][0] == token:
             del self.locks[key]
 
     async def purge(self, tenant_id: str | None, model: str | None) -> None:

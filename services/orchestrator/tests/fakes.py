@@ -19,7 +19,7 @@ from orchestrator.routing.document import entry_to_document
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, StoredRoute, Task
 from orchestrator.usage.model import RequestUsage
 from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
-from values.money import INPUT_PRICES, NanoUsd, Price, cost
+from values.money import INPUT_PRICES, NanoUsd, Price, cost, discount
 
 from services.orchestrator.tests.fake_configuration import CREATED_AT, FakeConfiguration
 
@@ -144,7 +144,7 @@ class FakeMeteringClient:
         self.on_reserve()
         if self.gate is not None:
             await self.gate.wait()
-        prices = tuple(self._price(bound.price_key) for bound in bounds)
+        prices = tuple(discount(self._price(bound.price_key), discount_percent) for bound in bounds)
         pairs = zip(prices, bounds, strict=True)
         held = max(cost(bound.input_tokens, bound.output_tokens, price) for price, bound in pairs)
         if held > self.available:

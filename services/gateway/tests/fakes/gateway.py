@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from argosy.metering.v1.metering_pb2_grpc import add_MeteringServiceServicer_to_server
 from argosy.orchestration.v1.batches_pb2_grpc import add_BatchServiceServicer_to_server
+from argosy.orchestration.v1.cache_pb2_grpc import add_ResponseCacheServiceServicer_to_server
 from argosy.orchestration.v1.configuration_pb2_grpc import add_ConfigurationServiceServicer_to_server
 from argosy.orchestration.v1.flags_pb2_grpc import add_FlagServiceServicer_to_server
 from argosy.orchestration.v1.jobs_pb2_grpc import (
@@ -45,6 +46,7 @@ from services.gateway.tests.fakes.jobs import FakeJobs, FakeQueues
 from services.gateway.tests.fakes.metering import FakeMetering
 from services.gateway.tests.fakes.pools import FakePools
 from services.gateway.tests.fakes.rate_limits import FakeRateLimitStore
+from services.gateway.tests.fakes.response_cache import FakeResponseCache
 from services.gateway.tests.fakes.retrieval import FakeRetrieval
 from services.gateway.tests.fakes.routes import FakeRoutes
 from services.gateway.tests.fakes.upstreams import FakeConfigurationLog, FakeUpstreams
@@ -86,6 +88,7 @@ class GatewayFixture:
     upstreams: FakeUpstreams
     routes: FakeRoutes
     configuration: FakeConfigurationLog
+    response_cache: FakeResponseCache
     keys: dict[str, str] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
 
@@ -128,7 +131,7 @@ async def run_gateway(
     event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
     webhooks = FakeWebhooks()
     flags, upstreams, routes = FakeFlags(), FakeUpstreams(), FakeRoutes()
-    configuration = FakeConfigurationLog()
+    configuration, response_cache = FakeConfigurationLog(), FakeResponseCache()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
         {}, of_all_classes(default), shared=rate_limits, local=InMemoryRateLimitStore(clock), replicas=2
@@ -144,6 +147,7 @@ async def run_gateway(
         (add_UpstreamServiceServicer_to_server, upstreams, "argosy.orchestration.v1.UpstreamService"),
         (add_RouteServiceServicer_to_server, routes, "argosy.orchestration.v1.RouteService"),
         (add_ConfigurationServiceServicer_to_server, configuration, "argosy.orchestration.v1.ConfigurationService"),
+        (add_ResponseCacheServiceServicer_to_server, response_cache, "argosy.orchestration.v1.ResponseCacheService"),
         (add_WebhookServiceServicer_to_server, webhooks, "argosy.orchestration.v1.WebhookService"),
         verifier=a_verifier(clock),
     ) as channel:
@@ -160,7 +164,7 @@ async def run_gateway(
             event_streams=event_streams,
         )
         made = (inference, retrieval, metering, jobs, queues, pools, batches, event_streams, webhooks, rate_limits)
-        operated = (flags, upstreams, routes, configuration)
+        operated = (flags, upstreams, routes, configuration, response_cache)
         gateway = GatewayFixture(app, clock, identity, published, *made, *operated)
         await add_tenants(gateway)
         yield gateway

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from chassis.errors import InvalidRequest
 from fastapi import APIRouter, Depends, Query, Response
 
 from gateway.audit.record import RecordAudit
@@ -20,8 +19,8 @@ RouteName = Annotated[
     str,
     Query(max_length=256, pattern=r"^[^\x00-\x20\x7f]*$", description="Only answers of this public model name."),
 ]
-TenantId = Annotated[
-    str | None, Query(pattern=ID_PATTERN, description="Whose answers; without it those of all tenants.")
+TenantOrAll = Annotated[
+    str, Query(pattern=rf"^\*$|{ID_PATTERN}", description="Whose answers; `*` for those of all tenants.")
 ]
 
 
@@ -34,11 +33,9 @@ async def purge_own_cache(cache: Cache, route: RouteName = "") -> Response:
 
 @router.delete("/admin/v1/cache", status_code=204)
 async def purge_cache(
-    caller: CurrentCaller, cache: Cache, record_audit: Audit, tenant: TenantId = None, route: RouteName = ""
+    caller: CurrentCaller, cache: Cache, record_audit: Audit, tenant: TenantOrAll, route: RouteName = ""
 ) -> Response:
-    """Forget cached answers of a tenant, of a model, or of both; one of them must be named. Idempotent."""
-    if tenant is None and not route:
-        raise InvalidRequest("Name a tenant, a route, or both.", param="tenant")
-    audited = tenant or caller.principal.tenant_id
-    await record_audit(caller, audited, "cache.purge", route or "*", lambda: cache.purge(tenant or ALL_TENANTS, route))
+    """Forget the cached answers of a tenant, or of all tenants. Idempotent."""
+    audited = caller.principal.tenant_id if tenant == ALL_TENANTS else tenant
+    await record_audit(caller, audited, "cache.purge", route or "*", lambda: cache.purge(tenant, route))
     return Response(status_code=204)

@@ -60,11 +60,11 @@ class RouteFallbacks(StrictBody):
 class RouteCachePolicy(StrictBody):
     """Whether answers are cached, and what a hit costs."""
 
-    exact: bool = False
+    exact: bool = Field(False, description="Without it, what the settings of the orchestrator say holds.")
     semantic: bool = False
-    ttl_seconds: int = Field(3_600, ge=1, le=31_536_000)
+    ttl_seconds: int = Field(3_600, ge=1, le=2_592_000)
     threshold: float = Field(0.95, ge=0.01, le=1)
-    stale_if_error_seconds: int = Field(0, ge=0, le=31_536_000)
+    stale_if_error_seconds: int = Field(0, ge=0, le=2_592_000)
     charge: Literal["free", "discounted", "full"] = "free"
     discount_percent: int = Field(50, ge=0, le=100)
 

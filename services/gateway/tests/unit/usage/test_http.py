@@ -23,8 +23,11 @@ async def test_usage_is_summed_up(gateway: GatewayFixture, demo: httpx.AsyncClie
                 "input_tokens": 10,
                 "output_tokens": 20,
                 "cost_usd": "0.0000045",
+                "cache_hits": 0,
+                "saved_usd": "0",
             }
         ],
+        "cache": [],
         "time_zone": "UTC",
         "total_usd": "0.0000045",
         "has_more": False,

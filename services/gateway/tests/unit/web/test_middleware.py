@@ -103,6 +103,8 @@ ROUTES = [
     ("GET", "/admin/v1/configuration/changes"),
     ("GET", "/admin/v1/configuration/diff"),
     ("POST", "/admin/v1/configuration/rollback"),
+    ("DELETE", "/v1/cache"),
+    ("DELETE", "/admin/v1/cache"),
     ("GET", "/admin/v1/pools"),
     ("GET", "/admin/v1/pools/gold"),
     ("PUT", "/admin/v1/pools/gold"),

@@ -158,6 +158,6 @@ class ChatCompletions:
             stale=stale,
         )
         if stale is not None:
-            return Finished(*priced, None, run.usage_payload)
+            return Finished(*priced, None, run.usage_payload, run.warnings)
         run.keep(finished, attempts)
         return Finished(*priced, finished.error, finished.usage_payload, finished.warnings)

@@ -1,7 +1,7 @@
 """One chat completion that is being answered: its buffer, its task, and what the cache has to do with it."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from values.usage import CacheOutcome
 
@@ -62,6 +62,11 @@ class Run:
         """That of the cached answer which is given."""
         return b"" if self._hit is None else self._hit.answer.usage_payload
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Those of the cached answer which is given."""
+        return () if self._hit is None else self._hit.answer.warnings
+
     def give_stale(self, finished: PlanFinished, reservation: Reservation) -> AttemptUsage | None:
         """Give a stale answer instead of an error before the first byte; return what stands for it in the ledger."""
         stale = None if self._lookup is None else self._lookup.stale
@@ -86,8 +91,7 @@ class Run:
         lease = None if self._lookup is None else self._lookup.lease
         recording = self.buffer.recording
         answered = _answering(finished)
-        # What the answering provider warned of would be missing with the next answer.
-        if lease is None or recording is None or answered is None or finished.warnings:
+        if lease is None or recording is None or answered is None:
             return
         keep_if_complete(
             lease,
@@ -97,6 +101,7 @@ class Run:
             attempts.reservation.prices[answered.candidate],
             answers=self.draft.chat.answers,
             stream=self.draft.request.stream,
+            warnings=finished.warnings,
         )
 
 
@@ -106,7 +111,7 @@ async def give_cached(run: Run, charged: Charged, charges: CacheCharges) -> Fini
     run.buffer.fill(answer.payloads)
     run.buffer.close_chunks()
     await charges.record(request.principal, request.request_id, charged, run.draft.route.model)
-    return Finished(answer.usage, charged.cost, None, answer.usage_payload)
+    return Finished(answer.usage, charged.cost, None, answer.usage_payload, answer.warnings)
 
 
 def _answering(finished: PlanFinished) -> Attempt | None:

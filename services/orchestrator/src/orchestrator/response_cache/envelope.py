@@ -37,6 +37,7 @@ def pack(answer: CachedAnswer, key: CacheKey) -> bytes:
             "created_ms": answer.created_ms,
             "usage": [usage.source, usage.input_tokens, usage.output_tokens],
             "price": [answer.price_key, answer.price_version],
+            "warnings": list(answer.warnings),
             "sizes": [len(answer.usage_payload), *map(len, answer.payloads)],
         }
     )
@@ -84,7 +85,8 @@ def _read(content: bytes) -> CachedAnswer:
     price_key, price_version = head["price"]
     usage_payload, *payloads = _split(content[start:], head["sizes"])
     usage = TokenUsage(UsageSource(source), input_tokens, output_tokens)
-    return CachedAnswer(payloads, usage_payload, usage, price_key, price_version, int(head["created_ms"]))
+    warnings = tuple(map(str, head["warnings"]))
+    return CachedAnswer(payloads, usage_payload, usage, price_key, price_version, int(head["created_ms"]), warnings)
 
 
 def _split(data: bytes, sizes: Sequence[int]) -> list[bytes]:

@@ -14,6 +14,7 @@ from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.grpc import ResponseCacheServicer
 from orchestrator.response_cache.look_up import ResponseCache
+from orchestrator.response_cache.policy import by_route
 from orchestrator.response_cache.purge import PurgeCache
 from orchestrator.response_cache.redis import RedisAnswerStore
 from orchestrator.response_cache.serve import ChatCache
@@ -36,9 +37,8 @@ async def build_response_cache(
     """Open a connection of its own: a large answer must not hold up other commands."""
     multiplexed, scanner = await service.multiplexed_redis(redis), await service.redis(redis)
     store = RedisAnswerStore(multiplexed, scanner, MAX_LIFETIME)
-    policy = section.policy()
     cache = ResponseCache(store, section.limits(), on_bypassed=CACHE_BYPASSED.inc)
-    chat = ChatCache(cache, lambda _: policy, CacheCharges(reservations, recorder))
+    chat = ChatCache(cache, by_route(section.policy()), CacheCharges(reservations, recorder))
     return chat, ResponseCacheServicer(PurgeCache(store, _starter(tasks)))
 
 

@@ -92,6 +92,8 @@ class CachedAnswer(NamedTuple):
     """The price of that call."""
     created_ms: int
     """When its request asked the cache, by the clock of the store, in milliseconds since 1970."""
+    warnings: Sequence[str] = ()
+    """Of the provider that gave it."""
 
 
 class Hit(NamedTuple):

@@ -1,13 +1,16 @@
 """Whether, and how, a request uses the response cache."""
 
+from datetime import timedelta
+from functools import lru_cache
 from typing import Protocol
 
-from orchestrator.response_cache.model import CacheControl, CacheMode, CachePolicy, ExactMode
+from orchestrator.response_cache.model import CacheControl, CacheMode, CachePolicy, Charge, ExactMode
+from orchestrator.routing import policy as routes
 from orchestrator.routing.model import Route
 
 
 class CachePolicyOf(Protocol):
-    """Finds the policy of a route. Called for every request, so it only finds up."""
+    """Finds the policy of a route. Called for every request, so it only looks up."""
 
     def __call__(self, route: Route) -> CachePolicy: ...
 
@@ -20,3 +23,21 @@ def mode_of(policy: CachePolicy, control: CacheControl | None) -> CacheMode:
         # A request that only names an age wants cached answers no more than others do.
         return CacheMode.ON if policy.exact is ExactMode.ON else CacheMode.OFF
     return control.mode
+
+
+def by_route(default: CachePolicy) -> CachePolicyOf:
+    """Return what finds the policy of a route: its own if it has the cache on, else `default`."""
+
+    @lru_cache(maxsize=1024)
+    def policy_of(cache: routes.CachePolicy) -> CachePolicy:
+        if not cache.exact:
+            return default
+        return CachePolicy(
+            ExactMode.ON,
+            timedelta(seconds=cache.ttl_seconds),
+            timedelta(seconds=cache.stale_if_error_seconds),
+            Charge(cache.charge.value),
+            cache.discount_percent,
+        )
+
+    return lambda route: policy_of(route.policy.cache)

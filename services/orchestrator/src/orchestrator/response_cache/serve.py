@@ -69,6 +69,7 @@ def keep_if_complete(
     *,
     answers: int,
     stream: bool,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Keep an answer that ended without an error, if all of it is there and its tokens are known."""
     if payloads and not stream:
@@ -76,4 +77,4 @@ def keep_if_complete(
     if not payloads or usage.known is None or not is_complete(payloads, answers):
         lease.release()
         return
-    lease.keep(CachedAnswer(payloads, usage_payload, usage, price.key, price.version, created_ms=0))
+    lease.keep(CachedAnswer(payloads, usage_payload, usage, price.key, price.version, created_ms=0, warnings=warnings))

@@ -18,6 +18,9 @@ from orchestrator.routing.order import MAX_CANDIDATES
 from orchestrator.routing.policy import RoutePolicy, Strategy
 from orchestrator.workers.model import CandidateRole
 
+MAX_CACHE_SECONDS = 30 * 86_400
+"""As of the settings of the cache."""
+
 
 def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams: Collection[str] | None) -> None:
     """Raise for a route that could not work.
@@ -38,6 +41,7 @@ def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams:
     _check_fallbacks(entry, primary)
     _check_weights(entry, primary)
     _check_sizing(entry, primary)
+    _check_cache(entry)
     if entry.task is Task.EMBEDDING and entry.policy.strategy is Strategy.FASTEST:
         raise InvalidRequest("The strategy fastest is for chat: embeddings are not timed.", param="strategy")
     for one in candidates:
@@ -51,17 +55,28 @@ def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams:
 
 def _refuse_what_nothing_honours(policy: RoutePolicy) -> None:
     """Fields that documents have already, for versions to come."""
-    cache = policy.cache
-    for name, is_set in (
-        ("cache.exact", cache.exact),
-        ("cache.semantic", cache.semantic),
-        ("cache.stale_if_error_seconds", cache.stale_if_error_seconds > 0),
-    ):
-        if is_set:
-            raise InvalidRequest(f"{name} cannot be set: this version has no cache of answers.", param=name)
+    if policy.cache.semantic:
+        raise InvalidRequest(
+            "cache.semantic cannot be set: this version gives cached answers only to equal requests.",
+            param="cache.semantic",
+        )
     if policy.retry.max_attempts is not None:
         raise InvalidRequest(
             "retry.max_attempts cannot be set: this version tries each candidate once.", param="retry.max_attempts"
+        )
+
+
+def _check_cache(entry: RouteEntry) -> None:
+    cache = entry.policy.cache
+    for name in ("ttl_seconds", "stale_if_error_seconds"):
+        if getattr(cache, name) > MAX_CACHE_SECONDS:
+            raise InvalidRequest(f"cache.{name} is at most {MAX_CACHE_SECONDS}.", param=f"cache.{name}")
+    if entry.task is Task.EMBEDDING and cache.exact:
+        raise InvalidRequest("cache.exact is for chat: vectors are not cached.", param="cache.exact")
+    if not cache.exact and cache.stale_if_error_seconds:
+        raise InvalidRequest(
+            "cache.stale_if_error_seconds needs cache.exact: without it no answer is kept.",
+            param="cache.stale_if_error_seconds",
         )
 
 

@@ -35,6 +35,8 @@ EVENTS = [
 USAGE = reported(1_234, 567)
 USAGE_PAYLOAD = b'{"choices":[],"usage":{"prompt_tokens":1234}}'
 SCRIPT = (Started(0), Chunk(EVENTS[:1]), Chunk(EVENTS[1:]), worker_finished(USAGE, usage_payload=USAGE_PAYLOAD))
+BODY = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}'
+NON_STREAMED = (Started(0), Chunk([BODY[:9], BODY[9:]]), worker_finished(USAGE, usage_payload=USAGE_PAYLOAD))
 ON = CachePolicy(ExactMode.ON, ttl=timedelta(minutes=10))
 KEY = "local/smollm2-135m-instruct"
 PRICE = Price(KEY, f"prc_{KEY}", NanoUsd(PRICES[KEY][0]), NanoUsd(PRICES[KEY][1]))
@@ -57,7 +59,7 @@ def outcomes(*answers: list[ChatEvent]) -> list[CacheOutcome | None]:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_equal_request_gets_the_same_events_without_a_provider_call(stream: bool) -> None:
-    harness = a_harness()
+    harness = a_harness() if stream else a_harness(ON, *NON_STREAMED)
     first = await ask(harness, 1, stream=stream)
     harness.clock.advance(timedelta(seconds=42))
     second = await ask(harness, 2, stream=stream)
@@ -67,7 +69,7 @@ async def test_an_equal_request_gets_the_same_events_without_a_provider_call(str
     if stream:
         assert payloads_of(second) == payloads_of(first) == EVENTS
     else:
-        assert b"".join(payloads_of(second)) == b"".join(EVENTS)
+        assert b"".join(payloads_of(second)) == b"".join(payloads_of(first)) == BODY
     assert finished_of(second).usage_payload == USAGE_PAYLOAD
     assert finished_of(second).usage == USAGE
     assert len(harness.worker.plans) == 1
@@ -122,6 +124,14 @@ async def test_a_hit_that_the_budget_cannot_pay_is_refused_and_another_may_follo
         await ask(harness, 2)
     harness.metering.available += 1
     assert outcomes(await ask(harness, 3)) == [CacheOutcome.HIT]
+
+
+async def test_an_answer_keeps_the_warnings_of_its_provider() -> None:
+    finished = worker_finished(USAGE, usage_payload=USAGE_PAYLOAD)._replace(warnings=("The field top_k was dropped.",))
+    harness = a_harness(ON, *SCRIPT[:-1], finished)
+    answers = [await ask(harness, 1), await ask(harness, 2)]
+    assert outcomes(*answers) == [CacheOutcome.MISS, CacheOutcome.HIT]
+    assert [tuple(finished_of(events).warnings) for events in answers] == [finished.warnings, finished.warnings]
 
 
 async def test_a_miss_says_so_in_its_usage_event() -> None:

@@ -12,6 +12,7 @@ ANSWER = CachedAnswer(
     "local/m",
     "prc_1",
     5,
+    ("The field é was dropped.",),
 )
 LARGE = ANSWER._replace(payloads=[b'{"delta":"%d"}' % number for number in range(COMPRESS_BYTES // 8)])
 

@@ -60,7 +60,16 @@ def test_a_document_is_written_as_it_was_read() -> None:
         ({"candidates": [ONE], "right_sizing": {"cheap": ["b/m"]}}, "INVALID_REQUEST", "right_sizing.cheap"),
         ({"candidates": [ONE], "right_sizing": {"cheap": ["a/m"]}}, "INVALID_REQUEST", "right_sizing.cheap"),
         ({"candidates": [ONE], "cache": {"threshold": 0}}, "INVALID_REQUEST", "cache.threshold"),
-        ({"candidates": [ONE], "cache": {"exact": True}}, "INVALID_REQUEST", "cache.exact"),
+        (
+            {"task": "embedding", "candidates": [ONE], "cache": {"exact": True}},
+            "INVALID_REQUEST",
+            "cache.exact",
+        ),
+        (
+            {"candidates": [ONE], "cache": {"exact": True, "ttl_seconds": 2_592_001}},
+            "INVALID_REQUEST",
+            "cache.ttl_seconds",
+        ),
         ({"candidates": [ONE], "cache": {"semantic": True}}, "INVALID_REQUEST", "cache.semantic"),
         (
             {"candidates": [ONE], "cache": {"stale_if_error_seconds": 9}},
