@@ -82,8 +82,12 @@ async def under_load(fleet: Fleet, base_url: str, faults: Sequence[str]) -> Asyn
         http = await exits.enter_async_context(httpx.AsyncClient(base_url=base_url, timeout=60, limits=limits))
         await wait_until_served(http, drills)
         clients = [asyncio.create_task(drill.run(http, stop)) for drill in drills for _ in range(CLIENTS)]
-        exits.push_async_callback(asyncio.gather, *clients)
-        exits.callback(stop.set)
+
+        async def end() -> None:
+            stop.set()
+            await asyncio.gather(*clients, return_exceptions=True)
+
+        exits.push_async_callback(end)
 
         async def answered() -> bool:
             _raise_failures(clients)

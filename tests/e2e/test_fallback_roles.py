@@ -1,4 +1,4 @@
-"""A provider's own refusal leads to the fallbacks of its kind, a cheap answer of no use to a strong model; and who pays."""
+"""A refusal leads to the fallbacks of its kind, a cheap answer of no use to the next model; and who pays."""
 
 import secrets
 from collections.abc import AsyncIterator
