@@ -28,7 +28,7 @@ class UpstreamMethods:
         self._circuits = circuits
         self._now = now
 
-    async def list(self, request: pb.ListUpstreamsRequest, context: Any) -> pb.ListUpstreamsResponse:  # noqa: ARG002
+    async def list(self, request: pb.ListUpstreamsRequest, context: Any) -> pb.ListUpstreamsResponse:
         """Name the upstreams that plans can use now."""
         current_caller().principal.require(PLATFORM_ADMIN, SERVICE)
         return pb.ListUpstreamsResponse(names=sorted(self._upstreams))
@@ -36,7 +36,7 @@ class UpstreamMethods:
     async def describe(
         self,
         request: pb.DescribeUpstreamRequest,
-        context: Any,  # noqa: ARG002 - an RPC
+        context: Any,
     ) -> pb.DescribeUpstreamResponse:
         """Tell the state of the circuits of one upstream."""
         current_caller().principal.require(PLATFORM_ADMIN, SERVICE)
