@@ -7,6 +7,7 @@ import httpx
 import orjson
 import pytest
 from argosy.inference.v1 import inference_pb2
+from values.protos import duration_to_proto
 
 from services.gateway.tests.fakes.admin import audit_trail
 from services.gateway.tests.fakes.gateway import GatewayFixture
@@ -162,7 +163,7 @@ OPEN = inference_pb2.Circuit(
     credential_id="crd_1",
     model="bad",
     state=inference_pb2.CIRCUIT_STATE_OPEN,
-    probe_in=timedelta(seconds=1.5),
+    probe_in=duration_to_proto(timedelta(seconds=1.5)),
     calls=12,
     failures=6,
     slow=1,
@@ -172,7 +173,7 @@ RESTING = inference_pb2.Circuit(
     credential_id="crd_3",
     model="good",
     state=inference_pb2.CIRCUIT_STATE_CLOSED,
-    credential_rests_for=timedelta(seconds=30),
+    credential_rests_for=duration_to_proto(timedelta(seconds=30)),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from argosy.inference.v1 import inference_pb2 as pb
 from chassis.tenancy import current_caller
+from values.protos import duration_to_proto
 from values.roles import PLATFORM_ADMIN, SERVICE
 
 from inference_worker.breakers.circuits import Circuits
@@ -52,9 +53,9 @@ def health_to_proto(one: CircuitHealth) -> pb.Circuit:
         credential_id=one.credential_id,
         model=one.model,
         state=STATES[one.state],
-        probe_in=timedelta(seconds=one.probe_in),
-        rests_for=timedelta(seconds=one.rests_for),
-        credential_rests_for=timedelta(seconds=one.credential_rests_for),
+        probe_in=duration_to_proto(timedelta(seconds=one.probe_in)),
+        rests_for=duration_to_proto(timedelta(seconds=one.rests_for)),
+        credential_rests_for=duration_to_proto(timedelta(seconds=one.credential_rests_for)),
         calls=one.calls,
         failures=one.failures,
         slow=one.slow,

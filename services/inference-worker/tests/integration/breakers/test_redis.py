@@ -141,7 +141,7 @@ async def test_what_redis_refuses_leaves_a_replica_alone_and_running(wire: TcpPr
     async with a_redis(wire) as redis:
         exchange = RedisExchange(redis, "worker_a")
         # A value of another type: the reply is an error, as NOPERM or OOM is.
-        await redis.client.rpush(PROBE_PREFIX + model, b"1")  # type: ignore[misc]
+        await redis.client.rpush(PROBE_PREFIX + model, b"1")
         assert await exchange.claim(model, 1.0) is False
         with pytest.raises(Unavailable, match="refuses to share circuits"):
             await exchange.claim(model + "x", float("1e16"))
