@@ -48,7 +48,7 @@ MAX_ATTEMPTS = 1.1
 MAX_SECONDS_TO_CLOSE = 15.0
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stack(fleet: Fleet, request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
     """Two orchestrators with short time-outs, and two workers; in the long form they open circuits of slow answers."""
     long = bool(request.config.getoption("--long", default=False))
