@@ -46,6 +46,20 @@ class Journal:
         """The ports from which poisonous calls came, one a line; it may not exist yet."""
         return self.path.with_suffix(".poison")
 
+    def switch(self, name: str, mode: str) -> None:
+        """From now on calls of the model `switched?name=…` are answered so."""
+        path = self.path.with_suffix(".switch")
+        modes = json.loads(path.read_text()) if path.exists() else {}
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(modes | {name: mode}))
+        new.replace(path)
+
+    def begun_at(self, tenant: str) -> list[float]:
+        """When each call of a tenant began, in seconds since 1970."""
+        wanted = {call.number for call in self.calls([tenant])}
+        entries = map(json.loads, self.path.read_text().splitlines())
+        return [entry["at"] for entry in entries if entry["event"] == "begin" and entry["call"] in wanted]
+
     def left_at(self, tenant: str) -> dict[int, float]:
         """When the caller of each request of a tenant left its call, in seconds since 1970."""
         requests = {call.number: call.request for call in self.calls([tenant])}

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -15,11 +14,8 @@ import psutil
 import pytest
 
 from tests.chaos.ledger_checks import wait_for
-from tests.chaos.own_gateway import own_gateway
-from tests.chaos.own_process import OwnProcess, running
+from tests.chaos.own_stack import Stack, own_stack
 from tests.fleet.client import Fleet, add_route, created
-from tests.fleet.control import provision_drill_topics
-from tests.fleet.environment import DRILL_ORCHESTRATORS, DRILL_POOL, DRILL_WORKERS, harness_ports
 from tests.simulators.upstream import UpstreamSimulator
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
@@ -49,67 +45,16 @@ class Load:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-@dataclass
-class Stack:
-    """Two orchestrators and two workers whose keys the drill changes, and a gateway that calls them."""
-
-    orchestrators: list[OwnProcess]
-    workers: list[OwnProcess]
-    base_url: str
-
-    async def restart(self, processes: list[OwnProcess], setting: str, *keys: str) -> None:
-        """Restart the processes in turn with these keys, each when the one before is ready."""
-        for process in processes:
-            process.environment[setting] = ",".join(keys)
-            starts = process.starts
-            process.send(signal.SIGTERM)
-
-            async def is_back(process: OwnProcess = process, starts: int = starts) -> bool:
-                return process.starts > starts and bool(process.pid)
-
-            await wait_for(f"{process.name} is ready again", 60, is_back)
-
-    async def reseal(self) -> str:
-        """Run the command with the settings of an orchestrator."""
-        done = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "orchestrator", "reseal"),
-            env=self.orchestrators[0].environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        printed, _ = await done.communicate()
-        assert done.returncode == 0
-        return printed.decode()
-
-
-@asynccontextmanager
-async def own_stack(fleet: Fleet) -> AsyncIterator[Stack]:
-    """Run the stack; the block begins when all of it is ready."""
-    await asyncio.to_thread(provision_drill_topics)
-    ports = harness_ports()
-
-    def addresses(names: tuple[str, ...]) -> str:
-        return ",".join(f"127.0.0.1:{ports[f'{name}-grpc']}" for name in names)
-
-    def own(name: str, service: str, module: str, changed: dict[str, str]) -> OwnProcess:
-        prefix = module.upper()
-        inherited = psutil.Process(fleet.pid_of(service)).environ()
-        own_ports = {
-            f"{prefix}_GRPC__BIND": f"127.0.0.1:{ports[f'{name}-grpc']}",
-            f"{prefix}_OPS__PORT": str(ports[f"{name}-ops"]),
-        }
-        return OwnProcess(name, module, inherited | own_ports | changed, ports[f"{name}-ops"])
-
-    names = DRILL_WORKERS[:2]
-    peers = {"ORCHESTRATOR_PEERS__INFERENCE_WORKER": addresses(names)}
-    pool = {
-        "INFERENCE_WORKER_JOBS__POOL": DRILL_POOL,
-        "INFERENCE_WORKER_PEERS__ORCHESTRATOR": addresses(DRILL_ORCHESTRATORS),
-    }
-    orchestrators = [own(name, "orchestrator", "orchestrator", peers) for name in DRILL_ORCHESTRATORS]
-    workers = [own(name, "inference-worker", "inference_worker", pool) for name in names]
-    settings = {"GATEWAY_PEERS__ORCHESTRATOR": addresses(DRILL_ORCHESTRATORS)}
-    async with running([*orchestrators, *workers]), own_gateway(fleet, settings, "drill-gateway") as gateway:
-        yield Stack(orchestrators, workers, gateway.base_url)
+async def reseal(stack: Stack) -> str:
+    """Run the command with the settings of an orchestrator."""
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orchestrator", "reseal"),
+        env=stack.orchestrators[0].environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await done.communicate()
+    assert done.returncode == 0
+    return printed.decode()
 
 
 async def declare_upstream(fleet: Fleet, provider: UpstreamSimulator) -> str:
@@ -136,10 +81,10 @@ async def test_no_request_fails_while_the_keys_of_credentials_are_rotated(fleet:
         async with own_stack(fleet) as stack, under_load(fleet, stack, model) as load:
             await asyncio.sleep(1)
             for setting, processes in ((WRAPPING, stack.orchestrators), (OPENING, stack.workers)):
-                await stack.restart(processes, setting, old, new)
-            await stack.restart(stack.orchestrators, WRAPPING, new, old)
+                await stack.restart(processes, setting, f"{old},{new}")
+            await stack.restart(stack.orchestrators, WRAPPING, f"{new},{old}")
             try:
-                printed = await stack.reseal()
+                printed = await reseal(stack)
                 for setting, processes in ((WRAPPING, stack.orchestrators), (OPENING, stack.workers)):
                     await stack.restart(processes, setting, new)
                 before = provider.received
@@ -147,7 +92,7 @@ async def test_no_request_fails_while_the_keys_of_credentials_are_rotated(fleet:
             finally:
                 # The fleet's own processes have the old key alone.
                 stack.orchestrators[0].environment[WRAPPING] = f"{old},{new}"
-                await stack.reseal()
+                await reseal(stack)
         keys = Counter(request.headers["authorization"] for request in provider.requests)
 
     print(f"{sum(load.answers.values())} requests during two restarts of everything: {dict(load.answers)}; {printed}")

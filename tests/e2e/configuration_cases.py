@@ -136,6 +136,16 @@ async def inference_list_upstreams(context: CallContext) -> Sequence[Message]:
     return [inference_pb2.ListUpstreamsRequest()]
 
 
+async def inference_describe_upstream(context: CallContext) -> Sequence[Message]:
+    as_admin(context)
+    return [inference_pb2.DescribeUpstreamRequest(name="simulator")]
+
+
+async def get_upstream_health(context: CallContext) -> Sequence[Message]:
+    as_admin(context)
+    return [pb.GetUpstreamHealthRequest(name="simulator")]
+
+
 async def list_configuration_changes(context: CallContext) -> Sequence[Message]:
     await add_flag(context)
     return [configuration_pb2.ListConfigurationChangesRequest(limit=1)]
@@ -166,6 +176,7 @@ METHODS = {
     "UpstreamService": (
         list_upstreams,
         get_upstream,
+        get_upstream_health,
         put_upstream,
         delete_upstream,
         list_credentials,
@@ -180,6 +191,7 @@ METHODS = {
 }
 CASES["/argosy.metering.v1.MeteringService/ListPriceVersions"] = list_price_versions
 CASES["/argosy.inference.v1.InferenceService/ListUpstreams"] = inference_list_upstreams
+CASES["/argosy.inference.v1.InferenceService/DescribeUpstream"] = inference_describe_upstream
 for service, methods in METHODS.items():
     for method in methods:
         CASES[f"{PACKAGE}.{service}/{''.join(word.title() for word in method.__name__.split('_'))}"] = method

@@ -15,6 +15,7 @@ string; embeddings know `wait` and `refuse`:
     refuse     an error, without work                   ?status=500&wait=0
     poison     no answer; writes the port from which the call came to `<journal>.poison`, for a drill to kill the caller
     cut        chunks, then the connection drops        ?wait=1.5&chunks=0
+    switched   what the file `<journal>.switch` says now for the name, `answer` without an entry   ?name=dead
 
 Run it: python tests/simulators/journaled.py --port 8101 --journal calls.jsonl
 """
@@ -66,11 +67,12 @@ class RunningCall:
 
 
 class JournaledProvider:
-    """The server's handlers. `journal` is a descriptor opened for appending."""
+    """The server's handlers. `journal` is a descriptor opened for appending, the others are files of drills."""
 
-    def __init__(self, journal: int, poison: Path) -> None:
+    def __init__(self, journal: int, poison: Path, switch: Path) -> None:
         self._journal = journal
         self._poison = poison
+        self._switch = switch
         self._calls = 0
 
     def app(self) -> web.Application:
@@ -114,7 +116,7 @@ class JournaledProvider:
     def _begin(self, body: dict[str, Any]) -> RunningCall:
         number, self._calls = self._calls, self._calls + 1
         limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 1)
-        mode = Mode.parse(str(body["model"]))
+        mode = self._mode(str(body["model"]))
         few = number // PROMPT_COUNTS % limit
         completion = limit - few if mode.number("long", 0) else 1 + few
         prompt = 1 + number % PROMPT_COUNTS
@@ -123,6 +125,13 @@ class JournaledProvider:
         call = RunningCall(number, mode, bool(body.get("stream")), prompt, completion)
         self._write_begin(call, body["model"], _last_prompt(body), limit=limit)
         return call
+
+    def _mode(self, model: str) -> Mode:
+        mode = Mode.parse(model)
+        if mode.name != "switched":
+            return mode
+        modes = json.loads(self._switch.read_text()) if self._switch.exists() else {}
+        return Mode.parse(modes.get(mode.options["name"], "answer"))
 
     def _write_begin(self, call: RunningCall, model: str, prompt: str, *, limit: int) -> None:
         self._write(
@@ -250,7 +259,7 @@ def _envelope(call: RunningCall, body: dict[str, Any], kind: str) -> dict[str, A
 
 async def _serve(host: str, port: int, journal: Path) -> None:
     descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    app = JournaledProvider(descriptor, journal.with_suffix(".poison")).app()
+    app = JournaledProvider(descriptor, journal.with_suffix(".poison"), journal.with_suffix(".switch")).app()
     # Handlers are cancelled when their client disconnects: the journal says when that was.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()

@@ -20,7 +20,7 @@ The model's name (or the header `x-simulator-mode`) selects a behaviour, with op
     huge               a body, or an event, without end     ?bytes=64000000
     crlf, dribble      as instant, with CRLF line ends, or one byte at a time
     tools              a tool call instead of text
-    400 … 599          that status with the provider's usual error body
+    400 … 599          that status with the provider's usual error body   ?code=content_filter
     as-NAME            as the double of that provider answers, see `providers`   ?fail=first, ?fail=middle
 
 Any other name is `instant`. Run it: python tests/simulators/upstream.py --port 8100
@@ -157,6 +157,8 @@ class UpstreamSimulator:
         if mode.name.isdigit():
             headers = {"retry-after": "7", "location": "/v1/chat/completions"}
             error = dialect.error(int(mode.name)) | {"padding": "x" * self.padding}
+            if "code" in mode.options:
+                error["error"]["code"] = mode.options["code"]
             return web.json_response(error, status=int(mode.name), headers=headers)
         if mode.name == "timeout":
             await asyncio.sleep(3600)

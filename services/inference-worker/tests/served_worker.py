@@ -12,12 +12,14 @@ from chassis.clock import SystemClock
 from chassis.tenancy import Caller, as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
+from inference_worker.breakers.circuits import Circuits
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.grpc import EmbeddingMethods
 from inference_worker.embeddings.run import EmbedRun
 from inference_worker.grpc import registration
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
+from inference_worker.upstreams.grpc import UpstreamMethods
 from values.protos import duration_to_proto
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, an_upstream
 
@@ -38,7 +40,9 @@ class ServedWorker:
         embeddings = EmbeddingMethods(
             partial(EmbedRun, upstreams=upstreams, clock=clock, observer=self.observer), limit
         )
-        self.registration = registration(plans, embeddings, upstreams)
+        self.circuits = Circuits()
+        named = UpstreamMethods(upstreams, self.circuits, clock.monotonic)
+        self.registration = registration(plans, embeddings, named)
 
     def _count_rejected(self) -> None:
         self.rejected += 1

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+from argosy.inference.v1 import inference_pb2
 from argosy.orchestration.v1 import configuration_pb2
 from argosy.orchestration.v1 import upstreams_pb2 as pb
 from argosy.orchestration.v1.configuration_pb2_grpc import ConfigurationServiceServicer
@@ -25,6 +26,7 @@ class FakeUpstreams(UpstreamServiceServicer):
         self.documents: dict[str, dict[str, Any]] = {}
         self.credentials: dict[str, pb.UpstreamCredential] = {}
         self.secrets: dict[str, str] = {}
+        self.health = inference_pb2.UpstreamHealth()
         self.put: list[pb.PutUpstreamRequest] = []
 
     async def ListUpstreams(self, request: pb.ListUpstreamsRequest, context: Any) -> pb.ListUpstreamsResponse:
@@ -32,6 +34,12 @@ class FakeUpstreams(UpstreamServiceServicer):
 
     async def GetUpstream(self, request: pb.GetUpstreamRequest, context: Any) -> pb.GetUpstreamResponse:
         return pb.GetUpstreamResponse(upstream=self._find(request.name))
+
+    async def GetUpstreamHealth(
+        self, request: pb.GetUpstreamHealthRequest, context: Any
+    ) -> pb.GetUpstreamHealthResponse:
+        self._find(request.name)
+        return pb.GetUpstreamHealthResponse(health=self.health)
 
     async def PutUpstream(self, request: pb.PutUpstreamRequest, context: Any) -> pb.PutUpstreamResponse:
         self.put.append(request)

@@ -1,7 +1,5 @@
 """The gRPC service: each RPC is a method of its feature."""
 
-from collections.abc import Collection
-from functools import partial
 from types import SimpleNamespace
 
 from argosy.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
@@ -9,12 +7,15 @@ from chassis.grpc import Registration
 
 from inference_worker.embeddings.grpc import EmbeddingMethods
 from inference_worker.plans.grpc import PlanMethods
-from inference_worker.upstreams.grpc import list_upstreams
+from inference_worker.upstreams.grpc import UpstreamMethods
 
 
-def registration(plans: PlanMethods, embeddings: EmbeddingMethods, upstreams: Collection[str]) -> Registration:
+def registration(plans: PlanMethods, embeddings: EmbeddingMethods, upstreams: UpstreamMethods) -> Registration:
     """Return what a `GrpcServer` needs to serve them. A servicer in between would add a call to each RPC."""
     servicer = SimpleNamespace(
-        Infer=plans.infer, Embed=embeddings.embed, ListUpstreams=partial(list_upstreams, upstreams)
+        Infer=plans.infer,
+        Embed=embeddings.embed,
+        ListUpstreams=upstreams.list,
+        DescribeUpstream=upstreams.describe,
     )
     return add_InferenceServiceServicer_to_server, servicer, "argosy.inference.v1.InferenceService"

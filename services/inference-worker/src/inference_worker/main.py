@@ -35,6 +35,7 @@ from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
 from inference_worker.price_map.cli import HELP, add_arguments, run_seed_prices
 from inference_worker.settings import JobsSection, Settings
+from inference_worker.upstreams.grpc import UpstreamMethods
 from inference_worker.upstreams.main import build_upstreams
 
 # At the end of the drain: time for aborted plans to report their usage, then time to close connections.
@@ -74,13 +75,14 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     )
     new_embed_run = partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer, circuits=circuits)
     plans, embeddings = PlanMethods(new_run, limit), EmbeddingMethods(new_embed_run, limit)
+    named = UpstreamMethods(upstreams, circuits, clock.monotonic)
     grace = settings.drain - CLOSE_GRACE
     jobs, job_drain = await build_jobs(settings, service, orchestrator, new_run, new_embed_run)
     return [
         *watches,
         *await share_circuits(settings, service, circuits),
         *jobs,
-        service.grpc_server(settings.grpc, registration(plans, embeddings, upstreams), grace=grace),
+        service.grpc_server(settings.grpc, registration(plans, embeddings, named), grace=grace),
         # Components stop in reverse order, and plans are aborted while the server still runs.
         AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
         *job_drain,

@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CircuitState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CircuitStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CircuitState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CIRCUIT_STATE_UNSPECIFIED: _CircuitState.ValueType  # 0
+    """Not said."""
+    CIRCUIT_STATE_CLOSED: _CircuitState.ValueType  # 1
+    """They are."""
+    CIRCUIT_STATE_OPEN: _CircuitState.ValueType  # 2
+    """None is."""
+    CIRCUIT_STATE_HALF_OPEN: _CircuitState.ValueType  # 3
+    """One is, whose outcome decides."""
+
+class CircuitState(_CircuitState, metaclass=_CircuitStateEnumTypeWrapper):
+    """Whether calls are made."""
+
+CIRCUIT_STATE_UNSPECIFIED: CircuitState.ValueType  # 0
+"""Not said."""
+CIRCUIT_STATE_CLOSED: CircuitState.ValueType  # 1
+"""They are."""
+CIRCUIT_STATE_OPEN: CircuitState.ValueType  # 2
+"""None is."""
+CIRCUIT_STATE_HALF_OPEN: CircuitState.ValueType  # 3
+"""One is, whose outcome decides."""
+Global___CircuitState: _TypeAlias = CircuitState  # noqa: Y015
+
 class _AnswerCheck:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -112,6 +140,140 @@ ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome.ValueType  # 5
 ATTEMPT_OUTCOME_PASSED_OVER: AttemptOutcome.ValueType  # 6
 """Not made: the upstream fails at the moment, or none of its credentials works. Only as the first of a request."""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
+
+@_typing.final
+class DescribeUpstreamRequest(_message.Message):
+    """Names an upstream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As plans name it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeUpstreamRequest: _TypeAlias = DescribeUpstreamRequest  # noqa: Y015
+
+@_typing.final
+class DescribeUpstreamResponse(_message.Message):
+    """The upstream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEALTH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def health(self) -> Global___UpstreamHealth:
+        """Not set when the worker has no such upstream."""
+
+    def __init__(
+        self,
+        *,
+        health: Global___UpstreamHealth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeUpstreamResponse: _TypeAlias = DescribeUpstreamResponse  # noqa: Y015
+
+@_typing.final
+class UpstreamHealth(_message.Message):
+    """What is known of an upstream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCUITS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    left_out: _builtins.int
+    """How many there are besides."""
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Circuit]:
+        """At most 100: first those that are not closed, then those that rest, then those with the most failures."""
+
+    def __init__(
+        self,
+        *,
+        circuits: _abc.Iterable[Global___Circuit] | None = ...,
+        left_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuits", b"circuits", "left_out", b"left_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpstreamHealth: _TypeAlias = UpstreamHealth  # noqa: Y015
+
+@_typing.final
+class Circuit(_message.Message):
+    """Whether calls of a model with a credential are made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROBE_IN_FIELD_NUMBER: _builtins.int
+    RESTS_FOR_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_RESTS_FOR_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    SLOW_FIELD_NUMBER: _builtins.int
+    credential_id: _builtins.str
+    """The credential, or "default" for what stands in the worker's settings."""
+    model: _builtins.str
+    """The provider's name of the model."""
+    state: Global___CircuitState.ValueType
+    """Replicas tell each other of it."""
+    calls: _builtins.int
+    """Calls of the last seconds, of the worker that answers."""
+    failures: _builtins.int
+    """Those that failed."""
+    slow: _builtins.int
+    """Those whose first byte was slow."""
+    @_builtins.property
+    def probe_in(self) -> _duration_pb2.Duration:
+        """Until the next probe of an open one."""
+
+    @_builtins.property
+    def rests_for(self) -> _duration_pb2.Duration:
+        """How long the upstream has asked to wait, for this model."""
+
+    @_builtins.property
+    def credential_rests_for(self) -> _duration_pb2.Duration:
+        """How long the credential is not used, because the upstream refuses it or its account is empty."""
+
+    def __init__(
+        self,
+        *,
+        credential_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        state: Global___CircuitState.ValueType = ...,
+        probe_in: _duration_pb2.Duration | None = ...,
+        rests_for: _duration_pb2.Duration | None = ...,
+        credential_rests_for: _duration_pb2.Duration | None = ...,
+        calls: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        slow: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential_rests_for", b"credential_rests_for", "probe_in", b"probe_in", "rests_for", b"rests_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "credential_id", b"credential_id", "credential_rests_for", b"credential_rests_for", "failures", b"failures", "model", b"model", "probe_in", b"probe_in", "rests_for", b"rests_for", "slow", b"slow", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Circuit: _TypeAlias = Circuit  # noqa: Y015
 
 @_typing.final
 class ListUpstreamsRequest(_message.Message):

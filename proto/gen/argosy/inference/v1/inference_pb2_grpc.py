@@ -50,6 +50,11 @@ class InferenceServiceStub:
                 request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.SerializeToString,
                 response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsResponse.FromString,
                 _registered_method=True)
+        self.DescribeUpstream = channel.unary_unary(
+                '/argosy.inference.v1.InferenceService/DescribeUpstream',
+                request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.DescribeUpstreamRequest.SerializeToString,
+                response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.DescribeUpstreamResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -79,6 +84,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeUpstream(self, request, context):
+        """Tell what this worker knows of an upstream: its circuits. Needs the role "platform_admin" or "service".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +108,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ListUpstreams,
                     request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.FromString,
                     response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsResponse.SerializeToString,
+            ),
+            'DescribeUpstream': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeUpstream,
+                    request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.DescribeUpstreamRequest.FromString,
+                    response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.DescribeUpstreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +197,33 @@ class InferenceService:
             '/argosy.inference.v1.InferenceService/ListUpstreams',
             argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.SerializeToString,
             argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeUpstream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.inference.v1.InferenceService/DescribeUpstream',
+            argosy_dot_inference_dot_v1_dot_inference__pb2.DescribeUpstreamRequest.SerializeToString,
+            argosy_dot_inference_dot_v1_dot_inference__pb2.DescribeUpstreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

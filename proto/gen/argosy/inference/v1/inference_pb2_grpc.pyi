@@ -42,6 +42,8 @@ class InferenceServiceStub:
     """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
     ListUpstreams: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]
     """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
+    DescribeUpstream: _grpc.UnaryUnaryMultiCallable[_inference_pb2.DescribeUpstreamRequest, _inference_pb2.DescribeUpstreamResponse]
+    """Tell what this worker knows of an upstream: its circuits. Needs the role "platform_admin" or "service"."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -57,6 +59,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
     ListUpstreams: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]  # type: ignore[assignment]
     """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
+    DescribeUpstream: _aio.UnaryUnaryMultiCallable[_inference_pb2.DescribeUpstreamRequest, _inference_pb2.DescribeUpstreamResponse]  # type: ignore[assignment]
+    """Tell what this worker knows of an upstream: its circuits. Needs the role "platform_admin" or "service"."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs plans against providers. Decides neither who may ask nor what it costs."""
@@ -87,5 +91,13 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ListUpstreamsResponse, _abc.Awaitable[_inference_pb2.ListUpstreamsResponse]]:
         """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
+
+    @_abc_1.abstractmethod
+    def DescribeUpstream(
+        self,
+        request: _inference_pb2.DescribeUpstreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.DescribeUpstreamResponse, _abc.Awaitable[_inference_pb2.DescribeUpstreamResponse]]:
+        """Tell what this worker knows of an upstream: its circuits. Needs the role "platform_admin" or "service"."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,6 +3,7 @@
 isort:skip_file
 Upstreams and their credentials, which operators change while the fleet runs."""
 
+from argosy.inference.v1 import inference_pb2 as _inference_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -102,6 +103,52 @@ class UpstreamCredential(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpstreamCredential: _TypeAlias = UpstreamCredential  # noqa: Y015
+
+@_typing.final
+class GetUpstreamHealthRequest(_message.Message):
+    """Names an upstream, of the API or of the workers' settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUpstreamHealthRequest: _TypeAlias = GetUpstreamHealthRequest  # noqa: Y015
+
+@_typing.final
+class GetUpstreamHealthResponse(_message.Message):
+    """How the upstream is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEALTH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def health(self) -> _inference_pb2.UpstreamHealth:
+        """Its circuits."""
+
+    def __init__(
+        self,
+        *,
+        health: _inference_pb2.UpstreamHealth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUpstreamHealthResponse: _TypeAlias = GetUpstreamHealthResponse  # noqa: Y015
 
 @_typing.final
 class ListUpstreamsRequest(_message.Message):

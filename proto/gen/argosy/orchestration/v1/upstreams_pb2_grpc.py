@@ -46,6 +46,11 @@ class UpstreamServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamResponse.FromString,
                 _registered_method=True)
+        self.GetUpstreamHealth = channel.unary_unary(
+                '/argosy.orchestration.v1.UpstreamService/GetUpstreamHealth',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamHealthRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamHealthResponse.FromString,
+                _registered_method=True)
         self.PutUpstream = channel.unary_unary(
                 '/argosy.orchestration.v1.UpstreamService/PutUpstream',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.PutUpstreamRequest.SerializeToString,
@@ -97,6 +102,13 @@ class UpstreamServiceServicer:
 
     def GetUpstream(self, request, context):
         """Read one upstream. Errors: UPSTREAM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpstreamHealth(self, request, context):
+        """Tell whether calls to an upstream succeed, as one of the workers knows it. Errors: UPSTREAM_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +176,11 @@ def add_UpstreamServiceServicer_to_server(servicer, server):
                     servicer.GetUpstream,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamResponse.SerializeToString,
+            ),
+            'GetUpstreamHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpstreamHealth,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamHealthRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamHealthResponse.SerializeToString,
             ),
             'PutUpstream': grpc.unary_unary_rpc_method_handler(
                     servicer.PutUpstream,
@@ -257,6 +274,33 @@ class UpstreamService:
             '/argosy.orchestration.v1.UpstreamService/GetUpstream',
             argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpstreamHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.orchestration.v1.UpstreamService/GetUpstreamHealth',
+            argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamHealthRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_upstreams__pb2.GetUpstreamHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class UpstreamServiceStub:
     """List the upstreams, by name."""
     GetUpstream: _grpc.UnaryUnaryMultiCallable[_upstreams_pb2.GetUpstreamRequest, _upstreams_pb2.GetUpstreamResponse]
     """Read one upstream. Errors: UPSTREAM_NOT_FOUND."""
+    GetUpstreamHealth: _grpc.UnaryUnaryMultiCallable[_upstreams_pb2.GetUpstreamHealthRequest, _upstreams_pb2.GetUpstreamHealthResponse]
+    """Tell whether calls to an upstream succeed, as one of the workers knows it. Errors: UPSTREAM_NOT_FOUND."""
     PutUpstream: _grpc.UnaryUnaryMultiCallable[_upstreams_pb2.PutUpstreamRequest, _upstreams_pb2.PutUpstreamResponse]
     """Create or replace an upstream. Its credentials stay."""
     DeleteUpstream: _grpc.UnaryUnaryMultiCallable[_upstreams_pb2.DeleteUpstreamRequest, _upstreams_pb2.DeleteUpstreamResponse]
@@ -67,6 +69,8 @@ class UpstreamServiceAsyncStub(UpstreamServiceStub):
     """List the upstreams, by name."""
     GetUpstream: _aio.UnaryUnaryMultiCallable[_upstreams_pb2.GetUpstreamRequest, _upstreams_pb2.GetUpstreamResponse]  # type: ignore[assignment]
     """Read one upstream. Errors: UPSTREAM_NOT_FOUND."""
+    GetUpstreamHealth: _aio.UnaryUnaryMultiCallable[_upstreams_pb2.GetUpstreamHealthRequest, _upstreams_pb2.GetUpstreamHealthResponse]  # type: ignore[assignment]
+    """Tell whether calls to an upstream succeed, as one of the workers knows it. Errors: UPSTREAM_NOT_FOUND."""
     PutUpstream: _aio.UnaryUnaryMultiCallable[_upstreams_pb2.PutUpstreamRequest, _upstreams_pb2.PutUpstreamResponse]  # type: ignore[assignment]
     """Create or replace an upstream. Its credentials stay."""
     DeleteUpstream: _aio.UnaryUnaryMultiCallable[_upstreams_pb2.DeleteUpstreamRequest, _upstreams_pb2.DeleteUpstreamResponse]  # type: ignore[assignment]
@@ -104,6 +108,14 @@ class UpstreamServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_upstreams_pb2.GetUpstreamResponse, _abc.Awaitable[_upstreams_pb2.GetUpstreamResponse]]:
         """Read one upstream. Errors: UPSTREAM_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def GetUpstreamHealth(
+        self,
+        request: _upstreams_pb2.GetUpstreamHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_upstreams_pb2.GetUpstreamHealthResponse, _abc.Awaitable[_upstreams_pb2.GetUpstreamHealthResponse]]:
+        """Tell whether calls to an upstream succeed, as one of the workers knows it. Errors: UPSTREAM_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def PutUpstream(

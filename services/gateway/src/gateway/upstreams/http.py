@@ -17,6 +17,7 @@ from gateway.upstreams.schemas import (
     Shred,
     Shredded,
     TenantOrAll,
+    UpstreamHealth,
     UpstreamList,
     UpstreamName,
     UpstreamPut,
@@ -70,6 +71,16 @@ async def shred_credentials(body: Shred, caller: CurrentCaller, upstreams: Upstr
 async def get_upstream(name: UpstreamPath, upstreams: Upstreams) -> UpstreamRead:
     """Read an upstream."""
     return await upstreams.get(name)
+
+
+@router.get("/{name}/health")
+async def get_upstream_health(name: UpstreamPath, upstreams: Upstreams) -> UpstreamHealth:
+    """Read whether calls to an upstream are made: the circuits of its models and credentials.
+
+    One of the workers answers; they tell each other what opens, closes and rests. Upstreams of their settings are known
+    here, too.
+    """
+    return await upstreams.health(name)
 
 
 @router.put("/{name}")

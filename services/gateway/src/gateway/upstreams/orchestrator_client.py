@@ -3,9 +3,11 @@
 from typing import Any
 
 import orjson
+from argosy.inference.v1 import inference_pb2
 from argosy.orchestration.v1 import upstreams_pb2 as pb
 from argosy.orchestration.v1.upstreams_pb2_grpc import UpstreamServiceStub
 from chassis.grpc import Channel
+from google.protobuf.duration_pb2 import Duration
 from values.protos import proto_to_timestamp
 
 from gateway.upstreams.schemas import (
@@ -13,14 +15,24 @@ from gateway.upstreams.schemas import (
     CredentialList,
     CredentialPatch,
     CredentialRead,
+    UpstreamCircuit,
+    UpstreamCircuitState,
+    UpstreamHealth,
     UpstreamList,
     UpstreamPut,
     UpstreamRead,
+    UpstreamStatus,
 )
 from gateway.web.schemas import unix_seconds
 
 # The document's own name of it would be taken for the version of the configuration.
 VERSION_HEADER = "version_header"
+
+STATES: dict[int, UpstreamCircuitState] = {
+    inference_pb2.CIRCUIT_STATE_CLOSED: "closed",
+    inference_pb2.CIRCUIT_STATE_OPEN: "open",
+    inference_pb2.CIRCUIT_STATE_HALF_OPEN: "half_open",
+}
 
 
 class UpstreamsClient:
@@ -36,6 +48,11 @@ class UpstreamsClient:
     async def get(self, name: str) -> UpstreamRead:
         """Raises UPSTREAM_NOT_FOUND."""
         return proto_to_upstream((await self._stub.GetUpstream(pb.GetUpstreamRequest(name=name))).upstream)
+
+    async def health(self, name: str) -> UpstreamHealth:
+        """Raises UPSTREAM_NOT_FOUND."""
+        response = await self._stub.GetUpstreamHealth(pb.GetUpstreamHealthRequest(name=name))
+        return proto_to_health(name, response.health)
 
     async def put(self, name: str, body: UpstreamPut) -> UpstreamRead:
         """Raises INVALID_REQUEST, UPSTREAM_ADDRESS_NOT_ALLOWED, UPSTREAM_VERSION_CONFLICT."""
@@ -105,6 +122,37 @@ def proto_to_upstream(message: pb.Upstream) -> UpstreamRead:
     fields[VERSION_HEADER] = fields.pop("version", None)
     updated_at = unix_seconds(proto_to_timestamp(message.updated_at))
     return UpstreamRead(**fields, name=message.name, version=message.version, updated_at=updated_at)
+
+
+def proto_to_health(name: str, message: inference_pb2.UpstreamHealth) -> UpstreamHealth:
+    circuits = list(map(_proto_to_circuit, message.circuits))
+    usable = [one.state == "closed" and not one.rests_seconds and not one.credential_rests_seconds for one in circuits]
+    status: UpstreamStatus = "down"
+    if not circuits:
+        status = "unused"
+    elif all(usable):
+        status = "up"
+    elif any(usable) or message.left_out:
+        status = "degraded"
+    return UpstreamHealth(name=name, status=status, circuits=circuits, left_out=message.left_out)
+
+
+def _proto_to_circuit(message: inference_pb2.Circuit) -> UpstreamCircuit:
+    return UpstreamCircuit(
+        credential_id=message.credential_id,
+        model=message.model,
+        state=STATES[message.state],
+        probe_in_seconds=_seconds(message.probe_in),
+        rests_seconds=_seconds(message.rests_for),
+        credential_rests_seconds=_seconds(message.credential_rests_for),
+        calls=message.calls,
+        failures=message.failures,
+        slow=message.slow,
+    )
+
+
+def _seconds(duration: Duration) -> float:
+    return round(duration.ToTimedelta().total_seconds(), 3)
 
 
 def proto_to_credential(message: pb.UpstreamCredential) -> CredentialRead:

@@ -163,3 +163,37 @@ class Shredded(BaseModel):
     object: Literal["credentials.shredded"] = "credentials.shredded"
     tenant_id: str
     deleted: int
+
+
+UpstreamStatus = Literal["up", "degraded", "down", "unused"]
+UpstreamCircuitState = Literal["closed", "open", "half_open"]
+
+
+class UpstreamCircuit(BaseModel):
+    """Whether calls of one model with one credential are made."""
+
+    credential_id: str = Field(description="`default` for what stands in the workers' settings.")
+    model: str = Field(description="The upstream's name of it.")
+    state: UpstreamCircuitState = Field(
+        description="`closed`: calls are made. `open`: none, after failures. `half_open`: one, whose outcome decides."
+    )
+    probe_in_seconds: float = Field(description="Until the next call of an open one; 0 when a request may make it.")
+    rests_seconds: float = Field(description="How long the upstream has asked to wait for this model.")
+    credential_rests_seconds: float = Field(
+        description="How long the credential is not used, because it was refused or its account is empty."
+    )
+    calls: int = Field(description="Of the last 5 to 10 seconds, in the worker that answers.")
+    failures: int = Field(description="Those that failed.")
+    slow: int = Field(description="Those whose first byte was slow.")
+
+
+class UpstreamHealth(BaseModel):
+    """What a worker knows of an upstream now."""
+
+    name: str
+    status: UpstreamStatus = Field(
+        description="`up`: all its circuits are closed and none rests. `degraded`: some. `down`: none. `unused`: no "
+        "model was called since the worker has started."
+    )
+    circuits: list[UpstreamCircuit] = Field(description="At most 100, those with faults first.")
+    left_out: int = Field(description="How many there are besides.")

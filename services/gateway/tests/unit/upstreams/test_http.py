@@ -1,10 +1,13 @@
 """`/admin/v1/upstreams`, and credentials that go in and do not come out."""
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+from argosy.inference.v1 import inference_pb2
+from values.protos import duration_to_proto
 
 from services.gateway.tests.fakes.admin import audit_trail
 from services.gateway.tests.fakes.gateway import GatewayFixture
@@ -153,3 +156,71 @@ async def test_a_member_may_do_nothing_here(gateway: GatewayFixture, method: str
             assert response.status_code == status
 
     assert not gateway.upstreams.secrets
+
+
+CLOSED = inference_pb2.Circuit(credential_id="crd_1", model="good", state=inference_pb2.CIRCUIT_STATE_CLOSED, calls=9)
+OPEN = inference_pb2.Circuit(
+    credential_id="crd_1",
+    model="bad",
+    state=inference_pb2.CIRCUIT_STATE_OPEN,
+    probe_in=duration_to_proto(timedelta(seconds=1.5)),
+    calls=12,
+    failures=6,
+    slow=1,
+)
+HALF_OPEN = inference_pb2.Circuit(credential_id="crd_2", model="bad", state=inference_pb2.CIRCUIT_STATE_HALF_OPEN)
+RESTING = inference_pb2.Circuit(
+    credential_id="crd_3",
+    model="good",
+    state=inference_pb2.CIRCUIT_STATE_CLOSED,
+    credential_rests_for=duration_to_proto(timedelta(seconds=30)),
+)
+
+
+@pytest.mark.parametrize(
+    ("circuits", "left_out", "status"),
+    [
+        ([], 0, "unused"),
+        ([CLOSED], 0, "up"),
+        ([OPEN, CLOSED], 0, "degraded"),
+        ([RESTING, CLOSED], 0, "degraded"),
+        ([OPEN, HALF_OPEN, RESTING], 0, "down"),
+        ([OPEN], 1, "degraded"),
+    ],
+)
+async def test_the_health_of_an_upstream_is_that_of_its_circuits(
+    gateway: GatewayFixture,
+    admin: httpx.AsyncClient,
+    circuits: list[inference_pb2.Circuit],
+    left_out: int,
+    status: str,
+) -> None:
+    await admin.put(URL, json=OPENAI)
+    gateway.upstreams.health = inference_pb2.UpstreamHealth(circuits=circuits, left_out=left_out)
+    read = await admin.get(f"{URL}/health")
+
+    assert read.status_code == 200, read.text
+    health = read.json()
+    assert (health["name"], health["status"], health["left_out"]) == ("openai", status, left_out)
+    assert [one["model"] for one in health["circuits"]] == [one.model for one in circuits]
+
+
+async def test_a_circuit_is_shown_with_its_times_and_counts(gateway: GatewayFixture, admin: httpx.AsyncClient) -> None:
+    await admin.put(URL, json=OPENAI)
+    gateway.upstreams.health = inference_pb2.UpstreamHealth(circuits=[OPEN])
+
+    assert (await admin.get(f"{URL}/health")).json()["circuits"] == [
+        {
+            "credential_id": "crd_1",
+            "model": "bad",
+            "state": "open",
+            "probe_in_seconds": 1.5,
+            "rests_seconds": 0.0,
+            "credential_rests_seconds": 0.0,
+            "calls": 12,
+            "failures": 6,
+            "slow": 1,
+        }
+    ]
+    unknown = await admin.get("/admin/v1/upstreams/nowhere/health")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "upstream_not_found")

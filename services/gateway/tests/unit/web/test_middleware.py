@@ -87,6 +87,7 @@ ROUTES = [
     ("GET", "/admin/v1/upstreams"),
     ("POST", "/admin/v1/upstreams/shred"),
     ("GET", "/admin/v1/upstreams/openai"),
+    ("GET", "/admin/v1/upstreams/openai/health"),
     ("PUT", "/admin/v1/upstreams/openai"),
     ("DELETE", "/admin/v1/upstreams/openai"),
     ("GET", "/admin/v1/upstreams/openai/credentials"),

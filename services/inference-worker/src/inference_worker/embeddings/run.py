@@ -9,11 +9,11 @@ from chassis.errors import ArgosyError, InvalidRequest
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
 from inference_worker.breakers.circuits import Circuits
-from inference_worker.plans.attempt import failed_outcome
 from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
 from inference_worker.plans.outcome import about_own_credential, record_failure
 from inference_worker.plans.ports import AttemptObserver
+from inference_worker.plans.record import failed_outcome
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
 from inference_worker.providers.ports import Embedder, Upstreams

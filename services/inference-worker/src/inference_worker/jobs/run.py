@@ -22,8 +22,8 @@ from inference_worker.jobs.model import (
     Unrunnable,
 )
 from inference_worker.jobs.ports import Deltas, Orchestrator
-from inference_worker.plans.attempt import exposure_cause
 from inference_worker.plans.model import Attempt, AttemptOutcome, AttemptStarting, Chunk, Event, Plan, Stopped
+from inference_worker.plans.record import exposure_cause
 from inference_worker.plans.run import PlanRun
 from inference_worker.providers.assemble import CompletionAssembler
 from inference_worker.providers.model import UpstreamFailed

@@ -8,10 +8,13 @@ from chassis.aio import CancelScope, TimedOut
 from chassis.clock import Clock
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
-from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate, Draining, Plan, Stopped
+from inference_worker.plans.answer_check import find_fault
+from inference_worker.plans.model import AnswerCheck, Attempt, AttemptOutcome, Candidate, Plan, Stopped
 from inference_worker.plans.opening import opens_only
+from inference_worker.plans.record import exposure_cause, failed_outcome
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import (
+    UpstreamAnswerRefused,
     UpstreamFailed,
     UpstreamInterrupted,
     UpstreamProtocolError,
@@ -48,7 +51,17 @@ class RunningAttempt:
     __slots__ = (
         *("_candidate", "_clock", "_completion", "_credential", "_deadline", "_first_byte_at", "_first_byte_deadline"),
         *("_guard_from", "_held_bytes", "_min_rate", "committed", "impatient"),
-        *("_idle_seconds", "_last_read", "_output", "_previous_read", "_provider", "_scope", "_sent", "_started_at"),
+        *(
+            "_idle_seconds",
+            "_is_refused",
+            "_last_read",
+            "_output",
+            "_previous_read",
+            "_provider",
+            "_scope",
+            "_sent",
+            "_started_at",
+        ),
         "_stream",
     )
 
@@ -84,6 +97,7 @@ class RunningAttempt:
         self._guard_from = 0.0
         self._held_bytes = 0
         self._sent = False
+        self._is_refused = False
         self._completion: Completion | None = None
         self._output = OutputText()
         self._previous_read: Sequence[bytes] = ()
@@ -92,7 +106,8 @@ class RunningAttempt:
     async def read_opening(self) -> Sequence[bytes]:
         """Return the payloads up to the first that holds content; with them the answer is committed.
 
-        Raises as `read`. Until then another attempt can still take this one's place.
+        Raises as `read`, and `UpstreamAnswerRefused` for an answer, read whole, that does not pass its check. Until
+        then another attempt can still take this one's place.
         """
         held: list[bytes] = []
         while True:
@@ -103,8 +118,20 @@ class RunningAttempt:
             self._held_bytes += sum(map(len, payloads))
             if self._held_bytes > MAX_HELD_BYTES or not opens_only(payloads):
                 break
+        if self._candidate.answer_check is not AnswerCheck.NONE and not self._stream:
+            payloads = await self._read_checked(payloads)
         self.committed = True
         return held or payloads
+
+    async def _read_checked(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        # To its end: the usage may come last.
+        while more := await self.read():
+            payloads = [*payloads, *more]
+        fault = find_fault(payloads, self._candidate.answer_check)
+        if fault is not None:
+            self._is_refused = True
+            raise UpstreamAnswerRefused(f"the answer of a cheap model is not what was asked for: {fault}")
+        return payloads
 
     async def read(self) -> Sequence[bytes]:
         """Return the next payloads; empty at the end. Raises an `UpstreamFailed`, or `Stopped`."""
@@ -246,8 +273,13 @@ class RunningAttempt:
         reported = self._completion.usage if self._completion is not None else None
         if reported is not None and reported.known is not None:
             return reported
-        # An answer that never began is not the client's to pay, and the provider may or may not charge for it.
-        began = self.committed or (outcome is AttemptOutcome.CANCELLED and self._first_byte_at is not None)
+        # An answer that never began is not the client's to pay, and the provider may or may not charge for it. One
+        # that was refused is: the route's owner has chosen to ask a cheap model first.
+        began = (
+            self.committed
+            or self._is_refused
+            or (outcome is AttemptOutcome.CANCELLED and self._first_byte_at is not None)
+        )
         if not began and outcome is not AttemptOutcome.SUCCEEDED:
             return UNKNOWN_USAGE
         return await self._counted_usage(reported, counter)
@@ -265,17 +297,3 @@ class RunningAttempt:
         if texts is None or (may_hide_reasoning(self._candidate.body) and not self._output.has_reasoning):
             return None
         return await counter.count(texts)
-
-
-def exposure_cause(error: UpstreamFailed | Stopped | None) -> ExposureCause:
-    """Return whose doing it is that the usage of an attempt that ended with `error` is not known."""
-    if isinstance(error, Draining):
-        return ExposureCause.FLEET
-    return ExposureCause.CLIENT if isinstance(error, Stopped) else ExposureCause.PROVIDER
-
-
-def failed_outcome(error: UpstreamFailed) -> AttemptOutcome:
-    """Return the outcome of a call that failed before a byte of its response."""
-    if not error.maybe_billed:
-        return AttemptOutcome.REJECTED
-    return AttemptOutcome.TIMED_OUT if isinstance(error, UpstreamTimedOut) else AttemptOutcome.INTERRUPTED

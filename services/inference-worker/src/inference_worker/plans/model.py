@@ -20,6 +20,16 @@ class CandidateRole(StrEnum):
     """Only after a candidate refused the request by its content policy."""
 
 
+class AnswerCheck(StrEnum):
+    """What an answer that is not streamed must be; else the next candidate is tried."""
+
+    NONE = "none"
+    NOT_EMPTY = "not_empty"
+    """It has a text, or calls a tool."""
+    JSON = "json"
+    """Its text is a JSON document, or it calls a tool."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One way to run the request."""
@@ -29,6 +39,7 @@ class Candidate:
     body: bytes = b""
     """A complete JSON body of OpenAI's chat completions. Empty for embeddings."""
     role: CandidateRole = CandidateRole.PRIMARY
+    answer_check: AnswerCheck = AnswerCheck.NONE
 
 
 @dataclass(frozen=True, slots=True)

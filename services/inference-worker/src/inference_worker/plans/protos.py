@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from values.protos import error_to_proto, exposure_cause_to_proto, usage_to_proto
 
 from inference_worker.plans.model import (
+    AnswerCheck,
     Attempt,
     AttemptOutcome,
     AttemptStarting,
@@ -44,6 +45,11 @@ ROLES = {
     inference_pb2.CANDIDATE_ROLE_CONTENT_POLICY: CandidateRole.CONTENT_POLICY,
 }
 
+CHECKS = {
+    inference_pb2.ANSWER_CHECK_NOT_EMPTY: AnswerCheck.NOT_EMPTY,
+    inference_pb2.ANSWER_CHECK_JSON: AnswerCheck.JSON,
+}
+
 STARTED = tuple(
     inference_pb2.InferResponse(started=inference_pb2.Started(candidate=index)) for index in range(MAX_CANDIDATES)
 )
@@ -68,7 +74,14 @@ def proto_to_candidates(candidates: Sequence[inference_pb2.Candidate], param: st
     if not 1 <= len(candidates) <= MAX_CANDIDATES:
         raise InvalidRequest(f"1 to {MAX_CANDIDATES} candidates", param=param)
     converted = tuple(
-        Candidate(one.upstream, one.model, one.body, ROLES.get(one.role, CandidateRole.PRIMARY)) for one in candidates
+        Candidate(
+            one.upstream,
+            one.model,
+            one.body,
+            ROLES.get(one.role, CandidateRole.PRIMARY),
+            CHECKS.get(one.answer_check, AnswerCheck.NONE),
+        )
+        for one in candidates
     )
     if not all(candidate.upstream and candidate.model for candidate in converted):
         raise InvalidRequest("a candidate has no upstream or no model", param=param)

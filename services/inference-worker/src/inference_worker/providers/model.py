@@ -9,6 +9,7 @@ ArgosyError
     ├── UpstreamTimedOut                no byte within the timeout, or status 408 or 504
     ├── UpstreamTooSlow                 the stream began, and was too slow before its first content
     ├── UpstreamProtocolError           a response that does not follow the provider's protocol
+    ├── UpstreamAnswerRefused           the answer of a cheap model is not what was asked for
     ├── UpstreamInterrupted             the response ended early
     ├── UpstreamModelNotFound           the upstream has no such model; other candidates may have one
     └── UpstreamRejected                400, 422…: the request itself; other candidates would reject it too
@@ -139,6 +140,14 @@ class UpstreamProtocolError(UpstreamFailed):
 
     reason = "UPSTREAM_INVALID_RESPONSE"
     blame = Blame.ANSWER
+    maybe_billed = True
+
+
+class UpstreamAnswerRefused(UpstreamFailed):
+    """A cheap model's answer was empty or not the JSON that was asked for, and no other model could be called."""
+
+    reason = "UPSTREAM_ANSWER_REFUSED"
+    blame = Blame.CANDIDATE
     maybe_billed = True
 
 

@@ -60,7 +60,7 @@ async def build_administration(
     poll_interval: timedelta,
 ) -> Administration:
     configuration = await build_configuration(service, database, redis, poll_interval)
-    declared = await build_upstreams(upstreams, configuration, database, service.clock)
+    declared = await build_upstreams(upstreams, configuration, database, service.clock, worker)
     store = PostgresRouteStore(database, configuration.log)
     routes = RouteCache(store, service.clock)
     configuration.feed.on_change("routes", routes.refresh)

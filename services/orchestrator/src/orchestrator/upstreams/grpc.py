@@ -1,7 +1,9 @@
 """The gRPC services of upstreams: for operators, and for workers."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from argosy.inference.v1 import inference_pb2
 from argosy.orchestration.v1 import upstreams_pb2 as pb
 from argosy.orchestration.v1.upstreams_pb2_grpc import (
     UpstreamServiceServicer,
@@ -19,6 +21,8 @@ from orchestrator.upstreams.manage import CredentialChange, ManageUpstreams
 from orchestrator.upstreams.model import CredentialKey
 from orchestrator.upstreams.protos import credential_to_proto, proto_to_document, snapshot_to_proto, stored_to_proto
 
+Describe = Callable[[str], Awaitable[inference_pb2.UpstreamHealth]]
+
 WATCH_SECONDS: Final = 50.0
 """Workers wait a little longer than this."""
 
@@ -26,8 +30,10 @@ WATCH_SECONDS: Final = 50.0
 class UpstreamServicer(UpstreamServiceServicer):
     """Operators declare upstreams and bring credentials."""
 
-    def __init__(self, manage: ManageUpstreams) -> None:
+    def __init__(self, manage: ManageUpstreams, describe: Describe) -> None:
+        """`describe` tells what a worker knows of an upstream. Raises UpstreamNotFound, Unavailable."""
         self._manage = manage
+        self._describe = describe
 
     async def ListUpstreams(self, request: pb.ListUpstreamsRequest, context: Any) -> pb.ListUpstreamsResponse:
         current_platform_admin()
@@ -36,6 +42,12 @@ class UpstreamServicer(UpstreamServiceServicer):
     async def GetUpstream(self, request: pb.GetUpstreamRequest, context: Any) -> pb.GetUpstreamResponse:
         current_platform_admin()
         return pb.GetUpstreamResponse(upstream=stored_to_proto(await self._manage.get(request.name)))
+
+    async def GetUpstreamHealth(
+        self, request: pb.GetUpstreamHealthRequest, context: Any
+    ) -> pb.GetUpstreamHealthResponse:
+        current_platform_admin()
+        return pb.GetUpstreamHealthResponse(health=await self._describe(request.name))
 
     async def PutUpstream(self, request: pb.PutUpstreamRequest, context: Any) -> pb.PutUpstreamResponse:
         edit, document = current_edit(request.reason), proto_to_document(request.document)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
-from chassis.grpc import Registration
+from chassis.grpc import Channel, Registration
 from chassis.lifecycle import Component
 from chassis.postgres import Database
 
@@ -19,6 +19,7 @@ from orchestrator.upstreams.manage import ManageUpstreams
 from orchestrator.upstreams.postgres import PostgresUpstreamStore
 from orchestrator.upstreams.settings import UpstreamsSection
 from orchestrator.upstreams.vault import Vault
+from orchestrator.upstreams.worker_client import UpstreamWorkers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Upstreams:
 
 
 async def build_upstreams(
-    section: UpstreamsSection, configuration: ConfigurationLog, database: Database, clock: Clock
+    section: UpstreamsSection, configuration: ConfigurationLog, database: Database, clock: Clock, worker: Channel
 ) -> Upstreams:
     """Read the upstreams; the feed of the configuration keeps them current."""
     store = PostgresUpstreamStore(database, configuration.log, Vault(section.keys()), models_of_upstream)
@@ -46,6 +47,8 @@ async def build_upstreams(
     manage = ManageUpstreams(store, cache, clock, frozenset(section.allowed_hosts))
     return Upstreams(
         cache=cache,
-        registrations=registrations(UpstreamServicer(manage), UpstreamWatchServicer(cache)),
+        registrations=registrations(
+            UpstreamServicer(manage, UpstreamWorkers(worker).describe), UpstreamWatchServicer(cache)
+        ),
         stop_watches=StopWatches(cache),
     )

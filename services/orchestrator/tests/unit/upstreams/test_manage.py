@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from argosy.inference.v1 import inference_pb2
 from argosy.orchestration.v1 import upstreams_pb2 as pb
 from chassis.errors import InvalidRequest, PermissionDenied
 from chassis.tenancy import Principal, as_caller
@@ -150,9 +151,31 @@ async def test_without_a_key_no_credential_is_kept() -> None:
     assert not store.sealed
 
 
+async def describe(name: str) -> inference_pb2.UpstreamHealth:
+    """One worker, which has the upstream `openai`."""
+    if name != "openai":
+        raise UpstreamNotFound(f"No worker has an upstream {name!r}.", param="name")
+    return inference_pb2.UpstreamHealth(left_out=7)
+
+
+async def test_administrators_read_the_health_of_an_upstream_that_workers_have() -> None:
+    servicer = UpstreamServicer(managed(FakeUpstreamStore()), describe)
+    request = pb.GetUpstreamHealthRequest(name="openai")
+
+    with as_caller(a_caller(ADMIN)):
+        response = await servicer.GetUpstreamHealth(request, None)
+        with pytest.raises(UpstreamNotFound):
+            await servicer.GetUpstreamHealth(pb.GetUpstreamHealthRequest(name="other"), None)
+    member = Principal("ten_1", roles=frozenset({"member"}))
+    with as_caller(a_caller(member)), pytest.raises(PermissionDenied):
+        await servicer.GetUpstreamHealth(request, None)
+
+    assert response.health.left_out == 7
+
+
 async def test_only_administrators_change_upstreams_and_only_services_watch_them() -> None:
     store = FakeUpstreamStore()
-    servicer = UpstreamServicer(managed(store))
+    servicer = UpstreamServicer(managed(store), describe)
     watch = UpstreamWatchServicer(UpstreamCache(store))
     member = Principal("ten_1", roles=frozenset({"member"}))
 
@@ -169,7 +192,7 @@ async def test_only_administrators_change_upstreams_and_only_services_watch_them
 
 async def test_by_the_api_a_secret_goes_in_and_does_not_come_out() -> None:
     store = FakeUpstreamStore()
-    servicer = UpstreamServicer(managed(store))
+    servicer = UpstreamServicer(managed(store), describe)
     with as_caller(a_caller(ADMIN)):
         put = pb.PutUpstreamRequest(name="openai", document=b'{"kind":"openai","base_url":"http://x/v1"}', reason="a")
         await servicer.PutUpstream(put, None)
@@ -187,7 +210,7 @@ async def test_by_the_api_a_secret_goes_in_and_does_not_come_out() -> None:
 
 
 async def test_a_document_that_is_not_json_is_refused_without_being_quoted() -> None:
-    servicer = UpstreamServicer(managed(FakeUpstreamStore()))
+    servicer = UpstreamServicer(managed(FakeUpstreamStore()), describe)
 
     with as_caller(a_caller(ADMIN)), pytest.raises(InvalidRequest) as refused:
         await servicer.PutUpstream(pb.PutUpstreamRequest(name="a", document=SECRET.encode(), reason="a"), None)
