@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -14,7 +15,9 @@ from chassis.settings import PostgresSection
 from chassis.testing.postgres import superuser_dsn
 from metering.budgets.model import BudgetSpent
 from metering.prices.model import PriceEdit
+from metering.settlement.model import CacheUse
 from values.money import NanoUsd
+from values.usage import CacheOutcome
 
 from services.metering.tests.examples import EXPIRED_LEASE, UNKNOWN, a_price, a_reservation, an_event, reported
 from services.metering.tests.fakes import Stores
@@ -40,7 +43,8 @@ async def tenant(stores: Stores) -> str:
     tenant, price = new_id("ten_"), a_price()
     priced = a_reservation(tenant, price, 300)
     await stores.reservations.reserve(priced)
-    await stores.settlements.settle([an_event(priced, reported(100), UNKNOWN)])
+    event = an_event(priced, reported(100), UNKNOWN)
+    await stores.settlements.settle([replace(event, cache=CacheUse(CacheOutcome.MISS, "gpt"))])
     return tenant
 
 
