@@ -9,7 +9,7 @@ from dataclasses import replace
 from argosy.common.v1 import common_pb2
 from argosy.inference.v1 import inference_pb2
 from argosy.metering.v1 import metering_pb2
-from argosy.orchestration.v1 import configuration_pb2, routes_pb2
+from argosy.orchestration.v1 import cache_pb2, configuration_pb2, routes_pb2
 from argosy.orchestration.v1 import upstreams_pb2 as pb
 from google.protobuf.message import Message
 
@@ -172,6 +172,10 @@ async def rollback_configuration(context: CallContext) -> Sequence[Message]:
     return [configuration_pb2.RollbackConfigurationRequest(to_version=version, scope=scope, dry_run=True)]
 
 
+async def purge_cache(context: CallContext) -> Sequence[Message]:
+    return [cache_pb2.PurgeCacheRequest(model="both-ways")]
+
+
 METHODS = {
     "UpstreamService": (
         list_upstreams,
@@ -187,6 +191,7 @@ METHODS = {
     ),
     "RouteService": (list_routes, get_route, put_route, delete_route, resolve_route),
     "UpstreamWatchService": (watch_upstreams,),
+    "ResponseCacheService": (purge_cache,),
     "ConfigurationService": (list_configuration_changes, diff_configuration, rollback_configuration),
 }
 CASES["/argosy.metering.v1.MeteringService/ListPriceVersions"] = list_price_versions

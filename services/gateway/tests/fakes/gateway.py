@@ -129,8 +129,7 @@ async def run_gateway(
     jobs, pools, batches = FakeJobs(), FakePools(), FakeBatches()
     queues = FakeQueues(jobs)
     event_streams = EventStreams(event_stream_limit(in_flight), limits.job_wait, heartbeat_seconds)
-    webhooks = FakeWebhooks()
-    flags, upstreams, routes = FakeFlags(), FakeUpstreams(), FakeRoutes()
+    webhooks, flags, upstreams, routes = FakeWebhooks(), FakeFlags(), FakeUpstreams(), FakeRoutes()
     configuration, response_cache = FakeConfigurationLog(), FakeResponseCache()
     rate_limits = FakeRateLimitStore(clock)
     limiter = RateLimiter(
