@@ -55,6 +55,7 @@ ROLE_BY_PATH = {
     "orchestrator/pools/kubernetes": "technology",  # aiohttp, to the Kubernetes API
     "orchestrator/webhooks/cipher": "technology",  # cryptography
     "orchestrator/webhooks/delivery_postgres": "callee",
+    "orchestrator/webhooks/secrets_postgres": "callee",
     "orchestrator/webhooks/sender": "technology",  # aiohttp and the system's resolver
     "retrieval/chunking/splitter": "pure",
     "retrieval/chunking/token_counter": "pure",

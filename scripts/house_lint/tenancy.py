@@ -32,6 +32,7 @@ SYSTEM_TRANSACTIONS = {
     "orchestrator/upstreams/postgres.py": "reads and changes the upstreams of the installation",
     "orchestrator/usage/outbox.py": "groups usage events of many tenants in one transaction",
     "orchestrator/webhooks/delivery_postgres.py": "finds due deliveries, and old ones, of any tenant",
+    "orchestrator/webhooks/secrets_postgres.py": "encrypts the secrets of all tenants anew",
     "retrieval/deletions/postgres.py": "finds objects to delete, of any tenant",
     "retrieval/ingestion/postgres.py": "claims attachments to ingest, of any tenant",
     "retrieval/search/postgres.py": "counts the chunks of large stores to build their indexes",

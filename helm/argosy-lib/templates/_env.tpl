@@ -61,7 +61,7 @@
 {{- if hasPrefix "SASL" $kafka.securityProtocol }}
 - { name: {{ .prefix }}SASL_MECHANISM, value: {{ $kafka.saslMechanism | quote }} }
 - { name: {{ .prefix }}SASL_USERNAME, value: {{ required "global.kafka.saslUsername: SASL needs a user" $kafka.saslUsername | quote }} }
-{{ include "argosy-lib.secretEnv" (dict "root" .root "variable" (printf "%sSASL_PASSWORD" .prefix) "key" "kafka-password") }}
+{{ include "argosy-lib.secretEnv" (dict "root" .root "variable" (printf "%sSASL_PASSWORD" .prefix) "key" $kafka.saslPasswordKey) }}
 {{- end }}
 {{- if $kafka.caSecret }}
 - { name: {{ .prefix }}CA_FILE, value: /etc/argosy/kafka/ca.crt }

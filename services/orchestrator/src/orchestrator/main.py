@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -45,7 +46,7 @@ from orchestrator.topics.cli import add_topics_arguments, create_topics
 from orchestrator.upstreams.cli import HELP as RESEAL_HELP
 from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
-from orchestrator.webhooks.main import build_webhooks
+from orchestrator.webhooks.main import build_webhooks, reseal_secrets
 from orchestrator.workers.worker_client import GrpcWorkerClient
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -259,6 +260,14 @@ def _log_failed_task(error: BaseException) -> None:
     log.error("task_failed", exc_info=error)
 
 
+async def _reseal(settings: Settings) -> int:
+    """Bring all that is sealed to the first keys."""
+    done = await reseal(settings.postgres, settings.upstreams)
+    if settings.webhooks.secret_keys:
+        sys.stdout.write(await reseal_secrets(settings.postgres, settings.webhooks))
+    return done
+
+
 def main() -> NoReturn:
     command_line(
         Service(
@@ -274,7 +283,7 @@ def main() -> NoReturn:
                     lambda settings, arguments: edit_routes(settings.postgres, settings.postgres.owner_dsn, arguments),
                     add_route_arguments,
                 ),
-                "reseal": Command(RESEAL_HELP, lambda settings, _: reseal(settings.postgres, settings.upstreams)),
+                "reseal": Command(RESEAL_HELP, lambda settings, _: _reseal(settings)),
                 "topics": Command(
                     TOPICS_HELP,
                     lambda settings, arguments: create_topics(settings.kafka, arguments),

@@ -31,7 +31,13 @@ from gateway.prices.metering_client import PricesClient
 from gateway.routes.orchestrator_client import RoutesClient
 from gateway.routes.schemas import RouteDocument, RoutePut
 from gateway.upstreams.orchestrator_client import UpstreamsClient
-from gateway.upstreams.schemas import CredentialCreate, UpstreamDocument, UpstreamPut
+from gateway.upstreams.schemas import (
+    SECRET_MAX_LENGTH,
+    SECRET_MIN_LENGTH,
+    CredentialCreate,
+    UpstreamDocument,
+    UpstreamPut,
+)
 
 APPLY_HELP: Final = "put upstreams, prices, routes and flags of a file in force; safe to repeat"
 EXPORT_HELP: Final = "print the upstreams, prices, routes and flags in force as such a file; it has no secrets"
@@ -58,6 +64,12 @@ class MissingSecret(ArgosyError, public=False):
     """The environment variable of a declared credential is not set."""
 
     kind, reason = Kind.INVALID, "MISSING_SECRET"
+
+
+class InvalidSecret(ArgosyError, public=False):
+    """The environment variable of a declared credential has what no credential can be."""
+
+    kind, reason = Kind.INVALID, "INVALID_SECRET"
 
 
 def add_apply_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +144,7 @@ class Apply:
         self.changes = 0
 
     async def run(self, wanted: Declaration, *, prune: bool) -> None:
-        """Raises what the API raises, `MissingSecret`."""
+        """Raises what the API raises, `MissingSecret`, `InvalidSecret`."""
         secrets = self._secrets(wanted)
         now = await export(self._clients)
         await self._upstreams(wanted, now)
@@ -145,11 +157,15 @@ class Apply:
         self._write(f"{self.changes} changes{' would be made' if self._dry_run else ''}\n")
 
     def _secrets(self, wanted: Declaration) -> dict[str, str]:
-        """Read all before anything is changed."""
+        """Read and check all before anything is changed."""
         names = {one.secret_env for upstream in wanted.upstreams.values() for one in upstream.credentials}
         missing = sorted(name for name in names if not self._environ.get(name))
         if missing:
             raise MissingSecret(f"not set, and named by a credential: {', '.join(missing)}")
+        least, most = SECRET_MIN_LENGTH, SECRET_MAX_LENGTH
+        wrong = sorted(name for name in names if not least <= len(self._environ[name]) <= most)
+        if wrong:
+            raise InvalidSecret(f"{', '.join(wrong)}: a credential has {least} to {most} characters")
         return {name: self._environ[name] for name in names}
 
     async def _upstreams(self, wanted: Declaration, now: Declaration) -> None:

@@ -8,6 +8,7 @@ from values.limits import MAX_CHAT_BYTES
 from gateway.flags.schemas import MAX_VERSION, Reason
 from gateway.web.schemas import StrictBody
 
+SECRET_MIN_LENGTH, SECRET_MAX_LENGTH = 8, 4_096
 UpstreamName = Annotated[
     str,
     Field(
@@ -114,7 +115,11 @@ class CredentialCreate(StrictBody):
     """A credential. Its secret is sealed at once; no call returns it."""
 
     reason: Reason
-    secret: SecretStr = Field(min_length=8, max_length=4_096, description="What the provider gave you, such as `sk-…`.")
+    secret: SecretStr = Field(
+        min_length=SECRET_MIN_LENGTH,
+        max_length=SECRET_MAX_LENGTH,
+        description="What the provider gave you, such as `sk-…`.",
+    )
     tenant_id: TenantOrAll = Field("*", description="Who brought it; `*`: for all tenants without one of their own.")
     label: Label = ""
     weight: Weight = 1

@@ -11,7 +11,7 @@ from argosy.orchestration.v1.upstreams_pb2_grpc import add_UpstreamServiceServic
 from chassis.tenancy import Principal, as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
-from gateway.declaration.cli import Apply, Clients, MissingSecret, export
+from gateway.declaration.cli import Apply, Clients, InvalidSecret, MissingSecret, export
 from gateway.declaration.file import read_declaration, write_declaration
 from gateway.declaration.schemas import Declaration
 from gateway.flags.orchestrator_client import FlagsClient
@@ -143,6 +143,15 @@ async def test_what_the_file_does_not_declare_is_only_deleted_when_asked(service
 async def test_without_a_secret_nothing_is_changed(services: Services) -> None:
     with pytest.raises(MissingSecret, match="OPENAI_API_KEY"):
         await Apply(services.clients, "a file", {}, dry_run=False, write=lambda _: None).run(
+            read_declaration(FILE), prune=False
+        )
+
+    assert not services.upstreams.documents
+
+
+async def test_a_secret_that_no_credential_can_have_is_named_before_anything_is_changed(services: Services) -> None:
+    with pytest.raises(InvalidSecret, match="OPENAI_API_KEY"):
+        await Apply(services.clients, "a file", {"OPENAI_API_KEY": "sk-1"}, dry_run=False, write=lambda _: None).run(
             read_declaration(FILE), prune=False
         )
 

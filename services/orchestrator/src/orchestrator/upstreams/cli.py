@@ -5,7 +5,7 @@ from typing import Final
 from orchestrator.configuration.model import Edit
 from orchestrator.upstreams.ports import UpstreamStore
 
-HELP: Final = "wrap the data keys of credentials with the first of ORCHESTRATOR_UPSTREAMS__CREDENTIAL_KEYS"
+HELP: Final = "seal credentials' data keys and endpoints' secrets with the first keys of the settings"
 
 
 async def run_reseal(store: UpstreamStore) -> str:

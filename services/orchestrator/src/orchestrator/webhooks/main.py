@@ -13,7 +13,7 @@ from chassis.grpc import Registration
 from chassis.kafka import DEAD_LETTERS, Consumer
 from chassis.lifecycle import Component, Loop, ServiceBuilder
 from chassis.postgres import Database
-from chassis.settings import KafkaSection
+from chassis.settings import KafkaSection, PostgresSection
 
 from orchestrator.webhooks.cipher import AesSecretCipher
 from orchestrator.webhooks.consumer import SOURCES, WebhookEventConsumer
@@ -23,6 +23,7 @@ from orchestrator.webhooks.grpc import WebhookServicer, registration
 from orchestrator.webhooks.manage import ManageEndpoints
 from orchestrator.webhooks.postgres import PostgresDeliveries, PostgresWebhooks
 from orchestrator.webhooks.schedule import DeliveryLoop, expire_deliveries
+from orchestrator.webhooks.secrets_postgres import PostgresSecrets
 from orchestrator.webhooks.sender import HttpSender, SystemResolver
 from orchestrator.webhooks.settings import WebhooksSection
 from orchestrator.webhooks.slots import Slots
@@ -44,7 +45,7 @@ async def build_webhooks(
 ) -> Webhooks:
     """Open what webhooks need, and make their components. Consumers have a group of their own, `<group>.webhooks`."""
     policy = section.target_policy()
-    cipher = AesSecretCipher([key.get_secret_value() for key in section.secret_keys])
+    cipher = _cipher(section)
     resolver = await service.open(SystemResolver())
     ssl = create_default_context(cafile=section.ca_file)
     sender = await service.open(HttpSender(resolver, policy, section.timeout, ssl))
@@ -79,3 +80,14 @@ async def build_webhooks(
             *(Consumer(own_group, topic, handle_many=handle) for topic in SOURCES),
         ],
     )
+
+
+async def reseal_secrets(postgres: PostgresSection, section: WebhooksSection) -> str:
+    """Encrypt the secrets of endpoints with the first key, and return what to print."""
+    async with Database(postgres.model_copy(update={"pool_size": 1}), "orchestrator") as database:
+        done = await PostgresSecrets(database, _cipher(section)).reseal()
+    return f"encrypted {done} secrets of webhook endpoints with the first key; the others were\n"
+
+
+def _cipher(section: WebhooksSection) -> AesSecretCipher:
+    return AesSecretCipher([key.get_secret_value() for key in section.secret_keys])

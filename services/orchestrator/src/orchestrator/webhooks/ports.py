@@ -41,6 +41,9 @@ class SecretCipher(Protocol):
     def open(self, sealed: bytes, owner: str) -> str:
         """Decrypt what was sealed for this owner. Raises WebhooksNotConfigured."""
 
+    def reseal(self, sealed: bytes, owner: str) -> bytes | None:
+        """Encrypt with the first key; None when it is. Raises WebhooksNotConfigured."""
+
 
 class EndpointStore(Protocol):
     """Endpoints of one tenant. Methods that name one raise WebhookEndpointNotFound."""

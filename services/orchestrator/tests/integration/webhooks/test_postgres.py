@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from chassis.postgres import Database
+from orchestrator.webhooks.cipher import AesSecretCipher
 from orchestrator.webhooks.model import (
     DeliveryFilter,
     DeliveryState,
@@ -17,11 +19,14 @@ from orchestrator.webhooks.model import (
     WebhookEndpointDisabled,
     WebhookEndpointLimit,
     WebhookEndpointNotFound,
+    WebhooksNotConfigured,
 )
 from orchestrator.webhooks.postgres import PostgresDeliveries, PostgresWebhooks
+from orchestrator.webhooks.secrets_postgres import PostgresSecrets
 from orchestrator.webhooks.sign import new_secret
 
 ALL = DeliveryFilter()
+NEW_KEY = "another key of tests, long enough to be one"
 
 
 async def test_an_endpoint_is_read_back_changed_and_deleted(endpoints: PostgresWebhooks, create: Any) -> None:
@@ -66,6 +71,40 @@ async def test_a_tenant_never_has_more_endpoints_than_it_may(endpoints: Postgres
     )
 
     assert sum(isinstance(result, WebhookEndpointLimit) for result in results) == 5
+
+
+async def test_after_a_reseal_the_new_key_opens_all_secrets_alone(
+    endpoints: PostgresWebhooks, database: Database, owner: Any, create: Any
+) -> None:
+    old = "a key for tests, long enough to be one"
+    rotated, kept = await create("ten_1"), await create("ten_2")
+    await endpoints.rotate("ten_1", rotated.id, secret := new_secret(), timedelta(hours=1))
+    resealed = PostgresSecrets(database, AesSecretCipher([NEW_KEY, old]))
+
+    assert await resealed.reseal() == 3
+    assert await resealed.reseal() == 0
+
+    alone = AesSecretCipher([NEW_KEY])
+    rows = await owner.fetch("SELECT endpoint_id, tenant_id, secret, previous_secret FROM webhook_endpoints")
+    opened = {
+        (row["endpoint_id"], column): alone.open(row[column], f"{row['tenant_id']}/{row['endpoint_id']}")
+        for row in rows
+        for column in ("secret", "previous_secret")
+        if row[column] is not None
+    }
+    assert opened[rotated.id, "secret"] == secret
+    assert opened.keys() == {(rotated.id, "secret"), (rotated.id, "previous_secret"), (kept.id, "secret")}
+
+
+async def test_a_reseal_without_the_old_key_says_so_and_changes_nothing(
+    database: Database, owner: Any, create: Any
+) -> None:
+    await create("ten_1")
+    before = await owner.fetchval("SELECT secret FROM webhook_endpoints")
+
+    with pytest.raises(WebhooksNotConfigured):
+        await PostgresSecrets(database, AesSecretCipher([NEW_KEY])).reseal()
+    assert await owner.fetchval("SELECT secret FROM webhook_endpoints") == before
 
 
 async def test_secrets_are_not_stored_in_clear(endpoints: PostgresWebhooks, owner: Any) -> None:
