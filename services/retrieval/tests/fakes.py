@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from retrieval.files.model import DELETION_LEASE, File, FileMetadata, FileNotFou
 from retrieval.files.page import Page
 from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
 from retrieval.parsing.model import FileWarning
+from retrieval.search.feedback import Candidate, Relevant
 from retrieval.search.model import ChunkKey, ChunkText
 from retrieval.vector_stores.model import (
     Attachment,
@@ -28,6 +29,7 @@ from retrieval.vector_stores.model import (
     VectorStoreNotFound,
 )
 
+from services.retrieval.tests.fake_feedback import best, candidates_of, relevant_of
 from services.retrieval.tests.texts import bm25, cosine, words
 
 
@@ -312,21 +314,28 @@ class FakeSearchIndex:
 
     async def vector_search(
         self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
-    ) -> list[ChunkKey]:
+    ) -> dict[ChunkKey, float]:
         chunks = self._chunks(tenant_id, vector_store_ids)
-        return sorted(chunks, key=lambda key: (-cosine(chunks[key].vector, vector), key.attachment, key.ordinal))[
-            :limit
-        ]
+        return best({key: cosine(item.vector, vector) for key, item in chunks.items()}, limit)
 
     async def keyword_search(
         self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
-    ) -> list[ChunkKey]:
+    ) -> dict[ChunkKey, float]:
         chunks = self._chunks(tenant_id, vector_store_ids)
         documents = {key: Counter(words(item.chunk.text)) for key, item in chunks.items()}
-        scores = bm25(set(words(query)), documents)
-        return sorted(scores, key=lambda key: (-scores[key], key.attachment, key.ordinal))[:limit]
+        return best(bm25(set(words(query)), documents), limit)
 
-    async def chunk_texts(self, tenant_id: str, keys: Sequence[ChunkKey]) -> dict[ChunkKey, ChunkText]:
+    async def relevant(
+        self, tenant_id: str, keys: Collection[ChunkKey], query: str
+    ) -> tuple[list[str], list[Relevant]]:
+        return relevant_of(self._chunks(tenant_id, [key.vector_store_id for key in keys]), keys, query)
+
+    async def candidates(
+        self, tenant_id: str, keys: Collection[ChunkKey], vector: Sequence[float], lexemes: Sequence[str]
+    ) -> dict[ChunkKey, Candidate]:
+        return candidates_of(self._chunks(tenant_id, [key.vector_store_id for key in keys]), keys, vector, lexemes)
+
+    async def chunk_texts(self, tenant_id: str, keys: Collection[ChunkKey]) -> dict[ChunkKey, ChunkText]:
         found = {}
         for row in self._database.completed(tenant_id, [key.vector_store_id for key in keys]):
             file = self._database.files[tenant_id, row.key.file_id]

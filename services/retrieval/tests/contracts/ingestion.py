@@ -83,14 +83,14 @@ class IngestionStoreContract:
         assert not await one.ports.ingestion_store.index_keywords(claim, LONG)
 
         assert await one.ports.index.count_chunks(one.tenant_id, store) == 0
-        assert await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9) == []
-        assert await one.ports.index.keyword_search(one.tenant_id, store, "text", 9) == []
+        assert await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9) == {}
+        assert await one.ports.index.keyword_search(one.tenant_id, store, "text", 9) == {}
 
         await one.ports.ingestion_store.complete(claim)
         key = ChunkKey(claim.key.vector_store_id, claim.attachment, 0)
         assert await one.ports.index.count_chunks(one.tenant_id, store) == 1
-        assert await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9) == [key]
-        assert await one.ports.index.keyword_search(one.tenant_id, store, "text", 9) == [key]
+        assert list(await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9)) == [key]
+        assert list(await one.ports.index.keyword_search(one.tenant_id, store, "text", 9)) == [key]
 
     async def test_a_completed_attachment_tells_what_is_left_out(self, one: Tenant) -> None:
         claim = await one.claimed()

@@ -6,10 +6,11 @@ import random
 from collections import Counter
 
 import pytest
+from retrieval.embeddings.model import vector_to_floats
 from retrieval.search.model import ChunkKey
 
 from services.retrieval.tests.tenants import Tenant
-from services.retrieval.tests.texts import a_vector, bm25
+from services.retrieval.tests.texts import a_vector, bm25, cosine
 
 
 class SearchIndexContract:
@@ -78,4 +79,34 @@ class SearchIndexContract:
     async def test_a_query_without_keywords_finds_nothing(self, one: Tenant) -> None:
         store, _ = await one.indexed("some text")
 
-        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "?!", 9) == []
+        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "?!", 9) == {}
+
+    async def test_the_best_chunks_come_with_the_lexemes_of_the_query(self, one: Tenant) -> None:
+        store, _ = await one.indexed("zorb zorb quix", "plok")
+        stores = [store.vector_store_id]
+        keys = await one.ports.index.keyword_search(one.tenant_id, stores, "zorb plok", 9)
+
+        lexemes, relevant = await one.ports.index.relevant(one.tenant_id, keys, "quix drux quix")
+
+        assert sorted(lexemes) == ["drux", "quix"]
+        by_terms = {tuple(sorted(passage.frequencies.items())): passage.vector for passage in relevant}
+        assert by_terms.keys() == {(("quix", 1), ("zorb", 2)), (("plok", 1),)}
+        assert cosine(by_terms[("plok", 1),], a_vector("plok")) == pytest.approx(1.0, abs=1e-3)
+
+    async def test_candidates_have_their_frequencies_and_their_nearness_to_the_vector(self, one: Tenant) -> None:
+        store, _ = await one.indexed("zorb zorb quix", "plok", "drux")
+        keys = [
+            *await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "zorb plok", 9),
+            ChunkKey(store.vector_store_id, 10**9, 0),
+        ]
+        vector = vector_to_floats(a_vector("zorb"))
+
+        found = await one.ports.index.candidates(one.tenant_id, keys, vector, ["zorb", "quix"])
+
+        assert {key.ordinal: (dict(item.frequencies), item.length) for key, item in found.items()} == {
+            0: ({"zorb": 2, "quix": 1}, 3),
+            1: ({}, 0),
+        }
+        assert {key.ordinal: item.nearness for key, item in found.items()} == pytest.approx(
+            {0: 2 / 5**0.5, 1: 0.0}, abs=1e-3
+        )

@@ -97,7 +97,9 @@ class VectorStoresContract:
         found = await one.ports.index.vector_search(one.tenant_id, [store.vector_store_id], a_vector("some text"), 9)
         texts = await one.ports.index.chunk_texts(one.tenant_id, found)
         assert [text.file_id for text in texts.values()] == [stays.file_id]
-        assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "text", 9) == found
+        assert list(await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "text", 9)) == list(
+            found
+        )
         assert await one.ports.files.get(one.tenant_id, file.file_id) == file
         with pytest.raises(FileNotFound):
             await one.ports.stores.detach(one.tenant_id, store.vector_store_id, file.file_id)
@@ -132,5 +134,5 @@ class VectorStoresContract:
                 await unknown
         with pytest.raises(FileNotFound):
             await stores.attach(me, mine.vector_store_id, their_file.file_id)
-        assert await one.ports.index.vector_search(one.tenant_id, [store_id], a_vector("secret"), 9) == []
-        assert await one.ports.index.keyword_search(one.tenant_id, [store_id], "secret", 9) == []
+        assert await one.ports.index.vector_search(one.tenant_id, [store_id], a_vector("secret"), 9) == {}
+        assert await one.ports.index.keyword_search(one.tenant_id, [store_id], "secret", 9) == {}

@@ -1018,7 +1018,7 @@ class Passage(_message.Message):
     text: _builtins.str
     """The text."""
     score: _builtins.float
-    """Reciprocal-rank-fusion score; higher is better."""
+    """From 0 to 1; higher is better. Scores of different searches are not comparable."""
     vector_store_id: _builtins.str
     """The store it was found in."""
     def __init__(

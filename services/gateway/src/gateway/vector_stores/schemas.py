@@ -104,7 +104,7 @@ class AttachmentCreate(StrictBody):
 
 
 class RankingOptions(StrictBody):
-    """Results are ranked by reciprocal rank fusion, exact hits first; the scores allow no meaningful threshold."""
+    """Results are ranked by words and meaning, exact hits first; the scores allow no meaningful threshold."""
 
     ranker: str | None = None
     score_threshold: Annotated[float, Field(strict=True, ge=0, le=0)] | None = None

@@ -1,12 +1,13 @@
 """Vector and keyword search in Postgres: exact or HNSW scan of `chunks`, BM25 over `postings`."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from chassis.postgres import Database
 
-from retrieval.embeddings.model import Vector, vector_to_floats
+from retrieval.embeddings.model import Vector, floats_to_vector, vector_to_floats
+from retrieval.search.feedback import Candidate, Relevant
 from retrieval.search.model import ChunkKey, ChunkText
 from retrieval.vector_stores.model import vector_store_not_found
 
@@ -31,18 +32,20 @@ _PLANNER_SETTINGS = """
 SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hnsw.ef_search', '200', true),
        set_config('hnsw.iterative_scan', 'strict_order', true)
 """
+# The lexemes of a query that are searched for.
+_QUERY_LEXEMES = f"""
+SELECT lexeme FROM (
+    SELECT lexeme, row_number() OVER (ORDER BY positions[1]) AS place,
+           row_number() OVER (ORDER BY positions[cardinality(positions)] DESC) AS place_from_end
+    FROM unnest(lexemes({{query}})) AS words
+) AS placed WHERE place <= {FIRST_LEXEMES} OR place_from_end <= {LAST_LEXEMES}
+"""  # noqa: S608 - constants
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
 # MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. The document
 # frequency is a window and not a join, because a join of badly estimated sides becomes a loop within a loop.
 _KEYWORD_SEARCH = f"""
 WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}),
-query AS MATERIALIZED (
-    SELECT lexeme FROM (
-        SELECT lexeme, row_number() OVER (ORDER BY positions[1]) AS place,
-               row_number() OVER (ORDER BY positions[cardinality(positions)] DESC) AS place_from_end
-        FROM unnest(lexemes($3))
-    ) AS words WHERE place <= {FIRST_LEXEMES} OR place_from_end <= {LAST_LEXEMES}
-),
+query AS MATERIALIZED ({_QUERY_LEXEMES.format(query="$3")}),
 found AS MATERIALIZED (
     SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
            (sum(cardinality(ordinals)) OVER (PARTITION BY lexeme))::float8 AS document_frequency FROM postings
@@ -70,6 +73,36 @@ JOIN chunks c ON c.tenant_id = (SELECT $1::text) AND c.vector_store_id = wanted.
              AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
 JOIN attachments a ON a.tenant_id = c.tenant_id AND a.attachment = wanted.attachment AND a.state = 'completed'
 JOIN files f ON f.tenant_id = a.tenant_id AND f.file_id = a.file_id
+"""
+_RELEVANT = """
+SELECT c.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
+FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
+JOIN chunks c ON c.tenant_id = (SELECT $1::text) AND c.vector_store_id = wanted.vector_store_id
+             AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(lexeme), '{}') AS lexemes,
+           coalesce(array_agg(cardinality(positions)), '{}') AS frequencies
+    FROM unnest(lexemes(c.text))
+) AS terms
+"""
+_NEARNESS = """
+SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal,
+       -(c.embedding <#> $5::real[]::halfvec) AS nearness
+FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
+JOIN chunks c ON c.tenant_id = (SELECT $1::text) AND c.vector_store_id = wanted.vector_store_id
+             AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
+"""
+# IS TRUE keeps the condition a lookup in a hash table. As a join it may become a loop within a loop.
+_FREQUENCIES = """
+SELECT attachment, ordinal, array_agg(lexeme) AS lexemes, array_agg(frequency) AS frequencies, max(length) AS length
+FROM (
+    SELECT attachment, lexeme, unnest(ordinals) AS ordinal, unnest(frequencies) AS frequency, unnest(lengths) AS length
+    FROM postings
+    WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = ANY($5::text[])
+      AND attachment = ANY($3::bigint[])
+) AS found
+WHERE ((attachment, ordinal) IN (SELECT * FROM unnest($3::bigint[], $4::integer[]))) IS TRUE
+GROUP BY attachment, ordinal
 """
 # HNSW indexes of large vector stores. Up to about 20,000 chunks an exact scan is as fast. A larger store gets its own
 # partial index. Only the table's owner may create one, outside of a transaction, so the service prints the statements
@@ -108,10 +141,11 @@ class PostgresSearchIndex:
 
     async def vector_search(
         self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
-    ) -> list[ChunkKey]:
+    ) -> dict[ChunkKey, float]:
         branches = [_VECTOR_SEARCH_IN_STORE.format(parameter=5 + n) for n in range(len(vector_store_ids))]
         query = (
-            f"WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}) SELECT vector_store_id, attachment, ordinal"  # noqa: S608 - constants
+            f"WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS})"  # noqa: S608 - constants
+            " SELECT vector_store_id, attachment, ordinal, 1 - distance AS score"
             f" FROM ({' UNION ALL '.join(branches)}) AS near ORDER BY distance, attachment, ordinal LIMIT $4"
         )
         async with self._database.tenant(tenant_id) as connection:
@@ -119,24 +153,47 @@ class PostgresSearchIndex:
             rows = await connection.fetch(
                 query, tenant_id, list(vector_store_ids), vector_to_floats(vector), limit, *vector_store_ids
             )
-        return [row_to_chunk_key(row) for row in rows]
+        return {row_to_chunk_key(row): row["score"] for row in rows}
 
     async def keyword_search(
         self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
-    ) -> list[ChunkKey]:
+    ) -> dict[ChunkKey, float]:
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(_KEYWORD_SEARCH, tenant_id, list(vector_store_ids), query, limit)
-        return [row_to_chunk_key(row) for row in rows]
+        return {row_to_chunk_key(row): row["score"] for row in rows}
 
-    async def chunk_texts(self, tenant_id: str, keys: Sequence[ChunkKey]) -> dict[ChunkKey, ChunkText]:
+    async def relevant(
+        self, tenant_id: str, keys: Collection[ChunkKey], query: str
+    ) -> tuple[list[str], list[Relevant]]:
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(
-                _CHUNK_TEXTS,
-                tenant_id,
-                [key.vector_store_id for key in keys],
-                [key.attachment for key in keys],
-                [key.ordinal for key in keys],
-            )
+            lexemes = await connection.fetch(_QUERY_LEXEMES.format(query="$1"), query)
+            rows = await connection.fetch(_RELEVANT, tenant_id, *keys_to_columns(keys))
+        relevant = [
+            Relevant(floats_to_vector(row["embedding"]), dict(zip(row["lexemes"], row["frequencies"], strict=True)))
+            for row in rows
+        ]
+        return [row["lexeme"] for row in lexemes], relevant
+
+    async def candidates(
+        self,
+        tenant_id: str,
+        keys: Collection[ChunkKey],
+        vector: Sequence[float],
+        lexemes: Sequence[str],
+    ) -> dict[ChunkKey, Candidate]:
+        stores, attachments, ordinals = keys_to_columns(keys)
+        async with self._database.tenant(tenant_id) as connection:
+            near = await connection.fetch(_NEARNESS, tenant_id, stores, attachments, ordinals, list(vector))
+            values = (tenant_id, list(set(stores)), attachments, ordinals, list(lexemes))
+            found = await connection.fetch(_FREQUENCIES, *values) if lexemes else []
+        terms = {(row["attachment"], row["ordinal"]): row for row in found}
+        return {
+            row_to_chunk_key(row): to_candidate(row, terms.get((row["attachment"], row["ordinal"]))) for row in near
+        }
+
+    async def chunk_texts(self, tenant_id: str, keys: Collection[ChunkKey]) -> dict[ChunkKey, ChunkText]:
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(_CHUNK_TEXTS, tenant_id, *keys_to_columns(keys))
         return {
             row_to_chunk_key(row): ChunkText(row["file_id"], row["filename"], row["page"], row["text"]) for row in rows
         }
@@ -144,6 +201,23 @@ class PostgresSearchIndex:
 
 def row_to_chunk_key(row: Any) -> ChunkKey:
     return ChunkKey(row["vector_store_id"], row["attachment"], row["ordinal"])
+
+
+def keys_to_columns(keys: Collection[ChunkKey]) -> tuple[list[str], list[int], list[int]]:
+    """For parameters of unnest: stores, attachments, ordinals."""
+    return (
+        [key.vector_store_id for key in keys],
+        [key.attachment for key in keys],
+        [key.ordinal for key in keys],
+    )
+
+
+def to_candidate(near: Any, terms: Any) -> Candidate:
+    """`terms` is None for a chunk that has none of the lexemes."""
+    if terms is None:
+        return Candidate(near["nearness"])
+    frequencies = dict(zip(terms["lexemes"], terms["frequencies"], strict=True))
+    return Candidate(near["nearness"], frequencies, terms["length"])
 
 
 async def index_statements(database: Database, more_than_chunks: int) -> AsyncIterator[str]:

@@ -18,3 +18,8 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[Key]], k: int = K) -> lis
         for rank, key in enumerate(ranking, start=1):
             scores[key] = scores.get(key, 0.0) + 1.0 / (k + rank)
     return sorted(scores.items(), key=lambda entry: -entry[1])
+
+
+def relative(fused: Sequence[tuple[Key, float]], rankings: int, k: int = K) -> dict[Key, float]:
+    """The scores as shares of that of a key which is first in all the rankings, best first."""
+    return {key: score * (k + 1) / rankings for key, score in fused}

@@ -1,20 +1,34 @@
-"""Hybrid search: a vector search and a keyword search, fused by rank; exact hits first."""
+"""Hybrid search: a vector and a keyword search, fused by rank, then ranked by feedback; exact hits first."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from retrieval.chunking.token_counter import TokenCounter
-from retrieval.embeddings.model import Embedder, Vector
+from retrieval.embeddings.model import Embedder, Vector, vector_to_floats
 from retrieval.search.exact import to_wanted
+from retrieval.search.feedback import (
+    MAX_CANDIDATES,
+    MIN_CANDIDATES,
+    RELEVANT,
+    Candidate,
+    Relevant,
+    expanded,
+    feedback_scores,
+    mean_score,
+    moved,
+)
 from retrieval.search.model import ChunkKey, ChunkText, Passage, SearchQuery
-from retrieval.search.rank import reciprocal_rank_fusion
+from retrieval.search.rank import reciprocal_rank_fusion, relative
 from retrieval.search.windows import best_of, search_vectors, split_query
 
 CANDIDATES = 100
 # Of these many best by keyword the texts are read, for a query that has a phrase or a code.
 EXACT_CANDIDATES = 50
 DEFAULT_PASSAGES = 10
+# So much more than all else that a passage with two of three codes is before all with one.
+EXACT_WEIGHT = 10.0
 
 
 class SearchIndex(Protocol):
@@ -25,15 +39,29 @@ class SearchIndex(Protocol):
 
     async def vector_search(
         self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
-    ) -> list[ChunkKey]:
-        """By cosine distance, nearest first."""
+    ) -> dict[ChunkKey, float]:
+        """The nearest chunks with their cosines, nearest first."""
 
     async def keyword_search(
         self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
-    ) -> list[ChunkKey]:
-        """By BM25 over all the stores as one collection, best first; only chunks with a keyword of the query."""
+    ) -> dict[ChunkKey, float]:
+        """BM25 over all the stores as one collection, best first; only chunks with a keyword of the query."""
 
-    async def chunk_texts(self, tenant_id: str, keys: Sequence[ChunkKey]) -> dict[ChunkKey, ChunkText]:
+    async def relevant(
+        self, tenant_id: str, keys: Collection[ChunkKey], query: str
+    ) -> tuple[list[str], list[Relevant]]:
+        """The lexemes that are searched for, and these chunks, without those that were deleted meanwhile."""
+
+    async def candidates(
+        self,
+        tenant_id: str,
+        keys: Collection[ChunkKey],
+        vector: Sequence[float],
+        lexemes: Sequence[str],
+    ) -> dict[ChunkKey, Candidate]:
+        """The chunks' nearness to the vector, and their frequencies of the lexemes; without deleted chunks."""
+
+    async def chunk_texts(self, tenant_id: str, keys: Collection[ChunkKey]) -> dict[ChunkKey, ChunkText]:
         """The texts by key, without chunks that were deleted meanwhile."""
 
 
@@ -51,13 +79,58 @@ async def search(
         embedder.embed(split_query(query.query, counter)),
         index.keyword_search(tenant_id, stores, query.query, CANDIDATES),
     )
-    by_window = [await index.vector_search(tenant_id, stores, vector, CANDIDATES) for vector in search_vectors(vectors)]
-    fused = reciprocal_rank_fusion([best_of(by_window), by_keyword])
+    wanted_vectors = search_vectors(vectors)
+    by_window = [await index.vector_search(tenant_id, stores, vector, CANDIDATES) for vector in wanted_vectors]
     wanted = to_wanted(query.query)
     # Exact hits have all words, so they are among the best by keyword.
-    exact = by_keyword[:EXACT_CANDIDATES] if wanted else []
-    keys = dict.fromkeys([*(key for key, _ in fused[: query.limit]), *exact])
-    texts = await index.chunk_texts(tenant_id, list(keys))
-    ranked = [(score + wanted.exactness(texts[key].text), key) for key, score in fused if key in texts]
-    best = sorted(ranked, key=lambda item: -item[0])[: query.limit]
-    return [Passage(key.vector_store_id, texts[key], score) for score, key in best]
+    exact = list(by_keyword)[:EXACT_CANDIDATES] if wanted else []
+    found = _Found(tenant_id, query.query, by_window, by_keyword, index)
+    if len(wanted_vectors) == 1 and found.size() >= MIN_CANDIDATES:
+        scores = await found.by_feedback(wanted_vectors[0], exact)
+    else:
+        scores = found.by_rank()
+    ranked = sorted(scores, key=lambda key: -scores[key])
+    texts = await index.chunk_texts(tenant_id, list(dict.fromkeys([*ranked[: query.limit], *exact])))
+    final = _exact_first(scores, {key: wanted.exactness(texts[key].text) for key in ranked if key in texts})
+    best = sorted(final, key=lambda key: -final[key])[: query.limit]
+    return [Passage(key.vector_store_id, texts[key], final[key]) for key in best]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the searches by the vector of each window and by keyword have found for a query, and two ways to rank it."""
+
+    tenant_id: str
+    query: str
+    by_window: Sequence[Mapping[ChunkKey, float]]
+    by_keyword: Mapping[ChunkKey, float]
+    index: SearchIndex
+
+    def size(self) -> int:
+        return len({key for ranking in (*self.by_window, self.by_keyword) for key in ranking})
+
+    def by_rank(self) -> dict[ChunkKey, float]:
+        """For few passages, and for long messages, whose best passages are about several things."""
+        nearest = best_of([list(near) for near in self.by_window])
+        return relative(reciprocal_rank_fusion([nearest, list(self.by_keyword)]), 2)
+
+    async def by_feedback(self, vector: Vector, also: Sequence[ChunkKey]) -> dict[ChunkKey, float]:
+        """Scores of the best hundred, and of those in `also`, by what the best of them have in common."""
+        [near] = self.by_window
+        far = [key for key in self.by_keyword if key not in near]
+        farther = await self.index.candidates(self.tenant_id, far, vector_to_floats(vector), ()) if far else {}
+        first = mean_score({**near, **{key: candidate.nearness for key, candidate in farther.items()}}, self.by_keyword)
+        keys = list(dict.fromkeys([*list(first)[:MAX_CANDIDATES], *also]))
+        lexemes, relevant = await self.index.relevant(self.tenant_id, keys[:RELEVANT], self.query)
+        if not relevant:
+            return first
+        weights = expanded(lexemes, relevant)
+        candidates = await self.index.candidates(self.tenant_id, keys, moved(vector, relevant), list(weights))
+        return feedback_scores(weights, candidates)
+
+
+def _exact_first(scores: dict[ChunkKey, float], exactness: dict[ChunkKey, float]) -> dict[ChunkKey, float]:
+    """The scores, from 0 to 1, of the chunks in `exactness`; one with a code is before all that have fewer."""
+    if not any(exactness.values()):
+        return {key: scores[key] for key in exactness}
+    return {key: (scores[key] + EXACT_WEIGHT * share) / (1 + EXACT_WEIGHT) for key, share in exactness.items()}

@@ -21,7 +21,7 @@ from retrieval.ingestion import postgres as ingestion
 from retrieval.search import postgres as search
 from retrieval.vector_stores import postgres as vector_stores
 
-from services.retrieval.tests.filled_tables import ANALYZE, fill_store
+from services.retrieval.tests.filled_tables import ANALYZE, WORDS_PER_CHUNK, fill_store
 
 MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
 LARGE, SMALL, OTHERS = 3_000, 10, 20
@@ -144,6 +144,21 @@ async def test_texts_are_read_by_their_keys(filled: FilledTenant) -> None:
 
     # Without any statistics Postgres may read tables of this size, once each.
     assert await filled.rows_read(search._CHUNK_TEXTS, *values) <= 30 + 2 * ALL_FILES * (filled.statistics == "none")
+
+
+async def test_feedback_reads_the_candidates_alone(filled: FilledTenant) -> None:
+    last, without_statistics = await filled.last_attachment(), filled.statistics == "none"
+    keys = ([filled.large] * 100, list(range(last - 99, last + 1)), [0] * 100)
+    words = [f"word{number}" for number in range(0, 1_500, 75)]
+
+    near = await filled.rows_read(search._NEARNESS, filled.tenant_id, *keys, [0.1] * 384)
+    terms = await filled.rows_read(search._FREQUENCIES, filled.tenant_id, [filled.large], *keys[1:], words)
+    best = await filled.rows_read(search._RELEVANT, filled.tenant_id, *(column[:5] for column in keys))
+
+    # Without any statistics Postgres may read the table of chunks once.
+    assert near <= 100 + ALL_FILES * without_statistics
+    assert best <= 5 + ALL_FILES * without_statistics
+    assert terms <= 100 * WORDS_PER_CHUNK
 
 
 async def test_known_vectors_are_read_by_their_fingerprints(filled: FilledTenant) -> None:

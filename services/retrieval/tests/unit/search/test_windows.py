@@ -38,9 +38,10 @@ class VectorsAlone:
             index.vector_search,
             index.chunk_texts,
         )
+        self.relevant, self.candidates = index.relevant, index.candidates
 
-    async def keyword_search(self, *_: object) -> list[ChunkKey]:
-        return []
+    async def keyword_search(self, *_: object) -> dict[ChunkKey, float]:
+        return {}
 
 
 @pytest.mark.parametrize("query", [f"{FILLER} {QUESTION}", f"{QUESTION} {FILLER}"], ids=["at the end", "first"])

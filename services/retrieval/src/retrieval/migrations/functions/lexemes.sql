@@ -19,6 +19,8 @@ CREATE OR REPLACE FUNCTION searchable(content text) RETURNS text
             -- "qx-7041" would be "qx" and the number -7041.
             SELECT coalesce(string_agg(replace(found[1], '-', ''), ' '), '') AS whole
             FROM folded, regexp_matches(text, '[[:alnum:]]+(?:-[[:alnum:]]+)+', 'g') AS found
+            -- Not "boundary-layer": a word that is counted three times outweighs the others of a query.
+            WHERE found[1] ~ '[0-9]|(^|-)[[:alpha:]]{1,2}(-|$)'
         ), pairs AS (
             -- Han, kana, Thai, Lao, Khmer, Burmese, and Hangul, whose words end in particles.
             SELECT coalesce(string_agg(substr(found[1], place, 2), ' '), '') AS words
@@ -30,7 +32,8 @@ CREATE OR REPLACE FUNCTION searchable(content text) RETURNS text
             ' ',
             regexp_replace(
                 regexp_replace(text, '[\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3041-\u30FF\u3400-\u4DBF\u4E00-\u9FFF\uAC00-\uD7A3]+', ' ', 'g'),
-                '-', ' ', 'g'
+                -- Postgres' parser takes "/wing" for a file, "end.Next" for a host and "<x and y>" for markup that it drops.
+                '[-/\\@:<>&_~=]|\.(?![0-9])|(?<![0-9])\.', ' ', 'g'
             ),
             whole, words
         ) FROM folded, codes, pairs
