@@ -31,6 +31,7 @@ from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
 from inference_worker.price_map.cli import HELP, add_arguments, run_seed_prices
 from inference_worker.settings import JobsSection, Settings
+from inference_worker.token_counting.tiktoken import load_token_bytes
 from inference_worker.upstreams.main import build_upstreams
 
 # At the end of the drain: time for aborted plans to report their usage, then time to close connections.
@@ -57,7 +58,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     )
     observer = AttemptTelemetry(upstreams)
     new_run = partial(PlanRun, upstreams=upstreams, clock=clock, observer=observer, usage_wait=settings.usage_wait)
-    new_embed_run = partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer)
+    new_embed_run = partial(
+        EmbedRun, upstreams=upstreams, clock=clock, observer=observer, load_token_bytes=load_token_bytes
+    )
     plans, embeddings = PlanMethods(new_run, limit), EmbeddingMethods(new_embed_run, limit)
     grace = settings.drain - CLOSE_GRACE
     jobs, job_drain = await build_jobs(settings, service, orchestrator, new_run, new_embed_run)

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+argosy/orchestration/v1/orchestration.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06stream\x18\x04 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb8\x01\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .argosy.orchestration.v1.StartedH\x00\x12/\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.argosy.orchestration.v1.ChunkH\x00\x12\x35\n\x08\x66inished\x18\x03 \x01(\x0b\x32!.argosy.orchestration.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"h\n\x07Started\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Source\x12\x19\n\x11soft_limit_passed\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"f\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\xaf\x01\n\x08\x46inished\x12+\n\x05usage\x18\x01 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x04 \x01(\x0c\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\x82\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x95\x01\n\rEmbedResponse\x12\x30\n\x07vectors\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Vector\x12+\n\x05usage\x18\x02 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c\"3\n\nRequestRef\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x17GetRequestStatesRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.argosy.orchestration.v1.RequestRef\"Q\n\x18GetRequestStatesResponse\x12\x35\n\x06states\x18\x01 \x03(\x0e\x32%.argosy.orchestration.v1.RequestState\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Model\"w\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04task\x18\x03 \x01(\x0e\x32\".argosy.orchestration.v1.ModelTask*\x84\x01\n\x0cRequestState\x12\x1d\n\x19REQUEST_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REQUEST_STATE_UNKNOWN\x10\x01\x12\x19\n\x15REQUEST_STATE_RUNNING\x10\x02\x12\x1f\n\x1bREQUEST_STATE_USAGE_PENDING\x10\x03*V\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TASK_CHAT\x10\x01\x12\x18\n\x14MODEL_TASK_EMBEDDING\x10\x02\x32\xbb\x03\n\x14OrchestrationService\x12\x61\n\x08Generate\x12(.argosy.orchestration.v1.GenerateRequest\x1a).argosy.orchestration.v1.GenerateResponse0\x01\x12V\n\x05\x45mbed\x12%.argosy.orchestration.v1.EmbedRequest\x1a&.argosy.orchestration.v1.EmbedResponse\x12|\n\x10GetRequestStates\x12\x30.argosy.orchestration.v1.GetRequestStatesRequest\x1a\x31.argosy.orchestration.v1.GetRequestStatesResponse\"\x03\x90\x02\x01\x12j\n\nListModels\x12*.argosy.orchestration.v1.ListModelsRequest\x1a+.argosy.orchestration.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+argosy/orchestration/v1/orchestration.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06stream\x18\x04 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb8\x01\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .argosy.orchestration.v1.StartedH\x00\x12/\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.argosy.orchestration.v1.ChunkH\x00\x12\x35\n\x08\x66inished\x18\x03 \x01(\x0b\x32!.argosy.orchestration.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"h\n\x07Started\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Source\x12\x19\n\x11soft_limit_passed\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"f\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\xaf\x01\n\x08\x46inished\x12+\n\x05usage\x18\x01 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x04 \x01(\x0c\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\xb4\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0ctoken_inputs\x18\x06 \x03(\x0b\x32\x1a.argosy.common.v1.TokenIds\"\x95\x01\n\rEmbedResponse\x12\x30\n\x07vectors\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Vector\x12+\n\x05usage\x18\x02 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c\"3\n\nRequestRef\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x17GetRequestStatesRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.argosy.orchestration.v1.RequestRef\"Q\n\x18GetRequestStatesResponse\x12\x35\n\x06states\x18\x01 \x03(\x0e\x32%.argosy.orchestration.v1.RequestState\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Model\"w\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04task\x18\x03 \x01(\x0e\x32\".argosy.orchestration.v1.ModelTask*\x84\x01\n\x0cRequestState\x12\x1d\n\x19REQUEST_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REQUEST_STATE_UNKNOWN\x10\x01\x12\x19\n\x15REQUEST_STATE_RUNNING\x10\x02\x12\x1f\n\x1bREQUEST_STATE_USAGE_PENDING\x10\x03*V\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TASK_CHAT\x10\x01\x12\x18\n\x14MODEL_TASK_EMBEDDING\x10\x02\x32\xbb\x03\n\x14OrchestrationService\x12\x61\n\x08Generate\x12(.argosy.orchestration.v1.GenerateRequest\x1a).argosy.orchestration.v1.GenerateResponse0\x01\x12V\n\x05\x45mbed\x12%.argosy.orchestration.v1.EmbedRequest\x1a&.argosy.orchestration.v1.EmbedResponse\x12|\n\x10GetRequestStates\x12\x30.argosy.orchestration.v1.GetRequestStatesRequest\x1a\x31.argosy.orchestration.v1.GetRequestStatesResponse\"\x03\x90\x02\x01\x12j\n\nListModels\x12*.argosy.orchestration.v1.ListModelsRequest\x1a+.argosy.orchestration.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,10 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['GetRequestStates']._serialized_options = b'\220\002\001'
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
-  _globals['_REQUESTSTATE']._serialized_start=1642
-  _globals['_REQUESTSTATE']._serialized_end=1774
-  _globals['_MODELTASK']._serialized_start=1776
-  _globals['_MODELTASK']._serialized_end=1862
+  _globals['_REQUESTSTATE']._serialized_start=1692
+  _globals['_REQUESTSTATE']._serialized_end=1824
+  _globals['_MODELTASK']._serialized_start=1826
+  _globals['_MODELTASK']._serialized_end=1912
   _globals['_GENERATEREQUEST']._serialized_start=168
   _globals['_GENERATEREQUEST']._serialized_end=295
   _globals['_GENERATERESPONSE']._serialized_start=298
@@ -55,23 +55,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINISHED']._serialized_start=722
   _globals['_FINISHED']._serialized_end=897
   _globals['_EMBEDREQUEST']._serialized_start=900
-  _globals['_EMBEDREQUEST']._serialized_end=1030
-  _globals['_EMBEDRESPONSE']._serialized_start=1033
-  _globals['_EMBEDRESPONSE']._serialized_end=1182
-  _globals['_VECTOR']._serialized_start=1184
-  _globals['_VECTOR']._serialized_end=1209
-  _globals['_REQUESTREF']._serialized_start=1211
-  _globals['_REQUESTREF']._serialized_end=1262
-  _globals['_GETREQUESTSTATESREQUEST']._serialized_start=1264
-  _globals['_GETREQUESTSTATESREQUEST']._serialized_end=1344
-  _globals['_GETREQUESTSTATESRESPONSE']._serialized_start=1346
-  _globals['_GETREQUESTSTATESRESPONSE']._serialized_end=1427
-  _globals['_LISTMODELSREQUEST']._serialized_start=1429
-  _globals['_LISTMODELSREQUEST']._serialized_end=1448
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1450
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1518
-  _globals['_MODEL']._serialized_start=1520
-  _globals['_MODEL']._serialized_end=1639
-  _globals['_ORCHESTRATIONSERVICE']._serialized_start=1865
-  _globals['_ORCHESTRATIONSERVICE']._serialized_end=2308
+  _globals['_EMBEDREQUEST']._serialized_end=1080
+  _globals['_EMBEDRESPONSE']._serialized_start=1083
+  _globals['_EMBEDRESPONSE']._serialized_end=1232
+  _globals['_VECTOR']._serialized_start=1234
+  _globals['_VECTOR']._serialized_end=1259
+  _globals['_REQUESTREF']._serialized_start=1261
+  _globals['_REQUESTREF']._serialized_end=1312
+  _globals['_GETREQUESTSTATESREQUEST']._serialized_start=1314
+  _globals['_GETREQUESTSTATESREQUEST']._serialized_end=1394
+  _globals['_GETREQUESTSTATESRESPONSE']._serialized_start=1396
+  _globals['_GETREQUESTSTATESRESPONSE']._serialized_end=1477
+  _globals['_LISTMODELSREQUEST']._serialized_start=1479
+  _globals['_LISTMODELSREQUEST']._serialized_end=1498
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1500
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1568
+  _globals['_MODEL']._serialized_start=1570
+  _globals['_MODEL']._serialized_end=1689
+  _globals['_ORCHESTRATIONSERVICE']._serialized_start=1915
+  _globals['_ORCHESTRATIONSERVICE']._serialized_end=2358
 # @@protoc_insertion_point(module_scope)

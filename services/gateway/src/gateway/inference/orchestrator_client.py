@@ -8,7 +8,14 @@ import grpc
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
 from chassis.grpc import Channel
-from values.protos import duration_to_proto, proto_to_error, proto_to_nano_usd, proto_to_timestamp, proto_to_usage
+from values.protos import (
+    duration_to_proto,
+    inputs_to_proto,
+    proto_to_error,
+    proto_to_nano_usd,
+    proto_to_timestamp,
+    proto_to_usage,
+)
 
 from gateway.inference.model import (
     ChatRequest,
@@ -50,10 +57,10 @@ class OrchestratorClient:
         message = pb.EmbedRequest(
             request_id=request.request_id,
             model=request.model,
-            inputs=request.inputs,
             dimensions=request.dimensions,
             deadline=duration_to_proto(request.deadline),
         )
+        inputs_to_proto(request.inputs, message)
         response = await self._stub.Embed(message, timeout=_rpc_timeout(request.deadline))
         return EmbeddingsResult(
             vectors=[vector.float32 for vector in response.vectors],

@@ -1,13 +1,16 @@
 """Embeds texts by one provider call."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest
+from values.embeddings import EmbeddingInput
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
+from inference_worker.embeddings.token_ids import LoadTokenBytes, decode_token_ids
 from inference_worker.plans.attempt import failed_outcome
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
 from inference_worker.plans.ports import AttemptObserver
@@ -20,10 +23,10 @@ from inference_worker.token_counting.model import TokenCounter
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """Texts to embed, and by what."""
+    """Texts to embed or their token ids, and by what."""
 
     candidate: Candidate
-    inputs: tuple[str, ...]
+    inputs: tuple[EmbeddingInput, ...]
     deadline: timedelta
     dimensions: int | None = None
     """None is the model's own number."""
@@ -41,11 +44,22 @@ class EmbedResult:
 class EmbedRun:
     """One run of a request. When it is cancelled it aborts the upstream call, and the record of the attempt is lost."""
 
-    def __init__(self, request: EmbedRequest, *, upstreams: Upstreams, clock: Clock, observer: AttemptObserver) -> None:
+    def __init__(
+        self,
+        request: EmbedRequest,
+        *,
+        upstreams: Upstreams,
+        clock: Clock,
+        observer: AttemptObserver,
+        load_token_bytes: LoadTokenBytes,
+    ) -> None:
         self._request = request
         self._upstreams = upstreams
         self._clock = clock
         self._observer = observer
+        self._load_token_bytes = load_token_bytes
+        self._sent: Sequence[EmbeddingInput] = request.inputs
+        """What the provider gets: the texts of token ids if it does not take those."""
         self._deadline = asyncio.get_running_loop().time() + request.deadline.total_seconds()
 
     async def run(self) -> EmbedResult:
@@ -81,14 +95,28 @@ class EmbedRun:
             embedder = NO_CREDENTIAL_LEFT
         try:
             async with asyncio.timeout_at(self._deadline):
-                return await embedder.embed(
-                    request.candidate.model, request.inputs, dimensions=request.dimensions, credential=credential
-                )
+                model, dimensions, token_ids = request.candidate.model, request.dimensions, token_ids_in(request.inputs)
+                if token_ids and upstream.token_id_embedder and embedder is upstream.embedder:
+                    by_ids = upstream.token_id_embedder
+                    return await by_ids.embed(model, token_ids, dimensions=dimensions, credential=credential)
+                texts = texts_in(request.inputs)
+                if token_ids:
+                    self._sent = texts = await decode_token_ids(token_ids, self._load_token_bytes)
+                return await embedder.embed(model, texts, dimensions=dimensions, credential=credential)
         except TimeoutError:
             raise UpstreamTimedOut("the upstream did not respond in time") from None
 
     async def _usage(self, embeddings: Embeddings, counter: TokenCounter) -> TokenUsage:
         if embeddings.usage is not None:
             return embeddings.usage
-        counted = await counter.count(self._request.inputs)
+        token_ids = token_ids_in(self._sent)
+        counted = sum(map(len, token_ids)) if token_ids else await counter.count(texts_in(self._sent))
         return UNKNOWN_USAGE if counted is None else TokenUsage(UsageSource.COUNTED, counted, 0)
+
+
+def token_ids_in(inputs: Sequence[EmbeddingInput]) -> list[tuple[int, ...]]:
+    return [one for one in inputs if not isinstance(one, str)]
+
+
+def texts_in(inputs: Sequence[EmbeddingInput]) -> list[str]:
+    return [one for one in inputs if isinstance(one, str)]
