@@ -1,7 +1,7 @@
 """Every provider's habits, streamed and not: the ledger bills what the provider's own journal says, and holds nothing.
 
-Failures are in it, too: a provider that sends its error with status 200 has charged nothing, and the next candidate
-answers.
+Failures are in it, too: a provider that sends its error with status 200 has charged nothing, its call is settled with
+nothing, and the next candidate answers.
 """
 
 import json
@@ -90,9 +90,11 @@ async def test_the_ledger_bills_what_each_providers_journal_says_and_holds_nothi
             assert len(charged) == (2 if fail else 1), form
             input_tokens, output_tokens = charged[-1]
             statement = await fleet.statement_of(http, request_id)
-            (settlement,) = statement["settlements"]
+            *failed, settlement = statement["settlements"]
+            assert [one["outcome"] for one in failed] == ["released"] * (len(charged) - 1), form
             assert settlement["outcome"] == "billed", form
             assert int(settlement["cost_nano_usd"]) == expected_cost(input_tokens, output_tokens), form
+            assert int(statement["cost_nano_usd"]) == int(settlement["cost_nano_usd"]), form
             assert (shown["prompt_tokens"], shown["completion_tokens"]) == (input_tokens, output_tokens), form
             assert sum(int(entry["amount_nano_usd"]) for entry in statement["ledger_entries"]) == 0, form
             await nothing_is_held(fleet, request_id)
