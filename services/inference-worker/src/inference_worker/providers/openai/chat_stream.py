@@ -90,7 +90,10 @@ class ChatStream(HttpCompletion):
         for_client = []
         try:
             for position, payload in enumerate(payloads):
-                chunk = self._take(payload, names[position] if names is not None else b"")
+                name = names[position] if names is not None else b""
+                # Of chunks that came together, few are the first or hold the usage.
+                plain = self._started and not name and is_plain_chunk(payload)
+                chunk = payload if plain else self._take(payload, name)
                 if chunk:
                     for_client.append(chunk)
                     self._start()
@@ -194,7 +197,7 @@ def are_plain_chunks(payloads: list[bytes]) -> bool:
     borders = len(payloads) - 1
     return (
         _ERROR not in block
-        and not _USAGE.search(block)
+        and (_USAGE_NAME not in block or not _USAGE.search(block))
         and _ROLE not in block
         and block[:1] == b"{"
         and block[-1:] == b"}"
