@@ -2,6 +2,7 @@
 
 import io
 from decimal import Decimal
+from typing import Any
 
 import openai
 import pytest
@@ -56,6 +57,26 @@ def test_embeddings_have_the_models_dimension_and_reflect_similarity(client: ope
         return sum(x * y for x, y in zip(a, b, strict=True))
 
     assert similarity(ship, boat) > similarity(ship, tax) + 0.2
+
+
+def test_token_ids_have_the_vectors_of_their_texts(client: openai.OpenAI) -> None:
+    texts, ids = ["Hello world", "Hello"], [[9906, 1917], [9906]]
+    by_text = client.embeddings.create(model="all-minilm-l6-v2", input=texts)
+    by_ids = client.embeddings.create(model="all-minilm-l6-v2", input=ids)
+    one = client.embeddings.create(model="all-minilm-l6-v2", input=ids[0])
+
+    assert by_ids.usage == by_text.usage
+    assert len(one.data) == 1
+    vectors = [[item.embedding for item in answer.data] for answer in (by_text, by_ids, one)]
+    for text, same in zip(vectors[0] + vectors[0][:1], vectors[1] + vectors[2], strict=True):
+        assert text == pytest.approx(same, abs=1e-5)
+
+
+@pytest.mark.parametrize("ids", [[[9906], [100_256]], [[9906], []], [-1]])
+def test_token_ids_that_mean_nothing_are_refused_with_their_parameter(client: openai.OpenAI, ids: list[Any]) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model="all-minilm-l6-v2", input=ids)
+    assert (refused.value.param or "").startswith("input")
 
 
 def test_models_are_listed_and_read(client: openai.OpenAI) -> None:

@@ -71,6 +71,9 @@ def environment() -> dict[str, str]:
         name: {"kind": "openai", "base_url": f"http://127.0.0.1:{ports[name]}/v1", "api_key": "sim"}
         for name in ("simulator", "journaled")
     }
+    # The simulator once more, by Anthropic's Messages API.
+    messages = {"kind": "anthropic", "base_url": f"http://127.0.0.1:{ports['simulator']}", "api_key": "sim"}
+    upstreams["simulator-messages"] = messages
     # The shell may have read `.argosy/env`: those stores are not for tests.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARGOSY_")}
     fleet = {

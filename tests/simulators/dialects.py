@@ -189,7 +189,9 @@ def _message(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def embeddings(mode: Mode, body: dict[str, Any]) -> dict[str, Any]:
-    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    given = body["input"]
+    # An array of numbers is one input.
+    texts = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
     size = body.get("dimensions") or 8
     data = []
     for index, text in enumerate(texts):
@@ -198,7 +200,7 @@ def embeddings(mode: Mode, body: dict[str, Any]) -> dict[str, Any]:
         as_base64 = body.get("encoding_format") == "base64" and "floats" not in mode.name
         data.append({"object": "embedding", "index": index, "embedding": packed if as_base64 else numbers})
     response = {"object": "list", "model": body.get("model"), "data": data[1:] if mode.name == "too-few" else data}
-    tokens = sum(len(text.split()) for text in texts)
+    tokens = sum(len(text.split() if isinstance(text, str) else text) for text in texts)
     return (
         response if mode.name == "no-usage" else response | {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
     )

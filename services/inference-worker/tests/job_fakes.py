@@ -27,6 +27,7 @@ from inference_worker.jobs.run import JobRuns
 from inference_worker.jobs.worker import JobWorker
 from inference_worker.plans.model import Attempt, AttemptStarting
 from inference_worker.plans.run import PlanRun
+from inference_worker.token_counting.tiktoken import load_token_bytes
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, a_candidate, an_upstream
 
 LEASE = timedelta(seconds=15)
@@ -175,7 +176,7 @@ class FakedWorker:
             self.orchestrator,
             self.deltas,
             partial(PlanRun, upstreams=upstreams, clock=clock, observer=attempts),
-            partial(EmbedRun, upstreams=upstreams, clock=clock, observer=attempts),
+            partial(EmbedRun, upstreams=upstreams, clock=clock, observer=attempts, load_token_bytes=load_token_bytes),
         )
         self.worker = JobWorker(self.orchestrator, self.runs, self.deltas, self.observer, slots)
 

@@ -19,6 +19,7 @@ from inference_worker.embeddings.run import EmbedRun
 from inference_worker.grpc import registration
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
+from inference_worker.token_counting.tiktoken import load_token_bytes
 from inference_worker.upstreams.grpc import UpstreamMethods
 from values.protos import duration_to_proto
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, an_upstream
@@ -38,7 +39,10 @@ class ServedWorker:
         limit = ConcurrencyLimit(max_in_flight, self._count_rejected)
         plans = PlanMethods(partial(PlanRun, upstreams=upstreams, clock=clock, observer=self.observer), limit)
         embeddings = EmbeddingMethods(
-            partial(EmbedRun, upstreams=upstreams, clock=clock, observer=self.observer), limit
+            partial(
+                EmbedRun, upstreams=upstreams, clock=clock, observer=self.observer, load_token_bytes=load_token_bytes
+            ),
+            limit,
         )
         self.circuits = Circuits()
         named = UpstreamMethods(upstreams, self.circuits, clock.monotonic)

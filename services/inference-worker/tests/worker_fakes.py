@@ -21,6 +21,7 @@ from inference_worker.providers.model import (
     UpstreamRejected,
 )
 from inference_worker.providers.ports import Completion, Upstream
+from values.embeddings import EmbeddingInput
 from values.usage import TokenUsage, UsageSource
 
 WORDS = [f"word{number} " for number in range(8)]
@@ -161,11 +162,13 @@ class FakeEmbedder:
     """Vectors of two numbers; the model selects the behaviour."""
 
     embedded: list[str] = field(default_factory=list)
+    inputs: list[Sequence[EmbeddingInput]] = field(default_factory=list)
 
     async def embed(
-        self, model: str, texts: Sequence[str], *, dimensions: int | None, credential: Any = None
+        self, model: str, texts: Sequence[EmbeddingInput], *, dimensions: int | None, credential: Any = None
     ) -> Embeddings:
         self.embedded.append(model)
+        self.inputs.append(texts)
         await asyncio.sleep(0)
         if model in ERRORS_BEFORE_THE_RESPONSE:
             raise ERRORS_BEFORE_THE_RESPONSE[model]
@@ -241,5 +244,9 @@ def text_of(payloads: Sequence[bytes]) -> str:
     return "".join(texts)
 
 
-def an_upstream(provider: FakeProvider | None = None, embedder: FakeEmbedder | None = None) -> Upstream:
-    return Upstream(FakeCounter(), provider=provider, embedder=embedder)
+def an_upstream(
+    provider: FakeProvider | None = None,
+    embedder: FakeEmbedder | None = None,
+    token_id_embedder: FakeEmbedder | None = None,
+) -> Upstream:
+    return Upstream(FakeCounter(), provider=provider, embedder=embedder, token_id_embedder=token_id_embedder)

@@ -33,6 +33,7 @@ from orchestrator.usage.model import Attempt, RequestUsage
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.model import Chunk
 from orchestrator.workers.model import Finished as WorkerFinished
+from values.embeddings import EmbeddingInput
 from values.usage import TokenUsage, UsageSource
 
 from services.orchestrator.tests.fake_answers import FakeAnswerStore
@@ -160,7 +161,7 @@ class Harness:
         async with aclosing(self.completions.generate(self.request(body, **changes))) as events:
             return [event async for event in events]
 
-    async def embed(self, *inputs: str, **changes: Any) -> PricedEmbeddings:
+    async def embed(self, *inputs: EmbeddingInput, **changes: Any) -> PricedEmbeddings:
         return await self.embeddings.embed(replace(self.embed_request(*inputs), **changes))
 
     async def list_models(self) -> list[str]:
@@ -169,7 +170,7 @@ class Harness:
             response = await self.servicer.ListModels(pb.ListModelsRequest(), None)
         return [model.name for model in response.models]
 
-    def embed_request(self, *inputs: str) -> EmbedRequest:
+    def embed_request(self, *inputs: EmbeddingInput) -> EmbedRequest:
         return EmbedRequest("req_1", self.principal, "all-minilm-l6-v2", inputs)
 
     @property

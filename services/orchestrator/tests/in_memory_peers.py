@@ -35,6 +35,7 @@ from values.protos import (
     error_to_proto,
     exposure_cause_to_proto,
     proto_to_exposure_cause,
+    proto_to_inputs,
     proto_to_usage,
     usage_to_proto,
 )
@@ -132,7 +133,7 @@ class InMemoryWorker(_InferenceServicer):  # type: ignore[misc]
     async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:
         candidates = tuple(map(_proto_to_candidate, request.candidates))
         deadline = request.deadline.ToTimedelta()
-        plan = EmbeddingPlan(request.request_id, candidates, tuple(request.inputs), request.dimensions, deadline)
+        plan = EmbeddingPlan(request.request_id, candidates, proto_to_inputs(request), request.dimensions, deadline)
         vectors, finished, retry_same, fallback = await self.fake.embed(plan)
         response = inference.EmbedResponse(
             vectors=[inference.Vector(float32=vector) for vector in vectors], retry_same=retry_same, fallback=fallback

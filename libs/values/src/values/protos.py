@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from argosy.common.v1 import common_pb2
-from chassis.errors import ArgosyError, Kind, RemoteError
+from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteError
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from values.embeddings import EmbeddingInput
 from values.money import NanoUsd
 from values.usage import CacheOutcome, ExposureCause, TokenUsage, UsageSource
 
@@ -65,6 +68,24 @@ def proto_to_usage(message: common_pb2.TokenUsage) -> TokenUsage:
         message.input_tokens if message.HasField("input_tokens") else None,
         message.output_tokens if message.HasField("output_tokens") else None,
     )
+
+
+def inputs_to_proto(inputs: Sequence[EmbeddingInput], message: Any) -> None:
+    """Fill `inputs` or `token_inputs` of a request for embeddings."""
+    for one in inputs:
+        if isinstance(one, str):
+            message.inputs.append(one)
+        else:
+            message.token_inputs.add(ids=one)
+
+
+def proto_to_inputs(message: Any) -> tuple[EmbeddingInput, ...]:
+    """Read the inputs of a request for embeddings. Raises `InvalidRequest` for texts and token ids in one request."""
+    if not message.token_inputs:
+        return tuple(message.inputs)
+    if message.inputs:
+        raise InvalidRequest("inputs are either texts or token ids", param="inputs")
+    return tuple(tuple(one.ids) for one in message.token_inputs)
 
 
 def usage_to_proto(usage: TokenUsage, message: common_pb2.TokenUsage) -> None:

@@ -6,7 +6,14 @@ from typing import Any
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceServicer
 from gateway.inference.model import ChatRequest, Chunk, EmbeddingsRequest, Started, StreamEvent, Task
-from values.protos import error_to_proto, nano_usd_to_proto, proto_to_duration, timestamp_to_proto, usage_to_proto
+from values.protos import (
+    error_to_proto,
+    nano_usd_to_proto,
+    proto_to_duration,
+    proto_to_inputs,
+    timestamp_to_proto,
+    usage_to_proto,
+)
 
 from services.gateway.tests.fakes.inference import FakeInference
 
@@ -65,7 +72,7 @@ class FakeOrchestrator(OrchestrationServiceServicer):
             EmbeddingsRequest(
                 request.request_id,
                 request.model,
-                list(request.inputs),
+                list(proto_to_inputs(request)),
                 request.dimensions,
                 proto_to_duration(request.deadline),
             )

@@ -35,6 +35,7 @@ from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
 from inference_worker.price_map.cli import HELP, add_arguments, run_seed_prices
 from inference_worker.settings import JobsSection, Settings
+from inference_worker.token_counting.tiktoken import load_token_bytes
 from inference_worker.upstreams.grpc import UpstreamMethods
 from inference_worker.upstreams.main import build_upstreams
 
@@ -73,7 +74,14 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         retries=settings.retries.policy(),
         min_rate=settings.min_stream_bytes_per_second,
     )
-    new_embed_run = partial(EmbedRun, upstreams=upstreams, clock=clock, observer=observer, circuits=circuits)
+    new_embed_run = partial(
+        EmbedRun,
+        upstreams=upstreams,
+        clock=clock,
+        observer=observer,
+        circuits=circuits,
+        load_token_bytes=load_token_bytes,
+    )
     plans, embeddings = PlanMethods(new_run, limit), EmbeddingMethods(new_embed_run, limit)
     named = UpstreamMethods(upstreams, circuits, clock.monotonic)
     grace = settings.drain - CLOSE_GRACE

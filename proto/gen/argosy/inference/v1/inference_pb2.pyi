@@ -732,6 +732,7 @@ class EmbedRequest(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    TOKEN_INPUTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request this is done for."""
     dimensions: _builtins.int
@@ -742,11 +743,15 @@ class EmbedRequest(_message.Message):
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Not empty; each not empty."""
+        """Not empty, and each not empty; or none, and `token_inputs`."""
 
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Time for the call."""
+
+    @_builtins.property
+    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenIds]:
+        """In place of texts. They pass through to providers that take token ids; others get their text, by cl100k_base."""
 
     def __init__(
         self,
@@ -756,10 +761,11 @@ class EmbedRequest(_message.Message):
         inputs: _abc.Iterable[_builtins.str] | None = ...,
         dimensions: _builtins.int = ...,
         deadline: _duration_pb2.Duration | None = ...,
+        token_inputs: _abc.Iterable[_common_pb2.TokenIds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "request_id", b"request_id", "token_inputs", b"token_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -383,6 +383,7 @@ class EmbedRequest(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    TOKEN_INPUTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller; unique per tenant."""
     model: _builtins.str
@@ -391,11 +392,15 @@ class EmbedRequest(_message.Message):
     """Fewer dimensions where the model can; 0 is the model's own."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 2048 texts, none empty."""
+        """1 to 2048 texts, none empty; or none, and `token_inputs`."""
 
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Time the caller is given."""
+
+    @_builtins.property
+    def token_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenIds]:
+        """In place of texts: 1 to 2048 arrays of token ids, none empty."""
 
     def __init__(
         self,
@@ -405,10 +410,11 @@ class EmbedRequest(_message.Message):
         inputs: _abc.Iterable[_builtins.str] | None = ...,
         dimensions: _builtins.int = ...,
         deadline: _duration_pb2.Duration | None = ...,
+        token_inputs: _abc.Iterable[_common_pb2.TokenIds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model", "request_id", b"request_id", "token_inputs", b"token_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,7 +20,7 @@ from gateway.web.response import ResponseWriter
 
 ROUTE = AsgiRoute(
     "/v1/embeddings",
-    "Embed texts.",
+    "Embed texts, or the token ids of texts.",
     "Embeddings",
     EmbeddingsBody,
     properties={"input": INPUT_SCHEMA},
@@ -43,11 +43,11 @@ class Embeddings:
 
     async def __call__(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
         response.body = self._bodies.reserve(scope, self._max_body_bytes)
-        body, texts = read_embeddings(await read_body(receive, self._max_body_bytes, response.body.grow_to))
-        request = EmbeddingsRequest(response.request_id, body.model, texts, body.dimensions or 0, self._deadline)
+        body, inputs = read_embeddings(await read_body(receive, self._max_body_bytes, response.body.grow_to))
+        request = EmbeddingsRequest(response.request_id, body.model, inputs, body.dimensions or 0, self._deadline)
         with CancelOnDisconnect(receive) as disconnect:
             result = await self._inference.embed(request)
-            if len(result.vectors) != len(texts):
+            if len(result.vectors) != len(inputs):
                 raise UpstreamInvalidResponse("The model returned a wrong number of vectors.")
             input_tokens = result.usage.input_tokens or 0
             cost = nano_usd_to_usd(result.cost)

@@ -4,14 +4,25 @@ from typing import Annotated, Literal
 
 import msgspec
 from chassis.errors import InvalidRequest
+from values.embeddings import EmbeddingInput
 from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS, MAX_MODEL_NAME_CHARACTERS
 
 from gateway.inference import limits as checks
 from gateway.web.request_body import decode_body
 
 TEXT = {"type": "string", "minLength": 1}
-# For the OpenAPI document: arrays of token ids are decoded only to be refused by name.
-INPUT_SCHEMA = {"anyOf": [TEXT, {"type": "array", "minItems": 1, "maxItems": MAX_EMBEDDING_INPUTS, "items": TEXT}]}
+TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
+INPUT_SCHEMA = {
+    "description": "A text, an array of texts, the token ids of one text, or an array of arrays of token ids. Token "
+    "ids pass through to providers with OpenAI's API, and have to be of the model's own encoding; for other models "
+    "they are those of `cl100k_base`.",
+    "anyOf": [
+        TEXT,
+        {"type": "array", "minItems": 1, "maxItems": MAX_EMBEDDING_INPUTS, "items": TEXT},
+        TOKEN_IDS,
+        {"type": "array", "minItems": 1, "maxItems": MAX_EMBEDDING_INPUTS, "items": TOKEN_IDS},
+    ],
+}
 ModelName = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_MODEL_NAME_CHARACTERS})]
 Dimensions = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": MAX_DIMENSIONS})]
 
@@ -24,25 +35,26 @@ class EmbeddingsBody(msgspec.Struct):
     dimensions: Dimensions | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
-    def texts(self) -> list[str]:
-        """The inputs. Raises InvalidRequest for token ids, which have no meaning without their tokenizer."""
-        inputs = [self.input] if isinstance(self.input, str) else self.input
-        texts = [text for text in inputs if isinstance(text, str)]
-        if len(texts) != len(inputs):
-            raise InvalidRequest(
-                "input must be a text or an array of texts; token ids are not accepted.", param="input"
-            )
-        return texts
+    def inputs(self) -> list[EmbeddingInput]:
+        """The texts, or the token ids: an array of numbers is one input. Raises InvalidRequest for a mixture."""
+        if isinstance(self.input, str):
+            return [self.input]
+        kinds = {type(one) for one in self.input}
+        if len(kinds) > 1:
+            raise InvalidRequest("input must hold only texts, only token ids or only arrays of them.", param="input")
+        if int in kinds:
+            return [tuple(one for one in self.input if isinstance(one, int))]
+        return [tuple(one) if isinstance(one, list) else str(one) for one in self.input]
 
 
 _DECODER = msgspec.json.Decoder(EmbeddingsBody)
 
 
-def read_embeddings(body: bytes) -> tuple[EmbeddingsBody, list[str]]:
-    """Decode and check the body; its texts. Raises InvalidJson, or InvalidRequest with the name of the parameter."""
+def read_embeddings(body: bytes) -> tuple[EmbeddingsBody, list[EmbeddingInput]]:
+    """Decode and check the body; its inputs. Raises InvalidJson, or InvalidRequest with the name of the parameter."""
     embeddings = decode_body(_DECODER, body)
     checks.check_model(embeddings.model)
-    texts = embeddings.texts()
-    checks.check_inputs(texts)
+    inputs = embeddings.inputs()
+    checks.check_inputs(inputs)
     checks.check_dimensions(embeddings.dimensions)
-    return embeddings, texts
+    return embeddings, inputs

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.errors import InvalidRequest
+from values.embeddings import MAX_TOKEN_ID, EmbeddingInput
 from values.limits import (
     MAX_DIMENSIONS,
     MAX_EMBEDDING_INPUTS,
@@ -68,12 +69,15 @@ def check_retrieval(vector_store_ids: Sequence[str], query: str | None, limit: i
         raise InvalidRequest(f"{param} must be between 1 and {MAX_PASSAGES}.", param=param)
 
 
-def check_inputs(inputs: Sequence[str]) -> None:
+def check_inputs(inputs: Sequence[EmbeddingInput]) -> None:
     if not 1 <= len(inputs) <= MAX_EMBEDDING_INPUTS:
-        raise InvalidRequest(f"input must have 1 to {MAX_EMBEDDING_INPUTS} texts.", param="input")
+        raise InvalidRequest(f"input must have 1 to {MAX_EMBEDDING_INPUTS} entries.", param="input")
     if not all(inputs):
-        position = next(index for index, text in enumerate(inputs) if not text)
-        raise InvalidRequest("input must not hold an empty text.", param=f"input[{position}]")
+        position = next(index for index, one in enumerate(inputs) if not one)
+        raise InvalidRequest("input must not hold an empty text or array.", param=f"input[{position}]")
+    for position, one in enumerate(inputs):
+        if not isinstance(one, str) and not (min(one) >= 0 and max(one) <= MAX_TOKEN_ID):
+            raise InvalidRequest(f"A token id must be from 0 to {MAX_TOKEN_ID}.", param=f"input[{position}]")
 
 
 def check_dimensions(dimensions: int | None) -> None:

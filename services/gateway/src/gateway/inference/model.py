@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from chassis.errors import ArgosyError, Kind
+from values.embeddings import EmbeddingInput
 from values.money import NanoUsd
 from values.usage import CacheOutcome, TokenUsage
 
@@ -66,11 +67,11 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsRequest:
-    """Texts to embed; `dimensions` 0 is the model's own number."""
+    """Texts to embed, or their token ids; `dimensions` 0 is the model's own number."""
 
     request_id: str
     model: str
-    inputs: Sequence[str]
+    inputs: Sequence[EmbeddingInput]
     dimensions: int
     deadline: timedelta
 

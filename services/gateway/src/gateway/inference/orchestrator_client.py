@@ -10,6 +10,7 @@ from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceS
 from chassis.grpc import Channel
 from values.protos import (
     duration_to_proto,
+    inputs_to_proto,
     proto_to_cache_outcome,
     proto_to_error,
     proto_to_nano_usd,
@@ -66,10 +67,10 @@ class OrchestratorClient:
         message = pb.EmbedRequest(
             request_id=request.request_id,
             model=request.model,
-            inputs=request.inputs,
             dimensions=request.dimensions,
             deadline=duration_to_proto(request.deadline),
         )
+        inputs_to_proto(request.inputs, message)
         response = await self._stub.Embed(message, timeout=_rpc_timeout(request.deadline))
         return EmbeddingsResult(
             vectors=[vector.float32 for vector in response.vectors],

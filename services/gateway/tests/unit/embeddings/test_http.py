@@ -55,8 +55,20 @@ async def test_an_error_keeps_its_status(gateway: GatewayFixture, demo: httpx.As
     assert response.status_code == 503
 
 
-async def test_invalid_input_does_not_reach_the_orchestrator(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
-    response = await demo.post(PATH, json={"model": "mini", "input": [[1, 2]]})
+async def test_token_ids_reach_the_orchestrator_as_they_are(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.embedding = VECTORS
 
-    assert (response.status_code, response.json()["error"]["param"]) == (400, "input")
+    response = await demo.post(PATH, json={"model": "mini", "input": [[9906, 1917], [100_257]]})
+
+    assert len(response.json()["data"]) == 2
+    (request,) = gateway.inference.requests
+    assert request.inputs == [(9906, 1917), (100_257,)]
+
+
+async def test_invalid_input_does_not_reach_the_orchestrator(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    for invalid in ([[1, -2]], [[1], "a"], [[]]):
+        response = await demo.post(PATH, json={"model": "mini", "input": invalid})
+
+        assert response.status_code == 400
+        assert response.json()["error"]["param"].startswith("input")
     assert not gateway.inference.requests

@@ -138,9 +138,17 @@ def test_texts_are_read_one_or_many(fields: dict[str, Any], texts: list[str] | N
         ({"input": []}, "input"),
         ({"input": ["a", ""]}, "input[1]"),
         ({"input": ["a"] * 2049}, "input"),
-        ({"input": [1, 2, 3]}, "input"),
-        ({"input": [[1, 2], [3]]}, "input"),
         ({"input": ["a", 1]}, "input"),
+        ({"input": [1, "a"]}, "input"),
+        ({"input": [1, [2]]}, "input"),
+        ({"input": ["a", [2]]}, "input"),
+        ({"input": [[1], []]}, "input[1]"),
+        ({"input": [[1], ["a"]]}, "input[1][0]"),
+        ({"input": [-1]}, "input[0]"),
+        ({"input": [[1], [2**31]]}, "input[1]"),
+        ({"input": [1.5]}, "input[0]"),
+        ({"input": [True]}, "input[0]"),
+        ({"input": [[1]] * 2049}, "input"),
         ({"input": {"text": "a"}}, "input"),
         ({"input": "a", "dimensions": 0}, "dimensions"),
         ({"input": "a", "dimensions": 10**9}, "dimensions"),
@@ -154,6 +162,17 @@ def test_texts_that_cannot_be_embedded_are_refused(fields: dict[str, Any], param
     assert caught.value.param == param
 
 
-def test_token_ids_are_refused_by_name() -> None:
-    with pytest.raises(InvalidRequest, match="token ids are not accepted"):
-        read_embeddings(b'{"model":"m","input":[[1,2,3]]}')
+@pytest.mark.parametrize(
+    ("given", "inputs"),
+    [
+        ([9906, 1917], [(9906, 1917)]),
+        ([[9906, 1917]], [(9906, 1917)]),
+        ([[1, 2], [3]], [(1, 2), (3,)]),
+        ([0], [(0,)]),
+        ([[2**31 - 1]], [(2**31 - 1,)]),
+        ([1] * 5000, [(1,) * 5000]),
+    ],
+)
+def test_token_ids_are_read_and_an_array_of_numbers_is_one_input(given: list[Any], inputs: list[Any]) -> None:
+    _, read = read_embeddings(json.dumps({"model": "m", "input": given}).encode())
+    assert read == inputs

@@ -6,7 +6,7 @@ from typing import Any
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import InvalidRequest
 from values.limits import MAX_EMBEDDING_INPUTS
-from values.protos import error_to_proto
+from values.protos import error_to_proto, proto_to_inputs
 
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.run import EmbedRequest, EmbedResult, EmbedRun
@@ -32,9 +32,10 @@ class EmbeddingMethods:
 
 def proto_to_embed_request(message: inference_pb2.EmbedRequest) -> EmbedRequest:
     """Raises `InvalidRequest` for texts that cannot be embedded."""
-    if not 1 <= len(message.inputs) <= MAX_EMBEDDING_INPUTS:
+    inputs = proto_to_inputs(message)
+    if not 1 <= len(inputs) <= MAX_EMBEDDING_INPUTS:
         raise InvalidRequest(f"1 to {MAX_EMBEDDING_INPUTS} inputs", param="inputs")
-    if not all(message.inputs):
+    if not all(inputs):
         raise InvalidRequest("an input is empty", param="inputs")
     if message.dimensions < 0:
         raise InvalidRequest("a vector has at least one dimension", param="dimensions")
@@ -44,7 +45,7 @@ def proto_to_embed_request(message: inference_pb2.EmbedRequest) -> EmbedRequest:
         raise InvalidRequest("exactly one candidate", param="candidates")
     return EmbedRequest(
         candidate=candidates[0],
-        inputs=tuple(message.inputs),
+        inputs=inputs,
         deadline=proto_to_timeout(message, "deadline", DEFAULT_DEADLINE),
         dimensions=message.dimensions or None,
     )

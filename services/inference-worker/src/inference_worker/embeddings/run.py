@@ -1,14 +1,17 @@
 """Embeds texts by one provider call."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest
+from values.embeddings import EmbeddingInput
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 
 from inference_worker.breakers.circuits import Circuits
+from inference_worker.embeddings.token_ids import LoadTokenBytes, decode_token_ids
 from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
 from inference_worker.plans.outcome import about_own_credential, record_failure
@@ -16,17 +19,17 @@ from inference_worker.plans.ports import AttemptObserver
 from inference_worker.plans.record import failed_outcome
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
-from inference_worker.providers.ports import Embedder, Upstreams
+from inference_worker.providers.ports import Upstream, Upstreams
 from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED
 from inference_worker.token_counting.model import TokenCounter
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """Texts to embed, and by what."""
+    """Texts to embed or their token ids, and by what."""
 
     candidate: Candidate
-    inputs: tuple[str, ...]
+    inputs: tuple[EmbeddingInput, ...]
     deadline: timedelta
     dimensions: int | None = None
     """None is the model's own number."""
@@ -51,6 +54,7 @@ class EmbedRun:
         upstreams: Upstreams,
         clock: Clock,
         observer: AttemptObserver,
+        load_token_bytes: LoadTokenBytes,
         circuits: Circuits | None = None,
     ) -> None:
         self._request = request
@@ -59,6 +63,9 @@ class EmbedRun:
         )
         self._clock = clock
         self._observer = observer
+        self._load_token_bytes = load_token_bytes
+        self._sent: Sequence[EmbeddingInput] = request.inputs
+        """What the provider gets: the texts of token ids if it does not take those."""
         self._deadline = asyncio.get_running_loop().time() + request.deadline.total_seconds()
 
     async def run(self) -> EmbedResult:
@@ -75,7 +82,7 @@ class EmbedRun:
         error: ArgosyError | None = None
         outcome, usage, cause = AttemptOutcome.CANCELLED, UNKNOWN_USAGE, ExposureCause.FLEET
         try:
-            embeddings = await self._embed(call.upstream.embedder or EMBEDDINGS_UNSUPPORTED, call.credential)
+            embeddings = await self._embed(call.upstream, call.credential)
             call.circuit.succeeded(self._clock.monotonic(), probe=call.probe)
             cause = ExposureCause.PROVIDER
             outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, call.upstream.counter)
@@ -99,18 +106,32 @@ class EmbedRun:
             span.finish(attempt, error)
         return EmbedResult(embeddings.vectors if embeddings else (), attempt, error)
 
-    async def _embed(self, embedder: Embedder, credential: Credential | None) -> Embeddings:
-        request = self._request
+    async def _embed(self, upstream: Upstream, credential: Credential | None) -> Embeddings:
+        request, embedder = self._request, upstream.embedder or EMBEDDINGS_UNSUPPORTED
         try:
             async with asyncio.timeout_at(self._deadline):
-                return await embedder.embed(
-                    request.candidate.model, request.inputs, dimensions=request.dimensions, credential=credential
-                )
+                model, dimensions, token_ids = request.candidate.model, request.dimensions, token_ids_in(request.inputs)
+                if token_ids and upstream.token_id_embedder:
+                    by_ids = upstream.token_id_embedder
+                    return await by_ids.embed(model, token_ids, dimensions=dimensions, credential=credential)
+                texts = texts_in(request.inputs)
+                if token_ids:
+                    self._sent = texts = await decode_token_ids(token_ids, self._load_token_bytes)
+                return await embedder.embed(model, texts, dimensions=dimensions, credential=credential)
         except TimeoutError:
             raise UpstreamTimedOut("the upstream did not respond in time") from None
 
     async def _usage(self, embeddings: Embeddings, counter: TokenCounter) -> TokenUsage:
         if embeddings.usage is not None:
             return embeddings.usage
-        counted = await counter.count(self._request.inputs)
+        token_ids = token_ids_in(self._sent)
+        counted = sum(map(len, token_ids)) if token_ids else await counter.count(texts_in(self._sent))
         return UNKNOWN_USAGE if counted is None else TokenUsage(UsageSource.COUNTED, counted, 0)
+
+
+def token_ids_in(inputs: Sequence[EmbeddingInput]) -> list[tuple[int, ...]]:
+    return [one for one in inputs if not isinstance(one, str)]
+
+
+def texts_in(inputs: Sequence[EmbeddingInput]) -> list[str]:
+    return [one for one in inputs if isinstance(one, str)]

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
+from values.embeddings import EmbeddingInput
 
 from inference_worker.plans.model import Attempt, Candidate, Plan
 
@@ -52,10 +53,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Texts to embed, by the first candidate; by the others after permission."""
+    """Texts to embed or their token ids, by the first candidate; by the others after permission."""
 
     candidates: tuple[Candidate, ...]
-    inputs: tuple[str, ...]
+    inputs: tuple[EmbeddingInput, ...]
     deadline: timedelta
     dimensions: int | None
 

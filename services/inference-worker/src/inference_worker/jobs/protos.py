@@ -9,7 +9,7 @@ from argosy.orchestration.v1 import events_pb2, jobs_pb2
 from chassis.errors import InvalidRequest
 from google.protobuf.message import DecodeError
 from values.limits import MAX_EMBEDDING_INPUTS
-from values.protos import error_to_proto
+from values.protos import error_to_proto, proto_to_inputs
 
 from inference_worker.jobs.model import (
     ClaimedJob,
@@ -87,11 +87,12 @@ def _proto_to_work(message: jobs_pb2.ClaimJobResponse) -> Work:
 
 
 def _proto_to_embedding(message: inference_pb2.EmbedRequest) -> Embedding:
-    if not 1 <= len(message.inputs) <= MAX_EMBEDDING_INPUTS or not all(message.inputs):
+    inputs = proto_to_inputs(message)
+    if not 1 <= len(inputs) <= MAX_EMBEDDING_INPUTS or not all(inputs):
         raise InvalidRequest(f"1 to {MAX_EMBEDDING_INPUTS} inputs, none of them empty", param="inputs")
     return Embedding(
         candidates=proto_to_candidates(message.candidates, "candidates"),
-        inputs=tuple(message.inputs),
+        inputs=inputs,
         deadline=proto_to_timeout(message, "deadline", DEFAULT_DEADLINE),
         dimensions=message.dimensions if message.dimensions > 0 else None,
     )

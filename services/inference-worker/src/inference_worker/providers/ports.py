@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from values.embeddings import EmbeddingInput
 from values.usage import TokenUsage
 
 from inference_worker.providers.credentials import NO_CREDENTIALS, Credential, Credentials
@@ -49,9 +50,24 @@ class Embedder(Protocol):
     """Embeddings of one upstream."""
 
     async def embed(
-        self, model: str, texts: Sequence[str], *, dimensions: int | None, credential: Credential | None = None
+        self, model: str, texts: Sequence[str], /, *, dimensions: int | None, credential: Credential | None = None
     ) -> Embeddings:
         """Embed the texts, in order. Raises an `UpstreamFailed`, or `InvalidRequest` for unsupported dimensions."""
+
+
+class TokenIdEmbedder(Protocol):
+    """Embeddings of an upstream that takes token ids, too."""
+
+    async def embed(
+        self,
+        model: str,
+        inputs: Sequence[EmbeddingInput],
+        /,
+        *,
+        dimensions: int | None,
+        credential: Credential | None = None,
+    ) -> Embeddings:
+        """Embed the inputs, in order. Raises as `Embedder` does."""
 
 
 def _do_nothing() -> None:
@@ -65,6 +81,8 @@ class Upstream:
     counter: TokenCounter
     provider: Provider | None = None
     embedder: Embedder | None = None
+    token_id_embedder: TokenIdEmbedder | None = None
+    """Gets token ids as they are; without it the embedder gets their texts."""
     credentials: Credentials = NO_CREDENTIALS
     requires_credential: bool = False
     """Whether it must not be called without one: its credentials are managed, and may all have been revoked."""

@@ -49,9 +49,19 @@ def shown_usage(response: dict[str, Any]) -> dict[str, Any]:
     """Return the usage in OpenAI's shape, with the provider's details, and with the counts that are billed."""
     usage = next(_usages(response), {})
     counts = _counts(usage)
+    return usage if counts is None else _with_counts(usage, *counts)
+
+
+def read_usage(response: dict[str, Any]) -> tuple[TokenUsage | None, dict[str, Any]]:
+    """Return `openai_usage` and `shown_usage`; the counts of a usage at OpenAI's place are read once for both."""
+    usage = response.get("usage")
+    counts = _counts(usage) if isinstance(usage, dict) and usage else None
     if counts is None:
-        return usage
-    input_tokens, output_tokens = counts
+        return openai_usage(response), shown_usage(response)
+    return TokenUsage(UsageSource.REPORTED, *counts), _with_counts(usage, *counts)
+
+
+def _with_counts(usage: dict[str, Any], input_tokens: int, output_tokens: int) -> dict[str, Any]:
     shown = {
         "prompt_tokens": input_tokens,
         "completion_tokens": output_tokens,

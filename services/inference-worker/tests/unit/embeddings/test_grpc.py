@@ -1,4 +1,5 @@
 import pytest
+from argosy.common.v1.common_pb2 import TokenIds
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import ArgosyError, InvalidRequest, Kind
 from inference_worker.embeddings.grpc import proto_to_embed_request
@@ -55,6 +56,8 @@ async def test_a_call_without_a_principal_is_refused(worker: ServedWorker):
         (inference_pb2.EmbedRequest(inputs=[]), "inputs"),
         (inference_pb2.EmbedRequest(inputs=["a", ""]), "inputs"),
         (inference_pb2.EmbedRequest(inputs=["a"] * 2049), "inputs"),
+        (inference_pb2.EmbedRequest(token_inputs=[TokenIds(ids=[1]), TokenIds()]), "inputs"),
+        (inference_pb2.EmbedRequest(token_inputs=[TokenIds(ids=[1])], inputs=["a"]), "inputs"),
         (inference_pb2.EmbedRequest(inputs=["a"], dimensions=-1), "dimensions"),
         (inference_pb2.EmbedRequest(inputs=["a"]), "candidates"),
         (

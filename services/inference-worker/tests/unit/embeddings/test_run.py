@@ -6,6 +6,7 @@ import pytest
 from chassis.testing import FakeClock
 from inference_worker.embeddings.run import EmbedRequest, EmbedResult, EmbedRun
 from inference_worker.plans.model import AttemptOutcome, Candidate
+from inference_worker.token_counting.tiktoken import load_token_bytes
 from provider_contract import until
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, UsageSource
 from worker_fakes import FakeEmbedder, FakeObserver, FakeProvider, an_upstream
@@ -29,7 +30,13 @@ def embed(embedder: FakeEmbedder, observer: FakeObserver):
         request = EmbedRequest(
             Candidate(upstream or "fake", name), ("a b", "c"), **{"deadline": timedelta(seconds=60), **fields}
         )
-        return await EmbedRun(request, upstreams=upstreams, clock=FakeClock(), observer=observer).run()
+        return await EmbedRun(
+            request,
+            upstreams=upstreams,
+            clock=FakeClock(),
+            observer=observer,
+            load_token_bytes=load_token_bytes,
+        ).run()
 
     return run
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from inference_worker.providers.reported_usage import openai_usage, shown_usage
+from inference_worker.providers.reported_usage import openai_usage, read_usage, shown_usage
 from values.usage import TokenUsage, UsageSource
 
 # fmt: off
@@ -88,6 +88,7 @@ def test_every_token_is_billed_once_and_shown_as_it_is_billed(usage: dict[str, A
 
     assert openai_usage(response) == TokenUsage(UsageSource.REPORTED, *counts)
     shown = shown_usage(response)
+    assert read_usage(response) == (openai_usage(response), shown)
     assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"]) == (*counts, sum(counts))
     details = {name: value for name, value in usage.items() if name.endswith("_details") and value}
     assert {name: shown[name] for name in details} == details
@@ -99,3 +100,6 @@ def test_every_token_is_billed_once_and_shown_as_it_is_billed(usage: dict[str, A
 )
 def test_a_usage_that_lacks_a_count_is_none(usage: Any):
     assert openai_usage({"usage": usage}) is None
+    # One at another place counts in its stead.
+    response = {"usage": usage, "x_groq": {"usage": {"prompt_tokens": 7, "completion_tokens": 5}}}
+    assert read_usage(response)[0] == TokenUsage(UsageSource.REPORTED, 7, 5)

@@ -7,6 +7,7 @@ from typing import NamedTuple, Never
 
 import orjson
 from chassis.errors import InvalidRequest
+from values.embeddings import EmbeddingInput
 from values.limits import MAX_DIMENSIONS
 
 FIELDS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
@@ -16,7 +17,7 @@ class EmbeddingBody(NamedTuple):
     """A parsed body. `dimensions` 0 is the model's own."""
 
     model: str
-    inputs: tuple[str, ...]
+    inputs: tuple[EmbeddingInput, ...]
     dimensions: int
     as_base64: bool
 
@@ -29,19 +30,34 @@ def parse_embedding(body: bytes) -> EmbeddingBody:
         raise InvalidRequest(f"the body is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidRequest("the body is not a JSON object")
-    model, texts, dimensions = fields.get("model"), fields.get("input"), fields.get("dimensions")
+    model, given, dimensions = fields.get("model"), fields.get("input"), fields.get("dimensions")
     if not isinstance(model, str) or not model:
         _refuse("model", "is not a name")
-    inputs = [texts] if isinstance(texts, str) else texts
-    if not isinstance(inputs, list) or not all(isinstance(text, str) for text in inputs):
-        _refuse("input", "is neither a text nor a list of texts; token ids are not accepted")
+    inputs = _parse_inputs(given)
     if dimensions is not None and (
         not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= MAX_DIMENSIONS
     ):
         _refuse("dimensions", f"is not a whole number from 1 to {MAX_DIMENSIONS}")
     if fields.get("encoding_format") not in (None, "float", "base64"):  # a tuple: a list has no hash
         _refuse("encoding_format", "is neither float nor base64")
-    return EmbeddingBody(model, tuple(inputs), dimensions or 0, fields.get("encoding_format") == "base64")
+    return EmbeddingBody(model, inputs, dimensions or 0, fields.get("encoding_format") == "base64")
+
+
+def _parse_inputs(given: object) -> tuple[EmbeddingInput, ...]:
+    if isinstance(given, str):
+        return (given,)
+    if isinstance(given, list):
+        if given and _are_token_ids(given):
+            return (tuple(given),)
+        if all(isinstance(one, str) for one in given):
+            return tuple(given)
+        if all(isinstance(one, list) and _are_token_ids(one) for one in given):
+            return tuple(map(tuple, given))
+    return _refuse("input", "is neither a text nor a list of texts, nor token ids nor a list of arrays of them")
+
+
+def _are_token_ids(numbers: list[object]) -> bool:
+    return all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
 
 
 def render_embeddings(body: EmbeddingBody, vectors: Sequence[bytes], input_tokens: int) -> bytes:

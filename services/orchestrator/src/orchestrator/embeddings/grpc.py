@@ -3,7 +3,7 @@
 from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
-from values.protos import proto_to_duration, usage_to_proto
+from values.protos import proto_to_duration, proto_to_inputs, usage_to_proto
 from values.roles import current_member
 
 from orchestrator.embeddings.embed import Embeddings, PricedEmbeddings
@@ -16,7 +16,7 @@ async def embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any) 
     requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
     principal, timeout = current_member(), shorter_timeout(requested, context.time_remaining())
     embed_request = EmbedRequest(
-        request.request_id, principal, request.model, tuple(request.inputs), request.dimensions, timeout
+        request.request_id, principal, request.model, proto_to_inputs(request), request.dimensions, timeout
     )
     with RequestObservation("embedding", request.model) as observation:
         observation.flags = embed_request.flags

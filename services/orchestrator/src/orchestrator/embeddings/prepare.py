@@ -8,6 +8,7 @@ from typing import NamedTuple
 from chassis.clock import Clock
 from chassis.errors import InvalidRequest
 from chassis.tenancy import Principal
+from values.embeddings import MAX_TOKEN_ID, EmbeddingInput, input_bytes, max_embedding_tokens
 from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS
 
 from orchestrator.chat.model import RequestTooLarge
@@ -24,18 +25,18 @@ from orchestrator.routing.model import RouteCandidate, Task
 from orchestrator.routing.order import choose
 from orchestrator.workers.model import Candidate, EmbeddingPlan
 
-SPECIAL_TOKENS_PER_INPUT = 8
-"""The most tokens that an embedding model adds around each input."""
-
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """Texts to embed. `dimensions` 0 is the model's own; without a `timeout` it gets the default deadline."""
+    """Texts to embed, or their token ids. Without a `timeout` it gets the default deadline.
+
+    `dimensions` 0 is the model's own.
+    """
 
     request_id: str
     principal: Principal
     model: str
-    inputs: tuple[str, ...]
+    inputs: tuple[EmbeddingInput, ...]
     dimensions: int = 0
     timeout: timedelta | None = None
     flags: dict[str, str] = field(default_factory=dict)
@@ -89,9 +90,9 @@ async def prepare_embedding(
     return PreparedEmbedding(plan, reservation, deadline)
 
 
-def embedding_candidates(inputs: Sequence[str], routed: Sequence[RouteCandidate]) -> tuple[Candidate, ...]:
-    """Bound the tokens of each candidate: at most one per byte, and those around each input. It writes none."""
-    max_tokens = sum(len(text.encode()) for text in inputs) + SPECIAL_TOKENS_PER_INPUT * len(inputs)
+def embedding_candidates(inputs: Sequence[EmbeddingInput], routed: Sequence[RouteCandidate]) -> tuple[Candidate, ...]:
+    """Bound the tokens of each candidate. It writes none."""
+    max_tokens = max_embedding_tokens(inputs)
     return tuple(
         Candidate(candidate.upstream, candidate.model, TokenBound(candidate.price_key, max_tokens, 0))
         for candidate in routed
@@ -100,11 +101,15 @@ def embedding_candidates(inputs: Sequence[str], routed: Sequence[RouteCandidate]
 
 def _check_inputs(request: EmbedRequest, limits: Limits) -> None:
     if not 1 <= len(request.inputs) <= MAX_EMBEDDING_INPUTS:
-        raise InvalidRequest(f"input is not a list of 1 to {MAX_EMBEDDING_INPUTS} texts", param="input")
+        raise InvalidRequest(
+            f"input is not a list of 1 to {MAX_EMBEDDING_INPUTS} texts or arrays of token ids", param="input"
+        )
     if not all(request.inputs):
-        raise InvalidRequest("input has an empty text", param="input")
+        raise InvalidRequest("input has an empty text or array", param="input")
     if not 0 <= request.dimensions <= MAX_DIMENSIONS:
         raise InvalidRequest(f"dimensions is not a whole number from 1 to {MAX_DIMENSIONS}", param="dimensions")
-    size, max_bytes = sum(len(text.encode()) for text in request.inputs), limits.max_embedding_bytes
+    if any(not isinstance(one, str) and not (min(one) >= 0 and max(one) <= MAX_TOKEN_ID) for one in request.inputs):
+        raise InvalidRequest(f"input has a token id that is not from 0 to {MAX_TOKEN_ID}", param="input")
+    size, max_bytes = input_bytes(request.inputs), limits.max_embedding_bytes
     if size > max_bytes:
         raise RequestTooLarge(f"the inputs have {size} bytes together, at most {max_bytes}", param="input")

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from chassis.errors import ArgosyError
+from values.embeddings import EmbeddingInput
 
 from orchestrator.reservations.model import TokenBound
 from orchestrator.usage.model import Attempt
@@ -59,11 +60,11 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingPlan:
-    """Texts to embed, and candidates in the order to try them. A worker gets one of them at a time."""
+    """Inputs to embed, and candidates in the order to try them. A worker gets one of them at a time."""
 
     request_id: str
     candidates: tuple[Candidate, ...]
-    inputs: tuple[str, ...]
+    inputs: tuple[EmbeddingInput, ...]
     dimensions: int
     """0 is the model's own."""
     deadline: timedelta

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import Internal
-from values.protos import duration_to_proto, proto_to_error, proto_to_exposure_cause, proto_to_usage
+from values.protos import duration_to_proto, inputs_to_proto, proto_to_error, proto_to_exposure_cause, proto_to_usage
 
 from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import (
@@ -64,13 +64,14 @@ def fill_plan(plan: Plan, message: inference_pb2.Plan) -> None:
 
 
 def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
-    return inference_pb2.EmbedRequest(
+    message = inference_pb2.EmbedRequest(
         request_id=plan.request_id,
         candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
-        inputs=plan.inputs,
         dimensions=plan.dimensions,
         deadline=duration_to_proto(plan.deadline),
     )
+    inputs_to_proto(plan.inputs, message)
+    return message
 
 
 def proto_to_event(response: inference_pb2.InferResponse) -> Event:

@@ -8,6 +8,7 @@ from chassis.errors import ArgosyError, InvalidRequest, Kind, RemoteError, Unava
 from orchestrator.chat.model import RequestTooLarge
 from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, RouteCandidate, RouteEntry, Task
 from orchestrator.workers.model import EmbeddingResult
+from values.embeddings import EmbeddingInput
 from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage
 
 from services.orchestrator.tests.fakes import MINILM, FakeMeteringClient, FakeWorkerClient, route_table
@@ -37,13 +38,17 @@ async def test_vectors_come_with_their_cost_and_the_usage_is_recorded() -> None:
         ((), {}, "input"),
         (("a", ""), {}, "input"),
         (("a",) * 2049, {}, "input"),
+        (((1,), ()), {}, "input"),
+        (((1,), (-1,)), {}, "input"),
+        (((2**31,),), {}, "input"),
+        (((1,),) * 2049, {}, "input"),
         (("a",), {"dimensions": -1}, "dimensions"),
         (("a",), {"dimensions": 70_000}, "dimensions"),
         (("a",), {"request_id": ""}, "request_id"),
     ],
 )
 async def test_what_cannot_be_embedded_is_refused(
-    inputs: tuple[str, ...], more: dict[str, Any], param: str | None
+    inputs: tuple[EmbeddingInput, ...], more: dict[str, Any], param: str | None
 ) -> None:
     harness = a_harness()
 
@@ -54,7 +59,20 @@ async def test_what_cannot_be_embedded_is_refused(
     assert not harness.metering.reserved
 
 
+async def test_token_ids_go_to_the_worker_and_more_is_reserved_than_their_number() -> None:
+    harness = a_harness(b"\0\0\0\0", b"\0\0\x80?")
+
+    await harness.embed((9906, 1917), (3,))
+
+    (plan,) = harness.worker.embedding_plans
+    assert plan.inputs == ((9906, 1917), (3,))
+    # 16 bytes of text for each id, 128 for each input, and the 8 tokens around it.
+    assert plan.candidates[0].bound.input_tokens == 3 * 16 + 2 * 128 + 2 * 8
+
+
 async def test_too_many_bytes_are_refused() -> None:
+    with pytest.raises(RequestTooLarge):
+        await a_harness().embed((1,) * (LIMITS.max_embedding_bytes // 4 + 1))
     with pytest.raises(RequestTooLarge):
         await a_harness().embed("ü" * LIMITS.max_embedding_bytes)
 

@@ -1,6 +1,7 @@
 """A streamed completion: the bytes of its chunks pass through, and little of the JSON is parsed."""
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,13 @@ from inference_worker.providers.openai.chunks import (
     usage_chunk,
 )
 from inference_worker.providers.payloads import dump, parse_document
-from inference_worker.providers.reported_usage import openai_usage, reports_usage, shown_usage, without_usage
+from inference_worker.providers.reported_usage import (
+    openai_usage,
+    read_usage,
+    reports_usage,
+    shown_usage,
+    without_usage,
+)
 from inference_worker.providers.transport.completions import HttpCompletion
 from inference_worker.providers.transport.connection import Response
 from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient, read_available
@@ -32,6 +39,7 @@ from inference_worker.providers.transport.sse import SseDecoder
 _CHOICES = b'"choices"'
 _ERROR = b'"error"'
 _ROLE = b'"role"'
+_USAGE_NAME = b'"usage"'
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
@@ -44,7 +52,7 @@ class ChatStream(HttpCompletion):
     def __init__(self, response: Response, client: HttpClient) -> None:
         super().__init__(response, client)
         self._decoder = SseDecoder(client.endpoint.max_event_bytes)
-        self._recent: list[bytes] = []
+        self._recent: deque[bytes] = deque(maxlen=4)
         self._opening: list[bytes] = []
         """All that came before the first chunk: it may be no stream."""
         self._held: dict[str, Any] = {}
@@ -66,7 +74,7 @@ class ChatStream(HttpCompletion):
             if done:
                 payloads = payloads[: payloads.index(DONE)]
             for_client = self._filter_client_events(payloads, names)
-            self._recent = [*self._recent, *for_client][-4:]
+            self._recent.extend(for_client)
             if done or not data:
                 for_client = [*for_client, *self._end(done=done)]
             if for_client:
@@ -82,7 +90,10 @@ class ChatStream(HttpCompletion):
         for_client = []
         try:
             for position, payload in enumerate(payloads):
-                chunk = self._take(payload, names[position] if names is not None else b"")
+                name = names[position] if names is not None else b""
+                # Of chunks that came together, few are the first or hold the usage.
+                plain = self._started and not name and is_plain_chunk(payload)
+                chunk = payload if plain else self._take(payload, name)
                 if chunk:
                     for_client.append(chunk)
                     self._start()
@@ -106,8 +117,11 @@ class ChatStream(HttpCompletion):
             return b""
         changed = False
         if reports_usage(event):
-            self.usage = openai_usage(event) or self.usage
-            self.usage_payload = usage_chunk(event, shown_usage(event))
+            usage, shown = read_usage(event)
+            self.usage = usage or self.usage
+            self.usage_payload = usage_chunk(event, shown)
+            if self._started and not event.get("choices"):
+                return b""
             event, changed = without_usage(event), True
         if not event.get("choices"):
             self._held |= {key: value for key, value in event.items() if value and key not in ENVELOPE}
@@ -176,14 +190,30 @@ def parse_event(payload: bytes) -> Any:
 
 def are_plain_chunks(payloads: list[bytes]) -> bool:
     """Tell whether all are chunks without error, usage or role, by searching the block instead of each payload."""
+    if len(payloads) == 1:
+        # Most chunks come alone: nothing has to be joined or counted.
+        return is_plain_chunk(payloads[0])
     block = b"\n".join(payloads)
     borders = len(payloads) - 1
     return (
         _ERROR not in block
-        and not _USAGE.search(block)
+        and (_USAGE_NAME not in block or not _USAGE.search(block))
         and _ROLE not in block
         and block[:1] == b"{"
         and block[-1:] == b"}"
         and block.count(b"}\n{") == borders == block.count(b"\n")
         and block.count(_CHOICES) == borders + 1
+    )
+
+
+def is_plain_chunk(payload: bytes) -> bool:
+    """Tell whether it is a chunk without error, usage or role. Some providers put a null usage into every chunk."""
+    return (
+        _ERROR not in payload
+        and _ROLE not in payload
+        and payload.count(_CHOICES) == 1
+        and b"\n" not in payload
+        and payload[:1] == b"{"
+        and payload[-1:] == b"}"
+        and (_USAGE_NAME not in payload or not _USAGE.search(payload))
     )

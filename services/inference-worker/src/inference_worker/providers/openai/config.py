@@ -23,10 +23,12 @@ class OpenaiConfig(HttpUpstreamConfig):
 
     async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:  # noqa: ARG002 - part of the base class
         client = await stack.enter_async_context(HttpClient(self.endpoint()))
+        embedder = OpenaiEmbedder(client)
         return Upstream(
             self.token_counter(),
             provider=OpenaiProvider(client),
-            embedder=OpenaiEmbedder(client),
+            embedder=embedder,
+            token_id_embedder=embedder,
             credentials=static_credentials(self.keys()),
             retire=client.retire,
         )

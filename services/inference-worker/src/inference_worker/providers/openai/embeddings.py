@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from chassis.errors import InvalidRequest
+from values.embeddings import EmbeddingInput
 from values.limits import MAX_CHAT_BYTES
 from values.usage import TokenUsage, UsageSource
 
@@ -35,14 +36,19 @@ class OpenaiEmbedder:
         """Of the models that were called without a number of their own."""
 
     async def embed(
-        self, model: str, texts: Sequence[str], *, dimensions: int | None, credential: Credential | None = None
+        self,
+        model: str,
+        inputs: Sequence[EmbeddingInput],
+        *,
+        dimensions: int | None,
+        credential: Credential | None = None,
     ) -> Embeddings:
         """Request base64, which is a third of the bytes; upstreams that ignore that send numbers.
 
         Raises `InvalidRequest` before the call when the vectors are known not to fit into an answer.
         """
-        self._check_size(len(texts), dimensions or self._dimensions.get(model, 0))
-        body: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "base64"}
+        self._check_size(len(inputs), dimensions or self._dimensions.get(model, 0))
+        body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": "base64"}
         if dimensions is not None:
             body["dimensions"] = dimensions
         response = await self._client.post("/embeddings", orjson.dumps(body), credential)
@@ -51,7 +57,7 @@ class OpenaiEmbedder:
         if document is None:
             raise UpstreamProtocolError("the upstream's response is not a JSON object")
         raise_error_in(document, self._client, response)
-        vectors = parse_vectors(document, len(texts))
+        vectors = parse_vectors(document, len(inputs))
         if dimensions is None and vectors:
             self._dimensions[model] = len(vectors[0]) // FLOAT_BYTES
         return Embeddings(vectors, _usage(document))

@@ -34,6 +34,14 @@ async def test_dimensions_are_passed_on(embedder: OpenaiEmbedder, simulator: Ups
     assert simulator.requests[0].body["dimensions"] == 4
 
 
+async def test_token_ids_are_sent_as_they_are(embedder: OpenaiEmbedder, simulator: UpstreamSimulator):
+    embeddings = await embedder.embed("instant", [(9906, 1917), (3,)], dimensions=None)
+
+    assert simulator.requests[0].body["input"] == [[9906, 1917], [3]]
+    assert len(embeddings.vectors) == 2
+    assert embeddings.usage == TokenUsage(UsageSource.REPORTED, 3, 0)
+
+
 async def test_usage_that_is_not_reported_is_none(embedder: OpenaiEmbedder):
     assert (await embedder.embed("no-usage", ["one"], dimensions=None)).usage is None
 
