@@ -74,23 +74,32 @@ async def declare_upstream(fleet: Fleet, provider: UpstreamSimulator) -> str:
     return model
 
 
+async def rotate(stack: Stack, old: str, new: str) -> str:
+    """Rotate the keys under load; return what the command printed."""
+    await asyncio.sleep(1)
+    both = ((WRAPPING, stack.orchestrators), (OPENING, stack.workers))
+    for setting, processes in both:
+        await stack.restart(processes, setting, f"{old},{new}")
+    await stack.restart(stack.orchestrators, WRAPPING, f"{new},{old}")
+    printed = await reseal(stack)
+    for setting, processes in both:
+        await stack.restart(processes, setting, new)
+    return printed
+
+
 async def test_no_request_fails_while_the_keys_of_credentials_are_rotated(fleet: Fleet) -> None:
     old, new = psutil.Process(fleet.pid_of("orchestrator")).environ()[WRAPPING], secrets.token_hex(48)
     async with UpstreamSimulator() as provider:
         model = await declare_upstream(fleet, provider)
-        async with own_stack(fleet) as stack, under_load(fleet, stack, model) as load:
-            await asyncio.sleep(1)
-            for setting, processes in ((WRAPPING, stack.orchestrators), (OPENING, stack.workers)):
-                await stack.restart(processes, setting, f"{old},{new}")
-            await stack.restart(stack.orchestrators, WRAPPING, f"{new},{old}")
+        async with own_stack(fleet) as stack:
             try:
-                printed = await reseal(stack)
-                for setting, processes in ((WRAPPING, stack.orchestrators), (OPENING, stack.workers)):
-                    await stack.restart(processes, setting, new)
-                before = provider.received
-                await wait_for("the provider is called with the new key alone", 30, lambda: _more(provider, before))
+                async with under_load(fleet, stack, model) as load:
+                    printed = await rotate(stack, old, new)
+                    before = provider.received
+                    await wait_for("the provider is called with the new key alone", 30, lambda: _more(provider, before))
             finally:
-                # The fleet's own processes have the old key alone.
+                # The fleet's own processes have the old key alone. The stack's workers cannot open what this wraps, so
+                # it comes after their last request.
                 stack.orchestrators[0].environment[WRAPPING] = f"{old},{new}"
                 await reseal(stack)
         keys = Counter(request.headers["authorization"] for request in provider.requests)
