@@ -67,6 +67,12 @@ class CallContext:
         request = retrieval_pb2.CreateVectorStoreRequest(name="two", file_ids=files)
         return str((await self.call("CreateVectorStore", request)).vector_store.vector_store_id)
 
+    async def add_file_batch(self) -> tuple[str, str]:
+        """Make a batch of the file that is indexed, so that its counts do not change; the ids of store and batch."""
+        self.principal, store_id = self.searchable.principal, self.searchable.store_id
+        request = retrieval_pb2.CreateFileBatchRequest(vector_store_id=store_id, file_ids=[self.searchable.file_id])
+        return store_id, str((await self.call("CreateFileBatch", request)).file_batch.batch_id)
+
 
 @dataclass(slots=True)
 class SearchableTenant:

@@ -241,6 +241,33 @@ async def retrieval_detach_file(context: CallContext) -> Sequence[Message]:
 
 
 @case
+async def retrieval_create_file_batch(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    file_id = context.searchable.file_id  # indexed, so that its state does not change
+    return [
+        retrieval_pb2.CreateFileBatchRequest(vector_store_id=context.searchable.store_id, file_ids=[file_id, file_id])
+    ]
+
+
+@case
+async def retrieval_get_file_batch(context: CallContext) -> Sequence[Message]:
+    store_id, batch_id = await context.add_file_batch()
+    return [retrieval_pb2.GetFileBatchRequest(vector_store_id=store_id, batch_id=batch_id)]
+
+
+@case
+async def retrieval_cancel_file_batch(context: CallContext) -> Sequence[Message]:
+    store_id, batch_id = await context.add_file_batch()
+    return [retrieval_pb2.CancelFileBatchRequest(vector_store_id=store_id, batch_id=batch_id)]
+
+
+@case
+async def retrieval_list_file_batch_files(context: CallContext) -> Sequence[Message]:
+    store_id, batch_id = await context.add_file_batch()
+    return [retrieval_pb2.ListFileBatchFilesRequest(vector_store_id=store_id, batch_id=batch_id)]
+
+
+@case
 async def retrieval_search(context: CallContext) -> Sequence[Message]:
     context.principal = context.searchable.principal
     return [retrieval_pb2.SearchRequest(vector_store_ids=[context.searchable.store_id], query="Who repaired the lamp?")]

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_gro
 
 every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: ".".join(path.split(".")[-1].split("/")))
 RANDOM_ID = re.compile(
-    r"\b(ten|prj|key|req|evt|txn|prc|vs|whe|whd|job|batch|crd)_[0-9a-f]{32}|whsec_[A-Za-z0-9+/=]+|\b(file)-[0-9a-f]{32}"
+    r"\b(ten|prj|key|req|evt|txn|prc|vs|vsfb|whe|whd|job|batch|crd)_[0-9a-f]{32}|whsec_[A-Za-z0-9+/=]+|\b(file)-[0-9a-f]{32}"
 )
 RANDOM_IN_BODY = re.compile(rb'"id": ?"[^"]*"|"created": ?\d+|"timestamp":"[^"]*"|"endpoint_id":"[^"]*"')
 TIMEOUT_SECONDS = 20.0

@@ -54,6 +54,15 @@ class Row:
 
 
 @dataclass
+class Batch:
+    """A row of `file_batches` with its members: the attachment that the batch made, or None, by file."""
+
+    created_at: datetime
+    members: dict[str, int | None] = field(default_factory=dict)
+    cancelled: bool = False
+
+
+@dataclass
 class InMemoryDatabase:
     """The tables."""
 
@@ -64,6 +73,7 @@ class InMemoryDatabase:
     deletions: dict[tuple[str, str], tuple[PendingDeletion, datetime]] = field(default_factory=dict)
     published: list[AttachmentKey] = field(default_factory=list)
     numbers: int = 0
+    batches: dict[tuple[str, str, str], Batch] = field(default_factory=dict)
 
     def schedule_deletion(self, row: Row) -> None:
         """Schedule the deletion of its chunks."""
@@ -168,6 +178,8 @@ class FakeVectorStores:
         for row in self._rows(tenant_id, vector_store_id):
             self._database.schedule_deletion(self._database.rows.pop(row.key))
         del self._database.stores[tenant_id, vector_store_id]
+        for key in [key for key in self._database.batches if key[:2] == (tenant_id, vector_store_id)]:
+            del self._database.batches[key]
 
     async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
         await self.get(principal.tenant_id, vector_store_id)

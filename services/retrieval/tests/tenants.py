@@ -11,6 +11,7 @@ from chassis.testing import a_principal
 from retrieval.chunking.splitter import Chunk
 from retrieval.deletions.delete import DeletionQueue
 from retrieval.embeddings.model import fingerprint
+from retrieval.file_batches.ports import FileBatches
 from retrieval.files.model import File, FileMetadata
 from retrieval.files.ports import Files
 from retrieval.ingestion.model import Claim, EmbeddedChunk
@@ -33,6 +34,7 @@ class Ports:
     ingestion_store: IngestionStore
     index: SearchIndex
     deletions: DeletionQueue
+    batches: FileBatches
 
 
 @dataclass

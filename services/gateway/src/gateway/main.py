@@ -38,6 +38,8 @@ from gateway.declaration.main import declaration_commands
 from gateway.embeddings import http as embeddings_http
 from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient
+from gateway.file_batches import http as file_batches_http
+from gateway.file_batches.retrieval_client import FileBatchesClient
 from gateway.files import http as files_http
 from gateway.files.retrieval_client import FilesClient
 from gateway.inference.model import InferenceClient
@@ -85,6 +87,7 @@ FEATURES = (
     jobs_http,
     files_http,
     vector_stores_http,
+    file_batches_http,
     batches_http,
     webhooks_http,
     usage_http,
@@ -211,6 +214,7 @@ def wire_app(
         FilesClient: FilesClient(peers.retrieval),
         files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
         VectorStoresClient: VectorStoresClient(peers.retrieval),
+        FileBatchesClient: FileBatchesClient(peers.retrieval),
         UsageClient: UsageClient(peers.metering),
         WebhooksClient: WebhooksClient(peers.orchestrator),
         BudgetsClient: BudgetsClient(peers.metering),

@@ -40,6 +40,8 @@ class TenantData:
     contents: dict[str, bytes] = field(default_factory=dict)
     stores: dict[str, pb.VectorStore] = field(default_factory=dict)
     attachments: dict[tuple[str, str], pb.Attachment] = field(default_factory=dict)
+    batches: dict[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    cancelled_batches: set[str] = field(default_factory=set)
 
 
 class FakeRetrieval(RetrievalServiceServicer):
@@ -171,6 +173,47 @@ class FakeRetrieval(RetrievalServiceServicer):
             raise file_not_found()
         return pb.DetachFileResponse()
 
+    async def CreateFileBatch(self, request: pb.CreateFileBatchRequest, context: Any) -> pb.CreateFileBatchResponse:
+        self._store(request.vector_store_id)
+        for file_id in request.file_ids:
+            self._file(file_id)
+        for file_id in request.file_ids:
+            self._attach(request.vector_store_id, file_id)
+        batch_id = new_id("vsfb_")
+        self.data.batches[request.vector_store_id, batch_id] = list(dict.fromkeys(request.file_ids))
+        return pb.CreateFileBatchResponse(file_batch=self._batch(request.vector_store_id, batch_id))
+
+    async def GetFileBatch(self, request: pb.GetFileBatchRequest, context: Any) -> pb.GetFileBatchResponse:
+        """The batch; its files are indexed once it was read."""
+        before = self._batch(request.vector_store_id, request.batch_id)
+        for file_id in self.data.batches[request.vector_store_id, request.batch_id]:
+            if (request.vector_store_id, file_id) in self.data.attachments:
+                key = pb.GetAttachmentRequest(vector_store_id=request.vector_store_id, file_id=file_id)
+                await self.GetAttachment(key, context)
+        return pb.GetFileBatchResponse(file_batch=before)
+
+    async def CancelFileBatch(self, request: pb.CancelFileBatchRequest, context: Any) -> pb.CancelFileBatchResponse:
+        self._batch(request.vector_store_id, request.batch_id)
+        for file_id in self.data.batches[request.vector_store_id, request.batch_id]:
+            attachment = self.data.attachments.get((request.vector_store_id, file_id))
+            if attachment is not None and attachment.state == pb.ATTACHMENT_STATE_IN_PROGRESS:
+                del self.data.attachments[request.vector_store_id, file_id]
+                self.data.cancelled_batches.add(request.batch_id)
+        return pb.CancelFileBatchResponse(file_batch=self._batch(request.vector_store_id, request.batch_id))
+
+    async def ListFileBatchFiles(
+        self, request: pb.ListFileBatchFilesRequest, context: Any
+    ) -> pb.ListFileBatchFilesResponse:
+        self._batch(request.vector_store_id, request.batch_id)
+        ids = self.data.batches[request.vector_store_id, request.batch_id]
+        attachments = [
+            attachment
+            for (store_id, file_id), attachment in self.data.attachments.items()
+            if store_id == request.vector_store_id and file_id in ids and request.state in (0, attachment.state)
+        ]
+        page, has_more = paged(request, attachments, lambda attachment: attachment.file_id)
+        return pb.ListFileBatchFilesResponse(attachments=page, has_more=has_more)
+
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
         if self.before_search is not None:
             await self.before_search(request.query)
@@ -192,6 +235,27 @@ class FakeRetrieval(RetrievalServiceServicer):
         store.file_counts.completed = states.count(pb.ATTACHMENT_STATE_COMPLETED)
         store.file_counts.failed = states.count(pb.ATTACHMENT_STATE_FAILED)
         return store
+
+    def _batch(self, store_id: str, batch_id: str) -> pb.FileBatch:
+        self._store(store_id)
+        if (store_id, batch_id) not in self.data.batches:
+            raise RemoteError(Kind.NOT_FOUND, "FILE_BATCH_NOT_FOUND", "There is no such file batch.")
+        ids = self.data.batches[store_id, batch_id]
+        found = [self.data.attachments[store_id, file] for file in ids if (store_id, file) in self.data.attachments]
+        states = [attachment.state for attachment in found]
+        counts = pb.FileCounts(
+            in_progress=states.count(pb.ATTACHMENT_STATE_IN_PROGRESS),
+            completed=states.count(pb.ATTACHMENT_STATE_COMPLETED),
+            failed=states.count(pb.ATTACHMENT_STATE_FAILED),
+            cancelled=len(ids) - len(found),
+        )
+        return pb.FileBatch(
+            batch_id=batch_id,
+            vector_store_id=store_id,
+            created_at=CREATED,
+            file_counts=counts,
+            cancelled=batch_id in self.data.cancelled_batches,
+        )
 
     def _attach(self, store_id: str, file_id: str) -> pb.Attachment:
         attachment = pb.Attachment(

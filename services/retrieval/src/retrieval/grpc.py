@@ -10,6 +10,7 @@ from chassis.errors import InvalidRequest
 from chassis.grpc import Registration
 from google.protobuf.message import Message
 
+from retrieval.file_batches.grpc import FileBatchMethods
 from retrieval.files.grpc import FileMethods
 from retrieval.search.grpc import SearchMethods
 from retrieval.vector_stores.grpc import VectorStoreMethods
@@ -18,9 +19,17 @@ M = TypeVar("M", bound=Message)
 
 
 class RetrievalServicer(RetrievalServiceServicer):
-    def __init__(self, *, files: FileMethods, vector_stores: VectorStoreMethods, search: SearchMethods) -> None:
+    def __init__(
+        self,
+        *,
+        files: FileMethods,
+        vector_stores: VectorStoreMethods,
+        file_batches: FileBatchMethods,
+        search: SearchMethods,
+    ) -> None:
         self._files = files
         self._vector_stores = vector_stores
+        self._file_batches = file_batches
         self._search = search
 
     async def UploadFile(self, request_iterator: Any, context: Any) -> pb.UploadFileResponse:
@@ -70,6 +79,20 @@ class RetrievalServicer(RetrievalServiceServicer):
 
     async def DetachFile(self, request: pb.DetachFileRequest, context: Any) -> pb.DetachFileResponse:
         return await self._vector_stores.detach(_checked(request))
+
+    async def CreateFileBatch(self, request: pb.CreateFileBatchRequest, context: Any) -> pb.CreateFileBatchResponse:
+        return await self._file_batches.create(_checked(request))
+
+    async def GetFileBatch(self, request: pb.GetFileBatchRequest, context: Any) -> pb.GetFileBatchResponse:
+        return await self._file_batches.get(_checked(request))
+
+    async def CancelFileBatch(self, request: pb.CancelFileBatchRequest, context: Any) -> pb.CancelFileBatchResponse:
+        return await self._file_batches.cancel(_checked(request))
+
+    async def ListFileBatchFiles(
+        self, request: pb.ListFileBatchFilesRequest, context: Any
+    ) -> pb.ListFileBatchFilesResponse:
+        return await self._file_batches.list_files(_checked(request))
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
         return await self._search.search(_checked(request))

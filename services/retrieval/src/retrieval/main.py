@@ -18,6 +18,8 @@ from retrieval.chunking.wordpiece import WordPieceTokenCounter
 from retrieval.deletions.delete import delete_pending
 from retrieval.deletions.postgres import PostgresDeletionQueue
 from retrieval.embeddings.orchestrator_client import OrchestratorEmbedder
+from retrieval.file_batches.grpc import FileBatchMethods
+from retrieval.file_batches.postgres import PostgresFileBatches
 from retrieval.files.grpc import FileMethods
 from retrieval.files.objects import ObstoreObjectStore
 from retrieval.files.postgres import PostgresFiles
@@ -61,6 +63,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             PostgresFiles(database), objects, settings.objects.max_upload_bytes, upload_limit(settings.objects)
         ),
         vector_stores=VectorStoreMethods(PostgresVectorStores(database, Outbox(), relay.wake)),
+        file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
         search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
     )
     return [

@@ -15,6 +15,7 @@ from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
 from retrieval.deletions.postgres import PostgresDeletionQueue
+from retrieval.file_batches.postgres import PostgresFileBatches
 from retrieval.files.postgres import PostgresFiles
 from retrieval.ingestion.postgres import PostgresIngestionStore
 from retrieval.search.postgres import PostgresSearchIndex
@@ -47,6 +48,7 @@ def ports(database: Database) -> Ports:
         PostgresIngestionStore(database, overdue_after=timedelta(0)),
         PostgresSearchIndex(database),
         PostgresDeletionQueue(database),
+        PostgresFileBatches(database, Outbox(), lambda: None),
     )
 
 

@@ -8,17 +8,30 @@ import asyncpg
 import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
+from chassis.testing import a_principal
 
 from services.retrieval.tests.tenants import Tenant
 
-TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "deletions", "outbox"]
+TABLES = [
+    "files",
+    "vector_stores",
+    "attachments",
+    "file_batches",
+    "file_batch_members",
+    "chunks",
+    "postings",
+    "deletions",
+    "outbox",
+]
 
 
 @pytest.fixture
 async def filled(one: Tenant) -> Tenant:
     """A tenant with a row in every table."""
     _, file = await one.indexed("secret text")
-    await one.indexed("other text")
+    store, other_file = await one.indexed("other text")
+    principal = a_principal(one.tenant_id)
+    await one.ports.batches.create(principal, store.vector_store_id, [other_file.file_id, (await one.file()).file_id])
     await one.ports.files.delete(one.tenant_id, file.file_id)
     return one
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.retrieval.tests.fake_file_batches import FakeFileBatches
 from services.retrieval.tests.fakes import (
     FakeDeletionQueue,
     FakeFiles,
@@ -24,6 +25,7 @@ def ports() -> Ports:
         FakeIngestionStore(knowledge),
         FakeSearchIndex(knowledge),
         FakeDeletionQueue(knowledge),
+        FakeFileBatches(knowledge),
     )
 
 

@@ -15,6 +15,7 @@ from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
 from retrieval.chunking.token_counter import EstimatedTokenCounter
+from retrieval.file_batches.grpc import FileBatchMethods
 from retrieval.files.grpc import FileMethods
 from retrieval.grpc import RetrievalServicer, registration
 from retrieval.search.grpc import SearchMethods
@@ -37,6 +38,7 @@ async def stub(one: Tenant, objects: FakeObjectStore) -> AsyncIterator[Any]:
     servicer = RetrievalServicer(
         files=FileMethods(one.ports.files, objects, max_upload_bytes=1_000_000, uploads=UPLOADS),
         vector_stores=VectorStoreMethods(one.ports.stores),
+        file_batches=FileBatchMethods(one.ports.batches),
         search=SearchMethods(one.ports.index, FakeEmbedder(), EstimatedTokenCounter()),
     )
     async with serving(registration(servicer)) as channel:
@@ -261,3 +263,24 @@ async def test_every_method_refuses_a_caller_that_is_no_member(stub: Any, method
     with as_caller(a_caller(a_principal("ten_one", roles=["platform_admin"]))), pytest.raises(RemoteError) as refused:
         await call()
     assert refused.value.reason == "PERMISSION_DENIED"
+
+
+async def test_a_batch_of_files_is_made_read_listed_and_cancelled(stub: Any) -> None:
+    store = (await stub.CreateVectorStore(pb.CreateVectorStoreRequest(name="harbours"))).vector_store
+    file = await uploaded(stub, b"text")
+    key = {"vector_store_id": store.vector_store_id}
+
+    made = (await stub.CreateFileBatch(pb.CreateFileBatchRequest(file_ids=[file.file_id], **key))).file_batch
+    assert made.file_counts == pb.FileCounts(in_progress=1)
+    key["batch_id"] = made.batch_id
+    assert (await stub.GetFileBatch(pb.GetFileBatchRequest(**key))).file_batch == made
+    listed = await stub.ListFileBatchFiles(pb.ListFileBatchFilesRequest(**key))
+    assert [attachment.file_id for attachment in listed.attachments] == [file.file_id]
+
+    cancelled = (await stub.CancelFileBatch(pb.CancelFileBatchRequest(**key))).file_batch
+    assert cancelled.cancelled
+    assert cancelled.file_counts == pb.FileCounts(cancelled=1)
+    key["batch_id"] = "vsfb_unknown"
+    with pytest.raises(RemoteError) as unknown:
+        await stub.GetFileBatch(pb.GetFileBatchRequest(**key))
+    assert unknown.value.reason == "FILE_BATCH_NOT_FOUND"

@@ -492,22 +492,26 @@ class FileCounts(_message.Message):
     IN_PROGRESS_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
     in_progress: _builtins.int
     """Not indexed yet."""
     completed: _builtins.int
     """Searchable."""
     failed: _builtins.int
     """Refused, with a reason."""
+    cancelled: _builtins.int
+    """Of a batch: no longer in the store, because the batch was cancelled or the file was taken out or deleted."""
     def __init__(
         self,
         *,
         in_progress: _builtins.int = ...,
         completed: _builtins.int = ...,
         failed: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "in_progress", b"in_progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "completed", b"completed", "failed", b"failed", "in_progress", b"in_progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -940,6 +944,266 @@ class DetachFileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DetachFileResponse: _TypeAlias = DetachFileResponse  # noqa: Y015
+
+@_typing.final
+class CreateFileBatchRequest(_message.Message):
+    """Puts files into a store together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    FILE_IDS_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    @_builtins.property
+    def file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 500 files of the caller's tenant; one that is in the store already stays as it is."""
+
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        file_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_ids", b"file_ids", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateFileBatchRequest: _TypeAlias = CreateFileBatchRequest  # noqa: Y015
+
+@_typing.final
+class CreateFileBatchResponse(_message.Message):
+    """The batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def file_batch(self) -> Global___FileBatch:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        file_batch: Global___FileBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file_batch", b"file_batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_batch", b"file_batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateFileBatchResponse: _TypeAlias = CreateFileBatchResponse  # noqa: Y015
+
+@_typing.final
+class FileBatch(_message.Message):
+    """Files that were put into a store together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    FILE_COUNTS_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """"vsfb_…"."""
+    vector_store_id: _builtins.str
+    """The store."""
+    cancelled: _builtins.bool
+    """Whether it was cancelled before all of its files were indexed."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    @_builtins.property
+    def file_counts(self) -> Global___FileCounts:
+        """How many files of the batch are where."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        vector_store_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        file_counts: Global___FileCounts | None = ...,
+        cancelled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_counts", b"file_counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "cancelled", b"cancelled", "created_at", b"created_at", "file_counts", b"file_counts", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileBatch: _TypeAlias = FileBatch  # noqa: Y015
+
+@_typing.final
+class GetFileBatchRequest(_message.Message):
+    """Asks for one batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    batch_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFileBatchRequest: _TypeAlias = GetFileBatchRequest  # noqa: Y015
+
+@_typing.final
+class GetFileBatchResponse(_message.Message):
+    """One batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def file_batch(self) -> Global___FileBatch:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        file_batch: Global___FileBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file_batch", b"file_batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_batch", b"file_batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFileBatchResponse: _TypeAlias = GetFileBatchResponse  # noqa: Y015
+
+@_typing.final
+class CancelFileBatchRequest(_message.Message):
+    """Cancels a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    batch_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelFileBatchRequest: _TypeAlias = CancelFileBatchRequest  # noqa: Y015
+
+@_typing.final
+class CancelFileBatchResponse(_message.Message):
+    """The cancelled batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def file_batch(self) -> Global___FileBatch:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        file_batch: Global___FileBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file_batch", b"file_batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_batch", b"file_batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelFileBatchResponse: _TypeAlias = CancelFileBatchResponse  # noqa: Y015
+
+@_typing.final
+class ListFileBatchFilesRequest(_message.Message):
+    """Asks for the files of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    batch_id: _builtins.str
+    """The batch."""
+    limit: _builtins.int
+    """1 to 100; 0 is 20."""
+    after: _builtins.str
+    """Only those after this file id in the order of the list."""
+    state: Global___AttachmentState.ValueType
+    """Only those in this state; unspecified is any."""
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        after: _builtins.str = ...,
+        state: Global___AttachmentState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "batch_id", b"batch_id", "limit", b"limit", "state", b"state", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFileBatchFilesRequest: _TypeAlias = ListFileBatchFilesRequest  # noqa: Y015
+
+@_typing.final
+class ListFileBatchFilesResponse(_message.Message):
+    """A page of the files of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """Whether there are more."""
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "has_more", b"has_more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFileBatchFilesResponse: _TypeAlias = ListFileBatchFilesResponse  # noqa: Y015
 
 @_typing.final
 class SearchRequest(_message.Message):

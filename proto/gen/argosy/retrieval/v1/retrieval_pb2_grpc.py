@@ -100,6 +100,26 @@ class RetrievalServiceStub:
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DetachFileRequest.SerializeToString,
                 response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DetachFileResponse.FromString,
                 _registered_method=True)
+        self.CreateFileBatch = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/CreateFileBatch',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CreateFileBatchRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CreateFileBatchResponse.FromString,
+                _registered_method=True)
+        self.GetFileBatch = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/GetFileBatch',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetFileBatchRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetFileBatchResponse.FromString,
+                _registered_method=True)
+        self.CancelFileBatch = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/CancelFileBatch',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelFileBatchRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelFileBatchResponse.FromString,
+                _registered_method=True)
+        self.ListFileBatchFiles = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/ListFileBatchFiles',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesResponse.FromString,
+                _registered_method=True)
         self.Search = channel.unary_unary(
                 '/argosy.retrieval.v1.RetrievalService/Search',
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.SearchRequest.SerializeToString,
@@ -203,6 +223,35 @@ class RetrievalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateFileBatch(self, request, context):
+        """Put several files into a vector store at once, all or none, as one batch that can be awaited and cancelled.
+        Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND, INVALID_REQUEST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFileBatch(self, request, context):
+        """How far indexing of a batch is. Errors: FILE_BATCH_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelFileBatch(self, request, context):
+        """Take those files of a batch out of the store that are not indexed yet. Safe to repeat. Errors: FILE_BATCH_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFileBatchFiles(self, request, context):
+        """The files of a batch that are in the store, newest first. Errors: FILE_BATCH_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Search(self, request, context):
         """The best passages of some vector stores for a query, by words and by meaning.
         """
@@ -277,6 +326,26 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     servicer.DetachFile,
                     request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DetachFileRequest.FromString,
                     response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DetachFileResponse.SerializeToString,
+            ),
+            'CreateFileBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateFileBatch,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CreateFileBatchRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CreateFileBatchResponse.SerializeToString,
+            ),
+            'GetFileBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFileBatch,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetFileBatchRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetFileBatchResponse.SerializeToString,
+            ),
+            'CancelFileBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelFileBatch,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelFileBatchRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelFileBatchResponse.SerializeToString,
+            ),
+            'ListFileBatchFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFileBatchFiles,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesResponse.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -636,6 +705,114 @@ class RetrievalService:
             '/argosy.retrieval.v1.RetrievalService/DetachFile',
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DetachFileRequest.SerializeToString,
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DetachFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateFileBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/CreateFileBatch',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CreateFileBatchRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CreateFileBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFileBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/GetFileBatch',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetFileBatchRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetFileBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelFileBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/CancelFileBatch',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelFileBatchRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelFileBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFileBatchFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/ListFileBatchFiles',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,16 @@ class RetrievalServiceStub:
     """The files of a vector store, newest first."""
     DetachFile: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.DetachFileRequest, _retrieval_pb2.DetachFileResponse]
     """Take a file out of a vector store."""
+    CreateFileBatch: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.CreateFileBatchRequest, _retrieval_pb2.CreateFileBatchResponse]
+    """Put several files into a vector store at once, all or none, as one batch that can be awaited and cancelled.
+    Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND, INVALID_REQUEST.
+    """
+    GetFileBatch: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.GetFileBatchRequest, _retrieval_pb2.GetFileBatchResponse]
+    """How far indexing of a batch is. Errors: FILE_BATCH_NOT_FOUND."""
+    CancelFileBatch: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.CancelFileBatchRequest, _retrieval_pb2.CancelFileBatchResponse]
+    """Take those files of a batch out of the store that are not indexed yet. Safe to repeat. Errors: FILE_BATCH_NOT_FOUND."""
+    ListFileBatchFiles: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.ListFileBatchFilesRequest, _retrieval_pb2.ListFileBatchFilesResponse]
+    """The files of a batch that are in the store, newest first. Errors: FILE_BATCH_NOT_FOUND."""
     Search: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.SearchRequest, _retrieval_pb2.SearchResponse]
     """The best passages of some vector stores for a query, by words and by meaning."""
 
@@ -97,6 +107,16 @@ class RetrievalServiceAsyncStub(RetrievalServiceStub):
     """The files of a vector store, newest first."""
     DetachFile: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.DetachFileRequest, _retrieval_pb2.DetachFileResponse]  # type: ignore[assignment]
     """Take a file out of a vector store."""
+    CreateFileBatch: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.CreateFileBatchRequest, _retrieval_pb2.CreateFileBatchResponse]  # type: ignore[assignment]
+    """Put several files into a vector store at once, all or none, as one batch that can be awaited and cancelled.
+    Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND, INVALID_REQUEST.
+    """
+    GetFileBatch: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.GetFileBatchRequest, _retrieval_pb2.GetFileBatchResponse]  # type: ignore[assignment]
+    """How far indexing of a batch is. Errors: FILE_BATCH_NOT_FOUND."""
+    CancelFileBatch: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.CancelFileBatchRequest, _retrieval_pb2.CancelFileBatchResponse]  # type: ignore[assignment]
+    """Take those files of a batch out of the store that are not indexed yet. Safe to repeat. Errors: FILE_BATCH_NOT_FOUND."""
+    ListFileBatchFiles: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.ListFileBatchFilesRequest, _retrieval_pb2.ListFileBatchFilesResponse]  # type: ignore[assignment]
+    """The files of a batch that are in the store, newest first. Errors: FILE_BATCH_NOT_FOUND."""
     Search: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.SearchRequest, _retrieval_pb2.SearchResponse]  # type: ignore[assignment]
     """The best passages of some vector stores for a query, by words and by meaning."""
 
@@ -208,6 +228,40 @@ class RetrievalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_retrieval_pb2.DetachFileResponse, _abc.Awaitable[_retrieval_pb2.DetachFileResponse]]:
         """Take a file out of a vector store."""
+
+    @_abc_1.abstractmethod
+    def CreateFileBatch(
+        self,
+        request: _retrieval_pb2.CreateFileBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.CreateFileBatchResponse, _abc.Awaitable[_retrieval_pb2.CreateFileBatchResponse]]:
+        """Put several files into a vector store at once, all or none, as one batch that can be awaited and cancelled.
+        Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND, INVALID_REQUEST.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFileBatch(
+        self,
+        request: _retrieval_pb2.GetFileBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.GetFileBatchResponse, _abc.Awaitable[_retrieval_pb2.GetFileBatchResponse]]:
+        """How far indexing of a batch is. Errors: FILE_BATCH_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def CancelFileBatch(
+        self,
+        request: _retrieval_pb2.CancelFileBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.CancelFileBatchResponse, _abc.Awaitable[_retrieval_pb2.CancelFileBatchResponse]]:
+        """Take those files of a batch out of the store that are not indexed yet. Safe to repeat. Errors: FILE_BATCH_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListFileBatchFiles(
+        self,
+        request: _retrieval_pb2.ListFileBatchFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.ListFileBatchFilesResponse, _abc.Awaitable[_retrieval_pb2.ListFileBatchFilesResponse]]:
+        """The files of a batch that are in the store, newest first. Errors: FILE_BATCH_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def Search(

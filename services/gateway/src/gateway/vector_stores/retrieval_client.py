@@ -72,9 +72,9 @@ class VectorStoresClient:
         self, vector_store_id: str, page: PageRequest, status: AttachmentStatus | None
     ) -> ListResponse[AttachmentRead]:
         """Raises VECTOR_STORE_NOT_FOUND."""
-        request = pb.ListAttachmentsRequest(vector_store_id=vector_store_id, limit=page.limit, after=page.after)
-        if status is not None:
-            request.state = _STATUS_TO_PROTO[status]
+        request = pb.ListAttachmentsRequest(
+            vector_store_id=vector_store_id, limit=page.limit, after=page.after, state=status_to_proto(status)
+        )
         response = await self._stub.ListAttachments(request)
         return ListResponse.of(map(proto_to_attachment, response.attachments), has_more=response.has_more)
 
@@ -110,21 +110,31 @@ def merge_passages(passages: Iterable[pb.Passage]) -> Sequence[pb.Passage]:
 
 def proto_to_vector_store(message: pb.VectorStore) -> VectorStoreRead:
     created_at = unix_seconds(proto_to_timestamp(message.created_at))
-    counts = message.file_counts
+    counts = proto_to_file_counts(message.file_counts)
     return VectorStoreRead(
         id=message.vector_store_id,
         created_at=created_at,
         name=message.name,
         usage_bytes=message.usage_bytes,
-        file_counts=FileCounts(
-            in_progress=counts.in_progress,
-            completed=counts.completed,
-            failed=counts.failed,
-            total=counts.in_progress + counts.completed + counts.failed,
-        ),
+        file_counts=counts,
         status="in_progress" if counts.in_progress else "completed",
         last_active_at=created_at,
     )
+
+
+def proto_to_file_counts(message: pb.FileCounts) -> FileCounts:
+    return FileCounts(
+        in_progress=message.in_progress,
+        completed=message.completed,
+        failed=message.failed,
+        cancelled=message.cancelled,
+        total=message.in_progress + message.completed + message.failed + message.cancelled,
+    )
+
+
+def status_to_proto(status: AttachmentStatus | None) -> pb.AttachmentState.ValueType:
+    """The state to list; None for any."""
+    return pb.ATTACHMENT_STATE_UNSPECIFIED if status is None else _STATUS_TO_PROTO[status]
 
 
 def proto_to_attachment(message: pb.Attachment) -> AttachmentRead:

@@ -53,7 +53,7 @@ DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_i
 """
 _ATTACH = """
 INSERT INTO attachments (tenant_id, vector_store_id, file_id, project_id, key_id) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING RETURNING created_at
+ON CONFLICT DO NOTHING RETURNING attachment, created_at
 """
 # Deletes attachments and schedules the deletion of their chunks.
 _DETACH = """
@@ -66,8 +66,15 @@ WITH detached AS (
 )
 SELECT count(*) FROM detached
 """
-_DETACH_ALL = _DETACH.format(condition="")
-_DETACH_FILE = _DETACH.format(condition="AND file_id = $3")
+
+
+def detach_sql(condition: str) -> str:
+    """A statement that detaches the files of store $2 of tenant $1 for which the condition holds."""
+    return _DETACH.format(condition=condition)
+
+
+_DETACH_ALL = detach_sql("")
+_DETACH_FILE = detach_sql("AND file_id = $3")
 
 
 class PostgresVectorStores:
@@ -84,7 +91,7 @@ class PostgresVectorStores:
         async with self._database.tenant(principal.tenant_id) as connection:
             await connection.execute(_INSERT, principal.tenant_id, vector_store_id, name)
             for file_id in file_ids:
-                await self._attach(connection, principal, vector_store_id, file_id)
+                await attach_file(connection, self._outbox, principal, vector_store_id, file_id)
             row = await connection.fetchrow(_GET, principal.tenant_id, vector_store_id)
         self._wake_relay()
         return row_to_vector_store(row)
@@ -103,61 +110,70 @@ class PostgresVectorStores:
 
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
-            await _check_exists(connection, tenant_id, vector_store_id, "FOR UPDATE")
+            await check_exists(connection, tenant_id, vector_store_id, "FOR UPDATE")
             await connection.execute(_DETACH_ALL, tenant_id, vector_store_id)
             await connection.execute(_DELETE, tenant_id, vector_store_id)
 
     async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
         async with self._database.tenant(principal.tenant_id) as connection:
-            await _check_exists(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
-            await self._attach(connection, principal, vector_store_id, file_id)
-            row = await _attachment_row(connection, principal.tenant_id, vector_store_id, file_id)
+            await check_exists(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
+            await attach_file(connection, self._outbox, principal, vector_store_id, file_id)
+            row = await attachment_row(connection, principal.tenant_id, vector_store_id, file_id)
         self._wake_relay()
         return row_to_attachment(row)
 
     async def attachment(self, tenant_id: str, vector_store_id: str, file_id: str) -> Attachment:
         async with self._database.tenant(tenant_id) as connection:
-            await _check_exists(connection, tenant_id, vector_store_id)
-            return row_to_attachment(await _attachment_row(connection, tenant_id, vector_store_id, file_id))
+            await check_exists(connection, tenant_id, vector_store_id)
+            return row_to_attachment(await attachment_row(connection, tenant_id, vector_store_id, file_id))
 
     async def attachments(
         self, tenant_id: str, vector_store_id: str, *, limit: int, after: str, state: AttachmentState | None
     ) -> Page[Attachment]:
         async with self._database.tenant(tenant_id) as connection:
-            await _check_exists(connection, tenant_id, vector_store_id)
+            await check_exists(connection, tenant_id, vector_store_id)
             before: int | None = None
             if after:
-                row = await _attachment_row(connection, tenant_id, vector_store_id, after, param="after")
+                row = await attachment_row(connection, tenant_id, vector_store_id, after, param="after")
                 before = row["attachment"]
             rows = await connection.fetch(_LIST_ATTACHMENTS, tenant_id, vector_store_id, before, state, limit + 1)
         return to_page([row_to_attachment(row) for row in rows], limit)
 
     async def detach(self, tenant_id: str, vector_store_id: str, file_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
-            await _check_exists(connection, tenant_id, vector_store_id)
+            await check_exists(connection, tenant_id, vector_store_id)
             if not await connection.fetchval(_DETACH_FILE, tenant_id, vector_store_id, file_id):
                 raise not_attached(vector_store_id, file_id)
 
-    async def _attach(self, connection: Any, principal: Principal, vector_store_id: str, file_id: str) -> None:
-        """Attach the file and enqueue the event, unless it is attached and has not failed."""
-        tenant_id = principal.tenant_id
-        if not await connection.fetchval(_LOCK_FILE, tenant_id, file_id):
-            raise file_not_found(file_id)
-        await connection.execute(_DELETE_FAILED, tenant_id, vector_store_id, file_id)
-        values = (tenant_id, vector_store_id, file_id, principal.project_id, principal.key_id)
-        attached_at = await connection.fetchval(_ATTACH, *values)
-        if attached_at is not None:
-            event = file_attached_to_proto(principal, vector_store_id, file_id, attached_at)
-            await self._outbox.enqueue(connection, FILE_ATTACHED_TOPIC, tenant_id, event.SerializeToString())
+
+async def attach_file(
+    connection: Any, outbox: Outbox, principal: Principal, vector_store_id: str, file_id: str
+) -> int | None:
+    """Attach the file and enqueue the event, and return the attachment's number.
+
+    None for a file that is attached and has not failed: it stays as it is. Raises FileNotFound.
+    """
+    tenant_id = principal.tenant_id
+    if not await connection.fetchval(_LOCK_FILE, tenant_id, file_id):
+        raise file_not_found(file_id)
+    await connection.execute(_DELETE_FAILED, tenant_id, vector_store_id, file_id)
+    values = (tenant_id, vector_store_id, file_id, principal.project_id, principal.key_id)
+    attached = await connection.fetchrow(_ATTACH, *values)
+    if attached is None:
+        return None
+    event = file_attached_to_proto(principal, vector_store_id, file_id, attached["created_at"])
+    await outbox.enqueue(connection, FILE_ATTACHED_TOPIC, tenant_id, event.SerializeToString())
+    attachment: int = attached["attachment"]
+    return attachment
 
 
-async def _check_exists(connection: Any, tenant_id: str, vector_store_id: str, lock: str = "") -> None:
+async def check_exists(connection: Any, tenant_id: str, vector_store_id: str, lock: str = "") -> None:
     """Raise VectorStoreNotFound, or lock the store until the end of the transaction."""
     if not await connection.fetchval(f"{_EXISTS} {lock}", tenant_id, vector_store_id):
         raise vector_store_not_found(vector_store_id)
 
 
-async def _attachment_row(
+async def attachment_row(
     connection: Any, tenant_id: str, vector_store_id: str, file_id: str, param: str = "file_id"
 ) -> Any:
     row = await connection.fetchrow(_GET_ATTACHMENT, tenant_id, vector_store_id, file_id)

@@ -1,0 +1,1 @@
+"""Files that are put into a vector store together, kept by retrieval."""

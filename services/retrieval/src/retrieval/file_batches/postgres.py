@@ -1,0 +1,114 @@
+"""File batches in Postgres: tables `file_batches` and `file_batch_members`, with the state from `attachments`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chassis.ids import new_id
+from chassis.kafka import Outbox
+from chassis.postgres import Database
+from chassis.tenancy import Principal
+
+from retrieval.file_batches.model import FileBatch, FileBatchCounts, file_batch_not_found
+from retrieval.files.page import Page, to_page
+from retrieval.vector_stores.model import Attachment, AttachmentState
+from retrieval.vector_stores.postgres import attach_file, attachment_row, check_exists, detach_sql, row_to_attachment
+
+_INSERT = "INSERT INTO file_batches (tenant_id, vector_store_id, batch_id) VALUES ($1, $2, $3)"
+_INSERT_MEMBER = """
+INSERT INTO file_batch_members (tenant_id, vector_store_id, batch_id, file_id, attachment) VALUES ($1, $2, $3, $4, $5)
+"""
+_GET = """
+SELECT b.*, m.* FROM file_batches b CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE a.state = 'in_progress') AS in_progress,
+           count(*) FILTER (WHERE a.state = 'completed') AS completed,
+           count(*) FILTER (WHERE a.state = 'failed') AS failed,
+           count(*) FILTER (WHERE a.state IS NULL) AS cancelled
+    FROM file_batch_members m LEFT JOIN attachments a USING (tenant_id, vector_store_id, file_id)
+    WHERE m.tenant_id = b.tenant_id AND m.vector_store_id = b.vector_store_id AND m.batch_id = b.batch_id
+) m WHERE b.tenant_id = $1 AND b.vector_store_id = $2 AND b.batch_id = $3
+"""
+_CANCEL = """
+UPDATE file_batches SET cancelled_at = coalesce(cancelled_at, now())
+WHERE tenant_id = $1 AND vector_store_id = $2 AND batch_id = $3
+"""
+# The number, not the file: a file that was taken out and attached again since belongs to whoever attached it.
+_DETACH_UNFINISHED = detach_sql("""AND state = 'in_progress' AND attachment IN (
+    SELECT attachment FROM file_batch_members WHERE tenant_id = $1 AND vector_store_id = $2 AND batch_id = $3)""")
+_FILES = """
+SELECT a.* FROM file_batch_members m JOIN attachments a USING (tenant_id, vector_store_id, file_id)
+WHERE m.tenant_id = $1 AND m.vector_store_id = $2 AND m.batch_id = $3
+ AND ($4::bigint IS NULL OR a.attachment < $4) AND ($5::text IS NULL OR a.state = $5)
+ORDER BY a.attachment DESC LIMIT $6
+"""
+
+
+class PostgresFileBatches:
+    """Implements FileBatches. Attaching a file enqueues an event in the outbox."""
+
+    def __init__(self, database: Database, outbox: Outbox, wake_relay: Callable[[], None]) -> None:
+        """`wake_relay` is called after a commit with an event, so that the relay does not wait for its next poll."""
+        self._database = database
+        self._outbox = outbox
+        self._wake_relay = wake_relay
+
+    async def create(self, principal: Principal, vector_store_id: str, file_ids: Sequence[str]) -> FileBatch:
+        key = (principal.tenant_id, vector_store_id, new_id("vsfb_"))
+        async with self._database.tenant(principal.tenant_id) as connection:
+            await check_exists(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
+            await connection.execute(_INSERT, *key)
+            # In the same order in every transaction, because two batches of the same files would wait for each other.
+            for file_id in sorted(file_ids):
+                attachment = await attach_file(connection, self._outbox, principal, vector_store_id, file_id)
+                await connection.execute(_INSERT_MEMBER, *key, file_id, attachment)
+            row = await connection.fetchrow(_GET, *key)
+        self._wake_relay()
+        return row_to_file_batch(row)
+
+    async def get(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
+        async with self._database.tenant(tenant_id) as connection:
+            return row_to_file_batch(await _batch_row(connection, tenant_id, vector_store_id, batch_id))
+
+    async def cancel(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
+        async with self._database.tenant(tenant_id) as connection:
+            before = await _batch_row(connection, tenant_id, vector_store_id, batch_id)
+            if before["in_progress"]:
+                await connection.execute(_CANCEL, tenant_id, vector_store_id, batch_id)
+                await connection.execute(_DETACH_UNFINISHED, tenant_id, vector_store_id, batch_id)
+            return row_to_file_batch(await _batch_row(connection, tenant_id, vector_store_id, batch_id))
+
+    async def files(
+        self,
+        tenant_id: str,
+        vector_store_id: str,
+        batch_id: str,
+        *,
+        limit: int,
+        after: str,
+        state: AttachmentState | None,
+    ) -> Page[Attachment]:
+        async with self._database.tenant(tenant_id) as connection:
+            await _batch_row(connection, tenant_id, vector_store_id, batch_id)
+            before = None
+            if after:
+                row = await attachment_row(connection, tenant_id, vector_store_id, after, param="after")
+                before = row["attachment"]
+            rows = await connection.fetch(_FILES, tenant_id, vector_store_id, batch_id, before, state, limit + 1)
+        return to_page([row_to_attachment(row) for row in rows], limit)
+
+
+async def _batch_row(connection: Any, tenant_id: str, vector_store_id: str, batch_id: str) -> Any:
+    await check_exists(connection, tenant_id, vector_store_id)
+    row = await connection.fetchrow(_GET, tenant_id, vector_store_id, batch_id)
+    if row is None:
+        raise file_batch_not_found(batch_id)
+    return row
+
+
+def row_to_file_batch(row: Any) -> FileBatch:
+    return FileBatch(
+        batch_id=row["batch_id"],
+        vector_store_id=row["vector_store_id"],
+        created_at=row["created_at"],
+        cancelled=row["cancelled_at"] is not None,
+        file_counts=FileBatchCounts(row["in_progress"], row["completed"], row["failed"], row["cancelled"]),
+    )

@@ -1,0 +1,78 @@
+"""File batches in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from chassis.ids import new_id
+from chassis.tenancy import Principal
+from retrieval.file_batches.model import FileBatch, FileBatchCounts, file_batch_not_found
+from retrieval.files.page import Page
+from retrieval.vector_stores.model import Attachment, AttachmentKey, AttachmentState
+
+from services.retrieval.tests.fakes import Batch, FakeFiles, FakeVectorStores, InMemoryDatabase, Row
+
+
+class FakeFileBatches:
+    def __init__(self, database: InMemoryDatabase) -> None:
+        self._database = database
+        self._stores = FakeVectorStores(database)
+
+    async def create(self, principal: Principal, vector_store_id: str, file_ids: Sequence[str]) -> FileBatch:
+        await self._stores.get(principal.tenant_id, vector_store_id)
+        for file_id in file_ids:
+            await FakeFiles(self._database).get(principal.tenant_id, file_id)
+        batch_id, batch = new_id("vsfb_"), Batch(self._database.clock.now())
+        self._database.batches[principal.tenant_id, vector_store_id, batch_id] = batch
+        for file_id in sorted(file_ids):
+            before = self._database.numbers
+            await self._stores.attach(principal, vector_store_id, file_id)
+            batch.members[file_id] = self._database.numbers if self._database.numbers > before else None
+        return await self.get(principal.tenant_id, vector_store_id, batch_id)
+
+    async def get(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
+        batch = await self._batch(tenant_id, vector_store_id, batch_id)
+        states = Counter(row.state for row in self._rows(tenant_id, vector_store_id, batch))
+        counts = FileBatchCounts(
+            in_progress=states[AttachmentState.IN_PROGRESS],
+            completed=states[AttachmentState.COMPLETED],
+            failed=states[AttachmentState.FAILED],
+            cancelled=len(batch.members) - states.total(),
+        )
+        return FileBatch(batch_id, vector_store_id, batch.created_at, batch.cancelled, counts)
+
+    async def cancel(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
+        batch = await self._batch(tenant_id, vector_store_id, batch_id)
+        for row in self._rows(tenant_id, vector_store_id, batch):
+            if row.state is AttachmentState.IN_PROGRESS:
+                batch.cancelled = True
+                if row.number == batch.members[row.key.file_id]:
+                    self._database.schedule_deletion(self._database.rows.pop(row.key))
+        return await self.get(tenant_id, vector_store_id, batch_id)
+
+    async def files(
+        self,
+        tenant_id: str,
+        vector_store_id: str,
+        batch_id: str,
+        *,
+        limit: int,
+        after: str,
+        state: AttachmentState | None,
+    ) -> Page[Attachment]:
+        batch = await self._batch(tenant_id, vector_store_id, batch_id)
+        page = await self._stores.attachments(tenant_id, vector_store_id, limit=10_000, after=after, state=state)
+        found = [attachment for attachment in page.items if attachment.file_id in batch.members]
+        return Page(tuple(found[:limit]), len(found) > limit)
+
+    async def _batch(self, tenant_id: str, vector_store_id: str, batch_id: str) -> Batch:
+        await self._stores.get(tenant_id, vector_store_id)
+        batch = self._database.batches.get((tenant_id, vector_store_id, batch_id))
+        if batch is None:
+            raise file_batch_not_found(batch_id)
+        return batch
+
+    def _rows(self, tenant_id: str, vector_store_id: str, batch: Batch) -> list[Row]:
+        keys = (AttachmentKey(tenant_id, vector_store_id, file_id) for file_id in batch.members)
+        return [self._database.rows[key] for key in keys if key in self._database.rows]
