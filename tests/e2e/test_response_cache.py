@@ -47,9 +47,13 @@ async def a_cached_model(fleet: Fleet, **cache: object) -> AsyncIterator[Cached]
     ):
         declared = {**REASON, "kind": "openai", "base_url": f"{provider.url}/v1"}
         created(await admin.put(f"/admin/v1/upstreams/{upstream}", json=declared))
-        created(await admin.post(f"/admin/v1/upstreams/{upstream}/credentials", json={**REASON, "secret": "sk-of-the-cache"}))
+        created(
+            await admin.post(
+                f"/admin/v1/upstreams/{upstream}/credentials", json={**REASON, "secret": "sk-of-the-cache"}
+            )
+        )
         created(await admin.post("/admin/v1/prices", json={"price_key": f"{upstream}/instant", **prices}))
-        route = {**REASON, "candidates": [candidate], "cache": {"exact": True, **cache}}
+        route: dict[str, object] = {**REASON, "candidates": [candidate], "cache": cache | {"exact": True}}
         created(await admin.put(f"/admin/v1/routes/{model}", json=route))
         await fleet.wait_until_listed(model)
         yield Cached(fleet, provider, model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from chassis.errors import DeadlineExceeded, Unavailable
@@ -363,27 +363,6 @@ class FakeSearchIndex:
             for row in self._database.completed(tenant_id, vector_store_ids)
             for item in row.stored
         }
-
-
-class FakeDeletionQueue:
-    def __init__(self, database: InMemoryDatabase) -> None:
-        self._database = database
-
-    async def claim(self, limit: int, lease: timedelta) -> Sequence[PendingDeletion]:
-        now = self._database.clock.now()
-        due = [deletion for deletion, due_at in self._database.deletions.values() if due_at <= now][:limit]
-        claimed = [replace(deletion, epoch=deletion.epoch + 1) for deletion in due]
-        for deletion in claimed:
-            self._database.deletions[deletion.tenant_id, deletion.deletion_id] = (deletion, now + lease)
-        return claimed
-
-    async def delete_chunks(self, deletion: PendingDeletion, limit: int) -> bool:
-        return False
-
-    async def complete(self, deletion: PendingDeletion) -> None:
-        key = (deletion.tenant_id, deletion.deletion_id)
-        if key in self._database.deletions and self._database.deletions[key][0].epoch == deletion.epoch:
-            del self._database.deletions[key]
 
 
 def usage_bytes(row: Row) -> int:

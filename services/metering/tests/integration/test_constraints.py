@@ -15,7 +15,7 @@ from chassis.settings import PostgresSection
 from chassis.testing.postgres import superuser_dsn
 from metering.budgets.model import BudgetSpent
 from metering.prices.model import PriceEdit
-from metering.settlement.model import CacheUse
+from metering.usage.model import CacheUse
 from values.money import NanoUsd
 from values.usage import CacheOutcome
 

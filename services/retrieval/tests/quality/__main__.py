@@ -25,6 +25,7 @@ from inference_worker.providers.minilm import MinilmEmbedder
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
 from retrieval.deletions.postgres import PostgresDeletionQueue
 from retrieval.embeddings.model import Vector
+from retrieval.file_batches.postgres import PostgresFileBatches
 from retrieval.files.postgres import PostgresFiles
 from retrieval.ingestion.postgres import PostgresIngestionStore
 from retrieval.search.postgres import PostgresSearchIndex
@@ -63,6 +64,7 @@ async def evaluate(folder: Path, model: Path) -> str:
             PostgresIngestionStore(database, overdue_after=timedelta(0)),
             PostgresSearchIndex(database),
             PostgresDeletionQueue(database),
+            PostgresFileBatches(database, Outbox(), lambda: None),
         )
         counter = WordPieceTokenCounter(model / "tokenizer.json")
         indexed = await index(dataset, Tenant(ports, new_id("ten_")), embedder, counter)

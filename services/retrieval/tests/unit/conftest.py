@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.retrieval.tests.fake_deletions import FakeDeletionQueue
 from services.retrieval.tests.fake_file_batches import FakeFileBatches
 from services.retrieval.tests.fakes import (
-    FakeDeletionQueue,
     FakeFiles,
     FakeIngestionStore,
     FakeSearchIndex,

@@ -8,8 +8,9 @@ import pytest
 from chassis.errors import Unavailable
 from retrieval.deletions.delete import delete_pending
 
+from services.retrieval.tests.fake_deletions import FakeDeletionQueue
 from services.retrieval.tests.fake_peers import FakeObjectStore
-from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, InMemoryDatabase
+from services.retrieval.tests.fakes import FakeFiles, InMemoryDatabase
 from services.retrieval.tests.tenants import Tenant
 
 

@@ -12,8 +12,9 @@ from retrieval.files.model import UPLOAD_LIFETIME, File, FileMetadata, FileTooLa
 from retrieval.files.page import page_size
 from retrieval.files.upload import upload
 
+from services.retrieval.tests.fake_deletions import FakeDeletionQueue
 from services.retrieval.tests.fake_peers import FakeObjectStore
-from services.retrieval.tests.fakes import FakeDeletionQueue, FakeFiles, InMemoryDatabase
+from services.retrieval.tests.fakes import FakeFiles, InMemoryDatabase
 
 GUIDE = FileMetadata("guide.pdf", "assistants")
 # As macOS names screenshots: with a narrow no-break space.
