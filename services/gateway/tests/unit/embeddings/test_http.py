@@ -2,6 +2,7 @@
 
 import struct
 from base64 import b64decode
+from typing import Any
 
 import httpx
 import pytest
@@ -62,11 +63,13 @@ async def test_token_ids_reach_the_orchestrator_as_they_are(gateway: GatewayFixt
 
     assert len(response.json()["data"]) == 2
     (request,) = gateway.inference.requests
+    assert isinstance(request, EmbeddingsRequest)
     assert request.inputs == [(9906, 1917), (100_257,)]
 
 
 async def test_invalid_input_does_not_reach_the_orchestrator(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
-    for invalid in ([[1, -2]], [[1], "a"], [[]]):
+    refused: list[Any] = [[[1, -2]], [[1], "a"], [[]]]
+    for invalid in refused:
         response = await demo.post(PATH, json={"model": "mini", "input": invalid})
 
         assert response.status_code == 400
