@@ -2,6 +2,7 @@
 
 import struct
 from base64 import b64decode
+from typing import Any
 
 import httpx
 import pytest
@@ -67,8 +68,8 @@ async def test_token_ids_reach_the_orchestrator_as_they_are(gateway: GatewayFixt
 
 
 async def test_invalid_input_does_not_reach_the_orchestrator(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
-    inputs: tuple[list[object], ...] = ([[1, -2]], [[1], "a"], [[]])
-    for invalid in inputs:
+    refused: list[Any] = [[[1, -2]], [[1], "a"], [[]]]
+    for invalid in refused:
         response = await demo.post(PATH, json={"model": "mini", "input": invalid})
 
         assert response.status_code == 400

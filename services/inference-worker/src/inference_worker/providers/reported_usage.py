@@ -54,7 +54,7 @@ def shown_usage(response: dict[str, Any]) -> dict[str, Any]:
 
 def read_usage(response: dict[str, Any]) -> tuple[TokenUsage | None, dict[str, Any]]:
     """Return `openai_usage` and `shown_usage`; the counts of a usage at OpenAI's place are read once for both."""
-    usage = response.get("usage")
+    usage: Any = response.get("usage")
     counts = _counts(usage) if isinstance(usage, dict) and usage else None
     if counts is None or not isinstance(usage, dict):
         return openai_usage(response), shown_usage(response)

@@ -36,7 +36,7 @@ from inference_worker.providers.transport.http import LINGER_SECONDS, HttpClient
 from inference_worker.providers.transport.sse import SseDecoder
 
 # None matches inside a JSON string: its quotes are escaped. OpenAI puts a null "usage" into every chunk.
-_CHOICES = b'"choices"'
+_CHOICES, _CHOICES_SPACED = b'"choices":[', b'"choices": ['
 _ERROR = b'"error"'
 _ROLE = b'"role"'
 _USAGE_NAME = b'"usage"'
@@ -202,7 +202,7 @@ def are_plain_chunks(payloads: list[bytes]) -> bool:
         and block[:1] == b"{"
         and block[-1:] == b"}"
         and block.count(b"}\n{") == borders == block.count(b"\n")
-        and block.count(_CHOICES) == borders + 1
+        and _count_choices(block) == borders + 1
     )
 
 
@@ -211,9 +211,14 @@ def is_plain_chunk(payload: bytes) -> bool:
     return (
         _ERROR not in payload
         and _ROLE not in payload
-        and payload.count(_CHOICES) == 1
+        and _count_choices(payload) == 1
         and b"\n" not in payload
         and payload[:1] == b"{"
         and payload[-1:] == b"}"
         and (_USAGE_NAME not in payload or not _USAGE.search(payload))
     )
+
+
+def _count_choices(block: bytes) -> int:
+    """Count the lists of choices, in the form that the provider writes: errors of some have null for it."""
+    return block.count(_CHOICES) or block.count(_CHOICES_SPACED)

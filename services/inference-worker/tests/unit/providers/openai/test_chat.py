@@ -68,7 +68,10 @@ PLAIN = b'{"choices": [{"delta": {"content": "a"}}], "usage": null}'
         ([PLAIN], True),
         ([PLAIN] * 9, True),
         # Inside a JSON string the quotes are escaped, so the search for fields does not match.
-        ([json.dumps({"choices": '"usage": {} "error" "role"'}).encode()], True),
+        ([json.dumps({"choices": ['"usage": {} "error" "role"']}).encode()], True),
+        ([b'{"choices":[]}', b'{"choices":[]}'], True),
+        ([b'{"base_resp": {"status_code": 1004}, "choices": null}'], False),
+        ([b'{"base_resp": {"status_code": 1004}, "choices": null}', PLAIN], False),
         ([PLAIN, b'{"choices": [{"delta": {"role": "assistant"}}]}'], False),
         ([PLAIN, b'{"type": "ping"}'], False),
         ([PLAIN, b'{"usage" : {"prompt_tokens": 1}}', PLAIN], False),
