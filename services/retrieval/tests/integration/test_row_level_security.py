@@ -8,18 +8,21 @@ import asyncpg
 import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
+from retrieval.semantic_cache.postgres import PostgresPromptStore
 
+from services.retrieval.tests.contracts.cached_prompts import a_prompt, put
 from services.retrieval.tests.tenants import Tenant
 
-TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "deletions", "outbox"]
+TABLES = ["files", "vector_stores", "attachments", "chunks", "postings", "deletions", "outbox", "cached_prompts"]
 
 
 @pytest.fixture
-async def filled(one: Tenant) -> Tenant:
+async def filled(one: Tenant, database: Database) -> Tenant:
     """A tenant with a row in every table."""
     _, file = await one.indexed("secret text")
     await one.indexed("other text")
     await one.ports.files.delete(one.tenant_id, file.file_id)
+    await put(PostgresPromptStore(database), one.tenant_id, a_prompt("secret"), 10)
     return one
 
 
