@@ -35,6 +35,7 @@ SYSTEM_TRANSACTIONS = {
     "orchestrator/webhooks/secrets_postgres.py": "encrypts the secrets of all tenants anew",
     "retrieval/deletions/postgres.py": "finds objects to delete, of any tenant",
     "retrieval/ingestion/postgres.py": "claims attachments to ingest, of any tenant",
+    "retrieval/semantic_cache/postgres.py": "deletes expired prompts of any tenant, and those that an operator purges",
     "retrieval/search/postgres.py": "counts the chunks of large stores to build their indexes",
 }
 

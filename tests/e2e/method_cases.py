@@ -11,7 +11,7 @@ from argosy.inference.v1 import inference_pb2
 from argosy.metering.v1 import events_pb2 as metering_events_pb2
 from argosy.metering.v1 import metering_pb2
 from argosy.orchestration.v1 import orchestration_pb2
-from argosy.retrieval.v1 import retrieval_pb2
+from argosy.retrieval.v1 import retrieval_pb2, semantic_cache_pb2
 from chassis.ids import new_id
 from chassis.tenancy import Principal
 from google.protobuf.duration_pb2 import Duration
@@ -271,3 +271,26 @@ async def retrieval_list_file_batch_files(context: CallContext) -> Sequence[Mess
 async def retrieval_search(context: CallContext) -> Sequence[Message]:
     context.principal = context.searchable.principal
     return [retrieval_pb2.SearchRequest(vector_store_ids=[context.searchable.store_id], query="Who repaired the lamp?")]
+
+
+PARTITION = b"p" * 32
+
+
+@case
+async def retrieval_find_prompts(context: CallContext) -> Sequence[Message]:
+    prompt = "What is the capital of France?"
+    return [semantic_cache_pb2.FindPromptsRequest(partition=PARTITION, prompt=prompt, min_similarity=0.95)]
+
+
+@case
+async def retrieval_put_prompt(context: CallContext) -> Sequence[Message]:
+    prompt = semantic_cache_pb2.PutPromptRequest(
+        partition=PARTITION, entry_id="a", model=MODEL, prompt="What is the capital of France?"
+    )
+    prompt.lifetime.FromSeconds(60)
+    return [prompt]
+
+
+@case
+async def retrieval_remove_prompts(context: CallContext) -> Sequence[Message]:
+    return [semantic_cache_pb2.RemovePromptsRequest(model=MODEL)]

@@ -27,6 +27,7 @@ from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.look_up import CacheLimits, ResponseCache
 from orchestrator.response_cache.model import CachePolicy
+from orchestrator.response_cache.semantic import SemanticCache
 from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache, RouteTable
 from orchestrator.usage.model import Attempt, RequestUsage
@@ -37,6 +38,7 @@ from values.embeddings import EmbeddingInput
 from values.usage import TokenUsage, UsageSource
 
 from services.orchestrator.tests.fake_answers import FakeAnswerStore
+from services.orchestrator.tests.fake_prompt_index import FakePromptIndex
 from services.orchestrator.tests.fakes import (
     DEMO_ROUTES,
     FakeMeteringClient,
@@ -100,6 +102,8 @@ class Harness:
     """With it, requests use a cache over `answers`."""
     max_entry_bytes: int = 100_000
     max_wait: timedelta = timedelta(seconds=60)
+    semantic_timeout: timedelta = timedelta(seconds=60)
+    prompts: FakePromptIndex = field(default_factory=FakePromptIndex)
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -144,7 +148,10 @@ class Harness:
         if policy is None:
             return None
         cache = ResponseCache(self.answers, CacheLimits(self.max_entry_bytes, self.max_wait))
-        return ChatCache(cache, lambda _: policy, CacheCharges(shared["reservations"], self.recorder))
+        semantic = SemanticCache(
+            self.prompts, self.semantic_timeout, lambda work: self.tasks.start(work, ("", "")), self.prompts.fail
+        )
+        return ChatCache(cache, lambda _: policy, CacheCharges(shared["reservations"], self.recorder), semantic)
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

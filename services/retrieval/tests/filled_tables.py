@@ -45,3 +45,17 @@ async def fill_store(owner: Any, tenant_id: str, files: int) -> str:
     await owner.execute(_FILL[3], tenant_id, store)
     await owner.execute(_FILL[4], tenant_id, store, WORDS_PER_CHUNK, VOCABULARY)
     return store
+
+
+_FILL_PROMPTS = """
+INSERT INTO cached_prompts (tenant_id, partition, entry_id, model, prompt, embedding, expires_at)
+SELECT $1, $2, md5($1 || n), 'filled', 'What is the price of article number ' || n || '?',
+       (SELECT array_agg(random() - 0.5 + 0 * n * m) FROM generate_series(1, 384) AS m)::halfvec,
+       now() + interval '1 day' + n * interval '1 second'
+FROM generate_series(1, $3) AS n
+"""
+
+
+async def fill_prompts(owner: Any, tenant_id: str, partition: bytes, prompts: int) -> None:
+    """Keep this many prompts of random vectors. `owner` may write all tenants."""
+    await owner.execute(_FILL_PROMPTS, tenant_id, partition, prompts)

@@ -86,7 +86,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
-    completions, embeddings, purges = await _inference(settings, service, shared, worker, disconnects)
+    completions, embeddings, purges = await _inference(
+        settings, service, shared, worker, disconnects, retrieval=retrieval_channel
+    )
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     scaling = await _scaling(settings, service, database, queues)
@@ -172,13 +174,20 @@ async def _scaling(settings: Settings, service: ServiceBuilder, database: Databa
 
 
 async def _inference(
-    settings: Settings, service: ServiceBuilder, shared: Shared, worker: GrpcWorkerClient, disconnects: Disconnects
+    settings: Settings,
+    service: ServiceBuilder,
+    shared: Shared,
+    worker: GrpcWorkerClient,
+    disconnects: Disconnects,
+    *,
+    retrieval: Channel,
 ) -> tuple[ChatCompletions, Embeddings, Registration]:
     """Make the use cases whose clients wait, with their cache, and the service that purges it."""
     cache, servicer = await build_response_cache(
         settings.response_cache,
         settings.redis,
         service,
+        retrieval,
         reservations=shared.reservations,
         recorder=shared.recorder,
         tasks=shared.tasks,

@@ -47,6 +47,9 @@ CACHE_REQUESTS = counter(
 CACHE_BYPASSED = counter(
     "orchestrator_cache_bypassed_total", "Requests that asked the response cache while Redis did not answer."
 )
+SEMANTIC_FAILURES = counter(
+    "orchestrator_cache_semantic_failures_total", "Prompts that retrieval did not find, or keep, because it failed."
+)
 CACHE_STORE_FAILURES = counter("orchestrator_cache_store_failures_total", "Answers or locks that Redis did not take.")
 CACHE_READ_SECONDS = histogram(
     "orchestrator_cache_read_seconds", "Time that Redis took to look for an answer, or fail."

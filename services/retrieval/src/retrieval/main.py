@@ -35,6 +35,10 @@ from retrieval.parsing.limits import Limits
 from retrieval.parsing.subprocess_parser import SubprocessParser
 from retrieval.search.grpc import SearchMethods
 from retrieval.search.postgres import PostgresSearchIndex, index_statements
+from retrieval.semantic_cache.find import remove_expired
+from retrieval.semantic_cache.grpc import SemanticCacheServicer
+from retrieval.semantic_cache.grpc import registration as semantic_cache_registration
+from retrieval.semantic_cache.postgres import PostgresPromptStore
 from retrieval.settings import ObjectsSection, Settings
 from retrieval.vector_stores.grpc import VectorStoreMethods
 from retrieval.vector_stores.model import FILE_ATTACHED_TOPIC
@@ -66,6 +70,9 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
         search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
     )
+    prompts = PostgresPromptStore(database)
+    expire = partial(remove_expired, prompts, metrics.CACHED_PROMPTS_EXPIRED.inc)
+    semantic_cache = SemanticCacheServicer(prompts, embedder, settings.semantic_cache.max_entries_per_tenant)
     return [
         relay,
         *(
@@ -74,9 +81,10 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
+        Loop("cached-prompts", periodic(settings.semantic_cache.sweep_interval, expire, "cached-prompts")),
         builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}", FILE_INDEXED_TOPIC),
         Consumer(settings.kafka, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
-        builder.grpc_server(settings.grpc, registration(servicer)),
+        builder.grpc_server(settings.grpc, registration(servicer), semantic_cache_registration(semantic_cache)),
     ]
 
 

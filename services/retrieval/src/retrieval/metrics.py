@@ -24,3 +24,9 @@ INGESTION_QUEUE_SIZE = gauge("retrieval_ingestion_queue_size", "Attached files t
 CHUNKS = counter("retrieval_chunks_total", "Chunks stored, with a new vector or one of equal text.", ("vector",))
 SEARCH_SECONDS = histogram("retrieval_search_seconds", "Duration of successful searches, with the query's embedding.")
 DELETIONS = counter("retrieval_deletions_total", "Objects and attachments whose deletion was completed.")
+CACHED_PROMPT_SECONDS = histogram(
+    "retrieval_cached_prompt_seconds", "Duration of successful searches for cached prompts, with the embedding."
+)
+CACHED_PROMPTS_EXPIRED = counter(
+    "retrieval_cached_prompts_expired_total", "Cached prompts deleted after their lifetime."
+)

@@ -104,6 +104,17 @@ class DeletionsSection(Section):
     )
 
 
+class SemanticCacheSection(Section):
+    """Prompts whose answers the orchestrator has cached, by meaning."""
+
+    max_entries_per_tenant: int = Field(
+        20_000, ge=1, le=100_000, description="Prompts kept of a tenant; beyond them, those that expire first go."
+    )
+    sweep_interval: timedelta = Field(
+        timedelta(seconds=10), gt=timedelta(0), description="Pause between two deletions of expired prompts."
+    )
+
+
 class Settings(ServiceSettings):
     """Settings of retrieval."""
 
@@ -118,6 +129,9 @@ class Settings(ServiceSettings):
     ingestion: IngestionSection = Field(default_factory=IngestionSection, description="Ingestion of attached files.")
     parser: ParserSection = Field(default_factory=ParserSection, description="Limits for parsing one document.")
     deletions: DeletionsSection = Field(default_factory=DeletionsSection, description="Deletion of bytes and chunks.")
+    semantic_cache: SemanticCacheSection = Field(
+        default_factory=SemanticCacheSection, description="Prompts of the semantic cache."
+    )
     exact_scan_chunks: int = Field(
         20_000, ge=0, description="Chunks of a vector store up to which `indexes` proposes no HNSW index."
     )

@@ -61,9 +61,14 @@ class RouteCachePolicy(StrictBody):
     """Whether answers are cached, and what a hit costs."""
 
     exact: bool = Field(False, description="Without it, what the settings of the orchestrator say holds.")
-    semantic: bool = False
+    semantic: bool = Field(
+        False,
+        description="With `exact`: prompts that mean the same may share an answer, if all else is equal.",
+    )
     ttl_seconds: int = Field(3_600, ge=1, le=2_592_000)
-    threshold: float = Field(0.95, ge=0.01, le=1)
+    threshold: float = Field(
+        0.95, ge=0.01, le=1, description="Of `semantic`: the least cosine similarity of two prompts."
+    )
     stale_if_error_seconds: int = Field(0, ge=0, le=2_592_000)
     charge: Literal["free", "discounted", "full"] = "free"
     discount_percent: int = Field(50, ge=0, le=100)

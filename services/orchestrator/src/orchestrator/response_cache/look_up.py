@@ -42,7 +42,18 @@ class CacheLimits:
 class Lease:
     """The right to make an answer, and to keep it. It ends once, by `keep` or `release`; further calls do nothing."""
 
-    __slots__ = ("_created_ms", "_end", "_key", "_lifetime", "_renewal", "_store", "_token", "ended", "max_bytes")
+    __slots__ = (
+        "_created_ms",
+        "_end",
+        "_key",
+        "_lifetime",
+        "_renewal",
+        "_store",
+        "_token",
+        "ended",
+        "max_bytes",
+        "on_kept",
+    )
 
     def __init__(
         self,
@@ -65,6 +76,8 @@ class Lease:
         self._renewal: asyncio.TimerHandle | None = None
         self.max_bytes = max_bytes
         """An answer of more bytes is not kept."""
+        self.on_kept: Callable[[CachedAnswer], None] = lambda _: None
+        """Is called with an answer that is kept."""
         self.ended = False
         if token:
             self._renewal = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew)
@@ -82,6 +95,7 @@ class Lease:
             data = pack(answer, self._key)
             if len(data) <= self.max_bytes:
                 self._store.put(self._key, data, self._lifetime, self._token)
+                self.on_kept(answer)
             elif self._token:
                 self._store.unlock(self._key, self._token)
         finally:
@@ -146,6 +160,10 @@ class ResponseCache:
         if mode is CacheMode.ON:
             return await finder.read_and_write(min(timeout, self.limits.max_wait), self._tokens)
         return await (finder.read() if mode is CacheMode.READ else finder.write())
+
+    async def read(self, key: CacheKey, policy: CachePolicy, max_age: timedelta | None) -> Hit | None:
+        """Return the answer of a key if it may be given. It never fails."""
+        return (await _Finder(self, key, policy, max_age).read()).hit
 
 
 class _Finder:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
+from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.lifecycle import ServiceBuilder
 from chassis.settings import RedisSection
 
 from orchestrator.background_tasks import BackgroundTasks
-from orchestrator.metrics import CACHE_BYPASSED
+from orchestrator.metrics import CACHE_BYPASSED, SEMANTIC_FAILURES
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.grpc import ResponseCacheServicer
@@ -17,6 +18,8 @@ from orchestrator.response_cache.look_up import ResponseCache
 from orchestrator.response_cache.policy import by_route
 from orchestrator.response_cache.purge import PurgeCache
 from orchestrator.response_cache.redis import RedisAnswerStore
+from orchestrator.response_cache.retrieval_client import GrpcPromptIndex
+from orchestrator.response_cache.semantic import SemanticCache
 from orchestrator.response_cache.serve import ChatCache
 from orchestrator.response_cache.settings import ResponseCacheSection
 from orchestrator.usage.record import UsageRecorder
@@ -29,6 +32,7 @@ async def build_response_cache(
     section: ResponseCacheSection,
     redis: RedisSection,
     service: ServiceBuilder,
+    retrieval: Channel,
     *,
     reservations: Reservations,
     recorder: UsageRecorder,
@@ -37,10 +41,12 @@ async def build_response_cache(
     """Open a connection of its own: a large answer must not hold up other commands."""
     multiplexed, scanner = await service.multiplexed_redis(redis), await service.redis(redis)
     store = RedisAnswerStore(multiplexed, scanner, MAX_LIFETIME)
+    index = GrpcPromptIndex(retrieval)
+    semantic = SemanticCache(index, section.semantic_timeout, _starter(tasks), SEMANTIC_FAILURES.inc)
     cache = ResponseCache(store, section.limits(), on_bypassed=CACHE_BYPASSED.inc)
-    chat = ChatCache(cache, by_route(section.policy()), CacheCharges(reservations, recorder))
-    return chat, ResponseCacheServicer(PurgeCache(store, _starter(tasks)))
+    chat = ChatCache(cache, by_route(section.policy()), CacheCharges(reservations, recorder), semantic)
+    return chat, ResponseCacheServicer(PurgeCache(store, _starter(tasks), (index,)))
 
 
 def _starter(tasks: BackgroundTasks) -> Callable[[Coroutine[Any, Any, object]], object]:
-    return lambda work: tasks.start(work, ("", new_id("purge_")))
+    return lambda work: tasks.start(work, ("", new_id("cache_")))

@@ -64,6 +64,8 @@ class CachePolicy:
     charge: Charge = Charge.FREE
     discount_percent: int = 0
     """Taken off the price of a cached answer whose charge is discounted, 1 to 99."""
+    semantic_threshold: float | None = None
+    """The least cosine similarity of prompts that may share an answer; None if only equal requests may."""
 
     @property
     def percent_off(self) -> int:

@@ -38,6 +38,7 @@ def by_route(default: CachePolicy) -> CachePolicyOf:
             timedelta(seconds=cache.stale_if_error_seconds),
             Charge(cache.charge.value),
             cache.discount_percent,
+            cache.threshold if cache.semantic else None,
         )
 
     return lambda route: policy_of(route.policy.cache)

@@ -1,4 +1,4 @@
-"""The port of the response cache."""
+"""The ports of the response cache."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -47,6 +47,25 @@ class AnswerStore(Protocol):
 
     async def remove(self, tenant_id: str | None, model: str | None) -> int:
         """Remove the bytes of such answers, and return how many. Raises `Unavailable`."""
+
+
+class NearPrompt(NamedTuple):
+    """A prompt that is near another, and the name of its answer."""
+
+    entry_id: str
+    text: str
+
+
+class PromptIndex(Protocol):
+    """Finds prompts of the current caller's tenant by meaning. What it keeps can be lost at any time."""
+
+    async def find(
+        self, partition: bytes, prompt: str, min_similarity: float, limit: int, timeout: timedelta
+    ) -> Sequence[NearPrompt]:
+        """Find prompts of the partition, nearest first. Raises ArgosyError."""
+
+    async def put(self, partition: bytes, entry_id: str, model: str, prompt: str, lifetime: timedelta) -> None:
+        """Keep a prompt. Raises ArgosyError."""
 
 
 class PurgeListener(Protocol):

@@ -1,19 +1,21 @@
 """The cache as chat completions use it: asked before a plan runs, given the answer after it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from chassis.errors import ArgosyError, Kind
 from values.money import Price
-from values.usage import TokenUsage
+from values.usage import CacheOutcome, TokenUsage
 
 from orchestrator.limits import Deadline
 from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.complete import is_complete
 from orchestrator.response_cache.key import cache_key
 from orchestrator.response_cache.look_up import Lease, Lookup, ResponseCache
-from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode
+from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode, CachePolicy
 from orchestrator.response_cache.policy import CachePolicyOf, mode_of
+from orchestrator.response_cache.semantic import Prompt, SemanticCache, read_prompt
 from orchestrator.routing.model import Route, RouteCandidate
 
 STALE_KINDS = frozenset({Kind.UPSTREAM, Kind.UNAVAILABLE, Kind.TIMED_OUT, Kind.THROTTLED, Kind.INTERNAL})
@@ -29,6 +31,7 @@ class ChatCache:
     cache: ResponseCache
     policy_of: CachePolicyOf
     charges: CacheCharges
+    semantic: SemanticCache | None = None
 
     async def look_up(
         self,
@@ -52,7 +55,48 @@ class ChatCache:
             return None
         key = cache_key(tenant_id, route.model, document, candidates, output_limit, stream=stream)
         max_age = None if control is None else control.max_age
-        return await self.cache.look_up(key, mode, policy, max_age, deadline.left())
+        lookup = await self.cache.look_up(key, mode, policy, max_age, deadline.left())
+        if lookup.hit is not None or self.semantic is None or policy.semantic_threshold is None:
+            return lookup
+        prompt = read_prompt(tenant_id, route.model, document, candidates, output_limit, stream=stream)
+        if prompt is None:
+            return lookup
+        try:
+            threshold = policy.semantic_threshold if mode.reads else None
+            return await self._by_meaning(
+                self.semantic, lookup, policy, prompt, threshold=threshold, max_age=max_age, deadline=deadline
+            )
+        except BaseException:
+            if lookup.lease is not None:
+                lookup.lease.release()
+            raise
+
+    async def _by_meaning(
+        self,
+        semantic: SemanticCache,
+        lookup: Lookup,
+        policy: CachePolicy,
+        prompt: Prompt,
+        *,
+        threshold: float | None,
+        max_age: timedelta | None,
+        deadline: Deadline,
+    ) -> Lookup:
+        """Return the answer to a prompt of the same meaning; else let the answer that is made be found by its prompt.
+
+        Without a `threshold` it is not looked for.
+        """
+        key, lease = lookup.key, lookup.lease
+        found = [] if threshold is None else await semantic.find(prompt, threshold, deadline.left())
+        for digest in found:
+            hit = await self.cache.read(key._replace(digest=digest), policy, max_age)
+            if hit is not None:
+                if lease is not None:
+                    lease.release()
+                return replace(lookup, hit=hit._replace(outcome=CacheOutcome.SEMANTIC), lease=None)
+        if lease is not None:
+            lease.on_kept = lambda answer: semantic.keep(prompt, key.digest, key.model, answer, policy.ttl)
+        return lookup
 
 
 def helps(error: ArgosyError | None) -> bool:

@@ -43,6 +43,14 @@ class ResponseCacheSection(Section):
         description="How long a request waits for an equal one that is being answered; then it calls the provider.",
     )
 
+    semantic_timeout: timedelta = Field(
+        timedelta(milliseconds=300),
+        gt=timedelta(0),
+        le=timedelta(seconds=10),
+        description="How long a request waits for prompts of the same meaning, where the route has `cache.semantic`; "
+        "then it is a miss.",
+    )
+
     def policy(self) -> CachePolicy:
         return CachePolicy(self.exact, self.ttl, self.stale_if_error, self.charge, self.discount_percent)
 

@@ -55,11 +55,6 @@ def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams:
 
 def _refuse_what_nothing_honours(policy: RoutePolicy) -> None:
     """Fields that documents have already, for versions to come."""
-    if policy.cache.semantic:
-        raise InvalidRequest(
-            "cache.semantic cannot be set: this version gives cached answers only to equal requests.",
-            param="cache.semantic",
-        )
     if policy.retry.max_attempts is not None:
         raise InvalidRequest(
             "retry.max_attempts cannot be set: this version tries each candidate once.", param="retry.max_attempts"
@@ -73,6 +68,10 @@ def _check_cache(entry: RouteEntry) -> None:
             raise InvalidRequest(f"cache.{name} is at most {MAX_CACHE_SECONDS}.", param=f"cache.{name}")
     if entry.task is Task.EMBEDDING and cache.exact:
         raise InvalidRequest("cache.exact is for chat: vectors are not cached.", param="cache.exact")
+    if cache.semantic and not cache.exact:
+        raise InvalidRequest(
+            "cache.semantic needs cache.exact: it finds answers that the exact cache keeps.", param="cache.semantic"
+        )
     if not cache.exact and cache.stale_if_error_seconds:
         raise InvalidRequest(
             "cache.stale_if_error_seconds needs cache.exact: without it no answer is kept.",

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,3 +54,6 @@ def test_a_route_with_a_cache_has_its_own_policy_and_others_have_that_of_the_set
         timedelta(seconds=30),
     )
     assert found.percent_off == 20
+    assert found.semantic_threshold is None
+    by_meaning = policy_of(a_route(replace(own, semantic=True, threshold=0.9)))
+    assert by_meaning.semantic_threshold == 0.9

@@ -1,0 +1,127 @@
+"""Whether two prompts that are near by their embeddings ask for the same.
+
+An embedding hardly sees a number, a `not`, or who did what to whom. So a stored answer is only given when the words of
+both prompts are the same but for their form: what differs and is not known to be harmless is a difference.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Final
+
+from orchestrator.response_cache.prompt_quantities import is_quantity, is_unit, split_words
+from orchestrator.response_cache.prompt_words import NEGATIONS, PromptWords, read_words
+
+MAX_PROMPT_CHARACTERS: Final = 2_000
+"""A longer prompt is a text to work on rather than a question, and the model embeds only its beginning."""
+
+
+class Difference(StrEnum):
+    """Why a stored answer is not given."""
+
+    LENGTH = "length"
+    VERBATIM = "verbatim"
+    SYMBOLS = "symbols"
+    NUMBERS = "numbers"
+    NEGATION = "negation"
+    OPPOSITES = "opposites"
+    NAMES = "names"
+    LANGUAGE = "language"
+    QUESTION = "question"
+    ORDER = "order"
+    WORDS = "words"
+
+
+_OPPOSITES: Final = frozenset(
+    frozenset(pair.split("/"))
+    for pair in (
+        split_words(
+            "increase/decrease before/after buy/sell maximum/minimum more/less open/close up/down above/below "
+            "left/right enable/disable install/uninstall add/delete add/remove best/worst highest/lowest "
+            "first/last 1st/last allow/deny legal/illegal safe/unsafe possible/impossible true/false "
+            "import/export encrypt/decrypt north/south east/west cheap/expensive old/new earliest/latest "
+            "fast/slow hot/cold lend/borrow begin/stop begin/end in/out on/off male/female pro/con "
+            "advantage/disadvantage gain/lose win/lose inside/outside upload/download lock/unlock "
+            "internal/external subscribe/unsubscribe hire/fire employ/fire push/pull with/without from/to "
+            "since/until most/least always/never all/some all/none upgrade/downgrade accept/reject "
+            "include/exclude"
+        )
+    )
+)
+_PREFIXES: Final = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "de", "non-", "anti", "anti-")
+_DIRECTED: Final = frozenset(
+    split_words(
+        "versus over from into before after above below between through against toward prefer better worse "
+        "faster slower larger smaller more less older younger cheaper instead rather beat als vor nach que "
+        "avant après antes después"
+    )
+)
+
+
+def difference(stored: str, asked: str) -> Difference | None:
+    """Return what keeps the answer of the one prompt from the other; None if nothing that can be seen does."""
+    if stored == asked:
+        return None
+    if max(len(stored), len(asked)) > MAX_PROMPT_CHARACTERS:
+        return Difference.LENGTH
+    one, other = read_words(stored), read_words(asked)
+    if one.verbatim != other.verbatim:
+        return Difference.VERBATIM
+    if one.symbols != other.symbols:
+        return Difference.SYMBOLS
+    return _word_difference(one, other) or _order_difference(one, other)
+
+
+def _word_difference(one: PromptWords, other: PromptWords) -> Difference | None:
+    left, right = Counter(one.words), Counter(other.words)
+    only_left, only_right = left - right, right - left
+    changed = [*only_left, *only_right]
+    if len({one.language, other.language} - {""}) > 1:
+        return Difference.LANGUAGE
+    if any(is_quantity(word) or is_unit(word) for word in changed):
+        return Difference.NUMBERS
+    if any(word in NEGATIONS for word in changed):
+        return Difference.NEGATION
+    if _are_opposites(only_left, only_right):
+        return Difference.OPPOSITES
+    if any(word in one.names or word in other.names for word in changed):
+        return Difference.NAMES
+    return _question_difference(one, other) or (Difference.WORDS if changed else None)
+
+
+def _are_opposites(left: Iterable[str], right: Iterable[str]) -> bool:
+    for a in left:
+        for b in right:
+            short, long = sorted((a, b), key=len)
+            if frozenset((a, b)) in _OPPOSITES or any(long == prefix + short for prefix in _PREFIXES):
+                return True
+    return False
+
+
+def _question_difference(one: PromptWords, other: PromptWords) -> Difference | None:
+    kinds = {one.question, other.question}
+    # `Capital of France?` asks what it is.
+    return None if len(kinds) == 1 or kinds == {"", "what"} else Difference.QUESTION
+
+
+def _order_difference(one: PromptWords, other: PromptWords) -> Difference | None:
+    """Words may come in another order only where a part of a sentence moved to its begin or end: `In Excel, how …`."""
+    if one.words == other.words:
+        return None
+    directed = any(word in _DIRECTED for word in one.words)
+    if (
+        directed
+        or len(one.names) > 1
+        or _quantities(one) != _quantities(other)
+        or not _is_rotation(one.words, other.words)
+    ):
+        return Difference.ORDER
+    return None
+
+
+def _quantities(prompt: PromptWords) -> Sequence[str]:
+    return [word for word in prompt.words if is_quantity(word)]
+
+
+def _is_rotation(left: Sequence[str], right: Sequence[str]) -> bool:
+    return len(left) > 2 and any([*left[n:], *left[:n]] == list(right) for n in range(1, len(left)))

@@ -1,0 +1,1 @@
+"""Prompts by meaning: finds those whose cached answers may answer a new one."""

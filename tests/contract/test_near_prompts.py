@@ -1,0 +1,61 @@
+"""The guard of the semantic cache beside the embedding model that is shipped: near misses by vectors that near."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from argosy_dev.fleet.paths import FleetPaths
+from inference_worker.providers.minilm import MinilmEmbedder
+from orchestrator.response_cache.guard import difference
+
+from services.orchestrator.tests.near_prompts import FURTHER_NEAR_MISSES, NEAR_MISSES, PARAPHRASES
+
+THRESHOLD = 0.95
+"""The default of a route."""
+MISSES = [
+    *((kind.value, *pair) for kind, pairs in NEAR_MISSES.items() for pair in pairs),
+    *(("further", *pair) for pair in FURTHER_NEAR_MISSES),
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    made = FleetPaths.from_environment().minilm
+    assert (made / "model.onnx").exists(), "the embedding model is not there: run `make setup`"
+    return made
+
+
+async def similarities(folder: Path, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+    async with MinilmEmbedder(folder, threads=1) as embedder:
+        embedded = await embedder.embed("minilm", texts, dimensions=None)
+    vectors = {text: np.frombuffer(vector, "<f4") for text, vector in zip(texts, embedded.vectors, strict=True)}
+    return [float(vectors[one] @ vectors[other]) for one, other in pairs]
+
+
+async def test_no_near_miss_is_a_hit_although_many_are_as_near_as_hits(folder: Path) -> None:
+    near = await similarities(folder, [(one, other) for _, one, other in MISSES])
+    as_near = [miss for miss, similarity in zip(MISSES, near, strict=True) if similarity >= THRESHOLD]
+    by_kind = Counter(kind for kind, _, _ in as_near)
+    print(f"\n{len(MISSES)} near misses, {len(as_near)} of similarity >= {THRESHOLD}: {dict(by_kind)}")
+
+    assert len(as_near) >= 60
+    assert [(one, other) for _, one, other in as_near if difference(one, other) is None] == []
+
+
+async def test_the_recall_of_true_paraphrases_is_printed(folder: Path) -> None:
+    near = await similarities(folder, PARAPHRASES)
+    alike = [difference(*pair) is None for pair in PARAPHRASES]
+    for threshold in (THRESHOLD, 0.9, 0.85, 0.8):
+        by_vector = sum(similarity >= threshold for similarity in near)
+        hits = sum(same and similarity >= threshold for same, similarity in zip(alike, near, strict=True))
+        print(
+            f"\n{len(PARAPHRASES)} paraphrases at {threshold}: {by_vector} near, {hits} hits by guard and vector",
+            end="",
+        )
+
+    assert sum(same and similarity >= THRESHOLD for same, similarity in zip(alike, near, strict=True)) >= 15

@@ -1,0 +1,88 @@
+"""Time of a look-up among the cached prompts of one tenant, without the embedding of the prompt.
+
+.venv/bin/python -m tests.load.semantic_cache [prompts]
+"""
+
+import asyncio
+import random
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import retrieval
+from chassis.postgres import Database
+from chassis.testing.postgres import scratch_database
+from retrieval.embeddings.model import DIMENSIONS, Vector
+from retrieval.semantic_cache.model import CachedPrompt
+from retrieval.semantic_cache.postgres import PostgresPromptStore
+
+from services.retrieval.tests.contracts.cached_prompts import HOUR, ONE
+from services.retrieval.tests.filled_tables import fill_prompts
+
+MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
+TENANT, OTHER = "ten_one", "ten_other"
+PROMPTS, SEARCHES, PUTS, THRESHOLD = 20_000, 500, 50, 0.95
+PER_PARTITION = 20
+"""Prompts of a partition are of the same words, so they are few."""
+SPREAD = """
+UPDATE cached_prompts
+SET partition = convert_to(lpad((substring(prompt from '[0-9]+')::integer % $2)::text, 32, '0'), 'UTF8')
+WHERE tenant_id = $1
+"""
+
+
+def a_vector() -> Vector:
+    return Vector(struct.pack(f"<{DIMENSIONS}f", *(random.random() - 0.5 for _ in range(DIMENSIONS))))
+
+
+def percentiles(milliseconds: list[float]) -> str:
+    ordered = sorted(milliseconds)
+    return "  ".join(f"p{percent} {ordered[len(ordered) * percent // 100]:.1f} ms" for percent in (50, 95, 99))
+
+
+def partition(number: int) -> bytes:
+    return b"%032d" % number
+
+
+async def timed(calls: Sequence[Callable[[], Awaitable[object]]]) -> str:
+    milliseconds = []
+    for call in calls:
+        start = time.perf_counter()
+        await call()
+        milliseconds.append((time.perf_counter() - start) * 1_000)
+    return percentiles(milliseconds)
+
+
+async def measure(prompts: int) -> None:
+    async with scratch_database(MIGRATIONS, "retrieval", extensions=("vector",), pool_size=2) as section:
+        assert section.owner_dsn is not None
+        settings = {"argosy.tenant": "*", "search_path": "retrieval,public"}
+        owner: Any = await asyncpg.connect(section.owner_dsn.get_secret_value(), server_settings=settings, timeout=30)
+        await fill_prompts(owner, OTHER, ONE, prompts)
+        await fill_prompts(owner, TENANT, ONE, prompts)
+        async with Database(section, "retrieval") as database:
+            store = PostgresPromptStore(database)
+            find = partial(store.find, TENANT, min_similarity=THRESHOLD, limit=4)
+            print(f"{prompts} prompts of a tenant, as many of another")
+            await owner.execute("VACUUM ANALYZE cached_prompts")
+            calls = [partial(find, ONE, a_vector()) for _ in range(SEARCHES)]
+            print(f"look-up, all in one partition       {await timed(calls)}")
+            await owner.execute(SPREAD, TENANT, prompts // PER_PARTITION)
+            await owner.execute("VACUUM ANALYZE cached_prompts")
+            calls = [partial(find, partition(number), a_vector()) for number in range(SEARCHES)]
+            print(f"look-up, {PER_PARTITION} in each partition         {await timed(calls)}")
+            has = [partial(store.has_prompts, TENANT, partition(number)) for number in range(SEARCHES)]
+            print(f"whether a partition has any         {await timed(has)}")
+            new = [CachedPrompt(ONE, f"new {number}", "m", "What is new?", HOUR * 48) for number in range(PUTS)]
+            puts = [partial(store.put, TENANT, prompt, a_vector(), prompts) for prompt in new]
+            print(f"put, with the bound of the tenant   {await timed(puts)}")
+        await owner.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else PROMPTS))
