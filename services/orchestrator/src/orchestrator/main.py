@@ -294,9 +294,7 @@ def main() -> NoReturn:
                 ),
                 "reseal": Command(RESEAL_HELP, lambda settings, _: _reseal(settings)),
                 "topics": Command(
-                    TOPICS_HELP,
-                    lambda settings, arguments: create_topics(settings.kafka, arguments),
-                    add_topics_arguments,
+                    TOPICS_HELP, lambda read, given: create_topics(read.kafka, given), add_topics_arguments
                 ),
             },
             description="Prepares, runs and settles inference requests.",
