@@ -77,7 +77,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     retrieval = GrpcRetrievalClient(retrieval_channel)
     on_written = CoalescedCall(relay.wake, PUBLISH_DELAY)
     outbox = PostgresUsageOutbox(database, on_written=on_written)
-    tasks = BackgroundTasks(settings.limits.in_flight, _log_failed_task)
+    tasks = BackgroundTasks(settings.limits.in_flight, lambda error: log.error("task_failed", exc_info=error))
     recorder = UsageRecorder(outbox, tasks, settings.timeouts.usage_write)
     disconnects = Disconnects(limits)
     operated = await _administration(settings, service, database, worker_channel, metering_channel)
@@ -263,10 +263,6 @@ def _routes_loaded(routes: RouteCache) -> Callable[[], Awaitable[object]]:
         return routes.table()
 
     return loaded
-
-
-def _log_failed_task(error: BaseException) -> None:
-    log.error("task_failed", exc_info=error)
 
 
 async def _reseal(settings: Settings) -> int:
