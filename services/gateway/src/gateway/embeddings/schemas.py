@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 import msgspec
 from chassis.errors import InvalidRequest
-from values.embeddings import EmbeddingInput
+from values.embeddings import MAX_TOKEN_ID, EmbeddingInput
 from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS, MAX_MODEL_NAME_CHARACTERS
 
 from gateway.inference import limits as checks
 from gateway.web.request_body import decode_body
 
 TEXT = {"type": "string", "minLength": 1}
-TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
+TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID}}
 INPUT_SCHEMA = {
     "description": "A text, an array of texts, the token ids of one text, or an array of arrays of token ids. Token "
     "ids pass through to providers with OpenAI's API, and have to be of the model's own encoding; for other models "

@@ -81,7 +81,7 @@ BAD_BODIES: list[tuple[str, dict[str, Any], str]] = [
     (CHAT, BODY | {"temperature": 3}, "temperature"),
     (CHAT, BODY | {"n": 99}, "n"),
     (CHAT, {"messages": BODY["messages"]}, "model"),
-    (EMBEDDINGS, {"model": "m", "input": [[1, 2]]}, "input"),
+    (EMBEDDINGS, {"model": "m", "input": [[1, -2]]}, "input[0]"),
     (EMBEDDINGS, {"model": "m", "input": ["", "a"]}, "input[0]"),
 ]
 
