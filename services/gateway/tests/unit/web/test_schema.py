@@ -57,6 +57,10 @@ def keep_cross_rules(operation: Operation, request: ApiRequest) -> ApiRequest:
         request.body["pool"] = "default"  # at least one is named
     if operation.path.startswith("/admin/v1/pools/") and operation.method == "PUT":
         request.body["min_replicas"] = 0  # not above max_replicas
+    if operation.path.endswith("/file_batches"):  # exactly one of two lists
+        kept = "file_ids" if request.body.get("file_ids") or not request.body.get("files") else "files"
+        request.body.pop("files" if kept == "file_ids" else "file_ids", None)
+        request.body[kept] = request.body.get(kept) or ["file-1"]
     if operation.path.endswith("/reconcile") and request.body.get("decision") == "written_off":
         request.body.pop("billed_usd", None)  # only for what is billed
     return request
