@@ -114,9 +114,9 @@ class Ingestion:
         async with aclosing(self._batches(claim, progress.warnings)) as batches:
             async for batch in batches:
                 embedded, reused = await self.chunk_embedder.embed(claim, batch)
-                progress.reused += reused
                 await self.store.add_chunks(claim, embedded, self.lease)
                 progress.chunks += len(batch)
+                progress.reused += reused
                 if progress.chunks >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
                     raise _Yield
 

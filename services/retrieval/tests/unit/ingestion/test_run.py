@@ -305,6 +305,22 @@ async def test_a_run_over_a_detached_file_ends_as_lost(world: IngestionWorld) ->
     assert world.database.rows == {}
 
 
+async def test_vectors_of_chunks_that_were_not_stored_are_not_counted_as_reused(world: IngestionWorld) -> None:
+    await world.ingestion().run(await world.attach("\n".join(PAGES)))
+    key = await world.attach("\n".join(PAGES), "file-2")
+    known_vectors = world.store.known_vectors
+
+    async def detach_first(*arguments: Any) -> Any:
+        await world.vector_stores.detach(key.tenant_id, key.vector_store_id, key.file_id)
+        return await known_vectors(*arguments)
+
+    world.store.known_vectors = detach_first  # type: ignore[method-assign, assignment]
+    summary = await world.ingestion().run(key)
+
+    assert summary is not None
+    assert (summary.result, summary.chunks, summary.reused) == (RunResult.LOST, 0, 0)
+
+
 async def test_a_cancelled_run_releases_its_claim(world: IngestionWorld) -> None:
     key = await world.attach("\n".join(PAGES))
     reached = asyncio.Event()
