@@ -21,6 +21,8 @@ PACKAGE = "/argosy.orchestration.v1"
 NAME, REASON, SECRET = "transports", "both ways", "sk-of-both-ways"
 DOCUMENT = json.dumps({"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}).encode()
 LOCAL, TENANT = "local", "ten_transports"
+UNUSED_UPSTREAM = "journaled"
+"""Of the settings. No other test beside these calls it, so that its circuits do not change between two calls."""
 ROUTE = json.dumps({"candidates": [{"upstream": LOCAL, "model": "both-ways"}]}).encode()
 DIFFERENT = json.dumps({"kind": "openai", "base_url": "http://127.0.0.1:10/v1"}).encode()
 
@@ -138,12 +140,12 @@ async def inference_list_upstreams(context: CallContext) -> Sequence[Message]:
 
 async def inference_describe_upstream(context: CallContext) -> Sequence[Message]:
     as_admin(context)
-    return [inference_pb2.DescribeUpstreamRequest(name="simulator")]
+    return [inference_pb2.DescribeUpstreamRequest(name=UNUSED_UPSTREAM)]
 
 
 async def get_upstream_health(context: CallContext) -> Sequence[Message]:
     as_admin(context)
-    return [pb.GetUpstreamHealthRequest(name="simulator")]
+    return [pb.GetUpstreamHealthRequest(name=UNUSED_UPSTREAM)]
 
 
 async def list_configuration_changes(context: CallContext) -> Sequence[Message]:

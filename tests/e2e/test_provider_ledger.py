@@ -87,11 +87,13 @@ async def test_the_ledger_bills_what_each_providers_journal_says_and_holds_nothi
             charged = (await simulator.get("/simulator")).json()["journal"][before:]
 
             form = (name, stream, fail)
-            assert len(charged) == (2 if fail else 1), form
-            input_tokens, output_tokens = charged[-1]
+            # A failure of the server is tried once more, and one that goes on is passed over.
+            ((input_tokens, output_tokens),) = [tuple(one) for one in charged if any(one)]
+            assert len(charged) <= (3 if fail else 1), form
             statement = await fleet.statement_of(http, request_id)
             *failed, settlement = statement["settlements"]
-            assert [one["outcome"] for one in failed] == ["released"] * (len(charged) - 1), form
+            assert max(len(charged) - 1, bool(fail)) <= len(failed) <= (2 if fail else 0), form
+            assert {one["outcome"] for one in failed} <= {"released"}, form
             assert settlement["outcome"] == "billed", form
             assert int(settlement["cost_nano_usd"]) == expected_cost(input_tokens, output_tokens), form
             assert int(statement["cost_nano_usd"]) == int(settlement["cost_nano_usd"]), form
