@@ -94,8 +94,9 @@ class EmbedRun:
             failed.retry_same = failed.retry_same or self._choice.has_other_account(failed)
             error = about_own_credential(failed) if call.own_credential else failed
         except InvalidRequest as refused:
+            # Nothing was sent, so this tells nothing of the upstream.
             outcome, usage, error = AttemptOutcome.REJECTED, NO_USAGE, refused
-            call.circuit.succeeded(self._clock.monotonic(), probe=call.probe)
+            call.circuit.abandoned(probe=call.probe)
         finally:
             if embeddings is None and error is None:
                 call.circuit.abandoned(probe=call.probe)

@@ -37,6 +37,5 @@ class UnavailableProvider:
 
 _NOT_CONFIGURED = UnavailableProvider("this upstream is not configured")
 UNKNOWN_UPSTREAM = Upstream(counter=NullTokenCounter(), provider=_NOT_CONFIGURED, embedder=_NOT_CONFIGURED)
-NO_CREDENTIAL_LEFT = UnavailableProvider("no credential of this upstream is in force")
 CHAT_UNSUPPORTED = UnavailableProvider("this upstream does not support chat")
 EMBEDDINGS_UNSUPPORTED = UnavailableProvider("this upstream does not support embeddings")
