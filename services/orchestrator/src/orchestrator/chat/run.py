@@ -115,8 +115,8 @@ async def give_cached(run: Run, charged: Charged, charges: CacheCharges) -> Fini
 
 
 def _answering(finished: PlanFinished) -> Attempt | None:
-    """Return the provider call that gave the answer: the last one that used tokens."""
+    """Return the provider call that gave the answer: the last one that used tokens, or may have."""
     if finished.error is not None:
         return None
-    used = [attempt for attempt in finished.attempts if attempt.usage.known not in {None, (0, 0)}]
+    used = [attempt for attempt in finished.attempts if attempt.usage.known != (0, 0)]
     return max(used, key=lambda attempt: attempt.number, default=None)

@@ -126,14 +126,6 @@ async def test_a_hit_that_the_budget_cannot_pay_is_refused_and_another_may_follo
     assert outcomes(await ask(harness, 3)) == [CacheOutcome.HIT]
 
 
-async def test_an_answer_keeps_the_warnings_of_its_provider() -> None:
-    finished = worker_finished(USAGE, usage_payload=USAGE_PAYLOAD)._replace(warnings=("The field top_k was dropped.",))
-    harness = a_harness(ON, *SCRIPT[:-1], finished)
-    answers = [await ask(harness, 1), await ask(harness, 2)]
-    assert outcomes(*answers) == [CacheOutcome.MISS, CacheOutcome.HIT]
-    assert [tuple(finished_of(events).warnings) for events in answers] == [finished.warnings, finished.warnings]
-
-
 async def test_a_miss_says_so_in_its_usage_event() -> None:
     harness = a_harness()
     await ask(harness, 1)
