@@ -12,13 +12,14 @@ from argosy_dev.fleet.paths import FleetPaths
 from inference_worker.providers.minilm import MinilmEmbedder
 from orchestrator.response_cache.guard import difference
 
-from services.orchestrator.tests.near_prompts import FURTHER_NEAR_MISSES, NEAR_MISSES, PARAPHRASES
+from services.orchestrator.tests.near_prompts import FURTHER_NEAR_MISSES, NEAR_MISSES, PARAPHRASES, WRITTEN_OTHERWISE
 
 THRESHOLD = 0.95
 """The default of a route."""
 MISSES = [
     *((kind.value, *pair) for kind, pairs in NEAR_MISSES.items() for pair in pairs),
     *(("further", *pair) for pair in FURTHER_NEAR_MISSES),
+    *(("writing", *pair) for pair in WRITTEN_OTHERWISE),
 ]
 
 

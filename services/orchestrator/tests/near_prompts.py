@@ -230,6 +230,27 @@ FURTHER_NEAR_MISSES: tuple[tuple[str, str], ...] = (
 )
 """Written after the guard."""
 
+WRITTEN_OTHERWISE: tuple[tuple[str, str], ...] = (
+    ("What is 2*(3+4)?", "What is (2*3)+4?"),
+    ("What is 3! + 2?", "What is 3 + 2?"),
+    ("Compute 5 - 3 - 1", "Compute 5 - (3 - 1)"),
+    ("What is x - 5 if x = 2?", "What is x 5 if x = 2?"),
+    ("What is f'(2) for f(x) = x^2?", "What is f(2) for f(x) = x^2?"),
+    ("How many joules is 5 mW for 1 hour?", "How many joules is 5 MW for 1 hour?"),
+    ("How long does it take to download 100 Mb at 10 MB/s?", "How long does it take to download 100 MB at 10 MB/s?"),
+    ("What is Polish?", "What is polish?"),
+    ("What is the capital of Turkey?", "What is the capital of turkey?"),
+    ("Reverse the word Madam", "Reverse the word madam"),
+    ("Fix the punctuation: lets eat grandma", "Fix the punctuation: lets eat, grandma"),
+    ("Translate to German: the dogs", "Translate to German: the dog"),
+    ("Count the letters in please help me", "Count the letters in help me"),
+    ("Was ist 1,234 mal 2?", "Was ist 1234 mal 2?"),
+    ("Who is Bush?", "Who is bush?"),
+    ("What does -5 mean?", "What does 5 mean?"),
+    ("Is 10-3 more than 6?", "Is 103 more than 6?"),
+)
+"""Prompts of the same words, which differ by a capital, a mark or a text that is worked on."""
+
 PARAPHRASES: tuple[tuple[str, str], ...] = (
     ("How do I reset my password?", "How can I reset my password?"),
     ("How do I reset my password?", "Could you tell me how to reset my password?"),

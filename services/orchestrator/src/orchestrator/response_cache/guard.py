@@ -1,7 +1,8 @@
 """Whether two prompts that are near by their embeddings ask for the same.
 
 An embedding hardly sees a number, a `not`, or who did what to whom. So a stored answer is only given when the words of
-both prompts are the same but for their form: what differs and is not known to be harmless is a difference.
+both prompts are the same but for their form, and so are the capitals, marks and texts that may change an answer
+(`prompt_writing`): what differs and is not known to be harmless is a difference.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Final
 
 from orchestrator.response_cache.prompt_quantities import is_quantity, is_unit, split_words
 from orchestrator.response_cache.prompt_words import NEGATIONS, PromptWords, read_words
+from orchestrator.response_cache.prompt_writing import read_writing
 
 MAX_PROMPT_CHARACTERS: Final = 2_000
 """A longer prompt is a text to work on rather than a question, and the model embeds only its beginning."""
@@ -69,7 +71,7 @@ def difference(stored: str, asked: str) -> Difference | None:
         return Difference.VERBATIM
     if one.symbols != other.symbols:
         return Difference.SYMBOLS
-    return _word_difference(one, other) or _order_difference(one, other)
+    return _word_difference(one, other) or _order_difference(one, other) or _writing_difference(stored, asked)
 
 
 def _word_difference(one: PromptWords, other: PromptWords) -> Difference | None:
@@ -117,6 +119,15 @@ def _order_difference(one: PromptWords, other: PromptWords) -> Difference | None
     ):
         return Difference.ORDER
     return None
+
+
+def _writing_difference(stored: str, asked: str) -> Difference | None:
+    one, other = read_writing(stored), read_writing(asked)
+    if one.text != other.text:
+        return Difference.VERBATIM
+    if one.marks != other.marks:
+        return Difference.SYMBOLS
+    return Difference.NAMES if one.capitals != other.capitals else None
 
 
 def _quantities(prompt: PromptWords) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from orchestrator.response_cache.guard import MAX_PROMPT_CHARACTERS, Difference, difference
 
-from services.orchestrator.tests.near_prompts import FURTHER_NEAR_MISSES, NEAR_MISSES, PARAPHRASES
+from services.orchestrator.tests.near_prompts import FURTHER_NEAR_MISSES, NEAR_MISSES, PARAPHRASES, WRITTEN_OTHERWISE
 
 PAIRS = [(kind, one, other) for kind, pairs in NEAR_MISSES.items() for one, other in pairs]
 
@@ -18,6 +18,12 @@ def test_prompts_that_ask_for_something_else_are_kept_apart(kind: Difference, on
 
 @pytest.mark.parametrize(("one", "other"), FURTHER_NEAR_MISSES)
 def test_further_near_misses_are_kept_apart(one: str, other: str) -> None:
+    assert difference(one, other) is not None
+    assert difference(other, one) is not None
+
+
+@pytest.mark.parametrize(("one", "other"), WRITTEN_OTHERWISE)
+def test_prompts_that_are_written_otherwise_are_kept_apart(one: str, other: str) -> None:
     assert difference(one, other) is not None
     assert difference(other, one) is not None
 
