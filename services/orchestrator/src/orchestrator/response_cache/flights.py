@@ -3,6 +3,8 @@
 import asyncio
 from typing import NamedTuple
 
+from values.usage import CacheOutcome
+
 from orchestrator.response_cache.model import CachedAnswer, CacheKey
 
 
@@ -11,6 +13,7 @@ class SharedAnswer(NamedTuple):
 
     answer: CachedAnswer
     age_ms: int = 0
+    outcome: CacheOutcome = CacheOutcome.HIT
 
 
 class Flights:

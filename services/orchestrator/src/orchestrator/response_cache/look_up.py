@@ -64,7 +64,7 @@ class Lease:
         *,
         lifetime: timedelta,
         max_bytes: int,
-        end: Callable[[CachedAnswer | None], None],
+        end: Callable[[SharedAnswer | None], None],
     ) -> None:
         """`token` is empty without a lock; without `created_ms` the answer goes to those who wait only."""
         self._store = store
@@ -88,7 +88,7 @@ class Lease:
             return
         self._finish()
         if self._created_ms is None:
-            self._end(answer)
+            self._end(SharedAnswer(answer))
             return
         answer = answer._replace(created_ms=self._created_ms)
         try:
@@ -99,16 +99,23 @@ class Lease:
             elif self._token:
                 self._store.unlock(self._key, self._token)
         finally:
-            self._end(answer)
+            self._end(SharedAnswer(answer))
+
+    def share(self, found: SharedAnswer) -> None:
+        """Give an answer that is kept elsewhere to those who wait for this one."""
+        self._finish_with(found)
 
     def release(self) -> None:
         """Let another request make the answer."""
+        self._finish_with(None)
+
+    def _finish_with(self, found: SharedAnswer | None) -> None:
         if self.ended:
             return
         self._finish()
         if self._token:
             self._store.unlock(self._key, self._token)
-        self._end(None)
+        self._end(found)
 
     def _finish(self) -> None:
         self.ended = True
@@ -197,7 +204,7 @@ class _Finder:
                 return Lookup(self._key)
             # It may have been found, and be older than this request accepts.
             if answer is not None and self._is_fresh(answer.age_ms):
-                return Lookup(self._key, self._as_hit(answer.answer, CacheOutcome.HIT, answer.age_ms // 1000))
+                return Lookup(self._key, self._as_hit(answer.answer, answer.outcome, answer.age_ms // 1000))
         self._flights.begin(self._key)
         token = next(tokens)
         try:
@@ -229,9 +236,9 @@ class _Finder:
             pause = min(pause * 2, MAX_POLL_SECONDS)
 
     def _lease(self, token: str, created_ms: int | None, *, leads: bool = False) -> Lease:
-        def end(answer: CachedAnswer | None) -> None:
+        def end(answer: SharedAnswer | None) -> None:
             if leads:
-                self._flights.end(self._key, None if answer is None else SharedAnswer(answer))
+                self._flights.end(self._key, answer)
 
         lifetime = self._policy.ttl + self._policy.stale_if_error
         max_bytes = self._limits.max_entry_bytes

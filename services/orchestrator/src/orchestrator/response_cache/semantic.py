@@ -6,7 +6,7 @@ else of both requests has to be equal. The embeddings have to be as near as the 
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,8 @@ from orchestrator.routing.model import RouteCandidate
 
 MAX_NEAR: Final = 4
 """Prompts that are compared by the guard."""
+MAX_PUTS: Final = 64
+"""Prompts that are being kept. What is beyond is not kept, and costs a hit: retrieval may be slow, or hang."""
 _NEVER_KEPT: Final = (b'"tool_calls"', b'"function_call"', b'"images"', b'"audio"')
 """Answers that act, or are no text, are for their own request only."""
 
@@ -40,6 +42,8 @@ class SemanticCache:
     timeout: timedelta
     start: Callable[[Coroutine[Any, Any, object]], object]
     on_failed: Callable[[], None] = lambda: None
+    puts: set[str] = field(default_factory=set)
+    """The digests of prompts that are being kept."""
 
     async def find(self, prompt: Prompt, threshold: float, timeout: timedelta) -> Sequence[str]:
         """Return the digests of the keys of answers that may be given, nearest first. It never fails."""
@@ -54,14 +58,21 @@ class SemanticCache:
 
     def keep(self, prompt: Prompt, digest: str, model: str, answer: CachedAnswer, lifetime: timedelta) -> None:
         """Let the answer with this digest be found by its prompt, in the background."""
-        if not any(mark in payload for payload in answer.payloads for mark in _NEVER_KEPT):
-            self.start(self._put(prompt, digest, model, lifetime))
+        if any(mark in payload for payload in answer.payloads for mark in _NEVER_KEPT):
+            return
+        if len(self.puts) >= MAX_PUTS:
+            self.on_failed()
+            return
+        self.puts.add(digest)
+        self.start(self._put(prompt, digest, model, lifetime))
 
     async def _put(self, prompt: Prompt, digest: str, model: str, lifetime: timedelta) -> None:
         try:
             await self.index.put(prompt.partition, digest, model, prompt.text, lifetime)
         except ArgosyError:
             self.on_failed()
+        finally:
+            self.puts.discard(digest)
 
 
 def read_prompt(

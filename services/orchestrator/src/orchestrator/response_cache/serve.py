@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+import orjson
 from chassis.errors import ArgosyError, Kind
 from values.money import Price
 from values.usage import CacheOutcome, TokenUsage
@@ -11,6 +12,7 @@ from values.usage import CacheOutcome, TokenUsage
 from orchestrator.limits import Deadline
 from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.complete import is_complete
+from orchestrator.response_cache.flights import SharedAnswer
 from orchestrator.response_cache.key import cache_key
 from orchestrator.response_cache.look_up import Lease, Lookup, ResponseCache
 from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode, CachePolicy
@@ -53,15 +55,18 @@ class ChatCache:
         mode = mode_of(policy, control)
         if mode is CacheMode.OFF:
             return None
-        key = cache_key(tenant_id, route.model, document, candidates, output_limit, stream=stream)
+        try:
+            key = cache_key(tenant_id, route.model, document, candidates, output_limit, stream=stream)
+        except orjson.JSONEncodeError:
+            return None  # its nesting is at the limit of what can be rendered
         max_age = None if control is None else control.max_age
         lookup = await self.cache.look_up(key, mode, policy, max_age, deadline.left())
         if lookup.hit is not None or self.semantic is None or policy.semantic_threshold is None:
             return lookup
-        prompt = read_prompt(tenant_id, route.model, document, candidates, output_limit, stream=stream)
-        if prompt is None:
-            return lookup
         try:
+            prompt = read_prompt(tenant_id, route.model, document, candidates, output_limit, stream=stream)
+            if prompt is None:
+                return lookup
             threshold = policy.semantic_threshold if mode.reads else None
             return await self._by_meaning(
                 self.semantic, lookup, policy, prompt, threshold=threshold, max_age=max_age, deadline=deadline
@@ -92,7 +97,7 @@ class ChatCache:
             hit = await self.cache.read(key._replace(digest=digest), policy, max_age)
             if hit is not None:
                 if lease is not None:
-                    lease.release()
+                    lease.share(SharedAnswer(hit.answer, hit.age_seconds * 1000, CacheOutcome.SEMANTIC))
                 return replace(lookup, hit=hit._replace(outcome=CacheOutcome.SEMANTIC), lease=None)
         if lease is not None:
             lease.on_kept = lambda answer: semantic.keep(prompt, key.digest, key.model, answer, policy.ttl)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from chassis.tenancy import as_caller
-from chassis.testing import a_caller, a_principal
+from chassis.testing import FakeClock, a_caller, a_principal
 from orchestrator.chat.model import ChatEvent
-from orchestrator.response_cache.model import CacheControl, CacheMode, CachePolicy, Charge, ExactMode
+from orchestrator.limits import Deadline
+from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode, CachePolicy, Charge, ExactMode
+from orchestrator.response_cache.semantic import MAX_PUTS, Prompt, SemanticCache
+from orchestrator.routing.model import Route, Task
 from orchestrator.workers.model import Chunk, Started
 from values.money import NanoUsd, Price, cost, discount
 from values.usage import CacheOutcome
 
+from services.orchestrator.tests.fake_prompt_index import FakePromptIndex
 from services.orchestrator.tests.fakes import PRICES, FakeWorkerClient
 from services.orchestrator.tests.harness import (
     Harness,
@@ -236,3 +242,71 @@ async def test_equal_requests_that_wait_for_a_prompt_of_the_same_meaning_get_it_
 
     assert await outcomes(harness, CAPITAL, PARAPHRASE, PARAPHRASE) == [MISS, SEMANTIC, SEMANTIC]
     assert harness.answers.locks == {}
+
+
+async def test_equal_requests_at_once_find_the_answer_of_the_same_meaning_once() -> None:
+    harness = a_harness()
+    await ask(harness, CAPITAL)
+    found_before, find = harness.prompts.finds, harness.prompts.find
+
+    async def find_later(*arguments: Any) -> Any:
+        await asyncio.sleep(0.01)
+        return await find(*arguments)
+
+    harness.prompts.find = find_later  # type: ignore[method-assign, assignment]
+    with as_caller(a_caller(a_principal("ten_one"))):
+        answers = await asyncio.gather(
+            *(
+                harness.generate(
+                    a_body(PARAPHRASE), principal=a_principal("ten_one"), request_id=f"req_at_once_{number}"
+                )
+                for number in range(20)
+            )
+        )
+    await harness.tasks.wait_idle()
+
+    assert [started_of(events).cache for events in answers] == [SEMANTIC] * 20
+    assert harness.prompts.finds == found_before + 1
+    assert len(harness.worker.plans) == 1
+
+
+async def test_prompts_that_are_kept_slowly_are_bounded() -> None:
+    started: list[Coroutine[Any, Any, object]] = []
+    index = FakePromptIndex()
+    cache = SemanticCache(index, timedelta(seconds=1), started.append, index.fail)
+    answer = CachedAnswer([EVENT], b"", USAGE, "local/m", "prc_1", 0)
+
+    with as_caller(a_caller(a_principal("ten_one"))):
+        for number in range(MAX_PUTS + 5):
+            cache.keep(Prompt(b"p", CAPITAL), f"digest-{number}", "gpt", answer, timedelta(minutes=1))
+        assert (len(started), index.failures) == (MAX_PUTS, 5)
+        for put in started[:MAX_PUTS]:
+            await put
+        cache.keep(Prompt(b"p", CAPITAL), "later", "gpt", answer, timedelta(minutes=1))
+
+        assert len(started) == MAX_PUTS + 1
+        await started[-1]
+
+
+async def test_a_document_that_is_nested_to_the_limit_is_not_looked_up() -> None:
+    nested: Any = "x"
+    for _ in range(253):
+        nested = [nested]
+    document = {"messages": [{"role": "user", "content": CAPITAL}], "tools": nested}
+    orjson.dumps(document)
+    cache = a_harness().completions.cache
+    assert cache is not None
+    deadline = Deadline(timedelta(seconds=9), FakeClock())
+
+    found = await cache.look_up(
+        "ten_one",
+        Route("gpt", Task.CHAT, (), FakeClock().now()),
+        (),
+        document,
+        output_limit=None,
+        control=None,
+        deadline=deadline,
+        stream=True,
+    )
+
+    assert found is None
