@@ -83,8 +83,9 @@ def services_with_lines_of(fleet: Fleet, request_id: str) -> set[str]:
     """The services that have logged lines of the request; all of them carry its id."""
     services: set[str] = set()
     for service in SERVICES:
-        for line in fleet.log_of(service).split("\n")[:-1]:  # the last one may not be complete
-            if request_id in line:
-                assert json.loads(line)["request_id"] == request_id, line
-                services.add(service)
+        for part in fleet.replicas_of(service):  # other tests may have started second ones
+            for line in fleet.log_of(part).split("\n")[:-1]:  # the last one may not be complete
+                if request_id in line:
+                    assert json.loads(line)["request_id"] == request_id, line
+                    services.add(service)
     return services
