@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help bench-autoscaling setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-report bench-ingest bench-jobs eval-retrieval flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility integration-pooled store-programs clean
+.PHONY: help bench-autoscaling setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-turns bench-report bench-ingest bench-jobs eval-retrieval flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility integration-pooled store-programs clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-19s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-exchange: setup ## The same method by the exchange and by grpc.aio
 
 bench-budget: setup ## CPU per request against the committed baseline: a minute
 	@$(PY) -m tests.load.budget $(a)
+
+bench-turns: setup ## CPU per request beside another checkout's, in turns: make bench-turns AGAINST=folder
+	@$(PY) -m tests.load.turns $(AGAINST) $(a)
 
 flame: setup ## Record a flame graph of a service at saturation: make flame s=gateway, s=all
 	@$(PY) -m tests.load.flame $(s) $(a)
