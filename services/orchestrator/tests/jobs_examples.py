@@ -13,7 +13,7 @@ from orchestrator.jobs.model import Endpoint, Job, Lane, NewJob, RunRef
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobStore
 from orchestrator.jobs.rounds import Dispatched, DispatchPlan
-from orchestrator.jobs.runs import ClaimedJob
+from orchestrator.jobs.runs import ClaimedJob, Run
 from orchestrator.jobs.settle import Draw
 from orchestrator.reservations.attempts import AttemptsRecord
 from orchestrator.reservations.model import Reservation, TokenBound
@@ -119,3 +119,10 @@ async def wrong_counters(owner: Any) -> Mapping[tuple[str, ...], tuple[Any, Any]
         for key in kept.keys() | counted.keys()
         if kept.get(key) != counted.get(key)
     }
+
+
+async def only_run(store: JobStore, claimed: ClaimedJob) -> Run:
+    """Read the one run of a claimed job."""
+    (run,) = await store.running([claimed.run])
+    assert run is not None
+    return run

@@ -9,7 +9,7 @@
     ├── RemoteError         (any)        the error of another service, passed on unchanged
     └── …                   each feature adds its own
 
-`chassis.grpc.STATUS` and `chassis.http.STATUS` map every kind to a status. Reasons are part of the public API: they
+`chassis.grpc.STATUS` and `HTTP_STATUS` map every kind to a status. Reasons are part of the public API: they
 never change their meaning. `declared_errors` lists the errors of all imported modules.
 """
 
@@ -44,6 +44,25 @@ class Kind(StrEnum):
     TIMED_OUT = "timed_out"
     INTERNAL = "internal"  # a bug
 
+
+HTTP_STATUS: Final[dict[Kind, int]] = {
+    Kind.INVALID: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.DENIED: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.EXPIRED: 410,
+    Kind.CONFLICT: 409,
+    Kind.UNPROCESSABLE: 422,
+    Kind.TOO_LARGE: 413,
+    Kind.EXHAUSTED: 429,
+    Kind.THROTTLED: 429,
+    Kind.CANCELLED: 499,
+    Kind.INTERNAL: 500,
+    Kind.UPSTREAM: 502,
+    Kind.UNAVAILABLE: 503,
+    Kind.TIMED_OUT: 504,
+}
+"""Of RFC 9110; 499 is nginx'. Batches write it to files, so it is not only the HTTP server's."""
 
 # Messages of these kinds may quote the request or a provider, and so a prompt. They are for the caller only and are
 # never logged or traced.

@@ -8,28 +8,12 @@ from typing import Any
 
 import orjson
 
-from chassis.errors import ArgosyError, Internal, Kind
+from chassis.errors import HTTP_STATUS, ArgosyError, Internal, Kind
 from chassis.http.asgi import Header, Send, send_json
 from chassis.telemetry import logger
 from chassis.telemetry.redaction import mask_keys
 
-STATUS: dict[Kind, int] = {
-    Kind.INVALID: 400,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.DENIED: 403,
-    Kind.NOT_FOUND: 404,
-    Kind.EXPIRED: 410,
-    Kind.CONFLICT: 409,
-    Kind.UNPROCESSABLE: 422,
-    Kind.TOO_LARGE: 413,
-    Kind.EXHAUSTED: 429,
-    Kind.THROTTLED: 429,
-    Kind.CANCELLED: 499,
-    Kind.INTERNAL: 500,
-    Kind.UPSTREAM: 502,
-    Kind.UNAVAILABLE: 503,
-    Kind.TIMED_OUT: 504,
-}
+STATUS = HTTP_STATUS
 
 # OpenAI's coarse `type`; SDKs decide by the status, people by the code.
 TYPE: dict[Kind, str] = {

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import orjson
-from chassis.errors import ArgosyError, Kind
+from chassis.errors import HTTP_STATUS, ArgosyError, Kind
 from chassis.telemetry.redaction import mask_keys
 
 from orchestrator.batches.model import Batch, BatchCancelled, BatchExpired, LineError
@@ -11,24 +11,6 @@ from orchestrator.batches.ports import BatchJobs, BatchStore, JobResult
 
 PAGE_SIZE = 200
 
-# The statuses of the synchronous door.
-STATUS = {
-    Kind.INVALID: 400,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.DENIED: 403,
-    Kind.NOT_FOUND: 404,
-    Kind.EXPIRED: 410,
-    Kind.CONFLICT: 409,
-    Kind.UNPROCESSABLE: 422,
-    Kind.TOO_LARGE: 413,
-    Kind.EXHAUSTED: 429,
-    Kind.THROTTLED: 429,
-    Kind.CANCELLED: 499,
-    Kind.INTERNAL: 500,
-    Kind.UPSTREAM: 502,
-    Kind.UNAVAILABLE: 503,
-    Kind.TIMED_OUT: 504,
-}
 # Requests that were never answered: OpenAI's files have no response for them.
 _UNANSWERED = frozenset({"JOB_DEADLINE_EXCEEDED", BatchCancelled.reason})
 
@@ -48,7 +30,7 @@ def error_line(batch: Batch, result: JobResult, error: ArgosyError) -> bytes:
         return _line(line_id, custom_id, None, {"code": why.reason.lower(), "message": (why.__doc__ or "").strip()})
     message = _public(error)
     detail = {"message": message, "type": error.kind.value, "param": error.param, "code": error.code}
-    response = {"status_code": STATUS[error.kind], "request_id": request_id, "body": {"error": detail}}
+    response = {"status_code": HTTP_STATUS[error.kind], "request_id": request_id, "body": {"error": detail}}
     return _line(line_id, custom_id, response, {"code": error.code, "message": message})
 
 

@@ -11,7 +11,6 @@ from chassis.errors import Unavailable
 from orchestrator.jobs.errors import JobLeaseLost, JobNotClaimable
 from orchestrator.jobs.model import Job, JobState, Lane, WaitReason
 from orchestrator.jobs.postgres import PostgresJobStore
-from orchestrator.jobs.runs import ClaimedJob, Run
 from orchestrator.jobs.settle import completed, died, ended_waiting
 from orchestrator.usage.model import Attempt
 from values.usage import TokenUsage, UsageSource
@@ -23,18 +22,13 @@ from services.orchestrator.tests.jobs_examples import (
     claim,
     dispatch,
     draw,
+    only_run,
     running,
     submit,
     wrong_counters,
 )
 
 USED = (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 100, 50)),)
-
-
-async def only_run(store: PostgresJobStore, claimed: ClaimedJob) -> Run:
-    (run,) = await store.running([claimed.run])
-    assert run is not None
-    return run
 
 
 class TestEnd:

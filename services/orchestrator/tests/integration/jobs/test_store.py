@@ -14,7 +14,7 @@ from chassis.postgres import Database
 from orchestrator.jobs.errors import JobIdReused, JobLeaseLost, JobNotClaimable, QueueFull
 from orchestrator.jobs.model import Job, JobKey, JobState, Lane
 from orchestrator.jobs.postgres import PostgresJobStore
-from orchestrator.jobs.runs import ClaimedJob, Run
+from orchestrator.jobs.runs import ClaimedJob
 from orchestrator.jobs.settle import completed, returned
 from orchestrator.usage.model import Attempt
 from values.usage import TokenUsage, UsageSource
@@ -27,18 +27,13 @@ from services.orchestrator.tests.jobs_examples import (
     claim,
     dispatch,
     draw,
+    only_run,
     running,
     submit,
     wrong_counters,
 )
 
 USED = (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 100, 50)),)
-
-
-async def only_run(store: PostgresJobStore, claimed: ClaimedJob) -> Run:
-    (run,) = await store.running([claimed.run])
-    assert run is not None
-    return run
 
 
 class TestSubmit:

@@ -3,11 +3,10 @@
 import orjson
 import pytest
 from chassis.errors import Kind, RemoteError
-from chassis.http import STATUS as STATUS_OF_THE_API
 from chassis.tenancy import Principal
 from orchestrator.batches.model import Batch, LineError, NewBatch
 from orchestrator.batches.ports import JobResult
-from orchestrator.batches.results import STATUS, error_line, line_error_line, result_line
+from orchestrator.batches.results import error_line, line_error_line, result_line
 
 from services.orchestrator.tests.fake_batches import START, FakeBatchStore
 
@@ -55,7 +54,3 @@ async def test_a_line_has_no_key_and_no_bug_in_its_error(kind: Kind, message: st
 
     assert [of_job["error"]["message"], of_job["response"]["body"]["error"]["message"]] == [shown, shown]
     assert of_line["error"]["message"] == shown
-
-
-def test_a_failed_request_has_the_status_of_the_synchronous_door() -> None:
-    assert STATUS == STATUS_OF_THE_API
