@@ -7,7 +7,7 @@ While only one tenant's calls have failed, it is open for that tenant alone.
 from collections.abc import Callable
 from math import inf
 
-from inference_worker.breakers.counts import ALL_TENANTS, CallWindow, Counts, FailureRow, Ticket, UntoldCounts
+from inference_worker.breakers.counts import ALL_TENANTS, CallWindow, Counts, FailureRow, Ticket, UnpublishedCounts
 from inference_worker.breakers.model import Block, BlockReason, CircuitKey, CircuitPolicy, CircuitState
 
 MIN_HUNG_SECONDS = 1.0
@@ -34,11 +34,11 @@ class AccountCircuit:
 
 
 class Circuit:
-    """One circuit. `on_change` is called after it opened, closed or began to rest, `on_count` with untold counts."""
+    """One circuit. `on_change` is called after it opened, closed or began to rest; `on_count` after it counted."""
 
     __slots__ = (
         *("_answered_at", "_closed_at", "_last_prober", "_on_change", "_on_count", "_openings", "_policy"),
-        *("_probing_since", "_row", "_untold", "_waiting", "_window", "account", "clear", "granted_until", "key"),
+        *("_probing_since", "_row", "_unpublished", "_waiting", "_window", "account", "clear", "granted_until", "key"),
         *("needs_grant", "open_for", "open_until", "resting_until", "state", "wanted_at"),
     )
 
@@ -74,7 +74,7 @@ class Circuit:
         self._answered_at = -inf
         self._waiting: set[Ticket] = set()
         """Calls of this replica without a byte so far."""
-        self._row, self._untold = FailureRow(), UntoldCounts()
+        self._row, self._unpublished = FailureRow(), UnpublishedCounts()
         self._window = CallWindow(policy.window)
 
     def admit(self, now: float, tenant_id: str) -> Ticket | None:
@@ -124,7 +124,7 @@ class Circuit:
         self._answered_at = now
         if self._row.count:
             self._row.clear()
-            self._untold.answered()
+            self._unpublished.answered()
             self._counted()
         self._window.count(now)
         policy = self._policy
@@ -151,7 +151,7 @@ class Circuit:
         self._suspect(now, waited)
         self._judge(now)
 
-    def hear(self, now: float, counts: Counts) -> None:
+    def receive(self, now: float, counts: Counts) -> None:
         """Count what another replica has counted."""
         if counts.answered:
             self._row.clear()
@@ -163,8 +163,8 @@ class Circuit:
         self._judge(now)
 
     def take_counts(self) -> Counts:
-        """Return what the other replicas have not been told yet, and forget it."""
-        return self._untold.take()
+        """Return what the other replicas have not received yet, and forget it."""
+        return self._unpublished.take()
 
     def forget_row(self) -> None:
         """Forget the failures in a row: other replicas may have had an answer that was not heard."""
@@ -219,7 +219,7 @@ class Circuit:
         self._probing_since, self._last_prober, self._closed_at = None, None, now
         self.granted_until = self.open_until = 0.0
         self._row.clear()
-        self._untold.take()
+        self._unpublished.take()
         self._window.clear()
         if not remotely:
             self._changed()
@@ -246,7 +246,7 @@ class Circuit:
 
     def _add(self, failures: int, tenants: tuple[str, ...], hung_for: float) -> None:
         self._row.add(failures, tenants)
-        self._untold.failed(failures, tenants, hung_for)
+        self._unpublished.failed(failures, tenants, hung_for)
         self._counted()
 
     def _suspect(self, now: float, waited: float) -> None:

@@ -64,8 +64,8 @@ class FailureRow:
         return ALL_TENANTS if len(self.tenants) > 1 else next(iter(self.tenants))
 
 
-class UntoldCounts:
-    """What other replicas have not been told yet."""
+class UnpublishedCounts:
+    """What other replicas have not received yet."""
 
     __slots__ = ("_answered", "_hung_for", "_row")
 
@@ -83,7 +83,7 @@ class UntoldCounts:
         self._answered, self._hung_for = True, 0.0
 
     def take(self) -> Counts:
-        """Return what is untold, and forget it."""
+        """Return what is unpublished, and forget it."""
         counts = Counts(self._row.count, tuple(self._row.tenants), self._answered, self._hung_for)
         self._row.clear()
         self._answered, self._hung_for = False, 0.0
