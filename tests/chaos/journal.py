@@ -46,17 +46,17 @@ class Journal:
         """The ports from which poisonous calls came, one a line; it may not exist yet."""
         return self.path.with_suffix(".poison")
 
-    def switch(self, name: str, mode: str) -> None:
-        """From now on calls of the model `switched?name=…` are answered so."""
+    def switch(self, name: str, mode: str, tenant: str = "") -> None:
+        """From now on calls of the model `switched?name=…` are answered so, of one tenant or of all others."""
         path = self.path.with_suffix(".switch")
         modes = json.loads(path.read_text()) if path.exists() else {}
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(modes | {name: mode}))
+        new.write_text(json.dumps(modes | {f"{name} {tenant}".strip(): mode}))
         new.replace(path)
 
-    def begun_at(self, tenant: str) -> list[float]:
-        """When each call of a tenant began, in seconds since 1970."""
-        wanted = {call.number for call in self.calls([tenant])}
+    def begun_at(self, tenants: Iterable[str]) -> list[float]:
+        """When each call of these tenants began, in seconds since 1970."""
+        wanted = {call.number for call in self.calls(tenants)}
         entries = map(json.loads, self.path.read_text().splitlines())
         return [entry["at"] for entry in entries if entry["event"] == "begin" and entry["call"] in wanted]
 

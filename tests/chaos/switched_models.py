@@ -1,9 +1,9 @@
-"""Clients of models whose provider can be switched while they call; each model has a tenant of its own."""
+"""Clients of models whose provider can be switched while they call; each model has tenants of its own."""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ CLIENTS, PAUSE_SECONDS = 4, 0.15
 class Answer:
     """What a client got; times in seconds since 1970."""
 
+    tenant: str
     began: float
     ended: float
     code: str
@@ -32,26 +33,31 @@ class Answer:
 class Drill:
     """The requests for one model of the provider."""
 
-    fault: str
+    name: str
+    """That of its fault, and of what is special about it."""
     switch: str
     model: str
-    tenant: Tenant
+    tenants: tuple[Tenant, ...]
     answers: list[Answer] = field(default_factory=list)
 
-    async def run(self, http: httpx.AsyncClient, stop: asyncio.Event) -> None:
+    @property
+    def tenant_ids(self) -> list[str]:
+        return [tenant.id for tenant in self.tenants]
+
+    async def run(self, http: httpx.AsyncClient, tenant: Tenant, stop: asyncio.Event) -> None:
         """Send requests until `stop`, each to its end, every second one streamed."""
-        headers = {"authorization": f"Bearer {self.tenant.key}"}
+        headers = {"authorization": f"Bearer {tenant.key}"}
         while not stop.is_set():
-            number, began = self.tenant.number(), time.time()
-            body = chat_body(self.model, self.tenant.id, number, stream=number % 2 == 0)
+            number, began = tenant.number(), time.time()
+            body = chat_body(self.model, tenant.id, number, stream=number % 2 == 0)
             answer = await http.post("/v1/chat/completions", json=body, headers=headers)
-            self.answers.append(Answer(began, time.time(), _code(answer)))
+            self.answers.append(Answer(tenant.id, began, time.time(), _code(answer)))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
 
-    def answered_since(self, at: float) -> float:
-        """When the first complete answer came to a request that began after a time; 0 while none did."""
-        return min((one.ended for one in self.answers if one.began >= at and not one.code), default=0.0)
+    def answered_all_since(self, at: float) -> bool:
+        """Whether each tenant got a complete answer to a request that began after a time."""
+        return {one.tenant for one in self.answers if one.began >= at and not one.code} == set(self.tenant_ids)
 
 
 def _code(answer: httpx.Response) -> str:
@@ -68,20 +74,26 @@ def _code(answer: httpx.Response) -> str:
 
 
 @asynccontextmanager
-async def under_load(fleet: Fleet, base_url: str, faults: Sequence[str]) -> AsyncIterator[Sequence[Drill]]:
-    """Send requests for a model of each fault until the block ends; it begins when all of them are answered."""
-    drills = [
-        Drill(fault, switch, fleet.unique("sim-breaker"), Tenant(*await fleet.create_tenant()))
-        for fault in faults
-        for switch in [fleet.unique(fault)]
-    ]
+async def under_load(fleet: Fleet, base_url: str, names: Mapping[str, int]) -> AsyncIterator[Sequence[Drill]]:
+    """Send requests for a model of each name until the block ends, by so many tenants.
+
+    The block begins when all of them are answered.
+    """
+    drills = []
+    for name, number in names.items():
+        tenants = tuple([Tenant(*await fleet.create_tenant()) for _ in range(number)])
+        drills.append(Drill(name, fleet.unique("switch"), fleet.unique("sim-breaker"), tenants))
     models = {drill.model: f"switched?name={drill.switch}" for drill in drills}
     await add_models(fleet, {name: [model] for name, model in models.items()}, dict.fromkeys(models.values(), PRICE))
     stop, limits = asyncio.Event(), httpx.Limits(max_connections=None)
     async with AsyncExitStack() as exits:
         http = await exits.enter_async_context(httpx.AsyncClient(base_url=base_url, timeout=60, limits=limits))
         await wait_until_served(http, drills)
-        clients = [asyncio.create_task(drill.run(http, stop)) for drill in drills for _ in range(CLIENTS)]
+        clients = [
+            asyncio.create_task(drill.run(http, drill.tenants[number % len(drill.tenants)], stop))
+            for drill in drills
+            for number in range(CLIENTS)
+        ]
 
         async def end() -> None:
             stop.set()
@@ -104,8 +116,9 @@ async def wait_until_served(http: httpx.AsyncClient, drills: Sequence[Drill]) ->
     async with asyncio.timeout(60):
         while in_a_row < 8:
             for drill in drills:
-                headers = {"authorization": f"Bearer {drill.tenant.key}"}
-                body = chat_body(drill.model, drill.tenant.id, drill.tenant.number(), stream=False)
+                tenant = drill.tenants[0]
+                headers = {"authorization": f"Bearer {tenant.key}"}
+                body = chat_body(drill.model, tenant.id, tenant.number(), stream=False)
                 answer = await http.post("/v1/chat/completions", json=body, headers=headers)
                 in_a_row = in_a_row + 1 if answer.status_code == 200 else 0
 

@@ -35,8 +35,12 @@ FAULTS = {
     "hung": "answer?wait=60",
     "flapping": "refuse?status=500",
     "slow": "answer?wait=1",
+    "provoked": "refuse?status=500",
 }
-"""What the provider does while it fails; one that flaps does so every second time."""
+"""What the provider does while it fails; one that flaps does so every second time, a provoked one with one tenant."""
+SHORT = {"dead": 1, "hung": 1, "hung for two": 2, "flapping": 2, "provoked": 2}
+"""The drills, and how many tenants call. A name begins with its fault."""
+LONG = SHORT | {"dead for two": 2, "slow": 1}
 FLAP_SECONDS = 2.0
 PAUSE_OF_OPEN_SECONDS = 0.6
 """A circuit is open when no call came for so long, while clients went on: the first probe is a second away."""
@@ -67,8 +71,7 @@ async def stack(fleet: Fleet, request: pytest.FixtureRequest) -> AsyncIterator[S
 async def test_a_failing_upstream_gets_few_calls_and_is_used_soon_after_it_recovers(
     fleet: Fleet, journal: Journal, stack: Stack, long: bool
 ) -> None:
-    faults = tuple(FAULTS) if long else ("dead", "hung", "flapping")
-    async with under_load(fleet, stack.base_url, faults) as drills:
+    async with under_load(fleet, stack.base_url, LONG if long else SHORT) as drills:
         broken_at = await fail(journal, drills, 40 if long else 10)
         recovered_at = time.time()
         await wait_until_recovered(stack, drills, recovered_at)
@@ -88,7 +91,7 @@ async def test_a_restart_of_redis_while_circuits_are_open_adds_few_calls(
 
         await wait_for("redis runs again", 60, restarted)
 
-    async with under_load(fleet, stack.base_url, ("dead",)) as drills:
+    async with under_load(fleet, stack.base_url, {"dead": 1}) as drills:
         restarting = asyncio.create_task(restart_redis())
         broken_at = await fail(journal, drills, 10)
         await restarting
@@ -101,24 +104,33 @@ async def fail(journal: Journal, drills: Sequence[Drill], seconds: float) -> flo
     """Let the provider fail for so long, then answer again; return when it began."""
     began = time.time()
     for drill in drills:
-        journal.switch(drill.switch, FAULTS[drill.fault])
+        switch(journal, drill, FAULTS[fault_of(drill)])
     flaps = 0
     while (left := began + seconds - time.time()) > 0:
         await asyncio.sleep(min(left, FLAP_SECONDS))
         flaps += 1
         for drill in drills:
-            if drill.fault == "flapping":
-                journal.switch(drill.switch, "answer" if flaps % 2 else FAULTS["flapping"])
+            if fault_of(drill) == "flapping":
+                switch(journal, drill, "answer" if flaps % 2 else FAULTS["flapping"])
     for drill in drills:
-        journal.switch(drill.switch, "answer")
+        switch(journal, drill, "answer")
     return began
+
+
+def fault_of(drill: Drill) -> str:
+    return drill.name.partition(" ")[0]
+
+
+def switch(journal: Journal, drill: Drill, mode: str) -> None:
+    """Answer so from now on, a provoked fault with its first tenant only."""
+    journal.switch(drill.switch, mode, drill.tenants[0].id if fault_of(drill) == "provoked" else "")
 
 
 async def wait_until_recovered(stack: Stack, drills: Sequence[Drill], recovered_at: float) -> None:
     """Wait until each model has answered, and no circuit is open in either worker."""
 
     async def recovered() -> bool:
-        return all(drill.answered_since(recovered_at) for drill in drills) and not sum(await open_circuits(stack))
+        return all(drill.answered_all_since(recovered_at) for drill in drills) and not sum(await open_circuits(stack))
 
     await wait_for("all models answer, and all circuits are closed", 60, recovered, interval=0.1)
     print(f"all circuits closed in both workers {time.time() - recovered_at:.1f} s after the recovery")
@@ -158,7 +170,7 @@ class Figures:
 
 async def judge(fleet: Fleet, journal: Journal, drills: Sequence[Drill], broken_at: float, recovered_at: float) -> None:
     """Print the figures of each fault, then compare them with what is promised."""
-    tenants = [drill.tenant.id for drill in drills]
+    tenants = [tenant_id for drill in drills for tenant_id in drill.tenant_ids]
 
     async def paired() -> bool:
         if await ledger_checks.violations(fleet):
@@ -166,35 +178,42 @@ async def judge(fleet: Fleet, journal: Journal, drills: Sequence[Drill], broken_
         return not pair_all(journal.calls(tenants), await read_requests(fleet, tenants)).unpaired
 
     await wait_for("each call has its settlement, and the ledger is exact", 120, paired)
-    found = {}
+    found = []
     for drill in drills:
-        found[drill.fault] = figures = await figures_of(fleet, journal, drill, broken_at, recovered_at)
-        print(f"{drill.fault}: {figures}")
-    for fault, figures in found.items():
-        # The clients of a worker need two rounds for five failures, and each takes the time until the first byte.
-        known_after = 2 * FIRST_BYTE_SECONDS if fault == "hung" else 0.0
-        assert figures.calls <= MAX_ATTEMPTS * figures.requests, fault
-        assert figures.seconds_to_answer <= MAX_SECONDS_TO_CLOSE, fault
-        if fault != "slow":  # which is known after ten answers
+        found.append((drill, await figures_of(fleet, journal, drill, broken_at, recovered_at)))
+        print(f"{drill.name}: {found[-1][1]}")
+    for drill, figures in found:
+        fault = fault_of(drill)
+        known_after = FIRST_BYTE_SECONDS if fault == "hung" else 0.0
+        assert figures.calls <= MAX_ATTEMPTS * figures.requests, drill.name
+        assert figures.seconds_to_answer <= MAX_SECONDS_TO_CLOSE, drill.name
+        if fault not in {"slow", "provoked"}:  # known after ten answers; only one tenant's
             opened = figures.calls_to_open <= MAX_CALLS or figures.seconds_to_open <= MAX_SECONDS + known_after
-            assert opened, fault
+            assert opened, drill.name
+        if fault == "provoked":
+            others = [one for one in drill.answers if one.tenant == drill.tenants[1].id]
+            codes = Counter(one.code or "answered" for one in others)
+            print(f"{drill.name}: the other tenant got {dict(codes)}")
+            assert not codes["upstream_unavailable"], drill.name
 
 
 async def figures_of(fleet: Fleet, journal: Journal, drill: Drill, broken_at: float, recovered_at: float) -> Figures:
     """Count one drill, when all its calls have their settlements."""
-    tenant = drill.tenant.id
-    calls = sorted(at for at in journal.begun_at(tenant) if broken_at <= at < recovered_at)
-    answers = [one for one in drill.answers if broken_at <= one.began < recovered_at]
-    pause = PAUSE_OF_OPEN_SECONDS + (FIRST_BYTE_SECONDS if drill.fault == "hung" else 0.0)
+    # Of a provoked fault, the tenant whose calls fail.
+    tenants = drill.tenant_ids[:1] if fault_of(drill) == "provoked" else drill.tenant_ids
+    calls = sorted(at for at in journal.begun_at(tenants) if broken_at <= at < recovered_at)
+    answers = [one for one in drill.answers if one.tenant in tenants]
+    failing = [one for one in answers if broken_at <= one.began < recovered_at]
+    pause = PAUSE_OF_OPEN_SECONDS + (FIRST_BYTE_SECONDS if fault_of(drill) == "hung" else 0.0)
     gaps = (place for place, (one, next_one) in enumerate(pairwise(calls), 1) if next_one - one > pause)
     to_open = next(gaps, len(calls))
-    pairing = pair_all(journal.calls([tenant]), await read_requests(fleet, [tenant]))
+    pairing = pair_all(journal.calls(tenants), await read_requests(fleet, tenants))
     return Figures(
-        len(answers),
+        len(failing),
         len(calls),
         to_open,
         calls[to_open - 1] - broken_at if calls else 0.0,
-        drill.answered_since(recovered_at) - recovered_at,
-        Counter(one.code or "answered" for one in answers),
+        min(one.ended for one in answers if one.began >= recovered_at and not one.code) - recovered_at,
+        Counter(one.code or "answered" for one in failing),
         pairing.verdicts,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from chassis.tenancy import Caller, Principal, as_caller
 from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.counts import Ticket
 from inference_worker.plans.choose import Choice, RetryPolicy
 from inference_worker.plans.model import Candidate
 from inference_worker.plans.opening import opens_only
@@ -34,13 +35,13 @@ def call(credentials: int, *, broken: bool = False) -> Callable[[], object]:
     if broken:
         for number in range(credentials):
             for _ in range(5):
-                circuits.circuit("u", f"crd_{number}", "m").failed(0.0, probe=False)
+                circuits.circuit("u", f"crd_{number}", "m").failed(0.0, Ticket(0.0, "ten_1"))
 
     def made() -> None:
         choice = Choice(CANDIDATES, upstreams, circuits, lambda: 0.5, policy=POLICY)
         chosen = choice.first() or choice.next_candidate()
         if chosen is not None:
-            chosen.circuit.succeeded(0.5, probe=chosen.probe)
+            chosen.circuit.succeeded(0.5, chosen.ticket)
 
     return made
 

@@ -15,7 +15,8 @@ string; embeddings know `wait` and `refuse`:
     refuse     an error, without work                   ?status=500&wait=0
     poison     no answer; writes the port from which the call came to `<journal>.poison`, for a drill to kill the caller
     cut        chunks, then the connection drops        ?wait=1.5&chunks=0
-    switched   what the file `<journal>.switch` says now for the name, `answer` without an entry   ?name=dead
+    switched   what the file `<journal>.switch` says now for the name and the prompt's tenant, or for the name;
+               `answer` without an entry                ?name=dead
 
 Run it: python tests/simulators/journaled.py --port 8101 --journal calls.jsonl
 """
@@ -116,7 +117,7 @@ class JournaledProvider:
     def _begin(self, body: dict[str, Any]) -> RunningCall:
         number, self._calls = self._calls, self._calls + 1
         limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 1)
-        mode = self._mode(str(body["model"]))
+        mode = self._mode(str(body["model"]), _last_prompt(body).partition(" ")[0])
         few = number // PROMPT_COUNTS % limit
         completion = limit - few if mode.number("long", 0) else 1 + few
         prompt = 1 + number % PROMPT_COUNTS
@@ -126,12 +127,13 @@ class JournaledProvider:
         self._write_begin(call, body["model"], _last_prompt(body), limit=limit)
         return call
 
-    def _mode(self, model: str) -> Mode:
+    def _mode(self, model: str, tenant: str) -> Mode:
         mode = Mode.parse(model)
         if mode.name != "switched":
             return mode
         modes = json.loads(self._switch.read_text()) if self._switch.exists() else {}
-        return Mode.parse(modes.get(mode.options["name"], "answer"))
+        name = mode.options["name"]
+        return Mode.parse(modes.get(f"{name} {tenant}") or modes.get(name, "answer"))
 
     def _write_begin(self, call: RunningCall, model: str, prompt: str, *, limit: int) -> None:
         self._write(

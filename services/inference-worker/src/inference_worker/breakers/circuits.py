@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from inference_worker.breakers.model import AccountCircuit, Circuit, CircuitKey, CircuitPolicy, CircuitState
+from inference_worker.breakers.circuit import AccountCircuit, Circuit
+from inference_worker.breakers.model import CircuitKey, CircuitPolicy, CircuitState
 from inference_worker.breakers.retry_budget import RetryBudget
 
 MAX_CIRCUITS = 4096
@@ -23,6 +24,8 @@ class Circuits:
     ) -> None:
         self.policy = policy or CircuitPolicy()
         self._listeners: list[Callable[[Circuit], None]] = []
+        self.on_count: Callable[[Circuit], None] | None = None
+        """Called after a circuit of this process counted what other replicas should know."""
         self.needs_grant = False
         self._new_budget = new_budget
         self._circuits: dict[CircuitKey | tuple[str, str, str], Circuit] = {}
@@ -70,7 +73,7 @@ class Circuits:
             closed = (known for known, circuit in oldest if circuit.clear and circuit.state is CircuitState.CLOSED)
             self._forget(next(closed, next(iter(self._circuits))))
         account = self.account(key.upstream, key.account)
-        circuit = Circuit(key, account, self.policy, self._changed)
+        circuit = Circuit(key, account, self.policy, self._changed, self._counted)
         circuit.needs_grant = self.needs_grant
         account.circuits.append(circuit)
         self._circuits[key] = circuit
@@ -79,6 +82,10 @@ class Circuits:
     def _changed(self, circuit: Circuit) -> None:
         for listener in self._listeners:
             listener(circuit)
+
+    def _counted(self, circuit: Circuit) -> None:
+        if self.on_count is not None:
+            self.on_count(circuit)
 
     def _forget(self, key: CircuitKey | tuple[str, str, str]) -> None:
         circuit = self._circuits.pop(key)

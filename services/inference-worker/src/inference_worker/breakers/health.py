@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from inference_worker.breakers.model import Circuit, CircuitState
+from inference_worker.breakers.circuit import Circuit
+from inference_worker.breakers.model import CircuitState
 
 MAX_SHOWN: Final = 100
 

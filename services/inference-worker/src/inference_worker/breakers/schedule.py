@@ -5,6 +5,7 @@ Messages hold the seconds that are left, never a time: clocks of replicas have n
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -12,15 +13,19 @@ from chassis.errors import ArgosyError
 from chassis.telemetry import logger
 from chassis.telemetry.rate_limited import RateLimitedLog
 
+from inference_worker.breakers.circuit import Circuit
 from inference_worker.breakers.circuits import Circuits
-from inference_worker.breakers.model import Circuit, CircuitKey, CircuitState
+from inference_worker.breakers.counts import ALL_TENANTS, Counts
+from inference_worker.breakers.model import CircuitKey, CircuitState
 from inference_worker.breakers.ports import CircuitExchange
 
 POLL_SECONDS: Final = 0.05
-"""Between two looks for circuits that want a probe, while some are open."""
+"""Between two looks for circuits that want a probe, while some are open, and between two messages of mere counts."""
 IDLE_SECONDS: Final = 1.0
 MAX_MESSAGES: Final = 1000
 """That wait to be sent; the oldest are dropped."""
+MAX_COUNTED: Final = 1000
+"""Failures in one message of another replica."""
 
 log = logger(__name__)
 
@@ -37,10 +42,13 @@ class CircuitSharing:
         self._open: set[CircuitKey] = set()
         self._claimed: set[CircuitKey] = set()
         self._unsent: dict[CircuitKey, bool] = {}
+        self._uncounted: set[CircuitKey] = set()
+        self._counted_at = -inf
         self._asks = True
         self._wake = asyncio.Event()
         self._failure_log = RateLimitedLog(log)
         circuits.listen(self._changed)
+        circuits.on_count = self._counted
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send what changed and ask for probes, until `stop`."""
@@ -48,7 +56,7 @@ class CircuitSharing:
         try:
             while not stop.is_set():
                 waking = asyncio.create_task(self._wake.wait())
-                pause = POLL_SECONDS if self._open else IDLE_SECONDS
+                pause = POLL_SECONDS if self._open or self._uncounted else IDLE_SECONDS
                 await asyncio.wait({waking, stopping}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 waking.cancel()
                 await self.exchange()
@@ -67,12 +75,15 @@ class CircuitSharing:
             self._circuits.share(False)
             self._unsent.clear()
             self._claimed.clear()
+            self._take_counts()
             # What is open is told again when the others are back.
             self._asks = True
             self._failure_log.warning("circuits_not_shared", key=error.reason, error=error.message)
 
     async def connected(self) -> None:
         """Ask the others for what is open, and tell them: messages may have been missed."""
+        for circuit in self._circuits:
+            circuit.forget_row()
         self._asks = True
         self._wake.set()
 
@@ -86,6 +97,8 @@ class CircuitSharing:
                 self._tell_all()
             for one in found["circuits"]:
                 self._apply(one)
+            for one in found.get("counts", ()):
+                self._count(one)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._failure_log.warning("circuits_message_unreadable", key="unreadable", error=type(error).__name__)
 
@@ -98,6 +111,12 @@ class CircuitSharing:
             self._open.add(key)
         self._note(key, closed=closed)
 
+    def _counted(self, circuit: Circuit) -> None:
+        if len(self._uncounted) < MAX_MESSAGES:
+            self._uncounted.add(circuit.key)
+        if self._now() >= self._counted_at + POLL_SECONDS:
+            self._wake.set()
+
     def _note(self, key: CircuitKey, *, closed: bool) -> None:
         if len(self._unsent) >= MAX_MESSAGES:
             self._unsent.pop(next(iter(self._unsent)))
@@ -107,7 +126,7 @@ class CircuitSharing:
     def _tell_all(self) -> None:
         now = self._now()
         for circuit in self._circuits:
-            if circuit.block(now) is not None:
+            if circuit.state is not CircuitState.CLOSED or circuit.block(now, ALL_TENANTS) is not None:
                 self._note(circuit.key, closed=False)
 
     async def _send(self) -> None:
@@ -121,10 +140,24 @@ class CircuitSharing:
             "replica": self._replica,
             "asks": self._asks,
             "circuits": [self._document(key, closed) for key, closed in unsent.items()],
+            "counts": self._take_counts() if self._now() >= self._counted_at + POLL_SECONDS else [],
         }
         # The empty one shows whether the others can be reached.
         await self._exchange.publish(orjson.dumps(message))
         self._asks = False
+
+    def _take_counts(self) -> list[dict[str, Any]]:
+        if not self._uncounted:
+            return []
+        uncounted, self._uncounted = self._uncounted, set()
+        self._counted_at = self._now()
+        return [{"key": list(key), **self._circuits.circuit(*key).take_counts()._asdict()} for key in uncounted]
+
+    def _count(self, one: dict[str, Any]) -> None:
+        upstream, account, model = map(str, one["key"])
+        failures, hung_for = min(MAX_COUNTED, int(one["failures"])), float(one["hung_for"])
+        counts = Counts(failures, tuple(map(str, one["tenants"])), bool(one["answered"]), hung_for)
+        self._circuits.circuit(upstream, account, model).receive(self._now(), counts)
 
     def _document(self, key: CircuitKey, closed: bool) -> dict[str, Any]:
         circuit, now = self._circuits.circuit(*key), self._now()
@@ -133,6 +166,7 @@ class CircuitSharing:
             "key": list(key),
             "closed": closed and not is_open,
             "open": max(0.0, circuit.open_until - now) if is_open else 0.0,
+            "open_for": circuit.open_for,
             "limited": max(0.0, circuit.resting_until - now),
             "account": max(0.0, circuit.account.resting_until - now),
         }
@@ -145,7 +179,7 @@ class CircuitSharing:
             circuit.close(now, remotely=True)
             self._open.discard(circuit.key)
         if seconds > 0.0:
-            circuit.open_remotely(now + min(seconds, policy.max_open_for))
+            circuit.open_remotely(now + min(seconds, policy.max_open_for), str(one.get("open_for", ALL_TENANTS)))
             self._open.add(circuit.key)
         if limited > 0.0:
             circuit.rest_remotely(now + min(limited, policy.max_rate_limit_rest))

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Collection
 from functools import partial
 
+from inference_worker.breakers.circuit import Circuit
 from inference_worker.breakers.circuits import Circuits
-from inference_worker.breakers.model import Circuit, CircuitState
+from inference_worker.breakers.model import CircuitState
 from inference_worker.metrics import OPEN_CIRCUITS, RESTING_CIRCUITS
 
 UNASKED_SECONDS = 60.0

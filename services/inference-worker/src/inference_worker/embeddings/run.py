@@ -12,7 +12,8 @@ from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, Usa
 
 from inference_worker.breakers.circuits import Circuits
 from inference_worker.embeddings.token_ids import LoadTokenBytes, decode_token_ids
-from inference_worker.plans.choose import Choice, RetryPolicy
+from inference_worker.plans.attempt import IMPATIENT_SECONDS
+from inference_worker.plans.choose import Call, Choice, RetryPolicy
 from inference_worker.plans.model import Attempt, AttemptOutcome, Candidate
 from inference_worker.plans.outcome import about_own_credential, record_failure
 from inference_worker.plans.ports import AttemptObserver
@@ -66,6 +67,9 @@ class EmbedRun:
         self._load_token_bytes = load_token_bytes
         self._sent: Sequence[EmbeddingInput] = request.inputs
         """What the provider gets: the texts of token ids if it does not take those."""
+        self._called = False
+        """Whether the provider was called: before it nothing tells anything of the upstream."""
+        self._is_late = False
         self._deadline = asyncio.get_running_loop().time() + request.deadline.total_seconds()
 
     async def run(self) -> EmbedResult:
@@ -83,23 +87,23 @@ class EmbedRun:
         outcome, usage, cause = AttemptOutcome.CANCELLED, UNKNOWN_USAGE, ExposureCause.FLEET
         try:
             embeddings = await self._embed(call.upstream, call.credential)
-            call.circuit.succeeded(self._clock.monotonic(), probe=call.probe)
+            call.circuit.succeeded(self._clock.monotonic(), call.ticket)
             cause = ExposureCause.PROVIDER
             outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, call.upstream.counter)
         except UpstreamFailed as failed:
             outcome, error, cause = failed_outcome(failed), failed, ExposureCause.PROVIDER
             usage = failed.usage or (UNKNOWN_USAGE if failed.maybe_billed else NO_USAGE)
-            record_failure(call, failed, self._clock.monotonic(), probe=call.probe)
+            self._record_failure(call, failed, self._clock.monotonic() - started_at)
             # Another credential may answer at once: the caller asks again, and gets it.
             failed.retry_same = failed.retry_same or self._choice.has_other_account(failed)
             error = about_own_credential(failed) if call.own_credential else failed
         except InvalidRequest as refused:
             # Nothing was sent, so this tells nothing of the upstream.
             outcome, usage, error = AttemptOutcome.REJECTED, NO_USAGE, refused
-            call.circuit.abandoned(probe=call.probe)
+            call.circuit.abandoned(call.ticket)
         finally:
             if embeddings is None and error is None:
-                call.circuit.abandoned(probe=call.probe)
+                call.circuit.abandoned(call.ticket)
             duration = timedelta(seconds=self._clock.monotonic() - started_at)
             first_byte_after = duration if embeddings else None
             unknown = cause if usage.known is None else None
@@ -113,14 +117,22 @@ class EmbedRun:
             async with asyncio.timeout_at(self._deadline):
                 model, dimensions, token_ids = request.candidate.model, request.dimensions, token_ids_in(request.inputs)
                 if token_ids and upstream.token_id_embedder:
-                    by_ids = upstream.token_id_embedder
+                    by_ids, self._called = upstream.token_id_embedder, True
                     return await by_ids.embed(model, token_ids, dimensions=dimensions, credential=credential)
                 texts = texts_in(request.inputs)
                 if token_ids:
                     self._sent = texts = await decode_token_ids(token_ids, self._load_token_bytes)
+                self._called = True
                 return await embedder.embed(model, texts, dimensions=dimensions, credential=credential)
         except TimeoutError:
-            raise UpstreamTimedOut("the upstream did not respond in time") from None
+            self._is_late = True
+            raise UpstreamTimedOut("the upstream did not respond in time", maybe_billed=self._called) from None
+
+    def _record_failure(self, call: Call, failed: UpstreamFailed, waited: float) -> None:
+        if not self._called or (self._is_late and waited < IMPATIENT_SECONDS):
+            call.circuit.abandoned(call.ticket)
+        else:
+            record_failure(call, failed, self._clock.monotonic(), hung=self._is_late)
 
     async def _usage(self, embeddings: Embeddings, counter: TokenCounter) -> TokenUsage:
         if embeddings.usage is not None:

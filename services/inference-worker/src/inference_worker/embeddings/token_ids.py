@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from chassis.errors import InvalidRequest
 from values.embeddings import max_text_bytes
 
-from inference_worker.providers.model import UpstreamFailed
+from inference_worker.providers.model import Blame, UpstreamFailed
 
 ENCODING = "cl100k_base"
 """That of OpenAI's embedding models, and of clients that do not know the model."""
@@ -31,7 +31,8 @@ def _decode(inputs: Sequence[Sequence[int]], load: LoadTokenBytes) -> list[str]:
     try:
         token_bytes = load(ENCODING)
     except (ImportError, OSError) as error:
-        raise UpstreamFailed(f"this worker cannot read token ids: it has no {ENCODING}") from error
+        why = f"this worker cannot read token ids: it has no {ENCODING}"
+        raise UpstreamFailed(why, blame=Blame.WORKER) from error
     texts: list[str] = []
     left = max_text_bytes(inputs)
     for position, ids in enumerate(inputs):

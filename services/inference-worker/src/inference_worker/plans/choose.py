@@ -9,8 +9,10 @@ from zlib import crc32
 
 from chassis.tenancy import find_caller
 
+from inference_worker.breakers.circuit import Circuit
 from inference_worker.breakers.circuits import Circuits
-from inference_worker.breakers.model import Block, BlockReason, Circuit
+from inference_worker.breakers.counts import Ticket
+from inference_worker.breakers.model import Block, BlockReason
 from inference_worker.plans.model import Candidate, CandidateRole
 from inference_worker.providers.credentials import ALL_TENANTS, Credential
 from inference_worker.providers.model import (
@@ -51,7 +53,8 @@ class Call(NamedTuple):
     credential: Credential | None
     """None for an upstream without any."""
     circuit: Circuit
-    probe: bool
+    ticket: Ticket
+    """The circuit needs its outcome."""
     wait: float = 0.0
     """Seconds before it."""
 
@@ -68,8 +71,8 @@ class Call(NamedTuple):
 class Choice:
     """The choice for one plan. Only open circuits, credentials that rest, and what was tried stand against a call."""
 
-    __slots__ = ("_blocks", "_calls", "_candidates", "_circuits", "_last", "_now", "_own", "_policy", "_tries",
-                 "_uniform", "_upstreams", "_used")  # fmt: skip
+    __slots__ = ("_blocks", "_calls", "_candidates", "_circuits", "_last", "_now", "_own", "_policy", "_tenant_id",
+                 "_tries", "_uniform", "_upstreams", "_used")  # fmt: skip
 
     def __init__(
         self,
@@ -86,6 +89,8 @@ class Choice:
         self._circuits = circuits
         self._now = now
         self._policy = policy
+        caller = find_caller()
+        self._tenant_id = caller.principal.tenant_id if caller is not None else ""
         self._uniform = uniform
         self._last: Call | None = None
         self._calls = 0
@@ -137,8 +142,8 @@ class Choice:
         name, model = last.candidate.upstream, last.candidate.model
         return any(
             _id_of(credential) != last.credential_id
-            and self._circuits.circuit(name, _id_of(credential), model).block(now) is None
-            for credential in _in_order(last.upstream, None)
+            and self._circuits.circuit(name, _id_of(credential), model).block(now, self._tenant_id) is None
+            for credential in _in_order(last.upstream, self._tenant_id, None)
         )
 
     def refusal(self) -> UpstreamFailed:
@@ -165,7 +170,7 @@ class Choice:
     def give_back(self) -> None:
         """Let another call be the probe that the last one was to be: it is not made."""
         if self._last is not None:
-            self._last.circuit.abandoned(probe=self._last.probe)
+            self._last.circuit.abandoned(self._last.ticket)
 
     def _fallback(self, role: CandidateRole) -> Call | None:
         last = self._last
@@ -191,7 +196,7 @@ class Choice:
         if not stale and self._tries >= self._policy.retries:
             return None
         wait = 0.0 if stale else self._backoff(error)
-        if wait is None or last.circuit.block(self._now() + wait) is not None:
+        if wait is None or last.circuit.block(self._now() + wait, self._tenant_id) is not None:
             return None
         budget = self._circuits.budget(last.candidate.upstream)
         if not budget.withdraw():
@@ -215,21 +220,21 @@ class Choice:
         """Return a call of a candidate with the first credential that works; None when none does."""
         candidate = self._candidates[index]
         upstream = self._upstreams.get(candidate.upstream, UNKNOWN_UPSTREAM)
-        now = self._now()
-        for credential in _in_order(upstream, prefer):
+        now, tenant_id = self._now(), self._tenant_id
+        for credential in _in_order(upstream, tenant_id, prefer):
             credential_id = _id_of(credential)
             if unused and (index, credential_id) in self._used:
                 continue
             circuit = self._circuits.circuit(candidate.upstream, credential_id, candidate.model)
-            probe = circuit.admit(now)
-            if probe is None:
-                block = circuit.block(now) or Block(BlockReason.OPEN, now + 1.0)
+            ticket = circuit.admit(now, tenant_id)
+            if ticket is None:
+                block = circuit.block(now, tenant_id) or Block(BlockReason.OPEN, now + 1.0)
                 self._blocks.append(block)
                 self._own = self._own or (block.reason is BlockReason.ACCOUNT and _is_own(credential))
                 continue
             self._used.add((index, credential_id))
             self._calls += 1
-            self._last = Call(index, candidate, upstream, credential, circuit, probe)
+            self._last = Call(index, candidate, upstream, credential, circuit, ticket)
             return self._last
         return None
 
@@ -242,14 +247,12 @@ def _is_own(credential: Credential | None) -> bool:
     return credential is not None and credential.tenant_id != ALL_TENANTS
 
 
-def _in_order(upstream: Upstream, prefer: str | None) -> Sequence[Credential | None]:
+def _in_order(upstream: Upstream, tenant_id: str, prefer: str | None) -> Sequence[Credential | None]:
     """Return the credentials in the order to try them: each tenant begins at its own place, and stays there.
 
     That spreads the load by the weights, and lets the provider's prompt cache work. It is empty where a call needs a
     credential and none is in force.
     """
-    caller = find_caller()
-    tenant_id = caller.principal.tenant_id if caller is not None else ""
     credentials = upstream.credentials.of(tenant_id)
     if not credentials:
         return () if upstream.requires_credential else _WITHOUT

@@ -3,17 +3,16 @@
 from inference_worker.plans.attempt import RunningAttempt
 from inference_worker.plans.choose import Call
 from inference_worker.plans.model import Stopped
-from inference_worker.providers.model import Blame, UpstreamAccountUnavailable, UpstreamFailed
+from inference_worker.providers.model import Blame, UpstreamAccountUnavailable, UpstreamFailed, UpstreamTimedOut
 
 
 def record_outcome(call: Call, running: RunningAttempt, error: UpstreamFailed | Stopped, now: float) -> None:
     """Record the failure of a call. That an answer began was recorded before."""
-    # The success of a probe has closed its circuit already.
-    probe = call.probe and not running.committed
     if isinstance(error, Stopped) or running.impatient:
-        call.circuit.abandoned(probe=probe)
+        call.circuit.abandoned(call.ticket)
     else:
-        record_failure(call, error, now, probe=probe)
+        hung = isinstance(error, UpstreamTimedOut) and not running.first_byte_seconds
+        record_failure(call, error, now, hung=hung)
 
 
 def about_own_credential(error: UpstreamFailed | Stopped) -> UpstreamFailed | Stopped:
@@ -24,16 +23,18 @@ def about_own_credential(error: UpstreamFailed | Stopped) -> UpstreamFailed | St
     return error
 
 
-def record_failure(call: Call, error: UpstreamFailed, now: float, *, probe: bool) -> None:
-    """Record an error of the provider."""
-    circuit = call.circuit
+def record_failure(call: Call, error: UpstreamFailed, now: float, *, hung: bool = False) -> None:
+    """Record an error of the provider; `hung` when it sent nothing in time."""
+    circuit, ticket = call.circuit, call.ticket
     match error.blame:
         case Blame.RATE:
             wait = error.retry_after.total_seconds() if error.retry_after is not None else None
-            circuit.rate_limited(now, wait, probe=probe)
+            circuit.rate_limited(now, wait, ticket)
         case Blame.ACCOUNT if isinstance(error, UpstreamAccountUnavailable) and error.account_wide:
-            circuit.account_refused(now, probe=probe)
+            circuit.account_refused(now, ticket)
         case Blame.ACCOUNT | Blame.UPSTREAM | Blame.ANSWER:
-            circuit.failed(now, probe=probe)
+            circuit.failed(now, ticket, hung=hung)
+        case Blame.WORKER:
+            circuit.abandoned(ticket)
         case _:
-            circuit.succeeded(now, probe=probe)
+            circuit.succeeded(now, ticket)

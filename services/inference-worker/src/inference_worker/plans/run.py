@@ -199,7 +199,7 @@ class PlanRun:
             running.abort()
             if attempt is None:
                 attempt = running.abandon(number, call.place)
-                call.circuit.abandoned(probe=call.probe and not running.committed)
+                call.circuit.abandoned(call.ticket)
             self._attempts.append(attempt)
             span.finish(attempt, self._error)
 
@@ -207,7 +207,7 @@ class PlanRun:
         """Emit the whole response of a candidate; return the error that ended it early."""
         try:
             payloads = await running.read_opening()
-            call.circuit.succeeded(self._clock.monotonic(), probe=call.probe, first_byte=running.first_byte_seconds)
+            call.circuit.succeeded(self._clock.monotonic(), call.ticket, first_byte=running.first_byte_seconds)
             await emit(Started(call.place))
             while payloads:
                 await emit(Chunk(payloads))

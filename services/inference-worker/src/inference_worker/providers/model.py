@@ -45,6 +45,8 @@ class Blame(StrEnum):
     """The upstream. Another call may succeed."""
     ANSWER = "answer"
     """What the upstream sent, or that it sent nothing: the call may have been billed, so it is not repeated there."""
+    WORKER = "worker"
+    """This worker: nothing was sent, so it tells nothing of the upstream."""
 
 
 class UpstreamFailed(ArgosyError):
@@ -66,14 +68,17 @@ class UpstreamFailed(ArgosyError):
         fallback: bool = True,
         retry_same: bool = False,
         provider_code: str | None = None,
+        blame: Blame | None = None,
     ) -> None:
         """`fallback`: the next candidate may succeed. `retry_same`: this one may, at once.
 
-        `provider_code` is the provider's own code, for the log.
+        `provider_code` is the provider's own code, for the log. `blame` is the class's own by default.
         """
         super().__init__(message, param=param, retry_after=retry_after)
         if maybe_billed is not None:
             self.maybe_billed = maybe_billed
+        if blame is not None:
+            self.blame = blame
         self.fallback = fallback
         self.retry_same = retry_same
         self.provider_code = provider_code

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from inference_worker.providers.credentials import Credential
-from inference_worker.providers.model import Embeddings, UpstreamFailed
+from inference_worker.providers.model import Blame, Embeddings, UpstreamFailed
 from inference_worker.providers.ports import Completion, Upstream
 from inference_worker.token_counting.model import NullTokenCounter
 
@@ -22,7 +22,7 @@ class UnavailableProvider:
         stream: bool,  # noqa: ARG002
         credential: Credential | None = None,  # noqa: ARG002
     ) -> Completion:
-        raise UpstreamFailed(self._reason)
+        raise UpstreamFailed(self._reason, blame=Blame.WORKER)
 
     async def embed(
         self,
@@ -32,7 +32,7 @@ class UnavailableProvider:
         dimensions: int | None,  # noqa: ARG002
         credential: Credential | None = None,  # noqa: ARG002
     ) -> Embeddings:
-        raise UpstreamFailed(self._reason)
+        raise UpstreamFailed(self._reason, blame=Blame.WORKER)
 
 
 _NOT_CONFIGURED = UnavailableProvider("this upstream is not configured")

@@ -13,11 +13,14 @@ from chassis.ids import new_id
 from chassis.redis import Redis, pooled
 from chassis.settings import RedisSection
 from chassis.testing.network import TcpProxy
+from inference_worker.breakers.circuit import Circuit
 from inference_worker.breakers.circuits import Circuits
-from inference_worker.breakers.model import Circuit, CircuitPolicy, CircuitState
+from inference_worker.breakers.counts import Ticket
+from inference_worker.breakers.model import CircuitPolicy, CircuitState
 from inference_worker.breakers.redis import CIRCUITS_CHANNEL, PROBE_PREFIX, RedisExchange
 from inference_worker.breakers.schedule import CircuitSharing
 
+TENANT = "ten_a"
 POLICY = CircuitPolicy(open_for=0.5, max_open_for=120.0, probe_timeout=30.0, grant_timeout=60.0)
 """Long, so that nothing passes by time alone while the machine is busy."""
 
@@ -66,9 +69,13 @@ async def a_replica(wire: TcpProxy) -> AsyncIterator[Circuits]:
             await subscription.stop()
 
 
-def fail(circuit: Circuit) -> None:
-    for _ in range(POLICY.failures_in_row):
-        circuit.failed(time.monotonic(), probe=False)
+def fail(circuit: Circuit, times: int = POLICY.failures_in_row) -> None:
+    for _ in range(times):
+        circuit.failed(time.monotonic(), a_ticket())
+
+
+def a_ticket() -> Ticket:
+    return Ticket(time.monotonic(), TENANT)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -85,7 +92,17 @@ async def test_what_one_replica_opens_and_closes_the_other_opens_and_closes(wire
         one.close(time.monotonic())
         await until(lambda: other.state is CircuitState.CLOSED)
 
-        assert other.admit(time.monotonic()) is False
+        assert other.admit(time.monotonic(), TENANT) is not None
+
+
+async def test_failures_of_both_replicas_count_together(wire: TcpProxy, model: str) -> None:
+    async with a_replica(wire) as first, a_replica(wire) as second:
+        one, other = (replica.circuit("u", "c", model) for replica in (first, second))
+        fail(one, POLICY.failures_in_row - 2)
+        fail(other, 2)
+        await until(lambda: one.state is CircuitState.OPEN and other.state is CircuitState.OPEN)
+
+        assert one.open_for == other.open_for == TENANT
 
 
 async def test_one_of_two_replicas_makes_the_probe(wire: TcpProxy, model: str) -> None:
@@ -93,10 +110,11 @@ async def test_one_of_two_replicas_makes_the_probe(wire: TcpProxy, model: str) -
         circuits = [replica.circuit("u", "c", model) for replica in (first, second)]
         fail(circuits[0])
         await until(lambda: all(one.state is CircuitState.OPEN for one in circuits))
-        admitted: list[Circuit] = []
+        admitted: list[tuple[Circuit, Ticket]] = []
 
         def ask() -> bool:
-            admitted.extend(one for one in circuits if one.admit(time.monotonic()))
+            tickets = [(one, one.admit(time.monotonic(), TENANT)) for one in circuits]
+            admitted.extend((one, ticket) for one, ticket in tickets if ticket is not None)
             return bool(admitted)
 
         await until(ask)
@@ -104,16 +122,16 @@ async def test_one_of_two_replicas_makes_the_probe(wire: TcpProxy, model: str) -
             await asyncio.sleep(0.05)
             ask()
 
-        assert len(admitted) == 1
-        admitted[0].succeeded(time.monotonic(), probe=True)
+        ((prober, probe),) = admitted
+        prober.succeeded(time.monotonic(), probe)
         await until(lambda: all(one.state is CircuitState.CLOSED for one in circuits))
 
 
 async def test_a_refused_credential_rests_on_all_replicas_for_all_models(wire: TcpProxy, model: str) -> None:
     async with a_replica(wire) as first, a_replica(wire) as second:
-        first.circuit("u", model, "a").account_refused(time.monotonic(), probe=False)
+        first.circuit("u", model, "a").account_refused(time.monotonic(), a_ticket())
         other = second.circuit("u", model, "b")
-        await until(lambda: other.block(time.monotonic()) is not None)
+        await until(lambda: other.block(time.monotonic(), TENANT) is not None)
 
 
 async def test_a_replica_that_starts_later_learns_what_is_open(wire: TcpProxy, model: str) -> None:
@@ -131,10 +149,10 @@ async def test_while_redis_is_away_each_replica_is_alone_and_when_it_is_back_the
         await until(lambda: first.needs_grant and second.needs_grant)
         await wire.cut()
         await until(lambda: not first.needs_grant and not second.needs_grant)
-        one.rate_limited(time.monotonic(), 60.0, probe=False)
-        assert other.admit(time.monotonic()) is False
+        one.rate_limited(time.monotonic(), 60.0, a_ticket())
+        assert other.admit(time.monotonic(), TENANT) is not None
         await wire.mend()
-        await until(lambda: other.block(time.monotonic()) is not None)
+        await until(lambda: other.block(time.monotonic(), TENANT) is not None)
 
 
 async def test_what_redis_refuses_leaves_a_replica_alone_and_running(wire: TcpProxy, model: str) -> None:

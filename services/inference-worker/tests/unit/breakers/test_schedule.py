@@ -4,9 +4,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from chassis.errors import Unavailable
+from inference_worker.breakers.circuit import Circuit
 from inference_worker.breakers.circuits import Circuits
-from inference_worker.breakers.model import BlockReason, Circuit, CircuitState
+from inference_worker.breakers.counts import ALL_TENANTS, Ticket
+from inference_worker.breakers.model import BlockReason, CircuitState
 from inference_worker.breakers.schedule import CircuitSharing
+
+A, B = "ten_a", "ten_b"
 
 
 @dataclass
@@ -52,9 +56,15 @@ class Replica:
     def circuit(self) -> Circuit:
         return self.circuits.circuit("u", "c", "m")
 
-    def fail(self) -> None:
-        for _ in range(5):
-            self.circuit.failed(self.now, probe=False)
+    def fail(self, times: int = 5, tenant: str = A) -> None:
+        for _ in range(times):
+            self.circuit.failed(self.now, Ticket(self.now, tenant))
+
+    def admit(self, tenant: str = A) -> Ticket | None:
+        return self.circuit.admit(self.now, tenant)
+
+    def block(self, tenant: str = A) -> object:
+        return self.circuit.block(self.now, tenant)
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ async def test_a_circuit_that_opens_is_open_on_all_replicas_for_the_time_that_is
     first.now += 0.25
     await first.sharing.exchange()
 
-    assert second.circuit.block(second.now) == (BlockReason.OPEN, 7.75)
+    assert second.block() == (BlockReason.OPEN, 7.75)
 
 
 async def test_one_replica_at_a_time_makes_the_probe_and_its_success_closes_all(hub: Hub) -> None:
@@ -90,17 +100,17 @@ async def test_one_replica_at_a_time_makes_the_probe_and_its_success_closes_all(
     await exchanged(replicas)
     for one in replicas:
         one.now += 1.0
-        assert one.circuit.admit(one.now) is None  # asks for the probe
+        assert one.admit() is None  # asks for the probe
     await exchanged(replicas)
 
-    admitted = [one for one in replicas if one.circuit.admit(one.now)]
-    assert len(admitted) == 1
-    admitted[0].circuit.succeeded(admitted[0].now, probe=True)
+    admitted = [(one, ticket) for one in replicas if (ticket := one.admit()) is not None]
+    ((prober, probe),) = admitted
+    prober.circuit.succeeded(prober.now, probe)
     await exchanged(replicas)
 
     assert [one.circuit.state for one in replicas] == [CircuitState.CLOSED] * 2
     assert hub.names == set()
-    assert second.circuit.admit(second.now) is False
+    assert second.admit() is not None
 
 
 async def test_a_probe_that_fails_opens_all_again_and_frees_the_name(hub: Hub) -> None:
@@ -109,26 +119,27 @@ async def test_a_probe_that_fails_opens_all_again_and_frees_the_name(hub: Hub) -
     await exchanged(replicas)
     for one in replicas:
         one.now += 1.0
-    assert first.circuit.admit(first.now) is None
+    assert first.admit() is None
     await exchanged(replicas)
-    assert first.circuit.admit(first.now) is True
+    probe = first.admit()
+    assert probe is not None
 
-    first.circuit.failed(first.now, probe=True)
+    first.circuit.failed(first.now, probe)
     await exchanged(replicas)
 
-    assert second.circuit.block(second.now) is not None
+    assert second.block() is not None
     assert hub.names == set()
 
 
 async def test_rests_of_models_and_of_accounts_are_shared(hub: Hub) -> None:
     first, second = await settled(hub)
-    first.circuit.rate_limited(first.now, 4.0, probe=False)
+    first.circuit.rate_limited(first.now, 4.0, Ticket(first.now, A))
     await first.sharing.exchange()
-    assert second.circuit.block(second.now) == (BlockReason.RATE_LIMITED, 11.0)
+    assert second.block() == (BlockReason.RATE_LIMITED, 11.0)
 
-    first.circuit.account_refused(first.now, probe=False)
+    first.circuit.account_refused(first.now, Ticket(first.now, A))
     await first.sharing.exchange()
-    assert second.circuits.circuit("u", "c", "other").block(second.now) == (BlockReason.ACCOUNT, 37.0)
+    assert second.circuits.circuit("u", "c", "other").block(second.now, A) == (BlockReason.ACCOUNT, 37.0)
 
 
 async def test_a_replica_that_starts_later_asks_for_what_is_open(hub: Hub) -> None:
@@ -138,7 +149,7 @@ async def test_a_replica_that_starts_later_asks_for_what_is_open(hub: Hub) -> No
     third = Replica(hub, 50.0)
     await exchanged((third, first))
 
-    assert third.circuit.block(50.0) == (BlockReason.OPEN, 51.0)
+    assert third.block() == (BlockReason.OPEN, 51.0)
 
 
 async def test_without_redis_each_replica_goes_on_alone_and_after_its_return_they_share_again(hub: Hub) -> None:
@@ -148,13 +159,14 @@ async def test_without_redis_each_replica_goes_on_alone_and_after_its_return_the
     await exchanged(replicas)
     first.now += 1.0
 
-    assert second.circuit.admit(second.now) is False
-    assert first.circuit.admit(first.now) is True  # without asking anyone
-    first.circuit.failed(first.now, probe=True)
+    assert second.admit() is not None
+    probe = first.admit()
+    assert probe is not None  # without asking anyone
+    first.circuit.failed(first.now, probe)
 
     hub.down = False
     await exchanged(replicas)
-    assert second.circuit.block(second.now) == (BlockReason.OPEN, 9.0)
+    assert second.block() == (BlockReason.OPEN, 9.0)
 
 
 async def test_nothing_is_echoed(hub: Hub) -> None:
@@ -171,13 +183,15 @@ async def test_nothing_is_echoed(hub: Hub) -> None:
 @pytest.mark.parametrize(
     "message",
     [b"", b"[]", b"{", b"{}", b'{"replica": "x"}', b'{"replica": "x", "circuits": [{"key": []}]}',
-     b'{"replica": "x", "circuits": 7}', b'{"replica": "x", "circuits": [{"key": ["u", "c", "m"], "open": "soon"}]}'],
+     b'{"replica": "x", "circuits": 7}', b'{"replica": "x", "circuits": [], "counts": [{"key": ["u", "c", "m"]}]}',
+     b'{"replica": "x", "circuits": [], "counts": [{"key": ["u", "c", "m"], "failures": "many"}]}',
+     b'{"replica": "x", "circuits": [{"key": ["u", "c", "m"], "open": "soon"}]}'],
 )  # fmt: skip
 async def test_messages_that_cannot_be_read_change_nothing(hub: Hub, message: bytes) -> None:
     first, _ = await settled(hub)
     await first.sharing.receive(message)
 
-    assert first.circuit.admit(first.now) is False
+    assert first.admit() is not None
 
 
 async def test_times_of_others_are_bounded_by_the_own_policy(hub: Hub) -> None:
@@ -189,3 +203,99 @@ async def test_times_of_others_are_bounded_by_the_own_policy(hub: Hub) -> None:
     assert first.circuit.open_until == first.now + policy.max_open_for
     assert first.circuit.resting_until == first.now + policy.max_rate_limit_rest
     assert first.circuit.account.resting_until == first.now + policy.account_rest
+
+
+async def test_failures_of_all_replicas_count_together(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    first.fail(3)
+    second.fail(2)
+    await exchanged(replicas)
+
+    assert [one.circuit.state for one in replicas] == [CircuitState.OPEN] * 2
+    assert [one.circuit.open_for for one in replicas] == [A] * 2
+
+
+async def test_tenants_of_all_replicas_count_together(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    first.fail(4, A)
+    second.fail(1, B)
+    await exchanged(replicas)
+
+    assert [one.circuit.open_for for one in replicas] == [ALL_TENANTS] * 2
+
+
+async def test_what_is_open_for_one_tenant_is_so_on_all_replicas_until_another_one_fails_anywhere(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    first.fail(5, A)
+    await exchanged(replicas)
+    assert second.block(A) is not None
+    assert second.admit(B) is not None
+
+    second.fail(1, B)
+    await exchanged(replicas)
+    assert first.block("ten_c") is not None
+
+
+async def test_an_answer_anywhere_ends_the_row(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    for _ in range(10):
+        first.fail(3)
+        await first.sharing.exchange()
+        second.circuit.succeeded(second.now, Ticket(second.now, A))
+        first.now, second.now = first.now + 20, second.now + 20  # calls of a window are counted, too
+        await exchanged(replicas)
+
+    assert [one.circuit.state for one in replicas] == [CircuitState.CLOSED] * 2
+
+
+async def test_answers_without_a_failure_before_them_are_not_told(hub: Hub) -> None:
+    first, _ = await settled(hub)
+    noted: list[object] = []
+    first.circuits.on_count = noted.append
+    for _ in range(100):
+        first.circuit.succeeded(first.now, Ticket(first.now, A))
+    assert noted == []
+
+    first.fail(1)
+    for _ in range(100):
+        first.circuit.succeeded(first.now, Ticket(first.now, A))
+    assert len(noted) == 2
+
+
+async def test_a_time_out_on_one_replica_makes_the_calls_that_wait_on_others_suspect(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    hung = first.admit()
+    assert hung is not None
+    for one in (first, first, second, second):
+        assert one.admit() is not None
+    for one in replicas:
+        one.now += 30.0
+    first.circuit.failed(first.now, hung, hung=True)
+    assert first.circuit.state is CircuitState.CLOSED
+    await exchanged(replicas)
+
+    assert [one.circuit.state for one in replicas] == [CircuitState.OPEN] * 2
+
+
+async def test_without_redis_each_replica_counts_alone_and_tells_nothing_old_later(hub: Hub) -> None:
+    replicas = first, second = await settled(hub)
+    hub.down = True
+    first.fail(4)
+    second.fail(4)
+    await exchanged(replicas)
+    hub.down = False
+    await exchanged(replicas)
+    assert [one.circuit.state for one in replicas] == [CircuitState.CLOSED] * 2
+
+    first.fail(1)
+    assert first.circuit.state is CircuitState.OPEN
+
+
+async def test_who_was_not_connected_counts_anew(hub: Hub) -> None:
+    first, second = await settled(hub)
+    first.fail(4)
+    await first.sharing.exchange()
+    await second.sharing.connected()
+    second.fail(1)
+
+    assert second.circuit.state is CircuitState.CLOSED

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from chassis.testing import FakeClock
 from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.counts import Ticket
 from inference_worker.breakers.model import CircuitState
 from inference_worker.breakers.retry_budget import RetryBudget
 from inference_worker.plans.choose import Choice, RetryPolicy
@@ -141,7 +142,7 @@ def test_a_resting_credential_of_the_tenants_is_not_called_the_operators():
     own, circuits = Credential("own", "ten_1", "mine"), Circuits()
     first = a_choice(credentials=(own,), circuits=circuits).first()
     assert first is not None
-    first.circuit.account_refused(0.0, probe=False)
+    first.circuit.account_refused(0.0, first.ticket)
 
     choice = a_choice(credentials=(own,), circuits=circuits)
 
@@ -171,7 +172,7 @@ async def test_a_probe_that_was_not_made_is_given_back(leaving: str):
     # The first call fails; the second candidate's circuit is due for its probe.
     probed = circuits.circuit("fake", "default", "instant")
     for _ in range(5):
-        probed.failed(-10.0, probe=False)
+        probed.failed(-10.0, Ticket(-10.0, ""))
     run = a_run(a_candidate("400-else"), a_candidate(), circuits=circuits, upstream=upstream, observer=observer)
     upstream.provider.open = _failing  # type: ignore[union-attr, method-assign]
     announced = asyncio.Event()
@@ -189,7 +190,9 @@ async def test_a_probe_that_was_not_made_is_given_back(leaving: str):
         await task
 
     assert probed.state is CircuitState.OPEN
-    assert probed.admit(0.0) is True
+    ticket = probed.admit(0.0, "")
+    assert ticket is not None
+    assert ticket.probe
 
 
 async def test_a_plan_whose_only_candidate_is_passed_over_makes_no_call_and_says_when_to_retry():
@@ -197,7 +200,7 @@ async def test_a_plan_whose_only_candidate_is_passed_over_makes_no_call_and_says
     clock = FakeClock()
     circuit = circuits.circuit("fake", "default", "instant")
     for _ in range(5):
-        circuit.failed(clock.monotonic(), probe=False)
+        circuit.failed(clock.monotonic(), Ticket(clock.monotonic(), ""))
     run = PlanRun(
         a_plan(a_candidate()), upstreams={"fake": upstream}, clock=clock, observer=observer, circuits=circuits
     )

@@ -6,11 +6,13 @@ from chassis.errors import PermissionDenied
 from chassis.tenancy import Principal, as_caller
 from chassis.testing import a_caller
 from inference_worker.breakers.circuits import Circuits
+from inference_worker.breakers.counts import Ticket
 from inference_worker.breakers.health import MAX_SHOWN
 from inference_worker.upstreams.grpc import UpstreamMethods
 from values.roles import PLATFORM_ADMIN, SERVICE
 
 NOW = 1_000.0
+TICKET = Ticket(NOW, "ten_1")
 
 
 def some_methods() -> tuple[UpstreamMethods, Circuits]:
@@ -25,13 +27,13 @@ async def described(methods: UpstreamMethods, name: str, role: str = PLATFORM_AD
 
 async def test_the_circuits_of_an_upstream_come_with_faults_first():
     methods, circuits = some_methods()
-    circuits.circuit("v", "crd_1", "of another upstream").failed(NOW, probe=False)
-    circuits.circuit("u", "crd_1", "good").succeeded(NOW, probe=False)
-    circuits.circuit("u", "crd_1", "shaky").failed(NOW, probe=False)
-    circuits.circuit("u", "crd_1", "limited").rate_limited(NOW, 7.0, probe=False)
-    circuits.circuit("u", "crd_2", "refused").account_refused(NOW, probe=False)
+    circuits.circuit("v", "crd_1", "of another upstream").failed(NOW, TICKET)
+    circuits.circuit("u", "crd_1", "good").succeeded(NOW, TICKET)
+    circuits.circuit("u", "crd_1", "shaky").failed(NOW, TICKET)
+    circuits.circuit("u", "crd_1", "limited").rate_limited(NOW, 7.0, TICKET)
+    circuits.circuit("u", "crd_2", "refused").account_refused(NOW, TICKET)
     for _ in range(5):
-        circuits.circuit("u", "crd_1", "dead").failed(NOW, probe=False)
+        circuits.circuit("u", "crd_1", "dead").failed(NOW, TICKET)
 
     health = (await described(methods, "u", SERVICE)).health
 
@@ -47,8 +49,8 @@ async def test_an_open_circuit_whose_probe_runs_is_half_open():
     methods, circuits = some_methods()
     circuit = circuits.circuit("u", "crd_1", "dead")
     for _ in range(5):
-        circuit.failed(NOW - 10, probe=False)
-    circuit.admit(NOW)
+        circuit.failed(NOW - 10, TICKET)
+    circuit.admit(NOW, "ten_1")
     (one,) = (await described(methods, "u")).health.circuits
 
     assert (one.state, one.probe_in.ToSeconds()) == (pb.CIRCUIT_STATE_HALF_OPEN, 0)

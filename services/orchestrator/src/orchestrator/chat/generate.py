@@ -147,8 +147,7 @@ class ChatCompletions:
             made = attempts.unknown_usage()
             await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
             raise
-        keys = [candidate.bound.price_key for candidate in prepared.plan.candidates]
-        self.routes.scores.learn(keys, finished.calls, stream=request.stream)
+        self.routes.scores.learn(prepared.plan.candidates, finished.calls, stream=request.stream)
         made = finished.attempts
         stale = run.give_stale(finished, attempts.reservation)
         priced = await finalize(

@@ -6,7 +6,7 @@ from chassis.clock import Clock
 
 from orchestrator.routing.eligibility import RequestFacts
 from orchestrator.routing.model import RouteCandidate
-from orchestrator.workers.model import CallOutcome, ProviderCall
+from orchestrator.workers.model import CallOutcome, Candidate, ProviderCall
 
 PERIOD_SECONDS = 600.0
 PERIODS = 6
@@ -39,23 +39,26 @@ class Scores:
         self._clock = clock
         self._periods: dict[tuple[str, bool], list[_Period]] = {}
 
-    def learn(self, price_keys: Sequence[str], calls: Sequence[ProviderCall], *, stream: bool) -> None:
-        """Count the calls of one request. `price_keys` are those of the plan's candidates.
+    def learn(self, candidates: Sequence[Candidate], calls: Sequence[ProviderCall], *, stream: bool) -> None:
+        """Count the calls of one request; `candidates` are the plan's.
 
-        A rejection may be the request's own fault. It counts against a candidate only when another one took the same
-        request; what the client ended tells nothing.
+        A rejection may be the request's own fault. It counts against a candidate only when another one of its role took
+        the same request: a fallback for content or context takes what the others are right to refuse. What the client
+        ended tells nothing.
         """
-        answered = any(one.outcome is CallOutcome.SUCCEEDED for one in calls)
-        for one in calls:
-            if not 0 <= one.candidate < len(price_keys):
-                continue
+        made = [one for one in calls if 0 <= one.candidate < len(candidates)]
+        answered = {candidates[one.candidate].role for one in made if one.outcome is CallOutcome.SUCCEEDED}
+        for one in made:
+            candidate = candidates[one.candidate]
             if one.outcome is CallOutcome.SUCCEEDED:
                 seconds = one.first_byte_seconds if stream else one.seconds
-            elif one.outcome is CallOutcome.FAILED or (one.outcome is CallOutcome.REJECTED and answered):
+            elif one.outcome is CallOutcome.FAILED or (
+                one.outcome is CallOutcome.REJECTED and candidate.role in answered
+            ):
                 seconds = one.seconds + FAILURE_SECONDS
             else:
                 continue
-            self._count((price_keys[one.candidate], stream), seconds)
+            self._count((candidate.bound.price_key, stream), seconds)
 
     def delay(self, candidate: RouteCandidate, facts: RequestFacts) -> float:
         """Return the expected seconds, or 0 for a candidate that had fewer than `MIN_CALLS` calls in the last hour."""

@@ -14,6 +14,7 @@ from chassis.testing import FakeClock, a_caller
 from orchestrator.administration.grpc import RouteServicer
 from orchestrator.configuration.model import Edit
 from orchestrator.flags.snapshot import FlagCache
+from orchestrator.reservations.model import TokenBound
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.manage import ManageRoutes
 from orchestrator.routing.model import (
@@ -27,7 +28,7 @@ from orchestrator.routing.model import (
 )
 from orchestrator.routing.policy import Capabilities
 from orchestrator.routing.scores import MIN_CALLS
-from orchestrator.workers.model import CallOutcome, ProviderCall
+from orchestrator.workers.model import CallOutcome, Candidate, ProviderCall
 
 from services.orchestrator.tests.fake_flags import FakeFlagStore, snapshot_of, switch
 from services.orchestrator.tests.fakes import FakeRouteStore
@@ -256,9 +257,10 @@ async def test_a_dry_run_agrees_with_what_requests_get(servicer: RouteServicer, 
 
 async def test_a_dry_run_tells_the_expected_time_of_the_fastest(servicer: RouteServicer, manage: ManageRoutes) -> None:
     draft = {"strategy": "fastest", "candidates": [A1, A2]}
+    one, other = ([Candidate("a", model, TokenBound(f"a/{model}", 1, 1))] for model in "12")
     for _ in range(MIN_CALLS):
-        manage.cache.scores.learn(["a/1"], [ProviderCall(0, CallOutcome.SUCCEEDED, 0.5, 2.0)], stream=True)
-        manage.cache.scores.learn(["a/2"], [ProviderCall(0, CallOutcome.SUCCEEDED, 0.1, 1.0)], stream=True)
+        manage.cache.scores.learn(one, [ProviderCall(0, CallOutcome.SUCCEEDED, 0.5, 2.0)], stream=True)
+        manage.cache.scores.learn(other, [ProviderCall(0, CallOutcome.SUCCEEDED, 0.1, 1.0)], stream=True)
 
     found, response = await resolve(
         servicer, model="new", document=orjson.dumps(draft), request_id="req_1", stream=True

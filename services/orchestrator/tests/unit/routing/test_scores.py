@@ -5,13 +5,14 @@ from datetime import timedelta
 
 import pytest
 from chassis.testing import FakeClock
+from orchestrator.reservations.model import TokenBound
 from orchestrator.routing.eligibility import RequestFacts
 from orchestrator.routing.model import RouteCandidate
 from orchestrator.routing.scores import FAILURE_SECONDS, MIN_CALLS, PERIOD_SECONDS, PERIODS, Scores
-from orchestrator.workers.model import CallOutcome, ProviderCall
+from orchestrator.workers.model import CallOutcome, Candidate, CandidateRole, ProviderCall
 
 A, B = (RouteCandidate(name, "m", 1000) for name in "ab")
-KEYS = (A.price_key, B.price_key)
+PLAN = tuple(Candidate(one.upstream, one.model, TokenBound(one.price_key, 1, 1)) for one in (A, B))
 STREAM, NON_STREAMED = RequestFacts(stream=True), RequestFacts()
 
 
@@ -31,7 +32,7 @@ def call(candidate: int, outcome: CallOutcome = CallOutcome.SUCCEEDED, first: fl
 
 def learn(scores: Scores, *calls: ProviderCall, times: int = MIN_CALLS, stream: bool = True) -> None:
     for _ in range(times):
-        scores.learn(KEYS, calls, stream=stream)
+        scores.learn(PLAN, calls, stream=stream)
 
 
 def test_the_mean_time_to_the_first_byte_counts_for_streams(scores: Scores) -> None:
@@ -69,6 +70,18 @@ def test_a_rejection_counts_only_when_another_candidate_took_the_request(scores:
 
     learn(scores, call(0, CallOutcome.REJECTED), call(1))
     assert scores.delay(A, STREAM) > FAILURE_SECONDS
+    assert scores.delay(B, STREAM) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("role", [CandidateRole.CONTEXT_OVERFLOW, CandidateRole.CONTENT_POLICY])
+def test_what_a_fallback_of_another_role_took_does_not_count_against_those_who_refused_it(
+    scores: Scores, role: CandidateRole
+) -> None:
+    fallback = PLAN[1]._replace(role=role)
+    for _ in range(MIN_CALLS):
+        scores.learn((PLAN[0], fallback), (call(0, CallOutcome.REJECTED), call(1)), stream=True)
+
+    assert scores.delay(A, STREAM) == 0
     assert scores.delay(B, STREAM) == pytest.approx(0.2)
 
 
