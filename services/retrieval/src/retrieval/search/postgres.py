@@ -41,65 +41,76 @@ SELECT lexeme FROM (
 ) AS placed WHERE place <= {FIRST_LEXEMES} OR place_from_end <= {LAST_LEXEMES}
 """  # noqa: S608 - constants
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
-# MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. The document
-# frequency is a window and not a join, because a join of badly estimated sides becomes a loop within a loop.
+# MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. A scan for each
+# lexeme gives its document frequency as a window over that scan, so that the postings are neither sorted nor joined.
 _KEYWORD_SEARCH = f"""
 WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}),
 query AS MATERIALIZED ({_QUERY_LEXEMES.format(query="$3")}),
-found AS MATERIALIZED (
-    SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
-           (sum(cardinality(ordinals)) OVER (PARTITION BY lexeme))::float8 AS document_frequency FROM postings
-    WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = ANY(ARRAY(SELECT lexeme FROM query))
-      AND attachment NOT IN (SELECT attachment FROM hidden)
-), collection AS MATERIALIZED (
+collection AS MATERIALIZED (
     SELECT sum(chunks)::float8 AS size, sum(lexeme_count)::float8 / nullif(sum(chunks), 0) AS average_length
     FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed'
 ), hits AS (
     SELECT vector_store_id, attachment, unnest(ordinals) AS ordinal, unnest(frequencies)::float8 AS frequency,
            unnest(lengths) / average_length AS length,
            ln(1 + (size - document_frequency + 0.5) / (document_frequency + 0.5)) AS idf
-    FROM found CROSS JOIN collection
+    FROM collection CROSS JOIN query CROSS JOIN LATERAL (
+        SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
+               (sum(cardinality(ordinals)) OVER ())::float8 AS document_frequency FROM postings
+        WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = query.lexeme
+          AND attachment NOT IN (SELECT attachment FROM hidden) OFFSET 0
+    ) AS found
 )
 SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal,
        sum(idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length))) AS score
 FROM hits GROUP BY attachment, ordinal ORDER BY score DESC, attachment, ordinal LIMIT $4
 """  # noqa: S608 - constants
-# The planner looks the value of a parameter up in the statistics, and takes all rows of a tenant that is new since the
-# last ANALYZE for one. It does not look up the value of a subquery.
-_CHUNK_TEXTS = """
-SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text
+# Of each key its chunk. LIMIT keeps the order of the joins: the planner may otherwise read all files of a tenant first,
+# because it takes those of a tenant that is new since the last ANALYZE for one. The tenant comes from a subquery, whose
+# value it does not look up in the statistics.
+_WANTED_CHUNKS = """
 FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
-JOIN chunks c ON c.tenant_id = (SELECT $1::text) AND c.vector_store_id = wanted.vector_store_id
-             AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
-JOIN attachments a ON a.tenant_id = c.tenant_id AND a.attachment = wanted.attachment AND a.state = 'completed'
-JOIN files f ON f.tenant_id = a.tenant_id AND f.file_id = a.file_id
-"""
-_RELEVANT = """
-SELECT c.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
-FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
-JOIN chunks c ON c.tenant_id = (SELECT $1::text) AND c.vector_store_id = wanted.vector_store_id
-             AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
 CROSS JOIN LATERAL (
-    SELECT coalesce(array_agg(lexeme), '{}') AS lexemes,
-           coalesce(array_agg(cardinality(positions)), '{}') AS frequencies
+    SELECT page, text, embedding FROM chunks
+    WHERE tenant_id = (SELECT $1::text) AND vector_store_id = wanted.vector_store_id
+      AND attachment = wanted.attachment AND ordinal = wanted.ordinal LIMIT 1
+) AS c
+"""
+_CHUNK_TEXTS = f"""
+SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text
+{_WANTED_CHUNKS} CROSS JOIN LATERAL (
+    SELECT file_id FROM attachments
+    WHERE tenant_id = (SELECT $1::text) AND attachment = wanted.attachment AND state = 'completed' LIMIT 1
+) AS a
+CROSS JOIN LATERAL (SELECT filename FROM files WHERE tenant_id = (SELECT $1::text) AND file_id = a.file_id LIMIT 1) AS f
+"""  # noqa: S608 - constants
+_RELEVANT = f"""
+SELECT c.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
+{_WANTED_CHUNKS} CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(lexeme), '{{}}') AS lexemes,
+           coalesce(array_agg(cardinality(positions)), '{{}}') AS frequencies
     FROM unnest(lexemes(c.text))
 ) AS terms
-"""
-_NEARNESS = """
+"""  # noqa: S608 - constants
+_NEARNESS = f"""
 SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal,
-       -(c.embedding <#> $5::real[]::halfvec) AS nearness
-FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
-JOIN chunks c ON c.tenant_id = (SELECT $1::text) AND c.vector_store_id = wanted.vector_store_id
-             AND c.attachment = wanted.attachment AND c.ordinal = wanted.ordinal
+       -(c.embedding <#> $5::real[]::halfvec) AS nearness {_WANTED_CHUNKS}
 """
-# IS TRUE keeps the condition a lookup in a hash table. As a join it may become a loop within a loop.
+# A lookup in the primary key for each file and lexeme. It compares rows, because the planner would take the index by
+# attachment for a comparison of attachments alone, and read all words of the files. IS TRUE keeps the condition a
+# lookup in a hash table; a join may become a loop within a loop.
 _FREQUENCIES = """
 SELECT attachment, ordinal, array_agg(lexeme) AS lexemes, array_agg(frequency) AS frequencies, max(length) AS length
 FROM (
-    SELECT attachment, lexeme, unnest(ordinals) AS ordinal, unnest(frequencies) AS frequency, unnest(lengths) AS length
-    FROM postings
-    WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = ANY($5::text[])
-      AND attachment = ANY($3::bigint[])
+    SELECT files.attachment, wanted.lexeme, unnest(ordinals) AS ordinal, unnest(frequencies) AS frequency,
+           unnest(lengths) AS length
+    FROM unnest($5::text[]) AS wanted (lexeme) CROSS JOIN (
+        SELECT DISTINCT * FROM unnest($2::text[], $3::bigint[])
+    ) AS files (vector_store_id, attachment) CROSS JOIN LATERAL (
+        SELECT ordinals, frequencies, lengths FROM postings
+        WHERE tenant_id = (SELECT $1::text) AND vector_store_id = files.vector_store_id
+          AND (lexeme, attachment) >= (wanted.lexeme, files.attachment)
+          AND (lexeme, attachment) <= (wanted.lexeme, files.attachment) OFFSET 0
+    ) AS of_file
 ) AS found
 WHERE ((attachment, ordinal) IN (SELECT * FROM unnest($3::bigint[], $4::integer[]))) IS TRUE
 GROUP BY attachment, ordinal
@@ -181,11 +192,10 @@ class PostgresSearchIndex:
         vector: Sequence[float],
         lexemes: Sequence[str],
     ) -> dict[ChunkKey, Candidate]:
-        stores, attachments, ordinals = keys_to_columns(keys)
         async with self._database.tenant(tenant_id) as connection:
-            near = await connection.fetch(_NEARNESS, tenant_id, stores, attachments, ordinals, list(vector))
-            values = (tenant_id, list(set(stores)), attachments, ordinals, list(lexemes))
-            found = await connection.fetch(_FREQUENCIES, *values) if lexemes else []
+            columns = keys_to_columns(keys)
+            near = await connection.fetch(_NEARNESS, tenant_id, *columns, list(vector))
+            found = await connection.fetch(_FREQUENCIES, tenant_id, *columns, list(lexemes)) if lexemes else []
         terms = {(row["attachment"], row["ordinal"]): row for row in found}
         return {
             row_to_chunk_key(row): to_candidate(row, terms.get((row["attachment"], row["ordinal"]))) for row in near

@@ -21,7 +21,7 @@ from retrieval.ingestion import postgres as ingestion
 from retrieval.search import postgres as search
 from retrieval.vector_stores import postgres as vector_stores
 
-from services.retrieval.tests.filled_tables import ANALYZE, WORDS_PER_CHUNK, fill_store
+from services.retrieval.tests.filled_tables import ANALYZE, VOCABULARY, WORDS_PER_CHUNK, fill_store
 
 MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
 LARGE, SMALL, OTHERS = 3_000, 10, 20
@@ -55,6 +55,18 @@ class FilledTenant:
         plan: dict[str, Any] = json.loads(rows[0][0])[0]["Plan"]
         return plan
 
+    async def plans(self, statement: str, *values: object) -> list[dict[str, Any]]:
+        """The plan for these values, and the one for all values: a connection may use either."""
+        literals = ", ".join(to_literal(value) for value in values)
+        async with self.database.tenant(self.tenant_id) as connection:
+            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            await connection.execute(f"PREPARE measured AS {statement}")
+            try:
+                rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE measured ({literals})")
+            finally:
+                await connection.execute("DEALLOCATE measured")
+        return [await self.plan(statement, *values), json.loads(rows[0][0])[0]["Plan"]]
+
     async def last_attachment(self) -> int:
         """The number of the last file in the large store."""
         async with self.database.tenant(self.tenant_id) as connection:
@@ -82,6 +94,20 @@ def loops(plan: dict[str, Any]) -> int:
     """The most loops of a scan of a table."""
     own = plan["Actual Loops"] if "Relation Name" in plan else 0
     return max([own, *(loops(child) for child in plan.get("Plans", ()))])
+
+
+def indexes(plan: dict[str, Any]) -> set[str]:
+    """The indexes that the plan reads, and the tables that it reads without one."""
+    own = {plan.get("Index Name") or plan["Relation Name"]} if "Relation Name" in plan else set()
+    own |= {plan["Index Name"]} if plan["Node Type"] == "Bitmap Index Scan" else set()
+    return own.union(*(indexes(child) for child in plan.get("Plans", ())))
+
+
+def to_literal(value: object) -> str:
+    """A value in SQL; those of the tests need no escapes."""
+    if isinstance(value, list):
+        return "'{" + ",".join(map(str, value)) + "}'"
+    return f"'{value}'"
 
 
 @pytest.fixture(scope="module", params=STATISTICS)
@@ -121,12 +147,16 @@ async def filled(section: tuple[PostgresSection, Names]) -> AsyncIterator[Filled
         yield FilledTenant(database, *tenant)
 
 
-async def test_a_keyword_search_reads_the_store_once(filled: FilledTenant) -> None:
-    large = await filled.plan(search._KEYWORD_SEARCH, filled.tenant_id, [filled.large], QUERY, 100)
+async def test_a_keyword_search_reads_the_postings_of_its_words_once(filled: FilledTenant) -> None:
+    of_a_word = LARGE * WORDS_PER_CHUNK / VOCABULARY
 
-    assert loops(large) == 1
-    assert rows_read(large) <= ALL_FILES + LARGE  # every attachment once, and the postings of five words
-    assert await filled.rows_read(search._KEYWORD_SEARCH, filled.tenant_id, [filled.small], QUERY, 100) <= 3 * SMALL
+    for plan in await filled.plans(search._KEYWORD_SEARCH, filled.tenant_id, [filled.large], QUERY, 100):
+        assert loops(plan) <= len(QUERY.split())
+        assert rows_read(plan) <= ALL_FILES + 2 * of_a_word * len(QUERY.split())  # every attachment once
+        assert "postings_pkey" in indexes(plan)
+        assert not {"postings", "postings_by_attachment"} & indexes(plan)
+    for plan in await filled.plans(search._KEYWORD_SEARCH, filled.tenant_id, [filled.small], QUERY, 100):
+        assert rows_read(plan) <= 3 * SMALL
 
 
 async def test_a_vector_search_reads_the_chunks_of_its_store(filled: FilledTenant) -> None:
@@ -140,25 +170,33 @@ async def test_a_vector_search_reads_the_chunks_of_its_store(filled: FilledTenan
 
 async def test_texts_are_read_by_their_keys(filled: FilledTenant) -> None:
     last = await filled.last_attachment()
-    values = (filled.tenant_id, [filled.large] * 10, list(range(last - 9, last + 1)), [0] * 10)
+    keys = ([filled.large] * 10, list(range(last - 9, last + 1)), [0] * 10)
 
-    # Without any statistics Postgres may read tables of this size, once each.
-    assert await filled.rows_read(search._CHUNK_TEXTS, *values) <= 30 + 2 * ALL_FILES * (filled.statistics == "none")
+    for plan in await filled.plans(search._CHUNK_TEXTS, filled.tenant_id, *keys):
+        assert rows_read(plan) <= 30
+        assert indexes(plan) == {"chunks_pkey", "attachments_by_number", "files_pkey"}
 
 
 async def test_feedback_reads_the_candidates_alone(filled: FilledTenant) -> None:
-    last, without_statistics = await filled.last_attachment(), filled.statistics == "none"
+    last = await filled.last_attachment()
     keys = ([filled.large] * 100, list(range(last - 99, last + 1)), [0] * 100)
-    words = [f"word{number}" for number in range(0, 1_500, 75)]
 
-    near = await filled.rows_read(search._NEARNESS, filled.tenant_id, *keys, [0.1] * 384)
-    terms = await filled.rows_read(search._FREQUENCIES, filled.tenant_id, [filled.large], *keys[1:], words)
-    best = await filled.rows_read(search._RELEVANT, filled.tenant_id, *(column[:5] for column in keys))
+    for plan in await filled.plans(search._NEARNESS, filled.tenant_id, *keys, [0.1] * 384):
+        assert rows_read(plan) <= 100
+        assert indexes(plan) == {"chunks_pkey"}
+    for plan in await filled.plans(search._RELEVANT, filled.tenant_id, *(column[:5] for column in keys)):
+        assert rows_read(plan) <= 5
+        assert indexes(plan) == {"chunks_pkey"}
 
-    # Without any statistics Postgres may read the table of chunks once.
-    assert near <= 100 + ALL_FILES * without_statistics
-    assert best <= 5 + ALL_FILES * without_statistics
-    assert terms <= 100 * WORDS_PER_CHUNK
+
+async def test_feedback_reads_the_wanted_words_of_the_candidates_alone(filled: FilledTenant) -> None:
+    last = await filled.last_attachment()
+    keys = ([filled.large] * 100, list(range(last - 99, last + 1)), [0] * 100)
+    words = [f"word{number}" for number in range(0, VOCABULARY, 75)]
+
+    for plan in await filled.plans(search._FREQUENCIES, filled.tenant_id, *keys, words):
+        assert rows_read(plan) <= 100 * WORDS_PER_CHUNK * len(words) / VOCABULARY * 4
+        assert indexes(plan) == {"postings_pkey"}
 
 
 async def test_known_vectors_are_read_by_their_fingerprints(filled: FilledTenant) -> None:

@@ -1,0 +1,144 @@
+"""Duration of searches on filled tables: `make bench-search`, on the running fleet's Postgres.
+
+200,000 chunks over 1,000 tenants, and stores of 10 to 10,000 files, in a database of its own, after ANALYZE. Embedding
+the query is not part of the times. The work tree and the commit before it are measured in turns, so that what else the
+machine does weighs on both: compare the ratio.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+from argosy_dev.fleet.paths import FleetPaths, read_pairs
+from chassis.settings import PostgresSection
+from chassis.testing.postgres import scratch_database
+
+from tests.fleet.environment import ROOT
+from tests.load import versions
+from tests.load.figures import percentile
+from tests.load.search_tables import fill, make_queries, make_texts
+from tests.load.show import Rows, aligned
+
+DSN = "ARGOSY_POSTGRES_DSN"
+GOAL_P95_MS = 50
+MIGRATIONS = Path("services/retrieval/src/retrieval/migrations")
+Stores = dict[str, list[tuple[str, str]]]
+"""Tenants and stores by what they are."""
+
+
+class Version:
+    """A version of retrieval that searches in a process of its own."""
+
+    def __init__(self, root: Path, section: PostgresSection, stores: Stores) -> None:
+        self.stores = stores
+        dsn = {"dsn": section.dsn.get_secret_value(), "pool_size": 4}
+        self._process = versions.start("tests.load.search_run", root, BENCH_POSTGRES=json.dumps(dsn))
+        self.times: dict[str, list[float]] = {}
+
+    def turn(self, stores: str, searches: Sequence[tuple[str, str, str, str]]) -> None:
+        """Search for each of (tenant, store, query, vector), one after the other."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(searches) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("bench-search: a version could not search; see above")
+        self.times.setdefault(stores, []).extend(json.loads(answer))
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+@asynccontextmanager
+async def filled_database(root: Path) -> AsyncIterator[tuple[PostgresSection, Stores, list[str]]]:
+    """A database with the migrations of a version."""
+    choose = random.Random(18)
+    texts = make_texts(choose)
+    async with scratch_database(root / MIGRATIONS, "retrieval", extensions=("vector",)) as section:
+        assert section.owner_dsn is not None
+        settings = {"argosy.tenant": "*", "search_path": "retrieval,public", "jit": "off"}
+        owner = await asyncpg.connect(section.owner_dsn.get_secret_value(), server_settings=settings)
+        try:
+            stores = await fill(owner, texts, choose)
+        finally:
+            await owner.close()
+        yield section, stores, texts
+
+
+async def measure(roots: Sequence[Path], searches: int, rounds: int) -> list[Version]:
+    """Measure the versions in turns."""
+    async with AsyncExitStack() as stack:
+        migrations = {root: _contents(root / MIGRATIONS) for root in roots}
+        filled: dict[str, tuple[PostgresSection, Stores, list[str]]] = {}
+        for of_version in migrations.values():  # versions with the same migrations have one database
+            if of_version not in filled:
+                root = next(root for root in roots if migrations[root] == of_version)
+                filled[of_version] = await stack.enter_async_context(filled_database(root))
+        measured = [Version(root, *filled[migrations[root]][:2]) for root in roots]
+        for version in measured:
+            stack.callback(version.close)
+        choose = random.Random(7)
+        _, stores, texts = next(iter(filled.values()))
+        for number in range(rounds + 1):
+            for name in stores:
+                queries = make_queries(texts, choose, searches)
+                places = [choose.randrange(len(stores[name])) for _ in queries]
+                for version in measured if number % 2 else reversed(measured):
+                    asked = [
+                        (*version.stores[name][place], *query) for place, query in zip(places, queries, strict=True)
+                    ]
+                    version.turn(name, asked)
+            if not number:  # connections, prepared statements and caches are warm now
+                for version in measured:
+                    version.times.clear()
+        return measured
+
+
+def _contents(folder: Path) -> str:
+    return "".join(path.read_text() for path in sorted(folder.rglob("*.sql")))
+
+
+def rows(now: Version, before: Version) -> Rows:
+    """A row for each kind of stores, with the times of both versions and their ratio."""
+    table: Rows = [("", "p50 ms", "before", "ratio", f"p95 ms (goal {GOAL_P95_MS})", "before", "ratio")]
+    for name in now.times:
+        row = [name]
+        for share in (0.5, 0.95):
+            new, old = (percentile(sorted(version.times[name]), share) for version in (now, before))
+            row += [f"{new:.1f}", f"{old:.1f}", f"{new / old:.2f}"]
+        table.append(tuple(row))
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", default="HEAD^", help="the commit to compare with (HEAD^)")
+    parser.add_argument("--searches", type=int, default=20, help="searches in a turn (20)")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each version (10)")
+    options = parser.parse_args()
+    if DSN not in os.environ:
+        paths = FleetPaths.from_environment()
+        if not paths.env.exists():
+            raise SystemExit("bench-search: the fleet does not run; `make up` starts it")
+        os.environ[DSN] = read_pairs(paths.env)[DSN]
+    before, now = asyncio.run(measure([versions.sources(options.before), ROOT], options.searches, options.rounds))
+    sys.stdout.write("\n".join(aligned(rows(now, before))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
