@@ -41,24 +41,24 @@ SELECT lexeme FROM (
 ) AS placed WHERE place <= {FIRST_LEXEMES} OR place_from_end <= {LAST_LEXEMES}
 """  # noqa: S608 - constants
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
-# MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. The document
-# frequency is a window and not a join, because a join of badly estimated sides becomes a loop within a loop.
+# MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. A scan for each
+# lexeme gives its document frequency as a window over that scan, so that the postings are neither sorted nor joined.
 _KEYWORD_SEARCH = f"""
 WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}),
 query AS MATERIALIZED ({_QUERY_LEXEMES.format(query="$3")}),
-found AS MATERIALIZED (
-    SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
-           (sum(cardinality(ordinals)) OVER (PARTITION BY lexeme))::float8 AS document_frequency FROM postings
-    WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = ANY(ARRAY(SELECT lexeme FROM query))
-      AND attachment NOT IN (SELECT attachment FROM hidden)
-), collection AS MATERIALIZED (
+collection AS MATERIALIZED (
     SELECT sum(chunks)::float8 AS size, sum(lexeme_count)::float8 / nullif(sum(chunks), 0) AS average_length
     FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed'
 ), hits AS (
     SELECT vector_store_id, attachment, unnest(ordinals) AS ordinal, unnest(frequencies)::float8 AS frequency,
            unnest(lengths) / average_length AS length,
            ln(1 + (size - document_frequency + 0.5) / (document_frequency + 0.5)) AS idf
-    FROM found CROSS JOIN collection
+    FROM collection CROSS JOIN query CROSS JOIN LATERAL (
+        SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
+               (sum(cardinality(ordinals)) OVER ())::float8 AS document_frequency FROM postings
+        WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = query.lexeme
+          AND attachment NOT IN (SELECT attachment FROM hidden) OFFSET 0
+    ) AS found
 )
 SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal,
        sum(idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length))) AS score
@@ -94,10 +94,10 @@ SELECT c.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
 _NEARNESS = f"""
 SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal,
        -(c.embedding <#> $5::real[]::halfvec) AS nearness {_WANTED_CHUNKS}
-"""  # noqa: S608 - constants
+"""
 # A lookup in the primary key for each file and lexeme. It compares rows, because the planner would take the index by
-# attachment for a comparison of attachments alone, and read all words of the files. IS TRUE keeps the condition a lookup
-# in a hash table; a join may become a loop within a loop.
+# attachment for a comparison of attachments alone, and read all words of the files. IS TRUE keeps the condition a
+# lookup in a hash table; a join may become a loop within a loop.
 _FREQUENCIES = """
 SELECT attachment, ordinal, array_agg(lexeme) AS lexemes, array_agg(frequency) AS frequencies, max(length) AS length
 FROM (
