@@ -91,6 +91,9 @@ def _kind(
     by_code = next((codes[code] for code in fields.codes if code in codes), None)
     if by_code is RefusalKind.RATE_LIMITED and by_words in {RefusalKind.ACCOUNT_EMPTY, RefusalKind.CONTEXT_TOO_LONG}:
         return by_words
+    # `server_error` is said of everything that went wrong; the words are more precise.
+    if by_code is RefusalKind.SERVER_ERROR and by_words is not None:
+        return by_words
     if by_code is not None:
         return by_code
     if by_words is not None:

@@ -65,6 +65,12 @@ OVERLOAD_BEGINS = re.compile(
     r"|loading model|service (?:is )?(?:temporarily )?unavailable|the model is overloaded)",
     _I,
 )
+INPUT_BEGINS = re.compile(
+    r"(?:(?:gemini )?(?:image|audio|video|file) input is not (?:supported|enabled)"
+    r"|failed to parse messages: unsupported content part type|tools param requires --jinja)",
+    _I,
+)
+"""llama.cpp answers 500 to what the loaded model cannot read, and a gateway 503: no retry helps, another model does."""
 
 PARAM_IN_WORDS = (
     re.compile(r"unsupported (?:parameter|value|field)s?:? ['\"`]([\w.\[\]-]{1,80})['\"`]", _I),
@@ -82,6 +88,8 @@ def kind_of_words(message: str, status: int) -> RefusalKind | None:
         return RefusalKind.CREDENTIAL_REFUSED
     if OVERLOAD_BEGINS.match(message):
         return RefusalKind.OVERLOADED
+    if INPUT_BEGINS.match(message):
+        return RefusalKind.UNSUPPORTED_PARAMETER
     if TOO_LARGE_FOR_THE_RATE.match(message):
         return RefusalKind.CONTEXT_TOO_LONG
     return _about_the_request(message) if status in {400, 403, 413, 422} else _model_in(message, status)

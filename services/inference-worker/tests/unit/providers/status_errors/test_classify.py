@@ -89,6 +89,17 @@ CASES = [
     (529, anthropic("overloaded_error", "Overloaded"), Kind.OVERLOADED),
     (503, "<html><title>503 Service Unavailable</title></html>", Kind.OVERLOADED),
     (500, openai("The server had an error", None, "server_error"), Kind.SERVER_ERROR),
+    # llama.cpp's issues 13566, 15377 and 12947, livekit's 4559: what this model cannot read, as a server's error.
+    (
+        500,
+        openai("image input is not supported - hint: you may need", None, "server_error"),
+        Kind.UNSUPPORTED_PARAMETER,
+    ),
+    (500, openai('Failed to parse messages: Unsupported content part type: "image_url"'), Kind.UNSUPPORTED_PARAMETER),
+    (500, openai("tools param requires --jinja flag", None, "server_error"), Kind.UNSUPPORTED_PARAMETER),
+    (503, openai("gemini image input is not enabled: message 5 contains"), Kind.UNSUPPORTED_PARAMETER),
+    # The words of a request that a server's error quotes say nothing about its cause.
+    (500, openai("failed on: image input is not supported"), Kind.SERVER_ERROR),
     (502, "<html><h1>Bad Gateway</h1></html>", Kind.SERVER_ERROR),
     (504, "", Kind.TIMEOUT),
     (200, anthropic("overloaded_error", "Overloaded"), Kind.OVERLOADED),
