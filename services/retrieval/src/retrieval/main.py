@@ -57,7 +57,9 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     store = PostgresIngestionStore(database, wake_relay=relay.wake)
     queue = FairQueue()
     chunk_embedder = ChunkEmbedder(store, embedder, builder.signer)
-    worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue), queue)
+    limits = Limits(**settings.parser.model_dump(exclude={"processes"}))
+    parser = await builder.open(SubprocessParser(limits, settings.parser.processes))
+    worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue, parser=parser), queue)
     reap = partial(queue_overdue, store, queue)
     delete = partial(
         delete_pending, queue=PostgresDeletionQueue(database), objects=objects, on_deleted=metrics.DELETIONS.inc
@@ -108,11 +110,13 @@ def _ingestion(
     objects: ObstoreObjectStore,
     chunk_embedder: ChunkEmbedder,
     queue: FairQueue,
+    *,
+    parser: SubprocessParser,
 ) -> Ingestion:
     return Ingestion(
         store=store,
         objects=objects,
-        parser=SubprocessParser(Limits(**settings.parser.model_dump())),
+        parser=parser,
         token_counter=token_counter(settings),
         chunk_embedder=chunk_embedder,
         has_other_tenants=queue.has_other_tenants,

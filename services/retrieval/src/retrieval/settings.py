@@ -74,7 +74,12 @@ class EmbeddingSection(Section):
 class IngestionSection(Section):
     """Ingestion of attached files."""
 
-    slots: int = Field(2, ge=1, le=64, description="Files that one process ingests at the same time.")
+    slots: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Files that one process ingests at the same time; of them `PARSER__PROCESSES` are being parsed.",
+    )
     batch_size: int = Field(32, ge=1, le=512, description="Chunks that are embedded by one call and stored together.")
     max_bytes: int = Field(64 * MEGABYTE, ge=1, description="Size of the largest file that is indexed.")
     lease: timedelta = Field(
@@ -88,8 +93,9 @@ class IngestionSection(Section):
 
 
 class ParserSection(Section):
-    """Limits for parsing one document."""
+    """Limits for parsing documents. All but `processes` are for one document."""
 
+    processes: int = Field(2, ge=1, le=64, description="Documents that are parsed at the same time.")
     memory_bytes: int = Field(1024 * MEGABYTE, ge=256 * MEGABYTE, description="Address space of the parser process.")
     cpu_seconds: int = Field(120, ge=1, description="CPU time of the parser process.")
     expanded_bytes: int = Field(256 * MEGABYTE, ge=1, description="Size that an archive, or its text, may expand to.")

@@ -1,104 +1,124 @@
-"""The child process: parses the document on standard input and writes its blocks as JSON lines to standard output.
+"""The template of parsing processes: it has imported the parsers, reads no document, and forks a process for each one.
 
-    {"page": 1, "text": "…"}                      a block
-    {"no_sandbox": {"landlock": "…"}}             the first line, where the kernel lacks a filter
-    {"warning": "pictures", "message": "…"}       what is left out
-    {"error": "encrypted_file", "message": "…"}   the last line, when the document cannot be parsed
-    {"end": true}                                 the last line, when the document was parsed to its end
+A fork has what the template has: modules, and nothing of another document. The template has no threads, no environment
+variables and no open files but its connection to the service, which a fork closes first.
 
-It forks: the limits apply to the forked process, and the parent reports how that process ended.
+    python -I -m retrieval.parsing FD [preload]
+
+On the connection, each after its length in four bytes:
+
+    {"id": 1, "filename": "a.pdf", "limits": "…"}   with the files for the document, its blocks and its errors: parse it
+    {"kill": 1}                                     kill the process of this document
+    {"id": 1, "signal": 9, "cpu_seconds": 1.5, "peak_bytes": 4096}   to the service: the process has ended
+    {"id": 1, "refused": "…"}                                        to the service: there can be no process
 """
 
+import gc
 import os
-import resource
+import select
 import signal
+import socket
 import sys
-from typing import IO
+from contextlib import suppress
+from typing import Any, NoReturn
 
-import orjson
-
-from retrieval.parsing import sandbox
-from retrieval.parsing.formats import read
+from retrieval.parsing import child, sandbox
+from retrieval.parsing.endings import peak_bytes
+from retrieval.parsing.formats import preload
 from retrieval.parsing.limits import Limits
-from retrieval.parsing.model import FileWarning, IngestionErrorCode, UnindexableFile
+from retrieval.parsing.messages import receive, send
 
-# A library that gets no more memory crashes or raises any exception. A process that used this share of its memory limit
-# is taken for one that ran out of memory.
-OOM_SHARE = 0.25
-TOO_MUCH_MEMORY = UnindexableFile(
-    IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, "the file needs too much memory to be parsed"
-)
-TOO_MUCH_TIME = UnindexableFile(IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, "the file takes too long to parse")
-CRASHED = UnindexableFile(IngestionErrorCode.UNREADABLE_FILE, "the file is damaged: its parser crashed")
+FILES = 3
 
 
-def main(limits: Limits, filename: str) -> None:
-    # Libraries may print to standard output: that goes to standard error instead.
-    lines = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    child = os.fork()
-    if child == 0:
-        _parse(lines, limits, filename)
+class Template:
+    """Forks a process for each request, and reports how each of them ended."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._pids: dict[int, int] = {}
+        """Numbers of documents by process."""
+        self._woken, self._wake = socket.socketpair()
+
+    def serve(self) -> None:
+        """Serve until the service closes the connection."""
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        while True:
+            ready, _, _ = select.select([self._connection, self._woken], [], [])
+            if self._woken in ready:
+                self._woken.recv(4096)
+                self._reap()
+            if self._connection in ready:
+                request, files = receive(self._connection, FILES)
+                if request is None:
+                    break
+                self._handle(request, files)
+        for pid in self._pids:
+            os.kill(pid, signal.SIGKILL)
+
+    def _handle(self, request: dict[str, Any], files: list[int]) -> None:
+        if "kill" in request:
+            for pid, number in self._pids.items():
+                if number == request["kill"]:
+                    os.kill(pid, signal.SIGKILL)
+            return
+        template = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            send(self._connection, {"id": request["id"], "refused": error.strerror})
+        else:
+            if pid == 0:
+                self._run(template, files, request["filename"], Limits.from_json(request["limits"]))
+            self._pids[pid] = request["id"]
+        for file in files:
+            os.close(file)
+
+    def _run(self, template: int, files: list[int], filename: str, limits: Limits) -> NoReturn:
+        """In the fork. All but its three files are closed, so that it can ask nothing of the template."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            sandbox.die_with_parent(template)
+            document, output, errors = files
+            os.dup2(document, 0)
+            os.dup2(output, 1)
+            os.dup2(errors, 2)
+            # Libraries may print to standard output: that goes to standard error instead.
+            lines = os.dup(1)
+            os.dup2(2, 1)
+            os.dup2(lines, 3)
+            os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+            child.parse(os.fdopen(0, "rb"), os.fdopen(3, "wb"), filename, limits)
+        except BaseException:  # noqa: BLE001 - a fork never returns to the loop of the template
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
         os._exit(0)
-    _, status, usage = os.wait4(child, 0)
-    if os.WIFSIGNALED(status):
-        _write_error(lines, _cause_of_death(os.WTERMSIG(status), usage, limits))
 
-
-def _parse(lines: IO[bytes], limits: Limits, filename: str) -> None:
-    limits.apply()
-    missing = sandbox.enter()
-    if missing:
-        _write(lines, {"no_sandbox": missing})
-    try:
-        _write_blocks(lines, limits, filename)
-    except UnindexableFile as error:
-        _write_error(lines, error)
-    except BrokenPipeError:
-        return  # The service has closed the pipe.
-    except Exception as error:  # noqa: BLE001 - libraries raise anything for a damaged document
-        out_of_memory = isinstance(error, MemoryError) or _ran_out_of_memory(
-            resource.getrusage(resource.RUSAGE_SELF), limits
-        )
-        damaged = UnindexableFile(IngestionErrorCode.UNREADABLE_FILE, f"the file is damaged ({type(error).__name__})")
-        _write_error(lines, TOO_MUCH_MEMORY if out_of_memory else damaged)
-    else:
-        _write(lines, {"end": True})
-
-
-def _write_blocks(lines: IO[bytes], limits: Limits, filename: str) -> None:
-    written = 0
-    for block in read(sys.stdin.buffer, filename, limits):
-        if isinstance(block, FileWarning):
-            _write(lines, {"warning": block.code, "message": block.message})
-            continue
-        written += len(block.text)
-        if written > limits.expanded_bytes:
-            raise UnindexableFile(IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, "the file has too much text")
-        _write(lines, {"page": block.page, "text": block.text})
-
-
-def _cause_of_death(number: int, usage: resource.struct_rusage, limits: Limits) -> UnindexableFile:
-    # Only the CPU limit sends SIGXCPU. The kernel's count for the hard limit is slightly ahead of the reported one.
-    at_cpu_limit = usage.ru_utime + usage.ru_stime >= 0.9 * limits.cpu_seconds
-    if number == signal.SIGXCPU or (at_cpu_limit and number == signal.SIGKILL):
-        return TOO_MUCH_TIME
-    return TOO_MUCH_MEMORY if _ran_out_of_memory(usage, limits) else CRASHED
-
-
-def _ran_out_of_memory(usage: resource.struct_rusage, limits: Limits) -> bool:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_maxrss * unit > limits.memory_bytes * OOM_SHARE
-
-
-def _write_error(lines: IO[bytes], error: UnindexableFile) -> None:
-    _write(lines, {"error": error.code, "message": error.message})
-
-
-def _write(lines: IO[bytes], line: dict[str, object]) -> None:
-    lines.write(orjson.dumps(line) + b"\n")
-    lines.flush()
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                report = {
+                    "id": self._pids.pop(pid),
+                    "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                    "peak_bytes": peak_bytes(usage),
+                }
+                send(self._connection, report)
 
 
 if __name__ == "__main__":
-    main(Limits.from_json(sys.argv[1]), sys.argv[2])
+    if sys.argv[2:] == ["preload"]:
+        preload()
+        # Forks share the memory of what is never collected.
+        gc.collect()
+        gc.freeze()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        Template(socket.socket(fileno=int(sys.argv[1]))).serve()

@@ -89,8 +89,8 @@ def _mismatch(expected: str) -> UnindexableFile:
     )
 
 
-# The extension, the check of the content, and the module that parses it. Modules are imported by name, so that a child
-# process loads only the library that it needs.
+# The extension, the check of the content, and the module that parses it. Modules are imported by name, so that a
+# process may load only the library that it needs.
 PARSERS: dict[str, tuple[Callable[[bytes, BinaryIO], None], str]] = {
     ".txt": (_is_text, "plain"),
     ".text": (_is_text, "plain"),
@@ -109,3 +109,9 @@ PARSERS: dict[str, tuple[Callable[[bytes, BinaryIO], None], str]] = {
     ".xlsx": (_is_zip_with("xl/", "a workbook"), "xlsx"),
     ".epub": (_is_zip_with("META-INF/container.xml", "a book"), "epub"),
 }
+
+
+def preload() -> None:
+    """Import all that parsers need."""
+    for module in {"text_detection", *(module for _, module in PARSERS.values())}:
+        import_module(f"retrieval.parsing.{module}")

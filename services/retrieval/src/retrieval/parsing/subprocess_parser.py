@@ -2,45 +2,60 @@
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
-from typing import IO, Any
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from types import TracebackType
+from typing import IO, Any, Self
 
 import orjson
 from chassis.errors import Unavailable
 from chassis.telemetry import logger
 
+from retrieval.parsing.endings import TOO_MUCH_TIME, to_error
 from retrieval.parsing.limits import Limits
 from retrieval.parsing.model import Block, FileWarning, IngestionErrorCode, UnindexableFile
+from retrieval.parsing.template_process import Fork, TemplateProcess
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_LOGGED_STDERR_BYTES = 2_000
-CHILD_MODULE = "retrieval.parsing"
+PROCESSES = 2
 
 log = logger("retrieval.parsing")
 
 
 class SubprocessParser:
-    """Implements Parser. Each document gets a process with limits on memory, CPU and time.
+    """Implements Parser. Each document gets a process with limits on memory, CPU and time. An async context manager.
 
-    The pipe bounds how far the child runs ahead, so a slow consumer of blocks costs no memory. The child gets no
-    environment variables and no open files but the document and its output.
+    The processes are forks of a template that has imported the parsers and has read no document. The pipe bounds how
+    far a process runs ahead, so a slow consumer of blocks costs no memory. A process has no environment variables and
+    no open files but the document and its output.
+
+    processes: documents that are parsed at the same time; others wait.
+    preload: import the parsers at the start; otherwise each process imports what it needs.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, processes: int = PROCESSES, *, preload: bool = True) -> None:
         self._limits = limits
+        self._free = asyncio.Semaphore(processes)
+        self._template = TemplateProcess(preload=preload)
         self._warned_of_sandbox = False
+
+    async def __aenter__(self) -> Self:
+        await self._template.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._template.__aexit__(kind, error, trace)
 
     async def blocks(
         self, filename: str, data: AsyncGenerator[bytes, None]
     ) -> AsyncGenerator[Block | FileWarning, None]:
         with _workspace(), tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as stderr:
             await _spool(document, data)
-            async with self._child(filename, document, stderr) as (child, lines):
+            async with self._free, self._child(filename, document, stderr) as (child, lines):
                 while line := await self._line(lines):
                     if "end" in line:
                         return
@@ -48,33 +63,34 @@ class SubprocessParser:
                         self._warn_of_sandbox(line["no_sandbox"])
                         continue
                     yield _line_to_block(line)
-                # The output ended without a last line: the child and its fork were both killed.
-                _log_crash(await asyncio.to_thread(child.wait), stderr)
-                raise UnindexableFile(IngestionErrorCode.UNREADABLE_FILE, "the file is damaged: its parser crashed")
+                # The output ended without a last line: the process was killed.
+                ending = await child.ended
+                _log_crash(ending.signal, stderr)
+                raise to_error(ending, self._limits)
 
     @asynccontextmanager
     async def _child(
         self, filename: str, document: IO[bytes], stderr: IO[bytes]
-    ) -> AsyncIterator[tuple[subprocess.Popen[bytes], asyncio.StreamReader]]:
+    ) -> AsyncIterator[tuple[Fork, asyncio.StreamReader]]:
         """The process and its output. The process is killed at the end of the block."""
-        command = [sys.executable, "-I", "-m", CHILD_MODULE, self._limits.to_json(), filename]
+        reading, writing = os.pipe()
+        output = os.fdopen(reading, "rb", buffering=0)
         try:
-            # Not with asyncio's subprocess, which forks: a fork runs gRPC's fork handlers, which crash occasionally.
-            # Popen uses vfork, which runs none. It blocks for the millisecond until exec.
-            child = subprocess.Popen(  # noqa: ASYNC220, S603 - see above; our own program
-                command, stdin=document, stdout=subprocess.PIPE, stderr=stderr, env={}, start_new_session=True
-            )
-        except OSError as error:
-            raise Unavailable(f"cannot start a process to parse a document: {error.strerror}") from error
+            child = self._template.start(filename, self._limits, (document.fileno(), writing, stderr.fileno()))
+        except BaseException:
+            output.close()
+            raise
+        finally:
+            os.close(writing)
         lines = asyncio.StreamReader(limit=MAX_LINE_BYTES)
         try:
             pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(lines), child.stdout
+                lambda: asyncio.StreamReaderProtocol(lines), output
             )
             with closing(pipe):
                 yield child, lines
         finally:
-            await _kill(child)
+            await child.kill()
 
     def _warn_of_sandbox(self, missing: dict[str, str]) -> None:
         """Once, because it is the same for every document."""
@@ -88,9 +104,7 @@ class SubprocessParser:
             async with asyncio.timeout(self._limits.block_seconds):
                 line = await lines.readline()
         except TimeoutError:
-            raise UnindexableFile(
-                IngestionErrorCode.FILE_EXPANDS_TOO_MUCH, "the file takes too long to parse"
-            ) from None
+            raise TOO_MUCH_TIME from None
         if not line.endswith(b"\n"):
             return None
         parsed: dict[str, Any] = orjson.loads(line)
@@ -121,14 +135,6 @@ def _workspace() -> Iterator[None]:
         raise Unavailable(f"no disk space to parse a document: {error.strerror}") from error
 
 
-def _log_crash(exit_code: int, stderr: IO[bytes]) -> None:
+def _log_crash(signal: int, stderr: IO[bytes]) -> None:
     stderr.seek(max(stderr.seek(0, os.SEEK_END) - MAX_LOGGED_STDERR_BYTES, 0))
-    log.warning("parser_crashed", exit_code=exit_code, stderr=stderr.read().decode(errors="replace"))
-
-
-async def _kill(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the child and its fork, which are one process group."""
-    if child.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-    await asyncio.to_thread(child.wait)
+    log.warning("parser_crashed", signal=signal, stderr=stderr.read().decode(errors="replace"))

@@ -74,7 +74,8 @@ async def data(content: bytes) -> AsyncGenerator[bytes, None]:
 
 @pytest.mark.parametrize("sample", CORPUS, ids=lambda sample: f"{sample.filename}: {sample.name}")
 async def test_a_document_of_each_format_is_read_in_the_sandbox(sample: Sample) -> None:
-    found = [item async for item in SubprocessParser(Limits()).blocks(sample.filename, data(sample.content))]
+    async with SubprocessParser(Limits()) as parser:
+        found = [item async for item in parser.blocks(sample.filename, data(sample.content))]
 
     assert " ".join("".join(item.text for item in found if isinstance(item, Block)).split()) == sample.text
     assert {item.code for item in found if not isinstance(item, Block)} == sample.warnings
@@ -86,17 +87,17 @@ async def test_a_missing_filter_is_logged_once_and_the_document_is_read(
     logged: list[dict[str, Any]] = []
     monkeypatch.setattr("retrieval.parsing.subprocess_parser.log", _Log(logged))
     lines = [{"no_sandbox": {"landlock": "Function not implemented"}}, {"page": 0, "text": "text"}, {"end": True}]
-    parser = SubprocessParser(Limits())
 
-    for _ in range(2):
-        waiting = iter(lines)
+    async with SubprocessParser(Limits(), preload=False) as parser:
+        for _ in range(2):
+            waiting = iter(lines)
 
-        async def line(*_: object, waiting: Any = waiting) -> dict[str, Any]:
-            return dict(next(waiting))
+            async def line(*_: object, waiting: Any = waiting) -> dict[str, Any]:
+                return dict(next(waiting))
 
-        monkeypatch.setattr(parser, "_line", line)
-        found = [item async for item in parser.blocks("a.txt", data(b"text"))]
-        assert found == [Block(0, "text")]
+            monkeypatch.setattr(parser, "_line", line)
+            found = [item async for item in parser.blocks("a.txt", data(b"text"))]
+            assert found == [Block(0, "text")]
 
     assert logged == [{"event": "parser_sandbox_incomplete", "missing": {"landlock": "Function not implemented"}}]
 

@@ -54,7 +54,8 @@ async def data(content: bytes) -> AsyncGenerator[bytes, None]:
 
 
 async def parsed(filename: str, content: bytes, limits: Limits = TIGHT) -> list[Block]:
-    found = [item async for item in SubprocessParser(limits).blocks(filename, data(content))]
+    async with SubprocessParser(limits, preload=False) as parser:
+        found = [item async for item in parser.blocks(filename, data(content))]
     return [item for item in found if isinstance(item, Block)]
 
 
@@ -167,12 +168,18 @@ def test_the_cpu_limit_sends_its_own_signal() -> None:
     assert ended.returncode == -signal.SIGXCPU
 
 
-async def test_a_killed_parser_raises_unindexable_file() -> None:
-    parser = SubprocessParser(Limits())
+def running() -> list[psutil.Process]:
+    """The processes that parse documents, without their template."""
+    return [fork for template in psutil.Process().children() for fork in template.children()]
 
-    async with aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+
+async def test_a_killed_parser_raises_unindexable_file() -> None:
+    async with (
+        SubprocessParser(Limits()) as parser,
+        aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found,
+    ):
         await anext(found)
-        for child in psutil.Process().children(recursive=True):
+        for child in running():
             child.kill()
         with pytest.raises(UnindexableFile) as refused:
             async for _ in found:
@@ -180,26 +187,82 @@ async def test_a_killed_parser_raises_unindexable_file() -> None:
     assert refused.value.code == "unreadable_file"
 
 
+async def test_a_killed_template_fails_no_document_and_is_started_again() -> None:
+    async with SubprocessParser(Limits()) as parser:
+        async with aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+            await anext(found)
+            forks = running()
+            for template in psutil.Process().children():
+                template.kill()
+            with pytest.raises(Unavailable):
+                async for _ in found:
+                    pass
+        _, alive = psutil.wait_procs(forks, timeout=30)
+        assert sys.platform != "linux" or not alive, "its forks end with it"
+
+        assert [item async for item in parser.blocks("a.txt", data(b"text"))] == [Block(0, "text")]
+
+
+async def test_a_template_that_was_killed_while_it_was_idle_is_started_again() -> None:
+    async with SubprocessParser(Limits(), preload=False) as parser:
+        for template in psutil.Process().children():
+            template.kill()
+        for _ in range(100):
+            try:
+                found = [item async for item in parser.blocks("a.txt", data(b"text"))]
+            except Unavailable:
+                continue  # the service has not seen its end yet
+            break
+
+    assert found == [Block(0, "text")]
+
+
 async def test_cancelling_before_the_first_block_kills_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     async def cut_off(_: object, pipe: IO[bytes]) -> None:
         pipe.close()
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "connect_read_pipe", cut_off)
-    try:
-        await parsed("a.txt", b"A line of text.\n" * 100_000)
-    except asyncio.CancelledError:
-        assert psutil.Process().children(recursive=True) == []
-    else:
-        pytest.fail("it was cut off")
+    async with SubprocessParser(Limits()) as parser:
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio.get_running_loop(), "connect_read_pipe", cut_off)
+            with pytest.raises(asyncio.CancelledError):
+                [item async for item in parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))]
+            assert running() == []
 
 
 async def test_closing_the_blocks_early_kills_the_parser() -> None:
-    async with aclosing(SubprocessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
-        await anext(found)
-        assert psutil.Process().children(recursive=True)
+    async with SubprocessParser(Limits()) as parser:
+        async with aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+            await anext(found)
+            assert running()
 
-    assert psutil.Process().children(recursive=True) == []
+        assert running() == []
+
+
+async def test_the_end_of_the_service_ends_the_template_and_its_forks() -> None:
+    async with SubprocessParser(Limits()) as parser:
+        found = parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))
+        await anext(found)
+        processes = psutil.Process().children(recursive=True)
+        assert len(processes) == 2
+
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == []
+    with pytest.raises(Unavailable):
+        async for _ in found:
+            pass
+
+
+async def test_a_document_finds_no_files_of_the_template_and_of_other_documents() -> None:
+    async with SubprocessParser(Limits()) as parser:
+        one, two = (parser.blocks("a.txt", data(b"A line of text.\n" * 100_000)) for _ in range(2))
+        async with aclosing(one), aclosing(two):
+            await anext(one)
+            await anext(two)
+            for fork in running():
+                files = {int(entry.name) for entry in Path(f"/proc/{fork.pid}/fd").iterdir()}
+                assert files == {0, 1, 2, 3}
+                assert fork.num_threads() == 1
 
 
 async def test_three_times_as_many_pages_take_no_more_memory() -> None:
@@ -211,11 +274,12 @@ async def test_three_times_as_many_pages_take_no_more_memory() -> None:
             *(f"Page {n}. " + "Vessels carry cargo from port to port. " * 12 for n in range(pages))
         )
         count = 0
-        async for _ in SubprocessParser(TIGHT).blocks("a.pdf", data(content)):
-            count += 1
-            for reader in psutil.Process().children(recursive=True) if count % 10 == 0 else ():
-                with suppress(psutil.NoSuchProcess):
-                    most = max(most, reader.memory_info().rss)
+        async with SubprocessParser(TIGHT) as parser:
+            async for _ in parser.blocks("a.pdf", data(content)):
+                count += 1
+                for reader in running() if count % 10 == 0 else ():
+                    with suppress(psutil.NoSuchProcess):
+                        most = max(most, reader.memory_info().rss)
         assert count == pages
         assert most > 0
         return most
@@ -227,7 +291,10 @@ async def test_three_times_as_many_pages_take_no_more_memory() -> None:
 
 async def test_the_parser_gets_no_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRIEVAL_SECRET", "s3cret")
-    async with aclosing(SubprocessParser(Limits()).blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
+    async with (
+        SubprocessParser(Limits()) as parser,
+        aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found,
+    ):
         await anext(found)
         for child in psutil.Process().children(recursive=True):
             assert "RETRIEVAL_SECRET" not in child.environ()
@@ -238,8 +305,9 @@ async def test_errors_of_the_data_are_raised_unchanged() -> None:
         yield b"text"
         raise Unavailable("the object store does not answer")
 
-    with pytest.raises(Unavailable):
-        [block async for block in SubprocessParser(Limits()).blocks("a.txt", broken())]
+    async with SubprocessParser(Limits(), preload=False) as parser:
+        with pytest.raises(Unavailable):
+            [block async for block in parser.blocks("a.txt", broken())]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
@@ -264,9 +332,29 @@ async def test_a_failing_temporary_folder_raises_unavailable(monkeypatch: pytest
 async def test_ten_documents_are_parsed_at_the_same_time() -> None:
     texts = [f"Document {n}. " * 200 for n in range(10)]
 
-    found = await asyncio.gather(*(parsed(f"{n}.txt", text.encode()) for n, text in enumerate(texts)))
+    async def read(parser: SubprocessParser, text: str) -> list[str]:
+        return [
+            item.text.strip() async for item in parser.blocks("a.txt", data(text.encode())) if isinstance(item, Block)
+        ]
 
-    assert [blocks_of[0].text.strip() for blocks_of in found] == [text.strip() for text in texts]
+    async with SubprocessParser(Limits()) as parser:
+        found = await asyncio.gather(*(read(parser, text) for text in texts))
+
+    assert found == [[text.strip()] for text in texts]
+
+
+async def test_no_more_documents_are_parsed_at_once_than_allowed() -> None:
+    async with SubprocessParser(Limits(), 1) as parser:
+        first = parser.blocks("a.txt", data(b"A line of text.\n" * 1_000_000))  # more than the pipe holds
+        await anext(first)
+        second = asyncio.ensure_future(anext(parser.blocks("b.txt", data(b"text"))))
+        await asyncio.wait([second], timeout=0.3)
+        assert len(running()) == 1
+        assert not second.done()
+
+        await first.aclose()
+
+        assert await second == Block(0, "text")
 
 
 def test_text_is_cut_into_blocks_at_line_ends_and_nothing_is_lost() -> None:

@@ -1,0 +1,151 @@
+"""The service's end of the template of parsing processes."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from chassis.errors import Unavailable
+from chassis.telemetry import logger
+
+from retrieval.parsing.endings import Ending
+from retrieval.parsing.limits import Limits
+from retrieval.parsing.messages import LENGTH, send_at_once
+
+TEMPLATE_MODULE = "retrieval.parsing"
+# A template answers within milliseconds. One that does not is killed, with all its forks.
+TIMEOUT_SECONDS = 20.0
+
+log = logger("retrieval.parsing")
+
+
+class Fork:
+    """A process that parses one document."""
+
+    def __init__(self, connection: "_Connection", number: int) -> None:
+        self._connection = connection
+        self._number = number
+        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        """How it ended. Raises Unavailable when it was never started, or its template is gone and it with it."""
+
+    async def kill(self) -> None:
+        """Kill the process, if it still runs, and wait until it is gone."""
+        if not self.ended.done():
+            self._connection.kill(self._number)
+            await asyncio.wait([self.ended], timeout=TIMEOUT_SECONDS)
+        if not self.ended.done():
+            log.error("parser_template_hangs")
+            self._connection.process.kill()
+            await asyncio.wait([self.ended])
+        # What came of it is nobody's error now.
+        self.ended.cancelled() or self.ended.exception()
+
+
+class TemplateProcess:
+    """Starts the template, and starts it again after its end. An async context manager.
+
+    preload: import the parsers at the start; otherwise each fork imports what it needs.
+    """
+
+    def __init__(self, *, preload: bool = True) -> None:
+        self._preload = preload
+        self._connection: _Connection | None = None
+        self._number = 0
+
+    async def __aenter__(self) -> Self:
+        self._running()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    def start(self, filename: str, limits: Limits, files: tuple[int, int, int]) -> Fork:
+        """Parse a document. `files` are those for the document, its blocks and its errors. Raises Unavailable."""
+        connection = self._running()
+        self._number += 1
+        fork = Fork(connection, self._number)
+        request = {"id": self._number, "filename": filename, "limits": limits.to_json()}
+        try:
+            send_at_once(connection.socket, request, files)
+        except OSError as error:
+            raise Unavailable(f"cannot start a process to parse a document: {error.strerror}") from error
+        connection.forks[self._number] = fork
+        return fork
+
+    def _running(self) -> "_Connection":
+        if self._connection is None or self._connection.lost:
+            self._connection = _Connection(preload=self._preload)
+        return self._connection
+
+
+class _Connection:
+    """A template that runs, and the connection to it."""
+
+    def __init__(self, *, preload: bool) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.socket.setblocking(False)
+        command = [sys.executable, "-I", "-m", TEMPLATE_MODULE, str(theirs.fileno()), *(["preload"] * preload)]
+        try:
+            # Not with asyncio's subprocess, which forks: a fork runs gRPC's fork handlers, which crash occasionally.
+            # Popen uses vfork, which runs none. It blocks for the millisecond until exec.
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                command, stdin=subprocess.DEVNULL, env={}, pass_fds=[theirs.fileno()], start_new_session=True
+            )
+        except OSError as error:
+            self.socket.close()
+            raise Unavailable(f"cannot start a process to parse documents: {error.strerror}") from error
+        finally:
+            theirs.close()
+        self.forks: dict[int, Fork] = {}
+        self.lost = False
+        self._reading = asyncio.create_task(self._read())
+
+    def kill(self, number: int) -> None:
+        with suppress(OSError):  # a template that is gone took its forks with it
+            send_at_once(self.socket, {"kill": number})
+
+    async def close(self) -> None:
+        """End the template, which kills its forks."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        await asyncio.wait([self._reading], timeout=TIMEOUT_SECONDS)
+        if not self._reading.done():
+            self.process.kill()
+            await self._reading
+
+    async def _read(self) -> None:
+        """Pass on how forks ended, until the template has ended."""
+        loop = asyncio.get_running_loop()
+        waiting = b""
+        with suppress(OSError):
+            while piece := await loop.sock_recv(self.socket, 65_536):
+                waiting += piece
+                while len(waiting) >= LENGTH.size:
+                    end = LENGTH.size + LENGTH.unpack_from(waiting)[0]
+                    if len(waiting) < end:
+                        break
+                    self._report(orjson.loads(waiting[LENGTH.size : end]))
+                    waiting = waiting[end:]
+        self.lost = True
+        self.socket.close()
+        await asyncio.to_thread(self.process.wait)
+        for fork in self.forks.values():
+            if not fork.ended.done():
+                fork.ended.set_exception(Unavailable("the template of parsing processes has ended"))
+        self.forks.clear()
+
+    def _report(self, report: dict[str, Any]) -> None:
+        fork = self.forks.pop(report.pop("id"))
+        if fork.ended.done():
+            return
+        if "refused" in report:
+            fork.ended.set_exception(Unavailable(f"cannot start a process to parse a document: {report['refused']}"))
+        else:
+            fork.ended.set_result(Ending(**report))
