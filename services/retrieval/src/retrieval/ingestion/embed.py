@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from chassis.errors import ArgosyError
 from chassis.ids import new_id
@@ -11,6 +12,7 @@ from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 
 from retrieval.chunking.splitter import Chunk
 from retrieval.embeddings.model import Embedder, Vector, fingerprint
+from retrieval.ingestion.merged_calls import MergedCalls
 from retrieval.ingestion.model import Claim, EmbeddedChunk, is_transient
 from retrieval.ingestion.ports import IngestionStore
 
@@ -41,13 +43,20 @@ class ChunkEmbedder:
         """
         for attempt in range(1, self.max_attempts + 1):
             try:
-                with as_caller(Caller(principal, self.signer.sign(principal), new_id("req_"))):
-                    return await self.embedder.embed(texts)
+                return await self._calls.embed(principal, texts)
             except ArgosyError as error:
                 if attempt == self.max_attempts or not is_transient(error):
                     raise
                 await self.sleep(_retry_delay_seconds(error, attempt))
         raise AssertionError("unreachable")
+
+    @cached_property
+    def _calls(self) -> MergedCalls:
+        return MergedCalls(self._embed_as)
+
+    async def _embed_as(self, principal: Principal, texts: list[str]) -> list[Vector]:
+        with as_caller(Caller(principal, self.signer.sign(principal), new_id("req_"))):
+            return await self.embedder.embed(texts)
 
 
 def _retry_delay_seconds(error: ArgosyError, attempt: int) -> float:
