@@ -290,7 +290,7 @@ class FakeIngestionStore:
 
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
         row = self._fenced(claim)
-        row.state, row.warnings = AttachmentState.COMPLETED, tuple(warnings)
+        row.state, row.warnings, row.indexed_chunks = AttachmentState.COMPLETED, tuple(warnings), len(row.stored)
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         row = self._fenced(claim)

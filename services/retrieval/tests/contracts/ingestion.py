@@ -92,6 +92,16 @@ class IngestionStoreContract:
         assert list(await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9)) == [key]
         assert list(await one.ports.index.keyword_search(one.tenant_id, store, "text", 9)) == [key]
 
+    async def test_completing_indexes_the_keywords_that_are_left(self, one: Tenant) -> None:
+        claim = await one.claimed()
+        store = [claim.key.vector_store_id]
+        await one.ports.ingestion_store.add_chunks(claim, embedded(["harbour", "lighthouse"]), LONG)
+        await one.ports.ingestion_store.complete(claim)
+
+        found = await one.ports.index.keyword_search(one.tenant_id, store, "lighthouse", 9)
+
+        assert list(found) == [ChunkKey(claim.key.vector_store_id, claim.attachment, 1)]
+
     async def test_a_completed_attachment_tells_what_is_left_out(self, one: Tenant) -> None:
         claim = await one.claimed()
         left_out = (

@@ -11,6 +11,8 @@ from retrieval.embeddings.model import Vector
 from retrieval.vector_stores.model import AttachmentKey
 
 FILE_INDEXED_TOPIC = "argosy.retrieval.file-indexed.v1"
+# Chunks whose keywords are indexed by one transaction.
+KEYWORD_BATCH_SIZE = 1_000
 
 _TRANSIENT_KINDS = {
     Kind.UNAVAILABLE,

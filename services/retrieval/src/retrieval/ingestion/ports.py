@@ -32,7 +32,7 @@ class IngestionStore(Protocol):
         """Index the keywords of the next thousand chunks and extend the lease. Returns False when none was left."""
 
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
-        """Make the chunks visible to searches, and store what was left out of the file."""
+        """Index the keywords that are left, make the chunks visible to searches, and store what was left out."""
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         """Mark the attachment as failed and schedule the deletion of its chunks."""

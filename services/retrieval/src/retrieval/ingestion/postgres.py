@@ -12,14 +12,13 @@ from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
 from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
-from retrieval.ingestion.model import FILE_INDEXED_TOPIC, Claim, ClaimLost, EmbeddedChunk
+from retrieval.ingestion.model import FILE_INDEXED_TOPIC, KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk
 from retrieval.ingestion.protos import file_indexed_to_proto
 from retrieval.parsing.model import FileWarning
 from retrieval.vector_stores.model import AttachmentKey
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
 OVERDUE_AFTER = timedelta(seconds=5)
-KEYWORD_BATCH_SIZE = 1_000
 EMBEDDING_BYTES = 2 * DIMENSIONS
 # The service embeds as itself, for the project and key that attached the file.
 ROLES = frozenset({"service"})
@@ -119,13 +118,12 @@ class PostgresIngestionStore:
             await connection.executemany(_ADD_CHUNK, [chunk_to_row(claim, item) for item in batch])
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
-        key = (claim.key.tenant_id, claim.key.vector_store_id, claim.attachment)
         async with self._fenced(claim) as connection:
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
             if first == last:
                 return False
-            lexemes = await connection.fetchval(_INDEX_KEYWORDS, *key, first, last)
+            lexemes = await connection.fetchval(_INDEX_KEYWORDS, *_chunks_of(claim), first, last)
             changes = "indexed_chunks = $1, lexeme_count = lexeme_count + $2"
             await ATTACHMENTS.update(connection, _lease(claim), changes, last, lexemes)
         return True
@@ -133,8 +131,13 @@ class PostgresIngestionStore:
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
         left_out = orjson.dumps([{"code": item.code, "message": item.message} for item in warnings]).decode()
         async with self._fenced(claim) as connection:
-            changes = "state = 'completed', warnings = $1::jsonb"
-            await ATTACHMENTS.update(connection, _lease(claim), changes, left_out)
+            row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = due_at")
+            lexemes, chunks = 0, row["chunks"]
+            for first in range(row["indexed_chunks"], chunks, KEYWORD_BATCH_SIZE):
+                last = min(first + KEYWORD_BATCH_SIZE, chunks)
+                lexemes += await connection.fetchval(_INDEX_KEYWORDS, *_chunks_of(claim), first, last)
+            changes = "state = 'completed', warnings = $1::jsonb, indexed_chunks = $2, lexeme_count = lexeme_count + $3"
+            await ATTACHMENTS.update(connection, _lease(claim), changes, left_out, chunks, lexemes)
             await _enqueue_indexed(connection, claim)
         self._wake_relay()
 
@@ -177,6 +180,11 @@ async def _enqueue_indexed(connection: Any, claim: Claim, reason: str = "", mess
     now = await connection.fetchval("SELECT now()")
     event = file_indexed_to_proto(claim, now, reason, message)
     await Outbox.enqueue(connection, FILE_INDEXED_TOPIC, claim.key.tenant_id, event.SerializeToString())
+
+
+def _chunks_of(claim: Claim) -> tuple[str, str, int]:
+    """The key of an attachment's chunks, without their ordinals."""
+    return claim.key.tenant_id, claim.key.vector_store_id, claim.attachment
 
 
 def _lease(claim: Claim) -> Lease:

@@ -15,7 +15,7 @@ from retrieval.files.model import FileNotFound, object_key
 from retrieval.files.ports import ObjectStore
 from retrieval.ingestion.claim import LEASE, heartbeat
 from retrieval.ingestion.embed import ChunkEmbedder
-from retrieval.ingestion.model import Claim, ClaimLost, RunResult, RunSummary, is_transient
+from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, RunResult, RunSummary, is_transient
 from retrieval.ingestion.ports import IngestionStore
 from retrieval.parsing.model import FileWarning, IngestionErrorCode, Parser, UnindexableFile
 from retrieval.vector_stores.model import AttachmentKey
@@ -106,8 +106,10 @@ class Ingestion:
             if not claim.chunks + progress.chunks:
                 message = "the file has no text; scanned pages are not read"
                 raise UnindexableFile(IngestionErrorCode.EMPTY_FILE, message)
-            while await self.store.index_keywords(claim, self.lease):
-                pass
+            # A transaction more for each file would be a tenth of the work of a short one.
+            if claim.chunks + progress.chunks > KEYWORD_BATCH_SIZE:
+                while await self.store.index_keywords(claim, self.lease):
+                    pass
             await self.store.complete(claim, progress.warnings)
 
     async def _store_chunks(self, claim: Claim, progress: _Progress) -> None:
