@@ -86,8 +86,8 @@ bench-jobs: setup ## Measure jobs on a fleet of their own: make bench-jobs a=--h
 bench-autoscaling: setup ## Model a day of jobs, scaled by the queue metric, in virtual time
 	@$(PY) -m tests.load.autoscaling
 
-bench-ingest: setup ## Measure ingestion on the running fleet
-	@$(PY) tests/load/ingest.py $(a)
+bench-ingest: setup ## Measure ingestion on the running fleet, and against the commit before: make bench-ingest a=--help
+	@$(PY) -m tests.load.ingest $(a)
 
 bench-search: setup ## Measure searches on filled tables, against the commit before, in turns: make bench-search a=--help
 	@$(PY) -m tests.load.search $(a)

@@ -1,13 +1,16 @@
-"""Duration and memory of the ingestion of a long document: `make bench-ingest`, on the running fleet.
+"""Duration and memory of ingestion: `make bench-ingest`, on the running fleet.
 
-Makes a PDF of 300 pages of words (different at each run, so that no embedding is reused), uploads it through the
-public API, and watches the services while it is indexed. Prints chunks per second, CPU by service, memory over time.
+Makes a PDF of 300 pages of words and many files of one chunk each (different at each run, so that no embedding is
+reused), uploads them through the public API, and watches the services while they are indexed. Prints files and chunks
+per second, CPU by service, memory over time. Then the work tree's retrieval is measured alone, in turns with that of
+the commit before (tests/load/ingest_turns.py).
 """
 
 import argparse
 import asyncio
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +22,10 @@ from argosy_dev.fleet.paths import FleetPaths, read_pairs
 from argosy_dev.fleet.state import read_state
 from fpdf import FPDF
 
+from tests.load.ingest_turns import compare
+
 SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
+FILES_OF_A_BATCH = 100
 WORDS = sample_document.SOURCE  # the text of the demo's document
 
 
@@ -65,15 +71,15 @@ class Watch:
     def _cpu(self) -> dict[str, float]:
         return {s: sum(p.cpu_times()[:4]) for s, (p, *_) in self.processes.items()}  # including ended children
 
-    def report(self, chunks: int) -> None:
+    def report(self, count: int, unit: str) -> None:
         """Print a row per service."""
         after = self._cpu()
-        print(f"{'service':<18}{'CPU s':>8}{'ms/chunk':>10}{'MB before':>11}{'middle':>8}{'end':>6}{'most':>6}")
+        print(f"{'service':<18}{'CPU s':>8}{f'ms/{unit}':>10}{'MB before':>11}{'middle':>8}{'end':>6}{'most':>6}")
         for service, samples in self.memory.items():
             spent = after[service] - self.cpu_before[service]
             at = [samples[0], samples[len(samples) // 2], samples[-1], max(samples)]
             before, middle, end, most = (round(size / 1e6) for size in at)
-            print(f"{service:<18}{spent:>8.1f}{spent / chunks * 1000:>10.1f}{before:>11}{middle:>8}{end:>6}{most:>6}")
+            print(f"{service:<18}{spent:>8.1f}{spent / count * 1000:>10.1f}{before:>11}{middle:>8}{end:>6}{most:>6}")
 
 
 def _rss(process: psutil.Process) -> int:
@@ -81,6 +87,39 @@ def _rss(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def note(choose: random.Random, vocabulary: list[str]) -> bytes:
+    """A text of one chunk: some 60 words."""
+    return (" ".join(choose.choices(vocabulary, k=60)).capitalize() + ".").encode()
+
+
+def index_notes(client: openai.OpenAI, count: int, watch: Watch, seed: int) -> float:
+    """Upload short files, attach all of them at once, and return the seconds until the last one is indexed."""
+    choose, vocabulary = random.Random(seed), WORDS.read_text().split()
+    store = client.vector_stores.create(name="bench")
+    with ThreadPoolExecutor(4) as pool:
+        contents = [note(choose, vocabulary) for _ in range(count)]
+        made = pool.map(lambda text: client.files.create(file=("note.txt", text), purpose="assistants"), contents)
+        files = [file.id for file in made]
+    began = time.monotonic()
+    batches = [
+        client.vector_stores.file_batches.create(store.id, file_ids=files[start : start + FILES_OF_A_BATCH])
+        for start in range(0, count, FILES_OF_A_BATCH)
+    ]
+    for batch in batches:
+        counts = batch.file_counts
+        while counts.in_progress:
+            watch.sample()
+            time.sleep(0.25)
+            counts = client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id).file_counts
+        if counts.completed != counts.total:
+            raise SystemExit(f"ingest: {counts.failed} of {counts.total} files failed")
+    took = time.monotonic() - began
+    client.vector_stores.delete(store.id)
+    for file in files:
+        client.files.delete(file)
+    return took
 
 
 def index(client: openai.OpenAI, content: bytes, watch: Watch, dsn: str) -> tuple[int, float, float]:
@@ -117,16 +156,28 @@ async def count_chunks(dsn: str, store_id: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=int, default=300, help="pages of the document (300)")
-    pages = parser.parse_args().pages
+    parser.add_argument("--pages", type=int, default=300, help="pages of the document (300); 0 leaves it out")
+    parser.add_argument("--files", type=int, default=400, help="files of one chunk (400); 0 leaves them out")
+    parser.add_argument("--before", default="HEAD^", help="the commit to compare with (HEAD^); empty leaves it out")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each version (3)")
+    options = parser.parse_args()
     paths = FleetPaths.from_environment()
-    watch, env = Watch.over(paths), read_pairs(paths.env)
+    env = read_pairs(paths.env)
     with openai.OpenAI(base_url=f"{env['ARGOSY_BASE_URL']}/v1", api_key=env["ARGOSY_API_KEY"]) as client:
-        content = document(pages, seed=time.time_ns())
-        chunks, uploaded, took = index(client, content, watch, env["ARGOSY_POSTGRES_DSN"])
-    print(f"{pages} pages, {len(content) / 1e6:.1f} MB, uploaded in {uploaded:.1f} s")
-    print(f"{chunks} chunks indexed in {took:.1f} s: {chunks / took:.1f} chunks/s\n")
-    watch.report(chunks)
+        if options.files:
+            watch = Watch.over(paths)
+            took = index_notes(client, options.files, watch, seed=time.time_ns())
+            print(f"{options.files} files of one chunk indexed in {took:.1f} s: {options.files / took:.1f} files/s\n")
+            watch.report(options.files, "file")
+        if options.pages:
+            watch, content = Watch.over(paths), document(options.pages, seed=time.time_ns())
+            chunks, uploaded, took = index(client, content, watch, env["ARGOSY_POSTGRES_DSN"])
+            print(f"\n{options.pages} pages, {len(content) / 1e6:.1f} MB, uploaded in {uploaded:.1f} s")
+            print(f"{chunks} chunks indexed in {took:.1f} s: {chunks / took:.1f} chunks/s\n")
+            watch.report(chunks, "chunk")
+    if options.before:
+        stores = {"dsn": env["ARGOSY_POSTGRES_DSN"], "kafka": env["ARGOSY_KAFKA_BOOTSTRAP"]}
+        asyncio.run(compare(options.before, options.files or 400, options.rounds, **stores))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from tests.fleet.environment import ROOT
@@ -39,17 +40,29 @@ def sources(commit: str) -> Path:
     return folder
 
 
-def environment(root: Path) -> dict[str, str]:
-    """Return the environment of a process that runs the sources below `root` with the packages of the work tree."""
-    found = [*root.glob("libs/*/src"), *root.glob("services/*/src"), root / "proto" / "gen"]
-    return os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, found), str(ROOT)])}
+def interpreter(root: Path) -> str:
+    """Return a Python that runs the sources below `root` with the packages of the work tree.
+
+    Not by PYTHONPATH, which isolated interpreters ignore, and parsers run in one.
+    """
+    if root == ROOT:
+        return sys.executable
+    folder = root.with_name(f"{root.name}.venv")
+    if not folder.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+        [packages] = folder.glob("lib/python*/site-packages")
+        found = [*root.glob("libs/*/src"), *root.glob("services/*/src"), root / "proto" / "gen"]
+        # Their `.pth` files, which name the sources of the work tree, are not read below a folder that is named here.
+        lines = [*map(str, found), sysconfig.get_path("purelib")]
+        (packages / "versions.pth").write_text("\n".join(lines) + "\n")
+    return str(folder / "bin" / "python")
 
 
 def start(module: str, root: Path, **more: str) -> "subprocess.Popen[str]":
     """Start a module of the work tree on the sources below `root`; it reads and writes lines."""
     return subprocess.Popen(
-        [sys.executable, "-m", module],
-        env=environment(root) | more,
+        [interpreter(root), "-m", module],
+        env=os.environ | more,
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
