@@ -13,7 +13,7 @@ from retrieval.vector_stores.create import MAX_FILES_PER_REQUEST
 async def create_file_batch(
     principal: Principal, vector_store_id: str, file_ids: Sequence[str], *, batches: FileBatches
 ) -> FileBatch:
-    """Attach these files, each once. Raises InvalidRequest, VectorStoreNotFound, FileNotFound."""
+    """Attach these files, each once. Raises InvalidRequest, VectorStoreNotFound, FileNotFound, TooManyFileBatches."""
     distinct = tuple(dict.fromkeys(file_ids))
     if not 1 <= len(distinct) <= MAX_FILES_PER_REQUEST:
         raise InvalidRequest(f"a batch has 1 to {MAX_FILES_PER_REQUEST} files", param="file_ids")

@@ -16,7 +16,8 @@ class FileBatches(Protocol):
     async def create(self, principal: Principal, vector_store_id: str, file_ids: Sequence[str]) -> FileBatch:
         """Attach all of these files, each at most once, or none.
 
-        A file that is in the store already is a member of the batch too and stays as it is. Raises FileNotFound.
+        A file that is in the store already is a member of the batch too and stays as it is. Of more than
+        `MAX_FILE_BATCHES` the oldest that has ended is forgotten. Raises FileNotFound and TooManyFileBatches.
         """
 
     async def get(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
