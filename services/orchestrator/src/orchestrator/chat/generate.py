@@ -150,7 +150,7 @@ class ChatCompletions:
         keys = [candidate.bound.price_key for candidate in prepared.plan.candidates]
         self.routes.scores.learn(keys, finished.calls, stream=request.stream)
         made = finished.attempts
-        stale = run.give_stale(finished, attempts.reservation)
+        stale = await run.give_stale(finished, attempts.reservation, self.cache)
         priced = await finalize(
             *(request.principal, request.request_id, attempts, made),
             recorder=self.recorder,
