@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from chassis.clock import Clock
 from chassis.errors import Unavailable
 from orchestrator.response_cache.model import CacheKey
-from orchestrator.response_cache.ports import Looked
+from orchestrator.response_cache.ports import Looked, Purged, Turn
+
+FOR_ALL = "*"
 
 
 @dataclass
@@ -19,23 +22,28 @@ class FakeAnswerStore:
     down: bool = False
     answers: dict[CacheKey, tuple[bytes, datetime]] = field(default_factory=dict)
     locks: dict[CacheKey, tuple[str, datetime]] = field(default_factory=dict)
-    purges: dict[tuple[str | None, str | None], int] = field(default_factory=dict)
+    purges: dict[Purged, int] = field(default_factory=dict)
+    removals: list[Collection[Purged]] = field(default_factory=list)
     finds: int = 0
 
     async def find(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
         self._check()
         self.finds += 1
         data = self._data(key)
-        leads = data is None and lease is not None and await self.lock(key, token, lease)
-        marks = ((key.tenant_id, None), (key.tenant_id, key.model), (None, key.model))
-        return Looked(self._now_ms(), max(self.purges.get(mark, 0) for mark in marks), data, leads)
+        turn = Turn.NOT_ASKED if data is not None or lease is None else await self.lock(key, token, lease)
+        return Looked(self._now_ms(), await self.purged_ms(key), data, turn)
 
-    async def lock(self, key: CacheKey, token: str, lease: timedelta) -> bool:
+    async def lock(self, key: CacheKey, token: str, lease: timedelta) -> Turn:
         self._check()
-        if key in self.locks and self.locks[key][1] > self.clock.now():
-            return False
+        if holder := self._holder(key):
+            return Turn.ALL if holder == FOR_ALL else Turn.THEIRS
         self.locks[key] = (token, self.clock.now() + lease)
-        return True
+        return Turn.OURS
+
+    async def purged_ms(self, key: CacheKey) -> int:
+        self._check()
+        marks = (Purged(key.tenant_id, None), Purged(key.tenant_id, key.model), Purged(None, key.model))
+        return max(self.purges.get(mark, 0) for mark in marks)
 
     def renew(self, key: CacheKey, token: str, lease: timedelta) -> None:
         if not self.down and key in self.locks and self.locks[key][0] == token:
@@ -45,21 +53,35 @@ class FakeAnswerStore:
         if not self.down:
             self.answers[key] = (data, self.clock.now() + ttl)
             self.unlock(key, token)
+            self.unlock(key, FOR_ALL)
+
+    def give_to_all(self, key: CacheKey, token: str, duration: timedelta) -> None:
+        if not self.down and self._holder(key) in {"", token, FOR_ALL}:
+            self.locks[key] = (FOR_ALL, self.clock.now() + duration)
 
     def unlock(self, key: CacheKey, token: str) -> None:
         if not self.down and key in self.locks and self.locks[key][0] == token:
             del self.locks[key]
 
-    async def purge(self, tenant_id: str | None, model: str | None) -> None:
+    async def purge(self, purged: Purged) -> None:
         self._check()
-        self.purges[tenant_id, model] = self._now_ms()
+        self.purges[purged] = self._now_ms()
 
-    async def remove(self, tenant_id: str | None, model: str | None) -> int:
+    async def remove(self, purged: Collection[Purged]) -> int:
         self._check()
-        removed = [key for key in self.answers if tenant_id in {None, key.tenant_id} and model in {None, key.model}]
+        self.removals.append(purged)
+        removed = [
+            key
+            for key in self.answers
+            if any(one.tenant_id in {None, key.tenant_id} and one.model in {None, key.model} for one in purged)
+        ]
         for key in removed:
             del self.answers[key]
         return len(removed)
+
+    def _holder(self, key: CacheKey) -> str:
+        token, expires = self.locks.get(key, ("", self.clock.now()))
+        return token if expires > self.clock.now() else ""
 
     def _data(self, key: CacheKey) -> bytes | None:
         data, expires = self.answers.get(key, (b"", self.clock.now()))

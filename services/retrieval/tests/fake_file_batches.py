@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 from chassis.ids import new_id
 from chassis.tenancy import Principal
-from retrieval.file_batches.model import FileBatch, FileBatchCounts, file_batch_not_found
+from retrieval.file_batches.model import (
+    MAX_FILE_BATCHES,
+    FileBatch,
+    FileBatchCounts,
+    file_batch_not_found,
+    too_many_file_batches,
+)
 from retrieval.files.page import Page
 from retrieval.vector_stores.model import Attachment, AttachmentKey, AttachmentState, FileToAttach
 
@@ -24,6 +30,7 @@ class FakeFileBatches:
         await self._stores.get(principal.tenant_id, vector_store_id)
         for file in files:
             await FakeFiles(self._database).get(principal.tenant_id, file.file_id)
+        await self._make_room(principal.tenant_id, vector_store_id)
         batch_id, batch = new_id("vsfb_"), Batch(self._database.clock.now())
         self._database.batches[principal.tenant_id, vector_store_id, batch_id] = batch
         for file in sorted(files, key=lambda file: file.file_id):
@@ -46,10 +53,9 @@ class FakeFileBatches:
     async def cancel(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
         batch = await self._batch(tenant_id, vector_store_id, batch_id)
         for row in self._rows(tenant_id, vector_store_id, batch):
-            if row.state is AttachmentState.IN_PROGRESS:
+            if row.state is AttachmentState.IN_PROGRESS and batch.members[row.key.file_id] is not None:
                 batch.cancelled = True
-                if row.number == batch.members[row.key.file_id]:
-                    self._database.schedule_deletion(self._database.rows.pop(row.key))
+                self._database.schedule_deletion(self._database.rows.pop(row.key))
         return await self.get(tenant_id, vector_store_id, batch_id)
 
     async def files(
@@ -64,7 +70,8 @@ class FakeFileBatches:
     ) -> Page[Attachment]:
         batch = await self._batch(tenant_id, vector_store_id, batch_id)
         page = await self._stores.attachments(tenant_id, vector_store_id, limit=10_000, after=after, state=state)
-        found = [attachment for attachment in page.items if attachment.file_id in batch.members]
+        members = {row.key.file_id for row in self._rows(tenant_id, vector_store_id, batch)}
+        found = [attachment for attachment in page.items if attachment.file_id in members]
         return Page(tuple(found[:limit]), len(found) > limit)
 
     async def _batch(self, tenant_id: str, vector_store_id: str, batch_id: str) -> Batch:
@@ -75,5 +82,19 @@ class FakeFileBatches:
         return batch
 
     def _rows(self, tenant_id: str, vector_store_id: str, batch: Batch) -> list[Row]:
-        keys = (AttachmentKey(tenant_id, vector_store_id, file_id) for file_id in batch.members)
-        return [self._database.rows[key] for key in keys if key in self._database.rows]
+        return [
+            row
+            for file_id, number in batch.members.items()
+            if (row := self._database.rows.get(AttachmentKey(tenant_id, vector_store_id, file_id))) is not None
+            and number in {None, row.number}
+        ]
+
+    async def _make_room(self, tenant_id: str, vector_store_id: str) -> None:
+        batches = {key: one for key, one in self._database.batches.items() if key[:2] == (tenant_id, vector_store_id)}
+        if len(batches) < MAX_FILE_BATCHES:
+            return
+        for key in sorted(batches):
+            if not (await self.get(*key)).file_counts.in_progress:
+                del self._database.batches[key]
+                return
+        raise too_many_file_batches()

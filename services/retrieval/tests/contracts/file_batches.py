@@ -6,7 +6,13 @@ import asyncio
 
 import pytest
 from chassis.testing import a_principal
-from retrieval.file_batches.model import FileBatch, FileBatchCounts, FileBatchNotFound
+from retrieval.file_batches.model import (
+    MAX_FILE_BATCHES,
+    FileBatch,
+    FileBatchCounts,
+    FileBatchNotFound,
+    TooManyFileBatches,
+)
 from retrieval.files.model import FileNotFound
 from retrieval.ingestion.model import ClaimLost
 from retrieval.vector_stores.model import AttachmentState, FileToAttach, VectorStore, VectorStoreNotFound
@@ -126,7 +132,42 @@ class FileBatchesContract:
         await one.ports.stores.detach(one.tenant_id, store.vector_store_id, again.file_id)
         await one.ports.stores.attach(a_principal(one.tenant_id), store.vector_store_id, again.file_id)
 
-        assert (await cancel(one, batch)).file_counts == FileBatchCounts(in_progress=2)
+        cancelled = await cancel(one, batch)
+
+        assert (cancelled.file_counts, cancelled.cancelled) == (FileBatchCounts(in_progress=1, cancelled=1), False)
+        assert await listed(one, batch) == ([waiting.file_id], False)
+        assert (await one.ports.stores.get(one.tenant_id, store.vector_store_id)).file_counts.in_progress == 2
+
+    async def test_a_file_that_another_request_attaches_after_the_cancel_is_not_counted(self, one: Tenant) -> None:
+        store, file = await one.store(), await one.file()
+        batch = await batch_of(one, store, file.file_id)
+        await cancel(one, batch)
+        await one.ports.stores.attach(a_principal(one.tenant_id), store.vector_store_id, file.file_id)
+
+        shown = await read(one, batch)
+
+        assert (shown.file_counts, shown.cancelled) == (FileBatchCounts(cancelled=1), True)
+        assert await listed(one, batch) == ([], False)
+
+    async def test_a_store_forgets_its_oldest_batch_that_has_ended(self, one: Tenant) -> None:
+        store, indexed = await one.indexed("some text")
+        running = await batch_of(one, store, (await one.file()).file_id)
+        batches = [await batch_of(one, store, indexed.file_id) for _ in range(MAX_FILE_BATCHES)]
+
+        with pytest.raises(FileBatchNotFound):
+            await read(one, batches[0])
+        assert await read(one, batches[1]) == batches[1]
+        assert await read(one, running) == running
+
+    async def test_a_store_has_a_bound_of_batches_in_progress(self, one: Tenant) -> None:
+        store, file = await one.store(), await one.file()
+        batches = [await batch_of(one, store, file.file_id) for _ in range(MAX_FILE_BATCHES)]
+
+        with pytest.raises(TooManyFileBatches):
+            await batch_of(one, store, file.file_id)
+
+        await cancel(one, batches[0])
+        await batch_of(one, store, file.file_id)
 
     async def test_cancelling_a_completed_batch_changes_nothing(self, one: Tenant) -> None:
         store, indexed = await one.indexed("some text")

@@ -60,7 +60,12 @@ class RouteFallbacks(StrictBody):
 class RouteCachePolicy(StrictBody):
     """Whether answers are cached, and what a hit costs."""
 
-    exact: bool = Field(False, description="Without it, what the settings of the orchestrator say holds.")
+    disabled: bool = Field(
+        False, description="No request of the route uses the cache, whatever it asks for and the settings say."
+    )
+    exact: bool = Field(
+        False, description="For all requests that do not turn it off. Without it, the orchestrator's settings hold."
+    )
     semantic: bool = Field(
         False,
         description="With `exact`: prompts that mean the same may share an answer, if all else is equal.",

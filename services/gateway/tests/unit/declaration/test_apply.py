@@ -17,6 +17,7 @@ from gateway.declaration.schemas import Declaration
 from gateway.flags.orchestrator_client import FlagsClient
 from gateway.prices.metering_client import PricesClient
 from gateway.routes.orchestrator_client import RoutesClient
+from gateway.routes.schemas import RouteCachePolicy
 from gateway.upstreams.orchestrator_client import UpstreamsClient
 
 from services.gateway.tests.fakes.flags import FakeFlags
@@ -114,6 +115,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(services: Services) -
         (lambda one: setattr(one.upstreams["openai"], "max_connections", 3), "~ upstream openai"),
         (lambda one: setattr(one.prices["openai/gpt"], "input_per_million_usd", "2"), "~ price openai/gpt"),
         (lambda one: setattr(one.routes["gpt"], "sticky", True), "~ route gpt of *"),
+        (lambda one: setattr(one.routes["gpt"], "cache", RouteCachePolicy(disabled=True)), "~ route gpt of *"),
         (lambda one: setattr(one.flags["model.gpt"], "default_variant", "off"), "~ flag model.gpt"),
         (lambda one: setattr(one.upstreams["openai"].credentials[0], "label", "b"), "+ credential b of openai for *"),
     ],

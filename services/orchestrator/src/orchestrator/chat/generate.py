@@ -149,7 +149,7 @@ class ChatCompletions:
             raise
         self.routes.scores.learn(prepared.plan.candidates, finished.calls, stream=request.stream)
         made = finished.attempts
-        stale = run.give_stale(finished, attempts.reservation)
+        stale = await run.give_stale(finished, attempts.reservation, self.cache)
         priced = await finalize(
             *(request.principal, request.request_id, attempts, made),
             recorder=self.recorder,

@@ -13,7 +13,7 @@ from orchestrator.reservations.model import Reservation
 from orchestrator.response_cache.charge import CacheCharges, Charged, stale_attempt
 from orchestrator.response_cache.look_up import Lookup
 from orchestrator.response_cache.model import Hit
-from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, helps, keep_if_complete
+from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, ChatCache, helps, keep_if_complete
 from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse
 from orchestrator.workers.model import Finished as PlanFinished
 
@@ -67,10 +67,15 @@ class Run:
         """Those of the cached answer which is given."""
         return () if self._hit is None else self._hit.answer.warnings
 
-    def give_stale(self, finished: PlanFinished, reservation: Reservation) -> AttemptUsage | None:
+    async def give_stale(
+        self, finished: PlanFinished, reservation: Reservation, cache: ChatCache | None
+    ) -> AttemptUsage | None:
         """Give a stale answer instead of an error before the first byte; return what stands for it in the ledger."""
         stale = None if self._lookup is None else self._lookup.stale
-        if stale is None or self.buffer.used or not helps(finished.error):
+        if cache is None or self._lookup is None or stale is None or self.buffer.used or not helps(finished.error):
+            return None
+        # It was found before the provider calls, which may have taken long.
+        if await cache.cache.is_purged(self._lookup.key, stale.answer.created_ms):
             return None
         self._hit = stale
         self.buffer.fill(stale.answer.payloads)

@@ -1,31 +1,40 @@
 """Requests for the same answer at the same time, in one process: one of them makes it, the others wait for it."""
 
 import asyncio
-from typing import NamedTuple
+from dataclasses import dataclass
+from enum import Enum
 
 from values.usage import CacheOutcome
 
 from orchestrator.response_cache.model import CachedAnswer, CacheKey
 
 
-class SharedAnswer(NamedTuple):
+@dataclass(slots=True)
+class SharedAnswer:
     """An answer for those who wait, and its age when it was found; 0 for one that was just made."""
 
     answer: CachedAnswer
     age_ms: int = 0
     outcome: CacheOutcome = CacheOutcome.HIT
+    check: asyncio.Task[bool] | None = None
+    """Finds out whether it was purged before it was there: once for all who waited."""
+
+
+class Unshared(Enum):
+    """Why those who wait get no answer."""
+
+    NOT_MADE = "not made"
+    """The first of them makes it, and the others wait again."""
+    NOT_KEPT = "not kept"
+    """It was made, and is for its own request only: each of them makes its own."""
 
 
 class Flights:
-    """The answers that this process makes now, by key.
-
-    Those who wait for one get it, or None when it was not made: then the first of them makes it, and the others wait
-    again.
-    """
+    """The answers that this process makes now, by key. Those who wait for one get it, or why not."""
 
     def __init__(self) -> None:
         # Without a future until somebody waits: most answers are made for one request.
-        self._flights: dict[CacheKey, asyncio.Future[SharedAnswer | None] | None] = {}
+        self._flights: dict[CacheKey, asyncio.Future[SharedAnswer | Unshared] | None] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -37,7 +46,7 @@ class Flights:
         """Note that the caller makes this answer. None is being made."""
         self._flights[key] = None
 
-    async def wait(self, key: CacheKey, timeout_seconds: float) -> SharedAnswer | None:
+    async def wait(self, key: CacheKey, timeout_seconds: float) -> SharedAnswer | Unshared:
         """Wait for the end of the answer that is being made.
 
         Raises `TimeoutError`. A caller that is cancelled does not stop the others from waiting.
@@ -50,8 +59,8 @@ class Flights:
             raise TimeoutError
         return future.result()
 
-    def end(self, key: CacheKey, answer: SharedAnswer | None) -> None:
-        """Give the answer to those who wait; None when it was not made."""
+    def end(self, key: CacheKey, answer: SharedAnswer | Unshared) -> None:
+        """Give the answer to those who wait."""
         future = self._flights.pop(key)
         if future is not None:
             future.set_result(answer)

@@ -10,6 +10,7 @@ from argosy.orchestration.v1.cache_pb2_grpc import (
 from chassis.grpc import Registration
 from values.roles import current_member, current_platform_admin
 
+from orchestrator.response_cache.ports import Purged
 from orchestrator.response_cache.purge import PurgeCache
 from orchestrator.routing.model import ALL_TENANTS
 
@@ -22,7 +23,7 @@ class ResponseCacheServicer(ResponseCacheServiceServicer):
         if request.tenant_id:
             current_platform_admin()
         tenant_id: str | None = request.tenant_id or current_member().tenant_id
-        await self._purge.purge(None if tenant_id == ALL_TENANTS else tenant_id, request.model or None)
+        await self._purge.purge(Purged(None if tenant_id == ALL_TENANTS else tenant_id, request.model or None))
         return pb.PurgeCacheResponse()
 
 

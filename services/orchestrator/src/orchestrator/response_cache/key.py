@@ -18,6 +18,9 @@ NOT_SHAPING = frozenset(
 The public model name, the candidates and whether it is a stream are in it beside the document.
 """
 
+SCHEMAS = ("response_format", "tools", "functions")
+"""Fields that hold JSON schemas. A model writes an object's fields in the order of its schema."""
+
 
 def cache_key(
     tenant_id: str,
@@ -30,12 +33,16 @@ def cache_key(
 ) -> CacheKey:
     """Return the key of a request whose context is in `document`; equal documents have equal keys.
 
-    The order of a document's fields does not matter, that of lists does. `candidates` are those that may answer.
+    The order of a document's fields does not matter, except inside of schemas; that of lists does. `candidates` are
+    those that may answer.
     """
     digest = sha256(_route_part(model, tuple(candidates)))
     options = document.get("stream_options") if stream else None
-    rest = {name: value for name, value in document.items() if name not in NOT_SHAPING}
+    rest = {name: value for name, value in document.items() if name not in NOT_SHAPING and name not in SCHEMAS}
+    schemas = {name: document[name] for name in SCHEMAS if name in document}
     digest.update(orjson.dumps([stream, output_limit, _shaping_options(options), rest], option=orjson.OPT_SORT_KEYS))
+    if schemas:
+        digest.update(orjson.dumps(schemas))
     return CacheKey(tenant_id, model, digest.hexdigest())
 
 

@@ -18,14 +18,12 @@ from chassis.errors import Unavailable
 from chassis.ids import new_id
 from values.usage import CacheOutcome
 
-from orchestrator.response_cache.envelope import pack, unpack
-from orchestrator.response_cache.flights import Flights, SharedAnswer
+from orchestrator.response_cache.envelope import unpack
+from orchestrator.response_cache.flights import Flights, SharedAnswer, Unshared
+from orchestrator.response_cache.lease import LEASE, Lease
 from orchestrator.response_cache.model import CachedAnswer, CacheKey, CacheMode, CachePolicy, Hit
-from orchestrator.response_cache.ports import AnswerStore, Looked
+from orchestrator.response_cache.ports import AnswerStore, Looked, Turn
 
-LEASE: Final = timedelta(seconds=9)
-"""Of a key's lock. A leader renews it; when it dies, another replica leads after this time."""
-RENEW_SECONDS: Final = 3.0
 MIN_POLL_SECONDS: Final = 0.02
 MAX_POLL_SECONDS: Final = 0.25
 """Between two finds at the key that another replica has locked."""
@@ -37,94 +35,6 @@ class CacheLimits:
 
     max_entry_bytes: int
     max_wait: timedelta
-
-
-class Lease:
-    """The right to make an answer, and to keep it. It ends once, by `keep` or `release`; further calls do nothing."""
-
-    __slots__ = (
-        "_created_ms",
-        "_end",
-        "_key",
-        "_lifetime",
-        "_renewal",
-        "_store",
-        "_token",
-        "ended",
-        "max_bytes",
-        "on_kept",
-    )
-
-    def __init__(
-        self,
-        store: AnswerStore,
-        key: CacheKey,
-        token: str,
-        created_ms: int | None,
-        *,
-        lifetime: timedelta,
-        max_bytes: int,
-        end: Callable[[SharedAnswer | None], None],
-    ) -> None:
-        """`token` is empty without a lock; without `created_ms` the answer goes to those who wait only."""
-        self._store = store
-        self._key = key
-        self._token = token
-        self._created_ms = created_ms
-        self._lifetime = lifetime
-        self._end = end
-        self._renewal: asyncio.TimerHandle | None = None
-        self.max_bytes = max_bytes
-        """An answer of more bytes is not kept."""
-        self.on_kept: Callable[[CachedAnswer], None] = lambda _: None
-        """Is called with an answer that is kept."""
-        self.ended = False
-        if token:
-            self._renewal = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew)
-
-    def keep(self, answer: CachedAnswer) -> None:
-        """Keep the answer, and give it to those who wait for it."""
-        if self.ended:
-            return
-        self._finish()
-        if self._created_ms is None:
-            self._end(SharedAnswer(answer))
-            return
-        answer = answer._replace(created_ms=self._created_ms)
-        try:
-            data = pack(answer, self._key)
-            if len(data) <= self.max_bytes:
-                self._store.put(self._key, data, self._lifetime, self._token)
-                self.on_kept(answer)
-            elif self._token:
-                self._store.unlock(self._key, self._token)
-        finally:
-            self._end(SharedAnswer(answer))
-
-    def share(self, found: SharedAnswer) -> None:
-        """Give an answer that is kept elsewhere to those who wait for this one."""
-        self._finish_with(found)
-
-    def release(self) -> None:
-        """Let another request make the answer."""
-        self._finish_with(None)
-
-    def _finish_with(self, found: SharedAnswer | None) -> None:
-        if self.ended:
-            return
-        self._finish()
-        if self._token:
-            self._store.unlock(self._key, self._token)
-        self._end(found)
-
-    def _finish(self) -> None:
-        self.ended = True
-        if self._renewal is not None:
-            self._renewal.cancel()
-
-    def _renew(self) -> None:
-        self._store.renew(self._key, self._token, LEASE)
-        self._renewal = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +82,23 @@ class ResponseCache:
         """Return the answer of a key if it may be given. It never fails."""
         return (await _Finder(self, key, policy, max_age).read()).hit
 
+    async def is_purged(self, key: CacheKey, created_ms: int) -> bool:
+        """Tell whether an answer that was asked for at that time is purged.
+
+        It never fails: without the store it is not.
+        """
+        try:
+            return max(1, created_ms) <= await self.store.purged_ms(key)
+        except Unavailable:
+            self.on_bypassed()
+            return False
+
 
 class _Finder:
     """One look into the cache."""
 
     def __init__(self, cache: ResponseCache, key: CacheKey, policy: CachePolicy, max_age: timedelta | None) -> None:
+        self._cache = cache
         self._store = cache.store
         self._limits = cache.limits
         self._flights = cache.flights
@@ -202,8 +124,10 @@ class _Finder:
                 answer = await self._flights.wait(self._key, max(0.0, until - loop.time()))
             except TimeoutError:
                 return Lookup(self._key)
+            if answer is Unshared.NOT_KEPT:
+                return await self._alone()
             # It may have been found, and be older than this request accepts.
-            if answer is not None and self._is_fresh(answer.age_ms):
+            if isinstance(answer, SharedAnswer) and self._is_fresh(answer.age_ms) and await self._is_valid(answer):
                 return Lookup(self._key, self._as_hit(answer.answer, answer.outcome, answer.age_ms // 1000))
         self._flights.begin(self._key)
         token = next(tokens)
@@ -211,7 +135,7 @@ class _Finder:
             return await self._lead(token, until)
         except BaseException:
             self._store.unlock(self._key, token)
-            self._flights.end(self._key, None)
+            self._flights.end(self._key, Unshared.NOT_MADE)
             raise
 
     async def _lead(self, token: str, until: float) -> Lookup:
@@ -224,9 +148,14 @@ class _Finder:
                 return Lookup(self._key, lease=self._lease("", None, leads=True))
             hit = self._hit(looked)
             if hit is not None:
-                self._flights.end(self._key, SharedAnswer(hit.answer, looked.now_ms - hit.answer.created_ms))
+                age_ms = max(0, looked.now_ms - hit.answer.created_ms)
+                self._flights.end(self._key, SharedAnswer(hit.answer, age_ms))
                 return Lookup(self._key, hit)
-            if looked.leads or (looked.data is not None and await self._lock(token)):
+            turn = looked.turn if looked.data is None else await self._lock(token)
+            if turn is Turn.ALL:
+                self._flights.end(self._key, Unshared.NOT_KEPT)
+                return Lookup(self._key, lease=self._lease("", looked.now_ms), stale=self._stale)
+            if turn is Turn.OURS:
                 return Lookup(self._key, lease=self._lease(token, looked.now_ms, leads=True), stale=self._stale)
             if loop.time() >= until:
                 lease = self._lease("", looked.now_ms, leads=True)
@@ -235,8 +164,25 @@ class _Finder:
             await asyncio.sleep(min(random.uniform(pause / 2, pause), max(0.0, until - loop.time())))  # noqa: S311
             pause = min(pause * 2, MAX_POLL_SECONDS)
 
+    async def _alone(self) -> Lookup:
+        """Look without waiting for anybody, and without making others wait."""
+        looked = await self._find("", None)
+        if looked is None:
+            return Lookup(self._key)
+        hit = self._hit(looked)
+        lease = None if hit is not None else self._lease("", looked.now_ms)
+        return Lookup(self._key, hit, lease, self._stale)
+
+    async def _is_valid(self, shared: SharedAnswer) -> bool:
+        """Tell whether the answer that this request waited for is not of before a purge that was before the request."""
+        if shared.check is None:
+            # All who have waited came before now, so one look is good for all of them.
+            check = self._cache.is_purged(self._key, shared.answer.created_ms)
+            shared.check = asyncio.get_running_loop().create_task(check)
+        return not await asyncio.shield(shared.check)
+
     def _lease(self, token: str, created_ms: int | None, *, leads: bool = False) -> Lease:
-        def end(answer: SharedAnswer | None) -> None:
+        def end(answer: SharedAnswer | Unshared) -> None:
             if leads:
                 self._flights.end(self._key, answer)
 
@@ -251,10 +197,10 @@ class _Finder:
             self._on_bypassed()
             return None
 
-    async def _lock(self, token: str) -> bool:
+    async def _lock(self, token: str) -> Turn:
         with suppress(Unavailable):
             return await self._store.lock(self._key, token, LEASE)
-        return False
+        return Turn.THEIRS
 
     def _hit(self, looked: Looked) -> Hit | None:
         """Return the answer if it may be given, and remember one that may only be given after failures."""

@@ -16,7 +16,7 @@ from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.grpc import ResponseCacheServicer
 from orchestrator.response_cache.look_up import ResponseCache
 from orchestrator.response_cache.policy import by_route
-from orchestrator.response_cache.purge import PurgeCache
+from orchestrator.response_cache.purge import PurgeCache, Removals
 from orchestrator.response_cache.redis import RedisAnswerStore
 from orchestrator.response_cache.retrieval_client import GrpcPromptIndex
 from orchestrator.response_cache.semantic import SemanticCache
@@ -45,7 +45,7 @@ async def build_response_cache(
     semantic = SemanticCache(index, section.semantic_timeout, _starter(tasks), SEMANTIC_FAILURES.inc)
     cache = ResponseCache(store, section.limits(), on_bypassed=CACHE_BYPASSED.inc)
     chat = ChatCache(cache, by_route(section.policy()), CacheCharges(reservations, recorder), semantic)
-    return chat, ResponseCacheServicer(PurgeCache(store, _starter(tasks), (index,)))
+    return chat, ResponseCacheServicer(PurgeCache(store, Removals(store, _starter(tasks)), (index,)))
 
 
 def _starter(tasks: BackgroundTasks) -> Callable[[Coroutine[Any, Any, object]], object]:

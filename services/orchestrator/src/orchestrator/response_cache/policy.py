@@ -26,10 +26,12 @@ def mode_of(policy: CachePolicy, control: CacheControl | None) -> CacheMode:
 
 
 def by_route(default: CachePolicy) -> CachePolicyOf:
-    """Return what finds the policy of a route: its own if it has the cache on, else `default`."""
+    """Return what finds the policy of a route: its own if it has the cache on or disables it, else `default`."""
 
     @lru_cache(maxsize=1024)
     def policy_of(cache: routes.CachePolicy) -> CachePolicy:
+        if cache.disabled:
+            return CachePolicy(ExactMode.OFF)
         if not cache.exact:
             return default
         return CachePolicy(

@@ -1,10 +1,30 @@
 """The ports of the response cache."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from orchestrator.response_cache.model import CacheKey
+
+
+class Turn(Enum):
+    """Who makes the answer of a key."""
+
+    NOT_ASKED = 0
+    OURS = 1
+    """The caller, who holds the key's lock now."""
+    THEIRS = 2
+    """Who holds its lock."""
+    ALL = 3
+    """Each request its own: the last answer was not kept."""
+
+
+class Purged(NamedTuple):
+    """Whose answers are purged. None is any tenant, or any model."""
+
+    tenant_id: str | None
+    model: str | None
 
 
 class Looked(NamedTuple):
@@ -14,8 +34,7 @@ class Looked(NamedTuple):
     purged_ms: int
     """The last purge that concerns the key; 0 without one."""
     data: bytes | None = None
-    leads: bool = False
-    """Whether the caller holds the key's lock now: it makes the answer for all."""
+    turn: Turn = Turn.NOT_ASKED
 
 
 class AnswerStore(Protocol):
@@ -27,26 +46,29 @@ class AnswerStore(Protocol):
     async def find(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
         """Read a key; if it is empty and there is a `lease`, try to take its lock as `token`. Raises `Unavailable`."""
 
-    async def lock(self, key: CacheKey, token: str, lease: timedelta) -> bool:
-        """Take the lock of a key; return whether it was free. Raises `Unavailable`."""
+    async def lock(self, key: CacheKey, token: str, lease: timedelta) -> Turn:
+        """Take the lock of a key if it is free. Raises `Unavailable`."""
+
+    async def purged_ms(self, key: CacheKey) -> int:
+        """Return the last purge that concerns the key, as `find` does. Raises `Unavailable`."""
 
     def renew(self, key: CacheKey, token: str, lease: timedelta) -> None:
         """Keep the lock for another `lease`, if `token` still has it."""
 
     def put(self, key: CacheKey, data: bytes, ttl: timedelta, token: str) -> None:
-        """Keep `data`, and give the lock back if `token` has it."""
+        """Keep `data`, and give the lock back if `token` has it, or nobody."""
+
+    def give_to_all(self, key: CacheKey, token: str, duration: timedelta) -> None:
+        """Let each request make its own answer for a time. Another holder of the lock keeps it."""
 
     def unlock(self, key: CacheKey, token: str) -> None:
         """Give the lock back if `token` has it."""
 
-    async def purge(self, tenant_id: str | None, model: str | None) -> None:
-        """Mark all answers up to now as purged: of a tenant, of a model, of both. None is any.
+    async def purge(self, purged: Purged) -> None:
+        """Mark all such answers up to now as purged. Raises `Unavailable`: the marks may not be set."""
 
-        Raises `Unavailable`: the marks may not be set.
-        """
-
-    async def remove(self, tenant_id: str | None, model: str | None) -> int:
-        """Remove the bytes of such answers, and return how many. Raises `Unavailable`."""
+    async def remove(self, purged: Collection[Purged]) -> int:
+        """Remove the bytes of all such answers, and return how many; locks stay. Raises `Unavailable`."""
 
 
 class NearPrompt(NamedTuple):
@@ -72,7 +94,7 @@ class PurgeListener(Protocol):
     """Another cache of answers, that is purged with the exact one."""
 
     async def purge(self, tenant_id: str | None, model: str | None) -> None:
-        """Forget its answers. Raises `Unavailable`."""
+        """Forget its answers. Raises ArgosyError."""
 
 
 NO_LISTENERS: Sequence[PurgeListener] = ()

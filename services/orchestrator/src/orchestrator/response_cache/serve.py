@@ -14,7 +14,8 @@ from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.complete import is_complete
 from orchestrator.response_cache.flights import SharedAnswer
 from orchestrator.response_cache.key import cache_key
-from orchestrator.response_cache.look_up import Lease, Lookup, ResponseCache
+from orchestrator.response_cache.lease import Lease
+from orchestrator.response_cache.look_up import Lookup, ResponseCache
 from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode, CachePolicy
 from orchestrator.response_cache.policy import CachePolicyOf, mode_of
 from orchestrator.response_cache.semantic import Prompt, SemanticCache, read_prompt
@@ -120,10 +121,13 @@ def keep_if_complete(
     stream: bool,
     warnings: Sequence[str] = (),
 ) -> None:
-    """Keep an answer that ended without an error, if all of it is there and its tokens are known."""
+    """Keep an answer that ended without an error, if all of it is there and its tokens are known.
+
+    Else nobody waits for another: it would not be kept either.
+    """
     if payloads and not stream:
         payloads = (b"".join(payloads),)
     if not payloads or usage.known is None or not is_complete(payloads, answers):
-        lease.release()
+        lease.refuse()
         return
     lease.keep(CachedAnswer(payloads, usage_payload, usage, price.key, price.version, created_ms=0, warnings=warnings))

@@ -63,6 +63,10 @@ def _refuse_what_nothing_honours(policy: RoutePolicy) -> None:
 
 def _check_cache(entry: RouteEntry) -> None:
     cache = entry.policy.cache
+    if cache.disabled and cache.exact:
+        raise InvalidRequest(
+            "cache.disabled turns the cache off, and cache.exact turns it on: choose one.", param="cache.disabled"
+        )
     for name in ("ttl_seconds", "stale_if_error_seconds"):
         if getattr(cache, name) > MAX_CACHE_SECONDS:
             raise InvalidRequest(f"cache.{name} is at most {MAX_CACHE_SECONDS}.", param=f"cache.{name}")

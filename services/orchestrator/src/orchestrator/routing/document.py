@@ -207,6 +207,7 @@ def _cache(value: object) -> CachePolicy:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
         _refuse("cache.threshold", "is not a number above 0 and at most 1")
     return CachePolicy(
+        _flag(read.get("disabled", default.disabled), "cache.disabled"),
         _flag(read.get("exact", default.exact), "cache.exact"),
         _flag(read.get("semantic", default.semantic), "cache.semantic"),
         _number(read.get("ttl_seconds", default.ttl_seconds), "cache.ttl_seconds", 1, 31_536_000),

@@ -64,8 +64,10 @@ ANY_CAPABILITY = Capabilities()
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """Whether answers are cached, and what a hit costs. Everything is off by default."""
+    """Whether answers are cached, and what a hit costs. By default it is as the settings say."""
 
+    disabled: bool = False
+    """No request of the route uses a cache, whatever it or the settings say."""
     exact: bool = False
     semantic: bool = False
     ttl_seconds: int = 3_600

@@ -14,12 +14,12 @@ _SECRETS: Final = """
 SELECT tenant_id, endpoint_id, secret, previous_secret FROM webhook_endpoints
 WHERE (tenant_id, endpoint_id) > ($1, $2) ORDER BY tenant_id, endpoint_id LIMIT $3
 """
-# A secret that its tenant has rotated meanwhile is not what was read, and is encrypted with the first key anyway.
-_UPDATE_CURRENT: Final = """
-UPDATE webhook_endpoints SET secret = $4 WHERE tenant_id = $1 AND endpoint_id = $2 AND secret = $3
-"""
-_UPDATE_PREVIOUS: Final = """
-UPDATE webhook_endpoints SET previous_secret = $4 WHERE tenant_id = $1 AND endpoint_id = $2 AND previous_secret = $3
+# By its bytes, wherever it stands now: a rotation meanwhile makes the current secret the previous one.
+_UPDATE: Final = """
+UPDATE webhook_endpoints
+SET secret = CASE WHEN secret = $3 THEN $4 ELSE secret END,
+    previous_secret = CASE WHEN previous_secret = $3 THEN $4 ELSE previous_secret END
+WHERE tenant_id = $1 AND endpoint_id = $2 AND $3 IN (secret, previous_secret)
 """
 
 
@@ -39,15 +39,14 @@ class PostgresSecrets:
         while rows := await self._database.system().fetch(_SECRETS, *after, PAGE):
             for row in rows:
                 after = tenant_id, endpoint_id = row["tenant_id"], row["endpoint_id"]
-                done += await self._update(_UPDATE_CURRENT, tenant_id, endpoint_id, row["secret"])
-                if row["previous_secret"] is not None:
-                    done += await self._update(_UPDATE_PREVIOUS, tenant_id, endpoint_id, row["previous_secret"])
+                for sealed in (row["secret"], row["previous_secret"]):
+                    done += sealed is not None and await self._update(tenant_id, endpoint_id, sealed)
         return done
 
-    async def _update(self, statement: str, tenant_id: str, endpoint_id: str, sealed: bytes) -> bool:
+    async def _update(self, tenant_id: str, endpoint_id: str, sealed: bytes) -> bool:
         fresh = self._cipher.reseal(sealed, secret_owner(tenant_id, endpoint_id))
         if fresh is None:
             return False
         async with self._database.tenant(tenant_id) as connection:
-            await connection.execute(statement, tenant_id, endpoint_id, sealed, fresh)
-        return True
+            status: str = await connection.execute(_UPDATE, tenant_id, endpoint_id, sealed, fresh)
+        return status != "UPDATE 0"

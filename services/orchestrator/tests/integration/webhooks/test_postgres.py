@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -94,6 +96,49 @@ async def test_after_a_reseal_the_new_key_opens_all_secrets_alone(
     }
     assert opened[rotated.id, "secret"] == secret
     assert opened.keys() == {(rotated.id, "secret"), (rotated.id, "previous_secret"), (kept.id, "secret")}
+
+
+class RotatedMeanwhile:
+    """A database that rotates a secret after secrets were read, and before the first is written."""
+
+    def __init__(self, database: Database, rotate: Callable[[], Awaitable[object]]) -> None:
+        self._database = database
+        self._rotate: Callable[[], Awaitable[object]] | None = rotate
+        self.system = database.system
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: str) -> AsyncIterator[Any]:
+        rotate, self._rotate = self._rotate, None
+        if rotate is not None:
+            await rotate()
+        async with self._database.tenant(tenant_id) as connection:
+            yield connection
+
+
+async def test_a_secret_that_is_rotated_during_a_reseal_is_resealed_as_the_previous_one(
+    database: Database, owner: Any, create: Any
+) -> None:
+    made = await create("ten_1")
+    cipher = AesSecretCipher([NEW_KEY, "a key for tests, long enough to be one"])
+    rotating = PostgresWebhooks(database, cipher)
+    meanwhile: Any = RotatedMeanwhile(
+        database, lambda: rotating.rotate("ten_1", made.id, new_secret(), timedelta(hours=1))
+    )
+
+    assert await PostgresSecrets(meanwhile, cipher).reseal() == 1
+
+    alone = AesSecretCipher([NEW_KEY])
+    row = await owner.fetchrow("SELECT secret, previous_secret FROM webhook_endpoints")
+    assert [alone.reseal(row[column], f"ten_1/{made.id}") for column in ("secret", "previous_secret")] == [None, None]
+
+
+async def test_a_secret_that_is_gone_during_a_reseal_is_not_counted(database: Database, create: Any) -> None:
+    made = await create("ten_1")
+    cipher = AesSecretCipher([NEW_KEY, "a key for tests, long enough to be one"])
+    rotating = PostgresWebhooks(database, cipher)
+    meanwhile: Any = RotatedMeanwhile(database, lambda: rotating.rotate("ten_1", made.id, new_secret(), timedelta(0)))
+
+    assert await PostgresSecrets(meanwhile, cipher).reseal() == 0
 
 
 async def test_a_reseal_without_the_old_key_says_so_and_changes_nothing(

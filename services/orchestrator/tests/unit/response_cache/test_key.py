@@ -5,6 +5,7 @@ from orchestrator.response_cache.model import CacheKey
 from services.orchestrator.tests.fakes import MINILM, SMOLLM2
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"a": 1, "b": 2}}}]
 
 
 def key(document: dict[str, object], **changes: object) -> CacheKey:
@@ -20,9 +21,24 @@ def key(document: dict[str, object], **changes: object) -> CacheKey:
 
 
 def test_equal_documents_have_equal_keys_whatever_the_order_of_their_fields() -> None:
-    one = {"temperature": 0, "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": 1, "b": 2}}}]}
-    two = {"tools": [{"function": {"parameters": {"b": 2, "a": 1}, "name": "f"}, "type": "function"}], "temperature": 0}
+    one = {"temperature": 0, "messages": [{"role": "user", "content": "Hi"}], "tools": TOOLS}
+    two = {"tools": TOOLS, "messages": [{"content": "Hi", "role": "user"}], "temperature": 0}
     assert key(one) == key(two)
+
+
+def test_the_order_of_the_fields_of_a_schema_changes_the_key_because_it_is_that_of_the_answer() -> None:
+    def schema(*names: str) -> dict[str, object]:
+        return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+
+    def asked(*names: str) -> dict[str, object]:
+        return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema(*names)}}}
+
+    def offered(*names: str) -> dict[str, object]:
+        return {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema(*names)}}]}
+
+    for document in (asked, offered):
+        assert key(document("reason", "answer")) == key(document("reason", "answer"))
+        assert key(document("reason", "answer")) != key(document("answer", "reason"))
 
 
 @pytest.mark.parametrize("name", sorted(NOT_SHAPING - {"stream_options"}))

@@ -47,6 +47,8 @@ def test_a_route_with_a_cache_has_its_own_policy_and_others_have_that_of_the_set
     policy_of = by_route(default)
 
     assert policy_of(a_route(routes.CachePolicy())) is default
+    disabled = policy_of(a_route(routes.CachePolicy(disabled=True)))
+    assert mode_of(disabled, CacheControl(CacheMode.ON)) is CacheMode.OFF
     found = policy_of(a_route(own))
     assert (found.exact, found.ttl, found.stale_if_error) == (
         ExactMode.ON,

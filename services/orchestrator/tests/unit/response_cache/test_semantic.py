@@ -16,6 +16,7 @@ from chassis.testing import FakeClock, a_caller, a_principal
 from orchestrator.chat.model import ChatEvent
 from orchestrator.limits import Deadline
 from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode, CachePolicy, Charge, ExactMode
+from orchestrator.response_cache.ports import Purged
 from orchestrator.response_cache.semantic import MAX_PUTS, Prompt, SemanticCache
 from orchestrator.routing.model import Route, Task
 from orchestrator.workers.model import Chunk, Started
@@ -233,7 +234,7 @@ async def test_an_answer_that_is_purged_or_too_old_is_not_given() -> None:
     harness.clock.advance(timedelta(minutes=2))
 
     assert await outcomes(harness, PARAPHRASE, cache=CacheControl(CacheMode.READ, timedelta(minutes=1))) == [MISS]
-    await harness.answers.purge("ten_one", None)
+    await harness.answers.purge(Purged("ten_one", None))
     assert await outcomes(harness, PARAPHRASE) == [MISS]
 
 

@@ -65,6 +65,8 @@ def test_a_document_is_written_as_it_was_read() -> None:
             "INVALID_REQUEST",
             "cache.exact",
         ),
+        ({"candidates": [ONE], "cache": {"exact": True, "disabled": True}}, "INVALID_REQUEST", "cache.disabled"),
+        ({"candidates": [ONE], "cache": {"disabled": "yes"}}, "INVALID_REQUEST", "cache.disabled"),
         (
             {"candidates": [ONE], "cache": {"exact": True, "ttl_seconds": 2_592_001}},
             "INVALID_REQUEST",

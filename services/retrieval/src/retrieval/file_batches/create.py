@@ -16,7 +16,7 @@ async def create_file_batch(
 ) -> FileBatch:
     """Attach these files, each once and as it is named last.
 
-    Raises InvalidRequest, VectorStoreNotFound, FileNotFound.
+    Raises InvalidRequest, VectorStoreNotFound, FileNotFound, TooManyFileBatches.
     """
     distinct = {file.file_id: file for file in files}
     if not 1 <= len(distinct) <= MAX_FILES_PER_REQUEST:

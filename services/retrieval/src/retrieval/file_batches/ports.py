@@ -16,7 +16,8 @@ class FileBatches(Protocol):
     async def create(self, principal: Principal, vector_store_id: str, files: Sequence[FileToAttach]) -> FileBatch:
         """Attach all of these files, each at most once, or none. Raises FileNotFound.
 
-        A file that is in the store already is a member too; only its attributes change, when some are given.
+        A file that is in the store already is a member too; only its attributes change, when some are given. Of more
+        than `MAX_FILE_BATCHES` the oldest that has ended is forgotten. Raises TooManyFileBatches.
         """
 
     async def get(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
