@@ -1,6 +1,6 @@
 """Why a provider refused a call, from status, headers and body."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +43,12 @@ STATUSES = {
 
 _PRECISE_STATUSES = frozenset({401, 402, 407, 429, 503, 529})
 """Their meaning is narrower than that of a coarse `type`."""
+
+_MORE_PRECISE_WORDS: Mapping[RefusalKind, Collection[RefusalKind]] = {
+    RefusalKind.RATE_LIMITED: {RefusalKind.ACCOUNT_EMPTY, RefusalKind.CONTEXT_TOO_LONG},
+    RefusalKind.SERVER_ERROR: frozenset(RefusalKind),
+}
+"""What the words say of codes that are given for several causes; `server_error` is said of all that went wrong."""
 
 _WAITING = frozenset({RefusalKind.RATE_LIMITED, RefusalKind.OVERLOADED, RefusalKind.ACCOUNT_EMPTY})
 
@@ -89,15 +95,10 @@ def _kind(
         return fields.kind
     by_words = kind_of_words(fields.message, max(status, 400))
     by_code = next((codes[code] for code in fields.codes if code in codes), None)
-    if by_code is RefusalKind.RATE_LIMITED and by_words in {RefusalKind.ACCOUNT_EMPTY, RefusalKind.CONTEXT_TOO_LONG}:
-        return by_words
-    # `server_error` is said of everything that went wrong; the words are more precise.
-    if by_code is RefusalKind.SERVER_ERROR and by_words is not None:
+    if by_words is not None and (by_code is None or by_words in _MORE_PRECISE_WORDS.get(by_code, ())):
         return by_words
     if by_code is not None:
         return by_code
-    if by_words is not None:
-        return by_words
     if status in _PRECISE_STATUSES:
         return STATUSES[status]
     by_type = next((types[code] for code in fields.codes if code in types), None)
