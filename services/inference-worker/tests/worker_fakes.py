@@ -161,6 +161,7 @@ class FakeCounter:
 class FakeEmbedder:
     """Vectors of two numbers; the model selects the behaviour."""
 
+    vector: bytes = b"\0" * 8
     embedded: list[str] = field(default_factory=list)
     inputs: list[Sequence[EmbeddingInput]] = field(default_factory=list)
 
@@ -177,7 +178,7 @@ class FakeEmbedder:
         if dimensions is not None:
             raise InvalidRequest("other dimensions are not supported", param="dimensions")
         usage = None if model == "no-usage" else TokenUsage(UsageSource.REPORTED, 5, 0)
-        return Embeddings(tuple(b"\0" * 8 for _ in texts), usage)
+        return Embeddings(tuple(self.vector for _ in texts), usage)
 
 
 @dataclass

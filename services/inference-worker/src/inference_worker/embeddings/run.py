@@ -18,7 +18,7 @@ from inference_worker.plans.outcome import about_own_credential, record_failure
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.plans.record import failed_outcome
 from inference_worker.providers.credentials import Credential
-from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut, VectorsTooLarge
 from inference_worker.providers.ports import Upstream, Upstreams
 from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED
 from inference_worker.token_counting.model import TokenCounter
@@ -87,7 +87,8 @@ class EmbedRun:
             cause = ExposureCause.PROVIDER
             outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, call.upstream.counter)
         except UpstreamFailed as failed:
-            outcome, error, cause = failed_outcome(failed), failed, ExposureCause.PROVIDER
+            outcome, error = failed_outcome(failed), failed
+            cause = ExposureCause.FLEET if isinstance(failed, VectorsTooLarge) else ExposureCause.PROVIDER
             usage = failed.usage or (UNKNOWN_USAGE if failed.maybe_billed else NO_USAGE)
             record_failure(call, failed, self._clock.monotonic(), probe=call.probe)
             # Another credential may answer at once: the caller asks again, and gets it.
