@@ -55,7 +55,7 @@ async def orchestration_embed(context: CallContext) -> Sequence[Message]:
 
 @case
 async def orchestration_embed_in_pieces(context: CallContext) -> Sequence[Message]:
-    (request,) = await orchestration_embed(context)
+    request = orchestration_pb2.EmbedRequest(request_id=new_id("req_"), model=EMBEDDING, inputs=["one", "the other"])
     return [orchestration_pb2.EmbedInPiecesRequest(request=request)]
 
 
@@ -86,7 +86,8 @@ async def inference_embed(context: CallContext) -> Sequence[Message]:
 
 @case
 async def inference_embed_in_pieces(context: CallContext) -> Sequence[Message]:
-    (request,) = await inference_embed(context)
+    candidates = [inference_pb2.Candidate(upstream="minilm", model=EMBEDDING)]
+    request = inference_pb2.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])
     return [inference_pb2.EmbedInPiecesRequest(request=request)]
 
 

@@ -67,6 +67,9 @@ class FakeOrchestrator(OrchestrationServiceServicer):
         finally:
             stream.cancel()
 
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        raise NotImplementedError
+
     async def EmbedInPieces(
         self, message: pb.EmbedInPiecesRequest, context: Any
     ) -> AsyncIterator[pb.EmbedInPiecesResponse]:

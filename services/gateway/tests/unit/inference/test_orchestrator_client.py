@@ -201,7 +201,7 @@ async def test_pieces_that_are_not_read_are_cancelled(inference: InferenceClient
 
 async def test_an_older_orchestrator_embeds_in_one_message(script: FakeInference) -> None:
     class Older(FakeOrchestrator):
-        async def EmbedInPieces(self, message: pb.EmbedInPiecesRequest, context: Any) -> Any:
+        async def EmbedInPieces(self, message: Any, context: Any) -> Any:  # type: ignore[override]
             raise NotImplementedError
 
         async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:

@@ -25,7 +25,7 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
         self.width = width
         self.requests: list[tuple[str, orchestration_pb2.EmbedRequest]] = []
 
-    Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
+    Embed = Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
 
     async def EmbedInPieces(
         self, request: orchestration_pb2.EmbedInPiecesRequest, context: Any
@@ -42,10 +42,10 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
 class OlderOrchestrator(Orchestrator):
     """One of the version before: it embeds in one message."""
 
-    async def EmbedInPieces(self, request: orchestration_pb2.EmbedInPiecesRequest, context: Any) -> Any:
+    async def EmbedInPieces(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         raise NotImplementedError
 
-    async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:
+    async def Embed(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         return orchestration_pb2.EmbedResponse(vectors=self.embed(request))
 
 
