@@ -161,13 +161,22 @@ class FakeCounter:
 class FakeEmbedder:
     """Vectors of two numbers; the model selects the behaviour."""
 
+    refuse_truncation: bool | None = None
+    """As the last call said."""
     vector: bytes = b"\0" * 8
     embedded: list[str] = field(default_factory=list)
     inputs: list[Sequence[EmbeddingInput]] = field(default_factory=list)
 
     async def embed(
-        self, model: str, texts: Sequence[EmbeddingInput], *, dimensions: int | None, credential: Any = None
+        self,
+        model: str,
+        texts: Sequence[EmbeddingInput],
+        *,
+        dimensions: int | None,
+        credential: Any = None,
+        refuse_truncation: bool = False,
     ) -> Embeddings:
+        self.refuse_truncation = refuse_truncation
         self.embedded.append(model)
         self.inputs.append(texts)
         await asyncio.sleep(0)

@@ -49,6 +49,7 @@ class FakeOrchestrator(OrchestrationServiceServicer):
 
     def __init__(self, inference: FakeInference) -> None:
         self._inference = inference
+        self.embed_requests: list[pb.EmbedRequest] = []
         self.deadlines: list[float] = []
 
     async def GetRequestStates(self, request: Any, context: Any) -> Any:
@@ -74,6 +75,7 @@ class FakeOrchestrator(OrchestrationServiceServicer):
         self, message: pb.EmbedInPiecesRequest, context: Any
     ) -> AsyncIterator[pb.EmbedInPiecesResponse]:
         request = message.request
+        self.embed_requests.append(request)
         result = await self._inference.embed(
             EmbeddingsRequest(
                 request.request_id,

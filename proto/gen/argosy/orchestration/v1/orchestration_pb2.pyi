@@ -384,12 +384,17 @@ class EmbedRequest(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     TOKEN_INPUTS_FIELD_NUMBER: _builtins.int
+    REFUSE_TRUNCATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller; unique per tenant."""
     model: _builtins.str
     """The public model name."""
     dimensions: _builtins.int
     """Fewer dimensions where the model can; 0 is the model's own."""
+    refuse_truncation: _builtins.bool
+    """Whether an input that is longer than the model reads is refused: CONTEXT_LENGTH_EXCEEDED. Else a model of this process
+    reads the beginning of it, and only that is billed; a provider does as it does.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 2048 texts, none empty; or none, and `token_inputs`."""
@@ -411,10 +416,11 @@ class EmbedRequest(_message.Message):
         dimensions: _builtins.int = ...,
         deadline: _duration_pb2.Duration | None = ...,
         token_inputs: _abc.Iterable[_common_pb2.TokenIds] | None = ...,
+        refuse_truncation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model", "request_id", b"request_id", "token_inputs", b"token_inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model", "refuse_truncation", b"refuse_truncation", "request_id", b"request_id", "token_inputs", b"token_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,6 +74,7 @@ class OrchestratorClient:
             model=request.model,
             dimensions=request.dimensions,
             deadline=duration_to_proto(request.deadline),
+            refuse_truncation=True,
         )
         inputs_to_proto(request.inputs, message)
         timeout = _rpc_timeout(request.deadline)

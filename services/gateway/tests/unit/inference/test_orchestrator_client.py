@@ -168,6 +168,15 @@ async def test_texts_are_embedded(inference: InferenceClient, script: FakeInfere
     assert script.requests == [EMBED]
 
 
+async def test_texts_that_would_not_be_read_to_their_end_are_to_be_refused(script: FakeInference) -> None:
+    script.embedding = [b"1111", b"2222"]
+    servicer = FakeOrchestrator(script)
+    async with serving((add_OrchestrationServiceServicer_to_server, servicer, SERVICE)) as channel:
+        await OrchestratorClient(channel).embed(EMBED)
+
+    assert [request.refuse_truncation for request in servicer.embed_requests] == [True]
+
+
 async def test_vectors_arrive_in_pieces(inference: InferenceClient, script: FakeInference) -> None:
     script.embedding, script.embedding_rest = [b"1111"], [[b"2222", b"3333"], [b"4444"]]
 

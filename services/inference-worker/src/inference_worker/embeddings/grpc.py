@@ -66,6 +66,7 @@ def proto_to_embed_request(message: inference_pb2.EmbedRequest) -> EmbedRequest:
         inputs=inputs,
         deadline=proto_to_timeout(message, "deadline", DEFAULT_DEADLINE),
         dimensions=message.dimensions or None,
+        refuse_truncation=message.refuse_truncation,
     )
 
 

@@ -33,6 +33,8 @@ class EmbedRequest:
     deadline: timedelta
     dimensions: int | None = None
     """None is the model's own number."""
+    refuse_truncation: bool = False
+    """Whether an input that is longer than the model reads is an error. Else the model reads the beginning of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,13 @@ class EmbedRun:
                 texts = texts_in(request.inputs)
                 if token_ids:
                     self._sent = texts = await decode_token_ids(token_ids, self._load_token_bytes)
-                return await embedder.embed(model, texts, dimensions=dimensions, credential=credential)
+                return await embedder.embed(
+                    model,
+                    texts,
+                    dimensions=dimensions,
+                    credential=credential,
+                    refuse_truncation=request.refuse_truncation,
+                )
         except TimeoutError:
             raise UpstreamTimedOut("the upstream did not respond in time") from None
 

@@ -96,6 +96,7 @@ def _proto_to_embedding(message: inference_pb2.EmbedRequest) -> Embedding:
         inputs=inputs,
         deadline=proto_to_timeout(message, "deadline", DEFAULT_DEADLINE),
         dimensions=message.dimensions if message.dimensions > 0 else None,
+        refuse_truncation=message.refuse_truncation,
     )
 
 

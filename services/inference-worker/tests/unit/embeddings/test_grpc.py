@@ -44,6 +44,16 @@ async def test_vectors_of_more_than_one_message_arrive(worker: ServedWorker, mon
     assert {piece.ByteSize() < 300_000 for piece in pieces} == {True}
 
 
+@pytest.mark.parametrize("refuse", [True, False])
+async def test_whether_long_texts_are_refused_is_passed_on(worker: ServedWorker, refuse: bool):
+    request = an_embed_request()
+    request.refuse_truncation = refuse
+    async with worker.serve() as stub:
+        await stub.Embed(request)
+
+    assert worker.embedder.refuse_truncation is refuse
+
+
 async def test_a_failed_embedding_in_pieces_is_one_piece(worker: ServedWorker):
     request = inference_pb2.EmbedInPiecesRequest(request=an_embed_request("cut-before"))
     async with worker.serve() as stub:

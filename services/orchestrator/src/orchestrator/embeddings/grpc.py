@@ -34,7 +34,13 @@ async def _embed(embeddings: Embeddings, request: pb.EmbedRequest, context: Any)
     requested = proto_to_duration(request.deadline) if request.HasField("deadline") else None
     principal, timeout = current_member(), shorter_timeout(requested, context.time_remaining())
     embed_request = EmbedRequest(
-        request.request_id, principal, request.model, proto_to_inputs(request), request.dimensions, timeout
+        request.request_id,
+        principal,
+        request.model,
+        proto_to_inputs(request),
+        request.dimensions,
+        timeout,
+        refuse_truncation=request.refuse_truncation,
     )
     with RequestObservation("embedding", request.model) as observation:
         observation.flags = embed_request.flags

@@ -68,6 +68,7 @@ def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
         request_id=plan.request_id,
         candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
         dimensions=plan.dimensions,
+        refuse_truncation=plan.refuse_truncation,
         deadline=duration_to_proto(plan.deadline),
     )
     inputs_to_proto(plan.inputs, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -207,6 +208,15 @@ class TestWorker:
         request = servicer.embed_request
         assert request is not None
         assert (list(request.inputs), request.dimensions) == (["a", "b"], 128)
+        assert not request.refuse_truncation
+
+    async def test_texts_that_would_be_cut_are_refused_when_asked_to(self) -> None:
+        servicer = ScriptedWorker(embedded=inference.EmbedResponse(vectors=[inference.Vector()] * 2))
+        async with a_worker(servicer) as worker:
+            await worker.embed(replace(EMBEDDING_PLAN, refuse_truncation=True))
+
+        assert servicer.embed_request is not None
+        assert servicer.embed_request.refuse_truncation
 
     async def test_embeds_in_pieces(self) -> None:
         vectors = [inference.Vector(float32=b"\0\0\0\0"), inference.Vector(float32=b"\0\0\x80?")]

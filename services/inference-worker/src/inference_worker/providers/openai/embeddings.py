@@ -35,6 +35,7 @@ class OpenaiEmbedder:
         *,
         dimensions: int | None,
         credential: Credential | None = None,
+        refuse_truncation: bool = False,  # noqa: ARG002 - part of the port; the provider refuses, or does not tell
     ) -> Embeddings:
         """Request base64, which is a third of the bytes; upstreams that ignore that send numbers.
 
