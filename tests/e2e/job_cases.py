@@ -108,6 +108,10 @@ async def get_job(context: CallContext) -> Sequence[Message]:
     return [jobs_pb2.GetJobRequest(job_id=await add_job(context))]
 
 
+async def read_job_result(context: CallContext) -> Sequence[Message]:
+    return [jobs_pb2.ReadJobResultRequest(job_id=await add_job(context))]
+
+
 async def list_jobs(context: CallContext) -> Sequence[Message]:
     await add_job(context)
     await add_job(context)
@@ -145,6 +149,12 @@ async def record_heartbeat(context: CallContext) -> Sequence[Message]:
 async def complete_job(context: CallContext) -> Sequence[Message]:
     made = attempt(inference_pb2.ATTEMPT_OUTCOME_SUCCEEDED, 3)
     return [jobs_pb2.CompleteJobRequest(run=await add_run(context), attempts=[made], result=b'{"choices": []}')]
+
+
+async def complete_job_in_pieces(context: CallContext) -> Sequence[Message]:
+    made = attempt(inference_pb2.ATTEMPT_OUTCOME_SUCCEEDED, 3)
+    request = jobs_pb2.CompleteJobRequest(run=await add_run(context), attempts=[made], result=b'{"choices": []}')
+    return [jobs_pb2.CompleteJobInPiecesRequest(piece=request)]
 
 
 async def return_job(context: CallContext) -> Sequence[Message]:
@@ -261,8 +271,16 @@ async def cancel_batch(context: CallContext) -> Sequence[Message]:
 
 
 SERVICES = {
-    "JobService": (submit_job, get_job, list_jobs, cancel_job, watch_job),
-    "JobRunService": (claim_job, start_job_attempt, record_heartbeat, complete_job, return_job, find_unclaimed_jobs),
+    "JobService": (submit_job, get_job, read_job_result, list_jobs, cancel_job, watch_job),
+    "JobRunService": (
+        claim_job,
+        start_job_attempt,
+        record_heartbeat,
+        complete_job,
+        complete_job_in_pieces,
+        return_job,
+        find_unclaimed_jobs,
+    ),
     "PoolService": (put_pool, get_pool, list_pools, delete_pool),
     "QueueService": (list_queues, pause_queue, resume_queue, list_all_jobs, inspect_job, retry_job, drop_job),
     "BatchService": (create_batch, get_batch, list_batches, cancel_batch),

@@ -54,6 +54,12 @@ async def orchestration_embed(context: CallContext) -> Sequence[Message]:
 
 
 @case
+async def orchestration_embed_in_pieces(context: CallContext) -> Sequence[Message]:
+    request = orchestration_pb2.EmbedRequest(request_id=new_id("req_"), model=EMBEDDING, inputs=["one", "the other"])
+    return [orchestration_pb2.EmbedInPiecesRequest(request=request)]
+
+
+@case
 async def orchestration_list_models(context: CallContext) -> Sequence[Message]:
     return [orchestration_pb2.ListModelsRequest()]
 
@@ -76,6 +82,13 @@ async def inference_infer(context: CallContext) -> Sequence[Message]:
 async def inference_embed(context: CallContext) -> Sequence[Message]:
     candidates = [inference_pb2.Candidate(upstream="minilm", model=EMBEDDING)]
     return [inference_pb2.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])]
+
+
+@case
+async def inference_embed_in_pieces(context: CallContext) -> Sequence[Message]:
+    candidates = [inference_pb2.Candidate(upstream="minilm", model=EMBEDDING)]
+    request = inference_pb2.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])
+    return [inference_pb2.EmbedInPiecesRequest(request=request)]
 
 
 @case

@@ -161,12 +161,22 @@ class FakeCounter:
 class FakeEmbedder:
     """Vectors of two numbers; the model selects the behaviour."""
 
+    refuse_truncation: bool | None = None
+    """As the last call said."""
+    vector: bytes = b"\0" * 8
     embedded: list[str] = field(default_factory=list)
     inputs: list[Sequence[EmbeddingInput]] = field(default_factory=list)
 
     async def embed(
-        self, model: str, texts: Sequence[EmbeddingInput], *, dimensions: int | None, credential: Any = None
+        self,
+        model: str,
+        texts: Sequence[EmbeddingInput],
+        *,
+        dimensions: int | None,
+        credential: Any = None,
+        refuse_truncation: bool = False,
     ) -> Embeddings:
+        self.refuse_truncation = refuse_truncation
         self.embedded.append(model)
         self.inputs.append(texts)
         await asyncio.sleep(0)
@@ -177,7 +187,7 @@ class FakeEmbedder:
         if dimensions is not None:
             raise InvalidRequest("other dimensions are not supported", param="dimensions")
         usage = None if model == "no-usage" else TokenUsage(UsageSource.REPORTED, 5, 0)
-        return Embeddings(tuple(b"\0" * 8 for _ in texts), usage)
+        return Embeddings(tuple(self.vector for _ in texts), usage)
 
 
 @dataclass

@@ -132,16 +132,20 @@ class InMemoryWorker(_InferenceServicer):  # type: ignore[misc]
             finally:
                 requests_reader.cancel()
 
-    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:
+    async def EmbedInPieces(
+        self, message: inference.EmbedInPiecesRequest, context: Any
+    ) -> AsyncIterator[inference.EmbedInPiecesResponse]:
+        request = message.request
         candidates = tuple(map(_proto_to_candidate, request.candidates))
         deadline = request.deadline.ToTimedelta()
         plan = EmbeddingPlan(request.request_id, candidates, proto_to_inputs(request), request.dimensions, deadline)
         vectors, finished, retry_same, fallback = await self.fake.embed(plan)
-        response = inference.EmbedResponse(
-            vectors=[inference.Vector(float32=vector) for vector in vectors], retry_same=retry_same, fallback=fallback
-        )
-        _fill_finished(finished, response)
-        return response
+        first = inference.EmbedResponse(retry_same=retry_same, fallback=fallback)
+        _fill_finished(finished, first)
+        yield inference.EmbedInPiecesResponse(piece=first)
+        for vector in vectors:
+            piece = inference.EmbedResponse(vectors=[inference.Vector(float32=vector)])
+            yield inference.EmbedInPiecesResponse(piece=piece)
 
 
 async def _pass_requests_on(requests: Any, call: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from argosy.inference.v1 import inference_pb2 as inference
@@ -20,11 +20,15 @@ _MeteringServicer: Any = MeteringServiceServicer
 _RetrievalServicer: Any = RetrievalServiceServicer
 _InferenceServicer: Any = InferenceServiceServicer
 
+Piece = inference.EmbedResponse | Exception | None
+Embedded = Piece | Sequence[Piece]
+"""The pieces of an answer, or its only one."""
+
 Play = Callable[[Any, Any], AsyncIterator[inference.InferResponse]]
 
 
 class ScriptedWorker(_InferenceServicer):  # type: ignore[misc]
-    def __init__(self, play: Play | None = None, embedded: inference.EmbedResponse | Exception | None = None) -> None:
+    def __init__(self, play: Play | None = None, embedded: Embedded = None) -> None:
         self.play = play
         self.embedded = embedded
         self.requests: list[inference.InferRequest] = []
@@ -47,11 +51,24 @@ class ScriptedWorker(_InferenceServicer):  # type: ignore[misc]
             self.cancelled.set()
             raise
 
-    async def Embed(self, request: inference.EmbedRequest, context: Any) -> inference.EmbedResponse:
-        self.embed_request = request
-        if isinstance(self.embedded, Exception):
-            raise self.embedded
-        assert self.embedded is not None
+    async def EmbedInPieces(
+        self, request: inference.EmbedInPiecesRequest, context: Any
+    ) -> AsyncIterator[inference.EmbedInPiecesResponse]:
+        self.embed_request = request.request
+        pieces = self.embedded if isinstance(self.embedded, Sequence) else (self.embedded,)
+        for piece in pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield inference.EmbedInPiecesResponse(piece=piece)
+
+
+class OlderWorker(ScriptedWorker):
+    """One of the version before: it embeds in one message."""
+
+    async def EmbedInPieces(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        raise NotImplementedError
+
+    async def Embed(self, request: inference.EmbedRequest, context: Any) -> Any:
         return self.embedded
 
 

@@ -1,6 +1,6 @@
 """Inputs of embeddings: texts, or the ids of their tokens in the model's own encoding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 EmbeddingInput = str | tuple[int, ...]
@@ -18,6 +18,19 @@ MAX_BYTES_PER_TOKEN_ID: Final = 16
 
 MAX_BYTES_PER_INPUT: Final = 128
 """What is reserved for each input besides: the longest token of `cl100k_base` has so many bytes."""
+
+FLOAT_BYTES: Final = 4
+"""Of one number of a vector."""
+
+PIECE_BYTES: Final = 256 * 1024
+"""Vectors that travel in one message: as many as one side of a call may send before the other has read."""
+
+
+def split_vectors(vectors: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield the vectors in pieces of about `PIECE_BYTES`, each of at least one vector; one empty piece for none."""
+    size = max(1, PIECE_BYTES // (len(vectors[0]) or 1)) if vectors else 1
+    for start in range(0, max(1, len(vectors)), size):
+        yield vectors[start : start + size]
 
 
 def input_bytes(inputs: Sequence[EmbeddingInput]) -> int:

@@ -8,6 +8,8 @@ MAX_MODEL_NAME_CHARACTERS: Final = 256
 MAX_EMBEDDING_INPUTS: Final = 2048
 """Texts of one embeddings request, as in OpenAI's reference."""
 MAX_DIMENSIONS: Final = 65_536
+MAX_VECTOR_BYTES: Final = 32 * 1024 * 1024
+"""All vectors of one embeddings request, as 32-bit floats: the most inputs, with 4,096 numbers each."""
 MAX_VECTOR_STORES_PER_REQUEST: Final = 10
 MAX_PASSAGES: Final = 50
 """Passages that one search returns, or that one chat puts into its prompt."""

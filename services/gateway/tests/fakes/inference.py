@@ -1,7 +1,7 @@
 """An orchestrator in memory whose responses a test scripts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -92,6 +92,10 @@ class FakeInference:
 
     chat: Sequence[Scripted] = field(default_factory=complete_response)
     embedding: Sequence[bytes] | ArgosyError = ()
+    """The vectors, or the first of them when there is a rest."""
+    embedding_rest: Sequence[Sequence[bytes] | ArgosyError | asyncio.Event] | None = None
+    embedding_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the rest is no longer read."""
     models: Sequence[Model] = (
         Model("all-minilm-l6-v2", CREATED_AT, Task.EMBEDDING),
         Model("meta/llama", CREATED_AT, None),
@@ -110,7 +114,23 @@ class FakeInference:
         self._keep(request)
         if isinstance(self.embedding, ArgosyError):
             raise self.embedding
-        return EmbeddingsResult(self.embedding, reported(7, None), COST)
+        if self.embedding_rest is None:
+            return EmbeddingsResult(self.embedding, reported(7, None), COST)
+        return EmbeddingsResult(self.embedding, reported(7, None), COST, self._read_rest(self.embedding_rest))
+
+    async def _read_rest(
+        self, pieces: Sequence[Sequence[bytes] | ArgosyError | asyncio.Event]
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        try:
+            for piece in pieces:
+                if isinstance(piece, ArgosyError):
+                    raise piece
+                if isinstance(piece, asyncio.Event):
+                    await piece.wait()
+                    continue
+                yield piece
+        finally:
+            self.embedding_ended.set()
 
     async def list_models(self) -> Sequence[Model]:
         current_caller()

@@ -62,6 +62,8 @@ class FakeJobs(JobServiceServicer):
         self.watches: list[pb.WatchJobRequest] = []
         self.events: Sequence[Scripted] = ()
         self.ended_watches = 0
+        self.pieces: dict[str, Sequence[bytes]] = {}
+        """Results that are read in pieces."""
 
     def put(self, tenant_id: str, job: pb.Job) -> pb.Job:
         job.tenant_id = tenant_id
@@ -82,6 +84,13 @@ class FakeJobs(JobServiceServicer):
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         return pb.GetJobResponse(job=self._find(request.job_id))
+
+    async def ReadJobResult(
+        self, request: pb.ReadJobResultRequest, context: Any
+    ) -> AsyncIterator[pb.ReadJobResultResponse]:
+        self._find(request.job_id)
+        for piece in self.pieces[request.job_id]:
+            yield pb.ReadJobResultResponse(piece=piece)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         tenant_id = current_caller().principal.tenant_id

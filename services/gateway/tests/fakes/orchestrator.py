@@ -1,6 +1,6 @@
 """The orchestrator's gRPC service over the scripted fake."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
@@ -49,6 +49,7 @@ class FakeOrchestrator(OrchestrationServiceServicer):
 
     def __init__(self, inference: FakeInference) -> None:
         self._inference = inference
+        self.embed_requests: list[pb.EmbedRequest] = []
         self.deadlines: list[float] = []
 
     async def GetRequestStates(self, request: Any, context: Any) -> Any:
@@ -68,6 +69,13 @@ class FakeOrchestrator(OrchestrationServiceServicer):
             stream.cancel()
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        raise NotImplementedError
+
+    async def EmbedInPieces(
+        self, message: pb.EmbedInPiecesRequest, context: Any
+    ) -> AsyncIterator[pb.EmbedInPiecesResponse]:
+        request = message.request
+        self.embed_requests.append(request)
         result = await self._inference.embed(
             EmbeddingsRequest(
                 request.request_id,
@@ -77,11 +85,12 @@ class FakeOrchestrator(OrchestrationServiceServicer):
                 proto_to_duration(request.deadline),
             )
         )
-        response = pb.EmbedResponse(
-            vectors=[pb.Vector(float32=vector) for vector in result.vectors], cost=nano_usd_to_proto(result.cost)
-        )
-        usage_to_proto(result.usage, response.usage)
-        return response
+        first = pb.EmbedResponse(cost=nano_usd_to_proto(result.cost), vectors=_vectors(result.vectors))
+        usage_to_proto(result.usage, first.usage)
+        yield pb.EmbedInPiecesResponse(piece=first)
+        if result.rest is not None:
+            async for vectors in result.rest:
+                yield pb.EmbedInPiecesResponse(piece=pb.EmbedResponse(vectors=_vectors(vectors)))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         models = [
@@ -89,3 +98,7 @@ class FakeOrchestrator(OrchestrationServiceServicer):
             for model in await self._inference.list_models()
         ]
         return pb.ListModelsResponse(models=models)
+
+
+def _vectors(vectors: Iterable[bytes]) -> list[pb.Vector]:
+    return [pb.Vector(float32=vector) for vector in vectors]

@@ -15,6 +15,7 @@ def registration(plans: PlanMethods, embeddings: EmbeddingMethods, upstreams: Up
     servicer = SimpleNamespace(
         Infer=plans.infer,
         Embed=embeddings.embed,
+        EmbedInPieces=embeddings.embed_in_pieces,
         ListUpstreams=upstreams.list,
         DescribeUpstream=upstreams.describe,
     )

@@ -14,7 +14,7 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
-from orchestrator.embeddings.grpc import embed
+from orchestrator.embeddings.grpc import embed, embed_in_pieces
 from orchestrator.flags.snapshot import FlagCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
@@ -50,6 +50,9 @@ class OrchestrationServicer(OrchestrationServiceServicer):
 
     def Embed(self, request: pb.EmbedRequest, context: Any) -> Awaitable[pb.EmbedResponse]:
         return embed(self._embeddings, request, context)
+
+    def EmbedInPieces(self, request: pb.EmbedInPiecesRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
+        return embed_in_pieces(self._embeddings, request, context)
 
     def GetRequestStates(
         self, request: pb.GetRequestStatesRequest, context: Any

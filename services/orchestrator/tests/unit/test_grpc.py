@@ -196,6 +196,42 @@ async def test_embeddings_are_sent_with_their_cost() -> None:
     assert counted("answered", "orchestrator_embeddings_total") == before + 1
 
 
+async def test_vectors_are_sent_in_pieces_once_they_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("values.embeddings.PIECE_BYTES", 4)
+    embedding = EmbeddingResult((b"1111", b"2222", b"3333"), worker_finished(reported(2, 0)))
+    harness = Harness(FakeWorkerClient(embedding=embedding))
+    request = pb.EmbedRequest(request_id="req_1", model="all-minilm-l6-v2", inputs=["a", "b", "c"])
+
+    async with serving_stub(harness) as stub:
+        call = stub.EmbedInPieces(pb.EmbedInPiecesRequest(request=request))
+        first = (await call.read()).piece
+        (attempt,) = (await harness.usage).attempts
+        others = [one.piece async for one in call]
+
+    assert attempt.usage == reported(2, 0)
+    assert (first.cost.nano_usd, first.usage.input_tokens) == (2 * 10, 2)
+    pieces = [first, *others]
+    assert [[vector.float32 for vector in piece.vectors] for piece in pieces] == [[b"1111"], [b"2222"], [b"3333"]]
+    assert not any(piece.HasField("usage") or piece.HasField("cost") for piece in others)
+
+
+async def test_a_caller_that_reads_no_further_pieces_changes_nothing_of_the_bill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("values.embeddings.PIECE_BYTES", 4)
+    embedding = EmbeddingResult((b"1111", b"2222"), worker_finished(reported(2, 0)))
+    harness = Harness(FakeWorkerClient(embedding=embedding))
+    request = pb.EmbedRequest(request_id="req_1", model="all-minilm-l6-v2", inputs=["a", "b"])
+
+    async with serving_stub(harness) as stub:
+        call = stub.EmbedInPieces(pb.EmbedInPiecesRequest(request=request))
+        await call.read()
+        call.cancel()
+
+        assert [one.usage for one in (await harness.usage).attempts] == [reported(2, 0)]
+        assert not harness.crashes
+
+
 async def test_models_are_listed_by_name_with_their_task() -> None:
     async with serving_stub(Harness()) as stub:
         listed = await stub.ListModels(pb.ListModelsRequest())

@@ -44,13 +44,17 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
     texts: list[str] = field(default_factory=list)
     principals: set[tuple[str, str]] = field(default_factory=set)
 
-    async def Embed(self, request: Any, context: Any) -> Any:
+    Embed = None  # type: ignore[assignment]  # not called
+
+    async def EmbedInPieces(self, message: Any, context: Any) -> Any:
+        request = message.request
         await asyncio.sleep(self.seconds)
         self.texts += request.inputs
         principal = current_caller().principal
         self.principals.add((principal.tenant_id, principal.key_id))
         vectors = [orchestration_pb2.Vector(float32=a_vector(text)) for text in request.inputs]
-        return orchestration_pb2.EmbedResponse(vectors=vectors)
+        piece = orchestration_pb2.EmbedResponse(vectors=vectors)
+        yield orchestration_pb2.EmbedInPiecesResponse(piece=piece)
 
     @asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[None]:

@@ -45,6 +45,11 @@ class InferenceServiceStub:
                 request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.EmbedInPieces = channel.unary_stream(
+                '/argosy.inference.v1.InferenceService/EmbedInPieces',
+                request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesRequest.SerializeToString,
+                response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesResponse.FromString,
+                _registered_method=True)
         self.ListUpstreams = channel.unary_unary(
                 '/argosy.inference.v1.InferenceService/ListUpstreams',
                 request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.SerializeToString,
@@ -72,6 +77,15 @@ class InferenceServiceServicer:
 
     def Embed(self, request, context):
         """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before.
+        Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedInPieces(self, request, context):
+        """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, and the others have
+        the vectors that follow, in order. They are whole when there are as many as inputs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +117,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
                     response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.SerializeToString,
+            ),
+            'EmbedInPieces': grpc.unary_stream_rpc_method_handler(
+                    servicer.EmbedInPieces,
+                    request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesRequest.FromString,
+                    response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesResponse.SerializeToString,
             ),
             'ListUpstreams': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUpstreams,
@@ -170,6 +189,33 @@ class InferenceService:
             '/argosy.inference.v1.InferenceService/Embed',
             argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
             argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedInPieces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/argosy.inference.v1.InferenceService/EmbedInPieces',
+            argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesRequest.SerializeToString,
+            argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesResponse.FromString,
             options,
             channel_credentials,
             insecure,

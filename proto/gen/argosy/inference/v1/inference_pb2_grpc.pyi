@@ -39,7 +39,13 @@ class InferenceServiceStub:
     stopped or not. A cancelled call ends its plan too, but its record of attempts is lost: send Stop instead.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
-    """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
+    """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before.
+    Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+    """
+    EmbedInPieces: _grpc.UnaryStreamMultiCallable[_inference_pb2.EmbedInPiecesRequest, _inference_pb2.EmbedInPiecesResponse]
+    """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, and the others have
+    the vectors that follow, in order. They are whole when there are as many as inputs.
+    """
     ListUpstreams: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]
     """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
     DescribeUpstream: _grpc.UnaryUnaryMultiCallable[_inference_pb2.DescribeUpstreamRequest, _inference_pb2.DescribeUpstreamResponse]
@@ -56,7 +62,13 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     stopped or not. A cancelled call ends its plan too, but its record of attempts is lost: send Stop instead.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]  # type: ignore[assignment]
-    """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
+    """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before.
+    Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+    """
+    EmbedInPieces: _aio.UnaryStreamMultiCallable[_inference_pb2.EmbedInPiecesRequest, _inference_pb2.EmbedInPiecesResponse]  # type: ignore[assignment]
+    """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, and the others have
+    the vectors that follow, in order. They are whole when there are as many as inputs.
+    """
     ListUpstreams: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]  # type: ignore[assignment]
     """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
     DescribeUpstream: _aio.UnaryUnaryMultiCallable[_inference_pb2.DescribeUpstreamRequest, _inference_pb2.DescribeUpstreamResponse]  # type: ignore[assignment]
@@ -82,7 +94,19 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.EmbedResponse, _abc.Awaitable[_inference_pb2.EmbedResponse]]:
-        """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before."""
+        """Turn texts into vectors by one provider call. Another attempt is another call, which its caller records before.
+        Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+        """
+
+    @_abc_1.abstractmethod
+    def EmbedInPieces(
+        self,
+        request: _inference_pb2.EmbedInPiecesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.EmbedInPiecesResponse], _abc.AsyncIterator[_inference_pb2.EmbedInPiecesResponse]]:
+        """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, and the others have
+        the vectors that follow, in order. They are whole when there are as many as inputs.
+        """
 
     @_abc_1.abstractmethod
     def ListUpstreams(

@@ -145,6 +145,7 @@ class Job(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     CUSTOM_ID_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    RESULT_BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"job_" and a UUIDv7."""
     tenant_id: _builtins.str
@@ -168,13 +169,15 @@ class Job(_message.Message):
     crashes: _builtins.int
     """See `errors`."""
     result: _builtins.bytes
-    """The answer's JSON body. Only in GetJob, and when it succeeded."""
+    """The answer's JSON body. Only in GetJob, and when it succeeded; absent when it is more than 15 MiB: see ReadJobResult."""
     batch_id: _builtins.str
     """The batch that it is part of; empty otherwise."""
     custom_id: _builtins.str
     """The client's name for it within the batch."""
     cancel_requested: _builtins.bool
     """Whether a cancellation was asked for."""
+    result_bytes: _builtins.int
+    """Bytes of the answer's JSON body, where it is sent or could be read."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -238,10 +241,11 @@ class Job(_message.Message):
         batch_id: _builtins.str = ...,
         custom_id: _builtins.str = ...,
         cancel_requested: _builtins.bool = ...,
+        result_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created_at", b"created_at", "deadline_at", b"deadline_at", "error", b"error", "expires_at", b"expires_at", "finished_at", b"finished_at", "started_at", b"started_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "cancel_requested", b"cancel_requested", "cost", b"cost", "crashes", b"crashes", "created_at", b"created_at", "custom_id", b"custom_id", "deadline_at", b"deadline_at", "endpoint", b"endpoint", "error", b"error", "errors", b"errors", "expires_at", b"expires_at", "finished_at", b"finished_at", "id", b"id", "lane", b"lane", "metadata", b"metadata", "model", b"model", "pool", b"pool", "project_id", b"project_id", "result", b"result", "started_at", b"started_at", "state", b"state", "state_reason", b"state_reason", "tenant_id", b"tenant_id", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "cancel_requested", b"cancel_requested", "cost", b"cost", "crashes", b"crashes", "created_at", b"created_at", "custom_id", b"custom_id", "deadline_at", b"deadline_at", "endpoint", b"endpoint", "error", b"error", "errors", b"errors", "expires_at", b"expires_at", "finished_at", b"finished_at", "id", b"id", "lane", b"lane", "metadata", b"metadata", "model", b"model", "pool", b"pool", "project_id", b"project_id", "result", b"result", "result_bytes", b"result_bytes", "started_at", b"started_at", "state", b"state", "state_reason", b"state_reason", "tenant_id", b"tenant_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,6 +398,50 @@ class GetJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetJobResponse: _TypeAlias = GetJobResponse  # noqa: Y015
+
+@_typing.final
+class ReadJobResultRequest(_message.Message):
+    """Asks for the answer of a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadJobResultRequest: _TypeAlias = ReadJobResultRequest  # noqa: Y015
+
+@_typing.final
+class ReadJobResultResponse(_message.Message):
+    """A piece of the answer's JSON body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECE_FIELD_NUMBER: _builtins.int
+    piece: _builtins.bytes
+    """In order."""
+    def __init__(
+        self,
+        *,
+        piece: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadJobResultResponse: _TypeAlias = ReadJobResultResponse  # noqa: Y015
 
 @_typing.final
 class ListJobsRequest(_message.Message):
@@ -985,6 +1033,54 @@ class CompleteJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteJobRequest: _TypeAlias = CompleteJobRequest  # noqa: Y015
+
+@_typing.final
+class CompleteJobInPiecesRequest(_message.Message):
+    """A piece of the end of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def piece(self) -> Global___CompleteJobRequest:
+        """The first has everything but the vectors that follow; those after it have nothing but vectors."""
+
+    def __init__(
+        self,
+        *,
+        piece: Global___CompleteJobRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteJobInPiecesRequest: _TypeAlias = CompleteJobInPiecesRequest  # noqa: Y015
+
+@_typing.final
+class CompleteJobInPiecesResponse(_message.Message):
+    """The job after the run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___CompleteJobResponse:
+        """As CompleteJob's."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___CompleteJobResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteJobInPiecesResponse: _TypeAlias = CompleteJobInPiecesResponse  # noqa: Y015
 
 @_typing.final
 class CompleteJobResponse(_message.Message):

@@ -45,6 +45,11 @@ class JobServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.GetJobResponse.FromString,
                 _registered_method=True)
+        self.ReadJobResult = channel.unary_stream(
+                '/argosy.orchestration.v1.JobService/ReadJobResult',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ReadJobResultRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ReadJobResultResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/argosy.orchestration.v1.JobService/ListJobs',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
@@ -76,6 +81,13 @@ class JobServiceServicer:
 
     def GetJob(self, request, context):
         """Read one job. Errors: JOB_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadJobResult(self, request, context):
+        """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +128,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.GetJob,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.GetJobRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.GetJobResponse.SerializeToString,
+            ),
+            'ReadJobResult': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadJobResult,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ReadJobResultRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ReadJobResultResponse.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -188,6 +205,33 @@ class JobService:
             '/argosy.orchestration.v1.JobService/GetJob',
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.GetJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadJobResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/argosy.orchestration.v1.JobService/ReadJobResult',
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ReadJobResultRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ReadJobResultResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -315,6 +359,11 @@ class JobRunServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobResponse.FromString,
                 _registered_method=True)
+        self.CompleteJobInPieces = channel.stream_unary(
+                '/argosy.orchestration.v1.JobRunService/CompleteJobInPieces',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobInPiecesRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobInPiecesResponse.FromString,
+                _registered_method=True)
         self.ReturnJob = channel.unary_unary(
                 '/argosy.orchestration.v1.JobRunService/ReturnJob',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.ReturnJobRequest.SerializeToString,
@@ -363,6 +412,14 @@ class JobRunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompleteJobInPieces(self, request_iterator, context):
+        """As CompleteJob, with vectors of any size: the first request is CompleteJob's with the first of its vectors, and the
+        others have the vectors that follow, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReturnJob(self, request, context):
         """Hand a job back that this worker cannot finish, because it is shutting down. Consumes no attempt. Safe to repeat.
         """
@@ -397,6 +454,11 @@ def add_JobRunServiceServicer_to_server(servicer, server):
                     servicer.CompleteJob,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobResponse.SerializeToString,
+            ),
+            'CompleteJobInPieces': grpc.stream_unary_rpc_method_handler(
+                    servicer.CompleteJobInPieces,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobInPiecesRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobInPiecesResponse.SerializeToString,
             ),
             'ReturnJob': grpc.unary_unary_rpc_method_handler(
                     servicer.ReturnJob,
@@ -540,6 +602,33 @@ class JobRunService:
             '/argosy.orchestration.v1.JobRunService/CompleteJob',
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteJobInPieces(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/argosy.orchestration.v1.JobRunService/CompleteJobInPieces',
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobInPiecesRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.CompleteJobInPiecesResponse.FromString,
             options,
             channel_credentials,
             insecure,

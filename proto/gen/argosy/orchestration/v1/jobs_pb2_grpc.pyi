@@ -39,6 +39,8 @@ class JobServiceStub:
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]
     """Read one job. Errors: JOB_NOT_FOUND."""
+    ReadJobResult: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadJobResultRequest, _jobs_pb2.ReadJobResultResponse]
+    """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
     """List jobs, the newest first."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
@@ -61,6 +63,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]  # type: ignore[assignment]
     """Read one job. Errors: JOB_NOT_FOUND."""
+    ReadJobResult: _aio.UnaryStreamMultiCallable[_jobs_pb2.ReadJobResultRequest, _jobs_pb2.ReadJobResultResponse]  # type: ignore[assignment]
+    """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
     """List jobs, the newest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
@@ -92,6 +96,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.GetJobResponse, _abc.Awaitable[_jobs_pb2.GetJobResponse]]:
         """Read one job. Errors: JOB_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ReadJobResult(
+        self,
+        request: _jobs_pb2.ReadJobResultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_pb2.ReadJobResultResponse], _abc.AsyncIterator[_jobs_pb2.ReadJobResultResponse]]:
+        """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListJobs(
@@ -144,6 +156,10 @@ class JobRunServiceStub:
     """Say that a worker lives: extends the leases of its jobs, and advertises its slots."""
     CompleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CompleteJobRequest, _jobs_pb2.CompleteJobResponse]
     """End a run with its answer or its error: settles it, and finishes the job or queues it again. Safe to repeat."""
+    CompleteJobInPieces: _grpc.StreamUnaryMultiCallable[_jobs_pb2.CompleteJobInPiecesRequest, _jobs_pb2.CompleteJobInPiecesResponse]
+    """As CompleteJob, with vectors of any size: the first request is CompleteJob's with the first of its vectors, and the
+    others have the vectors that follow, in order.
+    """
     ReturnJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ReturnJobRequest, _jobs_pb2.ReturnJobResponse]
     """Hand a job back that this worker cannot finish, because it is shutting down. Consumes no attempt. Safe to repeat."""
 
@@ -166,6 +182,10 @@ class JobRunServiceAsyncStub(JobRunServiceStub):
     """Say that a worker lives: extends the leases of its jobs, and advertises its slots."""
     CompleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CompleteJobRequest, _jobs_pb2.CompleteJobResponse]  # type: ignore[assignment]
     """End a run with its answer or its error: settles it, and finishes the job or queues it again. Safe to repeat."""
+    CompleteJobInPieces: _aio.StreamUnaryMultiCallable[_jobs_pb2.CompleteJobInPiecesRequest, _jobs_pb2.CompleteJobInPiecesResponse]  # type: ignore[assignment]
+    """As CompleteJob, with vectors of any size: the first request is CompleteJob's with the first of its vectors, and the
+    others have the vectors that follow, in order.
+    """
     ReturnJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ReturnJobRequest, _jobs_pb2.ReturnJobResponse]  # type: ignore[assignment]
     """Hand a job back that this worker cannot finish, because it is shutting down. Consumes no attempt. Safe to repeat."""
 
@@ -215,6 +235,16 @@ class JobRunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CompleteJobResponse, _abc.Awaitable[_jobs_pb2.CompleteJobResponse]]:
         """End a run with its answer or its error: settles it, and finishes the job or queues it again. Safe to repeat."""
+
+    @_abc_1.abstractmethod
+    def CompleteJobInPieces(
+        self,
+        request_iterator: _MaybeAsyncIterator[_jobs_pb2.CompleteJobInPiecesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.CompleteJobInPiecesResponse, _abc.Awaitable[_jobs_pb2.CompleteJobInPiecesResponse]]:
+        """As CompleteJob, with vectors of any size: the first request is CompleteJob's with the first of its vectors, and the
+        others have the vectors that follow, in order.
+        """
 
     @_abc_1.abstractmethod
     def ReturnJob(

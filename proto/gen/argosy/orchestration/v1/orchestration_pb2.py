@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+argosy/orchestration/v1/orchestration.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06stream\x18\x04 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32%.argosy.orchestration.v1.CacheControl\"l\n\x0c\x43\x61\x63heControl\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".argosy.orchestration.v1.CacheMode\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb8\x01\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .argosy.orchestration.v1.StartedH\x00\x12/\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.argosy.orchestration.v1.ChunkH\x00\x12\x35\n\x08\x66inished\x18\x03 \x01(\x0b\x32!.argosy.orchestration.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\xb2\x01\n\x07Started\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Source\x12\x19\n\x11soft_limit_passed\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12-\n\x05\x63\x61\x63he\x18\x04 \x01(\x0e\x32\x1e.argosy.common.v1.CacheOutcome\x12\x19\n\x11\x63\x61\x63he_age_seconds\x18\x05 \x01(\x03\"f\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\xaf\x01\n\x08\x46inished\x12+\n\x05usage\x18\x01 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x04 \x01(\x0c\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\xb4\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0ctoken_inputs\x18\x06 \x03(\x0b\x32\x1a.argosy.common.v1.TokenIds\"\x95\x01\n\rEmbedResponse\x12\x30\n\x07vectors\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Vector\x12+\n\x05usage\x18\x02 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c\"3\n\nRequestRef\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x17GetRequestStatesRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.argosy.orchestration.v1.RequestRef\"Q\n\x18GetRequestStatesResponse\x12\x35\n\x06states\x18\x01 \x03(\x0e\x32%.argosy.orchestration.v1.RequestState\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Model\"w\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04task\x18\x03 \x01(\x0e\x32\".argosy.orchestration.v1.ModelTask*y\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41\x43HE_MODE_OFF\x10\x01\x12\x13\n\x0f\x43\x41\x43HE_MODE_READ\x10\x02\x12\x14\n\x10\x43\x41\x43HE_MODE_WRITE\x10\x03\x12\x11\n\rCACHE_MODE_ON\x10\x04*\x84\x01\n\x0cRequestState\x12\x1d\n\x19REQUEST_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REQUEST_STATE_UNKNOWN\x10\x01\x12\x19\n\x15REQUEST_STATE_RUNNING\x10\x02\x12\x1f\n\x1bREQUEST_STATE_USAGE_PENDING\x10\x03*V\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TASK_CHAT\x10\x01\x12\x18\n\x14MODEL_TASK_EMBEDDING\x10\x02\x32\xbb\x03\n\x14OrchestrationService\x12\x61\n\x08Generate\x12(.argosy.orchestration.v1.GenerateRequest\x1a).argosy.orchestration.v1.GenerateResponse0\x01\x12V\n\x05\x45mbed\x12%.argosy.orchestration.v1.EmbedRequest\x1a&.argosy.orchestration.v1.EmbedResponse\x12|\n\x10GetRequestStates\x12\x30.argosy.orchestration.v1.GetRequestStatesRequest\x1a\x31.argosy.orchestration.v1.GetRequestStatesResponse\"\x03\x90\x02\x01\x12j\n\nListModels\x12*.argosy.orchestration.v1.ListModelsRequest\x1a+.argosy.orchestration.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+argosy/orchestration/v1/orchestration.proto\x12\x17\x61rgosy.orchestration.v1\x1a\x1d\x61rgosy/common/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06stream\x18\x04 \x01(\x08\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32%.argosy.orchestration.v1.CacheControl\"l\n\x0c\x43\x61\x63heControl\x12\x30\n\x04mode\x18\x01 \x01(\x0e\x32\".argosy.orchestration.v1.CacheMode\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb8\x01\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .argosy.orchestration.v1.StartedH\x00\x12/\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.argosy.orchestration.v1.ChunkH\x00\x12\x35\n\x08\x66inished\x18\x03 \x01(\x0b\x32!.argosy.orchestration.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\xb2\x01\n\x07Started\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Source\x12\x19\n\x11soft_limit_passed\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12-\n\x05\x63\x61\x63he\x18\x04 \x01(\x0e\x32\x1e.argosy.common.v1.CacheOutcome\x12\x19\n\x11\x63\x61\x63he_age_seconds\x18\x05 \x01(\x03\"f\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01\"\x19\n\x05\x43hunk\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"\xaf\x01\n\x08\x46inished\x12+\n\x05usage\x18\x01 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Error\x12\x15\n\rusage_payload\x18\x04 \x01(\x0c\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\xcf\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12+\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0ctoken_inputs\x18\x06 \x03(\x0b\x32\x1a.argosy.common.v1.TokenIds\x12\x19\n\x11refuse_truncation\x18\x07 \x01(\x08\"\x95\x01\n\rEmbedResponse\x12\x30\n\x07vectors\x18\x01 \x03(\x0b\x32\x1f.argosy.orchestration.v1.Vector\x12+\n\x05usage\x18\x02 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12%\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\"N\n\x14\x45mbedInPiecesRequest\x12\x36\n\x07request\x18\x01 \x01(\x0b\x32%.argosy.orchestration.v1.EmbedRequest\"N\n\x15\x45mbedInPiecesResponse\x12\x35\n\x05piece\x18\x01 \x01(\x0b\x32&.argosy.orchestration.v1.EmbedResponse\"\x19\n\x06Vector\x12\x0f\n\x07\x66loat32\x18\x01 \x01(\x0c\"3\n\nRequestRef\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x17GetRequestStatesRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.argosy.orchestration.v1.RequestRef\"Q\n\x18GetRequestStatesResponse\x12\x35\n\x06states\x18\x01 \x03(\x0e\x32%.argosy.orchestration.v1.RequestState\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x1e.argosy.orchestration.v1.Model\"w\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04task\x18\x03 \x01(\x0e\x32\".argosy.orchestration.v1.ModelTask*y\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41\x43HE_MODE_OFF\x10\x01\x12\x13\n\x0f\x43\x41\x43HE_MODE_READ\x10\x02\x12\x14\n\x10\x43\x41\x43HE_MODE_WRITE\x10\x03\x12\x11\n\rCACHE_MODE_ON\x10\x04*\x84\x01\n\x0cRequestState\x12\x1d\n\x19REQUEST_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REQUEST_STATE_UNKNOWN\x10\x01\x12\x19\n\x15REQUEST_STATE_RUNNING\x10\x02\x12\x1f\n\x1bREQUEST_STATE_USAGE_PENDING\x10\x03*V\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TASK_CHAT\x10\x01\x12\x18\n\x14MODEL_TASK_EMBEDDING\x10\x02\x32\xad\x04\n\x14OrchestrationService\x12\x61\n\x08Generate\x12(.argosy.orchestration.v1.GenerateRequest\x1a).argosy.orchestration.v1.GenerateResponse0\x01\x12V\n\x05\x45mbed\x12%.argosy.orchestration.v1.EmbedRequest\x1a&.argosy.orchestration.v1.EmbedResponse\x12p\n\rEmbedInPieces\x12-.argosy.orchestration.v1.EmbedInPiecesRequest\x1a..argosy.orchestration.v1.EmbedInPiecesResponse0\x01\x12|\n\x10GetRequestStates\x12\x30.argosy.orchestration.v1.GetRequestStatesRequest\x1a\x31.argosy.orchestration.v1.GetRequestStatesResponse\"\x03\x90\x02\x01\x12j\n\nListModels\x12*.argosy.orchestration.v1.ListModelsRequest\x1a+.argosy.orchestration.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['GetRequestStates']._serialized_options = b'\220\002\001'
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_ORCHESTRATIONSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
-  _globals['_CACHEMODE']._serialized_start=1931
-  _globals['_CACHEMODE']._serialized_end=2052
-  _globals['_REQUESTSTATE']._serialized_start=2055
-  _globals['_REQUESTSTATE']._serialized_end=2187
-  _globals['_MODELTASK']._serialized_start=2189
-  _globals['_MODELTASK']._serialized_end=2275
+  _globals['_CACHEMODE']._serialized_start=2118
+  _globals['_CACHEMODE']._serialized_end=2239
+  _globals['_REQUESTSTATE']._serialized_start=2242
+  _globals['_REQUESTSTATE']._serialized_end=2374
+  _globals['_MODELTASK']._serialized_start=2376
+  _globals['_MODELTASK']._serialized_end=2462
   _globals['_GENERATEREQUEST']._serialized_start=169
   _globals['_GENERATEREQUEST']._serialized_end=350
   _globals['_CACHECONTROL']._serialized_start=352
@@ -59,23 +59,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINISHED']._serialized_start=962
   _globals['_FINISHED']._serialized_end=1137
   _globals['_EMBEDREQUEST']._serialized_start=1140
-  _globals['_EMBEDREQUEST']._serialized_end=1320
-  _globals['_EMBEDRESPONSE']._serialized_start=1323
-  _globals['_EMBEDRESPONSE']._serialized_end=1472
-  _globals['_VECTOR']._serialized_start=1474
-  _globals['_VECTOR']._serialized_end=1499
-  _globals['_REQUESTREF']._serialized_start=1501
-  _globals['_REQUESTREF']._serialized_end=1552
-  _globals['_GETREQUESTSTATESREQUEST']._serialized_start=1554
-  _globals['_GETREQUESTSTATESREQUEST']._serialized_end=1634
-  _globals['_GETREQUESTSTATESRESPONSE']._serialized_start=1636
-  _globals['_GETREQUESTSTATESRESPONSE']._serialized_end=1717
-  _globals['_LISTMODELSREQUEST']._serialized_start=1719
-  _globals['_LISTMODELSREQUEST']._serialized_end=1738
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1740
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1808
-  _globals['_MODEL']._serialized_start=1810
-  _globals['_MODEL']._serialized_end=1929
-  _globals['_ORCHESTRATIONSERVICE']._serialized_start=2278
-  _globals['_ORCHESTRATIONSERVICE']._serialized_end=2721
+  _globals['_EMBEDREQUEST']._serialized_end=1347
+  _globals['_EMBEDRESPONSE']._serialized_start=1350
+  _globals['_EMBEDRESPONSE']._serialized_end=1499
+  _globals['_EMBEDINPIECESREQUEST']._serialized_start=1501
+  _globals['_EMBEDINPIECESREQUEST']._serialized_end=1579
+  _globals['_EMBEDINPIECESRESPONSE']._serialized_start=1581
+  _globals['_EMBEDINPIECESRESPONSE']._serialized_end=1659
+  _globals['_VECTOR']._serialized_start=1661
+  _globals['_VECTOR']._serialized_end=1686
+  _globals['_REQUESTREF']._serialized_start=1688
+  _globals['_REQUESTREF']._serialized_end=1739
+  _globals['_GETREQUESTSTATESREQUEST']._serialized_start=1741
+  _globals['_GETREQUESTSTATESREQUEST']._serialized_end=1821
+  _globals['_GETREQUESTSTATESRESPONSE']._serialized_start=1823
+  _globals['_GETREQUESTSTATESRESPONSE']._serialized_end=1904
+  _globals['_LISTMODELSREQUEST']._serialized_start=1906
+  _globals['_LISTMODELSREQUEST']._serialized_end=1925
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1927
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1995
+  _globals['_MODEL']._serialized_start=1997
+  _globals['_MODEL']._serialized_end=2116
+  _globals['_ORCHESTRATIONSERVICE']._serialized_start=2465
+  _globals['_ORCHESTRATIONSERVICE']._serialized_end=3022
 # @@protoc_insertion_point(module_scope)

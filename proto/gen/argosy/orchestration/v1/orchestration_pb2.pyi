@@ -384,12 +384,17 @@ class EmbedRequest(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     TOKEN_INPUTS_FIELD_NUMBER: _builtins.int
+    REFUSE_TRUNCATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller; unique per tenant."""
     model: _builtins.str
     """The public model name."""
     dimensions: _builtins.int
     """Fewer dimensions where the model can; 0 is the model's own."""
+    refuse_truncation: _builtins.bool
+    """Whether an input that is longer than the model reads is refused: CONTEXT_LENGTH_EXCEEDED. Else a model of this process
+    reads the beginning of it, and only that is billed; a provider does as it does.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 2048 texts, none empty; or none, and `token_inputs`."""
@@ -411,10 +416,11 @@ class EmbedRequest(_message.Message):
         dimensions: _builtins.int = ...,
         deadline: _duration_pb2.Duration | None = ...,
         token_inputs: _abc.Iterable[_common_pb2.TokenIds] | None = ...,
+        refuse_truncation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model", "request_id", b"request_id", "token_inputs", b"token_inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model", "refuse_truncation", b"refuse_truncation", "request_id", b"request_id", "token_inputs", b"token_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -455,6 +461,54 @@ class EmbedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EmbedResponse: _TypeAlias = EmbedResponse  # noqa: Y015
+
+@_typing.final
+class EmbedInPiecesRequest(_message.Message):
+    """Texts to embed, for an answer in pieces."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___EmbedRequest:
+        """As for Embed."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___EmbedRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedInPiecesRequest: _TypeAlias = EmbedInPiecesRequest  # noqa: Y015
+
+@_typing.final
+class EmbedInPiecesResponse(_message.Message):
+    """A piece of the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def piece(self) -> Global___EmbedResponse:
+        """The first has everything but the vectors that follow; those after it have nothing but vectors."""
+
+    def __init__(
+        self,
+        *,
+        piece: Global___EmbedResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedInPiecesResponse: _TypeAlias = EmbedInPiecesResponse  # noqa: Y015
 
 @_typing.final
 class Vector(_message.Message):

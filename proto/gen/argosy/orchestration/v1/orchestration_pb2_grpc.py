@@ -45,6 +45,11 @@ class OrchestrationServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.EmbedInPieces = channel.unary_stream(
+                '/argosy.orchestration.v1.OrchestrationService/EmbedInPieces',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesResponse.FromString,
+                _registered_method=True)
         self.GetRequestStates = channel.unary_unary(
                 '/argosy.orchestration.v1.OrchestrationService/GetRequestStates',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesRequest.SerializeToString,
@@ -72,6 +77,15 @@ class OrchestrationServiceServicer:
 
     def Embed(self, request, context):
         """Turn texts into vectors; priced and settled as any inference.
+        Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedInPieces(self, request, context):
+        """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, sent once the request is
+        settled; the others have the vectors that follow, in order. They are whole when there are as many as inputs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +117,11 @@ def add_OrchestrationServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedResponse.SerializeToString,
+            ),
+            'EmbedInPieces': grpc.unary_stream_rpc_method_handler(
+                    servicer.EmbedInPieces,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesResponse.SerializeToString,
             ),
             'GetRequestStates': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRequestStates,
@@ -170,6 +189,33 @@ class OrchestrationService:
             '/argosy.orchestration.v1.OrchestrationService/Embed',
             argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedInPieces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/argosy.orchestration.v1.OrchestrationService/EmbedInPieces',
+            argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,7 +39,13 @@ class OrchestrationServiceStub:
     after it in Finished.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]
-    """Turn texts into vectors; priced and settled as any inference."""
+    """Turn texts into vectors; priced and settled as any inference.
+    Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+    """
+    EmbedInPieces: _grpc.UnaryStreamMultiCallable[_orchestration_pb2.EmbedInPiecesRequest, _orchestration_pb2.EmbedInPiecesResponse]
+    """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, sent once the request is
+    settled; the others have the vectors that follow, in order. They are whole when there are as many as inputs.
+    """
     GetRequestStates: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.GetRequestStatesRequest, _orchestration_pb2.GetRequestStatesResponse]
     """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service"."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.ListModelsRequest, _orchestration_pb2.ListModelsResponse]
@@ -56,7 +62,13 @@ class OrchestrationServiceAsyncStub(OrchestrationServiceStub):
     after it in Finished.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.EmbedRequest, _orchestration_pb2.EmbedResponse]  # type: ignore[assignment]
-    """Turn texts into vectors; priced and settled as any inference."""
+    """Turn texts into vectors; priced and settled as any inference.
+    Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+    """
+    EmbedInPieces: _aio.UnaryStreamMultiCallable[_orchestration_pb2.EmbedInPiecesRequest, _orchestration_pb2.EmbedInPiecesResponse]  # type: ignore[assignment]
+    """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, sent once the request is
+    settled; the others have the vectors that follow, in order. They are whole when there are as many as inputs.
+    """
     GetRequestStates: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.GetRequestStatesRequest, _orchestration_pb2.GetRequestStatesResponse]  # type: ignore[assignment]
     """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service"."""
     ListModels: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.ListModelsRequest, _orchestration_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -82,7 +94,19 @@ class OrchestrationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestration_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_pb2.EmbedResponse, _abc.Awaitable[_orchestration_pb2.EmbedResponse]]:
-        """Turn texts into vectors; priced and settled as any inference."""
+        """Turn texts into vectors; priced and settled as any inference.
+        Vectors that do not fit into one message of 16 MiB are lost: use EmbedInPieces. Kept for callers of the version before.
+        """
+
+    @_abc_1.abstractmethod
+    def EmbedInPieces(
+        self,
+        request: _orchestration_pb2.EmbedInPiecesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestration_pb2.EmbedInPiecesResponse], _abc.AsyncIterator[_orchestration_pb2.EmbedInPiecesResponse]]:
+        """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, sent once the request is
+        settled; the others have the vectors that follow, in order. They are whole when there are as many as inputs.
+        """
 
     @_abc_1.abstractmethod
     def GetRequestStates(

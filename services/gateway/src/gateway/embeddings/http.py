@@ -4,6 +4,7 @@ import sys
 from array import array
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
@@ -12,11 +13,11 @@ from chassis.http import Receive, Scope, read_body
 from values.money import nano_usd_to_usd
 
 from gateway.embeddings.schemas import INPUT_SCHEMA, EmbeddingsBody, read_embeddings
-from gateway.inference.model import EmbeddingsRequest, InferenceClient, UpstreamInvalidResponse
+from gateway.inference.model import EmbeddingsRequest, EmbeddingsResult, InferenceClient, UpstreamInvalidResponse
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
-from gateway.web.response import ResponseWriter
+from gateway.web.response import JSON, ResponseWriter
 
 ROUTE = AsgiRoute(
     "/v1/embeddings",
@@ -47,26 +48,64 @@ class Embeddings:
         request = EmbeddingsRequest(response.request_id, body.model, inputs, body.dimensions or 0, self._deadline)
         with CancelOnDisconnect(receive) as disconnect:
             result = await self._inference.embed(request)
-            if len(result.vectors) != len(inputs):
-                raise UpstreamInvalidResponse("The model returned a wrong number of vectors.")
-            input_tokens = result.usage.input_tokens or 0
-            cost = nano_usd_to_usd(result.cost)
-            fields = {
-                "object": "list",
-                "data": vector_fields(result.vectors, as_base64=body.encoding_format == "base64"),
-                "model": body.model,
-                "usage": {"prompt_tokens": input_tokens, "total_tokens": input_tokens},
-                "argosy": {"request_id": response.request_id, "cost_usd": cost},
-            }
+            answer = EmbeddingsAnswer(body, len(inputs), result)
+            first = answer.add(result.vectors)
+            if result.rest is None:
+                last = answer.end(response.request_id)
+                disconnect.disarm()
+                await response.send_response(200, first + last, ((COST, answer.cost),))
+                return
+            # Neither the vectors nor their text are kept: each piece is sent before the next is read.
+            await response.start(200, ((b"content-type", JSON), (COST, answer.cost)))
+            await response.write(first)
+            async with aclosing(result.rest) as pieces:
+                async for vectors in pieces:
+                    await response.write(answer.add(vectors))
+            last = answer.end(response.request_id)
             disconnect.disarm()
-            await response.send_response(200, orjson.dumps(fields), ((COST, cost.encode()),))
+            await response.finish(last)
 
 
-def vector_fields(vectors: Sequence[bytes], *, as_base64: bool) -> list[dict[str, Any]]:
-    """Vectors of little-endian 32-bit floats in OpenAI's shape."""
+class EmbeddingsAnswer:
+    """The answer in OpenAI's shape, rendered piece by piece."""
+
+    def __init__(self, body: EmbeddingsBody, inputs: int, result: EmbeddingsResult) -> None:
+        self._model = body.model
+        self._as_base64 = body.encoding_format == "base64"
+        self._inputs = inputs
+        self._input_tokens = result.usage.input_tokens or 0
+        self._cost = nano_usd_to_usd(result.cost)
+        self._rendered = 0
+
+    @property
+    def cost(self) -> bytes:
+        return self._cost.encode()
+
+    def add(self, vectors: Sequence[bytes]) -> bytes:
+        """Render vectors. Raises UpstreamInvalidResponse when a number is incomplete."""
+        before = b"," if self._rendered else b'{"object":"list","data":['
+        items = orjson.dumps(vector_fields(vectors, as_base64=self._as_base64, start=self._rendered))
+        self._rendered += len(vectors)
+        return before + items[1:-1]
+
+    def end(self, request_id: str) -> bytes:
+        """Render what follows the vectors. Raises UpstreamInvalidResponse when they are not as many as the inputs."""
+        if self._rendered != self._inputs:
+            raise UpstreamInvalidResponse("The model returned a wrong number of vectors.")
+        fields = {
+            "model": self._model,
+            "usage": {"prompt_tokens": self._input_tokens, "total_tokens": self._input_tokens},
+            "argosy": {"request_id": request_id, "cost_usd": self._cost},
+        }
+        return b"]," + orjson.dumps(fields)[1:]
+
+
+def vector_fields(vectors: Sequence[bytes], *, as_base64: bool, start: int = 0) -> list[dict[str, Any]]:
+    """Vectors of little-endian 32-bit floats in OpenAI's shape; the first has the index `start`."""
     encode = to_base64 if as_base64 else to_numbers
     return [
-        {"object": "embedding", "index": index, "embedding": encode(vector)} for index, vector in enumerate(vectors)
+        {"object": "embedding", "index": index, "embedding": encode(vector)}
+        for index, vector in enumerate(vectors, start)
     ]
 
 

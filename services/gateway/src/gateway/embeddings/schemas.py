@@ -15,7 +15,9 @@ TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minim
 INPUT_SCHEMA = {
     "description": "A text, an array of texts, the token ids of one text, or an array of arrays of token ids. Token "
     "ids pass through to providers with OpenAI's API, and have to be of the model's own encoding; for other models "
-    "they are those of `cl100k_base`.",
+    "they are those of `cl100k_base`. All vectors of a request may have 32 MiB as 32-bit floats, as 2,048 of 4,096 "
+    "numbers; more is refused before the call where their size is known. An input that is longer than the model reads "
+    "is refused with `context_length_exceeded`, and nothing is billed.",
     "anyOf": [
         TEXT,
         {"type": "array", "minItems": 1, "maxItems": MAX_EMBEDDING_INPUTS, "items": TEXT},

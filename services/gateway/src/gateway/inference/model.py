@@ -1,6 +1,6 @@
 """Requests to the orchestrator, and the events of the response: Started once, Chunks, Finished once."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -123,11 +123,14 @@ StreamEvent = Started | Chunk | Finished
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsResult:
-    """One vector of little-endian 32-bit floats for each input, in order."""
+    """One vector of little-endian 32-bit floats for each input, in order; large answers come in pieces."""
 
     vectors: Sequence[bytes]
+    """All of them, or the first."""
     usage: TokenUsage
     cost: NanoUsd
+    rest: AsyncGenerator[Sequence[bytes], None] | None = None
+    """The vectors that follow, read as they are asked for. Raises the orchestrator's error, or Unavailable."""
 
 
 class CompletionStream(Protocol):

@@ -1,12 +1,14 @@
 """Inference by the orchestrator, over gRPC."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import grpc
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
+from chassis.errors import DeadlineExceeded, RemoteError, Unavailable
 from chassis.grpc import Channel
 from values.protos import (
     duration_to_proto,
@@ -35,6 +37,9 @@ from gateway.inference.model import (
 
 # The orchestrator keeps the deadline and reports it; the RPC's own timeout, this much later, is for a peer that hangs.
 GRACE = timedelta(seconds=5)
+
+# Time for the vectors after the first, which are sent as fast as the client reads. They are settled by then.
+DELIVERY = timedelta(minutes=10)
 
 _PROTO_TO_TASK: dict[int, Task] = {pb.MODEL_TASK_CHAT: Task.CHAT, pb.MODEL_TASK_EMBEDDING: Task.EMBEDDING}
 _MODE_TO_PROTO = {
@@ -69,13 +74,25 @@ class OrchestratorClient:
             model=request.model,
             dimensions=request.dimensions,
             deadline=duration_to_proto(request.deadline),
+            refuse_truncation=True,
         )
         inputs_to_proto(request.inputs, message)
-        response = await self._stub.Embed(message, timeout=_rpc_timeout(request.deadline))
+        timeout = _rpc_timeout(request.deadline)
+        call = self._stub.EmbedInPieces(
+            pb.EmbedInPiecesRequest(request=message), timeout=timeout + DELIVERY.total_seconds()
+        )
+        try:
+            first = await _read_first(call, timeout)
+        except RemoteError as error:
+            if error.reason != "UNIMPLEMENTED":
+                raise
+            # An orchestrator of the version before.
+            first = await self._stub.Embed(message, timeout=timeout)
         return EmbeddingsResult(
-            vectors=[vector.float32 for vector in response.vectors],
-            usage=proto_to_usage(response.usage),
-            cost=proto_to_nano_usd(response.cost),
+            vectors=_vectors(first),
+            usage=proto_to_usage(first.usage),
+            cost=proto_to_nano_usd(first.cost),
+            rest=_read_rest(call) if len(first.vectors) < len(request.inputs) else None,
         )
 
     async def list_models(self) -> Sequence[Model]:
@@ -84,6 +101,34 @@ class OrchestratorClient:
             Model(model.name, proto_to_timestamp(model.created_at), _PROTO_TO_TASK.get(model.task))
             for model in response.models
         ]
+
+
+async def _read_first(call: Any, timeout: float) -> pb.EmbedResponse:
+    try:
+        async with asyncio.timeout(timeout):
+            response = await call.read()
+    except TimeoutError:
+        call.cancel()
+        raise DeadlineExceeded("the orchestrator did not answer in time") from None
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    if response is grpc.aio.EOF:
+        raise Unavailable("the orchestrator ended the call without an answer")
+    piece: pb.EmbedResponse = response.piece
+    return piece
+
+
+async def _read_rest(call: Any) -> AsyncGenerator[Sequence[bytes], None]:
+    try:
+        async for response in call:
+            yield _vectors(response.piece)
+    finally:
+        call.cancel()  # no effect on a call that has ended
+
+
+def _vectors(message: pb.EmbedResponse) -> list[bytes]:
+    return [vector.float32 for vector in message.vectors]
 
 
 class GrpcCompletionStream:

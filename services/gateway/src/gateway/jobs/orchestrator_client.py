@@ -1,6 +1,7 @@
 """Jobs in the orchestrator, over gRPC. Another tenant's job is not found."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -86,7 +87,14 @@ class JobsClient:
     async def get(self, job_id: str) -> tuple[JobRead, bytes]:
         """Return a job and its result. Raises JOB_NOT_FOUND."""
         response = await self._stub.GetJob(pb.GetJobRequest(job_id=job_id))
-        return proto_to_job(response.job), response.job.result
+        return proto_to_job(response.job), await self._read_result(response.job)
+
+    async def _read_result(self, message: pb.Job) -> bytes:
+        """Return the result: of the message, or in pieces when it is too large for one."""
+        if message.result or not message.result_bytes:
+            return message.result
+        call = self._stub.ReadJobResult(pb.ReadJobResultRequest(job_id=message.id))
+        return b"".join([response.piece async for response in call])
 
     async def cancel(self, job_id: str) -> JobRead:
         """Raises JOB_NOT_FOUND, JOB_FINISHED."""
@@ -109,14 +117,16 @@ class JobsClient:
     def watch(self, job_id: str, after_event_id: str) -> "JobWatch":
         """Follow a job. The first read raises JOB_NOT_FOUND, EVENT_ID_UNKNOWN."""
         request = pb.WatchJobRequest(job_id=job_id, after_event_id=after_event_id)
-        return JobWatch(self._stub.WatchJob(request, timeout=WATCH_TIMEOUT.total_seconds()))
+        call = self._stub.WatchJob(request, timeout=WATCH_TIMEOUT.total_seconds())
+        return JobWatch(call, self._read_result)
 
 
 class JobWatch:
     """Reads the events of a job."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, read_result: Callable[[pb.Job], Awaitable[bytes]]) -> None:
         self._call = call
+        self._read_result = read_result
 
     async def open(self) -> bool:
         """Wait until the orchestrator accepts; false when the client has had the job's last event already."""
@@ -127,7 +137,7 @@ class JobWatch:
         while (message := await self._call.read()) is not grpc.aio.EOF:
             event = message.WhichOneof("event")
             if event == "job":
-                return StateChanged(message.event_id, proto_to_job(message.job), message.job.result)
+                return StateChanged(message.event_id, proto_to_job(message.job), await self._read_result(message.job))
             if event == "delta":
                 return Delta(message.event_id, message.delta.run, list(message.delta.payloads))
         return None

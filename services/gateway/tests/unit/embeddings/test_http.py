@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.errors import Unavailable
+from chassis.errors import ArgosyError, Unavailable
 from gateway.inference.model import EmbeddingsRequest
 
 from services.gateway.tests.fakes.gateway import GatewayFixture
@@ -46,6 +46,39 @@ async def test_a_wrong_number_of_vectors_or_bytes_is_an_invalid_response(
         gateway.inference.embedding = vectors
         response = await demo.post(PATH, json={"model": "mini", "input": "a"})
         assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_invalid_response")
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+async def test_a_large_answer_is_sent_in_pieces(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, encoding: str
+) -> None:
+    gateway.inference.embedding, gateway.inference.embedding_rest = VECTORS[:1], [VECTORS[1:], VECTORS]
+
+    response = await demo.post(PATH, json={"model": "mini", "input": ["a"] * 4, "encoding_format": encoding})
+
+    body = response.json()
+    assert "content-length" not in response.headers
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["argosy-cost"] == body["argosy"]["cost_usd"] == "0.0000123"
+    assert [item["index"] for item in body["data"]] == [0, 1, 2, 3]
+    vectors = [item["embedding"] for item in body["data"]]
+    if encoding == "base64":
+        assert [b64decode(vector) for vector in vectors] == VECTORS * 2
+    else:
+        assert vectors[3] == pytest.approx(NUMBERS[1])
+    assert (body["object"], body["model"], body["usage"]["total_tokens"]) == ("list", "mini", 7)
+
+
+@pytest.mark.parametrize("rest", [[], [Unavailable("away")], [VECTORS[:1], VECTORS]])
+async def test_a_large_answer_that_is_not_whole_ends_with_the_connection(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, rest: list[Any]
+) -> None:
+    gateway.inference.embedding, gateway.inference.embedding_rest = VECTORS[:1], rest
+
+    with pytest.raises(ArgosyError):  # the server closes the connection: nobody takes it for a whole answer
+        await demo.post(PATH, json={"model": "mini", "input": ["a"] * 3})
+
+    assert gateway.inference.embedding_ended.is_set()
 
 
 async def test_an_error_keeps_its_status(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:

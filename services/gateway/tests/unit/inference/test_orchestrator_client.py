@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import add_OrchestrationServiceServicer_to_server
 from chassis.errors import ArgosyError, Kind, RemoteError, Unavailable
 from chassis.grpc import Channel
@@ -164,6 +166,60 @@ async def test_texts_are_embedded(inference: InferenceClient, script: FakeInfere
 
     assert (list(result.vectors), result.usage, result.cost) == (script.embedding, reported(7, None), COST)
     assert script.requests == [EMBED]
+
+
+async def test_texts_that_would_not_be_read_to_their_end_are_to_be_refused(script: FakeInference) -> None:
+    script.embedding = [b"1111", b"2222"]
+    servicer = FakeOrchestrator(script)
+    async with serving((add_OrchestrationServiceServicer_to_server, servicer, SERVICE)) as channel:
+        await OrchestratorClient(channel).embed(EMBED)
+
+    assert [request.refuse_truncation for request in servicer.embed_requests] == [True]
+
+
+async def test_vectors_arrive_in_pieces(inference: InferenceClient, script: FakeInference) -> None:
+    script.embedding, script.embedding_rest = [b"1111"], [[b"2222", b"3333"], [b"4444"]]
+
+    result = await inference.embed(EmbeddingsRequest("req_1", "mini", ["a"] * 4, 0, EMBED.deadline))
+
+    assert (list(result.vectors), result.cost) == ([b"1111"], COST)
+    assert result.rest is not None
+    assert [list(piece) async for piece in result.rest] == [[b"2222", b"3333"], [b"4444"]]
+
+
+async def test_pieces_that_break_off_raise(inference: InferenceClient, script: FakeInference) -> None:
+    script.embedding, script.embedding_rest = [b"1111"], [INTERRUPTED]
+
+    result = await inference.embed(EMBED)
+
+    assert result.rest is not None
+    with pytest.raises(ArgosyError):
+        await anext(result.rest)
+
+
+async def test_pieces_that_are_not_read_are_cancelled(inference: InferenceClient, script: FakeInference) -> None:
+    script.embedding, script.embedding_rest = [b"1111"], [[b"2222"], asyncio.Event()]
+
+    result = await inference.embed(EmbeddingsRequest("req_1", "mini", ["a"] * 3, 0, EMBED.deadline))
+    assert result.rest is not None
+    await anext(result.rest)
+    await result.rest.aclose()
+
+    await asyncio.wait_for(script.embedding_ended.wait(), 30)
+
+
+async def test_an_older_orchestrator_embeds_in_one_message(script: FakeInference) -> None:
+    class Older(FakeOrchestrator):
+        async def EmbedInPieces(self, message: Any, context: Any) -> Any:  # type: ignore[override]
+            raise NotImplementedError
+
+        async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+            return pb.EmbedResponse(vectors=[pb.Vector(float32=b"1111"), pb.Vector(float32=b"2222")])
+
+    async with serving((add_OrchestrationServiceServicer_to_server, Older(script), SERVICE)) as channel:
+        result = await OrchestratorClient(channel).embed(EMBED)
+
+    assert (list(result.vectors), result.rest) == ([b"1111", b"2222"], None)
 
 
 async def test_a_refusal_to_embed_is_raised(inference: InferenceClient, script: FakeInference) -> None:

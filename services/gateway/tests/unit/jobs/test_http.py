@@ -229,6 +229,15 @@ async def test_a_finished_job_has_its_result_with_all_digits(gateway: GatewayFix
     assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
+async def test_a_result_that_no_message_holds_is_read_in_pieces(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
+    gateway.jobs.pieces["job_1"] = [b'{"object":', b'"list"}']
+    gateway.jobs.put(gateway.tenants["demo"], a_job("job_1", pb.JOB_STATE_SUCCEEDED, result_bytes=17))
+
+    assert (await demo.get("/v1/jobs/job_1")).json()["result"] == {"object": "list"}
+
+
 async def test_a_result_that_is_no_json_does_not_break_the_answer(
     gateway: GatewayFixture, demo: httpx.AsyncClient
 ) -> None:

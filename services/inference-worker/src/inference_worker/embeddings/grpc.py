@@ -1,10 +1,11 @@
-"""The RPC `Embed`."""
+"""The RPCs `Embed` and `EmbedInPieces`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import InvalidRequest
+from values.embeddings import split_vectors
 from values.limits import MAX_EMBEDDING_INPUTS
 from values.protos import error_to_proto, proto_to_inputs
 
@@ -23,11 +24,28 @@ class EmbeddingMethods:
 
     async def embed(self, message: inference_pb2.EmbedRequest, context: Any) -> inference_pb2.EmbedResponse:
         request = proto_to_embed_request(message)
-        with self._limit, EMBED_SECONDS.time():
+        with self._limit:
+            result = await self._run(request)
+        return embed_result_to_proto(result, result.vectors)
+
+    async def embed_in_pieces(self, message: inference_pb2.EmbedInPiecesRequest, context: Any) -> None:
+        """Write the vectors in pieces, each when the caller has read those before it."""
+        request = proto_to_embed_request(message.request)
+        with self._limit:
+            result = await self._run(request)
+            first, *others = split_vectors(result.vectors)
+            await context.write(inference_pb2.EmbedInPiecesResponse(piece=embed_result_to_proto(result, first)))
+            for vectors in others:
+                response = inference_pb2.EmbedInPiecesResponse()
+                _add_vectors(response.piece, vectors)
+                await context.write(response)
+
+    async def _run(self, request: EmbedRequest) -> EmbedResult:
+        with EMBED_SECONDS.time():
             EMBED_TEXTS.inc(len(request.inputs))
             result = await self._new_run(request).run()
         log_request("embedding_finished", (request.candidate,), (result.attempt,), result.error)
-        return embed_result_to_proto(result)
+        return result
 
 
 def proto_to_embed_request(message: inference_pb2.EmbedRequest) -> EmbedRequest:
@@ -48,16 +66,22 @@ def proto_to_embed_request(message: inference_pb2.EmbedRequest) -> EmbedRequest:
         inputs=inputs,
         deadline=proto_to_timeout(message, "deadline", DEFAULT_DEADLINE),
         dimensions=message.dimensions or None,
+        refuse_truncation=message.refuse_truncation,
     )
 
 
-def embed_result_to_proto(result: EmbedResult) -> inference_pb2.EmbedResponse:
+def embed_result_to_proto(result: EmbedResult, vectors: Sequence[bytes]) -> inference_pb2.EmbedResponse:
+    """Write the result with `vectors`, which are all of its own or the first of them."""
     response = inference_pb2.EmbedResponse()
-    for vector in result.vectors:
-        response.vectors.add(float32=vector)
+    _add_vectors(response, vectors)
     attempt_to_proto(result.attempt, response.attempts.add())
     if result.error is not None:
         error_to_proto(result.error, response.error)
     if isinstance(result.error, UpstreamFailed):
         response.retry_same, response.fallback = result.error.retry_same, result.error.fallback
     return response
+
+
+def _add_vectors(response: inference_pb2.EmbedResponse, vectors: Sequence[bytes]) -> None:
+    for vector in vectors:
+        response.vectors.add(float32=vector)

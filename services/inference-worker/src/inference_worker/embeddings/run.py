@@ -19,7 +19,7 @@ from inference_worker.plans.outcome import about_own_credential, record_failure
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.plans.record import failed_outcome
 from inference_worker.providers.credentials import Credential
-from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.model import Embeddings, UpstreamFailed, UpstreamTimedOut, VectorsTooLarge
 from inference_worker.providers.ports import Upstream, Upstreams
 from inference_worker.providers.unavailable import EMBEDDINGS_UNSUPPORTED
 from inference_worker.token_counting.model import TokenCounter
@@ -34,6 +34,8 @@ class EmbedRequest:
     deadline: timedelta
     dimensions: int | None = None
     """None is the model's own number."""
+    refuse_truncation: bool = False
+    """Whether an input that is longer than the model reads is an error. Else the model reads the beginning of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class EmbedRun:
             cause = ExposureCause.PROVIDER
             outcome, usage = AttemptOutcome.SUCCEEDED, await self._usage(embeddings, call.upstream.counter)
         except UpstreamFailed as failed:
-            outcome, error, cause = failed_outcome(failed), failed, ExposureCause.PROVIDER
+            outcome, error = failed_outcome(failed), failed
+            cause = ExposureCause.FLEET if isinstance(failed, VectorsTooLarge) else ExposureCause.PROVIDER
             usage = failed.usage or (UNKNOWN_USAGE if failed.maybe_billed else NO_USAGE)
             self._record_failure(call, failed, self._clock.monotonic() - started_at)
             # Another credential may answer at once: the caller asks again, and gets it.
@@ -123,7 +126,13 @@ class EmbedRun:
                 if token_ids:
                     self._sent = texts = await decode_token_ids(token_ids, self._load_token_bytes)
                 self._called = True
-                return await embedder.embed(model, texts, dimensions=dimensions, credential=credential)
+                return await embedder.embed(
+                    model,
+                    texts,
+                    dimensions=dimensions,
+                    credential=credential,
+                    refuse_truncation=request.refuse_truncation,
+                )
         except TimeoutError:
             self._is_late = True
             raise UpstreamTimedOut("the upstream did not respond in time", maybe_billed=self._called) from None

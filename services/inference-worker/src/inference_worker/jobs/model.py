@@ -59,6 +59,7 @@ class Embedding:
     inputs: tuple[EmbeddingInput, ...]
     deadline: timedelta
     dimensions: int | None
+    refuse_truncation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

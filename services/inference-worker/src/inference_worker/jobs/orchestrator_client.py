@@ -1,6 +1,6 @@
 """The orchestrator's door for workers, over gRPC."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from inference_worker.jobs.protos import (
     proto_to_claimed_job,
     proto_to_heartbeat_answer,
     proto_to_offer,
-    result_to_proto,
+    result_to_protos,
     return_to_proto,
     run_to_proto,
     starting_to_proto,
@@ -39,6 +39,9 @@ TIMEOUT: Final = timedelta(seconds=5)
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=4)
 # With a result of up to 15 MiB.
 COMPLETE_TIMEOUT: Final = timedelta(seconds=15)
+
+# With vectors that are many times larger, which the orchestrator renders as text.
+PIECES_TIMEOUT: Final = timedelta(seconds=60)
 
 WORKER: Final = Principal("inference-worker", roles=frozenset({SERVICE}))
 """Who sends heartbeats: no tenant, but a service that works for all of them."""
@@ -92,7 +95,12 @@ class GrpcOrchestrator:
         return proto_to_heartbeat_answer(response)
 
     async def complete(self, run: RunRef, result: RunResult) -> None:
-        await self._write(run, self._stub.CompleteJob, result_to_proto(run, result), COMPLETE_TIMEOUT)
+        first, *others = result_to_protos(run, result)
+        if not others:
+            await self._write(run, self._stub.CompleteJob, first, COMPLETE_TIMEOUT)
+            return
+        pieces = (jobs_pb2.CompleteJobInPiecesRequest(piece=piece) for piece in (first, *others))
+        await self._write(run, self._stub.CompleteJobInPieces, _each(pieces), PIECES_TIMEOUT)
 
     async def give_back(self, run: RunRef, attempts: Sequence[Attempt]) -> None:
         await self._write(run, self._stub.ReturnJob, return_to_proto(run, attempts), TIMEOUT)
@@ -106,3 +114,8 @@ class GrpcOrchestrator:
                 if error.reason in ENDS_A_RUN:
                     raise LeaseLost(error.message) from error
                 raise
+
+
+async def _each(requests: Iterable[Any]) -> AsyncIterator[Any]:
+    for request in requests:
+        yield request

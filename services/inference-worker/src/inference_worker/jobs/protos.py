@@ -1,6 +1,6 @@
 """Between jobs and the messages of `argosy.orchestration.v1`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +8,7 @@ from argosy.inference.v1 import inference_pb2
 from argosy.orchestration.v1 import events_pb2, jobs_pb2
 from chassis.errors import InvalidRequest
 from google.protobuf.message import DecodeError
+from values.embeddings import split_vectors
 from values.limits import MAX_EMBEDDING_INPUTS
 from values.protos import error_to_proto, proto_to_inputs
 
@@ -95,6 +96,7 @@ def _proto_to_embedding(message: inference_pb2.EmbedRequest) -> Embedding:
         inputs=inputs,
         deadline=proto_to_timeout(message, "deadline", DEFAULT_DEADLINE),
         dimensions=message.dimensions if message.dimensions > 0 else None,
+        refuse_truncation=message.refuse_truncation,
     )
 
 
@@ -105,14 +107,16 @@ def starting_to_proto(run: RunRef, starting: AttemptStarting) -> jobs_pb2.StartJ
     return request
 
 
-def result_to_proto(run: RunRef, result: RunResult) -> jobs_pb2.CompleteJobRequest:
-    request = jobs_pb2.CompleteJobRequest(run=run_to_proto(run), result=result.body)
+def result_to_protos(run: RunRef, result: RunResult) -> Iterator[jobs_pb2.CompleteJobRequest]:
+    """Yield the end of a run in pieces, nearly always one: the first has everything but the vectors that follow."""
+    first, *others = split_vectors(result.vectors)
+    request = jobs_pb2.CompleteJobRequest(run=run_to_proto(run), result=result.body, vectors=_vectors(first))
     _fill_attempts(result.attempts, request.attempts)
-    for vector in result.vectors:
-        request.vectors.add(float32=vector)
     if result.error is not None:
         error_to_proto(result.error, request.error)
-    return request
+    yield request
+    for vectors in others:
+        yield jobs_pb2.CompleteJobRequest(vectors=_vectors(vectors))
 
 
 def return_to_proto(run: RunRef, attempts: Sequence[Attempt]) -> jobs_pb2.ReturnJobRequest:
@@ -127,6 +131,10 @@ def proto_to_heartbeat_answer(message: jobs_pb2.RecordHeartbeatResponse) -> Hear
 
 def proto_to_offer(message: jobs_pb2.JobOffer) -> Offer:
     return Offer(proto_to_run(message.dispatch), _PROTO_TO_LANE.get(message.lane, Lane.BATCH))
+
+
+def _vectors(vectors: Iterable[bytes]) -> Iterator[inference_pb2.Vector]:
+    return (inference_pb2.Vector(float32=vector) for vector in vectors)
 
 
 def _runs(messages: Iterable[jobs_pb2.JobRunRef]) -> frozenset[RunRef]:

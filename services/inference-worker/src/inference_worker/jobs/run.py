@@ -168,7 +168,8 @@ class EmbedJobRun:
     async def _try(self, index: int, left: timedelta) -> EmbedResult:
         loop = asyncio.get_running_loop()
         number, started = len(self._attempts) + 1, loop.time()
-        request = EmbedRequest(self._work.candidates[index], self._work.inputs, left, self._work.dimensions)
+        work = self._work
+        request = EmbedRequest(work.candidates[index], work.inputs, left, work.dimensions, work.refuse_truncation)
         self._call = asyncio.create_task(self._new_run(request).run())
         if self._stopped is not None:
             self._call.cancel()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from chassis.clock import Clock
 from chassis.errors import InvalidRequest
@@ -19,7 +19,7 @@ from values.usage import TokenUsage, UsageSource
 
 from inference_worker.providers.config import ProviderConfig
 from inference_worker.providers.credentials import Credential
-from inference_worker.providers.model import Embeddings, UpstreamRateLimited
+from inference_worker.providers.model import ContextLengthExceeded, Embeddings, UpstreamRateLimited
 from inference_worker.providers.ports import Upstream
 from inference_worker.token_counting.model import NullTokenCounter
 
@@ -44,6 +44,20 @@ MAX_QUEUED_TEXTS = 4096
 """Texts that wait or run at once; a call beyond it is rejected."""
 
 OUTPUT = "sentence_embedding"
+
+
+MARKS = 2
+"""Tokens around each text."""
+
+
+class EncodedText(NamedTuple):
+    """The tokens of a text that the model reads."""
+
+    token_ids: list[int]
+    left_out: int
+    """Tokens that it does not read."""
+    is_longer: bool
+    """Whether there are more, which were not counted."""
 
 
 class OnnxConfig(ProviderConfig):
@@ -83,8 +97,12 @@ class MinilmEmbedder:
         *,
         dimensions: int | None,
         credential: Credential | None = None,  # noqa: ARG002 - part of the port; it runs here
+        refuse_truncation: bool = False,
     ) -> Embeddings:
-        """Embed in batches, between which other calls get theirs. The model's name in the plan is ignored."""
+        """Embed in batches, between which other calls get theirs. The model's name in the plan is ignored.
+
+        All texts are tokenized before the first is embedded, so a text that is refused costs nothing.
+        """
         if dimensions not in {None, DIMENSIONS}:
             raise InvalidRequest(
                 f"{model} has {DIMENSIONS} dimensions; other numbers are not supported", param="dimensions"
@@ -93,16 +111,19 @@ class MinilmEmbedder:
             raise UpstreamRateLimited("too many texts wait to be embedded")
         self._queued += len(texts)
         try:
-            return await self._embed(texts)
+            return await self._embed(texts, refuse_truncation=refuse_truncation)
         finally:
             self._queued -= len(texts)
 
-    async def _embed(self, texts: Sequence[str]) -> Embeddings:
+    async def _embed(self, texts: Sequence[str], *, refuse_truncation: bool) -> Embeddings:
         loop = asyncio.get_running_loop()
         encoded: list[list[int]] = []
         for start in range(0, len(texts), TOKENIZER_BATCH):
             group = texts[start : start + TOKENIZER_BATCH]
-            encoded += await loop.run_in_executor(self._executor, self._encode, group)
+            read = await loop.run_in_executor(self._executor, self._encode, group)
+            if refuse_truncation:
+                _check_complete(read, start)
+            encoded += [one.token_ids for one in read]
         vectors: dict[int, bytes] = {}
         for indexes in batches([len(tokens) for tokens in encoded]):
             batch = [encoded[index] for index in indexes]
@@ -110,9 +131,13 @@ class MinilmEmbedder:
         usage = TokenUsage(UsageSource.REPORTED, sum(map(len, encoded)), 0)
         return Embeddings(tuple(vectors[index] for index in range(len(texts))), usage)
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in texts])
-        return [encoding.ids for encoding in encodings]
+    def _encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        shorter = [_shorten(text) for text in texts]
+        encodings = self._tokenizer.encode_batch([text[:MAX_CHARACTERS] for text in shorter])
+        return [
+            EncodedText(one.ids, sum(len(rest.ids) - MARKS for rest in one.overflowing), len(text) > MAX_CHARACTERS)
+            for one, text in zip(encodings, shorter, strict=True)
+        ]
 
     def _run(self, batch: list[list[int]]) -> list[bytes]:
         import numpy as np  # noqa: PLC0415
@@ -139,6 +164,24 @@ class MinilmEmbedder:
         session = _session(self._folder / "model.onnx", self._threads)
         _trim()
         return tokenizer, session
+
+
+def _shorten(text: str) -> str:
+    """Leave out spaces that mean nothing to the tokenizer, where a text is very long."""
+    return " ".join(text.split()) if len(text) > MAX_CHARACTERS else text
+
+
+def _check_complete(texts: Sequence[EncodedText], first: int) -> None:
+    """Raises `ContextLengthExceeded` for a text of which the model would read only the beginning."""
+    for position, text in enumerate(texts, first):
+        if text.left_out or text.is_longer:
+            count = len(text.token_ids) + text.left_out
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {MAX_TOKENS} tokens, however input[{position}] has "
+                f"{'more than ' if text.is_longer else ''}{count} tokens, of which {MARKS} mark its ends. Nothing was "
+                "charged. Split it into shorter inputs.",
+                param="input",
+            )
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:

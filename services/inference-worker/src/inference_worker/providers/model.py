@@ -11,6 +11,7 @@ ArgosyError
     ├── UpstreamProtocolError           a response that does not follow the provider's protocol
     ├── UpstreamAnswerRefused           the answer of a cheap model is not what was asked for
     ├── UpstreamInterrupted             the response ended early
+    ├── VectorsTooLarge                 the vectors are more than a worker keeps
     ├── UpstreamModelNotFound           the upstream has no such model; other candidates may have one
     └── UpstreamRejected                400, 422…: the request itself; other candidates would reject it too
         ├── ContextLengthExceeded       too many tokens; goes to candidates for that
@@ -23,6 +24,8 @@ from datetime import timedelta
 from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
+from values.embeddings import FLOAT_BYTES
+from values.limits import MAX_VECTOR_BYTES
 from values.usage import TokenUsage
 
 
@@ -161,6 +164,21 @@ class UpstreamInterrupted(UpstreamFailed):
 
     reason = "UPSTREAM_INTERRUPTED"
     maybe_billed = True
+
+
+class VectorsTooLarge(UpstreamFailed):
+    """The vectors of one answer are more than a worker keeps: send fewer inputs. The caller is not charged."""
+
+    kind = Kind.INVALID
+    reason = "VECTORS_TOO_LARGE"
+    blame = Blame.REQUEST
+    maybe_billed = True
+
+    def __init__(self, dimensions: int) -> None:
+        most = MAX_VECTOR_BYTES // (dimensions * FLOAT_BYTES)
+        message = f"The model's vectors have {dimensions} numbers: at most {most} inputs fit into one request."
+        super().__init__(f"{message} This one was not charged.", param="input", fallback=False)
+        self.dimensions = dimensions
 
 
 class UpstreamModelNotFound(UpstreamFailed):

@@ -50,9 +50,19 @@ class Embedder(Protocol):
     """Embeddings of one upstream."""
 
     async def embed(
-        self, model: str, texts: Sequence[str], /, *, dimensions: int | None, credential: Credential | None = None
+        self,
+        model: str,
+        texts: Sequence[str],
+        /,
+        *,
+        dimensions: int | None,
+        credential: Credential | None = None,
+        refuse_truncation: bool = False,
     ) -> Embeddings:
-        """Embed the texts, in order. Raises an `UpstreamFailed`, or `InvalidRequest` for unsupported dimensions."""
+        """Embed the texts, in order. Raises an `UpstreamFailed`, or `InvalidRequest` for unsupported dimensions.
+
+        With `refuse_truncation` a text that is longer than the model reads is `ContextLengthExceeded`.
+        """
 
 
 class TokenIdEmbedder(Protocol):

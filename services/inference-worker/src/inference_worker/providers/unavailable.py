@@ -31,6 +31,7 @@ class UnavailableProvider:
         *,
         dimensions: int | None,  # noqa: ARG002
         credential: Credential | None = None,  # noqa: ARG002
+        refuse_truncation: bool = False,  # noqa: ARG002
     ) -> Embeddings:
         raise UpstreamFailed(self._reason, blame=Blame.WORKER)
 

@@ -78,6 +78,9 @@ class FakeOrchestrator(JobRunServiceServicer):
         await self._note()
         return jobs_pb2.CompleteJobResponse()
 
+    async def CompleteJobInPieces(self, requests, context):
+        raise NotImplementedError
+
     async def ReturnJob(self, request, context):
         self.returned[request.run.job_id] = request
         await self._note()

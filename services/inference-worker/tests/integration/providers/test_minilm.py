@@ -17,7 +17,7 @@ from argosy_dev.parts.models import minilm
 from chassis.errors import InvalidRequest
 from inference_worker.providers import minilm as provider
 from inference_worker.providers.minilm import MinilmEmbedder
-from inference_worker.providers.model import UpstreamRateLimited
+from inference_worker.providers.model import ContextLengthExceeded, UpstreamRateLimited
 from values.usage import TokenUsage, UsageSource
 
 SENTENCES = ["A ship sails over the sea.", "A boat crosses the ocean.", "The invoice is due on Friday."]
@@ -84,6 +84,29 @@ async def test_text_beyond_the_models_limit_does_not_change_the_vector(embedder:
     one, other = (await embedder.embed("m", [beginning + "a", beginning + "b"], dimensions=None)).vectors
 
     assert similarity(one, other) == pytest.approx(1, abs=1e-5)
+
+
+async def test_a_text_that_is_longer_than_the_model_reads_is_refused_when_asked_to(embedder: MinilmEmbedder):
+    fits, exceeds = "ship " * 254, "ship " * 255
+    embedded = await embedder.embed("m", [fits], dimensions=None, refuse_truncation=True)
+    assert embedded.usage == TokenUsage(UsageSource.REPORTED, 256, 0)
+
+    for texts, words in (
+        ([fits, exceeds], r"maximum context length is 256 tokens, however input\[1\] has 257 tokens"),
+        (["ship"] * 40 + ["ship " * 1000], r"input\[40\] has 1002 tokens"),
+        (["ship " * 100_000], r"input\[0\] has more than \d+ tokens"),
+    ):
+        with pytest.raises(ContextLengthExceeded, match=words) as caught:
+            await embedder.embed("m", texts, dimensions=None, refuse_truncation=True)
+        assert (caught.value.param, caught.value.fallback, caught.value.maybe_billed) == ("input", False, False)
+
+
+async def test_spaces_are_no_reason_to_refuse_a_text(embedder: MinilmEmbedder):
+    spaced = " " * 40_000 + "ship" + "\n" * 40_000
+
+    (vector,) = (await embedder.embed("m", [spaced], dimensions=None, refuse_truncation=True)).vectors
+
+    assert similarity(vector, (await embedder.embed("m", ["ship"], dimensions=None)).vectors[0]) > 0.999
 
 
 async def test_other_dimensions_are_an_invalid_request(embedder: MinilmEmbedder):

@@ -21,6 +21,48 @@ async def test_texts_are_embedded_over_the_wire(worker: ServedWorker):
     assert response.attempts[0].usage.HasField("output_tokens")
 
 
+async def test_vectors_travel_in_pieces(worker: ServedWorker, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("values.embeddings.PIECE_BYTES", 16)
+    request = an_embed_request()
+    request.inputs[:] = ["a"] * 5
+    async with worker.serve() as stub:
+        pieces = [one.piece async for one in stub.EmbedInPieces(inference_pb2.EmbedInPiecesRequest(request=request))]
+
+    assert [len(piece.vectors) for piece in pieces] == [2, 2, 1]
+    assert [len(piece.attempts) for piece in pieces] == [1, 0, 0]
+    assert pieces[0].attempts[0].usage.input_tokens == 5
+
+
+async def test_vectors_of_more_than_one_message_arrive(worker: ServedWorker, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker.embedder, "vector", b"\1" * 65_536)
+    request = an_embed_request()
+    request.inputs[:] = ["a"] * 320
+    async with worker.serve() as stub:
+        pieces = [one.piece async for one in stub.EmbedInPieces(inference_pb2.EmbedInPiecesRequest(request=request))]
+
+    assert sum(len(vector.float32) for piece in pieces for vector in piece.vectors) == 20 * 1024 * 1024
+    assert {piece.ByteSize() < 300_000 for piece in pieces} == {True}
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+async def test_whether_long_texts_are_refused_is_passed_on(worker: ServedWorker, refuse: bool):
+    request = an_embed_request()
+    request.refuse_truncation = refuse
+    async with worker.serve() as stub:
+        await stub.Embed(request)
+
+    assert worker.embedder.refuse_truncation is refuse
+
+
+async def test_a_failed_embedding_in_pieces_is_one_piece(worker: ServedWorker):
+    request = inference_pb2.EmbedInPiecesRequest(request=an_embed_request("cut-before"))
+    async with worker.serve() as stub:
+        (piece,) = [one.piece async for one in stub.EmbedInPieces(request)]
+
+    assert (piece.error.reason, piece.retry_same, piece.fallback) == ("UPSTREAM_FAILED", True, True)
+    assert piece.attempts[0].outcome == inference_pb2.ATTEMPT_OUTCOME_REJECTED
+
+
 async def test_a_failed_embedding_returns_its_error(worker: ServedWorker):
     async with worker.serve() as stub:
         response = await stub.Embed(an_embed_request("500"))

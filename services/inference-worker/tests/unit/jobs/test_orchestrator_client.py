@@ -66,6 +66,9 @@ class FakeJobRunServicer(JobRunServiceServicer):
     async def CompleteJob(self, request, context):
         return await self._handle(request, jobs_pb2.CompleteJobResponse())
 
+    async def CompleteJobInPieces(self, requests, context):
+        return await self._handle([one.piece async for one in requests], jobs_pb2.CompleteJobInPiecesResponse())
+
     async def ReturnJob(self, request, context):
         return await self._handle(request, jobs_pb2.ReturnJobResponse())
 
@@ -186,6 +189,20 @@ async def test_what_is_written_carries_the_run_its_attempts_and_its_result(servi
     assert (failed.error.kind, failed.error.message) == ("cancelled", "the job was cancelled")
     assert (returned.run.epoch, len(returned.attempts)) == (2, 1)
     assert {request_id for _, request_id in servicer.callers} == {"job_1.2"}
+
+
+async def test_vectors_of_more_than_one_message_are_written_in_pieces(servicer: FakeJobRunServicer):
+    vectors = tuple(bytes([number]) * 65_536 for number in range(255)) * 2
+    async with connected(servicer) as orchestrator:
+        await orchestrator.complete(RUN, RunResult((ATTEMPT,), vectors=vectors))
+        servicer.error = LeaseLostHere("another run has it")
+        with pytest.raises(LeaseLost):
+            await orchestrator.complete(RUN, RunResult((ATTEMPT,), vectors=vectors))
+
+    pieces, _ = servicer.requests
+    assert tuple(vector.float32 for piece in pieces for vector in piece.vectors) == vectors
+    assert [len(piece.attempts) for piece in pieces] == [1, *[0] * (len(pieces) - 1)]
+    assert pieces[0].run.epoch == 2
 
 
 async def test_a_heartbeat_is_of_no_tenant_and_says_what_to_stop(servicer: FakeJobRunServicer):

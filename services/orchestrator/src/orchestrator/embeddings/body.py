@@ -62,12 +62,19 @@ def _are_token_ids(numbers: list[object]) -> bool:
 
 def render_embeddings(body: EmbeddingBody, vectors: Sequence[bytes], input_tokens: int) -> bytes:
     """Render the answer; `vectors` are of little-endian 32-bit floats."""
-    data = [
-        {"object": "embedding", "index": index, "embedding": _base64(vector) if body.as_base64 else _numbers(vector)}
+    # One vector at a time: a number of four bytes is an object of 24 before it is text.
+    data = b",".join(
+        orjson.dumps(
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _base64(vector) if body.as_base64 else _numbers(vector),
+            }
+        )
         for index, vector in enumerate(vectors)
-    ]
+    )
     usage = {"prompt_tokens": input_tokens, "total_tokens": input_tokens}
-    return orjson.dumps({"object": "list", "data": data, "model": body.model, "usage": usage})
+    return b'{"object":"list","data":[%b],%b' % (data, orjson.dumps({"model": body.model, "usage": usage})[1:])
 
 
 def _base64(vector: bytes) -> str:

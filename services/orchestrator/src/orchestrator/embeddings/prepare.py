@@ -39,6 +39,8 @@ class EmbedRequest:
     inputs: tuple[EmbeddingInput, ...]
     dimensions: int = 0
     timeout: timedelta | None = None
+    refuse_truncation: bool = False
+    """Whether an input that is longer than the model reads is refused. Else the model reads the beginning of it."""
     flags: dict[str, str] = field(default_factory=dict)
     """The feature flags that were evaluated for it: key to variant. The check fills it."""
 
@@ -86,7 +88,14 @@ async def prepare_embedding(
     candidates = check_embedding(request, routes=routes, limits=limits, flags=flags)
     bounds = [candidate.bound for candidate in candidates]
     reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
-    plan = EmbeddingPlan(request.request_id, candidates, request.inputs, request.dimensions, deadline.left())
+    plan = EmbeddingPlan(
+        request.request_id,
+        candidates,
+        request.inputs,
+        request.dimensions,
+        deadline.left(),
+        refuse_truncation=request.refuse_truncation,
+    )
     return PreparedEmbedding(plan, reservation, deadline)
 
 

@@ -8,6 +8,7 @@ from argosy.orchestration.v1.jobs_pb2_grpc import JobServiceServicer, add_JobSer
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.grpc import Registration
 from chassis.tenancy import Principal
+from values.embeddings import PIECE_BYTES
 from values.protos import proto_to_duration
 from values.roles import current_member
 
@@ -78,6 +79,14 @@ class JobServicer(JobServiceServicer):
         if job is None:
             raise JobNotFound(f"there is no job {request.job_id}", param="job_id")
         return pb.GetJobResponse(job=job_to_proto(job))
+
+    async def ReadJobResult(self, request: pb.ReadJobResultRequest, context: Any) -> None:  # type: ignore[override]
+        """Write the answer in pieces, each when the caller has read those before it."""
+        job = await self._reader.get(JobKey(current_member().tenant_id, request.job_id))
+        if job is None:
+            raise JobNotFound(f"there is no job {request.job_id}", param="job_id")
+        for start in range(0, len(job.result), PIECE_BYTES):
+            await context.write(pb.ReadJobResultResponse(piece=job.result[start : start + PIECE_BYTES]))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         limit = checked_limit(request.limit)

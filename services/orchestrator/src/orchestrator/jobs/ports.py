@@ -142,7 +142,10 @@ class JobReader(Protocol):
         """Return jobs without results, by id from the newest, one more than the limit if there are more."""
 
     async def list_finished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:
-        """Return final jobs of a batch with their results, by id from the oldest, only ids above `after`."""
+        """Return final jobs of a batch with their results, by id from the oldest, only ids above `after`.
+
+        Fewer than `limit` when their results are large, and at least one if there are any.
+        """
 
     async def is_running(self, tenant_id: str, batch_id: str) -> bool:
         """Whether a job of a batch is neither final nor in quarantine. Its cost does not grow with the batch."""

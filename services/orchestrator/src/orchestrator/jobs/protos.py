@@ -6,6 +6,7 @@ from datetime import datetime
 from argosy.common.v1 import common_pb2
 from argosy.orchestration.v1 import jobs_pb2 as pb
 from argosy.orchestration.v1.events_pb2 import JobDispatched, JobFinished
+from values.limits import MAX_CHAT_BYTES
 from values.protos import usage_to_proto
 
 from orchestrator.jobs.model import Job, JobError, JobState, Lane, RunRef
@@ -28,6 +29,10 @@ LANE_TO_PROTO: Mapping[Lane, pb.JobLane.ValueType] = {
 PROTO_TO_LANE = {number: lane for lane, number in LANE_TO_PROTO.items()}
 
 
+MAX_RESULT_BYTES = MAX_CHAT_BYTES
+"""A result that is larger does not fit into a message: it is read in pieces."""
+
+
 def job_to_proto(job: Job) -> pb.Job:
     message = pb.Job(
         id=job.job_id,
@@ -42,7 +47,8 @@ def job_to_proto(job: Job) -> pb.Job:
         errors=job.errors,
         # The claim counts as a crash until the run ends: of a run that goes on, nobody is to read that it has crashed.
         crashes=job.crashes - (job.state is JobState.RUNNING and job.crashes > 0),
-        result=job.result,
+        result=job.result if len(job.result) <= MAX_RESULT_BYTES else b"",
+        result_bytes=len(job.result),
         metadata=job.metadata,
         batch_id=job.batch_id or "",
         custom_id=job.custom_id or "",

@@ -157,7 +157,7 @@ def _embed_request(
 ) -> EmbedRequest:
     parsed = parse_embedding(body)
     model = _check_model(parsed.model)
-    return EmbedRequest(request_id, principal, model, parsed.inputs, parsed.dimensions, timeout)
+    return EmbedRequest(request_id, principal, model, parsed.inputs, parsed.dimensions, timeout, refuse_truncation=True)
 
 
 def _chat_request(principal: Principal, request_id: str, body: bytes, timeout: timedelta | None = None) -> ChatRequest:

@@ -68,6 +68,7 @@ class EmbeddingPlan:
     dimensions: int
     """0 is the model's own."""
     deadline: timedelta
+    refuse_truncation: bool = False
 
 
 class Started(NamedTuple):

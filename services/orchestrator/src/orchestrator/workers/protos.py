@@ -1,6 +1,6 @@
 """Plans and their events as messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import Internal
@@ -68,6 +68,7 @@ def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
         request_id=plan.request_id,
         candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
         dimensions=plan.dimensions,
+        refuse_truncation=plan.refuse_truncation,
         deadline=duration_to_proto(plan.deadline),
     )
     inputs_to_proto(plan.inputs, message)
@@ -106,9 +107,11 @@ def _proto_to_call(attempt: inference_pb2.Attempt) -> ProviderCall:
     )
 
 
-def proto_to_embedding_result(response: inference_pb2.EmbedResponse) -> EmbeddingResult:
+def proto_to_embedding_result(pieces: Sequence[inference_pb2.EmbedResponse]) -> EmbeddingResult:
+    """Read an answer in one piece or more: the first has everything but the vectors that follow."""
+    response = pieces[0]
     error = proto_to_error(response.error) if response.HasField("error") else None
-    vectors = tuple(vector.float32 for vector in response.vectors)
+    vectors = tuple(vector.float32 for piece in pieces for vector in piece.vectors)
     finished = Finished(proto_to_attempts(response.attempts), error)
     return EmbeddingResult(vectors, finished, response.retry_same, response.fallback)
 

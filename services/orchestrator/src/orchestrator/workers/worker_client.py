@@ -7,9 +7,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from argosy.inference.v1.inference_pb2 import InferRequest, Proceed, Stop
+from argosy.inference.v1.inference_pb2 import (
+    EmbedInPiecesRequest,
+    EmbedRequest,
+    EmbedResponse,
+    InferRequest,
+    Proceed,
+    Stop,
+)
 from argosy.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from chassis.errors import ArgosyError, DeadlineExceeded, Internal, Unavailable
+from chassis.errors import ArgosyError, DeadlineExceeded, Internal, RemoteError, Unavailable
 from chassis.grpc import Channel
 from chassis.telemetry import span
 
@@ -44,14 +51,33 @@ class GrpcWorkerClient:
         return GrpcInferenceCall(self._stub, plan)
 
     async def embed(self, plan: EmbeddingPlan) -> EmbeddingResult:
+        request, timeout = embedding_plan_to_proto(plan), plan.deadline.total_seconds() + GRACE_SECONDS
         with span("worker.embed", kind="client", inputs=len(plan.inputs)):
-            response = await self._stub.Embed(
-                embedding_plan_to_proto(plan), timeout=plan.deadline.total_seconds() + GRACE_SECONDS
-            )
-        result = proto_to_embedding_result(response)
+            try:
+                responses = await self._read_pieces(request, timeout)
+            except RemoteError as error:
+                if error.reason != "UNIMPLEMENTED":
+                    raise
+                # A worker of the version before.
+                responses = [await self._stub.Embed(request, timeout=timeout)]
+        result = proto_to_embedding_result(responses)
         if result.finished.error is None and len(result.vectors) != len(plan.inputs):
             raise Internal("the worker answered without a vector for each input")
         return result
+
+    async def _read_pieces(self, request: EmbedRequest, timeout: float) -> list[EmbedResponse]:
+        pieces: list[EmbedResponse] = []
+        try:
+            async for response in self._stub.EmbedInPieces(EmbedInPiecesRequest(request=request), timeout=timeout):
+                pieces.append(response.piece)  # noqa: PERF401 - what came before an error is looked at
+        except ArgosyError as error:
+            if not pieces:
+                raise
+            # Never taken for a refusal: the provider has answered.
+            raise Unavailable("the worker did not send all vectors") from error
+        if not pieces:
+            raise Unavailable("the worker ended the call without an answer")
+        return pieces
 
 
 class GrpcInferenceCall:

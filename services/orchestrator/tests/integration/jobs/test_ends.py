@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from argosy.metering.v1.events_pb2 import UsageRecorded
 from argosy.orchestration.v1.events_pb2 import JobFinished
 from chassis.errors import Unavailable
+from chassis.postgres import Database
 from orchestrator.jobs.errors import JobLeaseLost, JobNotClaimable
+from orchestrator.jobs.listing.postgres import PostgresJobReader
 from orchestrator.jobs.model import Job, JobState, Lane, WaitReason
 from orchestrator.jobs.postgres import PostgresJobStore
 from orchestrator.jobs.settle import completed, died, ended_waiting
@@ -56,6 +59,23 @@ class TestEnd:
         finished = JobFinished.FromString(by_topic["argosy.orchestration.job-finished.v1"]["value"])
         assert (finished.job.id, finished.job.result, finished.job.usage.input_tokens) == (first.job_id, b"", 100)
         assert not await wrong_counters(owner)
+
+    async def test_a_page_of_a_batch_ends_where_its_results_get_large(
+        self, store: PostgresJobStore, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("orchestrator.jobs.listing.postgres.MAX_PAGE_BYTES", 1000)
+        claimed = await running(store, *(a_job(batch_id="batch_1", custom_id=str(index)) for index in range(5)))
+        results = [b"x" * size for size in (400, 600, 5000, 3, 3)]
+        by_id = sorted(claimed, key=lambda one: one.run.job_id)
+        for one, result in zip(by_id, results, strict=True):
+            await store.end_runs([completed(await only_run(store, one), USED, result, POLICY, draw())])
+
+        reader, after, pages = PostgresJobReader(database), "", []
+        while page := await reader.list_finished("ten_1", "batch_1", after, 4):
+            pages.append([job.result for job in page])
+            after = page[-1].job_id
+
+        assert pages == [results[:3], results[3:]]
 
     async def test_a_run_of_an_older_epoch_cannot_end(self, store: PostgresJobStore, owner: Any) -> None:
         (claimed,) = await running(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -114,6 +115,48 @@ async def test_a_worker_runs_a_job(jobs: JobsHarness) -> None:
     assert claimed.lease.ToTimedelta() == jobs.policy.lease
     assert (list(beat.lost), list(beat.cancelled)) == ([], [])
     assert completed.state == pb.JOB_STATE_SUCCEEDED
+
+
+async def test_vectors_of_a_run_arrive_in_pieces(jobs: JobsHarness, store: InMemoryJobStore) -> None:
+    body = b'{"model":"all-minilm-l6-v2","input":["a","b","c"],"encoding_format":"base64"}'
+    claimed = await jobs.start(body=body, endpoint="/v1/embeddings")
+    first = pb.CompleteJobRequest(run=pb.JobRunRef(**claimed.run._asdict()), attempts=[ATTEMPT])
+    rest = [pb.CompleteJobRequest(vectors=[inference.Vector(float32=b"\0\0\x80?")] * count) for count in (1, 2)]
+
+    async def pieces() -> AsyncIterator[pb.CompleteJobInPiecesRequest]:
+        for piece in (first, *rest):
+            yield pb.CompleteJobInPiecesRequest(piece=piece)
+
+    async with workers(jobs) as stub:
+        completed = (await stub.CompleteJobInPieces(pieces())).response
+        repeated = (await stub.CompleteJobInPieces(pieces())).response
+
+    assert completed.state == repeated.state == pb.JOB_STATE_SUCCEEDED
+    job = await store.get(claimed.run.key)
+    assert job is not None
+    assert [one["embedding"] for one in json.loads(job.result)["data"]] == ["AACAPw=="] * 3
+
+
+async def test_an_answer_that_no_message_holds_is_read_in_pieces(
+    jobs: JobsHarness, store: InMemoryJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = await jobs.start()
+    await jobs.runs.complete(claimed.run, (), ANSWER)
+    job_id = claimed.run.job_id
+    async with tenants(jobs, store) as stub:
+        before = (await stub.GetJob(pb.GetJobRequest(job_id=job_id))).job
+        monkeypatch.setattr("orchestrator.jobs.protos.MAX_RESULT_BYTES", len(ANSWER) - 1)
+        monkeypatch.setattr("orchestrator.jobs.grpc.PIECE_BYTES", 7)
+        job = (await stub.GetJob(pb.GetJobRequest(job_id=job_id))).job
+        pieces = [one.piece async for one in stub.ReadJobResult(pb.ReadJobResultRequest(job_id=job_id))]
+        with pytest.raises(RemoteError) as unknown:
+            await stub.ReadJobResult(pb.ReadJobResultRequest(job_id="job_none")).read()
+
+    assert (before.result, before.result_bytes) == (ANSWER, len(ANSWER))
+    assert (job.result, job.result_bytes) == (b"", len(ANSWER))
+    assert b"".join(pieces) == ANSWER
+    assert {len(piece) for piece in pieces[:-1]} == {7}
+    assert unknown.value.reason == "JOB_NOT_FOUND"
 
 
 async def test_a_run_that_fails_is_queued_again_and_a_stale_one_is_told(jobs: JobsHarness) -> None:

@@ -81,6 +81,7 @@ async def test_embeddings_are_answered_in_openais_shape(jobs: JobsHarness, store
     claimed = await jobs.start(body=b'{"model":"all-minilm-l6-v2","input":["one","two"]}', endpoint="/v1/embeddings")
     assert claimed.work is not None
     assert isinstance(claimed.work.plan, EmbeddingPlan)
+    assert claimed.work.plan.refuse_truncation
 
     vectors = (struct.pack("<2f", 0.5, -0.5), struct.pack("<2f", 1, 0))
     state = await jobs.runs.complete(claimed.run, (Attempt(1, 0, reported(4, 0)),), vectors)

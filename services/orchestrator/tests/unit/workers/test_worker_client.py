@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ from values.protos import proto_to_duration
 from values.usage import UNKNOWN_USAGE, UsageSource
 from values.usage import TokenUsage as Usage
 
-from services.orchestrator.tests.peers import ScriptedWorker
+from services.orchestrator.tests.peers import OlderWorker, ScriptedWorker
 
 Response = inference.InferResponse
 SECOND = timedelta(seconds=1)
@@ -207,6 +208,49 @@ class TestWorker:
         request = servicer.embed_request
         assert request is not None
         assert (list(request.inputs), request.dimensions) == (["a", "b"], 128)
+        assert not request.refuse_truncation
+
+    async def test_texts_that_would_be_cut_are_refused_when_asked_to(self) -> None:
+        servicer = ScriptedWorker(embedded=inference.EmbedResponse(vectors=[inference.Vector()] * 2))
+        async with a_worker(servicer) as worker:
+            await worker.embed(replace(EMBEDDING_PLAN, refuse_truncation=True))
+
+        assert servicer.embed_request is not None
+        assert servicer.embed_request.refuse_truncation
+
+    async def test_embeds_in_pieces(self) -> None:
+        vectors = [inference.Vector(float32=b"\0\0\0\0"), inference.Vector(float32=b"\0\0\x80?")]
+        first = inference.EmbedResponse(attempts=[FINISHED.attempts[1]])
+        pieces = [first, *(inference.EmbedResponse(vectors=[vector]) for vector in vectors)]
+        async with a_worker(ScriptedWorker(embedded=pieces)) as worker:
+            answer = await worker.embed(EMBEDDING_PLAN)
+
+        attempt = Attempt(2, 0, Usage(UsageSource.COUNTED, 7, 0))
+        assert answer == EmbeddingResult((b"\0\0\0\0", b"\0\0\x80?"), Finished((attempt,)))
+
+    @pytest.mark.parametrize("error", [Unavailable("away"), RemoteError(Kind.INVALID, "INVALID_REQUEST", "no")])
+    async def test_an_answer_that_breaks_off_is_not_taken_for_a_refusal(self, error: Exception) -> None:
+        first = inference.EmbedResponse(attempts=[FINISHED.attempts[1]], vectors=[inference.Vector()])
+        async with a_worker(ScriptedWorker(embedded=[first, error])) as worker:
+            with pytest.raises(Unavailable) as broken:
+                await worker.embed(EMBEDDING_PLAN)
+
+        assert not is_refusal(broken.value)
+
+    async def test_a_refusal_before_the_first_piece_is_one(self) -> None:
+        async with a_worker(ScriptedWorker(embedded=RemoteError(Kind.INVALID, "INVALID_REQUEST", "no"))) as worker:
+            with pytest.raises(RemoteError) as refused:
+                await worker.embed(EMBEDDING_PLAN)
+
+        assert is_refusal(refused.value)
+
+    async def test_an_older_worker_embeds_in_one_message(self) -> None:
+        vectors = [inference.Vector(float32=b"\0\0\0\0"), inference.Vector(float32=b"\0\0\x80?")]
+        embedded = inference.EmbedResponse(vectors=vectors, attempts=[FINISHED.attempts[1]])
+        async with a_worker(OlderWorker(embedded=embedded)) as worker:
+            answer = await worker.embed(EMBEDDING_PLAN)
+
+        assert answer.vectors == (b"\0\0\0\0", b"\0\0\x80?")
 
     async def test_a_failed_embedding_has_its_attempts(self) -> None:
         embedded = inference.EmbedResponse(attempts=[inference.Attempt(number=1)], error=FINISHED.error)

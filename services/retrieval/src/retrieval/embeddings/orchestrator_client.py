@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from argosy.orchestration.v1.orchestration_pb2 import EmbedRequest
+from argosy.orchestration.v1.orchestration_pb2 import EmbedInPiecesRequest, EmbedRequest, EmbedResponse
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
+from chassis.errors import RemoteError
 from chassis.grpc import Channel
 from chassis.ids import new_id
 from values.protos import duration_to_proto
@@ -22,14 +23,22 @@ class OrchestratorEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         # Each call has a request id of its own: a call that is repeated is paid for again.
-        response = await self._orchestration.Embed(
-            EmbedRequest(
-                request_id=new_id("req_"), model=self.model, inputs=texts, deadline=duration_to_proto(self._deadline)
-            ),
-            timeout=self._deadline.total_seconds(),
+        request = EmbedRequest(
+            request_id=new_id("req_"), model=self.model, inputs=texts, deadline=duration_to_proto(self._deadline)
         )
-        vectors = [Vector(vector.float32) for vector in response.vectors]
+        vectors = [Vector(vector.float32) for piece in await self._call(request) for vector in piece.vectors]
         if len(vectors) != len(texts) or any(len(vector) != DIMENSIONS * 4 for vector in vectors):
             # Not transient: each retry would be paid for.
             raise IncompatibleEmbedding(f"{self.model} did not return one vector of {DIMENSIONS} dimensions per text")
         return vectors
+
+    async def _call(self, request: EmbedRequest) -> list[EmbedResponse]:
+        timeout = self._deadline.total_seconds()
+        call = self._orchestration.EmbedInPieces(EmbedInPiecesRequest(request=request), timeout=timeout)
+        try:
+            return [response.piece async for response in call]
+        except RemoteError as error:
+            if error.reason != "UNIMPLEMENTED":
+                raise
+            # An orchestrator of the version before.
+            return [await self._orchestration.Embed(request, timeout=timeout)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -24,12 +25,28 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
         self.width = width
         self.requests: list[tuple[str, orchestration_pb2.EmbedRequest]] = []
 
-    Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
+    Embed = Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
 
-    async def Embed(self, request: orchestration_pb2.EmbedRequest, context: Any) -> orchestration_pb2.EmbedResponse:
+    async def EmbedInPieces(
+        self, request: orchestration_pb2.EmbedInPiecesRequest, context: Any
+    ) -> AsyncIterator[orchestration_pb2.EmbedInPiecesResponse]:
+        for vector in self.embed(request.request):
+            piece = orchestration_pb2.EmbedResponse(vectors=[vector])
+            yield orchestration_pb2.EmbedInPiecesResponse(piece=piece)
+
+    def embed(self, request: orchestration_pb2.EmbedRequest) -> list[orchestration_pb2.Vector]:
         self.requests.append((current_caller().principal.tenant_id, request))
-        vectors = [orchestration_pb2.Vector(float32=a_vector(text)[: self.width * 4]) for text in request.inputs]
-        return orchestration_pb2.EmbedResponse(vectors=vectors)
+        return [orchestration_pb2.Vector(float32=a_vector(text)[: self.width * 4]) for text in request.inputs]
+
+
+class OlderOrchestrator(Orchestrator):
+    """One of the version before: it embeds in one message."""
+
+    async def EmbedInPieces(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        raise NotImplementedError
+
+    async def Embed(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        return orchestration_pb2.EmbedResponse(vectors=self.embed(request))
 
 
 def orchestration(servicer: Orchestrator) -> tuple[Any, Orchestrator, str]:
@@ -40,8 +57,8 @@ def orchestration(servicer: Orchestrator) -> tuple[Any, Orchestrator, str]:
     )
 
 
-async def test_texts_are_embedded_by_the_orchestrator_for_the_caller() -> None:
-    servicer = Orchestrator()
+@pytest.mark.parametrize("servicer", [Orchestrator(), OlderOrchestrator()], ids=["today", "older"])
+async def test_texts_are_embedded_by_the_orchestrator_for_the_caller(servicer: Orchestrator) -> None:
     async with serving(orchestration(servicer)) as channel:
         embedder = OrchestratorEmbedder(channel, "all-minilm-l6-v2", timedelta(seconds=5))
         with as_caller(a_caller(a_principal("ten_one"))):

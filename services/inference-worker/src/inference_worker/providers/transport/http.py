@@ -1,6 +1,7 @@
 """The HTTP client of one upstream: kept-alive connections, every size and wait bounded, an error class per failure."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from time import monotonic
@@ -156,6 +157,15 @@ class HttpClient:
             response.close()
             raise UpstreamProtocolError("the upstream's response is too large")
         return body
+
+    async def read_into(self, response: Response, take: Callable[[bytes], None]) -> None:
+        """Pass the body on as it arrives. Raises `UpstreamInterrupted`, and what `take` raises."""
+        try:
+            while piece := await read_available(response):
+                take(piece)
+        except BaseException:
+            response.close()
+            raise
 
     async def _connect(self) -> Connection:
         if self.pool is None:

@@ -4,8 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from chassis.errors import InvalidRequest
-from inference_worker.providers.model import UpstreamFailed, UpstreamProtocolError, UpstreamRateLimited
-from inference_worker.providers.openai.embeddings import OpenaiEmbedder, parse_vectors
+from inference_worker.providers.model import (
+    UpstreamFailed,
+    UpstreamProtocolError,
+    UpstreamRateLimited,
+    VectorsTooLarge,
+)
+from inference_worker.providers.openai.embeddings import OpenaiEmbedder, order_vectors
 from inference_worker.providers.transport.http import Endpoint, HttpClient
 from raw_http_server import RawHttpServer
 from values.usage import TokenUsage, UsageSource
@@ -59,40 +64,35 @@ async def test_a_failure_is_open_to_fallback(embedder: OpenaiEmbedder, model: st
     [
         None,
         [1],
-        [{"embedding": []}],
-        [{"embedding": "AAA"}],
-        [{"embedding": "!!"}],
-        [{"embedding": ["x"]}],
-        [{"embedding": [1e39]}],
-        [{"embedding": [float("inf")]}],
-        [{"embedding": [1.0], "index": 5}],
-        [{"embedding": [1.0], "index": "0"}],
+        [{"embedding": "0", "index": 5}],
+        [{"embedding": "0", "index": "0"}],
         [{"embedding": {"0": 1}}],
+        [{"embedding": 0}],
+        [{"embedding": None}],
         [{}],
     ],
 )
-def test_an_invalid_vector_is_a_protocol_error(data: object):
+def test_an_answer_without_its_vectors_is_a_protocol_error(data: object):
     with pytest.raises(UpstreamProtocolError):
-        parse_vectors({"data": data}, 1)
+        order_vectors({"data": data}, [b"1111"], 1)
 
 
 def test_vectors_are_sorted_by_their_index():
-    data = [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [0.0]}]
+    data = [{"index": 1, "embedding": "0"}, {"index": 0, "embedding": "1"}]
 
-    assert parse_vectors({"data": data}, 2) == (struct.pack("<f", 0.0), struct.pack("<f", 1.0))
+    assert order_vectors({"data": data}, [b"1111", b"0000"], 2) == (b"0000", b"1111")
 
 
 def test_vectors_of_different_lengths_are_a_protocol_error():
-    data = [{"embedding": [1.0]}, {"embedding": [1.0, 2.0]}]
+    data = [{"embedding": "0"}, {"embedding": "1"}]
 
     with pytest.raises(UpstreamProtocolError):
-        parse_vectors({"data": data}, 2)
+        order_vectors({"data": data}, [b"1111", b"00000000"], 2)
 
 
 @pytest.mark.parametrize("model", ["instant", "floats"])
 async def test_the_vectors_of_a_thousand_texts_arrive(embedder: OpenaiEmbedder, model: str):
-    # As base64 they are 16 MB, which is more than a chat completion may have.
-    texts = ["one"] * (1000 if model == "instant" else 300)
+    texts = ["one"] * 1000
 
     embeddings = await embedder.embed(model, texts, dimensions=3072)
 
@@ -100,14 +100,41 @@ async def test_the_vectors_of_a_thousand_texts_arrive(embedder: OpenaiEmbedder, 
     assert len(embeddings.vectors) == len(texts)
 
 
-async def test_vectors_that_no_answer_can_hold_are_refused_before_the_call(
-    embedder: OpenaiEmbedder, simulator: UpstreamSimulator
+@pytest.mark.parametrize(("texts", "dimensions", "most"), [(2048, 4097, 2047), (1281, 8192, 1024)])
+async def test_vectors_that_no_request_may_have_are_refused_before_the_call(
+    embedder: OpenaiEmbedder, simulator: UpstreamSimulator, texts: int, dimensions: int, most: int
 ):
-    with pytest.raises(InvalidRequest, match="at most 1280 inputs") as caught:
-        await embedder.embed("instant", ["one"] * 1281, dimensions=3072)
+    with pytest.raises(InvalidRequest, match=f"at most {most} inputs") as caught:
+        await embedder.embed("instant", ["one"] * texts, dimensions=dimensions)
 
     assert caught.value.param == "input"
     assert simulator.received == 0
+
+
+async def test_an_answer_of_unknown_size_is_delivered_beyond_the_bound(
+    embedder: OpenaiEmbedder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("inference_worker.providers.openai.embeddings.MAX_VECTOR_BYTES", 40)
+
+    assert len((await embedder.embed("instant", ["one"] * 2, dimensions=None)).vectors) == 2
+
+    with pytest.raises(InvalidRequest):
+        await embedder.embed("instant", ["one"] * 2, dimensions=None)
+
+
+async def test_an_answer_that_no_worker_keeps_is_refused_and_remembered(
+    embedder: OpenaiEmbedder, simulator: UpstreamSimulator, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("inference_worker.providers.openai.embeddings.MAX_VECTOR_BYTES", 40)
+    monkeypatch.setattr("inference_worker.providers.openai.embeddings.MAX_UNASKED_VECTOR_BYTES", 40)
+
+    with pytest.raises(VectorsTooLarge, match="not charged") as caught:
+        await embedder.embed("instant", ["one"] * 2, dimensions=None)
+    assert caught.value.param == "input"
+    with pytest.raises(InvalidRequest):
+        await embedder.embed("instant", ["one"] * 2, dimensions=None)
+
+    assert simulator.received == 1
 
 
 async def test_what_a_model_answers_without_dimensions_is_remembered(

@@ -37,10 +37,20 @@ def _list(batch: str) -> str:
 
 _LIST, _LIST_BATCH = _list(_OF_NO_BATCH), _list(_OF_A_BATCH)
 
+# A page has at least one job, and the next only while the results before it are not too large together. The size of a
+# result is known without reading it.
 _LIST_FINISHED = f"""
-SELECT {FINISHED_JOB}, j.result FROM finished_jobs AS j
-WHERE j.tenant_id = $1 AND j.batch_id = $2 AND j.job_id > $3 ORDER BY j.job_id LIMIT $4
+SELECT * FROM (
+    SELECT {FINISHED_JOB}, j.result,
+        sum(coalesce(octet_length(j.result), 0)) OVER (ORDER BY j.job_id)
+            - coalesce(octet_length(j.result), 0) AS before
+    FROM (
+        SELECT * FROM finished_jobs
+        WHERE tenant_id = $1 AND batch_id = $2 AND job_id > $3 ORDER BY job_id LIMIT $4
+    ) AS j
+) AS page WHERE before <= $5 ORDER BY job_id
 """  # noqa: S608 - constants
+MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 _LIST_UNFINISHED = f"""
 SELECT {_NOT_FINAL} FROM jobs AS j
@@ -82,7 +92,7 @@ class PostgresJobReader:
 
     async def list_finished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(_LIST_FINISHED, tenant_id, batch_id, after, limit)
+            rows = await connection.fetch(_LIST_FINISHED, tenant_id, batch_id, after, limit, MAX_PAGE_BYTES)
         return [_with_result(row) for row in rows]
 
     async def list_unfinished(self, tenant_id: str, batch_id: str, after: str, limit: int) -> list[Job]:

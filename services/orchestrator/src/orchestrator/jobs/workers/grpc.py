@@ -1,6 +1,7 @@
 """The queue door of workers, over gRPC."""
 
 import re
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from argosy.orchestration.v1 import jobs_pb2 as pb
@@ -87,11 +88,27 @@ class JobRunServicer(JobRunServiceServicer):
 
     async def CompleteJob(self, request: pb.CompleteJobRequest, context: Any) -> pb.CompleteJobResponse:
         _require_service()
-        answer: bytes | tuple[bytes, ...] | ArgosyError
+        return await self._complete(request, [vector.float32 for vector in request.vectors])
+
+    async def CompleteJobInPieces(
+        self, request_iterator: AsyncIterator[pb.CompleteJobInPiecesRequest], context: Any
+    ) -> pb.CompleteJobInPiecesResponse:
+        _require_service()
+        first: pb.CompleteJobRequest | None = None
+        vectors: list[bytes] = []
+        async for request in request_iterator:
+            first = first or request.piece
+            vectors += [vector.float32 for vector in request.piece.vectors]
+        if first is None:
+            raise InvalidRequest("the call has no request")
+        return pb.CompleteJobInPiecesResponse(response=await self._complete(first, vectors))
+
+    async def _complete(self, request: pb.CompleteJobRequest, vectors: Sequence[bytes]) -> pb.CompleteJobResponse:
+        answer: bytes | Sequence[bytes] | ArgosyError
         if request.HasField("error"):
             answer = proto_to_error(request.error)
-        elif request.vectors:
-            answer = tuple(vector.float32 for vector in request.vectors)
+        elif vectors:
+            answer = vectors
         else:
             answer = request.result or Internal("the worker reported the end of a run without an answer")
         state = await self._runs.complete(proto_to_run(request.run), proto_to_attempts(request.attempts), answer)
