@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
+from values.money import ClassPrices
 
 from tests.chaos.pairing import Bound, Call, Request, Settlement
 from tests.fleet.client import Fleet, add_route, created
 from tests.fleet.environment import PATHS, ROOT, harness_ports
 
 UPSTREAM = "journaled"
+AUDIO, REASONING = map(ClassPrices._fields.index, ("audio_input", "reasoning_output"))
 PROGRAM = ROOT / "tests/simulators/journaled.py"
 FIRST_REQUEST = 64
 """Numbers of requests start here: a request's number is its `max_tokens` too, which tells its reservation.
@@ -128,16 +131,28 @@ async def _answers(http: httpx.AsyncClient, port: int) -> bool:
 
 
 async def add_models(
-    fleet: Fleet, routes: Mapping[str, Sequence[str]], prices: Mapping[str, tuple[int, int]], task: str = "chat"
+    fleet: Fleet,
+    routes: Mapping[str, Sequence[str]],
+    prices: Mapping[str, tuple[int, int]],
+    task: str = "chat",
+    *,
+    by_class: bool = False,
 ) -> None:
-    """Route public models to models of the provider, at prices in nano-USD per million tokens (input, output)."""
+    """Route public models to models of the provider, at prices in nano-USD per million tokens (input, output).
+
+    `by_class` gives sound and reasoning, of which the provider reports some, prices of their own.
+    """
     async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_admin, timeout=30) as admin:
         for model, (input_price, output_price) in prices.items():
-            price = {
+            price: dict[str, Any] = {
                 "price_key": f"{UPSTREAM}/{model}",
                 "input_per_million_nano_usd": input_price,
                 "output_per_million_nano_usd": output_price,
             }
+            if by_class:
+                # Odd; sound is no dearer than text, because nothing is held for it where a request has none.
+                sound, thoughts = input_price - input_price // 7, output_price + output_price // 3
+                price["classes_per_million_nano_usd"] = {"audio_input": sound, "reasoning_output": thoughts}
             created(await admin.post("/admin/v1/prices", json=price))
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:
@@ -182,6 +197,7 @@ async def read_requests(fleet: Fleet, tenants: Iterable[str]) -> dict[tuple[str,
                 bound["output_tokens"],
                 bound["input_per_million"],
                 bound["output_per_million"],
+                *(bound["classes"][place] for place in (AUDIO, REASONING) if "classes" in bound),
             )
             for bound in json.loads(row["bounds"])
         )

@@ -26,6 +26,15 @@ INVARIANTS = {
           SELECT (SELECT coalesce(sum(amount), 0) FROM metering.ledger_entries WHERE account = 'receivable')
                - (SELECT coalesce(sum(cost + reconciled_cost), 0) FROM metering.settlements) AS gap) t
         WHERE gap <> 0""",
+    "the costs by class in the roll-up are not what was settled": """
+        SELECT count(*) FROM (
+          SELECT (SELECT coalesce(sum(input_cost + output_cost), 0) FROM metering.usage_daily)
+               - (SELECT coalesce(sum(cost), 0) FROM metering.settlements WHERE attempt > 0 AND event_id <> '') AS gap,
+                 (SELECT coalesce(sum(cost), 0) FROM metering.usage_classes_daily)
+               - (SELECT coalesce(sum((c.value ->> 1)::bigint), 0) FROM metering.settlements AS s
+                  CROSS JOIN LATERAL jsonb_each(s.classes) AS c
+                  WHERE s.attempt > 0 AND s.event_id <> '') AS class_gap) t
+        WHERE gap <> 0 OR class_gap <> 0""",
     "a reservation has no settlement": """
         SELECT count(*) FROM metering.reservations r WHERE NOT EXISTS (
           SELECT FROM metering.settlements s WHERE s.tenant_id = r.tenant_id AND s.request_id = r.request_id)""",

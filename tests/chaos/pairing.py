@@ -55,13 +55,25 @@ class Bound:
     output_tokens: int
     input_price: int
     output_price: int
+    audio_price: int | None = None
+    """None: that of input."""
+    reasoning_price: int | None = None
+    """None: that of output."""
 
     @property
     def cost(self) -> int:
-        return self.cost_of(self.input_tokens, self.output_tokens)
+        """At the dearest prices that a request without sound can have."""
+        output_price = max(self.output_price, self.reasoning_price or 0)
+        return cost_of(self.input_tokens, self.output_tokens, self.input_price, output_price)
 
-    def cost_of(self, input_tokens: int, output_tokens: int) -> int:
-        return cost_of(input_tokens, output_tokens, self.input_price, self.output_price)
+    def cost_of(self, input_tokens: int, output_tokens: int, *, by_class: bool = True) -> int:
+        """Nano-USD, `by_class` with the journaled provider's shares of sound and of reasoning."""
+        sound, thoughts = (input_tokens // 3, output_tokens // 2) if by_class else (0, 0)
+        audio_price = self.input_price if self.audio_price is None else self.audio_price
+        reasoning_price = self.output_price if self.reasoning_price is None else self.reasoning_price
+        exact = (input_tokens - sound) * self.input_price + sound * audio_price
+        exact += (output_tokens - thoughts) * self.output_price + thoughts * reasoning_price
+        return -(-exact // 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,8 @@ def verdict(call: Call, settlement: Settlement, bound: Bound) -> str | None:
         return "released" if call.end == "refused" else None
     if settlement.source == "unknown" or input_tokens is None or output_tokens is None:
         return "exposed" if settlement.outcome == "exposed" and settlement.exposed == bound.cost else None
-    if call.end == "refused" or settlement.cost + settlement.exposed != bound.cost_of(input_tokens, output_tokens):
+    used = bound.cost_of(input_tokens, output_tokens, by_class=settlement.source == "reported")
+    if call.end == "refused" or settlement.cost + settlement.exposed != used:
         return None
     if settlement.source == "reported":
         return settlement.outcome if settlement.tokens == call.tokens else None

@@ -51,7 +51,7 @@ async def test_every_provider_call_has_one_settlement_of_its_own_candidate(
     long, rng = bool(pairing_seconds), random.Random(chaos_seed)
     print(f"seed {chaos_seed}: repeat with --seed {chaos_seed}")
     await asyncio.to_thread(start, (*FIRST_REPLICAS, *SECOND_REPLICAS))
-    await add_models(fleet, ROUTES, PRICES)
+    await add_models(fleet, ROUTES, PRICES, by_class=True)
     tenants = [Tenant(*await fleet.create_tenant()) for _ in range(5 if long else 3)]
     tenants.append(Tenant(*await fleet.create_tenant(TIGHT_CAP_USD)))
     faults = Faults(

@@ -40,7 +40,13 @@ async def test_a_file_is_put_in_force_once_and_comes_out_as_it_went_in(fleet: Fl
                 "credentials": [{"label": "main", "secret_env": "SECRET_OF_A_FILE"}],
             }
         },
-        "prices": {f"{name}/instant": {"input_per_million_usd": "1.25", "output_per_million_usd": "10"}},
+        "prices": {
+            f"{name}/instant": {
+                "input_per_million_usd": "1.25",
+                "output_per_million_usd": "10",
+                "classes_per_million_usd": {"cached_input": "0.125", "reasoning_output": "12.5"},
+            }
+        },
         "routes": {model: {"candidates": [{"upstream": name, "model": "instant"}], "sticky": True}},
         "flags": {f"model.{model}": {"rules": [{"variant": "off", "plans": ["no such plan"]}]}},
     }

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from argosy_dev.fleet.paths import FleetPaths, write_text
 from argosy_dev.fleet.ports import assign
@@ -67,13 +68,16 @@ def harness_ports() -> dict[str, int]:
 def environment() -> dict[str, str]:
     """Return the environment of all commands on the test fleet."""
     ports = harness_ports()
-    upstreams = {
+    upstreams: dict[str, dict[str, Any]] = {
         name: {"kind": "openai", "base_url": f"http://127.0.0.1:{ports[name]}/v1", "api_key": "sim"}
         for name in ("simulator", "journaled")
     }
     # The simulator once more, by Anthropic's Messages API.
     messages = {"kind": "anthropic", "base_url": f"http://127.0.0.1:{ports['simulator']}", "api_key": "sim"}
     upstreams["simulator-messages"] = messages
+    # Both, with a prompt cache that no tenant shares: what it read and wrote is billed, and shown.
+    for name in ("simulator", "simulator-messages"):
+        upstreams[f"{name}-own"] = {**upstreams[name], "shares_prompt_cache": False}
     # The shell may have read `.argosy/env`: those stores are not for tests.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARGOSY_")}
     fleet = {

@@ -59,11 +59,14 @@ class RunningCall:
     completion_tokens: int
     usage_sent: bool = False
 
-    def usage(self) -> dict[str, int]:
+    def usage(self) -> dict[str, Any]:
+        """A third of the prompt is sound, and half of the output is reasoning; both have prices of their own."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"audio_tokens": self.prompt_tokens // 3},
+            "completion_tokens_details": {"reasoning_tokens": self.completion_tokens // 2},
         }
 
 

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from values.usage import TokenDetails
+
 TEXT = "The answer is 42."
 WORDS = ("The answer", " is", " 42.")
 THOUGHT = "Six times seven."
 PROMPT, CACHED, VISIBLE, REASONING = 40, 16, 7, 25
 """Tokens of the prompt, those of it that came from a cache, of the text, and of the thoughts."""
+WRITTEN, FOR_AN_HOUR = 8, 3
+"""Tokens of the prompt that were written to Anthropic's cache, and those of them that stay for an hour."""
 
 Document = dict[str, Any]
 
@@ -24,6 +28,8 @@ class Charged:
 
     input_tokens: int
     output_tokens: int
+    details: TokenDetails | None = None
+    """Which of them are of other classes than text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,9 +290,10 @@ def _llama_body() -> Iterator[bytes]:
 
 ANTHROPIC_ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": "r"}
 ANTHROPIC_USAGE = {
-    "input_tokens": PROMPT - CACHED - 8,
+    "input_tokens": PROMPT - CACHED - WRITTEN,
     "cache_read_input_tokens": CACHED,
-    "cache_creation_input_tokens": 8,
+    "cache_creation_input_tokens": WRITTEN,
+    "cache_creation": {"ephemeral_5m_input_tokens": WRITTEN - FOR_AN_HOUR, "ephemeral_1h_input_tokens": FOR_AN_HOUR},
     "output_tokens": WITHIN,
 }
 SIGNED = {"type": "thinking", "thinking": THOUGHT, "signature": "c2lnbmVk"}
@@ -320,18 +327,50 @@ def _anthropic_body() -> Iterator[bytes]:
     yield _dump(MESSAGE | {"content": content, "stop_reason": "end_turn", "usage": ANTHROPIC_USAGE})
 
 
-_ALL, _PLAIN = Charged(PROMPT, WITHIN), Charged(PROMPT, VISIBLE)
+XAI_USAGE = _usage(
+    VISIBLE,
+    PROMPT + WITHIN,
+    prompt_tokens_details={"text_tokens": PROMPT, "audio_tokens": 0, "image_tokens": 0, "cached_tokens": CACHED},
+    completion_tokens_details={"reasoning_tokens": REASONING, "audio_tokens": 0, "accepted_prediction_tokens": 0},
+    num_sources_used=0,
+    cost_in_usd_ticks=158500,
+)
+"""Its reasoning stands beside the completion, and its text tokens include the cached ones."""
+XAI_ERROR = {"code": "The service is currently unavailable", "error": "The model is overloaded."}
+
+
+def _xai_stream(fail: str) -> Iterator[bytes]:
+    yield _event(_chunk({"role": "assistant", "reasoning_content": THOUGHT}))
+    for word in WORDS:
+        yield _event(_chunk({"role": "assistant", "content": word}))
+    if fail:
+        yield _event(XAI_ERROR)
+        return
+    yield _event(_chunk({"role": "assistant", "content": ""}, "stop"))
+    yield _event(_chunk({}) | {"choices": [], "usage": XAI_USAGE})
+    yield DONE
+
+
+def _xai_body() -> Iterator[bytes]:
+    yield _dump(_completion(XAI_USAGE, {"reasoning_content": THOUGHT, "refusal": None}))
+
+
+_ALL = Charged(PROMPT, WITHIN, TokenDetails(cached_input=CACHED, reasoning_output=REASONING))
+_THOUGHTS = Charged(PROMPT, WITHIN, TokenDetails(reasoning_output=REASONING))
+_CACHE = Charged(PROMPT, WITHIN, TokenDetails(CACHED, WRITTEN - FOR_AN_HOUR, FOR_AN_HOUR))
+_PLAIN = Charged(PROMPT, VISIBLE)
 
 DOUBLES = {
     double.name: double
     for double in (
         Double("openai", _openai_stream, _openai_body, OPENAI_ERROR, _ALL),
         Double("azure", _azure_stream, _azure_body, AZURE_ERROR, _ALL),
-        Double("gemini", _gemini_stream, _gemini_body, GEMINI_ERROR, _ALL),
+        Double("gemini", _gemini_stream, _gemini_body, GEMINI_ERROR, _THOUGHTS),
         Double("deepseek", _deepseek_stream, _deepseek_body, OPENAI_ERROR, _ALL, reasons=True),
         Double("openrouter", _openrouter_stream, _openrouter_body, OPENROUTER_ERROR, _ALL, reasons=True),
+        Double("xai", _xai_stream, _xai_body, XAI_ERROR, _ALL, reasons=True),
         Double("vllm", _vllm_stream, _vllm_body, VLLM_ERROR, _PLAIN),
         Double("llamacpp", _llama_stream, _llama_body, LLAMA_ERROR, _PLAIN),
-        Double("anthropic", _anthropic_stream, _anthropic_body, ANTHROPIC_ERROR, _ALL, reasons=True),
+        Double("anthropic", _anthropic_stream, _anthropic_body, ANTHROPIC_ERROR, _CACHE, reasons=True),
     )
 }

@@ -103,7 +103,14 @@ class UpstreamSimulator:
 
     async def _state(self, request: web.Request) -> web.Response:
         counts = {"received": self.received, "in_flight": self.in_flight, "aborted": self.aborted}
-        journal = [[charged.input_tokens, charged.output_tokens] for charged in self.journal]
+        journal = [
+            {
+                "input_tokens": charged.input_tokens,
+                "output_tokens": charged.output_tokens,
+                "details": None if charged.details is None else charged.details._asdict(),
+            }
+            for charged in self.journal
+        ]
         return web.json_response(counts | {"journal": journal})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:

@@ -12,8 +12,8 @@ from metering.reservations.model import Bound, PricedReservation, Reservation, R
 from metering.settlement.model import Attempt, UsageEvent
 from metering.usage.model import CacheUse
 from prometheus_client import REGISTRY
-from values.money import NanoUsd, Price
-from values.usage import CacheOutcome, TokenUsage, UsageSource
+from values.money import ClassPrices, NanoUsd, Price
+from values.usage import CacheOutcome, TokenDetails, TokenUsage, UsageSource
 
 if TYPE_CHECKING:
     from services.metering.tests.fakes import Stores
@@ -40,9 +40,14 @@ def a_reservation(
     return PricedReservation(request, (Bound(price, amount, 0),))
 
 
-def reported(tokens: int) -> TokenUsage:
-    """Report that many input tokens."""
-    return TokenUsage(UsageSource.REPORTED, tokens, 0)
+def with_classes(row: PriceRow, classes: ClassPrices) -> PriceRow:
+    """Give classes prices of their own."""
+    return replace(row, price=row.price._replace(classes=classes))
+
+
+def reported(tokens: int, cached: int = 0, written: int = 0) -> TokenUsage:
+    """Report that many input tokens, of which so many came from the provider's cache, or were written to it."""
+    return TokenUsage(UsageSource.REPORTED, tokens, 0, TokenDetails(cached, written).within(tokens, 0))
 
 
 def an_event(

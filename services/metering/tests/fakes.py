@@ -41,8 +41,8 @@ from metering.settlement.ports import SettlementStore
 from metering.settlement.settle import settle_all
 from metering.usage.model import CacheSum, CacheUse, UsageSum
 from metering.usage.sum_usage import UsageStore
-from values.money import ZERO, NanoUsd, Price
-from values.usage import CacheOutcome
+from values.money import ZERO, ClassCost, ClassPrices, NanoUsd, Price
+from values.usage import CacheOutcome, TokenClass
 
 DEFAULT_CAP = NanoUsd(1_000_000)
 
@@ -81,9 +81,14 @@ class FakePriceBook:
         return [row for row in self.rows if row.price.version in versions]
 
     async def add(
-        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, edit: PriceEdit = NO_EDIT
+        self,
+        price_key: str,
+        input_per_million: NanoUsd,
+        output_per_million: NanoUsd,
+        edit: PriceEdit = NO_EDIT,
+        classes: ClassPrices | None = None,
     ) -> PriceRow:
-        price = Price(price_key, new_id("prc_"), input_per_million, output_per_million)
+        price = Price(price_key, new_id("prc_"), input_per_million, output_per_million, classes)
         self.rows.append(PriceRow(price, self._clock.now()))
         self.edits[price.version] = edit
         return self.rows[-1]
@@ -271,6 +276,7 @@ class FakeStores:
                 NanoUsd(sum(row.cost for row in rows)),
                 sum(row.cache is not None for row in rows),
                 NanoUsd(sum(row.saved for row in rows)),
+                sum_classes(rows),
             )
             for (_, price_key), rows in sorted(groups.items())
         ]
@@ -312,6 +318,15 @@ class FakeStores:
             if change.cache is not None and change.case not in {SettlementCase.REPEATED, SettlementCase.ADDED}:
                 day = change.settlements[0].settled_at.date()
                 self._cache_uses.append((tenant_id, day, change.cache, change.settlements))
+
+
+def sum_classes(rows: Sequence[Settlement]) -> tuple[ClassCost, ...]:
+    sums = {token_class: [0, 0] for token_class in TokenClass}
+    for row in rows:
+        for one in row.classes:
+            sums[one.token_class][0] += one.tokens if row.cache is None else 0
+            sums[one.token_class][1] += one.cost
+    return tuple(ClassCost(name, tokens, NanoUsd(cost)) for name, (tokens, cost) in sums.items() if tokens or cost)
 
 
 def is_listed(row: Settlement, wanted: SettlementFilter) -> bool:

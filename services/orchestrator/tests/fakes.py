@@ -20,7 +20,7 @@ from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, Route
 from orchestrator.usage.model import RequestUsage
 from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
 from values.attributes import Filter
-from values.money import INPUT_PRICES, NanoUsd, Price, cost, discount
+from values.money import INPUT_PRICES, ClassPrices, NanoUsd, Price, cost, discount, max_cost
 
 from services.orchestrator.tests.fake_configuration import CREATED_AT, FakeConfiguration
 
@@ -130,6 +130,7 @@ class FakeMeteringClient:
     """A price book and one budget: reserves as metering does, for one tenant."""
 
     prices: Mapping[str, tuple[int, int]] = field(default_factory=lambda: dict(PRICES))
+    classes: Mapping[str, ClassPrices] = field(default_factory=dict)
     available: int = 10**15
     soft_limit_passed: bool = False
     failure: BaseException | None = None
@@ -155,7 +156,7 @@ class FakeMeteringClient:
             await self.gate.wait()
         prices = tuple(discount(self._price(bound.price_key), discount_percent) for bound in bounds)
         pairs = zip(prices, bounds, strict=True)
-        held = max(cost(bound.input_tokens, bound.output_tokens, price) for price, bound in pairs)
+        held = max(max_cost(bound.input_tokens, bound.output_tokens, price, bound.absent) for price, bound in pairs)
         if held > self.available:
             details = {INPUT_PRICES: ",".join(str(price.input_per_million) for price in prices)}
             raise RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent", details=details)
@@ -182,7 +183,7 @@ class FakeMeteringClient:
         if key not in self.prices:
             raise RemoteError(Kind.INVALID, "UNPRICED_MODEL", f"{key} has no price")
         per_input, per_output = self.prices[key]
-        return Price(key, f"prc_{key}", NanoUsd(per_input), NanoUsd(per_output))
+        return Price(key, f"prc_{key}", NanoUsd(per_input), NanoUsd(per_output), self.classes.get(key))
 
 
 Scripted = Event | BaseException | asyncio.Event

@@ -33,6 +33,7 @@ from orchestrator.workers.model import (
 from values.attribute_protos import proto_to_filter
 from values.money import NanoUsd, Price
 from values.protos import (
+    class_prices_to_proto,
     error_to_proto,
     exposure_cause_to_proto,
     proto_to_exposure_cause,
@@ -40,6 +41,7 @@ from values.protos import (
     proto_to_usage,
     usage_to_proto,
 )
+from values.usage import AbsentClasses
 
 from services.orchestrator.tests.fakes import FakeMeteringClient, FakeRetrievalClient, FakeWorkerClient
 
@@ -57,28 +59,28 @@ class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
         return (add_MeteringServiceServicer_to_server, self, "argosy.metering.v1.MeteringService")
 
     async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:
-        bounds = [TokenBound(bound.price_key, bound.input_tokens, bound.output_tokens) for bound in request.bounds]
+        bounds = [_proto_to_bound(bound) for bound in request.bounds]
         lease = request.lease.ToTimedelta()
         held, prices, soft_limit_passed = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
-        return metering.ReserveResponse(
-            held=Money(nano_usd=held),
-            prices=[
-                metering.Price(
-                    price_key=price.key,
-                    version=price.version,
-                    input_per_million=Money(nano_usd=price.input_per_million),
-                    output_per_million=Money(nano_usd=price.output_per_million),
-                )
-                for price in prices
-            ],
-            soft_limit_passed=soft_limit_passed,
-        )
+        response = metering.ReserveResponse(held=Money(nano_usd=held), soft_limit_passed=soft_limit_passed)
+        for price in prices:
+            added = response.prices.add(price_key=price.key, version=price.version)
+            added.input_per_million.nano_usd = price.input_per_million
+            added.output_per_million.nano_usd = price.output_per_million
+            if price.classes is not None:
+                class_prices_to_proto(price.classes, added.class_prices)
+        return response
 
     async def StartAttempt(self, request: metering.StartAttemptRequest, context: Any) -> metering.StartAttemptResponse:
         ended = tuple(map(_proto_to_attempt_usage, request.ended))
         start = AttemptStart(request.request_id, request.attempt, request.bound, ended)
         held = await self.fake.start_attempt(current_caller().principal, start, timedelta(days=1))
         return metering.StartAttemptResponse(held=Money(nano_usd=held))
+
+
+def _proto_to_bound(bound: metering.TokenBound) -> TokenBound:
+    absent = AbsentClasses(bound.no_cache_writes, bound.no_audio_input, bound.no_audio_output)
+    return TokenBound(bound.price_key, bound.input_tokens, bound.output_tokens, absent)
 
 
 def _proto_to_attempt_usage(attempt: metering_events.AttemptUsage) -> AttemptUsage:

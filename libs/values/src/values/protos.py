@@ -12,8 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from values.embeddings import EmbeddingInput
-from values.money import NanoUsd
-from values.usage import CacheOutcome, ExposureCause, TokenUsage, UsageSource
+from values.money import NO_CLASS_PRICES, ClassPrices, NanoUsd
+from values.usage import CacheOutcome, ExposureCause, TokenDetails, TokenUsage, UsageSource
 
 _PROTO_TO_SOURCE = {
     common_pb2.USAGE_SOURCE_REPORTED: UsageSource.REPORTED,
@@ -62,12 +62,26 @@ def cache_outcome_to_proto(outcome: CacheOutcome | None) -> common_pb2.CacheOutc
 
 
 def proto_to_usage(message: common_pb2.TokenUsage) -> TokenUsage:
-    """Convert a usage; counts that are not set are unknown."""
+    """Convert a usage; counts that are not set are unknown. Details are cut to what fits into the counts."""
     return TokenUsage(
         _PROTO_TO_SOURCE.get(message.source, UsageSource.UNKNOWN),
         message.input_tokens if message.HasField("input_tokens") else None,
         message.output_tokens if message.HasField("output_tokens") else None,
+        _proto_to_details(message) if message.HasField("details") else None,
     )
+
+
+def _proto_to_details(message: common_pb2.TokenUsage) -> TokenDetails | None:
+    details = message.details
+    return TokenDetails(
+        details.cached_input_tokens,
+        details.cache_write_tokens,
+        details.cache_write_1h_tokens,
+        details.audio_input_tokens,
+        details.image_input_tokens,
+        details.reasoning_output_tokens,
+        details.audio_output_tokens,
+    ).within(message.input_tokens, message.output_tokens)
 
 
 def inputs_to_proto(inputs: Sequence[EmbeddingInput], message: Any) -> None:
@@ -95,6 +109,17 @@ def usage_to_proto(usage: TokenUsage, message: common_pb2.TokenUsage) -> None:
         message.input_tokens = usage.input_tokens
     if usage.output_tokens is not None:
         message.output_tokens = usage.output_tokens
+    if usage.details is not None:
+        details = message.details
+        (
+            details.cached_input_tokens,
+            details.cache_write_tokens,
+            details.cache_write_1h_tokens,
+            details.audio_input_tokens,
+            details.image_input_tokens,
+            details.reasoning_output_tokens,
+            details.audio_output_tokens,
+        ) = usage.details
 
 
 def proto_to_nano_usd(message: common_pb2.Money) -> NanoUsd:
@@ -105,6 +130,20 @@ def proto_to_nano_usd(message: common_pb2.Money) -> NanoUsd:
 def nano_usd_to_proto(amount: NanoUsd) -> common_pb2.Money:
     """Write an amount."""
     return common_pb2.Money(nano_usd=amount)
+
+
+def proto_to_class_prices(message: common_pb2.ClassPrices) -> ClassPrices | None:
+    """Read prices of classes; None when none of them has its own."""
+    given = {field.name: amount.nano_usd for field, amount in message.ListFields()}
+    classes = ClassPrices(*(given.get(name) for name in ClassPrices._fields))
+    return None if classes == NO_CLASS_PRICES else classes
+
+
+def class_prices_to_proto(prices: ClassPrices, message: common_pb2.ClassPrices) -> None:
+    """Fill a message in place. An explicit zero is a price."""
+    for name, amount in zip(ClassPrices._fields, prices, strict=True):
+        if amount is not None:
+            getattr(message, name).nano_usd = amount
 
 
 def error_to_proto(error: ArgosyError, message: common_pb2.Error) -> None:

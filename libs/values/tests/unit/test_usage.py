@@ -7,11 +7,25 @@ from argosy.common.v1 import common_pb2
 from chassis.errors import Kind, RemoteError, Unavailable
 from hypothesis import given
 from hypothesis import strategies as st
-from values.protos import error_to_proto, proto_to_error, proto_to_usage, usage_to_proto
-from values.usage import TokenUsage, UsageSource, total_usage
+from values.money import ClassPrices, NanoUsd
+from values.protos import (
+    class_prices_to_proto,
+    error_to_proto,
+    proto_to_class_prices,
+    proto_to_error,
+    proto_to_usage,
+    usage_to_proto,
+)
+from values.usage import TokenDetails, TokenUsage, UsageSource, total_usage
 
 tokens = st.integers(0, 10**10)
-usages = st.builds(TokenUsage, st.sampled_from(UsageSource), st.none() | tokens, st.none() | tokens)
+usages = st.builds(
+    lambda source, read, written, found: TokenUsage(source, read, written, found.within(read or 0, written or 0)),
+    st.sampled_from(UsageSource),
+    st.none() | tokens,
+    st.none() | tokens,
+    st.builds(TokenDetails, *(tokens for _ in TokenDetails._fields)),
+)
 
 
 @given(st.lists(usages, max_size=5))
@@ -37,6 +51,23 @@ def test_a_usage_survives_its_message(usage: TokenUsage) -> None:
     usage_to_proto(usage, message)
 
     assert proto_to_usage(common_pb2.TokenUsage.FromString(message.SerializeToString())) == usage
+
+
+def test_details_that_do_not_fit_are_cut_on_arrival() -> None:
+    message = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_REPORTED, input_tokens=5, output_tokens=0)
+    message.details.cached_input_tokens, message.details.audio_input_tokens = 4, 4
+    message.details.reasoning_output_tokens = 7
+
+    assert proto_to_usage(message) == TokenUsage(UsageSource.REPORTED, 5, 0, TokenDetails(4, audio_input=1))
+
+
+def test_prices_of_classes_survive_their_message() -> None:
+    prices = ClassPrices(cached_input=NanoUsd(0), audio_output=NanoUsd(7))
+    message = common_pb2.ClassPrices()
+    class_prices_to_proto(prices, message)
+
+    assert proto_to_class_prices(common_pb2.ClassPrices.FromString(message.SerializeToString())) == prices
+    assert proto_to_class_prices(common_pb2.ClassPrices()) is None
 
 
 def test_an_empty_usage_message_is_unknown() -> None:

@@ -119,6 +119,8 @@ class FakeMetering(MeteringServiceServicer):
         end = request.end.ToDatetime(tzinfo=UTC) if request.HasField("end") else None
         self.intervals.append((start, end, request.by_day))
         row = pb.UsageRow(price_key="local/m", calls=2, input_tokens=10, output_tokens=20, cost=money(4_500))
+        row.classes.add(token_class=pb.TOKEN_CLASS_CACHED_INPUT, tokens=4, cost=money(500))
+        row.classes.add(token_class=pb.TOKEN_CLASS_REASONING_OUTPUT, tokens=20, cost=money(4_000))
         if request.by_day:
             row.day.CopyFrom(CREATED)
         return pb.GetUsageResponse(rows=[row], total=money(4_500))

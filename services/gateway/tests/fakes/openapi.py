@@ -159,7 +159,8 @@ def objects(schema: dict[str, Any], operation: Operation) -> st.SearchStrategy[d
     if schema.get("additionalProperties", False) is False or not most:
         return fixed
     more = schema["additionalProperties"] if schema["additionalProperties"] is not True else {}
-    names = st.text(TEXT, max_size=8)
+    allowed = schema.get("propertyNames", {}).get("enum")
+    names = st.text(TEXT, max_size=8) if allowed is None else st.sampled_from(allowed)
     return st.builds(
         lambda extra, known: extra | known, st.dictionaries(names, values(more, operation), max_size=most), fixed
     )

@@ -29,6 +29,7 @@ TABLES = (
     "ledger_transactions",
     "ledger_entries",
     "usage_daily",
+    "usage_classes_daily",
     "cache_daily",
     "prices",
 )
@@ -43,7 +44,7 @@ async def tenant(stores: Stores) -> str:
     tenant, price = new_id("ten_"), a_price()
     priced = a_reservation(tenant, price, 300)
     await stores.reservations.reserve(priced)
-    event = an_event(priced, reported(100), UNKNOWN)
+    event = an_event(priced, reported(100, 30), UNKNOWN)
     await stores.settlements.settle([replace(event, cache=CacheUse(CacheOutcome.MISS, "gpt"))])
     return tenant
 

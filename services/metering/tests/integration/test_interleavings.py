@@ -19,7 +19,7 @@ from metering.exposures.model import ReconcileRequest
 from metering.reservations.model import PricedReservation
 from metering.reservations.start_attempt import EndedAttempt, StartedAttempt
 from metering.settlement.model import Decision, UsageEvent
-from values.money import NanoUsd
+from values.money import ClassPrices, NanoUsd
 from values.usage import ExposureCause
 
 from services.metering.tests.examples import (
@@ -32,11 +32,12 @@ from services.metering.tests.examples import (
     an_event,
     expire_overdue,
     reported,
+    with_classes,
 )
 from services.metering.tests.fakes import Stores
 
 CAP, REQUESTS = 500, 6
-PRICE = a_price()
+PRICE = with_classes(a_price(), ClassPrices(cached_input=NanoUsd(300_000), cache_write=NanoUsd(1_500_000)))
 
 request_numbers = st.integers(0, REQUESTS - 1)
 steps = st.one_of(
@@ -48,7 +49,8 @@ steps = st.one_of(
 )
 # Steps that run concurrently, at the two replicas in turns.
 concurrent_steps = st.lists(steps, min_size=1, max_size=4)
-usages = st.one_of(st.just(NONE), st.just(UNKNOWN), st.integers(1, 200).map(reported))
+by_class = st.builds(reported, st.integers(1, 200), st.integers(0, 100), st.integers(0, 100))
+usages = st.one_of(st.just(NONE), st.just(UNKNOWN), st.integers(1, 200).map(reported), by_class)
 requests = st.tuples(st.integers(0, 200), st.sampled_from([LONG_LEASE, EXPIRED_LEASE]), st.lists(usages, max_size=3))
 
 INVARIANTS = {
@@ -88,6 +90,16 @@ INVARIANTS = {
                 FROM usage_daily)
             = (SELECT (count(*)::numeric, coalesce(sum(input_tokens), 0), coalesce(sum(cost), 0)) FROM settlements
                WHERE attempt > 0 AND event_id <> '')""",
+    "the roll-up of costs by class adds up to what was paid": """
+        SELECT (SELECT coalesce(sum(input_cost + output_cost), 0) FROM usage_daily)
+            = (SELECT coalesce(sum(cost), 0) FROM settlements WHERE attempt > 0 AND event_id <> '')""",
+    "the roll-up by class is the sum of the settlements": """
+        SELECT (SELECT jsonb_object_agg(class, jsonb_build_array(tokens, cost)) FROM (
+                SELECT class, sum(tokens) AS tokens, sum(cost) AS cost FROM usage_classes_daily GROUP BY 1) AS d)
+            IS NOT DISTINCT FROM (SELECT jsonb_object_agg(key, jsonb_build_array(tokens, cost)) FROM (
+                SELECT c.key, sum((c.value ->> 0)::bigint) AS tokens, sum((c.value ->> 1)::bigint) AS cost
+                FROM settlements AS s CROSS JOIN LATERAL jsonb_each(s.classes) AS c
+                WHERE s.attempt > 0 AND s.event_id <> '' GROUP BY 1) AS p)""",
 }
 
 

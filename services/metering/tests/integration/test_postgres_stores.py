@@ -1,12 +1,17 @@
 """The stores in Postgres keep the contracts."""
 
 from services.metering.tests.attempts_contract import AttemptsContract
+from services.metering.tests.classes_contract import ClassesContract
 from services.metering.tests.settlement_contract import SettlementContract
 from services.metering.tests.stores_contract import StoresContract
 
 
 class TestPostgresStores(StoresContract, SettlementContract):
     """With the fixture `stores` of this folder."""
+
+
+class TestPostgresClasses(ClassesContract):
+    pass
 
 
 class TestPostgresAttempts(AttemptsContract):

@@ -4,12 +4,19 @@ import pytest
 from chassis.testing import FakeClock
 
 from services.metering.tests.attempts_contract import AttemptsContract
+from services.metering.tests.classes_contract import ClassesContract
 from services.metering.tests.fakes import Stores, fake_stores
 from services.metering.tests.settlement_contract import SettlementContract
 from services.metering.tests.stores_contract import StoresContract
 
 
 class TestFakeStores(StoresContract, SettlementContract):
+    @pytest.fixture
+    def stores(self) -> Stores:
+        return fake_stores(FakeClock())
+
+
+class TestFakeClasses(ClassesContract):
     @pytest.fixture
     def stores(self) -> Stores:
         return fake_stores(FakeClock())

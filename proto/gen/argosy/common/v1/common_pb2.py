@@ -26,27 +26,31 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61rgosy/common/v1/common.proto\x12\x10\x61rgosy.common.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\tEventMeta\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x19\n\x05Money\x12\x10\n\x08nano_usd\x18\x01 \x01(\x03\"\x95\x01\n\nTokenUsage\x12-\n\x06source\x18\x01 \x01(\x0e\x32\x1d.argosy.common.v1.UsageSource\x12\x19\n\x0cinput_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokens\"u\n\x05\x45rror\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05param\x18\x04 \x01(\t\x12.\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r*z\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_REPORTED\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x18\n\x14USAGE_SOURCE_UNKNOWN\x10\x03*\x81\x01\n\rExposureCause\x12\x1e\n\x1a\x45XPOSURE_CAUSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XPOSURE_CAUSE_PROVIDER\x10\x01\x12\x19\n\x15\x45XPOSURE_CAUSE_CLIENT\x10\x02\x12\x18\n\x14\x45XPOSURE_CAUSE_FLEET\x10\x03*\x91\x01\n\x0c\x43\x61\x63heOutcome\x12\x1d\n\x19\x43\x41\x43HE_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_OUTCOME_MISS\x10\x01\x12\x15\n\x11\x43\x41\x43HE_OUTCOME_HIT\x10\x02\x12\x1a\n\x16\x43\x41\x43HE_OUTCOME_SEMANTIC\x10\x03\x12\x17\n\x13\x43\x41\x43HE_OUTCOME_STALE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61rgosy/common/v1/common.proto\x12\x10\x61rgosy.common.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\tEventMeta\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x19\n\x05Money\x12\x10\n\x08nano_usd\x18\x01 \x01(\x03\"\xc6\x01\n\nTokenUsage\x12-\n\x06source\x18\x01 \x01(\x0e\x32\x1d.argosy.common.v1.UsageSource\x12\x19\n\x0cinput_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12/\n\x07\x64\x65tails\x18\x04 \x01(\x0b\x32\x1e.argosy.common.v1.TokenDetailsB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokens\"\xdc\x01\n\x0cTokenDetails\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x01 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x02 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x03 \x01(\x03\x12\x1a\n\x12\x61udio_input_tokens\x18\x04 \x01(\x03\x12\x1a\n\x12image_input_tokens\x18\x05 \x01(\x03\x12\x1f\n\x17reasoning_output_tokens\x18\x06 \x01(\x03\x12\x1b\n\x13\x61udio_output_tokens\x18\x07 \x01(\x03\"\xd9\x02\n\x0b\x43lassPrices\x12-\n\x0c\x63\x61\x63hed_input\x18\x01 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12,\n\x0b\x63\x61\x63he_write\x18\x02 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12/\n\x0e\x63\x61\x63he_write_1h\x18\x03 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12,\n\x0b\x61udio_input\x18\x04 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12,\n\x0bimage_input\x18\x05 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12\x31\n\x10reasoning_output\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12-\n\x0c\x61udio_output\x18\x07 \x01(\x0b\x32\x17.argosy.common.v1.Money\"u\n\x05\x45rror\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05param\x18\x04 \x01(\t\x12.\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r*z\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_REPORTED\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x18\n\x14USAGE_SOURCE_UNKNOWN\x10\x03*\x81\x01\n\rExposureCause\x12\x1e\n\x1a\x45XPOSURE_CAUSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XPOSURE_CAUSE_PROVIDER\x10\x01\x12\x19\n\x15\x45XPOSURE_CAUSE_CLIENT\x10\x02\x12\x18\n\x14\x45XPOSURE_CAUSE_FLEET\x10\x03*\x91\x01\n\x0c\x43\x61\x63heOutcome\x12\x1d\n\x19\x43\x41\x43HE_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_OUTCOME_MISS\x10\x01\x12\x15\n\x11\x43\x41\x43HE_OUTCOME_HIT\x10\x02\x12\x1a\n\x16\x43\x41\x43HE_OUTCOME_SEMANTIC\x10\x03\x12\x17\n\x13\x43\x41\x43HE_OUTCOME_STALE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'argosy.common.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGESOURCE']._serialized_start=538
-  _globals['_USAGESOURCE']._serialized_end=660
-  _globals['_EXPOSURECAUSE']._serialized_start=663
-  _globals['_EXPOSURECAUSE']._serialized_end=792
-  _globals['_CACHEOUTCOME']._serialized_start=795
-  _globals['_CACHEOUTCOME']._serialized_end=940
+  _globals['_USAGESOURCE']._serialized_start=1158
+  _globals['_USAGESOURCE']._serialized_end=1280
+  _globals['_EXPOSURECAUSE']._serialized_start=1283
+  _globals['_EXPOSURECAUSE']._serialized_end=1412
+  _globals['_CACHEOUTCOME']._serialized_start=1415
+  _globals['_CACHEOUTCOME']._serialized_end=1560
   _globals['_EVENTMETA']._serialized_start=116
   _globals['_EVENTMETA']._serialized_end=213
   _globals['_MONEY']._serialized_start=215
   _globals['_MONEY']._serialized_end=240
   _globals['_TOKENUSAGE']._serialized_start=243
-  _globals['_TOKENUSAGE']._serialized_end=392
-  _globals['_ERROR']._serialized_start=394
-  _globals['_ERROR']._serialized_end=511
-  _globals['_TOKENIDS']._serialized_start=513
-  _globals['_TOKENIDS']._serialized_end=536
+  _globals['_TOKENUSAGE']._serialized_end=441
+  _globals['_TOKENDETAILS']._serialized_start=444
+  _globals['_TOKENDETAILS']._serialized_end=664
+  _globals['_CLASSPRICES']._serialized_start=667
+  _globals['_CLASSPRICES']._serialized_end=1012
+  _globals['_ERROR']._serialized_start=1014
+  _globals['_ERROR']._serialized_end=1131
+  _globals['_TOKENIDS']._serialized_start=1133
+  _globals['_TOKENIDS']._serialized_end=1156
 # @@protoc_insertion_point(module_scope)

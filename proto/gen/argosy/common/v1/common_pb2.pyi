@@ -172,22 +172,28 @@ class TokenUsage(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     source: Global___UsageSource.ValueType
     """How the counts were learnt."""
     input_tokens: _builtins.int
     """Tokens read: the prompt."""
     output_tokens: _builtins.int
     """Tokens written: the answer."""
+    @_builtins.property
+    def details(self) -> Global___TokenDetails:
+        """Which of these tokens are of other classes than text; absent when all are text."""
+
     def __init__(
         self,
         *,
         source: Global___UsageSource.ValueType = ...,
         input_tokens: _builtins.int | None = ...,
         output_tokens: _builtins.int | None = ...,
+        details: Global___TokenDetails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "details", b"details", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "details", b"details", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
@@ -199,6 +205,114 @@ class TokenUsage(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__output_tokens) -> _WhichOneofReturnType__output_tokens | None: ...
 
 Global___TokenUsage: _TypeAlias = TokenUsage  # noqa: Y015
+
+@_typing.final
+class TokenDetails(_message.Message):
+    """Tokens of other classes than text. They are within the counts of TokenUsage, and each token is of one class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_TOKENS_FIELD_NUMBER: _builtins.int
+    AUDIO_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    IMAGE_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    REASONING_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    AUDIO_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    cached_input_tokens: _builtins.int
+    """Read from the provider's cache."""
+    cache_write_tokens: _builtins.int
+    """Written to the provider's cache, for as long as it keeps them by default."""
+    cache_write_1h_tokens: _builtins.int
+    """Written to the provider's cache for an hour."""
+    audio_input_tokens: _builtins.int
+    """Sound that was read."""
+    image_input_tokens: _builtins.int
+    """Images that were read."""
+    reasoning_output_tokens: _builtins.int
+    """Thoughts that were written."""
+    audio_output_tokens: _builtins.int
+    """Sound that was written."""
+    def __init__(
+        self,
+        *,
+        cached_input_tokens: _builtins.int = ...,
+        cache_write_tokens: _builtins.int = ...,
+        cache_write_1h_tokens: _builtins.int = ...,
+        audio_input_tokens: _builtins.int = ...,
+        image_input_tokens: _builtins.int = ...,
+        reasoning_output_tokens: _builtins.int = ...,
+        audio_output_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_input_tokens", b"audio_input_tokens", "audio_output_tokens", b"audio_output_tokens", "cache_write_1h_tokens", b"cache_write_1h_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_input_tokens", b"cached_input_tokens", "image_input_tokens", b"image_input_tokens", "reasoning_output_tokens", b"reasoning_output_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenDetails: _TypeAlias = TokenDetails  # noqa: Y015
+
+@_typing.final
+class ClassPrices(_message.Message):
+    """Prices of classes of tokens, per million. A class without a price of its own has the price of input or output; writes to
+    the cache for an hour have the price of other writes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CACHED_INPUT_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_FIELD_NUMBER: _builtins.int
+    AUDIO_INPUT_FIELD_NUMBER: _builtins.int
+    IMAGE_INPUT_FIELD_NUMBER: _builtins.int
+    REASONING_OUTPUT_FIELD_NUMBER: _builtins.int
+    AUDIO_OUTPUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cached_input(self) -> Global___Money:
+        """Read from the provider's cache."""
+
+    @_builtins.property
+    def cache_write(self) -> Global___Money:
+        """Written to the provider's cache."""
+
+    @_builtins.property
+    def cache_write_1h(self) -> Global___Money:
+        """Written to the provider's cache for an hour."""
+
+    @_builtins.property
+    def audio_input(self) -> Global___Money:
+        """Sound that was read."""
+
+    @_builtins.property
+    def image_input(self) -> Global___Money:
+        """Images that were read."""
+
+    @_builtins.property
+    def reasoning_output(self) -> Global___Money:
+        """Thoughts that were written."""
+
+    @_builtins.property
+    def audio_output(self) -> Global___Money:
+        """Sound that was written."""
+
+    def __init__(
+        self,
+        *,
+        cached_input: Global___Money | None = ...,
+        cache_write: Global___Money | None = ...,
+        cache_write_1h: Global___Money | None = ...,
+        audio_input: Global___Money | None = ...,
+        image_input: Global___Money | None = ...,
+        reasoning_output: Global___Money | None = ...,
+        audio_output: Global___Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_input", b"audio_input", "audio_output", b"audio_output", "cache_write", b"cache_write", "cache_write_1h", b"cache_write_1h", "cached_input", b"cached_input", "image_input", b"image_input", "reasoning_output", b"reasoning_output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_input", b"audio_input", "audio_output", b"audio_output", "cache_write", b"cache_write", "cache_write_1h", b"cache_write_1h", "cached_input", b"cached_input", "image_input", b"image_input", "reasoning_output", b"reasoning_output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassPrices: _TypeAlias = ClassPrices  # noqa: Y015
 
 @_typing.final
 class Error(_message.Message):

@@ -23,6 +23,58 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TokenClass:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TokenClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TokenClass.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOKEN_CLASS_UNSPECIFIED: _TokenClass.ValueType  # 0
+    """Not said, or of a newer version."""
+    TOKEN_CLASS_TEXT_INPUT: _TokenClass.ValueType  # 1
+    """Read, and of no other class."""
+    TOKEN_CLASS_CACHED_INPUT: _TokenClass.ValueType  # 2
+    """Read from the provider's cache."""
+    TOKEN_CLASS_CACHE_WRITE: _TokenClass.ValueType  # 3
+    """Written to the provider's cache."""
+    TOKEN_CLASS_CACHE_WRITE_1H: _TokenClass.ValueType  # 4
+    """Written to the provider's cache for an hour."""
+    TOKEN_CLASS_AUDIO_INPUT: _TokenClass.ValueType  # 5
+    """Sound that was read."""
+    TOKEN_CLASS_IMAGE_INPUT: _TokenClass.ValueType  # 6
+    """Images that were read."""
+    TOKEN_CLASS_TEXT_OUTPUT: _TokenClass.ValueType  # 7
+    """Written, and of no other class."""
+    TOKEN_CLASS_REASONING_OUTPUT: _TokenClass.ValueType  # 8
+    """Thoughts that were written."""
+    TOKEN_CLASS_AUDIO_OUTPUT: _TokenClass.ValueType  # 9
+    """Sound that was written."""
+
+class TokenClass(_TokenClass, metaclass=_TokenClassEnumTypeWrapper):
+    """A class of tokens."""
+
+TOKEN_CLASS_UNSPECIFIED: TokenClass.ValueType  # 0
+"""Not said, or of a newer version."""
+TOKEN_CLASS_TEXT_INPUT: TokenClass.ValueType  # 1
+"""Read, and of no other class."""
+TOKEN_CLASS_CACHED_INPUT: TokenClass.ValueType  # 2
+"""Read from the provider's cache."""
+TOKEN_CLASS_CACHE_WRITE: TokenClass.ValueType  # 3
+"""Written to the provider's cache."""
+TOKEN_CLASS_CACHE_WRITE_1H: TokenClass.ValueType  # 4
+"""Written to the provider's cache for an hour."""
+TOKEN_CLASS_AUDIO_INPUT: TokenClass.ValueType  # 5
+"""Sound that was read."""
+TOKEN_CLASS_IMAGE_INPUT: TokenClass.ValueType  # 6
+"""Images that were read."""
+TOKEN_CLASS_TEXT_OUTPUT: TokenClass.ValueType  # 7
+"""Written, and of no other class."""
+TOKEN_CLASS_REASONING_OUTPUT: TokenClass.ValueType  # 8
+"""Thoughts that were written."""
+TOKEN_CLASS_AUDIO_OUTPUT: TokenClass.ValueType  # 9
+"""Sound that was written."""
+Global___TokenClass: _TypeAlias = TokenClass  # noqa: Y015
+
 class _ReservationState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -174,22 +226,34 @@ class TokenBound(_message.Message):
     PRICE_KEY_FIELD_NUMBER: _builtins.int
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    NO_CACHE_WRITES_FIELD_NUMBER: _builtins.int
+    NO_AUDIO_INPUT_FIELD_NUMBER: _builtins.int
+    NO_AUDIO_OUTPUT_FIELD_NUMBER: _builtins.int
     price_key: _builtins.str
     """The key in the price book: "<upstream>/<model>"."""
     input_tokens: _builtins.int
     """At most this many tokens read."""
     output_tokens: _builtins.int
     """At most this many tokens written."""
+    no_cache_writes: _builtins.bool
+    """The request writes nothing to the provider's cache: nothing is held for the price of that."""
+    no_audio_input: _builtins.bool
+    """It has no sound in it."""
+    no_audio_output: _builtins.bool
+    """It asks for no sound."""
     def __init__(
         self,
         *,
         price_key: _builtins.str = ...,
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
+        no_cache_writes: _builtins.bool = ...,
+        no_audio_input: _builtins.bool = ...,
+        no_audio_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price_key", b"price_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_tokens", b"input_tokens", "no_audio_input", b"no_audio_input", "no_audio_output", b"no_audio_output", "no_cache_writes", b"no_cache_writes", "output_tokens", b"output_tokens", "price_key", b"price_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,6 +364,7 @@ class Price(_message.Message):
     INPUT_PER_MILLION_FIELD_NUMBER: _builtins.int
     OUTPUT_PER_MILLION_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    CLASS_PRICES_FIELD_NUMBER: _builtins.int
     price_key: _builtins.str
     """"<upstream>/<model>"."""
     version: _builtins.str
@@ -316,6 +381,10 @@ class Price(_message.Message):
     def effective_at(self) -> _timestamp_pb2.Timestamp:
         """In force from this instant."""
 
+    @_builtins.property
+    def class_prices(self) -> _common_pb2.ClassPrices:
+        """Of classes of tokens; absent when all have the prices above."""
+
     def __init__(
         self,
         *,
@@ -324,14 +393,47 @@ class Price(_message.Message):
         input_per_million: _common_pb2.Money | None = ...,
         output_per_million: _common_pb2.Money | None = ...,
         effective_at: _timestamp_pb2.Timestamp | None = ...,
+        class_prices: _common_pb2.ClassPrices | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "input_per_million", b"input_per_million", "output_per_million", b"output_per_million"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["class_prices", b"class_prices", "effective_at", b"effective_at", "input_per_million", b"input_per_million", "output_per_million", b"output_per_million"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "input_per_million", b"input_per_million", "output_per_million", b"output_per_million", "price_key", b"price_key", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_prices", b"class_prices", "effective_at", b"effective_at", "input_per_million", b"input_per_million", "output_per_million", b"output_per_million", "price_key", b"price_key", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Price: _TypeAlias = Price  # noqa: Y015
+
+@_typing.final
+class ClassCost(_message.Message):
+    """Tokens of one class, and their share of a cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_CLASS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    token_class: Global___TokenClass.ValueType
+    """The class."""
+    tokens: _builtins.int
+    """How many."""
+    @_builtins.property
+    def cost(self) -> _common_pb2.Money:
+        """The shares of all classes add up to the cost."""
+
+    def __init__(
+        self,
+        *,
+        token_class: Global___TokenClass.ValueType = ...,
+        tokens: _builtins.int = ...,
+        cost: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "token_class", b"token_class", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassCost: _TypeAlias = ClassCost  # noqa: Y015
 
 @_typing.final
 class GetUsageRequest(_message.Message):
@@ -473,6 +575,7 @@ class UsageRow(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     CACHE_HITS_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
     price_key: _builtins.str
     """What was used."""
     calls: _builtins.int
@@ -495,6 +598,12 @@ class UsageRow(_message.Message):
     def saved(self) -> _common_pb2.Money:
         """What the tokens of those would have cost beside what was paid for them."""
 
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassCost]:
+        """By class of tokens: those of provider calls, and the cost of these and of cached answers. What was settled before
+        classes were kept is in none.
+        """
+
     def __init__(
         self,
         *,
@@ -506,10 +615,11 @@ class UsageRow(_message.Message):
         cost: _common_pb2.Money | None = ...,
         cache_hits: _builtins.int = ...,
         saved: _common_pb2.Money | None = ...,
+        classes: _abc.Iterable[Global___ClassCost] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day", "saved", b"saved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hits", b"cache_hits", "calls", b"calls", "cost", b"cost", "day", b"day", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price_key", b"price_key", "saved", b"saved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hits", b"cache_hits", "calls", b"calls", "classes", b"classes", "cost", b"cost", "day", b"day", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price_key", b"price_key", "saved", b"saved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -638,6 +748,7 @@ class Settlement(_message.Message):
     RECONCILIATION_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Counts from 1; 0 is a request that made no provider call."""
     outcome: Global___SettlementOutcome.ValueType
@@ -684,6 +795,12 @@ class Settlement(_message.Message):
     def saved(self) -> _common_pb2.Money:
         """What the tokens of a cached answer would have cost beside `cost`."""
 
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassCost]:
+        """What `cost` is for, by class of tokens; empty where nothing was billed, and for what was settled before classes were
+        kept.
+        """
+
     def __init__(
         self,
         *,
@@ -702,10 +819,11 @@ class Settlement(_message.Message):
         reconciliation: Global___Reconciliation | None = ...,
         cache: _common_pb2.CacheOutcome.ValueType = ...,
         saved: _common_pb2.Money | None = ...,
+        classes: _abc.Iterable[Global___ClassCost] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counted", b"counted", "exposed", b"exposed", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache", b"cache", "cost", b"cost", "counted", b"counted", "exposed", b"exposed", "exposure_cause", b"exposure_cause", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage", "usage_clamped", b"usage_clamped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache", b"cache", "classes", b"classes", "cost", b"cost", "counted", b"counted", "exposed", b"exposed", "exposure_cause", b"exposure_cause", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage", "usage_clamped", b"usage_clamped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

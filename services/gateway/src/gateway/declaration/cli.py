@@ -14,7 +14,7 @@ from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 from pydantic import SecretStr
-from values.money import nano_usd_to_usd, usd_to_nano_usd
+from values.money import ClassPrices, NanoUsd, nano_usd_to_usd, usd_to_nano_usd
 from values.roles import PLATFORM_ADMIN
 
 from gateway.declaration.file import InvalidDeclaration, read_declaration, write_declaration
@@ -28,6 +28,7 @@ from gateway.declaration.schemas import (
 from gateway.flags.orchestrator_client import FlagsClient
 from gateway.flags.schemas import FlagDeclaration, FlagPut
 from gateway.prices.metering_client import PricesClient
+from gateway.prices.schemas import class_prices
 from gateway.routes.orchestrator_client import RoutesClient
 from gateway.routes.schemas import RouteDocument, RoutePut
 from gateway.upstreams.orchestrator_client import UpstreamsClient
@@ -209,11 +210,11 @@ class Apply:
 
     async def _prices(self, wanted: Declaration, now: Declaration) -> None:
         for key, price in wanted.prices.items():
-            amounts = _amounts(price)
+            read, written, classes = _amounts(price)
             known = now.prices.get(key)
-            if known is not None and _amounts(known) == amounts:
+            if known is not None and _amounts(known) == (read, written, classes):
                 continue
-            write = lambda: self._clients.prices.set(key, *amounts, self._reason)  # noqa: B023, E731
+            write = lambda: self._clients.prices.set(key, read, written, self._reason, classes)  # noqa: B023, E731
             await self._change(f"price {key}", known is None, write)
 
     async def _routes(self, wanted: Declaration, now: Declaration) -> None:
@@ -285,8 +286,11 @@ def _price(price: Any) -> DeclaredPrice:
     return DeclaredPrice(
         input_per_million_usd=nano_usd_to_usd(price.input_per_million_nano_usd),
         output_per_million_usd=nano_usd_to_usd(price.output_per_million_nano_usd),
+        classes_per_million_usd=price.classes_per_million_usd,
     )
 
 
-def _amounts(price: DeclaredPrice) -> tuple[Any, Any]:
-    return usd_to_nano_usd(price.input_per_million_usd), usd_to_nano_usd(price.output_per_million_usd)
+def _amounts(price: DeclaredPrice) -> tuple[NanoUsd, NanoUsd, ClassPrices | None]:
+    classes = {name: usd_to_nano_usd(amount) for name, amount in price.classes_per_million_usd.items()}
+    read, written = usd_to_nano_usd(price.input_per_million_usd), usd_to_nano_usd(price.output_per_million_usd)
+    return read, written, class_prices(classes)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from gateway.budgets.schemas import Usd
 from gateway.flags.schemas import FlagDeclaration, FlagKey
-from gateway.prices.schemas import PriceKey
+from gateway.prices.schemas import PricedClass, PriceKey
 from gateway.routes.schemas import ModelName, RouteDocument
 from gateway.upstreams.schemas import Label, TenantOrAll, UpstreamDocument, UpstreamName, Weight
 from gateway.web.schemas import Id, StrictBody
@@ -35,10 +35,14 @@ class DeclaredUpstream(UpstreamDocument):
 
 
 class DeclaredPrice(StrictBody):
-    """US dollars per million tokens. Zero is a price."""
+    """US dollars per million tokens. Zero is a price.
+
+    Classes of tokens without a price of their own have that of input or output.
+    """
 
     input_per_million_usd: Usd
     output_per_million_usd: Usd
+    classes_per_million_usd: dict[PricedClass, Usd] = Field(default_factory=dict)
 
 
 class DeclaredTenant(StrictBody):

@@ -8,7 +8,7 @@ from values.money import NanoUsd, nano_usd_to_usd
 
 from gateway.audit.record import RecordAudit
 from gateway.prices.metering_client import PricesClient
-from gateway.prices.schemas import PriceCreate, PriceKey, PriceRead, PriceRollback, PriceVersionList
+from gateway.prices.schemas import PriceCreate, PriceKey, PriceRead, PriceRollback, PriceVersionList, class_prices
 from gateway.web.dependencies import DECIMAL, CurrentCaller, provided
 from gateway.web.schemas import Id, ListResponse
 
@@ -39,14 +39,16 @@ async def list_prices(prices: Prices) -> ListResponse[PriceRead]:
 async def set_price(body: PriceCreate, caller: CurrentCaller, prices: Prices, record_audit: Audit) -> PriceRead:
     """Put a price in force from now on. Existing reservations keep their price."""
     input_price, output_price = NanoUsd(body.input_per_million_nano_usd), NanoUsd(body.output_per_million_nano_usd)
+    classes = body.classes_per_million_nano_usd
     return await record_audit(
         caller,
         caller.principal.tenant_id,
         "price.set",
         body.price_key,
-        lambda: prices.set(body.price_key, input_price, output_price, body.reason),
+        lambda: prices.set(body.price_key, input_price, output_price, body.reason, class_prices(classes)),
         input_per_million_usd=nano_usd_to_usd(input_price),
         output_per_million_usd=nano_usd_to_usd(output_price),
+        **{f"{name}_per_million_usd": nano_usd_to_usd(NanoUsd(amount)) for name, amount in classes.items()},
     )
 
 
@@ -84,7 +86,8 @@ async def _restore(prices: PricesClient, price_key: str, body: PriceRollback) ->
         for one in page.data:
             if one.id == body.id:
                 amounts = NanoUsd(one.input_per_million_nano_usd), NanoUsd(one.output_per_million_nano_usd)
-                return await prices.set(price_key, *amounts, body.reason)
+                classes = class_prices(one.classes_per_million_nano_usd)
+                return await prices.set(price_key, *amounts, body.reason, classes)
         if not page.has_more:
             raise PriceNotFound(f"The key {price_key!r} has had no price {body.id!r}.", param="id")
         before = page.data[-1].id

@@ -12,6 +12,7 @@ from values.protos import proto_to_nano_usd, proto_to_timestamp, proto_to_usage,
 
 from gateway.usage.schemas import (
     CacheUsageRead,
+    ClassCostRead,
     ExposureCause,
     LedgerEntryRead,
     ReconciliationRead,
@@ -21,6 +22,7 @@ from gateway.usage.schemas import (
     SettledUsage,
     SettlementOutcome,
     SettlementRead,
+    TokenClass,
     UsageRead,
     UsageRowRead,
 )
@@ -47,6 +49,19 @@ _PROTO_TO_CACHE: dict[int, Literal["hit", "semantic", "stale"]] = {
     common_pb2.CACHE_OUTCOME_HIT: "hit",
     common_pb2.CACHE_OUTCOME_SEMANTIC: "semantic",
     common_pb2.CACHE_OUTCOME_STALE: "stale",
+}
+
+
+_PROTO_TO_CLASS: dict[int, TokenClass] = {
+    pb.TOKEN_CLASS_TEXT_INPUT: "text_input",
+    pb.TOKEN_CLASS_CACHED_INPUT: "cached_input",
+    pb.TOKEN_CLASS_CACHE_WRITE: "cache_write",
+    pb.TOKEN_CLASS_CACHE_WRITE_1H: "cache_write_1h",
+    pb.TOKEN_CLASS_AUDIO_INPUT: "audio_input",
+    pb.TOKEN_CLASS_IMAGE_INPUT: "image_input",
+    pb.TOKEN_CLASS_TEXT_OUTPUT: "text_output",
+    pb.TOKEN_CLASS_REASONING_OUTPUT: "reasoning_output",
+    pb.TOKEN_CLASS_AUDIO_OUTPUT: "audio_output",
 }
 
 
@@ -96,6 +111,16 @@ def proto_to_usage_row(message: pb.UsageRow) -> UsageRowRead:
         cost_usd=nano_usd_to_usd(proto_to_nano_usd(message.cost)),
         cache_hits=message.cache_hits,
         saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
+        classes=[proto_to_class_cost(one) for one in message.classes],
+    )
+
+
+def proto_to_class_cost(message: pb.ClassCost) -> ClassCostRead:
+    cost = proto_to_nano_usd(message.cost)
+    # A class of a newer version.
+    token_class = _PROTO_TO_CLASS.get(message.token_class, "other")
+    return ClassCostRead(
+        token_class=token_class, tokens=message.tokens, cost_usd=nano_usd_to_usd(cost), cost_nano_usd=cost
     )
 
 
@@ -148,6 +173,7 @@ def proto_to_settlement(message: pb.Settlement) -> SettlementRead:
         settled_at=unix_seconds(proto_to_timestamp(message.settled_at)),
         cache=_PROTO_TO_CACHE.get(message.cache),
         saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
+        classes=[proto_to_class_cost(one) for one in message.classes],
     )
 
 

@@ -9,11 +9,35 @@ SettlementOutcome = Literal["billed", "released", "exposed"]
 ExposureCause = Literal["provider", "client", "fleet"]
 
 
+TokenClass = Literal[
+    "text_input",
+    "cached_input",
+    "cache_write",
+    "cache_write_1h",
+    "audio_input",
+    "image_input",
+    "text_output",
+    "reasoning_output",
+    "audio_output",
+    "other",
+]
+
+
+class ClassCostRead(BaseModel):
+    """Tokens of one class, and their share of a cost. Each token is of one class; the shares add up to the cost."""
+
+    token_class: TokenClass
+    tokens: int
+    cost_usd: str
+    cost_nano_usd: int
+
+
 class UsageRowRead(BaseModel):
     """Usage at one price key, of one day or of the whole interval. `day` is when the day begins, by UTC.
 
     `calls` and tokens are of provider calls. `cache_hits` answers came from the response cache instead: what they cost
-    is in `cost_usd`, and `saved_usd` is what their tokens would have cost beside that.
+    is in `cost_usd`, and `saved_usd` is what their tokens would have cost beside that. `classes` share tokens and cost;
+    what was settled before classes were kept is in none.
     """
 
     object: Literal["usage"] = "usage"
@@ -25,6 +49,7 @@ class UsageRowRead(BaseModel):
     cost_usd: str
     cache_hits: int = 0
     saved_usd: str = "0"
+    classes: list[ClassCostRead] = []
 
 
 class CacheUsageRead(BaseModel):
@@ -89,6 +114,7 @@ class SettlementRead(BaseModel):
 
     `exposed_usd` is what it may have cost and was not paid; `counted_usd` of it counts against the tenant's cap until
     it is reconciled. `reported_usage` is what the provider reported, where that was above the bound of the reservation.
+    `classes` share `cost_usd` among the classes of tokens.
     """
 
     attempt: int
@@ -108,6 +134,7 @@ class SettlementRead(BaseModel):
     settled_at: int
     cache: Literal["hit", "semantic", "stale"] | None = None
     saved_usd: str = "0"
+    classes: list[ClassCostRead] = []
 
 
 class LedgerEntryRead(BaseModel):

@@ -12,7 +12,10 @@ upstreams:
     credentials:
       - {label: main, secret_env: OPENAI_API_KEY, weight: 3}
 prices:
-  openai/gpt: {input_per_million_usd: "1.25", output_per_million_usd: "10"}
+  openai/gpt:
+    input_per_million_usd: "1.25"
+    output_per_million_usd: "10"
+    classes_per_million_usd: {cached_input: "0.125"}
 routes:
   gpt:
     strategy: weighted
@@ -51,6 +54,7 @@ def test_an_empty_file_declares_nothing(text: bytes) -> None:
         (b"routes: {no: {candidates: []}}", "False is no text; quote it"),
         (b"routes: {gpt: {candidates: [{upstream: a, model: '1', conditions: {countries: [NO]}}]}}", "countries"),
         (b"prices: {a/b: {input_per_million_usd: 1.25, output_per_million_usd: '1'}}", "input_per_million_usd"),
+        (b"prices: {a/b: {classes_per_million_usd: {cached: '1'}}}", "classes_per_million_usd.cached"),
         (b"prices: {nobody: {input_per_million_usd: '1', output_per_million_usd: '1'}}", "prices.nobody"),
         (b"upstreams: {a: {kind: openai, base_url: 'http://a', api_key: sk-secret}}", "upstreams.a.api_key"),
         (b"upstreams: {a: {kind: openai, credentials: [{label: a, secret_env: 'sk-secret'}]}}", "secret_env"),

@@ -25,6 +25,10 @@ async def test_usage_is_summed_up(gateway: GatewayFixture, demo: httpx.AsyncClie
                 "cost_usd": "0.0000045",
                 "cache_hits": 0,
                 "saved_usd": "0",
+                "classes": [
+                    {"token_class": "cached_input", "tokens": 4, "cost_usd": "0.0000005", "cost_nano_usd": 500},
+                    {"token_class": "reasoning_output", "tokens": 20, "cost_usd": "0.000004", "cost_nano_usd": 4000},
+                ],
             }
         ],
         "cache": [],

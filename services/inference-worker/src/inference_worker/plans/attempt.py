@@ -285,12 +285,12 @@ class RunningAttempt:
         return await self._counted_usage(reported, counter)
 
     async def _counted_usage(self, reported: TokenUsage | None, counter: TokenCounter) -> TokenUsage:
-        input_tokens = reported.input_tokens if reported is not None else None
+        _, input_tokens, _, details = reported or UNKNOWN_USAGE  # what was read may have been reported before the end
         if input_tokens is None:
             input_tokens = await count_prompt(self._candidate.body, counter)
         output_tokens = await self._count_output(counter)
         unknown = input_tokens is None or output_tokens is None
-        return TokenUsage(UsageSource.UNKNOWN if unknown else UsageSource.COUNTED, input_tokens, output_tokens)
+        return TokenUsage(UsageSource.UNKNOWN if unknown else UsageSource.COUNTED, input_tokens, output_tokens, details)
 
     async def _count_output(self, counter: TokenCounter) -> int | None:
         texts = self._output.texts()

@@ -21,8 +21,9 @@ async def run_seed_prices(arguments: argparse.Namespace) -> int:
     """Print JSON, which is YAML too; what should be known of it goes to the other stream."""
     seed = seed_prices(load_price_map(), arguments.provider, arguments.upstream or arguments.provider, arguments.models)
     prices = {
-        key: {"input_per_million_usd": read, "output_per_million_usd": written}
-        for key, (read, written) in seed.prices.items()
+        key: {"input_per_million_usd": price.read, "output_per_million_usd": price.written}
+        | ({"classes_per_million_usd": price.classes} if price.classes else {})
+        for key, price in seed.prices.items()
     }
     sys.stdout.buffer.write(orjson.dumps({"prices": prices}, option=orjson.OPT_INDENT_2) + b"\n")
     for note in seed.notes:

@@ -1,12 +1,13 @@
 """Reads litellm's price map without importing litellm, which takes seconds and 250 MB."""
 
 import json  # noqa: TID251 - numbers are read as exact decimals, which orjson cannot
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from chassis.errors import ArgosyError, Kind
 
@@ -15,6 +16,18 @@ MODES: Final = frozenset({"chat", "completion", "responses", "embedding"})
 MILLION: Final = Decimal(1_000_000)
 NANO: Final = Decimal("0.000000001")
 INPUT, OUTPUT = "input_cost_per_token", "output_cost_per_token"
+CLASSES: Final = {
+    "cached_input": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
+    "audio_input": "input_cost_per_audio_token",
+    "image_input": "input_cost_per_image_token",
+    "reasoning_output": "output_cost_per_reasoning_token",
+    "audio_output": "output_cost_per_audio_token",
+}
+"""Classes of tokens, and the map's names of their prices."""
+WRITES: Final = ("cache_write", "cache_write_1h")
+_THRESHOLD: Final = re.compile(r"_above_[0-9]+k_tokens")
 
 
 class NoPriceMap(ArgosyError, public=False):
@@ -23,11 +36,19 @@ class NoPriceMap(ArgosyError, public=False):
     kind, reason = Kind.INTERNAL, "NO_PRICE_MAP"
 
 
+class SeedPrice(NamedTuple):
+    """US dollars per million tokens: those of input and output, and those of classes that have another."""
+
+    read: str
+    written: str
+    classes: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """Prices in US dollars per million tokens, by price key, and what an operator should know of them."""
+    """Prices by price key, and what an operator should know of them."""
 
-    prices: Mapping[str, tuple[str, str]]
+    prices: Mapping[str, SeedPrice]
     notes: tuple[str, ...]
 
 
@@ -47,7 +68,7 @@ def seed_prices(price_map: Mapping[str, Any], provider: str, upstream: str, mode
     A model whose price depends on the length of its input gets the highest: a price of ours has one amount. Models that
     cost something else than tokens, or whose price is not known, are left out.
     """
-    prices: dict[str, tuple[str, str]] = {}
+    prices: dict[str, SeedPrice] = {}
     notes: list[str] = []
     for name, entry in sorted(price_map.items()):
         if not isinstance(entry, dict) or entry.get("litellm_provider") != provider or entry.get("mode") not in MODES:
@@ -61,7 +82,8 @@ def seed_prices(price_map: Mapping[str, Any], provider: str, upstream: str, mode
             continue
         if any(entry.get(field) != amount for field, amount in zip((INPUT, OUTPUT), amounts, strict=True) if amount):
             notes.append(f"{model}: the price depends on the input's length; this is the highest")
-        prices[f"{upstream}/{model}"] = (_per_million(amounts[0]), _per_million(amounts[1] or Decimal(0)))
+        read, written = _per_million(amounts[0]), _per_million(amounts[1] or Decimal(0))
+        prices[f"{upstream}/{model}"] = SeedPrice(read, written, _classes(entry, read, written))
     notes += [f"{model}: not in the price map" for model in models if f"{upstream}/{model}" not in prices]
     return Seed(prices, tuple(dict.fromkeys(notes)))
 
@@ -71,9 +93,29 @@ def _highest(entry: Mapping[str, Any], field: str) -> Decimal | None:
     found = [
         value
         for name, value in entry.items()
-        if (name == field or name.startswith(f"{field}_above_")) and isinstance(value, Decimal) and value >= 0
+        if (name == field or (name.startswith(field) and _THRESHOLD.fullmatch(name, len(field))))
+        and isinstance(value, Decimal)
+        and value >= 0
     ]
     return max(found, default=None)
+
+
+def _classes(entry: Mapping[str, Any], read: str, written: str) -> dict[str, str]:
+    """Prices of classes that are not those that the class falls back to.
+
+    A write to the cache for nothing is one that the provider does not have: it would be sold for nothing.
+    """
+    fallbacks = dict.fromkeys(CLASSES, read) | {"reasoning_output": written, "audio_output": written}
+    classes: dict[str, str] = {}
+    for name, field in CLASSES.items():
+        amount = _highest(entry, field)
+        if amount is None or (name in WRITES and not amount):
+            continue
+        price = _per_million(amount)
+        fallback = classes.get("cache_write", read) if name == "cache_write_1h" else fallbacks[name]
+        if price != fallback:
+            classes[name] = price
+    return classes
 
 
 def _per_million(amount: Decimal) -> str:

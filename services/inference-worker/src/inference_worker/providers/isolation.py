@@ -90,7 +90,9 @@ class IsolatedCompletion:
 
     @property
     def usage(self) -> TokenUsage | None:
-        return self._completion.usage
+        # Its cost would tell what the cache did: to the client, those tokens are text.
+        usage = self._completion.usage
+        return usage if usage is None or usage.details is None else usage.without_cache()
 
     @property
     def usage_payload(self) -> bytes:

@@ -29,9 +29,9 @@ from inference_worker.providers.model import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
-from inference_worker.providers.payloads import parse_object
+from inference_worker.providers.payloads import dump, parse_object
 from inference_worker.providers.ports import Completion, Upstream
-from inference_worker.providers.reported_usage import openai_usage
+from inference_worker.providers.reported_usage import openai_usage, shown_usage
 
 # The body is the client's: any other field would be taken for litellm's own arguments, such as `api_base` or `api_key`.
 # fmt: off
@@ -214,7 +214,8 @@ class LitellmStream:
         if usage is not None:
             # litellm estimates when the provider reports nothing; our estimate has the right tokenizer, or none.
             if any(getattr(earlier, "usage", None) for earlier in self._stream.chunks):
-                self.usage, self.usage_payload = usage, orjson.dumps(chunk | {"choices": []})
+                self.usage = usage
+                self.usage_payload = orjson.dumps(chunk | {"choices": [], "usage": shown_usage(chunk)})
             return None
         for choice in chunk.get("choices", ()):
             self._started = self._started or any(choice.get("delta", {}).values())
@@ -239,6 +240,8 @@ class LitellmResponse:
         # litellm writes zero for both when the provider reports nothing.
         self.usage = usage if usage is not None and (usage.input_tokens or usage.output_tokens) else None
         self.usage_payload = b""
+        if self.usage is not None:
+            self._body = dump(completion | {"usage": shown_usage(completion)})
 
     async def read(self) -> Sequence[bytes]:
         """Return the body. Raises `UpstreamProtocolError` here and not before, so that a reported usage counts."""

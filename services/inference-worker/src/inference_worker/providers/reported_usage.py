@@ -6,12 +6,21 @@ providers in front of Anthropic's models the reads and writes of its cache. What
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any
 
-from values.money import MAX_TOKENS
 from values.usage import TokenUsage, UsageSource
 
-CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+from inference_worker.providers.token_details import (
+    CACHE_CREATION,
+    CACHE_READ,
+    OUTPUT_DETAILS,
+    PROMPT_DETAILS,
+    details_of,
+    is_token_count,
+    shown_details,
+)
+
+CACHE_COUNTS = (CACHE_READ, CACHE_CREATION)
 """Anthropic's names. Its input tokens do not include them, and of providers between it and us some do."""
 
 CACHE_DETAILS = ("cached_tokens", "cache_write_tokens")
@@ -20,9 +29,9 @@ CACHE_DETAILS = ("cached_tokens", "cache_write_tokens")
 def openai_usage(response: dict[str, Any]) -> TokenUsage | None:
     """Return the usage in a completion or a chunk of one; None unless the counts of prompt and output are there."""
     for usage in _usages(response):
-        counts = _counts(usage)
-        if counts is not None:
-            return TokenUsage(UsageSource.REPORTED, *counts)
+        counted = _counted(usage)
+        if counted is not None:
+            return counted
     return None
 
 
@@ -48,34 +57,27 @@ def without_usage(response: dict[str, Any]) -> dict[str, Any]:
 def shown_usage(response: dict[str, Any]) -> dict[str, Any]:
     """Return the usage in OpenAI's shape, with the provider's details, and with the counts that are billed."""
     usage = next(_usages(response), {})
-    counts = _counts(usage)
-    return usage if counts is None else _with_counts(usage, *counts)
+    counted = _counted(usage)
+    return usage if counted is None else _with_counts(usage, counted)
 
 
 def read_usage(response: dict[str, Any]) -> tuple[TokenUsage | None, dict[str, Any]]:
     """Return `openai_usage` and `shown_usage`; the counts of a usage at OpenAI's place are read once for both."""
     usage: Any = response.get("usage")
-    counts = _counts(usage) if isinstance(usage, dict) and usage else None
-    if counts is None or not isinstance(usage, dict):
+    counted = _counted(usage) if isinstance(usage, dict) and usage else None
+    if counted is None or not isinstance(usage, dict):
         return openai_usage(response), shown_usage(response)
-    return TokenUsage(UsageSource.REPORTED, *counts), _with_counts(usage, *counts)
+    return counted, _with_counts(usage, counted)
 
 
-def _with_counts(usage: dict[str, Any], input_tokens: int, output_tokens: int) -> dict[str, Any]:
+def _with_counts(usage: dict[str, Any], counted: TokenUsage) -> dict[str, Any]:
+    input_tokens, output_tokens = counted.known or (0, 0)
     shown = {
         "prompt_tokens": input_tokens,
         "completion_tokens": output_tokens,
         "total_tokens": input_tokens + output_tokens,
     }
-    return usage | shown
-
-
-def is_token_count(value: object) -> TypeGuard[int]:
-    """Tell whether a reported count is plausible: JSON's true is an int in Python, and some upstreams send -1.
-
-    Metering rejects the whole usage event of a request for one count above `MAX_TOKENS`.
-    """
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
+    return usage | shown if counted.details is None else usage | shown | shown_details(usage, counted.details)
 
 
 def _usages(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -89,7 +91,7 @@ def _usages(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield usage
 
 
-def _counts(usage: dict[str, Any]) -> tuple[int, int] | None:
+def _counted(usage: dict[str, Any]) -> TokenUsage | None:
     """Return all tokens read and all tokens written; None unless both are there and plausible."""
     input_tokens = _first(usage, "prompt_tokens", "input_tokens")
     output_tokens = _first(usage, "completion_tokens", "output_tokens")
@@ -97,19 +99,23 @@ def _counts(usage: dict[str, Any]) -> tuple[int, int] | None:
         output_tokens = 0
     if input_tokens is None or output_tokens is None:
         return None
-    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
-    beside = _total_excess(usage, input_tokens + output_tokens)
+    reasoning = _detail(usage, OUTPUT_DETAILS, "reasoning_tokens")
+    beside, unnamed = _total_excess(usage, input_tokens + output_tokens), 0
     if beside:
         cached = _cached_beside(usage, beside)
         input_tokens, output_tokens = input_tokens + cached, output_tokens + beside - cached
+        # Gemini's thoughts have no name of their own.
+        unnamed = 0 if reasoning else beside - cached
     else:
         if reasoning > output_tokens:
             output_tokens += reasoning
         if "prompt_tokens" not in usage and "total_tokens" not in usage:
             # Anthropic's own shape.
             input_tokens += sum(_count(usage.get(name)) for name in CACHE_COUNTS)
-    counts = input_tokens, output_tokens
-    return counts if all(map(is_token_count, counts)) else None
+    if not (is_token_count(input_tokens) and is_token_count(output_tokens)):
+        return None
+    details = details_of(usage, input_tokens, output_tokens, unnamed)
+    return TokenUsage(UsageSource.REPORTED, input_tokens, output_tokens, details)
 
 
 def _total_excess(usage: dict[str, Any], known: int) -> int:
@@ -120,8 +126,8 @@ def _total_excess(usage: dict[str, Any], known: int) -> int:
 def _cached_beside(usage: dict[str, Any], beside: int) -> int:
     """Return how many of the tokens beside the two counts belong to the prompt: those of a cache, if they fit."""
     anthropic = [_count(usage.get(name)) for name in CACHE_COUNTS]
-    details = [_detail(usage, ("prompt_tokens_details", "input_tokens_details"), name) for name in CACHE_DETAILS]
-    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+    details = [_detail(usage, PROMPT_DETAILS, name) for name in CACHE_DETAILS]
+    reasoning = _detail(usage, OUTPUT_DETAILS, "reasoning_tokens")
     if beside == reasoning:
         return 0
     for tokens in (sum(anthropic), *anthropic, sum(details), *details):

@@ -17,7 +17,7 @@ from inference_worker.plans.model import (
 from inference_worker.plans.run import PlanRun
 from inference_worker.providers.ports import Completion, Upstream
 from provider_contract import until
-from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage, UsageSource
+from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenDetails, TokenUsage, UsageSource
 from worker_fakes import (
     WORDS,
     FakeCounter,
@@ -229,11 +229,11 @@ async def test_a_buffered_completion_is_counted_like_a_streamed_one(run):
 async def test_of_an_interrupted_response_only_what_was_not_reported_is_counted(run, provider: FakeProvider):
     async def on_event(_: object) -> None:
         # As Anthropic does: the prompt's tokens come first, the output's at the end.
-        provider.completions[0].usage = TokenUsage(UsageSource.REPORTED, 100, None)
+        provider.completions[0].usage = TokenUsage(UsageSource.REPORTED, 100, None, TokenDetails(cached_input=60))
 
     recorded = await record(run(a_plan(a_candidate("cut"))), on_event)
 
-    assert recorded.finished.attempts[0].usage == TokenUsage(UsageSource.COUNTED, 100, 3)
+    assert recorded.finished.attempts[0].usage == TokenUsage(UsageSource.COUNTED, 100, 3, TokenDetails(cached_input=60))
 
 
 async def test_a_draining_worker_is_the_error(run):

@@ -13,6 +13,7 @@ from inference_worker.providers.isolation import TenantIsolation, tenant_scoped,
 from inference_worker.providers.litellm import LitellmConfig
 from inference_worker.providers.model import UpstreamRejected
 from inference_worker.providers.openai.config import OpenaiConfig
+from values.usage import TokenDetails, TokenUsage, UsageSource
 from worker_fakes import FakeCompletion
 
 from tests.simulators.upstream import UpstreamSimulator
@@ -147,6 +148,19 @@ async def test_a_client_does_not_see_what_a_shared_cache_did():
     with as_caller(a_caller(a_principal("ten_one"))):
         own = await TenantIsolation(provider, shares_prompt_cache=False).open("model", b"{}", stream=True)
     assert json.loads(own.usage_payload) == REPORT
+
+
+async def test_the_bill_does_not_tell_what_a_shared_cache_did():
+    provider = RecordingProvider()
+    details = TokenDetails(cached_input=269, reasoning_output=1)
+    provider.completion.usage = TokenUsage(UsageSource.REPORTED, 270, 2, details)
+
+    with as_caller(a_caller(a_principal("ten_one"))):
+        shared = await TenantIsolation(provider).open("model", b"{}", stream=True)
+        own = await TenantIsolation(provider, shares_prompt_cache=False).open("model", b"{}", stream=True)
+
+    assert shared.usage == TokenUsage(UsageSource.REPORTED, 270, 2, TokenDetails(reasoning_output=1))
+    assert own.usage == provider.completion.usage
 
 
 @pytest.mark.parametrize(

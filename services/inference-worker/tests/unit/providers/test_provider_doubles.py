@@ -44,7 +44,7 @@ async def ask(double: Double, simulator: UpstreamSimulator, *, stream: bool, opt
 
 
 def books(charged: Charged) -> TokenUsage:
-    return TokenUsage(UsageSource.REPORTED, charged.input_tokens, charged.output_tokens)
+    return TokenUsage(UsageSource.REPORTED, charged.input_tokens, charged.output_tokens, charged.details)
 
 
 def message_of(recorded: RecordedRun, *, stream: bool) -> dict[str, Any]:

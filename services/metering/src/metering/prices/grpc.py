@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from argosy.metering.v1 import metering_pb2
 from chassis.errors import InvalidRequest
 from chassis.tenancy import Principal
-from values.protos import proto_to_nano_usd
+from values.protos import proto_to_class_prices, proto_to_nano_usd
 
 from metering.prices.model import PriceCache, PriceEdit
 from metering.prices.protos import price_to_proto, version_to_proto
@@ -44,5 +44,6 @@ class PriceHandler:
             prices=self.prices,
             publisher=self.publisher,
             edit=PriceEdit(principal.user_id or principal.key_id or principal.tenant_id, request.reason),
+            classes=proto_to_class_prices(price.class_prices) if price.HasField("class_prices") else None,
         )
         return metering_pb2.SetPriceResponse(price=price_to_proto(row))

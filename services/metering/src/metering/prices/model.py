@@ -11,7 +11,7 @@ from typing import Protocol
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError, InvalidRequest, Kind
-from values.money import NanoUsd, Price, discount, split_version
+from values.money import ClassPrices, NanoUsd, Price, discount, split_version
 
 ALL_TENANTS = "*"
 """Tenant of a price that applies to every tenant without a price of its own."""
@@ -90,7 +90,12 @@ class PriceBook(Protocol):
         """Read rows by version, in force or not; a version that does not exist is left out."""
 
     async def add(
-        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, edit: PriceEdit = NO_EDIT
+        self,
+        price_key: str,
+        input_per_million: NanoUsd,
+        output_per_million: NanoUsd,
+        edit: PriceEdit = NO_EDIT,
+        classes: ClassPrices | None = None,
     ) -> PriceRow:
         """Put a new price for all tenants in force now. Earlier rows stay as they are."""
 
@@ -156,10 +161,15 @@ class PriceCache:
         return known
 
     async def add(
-        self, price_key: str, input_per_million: NanoUsd, output_per_million: NanoUsd, edit: PriceEdit = NO_EDIT
+        self,
+        price_key: str,
+        input_per_million: NanoUsd,
+        output_per_million: NanoUsd,
+        edit: PriceEdit = NO_EDIT,
+        classes: ClassPrices | None = None,
     ) -> PriceRow:
         """Add a price for all tenants to the book; it is in force here at once."""
-        row = await self._book.add(price_key, input_per_million, output_per_million, edit)
+        row = await self._book.add(price_key, input_per_million, output_per_million, edit, classes)
         self.invalidate()
         return row
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from chassis.errors import InvalidRequest
-from values.money import MAX_PRICE, NanoUsd
+from values.money import MAX_PRICE, ClassPrices, NanoUsd
 
 from metering.prices.model import NO_EDIT, PriceCache, PriceEdit, PriceRow, validate_price_key
 
@@ -23,20 +23,22 @@ async def set_price(
     prices: PriceCache,
     publisher: PriceChangePublisher | None,
     edit: PriceEdit = NO_EDIT,
+    classes: ClassPrices | None = None,
 ) -> PriceRow:
     """Put a new price for all tenants in force. Without a publisher the other replicas see it after the TTL.
 
     Raises `InvalidRequest`.
     """
     validate_price_key(price_key, "price.price_key")
-    for name, amount in (("input", input_per_million), ("output", output_per_million)):
+    amounts = {"input_per_million": input_per_million, "output_per_million": output_per_million}
+    if classes is not None:
+        amounts |= {f"class_prices.{name}": one for name, one in classes._asdict().items() if one is not None}
+    for param, amount in amounts.items():
         if not 0 <= amount <= MAX_PRICE:
-            raise InvalidRequest(
-                f"{name} price must be between 0 and {MAX_PRICE} nano-USD", param=f"price.{name}_per_million"
-            )
+            raise InvalidRequest(f"{param} must be between 0 and {MAX_PRICE} nano-USD", param=f"price.{param}")
     if len(edit.reason) > MAX_REASON_CHARACTERS or (edit.reason and not edit.reason.isprintable()):
         raise InvalidRequest(f"a reason is one line of at most {MAX_REASON_CHARACTERS} characters", param="reason")
-    row = await prices.add(price_key, input_per_million, output_per_million, edit)
+    row = await prices.add(price_key, input_per_million, output_per_million, edit, classes)
     if publisher is not None:
         await publisher.publish(price_key)
     return row

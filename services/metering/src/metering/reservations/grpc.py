@@ -10,7 +10,7 @@ from chassis.tenancy import Principal
 from values.money import MAX_TOKENS
 from values.protos import nano_usd_to_proto, proto_to_duration, proto_to_exposure_cause, proto_to_usage
 from values.roles import SERVICE
-from values.usage import ExposureCause, TokenUsage
+from values.usage import AbsentClasses, ExposureCause, TokenUsage
 
 from metering.metrics import RESERVATIONS, STARTED_ATTEMPTS
 from metering.prices.model import PriceCache
@@ -79,7 +79,8 @@ def proto_to_started_attempt(request: metering_pb2.StartAttemptRequest, principa
 
 def _usage(message: common_pb2.TokenUsage) -> TokenUsage:
     usage = proto_to_usage(message)
-    if any(tokens is not None and not 0 <= tokens <= MAX_TOKENS for tokens in usage[1:]):
+    counts = (usage.input_tokens, usage.output_tokens)
+    if any(tokens is not None and not 0 <= tokens <= MAX_TOKENS for tokens in counts):
         raise InvalidRequest("no call consumes that many tokens", param="ended.usage")
     return usage
 
@@ -98,6 +99,10 @@ def proto_to_reserve_request(
         principal.key_id,
         principal.user_id,
         request.discount_percent,
+        tuple(
+            AbsentClasses(bound.no_cache_writes, bound.no_audio_input, bound.no_audio_output)
+            for bound in request.bounds
+        ),
     )
 
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from chassis.errors import ArgosyError, Kind
-from values.money import ZERO, NanoUsd, cost
-from values.usage import ExposureCause, TokenUsage
+from values.money import NO_CLASS_ABSENT, ZERO, NanoUsd, cost, max_cost
+from values.usage import AbsentClasses, ExposureCause, TokenUsage
 
 from metering.budgets.model import Budget
 from metering.prices.model import PriceRow
@@ -54,25 +54,23 @@ class Bound:
     row: PriceRow
     input_tokens: int
     output_tokens: int
+    absent: AbsentClasses = NO_CLASS_ABSENT
 
     @property
     def cost(self) -> NanoUsd:
-        return cost(self.input_tokens, self.output_tokens, self.row.price)
+        """Every token at the price of its dearest class that can occur."""
+        return max_cost(self.input_tokens, self.output_tokens, self.row.price, self.absent)
 
     def clamp(self, usage: TokenUsage) -> TokenUsage:
         """Take usage at the bound where it is above it; return the same object where it is not."""
-        if (usage.input_tokens or 0) <= self.input_tokens and (usage.output_tokens or 0) <= self.output_tokens:
-            return usage
-        return TokenUsage(
-            usage.source,
-            None if usage.input_tokens is None else min(usage.input_tokens, self.input_tokens),
-            None if usage.output_tokens is None else min(usage.output_tokens, self.output_tokens),
-        )
+        return usage.clamped(self.input_tokens, self.output_tokens)
 
     def max_cost(self, usage: TokenUsage | None) -> NanoUsd:
         """Return the most that a call with this usage can cost: all of the bound where the usage is not known."""
-        tokens = None if usage is None else self.clamp(usage).known
-        return self.cost if tokens is None else cost(*tokens, self.row.price)
+        within = None if usage is None else self.clamp(usage)
+        if within is None or within.known is None:
+            return self.cost
+        return cost(*within.known, self.row.price, within.details)
 
     @property
     def requested(self) -> tuple[str, int, int]:
@@ -93,6 +91,8 @@ class ReserveRequest:
     user_id: str = ""
     discount_percent: int = 0
     """Taken off the prices."""
+    absent: Sequence[AbsentClasses] = ()
+    """Of each bound, in their order; empty: every class can occur."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 from chassis.errors import ArgosyError
 from chassis.postgres import Database, GroupCommit
-from values.money import NanoUsd, Price
-from values.usage import ExposureCause, TokenUsage, UsageSource
+from values.money import NO_CLASS_ABSENT, ClassPrices, NanoUsd, Price
+from values.usage import AbsentClasses, ExposureCause, TokenDetails, TokenUsage, UsageSource
 
 from metering.budgets.model import DEFAULT_SOFT_LIMIT_PERCENT
 from metering.budgets.postgres import row_to_budget
@@ -137,12 +137,14 @@ def attempts_to_json(attempts: Sequence[AnnouncedAttempt]) -> str:
         {
             "attempt": attempt.number,
             "bound": attempt.bound,
-            "usage": None if attempt.usage is None else list(attempt.usage),
+            "usage": None if attempt.usage is None else list(attempt.usage[:3]),
             "cause": attempt.cause,
         }
+        # Beside the usage, so that the version before reads that.
+        | ({} if attempt.usage is None or attempt.usage.details is None else {"details": attempt.usage.details})
         for attempt in attempts
     ]
-    return orjson.dumps(items).decode()
+    return orjson.dumps(items, default=tuple).decode()
 
 
 def json_to_attempts(text: str) -> tuple[AnnouncedAttempt, ...]:
@@ -150,7 +152,7 @@ def json_to_attempts(text: str) -> tuple[AnnouncedAttempt, ...]:
         AnnouncedAttempt(
             item["attempt"],
             item["bound"],
-            None if item["usage"] is None else _list_to_usage(*item["usage"]),
+            None if item["usage"] is None else _list_to_usage(item["usage"], item.get("details")),
             ExposureCause(item["cause"]),
         )
         # Most requests announce nothing.
@@ -158,14 +160,18 @@ def json_to_attempts(text: str) -> tuple[AnnouncedAttempt, ...]:
     )
 
 
-def _list_to_usage(source: str, input_tokens: int | None, output_tokens: int | None) -> TokenUsage:
-    return TokenUsage(UsageSource(source), input_tokens, output_tokens)
+def _list_to_usage(usage: Sequence[Any], details: Sequence[int] | None) -> TokenUsage:
+    source, input_tokens, output_tokens = usage
+    return TokenUsage(
+        UsageSource(source), input_tokens, output_tokens, None if details is None else TokenDetails(*details)
+    )
 
 
 def bounds_to_json(bounds: Sequence[Bound]) -> str:
     """Write bounds with all of their price, so that a reservation is billed without reading the price book."""
     items = (
-        f'{{"input_tokens":{bound.input_tokens},"output_tokens":{bound.output_tokens},{_price_to_json(bound.row)}}}'
+        f'{{"input_tokens":{bound.input_tokens},"output_tokens":{bound.output_tokens},'
+        f"{_price_to_json(bound.row)}{_absent_to_json(bound)}}}"
         for bound in bounds
     )
     return f"[{','.join(items)}]"
@@ -173,19 +179,33 @@ def bounds_to_json(bounds: Sequence[Bound]) -> str:
 
 def json_to_bounds(text: str) -> tuple[Bound, ...]:
     return tuple(
-        Bound(_json_to_price(*map(item.__getitem__, PRICE_FIELDS)), item["input_tokens"], item["output_tokens"])
+        Bound(
+            _json_to_price(tuple(item.get("classes", ())), *map(item.__getitem__, PRICE_FIELDS)),
+            item["input_tokens"],
+            item["output_tokens"],
+            AbsentClasses(*item["absent"]) if "absent" in item else NO_CLASS_ABSENT,
+        )
         for item in orjson.loads(text)
     )
+
+
+def _absent_to_json(bound: Bound) -> str:
+    # Without prices of classes it makes no difference.
+    return "" if bound.row.price.classes is None else f',"absent":{orjson.dumps(tuple(bound.absent)).decode()}'
 
 
 # Cached, because many reservations have the same few prices.
 @lru_cache(maxsize=1024)
 def _price_to_json(row: PriceRow) -> str:
-    fields = dict(zip(PRICE_FIELDS, (*row.price, row.effective_at, row.tenant_id), strict=True))
+    fields: dict[str, Any] = dict(zip(PRICE_FIELDS, (*row.price[:4], row.effective_at, row.tenant_id), strict=True))
+    if row.price.classes is not None:
+        fields["classes"] = tuple(row.price.classes)
     return orjson.dumps(fields).decode()[1:-1]
 
 
 @lru_cache(maxsize=1024)
-def _json_to_price(*fields: Any) -> PriceRow:
-    *price, effective_at, tenant_id = fields
-    return PriceRow(Price(*price), datetime.fromisoformat(effective_at), tenant_id)
+def _json_to_price(classes: tuple[NanoUsd | None, ...], *fields: Any) -> PriceRow:
+    key, version, input_per_million, output_per_million, effective_at, tenant_id = fields
+    class_prices = ClassPrices(*classes) if classes else None
+    price = Price(key, version, input_per_million, output_per_million, class_prices)
+    return PriceRow(price, datetime.fromisoformat(effective_at), tenant_id)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from chassis.errors import ArgosyError, InvalidRequest
-from values.money import INPUT_PRICES, MAX_TOKENS, nano_usd_to_usd
+from values.money import INPUT_PRICES, MAX_TOKENS, NO_CLASS_ABSENT, nano_usd_to_usd
 
 from metering.budgets.model import Budget, BudgetSpent
 from metering.prices.model import ALL_TENANTS, MAX_DISCOUNT_PERCENT, PriceCache, discounted, validate_price_key
@@ -42,9 +42,10 @@ async def reserve(
     """
     _validate(request, max_lease)
     rows = await prices.find(request.tenant_id, [key for key, _, _ in request.bounds])
+    absent = request.absent or (NO_CLASS_ABSENT,) * len(rows)
     bounds = tuple(
-        Bound(discounted(row, request.discount_percent), input_tokens, output_tokens)
-        for row, (_, input_tokens, output_tokens) in zip(rows, request.bounds, strict=True)
+        Bound(discounted(row, request.discount_percent), input_tokens, output_tokens, classes)
+        for row, (_, input_tokens, output_tokens), classes in zip(rows, request.bounds, absent, strict=True)
     )
     return await reservations.reserve(PricedReservation(request, bounds))
 

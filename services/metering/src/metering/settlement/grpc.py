@@ -16,6 +16,7 @@ from metering.ledger.model import Transaction
 from metering.reservations.model import RequestNotFound, Reservation, ReservationState, is_valid_id
 from metering.settlement.model import Decision, Outcome, Reconciliation, RequestStatement, Settlement
 from metering.settlement.ports import SettlementStore
+from metering.usage.protos import classes_to_protos
 
 _STATE_TO_PROTO = {
     ReservationState.HELD: metering_pb2.RESERVATION_STATE_HELD,
@@ -75,6 +76,7 @@ def settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
         exposed=nano_usd_to_proto(settlement.exposed),
         counted=nano_usd_to_proto(settlement.counted),
         usage_clamped=settlement.reported is not None,
+        classes=classes_to_protos(settlement.classes),
     )
     usage_to_proto(settlement.usage, message.usage)
     if settlement.cause is not None:

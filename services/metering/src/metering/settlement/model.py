@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from values.money import ZERO, NanoUsd, Price, split_version
+from values.money import ZERO, ClassCost, NanoUsd, Price, split_version
 from values.usage import CacheOutcome, ExposureCause, TokenUsage
 
 from metering.ledger.model import Transaction
@@ -122,6 +122,8 @@ class Settlement:
     `cause` is whose doing the exposure is, and `counted` the part of it that counts against the tenant's cap until it
     is reconciled. `usage` is at most the bound; `reported` is the usage as it came, where it was above the bound.
     `cache` is how the cache answered, if it did, and `saved` what its tokens would have cost beside `cost`.
+    `classes` share `cost` among the classes of tokens; there are none where no count is known, and none of a settlement
+    from before classes were kept.
     """
 
     attempt: int
@@ -139,6 +141,7 @@ class Settlement:
     reconciliation: Reconciliation | None = None
     cache: CacheOutcome | None = None
     saved: NanoUsd = ZERO
+    classes: tuple[ClassCost, ...] = ()
 
     @property
     def entry(self) -> SettledAttempt:

@@ -76,16 +76,17 @@ WITH unreserved AS (
     INSERT INTO metering.settlements AS s (
         tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
         cost, exposed, exposure_cause, counted, usage_clamped, reported_input_tokens, reported_output_tokens, event_id,
-        settled_at, cache, saved
+        settled_at, cache, saved, input_cost, classes
     )
     SELECT tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
            cost, exposed, coalesce(exposure_cause, ''), coalesce(counted, 0), coalesce(usage_clamped, false),
-           reported_input_tokens, reported_output_tokens, event_id, settled_at, coalesce(cache, ''), coalesce(saved, 0)
+           reported_input_tokens, reported_output_tokens, event_id, settled_at, coalesce(cache, ''), coalesce(saved, 0),
+           input_cost, classes
     FROM jsonb_to_recordset($2::jsonb) AS n (
         tenant_id text, request_id text, attempt integer, outcome text, usage_source text, input_tokens bigint,
         output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, exposure_cause text,
         counted bigint, usage_clamped boolean, reported_input_tokens bigint, reported_output_tokens bigint,
-        event_id text, settled_at timestamptz, cache text, saved bigint
+        event_id text, settled_at timestamptz, cache text, saved bigint, input_cost bigint, classes jsonb
     )
     ON CONFLICT (tenant_id, request_id, attempt) DO UPDATE SET
         outcome = excluded.outcome, usage_source = excluded.usage_source, input_tokens = excluded.input_tokens,
@@ -94,7 +95,8 @@ WITH unreserved AS (
         counted = excluded.counted, usage_clamped = excluded.usage_clamped,
         reported_input_tokens = excluded.reported_input_tokens,
         reported_output_tokens = excluded.reported_output_tokens,
-        event_id = excluded.event_id, settled_at = excluded.settled_at, cache = excluded.cache, saved = excluded.saved
+        event_id = excluded.event_id, settled_at = excluded.settled_at, cache = excluded.cache, saved = excluded.saved,
+        input_cost = excluded.input_cost, classes = excluded.classes
 ), posted AS (
     INSERT INTO metering.ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind, created_at)
     SELECT tenant_id, transaction_id, request_id, attempt, kind, created_at

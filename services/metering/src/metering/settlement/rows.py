@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from values.money import ZERO, NanoUsd
-from values.usage import CacheOutcome, ExposureCause, TokenUsage, UsageSource
+from values.money import ZERO, ClassCost, NanoUsd
+from values.usage import DETAIL_CLASSES, CacheOutcome, ExposureCause, TokenDetails, TokenUsage, UsageSource
 
 from metering.reservations.model import Reservation
 from metering.settlement.model import (
@@ -23,8 +23,20 @@ from metering.settlement.model import (
     SettlementCase,
     SettlementChanges,
 )
+from metering.usage.classes import all_classes, input_cost, kept_classes
 
-_USAGE_COUNTS = ("calls", "input_tokens", "output_tokens", "cost", "cache_hits", "saved")
+_USAGE_COUNTS = (
+    "calls",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "cache_hits",
+    "saved",
+    "classed_input_tokens",
+    "classed_output_tokens",
+    "input_cost",
+    "output_cost",
+)
 _CACHE_COUNTS = ("lookups", "hits", "semantic_hits", "stale_hits", "cost", "saved")
 _HIT_COLUMNS = {CacheOutcome.HIT: "hits", CacheOutcome.SEMANTIC: "semantic_hits", CacheOutcome.STALE: "stale_hits"}
 _FIRST_CASES = frozenset({SettlementCase.SETTLED, SettlementCase.LATE, SettlementCase.UNRESERVED})
@@ -53,6 +65,7 @@ def changes_to_usage_rows(changes: Sequence[SettlementChanges]) -> list[dict[str
             key = (change.reservation.tenant_id, settlement.settled_at.date().isoformat(), settlement.price_key)
             row = rows.setdefault(key, dict.fromkeys(_USAGE_COUNTS, 0))
             row["cost"] += settlement.cost
+            _add_classes(row, settlement)
             if settlement.cache is not None:
                 row["cache_hits"] += 1
                 row["saved"] += settlement.saved
@@ -64,6 +77,25 @@ def changes_to_usage_rows(changes: Sequence[SettlementChanges]) -> list[dict[str
         {"tenant_id": tenant_id, "day": day, "price_key": price_key, **row}
         for (tenant_id, day, price_key), row in sorted(rows.items(), key=lambda item: item[0])
     ]
+
+
+def _add_classes(row: dict[str, Any], settlement: Settlement) -> None:
+    """Add costs by class, and tokens by class of provider calls."""
+    classes = settlement.classes
+    if not classes:
+        return
+    read = input_cost(classes)
+    row["input_cost"] += read
+    row["output_cost"] += settlement.cost - read
+    if settlement.cache is None:
+        row["classed_input_tokens"] += settlement.usage.input_tokens
+        row["classed_output_tokens"] += settlement.usage.output_tokens
+    if settlement.usage.details is None:
+        return
+    sums = row.setdefault("classes", {})
+    for name, (tokens, cost) in kept_classes(classes).items():
+        before = sums.get(name, (0, 0))
+        sums[name] = (before[0] + (tokens if settlement.cache is None else 0), before[1] + cost)
 
 
 def changes_to_cache_rows(changes: Sequence[SettlementChanges]) -> list[dict[str, Any]]:
@@ -117,6 +149,10 @@ def settlement_to_row(reservation: Reservation, settlement: Settlement) -> dict[
         "event_id": settlement.event_id,
         "settled_at": settlement.settled_at,
     }
+    if settlement.classes:
+        row["input_cost"] = input_cost(settlement.classes)
+        if settlement.usage.details is not None:
+            row["classes"] = kept_classes(settlement.classes)
     if settlement.cause is not None:
         row |= {"exposure_cause": settlement.cause, "counted": settlement.counted}
     if settlement.cache is not None:
@@ -146,10 +182,13 @@ def json_to_settlement(item: Mapping[str, Any]) -> Settlement:
     """Read a row of settlements, as JSON writes it."""
     source = UsageSource(item["usage_source"])
     reported = TokenUsage(source, item["reported_input_tokens"], item["reported_output_tokens"])
+    kept = item["classes"] or {}
+    details = TokenDetails(*(kept.get(name, (0,))[0] for name in DETAIL_CLASSES)) if kept else None
+    usage = TokenUsage(source, item["input_tokens"], item["output_tokens"], details)
     return Settlement(
         item["attempt"],
         Outcome(item["outcome"]),
-        TokenUsage(source, item["input_tokens"], item["output_tokens"]),
+        usage,
         item["price_key"],
         item["price_version"],
         NanoUsd(item["cost"]),
@@ -162,7 +201,16 @@ def json_to_settlement(item: Mapping[str, Any]) -> Settlement:
         None if item["reconciliation"] is None else _json_to_reconciliation(item),
         CacheOutcome(item["cache"]) if item["cache"] else None,
         NanoUsd(item["saved"]),
+        _json_to_classes(item, usage),
     )
+
+
+def _json_to_classes(item: Mapping[str, Any], usage: TokenUsage) -> tuple[ClassCost, ...]:
+    if item["input_cost"] is None or usage.known is None:
+        return ()
+    read, written = usage.known
+    read_cost, all_costs = item["input_cost"], item["cost"]
+    return all_classes((read, read_cost), (written, all_costs - read_cost), item["classes"] or {})
 
 
 def json_to_settlements(text: str) -> tuple[Settlement, ...]:

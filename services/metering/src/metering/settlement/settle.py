@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from values.money import ZERO, NanoUsd, cost
+from values.money import ZERO, NanoUsd, class_costs, cost
 from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage
 
 from metering.budgets.model import Budget
@@ -55,7 +55,7 @@ class RequestSettler:
         elif attempt.price is None:
             raise ValueError("a call without its price cannot be billed")
         else:
-            bill = cost(*tokens, attempt.price)
+            bill = cost(*tokens, attempt.price, usage.details)
             outcome, paid, exposed = Outcome.BILLED, bill, ZERO
             if bill > payable:
                 outcome, paid, exposed = (
@@ -82,6 +82,7 @@ class RequestSettler:
             None if usage is attempt.usage else attempt.usage,
             cache=attempt.cache,
             saved=_saved(attempt, usage, paid),
+            classes=() if attempt.price is None else class_costs(usage, attempt.price, paid),
         )
 
     def settle_announced(self, announced: AnnouncedAttempt, payable: NanoUsd) -> Settlement:
@@ -187,7 +188,7 @@ def _saved(attempt: Attempt, usage: TokenUsage, paid: NanoUsd) -> NanoUsd:
     """Return what a cached answer would have cost beside what was paid for it."""
     if attempt.cache is None or attempt.full_price is None or usage.known is None:
         return ZERO
-    return NanoUsd(max(0, cost(*usage.known, attempt.full_price) - paid))
+    return NanoUsd(max(0, cost(*usage.known, attempt.full_price, usage.details) - paid))
 
 
 def _settle_unnamed(

@@ -12,6 +12,7 @@ from values.money import NanoUsd
 from values.protos import nano_usd_to_proto, proto_to_timestamp, timestamp_to_proto
 
 from metering.usage.model import CacheSum, UsageSum
+from metering.usage.protos import classes_to_protos
 from metering.usage.sum_usage import UsageStore, sum_usage
 
 
@@ -40,6 +41,7 @@ def sum_to_proto(row: UsageSum) -> metering_pb2.UsageRow:
         cost=nano_usd_to_proto(row.cost),
         cache_hits=row.cache_hits,
         saved=nano_usd_to_proto(row.saved),
+        classes=classes_to_protos(row.classes),
     )
 
 

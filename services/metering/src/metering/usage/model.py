@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from values.limits import MAX_MODEL_NAME_CHARACTERS
-from values.money import ZERO, NanoUsd
+from values.money import ZERO, ClassCost, NanoUsd
 from values.usage import CacheOutcome
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,7 +16,8 @@ class UsageSum:
     """Calls, tokens and cost of one price key, of one UTC day or of the whole interval (`day` is None).
 
     Answers of the response cache are no calls: their count is `cache_hits`, their cost is in `cost`, and `saved` is
-    what their tokens would have cost beside that.
+    what their tokens would have cost beside that. `classes` share tokens and cost; what was settled before classes were
+    kept is in none.
     """
 
     day: date | None
@@ -27,6 +28,7 @@ class UsageSum:
     cost: NanoUsd
     cache_hits: int = 0
     saved: NanoUsd = ZERO
+    classes: tuple[ClassCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,16 +23,25 @@ from metering.reservations.start_attempt import EndedAttempt, StartedAttempt, an
 from metering.settlement.expire import expire
 from metering.settlement.model import Attempt, LockedRequest, Outcome, SettlementChanges, UsageEvent
 from metering.settlement.settle import settle
-from values.money import ZERO, NanoUsd, cost
-from values.usage import ExposureCause, TokenUsage, UsageSource
+from values.money import ZERO, ClassPrices, NanoUsd, cost
+from values.usage import ExposureCause, TokenDetails, TokenUsage, UsageSource
 
-from services.metering.tests.examples import NONE, UNKNOWN, a_price
+from services.metering.tests.examples import NONE, UNKNOWN, a_price, with_classes
 
 NOW = FakeClock().now()
+CLASSES = ClassPrices(NanoUsd(500_000), NanoUsd(2_000_000), NanoUsd(3_000_000), NanoUsd(9_000_000), None, NanoUsd(0))
 CHEAP, DEAR = a_price("local/cheap", 1, 1), a_price("far/dear", 100, 100)
+CLASSED = with_classes(CHEAP, CLASSES)
 CLIENT, PROVIDER, FLEET = ExposureCause.CLIENT, ExposureCause.PROVIDER, ExposureCause.FLEET
 
+by_class = st.builds(TokenDetails, *(st.integers(0, 20) for _ in TokenDetails._fields))
 usages = st.one_of(
+    st.builds(
+        lambda read, written, found: TokenUsage(UsageSource.REPORTED, read, written, found.within(read, written)),
+        st.integers(0, 50),
+        st.integers(0, 50),
+        by_class,
+    ),
     st.just(NONE),
     st.just(UNKNOWN),
     st.builds(TokenUsage, st.just(UsageSource.REPORTED), st.integers(0, 50), st.integers(0, 50)),
@@ -45,7 +54,7 @@ numbers_of = st.tuples(st.integers(0, 9000), st.integers(0, 4))
 acts_of = st.sampled_from([("expire",), ("event",), ("expire", "event"), ("event", "event")])
 policies = st.frozensets(causes)
 bounds_of = st.lists(
-    st.tuples(st.sampled_from([CHEAP, DEAR]), st.integers(0, 30), st.integers(0, 30)), min_size=3, max_size=3
+    st.tuples(st.sampled_from([CLASSED, DEAR]), st.integers(0, 30), st.integers(0, 30)), min_size=3, max_size=3
 )
 
 

@@ -6,18 +6,22 @@ from typing import NamedTuple
 
 import orjson
 from chassis.errors import InvalidRequest
+from values.usage import AbsentClasses
 
 from orchestrator.chat.field_table import FIELDS, short_name
-from orchestrator.chat.media import Media, media_tokens
+from orchestrator.chat.media import Media, MediaKind, media_tokens
 from orchestrator.chat.model import ParsedChat
 from orchestrator.reservations.model import TokenBound
-from orchestrator.routing.model import RouteCandidate, UnknownFields
+from orchestrator.routing.model import Provider, RouteCandidate, UnknownFields
 from orchestrator.workers.model import AnswerCheck, Candidate
 
 TEMPLATE_TOKENS = 256
 """The most that a chat template adds without a byte in the body: a default system prompt, marks around messages."""
 
 MAX_WARNINGS = 10
+
+CACHE_MARK = b'"cache_control"'
+"""Marks what is written to Anthropic's cache, anywhere in a body. A rendered body escapes no letter of it."""
 
 
 class Rendered(NamedTuple):
@@ -58,7 +62,12 @@ def _candidate(
     prediction = completed.get("prediction")
     # The tokens of a prediction that turn out wrong are billed as output, beside the limit.
     output = limit if prediction is None else limit + len(_render(prediction))
-    bound = TokenBound(candidate.price_key, input_bound(body, media, candidate), output * chat.answers)
+    bound = TokenBound(
+        candidate.price_key,
+        input_bound(body, media, candidate),
+        output * chat.answers,
+        absent_classes(body, media, candidate),
+    )
     return Candidate(candidate.upstream, candidate.model, bound, body, candidate.role)
 
 
@@ -98,6 +107,17 @@ def input_bound(body: bytes, media: Sequence[Media], candidate: RouteCandidate) 
     for one in media:
         bound += media_tokens(one, candidate) - one.inlined_bytes
     return bound
+
+
+def absent_classes(body: bytes, media: Sequence[Media], candidate: RouteCandidate) -> AbsentClasses:
+    """Return the classes of tokens that a candidate certainly does not use.
+
+    Anthropic's API writes to its cache only what is marked; of others, proxies among them, nobody knows. Sound is
+    written only where the request asks for it, which `field_table` refuses.
+    """
+    writes_nothing = candidate.provider is Provider.ANTHROPIC and CACHE_MARK not in body
+    no_sound = not media or all(one.kind is not MediaKind.AUDIO for one in media)
+    return AbsentClasses(writes_nothing, no_sound, audio_output=True)
 
 
 def fields_to_drop(special: Sequence[str], candidate: RouteCandidate, default: UnknownFields) -> tuple[str, ...]:

@@ -60,5 +60,5 @@ def capped_cost(used: Iterable[AttemptUsage], held: NanoUsd) -> NanoUsd:
     for attempt in used:
         tokens = attempt.usage.known
         if tokens is not None:
-            total += cost(*tokens, attempt.price)
+            total += cost(*tokens, attempt.price, attempt.usage.details)
     return NanoUsd(min(held, total))

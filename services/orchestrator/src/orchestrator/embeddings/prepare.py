@@ -10,6 +10,7 @@ from chassis.errors import InvalidRequest
 from chassis.tenancy import Principal
 from values.embeddings import MAX_TOKEN_ID, EmbeddingInput, input_bytes, max_embedding_tokens
 from values.limits import MAX_DIMENSIONS, MAX_EMBEDDING_INPUTS
+from values.usage import AbsentClasses
 
 from orchestrator.chat.model import RequestTooLarge
 from orchestrator.chat.prepare import check_request_id
@@ -24,6 +25,8 @@ from orchestrator.routing.eligibility import RequestFacts
 from orchestrator.routing.model import RouteCandidate, Task
 from orchestrator.routing.order import choose
 from orchestrator.workers.model import Candidate, EmbeddingPlan
+
+TEXT_ONLY = AbsentClasses(cache_writes=True, audio_input=True, audio_output=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def embedding_candidates(inputs: Sequence[EmbeddingInput], routed: Sequence[Rout
     """Bound the tokens of each candidate. It writes none."""
     max_tokens = max_embedding_tokens(inputs)
     return tuple(
-        Candidate(candidate.upstream, candidate.model, TokenBound(candidate.price_key, max_tokens, 0))
+        Candidate(candidate.upstream, candidate.model, TokenBound(candidate.price_key, max_tokens, 0, TEXT_ONLY))
         for candidate in routed
     )
 

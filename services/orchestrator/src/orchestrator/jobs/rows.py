@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 from chassis.tenancy import Principal
-from values.money import NanoUsd, Price
-from values.usage import ExposureCause, TokenUsage, UsageSource
+from values.money import ClassPrices, NanoUsd, Price
+from values.usage import ExposureCause, TokenDetails, TokenUsage, UsageSource
 
 from orchestrator.jobs.model import Job, JobError, JobState, Lane, NewJob
 from orchestrator.jobs.runs import ClaimedJob, Run, RunEnd, WaitingEnd
@@ -155,7 +155,7 @@ def error_to_row(error: JobError | None) -> str | None:
 
 
 def usage_to_row(usage: TokenUsage | None) -> str | None:
-    return None if usage is None else orjson.dumps(usage, default=tuple).decode()
+    return None if usage is None else orjson.dumps(usage[:3]).decode()
 
 
 def row_to_usage(usage: str | None) -> TokenUsage | None:
@@ -166,13 +166,16 @@ def record_to_row(record: AttemptsRecord) -> str:
     reservation = record.reservation
     fields = {
         "held": reservation.held,
-        "prices": reservation.prices,
+        "prices": [price[:4] for price in reservation.prices],
+        "class_prices": [price.classes for price in reservation.prices],
         "soft_limit_passed": reservation.soft_limit_passed,
-        "bounds": record.bounds,
-        "ended": record.ended,
+        "bounds": [bound[:3] for bound in record.bounds],
+        "ended": [_attempt_to_list(attempt) for attempt in record.ended],
+        # Beside the usage, so that the version before reads that; unmade attempts have used nothing.
+        "ended_details": [attempt.usage.details for attempt in record.ended],
         "reported": record.reported,
         "running": record.running,
-        "unmade": record.unmade,
+        "unmade": [_attempt_to_list(attempt) for attempt in record.unmade],
     }
     return orjson.dumps(fields, default=tuple).decode()
 
@@ -181,22 +184,32 @@ def row_to_record(run: str | None) -> AttemptsRecord | None:
     if run is None:
         return None
     fields = orjson.loads(run)
-    prices = tuple(Price(key, version, NanoUsd(i), NanoUsd(o)) for key, version, i, o in fields["prices"])
+    classes = fields.get("class_prices") or [None] * len(fields["prices"])
+    prices = tuple(
+        Price(key, version, NanoUsd(i), NanoUsd(o), None if own is None else ClassPrices(*own))
+        for (key, version, i, o), own in zip(fields["prices"], classes, strict=True)
+    )
+    details = fields.get("ended_details") or [None] * len(fields["ended"])
     return AttemptsRecord(
         Reservation(NanoUsd(fields["held"]), prices, fields["soft_limit_passed"]),
         tuple(TokenBound(*bound) for bound in fields["bounds"]),
-        tuple(map(_attempt, fields["ended"])),
+        tuple(map(_attempt, fields["ended"], details)),
         fields["reported"],
         None if fields["running"] is None else (fields["running"][0], fields["running"][1]),
         tuple(map(_attempt, fields["unmade"])),
     )
 
 
-def _attempt(fields: list[Any]) -> Attempt:
+def _attempt_to_list(attempt: Attempt) -> list[Any]:
+    return [attempt.number, attempt.candidate, attempt.usage[:3], attempt.exposure_cause]
+
+
+def _attempt(fields: list[Any], details: list[int] | None = None) -> Attempt:
     number, candidate, usage, cause = fields
-    return Attempt(number, candidate, _usage(usage), None if cause is None else ExposureCause(cause))
+    return Attempt(number, candidate, _usage(usage, details), None if cause is None else ExposureCause(cause))
 
 
-def _usage(fields: list[Any]) -> TokenUsage:
+def _usage(fields: list[Any], details: list[int] | None = None) -> TokenUsage:
     source, input_tokens, output_tokens = fields
-    return TokenUsage(UsageSource(source), input_tokens, output_tokens)
+    own = None if details is None else TokenDetails(*details)
+    return TokenUsage(UsageSource(source), input_tokens, output_tokens, own)

@@ -169,5 +169,4 @@ def _is_within(usage: TokenUsage, bound: TokenBound) -> bool:
 def _clamp(usage: TokenUsage, bound: TokenBound) -> TokenUsage:
     if usage.known is None:
         return usage
-    input_tokens, output_tokens = usage.known
-    return TokenUsage(usage.source, min(input_tokens, bound.input_tokens), min(output_tokens, bound.output_tokens))
+    return usage.clamped(bound.input_tokens, bound.output_tokens)

@@ -11,7 +11,7 @@ from chassis.grpc import Channel
 from chassis.telemetry import span
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller, current_caller
 from values.money import NanoUsd, Price
-from values.protos import proto_to_nano_usd
+from values.protos import proto_to_class_prices, proto_to_nano_usd
 from values.roles import SERVICE
 
 from orchestrator.metrics import RESERVE_SECONDS
@@ -70,8 +70,14 @@ class GrpcMeteringClient:
 def _reserve_to_proto(request_id: str, bounds: Iterable[TokenBound], lease: timedelta) -> metering_pb2.ReserveRequest:
     request = metering_pb2.ReserveRequest(request_id=request_id)
     for bound in bounds:
+        cache_writes, audio_input, audio_output = bound.absent
         request.bounds.add(
-            price_key=bound.price_key, input_tokens=bound.input_tokens, output_tokens=bound.output_tokens
+            price_key=bound.price_key,
+            input_tokens=bound.input_tokens,
+            output_tokens=bound.output_tokens,
+            no_cache_writes=cache_writes,
+            no_audio_input=audio_input,
+            no_audio_output=audio_output,
         )
     request.lease.FromTimedelta(lease)
     return request
@@ -86,6 +92,7 @@ def _proto_to_reservation(reserved: metering_pb2.ReserveResponse) -> Reservation
                 price.version,
                 proto_to_nano_usd(price.input_per_million),
                 proto_to_nano_usd(price.output_per_million),
+                proto_to_class_prices(price.class_prices) if price.HasField("class_prices") else None,
             )
             for price in reserved.prices
         ),

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from chassis.errors import ArgosyError
-from values.money import INPUT_PRICES, NanoUsd, Price
+from values.money import INPUT_PRICES, NO_CLASS_ABSENT, NanoUsd, Price
+from values.usage import AbsentClasses
 
 from orchestrator.usage.model import AttemptUsage
 
@@ -14,6 +15,8 @@ class TokenBound(NamedTuple):
     price_key: str
     input_tokens: int
     output_tokens: int
+    absent: AbsentClasses = NO_CLASS_ABSENT
+    """Classes of tokens that it certainly does not use: nothing is held for their prices."""
 
 
 class AttemptStart(NamedTuple):

@@ -1,11 +1,11 @@
-"""Charges a cached answer: exactly its price is reserved, and one event settles it."""
+"""Charges a cached answer: at least its price is reserved, and one event settles it."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from chassis.tenancy import Principal
 from values.money import ZERO, NanoUsd, Price, cost, discount
-from values.usage import NO_USAGE
+from values.usage import NO_USAGE, AbsentClasses, TokenDetails
 
 from orchestrator.limits import Deadline
 from orchestrator.reservations.model import Reservation, TokenBound
@@ -28,7 +28,7 @@ class Charged(NamedTuple):
     @property
     def cost(self) -> NanoUsd:
         tokens = self.hit.answer.usage.known
-        return ZERO if tokens is None else cost(*tokens, self.price)
+        return ZERO if tokens is None else cost(*tokens, self.price, self.hit.answer.usage.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class CacheCharges:
             # The price of its own time: its version lets metering tell what was saved.
             return Charged(hit, free_price(answer.price_key, answer.price_version), soft_limit_passed=False)
         reservations = replace(self.reservations, discount_percent=hit.percent_off)
-        bound = TokenBound(answer.price_key, *tokens)
+        bound = TokenBound(answer.price_key, *tokens, absent_classes(answer.usage.details))
         reservation = await reservations.reserve(principal, request_id, (bound,), deadline)
         return Charged(hit, reservation.prices[0], reservation.soft_limit_passed)
 
@@ -55,6 +55,12 @@ class CacheCharges:
         attempt = AttemptUsage(FIRST_ATTEMPT, charged.price, charged.hit.answer.usage)
         use = CacheUse(charged.hit.outcome, model, FIRST_ATTEMPT)
         await self.recorder.record(principal, request_id, (attempt,), use)
+
+
+def absent_classes(details: TokenDetails | None) -> AbsentClasses:
+    """Return the classes that a known usage does not have."""
+    used = details or TokenDetails()
+    return AbsentClasses(not (used.cache_write or used.cache_write_1h), not used.audio_input, not used.audio_output)
 
 
 def free_price(price_key: str, version: str) -> Price:

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Any, Final
 
 import orjson
-from values.usage import TokenUsage, UsageSource
+from values.usage import TokenDetails, TokenUsage, UsageSource
 
 from orchestrator.response_cache.model import CachedAnswer, CacheKey
 
@@ -32,6 +32,7 @@ _LENGTH = Struct(">I")
 def pack(answer: CachedAnswer, key: CacheKey) -> bytes:
     """Render an answer for its key."""
     usage = answer.usage
+    details = {} if usage.details is None else {"token_details": list(usage.details)}
     head = orjson.dumps(
         {
             "created_ms": answer.created_ms,
@@ -39,6 +40,7 @@ def pack(answer: CachedAnswer, key: CacheKey) -> bytes:
             "price": [answer.price_key, answer.price_version],
             "warnings": list(answer.warnings),
             "sizes": [len(answer.usage_payload), *map(len, answer.payloads)],
+            **details,
         }
     )
     content = b"".join((_LENGTH.pack(len(head)), head, answer.usage_payload, *answer.payloads))
@@ -84,7 +86,8 @@ def _read(content: bytes) -> CachedAnswer:
     source, input_tokens, output_tokens = head["usage"]
     price_key, price_version = head["price"]
     usage_payload, *payloads = _split(content[start:], head["sizes"])
-    usage = TokenUsage(UsageSource(source), input_tokens, output_tokens)
+    details = TokenDetails(*head["token_details"]) if "token_details" in head else None
+    usage = TokenUsage(UsageSource(source), input_tokens, output_tokens, details)
     warnings = tuple(map(str, head["warnings"]))
     return CachedAnswer(payloads, usage_payload, usage, price_key, price_version, int(head["created_ms"]), warnings)
 

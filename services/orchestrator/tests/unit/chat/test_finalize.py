@@ -4,14 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orchestrator.chat.finalize import capped_cost
 from orchestrator.usage.model import AttemptUsage
-from values.money import NanoUsd, Price, cost
-from values.usage import TokenUsage, UsageSource
+from values.money import ClassPrices, NanoUsd, Price, cost
+from values.usage import TokenDetails, TokenUsage, UsageSource
 
 tokens = st.integers(0, 10**10)
-prices = st.builds(
-    Price, st.just("a/b"), st.just("prc_1"), st.integers(0, 10**12).map(NanoUsd), st.integers(0, 10**12).map(NanoUsd)
+amounts = st.integers(0, 10**12).map(NanoUsd)
+class_prices = st.none() | st.builds(ClassPrices, *(st.none() | amounts for _ in ClassPrices._fields))
+prices = st.builds(Price, st.just("a/b"), st.just("prc_1"), amounts, amounts, class_prices)
+usages = st.builds(
+    lambda source, read, written, found: TokenUsage(source, read, written, found.within(read or 0, written or 0)),
+    st.sampled_from(UsageSource),
+    st.none() | tokens,
+    st.none() | tokens,
+    st.builds(TokenDetails, *(tokens for _ in TokenDetails._fields)),
 )
-usages = st.builds(TokenUsage, st.sampled_from(UsageSource), st.none() | tokens, st.none() | tokens)
 attempts = st.builds(AttemptUsage, st.just(1), prices, usages)
 UNLIMITED = NanoUsd(10**40)
 
@@ -19,7 +25,7 @@ UNLIMITED = NanoUsd(10**40)
 @given(st.lists(attempts, max_size=5))
 def test_a_cost_is_the_sum_over_attempts_of_known_usage(used: list[AttemptUsage]) -> None:
     known = [
-        cost(usage.input_tokens, usage.output_tokens, price)
+        cost(usage.input_tokens, usage.output_tokens, price, usage.details)
         for _, price, usage, _ in used
         if usage.source is not UsageSource.UNKNOWN
         and usage.input_tokens is not None

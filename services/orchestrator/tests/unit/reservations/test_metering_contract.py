@@ -15,7 +15,8 @@ from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.model import AttemptStart, TokenBound, refused_input_prices
 from orchestrator.reservations.ports import MeteringClient
 from orchestrator.usage.model import AttemptUsage
-from values.usage import UNKNOWN_USAGE, ExposureCause
+from values.money import ClassPrices, NanoUsd
+from values.usage import UNKNOWN_USAGE, AbsentClasses, ExposureCause
 
 from services.orchestrator.tests.fakes import FakeMeteringClient
 from services.orchestrator.tests.in_memory_peers import InMemoryMetering
@@ -53,6 +54,20 @@ async def test_reserving_again_gives_the_same_reservation(client: MeteringClient
 
     assert await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT) == first
     assert metering.reserved == {"req_1": ((CHEAP,), LEASE)}
+
+
+async def test_classes_of_tokens_have_their_prices_and_those_that_are_absent_are_not_held_for(
+    client: MeteringClient, metering: FakeMeteringClient
+) -> None:
+    classes = ClassPrices(cached_input=NanoUsd(0), cache_write=NanoUsd(90_000_000))
+    metering.classes = {CHEAP.price_key: classes}
+    text = CHEAP._replace(absent=AbsentClasses(cache_writes=True, audio_output=True))
+
+    reservation = await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT)
+    assert reservation.held == 1_000 * 90 + 1_000 * 200
+    assert reservation.prices[0].classes == classes
+    assert (await client.reserve("req_2", [text], LEASE, TIMEOUT)).held == 1_000 * 50 + 1_000 * 200
+    assert metering.reserved["req_2"] == ((text,), LEASE)
 
 
 async def test_a_passed_soft_limit_is_reported(client: MeteringClient, metering: FakeMeteringClient) -> None:

@@ -6,7 +6,13 @@ from typing import Any
 import orjson
 from values.usage import TokenUsage, UsageSource
 
-from inference_worker.providers.reported_usage import is_token_count
+from inference_worker.providers.token_details import (
+    CACHE_CREATION,
+    CACHE_READ,
+    details_of,
+    is_token_count,
+    shown_details,
+)
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -165,22 +171,28 @@ def message_usage(counts: dict[str, Any], *, output_is_final: bool = True) -> To
     if not is_token_count(counts.get("input_tokens")) or not is_token_count(input_tokens):
         return None
     output = output_tokens if output_is_final and is_token_count(output_tokens) else None
-    return TokenUsage(UsageSource.REPORTED, input_tokens, output)
+    details = details_of(counts, input_tokens, output or 0, 0)
+    return TokenUsage(UsageSource.REPORTED, input_tokens, output, details)
 
 
 def to_openai_usage(counts: dict[str, Any]) -> dict[str, Any]:
-    """Translate Anthropic's counts: OpenAI's prompt tokens include those from the cache."""
+    """Translate Anthropic's counts: OpenAI's prompt tokens include those of the cache. Its names stand beside."""
     input_tokens, output_tokens = _input_tokens(counts), _count(counts, "output_tokens")
-    return {
+    details = details_of(counts, input_tokens, output_tokens, 0)
+    usage: dict[str, Any] = {
         "prompt_tokens": input_tokens,
         "completion_tokens": output_tokens,
         "total_tokens": input_tokens + output_tokens,
-        "prompt_tokens_details": {"cached_tokens": _count(counts, "cache_read_input_tokens")},
+        "prompt_tokens_details": {"cached_tokens": 0},
     }
+    if details is None:
+        return usage
+    cache = {name: counts[name] for name in (CACHE_READ, CACHE_CREATION, "cache_creation") if counts.get(name)}
+    return usage | cache | shown_details(usage | cache, details)
 
 
 def _input_tokens(counts: dict[str, Any]) -> int:
-    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    names = ("input_tokens", CACHE_CREATION, CACHE_READ)
     return sum(_count(counts, name) for name in names)
 
 

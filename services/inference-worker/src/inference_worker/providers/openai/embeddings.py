@@ -15,7 +15,7 @@ from inference_worker.providers.model import Embeddings, UpstreamProtocolError, 
 from inference_worker.providers.openai.chat_answer import raise_error_in
 from inference_worker.providers.openai.vector_reader import VectorReader
 from inference_worker.providers.payloads import parse_document
-from inference_worker.providers.reported_usage import is_token_count
+from inference_worker.providers.token_details import is_token_count
 from inference_worker.providers.transport.http import HttpClient
 
 MAX_UNASKED_VECTOR_BYTES = 4 * MAX_VECTOR_BYTES

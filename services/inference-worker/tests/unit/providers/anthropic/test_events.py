@@ -8,7 +8,7 @@ from inference_worker.providers.anthropic.events import (
     message_to_completion,
     message_usage,
 )
-from values.usage import TokenUsage, UsageSource
+from values.usage import TokenDetails, TokenUsage, UsageSource
 
 MESSAGE = {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 10, "output_tokens": 1}}
 STARTED = {"type": "message_start", "message": MESSAGE}
@@ -61,14 +61,17 @@ def test_cached_tokens_are_prompt_tokens():
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}, {"type": "message_stop"}
     )
 
-    assert translator.usage == TokenUsage(UsageSource.REPORTED, 325, 9)
+    details = TokenDetails(cached_input=300, cache_write=20)
+    assert translator.usage == TokenUsage(UsageSource.REPORTED, 325, 9, details)
     payload = json.loads(translator.usage_payload())
     assert payload["choices"] == []
     assert payload["usage"] == {
         "prompt_tokens": 325,
         "completion_tokens": 9,
         "total_tokens": 334,
-        "prompt_tokens_details": {"cached_tokens": 300},
+        "prompt_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 20},
+        "cache_read_input_tokens": 300,
+        "cache_creation_input_tokens": 20,
     }
 
 

@@ -1,5 +1,5 @@
 -- Lock order of all functions in this folder: reservations by key (the sweeper: SKIP LOCKED), then budgets by key, then
--- rows of usage_daily and cache_daily by key. A transaction that holds the lock of a budget never waits for a reservation, so two of them
+-- rows of usage_daily, usage_classes_daily and cache_daily by key. A transaction that holds the lock of a budget never waits for a reservation, so two of them
 -- cannot wait for each other.
 --
 -- No statement joins the arrays of keys with a table: whatever is switched off, a plan that is made and cached
