@@ -57,8 +57,16 @@ class ClaimingConsumer(GroupMember):
     wait, since they come again to whoever is assigned their partition; the work that runs goes on.
     """
 
-    def __init__(self, section: KafkaSection, topics: Mapping[str, timedelta], claim: Claim, *, slots: int) -> None:
-        super().__init__(f"consumer group {section.group}", section, list(topics))
+    def __init__(
+        self,
+        section: KafkaSection,
+        topics: Mapping[str, timedelta],
+        claim: Claim,
+        *,
+        slots: int,
+        member_name: str = "",
+    ) -> None:
+        super().__init__(f"consumer group {section.group}", section, list(topics), member_name=member_name)
         self._handicaps = {topic: handicap.total_seconds() for topic, handicap in topics.items()}
         self._claim = claim
         self._problem = SigningKeys(section.signing_keys).problem
