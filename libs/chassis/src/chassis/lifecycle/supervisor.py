@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -111,7 +111,7 @@ class _Supervisor:
             if (code := self._judge(status, was_ready=was_ready)) is not None:
                 return code
 
-    def _fork(self, write_ready: int, ready: int, mask: set[signal.Signals]) -> int | None:
+    def _fork(self, write_ready: int, ready: int, mask: Iterable[int]) -> int | None:
         """Fork; in the child, serve and return the exit code. None in the parent."""
         _flush()
         parent = os.getpid()
@@ -172,15 +172,16 @@ class _Supervisor:
         self.killed_at.append(now)
         self.restarts += 1
         log.error("service_killed", signal=killed_by, ready=was_ready, restarts=self.restarts)
-        if self.failed_starts:
-            self._pause(RESTART_DELAY_SECONDS * 2 ** (self.failed_starts - 1))
-        return SIGNALLED - code if self.stopping else None
+        if self.failed_starts and self._is_stopped_within(RESTART_DELAY_SECONDS * 2 ** (self.failed_starts - 1)):
+            return SIGNALLED - code
+        return None
 
-    def _pause(self, seconds: float) -> None:
+    def _is_stopped_within(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
         while not self.stopping and (left := until - time.monotonic()) > 0:
             self._take_signal(left)
             self._reap()
+        return self.stopping
 
 
 def _die_with(parent: int) -> None:
