@@ -45,12 +45,13 @@ from tests.chaos.jobs import (
     wait_until_drained,
     waiting_events,
 )
-from tests.chaos.journal import Journal, add_models
+from tests.chaos.journal import UPSTREAM, Journal, add_models
 from tests.chaos.own_process import OwnProcess
 from tests.chaos.own_workers import own_workers
 from tests.chaos.worker_kills import WorkerKiller
 from tests.fleet.client import Fleet
 from tests.fleet.control import lose_kafka_data
+from tests.fleet.environment import harness_ports
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="session")]
 
@@ -303,6 +304,9 @@ async def kill_poisoned(workers: list[OwnProcess], calls: Path, killed: list[int
 
 
 def _has_connection(pid: int, port: int) -> bool:
+    """Whether a process calls the provider from a port. Connections with other peers may have the same one."""
+    wanted = (port, harness_ports()[UPSTREAM])
     with suppress(psutil.Error):
-        return any(getattr(one.laddr, "port", 0) == port for one in psutil.Process(pid).net_connections("tcp"))
+        found = psutil.Process(pid).net_connections("tcp")
+        return any((one.laddr.port, one.raddr.port) == wanted for one in found if one.laddr and one.raddr)
     return False
