@@ -185,8 +185,8 @@ async def test_a_child_dies_with_its_parent() -> None:
 async def test_orphans_that_the_parent_adopts_are_reaped_and_taken_for_no_child() -> None:
     async with toy("orphans") as it:
         first = await it.until("working")
-        gone = psutil.Process((await it.until("orphaned"))["pid"])
-        await asyncio.to_thread(gone.wait, 60)
+        orphan = psutil.Process((await it.until("orphaned"))["pid"])
+        await asyncio.to_thread(orphan.wait, 60)
         assert [child.pid for child in psutil.Process(it.process.pid).children()] == [first["pid"]]
         it.process.terminate()
 
