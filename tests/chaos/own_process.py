@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import httpx
+import psutil
 
 from tests.fleet.environment import PATHS
 
@@ -29,8 +30,15 @@ class OwnProcess:
 
     @property
     def pid(self) -> int:
-        """The process; 0 while none is ready."""
+        """The process; 0 while none is ready. Its children end with it."""
         return self._process.pid if self._process and self._process.returncode is None and self._ready else 0
+
+    @property
+    def serving_pid(self) -> int:
+        """The child that serves, where the process is only its parent; 0 while there is none."""
+        with suppress(psutil.Error):
+            return next((child.pid for child in psutil.Process(self.pid).children()), 0) if self.pid else 0
+        return 0
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process; nothing while none is ready."""

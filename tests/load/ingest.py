@@ -69,7 +69,10 @@ class Watch:
             self.memory.setdefault(service, []).append(sum(_rss(member) for member in family))
 
     def _cpu(self) -> dict[str, float]:
-        return {s: sum(p.cpu_times()[:4]) for s, (p, *_) in self.processes.items()}  # including ended children
+        return {
+            service: sum(sum(member.cpu_times()[:4]) for member in (process, *process.children(recursive=True)))
+            for service, (process, *_) in self.processes.items()
+        }  # including ended children
 
     def report(self, count: int, unit: str) -> None:
         """Print a row per service."""

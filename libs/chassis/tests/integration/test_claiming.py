@@ -83,11 +83,16 @@ async def publisher() -> AsyncIterator[Publisher]:
 
 @asynccontextmanager
 async def consuming(
-    claims: Claims, *topics: str, group: str = "", slots: int = 4, handicap: timedelta = AT_ONCE
+    claims: Claims,
+    *topics: str,
+    group: str = "",
+    slots: int = 4,
+    handicap: timedelta = AT_ONCE,
+    member_name: str = "",
 ) -> AsyncIterator[ListenedConsumer]:
     section = a_kafka_section(kafka_bootstrap(), group or new_id("group-"))
     waits = {topic: number * handicap for number, topic in enumerate(topics)}
-    consumer = ListenedConsumer(section, waits, claims, slots=slots)
+    consumer = ListenedConsumer(section, waits, claims, slots=slots, member_name=member_name)
     await consumer.start()
     try:
         yield consumer
@@ -320,6 +325,46 @@ async def test_when_a_consumer_dies_the_other_gets_what_it_had_not_claimed(publi
 
     # At most those are claimed twice that were claimed, and not committed, when it died.
     assert len(alive.claimed) <= len(sent)
+
+
+async def test_a_named_member_that_dies_and_comes_back_has_its_partitions_without_a_rebalance(
+    publisher: Publisher,
+) -> None:
+    dead, again, other, group = Claims(), Claims(), Claims(), new_id("group-")
+    section, sent = a_kafka_section(kafka_bootstrap(), group), [b"%d" % number for number in range(20)]
+    async with scratch_topic(partitions=4) as topic, AsyncExitStack() as stack:
+        # The first of a group is its leader, who assigns the partitions.
+        doomed = ListenedConsumer(section, {topic: AT_ONCE}, dead, slots=1000, member_name="one")
+        await doomed.start()
+        await publisher.publish_all([Record(topic, value, value) for value in sent])
+        await dead.until(lambda: len(dead.claimed) == 20)
+        bystander = await stack.enter_async_context(consuming(other, topic, group=group, slots=1000, member_name="two"))
+        await publish_until(publisher, topic, lambda: bool(dead.claimed[20:]) and bool(other.claimed))
+        settled = bystander.rebalances
+        await kill(doomed)
+
+        back = await stack.enter_async_context(consuming(again, topic, group=group, slots=1000, member_name="one"))
+        late = [b"late %d" % number for number in range(40)]
+        await publisher.publish_all([Record(topic, value, value) for value in late])
+        await again.until(lambda: set(late) <= {*again.claimed, *other.claimed})
+
+        assert bystander.rebalances == settled
+        assert set(late) & set(again.claimed)
+
+        # One that leaves is not waited for.
+        back.stop_taking()
+        last = [b"last %d" % number for number in range(10)]
+        await publisher.publish_all([Record(topic, value, value) for value in last])
+        await other.until(lambda: set(last) <= {*again.claimed, *other.claimed}, SESSION_SECONDS)
+
+
+async def publish_until(publisher: Publisher, topic: str, condition: Callable[[], bool]) -> None:
+    """Publish a record to any partition, again and again."""
+    async with asyncio.timeout(60):
+        while not condition():
+            value = new_id("any_").encode()
+            await publisher.publish_all([Record(topic, value, value)])
+            await asyncio.sleep(0.1)
 
 
 async def kill(consumer: ListenedConsumer) -> None:

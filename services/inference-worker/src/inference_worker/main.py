@@ -8,7 +8,16 @@ from typing import NoReturn
 from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.kafka import ClaimingConsumer
-from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
+from chassis.lifecycle import (
+    Command,
+    Component,
+    Loop,
+    Service,
+    ServiceBuilder,
+    command_line,
+    supervised,
+    with_builder,
+)
 from chassis.telemetry import logger
 
 from inference_worker.breakers.circuits import Circuits
@@ -29,7 +38,7 @@ from inference_worker.jobs.redis import CANCEL_CHANNEL, RedisDeltas, cancel_hand
 from inference_worker.jobs.run import JobRuns, NewEmbedRun, NewPlanRun
 from inference_worker.jobs.telemetry import JobTelemetry
 from inference_worker.jobs.worker import JobWorker
-from inference_worker.metrics import IN_FLIGHT, JOB_SLOTS, JOB_SLOTS_USED, REJECTED
+from inference_worker.metrics import IN_FLIGHT, JOB_SLOTS, JOB_SLOTS_USED, PROCESS_RESTARTS, REJECTED
 from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
@@ -52,6 +61,8 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     limit = ConcurrencyLimit(settings.max_in_flight, REJECTED.inc)
     # Read at each scrape, which is rarer than its changes.
     IN_FLIGHT.set_function(lambda: limit.in_flight)
+    here = supervised()
+    PROCESS_RESTARTS.set(here.restarts if here else 0)
     configured = {
         name: config.isolate(await config.open(clock, service.stack)) for name, config in settings.upstreams.items()
     }
@@ -131,7 +142,15 @@ async def build_jobs(
     worker = JobWorker(orchestrator, runs, deltas, observer, section.slots)
     heartbeats = Heartbeats(worker, orchestrator, observer)
     dispatches = DispatchConsumer(worker, orchestrator, observer)
-    consumer = ClaimingConsumer(kafka, lane_topics(section.pool), dispatches, slots=section.slots)
+    here = supervised()
+    consumer = ClaimingConsumer(
+        kafka,
+        lane_topics(section.pool),
+        dispatches,
+        slots=section.slots,
+        # One that was killed comes back within milliseconds, and keeps its partitions.
+        member_name=f"worker-{here.family}" if here else "",
+    )
     offers = Offers(
         worker,
         orchestrator,
@@ -162,5 +181,6 @@ def main() -> NoReturn:
             build=with_builder(build),
             commands={"seed-prices": Command(HELP, lambda _, arguments: run_seed_prices(arguments), add_arguments)},
             description="Execution: providers, attempts, fallback, embeddings.",
+            supervised=lambda settings: settings.supervised,
         )
     )

@@ -79,3 +79,7 @@ UNREADABLE_CREDENTIALS = gauge(
     "inference_worker_unreadable_credentials",
     "Sealed credentials that do not open: their key is not configured, or the row was moved or changed.",
 )
+PROCESS_RESTARTS = gauge(
+    "inference_worker_process_restarts",
+    "Times that a signal killed the process that serves, and its parent replaced it, since the container started.",
+)

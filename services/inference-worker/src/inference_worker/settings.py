@@ -101,6 +101,11 @@ class RetriesSection(Section):
 class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="INFERENCE_WORKER_", env_nested_delimiter="__", frozen=True)
 
+    supervised: bool = Field(
+        True,
+        description="Whether a small parent process replaces the worker at once when a signal has killed it, such as a "
+        "job that crashes the interpreter. Without it the container restarts.",
+    )
     grpc: GrpcSection = Field(default_factory=GrpcSection, description="The gRPC server.")
     upstreams: dict[UpstreamName, UpstreamConfig] = Field(
         default_factory=dict,

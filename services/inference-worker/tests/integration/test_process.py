@@ -125,6 +125,22 @@ async def test_a_plan_runs_through_the_process(worker: Worker, upstream: str):
     assert json.loads(finished.usage_payload)["choices"] == []
 
 
+async def test_a_worker_whose_process_is_killed_serves_again_without_a_restart(worker: Worker):
+    (serving,) = psutil.Process(worker.process.pid).children()
+    await worker.infer("sim", "instant")
+    serving.kill()
+    await asyncio.to_thread(serving.wait, 30)
+    await until_ready(worker.ops, worker.process)
+
+    responses = await worker.infer("sim", "instant")
+    async with aiohttp.ClientSession() as session, session.get(f"{worker.ops}/metrics") as response:
+        metrics = await response.text()
+
+    assert not responses[-1].finished.HasField("error")
+    assert "inference_worker_process_restarts 1.0" in metrics
+    assert worker.process.returncode is None
+
+
 async def test_usage_is_counted_without_a_network(worker: Worker):
     responses = await worker.infer("sim", "no-usage")
 
@@ -134,7 +150,10 @@ async def test_usage_is_counted_without_a_network(worker: Worker):
 
 
 async def test_metrics_are_counted_and_memory_is_bounded(worker: Worker):
-    idle = psutil.Process(worker.process.pid).memory_info().rss / 2**20
+    parent = psutil.Process(worker.process.pid)
+    (serving,) = parent.children()
+    # Of the parent's memory, most is the child's, too.
+    idle = (serving.memory_info().rss + parent.memory_full_info().uss) / 2**20
     await worker.infer("sim", "instant")
 
     async with aiohttp.ClientSession() as session, session.get(f"{worker.ops}/metrics") as response:

@@ -21,6 +21,7 @@ from chassis.errors import ArgosyError
 from chassis.kafka.delivery import RECORDS, publish_letter, start_series
 from chassis.kafka.membership import GroupMember
 from chassis.kafka.offsets import PartitionOffsets, Taken
+from chassis.kafka.rebalance import RebalanceListener
 from chassis.kafka.record import Record, SigningKeys, Undecodable
 from chassis.settings import KafkaSection
 from chassis.telemetry import extract, logger, span
@@ -57,8 +58,16 @@ class ClaimingConsumer(GroupMember):
     wait, since they come again to whoever is assigned their partition; the work that runs goes on.
     """
 
-    def __init__(self, section: KafkaSection, topics: Mapping[str, timedelta], claim: Claim, *, slots: int) -> None:
-        super().__init__(f"consumer group {section.group}", section, list(topics))
+    def __init__(
+        self,
+        section: KafkaSection,
+        topics: Mapping[str, timedelta],
+        claim: Claim,
+        *,
+        slots: int,
+        member_name: str = "",
+    ) -> None:
+        super().__init__(f"consumer group {section.group}", section, list(topics), member_name=member_name)
         self._handicaps = {topic: handicap.total_seconds() for topic, handicap in topics.items()}
         self._claim = claim
         self._problem = SigningKeys(section.signing_keys).problem
@@ -105,7 +114,7 @@ class ClaimingConsumer(GroupMember):
 
     def _listener(self) -> ConsumerRebalanceListener:
         self._drop_waiting()
-        return _Rebalance(self)
+        return RebalanceListener(self.prepare_rebalance)
 
     async def _poll(self, stop: asyncio.Event) -> None:
         consumer = self._consumer
@@ -283,16 +292,3 @@ class ClaimingConsumer(GroupMember):
         if self._consumer is not None:
             await self._commit_claimed(self._consumer)
         self._drop_waiting()
-
-
-class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Called by aiokafka around a rebalance, in which every partition is given up first."""
-
-    def __init__(self, consumer: ClaimingConsumer) -> None:
-        self._consumer = consumer
-
-    async def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ARG002 - all of them
-        await self._consumer.prepare_rebalance()
-
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        log.info("partitions_assigned", partitions=len(assigned), topics=sorted({at.topic for at in assigned}))

@@ -32,14 +32,18 @@ log = logger("chassis.kafka")
 class GroupMember(Loop, ABC):
     """A component that is a member of `section.group` while it runs. A subclass has `_poll`, and may have a listener.
 
+    A member with a name (`static` membership, KIP-345) that is killed and comes back under it within its session gets
+    its partitions at once, without a rebalance. No two members may have one name at a time.
+
     aiokafka leaves the group when it is not polled for five minutes, so `_poll` polls, whatever becomes of the records.
     """
 
-    def __init__(self, name: str, section: KafkaSection, topics: Sequence[str]) -> None:
+    def __init__(self, name: str, section: KafkaSection, topics: Sequence[str], *, member_name: str = "") -> None:
         super().__init__(name, self._consume)
         self._options = client_options(section)
         self._group = section.group
         self._topics = tuple(topics)
+        self._member_name = member_name
         self._publisher = Publisher(section, sign=False)
         self._consumer: Any = None
         self._checked_at = 0.0
@@ -88,6 +92,7 @@ class GroupMember(Loop, ABC):
         consumer = AIOKafkaConsumer(
             **self._options,
             group_id=self._group,
+            group_instance_id=self._member_name or None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             # The partitions of a killed consumer are taken over after this time.
@@ -106,6 +111,9 @@ class GroupMember(Loop, ABC):
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
+        if self._member_name and consumer._coordinator is not None:
+            # aiokafka (0.14) does not leave for a named member, and the partitions would wait for the session's end.
+            consumer._coordinator._group_instance_id = None
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await consumer.stop()

@@ -11,6 +11,7 @@ from chassis.lifecycle.builder import ServiceBuilder, with_builder
 from chassis.lifecycle.commands import Command, Service, command_line
 from chassis.lifecycle.components import Check, Component
 from chassis.lifecycle.runner import serve
+from chassis.lifecycle.supervisor import Supervised, supervised
 
 __all__ = [
     "Check",
@@ -19,7 +20,9 @@ __all__ = [
     "Loop",
     "Service",
     "ServiceBuilder",
+    "Supervised",
     "command_line",
     "serve",
+    "supervised",
     "with_builder",
 ]

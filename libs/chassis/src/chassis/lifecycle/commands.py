@@ -15,6 +15,7 @@ import uvloop
 
 from chassis.errors import ArgosyError
 from chassis.lifecycle.runner import CLOSE_TIMEOUT_SECONDS, Clients, exit_after, serve
+from chassis.lifecycle.supervisor import supervise
 from chassis.settings import EX_CONFIG, PostgresSection, ServiceSettings, load, redacted
 from chassis.telemetry import Telemetry, configure_logs
 
@@ -51,6 +52,8 @@ class Service(Generic[S]):
     postgres: Callable[[S], PostgresSection] | None = None
     commands: Mapping[str, Command[S]] = field(default_factory=dict)
     description: str = ""
+    supervised: Callable[[S], bool] = lambda _: False
+    """Whether it is served by a child process, which is replaced when a signal has killed it."""
 
 
 def command_line(service: Service[S], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -64,7 +67,7 @@ def command_line(service: Service[S], arguments: Sequence[str] | None = None) ->
         sys.stdout.buffer.flush()
         sys.exit(0)
     if parsed.command == "serve":
-        code = _run(serve(service.name, settings, service.build))
+        code = _serve(service, settings)
         # Everything has stopped. A thread that hangs must not keep the interpreter from ending.
         exit_after(CLOSE_TIMEOUT_SECONDS)
         sys.exit(code)
@@ -72,6 +75,13 @@ def command_line(service: Service[S], arguments: Sequence[str] | None = None) ->
     # stdout is for the command's output, so logs go to stderr.
     configure_logs(settings.telemetry.log_level, service.name, stream="stderr")
     sys.exit(_run(_run_command(command, settings, parsed)))
+
+
+def _serve(service: Service[S], settings: S) -> int:
+    if not service.supervised(settings):
+        return _run(serve(service.name, settings, service.build))
+    configure_logs(settings.telemetry.log_level, service.name)
+    return supervise(lambda on_ready: _run(serve(service.name, settings, service.build, on_ready)))
 
 
 async def _run_command(

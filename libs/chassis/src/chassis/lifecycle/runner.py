@@ -33,11 +33,16 @@ Clients: TypeAlias = AbstractAsyncContextManager[Sequence[Component]]
 log = logger("chassis.lifecycle")
 
 
-async def serve(name: str, settings: S, build: Callable[[S, Telemetry], Clients]) -> int:
+async def serve(
+    name: str,
+    settings: S,
+    build: Callable[[S, Telemetry], Clients],
+    on_ready: Callable[[], None] = lambda: None,
+) -> int:
     """Run a service until a signal stops it or a component fails; returns the exit code."""
     _raise_file_limit()
     telemetry = Telemetry(name, settings.telemetry)
-    run = _ServiceRun(settings.drain.total_seconds())
+    run = _ServiceRun(settings.drain.total_seconds(), on_ready)
     with _signals(run.request_stop):
         try:
             await run.run(OpsServer(settings.ops, run.checks), build(settings, telemetry))
@@ -51,8 +56,9 @@ async def serve(name: str, settings: S, build: Callable[[S, Telemetry], Clients]
 class _ServiceRun:
     """One run of a service and its exit code."""
 
-    def __init__(self, drain_seconds: float) -> None:
+    def __init__(self, drain_seconds: float, on_ready: Callable[[], None]) -> None:
         self.exit_code = 0
+        self._on_ready = on_ready
         self._drain_seconds = drain_seconds
         self._started: list[Component] = []
         self._serving = False
@@ -134,6 +140,7 @@ class _ServiceRun:
         _tune_gc()
         self._serving = True
         log.info("ready", components=[component.name for component in components])
+        self._on_ready()
         await asyncio.wait([stop_requested, *(failed for _, failed in failures)], return_when=asyncio.FIRST_COMPLETED)
         stop_requested.cancel()
         for component, failed in failures:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from chassis.clock import Clock
 from chassis.errors import InvalidRequest
+from chassis.lifecycle import supervised
 from pydantic import Field
 from values.usage import TokenUsage, UsageSource
 
@@ -68,23 +69,28 @@ class OnnxConfig(ProviderConfig):
     threads: int = Field(1, ge=1, le=64, description="Cores that one batch may use.")
 
     async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:  # noqa: ARG002 - part of the base class
-        embedder = await stack.enter_async_context(MinilmEmbedder(self.path, self.threads))
+        here = supervised()
+        # The process before this one has loaded it; loading takes longer than the rest of a start.
+        loads_late = here is not None and here.restarts > 0
+        embedder = await stack.enter_async_context(MinilmEmbedder(self.path, self.threads, loads_late=loads_late))
         return Upstream(NullTokenCounter(), embedder=embedder)
 
 
 class MinilmEmbedder:
     """An embedder, and an async context manager that loads the model and releases it."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        """`threads` is how many cores one batch may use."""
+    def __init__(self, folder: Path, threads: int, *, loads_late: bool = False) -> None:
+        """`threads` is how many cores one batch may use. `loads_late`: the model is loaded when texts come."""
         self._folder = folder
+        self._loads_late = loads_late
+        self._loading: asyncio.Future[tuple[Tokenizer, InferenceSession]] | None = None
         self._threads = threads
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="minilm")
         self._queued = 0
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._tokenizer, self._session = await loop.run_in_executor(self._executor, self._load)
+        if not self._loads_late:
+            await self._loaded()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -115,7 +121,14 @@ class MinilmEmbedder:
         finally:
             self._queued -= len(texts)
 
+    async def _loaded(self) -> None:
+        """Load the model once for all calls that wait; a failure is tried again by the next call."""
+        if self._loading is None or (self._loading.done() and self._loading.exception() is not None):
+            self._loading = asyncio.get_running_loop().run_in_executor(self._executor, self._load)
+        self._tokenizer, self._session = await asyncio.shield(self._loading)
+
     async def _embed(self, texts: Sequence[str], *, refuse_truncation: bool) -> Embeddings:
+        await self._loaded()
         loop = asyncio.get_running_loop()
         encoded: list[list[int]] = []
         for start in range(0, len(texts), TOKENIZER_BATCH):

@@ -161,6 +161,22 @@ async def test_a_folder_without_a_model_keeps_the_worker_from_starting(folder: P
             pass
 
 
+async def test_a_model_that_is_loaded_late_is_loaded_by_the_first_texts_and_once(
+    folder: Path, tmp_path: Path, embedder: MinilmEmbedder
+):
+    async with MinilmEmbedder(folder, threads=1, loads_late=True) as late:
+        first, second = await asyncio.gather(*(late.embed("m", SENTENCES, dimensions=None) for _ in range(2)))
+    assert first.vectors == second.vectors == (await embedder.embed("m", SENTENCES, dimensions=None)).vectors
+
+    async with MinilmEmbedder(tmp_path, threads=1, loads_late=True) as broken:
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"tokenizer\.json"):
+                await broken.embed("m", SENTENCES, dimensions=None)
+        for name in ("tokenizer.json", "model.onnx"):
+            shutil.copy(folder / name, tmp_path)
+        assert (await broken.embed("m", SENTENCES, dimensions=None)).vectors == first.vectors
+
+
 MEASURE = """
 import asyncio, psutil, sys, time
 import inference_worker.main
