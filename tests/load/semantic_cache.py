@@ -25,7 +25,7 @@ from services.retrieval.tests.contracts.cached_prompts import HOUR, ONE
 from services.retrieval.tests.filled_tables import fill_prompts
 
 MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
-TENANT, OTHER = "ten_one", "ten_other"
+TENANT, OTHER, FULL = "ten_one", "ten_other", "ten_full"
 PROMPTS, SEARCHES, PUTS, THRESHOLD = 20_000, 500, 50, 0.95
 PER_PARTITION = 20
 """Prompts of a partition are of the same words, so they are few."""
@@ -63,15 +63,21 @@ async def measure(prompts: int) -> None:
         assert section.owner_dsn is not None
         settings = {"argosy.tenant": "*", "search_path": "retrieval,public"}
         owner: Any = await asyncpg.connect(section.owner_dsn.get_secret_value(), server_settings=settings, timeout=30)
-        await fill_prompts(owner, OTHER, ONE, prompts)
+        for tenant in (OTHER, FULL):
+            await fill_prompts(owner, tenant, ONE, prompts)
         await fill_prompts(owner, TENANT, ONE, prompts)
         async with Database(section, "retrieval") as database:
             store = PostgresPromptStore(database)
             find = partial(store.find, TENANT, min_similarity=THRESHOLD, limit=4)
-            print(f"{prompts} prompts of a tenant, as many of another")
+            print(f"{prompts} prompts of a tenant, as many of two others")
             await owner.execute("VACUUM ANALYZE cached_prompts")
-            calls = [partial(find, ONE, a_vector()) for _ in range(SEARCHES)]
+            # What the scan would cost without the bound of a partition, and with it after the next prompt is kept.
+            calls = [partial(find, ONE, a_vector()) for _ in range(SEARCHES // 10)]
             print(f"look-up, all in one partition       {await timed(calls)}")
+            await store.put(FULL, CachedPrompt(ONE, "new", "m", "What is new?", HOUR * 48), a_vector(), 2 * prompts)
+            kept = await owner.fetchval("SELECT count(*) FROM cached_prompts WHERE tenant_id = $1", FULL)
+            calls = [partial(store.find, FULL, ONE, a_vector(), THRESHOLD, 4) for _ in range(SEARCHES)]
+            print(f"look-up, a partition of {prompts} puts, {kept} kept   {await timed(calls)}")
             await owner.execute(SPREAD, TENANT, prompts // PER_PARTITION)
             await owner.execute("VACUUM ANALYZE cached_prompts")
             calls = [partial(find, partition(number), a_vector()) for number in range(SEARCHES)]

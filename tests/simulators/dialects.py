@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 import struct
 import time
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class OpenaiDialect:
             }
         if mode.name == "huge":
             message["content"] = "x" * int(mode.number("bytes", 64_000_000))
+        if mode.name == "unique":
+            message["content"] = secrets.token_hex(16)
         reason = "tool_calls" if mode.name == "tools" else "stop"
         response = _envelope(body, "chat.completion") | {
             "choices": [{"index": 0, "message": message, "finish_reason": reason}]

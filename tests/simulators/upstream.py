@@ -19,6 +19,7 @@ The model's name (or the header `x-simulator-mode`) selects a behaviour, with op
     garbage-middle     some chunks, then something that is not JSON
     huge               a body, or an event, without end     ?bytes=64000000
     crlf, dribble      as instant, with CRLF line ends, or one byte at a time
+    unique             as instant, with another text each time; not as a stream
     tools              a tool call instead of text
     400 … 599          that status with the provider's usual error body   ?code=content_filter
     as-NAME            as the double of that provider answers, see `providers`   ?fail=first, ?fail=middle

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from retrieval.embeddings.model import Vector
-from retrieval.semantic_cache.model import CachedPrompt, NearPrompt
+from retrieval.semantic_cache.model import MAX_PER_PARTITION, CachedPrompt, NearPrompt
 
 from services.retrieval.tests.texts import cosine
 
@@ -38,10 +38,21 @@ class FakePromptStore:
         near = sorted(near, key=lambda one: -one.similarity)[:limit]
         return [one for one in near if one.similarity >= min_similarity]
 
-    async def put(self, tenant_id: str, prompt: CachedPrompt, vector: Vector, max_entries: int) -> None:
+    async def put(
+        self,
+        tenant_id: str,
+        prompt: CachedPrompt,
+        vector: Vector,
+        max_entries: int,
+        max_per_partition: int = MAX_PER_PARTITION,
+    ) -> None:
         self.kept[tenant_id, prompt.partition, prompt.entry_id] = prompt, vector, self._now() + prompt.lifetime
-        of_tenant = sorted((row[2], key) for key, row in self.kept.items() if key[0] == tenant_id)
-        for _, key in of_tenant[: max(0, len(of_tenant) - max_entries)]:
+        self._keep_last((tenant_id, prompt.partition), max_per_partition)
+        self._keep_last((tenant_id,), max_entries)
+
+    def _keep_last(self, of: tuple[object, ...], maximum: int) -> None:
+        kept = sorted((row[2], key) for key, row in self.kept.items() if key[: len(of)] == of)
+        for _, key in kept[: max(0, len(kept) - maximum)]:
             del self.kept[key]
 
     async def remove(self, tenant_id: str | None, model: str | None) -> None:

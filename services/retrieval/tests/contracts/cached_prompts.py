@@ -53,6 +53,19 @@ class PromptStoreContract:
         assert len(near) == 2
         assert near[0].similarity >= near[1].similarity
 
+    async def test_a_full_partition_forgets_what_expires_first_and_no_other_partition_does(
+        self, prompts: PromptStore
+    ) -> None:
+        tenant = new_id("ten_")
+        await put(prompts, tenant, a_prompt("red apples", partition=TWO), 10)
+        for hours, text in enumerate(("red apples", "blue whales", "green tea"), start=1):
+            prompt = a_prompt(text, lifetime=hours * HOUR)
+            await prompts.put(tenant, prompt, a_vector(text), 10, max_per_partition=2)
+
+        assert await found(prompts, tenant, "red apples") == []
+        assert await found(prompts, tenant, "blue whales") == ["blue whales"]
+        assert await found(prompts, tenant, "red apples", TWO) == ["red apples"]
+
     async def test_another_tenant_and_another_partition_find_nothing(self, prompts: PromptStore) -> None:
         tenant = new_id("ten_")
         await put(prompts, tenant, a_prompt("red apples"), 10)

@@ -165,9 +165,7 @@ class BrokenListener:
         raise RemoteError(Unavailable.kind, "SERVICE_UNAVAILABLE", "retrieval does not answer")
 
 
-@pytest.mark.degraded(
-    down="retrieval", area="sync", holds="a purge of the cache forgets all answers, and says that their prompts remain"
-)
+@pytest.mark.degraded(down="retrieval", area="sync", holds="a purge forgets all answers, and says that prompts remain")
 async def test_a_purge_without_retrieval_forgets_the_answers_and_says_that_prompts_remain() -> None:
     harness, background = a_harness(), Background()
     removals = Removals(harness.answers, background.start)

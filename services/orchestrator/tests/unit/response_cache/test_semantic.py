@@ -293,7 +293,7 @@ async def test_a_document_that_is_nested_to_the_limit_is_not_looked_up() -> None
     nested: Any = "x"
     for _ in range(253):
         nested = [nested]
-    document = {"messages": [{"role": "user", "content": CAPITAL}], "prediction": nested}
+    document = {"messages": [{"role": "user", "content": CAPITAL}], "logit_bias": nested}
     orjson.dumps(document)
     cache = a_harness().completions.cache
     assert cache is not None

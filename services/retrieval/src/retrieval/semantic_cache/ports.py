@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from retrieval.embeddings.model import Vector
-from retrieval.semantic_cache.model import CachedPrompt, NearPrompt
+from retrieval.semantic_cache.model import MAX_PER_PARTITION, CachedPrompt, NearPrompt
 
 
 class PromptStore(Protocol):
@@ -18,8 +18,15 @@ class PromptStore(Protocol):
     ) -> Sequence[NearPrompt]:
         """Find prompts that have not expired, nearest first."""
 
-    async def put(self, tenant_id: str, prompt: CachedPrompt, vector: Vector, max_entries: int) -> None:
-        """Keep the prompt, then only the `max_entries` of the tenant that expire last."""
+    async def put(
+        self,
+        tenant_id: str,
+        prompt: CachedPrompt,
+        vector: Vector,
+        max_entries: int,
+        max_per_partition: int = MAX_PER_PARTITION,
+    ) -> None:
+        """Keep the prompt, then only those that expire last, of its partition and of the tenant."""
 
     async def remove(self, tenant_id: str | None, model: str | None) -> None:
         """Remove the prompts of a tenant or of all, of a model or of all."""
