@@ -10,9 +10,6 @@ from math import inf
 from inference_worker.breakers.counts import ALL_TENANTS, CallWindow, Counts, FailureRow, Ticket, UnpublishedCounts
 from inference_worker.breakers.model import Block, BlockReason, CircuitKey, CircuitPolicy, CircuitState
 
-MIN_HUNG_SECONDS = 1.0
-"""A time-out that came sooner says nothing of other calls: the upstream may have given up by itself."""
-
 
 class AccountCircuit:
     """What is known of one credential of one upstream, for all models."""
@@ -119,8 +116,11 @@ class Circuit:
             self._answered_at = now
             self.close(now)
             return
-        if self.state is not CircuitState.CLOSED and self.is_open_for(ticket.tenant_id):
-            return  # it began before the circuit opened
+        if self.state is not CircuitState.CLOSED:
+            if self.is_open_for(ticket.tenant_id):
+                return  # it began before the circuit opened
+            if self.state is CircuitState.OPEN and now > self.open_until + self._policy.window:
+                self.close(now)  # its tenant does not ask any more, and others are answered
         self._answered_at = now
         if self._row.count:
             self._row.clear()
@@ -254,7 +254,7 @@ class Circuit:
 
         They are very likely hung, too. They say nothing of their tenants until they have failed.
         """
-        if waited < MIN_HUNG_SECONDS or self._answered_at > now - waited:
+        if waited < self._policy.min_hung or self._answered_at > now - waited:
             return
         longest = now - waited / 2
         found = [one for one in self._waiting if one.began <= longest and not one.suspected]

@@ -194,6 +194,16 @@ def test_failures_of_one_tenant_open_a_circuit_for_that_tenant_alone():
     assert circuit.admit(0.1, A) is None
 
 
+def test_what_is_open_for_a_tenant_that_does_not_come_back_is_closed_by_an_answer_to_another_one():
+    circuit = a_circuit()
+    fail(circuit, 5, 0.0, A)
+    succeed(circuit, circuit.open_until + POLICY.window, B)
+    assert circuit.state is CircuitState.OPEN
+
+    succeed(circuit, circuit.open_until + POLICY.window + 1, B)
+    assert circuit.state is CircuitState.CLOSED
+
+
 def test_the_first_failure_of_another_tenant_opens_it_for_all():
     circuit = a_circuit()
     fail(circuit, 5, 0.0, A)
