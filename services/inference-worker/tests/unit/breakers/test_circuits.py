@@ -70,6 +70,17 @@ def test_first_bytes_that_are_slow_open_a_circuit():
     assert circuit.state is CircuitState.OPEN
 
 
+def test_a_probe_that_is_slow_keeps_it_open():
+    circuit = Circuits(CircuitPolicy(slow_first_byte=1.0)).circuit("u", "c", "m")
+    for _ in range(10):
+        succeed(circuit, first_byte=2.0)
+    circuit.succeeded(3.0, probing(circuit, 1.0), first_byte=2.0)
+    assert circuit.block(3.0, A) == (BlockReason.OPEN, 5.0)
+
+    circuit.succeeded(5.5, probing(circuit, 5.0), first_byte=0.5)
+    assert circuit.state is CircuitState.CLOSED
+
+
 def test_one_probe_at_a_time_decides():
     circuit = a_circuit()
     fail(circuit, 5)
