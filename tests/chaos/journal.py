@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
@@ -27,6 +27,18 @@ An embedding has no output; there the number is the bound of the input.
 """
 INPUT_OVERHEAD = 8
 """The bound of an embedding has so many tokens more than its text has bytes."""
+
+
+class Begun(NamedTuple):
+    """The begin of a call."""
+
+    at: float
+    """Seconds since 1970."""
+    request: int
+    """The tenant's own number of the request."""
+    model: str
+    key: str
+    """The credential that it came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +61,20 @@ class Journal:
         """The ports from which poisonous calls came, one a line; it may not exist yet."""
         return self.path.with_suffix(".poison")
 
-    def switch(self, name: str, mode: str, tenant: str = "") -> None:
-        """From now on calls of the model `switched?name=…` are answered so, of one tenant or of all others."""
+    def switch(self, name: str, mode: str, who: str = "") -> None:
+        """From now on calls of the model `switched?name=…` are answered so, of one tenant or credential, or of all."""
         path = self.path.with_suffix(".switch")
         modes = json.loads(path.read_text()) if path.exists() else {}
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(modes | {f"{name} {tenant}".strip(): mode}))
+        new.write_text(json.dumps(modes | {f"{name} {who}".strip(): mode}))
         new.replace(path)
 
-    def begun_at(self, tenants: Iterable[str]) -> list[float]:
-        """When each call of these tenants began, in seconds since 1970."""
+    def begun(self, tenants: Iterable[str]) -> list[Begun]:
+        """The begin of each call of these tenants, in order."""
         wanted = {call.number for call in self.calls(tenants)}
         entries = map(json.loads, self.path.read_text().splitlines())
-        return [entry["at"] for entry in entries if entry["event"] == "begin" and entry["call"] in wanted]
+        begun = (one for one in entries if one["event"] == "begin" and one["call"] in wanted)
+        return [Begun(one["at"], int(one["prompt"].split()[1]), one["model"], one.get("key", "")) for one in begun]
 
     def left_at(self, tenant: str) -> dict[int, float]:
         """When the caller of each request of a tenant left its call, in seconds since 1970."""
@@ -84,7 +97,7 @@ def _entry_to_call(entry: Mapping[str, object]) -> Call:
         number=int(str(entry["call"])),
         tenant=tenant,
         request=int(request.split()[0]),
-        price_key=f"{UPSTREAM}/{entry['model']}",
+        price_key=f"{entry.get('upstream') or UPSTREAM}/{entry['model']}",
         stream=bool(entry["stream"]),
         prompt_tokens=int(str(entry["prompt_tokens"])),
         completion_tokens=int(str(entry["completion_tokens"])),

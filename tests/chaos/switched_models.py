@@ -51,7 +51,7 @@ class Drill:
             number, began = tenant.number(), time.time()
             body = chat_body(self.model, tenant.id, number, stream=number % 2 == 0)
             answer = await http.post("/v1/chat/completions", json=body, headers=headers)
-            self.answers.append(Answer(tenant.id, began, time.time(), _code(answer)))
+            self.answers.append(Answer(tenant.id, began, time.time(), error_code(answer)))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
 
@@ -60,7 +60,7 @@ class Drill:
         return {one.tenant for one in self.answers if one.began >= at and not one.code} == set(self.tenant_ids)
 
 
-def _code(answer: httpx.Response) -> str:
+def error_code(answer: httpx.Response) -> str:
     """The code of an error, before or in a stream. Raises when the answer is neither complete nor a typed error."""
     text = answer.text
     if answer.headers["content-type"].startswith("text/event-stream"):

@@ -201,7 +201,7 @@ async def figures_of(fleet: Fleet, journal: Journal, drill: Drill, broken_at: fl
     """Count one drill, when all its calls have their settlements."""
     # Of a provoked fault, the tenant whose calls fail.
     tenants = drill.tenant_ids[:1] if fault_of(drill) == "provoked" else drill.tenant_ids
-    calls = sorted(at for at in journal.begun_at(tenants) if broken_at <= at < recovered_at)
+    calls = sorted(one.at for one in journal.begun(tenants) if broken_at <= one.at < recovered_at)
     answers = [one for one in drill.answers if one.tenant in tenants]
     failing = [one for one in answers if broken_at <= one.began < recovered_at]
     pause = PAUSE_OF_OPEN_SECONDS + (FIRST_BYTE_SECONDS if fault_of(drill) == "hung" else 0.0)

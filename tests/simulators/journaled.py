@@ -13,10 +13,15 @@ string; embeddings know `wait` and `refuse`:
                  &long=1          as many tokens as the request allows; else few
                  &schema=1        the prompt's tokens include those of `response_format`
     refuse     an error, without work                   ?status=500&wait=0
+                 &code=insufficient_quota   the error's code
+                 &after=3         `retry-after` in seconds; `after_ms` in milliseconds, `after_date` as a date
     poison     no answer; writes the port from which the call came to `<journal>.poison`, for a drill to kill the caller
     cut        chunks, then the connection drops        ?wait=1.5&chunks=0
-    switched   what the file `<journal>.switch` says now for the name and the prompt's tenant, or for the name;
-               `answer` without an entry                ?name=dead
+                 &role=1          before them a chunk without content
+                 &event=1         an error event instead of the drop
+    switched   what the file `<journal>.switch` says for the name and the tenant or credential, or the name   ?name=dead
+
+A first part of the path is the name of the upstream, in the journal as the credential is.
 
 Run it: python tests/simulators/journaled.py --port 8101 --journal calls.jsonl
 """
@@ -30,6 +35,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +45,7 @@ if __name__ == "__main__":
     # A script has only its own folder on the path.
     sys.path.append(str(Path(__file__).parents[2]))
 
-from tests.simulators.dialects import Mode
+from tests.simulators.dialects import ERROR_TYPES, Mode
 
 PROMPT_COUNTS = 199
 """Token counts of prompts are 1 to this; with those of the output, no two calls report the same."""
@@ -82,6 +88,7 @@ class JournaledProvider:
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/{upstream}/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_get("/simulator", self._state)
         return app
@@ -96,7 +103,7 @@ class JournaledProvider:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body: dict[str, Any] = json.loads(await request.read())
-        call = self._begin(body)
+        call = self._begin(request, body)
         how = "left"
         try:
             response, how = await self._respond(request, call, body)
@@ -117,28 +124,30 @@ class JournaledProvider:
             self._write("end", call.number, how=how, usage_sent=call.usage_sent)
         return response
 
-    def _begin(self, body: dict[str, Any]) -> RunningCall:
+    def _begin(self, request: web.Request, body: dict[str, Any]) -> RunningCall:
         number, self._calls = self._calls, self._calls + 1
         limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 1)
-        mode = self._mode(str(body["model"]), _last_prompt(body).partition(" ")[0])
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        mode = self._mode(str(body["model"]), _last_prompt(body).partition(" ")[0], key)
         few = number // PROMPT_COUNTS % limit
         completion = limit - few if mode.number("long", 0) else 1 + few
         prompt = 1 + number % PROMPT_COUNTS
         if mode.number("schema", 0):
             prompt += json.dumps(body["response_format"]).count(SCHEMA_WORD)
         call = RunningCall(number, mode, bool(body.get("stream")), prompt, completion)
-        self._write_begin(call, body["model"], _last_prompt(body), limit=limit)
+        where = {"upstream": request.match_info.get("upstream", ""), "key": key}
+        self._write_begin(call, body["model"], _last_prompt(body), limit=limit, **where)
         return call
 
-    def _mode(self, model: str, tenant: str) -> Mode:
+    def _mode(self, model: str, tenant: str, key: str) -> Mode:
         mode = Mode.parse(model)
         if mode.name != "switched":
             return mode
         modes = json.loads(self._switch.read_text()) if self._switch.exists() else {}
         name = mode.options["name"]
-        return Mode.parse(modes.get(f"{name} {tenant}") or modes.get(name, "answer"))
+        return Mode.parse(modes.get(f"{name} {tenant}") or modes.get(f"{name} {key}") or modes.get(name, "answer"))
 
-    def _write_begin(self, call: RunningCall, model: str, prompt: str, *, limit: int) -> None:
+    def _write_begin(self, call: RunningCall, model: str, prompt: str, *, limit: int, **where: str) -> None:
         self._write(
             "begin",
             call.number,
@@ -148,6 +157,7 @@ class JournaledProvider:
             stream=call.stream,
             prompt_tokens=call.prompt_tokens,
             completion_tokens=call.completion_tokens,
+            **where,
         )
 
     async def _respond(
@@ -164,9 +174,9 @@ class JournaledProvider:
         elif call.mode.name != "cut":
             response = await _send_complete(request, call, body)
         if call.mode.name == "cut":
-            if request.transport is not None:
+            if request.transport is not None and not call.mode.number("event", 0):
                 request.transport.abort()
-            return web.Response(), "cut"
+            return response if call.stream else web.Response(), "cut"
         return response, "answered"
 
     async def _await_death(self, request: web.Request) -> None:
@@ -189,8 +199,14 @@ async def _respond_with_vector(request: web.Request, call: RunningCall) -> tuple
 
 
 def _refusal(call: RunningCall) -> web.Response:
-    error = {"error": {"message": "refused by the journaled provider", "type": "server_error"}}
-    return web.json_response(error, status=int(call.mode.number("status", 500)))
+    options, headers = call.mode.options, dict[str, str]()
+    status = int(call.mode.number("status", 500))
+    kind = "server_error" if status == 500 else ERROR_TYPES.get(status)
+    error = {"message": "refused by the journaled provider", "type": kind, "code": options.get("code")}
+    headers |= {f"retry-{name.replace('_', '-')}": options[name] for name in ("after", "after_ms") if name in options}
+    if "after_date" in options:
+        headers["retry-after"] = formatdate(time.time() + float(options["after_date"]), usegmt=True)
+    return web.json_response({"error": error}, status=status, headers=headers)
 
 
 async def _send_complete(request: web.Request, call: RunningCall, body: dict[str, Any]) -> web.StreamResponse:
@@ -222,10 +238,14 @@ async def _stream(request: web.Request, call: RunningCall, body: dict[str, Any])
     def choice(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
 
+    if call.mode.number("role", 0):
+        await send(choice({"role": "assistant", "content": ""}))
     for delta in _deltas(call):
         await send(choice(delta))
         await asyncio.sleep(call.mode.number("interval", 0))
     if call.mode.name == "cut":
+        if call.mode.number("event", 0):
+            await send({"error": {"message": "the journaled provider broke", "type": "server_error"}})
         return response
     await send(choice({}, "stop"))
     await asyncio.sleep(call.mode.number("late", 0))

@@ -230,6 +230,7 @@ class Circuit(_message.Message):
     CALLS_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     SLOW_FIELD_NUMBER: _builtins.int
+    ONLY_TENANT_ID_FIELD_NUMBER: _builtins.int
     credential_id: _builtins.str
     """The credential, or "default" for what stands in the worker's settings."""
     model: _builtins.str
@@ -242,6 +243,8 @@ class Circuit(_message.Message):
     """Those that failed."""
     slow: _builtins.int
     """Those whose first byte was slow."""
+    only_tenant_id: _builtins.str
+    """When it is not closed and only this tenant's calls have failed: those of others are made."""
     @_builtins.property
     def probe_in(self) -> _duration_pb2.Duration:
         """Until the next probe of an open one."""
@@ -266,10 +269,11 @@ class Circuit(_message.Message):
         calls: _builtins.int = ...,
         failures: _builtins.int = ...,
         slow: _builtins.int = ...,
+        only_tenant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credential_rests_for", b"credential_rests_for", "probe_in", b"probe_in", "rests_for", b"rests_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "credential_id", b"credential_id", "credential_rests_for", b"credential_rests_for", "failures", b"failures", "model", b"model", "probe_in", b"probe_in", "rests_for", b"rests_for", "slow", b"slow", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "credential_id", b"credential_id", "credential_rests_for", b"credential_rests_for", "failures", b"failures", "model", b"model", "only_tenant_id", b"only_tenant_id", "probe_in", b"probe_in", "rests_for", b"rests_for", "slow", b"slow", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

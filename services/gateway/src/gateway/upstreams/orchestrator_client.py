@@ -132,7 +132,7 @@ def proto_to_health(name: str, message: inference_pb2.UpstreamHealth) -> Upstrea
         status = "unused"
     elif all(usable):
         status = "up"
-    elif any(usable) or message.left_out:
+    elif any(usable) or message.left_out or any(one.only_tenant_id for one in circuits):
         status = "degraded"
     return UpstreamHealth(name=name, status=status, circuits=circuits, left_out=message.left_out)
 
@@ -148,6 +148,7 @@ def _proto_to_circuit(message: inference_pb2.Circuit) -> UpstreamCircuit:
         calls=message.calls,
         failures=message.failures,
         slow=message.slow,
+        only_tenant_id=message.only_tenant_id or None,
     )
 
 

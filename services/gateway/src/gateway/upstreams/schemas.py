@@ -190,6 +190,9 @@ class UpstreamCircuit(BaseModel):
     calls: int = Field(description="Of the last 5 to 10 seconds, in the worker that answers.")
     failures: int = Field(description="Those that failed.")
     slow: int = Field(description="Those whose first byte was slow.")
+    only_tenant_id: str | None = Field(
+        description="The tenant for which alone it is not closed, because only its calls have failed; null: for all."
+    )
 
 
 class UpstreamHealth(BaseModel):

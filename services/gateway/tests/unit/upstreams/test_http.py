@@ -169,6 +169,9 @@ OPEN = inference_pb2.Circuit(
     slow=1,
 )
 HALF_OPEN = inference_pb2.Circuit(credential_id="crd_2", model="bad", state=inference_pb2.CIRCUIT_STATE_HALF_OPEN)
+FOR_ONE = inference_pb2.Circuit(
+    credential_id="crd_1", model="worse", state=inference_pb2.CIRCUIT_STATE_OPEN, only_tenant_id="ten_1"
+)
 RESTING = inference_pb2.Circuit(
     credential_id="crd_3",
     model="good",
@@ -186,6 +189,7 @@ RESTING = inference_pb2.Circuit(
         ([RESTING, CLOSED], 0, "degraded"),
         ([OPEN, HALF_OPEN, RESTING], 0, "down"),
         ([OPEN], 1, "degraded"),
+        ([OPEN, FOR_ONE], 0, "degraded"),
     ],
 )
 async def test_the_health_of_an_upstream_is_that_of_its_circuits(
@@ -220,6 +224,7 @@ async def test_a_circuit_is_shown_with_its_times_and_counts(gateway: GatewayFixt
             "calls": 12,
             "failures": 6,
             "slow": 1,
+            "only_tenant_id": None,
         }
     ]
     unknown = await admin.get("/admin/v1/upstreams/nowhere/health")

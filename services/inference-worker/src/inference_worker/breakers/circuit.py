@@ -10,9 +10,6 @@ from math import inf
 from inference_worker.breakers.counts import ALL_TENANTS, CallWindow, Counts, FailureRow, Ticket, UnpublishedCounts
 from inference_worker.breakers.model import Block, BlockReason, CircuitKey, CircuitPolicy, CircuitState
 
-MIN_HUNG_SECONDS = 1.0
-"""A time-out that came sooner says nothing of other calls: the upstream may have given up by itself."""
-
 
 class AccountCircuit:
     """What is known of one credential of one upstream, for all models."""
@@ -114,21 +111,27 @@ class Circuit:
     def succeeded(self, now: float, ticket: Ticket, *, first_byte: float = 0.0) -> None:
         """Count an answer, or a refusal that proves that the upstream works."""
         self._waiting.discard(ticket)
+        policy = self._policy
+        slow = policy.slow_first_byte is not None and first_byte > policy.slow_first_byte
         if ticket.probe:
-            ticket.probe = False
-            self._answered_at = now
-            self.close(now)
+            ticket.probe, self._answered_at = False, now
+            if not slow:
+                self.close(now)
+            elif self.state is not CircuitState.CLOSED:
+                self._open(now, self.open_for)
             return
-        if self.state is not CircuitState.CLOSED and self.is_open_for(ticket.tenant_id):
-            return  # it began before the circuit opened
+        if self.state is not CircuitState.CLOSED:
+            if self.is_open_for(ticket.tenant_id):
+                return  # it began before the circuit opened
+            if self.state is CircuitState.OPEN and now > self.open_until + policy.window:
+                self.close(now)  # its tenant does not ask any more, and others are answered
         self._answered_at = now
         if self._row.count:
             self._row.clear()
             self._unpublished.answered()
             self._counted()
         self._window.count(now)
-        policy = self._policy
-        if policy.slow_first_byte is not None and first_byte > policy.slow_first_byte:
+        if slow:
             self._window.count_slow(ticket.tenant_id)
             whose = self._window.whose_slowness(policy.min_calls, policy.slow_ratio)
             if whose is not None:
@@ -226,10 +229,8 @@ class Circuit:
 
     def awaits_grant(self, now: float) -> bool:
         """Whether a probe would be made here as soon as the other replicas consent."""
-        return (
-            self.state is CircuitState.OPEN and self.wanted_at >= self.open_until and now >= self.granted_until
-            and now - self.wanted_at < self._policy.grant_timeout
-        )  # fmt: skip
+        wanted = self.wanted_at >= self.open_until and now - self.wanted_at < self._policy.grant_timeout
+        return wanted and self.state is CircuitState.OPEN and now >= self.granted_until
 
     def figures(self) -> tuple[int, int, int]:
         """Return calls, failures and slow calls of the window."""
@@ -254,7 +255,7 @@ class Circuit:
 
         They are very likely hung, too. They say nothing of their tenants until they have failed.
         """
-        if waited < MIN_HUNG_SECONDS or self._answered_at > now - waited:
+        if waited < self._policy.min_hung or self._answered_at > now - waited:
             return
         longest = now - waited / 2
         found = [one for one in self._waiting if one.began <= longest and not one.suspected]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from inference_worker.breakers.circuit import Circuit
+from inference_worker.breakers.counts import ALL_TENANTS
 from inference_worker.breakers.model import CircuitState
 
 MAX_SHOWN: Final = 100
@@ -21,6 +22,8 @@ class CircuitHealth(NamedTuple):
     calls: int
     failures: int
     slow: int
+    only_tenant_id: str
+    """The tenant whose calls alone are not made; empty when that is not so."""
 
 
 def upstream_health(circuits: Iterable[Circuit], upstream: str, now: float) -> tuple[Sequence[CircuitHealth], int]:
@@ -42,6 +45,7 @@ def _health(circuit: Circuit, now: float) -> CircuitHealth:
         calls,
         failures,
         slow,
+        "" if circuit.state is CircuitState.CLOSED or circuit.open_for == ALL_TENANTS else circuit.open_for,
     )
 
 

@@ -42,6 +42,8 @@ class CircuitPolicy:
     window: float = 10.0
     min_calls: int = 10
     failure_ratio: float = 0.5
+    min_hung: float = 1.0
+    """A time-out that came sooner says nothing of other calls: the upstream may have given up by itself."""
     slow_first_byte: float | None = None
     """A first byte that takes longer counts as slow; None for no limit."""
     slow_ratio: float = 0.8

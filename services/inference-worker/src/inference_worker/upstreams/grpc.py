@@ -59,4 +59,5 @@ def health_to_proto(one: CircuitHealth) -> pb.Circuit:
         calls=one.calls,
         failures=one.failures,
         slow=one.slow,
+        only_tenant_id=one.only_tenant_id,
     )

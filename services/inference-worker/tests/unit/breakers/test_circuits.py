@@ -70,6 +70,17 @@ def test_first_bytes_that_are_slow_open_a_circuit():
     assert circuit.state is CircuitState.OPEN
 
 
+def test_a_probe_that_is_slow_keeps_it_open():
+    circuit = Circuits(CircuitPolicy(slow_first_byte=1.0)).circuit("u", "c", "m")
+    for _ in range(10):
+        succeed(circuit, first_byte=2.0)
+    circuit.succeeded(3.0, probing(circuit, 1.0), first_byte=2.0)
+    assert circuit.block(3.0, A) == (BlockReason.OPEN, 5.0)
+
+    circuit.succeeded(5.5, probing(circuit, 5.0), first_byte=0.5)
+    assert circuit.state is CircuitState.CLOSED
+
+
 def test_one_probe_at_a_time_decides():
     circuit = a_circuit()
     fail(circuit, 5)
@@ -192,6 +203,16 @@ def test_failures_of_one_tenant_open_a_circuit_for_that_tenant_alone():
     assert not admitted(circuit, 0.0, B).probe
     succeed(circuit, 0.1, B)
     assert circuit.admit(0.1, A) is None
+
+
+def test_what_is_open_for_a_tenant_that_does_not_come_back_is_closed_by_an_answer_to_another_one():
+    circuit = a_circuit()
+    fail(circuit, 5, 0.0, A)
+    succeed(circuit, circuit.open_until + POLICY.window, B)
+    assert circuit.state is CircuitState.OPEN
+
+    succeed(circuit, circuit.open_until + POLICY.window + 1, B)
+    assert circuit.state is CircuitState.CLOSED
 
 
 def test_the_first_failure_of_another_tenant_opens_it_for_all():

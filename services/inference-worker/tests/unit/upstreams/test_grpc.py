@@ -43,6 +43,16 @@ async def test_the_circuits_of_an_upstream_come_with_faults_first():
     assert (limited.state, limited.rests_for.ToSeconds()) == (pb.CIRCUIT_STATE_CLOSED, 7)
     assert (refused.credential_id, refused.credential_rests_for.ToSeconds()) == ("crd_2", 30)
     assert [(one.calls, one.failures) for one in (shaky, good)] == [(1, 1), (1, 0)]
+    assert [one.only_tenant_id for one in health.circuits] == ["ten_1", "", "", "", ""]
+
+
+async def test_a_circuit_that_is_open_for_all_names_no_tenant():
+    methods, circuits = some_methods()
+    for number in range(5):
+        circuits.circuit("u", "crd_1", "dead").failed(NOW, Ticket(NOW, f"ten_{number}"))
+    (one,) = (await described(methods, "u")).health.circuits
+
+    assert (one.state, one.only_tenant_id) == (pb.CIRCUIT_STATE_OPEN, "")
 
 
 async def test_an_open_circuit_whose_probe_runs_is_half_open():

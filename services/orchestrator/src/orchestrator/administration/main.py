@@ -9,9 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from chassis.aio import periodic
 from chassis.errors import ArgosyError
 from chassis.grpc import Channel, Registration
-from chassis.lifecycle import Component, ServiceBuilder
+from chassis.ids import new_id
+from chassis.lifecycle import Component, Loop, ServiceBuilder
 from chassis.postgres import Database
 from chassis.settings import EX_CONFIG, PostgresSection, RedisSection
 from pydantic import SecretStr
@@ -29,7 +31,8 @@ from orchestrator.routing.cli import run_route_command
 from orchestrator.routing.document import document_to_capabilities
 from orchestrator.routing.manage import ManageRoutes
 from orchestrator.routing.postgres import PostgresRouteStore, models_of_upstream
-from orchestrator.routing.schedule import refresh_once
+from orchestrator.routing.redis import RedisScores
+from orchestrator.routing.schedule import SHARE_INTERVAL, ScoreSharing, refresh_once
 from orchestrator.upstreams.cli import run_reseal
 from orchestrator.upstreams.main import build_upstreams
 from orchestrator.upstreams.postgres import PostgresUpstreamStore
@@ -87,9 +90,16 @@ async def build_administration(
         routes=routes,
         flags=flags.cache,
         registrations=(routing, configuration.registration, flags.registration, *declared.registrations),
-        components=(*configuration.components, flags.loaded),
+        components=(*configuration.components, flags.loaded, *await share_scores(service, redis, routes)),
         stop_watches=declared.stop_watches,
     )
+
+
+async def share_scores(service: ServiceBuilder, redis: RedisSection, routes: RouteCache) -> Sequence[Component]:
+    """Let replicas learn from each other how fast candidates answer."""
+    channel = RedisScores(await service.redis(redis))
+    sharing = ScoreSharing(routes.scores, channel, new_id("orchestrator_"))
+    return channel.subscription(sharing.receive), Loop("scores", periodic(SHARE_INTERVAL, sharing.share, "scores"))
 
 
 async def edit_routes(postgres: PostgresSection, owner_dsn: SecretStr | None, arguments: argparse.Namespace) -> int:

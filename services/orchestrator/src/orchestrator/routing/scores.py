@@ -1,6 +1,7 @@
-"""How fast candidates answered in the last hour, for the strategy `fastest`. In memory, of this process alone."""
+"""How fast candidates answered in the last hour, for the strategy `fastest`. In memory; replicas share their counts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from chassis.clock import Clock
 
@@ -16,6 +17,8 @@ MIN_CALLS = 10
 FAILURE_SECONDS = 30.0
 """What a failed call counts for, beside its own time: the request waits for another candidate, or has no answer."""
 MAX_CANDIDATES = 10_000
+MAX_UNSHARED = 1_000
+"""Candidates in one message to the other replicas; calls of more are not shared."""
 
 
 class _Period:
@@ -29,6 +32,15 @@ class _Period:
         self.seconds = 0.0
 
 
+class ScoreCount(NamedTuple):
+    """Calls of one candidate, and the seconds that they count for, all together."""
+
+    price_key: str
+    stream: bool
+    calls: int
+    seconds: float
+
+
 class Scores:
     """Expected seconds until an answer: to the first byte of a stream, to the end of an answer that is not streamed.
 
@@ -38,6 +50,7 @@ class Scores:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._periods: dict[tuple[str, bool], list[_Period]] = {}
+        self._unshared: dict[tuple[str, bool], tuple[int, float]] = {}
 
     def learn(self, candidates: Sequence[Candidate], calls: Sequence[ProviderCall], *, stream: bool) -> None:
         """Count the calls of one request; `candidates` are the plan's.
@@ -58,7 +71,11 @@ class Scores:
                 seconds = one.seconds + FAILURE_SECONDS
             else:
                 continue
-            self._count((candidate.bound.price_key, stream), seconds)
+            key = candidate.bound.price_key, stream
+            self._count(key, 1, seconds)
+            if key in self._unshared or len(self._unshared) < MAX_UNSHARED:
+                shared, sum_of_seconds = self._unshared.get(key, (0, 0.0))
+                self._unshared[key] = shared + 1, sum_of_seconds + seconds
 
     def delay(self, candidate: RouteCandidate, facts: RequestFacts) -> float:
         """Return the expected seconds, or 0 for a candidate that had fewer than `MIN_CALLS` calls in the last hour."""
@@ -67,14 +84,24 @@ class Scores:
         calls = sum(one.calls for one in recent)
         return sum(one.seconds for one in recent) / calls if calls >= MIN_CALLS else 0.0
 
-    def _count(self, key: tuple[str, bool], seconds: float) -> None:
+    def take_unshared(self) -> list[ScoreCount]:
+        """Return what other replicas do not know yet, and forget that."""
+        unshared, self._unshared = self._unshared, {}
+        return [ScoreCount(*key, *counted) for key, counted in unshared.items()]
+
+    def add(self, counts: Iterable[ScoreCount]) -> None:
+        """Count what other replicas have counted."""
+        for one in counts:
+            self._count((one.price_key, one.stream), one.calls, one.seconds)
+
+    def _count(self, key: tuple[str, bool], calls: int, seconds: float) -> None:
         if key not in self._periods and len(self._periods) >= MAX_CANDIDATES:
             self._periods.clear()
         periods, number = self._periods.setdefault(key, []), self._number()
         if not periods or periods[-1].number != number:
             periods.append(_Period(number))
             del periods[:-PERIODS]
-        periods[-1].calls += 1
+        periods[-1].calls += calls
         periods[-1].seconds += seconds
 
     def _number(self) -> int:
