@@ -146,7 +146,8 @@ def _forbidden(role: Role, module: tuple[str, ...], service: str) -> str:
         pure = package == "chassis" and ((module[1:2] and module[1] in PURE_CHASSIS) or module[1:3] == REDACTION)
         return "" if role.chassis or pure else f"of chassis it may import {', '.join(sorted(PURE_CHASSIS))}"
     if package == "values":
-        return "" if role.chassis or module[1:2] != ("protos",) else "protos belong to translators"
+        protos = module[1:2] in {("protos",), ("attribute_protos",)}
+        return "" if role.chassis or not protos else "protos belong to translators"
     if package in sys.stdlib_module_names or package in _FOR_ALL or role.packages is None or package in role.packages:
         return ""
     return f"{package} is not for {role.description}"

@@ -48,6 +48,74 @@ ATTACHMENT_STATE_FAILED: AttachmentState.ValueType  # 3
 """Refused; see failure_reason."""
 Global___AttachmentState: _TypeAlias = AttachmentState  # noqa: Y015
 
+class _Ranker:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RankerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ranker.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RANKER_UNSPECIFIED: _Ranker.ValueType  # 0
+    """As the service does it best."""
+    RANKER_FUSION: _Ranker.ValueType  # 1
+    """By the fusion of both searches alone: no second look at the best passages, and exact hits are not put first."""
+
+class Ranker(_Ranker, metaclass=_RankerEnumTypeWrapper):
+    """How passages are ranked."""
+
+RANKER_UNSPECIFIED: Ranker.ValueType  # 0
+"""As the service does it best."""
+RANKER_FUSION: Ranker.ValueType  # 1
+"""By the fusion of both searches alone: no second look at the best passages, and exact hits are not put first."""
+Global___Ranker: _TypeAlias = Ranker  # noqa: Y015
+
+class _AttributeOperator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttributeOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttributeOperator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTRIBUTE_OPERATOR_UNSPECIFIED: _AttributeOperator.ValueType  # 0
+    """Not allowed."""
+    ATTRIBUTE_OPERATOR_EQ: _AttributeOperator.ValueType  # 1
+    """Equal."""
+    ATTRIBUTE_OPERATOR_NE: _AttributeOperator.ValueType  # 2
+    """Not equal, or not there."""
+    ATTRIBUTE_OPERATOR_GT: _AttributeOperator.ValueType  # 3
+    """Greater: numbers by size, texts by code point."""
+    ATTRIBUTE_OPERATOR_GTE: _AttributeOperator.ValueType  # 4
+    """Greater or equal."""
+    ATTRIBUTE_OPERATOR_LT: _AttributeOperator.ValueType  # 5
+    """Less."""
+    ATTRIBUTE_OPERATOR_LTE: _AttributeOperator.ValueType  # 6
+    """Less or equal."""
+    ATTRIBUTE_OPERATOR_IN: _AttributeOperator.ValueType  # 7
+    """Equal to one of the values; to none of an empty list."""
+    ATTRIBUTE_OPERATOR_NIN: _AttributeOperator.ValueType  # 8
+    """Equal to none of the values, or not there."""
+
+class AttributeOperator(_AttributeOperator, metaclass=_AttributeOperatorEnumTypeWrapper):
+    """How an attribute is compared."""
+
+ATTRIBUTE_OPERATOR_UNSPECIFIED: AttributeOperator.ValueType  # 0
+"""Not allowed."""
+ATTRIBUTE_OPERATOR_EQ: AttributeOperator.ValueType  # 1
+"""Equal."""
+ATTRIBUTE_OPERATOR_NE: AttributeOperator.ValueType  # 2
+"""Not equal, or not there."""
+ATTRIBUTE_OPERATOR_GT: AttributeOperator.ValueType  # 3
+"""Greater: numbers by size, texts by code point."""
+ATTRIBUTE_OPERATOR_GTE: AttributeOperator.ValueType  # 4
+"""Greater or equal."""
+ATTRIBUTE_OPERATOR_LT: AttributeOperator.ValueType  # 5
+"""Less."""
+ATTRIBUTE_OPERATOR_LTE: AttributeOperator.ValueType  # 6
+"""Less or equal."""
+ATTRIBUTE_OPERATOR_IN: AttributeOperator.ValueType  # 7
+"""Equal to one of the values; to none of an empty list."""
+ATTRIBUTE_OPERATOR_NIN: AttributeOperator.ValueType  # 8
+"""Equal to none of the values, or not there."""
+Global___AttributeOperator: _TypeAlias = AttributeOperator  # noqa: Y015
+
 @_typing.final
 class UploadFileRequest(_message.Message):
     """A piece of an upload."""
@@ -664,23 +732,110 @@ class AttachFileRequest(_message.Message):
 
     VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """Where to."""
     file_id: _builtins.str
     """Which file."""
+    @_builtins.property
+    def attributes(self) -> Global___Attributes:
+        """Absent: none, or those that the file has in this store already."""
+
     def __init__(
         self,
         *,
         vector_store_id: _builtins.str = ...,
         file_id: _builtins.str = ...,
+        attributes: Global___Attributes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "file_id", b"file_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttachFileRequest: _TypeAlias = AttachFileRequest  # noqa: Y015
+
+@_typing.final
+class Attributes(_message.Message):
+    """What the tenant says of a file in a vector store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___AttributeValue: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___AttributeValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.MessageMap[_builtins.str, Global___AttributeValue]:
+        """At most 16; keys of 1 to 64 characters."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Mapping[_builtins.str, Global___AttributeValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attributes: _TypeAlias = Attributes  # noqa: Y015
+
+@_typing.final
+class AttributeValue(_message.Message):
+    """A value of an attribute, or of a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    INTEGER_FIELD_NUMBER: _builtins.int
+    BOOLEAN_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """At most 512 characters."""
+    number: _builtins.float
+    """Finite."""
+    integer: _builtins.int
+    """A whole number, kept exactly. Equal to the same number as a double."""
+    boolean: _builtins.bool
+    """True or false; equal to no number."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        number: _builtins.float = ...,
+        integer: _builtins.int = ...,
+        boolean: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "number", "integer", "boolean"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___AttributeValue: _TypeAlias = AttributeValue  # noqa: Y015
 
 @_typing.final
 class AttachFileResponse(_message.Message):
@@ -721,6 +876,7 @@ class Attachment(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     USAGE_BYTES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """The store."""
     file_id: _builtins.str
@@ -743,6 +899,10 @@ class Attachment(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileWarning]:
         """What of the file is not searchable although it is indexed; each code at most once."""
 
+    @_builtins.property
+    def attributes(self) -> Global___Attributes:
+        """What the tenant says of it."""
+
     def __init__(
         self,
         *,
@@ -755,10 +915,11 @@ class Attachment(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         usage_bytes: _builtins.int = ...,
         warnings: _abc.Iterable[Global___FileWarning] | None = ...,
+        attributes: Global___Attributes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "created_at", b"created_at", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "file_id", b"file_id", "state", b"state", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunks", b"chunks", "created_at", b"created_at", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "file_id", b"file_id", "state", b"state", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -903,6 +1064,62 @@ class ListAttachmentsResponse(_message.Message):
 Global___ListAttachmentsResponse: _TypeAlias = ListAttachmentsResponse  # noqa: Y015
 
 @_typing.final
+class UpdateAttachmentRequest(_message.Message):
+    """Replaces the attributes of a file in a store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    file_id: _builtins.str
+    """The file."""
+    @_builtins.property
+    def attributes(self) -> Global___Attributes:
+        """All of them. Absent is none."""
+
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        attributes: Global___Attributes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "file_id", b"file_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAttachmentRequest: _TypeAlias = UpdateAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class UpdateAttachmentResponse(_message.Message):
+    """The attachment with its new attributes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attachment(self) -> Global___Attachment:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        attachment: Global___Attachment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAttachmentResponse: _TypeAlias = UpdateAttachmentResponse  # noqa: Y015
+
+@_typing.final
 class DetachFileRequest(_message.Message):
     """Takes a file out of a store."""
 
@@ -953,25 +1170,59 @@ class CreateFileBatchRequest(_message.Message):
 
     VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
     FILE_IDS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """The store."""
     @_builtins.property
     def file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 500 files of the caller's tenant; one that is in the store already stays as it is."""
+        """1 to 500 files of the caller's tenant; of one that is in the store already only the attributes change."""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileToAttach]:
+        """Further files, with attributes; both lists have 1 to 500 files together."""
 
     def __init__(
         self,
         *,
         vector_store_id: _builtins.str = ...,
         file_ids: _abc.Iterable[_builtins.str] | None = ...,
+        files: _abc.Iterable[Global___FileToAttach] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_ids", b"file_ids", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_ids", b"file_ids", "files", b"files", "vector_store_id", b"vector_store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateFileBatchRequest: _TypeAlias = CreateFileBatchRequest  # noqa: Y015
+
+@_typing.final
+class FileToAttach(_message.Message):
+    """A file of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    file_id: _builtins.str
+    """Which."""
+    @_builtins.property
+    def attributes(self) -> Global___Attributes:
+        """Absent as in AttachFileRequest."""
+
+    def __init__(
+        self,
+        *,
+        file_id: _builtins.str = ...,
+        attributes: Global___Attributes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "file_id", b"file_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileToAttach: _TypeAlias = FileToAttach  # noqa: Y015
 
 @_typing.final
 class CreateFileBatchResponse(_message.Message):
@@ -1214,13 +1465,24 @@ class SearchRequest(_message.Message):
     VECTOR_STORE_IDS_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    RANKER_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """Not empty."""
     limit: _builtins.int
     """1 to 50; 0 is 10."""
+    ranker: Global___Ranker.ValueType
+    """How passages are ranked."""
+    min_score: _builtins.float
+    """Only passages with at least this score, from 0 to 1."""
     @_builtins.property
     def vector_store_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 10 stores of the caller's tenant."""
+
+    @_builtins.property
+    def filter(self) -> Global___AttributeFilter:
+        """Only passages of files whose attributes fit; absent is any file."""
 
     def __init__(
         self,
@@ -1228,14 +1490,113 @@ class SearchRequest(_message.Message):
         vector_store_ids: _abc.Iterable[_builtins.str] | None = ...,
         query: _builtins.str = ...,
         limit: _builtins.int = ...,
+        filter: Global___AttributeFilter | None = ...,
+        ranker: Global___Ranker.ValueType = ...,
+        min_score: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "query", b"query", "vector_store_ids", b"vector_store_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "limit", b"limit", "min_score", b"min_score", "query", b"query", "ranker", b"ranker", "vector_store_ids", b"vector_store_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class AttributeFilter(_message.Message):
+    """A condition on the attributes of files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    ANY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def comparison(self) -> Global___AttributeComparison:
+        """Compares one attribute."""
+
+    @_builtins.property
+    def all(self) -> Global___AttributeFilters:
+        """All of these hold."""
+
+    @_builtins.property
+    def any(self) -> Global___AttributeFilters:
+        """One of these holds."""
+
+    def __init__(
+        self,
+        *,
+        comparison: Global___AttributeComparison | None = ...,
+        all: Global___AttributeFilters | None = ...,
+        any: Global___AttributeFilters | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "comparison", b"comparison", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "comparison", b"comparison", "filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_filter: _TypeAlias = _typing.Literal["comparison", "all", "any"]  # noqa: Y015
+    _WhichOneofArgType_filter: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_filter) -> _WhichOneofReturnType_filter | None: ...
+
+Global___AttributeFilter: _TypeAlias = AttributeFilter  # noqa: Y015
+
+@_typing.final
+class AttributeFilters(_message.Message):
+    """Filters of a group, at least one. Groups are at most 8 deep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeFilter]:
+        """In any order."""
+
+    def __init__(
+        self,
+        *,
+        filters: _abc.Iterable[Global___AttributeFilter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttributeFilters: _TypeAlias = AttributeFilters  # noqa: Y015
+
+@_typing.final
+class AttributeComparison(_message.Message):
+    """Compares an attribute. Values of different types are never equal and have no order. A file without the attribute fits
+    the negations alone.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Which attribute."""
+    operator: Global___AttributeOperator.ValueType
+    """How."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeValue]:
+        """One; any number for the operators of lists."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        operator: Global___AttributeOperator.ValueType = ...,
+        values: _abc.Iterable[Global___AttributeValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "operator", b"operator", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttributeComparison: _TypeAlias = AttributeComparison  # noqa: Y015
 
 @_typing.final
 class SearchResponse(_message.Message):
@@ -1273,6 +1634,7 @@ class Passage(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     """The file."""
     filename: _builtins.str
@@ -1285,6 +1647,10 @@ class Passage(_message.Message):
     """From 0 to 1; higher is better. Scores of different searches are not comparable."""
     vector_store_id: _builtins.str
     """The store it was found in."""
+    @_builtins.property
+    def attributes(self) -> Global___Attributes:
+        """Of its file."""
+
     def __init__(
         self,
         *,
@@ -1294,10 +1660,11 @@ class Passage(_message.Message):
         text: _builtins.str = ...,
         score: _builtins.float = ...,
         vector_store_id: _builtins.str = ...,
+        attributes: Global___Attributes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "filename", b"filename", "page", b"page", "score", b"score", "text", b"text", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "file_id", b"file_id", "filename", b"filename", "page", b"page", "score", b"score", "text", b"text", "vector_store_id", b"vector_store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,6 +95,11 @@ class RetrievalServiceStub:
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListAttachmentsRequest.SerializeToString,
                 response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListAttachmentsResponse.FromString,
                 _registered_method=True)
+        self.UpdateAttachment = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/UpdateAttachment',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateAttachmentRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateAttachmentResponse.FromString,
+                _registered_method=True)
         self.DetachFile = channel.unary_unary(
                 '/argosy.retrieval.v1.RetrievalService/DetachFile',
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DetachFileRequest.SerializeToString,
@@ -216,6 +221,14 @@ class RetrievalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateAttachment(self, request, context):
+        """Replace the attributes of a file in a vector store; its index stays. Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND,
+        INVALID_REQUEST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DetachFile(self, request, context):
         """Take a file out of a vector store.
         """
@@ -321,6 +334,11 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     servicer.ListAttachments,
                     request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListAttachmentsRequest.FromString,
                     response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListAttachmentsResponse.SerializeToString,
+            ),
+            'UpdateAttachment': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAttachment,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateAttachmentRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateAttachmentResponse.SerializeToString,
             ),
             'DetachFile': grpc.unary_unary_rpc_method_handler(
                     servicer.DetachFile,
@@ -678,6 +696,33 @@ class RetrievalService:
             '/argosy.retrieval.v1.RetrievalService/ListAttachments',
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListAttachmentsRequest.SerializeToString,
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListAttachmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/UpdateAttachment',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateAttachmentRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateAttachmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

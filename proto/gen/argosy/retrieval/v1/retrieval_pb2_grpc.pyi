@@ -59,6 +59,10 @@ class RetrievalServiceStub:
     """How far indexing of one file is."""
     ListAttachments: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.ListAttachmentsRequest, _retrieval_pb2.ListAttachmentsResponse]
     """The files of a vector store, newest first."""
+    UpdateAttachment: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.UpdateAttachmentRequest, _retrieval_pb2.UpdateAttachmentResponse]
+    """Replace the attributes of a file in a vector store; its index stays. Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND,
+    INVALID_REQUEST.
+    """
     DetachFile: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.DetachFileRequest, _retrieval_pb2.DetachFileResponse]
     """Take a file out of a vector store."""
     CreateFileBatch: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.CreateFileBatchRequest, _retrieval_pb2.CreateFileBatchResponse]
@@ -105,6 +109,10 @@ class RetrievalServiceAsyncStub(RetrievalServiceStub):
     """How far indexing of one file is."""
     ListAttachments: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.ListAttachmentsRequest, _retrieval_pb2.ListAttachmentsResponse]  # type: ignore[assignment]
     """The files of a vector store, newest first."""
+    UpdateAttachment: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.UpdateAttachmentRequest, _retrieval_pb2.UpdateAttachmentResponse]  # type: ignore[assignment]
+    """Replace the attributes of a file in a vector store; its index stays. Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND,
+    INVALID_REQUEST.
+    """
     DetachFile: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.DetachFileRequest, _retrieval_pb2.DetachFileResponse]  # type: ignore[assignment]
     """Take a file out of a vector store."""
     CreateFileBatch: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.CreateFileBatchRequest, _retrieval_pb2.CreateFileBatchResponse]  # type: ignore[assignment]
@@ -220,6 +228,16 @@ class RetrievalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_retrieval_pb2.ListAttachmentsResponse, _abc.Awaitable[_retrieval_pb2.ListAttachmentsResponse]]:
         """The files of a vector store, newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateAttachment(
+        self,
+        request: _retrieval_pb2.UpdateAttachmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.UpdateAttachmentResponse, _abc.Awaitable[_retrieval_pb2.UpdateAttachmentResponse]]:
+        """Replace the attributes of a file in a vector store; its index stays. Errors: VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND,
+        INVALID_REQUEST.
+        """
 
     @_abc_1.abstractmethod
     def DetachFile(
