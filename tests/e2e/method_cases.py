@@ -235,6 +235,14 @@ async def retrieval_list_attachments(context: CallContext) -> Sequence[Message]:
 
 
 @case
+async def retrieval_update_attachment(context: CallContext) -> Sequence[Message]:
+    context.principal = context.searchable.principal
+    store_id, file_id = context.searchable.store_id, context.searchable.file_id
+    attributes = retrieval_pb2.Attributes(values={"year": retrieval_pb2.AttributeValue(integer=2024)})
+    return [retrieval_pb2.UpdateAttachmentRequest(vector_store_id=store_id, file_id=file_id, attributes=attributes)]
+
+
+@case
 async def retrieval_detach_file(context: CallContext) -> Sequence[Message]:
     file_id = await context.add_file()
     return [retrieval_pb2.DetachFileRequest(vector_store_id=await context.add_store(file_id), file_id=file_id)]

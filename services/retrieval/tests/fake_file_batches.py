@@ -9,9 +9,10 @@ from chassis.ids import new_id
 from chassis.tenancy import Principal
 from retrieval.file_batches.model import FileBatch, FileBatchCounts, file_batch_not_found
 from retrieval.files.page import Page
-from retrieval.vector_stores.model import Attachment, AttachmentKey, AttachmentState
+from retrieval.vector_stores.model import Attachment, AttachmentKey, AttachmentState, FileToAttach
 
-from services.retrieval.tests.fakes import Batch, FakeFiles, FakeVectorStores, InMemoryDatabase, Row
+from services.retrieval.tests.fake_files import FakeFiles
+from services.retrieval.tests.fakes import Batch, FakeVectorStores, InMemoryDatabase, Row
 
 
 class FakeFileBatches:
@@ -19,16 +20,16 @@ class FakeFileBatches:
         self._database = database
         self._stores = FakeVectorStores(database)
 
-    async def create(self, principal: Principal, vector_store_id: str, file_ids: Sequence[str]) -> FileBatch:
+    async def create(self, principal: Principal, vector_store_id: str, files: Sequence[FileToAttach]) -> FileBatch:
         await self._stores.get(principal.tenant_id, vector_store_id)
-        for file_id in file_ids:
-            await FakeFiles(self._database).get(principal.tenant_id, file_id)
+        for file in files:
+            await FakeFiles(self._database).get(principal.tenant_id, file.file_id)
         batch_id, batch = new_id("vsfb_"), Batch(self._database.clock.now())
         self._database.batches[principal.tenant_id, vector_store_id, batch_id] = batch
-        for file_id in sorted(file_ids):
+        for file in sorted(files, key=lambda file: file.file_id):
             before = self._database.numbers
-            await self._stores.attach(principal, vector_store_id, file_id)
-            batch.members[file_id] = self._database.numbers if self._database.numbers > before else None
+            await self._stores.attach(principal, vector_store_id, file.file_id, attributes=file.attributes)
+            batch.members[file.file_id] = self._database.numbers if self._database.numbers > before else None
         return await self.get(principal.tenant_id, vector_store_id, batch_id)
 
     async def get(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:

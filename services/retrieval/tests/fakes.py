@@ -8,13 +8,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from chassis.errors import DeadlineExceeded, Unavailable
 from chassis.ids import new_id
 from chassis.tenancy import Principal
 from chassis.testing import FakeClock
 from retrieval.deletions.delete import PendingDeletion
 from retrieval.embeddings.model import DIMENSIONS, Vector
-from retrieval.files.model import DELETION_LEASE, File, FileMetadata, FileNotFound, object_key
+from retrieval.files.model import File, FileNotFound
 from retrieval.files.page import Page
 from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
 from retrieval.parsing.model import FileWarning
@@ -28,8 +27,10 @@ from retrieval.vector_stores.model import (
     VectorStore,
     VectorStoreNotFound,
 )
+from values.attributes import Attributes, Filter
 
 from services.retrieval.tests.fake_feedback import best, candidates_of, relevant_of
+from services.retrieval.tests.fake_filters import fits
 from services.retrieval.tests.texts import bm25, cosine, words
 
 
@@ -46,6 +47,7 @@ class Row:
     reason: str = ""
     message: str = ""
     warnings: tuple[FileWarning, ...] = ()
+    attributes: Attributes = field(default_factory=dict)
     epoch: int = 0
     crashes: int = 0
     retries: int = 0
@@ -86,7 +88,7 @@ class InMemoryDatabase:
         )
         self.deletions[row.key.tenant_id, deletion.deletion_id] = (deletion, self.clock.now())
 
-    def completed(self, tenant_id: str, vector_store_ids: Sequence[str]) -> list[Row]:
+    def completed(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> list[Row]:
         """Attachments whose chunks searches find."""
         return [
             row
@@ -94,56 +96,8 @@ class InMemoryDatabase:
             if key.tenant_id == tenant_id
             and key.vector_store_id in vector_store_ids
             and row.state is AttachmentState.COMPLETED
+            and fits(filters, row.attributes)
         ]
-
-
-class FakeFiles:
-    def __init__(self, database: InMemoryDatabase) -> None:
-        self._database = database
-
-    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
-        pending = self._database.deletions.get((tenant_id, f"object-{file_id}"))
-        if pending is not None and pending[1] <= self._database.clock.now() + DELETION_LEASE:
-            raise Unavailable("an earlier upload of this file is being deleted; try again in some minutes")
-        self._schedule(tenant_id, file_id, lifetime)
-
-    def _schedule(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
-        deletion = PendingDeletion(tenant_id, f"object-{file_id}", 0, object_key=object_key(tenant_id, file_id))
-        self._database.deletions[tenant_id, deletion.deletion_id] = (deletion, self._database.clock.now() + lifetime)
-
-    async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
-        key = (tenant_id, f"object-{file_id}")
-        held_until = self._database.clock.now() + DELETION_LEASE
-        if key not in self._database.deletions or self._database.deletions[key][1] <= held_until:
-            raise DeadlineExceeded("the upload took too long")
-        del self._database.deletions[key]
-        file = File(file_id, metadata.filename, metadata.purpose, size_bytes, self._database.clock.now())
-        self._database.files[tenant_id, file_id] = file
-        return file
-
-    async def get(self, tenant_id: str, file_id: str) -> File:
-        if (tenant_id, file_id) not in self._database.files:
-            raise FileNotFound(f"there is no file {file_id!r}", param="file_id")
-        return self._database.files[tenant_id, file_id]
-
-    async def list(self, tenant_id: str, *, limit: int, after: str, purpose: str) -> Page[File]:
-        found = sorted(
-            (
-                file
-                for (owner, file_id), file in self._database.files.items()
-                if owner == tenant_id and (not after or file_id < after) and (not purpose or file.purpose == purpose)
-            ),
-            key=lambda file: file.file_id,
-            reverse=True,
-        )
-        return Page(tuple(found[:limit]), len(found) > limit)
-
-    async def delete(self, tenant_id: str, file_id: str) -> None:
-        await self.get(tenant_id, file_id)
-        for key in [key for key in self._database.rows if (key.tenant_id, key.file_id) == (tenant_id, file_id)]:
-            self._database.schedule_deletion(self._database.rows.pop(key))
-        self._schedule(tenant_id, file_id, timedelta(0))
-        del self._database.files[tenant_id, file_id]
 
 
 class FakeVectorStores:
@@ -181,7 +135,9 @@ class FakeVectorStores:
         for key in [key for key in self._database.batches if key[:2] == (tenant_id, vector_store_id)]:
             del self._database.batches[key]
 
-    async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
+    async def attach(
+        self, principal: Principal, vector_store_id: str, file_id: str, *, attributes: Attributes | None = None
+    ) -> Attachment:
         await self.get(principal.tenant_id, vector_store_id)
         self._file(principal.tenant_id, file_id)
         key = AttachmentKey(principal.tenant_id, vector_store_id, file_id)
@@ -189,8 +145,12 @@ class FakeVectorStores:
         if row is None or row.state is AttachmentState.FAILED:
             now = self._database.clock.now()
             self._database.numbers += 1
-            self._database.rows[key] = Row(principal, key, self._database.numbers, now, now)
+            before = {} if row is None else row.attributes
+            row = Row(principal, key, self._database.numbers, now, now, attributes=before)
+            self._database.rows[key] = row
             self._database.published.append(key)
+        if attributes is not None:
+            row.attributes = attributes
         return await self.attachment(principal.tenant_id, vector_store_id, file_id)
 
     async def attachment(self, tenant_id: str, vector_store_id: str, file_id: str) -> Attachment:
@@ -205,6 +165,14 @@ class FakeVectorStores:
         found = (row for row in self._rows(tenant_id, vector_store_id) if row.number < before)
         rows = sorted((row for row in found if state in {None, row.state}), key=lambda row: -row.number)
         return Page(tuple(to_attachment(row) for row in rows[:limit]), len(rows) > limit)
+
+    async def update_attachment(
+        self, tenant_id: str, vector_store_id: str, file_id: str, attributes: Attributes
+    ) -> Attachment:
+        await self.get(tenant_id, vector_store_id)
+        row = self._row(tenant_id, vector_store_id, file_id)
+        row.attributes = attributes
+        return to_attachment(row)
 
     async def detach(self, tenant_id: str, vector_store_id: str, file_id: str) -> None:
         await self.get(tenant_id, vector_store_id)
@@ -318,22 +286,32 @@ class FakeSearchIndex:
     def __init__(self, database: InMemoryDatabase) -> None:
         self._database = database
 
-    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> int:
+    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
         for vector_store_id in vector_store_ids:
             if (tenant_id, vector_store_id) not in self._database.stores:
                 raise VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
-        return len(self._chunks(tenant_id, vector_store_ids))
+        return len(self._chunks(tenant_id, vector_store_ids, filters))
 
     async def vector_search(
-        self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
+        self,
+        tenant_id: str,
+        vector_store_ids: Sequence[str],
+        vector: Vector,
+        limit: int,
+        filters: Filter | None = None,
     ) -> dict[ChunkKey, float]:
-        chunks = self._chunks(tenant_id, vector_store_ids)
+        chunks = self._chunks(tenant_id, vector_store_ids, filters)
         return best({key: cosine(item.vector, vector) for key, item in chunks.items()}, limit)
 
     async def keyword_search(
-        self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
+        self,
+        tenant_id: str,
+        vector_store_ids: Sequence[str],
+        query: str,
+        limit: int,
+        filters: Filter | None = None,
     ) -> dict[ChunkKey, float]:
-        chunks = self._chunks(tenant_id, vector_store_ids)
+        chunks = self._chunks(tenant_id, vector_store_ids, filters)
         documents = {key: Counter(words(item.chunk.text)) for key, item in chunks.items()}
         return best(bm25(set(words(query)), documents), limit)
 
@@ -354,13 +332,17 @@ class FakeSearchIndex:
             for item in row.stored:
                 key = ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal)
                 if key in keys:
-                    found[key] = ChunkText(file.file_id, file.filename, item.chunk.page, item.chunk.text)
+                    found[key] = ChunkText(
+                        file.file_id, file.filename, item.chunk.page, item.chunk.text, row.attributes
+                    )
         return found
 
-    def _chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> dict[ChunkKey, EmbeddedChunk]:
+    def _chunks(
+        self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
+    ) -> dict[ChunkKey, EmbeddedChunk]:
         return {
             ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal): item
-            for row in self._database.completed(tenant_id, vector_store_ids)
+            for row in self._database.completed(tenant_id, vector_store_ids, filters)
             for item in row.stored
         }
 
@@ -380,4 +362,5 @@ def to_attachment(row: Row) -> Attachment:
         usage_bytes(row),
         row.created_at,
         row.warnings,
+        row.attributes,
     )

@@ -12,8 +12,9 @@ from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.run import Ingestion
 from retrieval.vector_stores.model import AttachmentKey
 
+from services.retrieval.tests.fake_files import FakeFiles
 from services.retrieval.tests.fake_peers import FakeEmbedder, FakeObjectStore, FakeParser
-from services.retrieval.tests.fakes import FakeFiles, FakeIngestionStore, FakeVectorStores, InMemoryDatabase, Row
+from services.retrieval.tests.fakes import FakeIngestionStore, FakeVectorStores, InMemoryDatabase, Row
 from services.retrieval.tests.texts import WordTokenCounter
 
 # Each a page of its own; at two chunks to a batch, three batches and a half.

@@ -19,6 +19,7 @@ from retrieval.ingestion.ports import IngestionStore
 from retrieval.search.search import SearchIndex
 from retrieval.vector_stores.model import AttachmentKey, VectorStore
 from retrieval.vector_stores.ports import VectorStores
+from values.attributes import Attributes
 
 from services.retrieval.tests.texts import a_vector
 
@@ -63,11 +64,14 @@ class Tenant:
         assert claim is not None
         return claim
 
-    async def indexed(self, *texts: str, store: VectorStore | None = None) -> tuple[VectorStore, File]:
+    async def indexed(
+        self, *texts: str, store: VectorStore | None = None, attributes: Attributes | None = None
+    ) -> tuple[VectorStore, File]:
         """A completed file of these chunks."""
         file = await self.file()
         store = store or await self.store()
-        await self.ports.stores.attach(a_principal(self.tenant_id), store.vector_store_id, file.file_id)
+        principal = a_principal(self.tenant_id)
+        await self.ports.stores.attach(principal, store.vector_store_id, file.file_id, attributes=attributes)
         claim = await self.claim(store.vector_store_id, file.file_id)
         await self.ports.ingestion_store.add_chunks(claim, embedded(texts), LONG)
         while await self.ports.ingestion_store.index_keywords(claim, LONG):

@@ -63,6 +63,24 @@ test("a file goes into a vector store and is found there", async () => {
   await assert.rejects(client.files.retrieve(file.id), OpenAI.NotFoundError);
 });
 
+test("a file has attributes, and searches are filtered by them", async () => {
+  const store = await client.vectorStores.create({ name: "years" });
+  const ids = [];
+  for (const year of [2023, 2024]) {
+    const file = await client.files.create({ file: await toFile(Buffer.from(`Ragusa had ${year} berths.`), `${year}.txt`), purpose: "assistants" });
+    await client.vectorStores.files.createAndPoll(store.id, { file_id: file.id, attributes: { year, port: "Ragusa" } }, { pollIntervalMs: 200 });
+    ids.push(file.id);
+  }
+  const search = (filters) => client.vectorStores.search(store.id, { query: "How many berths?", filters, ranking_options: { ranker: "auto", score_threshold: 0 } });
+  const newer = { type: "and", filters: [{ type: "eq", key: "port", value: "Ragusa" }, { type: "gt", key: "year", value: 2023 }] };
+  const found = await search(newer);
+  assert.deepEqual(found.data.map((item) => [item.file_id, item.attributes]), [[ids[1], { year: 2024, port: "Ragusa" }]]);
+  const updated = await client.vectorStores.files.update(ids[0], { vector_store_id: store.id, attributes: { year: 2025, port: "Ragusa" } });
+  assert.equal(updated.attributes.year, 2025);
+  assert.equal((await search(newer)).data.length, 2);
+  await assert.rejects(search({ type: "like", key: "port", value: "R%" }), (error) => error instanceof OpenAI.BadRequestError && error.param === "filters");
+});
+
 test("a wrong key is the SDK's AuthenticationError", async () => {
   const stranger = new OpenAI({ baseURL, apiKey: "argosy_dev_nobody_nothing", maxRetries: 0 });
   await assert.rejects(stranger.models.list(), (error) => error instanceof OpenAI.AuthenticationError && error.code === "invalid_api_key");

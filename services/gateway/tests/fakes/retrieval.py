@@ -51,6 +51,7 @@ class FakeRetrieval(RetrievalServiceServicer):
         self.tenants: dict[str, TenantData] = {}
         self.piece_sizes: list[int] = []
         self.interrupt_downloads = False
+        self.searches: list[pb.SearchRequest] = []
         self.passages: dict[str, Sequence[pb.Passage]] = {}
         self.download_content: Callable[[], AsyncIterator[bytes]] | None = None
         self.before_search: Callable[[str], Awaitable[None]] | None = None
@@ -140,7 +141,18 @@ class FakeRetrieval(RetrievalServiceServicer):
     async def AttachFile(self, request: pb.AttachFileRequest, context: Any) -> pb.AttachFileResponse:
         self._store(request.vector_store_id)
         self._file(request.file_id)
-        return pb.AttachFileResponse(attachment=self._attach(request.vector_store_id, request.file_id))
+        attachment = self._attach(request.vector_store_id, request.file_id)
+        if request.HasField("attributes"):
+            attachment.attributes.CopyFrom(request.attributes)
+        return pb.AttachFileResponse(attachment=attachment)
+
+    async def UpdateAttachment(self, request: pb.UpdateAttachmentRequest, context: Any) -> pb.UpdateAttachmentResponse:
+        self._store(request.vector_store_id)
+        attachment = self.data.attachments.get((request.vector_store_id, request.file_id))
+        if attachment is None:
+            raise file_not_found()
+        attachment.attributes.CopyFrom(request.attributes)
+        return pb.UpdateAttachmentResponse(attachment=attachment)
 
     async def GetAttachment(self, request: pb.GetAttachmentRequest, context: Any) -> pb.GetAttachmentResponse:
         self._store(request.vector_store_id)
@@ -175,12 +187,15 @@ class FakeRetrieval(RetrievalServiceServicer):
 
     async def CreateFileBatch(self, request: pb.CreateFileBatchRequest, context: Any) -> pb.CreateFileBatchResponse:
         self._store(request.vector_store_id)
-        for file_id in request.file_ids:
-            self._file(file_id)
-        for file_id in request.file_ids:
-            self._attach(request.vector_store_id, file_id)
+        for file in request.files:
+            self._file(file.file_id)
+        for file in request.files:
+            attachment = self._attach(request.vector_store_id, file.file_id)
+            if file.HasField("attributes"):
+                attachment.attributes.CopyFrom(file.attributes)
         batch_id = new_id("vsfb_")
-        self.data.batches[request.vector_store_id, batch_id] = list(dict.fromkeys(request.file_ids))
+        ids = [file.file_id for file in request.files]
+        self.data.batches[request.vector_store_id, batch_id] = list(dict.fromkeys(ids))
         return pb.CreateFileBatchResponse(file_batch=self._batch(request.vector_store_id, batch_id))
 
     async def GetFileBatch(self, request: pb.GetFileBatchRequest, context: Any) -> pb.GetFileBatchResponse:
@@ -217,6 +232,7 @@ class FakeRetrieval(RetrievalServiceServicer):
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
         if self.before_search is not None:
             await self.before_search(request.query)
+        self.searches.append(request)
         (store_id,) = request.vector_store_ids
         self._store(store_id)
         return pb.SearchResponse(passages=self.passages.get(request.query, ())[: request.limit])

@@ -60,6 +60,44 @@ async def test_files_are_stored_listed_over_pages_read_and_deleted(sdk: openai.A
         await sdk.files.retrieve(stored[0].id)
 
 
+async def test_files_have_attributes_and_searches_filters(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:
+    gateway.retrieval.passages = {"harbour": [passage("file-1", "a.txt", 0, "Ragusa", 0.03)]}
+    store = await sdk.vector_stores.create(name="harbours")
+    file = await sdk.files.create(file=("a.txt", io.BytesIO(b"Ragusa")), purpose="assistants")
+    attached = await sdk.vector_stores.files.create(
+        store.id, file_id=file.id, attributes={"year": 2024, "public": True}
+    )
+    updated = await sdk.vector_stores.files.update(
+        file.id, vector_store_id=store.id, attributes={"year": 2025, "author": "Ada"}
+    )
+    batch = await sdk.vector_stores.file_batches.create(
+        store.id, files=[{"file_id": file.id, "attributes": {"year": 2026}}]
+    )
+    found = await sdk.vector_stores.search(
+        store.id,
+        query="harbour",
+        filters={
+            "type": "or",
+            "filters": [
+                {"type": "in", "key": "author", "value": ["Ada", "Ben"]},
+                {"type": "and", "filters": [{"type": "gte", "key": "year", "value": 2024}]},
+            ],
+        },
+        max_num_results=5,
+        ranking_options={"ranker": "default-2024-11-15", "score_threshold": 0.01},
+        rewrite_query=False,
+    )
+
+    assert (attached.attributes, updated.attributes) == (
+        {"year": 2024, "public": True},
+        {"year": 2025, "author": "Ada"},
+    )
+    assert batch.file_counts.total == 1
+    assert (await sdk.vector_stores.files.retrieve(file.id, vector_store_id=store.id)).attributes == {"year": 2026}
+    assert [result.attributes for result in found.data] == [{}]
+    assert gateway.retrieval.searches[0].filter.WhichOneof("filter") == "any"
+
+
 async def test_a_file_is_put_into_a_store_and_found(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:
     gateway.retrieval.passages = {"harbour": [passage("file-1", "a.txt", 0, "Ragusa", 0.03)]}
     store = await sdk.vector_stores.create(name="harbours")

@@ -77,6 +77,9 @@ class RetrievalServicer(RetrievalServiceServicer):
     async def ListAttachments(self, request: pb.ListAttachmentsRequest, context: Any) -> pb.ListAttachmentsResponse:
         return await self._vector_stores.list_attachments(_checked(request))
 
+    async def UpdateAttachment(self, request: pb.UpdateAttachmentRequest, context: Any) -> pb.UpdateAttachmentResponse:
+        return await self._vector_stores.update_attachment(_checked(request))
+
     async def DetachFile(self, request: pb.DetachFileRequest, context: Any) -> pb.DetachFileResponse:
         return await self._vector_stores.detach(_checked(request))
 

@@ -9,13 +9,14 @@ from chassis.testing import a_principal
 from retrieval.file_batches.model import FileBatch, FileBatchCounts, FileBatchNotFound
 from retrieval.files.model import FileNotFound
 from retrieval.ingestion.model import ClaimLost
-from retrieval.vector_stores.model import AttachmentState, VectorStore, VectorStoreNotFound
+from retrieval.vector_stores.model import AttachmentState, FileToAttach, VectorStore, VectorStoreNotFound
 
 from services.retrieval.tests.tenants import LONG, Tenant, embedded
 
 
 async def batch_of(tenant: Tenant, store: VectorStore, *file_ids: str) -> FileBatch:
-    return await tenant.ports.batches.create(a_principal(tenant.tenant_id), store.vector_store_id, file_ids)
+    files = [FileToAttach(file_id) for file_id in file_ids]
+    return await tenant.ports.batches.create(a_principal(tenant.tenant_id), store.vector_store_id, files)
 
 
 async def read(tenant: Tenant, batch: FileBatch) -> FileBatch:
@@ -49,6 +50,28 @@ class FileBatchesContract:
 
         assert shown.file_counts == FileBatchCounts(in_progress=1, completed=1, failed=1)
         assert not shown.cancelled
+
+    async def test_files_of_a_batch_have_attributes_of_their_own(self, one: Tenant) -> None:
+        store, _ = await one.indexed("text")
+        _, there = await one.indexed("more text", store=store, attributes={"year": 2023})
+        new, plain = await one.file(), await one.file()
+        files = [
+            FileToAttach(new.file_id, {"year": 2024}),
+            FileToAttach(plain.file_id),
+            FileToAttach(there.file_id, {"year": 2025}),
+        ]
+
+        batch = await one.ports.batches.create(a_principal(one.tenant_id), store.vector_store_id, files)
+
+        page = await one.ports.batches.files(
+            one.tenant_id, store.vector_store_id, batch.batch_id, limit=9, after="", state=None
+        )
+        assert {item.file_id: item.attributes for item in page.items} == {
+            new.file_id: {"year": 2024},
+            plain.file_id: {},
+            there.file_id: {"year": 2025},
+        }
+        assert batch.file_counts == FileBatchCounts(in_progress=2, completed=1)
 
     async def test_a_batch_attaches_all_its_files_or_none(self, one: Tenant) -> None:
         store, file = await one.store(), await one.file()
@@ -162,4 +185,6 @@ class FileBatchesContract:
         with pytest.raises(FileBatchNotFound):
             await one.ports.batches.get(one.tenant_id, mine.vector_store_id, batch.batch_id)
         with pytest.raises(VectorStoreNotFound):
-            await one.ports.batches.create(a_principal(one.tenant_id), batch.vector_store_id, [file.file_id])
+            await one.ports.batches.create(
+                a_principal(one.tenant_id), batch.vector_store_id, [FileToAttach(file.file_id)]
+            )

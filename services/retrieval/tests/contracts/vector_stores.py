@@ -6,6 +6,7 @@ import pytest
 from chassis.testing import a_principal
 from retrieval.files.model import FileNotFound
 from retrieval.vector_stores.model import AttachmentState, FileCounts, VectorStoreNotFound
+from values.attributes import AttributeValue
 
 from services.retrieval.tests.tenants import Tenant
 from services.retrieval.tests.texts import a_vector
@@ -56,6 +57,57 @@ class VectorStoresContract:
 
         assert (again.state, again.failure_reason) == (AttachmentState.IN_PROGRESS, "")
         assert (await one.claim(key.vector_store_id, key.file_id)).attachment > claim.attachment
+
+    async def test_attributes_are_kept_as_they_were_given(self, one: Tenant) -> None:
+        file = await one.file()
+        store, me = await one.store(), a_principal(one.tenant_id)
+        given: dict[str, AttributeValue] = {
+            "author": "Ada \u00dc \U0001f600 ' \" \\ --",
+            "': DROP TABLE chunks": "x",
+            "year": 2024,
+            "id": 2**63 - 1,
+            "least": -(2**63),
+            "huge": 1e300,
+            "beyond 64 bits": 1e19,
+            "small": 5e-324,
+            "share": 0.1,
+            "public": True,
+            "empty": "",
+        }
+
+        attached = await one.ports.stores.attach(me, store.vector_store_id, file.file_id, attributes=given)
+
+        read = await one.ports.stores.attachment(one.tenant_id, store.vector_store_id, file.file_id)
+        assert read.attributes == attached.attributes == given
+        assert {key: type(value) for key, value in read.attributes.items() if isinstance(value, int)} == {
+            "year": int,
+            "id": int,
+            "least": int,
+            "public": bool,
+        }
+
+    async def test_attributes_change_when_some_are_given_and_the_index_stays(self, one: Tenant) -> None:
+        store, file = await one.indexed("some text", attributes={"year": 2023})
+        me, stores, key = a_principal(one.tenant_id), one.ports.stores, (store.vector_store_id, file.file_id)
+
+        assert (await stores.attach(me, *key)).attributes == {"year": 2023}
+        again = await stores.attach(me, *key, attributes={"year": 2024})
+        assert (again.attributes, again.state) == ({"year": 2024}, AttachmentState.COMPLETED)
+        updated = await stores.update_attachment(one.tenant_id, *key, {"author": "Ada"})
+        assert (updated.attributes, updated.state) == ({"author": "Ada"}, AttachmentState.COMPLETED)
+        assert (await stores.attach(me, *key, attributes={})).attributes == {}
+        with pytest.raises(FileNotFound):
+            await stores.update_attachment(one.tenant_id, store.vector_store_id, "file-unknown", {})
+
+    async def test_a_failed_file_that_is_attached_again_keeps_its_attributes(self, one: Tenant) -> None:
+        claim = await one.claimed()
+        key = (claim.key.vector_store_id, claim.key.file_id)
+        await one.ports.stores.update_attachment(one.tenant_id, *key, {"year": 2024})
+        await one.ports.ingestion_store.fail(claim, "insufficient_quota", "the budget is spent")
+
+        again = await one.ports.stores.attach(a_principal(one.tenant_id), *key)
+
+        assert (again.state, again.attributes) == (AttachmentState.IN_PROGRESS, {"year": 2024})
 
     async def test_attachments_are_listed_newest_first_page_by_page_and_by_state(self, one: Tenant) -> None:
         files = [await one.file() for _ in range(3)]
@@ -128,6 +180,7 @@ class VectorStoresContract:
             stores.attachment(one.tenant_id, store_id, their_file.file_id),
             stores.attachments(one.tenant_id, store_id, limit=9, after="", state=None),
             stores.detach(one.tenant_id, store_id, their_file.file_id),
+            stores.update_attachment(one.tenant_id, store_id, their_file.file_id, {"a": 1}),
             one.ports.index.count_chunks(one.tenant_id, [mine.vector_store_id, store_id]),
         ):
             with pytest.raises(VectorStoreNotFound):

@@ -10,6 +10,7 @@ from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing import a_principal
 from retrieval.semantic_cache.postgres import PostgresPromptStore
+from retrieval.vector_stores.model import FileToAttach
 
 from services.retrieval.tests.contracts.cached_prompts import a_prompt, put
 from services.retrieval.tests.tenants import Tenant
@@ -34,7 +35,8 @@ async def filled(one: Tenant, database: Database) -> Tenant:
     _, file = await one.indexed("secret text")
     store, other_file = await one.indexed("other text")
     principal = a_principal(one.tenant_id)
-    await one.ports.batches.create(principal, store.vector_store_id, [other_file.file_id, (await one.file()).file_id])
+    files = [FileToAttach(other_file.file_id), FileToAttach((await one.file()).file_id)]
+    await one.ports.batches.create(principal, store.vector_store_id, files)
     await one.ports.files.delete(one.tenant_id, file.file_id)
     await put(PostgresPromptStore(database), one.tenant_id, a_prompt("secret"), 10)
     return one

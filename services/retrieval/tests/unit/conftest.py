@@ -6,8 +6,8 @@ import pytest
 
 from services.retrieval.tests.fake_deletions import FakeDeletionQueue
 from services.retrieval.tests.fake_file_batches import FakeFileBatches
+from services.retrieval.tests.fake_files import FakeFiles
 from services.retrieval.tests.fakes import (
-    FakeFiles,
     FakeIngestionStore,
     FakeSearchIndex,
     FakeVectorStores,

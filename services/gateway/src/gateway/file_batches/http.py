@@ -25,9 +25,10 @@ FileBatches = Annotated[FileBatchesClient, Depends(provided(FileBatchesClient))]
 async def create_file_batch(vector_store_id: PathId, body: FileBatchCreate, file_batches: FileBatches) -> FileBatchRead:
     """Put up to 500 files into a vector store at once, all or none, and start to index them.
 
-    A file that is in the vector store already stays as it is; one that could not be indexed is tried again.
+    Of a file that is in the vector store already only the attributes change, when some are given; one that could not be
+    indexed is tried again.
     """
-    return await file_batches.create(vector_store_id, body.all_file_ids())
+    return await file_batches.create(vector_store_id, body.all_files())
 
 
 @router.get("/{batch_id}")

@@ -8,8 +8,13 @@ from chassis.grpc import Channel
 from values.protos import proto_to_timestamp
 
 from gateway.file_batches.schemas import FileBatchRead
-from gateway.vector_stores.retrieval_client import proto_to_attachment, proto_to_file_counts, status_to_proto
-from gateway.vector_stores.schemas import AttachmentRead, AttachmentStatus
+from gateway.vector_stores.retrieval_client import (
+    given_attributes,
+    proto_to_attachment,
+    proto_to_file_counts,
+    status_to_proto,
+)
+from gateway.vector_stores.schemas import AttachmentCreate, AttachmentRead, AttachmentStatus
 from gateway.web.pagination import PageRequest
 from gateway.web.schemas import ListResponse, unix_seconds
 
@@ -20,9 +25,14 @@ class FileBatchesClient:
     def __init__(self, channel: Channel) -> None:
         self._stub = RetrievalServiceStub(channel)
 
-    async def create(self, vector_store_id: str, file_ids: Sequence[str]) -> FileBatchRead:
+    async def create(self, vector_store_id: str, files: Sequence[AttachmentCreate]) -> FileBatchRead:
         """Attach all files or none. Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
-        request = pb.CreateFileBatchRequest(vector_store_id=vector_store_id, file_ids=file_ids)
+        request = pb.CreateFileBatchRequest(
+            vector_store_id=vector_store_id,
+            files=[
+                pb.FileToAttach(file_id=file.file_id, attributes=given_attributes(file.attributes)) for file in files
+            ],
+        )
         return proto_to_file_batch((await self._stub.CreateFileBatch(request)).file_batch)
 
     async def get(self, vector_store_id: str, batch_id: str) -> FileBatchRead:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.vector_stores.schemas import AttachmentCreate, AutoChunking, FileCounts
+from gateway.vector_stores.schemas import AttachmentCreate, AutoChunking, FileCounts, NewAttributes
 from gateway.web.schemas import Id, Resource, StrictBody
 
 MAX_FILES_PER_BATCH = 500
@@ -24,18 +24,26 @@ class FileBatchRead(Resource):
 
 
 class FileBatchCreate(StrictBody):
-    """Either `file_ids`, or `files`. A file that is named twice is attached once."""
+    """Either `file_ids`, all with the same `attributes`, or `files`, each with its own.
+
+    A file that is named twice is attached once, as it is named last.
+    """
 
     file_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_FILES_PER_BATCH)] | None = None
     files: Annotated[list[AttachmentCreate], Field(min_length=1, max_length=MAX_FILES_PER_BATCH)] | None = None
-    attributes: Annotated[dict[str, str | float | bool], Field(max_length=0)] | None = None
+    attributes: NewAttributes | None = None
     chunking_strategy: AutoChunking | None = None
 
     @model_validator(mode="after")
     def check_one_list(self) -> Self:
         if (self.file_ids is None) == (self.files is None):
             raise ValueError("give either file_ids or files")
+        if self.files is not None and self.attributes:
+            raise ValueError("with files, attributes belong to each of them")
         return self
 
-    def all_file_ids(self) -> list[str]:
-        return self.file_ids or [file.file_id for file in self.files or ()]
+    def all_files(self) -> list[AttachmentCreate]:
+        """The files, each with what it is attached with."""
+        if self.files is not None:
+            return self.files
+        return [AttachmentCreate(file_id=file_id, attributes=self.attributes) for file_id in self.file_ids or ()]

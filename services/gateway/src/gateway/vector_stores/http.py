@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Response
 
 from gateway.flags.http import requires_feature
-from gateway.vector_stores.retrieval_client import VectorStoresClient
+from gateway.vector_stores.retrieval_client import VectorStoresClient, search_options
 from gateway.vector_stores.schemas import (
     AttachmentCreate,
     AttachmentRead,
+    AttachmentUpdate,
     SearchCreate,
     SearchPage,
     VectorStoreCreate,
@@ -55,7 +56,7 @@ async def delete_vector_store(vector_store_id: PathId, vector_stores: VectorStor
 @router.post("/{vector_store_id}/files")
 async def attach_file(vector_store_id: PathId, body: AttachmentCreate, vector_stores: VectorStores) -> AttachmentRead:
     """Put a file into a vector store, and start to index it. Idempotent."""
-    return await vector_stores.attach(vector_store_id, body.file_id)
+    return await vector_stores.attach(vector_store_id, body.file_id, body.attributes)
 
 
 @router.get("/{vector_store_id}/files", dependencies=[NEWEST_FIRST])
@@ -83,6 +84,14 @@ async def get_vector_store_file(
     return attachment
 
 
+@router.post("/{vector_store_id}/files/{file_id}")
+async def update_vector_store_file(
+    vector_store_id: PathId, file_id: PathId, body: AttachmentUpdate, vector_stores: VectorStores
+) -> AttachmentRead:
+    """Replace the attributes of a file. It is not indexed again."""
+    return await vector_stores.update_attachment(vector_store_id, file_id, body.attributes or {})
+
+
 @router.delete("/{vector_store_id}/files/{file_id}")
 async def detach_file(vector_store_id: PathId, file_id: PathId, vector_stores: VectorStores) -> DeletedResponse:
     """Remove a file from a vector store, but do not delete it."""
@@ -92,6 +101,11 @@ async def detach_file(vector_store_id: PathId, file_id: PathId, vector_stores: V
 
 @router.post("/{vector_store_id}/search")
 async def search_vector_store(vector_store_id: PathId, body: SearchCreate, vector_stores: VectorStores) -> SearchPage:
-    """Find the best passages, by keywords and by vectors."""
-    passages = await vector_stores.search(vector_store_id, body.query, body.max_num_results)
+    """Find the best passages, by keywords and by vectors.
+
+    `filters` choose files by their attributes, before the search: the best passages of the chosen files are found,
+    however few these are. Several queries are searched for at once, and each passage has its best score.
+    """
+    options = search_options(body.filters, body.ranking_options, body.max_num_results)
+    passages = await vector_stores.search(vector_store_id, body.query, options)
     return SearchPage(search_query=body.query, data=list(passages))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from chassis.grpc import Channel
+from values.attribute_protos import attributes_to_proto, filter_to_proto, proto_to_attributes
+from values.attributes import Attributes, Filter
 from values.protos import proto_to_timestamp
 
 from gateway.vector_stores.schemas import (
@@ -15,6 +17,7 @@ from gateway.vector_stores.schemas import (
     FileWarning,
     LastError,
     PassageRead,
+    RankingOptions,
     TextContent,
     VectorStoreRead,
 )
@@ -56,9 +59,12 @@ class VectorStoresClient:
         """Raises VECTOR_STORE_NOT_FOUND."""
         await self._stub.DeleteVectorStore(pb.DeleteVectorStoreRequest(vector_store_id=vector_store_id))
 
-    async def attach(self, vector_store_id: str, file_id: str) -> AttachmentRead:
+    async def attach(self, vector_store_id: str, file_id: str, attributes: Attributes | None = None) -> AttachmentRead:
         """Put a file into a store; idempotent. Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
-        response = await self._stub.AttachFile(pb.AttachFileRequest(vector_store_id=vector_store_id, file_id=file_id))
+        request = pb.AttachFileRequest(
+            vector_store_id=vector_store_id, file_id=file_id, attributes=given_attributes(attributes)
+        )
+        response = await self._stub.AttachFile(request)
         return proto_to_attachment(response.attachment)
 
     async def get_attachment(self, vector_store_id: str, file_id: str) -> AttachmentRead:
@@ -78,24 +84,51 @@ class VectorStoresClient:
         response = await self._stub.ListAttachments(request)
         return ListResponse.of(map(proto_to_attachment, response.attachments), has_more=response.has_more)
 
+    async def update_attachment(self, vector_store_id: str, file_id: str, attributes: Attributes) -> AttachmentRead:
+        """Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
+        request = pb.UpdateAttachmentRequest(
+            vector_store_id=vector_store_id, file_id=file_id, attributes=attributes_to_proto(attributes)
+        )
+        response = await self._stub.UpdateAttachment(request)
+        return proto_to_attachment(response.attachment)
+
     async def detach(self, vector_store_id: str, file_id: str) -> None:
         """Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
         await self._stub.DetachFile(pb.DetachFileRequest(vector_store_id=vector_store_id, file_id=file_id))
 
-    async def search(self, vector_store_id: str, queries: Sequence[str], limit: int) -> Sequence[PassageRead]:
+    async def search(
+        self, vector_store_id: str, queries: Sequence[str], options: pb.SearchRequest
+    ) -> Sequence[PassageRead]:
         """The best passages of all queries, which run at once. The first error cancels the other queries."""
         try:
             async with asyncio.TaskGroup() as group:
-                searches = [group.create_task(self._search(vector_store_id, query, limit)) for query in queries]
+                searches = [group.create_task(self._search(vector_store_id, query, options)) for query in queries]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         best = merge_passages(passage for search in searches for passage in search.result())
-        return [proto_to_passage(passage) for passage in best[:limit]]
+        return [proto_to_passage(passage) for passage in best[: options.limit]]
 
-    async def _search(self, vector_store_id: str, query: str, limit: int) -> Iterable[pb.Passage]:
-        request = pb.SearchRequest(vector_store_ids=[vector_store_id], query=query, limit=limit)
+    async def _search(self, vector_store_id: str, query: str, options: pb.SearchRequest) -> Iterable[pb.Passage]:
+        request = pb.SearchRequest(vector_store_ids=[vector_store_id], query=query)
+        request.MergeFrom(options)
         response = await self._stub.Search(request)
         return response.passages
+
+
+def search_options(filters: Filter | None, ranking: RankingOptions | None, limit: int) -> pb.SearchRequest:
+    """A request without its stores and its query."""
+    fusion = ranking is not None and ranking.ranker == "none"
+    return pb.SearchRequest(
+        limit=limit,
+        filter=None if filters is None else filter_to_proto(filters),
+        ranker=pb.RANKER_FUSION if fusion else pb.RANKER_UNSPECIFIED,
+        min_score=(ranking.score_threshold or 0.0) if ranking is not None else 0.0,
+    )
+
+
+def given_attributes(attributes: Attributes | None) -> pb.Attributes | None:
+    """Absent when none are given, which is not the same as none at all."""
+    return None if attributes is None else attributes_to_proto(attributes)
 
 
 def merge_passages(passages: Iterable[pb.Passage]) -> Sequence[pb.Passage]:
@@ -149,6 +182,7 @@ def proto_to_attachment(message: pb.Attachment) -> AttachmentRead:
         last_error=error if status == "failed" else None,
         warnings=[FileWarning(code=item.code, message=item.message) for item in message.warnings],
         usage_bytes=message.usage_bytes,
+        attributes=proto_to_attributes(message.attributes),
     )
 
 
@@ -157,6 +191,6 @@ def proto_to_passage(message: pb.Passage) -> PassageRead:
         file_id=message.file_id,
         filename=message.filename,
         score=message.score,
-        attributes={PAGE_ATTRIBUTE: message.page} if message.page else {},
+        attributes=({PAGE_ATTRIBUTE: message.page} if message.page else {}) | proto_to_attributes(message.attributes),
         content=[TextContent(text=message.text)],
     )

@@ -51,6 +51,21 @@ async def test_a_cancelled_batch_says_how_many_files_were_taken_out(demo: httpx.
     assert (await demo.get(f"{PATH}/{store}")).json()["file_counts"]["total"] == 0
 
 
+async def test_attributes_are_given_for_all_files_or_for_each(demo: httpx.AsyncClient) -> None:
+    store, files = await a_store(demo), [await a_file(demo) for _ in range(3)]
+
+    async def shown() -> dict[str, Any]:
+        return {file["id"]: file["attributes"] for file in (await demo.get(f"{PATH}/{store}/files")).json()["data"]}
+
+    body: dict[str, Any] = {"file_ids": files, "attributes": {"year": 2024}}
+    await demo.post(f"{PATH}/{store}/file_batches", json=body)
+    assert await shown() == {file: {"year": 2024} for file in files}
+
+    body = {"files": [{"file_id": files[0], "attributes": {"year": 2025}}, {"file_id": files[1]}]}
+    await demo.post(f"{PATH}/{store}/file_batches", json=body)
+    assert await shown() == {files[0]: {"year": 2025}, files[1]: {"year": 2024}, files[2]: {"year": 2024}}
+
+
 async def test_files_may_be_given_one_by_one(demo: httpx.AsyncClient) -> None:
     store, file = await a_store(demo), await a_file(demo)
     files = [{"file_id": file, "chunking_strategy": {"type": "auto"}, "attributes": {}}, {"file_id": file}]
@@ -68,8 +83,9 @@ async def test_files_may_be_given_one_by_one(demo: httpx.AsyncClient) -> None:
         ({"file_ids": []}, "file_ids"),
         ({"file_ids": ["f"] * 501}, "file_ids"),
         ({"file_ids": ["file 1"]}, "file_ids[0]"),
-        ({"files": [{"file_id": "file-1", "attributes": {"a": 1}}]}, "files[0].attributes"),
-        ({"file_ids": ["file-1"], "attributes": {"a": 1}}, "attributes"),
+        ({"files": [{"file_id": "file-1", "attributes": {"a": []}}]}, "files[0].attributes"),
+        ({"file_ids": ["file-1"], "attributes": {"a": None}}, "attributes"),
+        ({"files": [{"file_id": "file-1"}], "attributes": {"a": 1}}, None),
         ({"file_ids": ["file-1"], "chunking_strategy": {"type": "static"}}, "chunking_strategy.type"),
     ],
 )

@@ -5,7 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.errors import Unavailable
+from values.attribute_protos import proto_to_filter
+from values.attributes import to_filter
 
 from services.gateway.tests.fakes.gateway import GatewayFixture
 from services.gateway.tests.fakes.retrieval import passage
@@ -171,12 +174,52 @@ async def test_attached_files_are_listed_by_state(demo: httpx.AsyncClient) -> No
 
 @pytest.mark.parametrize(
     ("body", "param"),
-    [({}, "file_id"), ({"file_id": 7}, "file_id"), ({"file_id": "f", "attributes": {"a": 1}}, "attributes")],
+    [
+        ({}, "file_id"),
+        ({"file_id": 7}, "file_id"),
+        ({"file_id": "f", "attributes": ["a"]}, "attributes"),
+        ({"file_id": "f", "attributes": {f"key{n}": n for n in range(17)}}, "attributes"),
+        ({"file_id": "f", "attributes": {"": 1}}, "attributes"),
+        ({"file_id": "f", "attributes": {"k" * 65: 1}}, "attributes"),
+        ({"file_id": "f", "attributes": {"k\u0000": 1}}, "attributes"),
+        ({"file_id": "f", "attributes": {"k": "v" * 513}}, "attributes"),
+        ({"file_id": "f", "attributes": {"k": None}}, "attributes"),
+        ({"file_id": "f", "attributes": {"k": ["v"]}}, "attributes"),
+        ({"file_id": "f", "attributes": {"k": 10**400}}, "attributes"),
+    ],
 )
 async def test_an_invalid_attachment_is_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
     response = await demo.post(f"{PATH}/{await a_store(demo)}/files", json=body)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+ATTRIBUTES = {"author": "Ada", "year": 2024, "id": 2**53 + 1, "share": 0.5, "public": True}
+
+
+async def test_attributes_are_set_shown_and_replaced(demo: httpx.AsyncClient) -> None:
+    store, file = await a_store(demo), await a_file(demo)
+
+    attached = await demo.post(f"{PATH}/{store}/files", json={"file_id": file, "attributes": ATTRIBUTES})
+    assert attached.json()["attributes"] == ATTRIBUTES
+    again = await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
+    assert again.json()["attributes"] == ATTRIBUTES
+
+    updated = await demo.post(f"{PATH}/{store}/files/{file}", json={"attributes": {"year": 2025}})
+    assert updated.json()["attributes"] == {"year": 2025}
+    assert (await demo.get(f"{PATH}/{store}/files")).json()["data"][0]["attributes"] == {"year": 2025}
+    emptied = await demo.post(f"{PATH}/{store}/files/{file}", json={"attributes": None})
+    assert emptied.json()["attributes"] == {}
+
+
+@pytest.mark.parametrize("body", [{}, {"attributes": 7}, {"attributes": {"a": None}}])
+async def test_an_invalid_update_of_a_file_is_refused(demo: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    store, file = await a_store(demo), await a_file(demo)
+    await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
+
+    response = await demo.post(f"{PATH}/{store}/files/{file}", json=body)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "attributes")
 
 
 PASSAGES = [
@@ -212,6 +255,48 @@ async def test_a_search_answers_in_openais_shape(gateway: GatewayFixture, demo: 
         "has_more": False,
         "next_page": None,
     }
+
+
+async def test_a_passage_has_the_attributes_of_its_file(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    own = pb.Attributes(values={"year": pb.AttributeValue(integer=2024), "page": pb.AttributeValue(text="cover")})
+    with_page, without = passage("file-1", "a.pdf", 3, "x", 0.5), passage("file-1", "a.pdf", 4, "y", 0.4)
+    without.attributes.CopyFrom(own)
+    gateway.retrieval.passages = {"ships": [with_page, without]}
+
+    found = (await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "ships"})).json()["data"]
+
+    assert [item["attributes"] for item in found] == [{"page": 3}, {"year": 2024, "page": "cover"}]
+
+
+async def test_a_search_is_asked_for_with_its_filter_and_its_ranking(
+    gateway: GatewayFixture, demo: httpx.AsyncClient
+) -> None:
+    filters = {
+        "type": "and",
+        "filters": [
+            {"type": "in", "key": "author", "value": ["Ada", 7, True]},
+            {"type": "or", "filters": [{"type": "gt", "key": "year", "value": 2023}]},
+        ],
+    }
+    ranking = {"ranker": "none", "score_threshold": 0.25}
+    body = {"query": ["a", "b"], "filters": filters, "ranking_options": ranking, "rewrite_query": True}
+
+    shown = await demo.post(f"{PATH}/{await a_store(demo)}/search", json=body)
+
+    assert shown.json()["search_query"] == ["a", "b"]
+    for request in gateway.retrieval.searches:
+        assert proto_to_filter(request.filter) == to_filter(filters)
+        assert (request.ranker, request.min_score, request.limit) == (pb.RANKER_FUSION, 0.25, 10)
+
+
+@pytest.mark.parametrize("ranking", [{"ranker": "auto"}, {"ranker": "default-2024-11-15", "score_threshold": 0}, {}])
+async def test_openais_rankers_are_the_service_s_own(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, ranking: dict[str, Any]
+) -> None:
+    await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "a", "ranking_options": ranking})
+
+    [request] = gateway.retrieval.searches
+    assert (request.ranker, request.HasField("filter")) == (pb.RANKER_UNSPECIFIED, False)
 
 
 async def test_several_queries_give_each_passage_once_by_its_best_score(
@@ -264,8 +349,12 @@ async def test_a_query_that_fails_cancels_the_others(gateway: GatewayFixture, de
         ({"query": 7}, "query"),
         ({"query": "q", "max_num_results": 0}, "max_num_results"),
         ({"query": "q", "max_num_results": 51}, "max_num_results"),
-        ({"query": "q", "filters": {"type": "eq", "key": "a", "value": 1}}, "filters"),
-        ({"query": "q", "ranking_options": {"score_threshold": 0.5}}, "ranking_options.score_threshold"),
+        ({"query": "q", "filters": {"type": "like", "key": "a", "value": 1}}, "filters"),
+        ({"query": "q", "filters": {"a": 1}}, "filters"),
+        ({"query": "q", "filters": []}, "filters"),
+        ({"query": "q", "ranking_options": {"score_threshold": 1.5}}, "ranking_options.score_threshold"),
+        ({"query": "q", "ranking_options": {"score_threshold": "0.5"}}, "ranking_options.score_threshold"),
+        ({"query": "q", "ranking_options": {"ranker": "bm25"}}, "ranking_options.ranker"),
     ],
 )
 async def test_an_invalid_search_is_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
@@ -285,6 +374,7 @@ async def test_another_tenants_store_is_not_found(demo: httpx.AsyncClient, other
         await other.get(f"{PATH}/{store}/files"),
         await other.get(f"{PATH}/{store}/files?filter=cancelled"),
         await other.get(f"{PATH}/{store}/files/{file}"),
+        await other.post(f"{PATH}/{store}/files/{file}", json={"attributes": {}}),
         await other.delete(f"{PATH}/{store}/files/{file}"),
         await other.post(f"{PATH}/{store}/search", json={"query": "x"}),
     ):

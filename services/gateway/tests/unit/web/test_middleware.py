@@ -27,6 +27,7 @@ ROUTES = [
     ("POST", "/v1/vector_stores/vs_1/files"),
     ("GET", "/v1/vector_stores/vs_1/files"),
     ("GET", "/v1/vector_stores/vs_1/files/file-1"),
+    ("POST", "/v1/vector_stores/vs_1/files/file-1"),
     ("DELETE", "/v1/vector_stores/vs_1/files/file-1"),
     ("POST", "/v1/vector_stores/vs_1/file_batches"),
     ("GET", "/v1/vector_stores/vs_1/file_batches/vsfb_1"),

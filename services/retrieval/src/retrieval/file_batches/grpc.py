@@ -7,7 +7,8 @@ from retrieval.file_batches.create import create_file_batch
 from retrieval.file_batches.ports import FileBatches
 from retrieval.file_batches.protos import file_batch_to_proto
 from retrieval.files.page import page_size
-from retrieval.vector_stores.protos import attachment_to_proto, proto_to_state
+from retrieval.vector_stores.model import FileToAttach
+from retrieval.vector_stores.protos import attachment_to_proto, proto_to_given_attributes, proto_to_state
 
 
 class FileBatchMethods:
@@ -15,9 +16,9 @@ class FileBatchMethods:
         self._batches = batches
 
     async def create(self, request: pb.CreateFileBatchRequest) -> pb.CreateFileBatchResponse:
-        batch = await create_file_batch(
-            current_member(), request.vector_store_id, list(request.file_ids), batches=self._batches
-        )
+        files = [FileToAttach(file_id) for file_id in request.file_ids]
+        files += [FileToAttach(file.file_id, proto_to_given_attributes(file)) for file in request.files]
+        batch = await create_file_batch(current_member(), request.vector_store_id, files, batches=self._batches)
         return pb.CreateFileBatchResponse(file_batch=file_batch_to_proto(batch))
 
     async def get(self, request: pb.GetFileBatchRequest) -> pb.GetFileBatchResponse:

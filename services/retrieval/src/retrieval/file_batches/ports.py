@@ -7,16 +7,16 @@ from chassis.tenancy import Principal
 
 from retrieval.file_batches.model import FileBatch
 from retrieval.files.page import Page
-from retrieval.vector_stores.model import Attachment, AttachmentState
+from retrieval.vector_stores.model import Attachment, AttachmentState, FileToAttach
 
 
 class FileBatches(Protocol):
     """File batches of vector stores. Every method raises VectorStoreNotFound for an unknown store."""
 
-    async def create(self, principal: Principal, vector_store_id: str, file_ids: Sequence[str]) -> FileBatch:
-        """Attach all of these files, each at most once, or none.
+    async def create(self, principal: Principal, vector_store_id: str, files: Sequence[FileToAttach]) -> FileBatch:
+        """Attach all of these files, each at most once, or none. Raises FileNotFound.
 
-        A file that is in the store already is a member of the batch too and stays as it is. Raises FileNotFound.
+        A file that is in the store already is a member too; only its attributes change, when some are given.
         """
 
     async def get(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:

@@ -10,7 +10,7 @@ from chassis.tenancy import Principal
 
 from retrieval.file_batches.model import FileBatch, FileBatchCounts, file_batch_not_found
 from retrieval.files.page import Page, to_page
-from retrieval.vector_stores.model import Attachment, AttachmentState
+from retrieval.vector_stores.model import Attachment, AttachmentState, FileToAttach
 from retrieval.vector_stores.postgres import attach_file, attachment_row, check_exists, detach_sql, row_to_attachment
 
 _INSERT = "INSERT INTO file_batches (tenant_id, vector_store_id, batch_id) VALUES ($1, $2, $3)"
@@ -51,15 +51,15 @@ class PostgresFileBatches:
         self._outbox = outbox
         self._wake_relay = wake_relay
 
-    async def create(self, principal: Principal, vector_store_id: str, file_ids: Sequence[str]) -> FileBatch:
+    async def create(self, principal: Principal, vector_store_id: str, files: Sequence[FileToAttach]) -> FileBatch:
         key = (principal.tenant_id, vector_store_id, new_id("vsfb_"))
         async with self._database.tenant(principal.tenant_id) as connection:
             await check_exists(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
             await connection.execute(_INSERT, *key)
             # In the same order in every transaction, because two batches of the same files would wait for each other.
-            for file_id in sorted(file_ids):
-                attachment = await attach_file(connection, self._outbox, principal, vector_store_id, file_id)
-                await connection.execute(_INSERT_MEMBER, *key, file_id, attachment)
+            for file in sorted(files, key=lambda file: file.file_id):
+                attachment = await attach_file(connection, self._outbox, principal, vector_store_id, file)
+                await connection.execute(_INSERT_MEMBER, *key, file.file_id, attachment)
             row = await connection.fetchrow(_GET, *key)
         self._wake_relay()
         return row_to_file_batch(row)

@@ -39,6 +39,9 @@ class Wanted:
         return SHARE_OF_CODES * sum(map(_finder(clean), self.codes)) / len(self.codes)
 
 
+NOTHING = Wanted((), ())
+
+
 def to_wanted(query: str) -> Wanted:
     clean = normal(query)
     phrases = [normal(quoted) for quoted in _QUOTED.findall(query)]

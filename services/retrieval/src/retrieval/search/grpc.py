@@ -1,6 +1,7 @@
 """The method of RetrievalService that searches. The tenant is the caller's."""
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
+from values.attribute_protos import attributes_to_proto, proto_to_filter
 from values.limits import MAX_PASSAGES
 from values.roles import current_member
 
@@ -8,8 +9,10 @@ from retrieval import metrics
 from retrieval.chunking.token_counter import TokenCounter
 from retrieval.embeddings.model import Embedder
 from retrieval.files.page import page_size
-from retrieval.search.model import Passage, SearchQuery
+from retrieval.search.model import Passage, Ranker, SearchQuery
 from retrieval.search.search import DEFAULT_PASSAGES, SearchIndex, search
+
+_PROTO_TO_RANKER = {pb.RANKER_UNSPECIFIED: Ranker.AUTO, pb.RANKER_FUSION: Ranker.FUSION}
 
 
 class SearchMethods:
@@ -24,6 +27,9 @@ class SearchMethods:
             vector_store_ids=tuple(dict.fromkeys(request.vector_store_ids)),
             query=request.query,
             limit=page_size(request.limit, default=DEFAULT_PASSAGES, maximum=MAX_PASSAGES),
+            filters=proto_to_filter(request.filter) if request.HasField("filter") else None,
+            ranker=_PROTO_TO_RANKER.get(request.ranker, Ranker.AUTO),
+            min_score=request.min_score,
         )
         with metrics.SEARCH_SECONDS.time():
             passages = await search(tenant_id, query, index=self._index, embedder=self._embedder, counter=self._counter)
@@ -38,4 +44,5 @@ def passage_to_proto(passage: Passage) -> pb.Passage:
         text=passage.source.text,
         score=passage.score,
         vector_store_id=passage.vector_store_id,
+        attributes=attributes_to_proto(passage.source.attributes),
     )

@@ -1,8 +1,10 @@
 """Queries over vector stores and the passages that answer them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from chassis.errors import InvalidRequest
+from values.attributes import Attributes, Filter
 from values.limits import MAX_VECTOR_STORES_PER_REQUEST
 
 MAX_QUERY_CHARACTERS = 8_192
@@ -25,6 +27,7 @@ class ChunkText:
     filename: str
     page: int
     text: str
+    attributes: Attributes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,27 @@ class Passage:
     score: float
 
 
+class Ranker(StrEnum):
+    """How passages are ranked."""
+
+    AUTO = "auto"
+    FUSION = "fusion"
+    """By the fusion of both searches alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """A query over vector stores. Raises InvalidRequest when it is empty or too large."""
+    """A query over vector stores. Raises InvalidRequest when it is empty or too large.
+
+    Only files whose attributes fit `filters` are searched. Passages with less than `min_score` are left out.
+    """
 
     vector_store_ids: tuple[str, ...]
     query: str
     limit: int
+    filters: Filter | None = None
+    ranker: Ranker = Ranker.AUTO
+    min_score: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.vector_store_ids) <= MAX_VECTOR_STORES_PER_REQUEST:
@@ -51,3 +68,5 @@ class SearchQuery:
             raise InvalidRequest("query must not be empty", param="query")
         if len(self.query) > MAX_QUERY_CHARACTERS:
             raise InvalidRequest(f"query may have at most {MAX_QUERY_CHARACTERS} characters", param="query")
+        if not 0 <= self.min_score <= 1:
+            raise InvalidRequest("the least score is from 0 to 1", param="min_score")

@@ -4,10 +4,14 @@ import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
+import orjson
 from chassis.postgres import Database
+from values.attributes import Filter, check_attributes
 
 from retrieval.embeddings.model import Vector, floats_to_vector, vector_to_floats
+from retrieval.search.conditions import Parameter, to_condition
 from retrieval.search.feedback import Candidate, Relevant
+from retrieval.search.filtered import ALLOWED, FilteredVectorSearch, allowed_attachments
 from retrieval.search.model import ChunkKey, ChunkText
 from retrieval.vector_stores.model import vector_store_not_found
 
@@ -43,12 +47,12 @@ SELECT lexeme FROM (
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
 # MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. A scan for each
 # lexeme gives its document frequency as a window over that scan, so that the postings are neither sorted nor joined.
-_KEYWORD_SEARCH = f"""
-WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}),
+_KEYWORD_SEARCH_IN = f"""
+WITH {{visibility}},
 query AS MATERIALIZED ({_QUERY_LEXEMES.format(query="$3")}),
 collection AS MATERIALIZED (
     SELECT sum(chunks)::float8 AS size, sum(lexeme_count)::float8 / nullif(sum(chunks), 0) AS average_length
-    FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed'
+    FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed' {{counted}}
 ), hits AS (
     SELECT vector_store_id, attachment, unnest(ordinals) AS ordinal, unnest(frequencies)::float8 AS frequency,
            unnest(lengths) / average_length AS length,
@@ -57,13 +61,18 @@ collection AS MATERIALIZED (
         SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
                (sum(cardinality(ordinals)) OVER ())::float8 AS document_frequency FROM postings
         WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = query.lexeme
-          AND attachment NOT IN (SELECT attachment FROM hidden) OFFSET 0
+          AND {{visible}} OFFSET 0
     ) AS found
 )
 SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal,
        sum(idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length))) AS score
 FROM hits GROUP BY attachment, ordinal ORDER BY score DESC, attachment, ordinal LIMIT $4
 """  # noqa: S608 - constants
+_KEYWORD_SEARCH = _KEYWORD_SEARCH_IN.format(
+    visibility=f"hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS})",
+    visible="attachment NOT IN (SELECT attachment FROM hidden)",
+    counted="",
+)
 # Of each key its chunk. LIMIT keeps the order of the joins: the planner may otherwise read all files of a tenant first,
 # because it takes those of a tenant that is new since the last ANALYZE for one. The tenant comes from a subquery, whose
 # value it does not look up in the statistics.
@@ -76,9 +85,9 @@ CROSS JOIN LATERAL (
 ) AS c
 """
 _CHUNK_TEXTS = f"""
-SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text
+SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text, a.attributes
 {_WANTED_CHUNKS} CROSS JOIN LATERAL (
-    SELECT file_id FROM attachments
+    SELECT file_id, attributes FROM attachments
     WHERE tenant_id = (SELECT $1::text) AND attachment = wanted.attachment AND state = 'completed' LIMIT 1
 ) AS a
 CROSS JOIN LATERAL (SELECT filename FROM files WHERE tenant_id = (SELECT $1::text) AND file_id = a.file_id LIMIT 1) AS f
@@ -115,6 +124,12 @@ FROM (
 WHERE ((attachment, ordinal) IN (SELECT * FROM unnest($3::bigint[], $4::integer[]))) IS TRUE
 GROUP BY attachment, ordinal
 """
+_COUNT_CHUNKS = """
+SELECT s.vector_store_id,
+       coalesce(sum(a.chunks) FILTER (WHERE a.state = 'completed' AND {condition}), 0)::bigint AS chunks
+FROM vector_stores s LEFT JOIN attachments a USING (tenant_id, vector_store_id)
+WHERE s.tenant_id = $1 AND s.vector_store_id = ANY($2::text[]) GROUP BY s.vector_store_id
+"""
 # HNSW indexes of large vector stores. Up to about 20,000 chunks an exact scan is as fast. A larger store gets its own
 # partial index. Only the table's owner may create one, outside of a transaction, so the service prints the statements
 # and runs none.
@@ -134,16 +149,11 @@ class PostgresSearchIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> int:
+    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
+        condition, values = ("true", []) if filters is None else to_condition(filters, 3)
+        statement = _COUNT_CHUNKS.format(condition=condition)
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(
-                "SELECT s.vector_store_id,"
-                " coalesce(sum(a.chunks) FILTER (WHERE a.state = 'completed'), 0)::bigint AS chunks"
-                " FROM vector_stores s LEFT JOIN attachments a USING (tenant_id, vector_store_id)"
-                " WHERE s.tenant_id = $1 AND s.vector_store_id = ANY($2::text[]) GROUP BY s.vector_store_id",
-                tenant_id,
-                list(vector_store_ids),
-            )
+            rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), *values)
         chunks: dict[str, int] = {row["vector_store_id"]: row["chunks"] for row in rows}
         for vector_store_id in vector_store_ids:
             if vector_store_id not in chunks:
@@ -151,7 +161,12 @@ class PostgresSearchIndex:
         return sum(chunks.values())
 
     async def vector_search(
-        self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
+        self,
+        tenant_id: str,
+        vector_store_ids: Sequence[str],
+        vector: Vector,
+        limit: int,
+        filters: Filter | None = None,
     ) -> dict[ChunkKey, float]:
         branches = [_VECTOR_SEARCH_IN_STORE.format(parameter=5 + n) for n in range(len(vector_store_ids))]
         query = (
@@ -161,16 +176,25 @@ class PostgresSearchIndex:
         )
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(_PLANNER_SETTINGS)
+            if filters is not None:
+                search = FilteredVectorSearch(connection, tenant_id, list(vector_store_ids), filters)
+                return {row_to_chunk_key(row): row["score"] for row in await search.vector_search(vector, limit)}
             rows = await connection.fetch(
                 query, tenant_id, list(vector_store_ids), vector_to_floats(vector), limit, *vector_store_ids
             )
         return {row_to_chunk_key(row): row["score"] for row in rows}
 
     async def keyword_search(
-        self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
+        self,
+        tenant_id: str,
+        vector_store_ids: Sequence[str],
+        query: str,
+        limit: int,
+        filters: Filter | None = None,
     ) -> dict[ChunkKey, float]:
+        statement, values = (_KEYWORD_SEARCH, []) if filters is None else keyword_search_sql(filters)
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.fetch(_KEYWORD_SEARCH, tenant_id, list(vector_store_ids), query, limit)
+            rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), query, limit, *values)
         return {row_to_chunk_key(row): row["score"] for row in rows}
 
     async def relevant(
@@ -205,8 +229,22 @@ class PostgresSearchIndex:
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(_CHUNK_TEXTS, tenant_id, *keys_to_columns(keys))
         return {
-            row_to_chunk_key(row): ChunkText(row["file_id"], row["filename"], row["page"], row["text"]) for row in rows
+            row_to_chunk_key(row): ChunkText(
+                row["file_id"],
+                row["filename"],
+                row["page"],
+                row["text"],
+                check_attributes(orjson.loads(row["attributes"])),
+            )
+            for row in rows
         }
+
+
+def keyword_search_sql(filters: Filter) -> tuple[str, list[Parameter]]:
+    """The keyword search in the files that the filters allow, as if the stores had no others, with its parameters."""
+    condition, values = to_condition(filters, 5)
+    allowed = allowed_attachments(condition)
+    return _KEYWORD_SEARCH_IN.format(visibility=allowed, visible=ALLOWED, counted=f"AND {condition}"), values
 
 
 def row_to_chunk_key(row: Any) -> ChunkKey:

@@ -5,9 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from values.attributes import Filter
+
 from retrieval.chunking.token_counter import TokenCounter
 from retrieval.embeddings.model import Embedder, Vector, vector_to_floats
-from retrieval.search.exact import to_wanted
+from retrieval.search.exact import NOTHING, to_wanted
 from retrieval.search.feedback import (
     MAX_CANDIDATES,
     MIN_CANDIDATES,
@@ -19,7 +21,7 @@ from retrieval.search.feedback import (
     mean_score,
     moved,
 )
-from retrieval.search.model import ChunkKey, ChunkText, Passage, SearchQuery
+from retrieval.search.model import ChunkKey, ChunkText, Passage, Ranker, SearchQuery
 from retrieval.search.rank import reciprocal_rank_fusion, relative
 from retrieval.search.windows import best_of, search_vectors, split_query
 
@@ -32,18 +34,28 @@ EXACT_WEIGHT = 10.0
 
 
 class SearchIndex(Protocol):
-    """The chunks of completed attachments."""
+    """The chunks of completed attachments. With `filters`, of those alone whose attributes fit."""
 
-    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str]) -> int:
+    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
         """Chunks in all the stores. Raises VectorStoreNotFound if one of them is unknown."""
 
     async def vector_search(
-        self, tenant_id: str, vector_store_ids: Sequence[str], vector: Vector, limit: int
+        self,
+        tenant_id: str,
+        vector_store_ids: Sequence[str],
+        vector: Vector,
+        limit: int,
+        filters: Filter | None = None,
     ) -> dict[ChunkKey, float]:
         """The nearest chunks with their cosines, nearest first."""
 
     async def keyword_search(
-        self, tenant_id: str, vector_store_ids: Sequence[str], query: str, limit: int
+        self,
+        tenant_id: str,
+        vector_store_ids: Sequence[str],
+        query: str,
+        limit: int,
+        filters: Filter | None = None,
     ) -> dict[ChunkKey, float]:
         """BM25 over all the stores as one collection, best first; only chunks with a keyword of the query."""
 
@@ -72,27 +84,28 @@ async def search(
 
     A search fails without the embedder: results of the keyword search alone would look complete.
     """
-    stores = query.vector_store_ids
-    if not await index.count_chunks(tenant_id, stores):
+    stores, filters = query.vector_store_ids, query.filters
+    if not await index.count_chunks(tenant_id, stores, filters):
         return []  # Without chunks the query is not embedded, so the tenant does not pay for it.
     vectors, by_keyword = await asyncio.gather(
         embedder.embed(split_query(query.query, counter)),
-        index.keyword_search(tenant_id, stores, query.query, CANDIDATES),
+        index.keyword_search(tenant_id, stores, query.query, CANDIDATES, filters),
     )
     wanted_vectors = search_vectors(vectors)
-    by_window = [await index.vector_search(tenant_id, stores, vector, CANDIDATES) for vector in wanted_vectors]
-    wanted = to_wanted(query.query)
+    by_window = [await index.vector_search(tenant_id, stores, vector, CANDIDATES, filters) for vector in wanted_vectors]
+    wanted = to_wanted(query.query) if query.ranker is Ranker.AUTO else NOTHING
     # Exact hits have all words, so they are among the best by keyword.
     exact = list(by_keyword)[:EXACT_CANDIDATES] if wanted else []
     found = _Found(tenant_id, query.query, by_window, by_keyword, index)
-    if len(wanted_vectors) == 1 and found.size() >= MIN_CANDIDATES:
+    if query.ranker is Ranker.AUTO and len(wanted_vectors) == 1 and found.size() >= MIN_CANDIDATES:
         scores = await found.by_feedback(wanted_vectors[0], exact)
     else:
         scores = found.by_rank()
     ranked = sorted(scores, key=lambda key: -scores[key])
     texts = await index.chunk_texts(tenant_id, list(dict.fromkeys([*ranked[: query.limit], *exact])))
     final = _exact_first(scores, {key: wanted.exactness(texts[key].text) for key in ranked if key in texts})
-    best = sorted(final, key=lambda key: -final[key])[: query.limit]
+    good = (key for key in final if final[key] >= query.min_score)
+    best = sorted(good, key=lambda key: -final[key])[: query.limit]
     return [Passage(key.vector_store_id, texts[key], final[key]) for key in best]
 
 

@@ -2,12 +2,18 @@
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.tenancy import Principal
+from values.attribute_protos import proto_to_attributes
 from values.roles import current_member
 
 from retrieval.files.page import page_size
 from retrieval.vector_stores.create import create_vector_store
 from retrieval.vector_stores.ports import VectorStores
-from retrieval.vector_stores.protos import attachment_to_proto, proto_to_state, vector_store_to_proto
+from retrieval.vector_stores.protos import (
+    attachment_to_proto,
+    proto_to_given_attributes,
+    proto_to_state,
+    vector_store_to_proto,
+)
 
 
 class VectorStoreMethods:
@@ -34,7 +40,9 @@ class VectorStoreMethods:
         return pb.DeleteVectorStoreResponse()
 
     async def attach(self, request: pb.AttachFileRequest) -> pb.AttachFileResponse:
-        attachment = await self._stores.attach(_principal(), request.vector_store_id, request.file_id)
+        attachment = await self._stores.attach(
+            _principal(), request.vector_store_id, request.file_id, attributes=proto_to_given_attributes(request)
+        )
         return pb.AttachFileResponse(attachment=attachment_to_proto(attachment))
 
     async def get_attachment(self, request: pb.GetAttachmentRequest) -> pb.GetAttachmentResponse:
@@ -51,6 +59,12 @@ class VectorStoreMethods:
         )
         attachments = [attachment_to_proto(attachment) for attachment in page.items]
         return pb.ListAttachmentsResponse(attachments=attachments, has_more=page.has_more)
+
+    async def update_attachment(self, request: pb.UpdateAttachmentRequest) -> pb.UpdateAttachmentResponse:
+        attachment = await self._stores.update_attachment(
+            _principal().tenant_id, request.vector_store_id, request.file_id, proto_to_attributes(request.attributes)
+        )
+        return pb.UpdateAttachmentResponse(attachment=attachment_to_proto(attachment))
 
     async def detach(self, request: pb.DetachFileRequest) -> pb.DetachFileResponse:
         await self._stores.detach(_principal().tenant_id, request.vector_store_id, request.file_id)

@@ -1,10 +1,11 @@
 """Vector stores: sets of indexed files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
+from values.attributes import Attributes
 
 from retrieval.files.model import FileNotFound
 from retrieval.parsing.model import FileWarning
@@ -57,10 +58,18 @@ class AttachmentKey:
 
 
 @dataclass(frozen=True, slots=True)
+class FileToAttach:
+    """A file for a vector store. Without `attributes`, a file that is in the store keeps those that it has."""
+
+    file_id: str
+    attributes: Attributes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """A file in a vector store. `chunks` are stored; searches find them once the state is completed.
 
-    `warnings` tell what of a completed file is not searchable.
+    `warnings` tell what of a completed file is not searchable, `attributes` are for filters of searches.
     """
 
     vector_store_id: str
@@ -72,6 +81,7 @@ class Attachment:
     usage_bytes: int
     created_at: datetime
     warnings: tuple[FileWarning, ...] = ()
+    attributes: Attributes = field(default_factory=dict)
 
 
 def vector_store_not_found(vector_store_id: str) -> VectorStoreNotFound:

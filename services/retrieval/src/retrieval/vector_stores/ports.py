@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from chassis.tenancy import Principal
+from values.attributes import Attributes
 
 from retrieval.files.page import Page
 from retrieval.vector_stores.model import Attachment, AttachmentState, VectorStore
@@ -24,11 +25,19 @@ class VectorStores(Protocol):
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
         """Delete the store and its attachments, and schedule the deletion of its chunks. Its files stay."""
 
-    async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
-        """Attach the file and publish the event in one transaction.
+    async def attach(
+        self, principal: Principal, vector_store_id: str, file_id: str, *, attributes: Attributes | None = None
+    ) -> Attachment:
+        """Attach the file and publish the event in one transaction. Raises FileNotFound.
 
-        Attaching it again changes nothing, unless its ingestion had failed: then it starts again. Raises FileNotFound.
+        Attaching it again changes its attributes, when some are given, and nothing else, unless its ingestion had
+        failed: then it starts again.
         """
+
+    async def update_attachment(
+        self, tenant_id: str, vector_store_id: str, file_id: str, attributes: Attributes
+    ) -> Attachment:
+        """Replace the attributes. Raises FileNotFound when the file is not in the store."""
 
     async def attachment(self, tenant_id: str, vector_store_id: str, file_id: str) -> Attachment:
         """Raises FileNotFound when the file is not in the store."""

@@ -8,6 +8,7 @@ from chassis.ids import new_id
 from chassis.kafka import Outbox
 from chassis.postgres import Database
 from chassis.tenancy import Principal
+from values.attributes import Attributes, check_attributes
 
 from retrieval.files.model import file_not_found
 from retrieval.files.page import Page, to_page
@@ -17,6 +18,7 @@ from retrieval.vector_stores.model import (
     Attachment,
     AttachmentState,
     FileCounts,
+    FileToAttach,
     VectorStore,
     not_attached,
     vector_store_not_found,
@@ -50,10 +52,14 @@ ORDER BY attachment DESC LIMIT $5
 _LOCK_FILE = "SELECT 1 FROM files WHERE tenant_id = $1 AND file_id = $2 FOR KEY SHARE"
 _DELETE_FAILED = """
 DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3 AND state = 'failed'
+RETURNING attributes
 """
 _ATTACH = """
-INSERT INTO attachments (tenant_id, vector_store_id, file_id, project_id, key_id) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING RETURNING attachment, created_at
+INSERT INTO attachments (tenant_id, vector_store_id, file_id, project_id, key_id, attributes)
+VALUES ($1, $2, $3, $4, $5, coalesce($6::jsonb, '{}')) ON CONFLICT DO NOTHING RETURNING attachment, created_at
+"""
+_UPDATE = """
+UPDATE attachments SET attributes = $4::jsonb WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3 RETURNING *
 """
 # Deletes attachments and schedules the deletion of their chunks.
 _DETACH = """
@@ -91,7 +97,7 @@ class PostgresVectorStores:
         async with self._database.tenant(principal.tenant_id) as connection:
             await connection.execute(_INSERT, principal.tenant_id, vector_store_id, name)
             for file_id in file_ids:
-                await attach_file(connection, self._outbox, principal, vector_store_id, file_id)
+                await attach_file(connection, self._outbox, principal, vector_store_id, FileToAttach(file_id))
             row = await connection.fetchrow(_GET, principal.tenant_id, vector_store_id)
         self._wake_relay()
         return row_to_vector_store(row)
@@ -114,10 +120,13 @@ class PostgresVectorStores:
             await connection.execute(_DETACH_ALL, tenant_id, vector_store_id)
             await connection.execute(_DELETE, tenant_id, vector_store_id)
 
-    async def attach(self, principal: Principal, vector_store_id: str, file_id: str) -> Attachment:
+    async def attach(
+        self, principal: Principal, vector_store_id: str, file_id: str, *, attributes: Attributes | None = None
+    ) -> Attachment:
+        file = FileToAttach(file_id, attributes)
         async with self._database.tenant(principal.tenant_id) as connection:
             await check_exists(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
-            await attach_file(connection, self._outbox, principal, vector_store_id, file_id)
+            await attach_file(connection, self._outbox, principal, vector_store_id, file)
             row = await attachment_row(connection, principal.tenant_id, vector_store_id, file_id)
         self._wake_relay()
         return row_to_attachment(row)
@@ -139,6 +148,16 @@ class PostgresVectorStores:
             rows = await connection.fetch(_LIST_ATTACHMENTS, tenant_id, vector_store_id, before, state, limit + 1)
         return to_page([row_to_attachment(row) for row in rows], limit)
 
+    async def update_attachment(
+        self, tenant_id: str, vector_store_id: str, file_id: str, attributes: Attributes
+    ) -> Attachment:
+        async with self._database.tenant(tenant_id) as connection:
+            await check_exists(connection, tenant_id, vector_store_id)
+            row = await connection.fetchrow(_UPDATE, tenant_id, vector_store_id, file_id, to_json(attributes))
+        if row is None:
+            raise not_attached(vector_store_id, file_id)
+        return row_to_attachment(row)
+
     async def detach(self, tenant_id: str, vector_store_id: str, file_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
             await check_exists(connection, tenant_id, vector_store_id)
@@ -147,24 +166,33 @@ class PostgresVectorStores:
 
 
 async def attach_file(
-    connection: Any, outbox: Outbox, principal: Principal, vector_store_id: str, file_id: str
+    connection: Any, outbox: Outbox, principal: Principal, vector_store_id: str, file: FileToAttach
 ) -> int | None:
-    """Attach the file and enqueue the event, and return the attachment's number.
+    """Attach the file and enqueue the event, and return the attachment's number. Raises FileNotFound.
 
-    None for a file that is attached and has not failed: it stays as it is. Raises FileNotFound.
+    None for a file that is attached and has not failed: only its attributes change, when some are given.
     """
     tenant_id = principal.tenant_id
-    if not await connection.fetchval(_LOCK_FILE, tenant_id, file_id):
-        raise file_not_found(file_id)
-    await connection.execute(_DELETE_FAILED, tenant_id, vector_store_id, file_id)
-    values = (tenant_id, vector_store_id, file_id, principal.project_id, principal.key_id)
+    key = (tenant_id, vector_store_id, file.file_id)
+    if not await connection.fetchval(_LOCK_FILE, tenant_id, file.file_id):
+        raise file_not_found(file.file_id)
+    given = None if file.attributes is None else to_json(file.attributes)
+    before = await connection.fetchval(_DELETE_FAILED, *key)
+    values = (*key, principal.project_id, principal.key_id, before if given is None else given)
     attached = await connection.fetchrow(_ATTACH, *values)
     if attached is None:
+        if given is not None:
+            await connection.execute(_UPDATE, *key, given)
         return None
-    event = file_attached_to_proto(principal, vector_store_id, file_id, attached["created_at"])
+    event = file_attached_to_proto(principal, vector_store_id, file.file_id, attached["created_at"])
     await outbox.enqueue(connection, FILE_ATTACHED_TOPIC, tenant_id, event.SerializeToString())
     attachment: int = attached["attachment"]
     return attachment
+
+
+def to_json(attributes: Attributes) -> str:
+    """For a parameter of the type jsonb."""
+    return orjson.dumps(attributes).decode()
 
 
 async def check_exists(connection: Any, tenant_id: str, vector_store_id: str, lock: str = "") -> None:
@@ -203,4 +231,5 @@ def row_to_attachment(row: Any) -> Attachment:
         usage_bytes=row["usage_bytes"],
         created_at=row["created_at"],
         warnings=tuple(FileWarning(**item) for item in orjson.loads(row["warnings"])),
+        attributes=check_attributes(orjson.loads(row["attributes"])),
     )

@@ -8,6 +8,8 @@ from argosy.retrieval.v1.events_pb2 import FileAttached
 from chassis.errors import InvalidRequest
 from chassis.ids import new_id
 from chassis.tenancy import Principal
+from values.attribute_protos import attributes_to_proto, proto_to_attributes
+from values.attributes import Attributes
 from values.protos import timestamp_to_proto
 
 from retrieval.vector_stores.model import Attachment, AttachmentState, VectorStore
@@ -42,7 +44,15 @@ def attachment_to_proto(attachment: Attachment) -> pb.Attachment:
         created_at=timestamp_to_proto(attachment.created_at),
         usage_bytes=attachment.usage_bytes,
         warnings=[pb.FileWarning(code=item.code, message=item.message) for item in attachment.warnings],
+        attributes=attributes_to_proto(attachment.attributes),
     )
+
+
+def proto_to_given_attributes(
+    request: pb.AttachFileRequest | pb.FileToAttach,
+) -> Attributes | None:
+    """None when none are given, which is not the same as none at all. Raises InvalidRequest."""
+    return proto_to_attributes(request.attributes) if request.HasField("attributes") else None
 
 
 def proto_to_state(state: pb.AttachmentState.ValueType) -> AttachmentState | None:

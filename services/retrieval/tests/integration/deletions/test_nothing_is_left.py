@@ -17,7 +17,7 @@ from retrieval.deletions.delete import delete_pending
 from retrieval.files.model import File, FileNotFound, object_key
 from retrieval.files.objects import ObstoreObjectStore
 from retrieval.ingestion.model import Claim, ClaimLost
-from retrieval.vector_stores.model import VectorStore
+from retrieval.vector_stores.model import FileToAttach, VectorStore
 
 from services.retrieval.tests.tenants import LONG, Tenant, embedded
 from services.retrieval.tests.texts import a_vector
@@ -208,7 +208,7 @@ async def test_a_replaced_file_is_no_longer_found_and_its_successor_is(knowledge
 async def test_a_batch_that_is_cancelled_while_a_file_is_indexed_leaves_no_chunks(knowledge: Knowledge) -> None:
     store, file = await knowledge.tenant.store(), await knowledge.file()
     tenant_id, batches = knowledge.tenant.tenant_id, knowledge.tenant.ports.batches
-    batch = await batches.create(a_principal(tenant_id), store.vector_store_id, [file.file_id])
+    batch = await batches.create(a_principal(tenant_id), store.vector_store_id, [FileToAttach(file.file_id)])
     claim = await knowledge.half_indexed(store, file)
 
     await batches.cancel(tenant_id, store.vector_store_id, batch.batch_id)

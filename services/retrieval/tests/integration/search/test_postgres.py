@@ -18,6 +18,7 @@ from retrieval.ingestion.postgres import KNOWN_VECTORS
 from retrieval.search.model import ChunkKey
 from retrieval.search.postgres import index_statements
 
+from services.retrieval.tests.contracts.filters import FiltersContract
 from services.retrieval.tests.contracts.search import SearchIndexContract
 from services.retrieval.tests.fake_peers import FakeObjectStore
 from services.retrieval.tests.tenants import Tenant
@@ -218,4 +219,8 @@ async def test_vectors_are_converted_to_floats_and_back() -> None:
 
 
 class TestPostgresSearchIndex(SearchIndexContract):
+    pass
+
+
+class TestPostgresFilters(FiltersContract):
     pass

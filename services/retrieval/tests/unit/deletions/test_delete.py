@@ -9,8 +9,9 @@ from chassis.errors import Unavailable
 from retrieval.deletions.delete import delete_pending
 
 from services.retrieval.tests.fake_deletions import FakeDeletionQueue
+from services.retrieval.tests.fake_files import FakeFiles
 from services.retrieval.tests.fake_peers import FakeObjectStore
-from services.retrieval.tests.fakes import FakeFiles, InMemoryDatabase
+from services.retrieval.tests.fakes import InMemoryDatabase
 from services.retrieval.tests.tenants import Tenant
 
 

@@ -13,8 +13,9 @@ from retrieval.files.page import page_size
 from retrieval.files.upload import upload
 
 from services.retrieval.tests.fake_deletions import FakeDeletionQueue
+from services.retrieval.tests.fake_files import FakeFiles
 from services.retrieval.tests.fake_peers import FakeObjectStore
-from services.retrieval.tests.fakes import FakeFiles, InMemoryDatabase
+from services.retrieval.tests.fakes import InMemoryDatabase
 
 GUIDE = FileMetadata("guide.pdf", "assistants")
 # As macOS names screenshots: with a narrow no-break space.

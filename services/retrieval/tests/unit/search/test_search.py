@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from chassis.errors import InvalidRequest, Unavailable
 from retrieval.chunking.token_counter import EstimatedTokenCounter
-from retrieval.search.model import SearchQuery
+from retrieval.search.model import Passage, Ranker, SearchQuery
 from retrieval.search.search import search
 from retrieval.vector_stores.model import VectorStoreNotFound
+from values.attributes import to_filter
 
 from services.retrieval.tests.fake_peers import FakeEmbedder
 from services.retrieval.tests.tenants import Tenant
@@ -63,6 +64,68 @@ async def test_an_exact_hit_is_first_although_others_are_in_the_middle_of_both_r
 
     assert found[0].source.text == exact
     assert [passage.score for passage in found] == sorted((passage.score for passage in found), reverse=True)
+
+
+async def found(one: Tenant, query: SearchQuery) -> list[Passage]:
+    return await search(
+        one.tenant_id, query, index=one.ports.index, embedder=FakeEmbedder(), counter=EstimatedTokenCounter()
+    )
+
+
+async def test_a_search_with_a_filter_finds_the_files_that_fit_alone_and_exact_hits_too(one: Tenant) -> None:
+    store, _ = await one.indexed("the code QX-7041 of theirs", attributes={"of": "them"})
+    for n in range(30):
+        await one.indexed(f"the code of theirs {n}", store=store, attributes={"of": "them"})
+        await one.indexed(f"our other code {n}", store=store, attributes={"of": "us"})
+    await one.indexed("at length, and among much else, our code QX-7041", store=store, attributes={"of": "us"})
+    ours = to_filter({"type": "eq", "key": "of", "value": "us"})
+
+    passages = await found(one, SearchQuery((store.vector_store_id,), "code QX-7041", 50, ours))
+
+    assert len(passages) == 31
+    assert {passage.source.attributes["of"] for passage in passages} == {"us"}
+    assert passages[0].source.text.endswith("QX-7041")
+
+
+async def test_a_search_whose_filter_no_file_fits_is_not_embedded(one: Tenant) -> None:
+    store, _ = await one.indexed("text", attributes={"year": 2024})
+    embedder = FakeEmbedder()
+    query = SearchQuery((store.vector_store_id,), "text", 5, to_filter({"type": "in", "key": "year", "value": []}))
+
+    passages = await search(
+        one.tenant_id, query, index=one.ports.index, embedder=embedder, counter=EstimatedTokenCounter()
+    )
+
+    assert (passages, embedder.calls) == ([], [])
+
+
+async def test_passages_with_less_than_the_least_score_are_left_out(one: Tenant) -> None:
+    store, _ = await one.indexed("the price of apples", "the colour of pears", "nothing of the kind")
+    stores = (store.vector_store_id,)
+    scores = [passage.score for passage in await found(one, SearchQuery(stores, "price apples", 9))]
+
+    kept = await found(one, SearchQuery(stores, "price apples", 9, min_score=scores[1]))
+
+    assert [passage.score for passage in kept] == scores[:2]
+    assert scores[2] < scores[1]
+
+
+async def test_without_a_second_ranking_exact_hits_are_not_put_first(one: Tenant) -> None:
+    exact = "Only this page explains it at length, and among many other things names QX-7041 once."
+    store, _ = await one.indexed(*(f"7041 error QX {n}" for n in range(30)), exact)
+    stores = (store.vector_store_id,)
+
+    by_fusion = await found(one, SearchQuery(stores, "error QX-7041", 50, ranker=Ranker.FUSION))
+
+    assert by_fusion[0].source.text != exact
+    assert (await found(one, SearchQuery(stores, "error QX-7041", 50)))[0].source.text == exact
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
+def test_a_least_score_that_is_none_is_rejected(score: float) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        SearchQuery(("vs_1",), "q", 5, min_score=score)
+    assert refused.value.param == "min_score"
 
 
 async def test_a_query_of_empty_stores_is_not_embedded(one: Tenant) -> None:
