@@ -19,6 +19,7 @@ from orchestrator.routing.document import entry_to_document
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, StoredRoute, Task
 from orchestrator.usage.model import RequestUsage
 from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
+from values.attributes import Filter
 from values.money import INPUT_PRICES, NanoUsd, Price, cost, discount
 
 from services.orchestrator.tests.fake_configuration import CREATED_AT, FakeConfiguration
@@ -106,11 +107,19 @@ class FakeRetrievalClient:
     passages: list[Passage] = field(default_factory=list)
     failure: Exception | None = None
     searches: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
+    filters: Filter | None = None
+    """Those of the last search."""
 
     async def search(
-        self, vector_store_ids: Sequence[str], query: str, limit: int, timeout: timedelta
+        self,
+        vector_store_ids: Sequence[str],
+        query: str,
+        limit: int,
+        timeout: timedelta,
+        filters: Filter | None = None,
     ) -> Sequence[Passage]:
         self.searches.append((tuple(vector_store_ids), query, limit))
+        self.filters = filters
         if self.failure is not None:
             raise self.failure
         return self.passages[:limit]

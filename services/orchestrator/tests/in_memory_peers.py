@@ -30,6 +30,7 @@ from orchestrator.workers.model import (
     Plan,
     Started,
 )
+from values.attribute_protos import proto_to_filter
 from values.money import NanoUsd, Price
 from values.protos import (
     error_to_proto,
@@ -96,7 +97,8 @@ class InMemoryRetrieval(_RetrievalServicer):  # type: ignore[misc]
 
     async def Search(self, request: retrieval.SearchRequest, context: Any) -> retrieval.SearchResponse:
         stores = list(request.vector_store_ids)
-        passages = await self.fake.search(stores, request.query, request.limit, timedelta(days=1))
+        filters = proto_to_filter(request.filter) if request.HasField("filter") else None
+        passages = await self.fake.search(stores, request.query, request.limit, timedelta(days=1), filters)
         return retrieval.SearchResponse(
             passages=[
                 retrieval.Passage(

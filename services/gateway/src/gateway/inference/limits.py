@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.errors import InvalidRequest
+from values.attributes import to_filter
 from values.embeddings import MAX_TOKEN_ID, EmbeddingInput
 from values.limits import (
     MAX_DIMENSIONS,
@@ -67,6 +68,13 @@ def check_retrieval(vector_store_ids: Sequence[str], query: str | None, limit: i
     if limit is not None and not 1 <= limit <= MAX_PASSAGES:
         param = "argosy.retrieval.limit"
         raise InvalidRequest(f"{param} must be between 1 and {MAX_PASSAGES}.", param=param)
+
+
+def check_filters(filters: object) -> None:
+    try:
+        to_filter(filters)
+    except ValueError as error:
+        raise InvalidRequest(f"argosy.retrieval.{error}.", param="argosy.retrieval.filters") from error
 
 
 def check_inputs(inputs: Sequence[EmbeddingInput]) -> None:

@@ -43,6 +43,12 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+Filters = Annotated[
+    dict[str, Any],
+    msgspec.Meta(description="As in a search of a vector store: `ComparisonFilter` or `CompoundFilter`."),
+]
+
+
 class RetrievalOptions(msgspec.Struct):
     """Vector stores to search for passages, which are put into the prompt."""
 
@@ -50,6 +56,8 @@ class RetrievalOptions(msgspec.Struct):
     query: Query | None = None
     limit: PassageLimit | None = None
     optional: bool | None = None
+    filters: Filters | None = None
+    """Only passages of files whose attributes fit."""
 
 
 class CacheOptions(msgspec.Struct):
@@ -107,6 +115,8 @@ def read_chat(body: bytes, limits: InferenceLimits) -> ChatBody:
     if chat.argosy is not None and chat.argosy.retrieval is not None:
         retrieval = chat.argosy.retrieval
         checks.check_retrieval(retrieval.vector_store_ids, retrieval.query, retrieval.limit)
+        if retrieval.filters is not None:
+            checks.check_filters(retrieval.filters)
     return chat
 
 

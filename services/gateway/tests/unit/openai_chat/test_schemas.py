@@ -37,6 +37,7 @@ def chat(**fields: Any) -> bytes:
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]},
         {"messages": [{"role": "user", "content": ""}]},
         {"argosy": {"retrieval": {"vector_store_ids": ["vs_1"], "query": "q", "limit": 50, "optional": True}}},
+        {"argosy": {"retrieval": {"vector_store_ids": ["vs_1"], "filters": {"type": "in", "key": "a", "value": []}}}},
         {"argosy": {"metadata": {"a": "b"}}},
     ],
 )
@@ -89,6 +90,8 @@ def test_valid_bodies_are_accepted(fields: dict[str, Any]) -> None:
         ({"argosy": {"retrieval": {"vector_store_ids": ["v", 1]}}}, "argosy.retrieval.vector_store_ids[1]"),
         ({"argosy": {"retrieval": {"vector_store_ids": ["v"], "query": " "}}}, "argosy.retrieval.query"),
         ({"argosy": {"retrieval": {"vector_store_ids": ["v"], "limit": 0}}}, "argosy.retrieval.limit"),
+        ({"argosy": {"retrieval": {"vector_store_ids": ["v"], "filters": {"a": 1}}}}, "argosy.retrieval.filters"),
+        ({"argosy": {"retrieval": {"vector_store_ids": ["v"], "filters": [1]}}}, "argosy.retrieval.filters"),
         ({"argosy": {"retrieval": {"vector_store_ids": ["v"], "limit": 51}}}, "argosy.retrieval.limit"),
         ({"argosy": {"metadata": []}}, "argosy.metadata"),
     ],

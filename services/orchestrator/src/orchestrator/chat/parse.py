@@ -7,6 +7,7 @@ from typing import Never
 
 import orjson
 from chassis.errors import InvalidRequest
+from values.attributes import Filter, to_filter
 from values.limits import MAX_CACHE_AGE_SECONDS, MAX_PASSAGES, MAX_QUERY_CHARACTERS, MAX_VECTOR_STORES_PER_REQUEST
 from values.money import MAX_TOKENS
 
@@ -19,7 +20,7 @@ MAX_ANSWERS = 128
 
 _EXTENSION = frozenset({"cache", "retrieval", "metadata"})
 _CACHE = frozenset({"mode", "max_age"})
-_RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional"})
+_RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional", "filters"})
 
 
 def _plain(name: str) -> str:
@@ -182,7 +183,17 @@ def _parse_retrieval(options: object) -> RetrievalOptions:
     if not isinstance(optional, bool):
         _refuse(f"{path}.optional", "is not a boolean")
     limit = _int_field(fields, "limit", 1, MAX_PASSAGES, f"{path}.")
-    return RetrievalOptions(tuple(stores), query if isinstance(query, str) else None, limit, optional)
+    filters = _parse_filters(fields.get("filters"), path)
+    return RetrievalOptions(tuple(stores), query if isinstance(query, str) else None, limit, optional, filters)
+
+
+def _parse_filters(filters: object, path: str) -> Filter | None:
+    if filters is None:
+        return None
+    try:
+        return to_filter(filters)
+    except ValueError as error:
+        raise InvalidRequest(f"{path}.{error}", param=f"{path}.filters") from error
 
 
 def _check_object(value: object, path: str) -> Document:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from values.attributes import Filter
+
 Document = dict[str, object]
 """A chat request as parsed JSON."""
 
@@ -16,6 +18,8 @@ class RetrievalOptions:
     limit: int | None = None
     optional: bool = False
     """Whether to answer without context while retrieval is unavailable."""
+    filters: Filter | None = None
+    """Only passages of files whose attributes fit."""
 
 
 @dataclass(frozen=True, slots=True)

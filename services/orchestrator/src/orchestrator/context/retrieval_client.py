@@ -7,6 +7,8 @@ from argosy.retrieval.v1 import retrieval_pb2
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from chassis.grpc import Channel
 from chassis.telemetry import span
+from values.attribute_protos import filter_to_proto
+from values.attributes import Filter
 
 from orchestrator.context.model import Passage
 from orchestrator.metrics import RETRIEVAL_SECONDS
@@ -19,9 +21,19 @@ class GrpcRetrievalClient:
         self._stub = RetrievalServiceStub(channel)
 
     async def search(
-        self, vector_store_ids: Sequence[str], query: str, limit: int, timeout: timedelta
+        self,
+        vector_store_ids: Sequence[str],
+        query: str,
+        limit: int,
+        timeout: timedelta,
+        filters: Filter | None = None,
     ) -> Sequence[Passage]:
-        request = retrieval_pb2.SearchRequest(vector_store_ids=vector_store_ids, query=query, limit=limit)
+        request = retrieval_pb2.SearchRequest(
+            vector_store_ids=vector_store_ids,
+            query=query,
+            limit=limit,
+            filter=None if filters is None else filter_to_proto(filters),
+        )
         with span("retrieval.search", kind="client", limit=limit), RETRIEVAL_SECONDS.time():
             found = await self._stub.Search(request, timeout=timeout.total_seconds())
         return [_proto_to_passage(passage) for passage in found.passages]

@@ -23,7 +23,7 @@ async def find_context(
     limit = options.limit or limits.default_passages
     timeout = deadline.remaining(limits.retrieval_timeout)
     try:
-        passages = await retrieval.search(options.vector_store_ids, query, limit, timeout)
+        passages = await retrieval.search(options.vector_store_ids, query, limit, timeout, options.filters)
     except ArgosyError as error:
         if error.kind not in _DOWN:
             raise

@@ -62,6 +62,7 @@ class TestRefused:
                 "argosy.retrieval.optional",
             ),
             ({**BODY, "argosy": {"retrieval": {**STORES, "k": 3}}}, "argosy.retrieval.k"),
+            ({**BODY, "argosy": {"retrieval": {**STORES, "filters": {"year": 2024}}}}, "argosy.retrieval.filters"),
         ],
     )
     def test_an_invalid_field_is_named(self, body: object, param: str | None) -> None:

@@ -13,6 +13,7 @@ from chassis.testing.grpc import serving
 from orchestrator.context.model import Passage
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
+from values.attributes import to_filter
 
 from services.orchestrator.tests.fakes import FakeRetrievalClient
 from services.orchestrator.tests.in_memory_peers import InMemoryRetrieval
@@ -39,6 +40,16 @@ async def client(request: pytest.FixtureRequest, retrieval: FakeRetrievalClient)
 async def test_the_best_passages_come_first(client: RetrievalClient, retrieval: FakeRetrievalClient) -> None:
     assert list(await client.search(["vs_1", "vs_2"], "ships", 2, TIMEOUT)) == PASSAGES[:2]
     assert retrieval.searches == [(("vs_1", "vs_2"), "ships", 2)]
+
+
+async def test_a_filter_is_asked_for(client: RetrievalClient, retrieval: FakeRetrievalClient) -> None:
+    authors = {"type": "in", "key": "author", "value": ["Ada", 7, 2**53 + 1, 0.5, True]}
+    newer = {"type": "and", "filters": [{"type": "ne", "key": "year", "value": 2023}, authors]}
+    filters = to_filter({"type": "or", "filters": [newer, {"type": "gte", "key": "date", "value": "2024-01-01"}]})
+
+    await client.search(["vs_1"], "ships", 2, TIMEOUT, filters)
+
+    assert retrieval.filters == filters
 
 
 async def test_an_error_is_raised(client: RetrievalClient, retrieval: FakeRetrievalClient) -> None:

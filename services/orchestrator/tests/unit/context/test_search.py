@@ -7,6 +7,7 @@ from chassis.errors import DeadlineExceeded, InvalidRequest, Kind, RemoteError, 
 from orchestrator.context.model import Passage
 from orchestrator.context.render import CLOSING, OPENING, select, with_context
 from orchestrator.workers.model import Chunk, Started
+from values.attributes import to_filter
 
 from services.orchestrator.tests.fakes import FakeRetrievalClient, FakeWorkerClient
 from services.orchestrator.tests.harness import HELLO, LIMITS, Harness, reported, started_of, worker_finished
@@ -51,6 +52,15 @@ async def test_passages_are_numbered_in_the_prompt_as_they_are_in_the_sources() 
     assert "[2] (sails.md)\nIt sails." in user["content"]
     assert user["content"].startswith(OPENING)
     assert user["content"].endswith(CLOSING + "Who sails an argosy?")
+
+
+async def test_only_files_whose_attributes_fit_are_searched() -> None:
+    harness = a_harness(a_passage())
+    filters = {"type": "eq", "key": "year", "value": 2024}
+
+    await harness.generate(asking(filters=filters))
+
+    assert harness.retrieval.filters == to_filter(filters)
 
 
 async def test_the_query_is_the_last_user_message() -> None:
