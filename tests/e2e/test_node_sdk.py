@@ -30,7 +30,7 @@ def run_tests(node: Path, name: str, environment: dict[str, str]) -> subprocess.
 def test_the_node_sdk_passes_its_tests(node: Path, fleet_environment: dict[str, str]) -> None:
     run = run_tests(node, "sdk.test.mjs", fleet_environment)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "# pass 8" in run.stdout
+    assert "# pass 9" in run.stdout
 
 
 def test_the_node_sdk_runs_a_batch_of_2000_lines(node: Path, fleet: Fleet, fleet_environment: dict[str, str]) -> None:
