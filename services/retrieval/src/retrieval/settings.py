@@ -110,6 +110,14 @@ class DeletionsSection(Section):
     )
 
 
+class ExpirySection(Section):
+    """Vector stores that expire."""
+
+    sweep_interval: timedelta = Field(
+        timedelta(seconds=60), gt=timedelta(0), description="Pause between two queries for stores whose time is over."
+    )
+
+
 class SemanticCacheSection(Section):
     """Prompts whose answers the orchestrator has cached, by meaning."""
 
@@ -135,6 +143,7 @@ class Settings(ServiceSettings):
     ingestion: IngestionSection = Field(default_factory=IngestionSection, description="Ingestion of attached files.")
     parser: ParserSection = Field(default_factory=ParserSection, description="Limits for parsing one document.")
     deletions: DeletionsSection = Field(default_factory=DeletionsSection, description="Deletion of bytes and chunks.")
+    expiry: ExpirySection = Field(default_factory=ExpirySection, description="Vector stores that expire.")
     semantic_cache: SemanticCacheSection = Field(
         default_factory=SemanticCacheSection, description="Prompts of the semantic cache."
     )

@@ -16,6 +16,14 @@ from services.gateway.tests.fakes.retrieval import passage
 PATH = "/v1/vector_stores"
 
 
+def sizes(tokens: int, overlap: int) -> dict[str, int]:
+    return {"max_chunk_size_tokens": tokens, "chunk_overlap_tokens": overlap}
+
+
+def static(tokens: int, overlap: int) -> dict[str, Any]:
+    return {"chunking_strategy": {"type": "static", "static": sizes(tokens, overlap)}}
+
+
 async def a_file(client: httpx.AsyncClient, name: str = "a.txt") -> str:
     """Store a file and return its id."""
     response = await client.post("/v1/files", files={"file": (name, b"hello")}, data={"purpose": "assistants"})
@@ -66,15 +74,56 @@ async def test_a_store_needs_no_fields(demo: httpx.AsyncClient) -> None:
         ({"file_ids": "file-1"}, "file_ids"),
         ({"file_ids": ["file 1"]}, "file_ids[0]"),
         ({"file_ids": ["f"] * 501}, "file_ids"),
-        ({"expires_after": {"anchor": "last_active_at", "days": 1}}, "expires_after"),
-        ({"metadata": {"a": "b"}}, "metadata"),
-        ({"chunking_strategy": {"type": "static"}}, "chunking_strategy.type"),
+        ({"expires_after": {"anchor": "created_at", "days": 1}}, "expires_after.anchor"),
+        ({"expires_after": {"anchor": "last_active_at", "days": 0}}, "expires_after.days"),
+        ({"expires_after": {"anchor": "last_active_at", "days": 366}}, "expires_after.days"),
+        ({"expires_after": {"anchor": "last_active_at"}}, "expires_after.days"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"metadata": {f"k{n}": "v" for n in range(17)}}, "metadata"),
+        ({"chunking_strategy": {"type": "static"}}, "chunking_strategy"),
+        ({"chunking_strategy": {"type": "auto", "static": sizes(100, 0)}}, "chunking_strategy"),
+        ({"chunking_strategy": {"type": "semantic"}}, "chunking_strategy.type"),
+        (static(99, 0), "chunking_strategy.static.max_chunk_size_tokens"),
+        (static(4_097, 0), "chunking_strategy.static.max_chunk_size_tokens"),
+        (static(100, -1), "chunking_strategy.static.chunk_overlap_tokens"),
+        (static(100, 51), "chunking_strategy.static"),
     ],
 )
 async def test_unsupported_fields_are_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
     response = await demo.post(PATH, json=body)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_store_has_metadata_and_expires_days_after_its_last_use(demo: httpx.AsyncClient) -> None:
+    expiry = {"anchor": "last_active_at", "days": 7}
+    store = await a_store(demo, name="old", metadata={"team": "ports"}, expires_after=expiry)
+
+    shown = (await demo.get(f"{PATH}/{store}")).json()
+
+    assert (shown["metadata"], shown["expires_after"]) == ({"team": "ports"}, expiry)
+    assert shown["expires_at"] == shown["last_active_at"] + 7 * 24 * 3600
+
+
+async def test_only_what_is_named_changes(demo: httpx.AsyncClient) -> None:
+    expiry = {"anchor": "last_active_at", "days": 7}
+    store = await a_store(demo, name="old", metadata={"team": "ports"}, expires_after=expiry)
+
+    renamed = (await demo.post(f"{PATH}/{store}", json={"name": "new"})).json()
+    assert (renamed["name"], renamed["metadata"], renamed["expires_after"]) == ("new", {"team": "ports"}, expiry)
+    changed = (await demo.post(f"{PATH}/{store}", json={"metadata": {"a": "b"}, "expires_after": None})).json()
+    assert (changed["name"], changed["metadata"], changed["expires_after"]) == ("new", {"a": "b"}, None)
+    bad = await demo.post(f"{PATH}/{store}", json={"file_ids": []})
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "file_ids")
+
+
+async def test_an_expired_store_says_so(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    store = await a_store(demo)
+    [tenant] = gateway.retrieval.tenants.values()
+    tenant.stores[store].expired = True
+
+    assert (await demo.get(f"{PATH}/{store}")).json()["status"] == "expired"
 
 
 async def test_a_store_with_an_unknown_file_is_refused(demo: httpx.AsyncClient) -> None:
@@ -123,7 +172,7 @@ async def test_a_file_is_attached_indexed_and_detached(demo: httpx.AsyncClient) 
         "warnings": [],
         "usage_bytes": 0,
         "attributes": {},
-        "chunking_strategy": {"type": "other"},
+        "chunking_strategy": {"type": "static", "static": sizes(192, 38)},
     }
     again = await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
     assert again.json() == attached.json()
@@ -220,6 +269,23 @@ async def test_an_invalid_update_of_a_file_is_refused(demo: httpx.AsyncClient, b
     response = await demo.post(f"{PATH}/{store}/files/{file}", json=body)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, "attributes")
+
+
+async def test_a_file_is_split_as_it_is_said(demo: httpx.AsyncClient) -> None:
+    files = [await a_file(demo) for _ in range(3)]
+    store = await a_store(demo, file_ids=[files[0]], **static(4_096, 2_048))
+
+    async def shown(file: str) -> Any:
+        return (await demo.get(f"{PATH}/{store}/files/{file}")).json()["chunking_strategy"]
+
+    await demo.post(f"{PATH}/{store}/files", json={"file_id": files[1], **static(100, 0)})
+    await demo.post(f"{PATH}/{store}/files", json={"file_id": files[2], "chunking_strategy": {"type": "auto"}})
+
+    assert [await shown(file) for file in files] == [
+        {"type": "static", "static": sizes(4_096, 2_048)},
+        {"type": "static", "static": sizes(100, 0)},
+        {"type": "static", "static": sizes(192, 38)},
+    ]
 
 
 PASSAGES = [
@@ -369,6 +435,7 @@ async def test_another_tenants_store_is_not_found(demo: httpx.AsyncClient, other
 
     for response in (
         await other.get(f"{PATH}/{store}"),
+        await other.post(f"{PATH}/{store}", json={"name": "mine"}),
         await other.delete(f"{PATH}/{store}"),
         await other.post(f"{PATH}/{store}/files", json={"file_id": mine}),
         await other.get(f"{PATH}/{store}/files"),

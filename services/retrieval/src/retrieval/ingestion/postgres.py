@@ -11,11 +11,13 @@ from chassis.postgres import Database
 from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
+from retrieval.chunking.splitter import OWN_CHUNKING
 from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
 from retrieval.ingestion.model import FILE_INDEXED_TOPIC, KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk
 from retrieval.ingestion.protos import file_indexed_to_proto
 from retrieval.parsing.model import FileWarning
 from retrieval.vector_stores.model import AttachmentKey
+from retrieval.vector_stores.postgres import row_to_chunking
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
 OVERDUE_AFTER = timedelta(seconds=5)
@@ -203,6 +205,7 @@ def claimed_to_claim(key: AttachmentKey, claimed: Claimed, file: Any) -> Claim:
         principal=Principal(key.tenant_id, project_id=row["project_id"], key_id=row["key_id"], roles=ROLES),
         filename=file["filename"],
         size_bytes=file["size_bytes"],
+        chunking=row_to_chunking(row) or OWN_CHUNKING,
     )
 
 

@@ -136,7 +136,7 @@ class Ingestion:
             yield batch
 
     async def _chunks(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[Chunk, None]:
-        splitter = Splitter(self.token_counter)
+        splitter = Splitter(self.token_counter, claim.chunking.max_tokens, claim.chunking.overlap_tokens)
         data = self.objects.read(object_key(claim.key.tenant_id, claim.key.file_id))
         try:
             async with aclosing(self.parser.blocks(claim.filename, data)) as blocks:
