@@ -18,6 +18,7 @@ from retrieval.files.model import File, FileNotFound
 from retrieval.files.page import Page
 from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
 from retrieval.parsing.model import FileWarning
+from retrieval.quotas.model import UNLIMITED, Quota, check_quota
 from retrieval.vector_stores.model import (
     Attachment,
     AttachmentKey,
@@ -136,7 +137,10 @@ class FakeVectorStores:
         chunking: Chunking | None = None,
         metadata: Mapping[str, str] = NOTHING,
         expires_after: timedelta | None = None,
+        quota: Quota = UNLIMITED,
     ) -> VectorStore:
+        stores = sum(owner == principal.tenant_id for owner, _ in self._database.stores)
+        check_quota("vector_stores", quota.vector_stores, stores, 1)
         for file_id in file_ids:
             self._file(principal.tenant_id, file_id)
         vector_store_id = new_id("vs_")
@@ -288,7 +292,13 @@ class FakeIngestionStore:
             len(row.stored),
             row.crashes - 1,
             row.retries,
-            Principal(key.tenant_id, row.principal.project_id, row.principal.key_id, roles=frozenset({"service"})),
+            Principal(
+                key.tenant_id,
+                row.principal.project_id,
+                row.principal.key_id,
+                roles=frozenset({"service"}),
+                plan=row.principal.plan,
+            ),
             file.filename,
             file.size_bytes,
             row.chunking,
@@ -316,8 +326,13 @@ class FakeIngestionStore:
             if item.fingerprint in fingerprints
         }
 
-    async def add_chunks(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
+    async def add_chunks(
+        self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
+    ) -> None:
         row = self._fenced(claim)
+        tenant_id = claim.key.tenant_id
+        used = sum(len(other.stored) for key, other in self._database.rows.items() if key.tenant_id == tenant_id)
+        check_quota("chunks", quota.chunks, used, len(batch))
         row.stored += batch
         row.crashes = row.retries = 0
         row.due_at = self._database.clock.now() + lease

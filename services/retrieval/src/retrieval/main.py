@@ -69,9 +69,13 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
     servicer = RetrievalServicer(
         files=FileMethods(
-            PostgresFiles(database), objects, settings.objects.max_upload_bytes, upload_limit(settings.objects)
+            PostgresFiles(database),
+            objects,
+            settings.objects.max_upload_bytes,
+            upload_limit(settings.objects),
+            settings.quotas.quotas(),
         ),
-        vector_stores=VectorStoreMethods(vector_stores),
+        vector_stores=VectorStoreMethods(vector_stores, settings.quotas.quotas()),
         file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
         search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
     )
@@ -127,6 +131,7 @@ def _ingestion(
         max_bytes=settings.ingestion.max_bytes,
         batch_size=settings.ingestion.batch_size,
         lease=settings.ingestion.lease,
+        quotas=settings.quotas.quotas(),
     )
 
 

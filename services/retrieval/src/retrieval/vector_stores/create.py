@@ -9,6 +9,7 @@ from chassis.tenancy import Principal
 from values.attributes import check_metadata
 
 from retrieval.chunking.splitter import Chunking
+from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import StoreChanges, VectorStore
 from retrieval.vector_stores.ports import NOTHING, VectorStores
 
@@ -27,14 +28,18 @@ async def create_vector_store(
     chunking: Chunking | None = None,
     metadata: Mapping[str, str] = NOTHING,
     expires_after: timedelta | None = None,
+    quota: Quota = UNLIMITED,
 ) -> VectorStore:
-    """Create a store with these files attached, each once. Raises InvalidRequest, FileNotFound."""
+    """Create a store with these files attached, each once.
+
+    Raises InvalidRequest, FileNotFound, StorageQuotaExceeded.
+    """
     check_changes(StoreChanges(name, metadata, expires_after))
     distinct = tuple(dict.fromkeys(file_ids))
     if len(distinct) > MAX_FILES_PER_REQUEST:
         raise InvalidRequest(f"at most {MAX_FILES_PER_REQUEST} files at once", param="file_ids")
     return await stores.create(
-        principal, name, distinct, chunking=chunking, metadata=metadata, expires_after=expires_after
+        principal, name, distinct, chunking=chunking, metadata=metadata, expires_after=expires_after, quota=quota
     )
 
 

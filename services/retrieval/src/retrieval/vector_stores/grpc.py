@@ -8,6 +8,7 @@ from values.attribute_protos import proto_to_attributes
 from values.roles import current_member
 
 from retrieval.files.page import page_size
+from retrieval.quotas.model import NO_QUOTAS, Quotas
 from retrieval.vector_stores.create import check_changes, create_vector_store
 from retrieval.vector_stores.ports import VectorStores
 from retrieval.vector_stores.protos import (
@@ -21,7 +22,8 @@ from retrieval.vector_stores.protos import (
 
 
 class VectorStoreMethods:
-    def __init__(self, stores: VectorStores) -> None:
+    def __init__(self, stores: VectorStores, quotas: Quotas = NO_QUOTAS) -> None:
+        self._quotas = quotas
         self._stores = stores
 
     async def create(self, request: pb.CreateVectorStoreRequest) -> pb.CreateVectorStoreResponse:
@@ -34,6 +36,7 @@ class VectorStoreMethods:
             chunking=proto_to_given_chunking(request),
             metadata=dict(request.metadata),
             expires_after=timedelta(days=days) if days else None,
+            quota=self._quotas.of(_principal().plan),
         )
         return pb.CreateVectorStoreResponse(vector_store=vector_store_to_proto(store))
 

@@ -9,6 +9,7 @@ from values.attributes import Attributes
 
 from retrieval.chunking.splitter import Chunking
 from retrieval.files.page import Page
+from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import Attachment, AttachmentState, StoreChanges, VectorStore
 
 NOTHING: Mapping[str, str] = {}
@@ -26,8 +27,9 @@ class VectorStores(Protocol):
         chunking: Chunking | None = None,
         metadata: Mapping[str, str] = NOTHING,
         expires_after: timedelta | None = None,
+        quota: Quota = UNLIMITED,
     ) -> VectorStore:
-        """Create a store with these files attached, or nothing. Raises FileNotFound."""
+        """Create a store with these files attached, or nothing. Raises FileNotFound, StorageQuotaExceeded."""
 
     async def get(self, tenant_id: str, vector_store_id: str) -> VectorStore:
         """The store with its counts."""

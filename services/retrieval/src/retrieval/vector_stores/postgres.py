@@ -15,6 +15,8 @@ from retrieval.chunking.splitter import OWN_CHUNKING, Chunking
 from retrieval.files.model import file_not_found
 from retrieval.files.page import Page, to_page
 from retrieval.parsing.model import FileWarning
+from retrieval.quotas.model import UNLIMITED, Quota
+from retrieval.quotas.postgres import check_vector_store
 from retrieval.vector_stores.model import (
     FILE_ATTACHED_TOPIC,
     Attachment,
@@ -85,8 +87,9 @@ RETURNING *
 """
 _ATTACH = """
 INSERT INTO attachments (tenant_id, vector_store_id, file_id, project_id, key_id, attributes, max_chunk_tokens,
-                         chunk_overlap_tokens)
-VALUES ($1, $2, $3, $4, $5, coalesce($6::jsonb, '{}'), $7, $8) ON CONFLICT DO NOTHING RETURNING attachment, created_at
+                         chunk_overlap_tokens, plan)
+VALUES ($1, $2, $3, $4, $5, coalesce($6::jsonb, '{}'), $7, $8, $9)
+ON CONFLICT DO NOTHING RETURNING attachment, created_at
 """
 _UPDATE = """
 UPDATE attachments SET attributes = $4::jsonb WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3 RETURNING *
@@ -131,10 +134,12 @@ class PostgresVectorStores:
         chunking: Chunking | None = None,
         metadata: Mapping[str, str] = NOTHING,
         expires_after: timedelta | None = None,
+        quota: Quota = UNLIMITED,
     ) -> VectorStore:
         days = expires_after.days if expires_after else None
         vector_store_id = new_id("vs_")
         async with self._database.tenant(principal.tenant_id) as connection:
+            await check_vector_store(connection, principal.tenant_id, quota)
             values = (principal.tenant_id, vector_store_id, name, to_json(metadata), days)
             await connection.execute(_INSERT, *values)
             for file_id in file_ids:
@@ -247,7 +252,8 @@ async def attach_file(
     failed = await connection.fetchrow(_DELETE_FAILED, *key)
     attributes = failed["attributes"] if failed and given is None else given
     chunking = file.chunking or (failed and row_to_chunking(failed)) or OWN_CHUNKING
-    values = (principal.project_id, principal.key_id, attributes, chunking.max_tokens, chunking.overlap_tokens)
+    split = (chunking.max_tokens, chunking.overlap_tokens)
+    values = (principal.project_id, principal.key_id, attributes, *split, principal.plan)
     attached = await connection.fetchrow(_ATTACH, *key, *values)
     if attached is None:
         if given is not None:

@@ -18,6 +18,7 @@ from retrieval.ingestion.fair_queue import FairQueue
 from retrieval.ingestion.model import RunResult, is_transient
 from retrieval.ingestion.windows import READ_TOKENS
 from retrieval.parsing.model import FileWarning
+from retrieval.quotas.model import Quota, Quotas
 from retrieval.vector_stores.model import AttachmentKey, AttachmentState
 
 from services.retrieval.tests.fake_peers import FakeEmbedder, FakeParser
@@ -140,6 +141,17 @@ async def test_a_call_embeds_a_bounded_number_of_windows(world: IngestionWorld) 
 
     assert len(world.row(key).stored) == 10
     assert [len(call) for call in world.embedder.calls] == [MAX_TEXTS, MAX_TEXTS, 160 - 2 * MAX_TEXTS]
+
+
+async def test_a_file_with_more_chunks_than_the_plan_allows_fails_with_a_code(world: IngestionWorld) -> None:
+    key = await world.attach("\n".join(PAGES))
+    quotas = Quotas(plans={"": Quota(chunks=5)})
+
+    summary = await world.ingestion(quotas=quotas).run(key)
+
+    assert summary is not None
+    assert (summary.result, summary.reason) == (RunResult.FAILED, "storage_quota_exceeded")
+    assert "allows 5 chunks" in world.row(key).message
 
 
 async def test_a_second_run_has_nothing_to_do(world: IngestionWorld) -> None:
