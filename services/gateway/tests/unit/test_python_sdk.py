@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import openai
 import pytest
+from openai.types import StaticFileChunkingStrategyParam
 
 from services.gateway.tests.fakes.gateway import GatewayFixture
 from services.gateway.tests.fakes.inference import MODEL_NOT_FOUND, SOURCE, streamed_response
@@ -103,7 +104,7 @@ async def test_stores_expire_have_metadata_and_say_how_their_files_are_split(sdk
         name="harbours", metadata={"team": "ports"}, expires_after={"anchor": "last_active_at", "days": 7}
     )
     file = await sdk.files.create(file=("a.txt", io.BytesIO(b"Ragusa")), purpose="assistants")
-    static = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
+    static: StaticFileChunkingStrategyParam = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
     attached = await sdk.vector_stores.files.create(
         store.id, file_id=file.id, chunking_strategy={"type": "static", "static": static}
     )

@@ -47,5 +47,8 @@ class FileBatchCreate(StrictBody):
         """The files, each with what it is attached with."""
         if self.files is not None:
             return self.files
-        shared = {"attributes": self.attributes, "chunking_strategy": self.chunking_strategy}
-        return [AttachmentCreate.model_construct(file_id=file_id, **shared) for file_id in self.file_ids or ()]
+        attributes, strategy = self.attributes, self.chunking_strategy
+        return [
+            AttachmentCreate(file_id=file_id, attributes=attributes, chunking_strategy=strategy)
+            for file_id in self.file_ids or ()
+        ]

@@ -10,8 +10,7 @@ from chassis.tenancy import Principal
 
 from retrieval.file_batches.model import FileBatch, FileBatchCounts, file_batch_not_found
 from retrieval.files.page import Page, to_page
-from retrieval.vector_stores.model import Attachment, AttachmentState, FileToAttach
-from retrieval.vector_stores.postgres import (
+from retrieval.vector_stores.attachments_postgres import (
     attach_file,
     attachment_row,
     check_exists,
@@ -19,6 +18,7 @@ from retrieval.vector_stores.postgres import (
     detach_sql,
     row_to_attachment,
 )
+from retrieval.vector_stores.model import Attachment, AttachmentState, FileToAttach
 
 _INSERT = "INSERT INTO file_batches (tenant_id, vector_store_id, batch_id) VALUES ($1, $2, $3)"
 _INSERT_MEMBER = """

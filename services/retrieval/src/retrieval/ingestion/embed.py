@@ -37,12 +37,12 @@ class ChunkEmbedder:
         vectors = await self.store.known_vectors(claim.key.tenant_id, fingerprints)
         missing = {key: chunk.text for key, chunk in zip(fingerprints, batch, strict=True) if key not in vectors}
         if missing:
-            new_vectors = await self._embed_whole(claim, list(missing.values()))
+            new_vectors = await self._embed_all_of(claim, list(missing.values()))
             vectors |= dict(zip(missing, new_vectors, strict=True))
         embedded = [EmbeddedChunk(chunk, key, vectors[key]) for key, chunk in zip(fingerprints, batch, strict=True)]
         return embedded, len(batch) - len(missing)
 
-    async def _embed_whole(self, claim: Claim, texts: list[str]) -> list[Vector]:
+    async def _embed_all_of(self, claim: Claim, texts: list[str]) -> list[Vector]:
         """A vector for each text, of all of it: the mean of those of its windows, where it has several."""
         if claim.chunking.max_tokens <= READ_TOKENS:
             return await self._embed(claim.principal, texts)

@@ -18,8 +18,8 @@ from retrieval.ingestion.protos import file_indexed_to_proto
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.quotas.postgres import check_chunks
+from retrieval.vector_stores.attachments_postgres import row_to_chunking
 from retrieval.vector_stores.model import AttachmentKey
-from retrieval.vector_stores.postgres import row_to_chunking
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
 OVERDUE_AFTER = timedelta(seconds=5)

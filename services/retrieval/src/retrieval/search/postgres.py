@@ -13,8 +13,8 @@ from retrieval.search.conditions import Parameter, to_condition
 from retrieval.search.feedback import Candidate, Relevant
 from retrieval.search.filtered import ALLOWED, FilteredVectorSearch, allowed_attachments
 from retrieval.search.model import ChunkKey, ChunkText
+from retrieval.vector_stores.attachments_postgres import IS_EXPIRED, SET_ACTIVE
 from retrieval.vector_stores.model import vector_store_expired, vector_store_not_found
-from retrieval.vector_stores.postgres import IS_EXPIRED, SET_ACTIVE
 
 # They bound the postings that one query reads, for a query that is a pasted page: the question is at its end, or first.
 FIRST_LEXEMES, LAST_LEXEMES = 24, 40
