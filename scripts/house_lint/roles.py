@@ -58,6 +58,7 @@ ROLE_BY_PATH = {
     "orchestrator/webhooks/secrets_postgres": "callee",
     "orchestrator/webhooks/sender": "technology",  # aiohttp and the system's resolver
     "retrieval/chunking/splitter": "pure",
+    "retrieval/vector_stores/attachments_postgres": "callee",
     "retrieval/chunking/token_counter": "pure",
     "retrieval/parsing": "technology",  # one library per file format
 }

@@ -37,6 +37,7 @@ SYSTEM_TRANSACTIONS = {
     "retrieval/ingestion/postgres.py": "claims attachments to ingest, of any tenant",
     "retrieval/semantic_cache/postgres.py": "deletes expired prompts of any tenant, and those that an operator purges",
     "retrieval/search/postgres.py": "counts the chunks of large stores to build their indexes",
+    "retrieval/vector_stores/postgres.py": "empties expired stores, of any tenant",
 }
 
 

@@ -219,6 +219,17 @@ async def retrieval_get_vector_store(context: CallContext) -> Sequence[Message]:
 
 
 @case
+async def retrieval_update_vector_store(context: CallContext) -> Sequence[Message]:
+    store_id = await context.add_store()
+    metadata = retrieval_pb2.Metadata(values={"team": "ports"})
+    return [
+        retrieval_pb2.UpdateVectorStoreRequest(
+            vector_store_id=store_id, name="new", metadata=metadata, expires_after_days=7
+        )
+    ]
+
+
+@case
 async def retrieval_delete_vector_store(context: CallContext) -> Sequence[Message]:
     return [retrieval_pb2.DeleteVectorStoreRequest(vector_store_id=await context.add_store())]
 

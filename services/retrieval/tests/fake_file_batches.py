@@ -35,7 +35,9 @@ class FakeFileBatches:
         self._database.batches[principal.tenant_id, vector_store_id, batch_id] = batch
         for file in sorted(files, key=lambda file: file.file_id):
             before = self._database.numbers
-            await self._stores.attach(principal, vector_store_id, file.file_id, attributes=file.attributes)
+            await self._stores.attach(
+                principal, vector_store_id, file.file_id, attributes=file.attributes, chunking=file.chunking
+            )
             batch.members[file.file_id] = self._database.numbers if self._database.numbers > before else None
         return await self.get(principal.tenant_id, vector_store_id, batch_id)
 

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from chassis.ids import new_id
 from chassis.tenancy import Principal
 from chassis.testing import FakeClock
+from retrieval.chunking.splitter import OWN_CHUNKING, Chunking
 from retrieval.deletions.delete import PendingDeletion
 from retrieval.embeddings.model import DIMENSIONS, Vector
 from retrieval.files.model import File, FileNotFound
 from retrieval.files.page import Page
 from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
 from retrieval.parsing.model import FileWarning
-from retrieval.search.feedback import Candidate, Relevant
-from retrieval.search.model import ChunkKey, ChunkText
+from retrieval.quotas.model import UNLIMITED, Quota, check_quota
 from retrieval.vector_stores.model import (
     Attachment,
     AttachmentKey,
     AttachmentState,
     FileCounts,
+    StoreChanges,
     VectorStore,
     VectorStoreNotFound,
+    vector_store_expired,
 )
+from retrieval.vector_stores.ports import NOTHING
 from values.attributes import Attributes, Filter
 
-from services.retrieval.tests.fake_feedback import best, candidates_of, relevant_of
 from services.retrieval.tests.fake_filters import fits
-from services.retrieval.tests.texts import bm25, cosine, words
 
 
 @dataclass
@@ -48,11 +49,27 @@ class Row:
     message: str = ""
     warnings: tuple[FileWarning, ...] = ()
     attributes: Attributes = field(default_factory=dict)
+    chunking: Chunking = OWN_CHUNKING
     epoch: int = 0
     crashes: int = 0
     retries: int = 0
     indexed_chunks: int = 0
     stored: list[EmbeddedChunk] = field(default_factory=list)
+
+
+@dataclass
+class Store:
+    """A row of `vector_stores`."""
+
+    name: str
+    created_at: datetime
+    last_active_at: datetime
+    metadata: Mapping[str, str]
+    expires_after: timedelta | None
+    emptied: bool = False
+
+    def expired(self, now: datetime) -> bool:
+        return self.emptied or (self.expires_after is not None and self.last_active_at + self.expires_after <= now)
 
 
 @dataclass
@@ -70,12 +87,19 @@ class InMemoryDatabase:
 
     clock: FakeClock = field(default_factory=FakeClock)
     files: dict[tuple[str, str], File] = field(default_factory=dict)
-    stores: dict[tuple[str, str], tuple[str, datetime]] = field(default_factory=dict)
+    stores: dict[tuple[str, str], Store] = field(default_factory=dict)
     rows: dict[AttachmentKey, Row] = field(default_factory=dict)
     deletions: dict[tuple[str, str], tuple[PendingDeletion, datetime]] = field(default_factory=dict)
     published: list[AttachmentKey] = field(default_factory=list)
     numbers: int = 0
     batches: dict[tuple[str, str, str], Batch] = field(default_factory=dict)
+
+    def use(self, tenant_id: str, vector_store_id: str) -> None:
+        """Raises VectorStoreExpired."""
+        store = self.stores[tenant_id, vector_store_id]
+        if store.expired(self.clock.now()):
+            raise vector_store_expired(vector_store_id)
+        store.last_active_at = self.clock.now()
 
     def schedule_deletion(self, row: Row) -> None:
         """Schedule the deletion of its chunks."""
@@ -104,23 +128,66 @@ class FakeVectorStores:
     def __init__(self, database: InMemoryDatabase) -> None:
         self._database = database
 
-    async def create(self, principal: Principal, name: str, file_ids: Sequence[str]) -> VectorStore:
+    async def create(
+        self,
+        principal: Principal,
+        name: str,
+        file_ids: Sequence[str],
+        *,
+        chunking: Chunking | None = None,
+        metadata: Mapping[str, str] = NOTHING,
+        expires_after: timedelta | None = None,
+        quota: Quota = UNLIMITED,
+    ) -> VectorStore:
+        stores = sum(owner == principal.tenant_id for owner, _ in self._database.stores)
+        check_quota("vector_stores", quota.vector_stores, stores, 1)
         for file_id in file_ids:
             self._file(principal.tenant_id, file_id)
         vector_store_id = new_id("vs_")
-        self._database.stores[principal.tenant_id, vector_store_id] = (name, self._database.clock.now())
+        now = self._database.clock.now()
+        self._database.stores[principal.tenant_id, vector_store_id] = Store(name, now, now, metadata, expires_after)
         for file_id in file_ids:
-            await self.attach(principal, vector_store_id, file_id)
+            await self.attach(principal, vector_store_id, file_id, chunking=chunking)
         return await self.get(principal.tenant_id, vector_store_id)
 
     async def get(self, tenant_id: str, vector_store_id: str) -> VectorStore:
         if (tenant_id, vector_store_id) not in self._database.stores:
             raise VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
-        name, created_at = self._database.stores[tenant_id, vector_store_id]
+        store = self._database.stores[tenant_id, vector_store_id]
         rows = self._rows(tenant_id, vector_store_id)
         states = Counter(row.state for row in rows)
         counts = FileCounts(*(states[state] for state in AttachmentState))
-        return VectorStore(vector_store_id, name, created_at, counts, sum(usage_bytes(row) for row in rows))
+        return VectorStore(
+            vector_store_id,
+            store.name,
+            store.created_at,
+            counts,
+            sum(usage_bytes(row) for row in rows),
+            store.last_active_at,
+            store.metadata,
+            store.expires_after,
+            store.expired(self._database.clock.now()),
+        )
+
+    async def update(self, tenant_id: str, vector_store_id: str, changes: StoreChanges) -> VectorStore:
+        before = await self.get(tenant_id, vector_store_id)
+        store = self._database.stores[tenant_id, vector_store_id]
+        if changes.expires_after is not None:
+            if before.expired:
+                raise vector_store_expired(vector_store_id)
+            store.expires_after = changes.expires_after or None
+        store.name = store.name if changes.name is None else changes.name
+        store.metadata = store.metadata if changes.metadata is None else changes.metadata
+        return await self.get(tenant_id, vector_store_id)
+
+    async def expire(self, limit: int) -> int:
+        now, stores = self._database.clock.now(), self._database.stores
+        expired = [key for key, store in stores.items() if store.expired(now) and not store.emptied][:limit]
+        for key in expired:
+            stores[key].emptied = True
+            for row in self._rows(*key):
+                self._database.schedule_deletion(self._database.rows.pop(row.key))
+        return len(expired)
 
     async def list(self, tenant_id: str, *, limit: int, after: str) -> Page[VectorStore]:
         ids = [store for owner, store in self._database.stores if owner == tenant_id and (not after or store < after)]
@@ -136,9 +203,16 @@ class FakeVectorStores:
             del self._database.batches[key]
 
     async def attach(
-        self, principal: Principal, vector_store_id: str, file_id: str, *, attributes: Attributes | None = None
+        self,
+        principal: Principal,
+        vector_store_id: str,
+        file_id: str,
+        *,
+        attributes: Attributes | None = None,
+        chunking: Chunking | None = None,
     ) -> Attachment:
         await self.get(principal.tenant_id, vector_store_id)
+        self._database.use(principal.tenant_id, vector_store_id)
         self._file(principal.tenant_id, file_id)
         key = AttachmentKey(principal.tenant_id, vector_store_id, file_id)
         row = self._database.rows.get(key)
@@ -146,7 +220,8 @@ class FakeVectorStores:
             now = self._database.clock.now()
             self._database.numbers += 1
             before = {} if row is None else row.attributes
-            row = Row(principal, key, self._database.numbers, now, now, attributes=before)
+            split = chunking or (OWN_CHUNKING if row is None else row.chunking)
+            row = Row(principal, key, self._database.numbers, now, now, attributes=before, chunking=split)
             self._database.rows[key] = row
             self._database.published.append(key)
         if attributes is not None:
@@ -217,9 +292,16 @@ class FakeIngestionStore:
             len(row.stored),
             row.crashes - 1,
             row.retries,
-            Principal(key.tenant_id, row.principal.project_id, row.principal.key_id, roles=frozenset({"service"})),
+            Principal(
+                key.tenant_id,
+                row.principal.project_id,
+                row.principal.key_id,
+                roles=frozenset({"service"}),
+                plan=row.principal.plan,
+            ),
             file.filename,
             file.size_bytes,
+            row.chunking,
         )
 
     async def overdue(self, limit: int) -> list[AttachmentKey]:
@@ -244,8 +326,13 @@ class FakeIngestionStore:
             if item.fingerprint in fingerprints
         }
 
-    async def add_chunks(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
+    async def add_chunks(
+        self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
+    ) -> None:
         row = self._fenced(claim)
+        tenant_id = claim.key.tenant_id
+        used = sum(len(other.stored) for key, other in self._database.rows.items() if key.tenant_id == tenant_id)
+        check_quota("chunks", quota.chunks, used, len(batch))
         row.stored += batch
         row.crashes = row.retries = 0
         row.due_at = self._database.clock.now() + lease
@@ -280,73 +367,6 @@ class FakeIngestionStore:
         return row
 
 
-class FakeSearchIndex:
-    """Cosine distance and BM25, without stems and stop words."""
-
-    def __init__(self, database: InMemoryDatabase) -> None:
-        self._database = database
-
-    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
-        for vector_store_id in vector_store_ids:
-            if (tenant_id, vector_store_id) not in self._database.stores:
-                raise VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
-        return len(self._chunks(tenant_id, vector_store_ids, filters))
-
-    async def vector_search(
-        self,
-        tenant_id: str,
-        vector_store_ids: Sequence[str],
-        vector: Vector,
-        limit: int,
-        filters: Filter | None = None,
-    ) -> dict[ChunkKey, float]:
-        chunks = self._chunks(tenant_id, vector_store_ids, filters)
-        return best({key: cosine(item.vector, vector) for key, item in chunks.items()}, limit)
-
-    async def keyword_search(
-        self,
-        tenant_id: str,
-        vector_store_ids: Sequence[str],
-        query: str,
-        limit: int,
-        filters: Filter | None = None,
-    ) -> dict[ChunkKey, float]:
-        chunks = self._chunks(tenant_id, vector_store_ids, filters)
-        documents = {key: Counter(words(item.chunk.text)) for key, item in chunks.items()}
-        return best(bm25(set(words(query)), documents), limit)
-
-    async def relevant(
-        self, tenant_id: str, keys: Collection[ChunkKey], query: str
-    ) -> tuple[list[str], list[Relevant]]:
-        return relevant_of(self._chunks(tenant_id, [key.vector_store_id for key in keys]), keys, query)
-
-    async def candidates(
-        self, tenant_id: str, keys: Collection[ChunkKey], vector: Sequence[float], lexemes: Sequence[str]
-    ) -> dict[ChunkKey, Candidate]:
-        return candidates_of(self._chunks(tenant_id, [key.vector_store_id for key in keys]), keys, vector, lexemes)
-
-    async def chunk_texts(self, tenant_id: str, keys: Collection[ChunkKey]) -> dict[ChunkKey, ChunkText]:
-        found = {}
-        for row in self._database.completed(tenant_id, [key.vector_store_id for key in keys]):
-            file = self._database.files[tenant_id, row.key.file_id]
-            for item in row.stored:
-                key = ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal)
-                if key in keys:
-                    found[key] = ChunkText(
-                        file.file_id, file.filename, item.chunk.page, item.chunk.text, row.attributes
-                    )
-        return found
-
-    def _chunks(
-        self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
-    ) -> dict[ChunkKey, EmbeddedChunk]:
-        return {
-            ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal): item
-            for row in self._database.completed(tenant_id, vector_store_ids, filters)
-            for item in row.stored
-        }
-
-
 def usage_bytes(row: Row) -> int:
     return sum(len(item.chunk.text.encode()) + 2 * DIMENSIONS for item in row.stored)
 
@@ -363,4 +383,5 @@ def to_attachment(row: Row) -> Attachment:
         row.created_at,
         row.warnings,
         row.attributes,
+        row.chunking,
     )

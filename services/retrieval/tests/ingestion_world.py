@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from chassis.testing import a_principal, a_signer
+from retrieval.chunking.splitter import Chunking
 from retrieval.files.model import FileMetadata, object_key
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.run import Ingestion
@@ -34,21 +35,24 @@ class IngestionWorld:
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
-    async def attach(self, text: str, file_id: str = "file-1", tenant_id: str = "ten_one") -> AttachmentKey:
+    async def attach(
+        self, text: str, file_id: str = "file-1", tenant_id: str = "ten_one", chunking: Chunking | None = None
+    ) -> AttachmentKey:
         await self.files.begin_upload(tenant_id, file_id, timedelta(hours=1))
         await self.files.commit_upload(tenant_id, file_id, FileMetadata("a.txt", "assistants"), len(text))
         self.objects.stored[object_key(tenant_id, file_id)] = text.encode()
-        store = await self.vector_stores.create(a_principal(tenant_id), "s", [file_id])
+        store = await self.vector_stores.create(a_principal(tenant_id), "s", [file_id], chunking=chunking)
         return AttachmentKey(tenant_id, store.vector_store_id, file_id)
 
     def ingestion(self, *, store: Any = None, embedder: Any = None, **changes: Any) -> Ingestion:
         store = store or self.store
+        embedder = embedder or self.embedder
         ingestion = Ingestion(
             store=store,
             objects=self.objects,
             parser=FakeParser(),
             token_counter=WordTokenCounter(),
-            chunk_embedder=ChunkEmbedder(store, embedder or self.embedder, a_signer(), sleep=self.sleep),
+            chunk_embedder=ChunkEmbedder(store, embedder, a_signer(), WordTokenCounter(), sleep=self.sleep),
             has_other_tenants=lambda _: False,
             max_bytes=100_000,
             batch_size=2,

@@ -66,13 +66,22 @@ class Group:
 Filter = Comparison | Group
 
 
-def check_attributes(raw: object) -> dict[str, AttributeValue]:
+def check_attributes(raw: object, name: str = "attributes") -> dict[str, AttributeValue]:
     """The attributes of a file. Raises ValueError."""
     if not isinstance(raw, Mapping):
-        raise ValueError("attributes must be an object")  # noqa: TRY004 - as all checks
+        raise ValueError(f"{name} must be an object")  # noqa: TRY004 - as all checks
     if len(raw) > MAX_ATTRIBUTES:
-        raise ValueError(f"a file has at most {MAX_ATTRIBUTES} attributes")
-    return {_key(key, "the key of an attribute"): _value(value, f"attribute {key!r}") for key, value in raw.items()}
+        raise ValueError(f"{name} may have at most {MAX_ATTRIBUTES} keys")
+    return {_key(key, f"a key of {name}"): _value(value, f"{key!r} in {name}") for key, value in raw.items()}
+
+
+def check_metadata(raw: object) -> dict[str, str]:
+    """Metadata of an object: as attributes, but texts alone. Raises ValueError."""
+    checked = check_attributes(raw, "metadata")
+    texts = {key: value for key, value in checked.items() if isinstance(value, str)}
+    if len(texts) < len(checked):
+        raise ValueError("the values of metadata must be strings")
+    return texts
 
 
 def to_filter(raw: object, path: str = "filters") -> Filter:

@@ -117,10 +117,19 @@ class FakeRetrieval(RetrievalServiceServicer):
     ) -> pb.CreateVectorStoreResponse:
         for file_id in request.file_ids:
             self._file(file_id)
-        store = pb.VectorStore(vector_store_id=new_id("vs_"), name=request.name, created_at=CREATED)
+        store = pb.VectorStore(
+            vector_store_id=new_id("vs_"),
+            name=request.name,
+            created_at=CREATED,
+            last_active_at=CREATED,
+            metadata=request.metadata,
+            expires_after_days=request.expires_after_days,
+        )
         self.data.stores[store.vector_store_id] = store
         for file_id in request.file_ids:
-            self._attach(store.vector_store_id, file_id)
+            attachment = self._attach(store.vector_store_id, file_id)
+            if request.HasField("chunking"):
+                attachment.chunking.CopyFrom(request.chunking)
         return pb.CreateVectorStoreResponse(vector_store=self._store(store.vector_store_id))
 
     async def ListVectorStores(self, request: pb.ListVectorStoresRequest, context: Any) -> pb.ListVectorStoresResponse:
@@ -130,6 +139,19 @@ class FakeRetrieval(RetrievalServiceServicer):
 
     async def GetVectorStore(self, request: pb.GetVectorStoreRequest, context: Any) -> pb.GetVectorStoreResponse:
         return pb.GetVectorStoreResponse(vector_store=self._store(request.vector_store_id))
+
+    async def UpdateVectorStore(
+        self, request: pb.UpdateVectorStoreRequest, context: Any
+    ) -> pb.UpdateVectorStoreResponse:
+        store = self._store(request.vector_store_id)
+        if request.HasField("name"):
+            store.name = request.name
+        if request.HasField("expires_after_days"):
+            store.expires_after_days = request.expires_after_days
+        if request.HasField("metadata"):
+            store.metadata.clear()
+            store.metadata.update(request.metadata.values)
+        return pb.UpdateVectorStoreResponse(vector_store=store)
 
     async def DeleteVectorStore(
         self, request: pb.DeleteVectorStoreRequest, context: Any
@@ -142,8 +164,7 @@ class FakeRetrieval(RetrievalServiceServicer):
         self._store(request.vector_store_id)
         self._file(request.file_id)
         attachment = self._attach(request.vector_store_id, request.file_id)
-        if request.HasField("attributes"):
-            attachment.attributes.CopyFrom(request.attributes)
+        set_options(attachment, request)
         return pb.AttachFileResponse(attachment=attachment)
 
     async def UpdateAttachment(self, request: pb.UpdateAttachmentRequest, context: Any) -> pb.UpdateAttachmentResponse:
@@ -191,8 +212,7 @@ class FakeRetrieval(RetrievalServiceServicer):
             self._file(file.file_id)
         for file in request.files:
             attachment = self._attach(request.vector_store_id, file.file_id)
-            if file.HasField("attributes"):
-                attachment.attributes.CopyFrom(file.attributes)
+            set_options(attachment, file)
         batch_id = new_id("vsfb_")
         ids = [file.file_id for file in request.files]
         self.data.batches[request.vector_store_id, batch_id] = list(dict.fromkeys(ids))
@@ -275,9 +295,21 @@ class FakeRetrieval(RetrievalServiceServicer):
 
     def _attach(self, store_id: str, file_id: str) -> pb.Attachment:
         attachment = pb.Attachment(
-            vector_store_id=store_id, file_id=file_id, state=pb.ATTACHMENT_STATE_IN_PROGRESS, created_at=CREATED
+            vector_store_id=store_id,
+            file_id=file_id,
+            state=pb.ATTACHMENT_STATE_IN_PROGRESS,
+            created_at=CREATED,
+            chunking=pb.Chunking(max_tokens=192, overlap_tokens=38),
         )
         return self.data.attachments.setdefault((store_id, file_id), attachment)
+
+
+def set_options(attachment: pb.Attachment, file: pb.AttachFileRequest | pb.FileToAttach) -> None:
+    """Take over what is said of a file."""
+    if file.HasField("attributes"):
+        attachment.attributes.CopyFrom(file.attributes)
+    if file.HasField("chunking"):
+        attachment.chunking.CopyFrom(file.chunking)
 
 
 def paged(request: Any, items: Iterable[T], id_of: Callable[[T], str]) -> tuple[Sequence[T], bool]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import openai
 import pytest
+from openai.types import StaticFileChunkingStrategyParam
 
 from services.gateway.tests.fakes.gateway import GatewayFixture
 from services.gateway.tests.fakes.inference import MODEL_NOT_FOUND, SOURCE, streamed_response
@@ -96,6 +97,25 @@ async def test_files_have_attributes_and_searches_filters(gateway: GatewayFixtur
     assert (await sdk.vector_stores.files.retrieve(file.id, vector_store_id=store.id)).attributes == {"year": 2026}
     assert [result.attributes for result in found.data] == [{}]
     assert gateway.retrieval.searches[0].filter.WhichOneof("filter") == "any"
+
+
+async def test_stores_expire_have_metadata_and_say_how_their_files_are_split(sdk: openai.AsyncOpenAI) -> None:
+    store = await sdk.vector_stores.create(
+        name="harbours", metadata={"team": "ports"}, expires_after={"anchor": "last_active_at", "days": 7}
+    )
+    file = await sdk.files.create(file=("a.txt", io.BytesIO(b"Ragusa")), purpose="assistants")
+    static: StaticFileChunkingStrategyParam = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
+    attached = await sdk.vector_stores.files.create(
+        store.id, file_id=file.id, chunking_strategy={"type": "static", "static": static}
+    )
+    updated = await sdk.vector_stores.update(store.id, name="ports", expires_after=None)
+
+    assert store.expires_after is not None
+    assert (store.expires_after.days, store.metadata, store.status) == (7, {"team": "ports"}, "completed")
+    assert store.expires_at == (store.last_active_at or 0) + 7 * 24 * 3600
+    assert attached.chunking_strategy is not None
+    assert attached.chunking_strategy.model_dump() == {"type": "static", "static": static}
+    assert (updated.name, updated.expires_after, updated.metadata) == ("ports", None, {"team": "ports"})
 
 
 async def test_a_file_is_put_into_a_store_and_found(gateway: GatewayFixture, sdk: openai.AsyncOpenAI) -> None:

@@ -63,6 +63,11 @@ class RetrievalServicer(RetrievalServiceServicer):
     async def GetVectorStore(self, request: pb.GetVectorStoreRequest, context: Any) -> pb.GetVectorStoreResponse:
         return await self._vector_stores.get(_checked(request))
 
+    async def UpdateVectorStore(
+        self, request: pb.UpdateVectorStoreRequest, context: Any
+    ) -> pb.UpdateVectorStoreResponse:
+        return await self._vector_stores.update(_checked(request))
+
     async def DeleteVectorStore(
         self, request: pb.DeleteVectorStoreRequest, context: Any
     ) -> pb.DeleteVectorStoreResponse:

@@ -40,6 +40,7 @@ from retrieval.semantic_cache.grpc import SemanticCacheServicer
 from retrieval.semantic_cache.grpc import registration as semantic_cache_registration
 from retrieval.semantic_cache.postgres import PostgresPromptStore
 from retrieval.settings import ObjectsSection, Settings
+from retrieval.vector_stores.create import expire_stores
 from retrieval.vector_stores.grpc import VectorStoreMethods
 from retrieval.vector_stores.model import FILE_ATTACHED_TOPIC
 from retrieval.vector_stores.postgres import PostgresVectorStores
@@ -56,7 +57,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
     store = PostgresIngestionStore(database, wake_relay=relay.wake)
     queue = FairQueue()
-    chunk_embedder = ChunkEmbedder(store, embedder, builder.signer)
+    chunk_embedder = ChunkEmbedder(store, embedder, builder.signer, token_counter(settings))
     limits = Limits(**settings.parser.model_dump(exclude={"processes"}))
     parser = await builder.open(SubprocessParser(limits, settings.parser.processes))
     worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue, parser=parser), queue)
@@ -64,11 +65,17 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     delete = partial(
         delete_pending, queue=PostgresDeletionQueue(database), objects=objects, on_deleted=metrics.DELETIONS.inc
     )
+    vector_stores = PostgresVectorStores(database, Outbox(), relay.wake)
+    empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
     servicer = RetrievalServicer(
         files=FileMethods(
-            PostgresFiles(database), objects, settings.objects.max_upload_bytes, upload_limit(settings.objects)
+            PostgresFiles(database),
+            objects,
+            settings.objects.max_upload_bytes,
+            upload_limit(settings.objects),
+            settings.quotas.quotas(),
         ),
-        vector_stores=VectorStoreMethods(PostgresVectorStores(database, Outbox(), relay.wake)),
+        vector_stores=VectorStoreMethods(vector_stores, settings.quotas.quotas()),
         file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
         search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
     )
@@ -83,6 +90,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
+        Loop("expired-stores", periodic(settings.expiry.sweep_interval, empty_stores, "expired-stores")),
         Loop("cached-prompts", periodic(settings.semantic_cache.sweep_interval, expire, "cached-prompts")),
         builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}", FILE_INDEXED_TOPIC),
         Consumer(settings.kafka, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
@@ -123,6 +131,7 @@ def _ingestion(
         max_bytes=settings.ingestion.max_bytes,
         batch_size=settings.ingestion.batch_size,
         lease=settings.ingestion.lease,
+        quotas=settings.quotas.quotas(),
     )
 
 

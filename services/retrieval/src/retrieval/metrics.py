@@ -24,6 +24,7 @@ INGESTION_QUEUE_SIZE = gauge("retrieval_ingestion_queue_size", "Attached files t
 CHUNKS = counter("retrieval_chunks_total", "Chunks stored, with a new vector or one of equal text.", ("vector",))
 SEARCH_SECONDS = histogram("retrieval_search_seconds", "Duration of successful searches, with the query's embedding.")
 DELETIONS = counter("retrieval_deletions_total", "Objects and attachments whose deletion was completed.")
+EXPIRED_STORES = counter("retrieval_expired_stores_total", "Vector stores that were emptied because they expired.")
 CACHED_PROMPT_SECONDS = histogram(
     "retrieval_cached_prompt_seconds", "Duration of successful searches for cached prompts, with the embedding."
 )

@@ -16,6 +16,8 @@ from chassis.settings import (
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from retrieval.quotas.model import Quota, Quotas
+
 MEGABYTE = 1024 * 1024
 OBJECT_STORES = ("file", "s3", "gs", "az")
 
@@ -110,6 +112,38 @@ class DeletionsSection(Section):
     )
 
 
+class PlanQuota(Section):
+    """What a tenant of a plan may keep. Without a number there is no limit."""
+
+    files: int | None = Field(None, ge=0, description="Uploaded files.")
+    file_bytes: int | None = Field(None, ge=0, description="Bytes of uploaded files.")
+    vector_stores: int | None = Field(None, ge=0, description="Vector stores.")
+    chunks: int | None = Field(
+        None, ge=0, description="Passages with their vectors in all vector stores; a file in two stores counts twice."
+    )
+
+    def quota(self) -> Quota:
+        return Quota(**self.model_dump())
+
+
+class QuotasSection(Section):
+    """What a tenant may keep, by its plan. A lower quota deletes nothing, and refuses what comes."""
+
+    default: PlanQuota = Field(default_factory=PlanQuota, description="For plans that are not named.")
+    plans: dict[str, PlanQuota] = Field(default_factory=dict, description="By the name of a tenant's plan.")
+
+    def quotas(self) -> Quotas:
+        return Quotas(self.default.quota(), {name: plan.quota() for name, plan in self.plans.items()})
+
+
+class ExpirySection(Section):
+    """Vector stores that expire."""
+
+    sweep_interval: timedelta = Field(
+        timedelta(seconds=60), gt=timedelta(0), description="Pause between two queries for stores whose time is over."
+    )
+
+
 class SemanticCacheSection(Section):
     """Prompts whose answers the orchestrator has cached, by meaning."""
 
@@ -135,6 +169,8 @@ class Settings(ServiceSettings):
     ingestion: IngestionSection = Field(default_factory=IngestionSection, description="Ingestion of attached files.")
     parser: ParserSection = Field(default_factory=ParserSection, description="Limits for parsing one document.")
     deletions: DeletionsSection = Field(default_factory=DeletionsSection, description="Deletion of bytes and chunks.")
+    quotas: QuotasSection = Field(default_factory=QuotasSection, description="What a tenant may keep, by its plan.")
+    expiry: ExpirySection = Field(default_factory=ExpirySection, description="Vector stores that expire.")
     semantic_cache: SemanticCacheSection = Field(
         default_factory=SemanticCacheSection, description="Prompts of the semantic cache."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from chassis.testing import a_principal
+from retrieval.chunking.splitter import Chunking
 from retrieval.files.model import FileNotFound
 from retrieval.vector_stores.model import AttachmentState, FileCounts, VectorStoreNotFound
 from values.attributes import AttributeValue
@@ -108,6 +109,31 @@ class VectorStoresContract:
         again = await one.ports.stores.attach(a_principal(one.tenant_id), *key)
 
         assert (again.state, again.attributes) == (AttachmentState.IN_PROGRESS, {"year": 2024})
+
+    async def test_a_file_is_split_as_it_was_said_when_it_was_attached(self, one: Tenant) -> None:
+        files, store = [await one.file() for _ in range(2)], await one.store()
+        me, stores, large = a_principal(one.tenant_id), one.ports.stores, Chunking(800, 400)
+
+        own = await stores.attach(me, store.vector_store_id, files[0].file_id)
+        attached = await stores.attach(me, store.vector_store_id, files[1].file_id, chunking=large)
+        again = await stores.attach(me, store.vector_store_id, files[1].file_id, chunking=Chunking(100, 0))
+
+        assert [item.chunking for item in (own, attached, again)] == [Chunking(), large, large]
+        claim = await one.claim(store.vector_store_id, files[1].file_id)
+        assert claim.chunking == large
+        assert (await one.claim(store.vector_store_id, files[0].file_id)).chunking == Chunking()
+        await one.ports.ingestion_store.fail(claim, "insufficient_quota", "the budget is spent")
+        assert (await stores.attach(me, store.vector_store_id, files[1].file_id)).chunking == large
+
+    async def test_all_files_of_a_new_store_are_split_alike(self, one: Tenant) -> None:
+        file = await one.file()
+
+        store = await one.ports.stores.create(
+            a_principal(one.tenant_id), "", [file.file_id], chunking=Chunking(100, 50)
+        )
+
+        attached = await one.ports.stores.attachment(one.tenant_id, store.vector_store_id, file.file_id)
+        assert attached.chunking == Chunking(100, 50)
 
     async def test_attachments_are_listed_newest_first_page_by_page_and_by_state(self, one: Tenant) -> None:
         files = [await one.file() for _ in range(3)]

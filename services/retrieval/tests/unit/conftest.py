@@ -7,9 +7,9 @@ import pytest
 from services.retrieval.tests.fake_deletions import FakeDeletionQueue
 from services.retrieval.tests.fake_file_batches import FakeFileBatches
 from services.retrieval.tests.fake_files import FakeFiles
+from services.retrieval.tests.fake_search import FakeSearchIndex
 from services.retrieval.tests.fakes import (
     FakeIngestionStore,
-    FakeSearchIndex,
     FakeVectorStores,
     InMemoryDatabase,
 )
@@ -17,8 +17,12 @@ from services.retrieval.tests.tenants import Ports, Tenant
 
 
 @pytest.fixture
-def ports() -> Ports:
-    knowledge = InMemoryDatabase()
+def knowledge() -> InMemoryDatabase:
+    return InMemoryDatabase()
+
+
+@pytest.fixture
+def ports(knowledge: InMemoryDatabase) -> Ports:
     return Ports(
         FakeFiles(knowledge),
         FakeVectorStores(knowledge),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from chassis.testing import SECRET
 from pydantic import ValidationError
-from retrieval.settings import Settings
+from retrieval.quotas.model import Quota
+from retrieval.settings import QuotasSection, Settings
 
 REQUIRED = {
     "RETRIEVAL_POSTGRES__DSN": "postgresql://retrieval_app@localhost/argosy",
@@ -76,3 +77,15 @@ def test_settings_without_a_default_are_required(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(ValidationError):
         Settings()
+
+
+def test_quotas_are_given_by_plan() -> None:
+    section = QuotasSection.model_validate({"default": {"files": 10}, "plans": {"free": {"chunks": 5}, "team": {}}})
+
+    quotas = section.quotas()
+
+    assert quotas.of("unknown") == Quota(files=10)
+    assert quotas.of("free") == Quota(chunks=5)
+    assert quotas.of("team") == Quota()
+    with pytest.raises(ValidationError):
+        QuotasSection.model_validate({"default": {"files": -1}})

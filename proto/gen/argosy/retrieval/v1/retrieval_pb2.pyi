@@ -463,23 +463,59 @@ class CreateVectorStoreRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     FILE_IDS_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people."""
+    expires_after_days: _builtins.int
+    """It expires so many days after it was last searched or filled: 1 to 365; 0 is never."""
     @_builtins.property
     def file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Attach these at once."""
+
+    @_builtins.property
+    def chunking(self) -> Global___Chunking:
+        """How these files are split; absent: the service's own."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of the client's own; 16 keys at most."""
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         file_ids: _abc.Iterable[_builtins.str] | None = ...,
+        chunking: Global___Chunking | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        expires_after_days: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_ids", b"file_ids", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "expires_after_days", b"expires_after_days", "file_ids", b"file_ids", "metadata", b"metadata", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -515,17 +551,45 @@ class VectorStore(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     FILE_COUNTS_FIELD_NUMBER: _builtins.int
     USAGE_BYTES_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    LAST_ACTIVE_AT_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """"vs_…"."""
     name: _builtins.str
     """For people."""
     usage_bytes: _builtins.int
     """Bytes of text and vectors held."""
+    expires_after_days: _builtins.int
+    """Days after `last_active_at`; 0 is never."""
+    expired: _builtins.bool
+    """It can no longer be searched or filled, and what was in it is deleted."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -533,6 +597,14 @@ class VectorStore(_message.Message):
     @_builtins.property
     def file_counts(self) -> Global___FileCounts:
         """How many attached files are where."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of the client's own."""
+
+    @_builtins.property
+    def last_active_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last searched or filled, to a minute."""
 
     def __init__(
         self,
@@ -542,10 +614,14 @@ class VectorStore(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         file_counts: Global___FileCounts | None = ...,
         usage_bytes: _builtins.int = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        expires_after_days: _builtins.int = ...,
+        last_active_at: _timestamp_pb2.Timestamp | None = ...,
+        expired: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_counts", b"file_counts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_counts", b"file_counts", "last_active_at", b"last_active_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_counts", b"file_counts", "name", b"name", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expired", b"expired", "expires_after_days", b"expires_after_days", "file_counts", b"file_counts", "last_active_at", b"last_active_at", "metadata", b"metadata", "name", b"name", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -686,6 +762,117 @@ class GetVectorStoreResponse(_message.Message):
 Global___GetVectorStoreResponse: _TypeAlias = GetVectorStoreResponse  # noqa: Y015
 
 @_typing.final
+class UpdateVectorStoreRequest(_message.Message):
+    """Changes what is present here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """Which."""
+    name: _builtins.str
+    """The new name."""
+    expires_after_days: _builtins.int
+    """The new expiry: 1 to 365; 0 is never."""
+    @_builtins.property
+    def metadata(self) -> Global___Metadata:
+        """All of the new metadata."""
+
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        name: _builtins.str | None = ...,
+        metadata: Global___Metadata | None = ...,
+        expires_after_days: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_days", b"_expires_after_days", "_name", b"_name", "expires_after_days", b"expires_after_days", "metadata", b"metadata", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_days", b"_expires_after_days", "_name", b"_name", "expires_after_days", b"expires_after_days", "metadata", b"metadata", "name", b"name", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expires_after_days: _TypeAlias = _typing.Literal["expires_after_days"]  # noqa: Y015
+    _WhichOneofArgType__expires_after_days: _TypeAlias = _typing.Literal["_expires_after_days", b"_expires_after_days"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_after_days) -> _WhichOneofReturnType__expires_after_days | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+
+Global___UpdateVectorStoreRequest: _TypeAlias = UpdateVectorStoreRequest  # noqa: Y015
+
+@_typing.final
+class Metadata(_message.Message):
+    """Texts of the client's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """16 keys at most."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Metadata: _TypeAlias = Metadata  # noqa: Y015
+
+@_typing.final
+class UpdateVectorStoreResponse(_message.Message):
+    """The changed store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def vector_store(self) -> Global___VectorStore:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        vector_store: Global___VectorStore | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vector_store", b"vector_store"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["vector_store", b"vector_store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateVectorStoreResponse: _TypeAlias = UpdateVectorStoreResponse  # noqa: Y015
+
+@_typing.final
 class DeleteVectorStoreRequest(_message.Message):
     """Deletes a vector store."""
 
@@ -733,6 +920,7 @@ class AttachFileRequest(_message.Message):
     VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """Where to."""
     file_id: _builtins.str
@@ -741,20 +929,51 @@ class AttachFileRequest(_message.Message):
     def attributes(self) -> Global___Attributes:
         """Absent: none, or those that the file has in this store already."""
 
+    @_builtins.property
+    def chunking(self) -> Global___Chunking:
+        """Absent: the service's own. Of a file that is in the store already it does not change."""
+
     def __init__(
         self,
         *,
         vector_store_id: _builtins.str = ...,
         file_id: _builtins.str = ...,
         attributes: Global___Attributes | None = ...,
+        chunking: Global___Chunking | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunking", b"chunking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "file_id", b"file_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunking", b"chunking", "file_id", b"file_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttachFileRequest: _TypeAlias = AttachFileRequest  # noqa: Y015
+
+@_typing.final
+class Chunking(_message.Message):
+    """How a file is split into chunks, in tokens of the embedding model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    OVERLAP_TOKENS_FIELD_NUMBER: _builtins.int
+    max_tokens: _builtins.int
+    """100 to 4096."""
+    overlap_tokens: _builtins.int
+    """What the end of a chunk and the beginning of the next have in common; at most half of max_tokens."""
+    def __init__(
+        self,
+        *,
+        max_tokens: _builtins.int = ...,
+        overlap_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_tokens", b"max_tokens", "overlap_tokens", b"overlap_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Chunking: _TypeAlias = Chunking  # noqa: Y015
 
 @_typing.final
 class Attributes(_message.Message):
@@ -877,6 +1096,7 @@ class Attachment(_message.Message):
     USAGE_BYTES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """The store."""
     file_id: _builtins.str
@@ -903,6 +1123,10 @@ class Attachment(_message.Message):
     def attributes(self) -> Global___Attributes:
         """What the tenant says of it."""
 
+    @_builtins.property
+    def chunking(self) -> Global___Chunking:
+        """How it is split; absent when that is not known."""
+
     def __init__(
         self,
         *,
@@ -916,10 +1140,11 @@ class Attachment(_message.Message):
         usage_bytes: _builtins.int = ...,
         warnings: _abc.Iterable[Global___FileWarning] | None = ...,
         attributes: Global___Attributes | None = ...,
+        chunking: Global___Chunking | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunking", b"chunking", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunks", b"chunks", "created_at", b"created_at", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "file_id", b"file_id", "state", b"state", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunking", b"chunking", "chunks", b"chunks", "created_at", b"created_at", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "file_id", b"file_id", "state", b"state", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1204,10 +1429,15 @@ class FileToAttach(_message.Message):
 
     FILE_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     """Which."""
     @_builtins.property
     def attributes(self) -> Global___Attributes:
+        """Absent as in AttachFileRequest."""
+
+    @_builtins.property
+    def chunking(self) -> Global___Chunking:
         """Absent as in AttachFileRequest."""
 
     def __init__(
@@ -1215,10 +1445,11 @@ class FileToAttach(_message.Message):
         *,
         file_id: _builtins.str = ...,
         attributes: Global___Attributes | None = ...,
+        chunking: Global___Chunking | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunking", b"chunking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "file_id", b"file_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "chunking", b"chunking", "file_id", b"file_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

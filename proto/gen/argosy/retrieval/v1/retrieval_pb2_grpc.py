@@ -75,6 +75,11 @@ class RetrievalServiceStub:
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetVectorStoreRequest.SerializeToString,
                 response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetVectorStoreResponse.FromString,
                 _registered_method=True)
+        self.UpdateVectorStore = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/UpdateVectorStore',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateVectorStoreRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateVectorStoreResponse.FromString,
+                _registered_method=True)
         self.DeleteVectorStore = channel.unary_unary(
                 '/argosy.retrieval.v1.RetrievalService/DeleteVectorStore',
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.DeleteVectorStoreRequest.SerializeToString,
@@ -188,6 +193,13 @@ class RetrievalServiceServicer:
 
     def GetVectorStore(self, request, context):
         """Read one vector store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateVectorStore(self, request, context):
+        """Change the name, the metadata or the expiry of a vector store. Errors: VECTOR_STORE_NOT_FOUND, VECTOR_STORE_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -314,6 +326,11 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     servicer.GetVectorStore,
                     request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetVectorStoreRequest.FromString,
                     response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetVectorStoreResponse.SerializeToString,
+            ),
+            'UpdateVectorStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateVectorStore,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateVectorStoreRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateVectorStoreResponse.SerializeToString,
             ),
             'DeleteVectorStore': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteVectorStore,
@@ -588,6 +605,33 @@ class RetrievalService:
             '/argosy.retrieval.v1.RetrievalService/GetVectorStore',
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetVectorStoreRequest.SerializeToString,
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetVectorStoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateVectorStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/UpdateVectorStore',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateVectorStoreRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.UpdateVectorStoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class RetrievalServiceStub:
     """List vector stores, newest first."""
     GetVectorStore: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.GetVectorStoreRequest, _retrieval_pb2.GetVectorStoreResponse]
     """Read one vector store."""
+    UpdateVectorStore: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.UpdateVectorStoreRequest, _retrieval_pb2.UpdateVectorStoreResponse]
+    """Change the name, the metadata or the expiry of a vector store. Errors: VECTOR_STORE_NOT_FOUND, VECTOR_STORE_EXPIRED."""
     DeleteVectorStore: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.DeleteVectorStoreRequest, _retrieval_pb2.DeleteVectorStoreResponse]
     """Delete a vector store and its chunks; the files stay."""
     AttachFile: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.AttachFileRequest, _retrieval_pb2.AttachFileResponse]
@@ -101,6 +103,8 @@ class RetrievalServiceAsyncStub(RetrievalServiceStub):
     """List vector stores, newest first."""
     GetVectorStore: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.GetVectorStoreRequest, _retrieval_pb2.GetVectorStoreResponse]  # type: ignore[assignment]
     """Read one vector store."""
+    UpdateVectorStore: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.UpdateVectorStoreRequest, _retrieval_pb2.UpdateVectorStoreResponse]  # type: ignore[assignment]
+    """Change the name, the metadata or the expiry of a vector store. Errors: VECTOR_STORE_NOT_FOUND, VECTOR_STORE_EXPIRED."""
     DeleteVectorStore: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.DeleteVectorStoreRequest, _retrieval_pb2.DeleteVectorStoreResponse]  # type: ignore[assignment]
     """Delete a vector store and its chunks; the files stay."""
     AttachFile: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.AttachFileRequest, _retrieval_pb2.AttachFileResponse]  # type: ignore[assignment]
@@ -196,6 +200,14 @@ class RetrievalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_retrieval_pb2.GetVectorStoreResponse, _abc.Awaitable[_retrieval_pb2.GetVectorStoreResponse]]:
         """Read one vector store."""
+
+    @_abc_1.abstractmethod
+    def UpdateVectorStore(
+        self,
+        request: _retrieval_pb2.UpdateVectorStoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.UpdateVectorStoreResponse, _abc.Awaitable[_retrieval_pb2.UpdateVectorStoreResponse]]:
+        """Change the name, the metadata or the expiry of a vector store. Errors: VECTOR_STORE_NOT_FOUND, VECTOR_STORE_EXPIRED."""
 
     @_abc_1.abstractmethod
     def DeleteVectorStore(

@@ -9,6 +9,7 @@ from values.protos import proto_to_timestamp
 
 from gateway.file_batches.schemas import FileBatchRead
 from gateway.vector_stores.retrieval_client import (
+    chunking_to_proto,
     given_attributes,
     proto_to_attachment,
     proto_to_file_counts,
@@ -29,9 +30,7 @@ class FileBatchesClient:
         """Attach all files or none. Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
         request = pb.CreateFileBatchRequest(
             vector_store_id=vector_store_id,
-            files=[
-                pb.FileToAttach(file_id=file.file_id, attributes=given_attributes(file.attributes)) for file in files
-            ],
+            files=[file_to_attach(file) for file in files],
         )
         return proto_to_file_batch((await self._stub.CreateFileBatch(request)).file_batch)
 
@@ -58,6 +57,14 @@ class FileBatchesClient:
         )
         response = await self._stub.ListFileBatchFiles(request)
         return ListResponse.of(map(proto_to_attachment, response.attachments), has_more=response.has_more)
+
+
+def file_to_attach(file: AttachmentCreate) -> pb.FileToAttach:
+    return pb.FileToAttach(
+        file_id=file.file_id,
+        attributes=given_attributes(file.attributes),
+        chunking=chunking_to_proto(file.chunking_strategy),
+    )
 
 
 def proto_to_file_batch(message: pb.FileBatch) -> FileBatchRead:

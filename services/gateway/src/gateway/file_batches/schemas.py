@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.vector_stores.schemas import AttachmentCreate, AutoChunking, FileCounts, NewAttributes
+from gateway.vector_stores.schemas import AttachmentCreate, ChunkingStrategy, FileCounts, NewAttributes
 from gateway.web.schemas import Id, Resource, StrictBody
 
 MAX_FILES_PER_BATCH = 500
@@ -24,7 +24,7 @@ class FileBatchRead(Resource):
 
 
 class FileBatchCreate(StrictBody):
-    """Either `file_ids`, all with the same `attributes`, or `files`, each with its own.
+    """Either `file_ids`, all with the same `attributes` and `chunking_strategy`, or `files`, each with its own.
 
     A file that is named twice is attached once, as it is named last.
     """
@@ -32,18 +32,23 @@ class FileBatchCreate(StrictBody):
     file_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_FILES_PER_BATCH)] | None = None
     files: Annotated[list[AttachmentCreate], Field(min_length=1, max_length=MAX_FILES_PER_BATCH)] | None = None
     attributes: NewAttributes | None = None
-    chunking_strategy: AutoChunking | None = None
+    chunking_strategy: ChunkingStrategy | None = None
 
     @model_validator(mode="after")
     def check_one_list(self) -> Self:
         if (self.file_ids is None) == (self.files is None):
             raise ValueError("give either file_ids or files")
-        if self.files is not None and self.attributes:
-            raise ValueError("with files, attributes belong to each of them")
+        static = self.chunking_strategy is not None and self.chunking_strategy.type == "static"
+        if self.files is not None and (self.attributes or static):
+            raise ValueError("with files, attributes and chunking_strategy belong to each of them")
         return self
 
     def all_files(self) -> list[AttachmentCreate]:
         """The files, each with what it is attached with."""
         if self.files is not None:
             return self.files
-        return [AttachmentCreate(file_id=file_id, attributes=self.attributes) for file_id in self.file_ids or ()]
+        attributes, strategy = self.attributes, self.chunking_strategy
+        return [
+            AttachmentCreate(file_id=file_id, attributes=attributes, chunking_strategy=strategy)
+            for file_id in self.file_ids or ()
+        ]

@@ -14,6 +14,7 @@ from gateway.vector_stores.schemas import (
     SearchPage,
     VectorStoreCreate,
     VectorStoreRead,
+    VectorStoreUpdate,
 )
 from gateway.web.dependencies import NEWEST_FIRST, PageQuery, PathId, provided
 from gateway.web.schemas import DeletedResponse, ListResponse
@@ -31,7 +32,7 @@ POLL_AFTER = {"openai-poll-after-ms": "250"}
 @router.post("")
 async def create_vector_store(body: VectorStoreCreate, vector_stores: VectorStores) -> VectorStoreRead:
     """Create a vector store, and start to index its files."""
-    return await vector_stores.create(body.name or "", body.file_ids)
+    return await vector_stores.create(body)
 
 
 @router.get("", dependencies=[NEWEST_FIRST])
@@ -46,6 +47,14 @@ async def get_vector_store(vector_store_id: PathId, vector_stores: VectorStores)
     return await vector_stores.get(vector_store_id)
 
 
+@router.post("/{vector_store_id}")
+async def update_vector_store(
+    vector_store_id: PathId, body: VectorStoreUpdate, vector_stores: VectorStores
+) -> VectorStoreRead:
+    """Change the name, the metadata or the expiry of a vector store. One that has expired keeps its expiry."""
+    return await vector_stores.update(vector_store_id, body)
+
+
 @router.delete("/{vector_store_id}")
 async def delete_vector_store(vector_store_id: PathId, vector_stores: VectorStores) -> DeletedResponse:
     """Delete a vector store, but not its files."""
@@ -56,7 +65,7 @@ async def delete_vector_store(vector_store_id: PathId, vector_stores: VectorStor
 @router.post("/{vector_store_id}/files")
 async def attach_file(vector_store_id: PathId, body: AttachmentCreate, vector_stores: VectorStores) -> AttachmentRead:
     """Put a file into a vector store, and start to index it. Idempotent."""
-    return await vector_stores.attach(vector_store_id, body.file_id, body.attributes)
+    return await vector_stores.attach(vector_store_id, body)
 
 
 @router.get("/{vector_store_id}/files", dependencies=[NEWEST_FIRST])

@@ -11,20 +11,29 @@ from values.attributes import Attributes, Filter
 from values.protos import proto_to_timestamp
 
 from gateway.vector_stores.schemas import (
+    AttachmentCreate,
     AttachmentRead,
     AttachmentStatus,
+    ChunkingStrategy,
+    ChunkSizes,
+    ExpiresAfter,
     FileCounts,
     FileWarning,
     LastError,
+    OtherChunkingRead,
     PassageRead,
     RankingOptions,
+    StaticChunkingRead,
     TextContent,
+    VectorStoreCreate,
     VectorStoreRead,
+    VectorStoreUpdate,
 )
 from gateway.web.pagination import PageRequest
 from gateway.web.schemas import ListResponse, unix_seconds
 
 PAGE_ATTRIBUTE = "page"
+SECONDS_PER_DAY = 24 * 3_600
 
 _STATUS_TO_PROTO: dict[AttachmentStatus, pb.AttachmentState.ValueType] = {
     "in_progress": pb.ATTACHMENT_STATE_IN_PROGRESS,
@@ -40,9 +49,16 @@ class VectorStoresClient:
     def __init__(self, channel: Channel) -> None:
         self._stub = RetrievalServiceStub(channel)
 
-    async def create(self, name: str, file_ids: Sequence[str]) -> VectorStoreRead:
+    async def create(self, body: VectorStoreCreate) -> VectorStoreRead:
         """Raises FILE_NOT_FOUND."""
-        response = await self._stub.CreateVectorStore(pb.CreateVectorStoreRequest(name=name, file_ids=file_ids))
+        request = pb.CreateVectorStoreRequest(
+            name=body.name or "",
+            file_ids=body.file_ids,
+            chunking=chunking_to_proto(body.chunking_strategy),
+            metadata=body.metadata,
+            expires_after_days=body.expires_after.days if body.expires_after else 0,
+        )
+        response = await self._stub.CreateVectorStore(request)
         return proto_to_vector_store(response.vector_store)
 
     async def list(self, page: PageRequest) -> ListResponse[VectorStoreRead]:
@@ -55,14 +71,30 @@ class VectorStoresClient:
         response = await self._stub.GetVectorStore(pb.GetVectorStoreRequest(vector_store_id=vector_store_id))
         return proto_to_vector_store(response.vector_store)
 
+    async def update(self, vector_store_id: str, body: VectorStoreUpdate) -> VectorStoreRead:
+        """Raises VECTOR_STORE_NOT_FOUND, VECTOR_STORE_EXPIRED."""
+        request = pb.UpdateVectorStoreRequest(vector_store_id=vector_store_id)
+        named = body.model_fields_set
+        if "name" in named:
+            request.name = body.name or ""
+        if "metadata" in named:
+            request.metadata.CopyFrom(pb.Metadata(values=body.metadata))
+        if "expires_after" in named:
+            request.expires_after_days = body.expires_after.days if body.expires_after else 0
+        response = await self._stub.UpdateVectorStore(request)
+        return proto_to_vector_store(response.vector_store)
+
     async def delete(self, vector_store_id: str) -> None:
         """Raises VECTOR_STORE_NOT_FOUND."""
         await self._stub.DeleteVectorStore(pb.DeleteVectorStoreRequest(vector_store_id=vector_store_id))
 
-    async def attach(self, vector_store_id: str, file_id: str, attributes: Attributes | None = None) -> AttachmentRead:
+    async def attach(self, vector_store_id: str, file: AttachmentCreate) -> AttachmentRead:
         """Put a file into a store; idempotent. Raises VECTOR_STORE_NOT_FOUND, FILE_NOT_FOUND."""
         request = pb.AttachFileRequest(
-            vector_store_id=vector_store_id, file_id=file_id, attributes=given_attributes(attributes)
+            vector_store_id=vector_store_id,
+            file_id=file.file_id,
+            attributes=given_attributes(file.attributes),
+            chunking=chunking_to_proto(file.chunking_strategy),
         )
         response = await self._stub.AttachFile(request)
         return proto_to_attachment(response.attachment)
@@ -142,16 +174,19 @@ def merge_passages(passages: Iterable[pb.Passage]) -> Sequence[pb.Passage]:
 
 
 def proto_to_vector_store(message: pb.VectorStore) -> VectorStoreRead:
-    created_at = unix_seconds(proto_to_timestamp(message.created_at))
-    counts = proto_to_file_counts(message.file_counts)
+    active_at = unix_seconds(proto_to_timestamp(message.last_active_at))
+    counts, days = proto_to_file_counts(message.file_counts), message.expires_after_days
     return VectorStoreRead(
         id=message.vector_store_id,
-        created_at=created_at,
+        created_at=unix_seconds(proto_to_timestamp(message.created_at)),
         name=message.name,
         usage_bytes=message.usage_bytes,
         file_counts=counts,
-        status="in_progress" if counts.in_progress else "completed",
-        last_active_at=created_at,
+        status="expired" if message.expired else "in_progress" if counts.in_progress else "completed",
+        expires_after=ExpiresAfter(anchor="last_active_at", days=days) if days else None,
+        expires_at=active_at + days * SECONDS_PER_DAY if days else None,
+        last_active_at=active_at,
+        metadata=dict(message.metadata),
     )
 
 
@@ -183,7 +218,21 @@ def proto_to_attachment(message: pb.Attachment) -> AttachmentRead:
         warnings=[FileWarning(code=item.code, message=item.message) for item in message.warnings],
         usage_bytes=message.usage_bytes,
         attributes=proto_to_attributes(message.attributes),
+        chunking_strategy=proto_to_chunking(message.chunking) if message.HasField("chunking") else OtherChunkingRead(),
     )
+
+
+def chunking_to_proto(strategy: ChunkingStrategy | None) -> pb.Chunking | None:
+    """Absent for the installation's own."""
+    if strategy is None or strategy.static is None:
+        return None
+    static = strategy.static
+    return pb.Chunking(max_tokens=static.max_chunk_size_tokens, overlap_tokens=static.chunk_overlap_tokens)
+
+
+def proto_to_chunking(message: pb.Chunking) -> StaticChunkingRead:
+    sizes = ChunkSizes(max_chunk_size_tokens=message.max_tokens, chunk_overlap_tokens=message.overlap_tokens)
+    return StaticChunkingRead(static=sizes)
 
 
 def proto_to_passage(message: pb.Passage) -> PassageRead:

@@ -1,8 +1,8 @@
 """Vector stores, their files and search results in OpenAI's shapes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, model_validator
 from values.attributes import (
     MAX_ATTRIBUTE_KEY_CHARACTERS,
     MAX_ATTRIBUTE_VALUE_CHARACTERS,
@@ -11,6 +11,7 @@ from values.attributes import (
     AttributeValue,
     Filter,
     check_attributes,
+    check_metadata,
     to_filter,
 )
 from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS
@@ -18,6 +19,9 @@ from values.limits import MAX_PASSAGES, MAX_QUERY_CHARACTERS
 from gateway.web.schemas import Id, OptionalName, Resource, StrictBody
 
 AttachmentStatus = Literal["in_progress", "completed", "failed"]
+
+# OpenAI's bounds of a chunk.
+MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 100, 4_096
 
 AttributeKey = Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_KEY_CHARACTERS)]
 AttributeText = Annotated[str, Field(max_length=MAX_ATTRIBUTE_VALUE_CHARACTERS)]
@@ -32,6 +36,15 @@ NewAttributes = Annotated[
 ]
 
 
+NewMetadata = Annotated[
+    dict[str, str],
+    PlainValidator(
+        check_metadata,
+        json_schema_input_type=Annotated[dict[AttributeKey, AttributeText], Field(max_length=MAX_ATTRIBUTES)],
+    ),
+]
+
+
 class FileCounts(BaseModel):
     in_progress: int
     completed: int
@@ -40,16 +53,25 @@ class FileCounts(BaseModel):
     total: int
 
 
+class ExpiresAfter(StrictBody):
+    """How long after its last search, or the last file that was attached, a vector store expires."""
+
+    anchor: Literal["last_active_at"]
+    days: Annotated[int, Field(strict=True, ge=1, le=365)]
+
+
 class VectorStoreRead(Resource):
+    """A vector store. An `expired` one can no longer be searched or filled, and its content is deleted."""
+
     object: Literal["vector_store"] = "vector_store"
     created_at: int
     name: str
     usage_bytes: int
     file_counts: FileCounts
-    status: Literal["in_progress", "completed"]
-    expires_after: None = None
+    status: Literal["in_progress", "completed", "expired"]
+    expires_after: ExpiresAfter | None = None
     expires_at: int | None = None
-    last_active_at: int | None = None
+    last_active_at: int
     metadata: dict[str, str] = Field({})
 
 
@@ -67,6 +89,22 @@ class FileWarning(BaseModel):
     message: str
 
 
+class ChunkSizes(BaseModel):
+    max_chunk_size_tokens: int
+    chunk_overlap_tokens: int
+
+
+class StaticChunkingRead(BaseModel):
+    type: Literal["static"] = "static"
+    static: ChunkSizes
+
+
+class OtherChunkingRead(BaseModel):
+    """Of a file that was attached before it could be chosen."""
+
+    type: Literal["other"] = "other"
+
+
 class AttachmentRead(Resource):
     """A file in a vector store. `warnings` tell what was left out of it on purpose, such as text in pictures."""
 
@@ -78,7 +116,7 @@ class AttachmentRead(Resource):
     warnings: list[FileWarning] = Field([])
     usage_bytes: int
     attributes: dict[str, str | int | float | bool] = Field({})
-    chunking_strategy: dict[str, Any] = Field({"type": "other"})
+    chunking_strategy: StaticChunkingRead | OtherChunkingRead
 
 
 class TextContent(BaseModel):
@@ -106,17 +144,54 @@ class SearchPage(BaseModel):
     next_page: None = None
 
 
-class AutoChunking(StrictBody):
-    """The installation's own chunking, the only one supported."""
+class StaticChunking(StrictBody):
+    """How a file is split, in tokens of the embedding model. Chunks end at the ends of sentences.
 
-    type: Literal["auto"]
+    `chunk_overlap_tokens` is at most half of `max_chunk_size_tokens`, and counts whole sentences: at least one, unless
+    it is 0.
+    """
+
+    max_chunk_size_tokens: Annotated[int, Field(strict=True, ge=MIN_CHUNK_TOKENS, le=MAX_CHUNK_TOKENS)]
+    chunk_overlap_tokens: Annotated[int, Field(strict=True, ge=0)]
+
+    @model_validator(mode="after")
+    def check_overlap(self) -> Self:
+        if self.chunk_overlap_tokens > self.max_chunk_size_tokens // 2:
+            raise ValueError("chunk_overlap_tokens may be at most half of max_chunk_size_tokens")
+        return self
+
+
+class ChunkingStrategy(StrictBody):
+    """`auto` is the installation's own: chunks that the embedding model reads in one piece.
+
+    With `static`, a chunk that is larger than what the model reads at once is embedded in pieces, whose mean is its
+    vector: all of its text is found, and its meaning less sharply than that of small chunks.
+    """
+
+    type: Literal["auto", "static"]
+    static: StaticChunking | None = None
+
+    @model_validator(mode="after")
+    def check_static(self) -> Self:
+        if (self.type == "static") is (self.static is None):
+            raise ValueError("give static with the type static, and with no other")
+        return self
 
 
 class VectorStoreCreate(StrictBody):
     name: OptionalName | None = None
     file_ids: Annotated[list[Id], Field(max_length=500)] = Field([])
-    metadata: Annotated[dict[str, str], Field(max_length=0)] | None = None
-    chunking_strategy: AutoChunking | None = None
+    expires_after: ExpiresAfter | None = None
+    metadata: NewMetadata | None = None
+    chunking_strategy: ChunkingStrategy | None = None
+
+
+class VectorStoreUpdate(StrictBody):
+    """What to change; what is not named stays. Without a value, a store has no name or metadata, or never expires."""
+
+    name: OptionalName | None = None
+    expires_after: ExpiresAfter | None = None
+    metadata: NewMetadata | None = None
 
 
 class AttachmentCreate(StrictBody):
@@ -124,7 +199,7 @@ class AttachmentCreate(StrictBody):
 
     file_id: Id
     attributes: NewAttributes | None = None
-    chunking_strategy: AutoChunking | None = None
+    chunking_strategy: ChunkingStrategy | None = None
 
 
 class AttachmentUpdate(StrictBody):

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.tests.unit.vector_stores.test_http import a_file, a_store
+from services.gateway.tests.unit.vector_stores.test_http import a_file, a_store, sizes, static
 
 PATH = "/v1/vector_stores"
 
@@ -66,6 +66,17 @@ async def test_attributes_are_given_for_all_files_or_for_each(demo: httpx.AsyncC
     assert await shown() == {files[0]: {"year": 2025}, files[1]: {"year": 2024}, files[2]: {"year": 2024}}
 
 
+async def test_files_of_a_batch_are_split_as_it_is_said_for_all_or_for_each(demo: httpx.AsyncClient) -> None:
+    store, files = await a_store(demo), [await a_file(demo) for _ in range(3)]
+    await demo.post(f"{PATH}/{store}/file_batches", json={"file_ids": files[:1], **static(800, 400)})
+    each = [{"file_id": files[1], **static(100, 50)}, {"file_id": files[2]}]
+    await demo.post(f"{PATH}/{store}/file_batches", json={"files": each})
+
+    shown = {file["id"]: file["chunking_strategy"] for file in (await demo.get(f"{PATH}/{store}/files")).json()["data"]}
+
+    assert [shown[file]["static"] for file in files] == [sizes(800, 400), sizes(100, 50), sizes(192, 38)]
+
+
 async def test_files_may_be_given_one_by_one(demo: httpx.AsyncClient) -> None:
     store, file = await a_store(demo), await a_file(demo)
     files = [{"file_id": file, "chunking_strategy": {"type": "auto"}, "attributes": {}}, {"file_id": file}]
@@ -86,7 +97,9 @@ async def test_files_may_be_given_one_by_one(demo: httpx.AsyncClient) -> None:
         ({"files": [{"file_id": "file-1", "attributes": {"a": []}}]}, "files[0].attributes"),
         ({"file_ids": ["file-1"], "attributes": {"a": None}}, "attributes"),
         ({"files": [{"file_id": "file-1"}], "attributes": {"a": 1}}, None),
-        ({"file_ids": ["file-1"], "chunking_strategy": {"type": "static"}}, "chunking_strategy.type"),
+        ({"file_ids": ["file-1"], "chunking_strategy": {"type": "static"}}, "chunking_strategy"),
+        ({"files": [{"file_id": "file-1"}], **static(100, 0)}, None),
+        ({"files": [{"file_id": "file-1", **static(100, 51)}]}, "files[0].chunking_strategy.static"),
     ],
 )
 async def test_a_batch_that_cannot_be_honoured_is_refused(

@@ -1,19 +1,21 @@
 """`/v1/vector_stores`."""
 
-import asyncio
 from typing import Any
 
 import httpx
 import pytest
-from argosy.retrieval.v1 import retrieval_pb2 as pb
-from chassis.errors import Unavailable
-from values.attribute_protos import proto_to_filter
-from values.attributes import to_filter
 
 from services.gateway.tests.fakes.gateway import GatewayFixture
-from services.gateway.tests.fakes.retrieval import passage
 
 PATH = "/v1/vector_stores"
+
+
+def sizes(tokens: int, overlap: int) -> dict[str, int]:
+    return {"max_chunk_size_tokens": tokens, "chunk_overlap_tokens": overlap}
+
+
+def static(tokens: int, overlap: int) -> dict[str, Any]:
+    return {"chunking_strategy": {"type": "static", "static": sizes(tokens, overlap)}}
 
 
 async def a_file(client: httpx.AsyncClient, name: str = "a.txt") -> str:
@@ -66,15 +68,56 @@ async def test_a_store_needs_no_fields(demo: httpx.AsyncClient) -> None:
         ({"file_ids": "file-1"}, "file_ids"),
         ({"file_ids": ["file 1"]}, "file_ids[0]"),
         ({"file_ids": ["f"] * 501}, "file_ids"),
-        ({"expires_after": {"anchor": "last_active_at", "days": 1}}, "expires_after"),
-        ({"metadata": {"a": "b"}}, "metadata"),
-        ({"chunking_strategy": {"type": "static"}}, "chunking_strategy.type"),
+        ({"expires_after": {"anchor": "created_at", "days": 1}}, "expires_after.anchor"),
+        ({"expires_after": {"anchor": "last_active_at", "days": 0}}, "expires_after.days"),
+        ({"expires_after": {"anchor": "last_active_at", "days": 366}}, "expires_after.days"),
+        ({"expires_after": {"anchor": "last_active_at"}}, "expires_after.days"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"metadata": {f"k{n}": "v" for n in range(17)}}, "metadata"),
+        ({"chunking_strategy": {"type": "static"}}, "chunking_strategy"),
+        ({"chunking_strategy": {"type": "auto", "static": sizes(100, 0)}}, "chunking_strategy"),
+        ({"chunking_strategy": {"type": "semantic"}}, "chunking_strategy.type"),
+        (static(99, 0), "chunking_strategy.static.max_chunk_size_tokens"),
+        (static(4_097, 0), "chunking_strategy.static.max_chunk_size_tokens"),
+        (static(100, -1), "chunking_strategy.static.chunk_overlap_tokens"),
+        (static(100, 51), "chunking_strategy.static"),
     ],
 )
 async def test_unsupported_fields_are_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
     response = await demo.post(PATH, json=body)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_store_has_metadata_and_expires_days_after_its_last_use(demo: httpx.AsyncClient) -> None:
+    expiry = {"anchor": "last_active_at", "days": 7}
+    store = await a_store(demo, name="old", metadata={"team": "ports"}, expires_after=expiry)
+
+    shown = (await demo.get(f"{PATH}/{store}")).json()
+
+    assert (shown["metadata"], shown["expires_after"]) == ({"team": "ports"}, expiry)
+    assert shown["expires_at"] == shown["last_active_at"] + 7 * 24 * 3600
+
+
+async def test_only_what_is_named_changes(demo: httpx.AsyncClient) -> None:
+    expiry = {"anchor": "last_active_at", "days": 7}
+    store = await a_store(demo, name="old", metadata={"team": "ports"}, expires_after=expiry)
+
+    renamed = (await demo.post(f"{PATH}/{store}", json={"name": "new"})).json()
+    assert (renamed["name"], renamed["metadata"], renamed["expires_after"]) == ("new", {"team": "ports"}, expiry)
+    changed = (await demo.post(f"{PATH}/{store}", json={"metadata": {"a": "b"}, "expires_after": None})).json()
+    assert (changed["name"], changed["metadata"], changed["expires_after"]) == ("new", {"a": "b"}, None)
+    bad = await demo.post(f"{PATH}/{store}", json={"file_ids": []})
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "file_ids")
+
+
+async def test_an_expired_store_says_so(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    store = await a_store(demo)
+    [tenant] = gateway.retrieval.tenants.values()
+    tenant.stores[store].expired = True
+
+    assert (await demo.get(f"{PATH}/{store}")).json()["status"] == "expired"
 
 
 async def test_a_store_with_an_unknown_file_is_refused(demo: httpx.AsyncClient) -> None:
@@ -123,7 +166,7 @@ async def test_a_file_is_attached_indexed_and_detached(demo: httpx.AsyncClient) 
         "warnings": [],
         "usage_bytes": 0,
         "attributes": {},
-        "chunking_strategy": {"type": "other"},
+        "chunking_strategy": {"type": "static", "static": sizes(192, 38)},
     }
     again = await demo.post(f"{PATH}/{store}/files", json={"file_id": file})
     assert again.json() == attached.json()
@@ -222,145 +265,21 @@ async def test_an_invalid_update_of_a_file_is_refused(demo: httpx.AsyncClient, b
     assert (response.status_code, response.json()["error"]["param"]) == (400, "attributes")
 
 
-PASSAGES = [
-    passage("file-1", "guide.pdf", 3, "An argosy is a fleet.", 0.03),
-    passage("file-2", "notes.txt", 0, "Ships sail.", 0.02),
-]
+async def test_a_file_is_split_as_it_is_said(demo: httpx.AsyncClient) -> None:
+    files = [await a_file(demo) for _ in range(3)]
+    store = await a_store(demo, file_ids=[files[0]], **static(4_096, 2_048))
 
+    async def shown(file: str) -> Any:
+        return (await demo.get(f"{PATH}/{store}/files/{file}")).json()["chunking_strategy"]
 
-async def test_a_search_answers_in_openais_shape(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
-    gateway.retrieval.passages = {"ships": PASSAGES}
+    await demo.post(f"{PATH}/{store}/files", json={"file_id": files[1], **static(100, 0)})
+    await demo.post(f"{PATH}/{store}/files", json={"file_id": files[2], "chunking_strategy": {"type": "auto"}})
 
-    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "ships"})
-
-    assert response.json() == {
-        "object": "vector_store.search_results.page",
-        "search_query": ["ships"],
-        "data": [
-            {
-                "file_id": "file-1",
-                "filename": "guide.pdf",
-                "score": 0.03,
-                "attributes": {"page": 3},
-                "content": [{"type": "text", "text": "An argosy is a fleet."}],
-            },
-            {
-                "file_id": "file-2",
-                "filename": "notes.txt",
-                "score": 0.02,
-                "attributes": {},
-                "content": [{"type": "text", "text": "Ships sail."}],
-            },
-        ],
-        "has_more": False,
-        "next_page": None,
-    }
-
-
-async def test_a_passage_has_the_attributes_of_its_file(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
-    own = pb.Attributes(values={"year": pb.AttributeValue(integer=2024), "page": pb.AttributeValue(text="cover")})
-    with_page, without = passage("file-1", "a.pdf", 3, "x", 0.5), passage("file-1", "a.pdf", 4, "y", 0.4)
-    without.attributes.CopyFrom(own)
-    gateway.retrieval.passages = {"ships": [with_page, without]}
-
-    found = (await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "ships"})).json()["data"]
-
-    assert [item["attributes"] for item in found] == [{"page": 3}, {"year": 2024, "page": "cover"}]
-
-
-async def test_a_search_is_asked_for_with_its_filter_and_its_ranking(
-    gateway: GatewayFixture, demo: httpx.AsyncClient
-) -> None:
-    filters = {
-        "type": "and",
-        "filters": [
-            {"type": "in", "key": "author", "value": ["Ada", 7, True]},
-            {"type": "or", "filters": [{"type": "gt", "key": "year", "value": 2023}]},
-        ],
-    }
-    ranking = {"ranker": "none", "score_threshold": 0.25}
-    body = {"query": ["a", "b"], "filters": filters, "ranking_options": ranking, "rewrite_query": True}
-
-    shown = await demo.post(f"{PATH}/{await a_store(demo)}/search", json=body)
-
-    assert shown.json()["search_query"] == ["a", "b"]
-    for request in gateway.retrieval.searches:
-        assert proto_to_filter(request.filter) == to_filter(filters)
-        assert (request.ranker, request.min_score, request.limit) == (pb.RANKER_FUSION, 0.25, 10)
-
-
-@pytest.mark.parametrize("ranking", [{"ranker": "auto"}, {"ranker": "default-2024-11-15", "score_threshold": 0}, {}])
-async def test_openais_rankers_are_the_service_s_own(
-    gateway: GatewayFixture, demo: httpx.AsyncClient, ranking: dict[str, Any]
-) -> None:
-    await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": "a", "ranking_options": ranking})
-
-    [request] = gateway.retrieval.searches
-    assert (request.ranker, request.HasField("filter")) == (pb.RANKER_UNSPECIFIED, False)
-
-
-async def test_several_queries_give_each_passage_once_by_its_best_score(
-    gateway: GatewayFixture, demo: httpx.AsyncClient
-) -> None:
-    better = passage("file-2", "notes.txt", 0, "Ships sail.", 0.05)
-    gateway.retrieval.passages = {"ships": PASSAGES, "sails": [better]}
-    store = await a_store(demo)
-
-    asked = {"query": ["ships", "sails"], "max_num_results": 2}
-    shown = (await demo.post(f"{PATH}/{store}/search", json=asked)).json()
-
-    assert [(found["file_id"], found["score"]) for found in shown["data"]] == [("file-2", 0.05), ("file-1", 0.03)]
-    one = await demo.post(f"{PATH}/{store}/search", json=asked | {"max_num_results": 1})
-    assert len(one.json()["data"]) == 1
-
-
-async def test_a_query_that_fails_cancels_the_others(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def before_search(query: str) -> None:
-        if query == "bad":
-            await started.wait()
-            raise Unavailable("retrieval does not answer")
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    gateway.retrieval.before_search = before_search
-
-    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json={"query": ["slow", "bad"]})
-
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "service_unavailable")
-    async with asyncio.timeout(30):
-        await cancelled.wait()
-
-
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({}, "query"),
-        ({"query": ""}, "query[0]"),
-        ({"query": ["q", ""]}, "query[1]"),
-        ({"query": ["q", 7]}, "query[1]"),
-        ({"query": []}, "query"),
-        ({"query": ["q"] * 9}, "query"),
-        ({"query": 7}, "query"),
-        ({"query": "q", "max_num_results": 0}, "max_num_results"),
-        ({"query": "q", "max_num_results": 51}, "max_num_results"),
-        ({"query": "q", "filters": {"type": "like", "key": "a", "value": 1}}, "filters"),
-        ({"query": "q", "filters": {"a": 1}}, "filters"),
-        ({"query": "q", "filters": []}, "filters"),
-        ({"query": "q", "ranking_options": {"score_threshold": 1.5}}, "ranking_options.score_threshold"),
-        ({"query": "q", "ranking_options": {"score_threshold": "0.5"}}, "ranking_options.score_threshold"),
-        ({"query": "q", "ranking_options": {"ranker": "bm25"}}, "ranking_options.ranker"),
-    ],
-)
-async def test_an_invalid_search_is_refused(demo: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
-    response = await demo.post(f"{PATH}/{await a_store(demo)}/search", json=body)
-
-    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+    assert [await shown(file) for file in files] == [
+        {"type": "static", "static": sizes(4_096, 2_048)},
+        {"type": "static", "static": sizes(100, 0)},
+        {"type": "static", "static": sizes(192, 38)},
+    ]
 
 
 async def test_another_tenants_store_is_not_found(demo: httpx.AsyncClient, other: httpx.AsyncClient) -> None:
@@ -369,6 +288,7 @@ async def test_another_tenants_store_is_not_found(demo: httpx.AsyncClient, other
 
     for response in (
         await other.get(f"{PATH}/{store}"),
+        await other.post(f"{PATH}/{store}", json={"name": "mine"}),
         await other.delete(f"{PATH}/{store}"),
         await other.post(f"{PATH}/{store}/files", json={"file_id": mine}),
         await other.get(f"{PATH}/{store}/files"),

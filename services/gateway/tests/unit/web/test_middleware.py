@@ -23,6 +23,7 @@ ROUTES = [
     ("POST", "/v1/vector_stores"),
     ("GET", "/v1/vector_stores"),
     ("GET", "/v1/vector_stores/vs_1"),
+    ("POST", "/v1/vector_stores/vs_1"),
     ("DELETE", "/v1/vector_stores/vs_1"),
     ("POST", "/v1/vector_stores/vs_1/files"),
     ("GET", "/v1/vector_stores/vs_1/files"),

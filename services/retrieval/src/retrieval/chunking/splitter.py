@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from chassis.errors import InvalidRequest
+
 from retrieval.chunking.token_counter import TokenCounter
 from retrieval.parsing.model import Block
 
@@ -21,6 +23,28 @@ _FRAGMENTS = re.compile(r"(?s).{100}")
 # Invisible characters and unknown words have few tokens or none; this bounds the characters of a chunk as well.
 _MAX_CHARACTERS_PER_TOKEN = 32
 _FINER = (_LINES, _WORDS, _FRAGMENTS)
+
+
+# OpenAI's bounds.
+MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 100, 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How a file is split, in tokens. Raises InvalidRequest beyond the bounds of OpenAI's reference."""
+
+    max_tokens: int = WINDOW_TOKENS
+    overlap_tokens: int = OVERLAP_TOKENS
+
+    def __post_init__(self) -> None:
+        if not MIN_CHUNK_TOKENS <= self.max_tokens <= MAX_CHUNK_TOKENS:
+            message = f"a chunk has {MIN_CHUNK_TOKENS} to {MAX_CHUNK_TOKENS} tokens"
+            raise InvalidRequest(message, param="chunking_strategy")
+        if not 0 <= self.overlap_tokens <= self.max_tokens // 2:
+            raise InvalidRequest("chunks overlap by at most half of their tokens", param="chunking_strategy")
+
+
+OWN_CHUNKING = Chunking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +116,12 @@ class Splitter:
         return chunk
 
     def _overlapping_pieces(self) -> list[_Piece]:
-        """The last sentences within the overlap; at least one, if it leaves half of the window free."""
+        """The last sentences within the overlap; at least one, if it leaves half of the window free.
+
+        None where no overlap is wanted.
+        """
+        if not self._overlap:
+            return []
         overlapping: list[_Piece] = []
         tokens = 0
         for piece in reversed(self._pieces):

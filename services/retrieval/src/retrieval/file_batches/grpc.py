@@ -8,7 +8,12 @@ from retrieval.file_batches.ports import FileBatches
 from retrieval.file_batches.protos import file_batch_to_proto
 from retrieval.files.page import page_size
 from retrieval.vector_stores.model import FileToAttach
-from retrieval.vector_stores.protos import attachment_to_proto, proto_to_given_attributes, proto_to_state
+from retrieval.vector_stores.protos import (
+    attachment_to_proto,
+    proto_to_given_attributes,
+    proto_to_given_chunking,
+    proto_to_state,
+)
 
 
 class FileBatchMethods:
@@ -17,7 +22,7 @@ class FileBatchMethods:
 
     async def create(self, request: pb.CreateFileBatchRequest) -> pb.CreateFileBatchResponse:
         files = [FileToAttach(file_id) for file_id in request.file_ids]
-        files += [FileToAttach(file.file_id, proto_to_given_attributes(file)) for file in request.files]
+        files += [proto_to_file_to_attach(file) for file in request.files]
         batch = await create_file_batch(current_member(), request.vector_store_id, files, batches=self._batches)
         return pb.CreateFileBatchResponse(file_batch=file_batch_to_proto(batch))
 
@@ -40,3 +45,7 @@ class FileBatchMethods:
         )
         attachments = [attachment_to_proto(attachment) for attachment in page.items]
         return pb.ListFileBatchFilesResponse(attachments=attachments, has_more=page.has_more)
+
+
+def proto_to_file_to_attach(file: pb.FileToAttach) -> FileToAttach:
+    return FileToAttach(file.file_id, proto_to_given_attributes(file), proto_to_given_chunking(file))

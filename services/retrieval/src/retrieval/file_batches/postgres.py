@@ -16,8 +16,15 @@ from retrieval.file_batches.model import (
     too_many_file_batches,
 )
 from retrieval.files.page import Page, to_page
+from retrieval.vector_stores.attachments_postgres import (
+    attach_file,
+    attachment_row,
+    check_exists,
+    check_live,
+    detach_sql,
+    row_to_attachment,
+)
 from retrieval.vector_stores.model import Attachment, AttachmentState, FileToAttach
-from retrieval.vector_stores.postgres import attach_file, attachment_row, check_exists, detach_sql, row_to_attachment
 
 _INSERT = "INSERT INTO file_batches (tenant_id, vector_store_id, batch_id) VALUES ($1, $2, $3)"
 _INSERT_MEMBER = """
@@ -75,7 +82,7 @@ class PostgresFileBatches:
     async def create(self, principal: Principal, vector_store_id: str, files: Sequence[FileToAttach]) -> FileBatch:
         key = (principal.tenant_id, vector_store_id, new_id("vsfb_"))
         async with self._database.tenant(principal.tenant_id) as connection:
-            await check_exists(connection, principal.tenant_id, vector_store_id, "FOR KEY SHARE")
+            await check_live(connection, principal.tenant_id, vector_store_id)
             await _make_room(connection, principal.tenant_id, vector_store_id)
             await connection.execute(_INSERT, *key)
             # In the same order in every transaction, because two batches of the same files would wait for each other.

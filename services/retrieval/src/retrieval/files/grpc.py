@@ -15,10 +15,19 @@ from retrieval.files.model import File, FileMetadata, object_key
 from retrieval.files.page import page_size
 from retrieval.files.ports import Files, ObjectStore
 from retrieval.files.upload import upload
+from retrieval.quotas.model import NO_QUOTAS, UNLIMITED, Quotas
 
 
 class FileMethods:
-    def __init__(self, files: Files, objects: ObjectStore, max_upload_bytes: int, uploads: InFlightLimit) -> None:
+    def __init__(
+        self,
+        files: Files,
+        objects: ObjectStore,
+        max_upload_bytes: int,
+        uploads: InFlightLimit,
+        quotas: Quotas = NO_QUOTAS,
+    ) -> None:
+        self._quotas = quotas
         self._files = files
         self._objects = objects
         self._max_upload_bytes = max_upload_bytes
@@ -43,6 +52,8 @@ class FileMethods:
             files=self._files,
             objects=self._objects,
             max_bytes=self._max_upload_bytes,
+            # What a service keeps for a tenant, such as the results of a batch, was paid for already.
+            quota=UNLIMITED if metadata.file_id else self._quotas.of(current_member().plan),
         )
         metrics.FILES.labels("stored").inc()
         metrics.UPLOADED_BYTES.inc(file.size_bytes)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from retrieval.files.model import File, FileMetadata
 from retrieval.files.page import Page
+from retrieval.quotas.model import UNLIMITED, Quota
 
 
 class ObjectStore(Protocol):
@@ -27,16 +28,20 @@ class ObjectStore(Protocol):
 class Files(Protocol):
     """Records of files."""
 
-    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
+    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED) -> None:
         """Schedule the deletion of the file's object after `lifetime`, unless the upload is committed before.
 
-        An upload that is begun again postpones it. Raises Unavailable when it is due, or due within DELETION_LEASE.
+        An upload that is begun again postpones it. Raises Unavailable when it is due, or due within DELETION_LEASE, and
+        StorageQuotaExceeded when there is no room for any file.
         """
 
-    async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
+    async def commit_upload(
+        self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int, quota: Quota = UNLIMITED
+    ) -> File:
         """Cancel the scheduled deletion and record the file.
 
-        Raises DeadlineExceeded when the deletion is due, or due within DELETION_LEASE: it may be running.
+        Raises DeadlineExceeded when the deletion is due, or due within DELETION_LEASE: it may be running, and
+        StorageQuotaExceeded when there is no room for the file: then the deletion stays scheduled.
         """
 
     async def get(self, tenant_id: str, file_id: str) -> File:

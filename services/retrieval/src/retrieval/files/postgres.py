@@ -8,6 +8,8 @@ from chassis.postgres import Database
 
 from retrieval.files.model import DELETION_LEASE, File, FileMetadata, file_not_found, object_deletion_id, object_key
 from retrieval.files.page import Page, to_page
+from retrieval.quotas.model import UNLIMITED, Quota
+from retrieval.quotas.postgres import check_file
 
 _INSERT = """
 INSERT INTO files (tenant_id, file_id, filename, purpose, size_bytes) VALUES ($1, $2, $3, $4, $5) RETURNING *
@@ -44,14 +46,18 @@ class PostgresFiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
+    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED) -> None:
         key, deletion_id = object_key(tenant_id, file_id), object_deletion_id(file_id)
         async with self._database.tenant(tenant_id) as connection:
+            await check_file(connection, tenant_id, quota, 0)
             if not await connection.fetchval(_POSTPONE_DELETION, tenant_id, deletion_id, key, lifetime, DELETION_LEASE):
                 raise Unavailable("an earlier upload of this file is being deleted; try again in some minutes")
 
-    async def commit_upload(self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int) -> File:
+    async def commit_upload(
+        self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int, quota: Quota = UNLIMITED
+    ) -> File:
         async with self._database.tenant(tenant_id) as connection:
+            await check_file(connection, tenant_id, quota, size_bytes)
             deletion_id = object_deletion_id(file_id)
             if not await connection.fetchval(_CANCEL_DELETION, tenant_id, deletion_id, DELETION_LEASE):
                 raise DeadlineExceeded("the upload took too long")

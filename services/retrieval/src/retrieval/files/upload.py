@@ -19,6 +19,7 @@ from retrieval.files.model import (
     object_key,
 )
 from retrieval.files.ports import Files, ObjectStore
+from retrieval.quotas.model import UNLIMITED, Quota
 
 MAX_FILENAME_CHARACTERS = 255
 MAX_PURPOSE_CHARACTERS = 64
@@ -33,12 +34,13 @@ async def upload(
     files: Files,
     objects: ObjectStore,
     max_bytes: int,
+    quota: Quota = UNLIMITED,
 ) -> File:
     """Store a file: first the scheduled deletion of its object, then the object, then the record.
 
     So a crash between two steps leaves no object behind for ever. A file of the caller's own id that exists already is
     returned as it is, and nothing is read.
-    Raises InvalidRequest, FileTooLarge, DeadlineExceeded.
+    Raises InvalidRequest, FileTooLarge, DeadlineExceeded, StorageQuotaExceeded.
     """
     _check("filename", metadata.filename, MAX_FILENAME_CHARACTERS)
     _check("purpose", metadata.purpose, MAX_PURPOSE_CHARACTERS)
@@ -48,13 +50,13 @@ async def upload(
             raise InvalidRequest("file_id must be file- and 32 hexadecimal digits", param="file_id")
         with suppress(FileNotFound):
             return await files.get(tenant_id, file_id)
-    await files.begin_upload(tenant_id, file_id, UPLOAD_LIFETIME)
+    await files.begin_upload(tenant_id, file_id, UPLOAD_LIFETIME, quota)
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):
             size_bytes = await objects.put(object_key(tenant_id, file_id), _limited(data, max_bytes))
     except TimeoutError:
         raise DeadlineExceeded(f"the upload took more than {UPLOAD_TIMEOUT}") from None
-    return await files.commit_upload(tenant_id, file_id, metadata, size_bytes)
+    return await files.commit_upload(tenant_id, file_id, metadata, size_bytes, quota)
 
 
 def _check(param: str, value: str, max_characters: int) -> None:

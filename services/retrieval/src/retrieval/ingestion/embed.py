@@ -11,10 +11,15 @@ from chassis.ids import new_id
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 
 from retrieval.chunking.splitter import Chunk
+from retrieval.chunking.token_counter import TokenCounter
 from retrieval.embeddings.model import Embedder, Vector, fingerprint
 from retrieval.ingestion.merged_calls import MergedCalls
 from retrieval.ingestion.model import Claim, EmbeddedChunk, is_transient
 from retrieval.ingestion.ports import IngestionStore
+from retrieval.ingestion.windows import READ_TOKENS, mean_vector, split_into_windows
+
+# Texts of one call. A batch of large chunks has hundreds of windows, which one call would take too long for.
+MAX_TEXTS = 64
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class ChunkEmbedder:
     store: IngestionStore
     embedder: Embedder
     signer: PrincipalSigner
+    counter: TokenCounter
     max_attempts: int = 4
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -31,10 +37,22 @@ class ChunkEmbedder:
         vectors = await self.store.known_vectors(claim.key.tenant_id, fingerprints)
         missing = {key: chunk.text for key, chunk in zip(fingerprints, batch, strict=True) if key not in vectors}
         if missing:
-            new_vectors = await self._embed(claim.principal, list(missing.values()))
+            new_vectors = await self._embed_all_of(claim, list(missing.values()))
             vectors |= dict(zip(missing, new_vectors, strict=True))
         embedded = [EmbeddedChunk(chunk, key, vectors[key]) for key, chunk in zip(fingerprints, batch, strict=True)]
         return embedded, len(batch) - len(missing)
+
+    async def _embed_all_of(self, claim: Claim, texts: list[str]) -> list[Vector]:
+        """A vector for each text, of all of it: the mean of those of its windows, where it has several."""
+        if claim.chunking.max_tokens <= READ_TOKENS:
+            return await self._embed(claim.principal, texts)
+        windows = [split_into_windows(text, self.counter) for text in texts]
+        flat = [window for of_text in windows for window in of_text]
+        vectors: list[Vector] = []
+        for start in range(0, len(flat), MAX_TEXTS):
+            vectors += await self._embed(claim.principal, flat[start : start + MAX_TEXTS])
+        following = iter(vectors)
+        return [mean_vector([next(following) for _ in of_text]) for of_text in windows]
 
     async def _embed(self, principal: Principal, texts: list[str]) -> list[Vector]:
         """Embed as the principal that attached the file, which pays.

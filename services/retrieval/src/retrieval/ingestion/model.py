@@ -6,7 +6,7 @@ from enum import StrEnum
 from chassis.errors import ArgosyError, Kind
 from chassis.tenancy import Principal
 
-from retrieval.chunking.splitter import Chunk
+from retrieval.chunking.splitter import OWN_CHUNKING, Chunk, Chunking
 from retrieval.embeddings.model import Vector
 from retrieval.vector_stores.model import AttachmentKey
 
@@ -53,6 +53,7 @@ class Claim:
     principal: Principal
     filename: str
     size_bytes: int
+    chunking: Chunking = OWN_CHUNKING
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 from retrieval.embeddings.model import Vector
 from retrieval.ingestion.model import Claim, EmbeddedChunk
 from retrieval.parsing.model import FileWarning
+from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import AttachmentKey
 
 
@@ -25,8 +26,13 @@ class IngestionStore(Protocol):
     async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
         """Vectors of equal texts that the tenant has paid for already."""
 
-    async def add_chunks(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
-        """Store the next chunks, move the cursor past them and extend the lease, in one transaction."""
+    async def add_chunks(
+        self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
+    ) -> None:
+        """Store the next chunks, move the cursor past them and extend the lease, in one transaction.
+
+        Raises StorageQuotaExceeded when there is no room for all of them.
+        """
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         """Index the keywords of the next thousand chunks and extend the lease. Returns False when none was left."""

@@ -11,10 +11,14 @@ from chassis.postgres import Database
 from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
+from retrieval.chunking.splitter import OWN_CHUNKING
 from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
 from retrieval.ingestion.model import FILE_INDEXED_TOPIC, KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk
 from retrieval.ingestion.protos import file_indexed_to_proto
 from retrieval.parsing.model import FileWarning
+from retrieval.quotas.model import UNLIMITED, Quota
+from retrieval.quotas.postgres import check_chunks
+from retrieval.vector_stores.attachments_postgres import row_to_chunking
 from retrieval.vector_stores.model import AttachmentKey
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
@@ -104,9 +108,12 @@ class PostgresIngestionStore:
             rows = await connection.fetch(KNOWN_VECTORS, tenant_id, list(fingerprints))
         return {row["fingerprint"]: floats_to_vector(row["embedding"]) for row in rows}
 
-    async def add_chunks(self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta) -> None:
+    async def add_chunks(
+        self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
+    ) -> None:
         size_bytes = sum(len(item.chunk.text.encode()) + EMBEDDING_BYTES for item in batch)
         async with self._fenced(claim) as connection:
+            await check_chunks(connection, claim.key.tenant_id, quota, len(batch))
             await ATTACHMENTS.update(
                 connection,
                 _lease(claim),
@@ -200,9 +207,12 @@ def claimed_to_claim(key: AttachmentKey, claimed: Claimed, file: Any) -> Claim:
         chunks=row["chunks"],
         crashes=row["crashes"] - 1,
         retries=row["retries"],
-        principal=Principal(key.tenant_id, project_id=row["project_id"], key_id=row["key_id"], roles=ROLES),
+        principal=Principal(
+            key.tenant_id, project_id=row["project_id"], key_id=row["key_id"], roles=ROLES, plan=row["plan"]
+        ),
         filename=file["filename"],
         size_bytes=file["size_bytes"],
+        chunking=row_to_chunking(row) or OWN_CHUNKING,
     )
 
 

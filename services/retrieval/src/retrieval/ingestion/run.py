@@ -18,6 +18,7 @@ from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, RunResult, RunSummary, is_transient
 from retrieval.ingestion.ports import IngestionStore
 from retrieval.parsing.model import FileWarning, IngestionErrorCode, Parser, UnindexableFile
+from retrieval.quotas.model import NO_QUOTAS, Quotas
 from retrieval.vector_stores.model import AttachmentKey
 
 MAX_RETRY_DELAY = timedelta(seconds=60)
@@ -57,6 +58,7 @@ class Ingestion:
     batch_size: int = 32
     yield_after_chunks: int = YIELD_AFTER_CHUNKS
     lease: timedelta = LEASE
+    quotas: Quotas = NO_QUOTAS
 
     async def run(self, key: AttachmentKey) -> RunSummary | None:
         """Ingest the file; None when it cannot be claimed. Safe to repeat and to run twice at once."""
@@ -116,7 +118,7 @@ class Ingestion:
         async with aclosing(self._batches(claim, progress.warnings)) as batches:
             async for batch in batches:
                 embedded, reused = await self.chunk_embedder.embed(claim, batch)
-                await self.store.add_chunks(claim, embedded, self.lease)
+                await self.store.add_chunks(claim, embedded, self.lease, self.quotas.of(claim.principal.plan))
                 progress.chunks += len(batch)
                 progress.reused += reused
                 if progress.chunks >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
@@ -136,7 +138,7 @@ class Ingestion:
             yield batch
 
     async def _chunks(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[Chunk, None]:
-        splitter = Splitter(self.token_counter)
+        splitter = Splitter(self.token_counter, claim.chunking.max_tokens, claim.chunking.overlap_tokens)
         data = self.objects.read(object_key(claim.key.tenant_id, claim.key.file_id))
         try:
             async with aclosing(self.parser.blocks(claim.filename, data)) as blocks:

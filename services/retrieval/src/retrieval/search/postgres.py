@@ -13,7 +13,8 @@ from retrieval.search.conditions import Parameter, to_condition
 from retrieval.search.feedback import Candidate, Relevant
 from retrieval.search.filtered import ALLOWED, FilteredVectorSearch, allowed_attachments
 from retrieval.search.model import ChunkKey, ChunkText
-from retrieval.vector_stores.model import vector_store_not_found
+from retrieval.vector_stores.attachments_postgres import IS_EXPIRED, SET_ACTIVE
+from retrieval.vector_stores.model import vector_store_expired, vector_store_not_found
 
 # They bound the postings that one query reads, for a query that is a pasted page: the question is at its end, or first.
 FIRST_LEXEMES, LAST_LEXEMES = 24, 40
@@ -125,7 +126,7 @@ WHERE ((attachment, ordinal) IN (SELECT * FROM unnest($3::bigint[], $4::integer[
 GROUP BY attachment, ordinal
 """
 _COUNT_CHUNKS = """
-SELECT s.vector_store_id,
+SELECT s.vector_store_id, bool_or({expired}) AS expired, bool_or(last_active_at < now() - interval '1 minute') AS idle,
        coalesce(sum(a.chunks) FILTER (WHERE a.state = 'completed' AND {condition}), 0)::bigint AS chunks
 FROM vector_stores s LEFT JOIN attachments a USING (tenant_id, vector_store_id)
 WHERE s.tenant_id = $1 AND s.vector_store_id = ANY($2::text[]) GROUP BY s.vector_store_id
@@ -151,9 +152,14 @@ class PostgresSearchIndex:
 
     async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
         condition, values = ("true", []) if filters is None else to_condition(filters, 3)
-        statement = _COUNT_CHUNKS.format(condition=condition)
+        statement = _COUNT_CHUNKS.format(condition=condition, expired=IS_EXPIRED)
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), *values)
+            for row in rows:
+                if row["expired"]:
+                    raise vector_store_expired(row["vector_store_id"])
+            if any(row["idle"] for row in rows):
+                await connection.execute(SET_ACTIVE, tenant_id, list(vector_store_ids))
         chunks: dict[str, int] = {row["vector_store_id"]: row["chunks"] for row in rows}
         for vector_store_id in vector_store_ids:
             if vector_store_id not in chunks:

@@ -37,7 +37,10 @@ class SearchIndex(Protocol):
     """The chunks of completed attachments. With `filters`, of those alone whose attributes fit."""
 
     async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
-        """Chunks in all the stores. Raises VectorStoreNotFound if one of them is unknown."""
+        """Chunks in all the stores, which are in use now.
+
+        Raises VectorStoreNotFound if one of them is unknown, VectorStoreExpired if one has expired.
+        """
 
     async def vector_search(
         self,

@@ -1,27 +1,43 @@
 """Methods of RetrievalService about vector stores and attachments. The tenant is the caller's."""
 
+from datetime import timedelta
+
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.tenancy import Principal
 from values.attribute_protos import proto_to_attributes
 from values.roles import current_member
 
 from retrieval.files.page import page_size
-from retrieval.vector_stores.create import create_vector_store
+from retrieval.quotas.model import NO_QUOTAS, Quotas
+from retrieval.vector_stores.create import check_changes, create_vector_store
 from retrieval.vector_stores.ports import VectorStores
 from retrieval.vector_stores.protos import (
     attachment_to_proto,
+    proto_to_changes,
     proto_to_given_attributes,
+    proto_to_given_chunking,
     proto_to_state,
     vector_store_to_proto,
 )
 
 
 class VectorStoreMethods:
-    def __init__(self, stores: VectorStores) -> None:
+    def __init__(self, stores: VectorStores, quotas: Quotas = NO_QUOTAS) -> None:
+        self._quotas = quotas
         self._stores = stores
 
     async def create(self, request: pb.CreateVectorStoreRequest) -> pb.CreateVectorStoreResponse:
-        store = await create_vector_store(_principal(), request.name, list(request.file_ids), stores=self._stores)
+        days = request.expires_after_days
+        store = await create_vector_store(
+            _principal(),
+            request.name,
+            list(request.file_ids),
+            stores=self._stores,
+            chunking=proto_to_given_chunking(request),
+            metadata=dict(request.metadata),
+            expires_after=timedelta(days=days) if days else None,
+            quota=self._quotas.of(_principal().plan),
+        )
         return pb.CreateVectorStoreResponse(vector_store=vector_store_to_proto(store))
 
     async def list(self, request: pb.ListVectorStoresRequest) -> pb.ListVectorStoresResponse:
@@ -35,13 +51,22 @@ class VectorStoreMethods:
         store = await self._stores.get(_principal().tenant_id, request.vector_store_id)
         return pb.GetVectorStoreResponse(vector_store=vector_store_to_proto(store))
 
+    async def update(self, request: pb.UpdateVectorStoreRequest) -> pb.UpdateVectorStoreResponse:
+        changes = check_changes(proto_to_changes(request))
+        store = await self._stores.update(_principal().tenant_id, request.vector_store_id, changes)
+        return pb.UpdateVectorStoreResponse(vector_store=vector_store_to_proto(store))
+
     async def delete(self, request: pb.DeleteVectorStoreRequest) -> pb.DeleteVectorStoreResponse:
         await self._stores.delete(_principal().tenant_id, request.vector_store_id)
         return pb.DeleteVectorStoreResponse()
 
     async def attach(self, request: pb.AttachFileRequest) -> pb.AttachFileResponse:
         attachment = await self._stores.attach(
-            _principal(), request.vector_store_id, request.file_id, attributes=proto_to_given_attributes(request)
+            _principal(),
+            request.vector_store_id,
+            request.file_id,
+            attributes=proto_to_given_attributes(request),
+            chunking=proto_to_given_chunking(request),
         )
         return pb.AttachFileResponse(attachment=attachment_to_proto(attachment))
 

@@ -1,6 +1,6 @@
 """Vector stores and attachments as messages."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from argosy.common.v1.common_pb2 import EventMeta
 from argosy.retrieval.v1 import retrieval_pb2 as pb
@@ -12,7 +12,8 @@ from values.attribute_protos import attributes_to_proto, proto_to_attributes
 from values.attributes import Attributes
 from values.protos import timestamp_to_proto
 
-from retrieval.vector_stores.model import Attachment, AttachmentState, VectorStore
+from retrieval.chunking.splitter import Chunking
+from retrieval.vector_stores.model import Attachment, AttachmentState, StoreChanges, VectorStore
 
 _STATE_TO_PROTO = {
     AttachmentState.IN_PROGRESS: pb.ATTACHMENT_STATE_IN_PROGRESS,
@@ -30,6 +31,19 @@ def vector_store_to_proto(store: VectorStore) -> pb.VectorStore:
         created_at=timestamp_to_proto(store.created_at),
         file_counts=pb.FileCounts(in_progress=counts.in_progress, completed=counts.completed, failed=counts.failed),
         usage_bytes=store.usage_bytes,
+        metadata=store.metadata,
+        expires_after_days=store.expires_after.days if store.expires_after else 0,
+        last_active_at=timestamp_to_proto(store.last_active_at),
+        expired=store.expired,
+    )
+
+
+def proto_to_changes(request: pb.UpdateVectorStoreRequest) -> StoreChanges:
+    days = request.expires_after_days if request.HasField("expires_after_days") else None
+    return StoreChanges(
+        request.name if request.HasField("name") else None,
+        dict(request.metadata.values) if request.HasField("metadata") else None,
+        None if days is None else timedelta(days=days),
     )
 
 
@@ -45,7 +59,23 @@ def attachment_to_proto(attachment: Attachment) -> pb.Attachment:
         usage_bytes=attachment.usage_bytes,
         warnings=[pb.FileWarning(code=item.code, message=item.message) for item in attachment.warnings],
         attributes=attributes_to_proto(attachment.attributes),
+        chunking=chunking_to_proto(attachment.chunking),
     )
+
+
+def chunking_to_proto(chunking: Chunking | None) -> pb.Chunking | None:
+    if chunking is None:
+        return None
+    return pb.Chunking(max_tokens=chunking.max_tokens, overlap_tokens=chunking.overlap_tokens)
+
+
+def proto_to_given_chunking(
+    request: pb.AttachFileRequest | pb.FileToAttach | pb.CreateVectorStoreRequest,
+) -> Chunking | None:
+    """None when none is given. Raises InvalidRequest."""
+    if not request.HasField("chunking"):
+        return None
+    return Chunking(request.chunking.max_tokens, request.chunking.overlap_tokens)
 
 
 def proto_to_given_attributes(

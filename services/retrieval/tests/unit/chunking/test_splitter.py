@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from chassis.errors import InvalidRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from retrieval.chunking.splitter import OVERLAP_TOKENS, WINDOW_TOKENS, Chunk, Splitter
+from retrieval.chunking.splitter import OVERLAP_TOKENS, WINDOW_TOKENS, Chunk, Chunking, Splitter
 from retrieval.chunking.token_counter import EstimatedTokenCounter, TokenCounter
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
 from retrieval.parsing.model import Block
@@ -169,3 +170,15 @@ def test_the_estimate_is_an_upper_bound() -> None:
     text = "The fleet consists of five services that deploy, scale and fail on their own, as ADR-0012 explains (p. 7)."
 
     assert MINILM.count([text])[0] <= EstimatedTokenCounter().count([text])[0] <= 3 * MINILM.count([text])[0]
+
+
+@pytest.mark.parametrize(("tokens", "overlap"), [(99, 0), (4_097, 0), (100, 51), (101, 51), (100, -1)])
+def test_chunks_beyond_the_bounds_are_refused(tokens: int, overlap: int) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        Chunking(tokens, overlap)
+    assert refused.value.param == "chunking_strategy"
+
+
+@pytest.mark.parametrize(("tokens", "overlap"), [(100, 0), (100, 50), (4_096, 2_048)])
+def test_chunks_within_the_bounds_are_allowed(tokens: int, overlap: int) -> None:
+    assert Chunking(tokens, overlap).max_tokens == tokens

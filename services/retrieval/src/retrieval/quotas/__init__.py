@@ -1,0 +1,1 @@
+"""What a plan allows a tenant to keep."""

@@ -1,0 +1,7 @@
+"""The contract of quotas, on the fakes."""
+
+from services.retrieval.tests.contracts.quotas import QuotasContract
+
+
+class TestFakeQuotas(QuotasContract):
+    pass
