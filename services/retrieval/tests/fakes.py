@@ -164,18 +164,9 @@ class FakeVectorStores:
         rows = self._rows(tenant_id, vector_store_id)
         states = Counter(row.state for row in rows)
         counts = FileCounts(*(states[state] for state in AttachmentState))
-        return VectorStore(
-            vector_store_id,
-            store.name,
-            store.created_at,
-            counts,
-            sum(usage_bytes(row) for row in rows),
-            store.last_active_at,
-            store.metadata,
-            store.expires_after,
-            store.expired(self._database.clock.now()),
-            store.space.model,
-        )
+        used, now = sum(usage_bytes(row) for row in rows), self._database.clock.now()
+        in_use = (store.last_active_at, store.metadata, store.expires_after, store.expired(now))
+        return VectorStore(vector_store_id, store.name, store.created_at, counts, used, *in_use, store.space.model)
 
     async def update(self, tenant_id: str, vector_store_id: str, changes: StoreChanges) -> VectorStore:
         before = await self.get(tenant_id, vector_store_id)

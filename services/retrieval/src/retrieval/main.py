@@ -94,7 +94,6 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         delete_pending, queue=PostgresDeletionQueue(database), objects=objects, on_deleted=metrics.DELETIONS.inc
     )
     vector_stores = PostgresVectorStores(database, Outbox(), relay.wake)
-    empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
     records = PostgresDeletionRecords(database)
     servicer = RetrievalServicer(
         files=FileMethods(
@@ -120,9 +119,8 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             for n in range(settings.ingestion.slots)
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
-        *_upkeep(settings, database, records),
+        *_upkeep(settings, database, records, vector_stores),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
-        Loop("expired-stores", periodic(settings.expiry.sweep_interval, empty_stores, "expired-stores")),
         Loop("cached-prompts", periodic(settings.semantic_cache.sweep_interval, expire, "cached-prompts")),
         builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}", FILE_INDEXED_TOPIC),
         Consumer(settings.kafka, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
@@ -130,7 +128,9 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     ]
 
 
-def _upkeep(settings: Settings, database: Database, records: PostgresDeletionRecords) -> list[Component]:
+def _upkeep(
+    settings: Settings, database: Database, records: PostgresDeletionRecords, vector_stores: PostgresVectorStores
+) -> list[Component]:
     """What keeps older rows up to date, and forgets what is no longer asked for."""
     versions = PostgresKeywordVersions(database)
 
@@ -138,7 +138,9 @@ def _upkeep(settings: Settings, database: Database, records: PostgresDeletionRec
         metrics.REINDEXED_FILES.inc(await rebuild_outdated(versions))
 
     name_models = partial(name_embedding_model, database, settings.embedding.model)
+    empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
     return [
+        Loop("expired-stores", periodic(settings.expiry.sweep_interval, empty_stores, "expired-stores")),
         Loop("embedding-models", periodic(NAME_MODELS_INTERVAL, name_models, "embedding-models")),
         Loop("reindexing", periodic(settings.reindexing.interval, rebuild, "reindexing")),
         Loop("deletion-records", periodic(FORGET_INTERVAL, partial(records.forget, RECORDS_KEPT), "deletion-records")),

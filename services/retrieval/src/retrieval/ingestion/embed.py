@@ -54,7 +54,7 @@ class ChunkEmbedder:
         vectors = await self.store.known_vectors(principal.tenant_id, fingerprints)
         missing = {key: text for key, text in zip(fingerprints, texts, strict=True) if key not in vectors}
         if missing:
-            new_vectors = await self._embed_whole(embedder, principal, list(missing.values()), max_tokens)
+            new_vectors = await self._embed_windows(embedder, principal, list(missing.values()), max_tokens)
             vectors |= dict(zip(missing, new_vectors, strict=True))
         return [TextVector(key, vectors[key]) for key in fingerprints], len(texts) - len(missing)
 
@@ -69,7 +69,7 @@ class ChunkEmbedder:
             return [None] * len(texts)
         return vectors
 
-    async def _embed_whole(
+    async def _embed_windows(
         self, embedder: Embedder, principal: Principal, texts: list[str], max_tokens: int | None
     ) -> list[Vector]:
         """A vector for each text, of all of it: the mean of those of its windows, where it has several."""

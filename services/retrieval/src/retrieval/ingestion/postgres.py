@@ -13,7 +13,8 @@ from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
 from retrieval.chunking.splitter import OWN_CHUNKING
-from retrieval.embeddings.model import EmbeddingSpace, Vector, floats_to_vector, to_floats, vector_to_floats
+from retrieval.embeddings.model import EmbeddingSpace, Vector, floats_to_vector
+from retrieval.ingestion.chunk_rows import chunk_to_row, row_to_next_space, row_to_space, stored_bytes, vector_rows
 from retrieval.ingestion.model import (
     FILE_INDEXED_TOPIC,
     KEYWORD_BATCH_SIZE,
@@ -21,7 +22,6 @@ from retrieval.ingestion.model import (
     ClaimLost,
     EmbeddedChunk,
     SpacesChanged,
-    TextVector,
     vectors_by_space,
 )
 from retrieval.ingestion.protos import file_indexed_to_proto
@@ -33,8 +33,6 @@ from retrieval.vector_stores.postgres import row_to_chunking
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
 OVERDUE_AFTER = timedelta(seconds=5)
-# Of a dimension of a stored vector, which a Vector has in four.
-BYTES_PER_DIMENSION = 2
 # The service embeds as itself, for the project and key that attached the file.
 ROLES = frozenset({"service"})
 
@@ -261,50 +259,9 @@ def claimed_to_claim(key: AttachmentKey, claimed: Claimed, file: Any) -> Claim:
     )
 
 
-def row_to_space(row: Any) -> EmbeddingSpace:
-    return EmbeddingSpace(row["embedding_model"], row["space"])
-
-
-def row_to_next_space(row: Any) -> EmbeddingSpace | None:
-    """The space to which the store is being migrated."""
-    if row["next_space"] is None:
-        return None
-    return EmbeddingSpace(row["next_embedding_model"], row["next_space"])
-
-
 async def _locked_spaces(connection: Any, claim: Claim) -> tuple[EmbeddingSpace, EmbeddingSpace | None]:
     """The store's space and next one, which do not change before the end of the transaction. Raises ClaimLost."""
     row = await connection.fetchrow(_LOCK_SPACES, claim.key.tenant_id, claim.key.vector_store_id)
     if row is None:
         raise ClaimLost
     return row_to_space(row), row_to_next_space(row)
-
-
-def stored_bytes(vector: TextVector) -> int:
-    return BYTES_PER_DIMENSION * len(vector.vector) // 4
-
-
-def chunk_to_row(claim: Claim, item: EmbeddedChunk, own: TextVector) -> tuple[object, ...]:
-    """`own` is the vector in the claim's space; the row holds it in space 0 only."""
-    return (
-        claim.key.tenant_id,
-        claim.key.vector_store_id,
-        claim.attachment,
-        item.chunk.ordinal,
-        item.chunk.page,
-        item.chunk.text,
-        own.fingerprint,
-        None if claim.space.number else vector_to_floats(own.vector),
-    )
-
-
-def vector_rows(
-    claim: Claim, space: EmbeddingSpace, batch: Sequence[EmbeddedChunk], vectors: Sequence[TextVector | None]
-) -> list[tuple[object, ...]]:
-    """Rows of `chunk_vectors`, without chunks whose vector is not known."""
-    where = (claim.key.tenant_id, claim.key.vector_store_id, space.number, claim.attachment)
-    return [
-        (*where, item.chunk.ordinal, one.fingerprint, to_floats(one.vector))
-        for item, one in zip(batch, vectors, strict=True)
-        if one is not None
-    ]

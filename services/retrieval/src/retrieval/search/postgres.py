@@ -236,11 +236,8 @@ class PostgresSearchIndex:
         async with self._database.tenant(tenant_id) as connection:
             lexemes = await connection.fetch(_QUERY_LEXEMES.format(query="$1"), query)
             for number, of_space in keys_by_space(keys, spaces).items():
-                columns = keys_to_columns(of_space)
-                if number:
-                    rows += await connection.fetch(_RELEVANT_IN_SPACE, tenant_id, *columns, number)
-                else:
-                    rows += await connection.fetch(_RELEVANT, tenant_id, *columns)
+                statement, values = (_RELEVANT_IN_SPACE, [number]) if number else (_RELEVANT, [])
+                rows += await connection.fetch(statement, tenant_id, *keys_to_columns(of_space), *values)
         relevant = [
             Relevant(floats_to_vector(row["embedding"]), dict(zip(row["lexemes"], row["frequencies"], strict=True)))
             for row in rows
@@ -258,13 +255,11 @@ class PostgresSearchIndex:
         near: list[Any] = []
         async with self._database.tenant(tenant_id) as connection:
             for number, of_space in keys_by_space(keys, spaces).items():
-                columns = keys_to_columns(of_space)
-                if number:
-                    near += await connection.fetch(_NEARNESS_IN_SPACE, tenant_id, *columns, list(vector), number)
-                else:
-                    near += await connection.fetch(_NEARNESS, tenant_id, *columns, list(vector))
-            values = (tenant_id, *keys_to_columns(keys), list(lexemes))
-            found = await connection.fetch(_FREQUENCIES, *values) if lexemes else []
+                statement, values = (_NEARNESS_IN_SPACE, [number]) if number else (_NEARNESS, [])
+                columns = (*keys_to_columns(of_space), list(vector))
+                near += await connection.fetch(statement, tenant_id, *columns, *values)
+            wanted = (tenant_id, *keys_to_columns(keys), list(lexemes))
+            found = await connection.fetch(_FREQUENCIES, *wanted) if lexemes else []
         terms = {(row["attachment"], row["ordinal"]): row for row in found}
         return {
             row_to_chunk_key(row): to_candidate(row, terms.get((row["attachment"], row["ordinal"]))) for row in near

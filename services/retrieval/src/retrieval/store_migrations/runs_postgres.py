@@ -10,8 +10,9 @@ from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
 from retrieval.embeddings.model import EmbeddingSpace, to_floats
+from retrieval.ingestion.chunk_rows import BYTES_PER_DIMENSION
 from retrieval.ingestion.model import ClaimLost
-from retrieval.ingestion.postgres import ADD_VECTORS, BYTES_PER_DIMENSION, OVERDUE_AFTER, ROLES
+from retrieval.ingestion.postgres import ADD_VECTORS, OVERDUE_AFTER, ROLES
 from retrieval.store_migrations.model import (
     ChunkPlace,
     MigrationClaim,
