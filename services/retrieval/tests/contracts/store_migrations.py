@@ -380,7 +380,7 @@ class StoreMigrationsContract:
 
     async def test_a_store_of_another_model_keeps_its_vectors_in_its_own_space(self, one: Tenant) -> None:
         space = EmbeddingSpace("narrow", 1)
-        store = await one.ports.stores.create(a_principal(one.tenant_id), "narrow", (), space)
+        store = await one.ports.stores.create(a_principal(one.tenant_id), "narrow", (), space=space)
         claim: Claim = await one.claim(*await self.attached(one, store))
         assert claim.space == space
         own = text_vector("narrow", "red apples")
