@@ -45,9 +45,10 @@ CREATE TABLE store_migrations (
     retired_space bigint,
     failure_reason text NOT NULL DEFAULT '',
     failure_message text NOT NULL DEFAULT '',
-    -- The project and key that started it: they pay for its embeddings.
+    -- The project and key that started it, and their plan: they pay for its embeddings.
     project_id text NOT NULL,
     key_id text NOT NULL,
+    plan text NOT NULL DEFAULT '',
     -- Vectors that it stored: those that were paid for, and those of equal texts that the tenant had already.
     embedded_chunks bigint NOT NULL DEFAULT 0,
     reused_chunks bigint NOT NULL DEFAULT 0,

@@ -40,12 +40,12 @@ _LOCK_STORE = """
 SELECT embedding_model FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2 FOR UPDATE
 """
 _INSERT = """
-INSERT INTO store_migrations (tenant_id, vector_store_id, migration_id, embedding_model, project_id, key_id)
-VALUES ($1, $2, $3, $4, $5, $6) RETURNING *
+INSERT INTO store_migrations (tenant_id, vector_store_id, migration_id, embedding_model, project_id, key_id, plan)
+VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *
 """
 _CONTINUE = """
 UPDATE store_migrations SET state = 'in_progress', failure_reason = '', failure_message = '', finished_at = NULL,
-    epoch = epoch + 1, due_at = now(), crashes = 0, retries = 0, project_id = $4, key_id = $5
+    epoch = epoch + 1, due_at = now(), crashes = 0, retries = 0, project_id = $4, key_id = $5, plan = $6
 WHERE tenant_id = $1 AND vector_store_id = $2 AND migration_id = $3 RETURNING *
 """
 # The epoch, so that a run which still works on it can write nothing more.
@@ -76,7 +76,7 @@ class PostgresStoreMigrations:
                 return await _to_migration(connection, unfinished)
             if (current or own_model) == model:
                 raise InvalidRequest(f"the vector store has the embedding model {model!r}", param=MODEL)
-            payer = (principal.project_id, principal.key_id)
+            payer = (principal.project_id, principal.key_id, principal.plan)
             if unfinished is not None and unfinished["embedding_model"] == model:
                 row = await connection.fetchrow(_CONTINUE, *store, unfinished["migration_id"], *payer)
             else:

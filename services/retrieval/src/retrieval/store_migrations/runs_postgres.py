@@ -223,7 +223,9 @@ def claimed_to_claim(key: MigrationKey, claimed: Claimed) -> MigrationClaim:
         epoch=claimed.lease.epoch,
         space=EmbeddingSpace(row["embedding_model"], row["space"]),
         retired_space=row["retired_space"],
-        principal=Principal(key.tenant_id, project_id=row["project_id"], key_id=row["key_id"], roles=ROLES),
+        principal=Principal(
+            key.tenant_id, project_id=row["project_id"], key_id=row["key_id"], roles=ROLES, plan=row["plan"]
+        ),
         crashes=row["crashes"] - 1,
         retries=row["retries"],
     )
