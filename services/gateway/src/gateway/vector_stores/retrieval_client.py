@@ -58,7 +58,7 @@ class VectorStoresClient:
             chunking=chunking_to_proto(body.chunking_strategy),
             metadata=body.metadata,
             expires_after_days=body.expires_after.days if body.expires_after else 0,
-            embedding_model=body.argosy.embedding_model if body.argosy else None,
+            embedding_model=(body.argosy and body.argosy.embedding_model) or "",
         )
         response = await self._stub.CreateVectorStore(request)
         return proto_to_vector_store(response.vector_store)

@@ -165,7 +165,8 @@ class Drill:
 
     async def read_counts(self, stub: Any) -> pb.FileCounts:
         request = pb.GetVectorStoreRequest(vector_store_id=self.store_id)
-        return (await stub.GetVectorStore(request)).vector_store.file_counts
+        counts: pb.FileCounts = (await stub.GetVectorStore(request)).vector_store.file_counts
+        return counts
 
     async def until_any(self, ask: Any, condition: Any) -> Any:
         async def ask_one() -> Any:
