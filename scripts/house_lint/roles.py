@@ -60,6 +60,9 @@ ROLE_BY_PATH = {
     "retrieval/chunking/splitter": "pure",
     "retrieval/vector_stores/attachments_postgres": "callee",
     "retrieval/chunking/token_counter": "pure",
+    "retrieval/deletions/records_postgres": "callee",
+    "retrieval/search/indexes_postgres": "callee",
+    "retrieval/store_migrations/runs_postgres": "callee",
     "retrieval/parsing": "technology",  # one library per file format
 }
 KEEPS_ITS_ROLE = {"model", "ports", "schemas", "protos", "stream"}

@@ -33,11 +33,14 @@ SYSTEM_TRANSACTIONS = {
     "orchestrator/usage/outbox.py": "groups usage events of many tenants in one transaction",
     "orchestrator/webhooks/delivery_postgres.py": "finds due deliveries, and old ones, of any tenant",
     "orchestrator/webhooks/secrets_postgres.py": "encrypts the secrets of all tenants anew",
+    "retrieval/deletions/records_postgres.py": "forgets old deletions of all tenants",
     "retrieval/deletions/postgres.py": "finds objects to delete, of any tenant",
     "retrieval/ingestion/postgres.py": "claims attachments to ingest, of any tenant",
     "retrieval/semantic_cache/postgres.py": "deletes expired prompts of any tenant, and those that an operator purges",
-    "retrieval/search/postgres.py": "counts the chunks of large stores to build their indexes",
-    "retrieval/vector_stores/postgres.py": "empties expired stores, of any tenant",
+    "retrieval/reindexing/postgres.py": "finds files of older rules, of any tenant",
+    "retrieval/search/indexes_postgres.py": "counts the chunks of large stores to build their indexes",
+    "retrieval/store_migrations/runs_postgres.py": "finds migrations to go on with, of any tenant",
+    "retrieval/vector_stores/postgres.py": "empties expired stores, and names the model of stores that name none",
 }
 
 

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from tests.contract.transports import call_by_grpc, methods
 from tests.fleet.client import Fleet
+from tests.fleet.environment import MODEL_WITHOUT_ROUTE
 
 METHODS = methods()
 SERVICE_OF_PACKAGE = {
@@ -72,6 +73,15 @@ class CallContext:
         self.principal, store_id = self.searchable.principal, self.searchable.store_id
         request = retrieval_pb2.CreateFileBatchRequest(vector_store_id=store_id, file_ids=[self.searchable.file_id])
         return store_id, str((await self.call("CreateFileBatch", request)).file_batch.batch_id)
+
+    async def add_store_migration(self) -> tuple[str, str]:
+        """Start a migration that makes no progress, and give it up; the ids of store and migration."""
+        self.principal, store_id = self.searchable.principal, self.searchable.store_id
+        start = retrieval_pb2.StartStoreMigrationRequest(vector_store_id=store_id, embedding_model=MODEL_WITHOUT_ROUTE)
+        migration_id = str((await self.call("StartStoreMigration", start)).migration.migration_id)
+        cancel = retrieval_pb2.CancelStoreMigrationRequest(vector_store_id=store_id, migration_id=migration_id)
+        await self.call("CancelStoreMigration", cancel)
+        return store_id, migration_id
 
 
 @dataclass(slots=True)

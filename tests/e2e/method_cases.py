@@ -18,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from tests.e2e.call_context import METHODS, CallContext, upload
+from tests.fleet.environment import MODEL_WITHOUT_ROUTE
 
 MODEL, UPSTREAM_MODEL = "sim-transports", "instant"
 PRICE_KEY = f"simulator/{UPSTREAM_MODEL}"
@@ -284,6 +285,37 @@ async def retrieval_cancel_file_batch(context: CallContext) -> Sequence[Message]
 async def retrieval_list_file_batch_files(context: CallContext) -> Sequence[Message]:
     store_id, batch_id = await context.add_file_batch()
     return [retrieval_pb2.ListFileBatchFilesRequest(vector_store_id=store_id, batch_id=batch_id)]
+
+
+@case
+async def retrieval_start_store_migration(context: CallContext) -> Sequence[Message]:
+    store_id, _ = await context.add_store_migration()
+    return [retrieval_pb2.StartStoreMigrationRequest(vector_store_id=store_id, embedding_model=MODEL_WITHOUT_ROUTE)]
+
+
+@case
+async def retrieval_get_store_migration(context: CallContext) -> Sequence[Message]:
+    store_id, migration_id = await context.add_store_migration()
+    return [retrieval_pb2.GetStoreMigrationRequest(vector_store_id=store_id, migration_id=migration_id)]
+
+
+@case
+async def retrieval_list_store_migrations(context: CallContext) -> Sequence[Message]:
+    store_id, _ = await context.add_store_migration()
+    return [retrieval_pb2.ListStoreMigrationsRequest(vector_store_id=store_id, limit=1)]
+
+
+@case
+async def retrieval_cancel_store_migration(context: CallContext) -> Sequence[Message]:
+    store_id, migration_id = await context.add_store_migration()
+    return [retrieval_pb2.CancelStoreMigrationRequest(vector_store_id=store_id, migration_id=migration_id)]
+
+
+@case
+async def retrieval_get_deletion_report(context: CallContext) -> Sequence[Message]:
+    file_id = await context.add_file()
+    await context.call("DeleteFile", retrieval_pb2.DeleteFileRequest(file_id=file_id))
+    return [retrieval_pb2.GetDeletionReportRequest(resource_id=file_id)]
 
 
 @case

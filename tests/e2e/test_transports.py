@@ -34,9 +34,11 @@ pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_gro
 
 every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: ".".join(path.split(".")[-1].split("/")))
 RANDOM_ID = re.compile(
-    r"\b(ten|prj|key|req|evt|txn|prc|vs|vsfb|whe|whd|job|batch|crd)_[0-9a-f]{32}|whsec_[A-Za-z0-9+/=]+|\b(file)-[0-9a-f]{32}"
+    r"\b(ten|prj|key|req|evt|txn|prc|vs|vsfb|vsm|whe|whd|job|batch|crd)_[0-9a-f]{32}|whsec_[A-Za-z0-9+/=]+|\b(file)-[0-9a-f]{32}"
 )
 RANDOM_IN_BODY = re.compile(rb'"id": ?"[^"]*"|"created": ?\d+|"timestamp":"[^"]*"|"endpoint_id":"[^"]*"')
+IGNORED = {"queues", "event_id", "flags", "version", "has_more", "unused_vectors_deleted", "complete", "objects"}
+"""Of all other tests, or of a time."""
 TIMEOUT_SECONDS = 20.0
 NEEDS_A_CLUSTER = "/argosy.orchestration.v1.PoolService/"
 """Its methods say on one machine that it has none; tests/cluster has them succeed."""
@@ -59,7 +61,7 @@ def comparable(message: Message) -> dict[str, Any]:
     """A message without random or time-dependent values: ids, times, durations."""
     found: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
-        if descriptor.name in {"queues", "event_id", "flags", "version", "has_more"}:  # of all other tests; a time
+        if descriptor.name in IGNORED:
             continue
         many = list(value) if descriptor.is_repeated else [value]
         found[descriptor.name] = [_comparable(descriptor, one) for one in many]

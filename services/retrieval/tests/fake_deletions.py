@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from retrieval.deletions.delete import PendingDeletion
+from retrieval.deletions.report import DeletionNotFound, Remains
 
 from services.retrieval.tests.fakes import InMemoryDatabase
 
@@ -30,3 +31,18 @@ class FakeDeletionQueue:
         key = (deletion.tenant_id, deletion.deletion_id)
         if key in self._database.deletions and self._database.deletions[key][0].epoch == deletion.epoch:
             del self._database.deletions[key]
+
+
+class FakeDeletionRecords:
+    """What tests say is left of what was deleted, by tenant and id."""
+
+    def __init__(self) -> None:
+        self.left: dict[tuple[str, str], tuple[datetime, datetime, Remains]] = {}
+
+    async def remains(self, tenant_id: str, resource_id: str) -> tuple[datetime, datetime, Remains]:
+        if (tenant_id, resource_id) not in self.left:
+            raise DeletionNotFound(f"no {resource_id!r} was deleted here", param="id")
+        return self.left[tenant_id, resource_id]
+
+    async def forget(self, older_than: timedelta) -> bool:
+        return False

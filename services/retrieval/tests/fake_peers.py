@@ -25,6 +25,9 @@ class FakeObjectStore:
         for start in range(0, len(self.stored[key]), 1_000):
             yield self.stored[key][start : start + 1_000]
 
+    async def exists(self, key: str) -> bool:
+        return key in self.stored
+
     async def delete(self, key: str) -> None:
         self.stored.pop(key, None)
 
@@ -48,14 +51,18 @@ class FakeParser:
 class FakeEmbedder:
     """Texts that share words have near vectors. Records the texts of each call; `errors` are raised first, in order."""
 
-    model = "fake"
-
-    def __init__(self) -> None:
+    def __init__(self, model: str = "fake") -> None:
+        self.model = model
         self.calls: list[list[str]] = []
         self.errors: list[BaseException] = []
+        self.others: dict[str, FakeEmbedder] = {}
+
+    def of(self, model: str) -> FakeEmbedder:
+        """The embedder of another model, the same one each time."""
+        return self.others.setdefault(model, FakeEmbedder(model))
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         self.calls.append(list(texts))
         if self.errors:
             raise self.errors.pop(0)
-        return [a_vector(text) for text in texts]
+        return [a_vector(text) if self.model == "fake" else a_vector(text, self.model) for text in texts]

@@ -1,20 +1,23 @@
-"""The search index in memory."""
+"""The search index in memory, on the tables of `fakes`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from retrieval.embeddings.model import Vector
+from retrieval.embeddings.model import FIRST_SPACE, EmbeddingSpace, Vector
 from retrieval.ingestion.model import EmbeddedChunk
 from retrieval.search.feedback import Candidate, Relevant
-from retrieval.search.model import ChunkKey, ChunkText
+from retrieval.search.model import ChunkKey, ChunkText, StoreContents, StoreSpaceChanged
 from retrieval.vector_stores.model import VectorStoreNotFound
 from values.attributes import Filter
 
 from services.retrieval.tests.fake_feedback import best, candidates_of, relevant_of
-from services.retrieval.tests.fakes import InMemoryDatabase
+from services.retrieval.tests.fakes import InMemoryDatabase, Row
 from services.retrieval.tests.texts import bm25, cosine, words
+
+FIRST_SPACES: Mapping[str, EmbeddingSpace] = {}
 
 
 class FakeSearchIndex:
@@ -23,12 +26,15 @@ class FakeSearchIndex:
     def __init__(self, database: InMemoryDatabase) -> None:
         self._database = database
 
-    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
+    async def contents(
+        self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
+    ) -> StoreContents:
         for vector_store_id in vector_store_ids:
             if (tenant_id, vector_store_id) not in self._database.stores:
                 raise VectorStoreNotFound(f"there is no vector store {vector_store_id!r}", param="vector_store_id")
             self._database.use(tenant_id, vector_store_id)
-        return len(self._chunks(tenant_id, vector_store_ids, filters))
+        spaces = {store: self._database.stores[tenant_id, store].space for store in vector_store_ids}
+        return StoreContents(len(self._chunks(tenant_id, vector_store_ids, filters)), spaces)
 
     async def vector_search(
         self,
@@ -37,8 +43,14 @@ class FakeSearchIndex:
         vector: Vector,
         limit: int,
         filters: Filter | None = None,
+        *,
+        spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> dict[ChunkKey, float]:
-        chunks = self._chunks(tenant_id, vector_store_ids, filters)
+        for store in vector_store_ids:
+            row = self._database.stores.get((tenant_id, store))
+            if row is not None and row.space.number != spaces.get(store, FIRST_SPACE).number:
+                raise StoreSpaceChanged
+        chunks = self._chunks(tenant_id, vector_store_ids, filters, spaces)
         return best({key: cosine(item.vector, vector) for key, item in chunks.items()}, limit)
 
     async def keyword_search(
@@ -54,14 +66,24 @@ class FakeSearchIndex:
         return best(bm25(set(words(query)), documents), limit)
 
     async def relevant(
-        self, tenant_id: str, keys: Collection[ChunkKey], query: str
+        self,
+        tenant_id: str,
+        keys: Collection[ChunkKey],
+        query: str,
+        spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> tuple[list[str], list[Relevant]]:
-        return relevant_of(self._chunks(tenant_id, [key.vector_store_id for key in keys]), keys, query)
+        return relevant_of(self._chunks(tenant_id, [key.vector_store_id for key in keys], None, spaces), keys, query)
 
     async def candidates(
-        self, tenant_id: str, keys: Collection[ChunkKey], vector: Sequence[float], lexemes: Sequence[str]
+        self,
+        tenant_id: str,
+        keys: Collection[ChunkKey],
+        vector: Sequence[float],
+        lexemes: Sequence[str],
+        spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> dict[ChunkKey, Candidate]:
-        return candidates_of(self._chunks(tenant_id, [key.vector_store_id for key in keys]), keys, vector, lexemes)
+        chunks = self._chunks(tenant_id, [key.vector_store_id for key in keys], None, spaces)
+        return candidates_of(chunks, keys, vector, lexemes)
 
     async def chunk_texts(self, tenant_id: str, keys: Collection[ChunkKey]) -> dict[ChunkKey, ChunkText]:
         found = {}
@@ -76,10 +98,22 @@ class FakeSearchIndex:
         return found
 
     def _chunks(
-        self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
+        self,
+        tenant_id: str,
+        vector_store_ids: Sequence[str],
+        filters: Filter | None = None,
+        spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> dict[ChunkKey, EmbeddedChunk]:
         return {
-            ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal): item
+            ChunkKey(row.key.vector_store_id, row.number, item.chunk.ordinal): self._in_space(row, item, spaces)
             for row in self._database.completed(tenant_id, vector_store_ids, filters)
             for item in row.stored
         }
+
+    def _in_space(self, row: Row, item: EmbeddedChunk, spaces: Mapping[str, EmbeddingSpace]) -> EmbeddedChunk:
+        """The chunk with its vector in the space of its store."""
+        store = row.key.vector_store_id
+        number = spaces.get(store, FIRST_SPACE).number
+        if not number:
+            return item
+        return replace(item, vector=self._database.vectors[store, number, row.number, item.chunk.ordinal].vector)

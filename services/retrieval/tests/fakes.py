@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from chassis.ids import new_id
@@ -13,10 +13,10 @@ from chassis.tenancy import Principal
 from chassis.testing import FakeClock
 from retrieval.chunking.splitter import OWN_CHUNKING, Chunking
 from retrieval.deletions.delete import PendingDeletion
-from retrieval.embeddings.model import DIMENSIONS, Vector
+from retrieval.embeddings.model import DIMENSIONS, FIRST_SPACE, EmbeddingSpace, Vector
 from retrieval.files.model import File, FileNotFound
 from retrieval.files.page import Page
-from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
+from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk, SpacesChanged, TextVector, vectors_by_space
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota, check_quota
 from retrieval.vector_stores.model import (
@@ -66,6 +66,8 @@ class Store:
     last_active_at: datetime
     metadata: Mapping[str, str]
     expires_after: timedelta | None
+    space: EmbeddingSpace = FIRST_SPACE
+    next_space: EmbeddingSpace | None = None
     emptied: bool = False
 
     def expired(self, now: datetime) -> bool:
@@ -93,6 +95,8 @@ class InMemoryDatabase:
     published: list[AttachmentKey] = field(default_factory=list)
     numbers: int = 0
     batches: dict[tuple[str, str, str], Batch] = field(default_factory=dict)
+    # Of spaces other than the first one, by store, space, attachment and ordinal.
+    vectors: dict[tuple[str, int, int, int], TextVector] = field(default_factory=dict)
 
     def use(self, tenant_id: str, vector_store_id: str) -> None:
         """Raises VectorStoreExpired."""
@@ -134,6 +138,7 @@ class FakeVectorStores:
         name: str,
         file_ids: Sequence[str],
         *,
+        space: EmbeddingSpace = FIRST_SPACE,
         chunking: Chunking | None = None,
         metadata: Mapping[str, str] = NOTHING,
         expires_after: timedelta | None = None,
@@ -145,7 +150,9 @@ class FakeVectorStores:
             self._file(principal.tenant_id, file_id)
         vector_store_id = new_id("vs_")
         now = self._database.clock.now()
-        self._database.stores[principal.tenant_id, vector_store_id] = Store(name, now, now, metadata, expires_after)
+        self._database.stores[principal.tenant_id, vector_store_id] = Store(
+            name, now, now, metadata, expires_after, space
+        )
         for file_id in file_ids:
             await self.attach(principal, vector_store_id, file_id, chunking=chunking)
         return await self.get(principal.tenant_id, vector_store_id)
@@ -157,17 +164,9 @@ class FakeVectorStores:
         rows = self._rows(tenant_id, vector_store_id)
         states = Counter(row.state for row in rows)
         counts = FileCounts(*(states[state] for state in AttachmentState))
-        return VectorStore(
-            vector_store_id,
-            store.name,
-            store.created_at,
-            counts,
-            sum(usage_bytes(row) for row in rows),
-            store.last_active_at,
-            store.metadata,
-            store.expires_after,
-            store.expired(self._database.clock.now()),
-        )
+        used, now = sum(usage_bytes(row) for row in rows), self._database.clock.now()
+        in_use = (store.last_active_at, store.metadata, store.expires_after, store.expired(now))
+        return VectorStore(vector_store_id, store.name, store.created_at, counts, used, *in_use, store.space.model)
 
     async def update(self, tenant_id: str, vector_store_id: str, changes: StoreChanges) -> VectorStore:
         before = await self.get(tenant_id, vector_store_id)
@@ -302,6 +301,8 @@ class FakeIngestionStore:
             file.filename,
             file.size_bytes,
             row.chunking,
+            self._store(key).space,
+            self._store(key).next_space,
         )
 
     async def overdue(self, limit: int) -> list[AttachmentKey]:
@@ -318,24 +319,33 @@ class FakeIngestionStore:
         self._fenced(claim).due_at = self._database.clock.now() + lease
 
     async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
-        return {
-            item.fingerprint: item.vector
-            for row in self._database.rows.values()
-            if row.key.tenant_id == tenant_id
-            for item in row.stored
-            if item.fingerprint in fingerprints
-        }
+        rows = {row.number: row for row in self._database.rows.values() if row.key.tenant_id == tenant_id}
+        known = [(item.fingerprint, item.vector) for row in rows.values() for item in row.stored]
+        known += [(one.fingerprint, one.vector) for place, one in self._database.vectors.items() if place[2] in rows]
+        return {key: vector for key, vector in known if key in fingerprints}
 
     async def add_chunks(
         self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
-    ) -> None:
-        row = self._fenced(claim)
+    ) -> Claim:
+        row, store = self._fenced(claim), self._store(claim.key)
+        vectors = vectors_by_space(claim, batch)
+        if None in vectors.get(store.space.number, [None]):
+            raise SpacesChanged(store.space, store.next_space)
         tenant_id = claim.key.tenant_id
         used = sum(len(other.stored) for key, other in self._database.rows.items() if key.tenant_id == tenant_id)
         check_quota("chunks", quota.chunks, used, len(batch))
         row.stored += batch
+        for space in filter(None, (store.space, store.next_space)):
+            for item, vector in zip(batch, vectors.get(space.number, ()), strict=False):
+                if space.number and vector is not None:
+                    place = (claim.key.vector_store_id, space.number, row.number, item.chunk.ordinal)
+                    self._database.vectors[place] = vector
         row.crashes = row.retries = 0
         row.due_at = self._database.clock.now() + lease
+        return replace(claim, space=store.space, next_space=store.next_space)
+
+    def _store(self, key: AttachmentKey) -> Store:
+        return self._database.stores[key.tenant_id, key.vector_store_id]
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         row = self._fenced(claim)

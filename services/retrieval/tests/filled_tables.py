@@ -8,7 +8,8 @@ from chassis.ids import new_id
 
 WORDS_PER_CHUNK = 12
 VOCABULARY = 1_500
-ANALYZE = "ANALYZE files, vector_stores, attachments, chunks, postings, deletions"
+ANALYZE = "ANALYZE files, vector_stores, attachments, chunks, chunk_vectors, postings, deletions"
+SPACE = 2
 
 _FILL = (
     "INSERT INTO vector_stores (tenant_id, vector_store_id, name) VALUES ($1, $2, 'filled')",
@@ -45,6 +46,18 @@ async def fill_store(owner: Any, tenant_id: str, files: int) -> str:
     await owner.execute(_FILL[3], tenant_id, store)
     await owner.execute(_FILL[4], tenant_id, store, WORDS_PER_CHUNK, VOCABULARY)
     return store
+
+
+_FILL_SPACE = """
+INSERT INTO chunk_vectors (tenant_id, vector_store_id, space, attachment, ordinal, fingerprint, embedding)
+SELECT tenant_id, vector_store_id, $3, attachment, ordinal, sha256(fingerprint), embedding FROM chunks
+WHERE tenant_id = $1 AND vector_store_id = $2
+"""
+
+
+async def fill_space(owner: Any, tenant_id: str, store: str) -> None:
+    """Give each chunk of the store a vector in `SPACE`, too."""
+    await owner.execute(_FILL_SPACE, tenant_id, store, SPACE)
 
 
 _FILL_PROMPTS = """

@@ -17,6 +17,7 @@ from retrieval.files.ports import Files
 from retrieval.ingestion.model import Claim, EmbeddedChunk
 from retrieval.ingestion.ports import IngestionStore
 from retrieval.search.search import SearchIndex
+from retrieval.store_migrations.ports import MigrationRuns, StoreMigrations
 from retrieval.vector_stores.model import AttachmentKey, VectorStore
 from retrieval.vector_stores.ports import VectorStores
 from values.attributes import Attributes
@@ -36,6 +37,8 @@ class Ports:
     index: SearchIndex
     deletions: DeletionQueue
     batches: FileBatches
+    migrations: StoreMigrations
+    migration_runs: MigrationRuns
 
 
 @dataclass

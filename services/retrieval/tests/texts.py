@@ -20,16 +20,17 @@ class WordTokenCounter:
         return [len(text.split()) for text in texts]
 
 
-def a_vector(text: str) -> Vector:
-    floats = [0.0] * DIMENSIONS
+def a_vector(text: str, model: str = "", dimensions: int = DIMENSIONS) -> Vector:
+    """Texts that share words have near vectors of the same model, and vectors of two models have nothing in common."""
+    floats = [0.0] * dimensions
     for word in words(text):
-        floats[int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") % DIMENSIONS] += 1.0
+        floats[int.from_bytes(hashlib.sha256((model + word).encode()).digest()[:4], "big") % dimensions] += 1.0
     length = math.sqrt(sum(number * number for number in floats)) or 1.0
-    return Vector(struct.pack(f"<{DIMENSIONS}f", *(number / length for number in floats)))
+    return Vector(struct.pack(f"<{dimensions}f", *(number / length for number in floats)))
 
 
 def cosine(one: Vector, other: Vector) -> float:
-    left, right = struct.unpack(f"<{DIMENSIONS}f", one), struct.unpack(f"<{DIMENSIONS}f", other)
+    left, right = (struct.unpack(f"<{len(vector) // 4}f", vector) for vector in (one, other))
     total: float = sum(a * b for a, b in zip(left, right, strict=True))
     return total
 

@@ -35,13 +35,12 @@ from gateway.batches.orchestrator_client import BatchesClient
 from gateway.budgets import http as budgets_http
 from gateway.budgets.metering_client import BudgetsClient
 from gateway.declaration.main import declaration_commands
+from gateway.documents.main import FEATURES as DOCUMENT_FEATURES
+from gateway.documents.main import document_clients
 from gateway.embeddings import http as embeddings_http
 from gateway.exposures import http as exposures_http
 from gateway.exposures.metering_client import ExposuresClient
-from gateway.file_batches import http as file_batches_http
-from gateway.file_batches.retrieval_client import FileBatchesClient
 from gateway.files import http as files_http
-from gateway.files.retrieval_client import FilesClient
 from gateway.inference.model import InferenceClient
 from gateway.inference.orchestrator_client import OrchestratorClient
 from gateway.jobs import http as jobs_http
@@ -71,8 +70,6 @@ from gateway.tenants.model import TenantStore
 from gateway.tenants.postgres import PostgresTenants, select_tenant
 from gateway.usage import http as usage_http
 from gateway.usage.metering_client import UsageClient
-from gateway.vector_stores import http as vector_stores_http
-from gateway.vector_stores.retrieval_client import VectorStoresClient
 from gateway.web.app import create_app
 from gateway.web.dependencies import Dependencies
 from gateway.web.middleware import Handler
@@ -85,9 +82,6 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 FEATURES = (
     models_http,
     jobs_http,
-    files_http,
-    vector_stores_http,
-    file_batches_http,
     batches_http,
     webhooks_http,
     usage_http,
@@ -98,6 +92,7 @@ FEATURES = (
     audit_http,
     exposures_http,
     response_cache_http,
+    *DOCUMENT_FEATURES,
     *CONFIGURATION_FEATURES,
 )
 
@@ -211,10 +206,7 @@ def wire_app(
         jobs_http.EventStreams: event_streams,
         ResponseCacheClient: ResponseCacheClient(peers.orchestrator),
         **configuration_clients(peers.orchestrator, peers.metering),
-        FilesClient: FilesClient(peers.retrieval),
-        files_http.UploadLimits: files_http.UploadLimits(limits.upload_bytes),
-        VectorStoresClient: VectorStoresClient(peers.retrieval),
-        FileBatchesClient: FileBatchesClient(peers.retrieval),
+        **document_clients(peers.retrieval, limits.upload_bytes),
         UsageClient: UsageClient(peers.metering),
         WebhooksClient: WebhooksClient(peers.orchestrator),
         BudgetsClient: BudgetsClient(peers.metering),

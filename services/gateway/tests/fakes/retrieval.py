@@ -17,6 +17,7 @@ from services.gateway.tests.fakes.identity_store import to_page
 
 T = TypeVar("T")
 
+OWN_MODEL = "minilm"
 CREATED = timestamp_to_proto(datetime(2026, 1, 2, tzinfo=UTC))
 
 
@@ -42,6 +43,8 @@ class TenantData:
     attachments: dict[tuple[str, str], pb.Attachment] = field(default_factory=dict)
     batches: dict[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     cancelled_batches: set[str] = field(default_factory=set)
+    migrations: dict[tuple[str, str], pb.StoreMigration] = field(default_factory=dict)
+    left_of_deleted: dict[str, int] = field(default_factory=dict)
 
 
 class FakeRetrieval(RetrievalServiceServicer):
@@ -110,6 +113,7 @@ class FakeRetrieval(RetrievalServiceServicer):
     async def DeleteFile(self, request: pb.DeleteFileRequest, context: Any) -> pb.DeleteFileResponse:
         self._file(request.file_id)
         del self.data.files[request.file_id]
+        self.data.left_of_deleted[request.file_id] = 1
         return pb.DeleteFileResponse()
 
     async def CreateVectorStore(
@@ -124,6 +128,7 @@ class FakeRetrieval(RetrievalServiceServicer):
             last_active_at=CREATED,
             metadata=request.metadata,
             expires_after_days=request.expires_after_days,
+            embedding_model=request.embedding_model or OWN_MODEL,
         )
         self.data.stores[store.vector_store_id] = store
         for file_id in request.file_ids:
@@ -248,6 +253,72 @@ class FakeRetrieval(RetrievalServiceServicer):
         ]
         page, has_more = paged(request, attachments, lambda attachment: attachment.file_id)
         return pb.ListFileBatchFilesResponse(attachments=page, has_more=has_more)
+
+    async def StartStoreMigration(
+        self, request: pb.StartStoreMigrationRequest, context: Any
+    ) -> pb.StartStoreMigrationResponse:
+        """Start a migration of 8 chunks; 2 of them are done, and all once it was read."""
+        if self._store(request.vector_store_id).embedding_model == request.embedding_model:
+            raise InvalidRequest("the vector store has this embedding model", param="embedding_model")
+        migration = pb.StoreMigration(
+            migration_id=new_id("vsm_"),
+            vector_store_id=request.vector_store_id,
+            embedding_model=request.embedding_model,
+            state=pb.STORE_MIGRATION_STATE_IN_PROGRESS,
+            chunks=8,
+            migrated_chunks=2,
+            embedded_chunks=1,
+            reused_chunks=1,
+            created_at=CREATED,
+        )
+        self.data.migrations[request.vector_store_id, migration.migration_id] = migration
+        return pb.StartStoreMigrationResponse(migration=migration)
+
+    async def GetStoreMigration(
+        self, request: pb.GetStoreMigrationRequest, context: Any
+    ) -> pb.GetStoreMigrationResponse:
+        migration = self._migration(request.vector_store_id, request.migration_id)
+        before = pb.GetStoreMigrationResponse(migration=migration)
+        if migration.state == pb.STORE_MIGRATION_STATE_IN_PROGRESS:
+            migration.state, migration.migrated_chunks = pb.STORE_MIGRATION_STATE_COMPLETED, 8
+            migration.finished_at.CopyFrom(CREATED)
+        return before
+
+    async def ListStoreMigrations(
+        self, request: pb.ListStoreMigrationsRequest, context: Any
+    ) -> pb.ListStoreMigrationsResponse:
+        self._store(request.vector_store_id)
+        of_store = [one for (store, _), one in self.data.migrations.items() if store == request.vector_store_id]
+        page, has_more = paged(request, of_store, lambda migration: migration.migration_id)
+        return pb.ListStoreMigrationsResponse(migrations=page, has_more=has_more)
+
+    async def CancelStoreMigration(
+        self, request: pb.CancelStoreMigrationRequest, context: Any
+    ) -> pb.CancelStoreMigrationResponse:
+        migration = self._migration(request.vector_store_id, request.migration_id)
+        if migration.state != pb.STORE_MIGRATION_STATE_COMPLETED:
+            migration.state, migration.unused_vectors_deleted = pb.STORE_MIGRATION_STATE_CANCELLED, True
+            migration.finished_at.CopyFrom(CREATED)
+        return pb.CancelStoreMigrationResponse(migration=migration)
+
+    async def GetDeletionReport(
+        self, request: pb.GetDeletionReportRequest, context: Any
+    ) -> pb.GetDeletionReportResponse:
+        """What was deleted is gone once its report was read."""
+        left = self.data.left_of_deleted.get(request.resource_id)
+        if left is None:
+            raise RemoteError(Kind.NOT_FOUND, "DELETION_NOT_FOUND", "There was no such deletion.")
+        self.data.left_of_deleted[request.resource_id] = 0
+        report = pb.DeletionReport(
+            resource_id=request.resource_id, deleted_at=CREATED, checked_at=CREATED, complete=not left, objects=left
+        )
+        return pb.GetDeletionReportResponse(report=report)
+
+    def _migration(self, store_id: str, migration_id: str) -> pb.StoreMigration:
+        self._store(store_id)
+        if (store_id, migration_id) not in self.data.migrations:
+            raise RemoteError(Kind.NOT_FOUND, "STORE_MIGRATION_NOT_FOUND", "There is no such migration.")
+        return self.data.migrations[store_id, migration_id]
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
         if self.before_search is not None:

@@ -10,9 +10,11 @@ from chassis.errors import InvalidRequest
 from chassis.grpc import Registration
 from google.protobuf.message import Message
 
+from retrieval.deletions.grpc import DeletionMethods
 from retrieval.file_batches.grpc import FileBatchMethods
 from retrieval.files.grpc import FileMethods
 from retrieval.search.grpc import SearchMethods
+from retrieval.store_migrations.grpc import StoreMigrationMethods
 from retrieval.vector_stores.grpc import VectorStoreMethods
 
 M = TypeVar("M", bound=Message)
@@ -26,11 +28,15 @@ class RetrievalServicer(RetrievalServiceServicer):
         vector_stores: VectorStoreMethods,
         file_batches: FileBatchMethods,
         search: SearchMethods,
+        store_migrations: StoreMigrationMethods,
+        deletions: DeletionMethods,
     ) -> None:
         self._files = files
         self._vector_stores = vector_stores
         self._file_batches = file_batches
         self._search = search
+        self._store_migrations = store_migrations
+        self._deletions = deletions
 
     async def UploadFile(self, request_iterator: Any, context: Any) -> pb.UploadFileResponse:
         return await self._files.upload(request_iterator)
@@ -101,6 +107,31 @@ class RetrievalServicer(RetrievalServiceServicer):
         self, request: pb.ListFileBatchFilesRequest, context: Any
     ) -> pb.ListFileBatchFilesResponse:
         return await self._file_batches.list_files(_checked(request))
+
+    async def StartStoreMigration(
+        self, request: pb.StartStoreMigrationRequest, context: Any
+    ) -> pb.StartStoreMigrationResponse:
+        return await self._store_migrations.start(_checked(request))
+
+    async def GetStoreMigration(
+        self, request: pb.GetStoreMigrationRequest, context: Any
+    ) -> pb.GetStoreMigrationResponse:
+        return await self._store_migrations.get(_checked(request))
+
+    async def ListStoreMigrations(
+        self, request: pb.ListStoreMigrationsRequest, context: Any
+    ) -> pb.ListStoreMigrationsResponse:
+        return await self._store_migrations.list(_checked(request))
+
+    async def CancelStoreMigration(
+        self, request: pb.CancelStoreMigrationRequest, context: Any
+    ) -> pb.CancelStoreMigrationResponse:
+        return await self._store_migrations.cancel(_checked(request))
+
+    async def GetDeletionReport(
+        self, request: pb.GetDeletionReportRequest, context: Any
+    ) -> pb.GetDeletionReportResponse:
+        return await self._deletions.get(_checked(request))
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
         return await self._search.search(_checked(request))

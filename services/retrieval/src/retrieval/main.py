@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +17,11 @@ from retrieval import metrics
 from retrieval.chunking.token_counter import EstimatedTokenCounter, TokenCounter
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
 from retrieval.deletions.delete import delete_pending
+from retrieval.deletions.grpc import DeletionMethods
 from retrieval.deletions.postgres import PostgresDeletionQueue
+from retrieval.deletions.records_postgres import PostgresDeletionRecords
+from retrieval.deletions.report import RECORDS_KEPT
+from retrieval.embeddings.model import DIMENSIONS
 from retrieval.embeddings.orchestrator_client import OrchestratorEmbedder
 from retrieval.file_batches.grpc import FileBatchMethods
 from retrieval.file_batches.postgres import PostgresFileBatches
@@ -33,19 +38,32 @@ from retrieval.ingestion.run import Ingestion
 from retrieval.ingestion.schedule import IngestionWorker, queue_overdue
 from retrieval.parsing.limits import Limits
 from retrieval.parsing.subprocess_parser import SubprocessParser
+from retrieval.reindexing.cli import add_reindex_arguments, reindex
+from retrieval.reindexing.postgres import PostgresKeywordVersions
+from retrieval.reindexing.rebuild import rebuild_outdated
 from retrieval.search.grpc import SearchMethods
-from retrieval.search.postgres import PostgresSearchIndex, index_statements
+from retrieval.search.indexes_postgres import index_statements
+from retrieval.search.postgres import PostgresSearchIndex
 from retrieval.semantic_cache.find import remove_expired
 from retrieval.semantic_cache.grpc import SemanticCacheServicer
 from retrieval.semantic_cache.grpc import registration as semantic_cache_registration
 from retrieval.semantic_cache.postgres import PostgresPromptStore
-from retrieval.settings import ObjectsSection, Settings
+from retrieval.settings import EmbeddingSection, ObjectsSection, Settings
+from retrieval.store_migrations.grpc import StoreMigrationMethods
+from retrieval.store_migrations.model import MigrationKey
+from retrieval.store_migrations.postgres import PostgresStoreMigrations
+from retrieval.store_migrations.run import Migrator
+from retrieval.store_migrations.runs_postgres import PostgresMigrationRuns
+from retrieval.store_migrations.schedule import MigrationWorker, queue_overdue_migrations
 from retrieval.vector_stores.create import expire_stores
 from retrieval.vector_stores.grpc import VectorStoreMethods
-from retrieval.vector_stores.model import FILE_ATTACHED_TOPIC
-from retrieval.vector_stores.postgres import PostgresVectorStores
+from retrieval.vector_stores.model import FILE_ATTACHED_TOPIC, AttachmentKey, EmbeddingModels
+from retrieval.vector_stores.postgres import PostgresVectorStores, name_embedding_model
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+# Stores that a version before this one makes do not name their model.
+NAME_MODELS_INTERVAL = timedelta(minutes=10)
+FORGET_INTERVAL = timedelta(hours=1)
 
 
 async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
@@ -54,19 +72,29 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     channel = await builder.channel(settings.peers.orchestrator, "orchestrator")
     relay = OutboxRelay(database, await builder.publisher(settings.kafka))
     objects = ObstoreObjectStore(settings.objects.url)
-    embedder = OrchestratorEmbedder(channel, settings.embedding.model, settings.embedding.deadline)
+    embedding, models = settings.embedding, embedding_models(settings.embedding)
+    embedder = OrchestratorEmbedder(channel, embedding.model, embedding.deadline, models.dimensions)
     store = PostgresIngestionStore(database, wake_relay=relay.wake)
     queue = FairQueue()
     chunk_embedder = ChunkEmbedder(store, embedder, builder.signer, token_counter(settings))
     limits = Limits(**settings.parser.model_dump(exclude={"processes"}))
     parser = await builder.open(SubprocessParser(limits, settings.parser.processes))
     worker = IngestionWorker(_ingestion(settings, store, objects, chunk_embedder, queue, parser=parser), queue)
-    reap = partial(queue_overdue, store, queue)
+    runs = PostgresMigrationRuns(database)
+    migrations = MigrationWorker(_migrator(settings, runs, chunk_embedder, queue), queue)
+
+    async def run_queued(key: AttachmentKey | MigrationKey) -> None:
+        await (migrations.run(key) if isinstance(key, MigrationKey) else worker.run(key))
+
+    async def reap() -> None:
+        await queue_overdue(store, queue)
+        await queue_overdue_migrations(runs, queue)
+
     delete = partial(
         delete_pending, queue=PostgresDeletionQueue(database), objects=objects, on_deleted=metrics.DELETIONS.inc
     )
     vector_stores = PostgresVectorStores(database, Outbox(), relay.wake)
-    empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
+    records = PostgresDeletionRecords(database)
     servicer = RetrievalServicer(
         files=FileMethods(
             PostgresFiles(database),
@@ -75,9 +103,11 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             upload_limit(settings.objects),
             settings.quotas.quotas(),
         ),
-        vector_stores=VectorStoreMethods(vector_stores, settings.quotas.quotas()),
+        vector_stores=VectorStoreMethods(vector_stores, models, settings.quotas.quotas()),
         file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
         search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
+        store_migrations=StoreMigrationMethods(PostgresStoreMigrations(database), models, queue.put),
+        deletions=DeletionMethods(records, objects),
     )
     prompts = PostgresPromptStore(database)
     expire = partial(remove_expired, prompts, metrics.CACHED_PROMPTS_EXPIRED.inc)
@@ -85,17 +115,54 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     return [
         relay,
         *(
-            Loop(f"ingestion-{n}", partial(consume, queue=queue, run=worker.run))
+            Loop(f"ingestion-{n}", partial(consume, queue=queue, run=run_queued))
             for n in range(settings.ingestion.slots)
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
+        *_upkeep(settings, database, records, vector_stores),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
-        Loop("expired-stores", periodic(settings.expiry.sweep_interval, empty_stores, "expired-stores")),
         Loop("cached-prompts", periodic(settings.semantic_cache.sweep_interval, expire, "cached-prompts")),
         builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}", FILE_INDEXED_TOPIC),
         Consumer(settings.kafka, FILE_ATTACHED_TOPIC, FileAttachedConsumer(queue)),
         builder.grpc_server(settings.grpc, registration(servicer), semantic_cache_registration(semantic_cache)),
     ]
+
+
+def _upkeep(
+    settings: Settings, database: Database, records: PostgresDeletionRecords, vector_stores: PostgresVectorStores
+) -> list[Component]:
+    """What keeps older rows up to date, and forgets what is no longer asked for."""
+    versions = PostgresKeywordVersions(database)
+
+    async def rebuild() -> None:
+        metrics.REINDEXED_FILES.inc(await rebuild_outdated(versions))
+
+    name_models = partial(name_embedding_model, database, settings.embedding.model)
+    empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
+    return [
+        Loop("expired-stores", periodic(settings.expiry.sweep_interval, empty_stores, "expired-stores")),
+        Loop("embedding-models", periodic(NAME_MODELS_INTERVAL, name_models, "embedding-models")),
+        Loop("reindexing", periodic(settings.reindexing.interval, rebuild, "reindexing")),
+        Loop("deletion-records", periodic(FORGET_INTERVAL, partial(records.forget, RECORDS_KEPT), "deletion-records")),
+    ]
+
+
+def _migrator(
+    settings: Settings, runs: PostgresMigrationRuns, chunk_embedder: ChunkEmbedder, queue: FairQueue
+) -> Migrator:
+    return Migrator(
+        runs,
+        chunk_embedder,
+        others_wait=lambda: len(queue) > 0,
+        batch_size=settings.ingestion.batch_size,
+        lease=settings.ingestion.lease,
+        grace=settings.store_migrations.search_grace,
+    )
+
+
+def embedding_models(section: EmbeddingSection) -> EmbeddingModels:
+    dimensions = {section.model: DIMENSIONS, **section.models}
+    return EmbeddingModels(dimensions, section.new_store_model or section.model)
 
 
 def upload_limit(objects: ObjectsSection) -> InFlightLimit:
@@ -135,6 +202,12 @@ def _ingestion(
     )
 
 
+async def reindex_stores(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Index the keywords of one store, or of all, anew by the newest rules."""
+    async with Database(settings.postgres, "retrieval") as database:
+        await reindex(PostgresKeywordVersions(database), arguments.store or "", every=arguments.every)
+
+
 async def print_indexes(settings: Settings, _: argparse.Namespace) -> None:
     """Print the statements that the schema's owner should run for the indexes of large vector stores."""
     async with Database(settings.postgres, "retrieval") as database:
@@ -153,6 +226,9 @@ def main() -> NoReturn:
             postgres=lambda settings: settings.postgres,
             commands={
                 "indexes": Command("print SQL for the HNSW indexes of large vector stores", print_indexes),
+                "reindex": Command(
+                    "index the keywords of files of older rules anew", reindex_stores, add_reindex_arguments
+                ),
                 "replay-dead-letters": replay_dead_letters(lambda settings: settings.kafka, FILE_ATTACHED_TOPIC),
             },
             description="Knowledge: files, chunks, vectors, hybrid search.",

@@ -23,6 +23,19 @@ INGESTION_SECONDS = histogram(
 INGESTION_QUEUE_SIZE = gauge("retrieval_ingestion_queue_size", "Attached files that wait in this process.")
 CHUNKS = counter("retrieval_chunks_total", "Chunks stored, with a new vector or one of equal text.", ("vector",))
 SEARCH_SECONDS = histogram("retrieval_search_seconds", "Duration of successful searches, with the query's embedding.")
+REINDEXED_FILES = counter(
+    "retrieval_reindexed_files_total", "Files whose keywords were indexed anew because the rules had changed."
+)
+MIGRATION_RUNS = counter(
+    "retrieval_store_migration_runs_total",
+    "Runs over a store's migration to another embedding model: completed, failed, postponed, or lost.",
+    ("outcome",),
+)
+MIGRATED_CHUNKS = counter(
+    "retrieval_store_migration_chunks_total",
+    "Vectors stored by migrations: embedded anew, or reused from equal text.",
+    ("vector",),
+)
 DELETIONS = counter("retrieval_deletions_total", "Objects and attachments whose deletion was completed.")
 EXPIRED_STORES = counter("retrieval_expired_stores_total", "Vector stores that were emptied because they expired.")
 CACHED_PROMPT_SECONDS = histogram(

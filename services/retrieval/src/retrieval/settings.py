@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from chassis.settings import (
@@ -13,9 +14,10 @@ from chassis.settings import (
     ServiceSettings,
     peer_address,
 )
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from retrieval.embeddings.model import DIMENSIONS, MAX_DIMENSIONS
 from retrieval.quotas.model import Quota, Quotas
 
 MEGABYTE = 1024 * 1024
@@ -62,15 +64,32 @@ class ObjectsSection(Section):
 
 
 class EmbeddingSection(Section):
-    """The embedding model. Another model needs a new index."""
+    """The embedding models."""
 
     model: str = Field("all-minilm-l6-v2", description="Public name of the embedding model; it has 384 dimensions.")
+    models: dict[str, int] = Field(
+        {},
+        description='Further models that vector stores may use, with their dimensions, as JSON: `{"bge-large": 1024}`.'
+        " Each must read 256 tokens. Keep a model for as long as a store uses it.",
+    )
+    new_store_model: str = Field("", description="Model of new vector stores that name none; empty is `model`.")
     deadline: timedelta = Field(
         timedelta(seconds=60), gt=timedelta(0), description="Deadline for embedding one batch, or a query."
     )
     tokenizer: Path | None = Field(
         None, description="The model's `tokenizer.json`; without it tokens are estimated, and chunks are shorter."
     )
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        for name, dimensions in self.models.items():
+            if not name or not 1 <= dimensions <= MAX_DIMENSIONS:
+                raise ValueError(f"models: {name!r} needs a name and 1 to {MAX_DIMENSIONS} dimensions")
+        if self.models.get(self.model, DIMENSIONS) != DIMENSIONS:
+            raise ValueError(f"models: {self.model!r} is the service's own model, which has {DIMENSIONS} dimensions")
+        if self.new_store_model not in {"", self.model, *self.models}:
+            raise ValueError(f"new_store_model: {self.new_store_model!r} is neither `model` nor one of `models`")
+        return self
 
 
 class IngestionSection(Section):
@@ -144,6 +163,26 @@ class ExpirySection(Section):
     )
 
 
+class ReindexingSection(Section):
+    """Indexing the keywords of files anew when the rules for words have changed."""
+
+    interval: timedelta = Field(
+        timedelta(seconds=10),
+        gt=timedelta(0),
+        description="Pause between two batches of 20 files; the fleet indexes them anew after an update.",
+    )
+
+
+class StoreMigrationsSection(Section):
+    """Changes of vector stores to another embedding model."""
+
+    search_grace: timedelta = Field(
+        timedelta(seconds=60),
+        ge=timedelta(seconds=0),
+        description="Time from a change to the deletion of the old vectors; a search may take that long.",
+    )
+
+
 class SemanticCacheSection(Section):
     """Prompts whose answers the orchestrator has cached, by meaning."""
 
@@ -171,6 +210,12 @@ class Settings(ServiceSettings):
     deletions: DeletionsSection = Field(default_factory=DeletionsSection, description="Deletion of bytes and chunks.")
     quotas: QuotasSection = Field(default_factory=QuotasSection, description="What a tenant may keep, by its plan.")
     expiry: ExpirySection = Field(default_factory=ExpirySection, description="Vector stores that expire.")
+    reindexing: ReindexingSection = Field(
+        default_factory=ReindexingSection, description="Indexing keywords anew after an update."
+    )
+    store_migrations: StoreMigrationsSection = Field(
+        default_factory=StoreMigrationsSection, description="Changes of stores to another embedding model."
+    )
     semantic_cache: SemanticCacheSection = Field(
         default_factory=SemanticCacheSection, description="Prompts of the semantic cache."
     )

@@ -77,8 +77,8 @@ class ExpiryContract:
             if emptied:
                 await expire_stores(one.ports.stores)
             for refused in (
-                one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id]),
-                one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id], to_filter(ANY_YEAR)),
+                one.ports.index.contents(one.tenant_id, [store.vector_store_id]),
+                one.ports.index.contents(one.tenant_id, [store.vector_store_id], to_filter(ANY_YEAR)),
                 one.ports.stores.attach(me, store.vector_store_id, file.file_id),
                 one.ports.batches.create(me, store.vector_store_id, [FileToAttach(file.file_id)]),
                 one.ports.stores.update(one.tenant_id, store.vector_store_id, StoreChanges(expires_after=9 * DAY)),
@@ -92,7 +92,7 @@ class ExpiryContract:
         store, me = await weekly(one), a_principal(one.tenant_id)
 
         async def search() -> None:
-            await one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id])
+            await one.ports.index.contents(one.tenant_id, [store.vector_store_id])
 
         async def attach() -> None:
             await one.ports.stores.attach(me, store.vector_store_id, (await one.file()).file_id)

@@ -76,7 +76,7 @@ class FilesContract:
             await one.ports.files.get(one.tenant_id, file.file_id)
         with pytest.raises(FileNotFound):
             await one.ports.stores.attachment(one.tenant_id, store.vector_store_id, file.file_id)
-        assert await one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id]) == 0
+        assert (await one.ports.index.contents(one.tenant_id, [store.vector_store_id])).chunks == 0
         assert await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "text", 9) == {}
         mine = [r for r in await one.ports.deletions.claim(1000, LONG) if r.tenant_id == one.tenant_id]
         assert {bool(deletion.object_key) for deletion in mine} == {True, False}

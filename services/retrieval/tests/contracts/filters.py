@@ -144,7 +144,7 @@ class FiltersContract:
                 names = {text.text.removeprefix("harbour ") for text in texts.values()}
                 if names != expected:
                     wrong.append((name, names ^ expected))
-            if await index.count_chunks(tenant, [filled], filters) != len(expected):
+            if (await index.contents(tenant, [filled], filters)).chunks != len(expected):
                 wrong.append((name, {"count"}))
         assert wrong == []
 

@@ -82,13 +82,13 @@ class IngestionStoreContract:
         assert await one.ports.ingestion_store.index_keywords(claim, LONG)
         assert not await one.ports.ingestion_store.index_keywords(claim, LONG)
 
-        assert await one.ports.index.count_chunks(one.tenant_id, store) == 0
+        assert (await one.ports.index.contents(one.tenant_id, store)).chunks == 0
         assert await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9) == {}
         assert await one.ports.index.keyword_search(one.tenant_id, store, "text", 9) == {}
 
         await one.ports.ingestion_store.complete(claim)
         key = ChunkKey(claim.key.vector_store_id, claim.attachment, 0)
-        assert await one.ports.index.count_chunks(one.tenant_id, store) == 1
+        assert (await one.ports.index.contents(one.tenant_id, store)).chunks == 1
         assert list(await one.ports.index.vector_search(one.tenant_id, store, a_vector("some text"), 9)) == [key]
         assert list(await one.ports.index.keyword_search(one.tenant_id, store, "text", 9)) == [key]
 

@@ -37,6 +37,23 @@ class SearchIndexContract:
             await one.ports.index.chunk_texts(one.tenant_id, [ChunkKey(store.vector_store_id, key.attachment, 7)]) == {}
         )
 
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "What's harbour's fee?",
+            "harbour & (dues | !fees) <-> :*",
+            "harbour\\ 'dues",
+            '"harbour" -dues',
+            "harbour%_",
+        ],
+    )
+    async def test_signs_of_a_query_have_no_meaning(self, one: Tenant, query: str) -> None:
+        store, _ = await one.indexed("harbour dues and fees", "nothing of the kind")
+
+        keys = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], query, 9)
+
+        assert [key.ordinal for key in keys] == [0]
+
     async def test_rare_keywords_score_higher_and_long_chunks_lower(self, one: Tenant) -> None:
         store, _ = await one.indexed(
             "harbour harbour harbour",

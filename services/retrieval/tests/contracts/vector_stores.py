@@ -190,7 +190,7 @@ class VectorStoresContract:
         with pytest.raises(VectorStoreNotFound):
             await one.ports.stores.get(one.tenant_id, store.vector_store_id)
         with pytest.raises(VectorStoreNotFound):
-            await one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id])
+            await one.ports.index.contents(one.tenant_id, [store.vector_store_id])
         assert await one.ports.files.get(one.tenant_id, file.file_id) == file
 
     async def test_another_tenant_s_store_or_file_is_not_found(self, one: Tenant, other: Tenant) -> None:
@@ -207,7 +207,7 @@ class VectorStoresContract:
             stores.attachments(one.tenant_id, store_id, limit=9, after="", state=None),
             stores.detach(one.tenant_id, store_id, their_file.file_id),
             stores.update_attachment(one.tenant_id, store_id, their_file.file_id, {"a": 1}),
-            one.ports.index.count_chunks(one.tenant_id, [mine.vector_store_id, store_id]),
+            one.ports.index.contents(one.tenant_id, [mine.vector_store_id, store_id]),
         ):
             with pytest.raises(VectorStoreNotFound):
                 await unknown

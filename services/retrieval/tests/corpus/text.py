@@ -28,6 +28,12 @@ def plain(text: str, encoding: str, *warnings: str, name: str = "") -> Sample:
 
 SAMPLES = [
     plain(RUSSIAN, "utf-8"),
+    Sample(
+        "soft hyphens inside of words, and at the ends of lines",
+        "a.txt",
+        "Ein Wert\xadpapier, Immo\xad\nbilien und Po\n\xad\n  litik\xad".encode(),
+        "Ein Wertpapier, Immobilien und Politik",
+    ),
     plain(RUSSIAN, "utf-8-sig"),
     plain(RUSSIAN, "utf-16"),
     plain(RUSSIAN, "utf-32"),

@@ -13,6 +13,7 @@ from retrieval.semantic_cache.postgres import PostgresPromptStore
 from retrieval.vector_stores.model import FileToAttach
 
 from services.retrieval.tests.contracts.cached_prompts import a_prompt, put
+from services.retrieval.tests.contracts.store_migrations import claimed, embed_all, start
 from services.retrieval.tests.tenants import Tenant
 
 TABLES = [
@@ -22,8 +23,11 @@ TABLES = [
     "file_batches",
     "file_batch_members",
     "chunks",
+    "chunk_vectors",
+    "store_migrations",
     "postings",
     "deletions",
+    "deletion_records",
     "outbox",
     "cached_prompts",
 ]
@@ -38,6 +42,8 @@ async def filled(one: Tenant, database: Database) -> Tenant:
     files = [FileToAttach(other_file.file_id), FileToAttach((await one.file()).file_id)]
     await one.ports.batches.create(principal, store.vector_store_id, files)
     await one.ports.files.delete(one.tenant_id, file.file_id)
+    claim = await claimed(one, await start(one, store))
+    await embed_all(one, claim)
     await put(PostgresPromptStore(database), one.tenant_id, a_prompt("secret"), 10)
     return one
 
@@ -75,7 +81,8 @@ async def test_a_row_of_another_tenant_cannot_be_inserted(
 ) -> None:
     async with database.tenant(filled.tenant_id) as connection:
         row = await connection.fetchrow(f"SELECT * FROM {table} LIMIT 1")
-    columns = [name for name in dict(row) if name != "attachment" or table != "attachments"]
+    identity = {"attachments": "attachment", "store_migrations": "space"}
+    columns = [name for name in dict(row) if name != identity.get(table)]
     values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
@@ -97,8 +104,8 @@ async def test_every_table_forces_its_policy(database: Database) -> None:
     assert set(forced) - set(TABLES) == {"schema_migrations", "schema_functions"}
 
 
-@pytest.mark.parametrize("table", ["chunks", "postings"])
-async def test_chunks_and_postings_cannot_be_updated(filled: Tenant, database: Database, table: str) -> None:
+@pytest.mark.parametrize("table", ["chunks", "chunk_vectors", "postings"])
+async def test_chunks_vectors_and_postings_cannot_be_updated(filled: Tenant, database: Database, table: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with database.tenant(filled.tenant_id) as connection:
             await connection.execute(f"UPDATE {table} SET attachment = 0")

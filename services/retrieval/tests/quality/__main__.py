@@ -24,11 +24,13 @@ from chassis.testing.postgres import scratch_database
 from inference_worker.providers.minilm import MinilmEmbedder
 from retrieval.chunking.wordpiece import WordPieceTokenCounter
 from retrieval.deletions.postgres import PostgresDeletionQueue
-from retrieval.embeddings.model import Vector
+from retrieval.embeddings.model import Embedder, Vector
 from retrieval.file_batches.postgres import PostgresFileBatches
 from retrieval.files.postgres import PostgresFiles
 from retrieval.ingestion.postgres import PostgresIngestionStore
 from retrieval.search.postgres import PostgresSearchIndex
+from retrieval.store_migrations.postgres import PostgresStoreMigrations
+from retrieval.store_migrations.runs_postgres import PostgresMigrationRuns
 from retrieval.vector_stores.postgres import PostgresVectorStores
 
 from services.retrieval.tests.quality.beir import InvalidDataset, load_beir
@@ -48,6 +50,9 @@ class Minilm:
     def __init__(self, embedder: MinilmEmbedder) -> None:
         self._embedder = embedder
 
+    def of(self, model: str) -> Embedder:
+        raise AssertionError(f"no store has the model {model!r}")
+
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         return [Vector(vector) for vector in (await self._embedder.embed(self.model, texts, dimensions=None)).vectors]
 
@@ -65,6 +70,8 @@ async def evaluate(folder: Path, model: Path) -> str:
             PostgresSearchIndex(database),
             PostgresDeletionQueue(database),
             PostgresFileBatches(database, Outbox(), lambda: None),
+            PostgresStoreMigrations(database),
+            PostgresMigrationRuns(database),
         )
         counter = WordPieceTokenCounter(model / "tokenizer.json")
         indexed = await index(dataset, Tenant(ports, new_id("ten_")), embedder, counter)

@@ -89,6 +89,9 @@ class RememberingEmbedder:
         self._embedder = embedder
         self._known: dict[str, Vector] = {}
 
+    def of(self, model: str) -> Embedder:
+        raise AssertionError(f"no store has the model {model!r}")
+
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         if missing := [text for text in dict.fromkeys(texts) if text not in self._known]:
             self._known.update(zip(missing, await self._embedder.embed(missing), strict=True))

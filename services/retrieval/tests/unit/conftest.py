@@ -8,6 +8,7 @@ from services.retrieval.tests.fake_deletions import FakeDeletionQueue
 from services.retrieval.tests.fake_file_batches import FakeFileBatches
 from services.retrieval.tests.fake_files import FakeFiles
 from services.retrieval.tests.fake_search import FakeSearchIndex
+from services.retrieval.tests.fake_store_migrations import FakeStoreMigrations
 from services.retrieval.tests.fakes import (
     FakeIngestionStore,
     FakeVectorStores,
@@ -23,6 +24,7 @@ def knowledge() -> InMemoryDatabase:
 
 @pytest.fixture
 def ports(knowledge: InMemoryDatabase) -> Ports:
+    migrations = FakeStoreMigrations(knowledge)
     return Ports(
         FakeFiles(knowledge),
         FakeVectorStores(knowledge),
@@ -30,6 +32,8 @@ def ports(knowledge: InMemoryDatabase) -> Ports:
         FakeSearchIndex(knowledge),
         FakeDeletionQueue(knowledge),
         FakeFileBatches(knowledge),
+        migrations,
+        migrations,
     )
 
 

@@ -15,16 +15,21 @@ from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
 from retrieval.chunking.token_counter import EstimatedTokenCounter
+from retrieval.deletions.grpc import DeletionMethods
 from retrieval.file_batches.grpc import FileBatchMethods
 from retrieval.files.grpc import FileMethods
 from retrieval.grpc import RetrievalServicer, registration
 from retrieval.search.grpc import SearchMethods
+from retrieval.store_migrations.grpc import StoreMigrationMethods
 from retrieval.vector_stores.grpc import VectorStoreMethods
+from retrieval.vector_stores.model import EmbeddingModels
 
+from services.retrieval.tests.fake_deletions import FakeDeletionRecords
 from services.retrieval.tests.fake_peers import FakeEmbedder, FakeObjectStore
 from services.retrieval.tests.tenants import Tenant
 
 UPLOADS = InFlightLimit("uploads", max_total=3, max_per_key=2, on_refused=lambda _: None)
+MODELS = EmbeddingModels({"fake": 384, "wide": 96}, "fake")
 Part = pb.UploadFileRequest
 
 
@@ -37,9 +42,11 @@ def objects() -> FakeObjectStore:
 async def stub(one: Tenant, objects: FakeObjectStore) -> AsyncIterator[Any]:
     servicer = RetrievalServicer(
         files=FileMethods(one.ports.files, objects, max_upload_bytes=1_000_000, uploads=UPLOADS),
-        vector_stores=VectorStoreMethods(one.ports.stores),
+        vector_stores=VectorStoreMethods(one.ports.stores, MODELS),
         file_batches=FileBatchMethods(one.ports.batches),
         search=SearchMethods(one.ports.index, FakeEmbedder(), EstimatedTokenCounter()),
+        store_migrations=StoreMigrationMethods(one.ports.migrations, MODELS, lambda _: None),
+        deletions=DeletionMethods(FakeDeletionRecords(), objects),
     )
     async with serving(registration(servicer)) as channel:
         with as_caller(a_caller(a_principal("ten_one"))):

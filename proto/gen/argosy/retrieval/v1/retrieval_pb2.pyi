@@ -48,6 +48,38 @@ ATTACHMENT_STATE_FAILED: AttachmentState.ValueType  # 3
 """Refused; see failure_reason."""
 Global___AttachmentState: _TypeAlias = AttachmentState  # noqa: Y015
 
+class _StoreMigrationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StoreMigrationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StoreMigrationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STORE_MIGRATION_STATE_UNSPECIFIED: _StoreMigrationState.ValueType  # 0
+    """Not said."""
+    STORE_MIGRATION_STATE_IN_PROGRESS: _StoreMigrationState.ValueType  # 1
+    """Searches use the old model; vectors of the new one are being made."""
+    STORE_MIGRATION_STATE_COMPLETED: _StoreMigrationState.ValueType  # 2
+    """Searches use the new model."""
+    STORE_MIGRATION_STATE_FAILED: _StoreMigrationState.ValueType  # 3
+    """The new model refused a text or the caller; see failure_reason. What was embedded is kept for another start."""
+    STORE_MIGRATION_STATE_CANCELLED: _StoreMigrationState.ValueType  # 4
+    """It was given up."""
+
+class StoreMigrationState(_StoreMigrationState, metaclass=_StoreMigrationStateEnumTypeWrapper):
+    """How far a change is."""
+
+STORE_MIGRATION_STATE_UNSPECIFIED: StoreMigrationState.ValueType  # 0
+"""Not said."""
+STORE_MIGRATION_STATE_IN_PROGRESS: StoreMigrationState.ValueType  # 1
+"""Searches use the old model; vectors of the new one are being made."""
+STORE_MIGRATION_STATE_COMPLETED: StoreMigrationState.ValueType  # 2
+"""Searches use the new model."""
+STORE_MIGRATION_STATE_FAILED: StoreMigrationState.ValueType  # 3
+"""The new model refused a text or the caller; see failure_reason. What was embedded is kept for another start."""
+STORE_MIGRATION_STATE_CANCELLED: StoreMigrationState.ValueType  # 4
+"""It was given up."""
+Global___StoreMigrationState: _TypeAlias = StoreMigrationState  # noqa: Y015
+
 class _Ranker:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -488,10 +520,13 @@ class CreateVectorStoreRequest(_message.Message):
     CHUNKING_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people."""
     expires_after_days: _builtins.int
     """It expires so many days after it was last searched or filled: 1 to 365; 0 is never."""
+    embedding_model: _builtins.str
+    """The model of its vectors, one of those that the operator allows; empty is the default for new stores."""
     @_builtins.property
     def file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Attach these at once."""
@@ -512,10 +547,11 @@ class CreateVectorStoreRequest(_message.Message):
         chunking: Global___Chunking | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         expires_after_days: _builtins.int = ...,
+        embedding_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "expires_after_days", b"expires_after_days", "file_ids", b"file_ids", "metadata", b"metadata", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "embedding_model", b"embedding_model", "expires_after_days", b"expires_after_days", "file_ids", b"file_ids", "metadata", b"metadata", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -580,6 +616,7 @@ class VectorStore(_message.Message):
     EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
     LAST_ACTIVE_AT_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
+    EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     vector_store_id: _builtins.str
     """"vs_…"."""
     name: _builtins.str
@@ -590,6 +627,8 @@ class VectorStore(_message.Message):
     """Days after `last_active_at`; 0 is never."""
     expired: _builtins.bool
     """It can no longer be searched or filled, and what was in it is deleted."""
+    embedding_model: _builtins.str
+    """The model of its vectors."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -618,10 +657,11 @@ class VectorStore(_message.Message):
         expires_after_days: _builtins.int = ...,
         last_active_at: _timestamp_pb2.Timestamp | None = ...,
         expired: _builtins.bool = ...,
+        embedding_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_counts", b"file_counts", "last_active_at", b"last_active_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expired", b"expired", "expires_after_days", b"expires_after_days", "file_counts", b"file_counts", "last_active_at", b"last_active_at", "metadata", b"metadata", "name", b"name", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "embedding_model", b"embedding_model", "expired", b"expired", "expires_after_days", b"expires_after_days", "file_counts", b"file_counts", "last_active_at", b"last_active_at", "metadata", b"metadata", "name", b"name", "usage_bytes", b"usage_bytes", "vector_store_id", b"vector_store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1686,6 +1726,392 @@ class ListFileBatchFilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListFileBatchFilesResponse: _TypeAlias = ListFileBatchFilesResponse  # noqa: Y015
+
+@_typing.final
+class StartStoreMigrationRequest(_message.Message):
+    """Begins a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    embedding_model: _builtins.str
+    """The model that it is to have."""
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        embedding_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartStoreMigrationRequest: _TypeAlias = StartStoreMigrationRequest  # noqa: Y015
+
+@_typing.final
+class StartStoreMigrationResponse(_message.Message):
+    """The change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def migration(self) -> Global___StoreMigration:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        migration: Global___StoreMigration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartStoreMigrationResponse: _TypeAlias = StartStoreMigrationResponse  # noqa: Y015
+
+@_typing.final
+class StoreMigration(_message.Message):
+    """A change of a vector store to another embedding model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATION_ID_FIELD_NUMBER: _builtins.int
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    MIGRATED_CHUNKS_FIELD_NUMBER: _builtins.int
+    EMBEDDED_CHUNKS_FIELD_NUMBER: _builtins.int
+    REUSED_CHUNKS_FIELD_NUMBER: _builtins.int
+    UNUSED_VECTORS_DELETED_FIELD_NUMBER: _builtins.int
+    FAILURE_REASON_FIELD_NUMBER: _builtins.int
+    FAILURE_MESSAGE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    FINISHED_AT_FIELD_NUMBER: _builtins.int
+    migration_id: _builtins.str
+    """"vsm_…"."""
+    vector_store_id: _builtins.str
+    """The store."""
+    embedding_model: _builtins.str
+    """The model that it is to have."""
+    state: Global___StoreMigrationState.ValueType
+    """How far it is."""
+    chunks: _builtins.int
+    """Chunks of the store, now."""
+    migrated_chunks: _builtins.int
+    """Of these, chunks that have a vector of the new model."""
+    embedded_chunks: _builtins.int
+    """Vectors that the change has paid for."""
+    reused_chunks: _builtins.int
+    """Vectors that the tenant had of equal texts."""
+    unused_vectors_deleted: _builtins.bool
+    """Whether the vectors that are no longer used are deleted: the old ones, or of a cancelled change the new ones."""
+    failure_reason: _builtins.str
+    """Stable, documented; present when failed."""
+    failure_message: _builtins.str
+    """For people; present when failed."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @_builtins.property
+    def finished_at(self) -> _timestamp_pb2.Timestamp:
+        """When the store changed to the new model, or the change was given up; absent before."""
+
+    def __init__(
+        self,
+        *,
+        migration_id: _builtins.str = ...,
+        vector_store_id: _builtins.str = ...,
+        embedding_model: _builtins.str = ...,
+        state: Global___StoreMigrationState.ValueType = ...,
+        chunks: _builtins.int = ...,
+        migrated_chunks: _builtins.int = ...,
+        embedded_chunks: _builtins.int = ...,
+        reused_chunks: _builtins.int = ...,
+        unused_vectors_deleted: _builtins.bool = ...,
+        failure_reason: _builtins.str = ...,
+        failure_message: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        finished_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "finished_at", b"finished_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "created_at", b"created_at", "embedded_chunks", b"embedded_chunks", "embedding_model", b"embedding_model", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "finished_at", b"finished_at", "migrated_chunks", b"migrated_chunks", "migration_id", b"migration_id", "reused_chunks", b"reused_chunks", "state", b"state", "unused_vectors_deleted", b"unused_vectors_deleted", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreMigration: _TypeAlias = StoreMigration  # noqa: Y015
+
+@_typing.final
+class GetStoreMigrationRequest(_message.Message):
+    """Asks for one change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    MIGRATION_ID_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    migration_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        migration_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration_id", b"migration_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStoreMigrationRequest: _TypeAlias = GetStoreMigrationRequest  # noqa: Y015
+
+@_typing.final
+class GetStoreMigrationResponse(_message.Message):
+    """One change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def migration(self) -> Global___StoreMigration:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        migration: Global___StoreMigration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStoreMigrationResponse: _TypeAlias = GetStoreMigrationResponse  # noqa: Y015
+
+@_typing.final
+class ListStoreMigrationsRequest(_message.Message):
+    """Asks for the changes of a store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    limit: _builtins.int
+    """1 to 100; 0 is 20."""
+    after: _builtins.str
+    """Only those after this id in the order of the list."""
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStoreMigrationsRequest: _TypeAlias = ListStoreMigrationsRequest  # noqa: Y015
+
+@_typing.final
+class ListStoreMigrationsResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATIONS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """Whether there are more."""
+    @_builtins.property
+    def migrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreMigration]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        migrations: _abc.Iterable[Global___StoreMigration] | None = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "migrations", b"migrations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStoreMigrationsResponse: _TypeAlias = ListStoreMigrationsResponse  # noqa: Y015
+
+@_typing.final
+class CancelStoreMigrationRequest(_message.Message):
+    """Gives a change up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_STORE_ID_FIELD_NUMBER: _builtins.int
+    MIGRATION_ID_FIELD_NUMBER: _builtins.int
+    vector_store_id: _builtins.str
+    """The store."""
+    migration_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        vector_store_id: _builtins.str = ...,
+        migration_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration_id", b"migration_id", "vector_store_id", b"vector_store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelStoreMigrationRequest: _TypeAlias = CancelStoreMigrationRequest  # noqa: Y015
+
+@_typing.final
+class CancelStoreMigrationResponse(_message.Message):
+    """The change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def migration(self) -> Global___StoreMigration:
+        """Its record; `completed` when it was too late."""
+
+    def __init__(
+        self,
+        *,
+        migration: Global___StoreMigration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelStoreMigrationResponse: _TypeAlias = CancelStoreMigrationResponse  # noqa: Y015
+
+@_typing.final
+class GetDeletionReportRequest(_message.Message):
+    """Asks what is left of a deletion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    resource_id: _builtins.str
+    """The file or the vector store that was deleted in the last 90 days."""
+    def __init__(
+        self,
+        *,
+        resource_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource_id", b"resource_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeletionReportRequest: _TypeAlias = GetDeletionReportRequest  # noqa: Y015
+
+@_typing.final
+class GetDeletionReportResponse(_message.Message):
+    """What is left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___DeletionReport:
+        """The counts."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___DeletionReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeletionReportResponse: _TypeAlias = GetDeletionReportResponse  # noqa: Y015
+
+@_typing.final
+class DeletionReport(_message.Message):
+    """What is left of a deleted file or vector store, counted for this report. Zero everywhere: all of it is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    DELETED_AT_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    VECTORS_FIELD_NUMBER: _builtins.int
+    POSTINGS_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    resource_id: _builtins.str
+    """The file or the store."""
+    complete: _builtins.bool
+    """Whether nothing is left."""
+    records: _builtins.int
+    """Records of the file or the store, of its attachments, batches and migrations."""
+    chunks: _builtins.int
+    """Chunks of text."""
+    vectors: _builtins.int
+    """Vectors of these chunks, of all models."""
+    postings: _builtins.int
+    """Rows of the keyword index."""
+    objects: _builtins.int
+    """Objects in the object store: the bytes of a file, and what an interrupted upload left."""
+    @_builtins.property
+    def deleted_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was deleted; searches have not found it since."""
+
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp:
+        """When this was counted."""
+
+    def __init__(
+        self,
+        *,
+        resource_id: _builtins.str = ...,
+        deleted_at: _timestamp_pb2.Timestamp | None = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        complete: _builtins.bool = ...,
+        records: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        vectors: _builtins.int = ...,
+        postings: _builtins.int = ...,
+        objects: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "deleted_at", b"deleted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "chunks", b"chunks", "complete", b"complete", "deleted_at", b"deleted_at", "objects", b"objects", "postings", b"postings", "records", b"records", "resource_id", b"resource_id", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletionReport: _TypeAlias = DeletionReport  # noqa: Y015
 
 @_typing.final
 class SearchRequest(_message.Message):

@@ -130,6 +130,31 @@ class RetrievalServiceStub:
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesRequest.SerializeToString,
                 response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesResponse.FromString,
                 _registered_method=True)
+        self.StartStoreMigration = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/StartStoreMigration',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.StartStoreMigrationRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.StartStoreMigrationResponse.FromString,
+                _registered_method=True)
+        self.GetStoreMigration = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/GetStoreMigration',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetStoreMigrationRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetStoreMigrationResponse.FromString,
+                _registered_method=True)
+        self.ListStoreMigrations = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/ListStoreMigrations',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListStoreMigrationsRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListStoreMigrationsResponse.FromString,
+                _registered_method=True)
+        self.CancelStoreMigration = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/CancelStoreMigration',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelStoreMigrationRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelStoreMigrationResponse.FromString,
+                _registered_method=True)
+        self.GetDeletionReport = channel.unary_unary(
+                '/argosy.retrieval.v1.RetrievalService/GetDeletionReport',
+                request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetDeletionReportRequest.SerializeToString,
+                response_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetDeletionReportResponse.FromString,
+                _registered_method=True)
         self.Search = channel.unary_unary(
                 '/argosy.retrieval.v1.RetrievalService/Search',
                 request_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.SearchRequest.SerializeToString,
@@ -277,6 +302,43 @@ class RetrievalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartStoreMigration(self, request, context):
+        """Begin to change a vector store to another embedding model, while it is searched and filled. Safe to repeat; one that has
+        failed goes on where it was. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_RUNNING, INVALID_REQUEST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStoreMigration(self, request, context):
+        """How far a change is. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStoreMigrations(self, request, context):
+        """The changes of a vector store, newest first. Errors: VECTOR_STORE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelStoreMigration(self, request, context):
+        """Give up a change that is not completed; the store keeps its model. Safe to repeat. Errors: VECTOR_STORE_NOT_FOUND,
+        STORE_MIGRATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeletionReport(self, request, context):
+        """What is left of a deleted file or vector store, counted anew. Errors: DELETION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Search(self, request, context):
         """The best passages of some vector stores for a query, by words and by meaning.
         """
@@ -381,6 +443,31 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     servicer.ListFileBatchFiles,
                     request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesRequest.FromString,
                     response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesResponse.SerializeToString,
+            ),
+            'StartStoreMigration': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartStoreMigration,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.StartStoreMigrationRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.StartStoreMigrationResponse.SerializeToString,
+            ),
+            'GetStoreMigration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStoreMigration,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetStoreMigrationRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetStoreMigrationResponse.SerializeToString,
+            ),
+            'ListStoreMigrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStoreMigrations,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListStoreMigrationsRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListStoreMigrationsResponse.SerializeToString,
+            ),
+            'CancelStoreMigration': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelStoreMigration,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelStoreMigrationRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelStoreMigrationResponse.SerializeToString,
+            ),
+            'GetDeletionReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeletionReport,
+                    request_deserializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetDeletionReportRequest.FromString,
+                    response_serializer=argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetDeletionReportResponse.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -902,6 +989,141 @@ class RetrievalService:
             '/argosy.retrieval.v1.RetrievalService/ListFileBatchFiles',
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesRequest.SerializeToString,
             argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListFileBatchFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartStoreMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/StartStoreMigration',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.StartStoreMigrationRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.StartStoreMigrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStoreMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/GetStoreMigration',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetStoreMigrationRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetStoreMigrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStoreMigrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/ListStoreMigrations',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListStoreMigrationsRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.ListStoreMigrationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelStoreMigration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/CancelStoreMigration',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelStoreMigrationRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.CancelStoreMigrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeletionReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.retrieval.v1.RetrievalService/GetDeletionReport',
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetDeletionReportRequest.SerializeToString,
+            argosy_dot_retrieval_dot_v1_dot_retrieval__pb2.GetDeletionReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,20 @@ class RetrievalServiceStub:
     """Take those files of a batch out of the store that are not indexed yet. Safe to repeat. Errors: FILE_BATCH_NOT_FOUND."""
     ListFileBatchFiles: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.ListFileBatchFilesRequest, _retrieval_pb2.ListFileBatchFilesResponse]
     """The files of a batch that are in the store, newest first. Errors: FILE_BATCH_NOT_FOUND."""
+    StartStoreMigration: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.StartStoreMigrationRequest, _retrieval_pb2.StartStoreMigrationResponse]
+    """Begin to change a vector store to another embedding model, while it is searched and filled. Safe to repeat; one that has
+    failed goes on where it was. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_RUNNING, INVALID_REQUEST.
+    """
+    GetStoreMigration: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.GetStoreMigrationRequest, _retrieval_pb2.GetStoreMigrationResponse]
+    """How far a change is. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_NOT_FOUND."""
+    ListStoreMigrations: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.ListStoreMigrationsRequest, _retrieval_pb2.ListStoreMigrationsResponse]
+    """The changes of a vector store, newest first. Errors: VECTOR_STORE_NOT_FOUND."""
+    CancelStoreMigration: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.CancelStoreMigrationRequest, _retrieval_pb2.CancelStoreMigrationResponse]
+    """Give up a change that is not completed; the store keeps its model. Safe to repeat. Errors: VECTOR_STORE_NOT_FOUND,
+    STORE_MIGRATION_NOT_FOUND.
+    """
+    GetDeletionReport: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.GetDeletionReportRequest, _retrieval_pb2.GetDeletionReportResponse]
+    """What is left of a deleted file or vector store, counted anew. Errors: DELETION_NOT_FOUND."""
     Search: _grpc.UnaryUnaryMultiCallable[_retrieval_pb2.SearchRequest, _retrieval_pb2.SearchResponse]
     """The best passages of some vector stores for a query, by words and by meaning."""
 
@@ -129,6 +143,20 @@ class RetrievalServiceAsyncStub(RetrievalServiceStub):
     """Take those files of a batch out of the store that are not indexed yet. Safe to repeat. Errors: FILE_BATCH_NOT_FOUND."""
     ListFileBatchFiles: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.ListFileBatchFilesRequest, _retrieval_pb2.ListFileBatchFilesResponse]  # type: ignore[assignment]
     """The files of a batch that are in the store, newest first. Errors: FILE_BATCH_NOT_FOUND."""
+    StartStoreMigration: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.StartStoreMigrationRequest, _retrieval_pb2.StartStoreMigrationResponse]  # type: ignore[assignment]
+    """Begin to change a vector store to another embedding model, while it is searched and filled. Safe to repeat; one that has
+    failed goes on where it was. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_RUNNING, INVALID_REQUEST.
+    """
+    GetStoreMigration: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.GetStoreMigrationRequest, _retrieval_pb2.GetStoreMigrationResponse]  # type: ignore[assignment]
+    """How far a change is. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_NOT_FOUND."""
+    ListStoreMigrations: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.ListStoreMigrationsRequest, _retrieval_pb2.ListStoreMigrationsResponse]  # type: ignore[assignment]
+    """The changes of a vector store, newest first. Errors: VECTOR_STORE_NOT_FOUND."""
+    CancelStoreMigration: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.CancelStoreMigrationRequest, _retrieval_pb2.CancelStoreMigrationResponse]  # type: ignore[assignment]
+    """Give up a change that is not completed; the store keeps its model. Safe to repeat. Errors: VECTOR_STORE_NOT_FOUND,
+    STORE_MIGRATION_NOT_FOUND.
+    """
+    GetDeletionReport: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.GetDeletionReportRequest, _retrieval_pb2.GetDeletionReportResponse]  # type: ignore[assignment]
+    """What is left of a deleted file or vector store, counted anew. Errors: DELETION_NOT_FOUND."""
     Search: _aio.UnaryUnaryMultiCallable[_retrieval_pb2.SearchRequest, _retrieval_pb2.SearchResponse]  # type: ignore[assignment]
     """The best passages of some vector stores for a query, by words and by meaning."""
 
@@ -292,6 +320,50 @@ class RetrievalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_retrieval_pb2.ListFileBatchFilesResponse, _abc.Awaitable[_retrieval_pb2.ListFileBatchFilesResponse]]:
         """The files of a batch that are in the store, newest first. Errors: FILE_BATCH_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def StartStoreMigration(
+        self,
+        request: _retrieval_pb2.StartStoreMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.StartStoreMigrationResponse, _abc.Awaitable[_retrieval_pb2.StartStoreMigrationResponse]]:
+        """Begin to change a vector store to another embedding model, while it is searched and filled. Safe to repeat; one that has
+        failed goes on where it was. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_RUNNING, INVALID_REQUEST.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStoreMigration(
+        self,
+        request: _retrieval_pb2.GetStoreMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.GetStoreMigrationResponse, _abc.Awaitable[_retrieval_pb2.GetStoreMigrationResponse]]:
+        """How far a change is. Errors: VECTOR_STORE_NOT_FOUND, STORE_MIGRATION_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListStoreMigrations(
+        self,
+        request: _retrieval_pb2.ListStoreMigrationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.ListStoreMigrationsResponse, _abc.Awaitable[_retrieval_pb2.ListStoreMigrationsResponse]]:
+        """The changes of a vector store, newest first. Errors: VECTOR_STORE_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def CancelStoreMigration(
+        self,
+        request: _retrieval_pb2.CancelStoreMigrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.CancelStoreMigrationResponse, _abc.Awaitable[_retrieval_pb2.CancelStoreMigrationResponse]]:
+        """Give up a change that is not completed; the store keeps its model. Safe to repeat. Errors: VECTOR_STORE_NOT_FOUND,
+        STORE_MIGRATION_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDeletionReport(
+        self,
+        request: _retrieval_pb2.GetDeletionReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieval_pb2.GetDeletionReportResponse, _abc.Awaitable[_retrieval_pb2.GetDeletionReportResponse]]:
+        """What is left of a deleted file or vector store, counted anew. Errors: DELETION_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def Search(

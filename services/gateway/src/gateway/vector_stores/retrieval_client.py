@@ -26,6 +26,7 @@ from gateway.vector_stores.schemas import (
     StaticChunkingRead,
     TextContent,
     VectorStoreCreate,
+    VectorStoreInfo,
     VectorStoreRead,
     VectorStoreUpdate,
 )
@@ -50,13 +51,14 @@ class VectorStoresClient:
         self._stub = RetrievalServiceStub(channel)
 
     async def create(self, body: VectorStoreCreate) -> VectorStoreRead:
-        """Raises FILE_NOT_FOUND."""
+        """Raises FILE_NOT_FOUND, INVALID_REQUEST."""
         request = pb.CreateVectorStoreRequest(
             name=body.name or "",
             file_ids=body.file_ids,
             chunking=chunking_to_proto(body.chunking_strategy),
             metadata=body.metadata,
             expires_after_days=body.expires_after.days if body.expires_after else 0,
+            embedding_model=(body.argosy and body.argosy.embedding_model) or "",
         )
         response = await self._stub.CreateVectorStore(request)
         return proto_to_vector_store(response.vector_store)
@@ -187,6 +189,7 @@ def proto_to_vector_store(message: pb.VectorStore) -> VectorStoreRead:
         expires_at=active_at + days * SECONDS_PER_DAY if days else None,
         last_active_at=active_at,
         metadata=dict(message.metadata),
+        argosy=VectorStoreInfo(embedding_model=message.embedding_model),
     )
 
 

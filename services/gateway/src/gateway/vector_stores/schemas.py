@@ -60,6 +60,12 @@ class ExpiresAfter(StrictBody):
     days: Annotated[int, Field(strict=True, ge=1, le=365)]
 
 
+class VectorStoreInfo(BaseModel):
+    """What only Argosy tells of a vector store: the model of its vectors."""
+
+    embedding_model: str
+
+
 class VectorStoreRead(Resource):
     """A vector store. An `expired` one can no longer be searched or filled, and its content is deleted."""
 
@@ -73,6 +79,7 @@ class VectorStoreRead(Resource):
     expires_at: int | None = None
     last_active_at: int
     metadata: dict[str, str] = Field({})
+    argosy: VectorStoreInfo
 
 
 class LastError(BaseModel):
@@ -178,8 +185,22 @@ class ChunkingStrategy(StrictBody):
         return self
 
 
+EmbeddingModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+
+
+class VectorStoreOptions(StrictBody):
+    """Options of Argosy's own.
+
+    `embedding_model` is the model of the store's vectors, one of those that the operator allows. A migration can change
+    it later: `POST /v1/vector_stores/{id}/migrations`.
+    """
+
+    embedding_model: EmbeddingModelName | None = None
+
+
 class VectorStoreCreate(StrictBody):
     name: OptionalName | None = None
+    argosy: VectorStoreOptions | None = None
     file_ids: Annotated[list[Id], Field(max_length=500)] = Field([])
     expires_after: ExpiresAfter | None = None
     metadata: NewMetadata | None = None

@@ -50,6 +50,7 @@ async def test_a_store_is_made_and_shown_in_openais_shape(demo: httpx.AsyncClien
         "expires_at": None,
         "last_active_at": 1767312000,
         "metadata": {},
+        "argosy": {"embedding_model": "minilm"},
     }
 
 

@@ -21,6 +21,12 @@ DELETE FROM postings WHERE tenant_id = $1 AND vector_store_id = $2 AND attachmen
 """
 
 
+_DELETE_VECTORS = """
+DELETE FROM chunk_vectors WHERE tenant_id = $1 AND attachment = $2 AND ordinal < $3 + (
+    SELECT min(ordinal) FROM chunk_vectors WHERE tenant_id = $1 AND attachment = $2)
+"""
+
+
 class PostgresDeletionQueue:
     """Implements DeletionQueue."""
 
@@ -35,8 +41,9 @@ class PostgresDeletionQueue:
         key = (deletion.tenant_id, deletion.vector_store_id, deletion.attachment)
         async with self._database.tenant(deletion.tenant_id) as connection:
             chunks = await connection.execute(_DELETE_CHUNKS, *key, limit)
+            vectors = await connection.execute(_DELETE_VECTORS, deletion.tenant_id, deletion.attachment, limit)
             postings = await connection.execute(_DELETE_POSTINGS, *key)
-        return bool({chunks, postings} != {"DELETE 0"})
+        return bool({chunks, vectors, postings} != {"DELETE 0"})
 
     async def complete(self, deletion: PendingDeletion) -> None:
         lease = Lease((deletion.tenant_id, deletion.deletion_id), deletion.epoch)

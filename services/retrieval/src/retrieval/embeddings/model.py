@@ -3,12 +3,15 @@
 import hashlib
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NewType, Protocol
 
 from chassis.errors import ArgosyError, Kind
 
-# Dimensions of MiniLM-L6, and of the index.
+# Dimensions of MiniLM-L6, of the vectors in `chunks`, and of the semantic cache.
 DIMENSIONS = 384
+# Vectors stand in their rows, and a row must fit into a page of Postgres.
+MAX_DIMENSIONS = 4_000
 
 # Little-endian 32-bit floats, as the orchestrator sends them.
 Vector = NewType("Vector", bytes)
@@ -20,10 +23,28 @@ class IncompatibleEmbedding(ArgosyError):
     kind, reason = Kind.UPSTREAM, "INCOMPATIBLE_EMBEDDING"
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """The vectors that one model made for a vector store. Vectors of different spaces are not comparable.
+
+    Space 0 is the column in `chunks`, of 384 dimensions; all others are in `chunk_vectors`. An empty model is the one
+    that the service is set up with.
+    """
+
+    model: str = ""
+    number: int = 0
+
+
+FIRST_SPACE = EmbeddingSpace()
+
+
 class Embedder(Protocol):
     """Embeds texts. The current caller pays."""
 
     model: str
+
+    def of(self, model: str) -> "Embedder":
+        """The embedder of another model. Raises IncompatibleEmbedding."""
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         """One vector per text, in order; no text may be blank.
@@ -32,16 +53,26 @@ class Embedder(Protocol):
         """
 
 
+def embedder_of(embedder: Embedder, model: str) -> Embedder:
+    """The embedder of a store's model. Raises IncompatibleEmbedding for one that the service is not set up with."""
+    return embedder if model in {"", embedder.model} else embedder.of(model)
+
+
 def fingerprint(model: str, text: str) -> bytes:
     """SHA-256 of model and text: equal for equal texts embedded by the same model."""
     return hashlib.sha256(f"{model}\0{text}".encode()).digest()
 
 
 def vector_to_floats(vector: Vector) -> tuple[float, ...]:
-    """For a parameter of type real[]. Raises ValueError when the vector has another number of dimensions."""
+    """For a parameter of type real[] that becomes a column of 384 dimensions. Raises ValueError for another number."""
     if len(vector) != DIMENSIONS * 4:
         raise ValueError(f"a vector of {len(vector) // 4} dimensions, the index has {DIMENSIONS}")
-    return struct.unpack(f"<{DIMENSIONS}f", vector)
+    return to_floats(vector)
+
+
+def to_floats(vector: Vector) -> tuple[float, ...]:
+    """For a parameter of type real[], of any number of dimensions."""
+    return struct.unpack(f"<{len(vector) // 4}f", vector)
 
 
 def floats_to_vector(floats: Sequence[float]) -> Vector:

@@ -1,7 +1,8 @@
 """Embeddings from the orchestrator: priced, reserved and settled like all inference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Self
 
 from argosy.orchestration.v1.orchestration_pb2 import EmbedRequest
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceStub
@@ -15,10 +16,21 @@ from retrieval.embeddings.model import DIMENSIONS, IncompatibleEmbedding, Vector
 class OrchestratorEmbedder:
     """Implements Embedder with `OrchestrationService.Embed`."""
 
-    def __init__(self, channel: Channel, model: str, deadline: timedelta) -> None:
+    def __init__(
+        self, channel: Channel, model: str, deadline: timedelta, models: Mapping[str, int] | None = None
+    ) -> None:
+        """`models` are further ones, with the dimensions of their vectors."""
+        self._channel = channel
         self._orchestration = OrchestrationServiceStub(channel)
         self._deadline = deadline
+        self._models = {**(models or {}), model: (models or {}).get(model, DIMENSIONS)}
         self.model = model
+
+    def of(self, model: str) -> Self:
+        if model not in self._models:
+            message = f"RETRIEVAL_EMBEDDING__MODELS does not name {model!r}, the embedding model of this vector store"
+            raise IncompatibleEmbedding(message)
+        return type(self)(self._channel, model, self._deadline, self._models)
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         # Each call has a request id of its own: a call that is repeated is paid for again.
@@ -29,7 +41,8 @@ class OrchestratorEmbedder:
             timeout=self._deadline.total_seconds(),
         )
         vectors = [Vector(vector.float32) for vector in response.vectors]
-        if len(vectors) != len(texts) or any(len(vector) != DIMENSIONS * 4 for vector in vectors):
+        dimensions = self._models[self.model]
+        if len(vectors) != len(texts) or any(len(vector) != dimensions * 4 for vector in vectors):
             # Not transient: each retry would be paid for.
-            raise IncompatibleEmbedding(f"{self.model} did not return one vector of {DIMENSIONS} dimensions per text")
+            raise IncompatibleEmbedding(f"{self.model} did not return one vector of {dimensions} dimensions per text")
         return vectors

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -66,6 +66,15 @@ class ObstoreObjectStore:
         except (BaseError, OSError) as error:
             raise _unavailable(error) from error
 
+    async def exists(self, key: str) -> bool:
+        try:
+            with suppress(FileNotFoundError):
+                await obstore.head_async(self._store, key)
+                return True
+            return bool(await asyncio.to_thread(self._parts, key))
+        except (BaseError, OSError) as error:
+            raise _unavailable(error) from error
+
     async def delete(self, key: str) -> None:
         try:
             with suppress(FileNotFoundError):
@@ -76,10 +85,14 @@ class ObstoreObjectStore:
 
     def _remove_parts(self, key: str) -> None:
         """In a folder, delete the parts of a killed upload. Buckets need a lifecycle rule for that."""
-        if self._folder is not None:
-            target = self._folder / key
-            for part in target.parent.glob(f"{target.name}#*"):
-                part.unlink(missing_ok=True)
+        for part in self._parts(key):
+            part.unlink(missing_ok=True)
+
+    def _parts(self, key: str) -> Sequence[Path]:
+        if self._folder is None:
+            return []
+        target = self._folder / key
+        return list(target.parent.glob(f"{target.name}#*"))
 
 
 def _make_tree_private(folder: Path) -> None:

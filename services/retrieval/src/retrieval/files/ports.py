@@ -21,6 +21,9 @@ class ObjectStore(Protocol):
     def read(self, key: str) -> AsyncGenerator[bytes, None]:
         """The bytes in order, in pieces of at most a few hundred KB. Raises FileNotFound, Unavailable."""
 
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object, or parts that an interrupted `put` left behind. Raises Unavailable."""
+
     async def delete(self, key: str) -> None:
         """Delete the object and the parts that an interrupted `put` left behind. Deleting a missing one succeeds."""
 

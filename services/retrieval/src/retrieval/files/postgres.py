@@ -28,6 +28,25 @@ WITH detached AS (
 INSERT INTO deletions (tenant_id, deletion_id, vector_store_id, attachment)
 SELECT tenant_id, 'attachment-' || attachment, vector_store_id, attachment FROM detached ON CONFLICT DO NOTHING
 """
+# Before the attachments go: what is deleted with a file or a store. A file that is uploaded again under its id, and
+# deleted again, has one record of both deletions.
+_RECORD_DELETION = """
+INSERT INTO deletion_records AS r (tenant_id, resource_id, vector_store_ids, attachments)
+SELECT $1, $2, coalesce(array_agg(vector_store_id ORDER BY attachment), '{{}}'),
+       coalesce(array_agg(attachment ORDER BY attachment), '{{}}')
+FROM attachments WHERE tenant_id = $1 AND {column} = $2
+ON CONFLICT (tenant_id, resource_id) DO UPDATE SET deleted_at = now(),
+    vector_store_ids = r.vector_store_ids || excluded.vector_store_ids,
+    attachments = r.attachments || excluded.attachments
+"""
+
+
+def record_deletion_sql(column: str) -> str:
+    """A statement that records the deletion of the file or store $2 of tenant $1, which is in this column."""
+    return _RECORD_DELETION.format(column=column)
+
+
+_RECORD_FILE = record_deletion_sql("file_id")
 _SCHEDULE_DELETION = """
 INSERT INTO deletions (tenant_id, deletion_id, object_key, due_at) VALUES ($1, $2, $3, now() + $4)
 """
@@ -81,6 +100,7 @@ class PostgresFiles:
             # Attaching takes a weaker lock on the file, so no attachment is added until the commit.
             if not await connection.fetchval(f"{_GET} FOR UPDATE", tenant_id, file_id):
                 raise file_not_found(file_id)
+            await connection.execute(_RECORD_FILE, tenant_id, file_id)
             await connection.execute(_DETACH, tenant_id, file_id)
             await _schedule_deletion(connection, tenant_id, file_id, timedelta(0))
             await connection.execute(_DELETE, tenant_id, file_id)

@@ -1,5 +1,6 @@
 """Ingestion turns an attached file into chunks with vectors and keywords."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -7,7 +8,7 @@ from chassis.errors import ArgosyError, Kind
 from chassis.tenancy import Principal
 
 from retrieval.chunking.splitter import OWN_CHUNKING, Chunk, Chunking
-from retrieval.embeddings.model import Vector
+from retrieval.embeddings.model import FIRST_SPACE, EmbeddingSpace, Vector
 from retrieval.vector_stores.model import AttachmentKey
 
 FILE_INDEXED_TOPIC = "argosy.retrieval.file-indexed.v1"
@@ -37,11 +38,21 @@ class ClaimLost(Exception):
     """The attachment was deleted, or another process has claimed it: stop, and write nothing."""
 
 
+class SpacesChanged(Exception):
+    """The store has changed to another embedding model: embed for these spaces, and try again."""
+
+    def __init__(self, space: EmbeddingSpace, next_space: EmbeddingSpace | None) -> None:
+        super().__init__()
+        self.space = space
+        self.next_space = next_space
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to ingest a file, for a lease that each batch extends.
 
     `chunks` are stored already. `crashes` and `retries` count since the last stored batch, without this claim.
+    `space` is that of the store, and `next_space` the one to which it is being migrated.
     """
 
     key: AttachmentKey
@@ -54,15 +65,38 @@ class Claim:
     filename: str
     size_bytes: int
     chunking: Chunking = OWN_CHUNKING
+    space: EmbeddingSpace = FIRST_SPACE
+    next_space: EmbeddingSpace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextVector:
+    """The vector of a text; `fingerprint` is equal for equal texts of one model."""
+
+    fingerprint: bytes
+    vector: Vector
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedChunk:
-    """A chunk with its vector; `fingerprint` is equal for equal texts."""
+    """A chunk with its vector in the claim's space; `fingerprint` is equal for equal texts.
+
+    `following` is the vector in the claim's next space; None where that model did not answer.
+    """
 
     chunk: Chunk
     fingerprint: bytes
     vector: Vector
+    following: TextVector | None = None
+
+
+def vectors_by_space(claim: Claim, batch: Sequence[EmbeddedChunk]) -> dict[int, list[TextVector | None]]:
+    """The vectors of a batch that was embedded for the claim, by the number of their space."""
+    vectors: dict[int, list[TextVector | None]] = {}
+    if claim.next_space is not None:
+        vectors[claim.next_space.number] = [item.following for item in batch]
+    vectors[claim.space.number] = [TextVector(item.fingerprint, item.vector) for item in batch]
+    return vectors
 
 
 class RunResult(StrEnum):

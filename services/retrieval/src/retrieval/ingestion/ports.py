@@ -11,7 +11,14 @@ from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import AttachmentKey
 
 
-class IngestionStore(Protocol):
+class KnownVectors(Protocol):
+    """The vectors that tenants have."""
+
+    async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
+        """Vectors of equal texts that the tenant has paid for already."""
+
+
+class IngestionStore(KnownVectors, Protocol):
     """State of ingestion. Methods that take a claim raise ClaimLost when it is not the latest one."""
 
     async def claim(self, key: AttachmentKey, lease: timedelta) -> Claim | None:
@@ -23,15 +30,13 @@ class IngestionStore(Protocol):
     async def extend(self, claim: Claim, lease: timedelta) -> None:
         """Extend the lease (the heartbeat)."""
 
-    async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
-        """Vectors of equal texts that the tenant has paid for already."""
-
     async def add_chunks(
         self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
-    ) -> None:
+    ) -> Claim:
         """Store the next chunks, move the cursor past them and extend the lease, in one transaction.
 
-        Raises StorageQuotaExceeded when there is no room for all of them.
+        Returns the claim with the spaces that the store has now. Raises SpacesChanged, and stores nothing, when the
+        chunks have no vectors in the space of the store, and StorageQuotaExceeded when there is no room for all.
         """
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +13,17 @@ from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
 from retrieval.chunking.splitter import OWN_CHUNKING
-from retrieval.embeddings.model import DIMENSIONS, Vector, floats_to_vector, vector_to_floats
-from retrieval.ingestion.model import FILE_INDEXED_TOPIC, KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk
+from retrieval.embeddings.model import EmbeddingSpace, Vector, floats_to_vector
+from retrieval.ingestion.chunk_rows import chunk_to_row, row_to_next_space, row_to_space, stored_bytes, vector_rows
+from retrieval.ingestion.model import (
+    FILE_INDEXED_TOPIC,
+    KEYWORD_BATCH_SIZE,
+    Claim,
+    ClaimLost,
+    EmbeddedChunk,
+    SpacesChanged,
+    vectors_by_space,
+)
 from retrieval.ingestion.protos import file_indexed_to_proto
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
@@ -23,7 +33,6 @@ from retrieval.vector_stores.model import AttachmentKey
 
 # Events need some time. An attachment that is due for longer was lost or postponed, or waits behind many others.
 OVERDUE_AFTER = timedelta(seconds=5)
-EMBEDDING_BYTES = 2 * DIMENSIONS
 # The service embeds as itself, for the project and key that attached the file.
 ROLES = frozenset({"service"})
 
@@ -43,14 +52,33 @@ ATTACHMENTS = LeaseTable(
 KNOWN_VECTORS = """
 SELECT wanted.fingerprint, one.embedding::real[] AS embedding FROM unnest($2::bytea[]) AS wanted (fingerprint)
 CROSS JOIN LATERAL (
-    SELECT embedding FROM chunks WHERE tenant_id = (SELECT $1::text) AND fingerprint = wanted.fingerprint LIMIT 1
+    SELECT embedding::halfvec FROM chunks
+    WHERE tenant_id = (SELECT $1::text) AND fingerprint = wanted.fingerprint AND embedding IS NOT NULL
+    UNION ALL
+    SELECT embedding FROM chunk_vectors WHERE tenant_id = (SELECT $1::text) AND fingerprint = wanted.fingerprint
+    LIMIT 1
 ) AS one
+"""
+_FILE = """
+SELECT f.filename, f.size_bytes, s.embedding_model, s.space, s.next_embedding_model, s.next_space
+FROM files f JOIN vector_stores s ON s.tenant_id = f.tenant_id AND s.vector_store_id = $3
+WHERE f.tenant_id = $1 AND f.file_id = $2
+"""
+# The lock keeps the store from changing to another space before the commit. It comes before that of the attachment, as
+# where a store is deleted.
+_LOCK_SPACES = """
+SELECT embedding_model, space, next_embedding_model, next_space FROM vector_stores
+WHERE tenant_id = $1 AND vector_store_id = $2 FOR KEY SHARE
 """
 _ADD_CHUNK = """
 INSERT INTO chunks (tenant_id, vector_store_id, attachment, ordinal, page, text, fingerprint, embedding)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::real[]::halfvec)
 """
-_INDEX_KEYWORDS = """
+ADD_VECTORS = """
+INSERT INTO chunk_vectors (tenant_id, vector_store_id, space, attachment, ordinal, fingerprint, embedding)
+VALUES ($1, $2, $3, $4, $5, $6, $7::real[]::halfvec) ON CONFLICT DO NOTHING
+"""
+INDEX_KEYWORDS = """
 WITH found AS (
     SELECT c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
     FROM chunks c CROSS JOIN unnest(lexemes(c.text)) AS l
@@ -65,6 +93,9 @@ WITH found AS (
 )
 SELECT coalesce(sum(frequency), 0)::bigint FROM found
 """
+
+# The older version, where the rules change between two batches: the file is indexed anew then.
+_LEXEME_VERSION = "lexeme_version = least(CASE WHEN indexed_chunks > 0 THEN lexeme_version END, lexemes_version())"
 
 
 class PostgresIngestionStore:
@@ -88,11 +119,7 @@ class PostgresIngestionStore:
             if claimed is None:
                 return None
             # The foreign key keeps the file as long as this transaction holds the attachment.
-            file = await connection.fetchrow(
-                "SELECT filename, size_bytes FROM files WHERE tenant_id = $1 AND file_id = $2",
-                key.tenant_id,
-                key.file_id,
-            )
+            file = await connection.fetchrow(_FILE, key.tenant_id, key.file_id, key.vector_store_id)
         return claimed_to_claim(key, claimed, file)
 
     async def overdue(self, limit: int) -> list[AttachmentKey]:
@@ -110,10 +137,16 @@ class PostgresIngestionStore:
 
     async def add_chunks(
         self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
-    ) -> None:
-        size_bytes = sum(len(item.chunk.text.encode()) + EMBEDDING_BYTES for item in batch)
+    ) -> Claim:
         async with self._fenced(claim) as connection:
+            space, next_space = await _locked_spaces(connection, claim)
+            vectors = vectors_by_space(claim, batch)
+            own = [one for one in vectors.get(space.number, ()) if one is not None]
+            if len(own) < len(batch):
+                raise SpacesChanged(space, next_space)
             await check_chunks(connection, claim.key.tenant_id, quota, len(batch))
+            claim = replace(claim, space=space, next_space=next_space)
+            size_bytes = sum(len(item.chunk.text.encode()) for item in batch) + sum(map(stored_bytes, own))
             await ATTACHMENTS.update(
                 connection,
                 _lease(claim),
@@ -122,7 +155,12 @@ class PostgresIngestionStore:
                 size_bytes,
                 lease,
             )
-            await connection.executemany(_ADD_CHUNK, [chunk_to_row(claim, item) for item in batch])
+            rows = [chunk_to_row(claim, item, one) for item, one in zip(batch, own, strict=True)]
+            await connection.executemany(_ADD_CHUNK, rows)
+            for live in filter(None, (space, next_space)):
+                if live.number and live.number in vectors:
+                    await connection.executemany(ADD_VECTORS, vector_rows(claim, live, batch, vectors[live.number]))
+        return claim
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         async with self._fenced(claim) as connection:
@@ -130,8 +168,8 @@ class PostgresIngestionStore:
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
             if first == last:
                 return False
-            lexemes = await connection.fetchval(_INDEX_KEYWORDS, *_chunks_of(claim), first, last)
-            changes = "indexed_chunks = $1, lexeme_count = lexeme_count + $2"
+            lexemes = await connection.fetchval(INDEX_KEYWORDS, *_chunks_of(claim), first, last)
+            changes = f"{_LEXEME_VERSION}, indexed_chunks = $1, lexeme_count = lexeme_count + $2"
             await ATTACHMENTS.update(connection, _lease(claim), changes, last, lexemes)
         return True
 
@@ -142,8 +180,11 @@ class PostgresIngestionStore:
             lexemes, chunks = 0, row["chunks"]
             for first in range(row["indexed_chunks"], chunks, KEYWORD_BATCH_SIZE):
                 last = min(first + KEYWORD_BATCH_SIZE, chunks)
-                lexemes += await connection.fetchval(_INDEX_KEYWORDS, *_chunks_of(claim), first, last)
-            changes = "state = 'completed', warnings = $1::jsonb, indexed_chunks = $2, lexeme_count = lexeme_count + $3"
+                lexemes += await connection.fetchval(INDEX_KEYWORDS, *_chunks_of(claim), first, last)
+            changes = (
+                f"{_LEXEME_VERSION}, state = 'completed', warnings = $1::jsonb, indexed_chunks = $2,"
+                " lexeme_count = lexeme_count + $3"
+            )
             await ATTACHMENTS.update(connection, _lease(claim), changes, left_out, chunks, lexemes)
             await _enqueue_indexed(connection, claim)
         self._wake_relay()
@@ -213,17 +254,14 @@ def claimed_to_claim(key: AttachmentKey, claimed: Claimed, file: Any) -> Claim:
         filename=file["filename"],
         size_bytes=file["size_bytes"],
         chunking=row_to_chunking(row) or OWN_CHUNKING,
+        space=row_to_space(file),
+        next_space=row_to_next_space(file),
     )
 
 
-def chunk_to_row(claim: Claim, item: EmbeddedChunk) -> tuple[object, ...]:
-    return (
-        claim.key.tenant_id,
-        claim.key.vector_store_id,
-        claim.attachment,
-        item.chunk.ordinal,
-        item.chunk.page,
-        item.chunk.text,
-        item.fingerprint,
-        vector_to_floats(item.vector),
-    )
+async def _locked_spaces(connection: Any, claim: Claim) -> tuple[EmbeddingSpace, EmbeddingSpace | None]:
+    """The store's space and next one, which do not change before the end of the transaction. Raises ClaimLost."""
+    row = await connection.fetchrow(_LOCK_SPACES, claim.key.tenant_id, claim.key.vector_store_id)
+    if row is None:
+        raise ClaimLost
+    return row_to_space(row), row_to_next_space(row)

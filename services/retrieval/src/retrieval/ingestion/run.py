@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from chassis.errors import ArgosyError
@@ -15,7 +15,15 @@ from retrieval.files.model import FileNotFound, object_key
 from retrieval.files.ports import ObjectStore
 from retrieval.ingestion.claim import LEASE, heartbeat
 from retrieval.ingestion.embed import ChunkEmbedder
-from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, RunResult, RunSummary, is_transient
+from retrieval.ingestion.model import (
+    KEYWORD_BATCH_SIZE,
+    Claim,
+    ClaimLost,
+    RunResult,
+    RunSummary,
+    SpacesChanged,
+    is_transient,
+)
 from retrieval.ingestion.ports import IngestionStore
 from retrieval.parsing.model import FileWarning, IngestionErrorCode, Parser, UnindexableFile
 from retrieval.quotas.model import NO_QUOTAS, Quotas
@@ -117,12 +125,21 @@ class Ingestion:
     async def _store_chunks(self, claim: Claim, progress: _Progress) -> None:
         async with aclosing(self._batches(claim, progress.warnings)) as batches:
             async for batch in batches:
-                embedded, reused = await self.chunk_embedder.embed(claim, batch)
-                await self.store.add_chunks(claim, embedded, self.lease, self.quotas.of(claim.principal.plan))
+                claim, reused = await self._store_batch(claim, batch)
                 progress.chunks += len(batch)
                 progress.reused += reused
                 if progress.chunks >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
                     raise _Yield
+
+    async def _store_batch(self, claim: Claim, batch: list[Chunk]) -> tuple[Claim, int]:
+        """Store the batch; the claim with the spaces of the store as they are now, and how many vectors were reused."""
+        quota = self.quotas.of(claim.principal.plan)
+        while True:
+            embedded, reused = await self.chunk_embedder.embed(claim, batch)
+            try:
+                return await self.store.add_chunks(claim, embedded, self.lease, quota), reused
+            except SpacesChanged as changed:
+                claim = replace(claim, space=changed.space, next_space=changed.next_space)
 
     async def _batches(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[list[Chunk], None]:
         """The chunks that are not stored yet, `batch_size` at a time."""

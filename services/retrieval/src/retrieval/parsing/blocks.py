@@ -11,12 +11,15 @@ MAX_BLOCK_CHARACTERS = 8_000
 # lone surrogates; the mark of byte order; non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+# A soft hyphen is shown at the end of a line only: the word goes on there.
+_BROKEN_WORD = re.compile(r"\n?\xad[^\S\n]*\n[^\S\n]*(?=\w)")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n){2,}")
 
 
 def to_blocks(page: int, text: str) -> Iterator[Block]:
     """Cut `text` at line ends, else at spaces, else anywhere. Blank lines in a row become one."""
-    clean = _BLANK_LINES.sub("\n\n", _UNPRINTABLE.sub("", _LINE_ENDS.sub("\n", text)))
+    unbroken = _BROKEN_WORD.sub("", _LINE_ENDS.sub("\n", text))
+    clean = _BLANK_LINES.sub("\n\n", _UNPRINTABLE.sub("", unbroken))
     start = 0
     while start < len(clean):
         end = _block_end(clean, start)

@@ -1,5 +1,6 @@
 """JSON, and lines of JSON: every value beside its path, so that a passage says what its values mean."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -11,6 +12,11 @@ from retrieval.parsing.limits import Limits
 from retrieval.parsing.model import FileWarning, IngestionErrorCode, UnindexableFile
 from retrieval.parsing.text_encoding import find_encoding
 
+# An escape at a time, so that the second of two backslashes begins none: a whole pair, half of one, or any other.
+_ESCAPES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+
 
 def read(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str] | FileWarning]:
     """A line for each value: "order.items[0].name: Quillstone". Lines of JSON are documents one after the other.
@@ -20,6 +26,7 @@ def read(document: BinaryIO, _: Limits) -> Iterator[tuple[int, str] | FileWarnin
     encoding = find_encoding(document)
     yield from encoding.warnings
     source = "".join(plain.pieces(document, encoding.codec)).removeprefix("\ufeff")
+    source = _ESCAPES.sub(lambda found: r"\ufffd" if found[1] else found[0], source)
     yield from coalesce(0, _lines(_documents(source)))
 
 

@@ -5,15 +5,17 @@ chunks, or none. So the files are counted first. The chunks of few are all compa
 that goes on until it has enough allowed chunks finds the nearest; where it gives up, all allowed chunks are compared.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
 from values.attributes import Filter
 
-from retrieval.embeddings.model import Vector, vector_to_floats
+from retrieval.embeddings.model import EmbeddingSpace, Vector, to_floats
 from retrieval.search.conditions import to_condition
+from retrieval.search.spaces import vectors_of
 
 # Compared one by one in some tens of milliseconds.
 MAX_EXACT_CHUNKS = 20_000
@@ -27,11 +29,11 @@ WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'complete
 """
 # The chunks of some attachments, one after the other. OFFSET keeps it a loop: the planner knows too little about a
 # tenant to choose between that and reading the table.
-_SEARCH_ATTACHMENTS = """
+SEARCH_ATTACHMENTS = """
 SELECT near.vector_store_id, near.attachment, near.ordinal, 1 - near.distance AS score
 FROM unnest($2::text[], $3::bigint[]) AS allowed (vector_store_id, attachment)
 CROSS JOIN LATERAL (
-    SELECT vector_store_id, attachment, ordinal, embedding <=> $4::real[]::halfvec AS distance FROM chunks
+    SELECT vector_store_id, attachment, ordinal, embedding <=> $4::real[]::halfvec AS distance FROM {vectors}
     WHERE tenant_id = (SELECT $1::text) AND vector_store_id = allowed.vector_store_id
       AND attachment = allowed.attachment OFFSET 0
 ) AS near
@@ -39,7 +41,7 @@ ORDER BY near.distance, near.attachment, near.ordinal LIMIT $5
 """
 # One branch per store: the planner uses a store's partial HNSW index only for a condition on that store alone.
 _SEARCH_STORE = """
-(SELECT vector_store_id, attachment, ordinal, embedding <=> $3::real[]::halfvec AS distance FROM chunks
+(SELECT vector_store_id, attachment, ordinal, embedding <=> $3::real[]::halfvec AS distance FROM {vectors}
  WHERE tenant_id = $1 AND vector_store_id = ${parameter} AND {allowed}
  ORDER BY (embedding <=> $3::real[]::halfvec) {exactly} LIMIT $4)
 """
@@ -50,13 +52,14 @@ def allowed_attachments(condition: str) -> str:
     return f"allowed AS MATERIALIZED ({_ALLOWED_ATTACHMENTS.format(condition=condition)})"
 
 
-def search_stores_sql(stores: int, condition: str, *, exactly: bool) -> str:
-    """The nearest allowed chunks of this many stores, whose ids are the parameters from $5 on.
+def search_stores_sql(vectors: Sequence[str], condition: str, *, exactly: bool) -> str:
+    """The nearest allowed chunks of stores whose ids are the parameters from $5 on, and that have these vectors.
 
     An index orders by the distance itself. `exactly` orders by an expression of it, so that none is used.
     """
     branches = [
-        _SEARCH_STORE.format(parameter=5 + n, allowed=ALLOWED, exactly="+ 0" if exactly else "") for n in range(stores)
+        _SEARCH_STORE.format(parameter=5 + n, vectors=own, allowed=ALLOWED, exactly="+ 0" if exactly else "")
+        for n, own in enumerate(vectors)
     ]
     return (
         f"WITH {allowed_attachments(condition)}"  # noqa: S608 - constants
@@ -74,18 +77,27 @@ class FilteredVectorSearch:
     vector_store_ids: Sequence[str]
     filters: Filter
     max_exact_chunks: int = MAX_EXACT_CHUNKS
+    spaces: Mapping[str, EmbeddingSpace] = field(default_factory=dict)
 
     async def vector_search(self, vector: Vector, limit: int) -> Sequence[Any]:
         """Rows with the key and the score of each chunk, nearest first; as many as there are, up to the limit."""
         allowed = await self._allowed_attachments()
         if allowed is not None:
-            stores, attachments = [row["vector_store_id"] for row in allowed], [row["attachment"] for row in allowed]
-            values = (self.tenant_id, stores, attachments, vector_to_floats(vector), limit)
-            few: Sequence[Any] = await self.connection.fetch(_SEARCH_ATTACHMENTS, *values)
-            return few
+            return await self._search_attachments(allowed, vector, limit)
         found = await self._search_stores(vector, limit, exactly=False)
         # There are more chunks than that, so the index has given up.
         return found if len(found) == limit else await self._search_stores(vector, limit, exactly=True)
+
+    async def _search_attachments(self, allowed: Sequence[Any], vector: Vector, limit: int) -> Sequence[Any]:
+        by_vectors: defaultdict[str, list[Any]] = defaultdict(list)
+        for row in allowed:
+            by_vectors[vectors_of(self.spaces.get(row["vector_store_id"]), vector)].append(row)
+        found: list[Any] = []
+        for vectors, rows in by_vectors.items():
+            stores, attachments = [row["vector_store_id"] for row in rows], [row["attachment"] for row in rows]
+            values = (self.tenant_id, stores, attachments, to_floats(vector), limit)
+            found += await self.connection.fetch(SEARCH_ATTACHMENTS.format(vectors=vectors), *values)
+        return sorted(found, key=lambda row: (-row["score"], row["attachment"], row["ordinal"]))[:limit]
 
     async def _allowed_attachments(self) -> Sequence[Any] | None:
         """None when they have too many chunks."""
@@ -99,7 +111,8 @@ class FilteredVectorSearch:
     async def _search_stores(self, vector: Vector, limit: int, *, exactly: bool) -> Sequence[Any]:
         stores = self.vector_store_ids
         condition, values = to_condition(self.filters, 5 + len(stores))
-        statement = search_stores_sql(len(stores), condition, exactly=exactly)
-        arguments = (self.tenant_id, list(stores), vector_to_floats(vector), limit, *stores, *values)
+        vectors = [vectors_of(self.spaces.get(store), vector) for store in stores]
+        statement = search_stores_sql(vectors, condition, exactly=exactly)
+        arguments = (self.tenant_id, list(stores), to_floats(vector), limit, *stores, *values)
         rows: Sequence[Any] = await self.connection.fetch(statement, *arguments)
         return rows

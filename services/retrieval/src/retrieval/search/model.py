@@ -1,11 +1,14 @@
 """Queries over vector stores and the passages that answer them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from chassis.errors import InvalidRequest
 from values.attributes import Attributes, Filter
 from values.limits import MAX_VECTOR_STORES_PER_REQUEST
+
+from retrieval.embeddings.model import EmbeddingSpace
 
 MAX_QUERY_CHARACTERS = 8_192
 
@@ -28,6 +31,18 @@ class ChunkText:
     page: int
     text: str
     attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreContents:
+    """What some vector stores hold at one moment: chunks that can be found, and the space of each store."""
+
+    chunks: int
+    spaces: Mapping[str, EmbeddingSpace]
+
+
+class StoreSpaceChanged(Exception):
+    """A store has changed to another embedding model since its contents were read: read them again."""
 
 
 @dataclass(frozen=True, slots=True)

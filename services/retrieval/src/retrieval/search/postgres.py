@@ -1,18 +1,18 @@
 """Vector and keyword search in Postgres: exact or HNSW scan of `chunks`, BM25 over `postings`."""
 
-import re
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
 from chassis.postgres import Database
 from values.attributes import Filter, check_attributes
 
-from retrieval.embeddings.model import Vector, floats_to_vector, vector_to_floats
+from retrieval.embeddings.model import EmbeddingSpace, Vector, floats_to_vector, to_floats
 from retrieval.search.conditions import Parameter, to_condition
 from retrieval.search.feedback import Candidate, Relevant
 from retrieval.search.filtered import ALLOWED, FilteredVectorSearch, allowed_attachments
-from retrieval.search.model import ChunkKey, ChunkText
+from retrieval.search.model import ChunkKey, ChunkText, StoreContents, StoreSpaceChanged
+from retrieval.search.spaces import FIRST_SPACES, keys_by_space, keys_to_columns, number_of, vectors_of
 from retrieval.vector_stores.attachments_postgres import IS_EXPIRED, SET_ACTIVE
 from retrieval.vector_stores.model import vector_store_expired, vector_store_not_found
 
@@ -28,14 +28,15 @@ SELECT attachment FROM deletions WHERE tenant_id = $1 AND vector_store_id = ANY(
 """
 # One branch per store: the planner uses a store's partial HNSW index only for a condition on that store alone.
 _VECTOR_SEARCH_IN_STORE = """
-(SELECT vector_store_id, attachment, ordinal, embedding <=> $3::real[]::halfvec AS distance FROM chunks
+(SELECT vector_store_id, attachment, ordinal, embedding <=> $3::real[]::halfvec AS distance FROM {vectors}
  WHERE tenant_id = $1 AND vector_store_id = ${parameter} AND attachment NOT IN (SELECT attachment FROM hidden)
  ORDER BY embedding <=> $3::real[]::halfvec LIMIT $4)
 """
 # Custom plans, because a partial index matches values, not parameters. The iterative scan continues past hidden rows.
 _PLANNER_SETTINGS = """
 SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hnsw.ef_search', '200', true),
-       set_config('hnsw.iterative_scan', 'strict_order', true)
+       set_config('hnsw.iterative_scan', 'strict_order', true), vector_store_id, space
+FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[])
 """
 # The lexemes of a query that are searched for.
 _QUERY_LEXEMES = f"""
@@ -85,6 +86,14 @@ CROSS JOIN LATERAL (
       AND attachment = wanted.attachment AND ordinal = wanted.ordinal LIMIT 1
 ) AS c
 """
+# In space 0 the vectors stand in the rows of the chunks, and every other space has rows of its own.
+_WANTED_VECTORS = """
+CROSS JOIN LATERAL (
+    SELECT embedding FROM chunk_vectors
+    WHERE tenant_id = (SELECT $1::text) AND vector_store_id = wanted.vector_store_id AND space = {space}
+      AND attachment = wanted.attachment AND ordinal = wanted.ordinal LIMIT 1
+) AS v
+"""
 _CHUNK_TEXTS = f"""
 SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text, a.attributes
 {_WANTED_CHUNKS} CROSS JOIN LATERAL (
@@ -93,18 +102,31 @@ SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.f
 ) AS a
 CROSS JOIN LATERAL (SELECT filename FROM files WHERE tenant_id = (SELECT $1::text) AND file_id = a.file_id LIMIT 1) AS f
 """  # noqa: S608 - constants
-_RELEVANT = f"""
-SELECT c.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
-{_WANTED_CHUNKS} CROSS JOIN LATERAL (
-    SELECT coalesce(array_agg(lexeme), '{{}}') AS lexemes,
-           coalesce(array_agg(cardinality(positions)), '{{}}') AS frequencies
+_TERMS = """
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(lexeme), '{}') AS lexemes,
+           coalesce(array_agg(cardinality(positions)), '{}') AS frequencies
     FROM unnest(lexemes(c.text))
 ) AS terms
-"""  # noqa: S608 - constants
+"""
+_RELEVANT = f"""
+SELECT c.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
+{_WANTED_CHUNKS} {_TERMS} WHERE c.embedding IS NOT NULL
+"""
+_RELEVANT_IN_SPACE = f"""
+SELECT v.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
+{_WANTED_CHUNKS} {_WANTED_VECTORS.format(space="$5")} {_TERMS}
+"""
 _NEARNESS = f"""
 SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal,
-       -(c.embedding <#> $5::real[]::halfvec) AS nearness {_WANTED_CHUNKS}
+       -(c.embedding <#> $5::real[]::halfvec) AS nearness {_WANTED_CHUNKS} WHERE c.embedding IS NOT NULL
 """
+_NEARNESS_IN_SPACE = f"""
+SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal,
+       -(v.embedding <#> $5::real[]::halfvec) AS nearness
+FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
+{_WANTED_VECTORS.format(space="$6")}
+"""  # noqa: S608 - constants
 # A lookup in the primary key for each file and lexeme. It compares rows, because the planner would take the index by
 # attachment for a comparison of attachments alone, and read all words of the files. IS TRUE keeps the condition a
 # lookup in a hash table; a join may become a loop within a loop.
@@ -125,23 +147,14 @@ FROM (
 WHERE ((attachment, ordinal) IN (SELECT * FROM unnest($3::bigint[], $4::integer[]))) IS TRUE
 GROUP BY attachment, ordinal
 """
-_COUNT_CHUNKS = """
-SELECT s.vector_store_id, bool_or({expired}) AS expired, bool_or(last_active_at < now() - interval '1 minute') AS idle,
+_CONTENTS = """
+SELECT s.vector_store_id, s.embedding_model, s.space,
+       bool_or({expired}) AS expired, bool_or(last_active_at < now() - interval '1 minute') AS idle,
        coalesce(sum(a.chunks) FILTER (WHERE a.state = 'completed' AND {condition}), 0)::bigint AS chunks
 FROM vector_stores s LEFT JOIN attachments a USING (tenant_id, vector_store_id)
-WHERE s.tenant_id = $1 AND s.vector_store_id = ANY($2::text[]) GROUP BY s.vector_store_id
+WHERE s.tenant_id = $1 AND s.vector_store_id = ANY($2::text[])
+GROUP BY s.vector_store_id, s.embedding_model, s.space
 """
-# HNSW indexes of large vector stores. Up to about 20,000 chunks an exact scan is as fast. A larger store gets its own
-# partial index. Only the table's owner may create one, outside of a transaction, so the service prints the statements
-# and runs none.
-_STORE_ID = re.compile(r"vs_[0-9a-f]{32}", re.ASCII)
-_INDEX_PREFIX = "chunks_hnsw_"
-
-_LARGE_STORES = """
-SELECT vector_store_id FROM attachments WHERE state = 'completed'
-GROUP BY tenant_id, vector_store_id HAVING sum(chunks) > $1 ORDER BY 1
-"""
-_INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'chunks'"
 
 
 class PostgresSearchIndex:
@@ -150,9 +163,11 @@ class PostgresSearchIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
+    async def contents(
+        self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
+    ) -> StoreContents:
         condition, values = ("true", []) if filters is None else to_condition(filters, 3)
-        statement = _COUNT_CHUNKS.format(condition=condition, expired=IS_EXPIRED)
+        statement = _CONTENTS.format(condition=condition, expired=IS_EXPIRED)
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), *values)
             for row in rows:
@@ -160,11 +175,11 @@ class PostgresSearchIndex:
                     raise vector_store_expired(row["vector_store_id"])
             if any(row["idle"] for row in rows):
                 await connection.execute(SET_ACTIVE, tenant_id, list(vector_store_ids))
-        chunks: dict[str, int] = {row["vector_store_id"]: row["chunks"] for row in rows}
+        spaces = {row["vector_store_id"]: EmbeddingSpace(row["embedding_model"], row["space"]) for row in rows}
         for vector_store_id in vector_store_ids:
-            if vector_store_id not in chunks:
+            if vector_store_id not in spaces:
                 raise vector_store_not_found(vector_store_id)
-        return sum(chunks.values())
+        return StoreContents(sum(row["chunks"] for row in rows), spaces)
 
     async def vector_search(
         self,
@@ -173,20 +188,27 @@ class PostgresSearchIndex:
         vector: Vector,
         limit: int,
         filters: Filter | None = None,
+        *,
+        spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> dict[ChunkKey, float]:
-        branches = [_VECTOR_SEARCH_IN_STORE.format(parameter=5 + n) for n in range(len(vector_store_ids))]
+        branches = [
+            _VECTOR_SEARCH_IN_STORE.format(parameter=5 + n, vectors=vectors_of(spaces.get(store), vector))
+            for n, store in enumerate(vector_store_ids)
+        ]
         query = (
             f"WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS})"  # noqa: S608 - constants
             " SELECT vector_store_id, attachment, ordinal, 1 - distance AS score"
             f" FROM ({' UNION ALL '.join(branches)}) AS near ORDER BY distance, attachment, ordinal LIMIT $4"
         )
         async with self._database.tenant(tenant_id) as connection:
-            await connection.execute(_PLANNER_SETTINGS)
+            stores = await connection.fetch(_PLANNER_SETTINGS, tenant_id, list(vector_store_ids))
+            if any(row["space"] != number_of(spaces.get(row["vector_store_id"])) for row in stores):
+                raise StoreSpaceChanged
             if filters is not None:
-                search = FilteredVectorSearch(connection, tenant_id, list(vector_store_ids), filters)
+                search = FilteredVectorSearch(connection, tenant_id, list(vector_store_ids), filters, spaces=spaces)
                 return {row_to_chunk_key(row): row["score"] for row in await search.vector_search(vector, limit)}
             rows = await connection.fetch(
-                query, tenant_id, list(vector_store_ids), vector_to_floats(vector), limit, *vector_store_ids
+                query, tenant_id, list(vector_store_ids), to_floats(vector), limit, *vector_store_ids
             )
         return {row_to_chunk_key(row): row["score"] for row in rows}
 
@@ -204,11 +226,18 @@ class PostgresSearchIndex:
         return {row_to_chunk_key(row): row["score"] for row in rows}
 
     async def relevant(
-        self, tenant_id: str, keys: Collection[ChunkKey], query: str
+        self,
+        tenant_id: str,
+        keys: Collection[ChunkKey],
+        query: str,
+        spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> tuple[list[str], list[Relevant]]:
+        rows: list[Any] = []
         async with self._database.tenant(tenant_id) as connection:
             lexemes = await connection.fetch(_QUERY_LEXEMES.format(query="$1"), query)
-            rows = await connection.fetch(_RELEVANT, tenant_id, *keys_to_columns(keys))
+            for number, of_space in keys_by_space(keys, spaces).items():
+                statement, values = (_RELEVANT_IN_SPACE, [number]) if number else (_RELEVANT, [])
+                rows += await connection.fetch(statement, tenant_id, *keys_to_columns(of_space), *values)
         relevant = [
             Relevant(floats_to_vector(row["embedding"]), dict(zip(row["lexemes"], row["frequencies"], strict=True)))
             for row in rows
@@ -221,11 +250,16 @@ class PostgresSearchIndex:
         keys: Collection[ChunkKey],
         vector: Sequence[float],
         lexemes: Sequence[str],
+        spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> dict[ChunkKey, Candidate]:
+        near: list[Any] = []
         async with self._database.tenant(tenant_id) as connection:
-            columns = keys_to_columns(keys)
-            near = await connection.fetch(_NEARNESS, tenant_id, *columns, list(vector))
-            found = await connection.fetch(_FREQUENCIES, tenant_id, *columns, list(lexemes)) if lexemes else []
+            for number, of_space in keys_by_space(keys, spaces).items():
+                statement, values = (_NEARNESS_IN_SPACE, [number]) if number else (_NEARNESS, [])
+                columns = (*keys_to_columns(of_space), list(vector))
+                near += await connection.fetch(statement, tenant_id, *columns, *values)
+            wanted = (tenant_id, *keys_to_columns(keys), list(lexemes))
+            found = await connection.fetch(_FREQUENCIES, *wanted) if lexemes else []
         terms = {(row["attachment"], row["ordinal"]): row for row in found}
         return {
             row_to_chunk_key(row): to_candidate(row, terms.get((row["attachment"], row["ordinal"]))) for row in near
@@ -257,35 +291,9 @@ def row_to_chunk_key(row: Any) -> ChunkKey:
     return ChunkKey(row["vector_store_id"], row["attachment"], row["ordinal"])
 
 
-def keys_to_columns(keys: Collection[ChunkKey]) -> tuple[list[str], list[int], list[int]]:
-    """For parameters of unnest: stores, attachments, ordinals."""
-    return (
-        [key.vector_store_id for key in keys],
-        [key.attachment for key in keys],
-        [key.ordinal for key in keys],
-    )
-
-
 def to_candidate(near: Any, terms: Any) -> Candidate:
     """`terms` is None for a chunk that has none of the lexemes."""
     if terms is None:
         return Candidate(near["nearness"])
     frequencies = dict(zip(terms["lexemes"], terms["frequencies"], strict=True))
     return Candidate(near["nearness"], frequencies, terms["length"])
-
-
-async def index_statements(database: Database, more_than_chunks: int) -> AsyncIterator[str]:
-    """SQL for the owner: create the index of each store that grew, drop those of stores that shrank or were deleted."""
-    async with database.system() as connection:
-        large = {row["vector_store_id"] for row in await connection.fetch(_LARGE_STORES, more_than_chunks)}
-        schema = await connection.fetchval("SELECT current_schema()")
-        existing = {row["indexname"] for row in await connection.fetch(_INDEXES)}
-    wanted = {_INDEX_PREFIX + store.removeprefix("vs_"): store for store in large if _STORE_ID.fullmatch(store)}
-    for name in sorted(wanted.keys() - existing):
-        yield (
-            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {schema}.chunks"
-            f" USING hnsw (embedding public.halfvec_cosine_ops) WHERE vector_store_id = '{wanted[name]}';"
-        )
-    for name in sorted(existing - wanted.keys()):
-        if name.startswith(_INDEX_PREFIX):
-            yield f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name};"

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from chassis.errors import Unavailable
 from values.attributes import Filter
 
 from retrieval.chunking.token_counter import TokenCounter
-from retrieval.embeddings.model import Embedder, Vector, vector_to_floats
+from retrieval.embeddings.model import Embedder, EmbeddingSpace, Vector, embedder_of, to_floats
 from retrieval.search.exact import NOTHING, to_wanted
 from retrieval.search.feedback import (
     MAX_CANDIDATES,
@@ -21,7 +23,15 @@ from retrieval.search.feedback import (
     mean_score,
     moved,
 )
-from retrieval.search.model import ChunkKey, ChunkText, Passage, Ranker, SearchQuery
+from retrieval.search.model import (
+    ChunkKey,
+    ChunkText,
+    Passage,
+    Ranker,
+    SearchQuery,
+    StoreContents,
+    StoreSpaceChanged,
+)
 from retrieval.search.rank import reciprocal_rank_fusion, relative
 from retrieval.search.windows import best_of, search_vectors, split_query
 
@@ -31,13 +41,17 @@ EXACT_CANDIDATES = 50
 DEFAULT_PASSAGES = 10
 # So much more than all else that a passage with two of three codes is before all with one.
 EXACT_WEIGHT = 10.0
+# A store changes at most once in a search, unless its owner migrates it without a pause.
+MAX_SPACE_CHANGES = 3
 
 
 class SearchIndex(Protocol):
     """The chunks of completed attachments. With `filters`, of those alone whose attributes fit."""
 
-    async def count_chunks(self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None) -> int:
-        """Chunks in all the stores, which are in use now.
+    async def contents(
+        self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
+    ) -> StoreContents:
+        """Chunks in all the stores, which are in use now, and their spaces.
 
         Raises VectorStoreNotFound if one of them is unknown, VectorStoreExpired if one has expired.
         """
@@ -49,8 +63,14 @@ class SearchIndex(Protocol):
         vector: Vector,
         limit: int,
         filters: Filter | None = None,
+        *,
+        spaces: Mapping[str, EmbeddingSpace] = ...,
     ) -> dict[ChunkKey, float]:
-        """The nearest chunks with their cosines, nearest first."""
+        """The nearest chunks with their cosines, nearest first.
+
+        `spaces` are those of the stores, the first space for those that it does not name; all are of one model. Raises
+        StoreSpaceChanged when a store has another one by now.
+        """
 
     async def keyword_search(
         self,
@@ -63,7 +83,11 @@ class SearchIndex(Protocol):
         """BM25 over all the stores as one collection, best first; only chunks with a keyword of the query."""
 
     async def relevant(
-        self, tenant_id: str, keys: Collection[ChunkKey], query: str
+        self,
+        tenant_id: str,
+        keys: Collection[ChunkKey],
+        query: str,
+        spaces: Mapping[str, EmbeddingSpace] = ...,
     ) -> tuple[list[str], list[Relevant]]:
         """The lexemes that are searched for, and these chunks, without those that were deleted meanwhile."""
 
@@ -73,6 +97,7 @@ class SearchIndex(Protocol):
         keys: Collection[ChunkKey],
         vector: Sequence[float],
         lexemes: Sequence[str],
+        spaces: Mapping[str, EmbeddingSpace] = ...,
     ) -> dict[ChunkKey, Candidate]:
         """The chunks' nearness to the vector, and their frequencies of the lexemes; without deleted chunks."""
 
@@ -85,21 +110,38 @@ async def search(
 ) -> list[Passage]:
     """The best passages, best first. Raises InvalidRequest, VectorStoreNotFound, and the embedder's errors.
 
-    A search fails without the embedder: results of the keyword search alone would look complete.
+    A search fails without the embedder: results of the keyword search alone would look complete. It begins anew when a
+    store changes to another embedding model before its vectors are read.
     """
+    for _ in range(MAX_SPACE_CHANGES):
+        with suppress(StoreSpaceChanged):
+            return await _search(tenant_id, query, index, embedder, counter)
+    raise Unavailable("the vector store keeps changing its embedding model; try again")
+
+
+async def _search(
+    tenant_id: str, query: SearchQuery, index: SearchIndex, embedder: Embedder, counter: TokenCounter
+) -> list[Passage]:
     stores, filters = query.vector_store_ids, query.filters
-    if not await index.count_chunks(tenant_id, stores, filters):
+    contents = await index.contents(tenant_id, stores, filters)
+    if not contents.chunks:
         return []  # Without chunks the query is not embedded, so the tenant does not pay for it.
-    vectors, by_keyword = await asyncio.gather(
-        embedder.embed(split_query(query.query, counter)),
+    texts_to_embed = split_query(query.query, counter)
+    by_model = stores_by_model(contents.spaces, embedder)
+    vectors_by_model, by_keyword = await asyncio.gather(
+        asyncio.gather(*(own.embed(texts_to_embed) for own, _ in by_model)),
         index.keyword_search(tenant_id, stores, query.query, CANDIDATES, filters),
     )
-    wanted_vectors = search_vectors(vectors)
-    by_window = [await index.vector_search(tenant_id, stores, vector, CANDIDATES, filters) for vector in wanted_vectors]
+    wanted_vectors, by_window = [], []
+    for (_, of_model), vectors in zip(by_model, vectors_by_model, strict=True):
+        for vector in search_vectors(vectors):
+            wanted_vectors.append(vector)
+            near = await index.vector_search(tenant_id, of_model, vector, CANDIDATES, filters, spaces=contents.spaces)
+            by_window.append(near)
     wanted = to_wanted(query.query) if query.ranker is Ranker.AUTO else NOTHING
     # Exact hits have all words, so they are among the best by keyword.
     exact = list(by_keyword)[:EXACT_CANDIDATES] if wanted else []
-    found = _Found(tenant_id, query.query, by_window, by_keyword, index)
+    found = _Found(tenant_id, query.query, by_window, by_keyword, index, contents.spaces)
     if query.ranker is Ranker.AUTO and len(wanted_vectors) == 1 and found.size() >= MIN_CANDIDATES:
         scores = await found.by_feedback(wanted_vectors[0], exact)
     else:
@@ -112,6 +154,17 @@ async def search(
     return [Passage(key.vector_store_id, texts[key], final[key]) for key in best]
 
 
+def stores_by_model(
+    spaces: Mapping[str, EmbeddingSpace], embedder: Embedder
+) -> Sequence[tuple[Embedder, Sequence[str]]]:
+    """The embedder of each model, with the stores that have it. Vectors of two models cannot be compared."""
+    grouped: dict[str, tuple[Embedder, list[str]]] = {}
+    for store, space in spaces.items():
+        own = embedder_of(embedder, space.model)
+        grouped.setdefault(own.model, (own, []))[1].append(store)
+    return list(grouped.values())
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What the searches by the vector of each window and by keyword have found for a query, and two ways to rank it."""
@@ -121,6 +174,7 @@ class _Found:
     by_window: Sequence[Mapping[ChunkKey, float]]
     by_keyword: Mapping[ChunkKey, float]
     index: SearchIndex
+    spaces: Mapping[str, EmbeddingSpace]
 
     def size(self) -> int:
         return len({key for ranking in (*self.by_window, self.by_keyword) for key in ranking})
@@ -134,15 +188,20 @@ class _Found:
         """Scores of the best hundred, and of those in `also`, by what the best of them have in common."""
         [near] = self.by_window
         far = [key for key in self.by_keyword if key not in near]
-        farther = await self.index.candidates(self.tenant_id, far, vector_to_floats(vector), ()) if far else {}
+        farther = await self._candidates(far, to_floats(vector), ()) if far else {}
         first = mean_score({**near, **{key: candidate.nearness for key, candidate in farther.items()}}, self.by_keyword)
         keys = list(dict.fromkeys([*list(first)[:MAX_CANDIDATES], *also]))
-        lexemes, relevant = await self.index.relevant(self.tenant_id, keys[:RELEVANT], self.query)
+        lexemes, relevant = await self.index.relevant(self.tenant_id, keys[:RELEVANT], self.query, self.spaces)
         if not relevant:
             return first
         weights = expanded(lexemes, relevant)
-        candidates = await self.index.candidates(self.tenant_id, keys, moved(vector, relevant), list(weights))
+        candidates = await self._candidates(keys, moved(vector, relevant), list(weights))
         return feedback_scores(weights, candidates)
+
+    async def _candidates(
+        self, keys: Collection[ChunkKey], vector: Sequence[float], lexemes: Sequence[str]
+    ) -> dict[ChunkKey, Candidate]:
+        return await self.index.candidates(self.tenant_id, keys, vector, lexemes, self.spaces)
 
 
 def _exact_first(scores: dict[ChunkKey, float], exactness: dict[ChunkKey, float]) -> dict[ChunkKey, float]:

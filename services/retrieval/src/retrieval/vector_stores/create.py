@@ -9,14 +9,17 @@ from chassis.tenancy import Principal
 from values.attributes import check_metadata
 
 from retrieval.chunking.splitter import Chunking
+from retrieval.embeddings.model import DIMENSIONS, FIRST_SPACE, EmbeddingSpace
 from retrieval.quotas.model import UNLIMITED, Quota
-from retrieval.vector_stores.model import StoreChanges, VectorStore
+from retrieval.vector_stores.model import EmbeddingModels, StoreChanges, VectorStore
 from retrieval.vector_stores.ports import NOTHING, VectorStores
 
 MAX_FILES_PER_REQUEST = 500
 MAX_NAME_CHARACTERS = 256
 MAX_DAYS = 365
 EXPIRED_BATCH = 20
+# Migrations have larger numbers.
+SPACE_OF_OTHER_DIMENSIONS = 1
 
 
 async def create_vector_store(
@@ -25,6 +28,7 @@ async def create_vector_store(
     file_ids: Sequence[str],
     *,
     stores: VectorStores,
+    space: EmbeddingSpace = FIRST_SPACE,
     chunking: Chunking | None = None,
     metadata: Mapping[str, str] = NOTHING,
     expires_after: timedelta | None = None,
@@ -39,7 +43,14 @@ async def create_vector_store(
     if len(distinct) > MAX_FILES_PER_REQUEST:
         raise InvalidRequest(f"at most {MAX_FILES_PER_REQUEST} files at once", param="file_ids")
     return await stores.create(
-        principal, name, distinct, chunking=chunking, metadata=metadata, expires_after=expires_after, quota=quota
+        principal,
+        name,
+        distinct,
+        space=space,
+        chunking=chunking,
+        metadata=metadata,
+        expires_after=expires_after,
+        quota=quota,
     )
 
 
@@ -62,3 +73,9 @@ async def expire_stores(stores: VectorStores, on_expired: Callable[[int], None] 
     expired = await stores.expire(EXPIRED_BATCH)
     on_expired(expired)
     return expired == EXPIRED_BATCH
+
+
+def space_of_new_store(model: str, models: EmbeddingModels) -> EmbeddingSpace:
+    """Where the vectors of a new store are. Raises InvalidRequest for a model that stores may not have."""
+    name = models.checked(model)
+    return EmbeddingSpace(name, 0 if models.dimensions[name] == DIMENSIONS else SPACE_OF_OTHER_DIMENSIONS)

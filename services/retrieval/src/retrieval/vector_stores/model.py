@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chassis.errors import ArgosyError, Kind
+from chassis.errors import ArgosyError, InvalidRequest, Kind
 from values.attributes import Attributes
 
 from retrieval.chunking.splitter import Chunking
@@ -14,6 +14,7 @@ from retrieval.parsing.model import FileWarning
 
 # Kafka topic of files that were attached and wait for ingestion.
 FILE_ATTACHED_TOPIC = "argosy.retrieval.file-attached.v1"
+MODEL = "embedding_model"
 
 
 class VectorStoreNotFound(ArgosyError):
@@ -49,7 +50,8 @@ class FileCounts:
 class VectorStore:
     """A set of indexed files; `usage_bytes` is text and vectors.
 
-    `last_active_at` is when it was searched or filled, to a minute. It expires `expires_after` that, or never.
+    `last_active_at` is when it was searched or filled, to a minute. It expires `expires_after` that, or never. An empty
+    `embedding_model` is the service's own.
     """
 
     vector_store_id: str
@@ -61,6 +63,7 @@ class VectorStore:
     metadata: Mapping[str, str] = field(default_factory=dict)
     expires_after: timedelta | None = None
     expired: bool = False
+    embedding_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,38 @@ class StoreChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingModels:
+    """The models that vector stores may have: their dimensions, the service's own first, and that of new stores."""
+
+    dimensions: Mapping[str, int]
+    of_new_stores: str
+
+    @property
+    def own(self) -> str:
+        return next(iter(self.dimensions))
+
+    def checked(self, name: str) -> str:
+        """The name; that of new stores for an empty one. Raises InvalidRequest for a model that stores may not have."""
+        if not name:
+            return self.of_new_stores
+        if name not in self.dimensions:
+            known = ", ".join(sorted(self.dimensions))
+            raise InvalidRequest(f"{name!r} is no embedding model of vector stores; there are: {known}", param=MODEL)
+        return name
+
+
+@dataclass(frozen=True, slots=True)
 class AttachmentKey:
     """A file in a vector store."""
 
     tenant_id: str
     vector_store_id: str
     file_id: str
+
+    @property
+    def turn(self) -> str:
+        """Files of a tenant wait for one another."""
+        return self.tenant_id
 
 
 @dataclass(frozen=True, slots=True)

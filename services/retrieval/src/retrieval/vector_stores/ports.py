@@ -8,6 +8,7 @@ from chassis.tenancy import Principal
 from values.attributes import Attributes
 
 from retrieval.chunking.splitter import Chunking
+from retrieval.embeddings.model import FIRST_SPACE, EmbeddingSpace
 from retrieval.files.page import Page
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import Attachment, AttachmentState, StoreChanges, VectorStore
@@ -24,12 +25,16 @@ class VectorStores(Protocol):
         name: str,
         file_ids: Sequence[str],
         *,
+        space: EmbeddingSpace = FIRST_SPACE,
         chunking: Chunking | None = None,
         metadata: Mapping[str, str] = NOTHING,
         expires_after: timedelta | None = None,
         quota: Quota = UNLIMITED,
     ) -> VectorStore:
-        """Create a store with these files attached, or nothing. Raises FileNotFound, StorageQuotaExceeded."""
+        """Create a store of this space with these files attached, or nothing.
+
+        Raises FileNotFound, StorageQuotaExceeded.
+        """
 
     async def get(self, tenant_id: str, vector_store_id: str) -> VectorStore:
         """The store with its counts."""

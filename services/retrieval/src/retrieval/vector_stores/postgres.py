@@ -12,7 +12,9 @@ from chassis.tenancy import Principal
 from values.attributes import Attributes
 
 from retrieval.chunking.splitter import Chunking
+from retrieval.embeddings.model import FIRST_SPACE, EmbeddingSpace
 from retrieval.files.page import Page, to_page
+from retrieval.files.postgres import record_deletion_sql
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.quotas.postgres import check_vector_store
 from retrieval.vector_stores.attachments_postgres import (
@@ -53,8 +55,8 @@ _LIST = f"""
 {_WITH_COUNTS} AND ($2 = '' OR s.vector_store_id < $2) ORDER BY s.tenant_id, s.vector_store_id DESC LIMIT $3
 """
 _INSERT = """
-INSERT INTO vector_stores (tenant_id, vector_store_id, name, metadata, expires_after_days)
-VALUES ($1, $2, $3, $4::jsonb, $5)
+INSERT INTO vector_stores (tenant_id, vector_store_id, name, metadata, expires_after_days, embedding_model, space)
+VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7)
 """
 _UPDATE_STORE = """
 UPDATE vector_stores SET name = coalesce($3, name), metadata = coalesce($4::jsonb, metadata),
@@ -68,6 +70,7 @@ WHERE expires_after_days IS NOT NULL AND expired_at IS NULL AND {IS_EXPIRED}
 ORDER BY tenant_id, vector_store_id LIMIT $1 FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - constants
 _SET_EXPIRED = "UPDATE vector_stores SET expired_at = now() WHERE tenant_id = $1 AND vector_store_id = $2"
+_NAME_MODEL = "UPDATE vector_stores SET embedding_model = $1 WHERE embedding_model = ''"
 _DELETE = "DELETE FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2"
 _LIST_ATTACHMENTS = """
 SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2
@@ -75,6 +78,7 @@ SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2
 ORDER BY attachment DESC LIMIT $5
 """
 
+_RECORD_DELETION = record_deletion_sql("vector_store_id")
 _DETACH_ALL = detach_sql("")
 _DETACH_FILE = detach_sql("AND file_id = $3")
 
@@ -94,6 +98,7 @@ class PostgresVectorStores:
         name: str,
         file_ids: Sequence[str],
         *,
+        space: EmbeddingSpace = FIRST_SPACE,
         chunking: Chunking | None = None,
         metadata: Mapping[str, str] = NOTHING,
         expires_after: timedelta | None = None,
@@ -104,7 +109,7 @@ class PostgresVectorStores:
         async with self._database.tenant(principal.tenant_id) as connection:
             await check_vector_store(connection, principal.tenant_id, quota)
             values = (principal.tenant_id, vector_store_id, name, to_json(metadata), days)
-            await connection.execute(_INSERT, *values)
+            await connection.execute(_INSERT, *values, space.model, space.number)
             for file_id in file_ids:
                 file = FileToAttach(file_id, None, chunking)
                 await attach_file(connection, self._outbox, principal, vector_store_id, file)
@@ -146,6 +151,7 @@ class PostgresVectorStores:
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
             await check_exists(connection, tenant_id, vector_store_id, "FOR UPDATE")
+            await connection.execute(_RECORD_DELETION, tenant_id, vector_store_id)
             await connection.execute(_DETACH_ALL, tenant_id, vector_store_id)
             await connection.execute(_DELETE, tenant_id, vector_store_id)
 
@@ -200,6 +206,12 @@ class PostgresVectorStores:
                 raise not_attached(vector_store_id, file_id)
 
 
+async def name_embedding_model(database: Database, model: str) -> None:
+    """Write the service's own model into stores that name none, so that it can become another one."""
+    async with database.system() as connection:
+        await connection.execute(_NAME_MODEL, model)
+
+
 def row_to_vector_store(row: Any) -> VectorStore:
     return VectorStore(
         vector_store_id=row["vector_store_id"],
@@ -211,4 +223,5 @@ def row_to_vector_store(row: Any) -> VectorStore:
         metadata=orjson.loads(row["metadata"]),
         expires_after=timedelta(days=row["expires_after_days"]) if row["expires_after_days"] else None,
         expired=row["expired"],
+        embedding_model=row["embedding_model"],
     )

@@ -23,7 +23,7 @@ _STATE_TO_PROTO = {
 _PROTO_TO_STATE = {pb.ATTACHMENT_STATE_UNSPECIFIED: None, **{proto: state for state, proto in _STATE_TO_PROTO.items()}}
 
 
-def vector_store_to_proto(store: VectorStore) -> pb.VectorStore:
+def vector_store_to_proto(store: VectorStore, embedding_model: str) -> pb.VectorStore:
     counts = store.file_counts
     return pb.VectorStore(
         vector_store_id=store.vector_store_id,
@@ -35,6 +35,7 @@ def vector_store_to_proto(store: VectorStore) -> pb.VectorStore:
         expires_after_days=store.expires_after.days if store.expires_after else 0,
         last_active_at=timestamp_to_proto(store.last_active_at),
         expired=store.expired,
+        embedding_model=embedding_model,
     )
 
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from chassis.postgres import Database
 from chassis.testing import a_principal
 from retrieval.deletions.delete import delete_pending
+from retrieval.deletions.records_postgres import PostgresDeletionRecords
+from retrieval.deletions.report import DeletionNotFound, DeletionReport, Remains, deletion_report
 from retrieval.files.model import File, FileNotFound, object_key
 from retrieval.files.objects import ObstoreObjectStore
 from retrieval.ingestion.model import Claim, ClaimLost
 from retrieval.vector_stores.model import FileToAttach, VectorStore
 
+from services.retrieval.tests.contracts.store_migrations import claimed, embed_all, start
 from services.retrieval.tests.tenants import LONG, Tenant, embedded
 from services.retrieval.tests.texts import a_vector
 
@@ -73,9 +77,21 @@ class Knowledge:
             pass
         left = {}
         async with self.database.tenant(self.tenant.tenant_id) as connection:
-            for table in ("files", "attachments", "chunks", "postings", "deletions", "file_batch_members"):
+            for table in (
+                "files",
+                "attachments",
+                "chunks",
+                "chunk_vectors",
+                "postings",
+                "deletions",
+                "file_batch_members",
+            ):
                 left[table] = await connection.fetchval(f"SELECT count(*) FROM {table}")
         return {table: count for table, count in left.items() if count}
+
+    async def report(self, resource_id: str) -> DeletionReport:
+        records = PostgresDeletionRecords(self.database)
+        return await deletion_report(self.tenant.tenant_id, resource_id, records=records, objects=self.objects)
 
     async def has_bytes(self, file: File) -> bool:
         try:
@@ -218,3 +234,58 @@ async def test_a_batch_that_is_cancelled_while_a_file_is_indexed_leaves_no_chunk
     assert await knowledge.swept() == {"files": 1, "file_batch_members": 1}
     await delete_store(knowledge, store, file)
     assert await knowledge.swept() == {"files": 1}
+
+
+async def test_a_report_counts_what_is_left_of_a_file_until_all_of_it_is_gone(knowledge: Knowledge) -> None:
+    store, other = await knowledge.tenant.store(), await knowledge.tenant.store()
+    file, kept = await knowledge.file(), await knowledge.file()
+    for one in (store, other):
+        await knowledge.index(one, file)
+    await knowledge.index(store, kept)
+    await embed_all(knowledge.tenant, await claimed(knowledge.tenant, await start(knowledge.tenant, store)))
+    with pytest.raises(DeletionNotFound):
+        await knowledge.report(file.file_id)
+
+    await delete_file(knowledge, store, file)
+
+    before = await knowledge.report(file.file_id)
+    words = before.remains.postings // 2
+    # A chunk in each of two stores, and in one of them a vector of another model.
+    assert (before.remains, before.objects, before.complete) == (Remains(0, 2, 3, 2 * words), 1, False)
+    assert words > 0
+    await knowledge.swept()
+    after = await knowledge.report(file.file_id)
+    assert (after.remains, after.objects, after.complete) == (Remains(), 0, True)
+    assert after.deleted_at == before.deleted_at < before.checked_at < after.checked_at
+    assert await knowledge.found(store) == [kept.file_id]
+
+
+async def test_a_report_counts_what_is_left_of_a_store_whose_files_stay(knowledge: Knowledge) -> None:
+    store, file = await knowledge.tenant.store(), await knowledge.file()
+    await knowledge.index(store, file)
+    await start(knowledge.tenant, store)
+
+    await delete_store(knowledge, store, file)
+
+    before = await knowledge.report(store.vector_store_id)
+    assert (before.remains.records, before.remains.chunks, before.remains.vectors, before.complete) == (0, 1, 1, False)
+    assert await knowledge.swept() == {"files": 1}
+    assert (await knowledge.report(store.vector_store_id)).complete
+    with pytest.raises(DeletionNotFound):
+        await knowledge.report(file.file_id)
+
+
+async def test_reports_are_of_the_own_tenant_and_are_forgotten_after_their_time(
+    knowledge: Knowledge, other: Tenant
+) -> None:
+    file = await knowledge.file()
+    await knowledge.tenant.ports.files.delete(knowledge.tenant.tenant_id, file.file_id)
+    records = PostgresDeletionRecords(knowledge.database)
+
+    with pytest.raises(DeletionNotFound):
+        await records.remains(other.tenant_id, file.file_id)
+    await records.forget(timedelta(days=1))
+    await knowledge.report(file.file_id)
+    await records.forget(timedelta(0))
+    with pytest.raises(DeletionNotFound):
+        await knowledge.report(file.file_id)

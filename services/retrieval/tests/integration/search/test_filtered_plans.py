@@ -20,7 +20,8 @@ from retrieval.embeddings.model import floats_to_vector
 from retrieval.search import filtered
 from retrieval.search.conditions import to_condition
 from retrieval.search.filtered import FilteredVectorSearch
-from retrieval.search.postgres import _PLANNER_SETTINGS, PostgresSearchIndex, index_statements, keyword_search_sql
+from retrieval.search.indexes_postgres import index_statements
+from retrieval.search.postgres import _PLANNER_SETTINGS, PostgresSearchIndex, keyword_search_sql
 from values.attributes import Filter, to_filter
 
 from services.retrieval.tests.filled_tables import ANALYZE, VOCABULARY, WORDS_PER_CHUNK, fill_store
@@ -91,13 +92,13 @@ class Filled:
 
     async def found(self, place: int, query: list[float], max_exact_chunks: int) -> list[int]:
         async with self.database.tenant(self.tenant_id) as connection:
-            await connection.execute(_PLANNER_SETTINGS)
+            await connection.fetch(_PLANNER_SETTINGS, self.tenant_id, [self.store])
             search = FilteredVectorSearch(connection, self.tenant_id, [self.store], below(place), max_exact_chunks)
             return [row["attachment"] for row in await search.vector_search(floats_to_vector(query), LIMIT)]
 
     async def plan(self, statement: str, *values: object, settings: str = "SELECT 1") -> dict[str, Any]:
         async with self.database.tenant(self.tenant_id) as connection:
-            await connection.execute(_PLANNER_SETTINGS)
+            await connection.fetch(_PLANNER_SETTINGS, self.tenant_id, [self.store])
             await connection.execute(settings)
             rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
         plan: dict[str, Any] = json.loads(rows[0][0])[0]["Plan"]
@@ -143,7 +144,12 @@ async def test_few_allowed_chunks_are_read_alone(filled: Filled) -> None:
     attachments = [row["attachment"] for row in rows]
 
     plan = await filled.plan(
-        filtered._SEARCH_ATTACHMENTS, filled.tenant_id, [filled.store] * 40, attachments, a_query(1), LIMIT
+        filtered.SEARCH_ATTACHMENTS.format(vectors="chunks"),
+        filled.tenant_id,
+        [filled.store] * 40,
+        attachments,
+        a_query(1),
+        LIMIT,
     )
 
     [scan] = scans(plan, "chunks")
@@ -154,13 +160,13 @@ async def test_few_allowed_chunks_are_read_alone(filled: Filled) -> None:
 async def test_many_allowed_chunks_are_found_by_the_index_until_there_are_enough(filled: Filled) -> None:
     condition, values = to_condition(below(200), 6)
     arguments = (filled.tenant_id, [filled.store], a_query(1), LIMIT, filled.store, *values)
-    statement = filtered.search_stores_sql(1, condition, exactly=False)
+    statement = filtered.search_stores_sql(["chunks"], condition, exactly=False)
 
     # Of a store this small Postgres may rather read all chunks, so that way is made dear.
     plan = await filled.plan(
         statement, *arguments, settings="SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
     )
-    exact = await filled.plan(filtered.search_stores_sql(1, condition, exactly=True), *arguments)
+    exact = await filled.plan(filtered.search_stores_sql(["chunks"], condition, exactly=True), *arguments)
 
     [scan], [other] = scans(plan, "chunks"), scans(exact, "chunks")
     assert scan["Index Name"].startswith("chunks_hnsw_")
@@ -187,4 +193,4 @@ async def test_a_search_compares_all_chunks_of_the_few_files_that_are_allowed(fi
     found = await index.vector_search(filled.tenant_id, [filled.store], floats_to_vector(query), LIMIT, below(10))
 
     assert [key.attachment for key in found] == await filled.exact(10, query)
-    assert await index.count_chunks(filled.tenant_id, [filled.store], below(10)) == FILES // 100
+    assert (await index.contents(filled.tenant_id, [filled.store], below(10))).chunks == FILES // 100

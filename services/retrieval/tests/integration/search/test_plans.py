@@ -17,11 +17,22 @@ from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
 from retrieval.deletions import postgres as deletions
+from retrieval.embeddings.model import EmbeddingSpace, floats_to_vector
 from retrieval.ingestion import postgres as ingestion
 from retrieval.search import postgres as search
+from retrieval.search.spaces import vectors_of
+from retrieval.store_migrations import runs_postgres as migrations
+from retrieval.store_migrations.postgres import COUNTS
 from retrieval.vector_stores import postgres as vector_stores
 
-from services.retrieval.tests.filled_tables import ANALYZE, VOCABULARY, WORDS_PER_CHUNK, fill_store
+from services.retrieval.tests.filled_tables import (
+    ANALYZE,
+    SPACE,
+    VOCABULARY,
+    WORDS_PER_CHUNK,
+    fill_space,
+    fill_store,
+)
 
 MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
 LARGE, SMALL, OTHERS = 3_000, 10, 20
@@ -32,6 +43,8 @@ ALL_FILES = LARGE + SMALL + OTHERS * 20 + 2 * ELSEWHERE
 Names = tuple[str, str, str, str]
 """The tenant, its large and its small store, and the state of the statistics."""
 QUERY = "word7 word8 word9 word500 word1200"
+VECTORS = {"chunk_vectors_pkey", "chunk_vectors_by_attachment"}
+"""Either finds the vectors of a chunk, of one space or of the two that a store has at most."""
 STATISTICS = ("none", "before the tenant came", "current")
 
 
@@ -124,14 +137,17 @@ async def _fill(section: PostgresSection, statistics: str) -> Names:
     owner: Any = await asyncpg.connect(
         section.owner_dsn.get_secret_value(), server_settings={"argosy.tenant": "*", "search_path": "retrieval,public"}
     )
-    for table in ("files", "vector_stores", "attachments", "chunks", "postings", "deletions"):
+    for table in ("files", "vector_stores", "attachments", "chunks", "chunk_vectors", "postings", "deletions"):
         await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
     for _ in range(2):
-        await fill_store(owner, new_id("ten_"), ELSEWHERE)
+        elsewhere = new_id("ten_")
+        await fill_space(owner, elsewhere, await fill_store(owner, elsewhere, ELSEWHERE))
     if statistics != "none":
         await owner.execute(ANALYZE)
     tenant_id = new_id("ten_")
     large, small = await fill_store(owner, tenant_id, LARGE), await fill_store(owner, tenant_id, SMALL)
+    await fill_space(owner, tenant_id, large)
+    await fill_space(owner, tenant_id, small)
     for _ in range(OTHERS):
         await fill_store(owner, tenant_id, 20)
     if statistics == "current":
@@ -160,12 +176,15 @@ async def test_a_keyword_search_reads_the_postings_of_its_words_once(filled: Fil
 
 
 async def test_a_vector_search_reads_the_chunks_of_its_store(filled: FilledTenant) -> None:
-    branch = search._VECTOR_SEARCH_IN_STORE.format(parameter=5)
-    statement = f"WITH hidden AS MATERIALIZED ({search._HIDDEN_ATTACHMENTS}) {branch}"
+    vector = floats_to_vector([0.1] * 384)
+    in_space = LARGE + SMALL + 2 * ELSEWHERE
+    for space, stored in ((EmbeddingSpace(), ALL_FILES), (EmbeddingSpace("fake", SPACE), in_space)):
+        branch = search._VECTOR_SEARCH_IN_STORE.format(parameter=5, vectors=vectors_of(space, vector))
+        statement = f"WITH hidden AS MATERIALIZED ({search._HIDDEN_ATTACHMENTS}) {branch}"
 
-    for store, files in ((filled.large, ALL_FILES), (filled.small, SMALL)):
-        values = (filled.tenant_id, [store], [0.1] * 384, 100, store)
-        assert await filled.rows_read(statement, *values) <= files
+        for store, files in ((filled.large, stored), (filled.small, SMALL)):
+            values = (filled.tenant_id, [store], [0.1] * 384, 100, store)
+            assert await filled.rows_read(statement, *values) <= files
 
 
 async def test_texts_are_read_by_their_keys(filled: FilledTenant) -> None:
@@ -187,6 +206,13 @@ async def test_feedback_reads_the_candidates_alone(filled: FilledTenant) -> None
     for plan in await filled.plans(search._RELEVANT, filled.tenant_id, *(column[:5] for column in keys)):
         assert rows_read(plan) <= 5
         assert indexes(plan) == {"chunks_pkey"}
+    five = [column[:5] for column in keys]
+    for plan in await filled.plans(search._NEARNESS_IN_SPACE, filled.tenant_id, *keys, [0.1] * 384, SPACE):
+        assert rows_read(plan) <= 100
+        assert indexes(plan) <= VECTORS
+    for plan in await filled.plans(search._RELEVANT_IN_SPACE, filled.tenant_id, *five, SPACE):
+        assert rows_read(plan) <= 10
+        assert "chunks_pkey" in indexes(plan) <= {"chunks_pkey", *VECTORS}
 
 
 async def test_feedback_reads_the_wanted_words_of_the_candidates_alone(filled: FilledTenant) -> None:
@@ -218,9 +244,23 @@ async def test_a_page_of_stores_reads_each_file_at_most_once(filled: FilledTenan
     assert read <= ALL_FILES + 2 * (OTHERS + 4)  # the files, and the stores
 
 
+async def test_a_page_of_a_migration_reads_its_chunks_alone(filled: FilledTenant) -> None:
+    store = (filled.tenant_id, filled.large)
+    page = (filled.tenant_id, filled.large, SPACE, await filled.last_attachment() - 100, 0, 50)
+
+    # Each chunk, its file and its vector.
+    assert await filled.rows_read(migrations.CHUNKS, *page) <= 50 * 3
+    # Each file of the store twice, and each vector once.
+    assert await filled.rows_read(COUNTS, *store, SPACE) <= 2 * ALL_FILES + LARGE + SMALL + 2 * ELSEWHERE
+    cleared = (*store, *page[3:5], 50)
+    assert await filled.rows_read(migrations._CLEAR_FIRST_SPACE, *cleared) <= 150
+    assert await filled.rows_read(migrations._DELETE_SPACE, *cleared, SPACE) <= 150
+
+
 async def test_one_file_is_indexed_and_deleted_alone(filled: FilledTenant) -> None:
     key = (filled.tenant_id, filled.large, await filled.last_attachment())
 
-    assert await filled.rows_read(ingestion._INDEX_KEYWORDS, *key, 1, 1_000) == 0
+    assert await filled.rows_read(ingestion.INDEX_KEYWORDS, *key, 1, 1_000) == 0
     assert await filled.rows_read(deletions._DELETE_CHUNKS, *key, 1_000) <= 4
     assert await filled.rows_read(deletions._DELETE_POSTINGS, *key) <= 40
+    assert await filled.rows_read(deletions._DELETE_VECTORS, filled.tenant_id, key[2], 1_000) <= 4

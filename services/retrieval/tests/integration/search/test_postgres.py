@@ -12,16 +12,27 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from retrieval.deletions.delete import delete_pending
-from retrieval.embeddings.model import DIMENSIONS, Vector, fingerprint, floats_to_vector, vector_to_floats
+from retrieval.embeddings.model import (
+    DIMENSIONS,
+    EmbeddingSpace,
+    Vector,
+    fingerprint,
+    floats_to_vector,
+    to_floats,
+    vector_to_floats,
+)
 from retrieval.files.model import object_key
 from retrieval.ingestion.postgres import KNOWN_VECTORS
+from retrieval.search.indexes_postgres import index_statements
 from retrieval.search.model import ChunkKey
-from retrieval.search.postgres import index_statements
+from retrieval.search.spaces import vectors_of
+from retrieval.store_migrations.model import BEFORE_ALL
 
 from services.retrieval.tests.contracts.filters import FiltersContract
 from services.retrieval.tests.contracts.search import SearchIndexContract
+from services.retrieval.tests.contracts.store_migrations import NARROW, claimed, placed, start
 from services.retrieval.tests.fake_peers import FakeObjectStore
-from services.retrieval.tests.tenants import Tenant
+from services.retrieval.tests.tenants import LONG, NOW, Tenant
 from services.retrieval.tests.texts import a_vector, cosine
 
 TEXTS = [f"chunk {n} about subject{n % 50} and matter{n % 7}" for n in range(400)]
@@ -76,6 +87,8 @@ async def test_a_large_store_gets_an_index_that_its_searches_use(
     # Many chunks are equally similar, so the keys may differ; which plan either search had is the planner's choice.
     assert similarities(list(by_index), vector) == similarities(list(exact), vector)
     assert {key.vector_store_id for key in by_index} == {store.vector_store_id}
+    # An index has candidates for 40 rows unless it is told otherwise.
+    assert len(await one.ports.index.vector_search(one.tenant_id, asked, vector, 100)) == 100
     assert [s async for s in index_statements(database, 399) if store.vector_store_id.removeprefix("vs_") in s] == []
 
     await one.ports.files.delete(one.tenant_id, file.file_id)
@@ -113,6 +126,9 @@ async def test_a_large_store_gets_an_index_that_its_searches_use(
         ("the field max_upload_bytes", "upload"),
         ("a mach number of 2.75", "2.75"),
         ("an e-mail came", "email"),
+        ("this is a very impor-\ntant matter", "important"),
+        ("a well-\nknown matter", "known"),
+        ("zero\u200bwidth and \u200emarks", "zerowidth"),
     ],
 )
 async def test_a_word_is_found_however_it_is_written(one: Tenant, text: str, query: str) -> None:
@@ -224,3 +240,34 @@ class TestPostgresSearchIndex(SearchIndexContract):
 
 class TestPostgresFilters(FiltersContract):
     pass
+
+
+async def test_a_large_store_that_was_migrated_has_an_index_of_its_new_space(
+    one: Tenant, database: Database, owner: Any
+) -> None:
+    store, _ = await one.indexed(*TEXTS)
+    claim = await claimed(one, await start(one, store))
+    await one.ports.migration_runs.add_vectors(
+        claim, placed("narrow", await one.ports.migration_runs.chunks(claim, BEFORE_ALL, 1_000)), 0, LONG
+    )
+    assert await one.ports.migration_runs.cut_over(claim, NOW)
+    suffix = store.vector_store_id.removeprefix("vs_")
+    [proposed] = [statement async for statement in index_statements(database, 399) if suffix in statement]
+    await owner.execute(proposed)
+
+    space = EmbeddingSpace("narrow", claim.space.number)
+    vector = a_vector("chunk about subject7", "narrow", NARROW)
+    async with database.tenant(one.tenant_id) as connection:
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = off")
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+        rows = await connection.fetch(
+            f"EXPLAIN SELECT ordinal FROM {vectors_of(space, vector)} WHERE tenant_id = $1 AND vector_store_id = $2"
+            " ORDER BY embedding <=> $3::real[]::halfvec LIMIT 20",
+            one.tenant_id,
+            store.vector_store_id,
+            to_floats(vector),
+        )
+    assert f"chunks_hnsw_{suffix}_{space.number}" in "\n".join(row[0] for row in rows)
+    await one.ports.stores.delete(one.tenant_id, store.vector_store_id)
+    [drop] = [statement async for statement in index_statements(database, 399) if suffix in statement]
+    await owner.execute(drop)

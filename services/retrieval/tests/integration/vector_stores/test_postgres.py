@@ -43,7 +43,7 @@ async def test_a_store_that_is_used_again_and_again_is_written_once_a_minute(one
     await wait(store, timedelta(seconds=30))
     before = await one.ports.stores.get(one.tenant_id, store.vector_store_id)
 
-    await one.ports.index.count_chunks(one.tenant_id, [store.vector_store_id])
+    await one.ports.index.contents(one.tenant_id, [store.vector_store_id])
 
     assert await one.ports.stores.get(one.tenant_id, store.vector_store_id) == before
 
@@ -61,7 +61,7 @@ async def test_searches_attachments_and_expiry_at_once_leave_no_file_in_an_expir
 
     results = await asyncio.gather(
         *(one.ports.stores.attach(me, store, file.file_id) for store, file in zip(ids, files, strict=True)),
-        *(one.ports.index.count_chunks(one.tenant_id, [first, second]) for first in ids for second in ids),
+        *(one.ports.index.contents(one.tenant_id, [first, second]) for first in ids for second in ids),
         *(one.ports.stores.expire(10) for _ in range(4)),
         return_exceptions=True,
     )

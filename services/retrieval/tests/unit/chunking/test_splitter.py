@@ -49,6 +49,24 @@ def numbers(chunk: Chunk) -> list[int]:
     return [int(word.strip("w.")) for word in chunk.text.split()]
 
 
+@pytest.mark.parametrize("heading", ["Intro\n", "Intro. ", "1.\n\n"])
+def test_nothing_is_lost_after_a_short_heading(heading: str) -> None:
+    words = [f"word{number:03d}" for number in range(900)]
+
+    chunks = chunked([Block(0, heading + " ".join(words))], WordTokenCounter())
+
+    assert len(chunks) > 1
+    assert [word for word in words if not any(word in chunk.text for chunk in chunks)] == []
+
+
+def test_overlap_repeats_text_and_makes_none_up() -> None:
+    paragraphs = ["Overview\nThis module handles ingestion and preprocessing of documents.", "Details\nIt splits text."]
+    text = "\n\n".join(f"{paragraph} It is number {n}." for n, paragraph in enumerate(paragraphs * 30))
+
+    for chunk in chunked([Block(0, text)], EstimatedTokenCounter()):
+        assert " ".join(chunk.text.split()) in " ".join(text.split())
+
+
 @given(sentence_lengths, st.integers(1, 5))
 def test_every_word_is_in_some_chunk_and_in_its_place(lengths: list[int], blocks: int) -> None:
     words = numbered(lengths).split()

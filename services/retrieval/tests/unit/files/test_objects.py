@@ -104,6 +104,19 @@ def modes(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
 
 
+async def test_an_object_exists_until_it_is_deleted_with_what_an_interrupted_upload_left(tmp_path: Path) -> None:
+    objects = ObstoreObjectStore(tmp_path.as_uri())
+    assert not await objects.exists("ten_one/file-1")
+    await objects.put("ten_one/file-1", megabytes(1))
+    assert await objects.exists("ten_one/file-1")
+    (tmp_path / "ten_one" / "file-2#1").write_bytes(b"a part")
+    assert await objects.exists("ten_one/file-2")
+
+    for key in ("ten_one/file-1", "ten_one/file-2"):
+        await objects.delete(key)
+        assert not await objects.exists(key)
+
+
 async def test_objects_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     mask = os.umask(0o022)
     objects = ObstoreObjectStore(f"{tmp_path.as_uri()}/objects")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from retrieval.ingestion.fair_queue import FairQueue, consume
+from retrieval.ingestion.fair_queue import FairQueue, WorkKey, consume
 from retrieval.vector_stores.model import AttachmentKey
 
 
@@ -13,7 +13,7 @@ def a_key(tenant: str, file: int) -> AttachmentKey:
     return AttachmentKey(f"ten_{tenant}", "vs_1", f"file-{file}")
 
 
-async def take_all(queue: FairQueue) -> list[AttachmentKey]:
+async def take_all(queue: FairQueue) -> list[WorkKey]:
     return [await queue.get() for _ in range(len(queue))]
 
 

@@ -385,7 +385,7 @@ async def test_after_a_database_error_the_file_is_claimed_again_when_its_lease_e
     key = await world.attach("\n".join(PAGES))
 
     class FailingStore(FakeIngestionStore):
-        async def add_chunks(self, *_: Any) -> None:
+        async def add_chunks(self, *_: Any) -> Any:
             raise Unavailable("the database does not answer")
 
         async def release(self, *_: Any, **__: Any) -> None:

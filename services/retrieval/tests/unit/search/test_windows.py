@@ -33,8 +33,8 @@ class VectorsAlone:
     """An index that finds nothing by keyword."""
 
     def __init__(self, index: SearchIndex) -> None:
-        self.count_chunks, self.vector_search, self.chunk_texts = (
-            index.count_chunks,
+        self.contents, self.vector_search, self.chunk_texts = (
+            index.contents,
             index.vector_search,
             index.chunk_texts,
         )

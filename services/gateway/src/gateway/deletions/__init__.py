@@ -1,0 +1,1 @@
+"""What is left of deleted files and vector stores, counted by retrieval."""

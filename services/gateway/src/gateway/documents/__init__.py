@@ -1,0 +1,1 @@
+"""Files, vector stores and what belongs to them, kept by retrieval."""

@@ -1,0 +1,1 @@
+"""Changes of vector stores to other embedding models, made by retrieval."""

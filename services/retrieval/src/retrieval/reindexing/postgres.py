@@ -1,0 +1,70 @@
+"""Keywords of older rules in Postgres: `attachments.lexeme_version`, and the rows of `postings`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chassis.postgres import Database
+
+from retrieval.ingestion.postgres import INDEX_KEYWORDS
+from retrieval.reindexing.rebuild import OutdatedFile
+
+_OUTDATED = """
+SELECT tenant_id, vector_store_id, attachment, chunks, lexemes_version() AS version FROM (
+    SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY attachment) AS turn FROM attachments
+    WHERE state = 'completed' AND lexeme_version < lexemes_version() AND ($2 = '' OR vector_store_id = $2)
+) AS waiting ORDER BY turn, attachment LIMIT $1
+"""
+# The lock keeps the file from being taken out before the commit: its new keywords would stay for ever.
+_LOCK = """
+SELECT attachment FROM attachments WHERE tenant_id = $1 AND attachment = $2 AND state = 'completed'
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+_REMOVE = """
+WITH removed AS (
+    DELETE FROM postings WHERE tenant_id = $1 AND vector_store_id = $2 AND attachment = $3
+    AND first_ordinal >= $4 AND first_ordinal < $5 RETURNING frequencies
+)
+SELECT coalesce(sum(frequency), 0)::bigint FROM removed CROSS JOIN unnest(frequencies) AS frequency
+"""
+_COUNT = "UPDATE attachments SET lexeme_count = lexeme_count + $3 WHERE tenant_id = $1 AND attachment = $2"
+_FINISH = """
+UPDATE attachments SET lexeme_version = $3 WHERE tenant_id = $1 AND attachment = $2
+AND state = 'completed'
+"""
+_EXPIRE = "UPDATE attachments SET lexeme_version = 0 WHERE state = 'completed' AND ($1 = '' OR vector_store_id = $1)"
+
+
+class PostgresKeywordVersions:
+    """Implements KeywordVersions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def outdated(self, limit: int, vector_store_id: str = "") -> Sequence[OutdatedFile]:
+        async with self._database.system() as connection:
+            rows = await connection.fetch(_OUTDATED, limit, vector_store_id)
+        return [row_to_outdated_file(row) for row in rows]
+
+    async def rebuild(self, file: OutdatedFile, first_ordinal: int, chunks: int) -> bool:
+        key = (file.tenant_id, file.vector_store_id, file.attachment)
+        end = min(first_ordinal + chunks, file.chunks)
+        async with self._database.tenant(file.tenant_id) as connection:
+            if await connection.fetchval(_LOCK, file.tenant_id, file.attachment) is None:
+                return False
+            removed = await connection.fetchval(_REMOVE, *key, first_ordinal, end)
+            added = await connection.fetchval(INDEX_KEYWORDS, *key, first_ordinal, end)
+            await connection.execute(_COUNT, file.tenant_id, file.attachment, added - removed)
+        return True
+
+    async def finish(self, file: OutdatedFile) -> None:
+        async with self._database.tenant(file.tenant_id) as connection:
+            await connection.execute(_FINISH, file.tenant_id, file.attachment, file.version)
+
+    async def expire(self, vector_store_id: str = "") -> int:
+        async with self._database.system() as connection:
+            status: str = await connection.execute(_EXPIRE, vector_store_id)
+        return int(status.rpartition(" ")[2])
+
+
+def row_to_outdated_file(row: Any) -> OutdatedFile:
+    return OutdatedFile(row["tenant_id"], row["vector_store_id"], row["attachment"], row["chunks"], row["version"])

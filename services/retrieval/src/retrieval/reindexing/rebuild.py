@@ -1,0 +1,51 @@
+"""Indexes the keywords of files anew whose words were found by older rules, while they are searched.
+
+A search reads the old words or the new ones of each thousand chunks: both are replaced in one transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+BATCH_SIZE = 20
+CHUNKS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class OutdatedFile:
+    """A completed file whose keywords are of older rules than `version`. `attachment` is its number in the store."""
+
+    tenant_id: str
+    vector_store_id: str
+    attachment: int
+    chunks: int
+    version: int
+
+
+class KeywordVersions(Protocol):
+    """The versions of the rules by which files were indexed."""
+
+    async def outdated(self, limit: int, vector_store_id: str = "") -> Sequence[OutdatedFile]:
+        """Files of older rules, of a store or of all; tenants take turns."""
+
+    async def rebuild(self, file: OutdatedFile, first_ordinal: int, chunks: int) -> bool:
+        """Replace the keywords of these chunks; False when the file is gone, or another process works on it."""
+
+    async def finish(self, file: OutdatedFile) -> None:
+        """Mark the file as indexed by the rules of its `version`."""
+
+    async def expire(self, vector_store_id: str = "") -> int:
+        """Take the files of a store, or of all, for outdated; how many."""
+
+
+async def rebuild_outdated(versions: KeywordVersions, vector_store_id: str = "", limit: int = BATCH_SIZE) -> int:
+    """Index some outdated files anew; how many. Safe to interrupt and to run twice at once."""
+    done = 0
+    for file in await versions.outdated(limit, vector_store_id):
+        for first in range(0, file.chunks, CHUNKS_AT_ONCE):
+            if not await versions.rebuild(file, first, CHUNKS_AT_ONCE):
+                break
+        else:
+            await versions.finish(file)
+            done += 1
+    return done

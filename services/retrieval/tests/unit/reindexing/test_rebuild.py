@@ -1,0 +1,72 @@
+"""Indexing files of older rules anew: block after block, and on with the next file when one is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from retrieval.reindexing.cli import reindex
+from retrieval.reindexing.rebuild import OutdatedFile, rebuild_outdated
+
+
+@dataclass
+class FakeVersions:
+    """Files that are outdated until they are finished; those in `deleted` cannot be rebuilt."""
+
+    files: list[OutdatedFile]
+    deleted: set[int] = field(default_factory=set)
+    blocks: list[tuple[int, int]] = field(default_factory=list)
+    finished: list[OutdatedFile] = field(default_factory=list)
+
+    async def outdated(self, limit: int, vector_store_id: str = "") -> Sequence[OutdatedFile]:
+        of_store = [file for file in self.files if vector_store_id in {"", file.vector_store_id}]
+        return [file for file in of_store if file not in self.finished and file.attachment not in self.deleted][:limit]
+
+    async def rebuild(self, file: OutdatedFile, first_ordinal: int, chunks: int) -> bool:
+        self.blocks.append((file.attachment, first_ordinal))
+        return file.attachment not in self.deleted
+
+    async def finish(self, file: OutdatedFile) -> None:
+        self.finished.append(file)
+
+    async def expire(self, vector_store_id: str = "") -> int:
+        self.finished.clear()
+        return len(self.files)
+
+
+def a_file(number: int, chunks: int = 1, store: str = "vs_1") -> OutdatedFile:
+    return OutdatedFile("ten_one", store, number, chunks, 1)
+
+
+async def test_a_large_file_is_indexed_a_thousand_chunks_at_a_time() -> None:
+    versions = FakeVersions([a_file(1, 2_001), a_file(2)])
+
+    assert await rebuild_outdated(versions) == 2
+
+    assert versions.blocks == [(1, 0), (1, 1_000), (1, 2_000), (2, 0)]
+
+
+async def test_a_file_that_goes_meanwhile_is_not_finished_and_stops_nothing() -> None:
+    versions = FakeVersions([a_file(1, 2_001), a_file(2)])
+    outdated = versions.outdated
+
+    async def and_delete_it(limit: int, vector_store_id: str = "") -> Sequence[OutdatedFile]:
+        found = await outdated(limit, vector_store_id)
+        versions.deleted.add(1)
+        return found
+
+    versions.outdated = and_delete_it  # type: ignore[method-assign]
+
+    assert await rebuild_outdated(versions) == 1
+    assert versions.blocks == [(1, 0), (2, 0)]
+
+
+async def test_the_command_goes_on_until_no_file_of_the_store_is_outdated(capsys: pytest.CaptureFixture[str]) -> None:
+    versions = FakeVersions([*(a_file(number) for number in range(45)), a_file(99, store="vs_2")])
+
+    assert await reindex(versions, "vs_1") == 45
+    assert await reindex(versions, "vs_1") == 0
+    assert await reindex(versions, every=True) == 46
+
+    assert capsys.readouterr().out.startswith("20 files\n40 files\n45 files\ndone: 45 files\n")
