@@ -20,6 +20,9 @@ TEMPLATE_TOKENS = 256
 
 MAX_WARNINGS = 10
 
+SILENT = AbsentClasses(audio_input=True, audio_output=True)
+TEXT_ONLY = AbsentClasses(cache_writes=True, audio_input=True, audio_output=True)
+
 CACHE_MARK = b'"cache_control"'
 """Marks what is written to Anthropic's cache, anywhere in a body. A rendered body escapes no letter of it."""
 
@@ -116,7 +119,9 @@ def absent_classes(body: bytes, media: Sequence[Media], candidate: RouteCandidat
     written only where the request asks for it, which `field_table` refuses.
     """
     writes_nothing = candidate.provider is Provider.ANTHROPIC and CACHE_MARK not in body
-    no_sound = not media or all(one.kind is not MediaKind.AUDIO for one in media)
+    if not media:
+        return TEXT_ONLY if writes_nothing else SILENT
+    no_sound = all(one.kind is not MediaKind.AUDIO for one in media)
     return AbsentClasses(writes_nothing, no_sound, audio_output=True)
 
 

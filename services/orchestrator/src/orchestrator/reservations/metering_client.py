@@ -10,7 +10,7 @@ from chassis.errors import Internal
 from chassis.grpc import Channel
 from chassis.telemetry import span
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller, current_caller
-from values.money import NanoUsd, Price
+from values.money import NO_CLASS_ABSENT, NanoUsd, Price
 from values.protos import proto_to_class_prices, proto_to_nano_usd
 from values.roles import SERVICE
 
@@ -70,15 +70,10 @@ class GrpcMeteringClient:
 def _reserve_to_proto(request_id: str, bounds: Iterable[TokenBound], lease: timedelta) -> metering_pb2.ReserveRequest:
     request = metering_pb2.ReserveRequest(request_id=request_id)
     for bound in bounds:
-        cache_writes, audio_input, audio_output = bound.absent
-        request.bounds.add(
-            price_key=bound.price_key,
-            input_tokens=bound.input_tokens,
-            output_tokens=bound.output_tokens,
-            no_cache_writes=cache_writes,
-            no_audio_input=audio_input,
-            no_audio_output=audio_output,
-        )
+        key, input_tokens, output_tokens, absent = bound
+        added = request.bounds.add(price_key=key, input_tokens=input_tokens, output_tokens=output_tokens)
+        if absent is not NO_CLASS_ABSENT:
+            added.no_cache_writes, added.no_audio_input, added.no_audio_output = absent
     request.lease.FromTimedelta(lease)
     return request
 
