@@ -75,6 +75,7 @@ async def measure(prompts: int) -> None:
             calls = [partial(find, ONE, a_vector()) for _ in range(SEARCHES // 10)]
             print(f"look-up, all in one partition       {await timed(calls)}")
             await store.put(FULL, CachedPrompt(ONE, "new", "m", "What is new?", HOUR * 48), a_vector(), 2 * prompts)
+            await owner.execute("VACUUM ANALYZE cached_prompts")
             kept = await owner.fetchval("SELECT count(*) FROM cached_prompts WHERE tenant_id = $1", FULL)
             calls = [partial(store.find, FULL, ONE, a_vector(), THRESHOLD, 4) for _ in range(SEARCHES)]
             print(f"look-up, a partition of {prompts} puts, {kept} kept   {await timed(calls)}")

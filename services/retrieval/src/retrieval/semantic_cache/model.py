@@ -10,7 +10,7 @@ PARTITION_BYTES: Final = 32
 MAX_PROMPT_CHARACTERS: Final = 2_000
 MAX_ENTRY_ID_CHARACTERS: Final = 128
 MAX_MODEL_CHARACTERS: Final = 256
-MAX_PER_PARTITION: Final = 1_000
+MAX_PER_PARTITION: Final = 500
 """Prompts of a partition: those that expire last. A look-up reads all of them."""
 MAX_LIFETIME: Final = timedelta(days=90)
 
