@@ -56,13 +56,21 @@ class CircuitSharing:
         try:
             while not stop.is_set():
                 waking = asyncio.create_task(self._wake.wait())
-                pause = POLL_SECONDS if self._open or self._uncounted else IDLE_SECONDS
-                await asyncio.wait({waking, stopping}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {waking, stopping}, timeout=self.pause_seconds(), return_when=asyncio.FIRST_COMPLETED
+                )
                 waking.cancel()
                 await self.exchange()
         finally:
             stopping.cancel()
             self._circuits.share(False)
+
+    def pause_seconds(self) -> float:
+        """Return the time until the next exchange. Later probes of a circuit that nobody asked for need no consent."""
+        until = self._now() - self._circuits.policy.grant_timeout
+        if self._uncounted or any(self._circuits.circuit(*key).open_until > until for key in self._open):
+            return POLL_SECONDS
+        return IDLE_SECONDS
 
     async def exchange(self) -> None:
         """Send what is unsent, and claim the probes that are wanted. Without the others, go on alone."""

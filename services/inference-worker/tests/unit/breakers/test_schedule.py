@@ -8,7 +8,7 @@ from inference_worker.breakers.circuit import Circuit
 from inference_worker.breakers.circuits import Circuits
 from inference_worker.breakers.counts import ALL_TENANTS, Ticket
 from inference_worker.breakers.model import BlockReason, CircuitState
-from inference_worker.breakers.schedule import CircuitSharing
+from inference_worker.breakers.schedule import IDLE_SECONDS, POLL_SECONDS, CircuitSharing
 
 A, B = "ten_a", "ten_b"
 
@@ -299,3 +299,15 @@ async def test_who_was_not_connected_counts_anew(hub: Hub) -> None:
     second.fail(1)
 
     assert second.circuit.state is CircuitState.CLOSED
+
+
+async def test_it_looks_often_only_while_a_probe_needs_consent(hub: Hub) -> None:
+    first, _ = await settled(hub)
+    assert first.sharing.pause_seconds() == IDLE_SECONDS
+    first.fail()
+    await first.sharing.exchange()
+    assert first.sharing.pause_seconds() == POLL_SECONDS
+
+    first.now = first.circuit.open_until + first.circuits.policy.grant_timeout
+    assert first.sharing.pause_seconds() == IDLE_SECONDS
+    assert first.admit() is not None
