@@ -15,6 +15,7 @@ CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Anthropic's names. Its input tokens do not include them, and of providers between it and us some do."""
 
 CACHE_DETAILS = ("cached_tokens", "cache_write_tokens")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
 
 def openai_usage(response: dict[str, Any]) -> TokenUsage | None:
@@ -61,6 +62,21 @@ def read_usage(response: dict[str, Any]) -> tuple[TokenUsage | None, dict[str, A
     return TokenUsage(UsageSource.REPORTED, *counts), _with_counts(usage, *counts)
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+def plain_counts(usage: object) -> tuple[int, int] | None:
+    """Return the tokens read and written of a usage that is shown and billed as it is; None where others were used."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion, total = map(usage.get, _COUNTS)
+    if not (is_token_count(prompt) and is_token_count(completion) and total == prompt + completion):
+        return None
+    if len(usage) > len(_COUNTS) and _detail(usage, _OUTPUT_DETAILS, "reasoning_tokens") > completion:
+        return None
+    return prompt, completion
+
+
 def _with_counts(usage: dict[str, Any], input_tokens: int, output_tokens: int) -> dict[str, Any]:
     shown = {
         "prompt_tokens": input_tokens,
@@ -97,7 +113,7 @@ def _counts(usage: dict[str, Any]) -> tuple[int, int] | None:
         output_tokens = 0
     if input_tokens is None or output_tokens is None:
         return None
-    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+    reasoning = _detail(usage, _OUTPUT_DETAILS, "reasoning_tokens")
     beside = _total_excess(usage, input_tokens + output_tokens)
     if beside:
         cached = _cached_beside(usage, beside)
@@ -121,7 +137,7 @@ def _cached_beside(usage: dict[str, Any], beside: int) -> int:
     """Return how many of the tokens beside the two counts belong to the prompt: those of a cache, if they fit."""
     anthropic = [_count(usage.get(name)) for name in CACHE_COUNTS]
     details = [_detail(usage, ("prompt_tokens_details", "input_tokens_details"), name) for name in CACHE_DETAILS]
-    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+    reasoning = _detail(usage, _OUTPUT_DETAILS, "reasoning_tokens")
     if beside == reasoning:
         return 0
     for tokens in (sum(anthropic), *anthropic, sum(details), *details):
