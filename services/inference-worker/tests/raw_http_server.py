@@ -23,6 +23,7 @@ class RawHttpServer:
         self.pieces = pieces
         self.then = then
         self.heads: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         self.open = 0
         self.before_response: Awaitable[Any] | None = None
@@ -35,7 +36,7 @@ class RawHttpServer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head)
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
+                self.bodies.append(await reader.readexactly(length))
                 if self.before_response is not None:
                     await self.before_response
                 for piece in self.pieces:

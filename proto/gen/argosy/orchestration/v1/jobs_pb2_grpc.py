@@ -87,7 +87,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadJobResult(self, request, context):
-        """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND.
+        """Read the answer of one job in pieces; an empty one when it has no answer. Errors: JOB_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class JobServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]
     """Read one job. Errors: JOB_NOT_FOUND."""
     ReadJobResult: _grpc.UnaryStreamMultiCallable[_jobs_pb2.ReadJobResultRequest, _jobs_pb2.ReadJobResultResponse]
-    """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND."""
+    """Read the answer of one job in pieces; an empty one when it has no answer. Errors: JOB_NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
     """List jobs, the newest first."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
@@ -64,7 +64,7 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.GetJobResponse]  # type: ignore[assignment]
     """Read one job. Errors: JOB_NOT_FOUND."""
     ReadJobResult: _aio.UnaryStreamMultiCallable[_jobs_pb2.ReadJobResultRequest, _jobs_pb2.ReadJobResultResponse]  # type: ignore[assignment]
-    """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND."""
+    """Read the answer of one job in pieces; an empty one when it has no answer. Errors: JOB_NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
     """List jobs, the newest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
@@ -103,7 +103,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ReadJobResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.ReadJobResultResponse], _abc.AsyncIterator[_jobs_pb2.ReadJobResultResponse]]:
-        """Read the answer of one job in pieces; none when it has no answer. Errors: JOB_NOT_FOUND."""
+        """Read the answer of one job in pieces; an empty one when it has no answer. Errors: JOB_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListJobs(

@@ -139,7 +139,8 @@ class RunningAttempt:
         while True:
             try:
                 with self._scope.until(deadline):
-                    payloads = await self._read()
+                    completion = self._completion or await self._open()
+                    payloads = await completion.read()
                 break
             except TimedOut:
                 later = self._later_deadline()
@@ -162,14 +163,13 @@ class RunningAttempt:
             self._previous_read, self._last_read = self._last_read, payloads
         return payloads
 
-    async def _read(self) -> Sequence[bytes]:
-        if self._completion is None:
-            self._sent = True
-            candidate = self._candidate
-            self._completion = await self._provider.open(
-                candidate.model, candidate.body, stream=self._stream, credential=self._credential
-            )
-        return await self._completion.read()
+    async def _open(self) -> Completion:
+        self._sent = True
+        candidate = self._candidate
+        self._completion = await self._provider.open(
+            candidate.model, candidate.body, stream=self._stream, credential=self._credential
+        )
+        return self._completion
 
     def _later_deadline(self) -> float:
         """Return the deadline by the last byte that arrived: keep-alives are life, but hold no payload.

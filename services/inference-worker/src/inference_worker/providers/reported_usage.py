@@ -24,6 +24,7 @@ CACHE_COUNTS = (CACHE_READ, CACHE_CREATION)
 """Anthropic's names. Its input tokens do not include them, and of providers between it and us some do."""
 
 CACHE_DETAILS = ("cached_tokens", "cache_write_tokens")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def openai_usage(response: dict[str, Any]) -> TokenUsage | None:
@@ -68,6 +69,16 @@ def read_usage(response: dict[str, Any]) -> tuple[TokenUsage | None, dict[str, A
     if counted is None or not isinstance(usage, dict):
         return openai_usage(response), shown_usage(response)
     return counted, _with_counts(usage, counted)
+
+
+def plain_usage(usage: object) -> TokenUsage | None:
+    """Return a usage that is shown and billed as it is: three counts that agree, and nothing else; None for others."""
+    if not isinstance(usage, dict) or len(usage) != len(_COUNTS):
+        return None
+    prompt, completion, total = map(usage.get, _COUNTS)
+    if not (is_token_count(prompt) and is_token_count(completion) and total == prompt + completion):
+        return None
+    return TokenUsage(UsageSource.REPORTED, prompt, completion)
 
 
 def _with_counts(usage: dict[str, Any], counted: TokenUsage) -> dict[str, Any]:

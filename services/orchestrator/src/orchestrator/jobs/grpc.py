@@ -81,11 +81,11 @@ class JobServicer(JobServiceServicer):
         return pb.GetJobResponse(job=job_to_proto(job))
 
     async def ReadJobResult(self, request: pb.ReadJobResultRequest, context: Any) -> None:  # type: ignore[override]
-        """Write the answer in pieces, each when the caller has read those before it."""
+        """Write the answer in pieces, each when the caller has read those before it. There is at least one."""
         job = await self._reader.get(JobKey(current_member().tenant_id, request.job_id))
         if job is None:
             raise JobNotFound(f"there is no job {request.job_id}", param="job_id")
-        for start in range(0, len(job.result), PIECE_BYTES):
+        for start in range(0, len(job.result) or 1, PIECE_BYTES):
             await context.write(pb.ReadJobResultResponse(piece=job.result[start : start + PIECE_BYTES]))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:

@@ -38,8 +38,29 @@ def to_turns(messages: object) -> tuple[list[Block], list[Block]]:
         if turn["role"] == "user":
             # Results come first in their turn: a stable sort keeps all else in its order.
             turn["content"].sort(key=lambda block: block["type"] != "tool_result")
+    _check_results(turns)
     _trim_prefill(turns[-1])
     return system, turns
+
+
+def _check_results(turns: list[Block]) -> None:
+    """Raises `UpstreamRejected`, with fallback, unless each call has its result in the next turn, and no other does."""
+    calls: list[str] = []
+    for turn in turns:
+        results = [block["tool_use_id"] for block in turn["content"] if block["type"] == "tool_result"]
+        if missing := [call for call in calls if call not in results]:
+            raise _unanswered(f"the calls {', '.join(missing)} of the assistant have no results: each needs a message")
+        if orphans := [result for result in results if result not in calls]:
+            raise _unanswered(f"the results {', '.join(orphans)} have no call in the assistant's message before")
+        calls = [block["id"] for block in turn["content"] if block["type"] == "tool_use"]
+    if calls:
+        raise _unanswered(f"the calls {', '.join(calls)} of the assistant have no results: each needs a message")
+
+
+def _unanswered(why: str) -> UpstreamRejected:
+    return UpstreamRejected(
+        f"this upstream takes calls of tools with their results only: {why}", param="messages", fallback=True
+    )
 
 
 def to_tool_id(value: object) -> str:

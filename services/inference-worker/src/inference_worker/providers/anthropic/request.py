@@ -35,7 +35,7 @@ def to_messages_request(body: dict[str, Any], warnings: list[str] | None = None)
         request["system"] = system
     if body.get("user"):
         request["metadata"] = {"user_id": body["user"]}
-    add_tools(request, body)
+    add_tools(request, body, warnings)
     add_thinking(request, body, warnings)
     add_sampling(request, body, warnings)
     request |= _output_config(body.get("response_format"))

@@ -5,12 +5,16 @@ from typing import Any
 from inference_worker.providers.anthropic.messages import objects
 from inference_worker.providers.model import UpstreamRejected
 
+_COMBINATORS = ("anyOf", "oneOf", "allOf")
 TOOL_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
-def add_tools(request: dict[str, Any], body: dict[str, Any]) -> None:
-    """Add tools and choice. Raises `UpstreamRejected`, with fallback, for tools that are no functions."""
-    tools = [_tool(tool) for tool in objects(body.get("tools"))]
+def add_tools(request: dict[str, Any], body: dict[str, Any], warnings: list[str]) -> None:
+    """Add tools and choice.
+
+    Raises `UpstreamRejected`, with fallback, for tools that are no functions, and different ones of one name.
+    """
+    tools = _unique([_tool(tool, warnings) for tool in objects(body.get("tools"))])
     choice, allowed = _tool_choice(body.get("tool_choice"))
     if allowed is not None:
         tools = [tool for tool in tools if tool["name"] in allowed]
@@ -33,20 +37,50 @@ def _called_tools(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"name": name, "input_schema": {"type": "object"}} for name in names]
 
 
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+def _unique(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out repeated tools: Anthropic refuses a name that stands twice."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for tool in tools:
+        if by_name.setdefault(tool["name"], tool) != tool:
+            raise UpstreamRejected(
+                f"this upstream does not take two tools of the name {tool['name']}", param="tools", fallback=True
+            )
+    return list(by_name.values())
+
+
+def _tool(tool: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
     function = tool.get("function")
     if tool.get("type") != "function" or not isinstance(function, dict):
         raise UpstreamRejected(f"this upstream does not support tools of type {tool.get('type')}", fallback=True)
     schema = function.get("parameters") or {"type": "object", "properties": {}}
-    translated = {
-        "name": function.get("name", ""),
-        "input_schema": schema if schema.get("type") else {"type": "object", **schema},
-    }
+    name = function.get("name", "")
+    translated = {"name": name, "input_schema": to_input_schema(schema, name, warnings)}
     if function.get("description"):
         translated["description"] = function["description"]
     if "cache_control" in tool:
         translated["cache_control"] = tool["cache_control"]
     return translated
+
+
+def to_input_schema(schema: dict[str, Any], name: str, warnings: list[str]) -> dict[str, Any]:
+    """Return the schema of an object, without alternatives at its top level: Anthropic refuses both there.
+
+    What an alternative adds is described all the same; which of them go together is lost, with a warning.
+    """
+    kept = {key: value for key, value in schema.items() if key not in _COMBINATORS}
+    left_out = [key for key in _COMBINATORS if key in schema]
+    for key in left_out:
+        for branch in objects(schema[key]):
+            if isinstance(branch.get("properties"), dict):
+                kept["properties"] = branch["properties"] | (kept.get("properties") or {})
+            if key == "allOf" and isinstance(branch.get("required"), list):
+                kept["required"] = list(dict.fromkeys([*(kept.get("required") or []), *branch["required"]]))
+    if left_out:
+        what = f"{' and '.join(left_out)} at the top of a tool's schema"
+        warnings.append(f"This upstream does not support {what}; it was dropped for {name}.")
+    if kept.get("type") != "object":
+        kept = {**kept, "type": "object"}
+    return kept
 
 
 def _tool_choice(choice: object) -> tuple[dict[str, Any], frozenset[str] | None]:

@@ -6,6 +6,8 @@ from inference_worker.providers.openai.chat_stream import ChatStream
 from inference_worker.providers.ports import Completion
 from inference_worker.providers.transport.http import HttpClient
 
+_TOOLS = b'"tools"'
+
 
 class OpenaiProvider:
     def __init__(self, client: HttpClient) -> None:
@@ -22,5 +24,5 @@ class OpenaiProvider:
         """Send the body as it is. What came decides how it is read, not what was asked for."""
         response = await self._client.post("/chat/completions", body, credential)
         if stream and not response.content_type.endswith("json"):
-            return ChatStream(response, self._client)
+            return ChatStream(response, self._client, has_tools=_TOOLS in body)
         return ChatAnswer(response, self._client, stream=stream)

@@ -19,12 +19,16 @@ from inference_worker.providers.openai.chunks import (
     ENVELOPE,
     completion_to_chunks,
     emit_role_once,
+    has_only_known_fields,
     is_chunk,
+    is_usage_chunk,
     usage_chunk,
 )
+from inference_worker.providers.openai.tool_calls import TOOL_CALLS, ToolCallPlaces
 from inference_worker.providers.payloads import dump, parse_document
 from inference_worker.providers.reported_usage import (
     openai_usage,
+    plain_usage,
     read_usage,
     reports_usage,
     shown_usage,
@@ -40,6 +44,7 @@ _CHOICES, _CHOICES_SPACED = b'"choices":[', b'"choices": ['
 _ERROR = b'"error"'
 _ROLE = b'"role"'
 _USAGE_NAME = b'"usage"'
+_OPENED, _CLOSED = b"{}"
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
@@ -47,9 +52,10 @@ _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 class ChatStream(HttpCompletion):
     """A streamed completion, forwarded payload by payload."""
 
-    __slots__ = ("_decoder", "_error", "_held", "_opening", "_recent", "_started", "_with_role", "usage")
+    __slots__ = ("_decoder", "_error", "_held", "_opening", "_recent", "_started", "_tool_calls", "_with_role", "usage")
 
-    def __init__(self, response: Response, client: HttpClient) -> None:
+    def __init__(self, response: Response, client: HttpClient, *, has_tools: bool = True) -> None:
+        """`has_tools`: whether the answer may call any."""
         super().__init__(response, client)
         self._decoder = SseDecoder(client.endpoint.max_event_bytes)
         self._recent: deque[bytes] = deque(maxlen=4)
@@ -58,6 +64,7 @@ class ChatStream(HttpCompletion):
         self._held: dict[str, Any] = {}
         """Fields of chunks without a choice, for the first that has one."""
         self._with_role: set[int] = set()
+        self._tool_calls = ToolCallPlaces() if has_tools else None
         self._started = False
         self._error: UpstreamFailed | None = None
         self.usage: TokenUsage | None = None
@@ -69,8 +76,12 @@ class ChatStream(HttpCompletion):
             if not self._started:
                 self._keep_opening(data)
             payloads = self._decoder.feed(data) if data else self._decoder.flush()
-            done = DONE in payloads
             names = self._decoder.names
+            if self._started and names is None and data and payloads and self._are_plain(payloads):
+                # Most of a stream. What ends it is no chunk.
+                self._recent.extend(payloads)
+                return payloads
+            done = DONE in payloads
             if done:
                 payloads = payloads[: payloads.index(DONE)]
             for_client = self._filter_client_events(payloads, names)
@@ -85,14 +96,12 @@ class ChatStream(HttpCompletion):
 
     def _filter_client_events(self, payloads: list[bytes], names: Sequence[bytes] | None) -> list[bytes]:
         """Return what the client gets. An error is raised by the next read, so that payloads before it are not lost."""
-        if self._started and names is None and are_plain_chunks(payloads):
-            return payloads
         for_client = []
         try:
             for position, payload in enumerate(payloads):
                 name = names[position] if names is not None else b""
                 # Of chunks that came together, few are the first or hold the usage.
-                plain = self._started and not name and is_plain_chunk(payload)
+                plain = self._started and not name and self._are_plain([payload])
                 chunk = payload if plain else self._take(payload, name)
                 if chunk:
                     for_client.append(chunk)
@@ -103,6 +112,11 @@ class ChatStream(HttpCompletion):
             self._error = error
         return for_client
 
+    def _are_plain(self, payloads: list[bytes]) -> bool:
+        """Tell whether all are chunks that the client gets as they are."""
+        tool_calls = self._tool_calls
+        return (tool_calls is None or not tool_calls.concern(payloads)) and are_plain_chunks(payloads)
+
     def _start(self) -> None:
         self._started = True
         self._opening.clear()
@@ -112,11 +126,14 @@ class ChatStream(HttpCompletion):
         event = unwrap(parse_event(payload))
         if event is None:
             raise UpstreamProtocolError("the upstream sent an event that is not a JSON object")
-        self._raise_error_in(event, name)
+        if name or _ERROR in payload or not has_only_known_fields(event):
+            self._raise_error_in(event, name)
         if not is_chunk(event, name):
             return b""
         changed = False
-        if reports_usage(event):
+        if _USAGE_NAME in payload and reports_usage(event):
+            if self._started and self._take_plain_usage(event, payload):
+                return b""
             usage, shown = read_usage(event)
             self.usage = usage or self.usage
             self.usage_payload = usage_chunk(event, shown)
@@ -129,7 +146,18 @@ class ChatStream(HttpCompletion):
         if self._held and not self._started:
             event, self._held, changed = {**self._held, **event}, {}, True
         changed = emit_role_once(event, self._with_role, first=not self._started) or changed
+        if self._tool_calls is not None and TOOL_CALLS in payload:
+            changed = self._tool_calls.mend(event) or changed
         return dump(event) if changed else payload
+
+    def _take_plain_usage(self, event: dict[str, Any], payload: bytes) -> bool:
+        """Take a chunk that already is as the client is to see it: nearly every provider's last one."""
+        usage = plain_usage(event["usage"]) if is_usage_chunk(event) else None
+        if usage is None:
+            return False
+        self.usage = usage
+        self.usage_payload = payload
+        return True
 
     def _raise_error_in(self, event: dict[str, Any], name: bytes) -> None:
         if not self._started:
@@ -189,10 +217,22 @@ def parse_event(payload: bytes) -> Any:
 
 
 def are_plain_chunks(payloads: list[bytes]) -> bool:
-    """Tell whether all are chunks without error, usage or role, by searching the block instead of each payload."""
+    """Tell whether all are chunks without error, usage or role, by searching the block instead of each payload.
+
+    Some providers put a null usage into every chunk.
+    """
     if len(payloads) == 1:
         # Most chunks come alone: nothing has to be joined or counted.
-        return is_plain_chunk(payloads[0])
+        payload = payloads[0]
+        return (
+            _count_choices(payload) == 1
+            and payload[0] == _OPENED
+            and payload[-1] == _CLOSED
+            and _ERROR not in payload
+            and _ROLE not in payload
+            and b"\n" not in payload
+            and (_USAGE_NAME not in payload or not _USAGE.search(payload))
+        )
     block = b"\n".join(payloads)
     borders = len(payloads) - 1
     return (
@@ -203,19 +243,6 @@ def are_plain_chunks(payloads: list[bytes]) -> bool:
         and block[-1:] == b"}"
         and block.count(b"}\n{") == borders == block.count(b"\n")
         and _count_choices(block) == borders + 1
-    )
-
-
-def is_plain_chunk(payload: bytes) -> bool:
-    """Tell whether it is a chunk without error, usage or role. Some providers put a null usage into every chunk."""
-    return (
-        _ERROR not in payload
-        and _ROLE not in payload
-        and _count_choices(payload) == 1
-        and b"\n" not in payload
-        and payload[:1] == b"{"
-        and payload[-1:] == b"}"
-        and (_USAGE_NAME not in payload or not _USAGE.search(payload))
     )
 
 

@@ -10,6 +10,19 @@ CHUNK = "chat.completion.chunk"
 ENVELOPE = frozenset({"id", "object", "created", "model", "choices", "usage"})
 
 
+_KNOWN_FIELDS = ENVELOPE | {"system_fingerprint", "service_tier", "provider", "obfuscation"}
+
+
+def has_only_known_fields(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event has no field besides those of a chunk: then only `error` within these could be an error."""
+    return event.keys() <= _KNOWN_FIELDS
+
+
+def is_usage_chunk(event: Mapping[str, Any]) -> bool:
+    """Tell whether a chunk holds nothing but the usage, at OpenAI's place."""
+    return event.get("choices") == [] and event.get("object") == CHUNK and event.keys() <= _KNOWN_FIELDS
+
+
 def is_chunk(event: Mapping[str, Any], name: bytes = b"") -> bool:
     """Tell whether an event is a chunk. One with a name of its own has to say so: other names are other things."""
     if name and event.get("object") != CHUNK:

@@ -27,6 +27,8 @@ class OpenaiEmbedder:
         self._client = client
         self._dimensions: dict[str, int] = {}
         """Of the models that were called without a number of their own."""
+        self._without_base64: set[str] = set()
+        """Models that answered with nothing when they were asked for base64."""
 
     async def embed(
         self,
@@ -42,7 +44,8 @@ class OpenaiEmbedder:
         Raises `InvalidRequest` before the call when the vectors are known to be more than a request may have.
         """
         self._check_size(len(inputs), dimensions or self._dimensions.get(model, 0))
-        body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": "base64"}
+        encoding = "float" if model in self._without_base64 else "base64"
+        body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": encoding}
         if dimensions is not None:
             body["dimensions"] = dimensions
         response = await self._client.post("/embeddings", orjson.dumps(body), credential)
@@ -56,6 +59,12 @@ class OpenaiEmbedder:
         if document is None:
             raise UpstreamProtocolError("the upstream's response is not a JSON object")
         raise_error_in(document, self._client, response)
+        if not reader.vectors and encoding == "base64":
+            # Some proxies answer so for models of which their provider has no base64. The next call asks for numbers.
+            self._without_base64.add(model)
+            empty = UpstreamProtocolError("the upstream sent no vectors in base64", retry_same=True)
+            empty.usage = _usage(document)
+            raise empty
         vectors = order_vectors(document, reader.vectors, len(inputs))
         if dimensions is None and vectors:
             self._dimensions[model] = len(vectors[0]) // FLOAT_BYTES
@@ -94,5 +103,7 @@ def order_vectors(document: dict[str, Any], read: Sequence[bytes], expected: int
 
 def _usage(document: dict[str, Any]) -> TokenUsage | None:
     usage = document.get("usage")
-    input_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    counts = usage if isinstance(usage, dict) else {}
+    # Embeddings have no other tokens, and Voyage reports the total only.
+    input_tokens = counts.get("total_tokens") if counts.get("prompt_tokens") is None else counts["prompt_tokens"]
     return TokenUsage(UsageSource.REPORTED, input_tokens, 0) if is_token_count(input_tokens) else None

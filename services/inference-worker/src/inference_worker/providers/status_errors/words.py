@@ -35,7 +35,8 @@ CONTENT = re.compile(
 UNSUPPORTED = re.compile(
     r"unsupported (?:parameter|value|field)|unrecognized request argument|unknown parameter|unrecognized (?:key|field)"
     r"|unknown field|(?:parameter|field|argument).{0,60}(?:is|are) not supported|does not support (?:the |this )?"
-    r"(?:parameter|field|tools?|functions?|images?|json)|extra (?:inputs|fields) (?:are )?not permitted"
+    r"(?:parameter|field|tools?|functions?|images?|json|assistant message prefill)"
+    r"|extra (?:inputs|fields) (?:are )?not permitted"
     r'|unknown name "',
     _I,
 )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from chassis.errors import InvalidRequest
 from inference_worker.providers.model import (
+    Embeddings,
     UpstreamFailed,
     UpstreamProtocolError,
     UpstreamRateLimited,
@@ -159,3 +160,57 @@ async def test_an_error_with_status_200_is_that_error_with_its_usage(wrap):
             await OpenaiEmbedder(client).embed("m", ["one"], dimensions=None)
 
     assert caught.value.usage == TokenUsage(UsageSource.REPORTED, 3, 0)
+
+
+async def answered(embedder: OpenaiEmbedder, *texts: str) -> Embeddings:
+    return await embedder.embed("m", texts, dimensions=None)
+
+
+def a_response(document: object) -> bytes:
+    body = json.dumps(document).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
+def a_server(document: object) -> RawHttpServer:
+    return RawHttpServer(a_response(document))
+
+
+@pytest.mark.parametrize("data", [[], [{"index": 0}], None])
+async def test_a_model_that_answers_with_nothing_in_base64_is_asked_for_numbers(data: object):
+    server = a_server({"data": data, "usage": {"prompt_tokens": 3}})
+    async with server.client() as client:
+        embedder = OpenaiEmbedder(client)
+        with pytest.raises(UpstreamProtocolError) as caught:
+            await answered(embedder, "one")
+        server.pieces = (a_response({"data": [{"embedding": [0.5]}]}),)
+        embeddings = await answered(embedder, "one")
+
+    assert caught.value.retry_same
+    assert caught.value.usage == TokenUsage(UsageSource.REPORTED, 3, 0)
+    assert embeddings.vectors == (struct.pack("<f", 0.5),)
+    assert [json.loads(body)["encoding_format"] for body in server.bodies] == ["base64", "float"]
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"total_tokens": 7}, 7),
+        ({"prompt_tokens": None, "total_tokens": 7}, 7),
+        ({"prompt_tokens": 5, "total_tokens": 7}, 5),
+        ({"prompt_tokens": 0, "total_tokens": 0}, 0),
+    ],
+)
+async def test_a_total_without_the_prompts_tokens_is_what_was_used(usage: dict[str, int | None], tokens: int):
+    async with a_server({"data": [{"embedding": [0.5]}], "usage": usage}).client() as client:
+        embeddings = await answered(OpenaiEmbedder(client), "one")
+
+    assert embeddings.usage == TokenUsage(UsageSource.REPORTED, tokens, 0)
+
+
+async def test_vectors_out_of_order_and_without_an_index_belong_to_their_texts():
+    one, two = struct.pack("<f", 1.0), struct.pack("<f", 2.0)
+    shuffled = {"data": [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": [1.0]}]}
+    unnumbered = {"data": [{"embedding": [1.0]}, {"embedding": [2.0]}]}
+    for document in (shuffled, unnumbered):
+        async with a_server(document).client() as client:
+            assert (await answered(OpenaiEmbedder(client), "one", "two")).vectors == (one, two)

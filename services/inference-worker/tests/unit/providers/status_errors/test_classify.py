@@ -62,6 +62,13 @@ CASES = [
     ),
     (400, openai("Unrecognized request argument supplied: foo"), Kind.UNSUPPORTED_PARAMETER),
     (
+        400,
+        anthropic(
+            "invalid_request_error", "This model does not support assistant message prefill. The conversation must"
+        ),
+        Kind.UNSUPPORTED_PARAMETER,
+    ),
+    (
         422,
         {"detail": [{"type": "extra_forbidden", "loc": ["body", "foo"], "msg": "Extra inputs"}]},
         Kind.UNSUPPORTED_PARAMETER,
