@@ -29,6 +29,8 @@ from retrieval.parsing.limits import Limits
 from retrieval.parsing.messages import receive, send
 
 FILES = 3
+# The template has fewer open at any time. The system's limit may be a billion, and closing them all takes long.
+MAX_OPEN_FILES = 256
 
 
 class Template:
@@ -92,7 +94,7 @@ class Template:
             lines = os.dup(1)
             os.dup2(2, 1)
             os.dup2(lines, 3)
-            os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+            os.closerange(4, MAX_OPEN_FILES)
             child.parse(os.fdopen(0, "rb"), os.fdopen(3, "wb"), filename, limits)
         except BaseException:  # noqa: BLE001 - a fork never returns to the loop of the template
             sys.excepthook(*sys.exc_info())
