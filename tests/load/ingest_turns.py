@@ -49,9 +49,16 @@ class Vectors(orchestration_pb2_grpc.OrchestrationServiceServicer):
         self.calls = 0
 
     async def Embed(self, request: Any, context: Any) -> Any:
+        """Answer retrieval of a version that takes its vectors in one message."""
+        return self._vectors(len(request.inputs))
+
+    async def EmbedInPieces(self, message: Any, context: Any) -> Any:
+        yield orchestration_pb2.EmbedInPiecesResponse(piece=self._vectors(len(message.request.inputs)))
+
+    def _vectors(self, count: int) -> orchestration_pb2.EmbedResponse:
         self.calls += 1
         choose = random.Random(self.calls)
-        vectors = [orchestration_pb2.Vector(float32=_a_vector(choose)) for _ in request.inputs]
+        vectors = [orchestration_pb2.Vector(float32=_a_vector(choose)) for _ in range(count)]
         return orchestration_pb2.EmbedResponse(vectors=vectors)
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Self
 
 import orjson
 from argosy.retrieval.v1 import retrieval_pb2 as pb
@@ -28,6 +29,10 @@ class GivenVectors:
 
     def __init__(self) -> None:
         self.known: dict[str, Vector] = {}
+
+    def of(self, model: str) -> Self:
+        """The one model."""
+        return self
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         return [self.known[text] for text in texts]

@@ -209,10 +209,10 @@ def test_what_is_open_for_a_tenant_that_does_not_come_back_is_closed_by_an_answe
     circuit = a_circuit()
     fail(circuit, 5, 0.0, A)
     succeed(circuit, circuit.open_until + POLICY.window, B)
-    assert circuit.state is CircuitState.OPEN
+    assert circuit.is_open_for(A)
 
     succeed(circuit, circuit.open_until + POLICY.window + 1, B)
-    assert circuit.state is CircuitState.CLOSED
+    assert not circuit.is_open_for(A)
 
 
 def test_the_first_failure_of_another_tenant_opens_it_for_all():
