@@ -146,14 +146,16 @@ def _check_names(raw: Mapping[object, object], known: set[str], path: str) -> No
 
 def _key(key: object, what: str) -> str:
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_ATTRIBUTE_KEY_CHARACTERS or not _is_storable(key):
-        raise ValueError(f"{what} must be a string of 1 to {MAX_ATTRIBUTE_KEY_CHARACTERS} characters")
+        raise ValueError(
+            f"{what} must be a string of 1 to {MAX_ATTRIBUTE_KEY_CHARACTERS} characters, none of them zero"
+        )
     return key
 
 
 def _value(value: object, what: str) -> AttributeValue:
     if isinstance(value, str):
         if len(value) > MAX_ATTRIBUTE_VALUE_CHARACTERS or not _is_storable(value):
-            raise ValueError(f"{what} must have at most {MAX_ATTRIBUTE_VALUE_CHARACTERS} characters")
+            raise ValueError(f"{what} must have at most {MAX_ATTRIBUTE_VALUE_CHARACTERS} characters, none of them zero")
         return value
     if isinstance(value, bool):
         return value

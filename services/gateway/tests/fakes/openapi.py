@@ -101,7 +101,9 @@ def path_segments(schema: dict[str, Any], operation: Operation) -> st.SearchStra
 
 def values(schema: dict[str, Any], operation: Operation) -> st.SearchStrategy[Any]:
     """Values that a schema allows. Raises NotImplementedError for what it does not know."""
-    schema = operation.resolve(schema)
+    if "$ref" in schema:
+        # Later, because a schema may contain itself, as filters do.
+        return st.deferred(lambda: values(operation.resolve(schema), operation))
     if "anyOf" in schema:
         return st.one_of([values(choice, operation) for choice in schema["anyOf"]])
     if "const" in schema or "enum" in schema:
@@ -159,8 +161,8 @@ def objects(schema: dict[str, Any], operation: Operation) -> st.SearchStrategy[d
     if schema.get("additionalProperties", False) is False or not most:
         return fixed
     more = schema["additionalProperties"] if schema["additionalProperties"] is not True else {}
-    allowed = schema.get("propertyNames", {}).get("enum")
-    names = st.text(TEXT, max_size=8) if allowed is None else st.sampled_from(allowed)
+    named = schema.get("propertyNames", {})
+    names = st.sampled_from(named["enum"]) if "enum" in named else strings({"maxLength": 8} | named)
     return st.builds(
         lambda extra, known: extra | known, st.dictionaries(names, values(more, operation), max_size=most), fixed
     )

@@ -23,8 +23,10 @@ AttachmentStatus = Literal["in_progress", "completed", "failed"]
 # OpenAI's bounds of a chunk.
 MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 100, 4_096
 
-AttributeKey = Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_KEY_CHARACTERS)]
-AttributeText = Annotated[str, Field(max_length=MAX_ATTRIBUTE_VALUE_CHARACTERS)]
+# Postgres cannot store zero characters.
+_STORABLE = r"^[^\x00]*$"
+AttributeKey = Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_KEY_CHARACTERS, pattern=_STORABLE)]
+AttributeText = Annotated[str, Field(max_length=MAX_ATTRIBUTE_VALUE_CHARACTERS, pattern=_STORABLE)]
 Scalar = AttributeText | float | bool
 # Checked by hand, so that a whole number stays one: as a float, an id of 17 digits would become another.
 NewAttributes = Annotated[
@@ -232,19 +234,27 @@ class AttachmentUpdate(StrictBody):
 class ComparisonFilter(StrictBody):
     """Compares an attribute of a file. A number is equal to no string, and true to neither, and they have no order.
 
-    `ne` and `nin` hold for a file without the attribute too; the other types do not.
+    `ne` holds for a file without the attribute too; the other types do not.
     """
 
-    type: Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
+    type: Literal["eq", "ne", "gt", "gte", "lt", "lte"]
     key: AttributeKey
-    value: Scalar | Annotated[list[Scalar], Field(max_length=MAX_FILTER_VALUES)]
+    value: Scalar
+
+
+class MembershipFilter(StrictBody):
+    """Looks for an attribute of a file among values. `nin` holds for a file without the attribute too."""
+
+    type: Literal["in", "nin"]
+    key: AttributeKey
+    value: Annotated[list[Scalar], Field(max_length=MAX_FILTER_VALUES)]
 
 
 class CompoundFilter(StrictBody):
     """Holds when all of its filters hold, or one of them. Up to eight levels deep."""
 
     type: Literal["and", "or"]
-    filters: Annotated[list["ComparisonFilter | CompoundFilter"], Field(min_length=1)]
+    filters: Annotated[list["ComparisonFilter | MembershipFilter | CompoundFilter"], Field(min_length=1)]
 
 
 class RankingOptions(StrictBody):
@@ -278,7 +288,11 @@ class SearchCreate(StrictBody):
     ]
     max_num_results: Annotated[int, Field(strict=True, ge=1, le=MAX_PASSAGES)] = 10
     filters: (
-        Annotated[Filter, PlainValidator(to_filter, json_schema_input_type=ComparisonFilter | CompoundFilter)] | None
+        Annotated[
+            Filter,
+            PlainValidator(to_filter, json_schema_input_type=ComparisonFilter | MembershipFilter | CompoundFilter),
+        ]
+        | None
     ) = None
     ranking_options: RankingOptions | None = None
     rewrite_query: Annotated[bool, Field(strict=True)] = False

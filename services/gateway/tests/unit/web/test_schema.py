@@ -61,9 +61,25 @@ def keep_cross_rules(operation: Operation, request: ApiRequest) -> ApiRequest:
         kept = "file_ids" if request.body.get("file_ids") or not request.body.get("files") else "files"
         request.body.pop("files" if kept == "file_ids" else "file_ids", None)
         request.body[kept] = request.body.get(kept) or ["file-1"]
+    for strategy in chunking_strategies(request.body):
+        # `static` stands beside the type of that name alone; the overlap is at most half of max_chunk_size_tokens.
+        if strategy.get("static"):
+            strategy["type"], strategy["static"]["chunk_overlap_tokens"] = "static", 0
+        else:
+            strategy["type"] = "auto"
     if operation.path.endswith("/reconcile") and request.body.get("decision") == "written_off":
         request.body.pop("billed_usd", None)  # only for what is billed
     return request
+
+
+def chunking_strategies(body: Any) -> list[dict[str, Any]]:
+    """The chunking strategies in a body: of a store, of a file, of each file of a batch."""
+    if isinstance(body, list):
+        return [found for item in body for found in chunking_strategies(item)]
+    if not isinstance(body, dict):
+        return []
+    found = [body["chunking_strategy"]] if body.get("chunking_strategy") else []
+    return found + [each for value in body.values() for each in chunking_strategies(value)]
 
 
 def generated(operation: Operation) -> list[ApiRequest]:
