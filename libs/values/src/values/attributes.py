@@ -155,7 +155,7 @@ def _key(key: object, what: str) -> str:
 def _value(value: object, what: str) -> AttributeValue:
     if isinstance(value, str):
         if len(value) > MAX_ATTRIBUTE_VALUE_CHARACTERS or not _is_storable(value):
-            raise ValueError(f"{what} must have at most {MAX_ATTRIBUTE_VALUE_CHARACTERS} characters, none of them zero")
+            raise ValueError(f"{what} must have at most {MAX_ATTRIBUTE_VALUE_CHARACTERS} characters, none zero")
         return value
     if isinstance(value, bool):
         return value

@@ -61,25 +61,34 @@ def keep_cross_rules(operation: Operation, request: ApiRequest) -> ApiRequest:
         kept = "file_ids" if request.body.get("file_ids") or not request.body.get("files") else "files"
         request.body.pop("files" if kept == "file_ids" else "file_ids", None)
         request.body[kept] = request.body.get(kept) or ["file-1"]
-    for strategy in chunking_strategies(request.body):
-        # `static` stands beside the type of that name alone; the overlap is at most half of max_chunk_size_tokens.
-        if strategy.get("static"):
-            strategy["type"], strategy["static"]["chunk_overlap_tokens"] = "static", 0
-        else:
-            strategy["type"] = "auto"
+    keep_rules_of_vector_stores(request.body)
     if operation.path.endswith("/reconcile") and request.body.get("decision") == "written_off":
         request.body.pop("billed_usd", None)  # only for what is billed
     return request
 
 
-def chunking_strategies(body: Any) -> list[dict[str, Any]]:
-    """The chunking strategies in a body: of a store, of a file, of each file of a batch."""
+def keep_rules_of_vector_stores(body: Any) -> None:
+    """Rules between the values of filters, and of chunking strategies."""
+    for comparison in found_under("filters", body):
+        if comparison.get("type") in {"gt", "gte", "lt", "lte"} and isinstance(comparison["value"], bool):
+            comparison["value"] = 1  # true and false have no order
+    for strategy in found_under("chunking_strategy", body):
+        # `static` stands beside the type of that name alone; the overlap is at most half of max_chunk_size_tokens.
+        if strategy.get("static"):
+            strategy["type"], strategy["static"]["chunk_overlap_tokens"] = "static", 0
+        else:
+            strategy["type"] = "auto"
+
+
+def found_under(name: str, body: Any) -> list[dict[str, Any]]:
+    """The objects that a body has under a name, alone or in a list, however deep."""
     if isinstance(body, list):
-        return [found for item in body for found in chunking_strategies(item)]
+        return [found for item in body for found in found_under(name, item)]
     if not isinstance(body, dict):
         return []
-    found = [body["chunking_strategy"]] if body.get("chunking_strategy") else []
-    return found + [each for value in body.values() for each in chunking_strategies(value)]
+    here = body.get(name) or []
+    found = [item for item in (here if isinstance(here, list) else [here]) if isinstance(item, dict)]
+    return found + [each for value in body.values() for each in found_under(name, value)]
 
 
 def generated(operation: Operation) -> list[ApiRequest]:
