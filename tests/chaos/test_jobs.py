@@ -308,5 +308,6 @@ def _has_connection(pid: int, port: int) -> bool:
     wanted = (port, harness_ports()[UPSTREAM])
     with suppress(psutil.Error):
         found = psutil.Process(pid).net_connections("tcp")
-        return any((one.laddr.port, one.raddr.port) == wanted for one in found if one.laddr and one.raddr)
+        # An end that has no address is an empty tuple.
+        return any((getattr(one.laddr, "port", 0), getattr(one.raddr, "port", 0)) == wanted for one in found)
     return False
