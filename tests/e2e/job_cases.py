@@ -156,6 +156,13 @@ async def find_unclaimed_jobs(context: CallContext) -> Sequence[Message]:
     return [jobs_pb2.FindUnclaimedJobsRequest(pool="none-of-the-tests", slots=4, free_slots=2)]
 
 
+async def stay_connected(context: CallContext) -> Sequence[Message]:
+    become(context, "service")
+    request = jobs_pb2.StayConnectedRequest(worker_id=new_id("worker-"), pool="none-of-the-tests")
+    request.hold.FromMilliseconds(10)
+    return [request]
+
+
 async def put_pool(context: CallContext) -> Sequence[Message]:
     become(context, "platform_admin")
     return [pools_pb2.PutPoolRequest(name="gold", tenant_ids=[context.principal.tenant_id], max_replicas=1)]
@@ -262,7 +269,15 @@ async def cancel_batch(context: CallContext) -> Sequence[Message]:
 
 SERVICES = {
     "JobService": (submit_job, get_job, list_jobs, cancel_job, watch_job),
-    "JobRunService": (claim_job, start_job_attempt, record_heartbeat, complete_job, return_job, find_unclaimed_jobs),
+    "JobRunService": (
+        claim_job,
+        find_unclaimed_jobs,
+        stay_connected,
+        start_job_attempt,
+        record_heartbeat,
+        complete_job,
+        return_job,
+    ),
     "PoolService": (put_pool, get_pool, list_pools, delete_pool),
     "QueueService": (list_queues, pause_queue, resume_queue, list_all_jobs, inspect_job, retry_job, drop_job),
     "BatchService": (create_batch, get_batch, list_batches, cancel_batch),
