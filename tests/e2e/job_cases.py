@@ -166,6 +166,13 @@ async def find_unclaimed_jobs(context: CallContext) -> Sequence[Message]:
     return [jobs_pb2.FindUnclaimedJobsRequest(pool="none-of-the-tests", slots=4, free_slots=2)]
 
 
+async def stay_connected(context: CallContext) -> Sequence[Message]:
+    become(context, "service")
+    request = jobs_pb2.StayConnectedRequest(worker_id=new_id("worker-"), pool="none-of-the-tests")
+    request.hold.FromMilliseconds(10)
+    return [request]
+
+
 async def put_pool(context: CallContext) -> Sequence[Message]:
     become(context, "platform_admin")
     return [pools_pb2.PutPoolRequest(name="gold", tenant_ids=[context.principal.tenant_id], max_replicas=1)]
@@ -280,6 +287,7 @@ SERVICES = {
         complete_job_in_pieces,
         return_job,
         find_unclaimed_jobs,
+        stay_connected,
     ),
     "PoolService": (put_pool, get_pool, list_pools, delete_pool),
     "QueueService": (list_queues, pause_queue, resume_queue, list_all_jobs, inspect_job, retry_job, drop_job),

@@ -62,6 +62,8 @@ class FakeOrchestrator:
     unanswered: list[bool] = field(default_factory=list)
     """What each claim said of those before it."""
     calls: list[str] = field(default_factory=list)
+    disconnect: asyncio.Event = field(default_factory=asyncio.Event)
+    """Ends the connection that is held; the next one is held again."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def claim(self, dispatch: RunRef, *, unanswered_before: bool = False) -> ClaimedJob:
@@ -78,6 +80,12 @@ class FakeOrchestrator:
         await self._call("find_unclaimed")
         self.asked.append((slots, free_slots))
         return self.offers
+
+    async def stay_connected(self, on_connected: Callable[[], None]) -> None:
+        await self._call("stay_connected")
+        on_connected()
+        await self.disconnect.wait()
+        self.disconnect.clear()
 
     async def start_attempt(self, run: RunRef, attempt: AttemptStarting) -> None:
         await self._call("start_attempt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +17,11 @@ from orchestrator.jobs.complete import Runs
 from orchestrator.jobs.dispatch import Dispatcher
 from orchestrator.jobs.end import RunEnds
 from orchestrator.jobs.model import Endpoint, Job, JobKey, RunRef
+from orchestrator.jobs.offers.push import OfferPush
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobReader, JobStore
 from orchestrator.jobs.reap import Reaper
+from orchestrator.jobs.rounds import Offer
 from orchestrator.jobs.submit import Accepted, JobRequest, Submissions
 from orchestrator.jobs.work import JobWork
 from orchestrator.routing.model import UnknownFields
@@ -45,6 +48,20 @@ class RecordedSignals:
         self.cancelled.append(run)
 
 
+class RecordedPushes:
+    """Implements `PushSignals`."""
+
+    def __init__(self) -> None:
+        self.ended_workers: list[str] = []
+        self.offers: list[tuple[str, str, list[Offer]]] = []
+
+    def ended(self, worker_id: str, pool: str) -> None:
+        self.ended_workers.append(worker_id)
+
+    def offer(self, worker_id: str, pool: str, offers: Sequence[Offer]) -> None:
+        self.offers.append((worker_id, pool, list(offers)))
+
+
 class JobsHarness:
     """Use cases of jobs; `peers` has the fakes."""
 
@@ -54,6 +71,8 @@ class JobsHarness:
         self.store, self.policy = store, policy or JobPolicy()
         self.peers = peers or Harness()
         self.signals = RecordedSignals()
+        self.push_signals = RecordedPushes()
+        self.push = OfferPush(self.push_signals, self.peers.clock.monotonic)
         self.wakes = 0
         signer = PrincipalSigner("a secret of at least thirty-two bytes", "tests", SystemClock())
         work = JobWork.for_jobs(
@@ -68,12 +87,16 @@ class JobsHarness:
         shared: dict[str, Any] = {"store": store, "policy": self.policy, "signals": self.signals}
         self.ends = RunEnds(store=store, signals=self.signals, on_room=self.wake)
         self.submissions = Submissions(work=work, on_queued=self.wake, **shared)
-        self.dispatcher = Dispatcher(store=store, policy=self.policy)
+        self.dispatcher = Dispatcher(store=store, policy=self.policy, on_dispatched=self.push.dispatched)
         self.claims = Claims(
             work=work, ends=self.ends, recorder=self.peers.recorder, tasks=self.peers.tasks, signer=signer, **shared
         )
         self.runs = Runs(
-            store=store, ends=self.ends, reservations=self.peers.completions.reservations, policy=self.policy
+            store=store,
+            ends=self.ends,
+            reservations=self.peers.completions.reservations,
+            policy=self.policy,
+            on_heartbeat=self.push.seen,
         )
         self.reaper = Reaper(ends=self.ends, **shared)
         self.cancellations = Cancellations(reader=reader, on_queued=self.wake, **shared)

@@ -29,12 +29,20 @@ from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.embeddings.grpc import EmbeddingMethods
 from inference_worker.embeddings.run import EmbedRun
 from inference_worker.grpc import registration
+from inference_worker.jobs.connection import Connection
 from inference_worker.jobs.consumer import DispatchConsumer, lane_topics
 from inference_worker.jobs.drain import JobDrain
 from inference_worker.jobs.heartbeat import Heartbeats
+from inference_worker.jobs.model import Offer
 from inference_worker.jobs.offers import Offers
 from inference_worker.jobs.orchestrator_client import GrpcOrchestrator
-from inference_worker.jobs.redis import CANCEL_CHANNEL, RedisDeltas, cancel_handler
+from inference_worker.jobs.redis import (
+    CANCEL_CHANNEL,
+    OFFERS_CHANNEL,
+    RedisDeltas,
+    cancel_handler,
+    offers_handler,
+)
 from inference_worker.jobs.run import JobRuns, NewEmbedRun, NewPlanRun
 from inference_worker.jobs.telemetry import JobTelemetry
 from inference_worker.jobs.worker import JobWorker
@@ -158,6 +166,8 @@ async def build_jobs(
         lambda: consumer.slots_used,
         lambda found: consumer.offer(partial(dispatches.claim_offer, offer) for offer in found),
     )
+    connection = Connection(orchestrator, heartbeats, observer)
+    named = partial(take_named, consumer=consumer, dispatches=dispatches, offers=offers)
     JOB_SLOTS.set_function(lambda: worker.slots)
     JOB_SLOTS_USED.set_function(lambda: consumer.slots_used)
     redis = await service.redis(settings.redis)
@@ -166,10 +176,21 @@ async def build_jobs(
         # They stop last: while runs end, their leases must hold, and cancellations reach them.
         Loop("job heartbeats", heartbeats.run),
         redis.subscribe(CANCEL_CHANNEL, cancel_handler(worker.cancel)),
+        redis.subscribe(OFFERS_CHANNEL + section.pool, offers_handler(worker_id, named)),
+        Loop("job connection", connection.run),
         service.topics(kafka, *lane_topics(section.pool)),
         consumer,
         Loop("job offers", offers.run),
     ], [JobDrain(worker, heartbeats, consumer.stop_taking, return_after=grace - USAGE_GRACE, exit_after=grace)]
+
+
+def take_named(
+    named: Sequence[Offer], *, consumer: ClaimingConsumer, dispatches: DispatchConsumer, offers: Offers
+) -> None:
+    """Claim what the orchestrator has named; when it has named nothing, ask. A consumer that drains takes nothing."""
+    consumer.offer_also(partial(dispatches.claim_offer, offer) for offer in named)
+    if not named:
+        offers.wake()
 
 
 def main() -> NoReturn:

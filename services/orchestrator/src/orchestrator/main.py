@@ -115,6 +115,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         service.grpc_server(settings.grpc, *registrations, grace=grace),
         DrainMark(disconnects),
         events.stop_watches,
+        jobs.connections,
         operated.stop_watches,
     ]
 
@@ -145,6 +146,7 @@ async def _jobs(settings: Settings, service: ServiceBuilder, shared: Shared) -> 
         unknown_fields=settings.chat.unknown_fields,
         signals=events.signals,
         watch=events.watch,
+        push=events.push,
     )
     queues = build_queues(
         shared.database,

@@ -90,6 +90,12 @@ class ClaimingConsumer(GroupMember):
         self._offers = deque(offers)
         self._take()
 
+    def offer_also(self, offers: Iterable[Offered]) -> None:
+        """Add to the work that waits beside the topics, until the next `offer` replaces it; not while it leaves."""
+        if not self._left:
+            self._offers.extend(offers)
+            self._take()
+
     @property
     def slots_used(self) -> int:
         return len(self._running)

@@ -800,6 +800,55 @@ class JobOffer(_message.Message):
 Global___JobOffer: _TypeAlias = JobOffer  # noqa: Y015
 
 @_typing.final
+class StayConnectedRequest(_message.Message):
+    """A worker that runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    """Unique for the process of the worker."""
+    pool: _builtins.str
+    """Whose work it takes."""
+    @_builtins.property
+    def hold(self) -> _duration_pb2.Duration:
+        """After this time the orchestrator ends the stream; absent, or above an hour: after an hour."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        hold: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "pool", b"pool", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StayConnectedRequest: _TypeAlias = StayConnectedRequest  # noqa: Y015
+
+@_typing.final
+class StayConnectedResponse(_message.Message):
+    """The worker is connected."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StayConnectedResponse: _TypeAlias = StayConnectedResponse  # noqa: Y015
+
+@_typing.final
 class ClaimJobResponse(_message.Message):
     """A claimed job."""
 

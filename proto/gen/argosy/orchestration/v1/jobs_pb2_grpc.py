@@ -344,6 +344,11 @@ class JobRunServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsResponse.FromString,
                 _registered_method=True)
+        self.StayConnected = channel.unary_stream(
+                '/argosy.orchestration.v1.JobRunService/StayConnected',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StayConnectedRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StayConnectedResponse.FromString,
+                _registered_method=True)
         self.StartJobAttempt = channel.unary_unary(
                 '/argosy.orchestration.v1.JobRunService/StartJobAttempt',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StartJobAttemptRequest.SerializeToString,
@@ -386,6 +391,15 @@ class JobRunServiceServicer:
     def FindUnclaimedJobs(self, request, context):
         """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
         died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StayConnected(self, request, context):
+        """Stay connected while the worker lives. The first message says that it is; there are no further ones. When the stream
+        ends by the worker's end, dispatched jobs of its pool are named to the other workers for some seconds, because the
+        records in its partitions reach no worker. It ends normally after its time, and while the orchestrator stops: connect again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -439,6 +453,11 @@ def add_JobRunServiceServicer_to_server(servicer, server):
                     servicer.FindUnclaimedJobs,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsResponse.SerializeToString,
+            ),
+            'StayConnected': grpc.unary_stream_rpc_method_handler(
+                    servicer.StayConnected,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StayConnectedRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StayConnectedResponse.SerializeToString,
             ),
             'StartJobAttempt': grpc.unary_unary_rpc_method_handler(
                     servicer.StartJobAttempt,
@@ -521,6 +540,33 @@ class JobRunService:
             '/argosy.orchestration.v1.JobRunService/FindUnclaimedJobs',
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_jobs__pb2.FindUnclaimedJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StayConnected(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/argosy.orchestration.v1.JobRunService/StayConnected',
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StayConnectedRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_jobs__pb2.StayConnectedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -150,6 +150,11 @@ class JobRunServiceStub:
     """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
     died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
     """
+    StayConnected: _grpc.UnaryStreamMultiCallable[_jobs_pb2.StayConnectedRequest, _jobs_pb2.StayConnectedResponse]
+    """Stay connected while the worker lives. The first message says that it is; there are no further ones. When the stream
+    ends by the worker's end, dispatched jobs of its pool are named to the other workers for some seconds, because the
+    records in its partitions reach no worker. It ends normally after its time, and while the orchestrator stops: connect again.
+    """
     StartJobAttempt: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.StartJobAttemptRequest, _jobs_pb2.StartJobAttemptResponse]
     """Record that a provider call after the first is about to be made."""
     RecordHeartbeat: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RecordHeartbeatRequest, _jobs_pb2.RecordHeartbeatResponse]
@@ -175,6 +180,11 @@ class JobRunServiceAsyncStub(JobRunServiceStub):
     FindUnclaimedJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.FindUnclaimedJobsRequest, _jobs_pb2.FindUnclaimedJobsResponse]  # type: ignore[assignment]
     """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
     died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
+    """
+    StayConnected: _aio.UnaryStreamMultiCallable[_jobs_pb2.StayConnectedRequest, _jobs_pb2.StayConnectedResponse]  # type: ignore[assignment]
+    """Stay connected while the worker lives. The first message says that it is; there are no further ones. When the stream
+    ends by the worker's end, dispatched jobs of its pool are named to the other workers for some seconds, because the
+    records in its partitions reach no worker. It ends normally after its time, and while the orchestrator stops: connect again.
     """
     StartJobAttempt: _aio.UnaryUnaryMultiCallable[_jobs_pb2.StartJobAttemptRequest, _jobs_pb2.StartJobAttemptResponse]  # type: ignore[assignment]
     """Record that a provider call after the first is about to be made."""
@@ -210,6 +220,17 @@ class JobRunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_pb2.FindUnclaimedJobsResponse, _abc.Awaitable[_jobs_pb2.FindUnclaimedJobsResponse]]:
         """Ask for dispatched jobs of the worker's pool that no worker has claimed: their records may be held by a worker that
         died, or be lost. They are claimed as any dispatch is; of several workers that get one, the first has it.
+        """
+
+    @_abc_1.abstractmethod
+    def StayConnected(
+        self,
+        request: _jobs_pb2.StayConnectedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_pb2.StayConnectedResponse], _abc.AsyncIterator[_jobs_pb2.StayConnectedResponse]]:
+        """Stay connected while the worker lives. The first message says that it is; there are no further ones. When the stream
+        ends by the worker's end, dispatched jobs of its pool are named to the other workers for some seconds, because the
+        records in its partitions reach no worker. It ends normally after its time, and while the orchestrator stops: connect again.
         """
 
     @_abc_1.abstractmethod

@@ -4,7 +4,7 @@ import asyncio
 
 from chassis.errors import ArgosyError
 
-from inference_worker.jobs.model import RunRef
+from inference_worker.jobs.model import NO_RUN
 from inference_worker.jobs.ports import JobObserver, Orchestrator
 from inference_worker.jobs.worker import JobWorker
 
@@ -12,8 +12,6 @@ INTERVAL_SECONDS = 5.0
 HEARTBEATS_PER_LEASE = 3
 """Two may be late or lost before a run is; so a shorter lease than 15 s has heartbeats that are closer."""
 RETRY_SECONDS = 1.0
-
-NO_RUN = RunRef("", "", 0)
 
 
 class Heartbeats:

@@ -34,6 +34,10 @@ class RunRef:
     epoch: int
 
 
+NO_RUN = RunRef("", "", 0)
+"""Of what is done for no run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dispatch:
     """A job that is due. Its epoch is that of the dispatch; the claim's is higher."""

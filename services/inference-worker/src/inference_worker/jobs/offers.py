@@ -7,7 +7,7 @@ from chassis.aio import wait_or_stop
 from chassis.aio.loops import Backoff
 from chassis.errors import ArgosyError
 
-from inference_worker.jobs.model import Offer, RunRef
+from inference_worker.jobs.model import NO_RUN, Offer
 from inference_worker.jobs.ports import JobObserver, Orchestrator
 from inference_worker.jobs.worker import JobWorker
 
@@ -16,7 +16,6 @@ MAX_INTERVAL_SECONDS = 0.5
 MIN_INTERVAL_SECONDS = 0.02
 """After an answer that named jobs for free slots: records do not arrive, as while the group waits for a member that
 died. It doubles with each answer that names none. So the workers of a large pool ask no more often than is of use."""
-NO_RUN = RunRef("", "", 0)
 
 
 class Offers:
@@ -38,14 +37,24 @@ class Offers:
         self._take = take
         self.interval_seconds = MAX_INTERVAL_SECONDS
         """Until the next question."""
+        self._due = asyncio.Event()
+
+    def wake(self) -> None:
+        """Ask now."""
+        self._due.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         backoff = Backoff(min_seconds=MAX_INTERVAL_SECONDS, max_seconds=5.0)
-        while not stop.is_set():
-            answered = await self.ask()
-            if answered:
-                backoff.reset()
-            await wait_or_stop(stop, self.interval_seconds if answered else backoff.next())
+        waking = asyncio.create_task(_wake_on_stop(stop, self._due))
+        try:
+            while not stop.is_set():
+                self._due.clear()
+                answered = await self.ask()
+                if answered:
+                    backoff.reset()
+                await wait_or_stop(self._due, self.interval_seconds if answered else backoff.next())
+        finally:
+            waking.cancel()
 
     async def ask(self) -> bool:
         """Ask once; return whether there was an answer. A worker that drains takes nothing."""
@@ -63,3 +72,8 @@ class Offers:
         longer = min(2 * self.interval_seconds, MAX_INTERVAL_SECONDS)
         self.interval_seconds = MIN_INTERVAL_SECONDS if found and free else longer
         return True
+
+
+async def _wake_on_stop(stop: asyncio.Event, due: asyncio.Event) -> None:
+    await stop.wait()
+    due.set()

@@ -1,6 +1,6 @@
 """The orchestrator's door for workers, over gRPC."""
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ TIMEOUT: Final = timedelta(seconds=5)
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=4)
 # With a result of up to 15 MiB.
 COMPLETE_TIMEOUT: Final = timedelta(seconds=15)
+# The orchestrator ends it after half of this time, and it is made anew.
+CONNECTION_TIMEOUT: Final = timedelta(hours=2)
 
 # With vectors that are many times larger, which the orchestrator renders as text.
 PIECES_TIMEOUT: Final = timedelta(seconds=60)
@@ -82,6 +84,12 @@ class GrpcOrchestrator:
         with as_caller(Caller(WORKER, self._signer.sign(WORKER), new_id("req_"))):
             response = await self._stub.FindUnclaimedJobs(request, timeout=HEARTBEAT_TIMEOUT.total_seconds())
         return [proto_to_offer(offer) for offer in response.offers]
+
+    async def stay_connected(self, on_connected: Callable[[], None]) -> None:
+        request = jobs_pb2.StayConnectedRequest(worker_id=self._worker_id, pool=self._pool)
+        with as_caller(Caller(WORKER, self._signer.sign(WORKER), new_id("req_"))):
+            async for _ in self._stub.StayConnected(request, timeout=CONNECTION_TIMEOUT.total_seconds()):
+                on_connected()
 
     async def start_attempt(self, run: RunRef, attempt: AttemptStarting) -> None:
         await self._write(run, self._stub.StartJobAttempt, starting_to_proto(run, attempt), TIMEOUT)

@@ -1,6 +1,6 @@
 """What jobs need: the orchestrator, a stream of deltas, and telemetry."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chassis.errors import ArgosyError
@@ -20,6 +20,9 @@ class Orchestrator(Protocol):
 
     async def find_unclaimed(self, slots: int, free_slots: int) -> Sequence[Offer]:
         """Ask for dispatched jobs of the pool that no worker has claimed."""
+
+    async def stay_connected(self, on_connected: Callable[[], None]) -> None:
+        """Hold a connection with one replica, and return when that ends it; call `on_connected` when it holds."""
 
     async def start_attempt(self, run: RunRef, attempt: AttemptStarting) -> None:
         """Record a provider call before it is made. Raises `LeaseLost`."""

@@ -10,10 +10,12 @@ from argosy.orchestration.v1 import jobs_pb2
 from chassis.errors import ArgosyError
 from chassis.redis import MultiplexedRedis
 
-from inference_worker.jobs.model import RunRef
+from inference_worker.jobs.model import Lane, Offer, RunRef
 from inference_worker.metrics import JOB_DELTAS_DROPPED
 
 CANCEL_CHANNEL: Final = "argosy:jobs:cancel"
+OFFERS_CHANNEL: Final = "argosy:jobs:offers:"
+"""With the name of a pool."""
 FLUSH_SECONDS: Final = 0.02
 MAX_EVENTS: Final = 20_000
 """Events of one job that are kept, about: each has what came within the flush interval."""
@@ -107,5 +109,17 @@ def cancel_handler(cancel: Callable[[RunRef], None]) -> Callable[[bytes], Awaita
     async def handle(message: bytes) -> None:
         fields = orjson.loads(message)
         cancel(RunRef(fields["tenant_id"], fields["job_id"], fields["epoch"]))
+
+    return handle
+
+
+def offers_handler(worker_id: str, take: Callable[[Sequence[Offer]], None]) -> Callable[[bytes], Awaitable[None]]:
+    """Make the handler of the channel's messages, which are for one worker of the pool each."""
+
+    async def handle(message: bytes) -> None:
+        fields = orjson.loads(message)
+        if fields["worker"] == worker_id:
+            named = fields["offers"]
+            take([Offer(RunRef(tenant, job, epoch), Lane(lane)) for tenant, job, epoch, lane in named])
 
     return handle

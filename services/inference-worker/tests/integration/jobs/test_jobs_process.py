@@ -86,6 +86,10 @@ class FakeOrchestrator(JobRunServiceServicer):
         await self._note()
         return jobs_pb2.ReturnJobResponse()
 
+    async def StayConnected(self, request, context):
+        await context.write(jobs_pb2.StayConnectedResponse())
+        await asyncio.Event().wait()
+
     async def FindUnclaimedJobs(self, request, context):
         return jobs_pb2.FindUnclaimedJobsResponse()
 

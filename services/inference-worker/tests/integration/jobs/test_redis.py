@@ -12,8 +12,8 @@ from chassis.ids import new_id
 from chassis.redis import MultiplexedRedis, Redis
 from chassis.settings import RedisSection
 from chassis.testing import free_port
-from inference_worker.jobs.model import RunRef
-from inference_worker.jobs.redis import CANCEL_CHANNEL, RedisDeltas, cancel_handler, events_key
+from inference_worker.jobs.model import Lane, Offer, RunRef
+from inference_worker.jobs.redis import CANCEL_CHANNEL, RedisDeltas, cancel_handler, events_key, offers_handler
 from inference_worker.metrics import JOB_DELTAS_DROPPED
 
 TTL = timedelta(minutes=5)
@@ -117,3 +117,15 @@ async def test_a_published_cancellation_reaches_the_worker_and_a_malformed_one_e
         await subscription.stop()
 
     assert cancelled == [RunRef("ten_a", "job_1", 2)]
+
+
+async def test_a_worker_takes_the_offers_that_name_it():
+    taken: list[list[Offer]] = []
+    handle = offers_handler("wrk_1", lambda offers: taken.append(list(offers)))
+
+    for worker in ("wrk_1", "wrk_2"):
+        # As the orchestrator's tests have it.
+        await handle(orjson.dumps({"worker": worker, "offers": [["ten_1", "job_1", 3, "batch"]]}))
+    await handle(orjson.dumps({"worker": "wrk_1", "offers": []}))
+
+    assert taken == [[Offer(RunRef("ten_1", "job_1", 3), Lane.BATCH)], []]

@@ -1,8 +1,10 @@
 """Dispatched jobs that no worker has claimed."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
 from chassis.errors import Unavailable
 from inference_worker.jobs.model import Lane, Offer, RunRef
 from inference_worker.jobs.offers import MAX_INTERVAL_SECONDS, MIN_INTERVAL_SECONDS, Offers
@@ -67,3 +69,16 @@ async def test_a_worker_asks_often_only_while_it_is_offered_jobs_for_free_slots(
 
     assert intervals[:2] == [MAX_INTERVAL_SECONDS, MIN_INTERVAL_SECONDS]
     assert intervals[2:] == [min(MIN_INTERVAL_SECONDS * 2**n, MAX_INTERVAL_SECONDS) for n in range(1, 7)]
+
+
+async def test_a_worker_that_is_woken_asks_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("inference_worker.jobs.offers.MAX_INTERVAL_SECONDS", 3600.0)
+    faked, stop = FakedWorker(), asyncio.Event()
+    offers = asking(faked, 0, [])
+    running = asyncio.create_task(offers.run(stop))
+    await faked.orchestrator.until(lambda: len(faked.orchestrator.calls) == 1)
+    offers.wake()
+    await faked.orchestrator.until(lambda: len(faked.orchestrator.calls) == 2)
+    stop.set()
+    async with asyncio.timeout(30):
+        await running

@@ -72,6 +72,9 @@ class FakeJobRunServicer(JobRunServiceServicer):
     async def ReturnJob(self, request, context):
         return await self._handle(request, jobs_pb2.ReturnJobResponse())
 
+    async def StayConnected(self, request, context):
+        await context.write(await self._handle(request, jobs_pb2.StayConnectedResponse()))
+
     async def FindUnclaimedJobs(self, request, context):
         return await self._handle(request, jobs_pb2.FindUnclaimedJobsResponse())
 
@@ -217,3 +220,14 @@ async def test_a_heartbeat_is_of_no_tenant_and_says_what_to_stop(servicer: FakeJ
     assert servicer.callers[0][0].tenant_id == "inference-worker"
     assert answer.lost == {other}
     assert not answer.cancelled
+
+
+async def test_a_connection_is_of_this_worker_and_its_pool_and_ends_when_the_orchestrator_ends_it(
+    servicer: FakeJobRunServicer,
+):
+    held: list[None] = []
+    async with connected(servicer) as orchestrator:
+        await orchestrator.stay_connected(lambda: held.append(None))
+
+    assert [(request.worker_id, request.pool) for request in servicer.requests] == [("worker_1", "premium")]
+    assert held == [None]

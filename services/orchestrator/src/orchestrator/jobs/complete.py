@@ -1,6 +1,6 @@
 """What workers report of runs: further attempts, heartbeats, the end, and runs that they hand back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chassis.errors import ArgosyError, Internal
@@ -30,10 +30,13 @@ class Runs:
     ends: RunEnds
     reservations: Reservations
     policy: JobPolicy
+    on_heartbeat: Callable[[str, str, int], None] = lambda _worker_id, _pool, _slots: None
 
     async def heartbeat(self, worker_id: str, pool: str, slots: int, runs: Sequence[RunRef]) -> Heartbeat:
         """Note that a worker lives, with its slots and runs. Raises `Unavailable`."""
-        return await self.store.heartbeat(worker_id, pool, slots, runs, self.policy.lease)
+        beat = await self.store.heartbeat(worker_id, pool, slots, runs, self.policy.lease)
+        self.on_heartbeat(worker_id, pool, slots)
+        return beat
 
     async def offers(self, pool: str, room: Room) -> list[Offer]:
         """Return dispatched jobs that the worker may claim. Raises `Unavailable`."""

@@ -1,12 +1,13 @@
 """Dispatches jobs that are due to the workers of their pools."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.jobs.fair_share import choose
 from orchestrator.jobs.model import RunRef
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobStore
-from orchestrator.jobs.rounds import DispatchPlan, PoolQueues
+from orchestrator.jobs.rounds import Dispatched, DispatchPlan, PoolQueues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,8 @@ class Dispatcher:
 
     store: JobStore
     policy: JobPolicy
+    on_dispatched: Callable[[str, Sequence[Dispatched]], None] = lambda _pool, _jobs: None
+    """Called with what a round has dispatched to a pool, once that is durable."""
 
     async def run_round(self) -> bool:
         """Dispatch what the pools have room for. Returns whether another round may dispatch more at once."""
@@ -24,6 +27,7 @@ class Dispatcher:
             if plan is None:
                 continue
             dispatched = await self.store.dispatch(plan, self.policy.claim_within)
+            self.on_dispatched(queues.pool, dispatched or ())
             again |= more or dispatched is None
         return again
 

@@ -24,6 +24,9 @@ from orchestrator.jobs.dispatch import Dispatcher
 from orchestrator.jobs.end import RunEnds
 from orchestrator.jobs.grpc import JobServicer, Watch, job_registration, no_events
 from orchestrator.jobs.listing.postgres import PostgresJobReader
+from orchestrator.jobs.offers.connections import WorkerConnections
+from orchestrator.jobs.offers.ports import NoPushSignals
+from orchestrator.jobs.offers.push import OfferPush
 from orchestrator.jobs.policy import JobIntervals, JobPolicy
 from orchestrator.jobs.ports import JobReader, JobSignals, JobStore, NoSignals
 from orchestrator.jobs.postgres import PostgresJobStore
@@ -67,6 +70,8 @@ class Jobs:
     cancellations: Cancellations
     registrations: Sequence[Registration]
     loops: Sequence[Component]
+    connections: Component
+    """Those of workers. Goes after the gRPC server, which waits for its calls."""
 
 
 def build_jobs(
@@ -78,12 +83,15 @@ def build_jobs(
     unknown_fields: UnknownFields,
     signals: JobSignals | None = None,
     watch: Watch = no_events,
+    push: OfferPush | None = None,
 ) -> Jobs:
     """Make the engine; its loops run in every replica."""
     signals = signals or NoSignals()
+    push = push or OfferPush(NoPushSignals(), shared.clock.monotonic)
+    connections = WorkerConnections(push)
     store = PostgresJobStore(shared.database, on_written=shared.on_written, on_dispatched=shared.relay.wake)
     reader = PostgresJobReader(shared.database)
-    dispatch = DispatchLoop(Dispatcher(store=store, policy=policy), intervals.poll)
+    dispatch = DispatchLoop(Dispatcher(store=store, policy=policy, on_dispatched=push.dispatched), intervals.poll)
     ends = RunEnds(store=store, signals=signals, on_room=dispatch.wake)
     work = JobWork.for_jobs(
         policy,
@@ -109,7 +117,7 @@ def build_jobs(
         policy=policy,
         signals=signals,
     )
-    runs = Runs(store=store, ends=ends, reservations=shared.reservations, policy=policy)
+    runs = Runs(store=store, ends=ends, reservations=shared.reservations, policy=policy, on_heartbeat=push.seen)
     reaper = Reaper(store=store, policy=policy, signals=signals, ends=ends)
     keys = PostgresIdempotencyKeys(shared.database)
     return Jobs(
@@ -121,9 +129,10 @@ def build_jobs(
             job_registration(
                 JobServicer(submissions=submissions, cancellations=cancellations, reader=reader, watch=watch, keys=keys)
             ),
-            run_registration(JobRunServicer(claims=claims, runs=runs, policy=policy)),
+            run_registration(JobRunServicer(claims=claims, runs=runs, policy=policy, connections=connections)),
         ),
         loops=_loops(store, dispatch, reaper, keys, intervals),
+        connections=connections,
     )
 
 

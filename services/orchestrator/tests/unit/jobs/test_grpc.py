@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from chassis.tenancy import as_caller
 from chassis.testing import a_caller, a_principal
 from chassis.testing.grpc import serving
 from orchestrator.jobs.grpc import JobServicer, job_registration, no_events
+from orchestrator.jobs.offers.connections import WorkerConnections
 from orchestrator.jobs.workers.grpc import JobRunServicer, run_registration
 
 from services.orchestrator.tests.fake_idempotency import FakeIdempotencyKeys
@@ -49,7 +51,8 @@ async def tenants(jobs: JobsHarness, store: InMemoryJobStore) -> AsyncIterator[A
 
 @asynccontextmanager
 async def workers(jobs: JobsHarness, principal: Any = WORKER) -> AsyncIterator[Any]:
-    servicer = JobRunServicer(claims=jobs.claims, runs=jobs.runs, policy=jobs.policy)
+    connections = WorkerConnections(jobs.push)
+    servicer = JobRunServicer(claims=jobs.claims, runs=jobs.runs, policy=jobs.policy, connections=connections)
     async with serving(run_registration(servicer)) as channel:
         with as_caller(a_caller(principal)):
             yield JobRunServiceStub(channel)
@@ -218,3 +221,21 @@ async def test_a_request_repeated_under_its_key_is_the_same_job(jobs: JobsHarnes
     assert (first == again, first == other) == (True, False)
     assert (reused.value.kind, reused.value.reason) == (Kind.UNPROCESSABLE, "IDEMPOTENCY_KEY_REUSED")
     assert malformed.value.kind is Kind.INVALID
+
+
+async def test_a_worker_stays_connected_until_it_leaves_or_its_time_is_over(jobs: JobsHarness) -> None:
+    async with workers(jobs) as stub:
+        short = pb.StayConnectedRequest(worker_id="wrk_1", pool="default")
+        short.hold.FromMilliseconds(10)
+        messages = [message async for message in stub.StayConnected(short)]
+        unpublished = list(jobs.push_signals.ended_workers)
+        call = stub.StayConnected(pb.StayConnectedRequest(worker_id="wrk_2", pool="default"))
+        await anext(aiter(call))
+        call.cancel()
+        async with asyncio.timeout(30):
+            while not jobs.push_signals.ended_workers:
+                await asyncio.sleep(0.01)
+
+    assert messages == [pb.StayConnectedResponse()]
+    assert unpublished == []
+    assert jobs.push_signals.ended_workers == ["wrk_2"]

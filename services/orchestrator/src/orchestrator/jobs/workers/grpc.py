@@ -14,6 +14,7 @@ from values.roles import SERVICE
 
 from orchestrator.jobs.claim import Claims
 from orchestrator.jobs.complete import Runs
+from orchestrator.jobs.offers.connections import MAX_HOLD_SECONDS, WorkerConnections
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.protos import LANE_TO_PROTO, STATE_TO_PROTO, proto_to_run, run_to_proto
 from orchestrator.jobs.rounds import Room
@@ -35,10 +36,11 @@ MAX_WORKER_ID = 128
 class JobRunServicer(JobRunServiceServicer):
     """Runs of jobs of all tenants. Every method needs the role "service"."""
 
-    def __init__(self, *, claims: Claims, runs: Runs, policy: JobPolicy) -> None:
+    def __init__(self, *, claims: Claims, runs: Runs, policy: JobPolicy, connections: WorkerConnections) -> None:
         self._claims = claims
         self._runs = runs
         self._policy = policy
+        self._connections = connections
 
     async def ClaimJob(self, request: pb.ClaimJobRequest, context: Any) -> pb.ClaimJobResponse:
         _require_service()
@@ -69,6 +71,16 @@ class JobRunServicer(JobRunServiceServicer):
         return pb.FindUnclaimedJobsResponse(
             offers=[pb.JobOffer(dispatch=run_to_proto(one.dispatch), lane=LANE_TO_PROTO[one.lane]) for one in offers]
         )
+
+    async def StayConnected(  # type: ignore[override]  # it writes to the context
+        self, request: pb.StayConnectedRequest, context: Any
+    ) -> None:
+        _require_service()
+        _check_pool(request.pool)
+        worker_id = _worker_id(request.worker_id)
+        seconds = request.hold.ToTimedelta().total_seconds() if request.HasField("hold") else MAX_HOLD_SECONDS
+        await context.write(pb.StayConnectedResponse())
+        await self._connections.hold(worker_id, request.pool, seconds)
 
     async def StartJobAttempt(self, request: pb.StartJobAttemptRequest, context: Any) -> pb.StartJobAttemptResponse:
         _require_service()
