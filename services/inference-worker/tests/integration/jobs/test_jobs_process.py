@@ -87,7 +87,7 @@ class FakeOrchestrator(JobRunServiceServicer):
         return jobs_pb2.ReturnJobResponse()
 
     async def StayConnected(self, request, context):
-        await context.write(jobs_pb2.StayConnectedResponse())
+        yield jobs_pb2.StayConnectedResponse()
         await asyncio.Event().wait()
 
     async def FindUnclaimedJobs(self, request, context):

@@ -73,7 +73,7 @@ class FakeJobRunServicer(JobRunServiceServicer):
         return await self._handle(request, jobs_pb2.ReturnJobResponse())
 
     async def StayConnected(self, request, context):
-        await context.write(await self._handle(request, jobs_pb2.StayConnectedResponse()))
+        yield await self._handle(request, jobs_pb2.StayConnectedResponse())
 
     async def FindUnclaimedJobs(self, request, context):
         return await self._handle(request, jobs_pb2.FindUnclaimedJobsResponse())
