@@ -29,7 +29,8 @@ from retrieval.parsing.limits import Limits
 from retrieval.parsing.messages import receive, send
 
 FILES = 3
-# The template has fewer open at any time. The system's limit may be a billion, and closing them all takes long.
+# The template opens fewer, beside the connection, which keeps the number that it had in the service. The system's limit
+# may be a billion, and closing them all takes long.
 MAX_OPEN_FILES = 256
 
 
@@ -94,7 +95,7 @@ class Template:
             lines = os.dup(1)
             os.dup2(2, 1)
             os.dup2(lines, 3)
-            os.closerange(4, MAX_OPEN_FILES)
+            os.closerange(4, max(MAX_OPEN_FILES, self._connection.fileno() + 1))
             child.parse(os.fdopen(0, "rb"), os.fdopen(3, "wb"), filename, limits)
         except BaseException:  # noqa: BLE001 - a fork never returns to the loop of the template
             sys.excepthook(*sys.exc_info())

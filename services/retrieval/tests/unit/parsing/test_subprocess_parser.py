@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -253,7 +253,16 @@ async def test_the_end_of_the_service_ends_the_template_and_its_forks() -> None:
             pass
 
 
-async def test_a_document_finds_no_files_of_the_template_and_of_other_documents() -> None:
+@pytest.mark.parametrize("open_files", [0, 300])
+async def test_a_document_finds_no_files_of_the_template_and_of_other_documents(open_files: int) -> None:
+    with ExitStack() as stack:
+        # The connection has a high number in a service with many files.
+        for _ in range(open_files):
+            stack.enter_context(Path(os.devnull).open())
+        await _expect_three_files_and_the_lines_in_forks()
+
+
+async def _expect_three_files_and_the_lines_in_forks() -> None:
     async with SubprocessParser(Limits()) as parser:
         one, two = (parser.blocks("a.txt", data(b"A line of text.\n" * 100_000)) for _ in range(2))
         async with aclosing(one), aclosing(two):
