@@ -1,7 +1,7 @@
 """An orchestrator in memory whose responses a test scripts."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -87,6 +87,29 @@ class FakeCompletionStream:
 
 
 @dataclass
+class FakeVectorPieces:
+    """`VectorPieces` of a script."""
+
+    pieces: Sequence[Sequence[bytes] | ArgosyError | asyncio.Event]
+    ended: asyncio.Event
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[bytes]]:
+        try:
+            for piece in self.pieces:
+                if isinstance(piece, ArgosyError):
+                    raise piece
+                if isinstance(piece, asyncio.Event):
+                    await piece.wait()
+                    continue
+                yield piece
+        finally:
+            self.ended.set()
+
+    def cancel(self) -> None:
+        self.ended.set()
+
+
+@dataclass
 class FakeInference:
     """`InferenceClient`. A test sets `chat` and `embedding`; requests, callers and streams are kept."""
 
@@ -116,21 +139,8 @@ class FakeInference:
             raise self.embedding
         if self.embedding_rest is None:
             return EmbeddingsResult(self.embedding, reported(7, None), COST)
-        return EmbeddingsResult(self.embedding, reported(7, None), COST, self._read_rest(self.embedding_rest))
-
-    async def _read_rest(
-        self, pieces: Sequence[Sequence[bytes] | ArgosyError | asyncio.Event]
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        try:
-            for piece in pieces:
-                if isinstance(piece, ArgosyError):
-                    raise piece
-                if isinstance(piece, asyncio.Event):
-                    await piece.wait()
-                    continue
-                yield piece
-        finally:
-            self.embedding_ended.set()
+        rest = FakeVectorPieces(self.embedding_rest, self.embedding_ended)
+        return EmbeddingsResult(self.embedding, reported(7, None), COST, rest)
 
     async def list_models(self) -> Sequence[Model]:
         current_caller()

@@ -4,7 +4,6 @@ import sys
 from array import array
 from base64 import b64encode
 from collections.abc import Sequence
-from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +12,13 @@ from chassis.http import Receive, Scope, read_body
 from values.money import nano_usd_to_usd
 
 from gateway.embeddings.schemas import INPUT_SCHEMA, EmbeddingsBody, read_embeddings
-from gateway.inference.model import EmbeddingsRequest, EmbeddingsResult, InferenceClient, UpstreamInvalidResponse
+from gateway.inference.model import (
+    EmbeddingsRequest,
+    EmbeddingsResult,
+    InferenceClient,
+    UpstreamInvalidResponse,
+    VectorPieces,
+)
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.openapi import AsgiRoute
 from gateway.web.request_body import RequestBodies
@@ -49,21 +54,34 @@ class Embeddings:
         with CancelOnDisconnect(receive) as disconnect:
             result = await self._inference.embed(request)
             answer = EmbeddingsAnswer(body, len(inputs), result)
-            first = answer.add(result.vectors)
-            if result.rest is None:
-                last = answer.end(response.request_id)
-                disconnect.disarm()
-                await response.send_response(200, first + last, ((COST, answer.cost),))
+            if result.rest is not None:
+                await _send_in_pieces(response, answer, result.vectors, result.rest, disconnect)
                 return
-            # Neither the vectors nor their text are kept: each piece is sent before the next is read.
-            await response.start(200, ((b"content-type", JSON), (COST, answer.cost)))
-            await response.write(first)
-            async with aclosing(result.rest) as pieces:
-                async for vectors in pieces:
-                    await response.write(answer.add(vectors))
-            last = answer.end(response.request_id)
+            whole = answer.add(result.vectors) + answer.end(response.request_id)
             disconnect.disarm()
-            await response.finish(last)
+            await response.send_response(200, whole, ((COST, answer.cost),))
+
+
+async def _send_in_pieces(
+    response: ResponseWriter,
+    answer: "EmbeddingsAnswer",
+    first: Sequence[bytes],
+    rest: VectorPieces,
+    disconnect: CancelOnDisconnect,
+) -> None:
+    """Send each piece before the next is read: neither the vectors nor their text are kept."""
+    try:
+        rendered = answer.add(first)
+        await response.start(200, ((b"content-type", JSON), (COST, answer.cost)))
+        await response.write(rendered)
+        async for vectors in rest:
+            await response.write(answer.add(vectors))
+        last = answer.end(response.request_id)
+        disconnect.disarm()
+        await response.finish(last)
+    finally:
+        # Also when the client left before it read anything: the orchestrator keeps the vectors until then.
+        rest.cancel()
 
 
 class EmbeddingsAnswer:

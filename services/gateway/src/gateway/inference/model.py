@@ -1,6 +1,6 @@
 """Requests to the orchestrator, and the events of the response: Started once, Chunks, Finished once."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -129,8 +129,17 @@ class EmbeddingsResult:
     """All of them, or the first."""
     usage: TokenUsage
     cost: NanoUsd
-    rest: AsyncGenerator[Sequence[bytes], None] | None = None
-    """The vectors that follow, read as they are asked for. Raises the orchestrator's error, or Unavailable."""
+    rest: "VectorPieces | None" = None
+
+
+class VectorPieces(Protocol):
+    """The vectors after the first, read as they are asked for. Raises the orchestrator's error, or Unavailable."""
+
+    def __aiter__(self) -> AsyncIterator[Sequence[bytes]]: ...
+
+    def cancel(self) -> None:
+        """Cancel the call, whether it was read or not. Does nothing when it is over."""
+        ...
 
 
 class CompletionStream(Protocol):

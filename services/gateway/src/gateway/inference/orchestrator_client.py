@@ -1,7 +1,7 @@
 """Inference by the orchestrator, over gRPC."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -92,7 +92,7 @@ class OrchestratorClient:
             vectors=_vectors(first),
             usage=proto_to_usage(first.usage),
             cost=proto_to_nano_usd(first.cost),
-            rest=_read_rest(call) if len(first.vectors) < len(request.inputs) else None,
+            rest=GrpcVectorPieces(call) if len(first.vectors) < len(request.inputs) else None,
         )
 
     async def list_models(self) -> Sequence[Model]:
@@ -119,12 +119,20 @@ async def _read_first(call: Any, timeout: float) -> pb.EmbedResponse:
     return piece
 
 
-async def _read_rest(call: Any) -> AsyncGenerator[Sequence[bytes], None]:
-    try:
-        async for response in call:
+class GrpcVectorPieces:
+    """`VectorPieces` over a server stream. A generator alone would cancel nothing before its first step."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[bytes]]:
+        async for response in self._call:
             yield _vectors(response.piece)
-    finally:
-        call.cancel()  # no effect on a call that has ended
+
+    def cancel(self) -> None:
+        self._call.cancel()
 
 
 def _vectors(message: pb.EmbedResponse) -> list[bytes]:

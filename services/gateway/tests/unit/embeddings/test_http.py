@@ -1,15 +1,17 @@
 """`POST /v1/embeddings`."""
 
+import asyncio
 import struct
 from base64 import b64decode
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from chassis.errors import ArgosyError, Unavailable
 from gateway.inference.model import EmbeddingsRequest
 
-from services.gateway.tests.fakes.gateway import GatewayFixture
+from services.gateway.tests.fakes.gateway import GatewayFixture, RawRequest, run_loop
 
 PATH = "/v1/embeddings"
 NUMBERS = [(0.25, -1.5, 0.1), (1.0, 2.0, 3.0)]
@@ -79,6 +81,19 @@ async def test_a_large_answer_that_is_not_whole_ends_with_the_connection(
         await demo.post(PATH, json={"model": "mini", "input": ["a"] * 3})
 
     assert gateway.inference.embedding_ended.is_set()
+
+
+async def test_a_client_that_leaves_before_it_reads_ends_the_call(gateway: GatewayFixture) -> None:
+    gateway.inference.embedding, gateway.inference.embedding_rest = VECTORS[:1], [VECTORS[1:]]
+    request = RawRequest(gateway, PATH, orjson.dumps({"model": "mini", "input": ["a"] * 2}))
+    request.reading.clear()
+    await run_loop()
+
+    request.disconnect()
+
+    async with asyncio.timeout(30):
+        await gateway.inference.embedding_ended.wait()
+        await request.task
 
 
 async def test_an_error_keeps_its_status(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:

@@ -194,16 +194,21 @@ async def test_pieces_that_break_off_raise(inference: InferenceClient, script: F
 
     assert result.rest is not None
     with pytest.raises(ArgosyError):
-        await anext(result.rest)
+        await anext(aiter(result.rest))
 
 
-async def test_pieces_that_are_not_read_are_cancelled(inference: InferenceClient, script: FakeInference) -> None:
+@pytest.mark.parametrize("read", [0, 1])
+async def test_pieces_that_are_not_read_are_cancelled(
+    inference: InferenceClient, script: FakeInference, read: int
+) -> None:
     script.embedding, script.embedding_rest = [b"1111"], [[b"2222"], asyncio.Event()]
 
     result = await inference.embed(EmbeddingsRequest("req_1", "mini", ["a"] * 3, 0, EMBED.deadline))
     assert result.rest is not None
-    await anext(result.rest)
-    await result.rest.aclose()
+    pieces = aiter(result.rest)
+    for _ in range(read):
+        await anext(pieces)
+    result.rest.cancel()
 
     await asyncio.wait_for(script.embedding_ended.wait(), 30)
 
