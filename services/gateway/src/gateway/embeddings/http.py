@@ -57,9 +57,9 @@ class Embeddings:
             if result.rest is not None:
                 await _send_in_pieces(response, answer, result.vectors, result.rest, disconnect)
                 return
-            whole = answer.add(result.vectors) + answer.end(response.request_id)
+            complete = answer.add(result.vectors) + answer.end(response.request_id)
             disconnect.disarm()
-            await response.send_response(200, whole, ((COST, answer.cost),))
+            await response.send_response(200, complete, ((COST, answer.cost),))
 
 
 async def _send_in_pieces(
