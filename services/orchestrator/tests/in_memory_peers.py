@@ -102,12 +102,13 @@ class InMemoryRetrieval(_RetrievalServicer):  # type: ignore[misc]
         filters = proto_to_filter(request.filter) if request.HasField("filter") else None
         passages = await self.fake.search(stores, request.query, request.limit, timedelta(days=1), filters)
         return retrieval.SearchResponse(
+            conditions_applied=True,
             passages=[
                 retrieval.Passage(
                     file_id=one.file_id, filename=one.filename, page=one.page, text=one.text, score=one.score
                 )
                 for one in passages
-            ]
+            ],
         )
 
 

@@ -56,6 +56,7 @@ class FakeRetrieval(RetrievalServiceServicer):
         self.interrupt_downloads = False
         self.searches: list[pb.SearchRequest] = []
         self.passages: dict[str, Sequence[pb.Passage]] = {}
+        self.applies_conditions = True
         self.download_content: Callable[[], AsyncIterator[bytes]] | None = None
         self.before_search: Callable[[str], Awaitable[None]] | None = None
 
@@ -326,7 +327,8 @@ class FakeRetrieval(RetrievalServiceServicer):
         self.searches.append(request)
         (store_id,) = request.vector_store_ids
         self._store(store_id)
-        return pb.SearchResponse(passages=self.passages.get(request.query, ())[: request.limit])
+        found = self.passages.get(request.query, ())[: request.limit]
+        return pb.SearchResponse(passages=found, conditions_applied=self.applies_conditions)
 
     def _file(self, file_id: str) -> pb.File:
         if file_id not in self.data.files:

@@ -2262,6 +2262,9 @@ class SearchResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PASSAGES_FIELD_NUMBER: _builtins.int
+    CONDITIONS_APPLIED_FIELD_NUMBER: _builtins.int
+    conditions_applied: _builtins.bool
+    """Whether all conditions of the request were applied. A service that does not know them ignores them, and says false."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Passage]:
         """Best first."""
@@ -2270,10 +2273,11 @@ class SearchResponse(_message.Message):
         self,
         *,
         passages: _abc.Iterable[Global___Passage] | None = ...,
+        conditions_applied: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions_applied", b"conditions_applied", "passages", b"passages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
+from chassis.errors import Unavailable
 from chassis.grpc import Channel
 from values.attribute_protos import attributes_to_proto, filter_to_proto, proto_to_attributes
 from values.attributes import Attributes, Filter
@@ -146,6 +147,8 @@ class VectorStoresClient:
         request = pb.SearchRequest(vector_store_ids=[vector_store_id], query=query)
         request.MergeFrom(options)
         response = await self._stub.Search(request)
+        if (options.HasField("filter") or options.min_score) and not response.conditions_applied:
+            raise Unavailable("retrieval is being updated, and does not filter yet")
         return response.passages
 
 

@@ -81,6 +81,20 @@ async def test_a_search_is_asked_for_with_its_filter_and_its_ranking(
         assert (request.ranker, request.min_score, request.limit) == (pb.RANKER_FUSION, 0.25, 10)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [{"filters": {"type": "eq", "key": "team", "value": "a"}}, {"ranking_options": {"score_threshold": 0.25}}],
+)
+async def test_a_service_that_ignores_conditions_is_not_believed(
+    gateway: GatewayFixture, demo: httpx.AsyncClient, condition: dict[str, Any]
+) -> None:
+    gateway.retrieval.passages, gateway.retrieval.applies_conditions = {"ships": PASSAGES}, False
+    search = f"{PATH}/{await a_store(demo)}/search"
+
+    assert (await demo.post(search, json={"query": "ships"} | condition)).status_code == 503
+    assert (await demo.post(search, json={"query": "ships"})).status_code == 200
+
+
 @pytest.mark.parametrize("ranking", [{"ranker": "auto"}, {"ranker": "default-2024-11-15", "score_threshold": 0}, {}])
 async def test_openais_rankers_are_the_service_s_own(
     gateway: GatewayFixture, demo: httpx.AsyncClient, ranking: dict[str, Any]

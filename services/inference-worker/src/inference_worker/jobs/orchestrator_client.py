@@ -108,7 +108,15 @@ class GrpcOrchestrator:
             await self._write(run, self._stub.CompleteJob, first, COMPLETE_TIMEOUT)
             return
         pieces = (jobs_pb2.CompleteJobInPiecesRequest(piece=piece) for piece in (first, *others))
-        await self._write(run, self._stub.CompleteJobInPieces, _each(pieces), PIECES_TIMEOUT)
+        try:
+            await self._write(run, self._stub.CompleteJobInPieces, _each(pieces), PIECES_TIMEOUT)
+        except RemoteError as error:
+            if error.reason != "UNIMPLEMENTED":
+                raise
+            # An orchestrator of the version before: it takes all that one message can hold.
+            for other in others:
+                first.MergeFrom(other)
+            await self._write(run, self._stub.CompleteJob, first, COMPLETE_TIMEOUT)
 
     async def give_back(self, run: RunRef, attempts: Sequence[Attempt]) -> None:
         await self._write(run, self._stub.ReturnJob, return_to_proto(run, attempts), TIMEOUT)

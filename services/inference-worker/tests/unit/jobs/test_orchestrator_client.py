@@ -42,6 +42,8 @@ class FakeJobRunServicer(JobRunServiceServicer):
     def __init__(self) -> None:
         self.answer: Any = None
         self.error: Exception | None = None
+        self.is_older = False
+        """Whether it knows no pieces."""
         self.requests: list[Any] = []
         self.callers: list[tuple[Principal, str]] = []
 
@@ -67,6 +69,8 @@ class FakeJobRunServicer(JobRunServiceServicer):
         return await self._handle(request, jobs_pb2.CompleteJobResponse())
 
     async def CompleteJobInPieces(self, requests, context):
+        if self.is_older:
+            raise NotImplementedError
         return await self._handle([one.piece async for one in requests], jobs_pb2.CompleteJobInPiecesResponse())
 
     async def ReturnJob(self, request, context):
@@ -206,6 +210,17 @@ async def test_vectors_of_more_than_one_message_are_written_in_pieces(servicer: 
     assert tuple(vector.float32 for piece in pieces for vector in piece.vectors) == vectors
     assert [len(piece.attempts) for piece in pieces] == [1, *[0] * (len(pieces) - 1)]
     assert pieces[0].run.epoch == 2
+
+
+async def test_an_older_orchestrator_gets_vectors_in_one_message(servicer: FakeJobRunServicer):
+    vectors = tuple(bytes([number]) * 65_536 for number in range(100))
+    servicer.is_older = True
+    async with connected(servicer) as orchestrator:
+        await orchestrator.complete(RUN, RunResult((ATTEMPT,), vectors=vectors))
+
+    (request,) = servicer.requests
+    assert tuple(vector.float32 for vector in request.vectors) == vectors
+    assert (len(request.attempts), request.run.epoch) == (1, 2)
 
 
 async def test_a_heartbeat_is_of_no_tenant_and_says_what_to_stop(servicer: FakeJobRunServicer):

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from argosy.retrieval.v1 import retrieval_pb2
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
+from chassis.errors import Unavailable
 from chassis.grpc import Channel
 from chassis.telemetry import span
 from values.attribute_protos import filter_to_proto
@@ -36,6 +37,9 @@ class GrpcRetrievalClient:
         )
         with span("retrieval.search", kind="client", limit=limit), RETRIEVAL_SECONDS.time():
             found = await self._stub.Search(request, timeout=timeout.total_seconds())
+        if filters is not None and not found.conditions_applied:
+            # Passages that the filter excludes would reach the prompt.
+            raise Unavailable("retrieval is being updated, and does not filter yet")
         return [_proto_to_passage(passage) for passage in found.passages]
 
 

@@ -8,12 +8,13 @@ from datetime import timedelta
 
 import pytest
 from argosy.retrieval.v1 import retrieval_pb2 as retrieval
-from chassis.errors import Kind, RemoteError
+from chassis.errors import Kind, RemoteError, Unavailable
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller
 from chassis.testing.grpc import serving
 from orchestrator.context.model import Passage
 from orchestrator.context.retrieval_client import GrpcRetrievalClient
+from values.attributes import to_filter
 
 from services.orchestrator.tests.peers import ScriptedRetrieval
 
@@ -43,6 +44,15 @@ class TestRetrieval:
 
         assert passages == [Passage("file-1", "a.pdf", 3, "words", 0.25)]
         assert servicer.request == retrieval.SearchRequest(vector_store_ids=["vs_1"], query="what?", limit=4)
+
+    async def test_passages_of_a_service_that_does_not_filter_are_not_used(self) -> None:
+        older = ScriptedRetrieval(
+            retrieval.SearchResponse(passages=[retrieval.Passage(file_id="file-1", text="words")])
+        )
+        filters = to_filter({"type": "eq", "key": "team", "value": "a"})
+        async with a_retrieval(older) as adapter:
+            with pytest.raises(Unavailable, match="does not filter yet"):
+                await adapter.search(["vs_1"], "what?", 4, MINUTE, filters)
 
     async def test_an_error_is_raised_as_it_came(self) -> None:
         refusal = RemoteError(Kind.NOT_FOUND, "VECTOR_STORE_NOT_FOUND", "no such store")

@@ -33,7 +33,7 @@ class SearchMethods:
         )
         with metrics.SEARCH_SECONDS.time():
             passages = await search(tenant_id, query, index=self._index, embedder=self._embedder, counter=self._counter)
-        return pb.SearchResponse(passages=[passage_to_proto(passage) for passage in passages])
+        return pb.SearchResponse(passages=map(passage_to_proto, passages), conditions_applied=True)
 
 
 def passage_to_proto(passage: Passage) -> pb.Passage:
