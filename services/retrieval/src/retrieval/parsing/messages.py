@@ -10,6 +10,10 @@ import orjson
 LENGTH = struct.Struct("!I")
 
 
+class IncompleteMessage(BrokenPipeError):
+    """A part of a message was sent: the other end cannot read any more."""
+
+
 def pack(message: dict[str, Any]) -> bytes:
     body = orjson.dumps(message)
     return LENGTH.pack(len(body)) + body
@@ -21,10 +25,13 @@ def send(connection: socket.socket, message: dict[str, Any]) -> None:
 
 
 def send_at_once(connection: socket.socket, message: dict[str, Any], files: Sequence[int] = ()) -> None:
-    """Send on a connection that does not block. Raises OSError when the other end reads nothing or is gone."""
+    """Send on a connection that does not block.
+
+    Raises OSError when the other end reads nothing or is gone, IncompleteMessage when it reads too little.
+    """
     packed = pack(message)
     if socket.send_fds(connection, [packed], list(files)) < len(packed):
-        raise BlockingIOError("the other end reads nothing")
+        raise IncompleteMessage("the other end reads too little")
 
 
 def receive(connection: socket.socket, files: int) -> tuple[dict[str, Any] | None, list[int]]:

@@ -4,7 +4,9 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,11 +16,12 @@ from chassis.telemetry import logger
 
 from retrieval.parsing.endings import Ending
 from retrieval.parsing.limits import Limits
-from retrieval.parsing.messages import LENGTH, send_at_once
+from retrieval.parsing.messages import LENGTH, IncompleteMessage, send_at_once
 
 TEMPLATE_MODULE = "retrieval.parsing"
 # A template answers within milliseconds. One that does not is killed, with all its forks.
 TIMEOUT_SECONDS = 20.0
+MAX_SUFFIX = 16
 
 log = logger("retrieval.parsing")
 
@@ -41,7 +44,7 @@ class Fork:
             log.error("parser_template_hangs")
             self._connection.process.kill()
             await asyncio.wait([self.ended])
-        # What came of it is nobody's error now.
+        # What came of it is no error of anyone now.
         self.ended.cancelled() or self.ended.exception()
 
 
@@ -71,9 +74,11 @@ class TemplateProcess:
         connection = self._running()
         self._number += 1
         fork = Fork(connection, self._number)
-        request = {"id": self._number, "filename": filename, "limits": limits.to_json()}
+        # Not the name: the memory of the template is copied to the process of each later document.
+        name = f"document{PurePath(filename).suffix.lower()[:MAX_SUFFIX]}"
+        request = {"id": self._number, "filename": name, "limits": limits.to_json()}
         try:
-            send_at_once(connection.socket, request, files)
+            connection.send(request, files)
         except OSError as error:
             raise Unavailable(f"cannot start a process to parse a document: {error.strerror}") from error
         connection.forks[self._number] = fork
@@ -109,7 +114,15 @@ class _Connection:
 
     def kill(self, number: int) -> None:
         with suppress(OSError):  # a template that is gone took its forks with it
-            send_at_once(self.socket, {"kill": number})
+            self.send({"kill": number})
+
+    def send(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
+        """Send at once. Raises OSError; after a part of a message the template is of no more use, and is killed."""
+        try:
+            send_at_once(self.socket, message, files)
+        except IncompleteMessage:
+            self.process.kill()
+            raise
 
     async def close(self) -> None:
         """End the template, which kills its forks."""
@@ -121,7 +134,21 @@ class _Connection:
             await self._reading
 
     async def _read(self) -> None:
-        """Pass on how forks ended, until the template has ended."""
+        """Pass on how forks ended, until the template has ended or what it sends cannot be read."""
+        try:
+            await self._read_reports()
+        except Exception:
+            log.exception("parser_template_report_unreadable")
+            self.process.kill()
+        self.lost = True
+        self.socket.close()
+        await asyncio.to_thread(self.process.wait)
+        for fork in self.forks.values():
+            if not fork.ended.done():
+                fork.ended.set_exception(Unavailable("the template of parsing processes has ended"))
+        self.forks.clear()
+
+    async def _read_reports(self) -> None:
         loop = asyncio.get_running_loop()
         waiting = b""
         with suppress(OSError):
@@ -133,19 +160,15 @@ class _Connection:
                         break
                     self._report(orjson.loads(waiting[LENGTH.size : end]))
                     waiting = waiting[end:]
-        self.lost = True
-        self.socket.close()
-        await asyncio.to_thread(self.process.wait)
-        for fork in self.forks.values():
-            if not fork.ended.done():
-                fork.ended.set_exception(Unavailable("the template of parsing processes has ended"))
-        self.forks.clear()
 
     def _report(self, report: dict[str, Any]) -> None:
-        fork = self.forks.pop(report.pop("id"))
-        if fork.ended.done():
-            return
-        if "refused" in report:
-            fork.ended.set_exception(Unavailable(f"cannot start a process to parse a document: {report['refused']}"))
-        else:
-            fork.ended.set_result(Ending(**report))
+        number = report.pop("id")
+        fork = self.forks.get(number)
+        if fork is not None and not fork.ended.done():
+            if "refused" in report:
+                message = f"cannot start a process to parse a document: {report['refused']}"
+                fork.ended.set_exception(Unavailable(message))
+            else:
+                fork.ended.set_result(Ending(**report))
+        # Last: after a report that cannot be read, it is among those that fail.
+        self.forks.pop(number, None)

@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
+from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.kafka import Outbox
 from chassis.postgres import Database
+from chassis.telemetry import logger
 from chassis.tenancy import Principal
 from values.attributes import Attributes
 
@@ -40,6 +42,8 @@ from retrieval.vector_stores.model import (
 )
 from retrieval.vector_stores.ports import NOTHING
 
+log = logger("retrieval.vector_stores")
+
 _WITH_COUNTS = f"""
 SELECT s.*, a.*, {IS_EXPIRED} AS expired FROM vector_stores s CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE state = 'in_progress') AS in_progress,
@@ -66,8 +70,8 @@ WHERE tenant_id = $1 AND vector_store_id = $2
 # The condition is checked again when the row is locked, so a store that is used at that moment does not expire.
 _LOCK_EXPIRED = f"""
 SELECT tenant_id, vector_store_id FROM vector_stores
-WHERE expires_after_days IS NOT NULL AND expired_at IS NULL AND {IS_EXPIRED}
-ORDER BY tenant_id, vector_store_id LIMIT $1 FOR UPDATE SKIP LOCKED
+WHERE expires_after_days IS NOT NULL AND expired_at IS NULL AND {IS_EXPIRED} AND vector_store_id <> ALL($1::text[])
+ORDER BY last_active_at LIMIT 1 FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - constants
 _SET_EXPIRED = "UPDATE vector_stores SET expired_at = now() WHERE tenant_id = $1 AND vector_store_id = $2"
 _NAME_MODEL = "UPDATE vector_stores SET embedding_model = $1 WHERE embedding_model = ''"
@@ -141,12 +145,24 @@ class PostgresVectorStores:
         return row_to_vector_store(row)
 
     async def expire(self, limit: int) -> int:
-        async with self._database.system() as connection:
-            rows = await connection.fetch(_LOCK_EXPIRED, limit)
-            for row in rows:
-                await connection.execute(_DETACH_ALL, row["tenant_id"], row["vector_store_id"])
-                await connection.execute(_SET_EXPIRED, row["tenant_id"], row["vector_store_id"])
-        return len(rows)
+        # A transaction for each: one that is too large to be emptied in time keeps no other from expiring.
+        done, failed = 0, list[str]()
+        while done + len(failed) < limit:
+            row = None
+            try:
+                async with self._database.system() as connection:
+                    row = await connection.fetchrow(_LOCK_EXPIRED, failed)
+                    if row is None:
+                        break
+                    await connection.execute(_DETACH_ALL, row["tenant_id"], row["vector_store_id"])
+                    await connection.execute(_SET_EXPIRED, row["tenant_id"], row["vector_store_id"])
+                done += 1
+            except Unavailable:
+                if row is None:
+                    raise
+                failed.append(row["vector_store_id"])
+                log.warning("expiry_failed", tenant_id=row["tenant_id"], vector_store_id=row["vector_store_id"])
+        return done
 
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:

@@ -14,7 +14,8 @@ class ToolCallPlaces:
     """
 
     def __init__(self) -> None:
-        self._by_id: dict[tuple[int, str], int] = {}
+        self._by_id: dict[tuple[int, str, object], int] = {}
+        """By choice, id and the index that the upstream writes; None for any index."""
         self._current: dict[tuple[int, object], int] = {}
         """The call to which a piece without an id belongs, by the index that the upstream writes."""
         self._used: dict[int, set[int]] = {}
@@ -40,12 +41,14 @@ class ToolCallPlaces:
 
     def _place(self, choice: int, call: dict[str, Any]) -> int:
         given, call_id = call.get("index"), call.get("id") or ""
-        known = self._by_id.get((choice, call_id)) if call_id else None
-        if known is not None:
-            return known
-        current = self._current.get((choice, given))
         function = call.get("function")
         names = isinstance(function, dict) and bool(function.get("name"))
+        if call_id:
+            # Some write the function's name for an id, so that two calls have one: their indexes differ.
+            known = self._by_id.get((choice, call_id, given if isinstance(given, int) and names else None))
+            if known is not None:
+                return known
+        current = self._current.get((choice, given))
         if current is not None and not (call_id and names):
             # Also for an upstream that writes another id into each piece: only the first has the name.
             return current
@@ -54,5 +57,6 @@ class ToolCallPlaces:
         used.add(place)
         self._current[choice, given] = place
         if call_id:
-            self._by_id[choice, call_id] = place
+            self._by_id[choice, call_id, given] = place
+            self._by_id.setdefault((choice, call_id, None), place)
         return place

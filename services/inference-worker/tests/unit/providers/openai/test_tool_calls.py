@@ -62,6 +62,15 @@ ROWS = {
         [a_chunk(a_call(0, "a", "f")), a_chunk(a_call(0, "x", arguments="{")), a_chunk(a_call(0, "y", arguments="}"))],
         [[0], [0], [0]],
     ),
+    "the name of the function as the id of both calls": (
+        [
+            a_chunk(a_call(0, "f", "f", "{")),
+            a_chunk(a_call(1, "f", "f", "{")),
+            a_chunk(a_call(0, "f", arguments="}")),
+            a_chunk(a_call(1, arguments="}")),
+        ],
+        [[0], [1], [0], [1]],
+    ),
     "indexes that begin at 1": ([a_chunk(a_call(1, "a", "f")), a_chunk(a_call(2, "b", "g"))], [[1], [2]]),
     "a piece of the second call with the index of the first": (
         [a_chunk(a_call(0, "a", "f")), a_chunk(a_call(0, "b", "g")), a_chunk(a_call(0, arguments="{}"))],
