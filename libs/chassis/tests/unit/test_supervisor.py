@@ -54,6 +54,10 @@ PROGRAM = """
 
     if mode == "orphans":  # as process 1 of a container
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    if mode == "stays":
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if mode == "ignores children":
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     command_line(Service("toy", Settings, build, supervised=lambda _: mode != "alone"))
 """
 
@@ -122,6 +126,28 @@ async def test_a_child_that_is_killed_is_replaced_by_one_of_the_same_family() ->
     assert first["pid"] != second["pid"]
     assert first["family"] == second["family"] != ""
     assert (first["restarts"], second["restarts"]) == (0, 1)
+
+
+@pytest.mark.parametrize("killed_by", [signal.SIGSEGV, signal.SIGRTMIN + 6])
+async def test_a_child_that_has_ignored_a_signal_is_replaced_after_another_kills_it(killed_by: int) -> None:
+    async with toy("stays") as it:
+        first = await it.until("working")
+        it.process.send_signal(signal.SIGUSR1)
+        # Signals are taken one after the other: after this one it has been passed on.
+        os.kill(first["pid"], killed_by)
+
+        assert (await it.until("working", 2))["restarts"] == 1
+        it.process.terminate()
+        await it.end()
+
+
+async def test_a_parent_that_was_started_with_children_ignored_sees_its_child_end() -> None:
+    async with toy("ignores children") as it:
+        os.kill((await it.until("working"))["pid"], signal.SIGSEGV)
+
+        assert (await it.until("working", 2))["restarts"] == 1
+        it.process.terminate()
+        assert await it.end() == 0
 
 
 async def test_without_a_parent_it_serves_itself() -> None:

@@ -32,7 +32,10 @@ FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-"""They have the effect that they have without a parent: a child that ends after one is not replaced."""
+"""They have the effect that they have without a parent: a child that one of them kills is not replaced."""
+
+STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+"""After one of these no child is replaced, whatever ends it."""
 
 MAX_FAILED_STARTS: Final = 3
 """Children in a row that were killed before they were ready. Then the service manager is to see it."""
@@ -87,10 +90,17 @@ class _Supervisor:
     child: int = 0
     restarts: int = 0
     failed_starts: int = 0
-    stopping: bool = False
+    passed_on: set[int] = field(default_factory=set)
+    """Signals that the child got."""
     killed_at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_RESTARTS))
 
+    @property
+    def stopping(self) -> bool:
+        return not STOPS.isdisjoint(self.passed_on)
+
     def run(self) -> int:
+        # The program that started this one may have ignored it: the kernel would then reap the children.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # A collection would write to the pages that parent and children share.
         gc.collect()
         gc.freeze()
@@ -151,7 +161,7 @@ class _Supervisor:
         taken = signal.sigwaitinfo(watched) if seconds is None else signal.sigtimedwait(watched, seconds)
         if taken is None or taken.si_signo == signal.SIGCHLD:
             return
-        self.stopping = True
+        self.passed_on.add(taken.si_signo)
         if self.child:
             os.kill(self.child, taken.si_signo)
 
@@ -160,8 +170,8 @@ class _Supervisor:
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:
             return code
-        killed_by = signal.Signals(-code).name
-        if self.stopping:
+        killed_by = _name_of(-code)
+        if self.stopping or -code in self.passed_on:
             return SIGNALLED - code
         now = time.monotonic()
         self.failed_starts = 0 if was_ready else self.failed_starts + 1
@@ -190,6 +200,13 @@ def _die_with(parent: int) -> None:
     # Not compared with 1: in a container the parent may be just that.
     if os.getppid() != parent:
         os._exit(SIGNALLED + signal.SIGKILL)
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # a real-time signal
 
 
 def _write(descriptor: int) -> bool:

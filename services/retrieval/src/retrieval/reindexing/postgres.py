@@ -8,12 +8,17 @@ from chassis.postgres import Database
 from retrieval.ingestion.postgres import INDEX_KEYWORDS
 from retrieval.reindexing.rebuild import OutdatedFile
 
-_OUTDATED = """
+# Files of different tenants take turns among those that are looked at: after an update, all files of a fleet wait.
+LOOKED_AT = 2_000
+_OUTDATED = f"""
 SELECT tenant_id, vector_store_id, attachment, chunks, lexemes_version() AS version FROM (
-    SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY attachment) AS turn FROM attachments
-    WHERE state = 'completed' AND lexeme_version < lexemes_version() AND ($2 = '' OR vector_store_id = $2)
+    SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY attachment) AS turn FROM (
+        SELECT tenant_id, vector_store_id, attachment, chunks FROM attachments
+        WHERE state = 'completed' AND lexeme_version < lexemes_version() AND ($2 = '' OR vector_store_id = $2)
+        LIMIT {LOOKED_AT}
+    ) AS some
 ) AS waiting ORDER BY turn, attachment LIMIT $1
-"""
+"""  # noqa: S608 - constants
 # The lock keeps the file from being taken out before the commit: its new keywords would stay for ever.
 _LOCK = """
 SELECT attachment FROM attachments WHERE tenant_id = $1 AND attachment = $2 AND state = 'completed'
