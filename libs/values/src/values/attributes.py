@@ -86,6 +86,7 @@ def check_metadata(raw: object) -> dict[str, str]:
 
 def to_filter(raw: object, path: str = "filters") -> Filter:
     """A filter from OpenAI's JSON. Raises ValueError."""
+    _check_size(raw, path)
     return check_filter(_to_filter(raw, path, 1), path)
 
 
@@ -113,6 +114,20 @@ def to_group(needs_all: bool, filters: Sequence[Filter], path: str = "filters") 
     if not filters:
         raise ValueError(f"{path}.filters must not be empty")
     return Group(needs_all, tuple(filters))
+
+
+def _check_size(raw: object, path: str) -> None:
+    """Refuse what is much too large before each part of it is checked, which takes seconds for ten megabytes."""
+    waiting, found = [raw], 0
+    while waiting:
+        item = waiting.pop()
+        if not isinstance(item, Mapping):
+            continue
+        parts, value = item.get("filters"), item.get("value")
+        found += sum(len(each) for each in (parts, value) if isinstance(each, list))
+        if found > 2 * MAX_FILTER_VALUES:
+            raise ValueError(f"{path} may have {MAX_FILTER_VALUES} values in all")
+        waiting += parts if isinstance(parts, list) else ()
 
 
 def _to_filter(raw: object, path: str, depth: int) -> Filter:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from argosy.retrieval.v1 import retrieval_pb2 as pb
 from chassis.errors import InvalidRequest
+from values import attributes
 from values.attribute_protos import attributes_to_proto, filter_to_proto, proto_to_attributes, proto_to_filter
 from values.attributes import (
     MAX_FILTER_DEPTH,
@@ -147,3 +148,21 @@ def test_attributes_come_back_from_the_wire_with_their_types() -> None:
 def test_a_number_beyond_64_bits_is_a_float() -> None:
     assert check_attributes({"n": 2**64}) == {"n": float(2**64)}
     assert isinstance(check_attributes({"n": 2**64})["n"], float)
+
+
+def test_a_filter_that_is_much_too_large_is_refused_before_its_parts_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("a part was checked")
+
+    monkeypatch.setattr(attributes, "to_comparison", unexpected)
+    one = {"type": "eq", "key": "a", "value": 1}
+    group = {"type": "and", "filters": [one] * MAX_FILTER_VALUES}
+    for large in (
+        {"type": "or", "filters": [group] * 300},
+        {"type": "in", "key": "a", "value": [1] * 3_000},
+        {"type": "or", "filters": [{"type": "nin", "key": "a", "value": [1] * 900}] * 3},
+    ):
+        with pytest.raises(ValueError, match="in all"):
+            to_filter(large)

@@ -77,7 +77,7 @@ async def test_a_large_answer_that_is_not_whole_ends_with_the_connection(
 ) -> None:
     gateway.inference.embedding, gateway.inference.embedding_rest = VECTORS[:1], rest
 
-    with pytest.raises(ArgosyError):  # the server closes the connection: nobody takes it for a whole answer
+    with pytest.raises(ArgosyError):  # the server closes the connection: no client takes it for a complete answer
         await demo.post(PATH, json={"model": "mini", "input": ["a"] * 3})
 
     assert gateway.inference.embedding_ended.is_set()

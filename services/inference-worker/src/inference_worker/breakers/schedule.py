@@ -66,7 +66,7 @@ class CircuitSharing:
             self._circuits.share(False)
 
     def pause_seconds(self) -> float:
-        """Return the time until the next exchange. Later probes of a circuit that nobody asked for need no consent."""
+        """Return the time until the next exchange. Later probes of a circuit that no call asked for need no consent."""
         until = self._now() - self._circuits.policy.grant_timeout
         if self._uncounted or any(self._circuits.circuit(*key).open_until > until for key in self._open):
             return POLL_SECONDS

@@ -120,9 +120,11 @@ def _counted(usage: dict[str, Any]) -> TokenUsage | None:
     else:
         if reasoning > output_tokens:
             output_tokens += reasoning
-        if "prompt_tokens" not in usage and "total_tokens" not in usage:
-            # Anthropic's own shape.
-            input_tokens += sum(_count(usage.get(name)) for name in CACHE_COUNTS)
+        cached = sum(_count(usage.get(name)) for name in CACHE_COUNTS)
+        own_shape = "prompt_tokens" not in usage and "total_tokens" not in usage
+        if own_shape or cached > input_tokens:
+            # Anthropic's own shape; or its input tokens under OpenAI's name: no part is more than the prompt.
+            input_tokens += cached
     if not (is_token_count(input_tokens) and is_token_count(output_tokens)):
         return None
     details = details_of(usage, input_tokens, output_tokens, unnamed)

@@ -17,6 +17,9 @@ VECTORS: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
         "prompt_tokens": 18, "completion_tokens": 9, "total_tokens": 27,
         "prompt_tokens_details": None, "completion_tokens_details": None,
     }, (18, 9)),
+    ("a proxy: Anthropic's input tokens under OpenAI's name, its cache beside them and not in the total", {
+        "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110, "cache_read_input_tokens": 5000,
+    }, (5100, 10)),
     ("gemini: thoughts are in the total only", {
         "prompt_tokens": 5, "completion_tokens": 90, "total_tokens": 614,
     }, (5, 609)),

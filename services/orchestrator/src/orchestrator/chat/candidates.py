@@ -115,7 +115,7 @@ def input_bound(body: bytes, media: Sequence[Media], candidate: RouteCandidate) 
 def absent_classes(body: bytes, media: Sequence[Media], candidate: RouteCandidate) -> AbsentClasses:
     """Return the classes of tokens that a candidate certainly does not use.
 
-    Anthropic's API writes to its cache only what is marked; of others, proxies among them, nobody knows. Sound is
+    Anthropic's API writes to its cache only what is marked; of others, proxies among them, it is not known. Sound is
     written only where the request asks for it, which `field_table` refuses.
     """
     writes_nothing = candidate.provider is Provider.ANTHROPIC and CACHE_MARK not in body

@@ -2,7 +2,7 @@
 
 Equal requests at the same time make one provider call: in a process they wait for its first (`Flights`), and the first
 of each process waits for that of the replica that holds the key's lock. A leader that fails lets the next one lead.
-Whoever has waited for long makes its own call.
+A request that has waited for long makes its own call.
 """
 
 import asyncio
@@ -165,7 +165,7 @@ class _Finder:
             pause = min(pause * 2, MAX_POLL_SECONDS)
 
     async def _alone(self) -> Lookup:
-        """Look without waiting for anybody, and without making others wait."""
+        """Look without waiting for others, and without making others wait."""
         looked = await self._find("", None)
         if looked is None:
             return Lookup(self._key)

@@ -56,7 +56,7 @@ class AnswerStore(Protocol):
         """Keep the lock for another `lease`, if `token` still has it."""
 
     def put(self, key: CacheKey, data: bytes, ttl: timedelta, token: str) -> None:
-        """Keep `data`, and give the lock back if `token` has it, or nobody."""
+        """Keep `data`, and give the lock back if `token` has it, or no request."""
 
     def give_to_all(self, key: CacheKey, token: str, duration: timedelta) -> None:
         """Let each request make its own answer for a time. Another holder of the lock keeps it."""

@@ -123,7 +123,7 @@ def keep_if_complete(
 ) -> None:
     """Keep an answer that ended without an error, if all of it is there and its tokens are known.
 
-    Else nobody waits for another: it would not be kept either.
+    Else no request waits for another: it would not be kept either.
     """
     if payloads and not stream:
         payloads = (b"".join(payloads),)

@@ -41,7 +41,7 @@ DELETE FROM file_batches WHERE tenant_id = $1 AND vector_store_id = $2 AND batch
          AND (m.attachment IS NULL OR m.attachment = a.attachment))
     ORDER BY b.batch_id LIMIT $3)
 """
-# The number, not the file: a file that was taken out and attached again since belongs to whoever attached it.
+# The number, not the file: a file that was taken out and attached again since belongs to the request that attached it.
 _GET = """
 SELECT b.*, m.* FROM file_batches b CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE a.state = 'in_progress') AS in_progress,

@@ -7,9 +7,11 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 
+from chassis.errors import ArgosyError
 from chassis.tenancy import Principal
 
 from retrieval.embeddings.model import Vector
+from retrieval.ingestion.model import is_transient
 
 # While so many calls for a tenant's project and key are made, further texts wait for the next one.
 MAX_CALLS = 2
@@ -89,12 +91,15 @@ class MergedCalls:
                 waiter.vectors.cancel()
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised to those who wait
-            if len(batch) > 1:
-                for waiter in batch:
-                    if not waiter.vectors.done():
-                        await self._call(principal, [waiter])
-            elif not batch[0].vectors.done():
-                batch[0].vectors.set_exception(error)
+            # What may pass by itself says nothing of a file: to split the call would send, and maybe pay, all twice.
+            splits = len(batch) > 1 and not (isinstance(error, ArgosyError) and is_transient(error))
+            for waiter in batch:
+                if waiter.vectors.done():
+                    continue
+                if splits:
+                    await self._call(principal, [waiter])
+                else:
+                    waiter.vectors.set_exception(error)
         else:
             for waiter in batch:
                 if not waiter.vectors.done():

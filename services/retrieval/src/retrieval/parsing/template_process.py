@@ -44,7 +44,7 @@ class Fork:
             log.error("parser_template_hangs")
             self._connection.process.kill()
             await asyncio.wait([self.ended])
-        # What came of it is no error of anyone now.
+        # How it ended matters to no caller now.
         self.ended.cancelled() or self.ended.exception()
 
 

@@ -116,8 +116,11 @@ async def test_a_text_that_fails_its_call_fails_its_file_alone(upstream: Upstrea
     assert upstream.texts == [["a"], ["b", "bad", "c", "d"], ["b"], ["bad"], ["c", "d"]]
 
 
-async def test_an_outage_is_raised_to_each_file() -> None:
-    async def down(_: Principal, __: list[str]) -> list[Vector]:
+async def test_an_outage_is_raised_to_each_file_of_a_call_and_no_text_is_sent_twice() -> None:
+    sent: list[str] = []
+
+    async def down(_: Principal, texts: list[str]) -> list[Vector]:
+        sent.extend(texts)
         raise Unavailable("the orchestrator does not answer")
 
     results = await asyncio.gather(
@@ -125,6 +128,7 @@ async def test_an_outage_is_raised_to_each_file() -> None:
     )
 
     assert [type(result) for result in results] == [Unavailable] * 3
+    assert sorted(sent) == ["a", "b", "c"]
 
 
 async def test_a_file_that_is_given_up_takes_no_part_and_stops_no_other(upstream: Upstream) -> None:

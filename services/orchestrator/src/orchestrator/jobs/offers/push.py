@@ -33,7 +33,7 @@ class _Pool:
 class OfferPush:
     """What one replica knows of the workers: those whose heartbeats it has received, and those that have ended.
 
-    A job that is named so has its record as well. Whoever claims it first has it, and the other claim is refused.
+    A job that is named so has its record as well. The first claim has it, and the other one is refused.
     """
 
     def __init__(self, signals: PushSignals, monotonic: Callable[[], float]) -> None:
