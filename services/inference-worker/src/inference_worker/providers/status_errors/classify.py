@@ -97,10 +97,11 @@ def _kind(
     by_code = next((codes[code] for code in fields.codes if code in codes), None)
     if by_words is not None and (by_code is None or by_words in _MORE_PRECISE_WORDS.get(by_code, ())):
         return by_words
+    # Some proxies write `server_error` for every refusal; these statuses tell more.
+    if status in _PRECISE_STATUSES and by_code in {None, RefusalKind.SERVER_ERROR}:
+        return STATUSES[status]
     if by_code is not None:
         return by_code
-    if status in _PRECISE_STATUSES:
-        return STATUSES[status]
     by_type = next((types[code] for code in fields.codes if code in types), None)
     if by_type is not None and status < 500:
         return by_type

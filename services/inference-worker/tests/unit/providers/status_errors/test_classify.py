@@ -105,6 +105,10 @@ CASES = [
     (500, openai('Failed to parse messages: Unsupported content part type: "image_url"'), Kind.UNSUPPORTED_PARAMETER),
     (500, openai("tools param requires --jinja flag", None, "server_error"), Kind.UNSUPPORTED_PARAMETER),
     (503, openai("gemini image input is not enabled: message 5 contains"), Kind.UNSUPPORTED_PARAMETER),
+    # A proxy that calls every refusal a server's error.
+    (401, openai("bad key", None, "server_error"), Kind.CREDENTIAL_REFUSED),
+    (402, openai("please pay", None, "server_error"), Kind.ACCOUNT_EMPTY),
+    (429, openai("slow down", None, "server_error"), Kind.RATE_LIMITED),
     # The words of a request that a server's error quotes say nothing about its cause.
     (500, openai("failed on: image input is not supported"), Kind.SERVER_ERROR),
     (502, "<html><h1>Bad Gateway</h1></html>", Kind.SERVER_ERROR),
