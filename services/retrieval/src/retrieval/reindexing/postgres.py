@@ -16,7 +16,7 @@ SELECT tenant_id, vector_store_id, attachment, chunks, lexemes_version() AS vers
         SELECT tenant_id, vector_store_id, attachment, chunks FROM attachments
         WHERE state = 'completed' AND lexeme_version < lexemes_version() AND ($2 = '' OR vector_store_id = $2)
         LIMIT {LOOKED_AT}
-    ) AS some
+    ) AS found
 ) AS waiting ORDER BY turn, attachment LIMIT $1
 """  # noqa: S608 - constants
 # The lock keeps the file from being taken out before the commit: its new keywords would stay for ever.
