@@ -44,7 +44,8 @@ from orchestrator.settings import Settings
 from orchestrator.topics.cli import HELP as TOPICS_HELP
 from orchestrator.topics.cli import add_topics_arguments, create_topics
 from orchestrator.upstreams.cli import HELP as RESEAL_HELP
-from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
+from orchestrator.usage.hits import HitRecorder
+from orchestrator.usage.outbox import HITS_RECORDED, USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.webhooks.main import build_webhooks, reseal_secrets
 from orchestrator.workers.worker_client import GrpcWorkerClient
@@ -87,7 +88,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
     completions, embeddings, purges = await _inference(
-        settings, service, shared, worker, disconnects, retrieval=retrieval_channel
+        settings, service, shared, worker, disconnects, retrieval=retrieval_channel, hits=HitRecorder(outbox, tasks)
     )
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
@@ -100,7 +101,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
     return [
-        service.topics(settings.kafka, USAGE_RECORDED, JOB_FINISHED, BATCH_FINISHED),
+        service.topics(settings.kafka, USAGE_RECORDED, HITS_RECORDED, JOB_FINISHED, BATCH_FINISHED),
         relay,
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
@@ -183,6 +184,7 @@ async def _inference(
     disconnects: Disconnects,
     *,
     retrieval: Channel,
+    hits: HitRecorder,
 ) -> tuple[ChatCompletions, Embeddings, Registration]:
     """Make the use cases whose clients wait, with their cache, and the service that purges it."""
     cache, servicer = await build_response_cache(
@@ -192,6 +194,7 @@ async def _inference(
         retrieval,
         reservations=shared.reservations,
         recorder=shared.recorder,
+        hits=hits,
         tasks=shared.tasks,
     )
     common: dict[str, Any] = {

@@ -10,7 +10,7 @@ from orchestrator.chat.finalize import finalize
 from orchestrator.chat.infer import Disconnects, infer
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished
 from orchestrator.chat.prepare import Draft, Prepared, draft_chat, reserve_draft
-from orchestrator.chat.run import Run, give_cached
+from orchestrator.chat.run import Run, give_cached, give_free
 from orchestrator.chat.stream import StreamBuffer
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.flags.model import Feature
@@ -51,7 +51,13 @@ class ChatCompletions:
         """
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
-            run = await self._open(request)
+            draft, lookup = await self._look(request)
+            free = self._free_answer(draft, lookup)
+            run = None if free else await self._open(draft, lookup)
+        if run is None:
+            for event in free:
+                yield event
+            return
         buffer = run.buffer
         try:
             started = False
@@ -70,8 +76,8 @@ class ChatCompletions:
             buffer.disconnect()
             self.tasks.detach(run.task)
 
-    async def _open(self, request: ChatRequest) -> Run:
-        """Start the task that answers: from the cache, or by a plan."""
+    async def _look(self, request: ChatRequest) -> tuple[Draft, Lookup | None]:
+        """Decide what is asked, and look whether the cache has the answer."""
         draft = await draft_chat(
             request,
             routes=self.routes,
@@ -81,7 +87,17 @@ class ChatCompletions:
             unknown_fields=self.unknown_fields,
             flags=self.flags,
         )
-        lookup = None if self.cache is None else await self._look_up(self.cache, draft)
+        return draft, None if self.cache is None else await self._look_up(self.cache, draft)
+
+    def _free_answer(self, draft: Draft, lookup: Lookup | None) -> tuple[ChatEvent, ...]:
+        """Return a cached answer that costs nothing, whole; empty if there is none. It needs no task and no waiting."""
+        if self.cache is None or lookup is None or lookup.hit is None or not lookup.hit.is_free:
+            return ()
+        return give_free(draft, lookup.hit, self.cache.charges)
+
+    async def _open(self, draft: Draft, lookup: Lookup | None) -> Run:
+        """Start the task that answers: from the cache, or by a plan."""
+        request = draft.request
         run = Run(draft, StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream), lookup)
         key = (request.principal.tenant_id, request.request_id)
         try:
@@ -93,7 +109,11 @@ class ChatCompletions:
                 work = give_cached(run, charged, self.cache.charges)
             else:
                 prepared = await reserve_draft(
-                    draft, routes=self.routes, reservations=self.reservations, limits=self.limits
+                    draft,
+                    routes=self.routes,
+                    reservations=self.reservations,
+                    limits=self.limits,
+                    unknown_fields=self.unknown_fields,
                 )
                 run.soft_limit_passed = prepared.reservation.soft_limit_passed
                 work = self._answer(prepared, run)
@@ -112,7 +132,7 @@ class ChatCompletions:
         return await cache.look_up(
             request.principal.tenant_id,
             draft.route,
-            draft.routed,
+            draft.chosen.candidates,
             chat.document,
             output_limit=chat.output_limit,
             control=chat.cache or request.cache,

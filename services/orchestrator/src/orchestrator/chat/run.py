@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 
+from values.money import ZERO
 from values.usage import CacheOutcome
 
-from orchestrator.chat.model import Finished, Started
+from orchestrator.chat.model import ChatEvent, Finished, Started
 from orchestrator.chat.prepare import Draft
 from orchestrator.chat.stream import Recording, StreamBuffer
 from orchestrator.reservations.attempts import AttemptLog
@@ -15,6 +16,7 @@ from orchestrator.response_cache.look_up import Lookup
 from orchestrator.response_cache.model import Hit
 from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, ChatCache, helps, keep_if_complete
 from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse
+from orchestrator.workers.model import Chunk
 from orchestrator.workers.model import Finished as PlanFinished
 
 
@@ -117,6 +119,17 @@ async def give_cached(run: Run, charged: Charged, charges: CacheCharges) -> Fini
     run.buffer.close_chunks()
     await charges.record(request.principal, request.request_id, charged, run.draft.route.model)
     return Finished(answer.usage, charged.cost, None, answer.usage_payload, answer.warnings)
+
+
+def give_free(draft: Draft, hit: Hit, charges: CacheCharges) -> tuple[ChatEvent, ...]:
+    """Give a cached answer that costs nothing: all its events, which wait for nothing. Raises `Unavailable`."""
+    request, answer, age = draft.request, hit.answer, hit.age_seconds
+    charges.record_free(request.principal, request.request_id, hit, draft.route.model)
+    return (
+        Started(draft.sources, soft_limit_passed=False, warnings=draft.warnings, cache=hit.outcome, cache_age_seconds=age),
+        Chunk(answer.payloads),
+        Finished(answer.usage, ZERO, None, answer.usage_payload, answer.warnings),
+    )
 
 
 def _answering(finished: PlanFinished) -> Attempt | None:

@@ -44,3 +44,11 @@ class RequestUsage(NamedTuple):
     request_id: str
     attempts: tuple[AttemptUsage, ...]
     cache: CacheUse | None = None
+
+
+class Hits(NamedTuple):
+    """Cached answers of a tenant that cost nothing. `event_id` makes writing them idempotent."""
+
+    event_id: str
+    tenant_id: str
+    hits: tuple[RequestUsage, ...]
