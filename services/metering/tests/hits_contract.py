@@ -129,9 +129,7 @@ class HitsContract:
         (settlement,) = (await stores.settlements.statement(tenant, "req_0_0")).settlements
         assert (settlement.outcome, settlement.cost, settlement.cache) == (Outcome.RELEASED, 0, CacheOutcome.HIT)
 
-    async def test_tenants_share_a_batch_and_nothing_else(
-        self, stores: Stores, tenant: str, price: PriceRow
-    ) -> None:
+    async def test_tenants_share_a_batch_and_nothing_else(self, stores: Stores, tenant: str, price: PriceRow) -> None:
         other = new_id("ten_")
         answers = [an_answer(tenant, price, 10), an_answer(other, price, 20)]
         hits = [Hit("req_same", "prj_1", "key_1", place) for place in (0, 1)]

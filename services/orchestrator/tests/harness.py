@@ -152,9 +152,7 @@ class Harness:
         semantic = SemanticCache(
             self.prompts, self.semantic_timeout, lambda work: self.tasks.start(work, ("", "")), self.prompts.fail
         )
-        charges = CacheCharges(
-            shared["reservations"], self.recorder, HitRecorder(self.outbox, self.tasks, self._pause)
-        )
+        charges = CacheCharges(shared["reservations"], self.recorder, HitRecorder(self.outbox, self.tasks, self._pause))
         return ChatCache(cache, lambda _: policy, charges, semantic)
 
     async def _pause(self, seconds: float) -> None:

@@ -52,7 +52,7 @@ class ChatCompletions:
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
             draft, lookup = await self._look(request)
-            free = self._free_answer(draft, lookup)
+            free = await self._free_answer(draft, lookup)
             run = None if free else await self._open(draft, lookup)
         if run is None:
             for event in free:
@@ -89,10 +89,11 @@ class ChatCompletions:
         )
         return draft, None if self.cache is None else await self._look_up(self.cache, draft)
 
-    def _free_answer(self, draft: Draft, lookup: Lookup | None) -> tuple[ChatEvent, ...]:
-        """Return a cached answer that costs nothing, whole; empty if there is none. It needs no task and no waiting."""
+    async def _free_answer(self, draft: Draft, lookup: Lookup | None) -> tuple[ChatEvent, ...]:
+        """Return a cached answer that costs nothing, whole; empty if there is none. It needs no task."""
         if self.cache is None or lookup is None or lookup.hit is None or not lookup.hit.is_free:
             return ()
+        await self.cache.pace.wait()
         return give_free(draft, lookup.hit, self.cache.charges)
 
     async def _open(self, draft: Draft, lookup: Lookup | None) -> Run:

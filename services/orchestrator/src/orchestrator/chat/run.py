@@ -126,7 +126,7 @@ def give_free(draft: Draft, hit: Hit, charges: CacheCharges) -> tuple[ChatEvent,
     request, answer, age = draft.request, hit.answer, hit.age_seconds
     charges.record_free(request.principal, request.request_id, hit, draft.route.model)
     return (
-        Started(draft.sources, soft_limit_passed=False, warnings=draft.warnings, cache=hit.outcome, cache_age_seconds=age),
+        Started(draft.sources, False, draft.warnings, hit.outcome, age),
         Chunk(answer.payloads),
         Finished(answer.usage, ZERO, None, answer.usage_payload, answer.warnings),
     )

@@ -73,7 +73,9 @@ class CachePolicy:
     @property
     def percent_off(self) -> int:
         """What is taken off the price of a cached answer, 0 to 100."""
-        return {Charge.FREE: FREE_PERCENT, Charge.FULL: 0, Charge.DISCOUNTED: self.discount_percent}[self.charge]
+        if self.charge is Charge.DISCOUNTED:
+            return self.discount_percent
+        return FREE_PERCENT if self.charge is Charge.FREE else 0
 
 
 class CacheKey(NamedTuple):

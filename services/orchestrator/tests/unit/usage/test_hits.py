@@ -39,6 +39,7 @@ class Recorded:
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
+        await asyncio.sleep(0)
         await self.go.wait()
 
     @property
