@@ -44,7 +44,6 @@ from orchestrator.settings import Settings
 from orchestrator.topics.cli import HELP as TOPICS_HELP
 from orchestrator.topics.cli import add_topics_arguments, create_topics
 from orchestrator.upstreams.cli import HELP as RESEAL_HELP
-from orchestrator.usage.hits import HitRecorder
 from orchestrator.usage.outbox import HITS_RECORDED, USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.webhooks.main import build_webhooks, reseal_secrets
@@ -88,7 +87,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
     completions, embeddings, purges = await _inference(
-        settings, service, shared, worker, disconnects, retrieval=retrieval_channel, hits=HitRecorder(outbox, tasks)
+        settings, service, shared, worker, disconnects, retrieval=retrieval_channel, outbox=outbox
     )
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
@@ -184,7 +183,7 @@ async def _inference(
     disconnects: Disconnects,
     *,
     retrieval: Channel,
-    hits: HitRecorder,
+    outbox: PostgresUsageOutbox,
 ) -> tuple[ChatCompletions, Embeddings, Registration]:
     """Make the use cases whose clients wait, with their cache, and the service that purges it."""
     cache, servicer = await build_response_cache(
@@ -194,7 +193,7 @@ async def _inference(
         retrieval,
         reservations=shared.reservations,
         recorder=shared.recorder,
-        hits=hits,
+        outbox=outbox,
         tasks=shared.tasks,
     )
     common: dict[str, Any] = {
@@ -207,13 +206,8 @@ async def _inference(
         "limits": settings.request_limits(),
         "flags": shared.flags,
     }
-    completions = ChatCompletions(
-        retrieval=shared.retrieval,
-        disconnects=disconnects,
-        unknown_fields=settings.chat.unknown_fields,
-        cache=cache,
-        **common,
-    )
+    chats: dict[str, Any] = {"retrieval": shared.retrieval, "disconnects": disconnects, "cache": cache}
+    completions = ChatCompletions(**chats, **common, unknown_fields=settings.chat.unknown_fields)
     return completions, Embeddings(**common), response_cache_registration(servicer)
 
 

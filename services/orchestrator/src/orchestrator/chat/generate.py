@@ -1,5 +1,6 @@
 """Answers a chat completion: prepare, infer, finalize."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from orchestrator.chat.finalize import finalize
 from orchestrator.chat.infer import Disconnects, infer
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished
 from orchestrator.chat.prepare import Draft, Prepared, draft_chat, reserve_draft
-from orchestrator.chat.run import Run, give_cached, give_free
+from orchestrator.chat.run import Run, cached_events
 from orchestrator.chat.stream import StreamBuffer
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.flags.model import Feature
@@ -52,10 +53,10 @@ class ChatCompletions:
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
             draft, lookup = await self._look(request)
-            free = await self._free_answer(draft, lookup)
-            run = None if free else await self._open(draft, lookup)
+            cached = await self._cached_answer(draft, lookup)
+            run = None if cached else await self._open(draft, lookup)
         if run is None:
-            for event in free:
+            for event in cached:
                 yield event
             return
         buffer = run.buffer
@@ -89,40 +90,49 @@ class ChatCompletions:
         )
         return draft, None if self.cache is None else await self._look_up(self.cache, draft)
 
-    async def _free_answer(self, draft: Draft, lookup: Lookup | None) -> tuple[ChatEvent, ...]:
-        """Return a cached answer that costs nothing, whole; empty if there is none. It needs no task."""
-        if self.cache is None or lookup is None or lookup.hit is None or not lookup.hit.is_free:
+    async def _cached_answer(self, draft: Draft, lookup: Lookup | None) -> tuple[ChatEvent, ...]:
+        """Return all events of a cached answer, reserved and recorded; empty if there is none.
+
+        Together: a message between services costs as much as making the answer.
+        """
+        cache, hit = self.cache, None if lookup is None else lookup.hit
+        if cache is None or hit is None:
             return ()
-        await self.cache.pace.wait()
-        return give_free(draft, lookup.hit, self.cache.charges)
+        await cache.pace.wait()
+        request, model = draft.request, draft.route.model
+        owner = (request.principal, request.request_id)
+        if hit.is_free:
+            return cached_events(draft, cache.charges.record_free(*owner, hit, model))
+        charged = await cache.charges.reserve(*owner, hit, draft.deadline)
+        # There is no await between the reservation and this task: it is settled also when the client leaves.
+        task = self.tasks.start(
+            cache.charges.record(*owner, charged, model), (request.principal.tenant_id, request.request_id)
+        )
+        try:
+            await asyncio.shield(task)
+        finally:
+            self.tasks.detach(task)
+        return cached_events(draft, charged)
 
     async def _open(self, draft: Draft, lookup: Lookup | None) -> Run:
-        """Start the task that answers: from the cache, or by a plan."""
+        """Reserve, and start the task that answers by a plan."""
         request = draft.request
         run = Run(draft, StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream), lookup)
         key = (request.principal.tenant_id, request.request_id)
         try:
-            if self.cache is not None and lookup is not None and lookup.hit is not None:
-                charged = await self.cache.charges.reserve(
-                    request.principal, request.request_id, lookup.hit, draft.deadline
-                )
-                run.soft_limit_passed = charged.soft_limit_passed
-                work = give_cached(run, charged, self.cache.charges)
-            else:
-                prepared = await reserve_draft(
-                    draft,
-                    routes=self.routes,
-                    reservations=self.reservations,
-                    limits=self.limits,
-                    unknown_fields=self.unknown_fields,
-                )
-                run.soft_limit_passed = prepared.reservation.soft_limit_passed
-                work = self._answer(prepared, run)
+            prepared = await reserve_draft(
+                draft,
+                routes=self.routes,
+                reservations=self.reservations,
+                limits=self.limits,
+                unknown_fields=self.unknown_fields,
+            )
         except BaseException:
             run.release()
             raise
+        run.soft_limit_passed = prepared.reservation.soft_limit_passed
         # There is no await between the reservation and this task, which settles it whatever happens.
-        run.task = self.tasks.start(run.to_its_end(work), key)
+        run.task = self.tasks.start(run.to_its_end(self._answer(prepared, run)), key)
         return run
 
     async def _look_up(self, cache: ChatCache, draft: Draft) -> Lookup | None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from values.money import ZERO
 from values.usage import CacheOutcome
 
 from orchestrator.chat.model import ChatEvent, Finished, Started
@@ -11,7 +10,7 @@ from orchestrator.chat.prepare import Draft
 from orchestrator.chat.stream import Recording, StreamBuffer
 from orchestrator.reservations.attempts import AttemptLog
 from orchestrator.reservations.model import Reservation
-from orchestrator.response_cache.charge import CacheCharges, Charged, stale_attempt
+from orchestrator.response_cache.charge import Charged, stale_attempt
 from orchestrator.response_cache.look_up import Lookup
 from orchestrator.response_cache.model import Hit
 from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, ChatCache, helps, keep_if_complete
@@ -31,7 +30,7 @@ class Run:
         self.task: asyncio.Task[None]
         self.soft_limit_passed = False
         self._lookup = lookup
-        self._hit: Hit | None = None if lookup is None else lookup.hit
+        self._hit: Hit | None = None
         if lookup is not None and lookup.lease is not None:
             buffer.recording = Recording(lookup.lease.max_bytes * RAW_BYTES_PER_ENTRY_BYTE)
 
@@ -112,23 +111,13 @@ class Run:
         )
 
 
-async def give_cached(run: Run, charged: Charged, charges: CacheCharges) -> Finished:
-    """Give a cached answer, and record what it costs."""
-    request, answer = run.draft.request, charged.hit.answer
-    run.buffer.fill(answer.payloads)
-    run.buffer.close_chunks()
-    await charges.record(request.principal, request.request_id, charged, run.draft.route.model)
-    return Finished(answer.usage, charged.cost, None, answer.usage_payload, answer.warnings)
-
-
-def give_free(draft: Draft, hit: Hit, charges: CacheCharges) -> tuple[ChatEvent, ...]:
-    """Give a cached answer that costs nothing: all its events, which wait for nothing. Raises `Unavailable`."""
-    request, answer, age = draft.request, hit.answer, hit.age_seconds
-    charges.record_free(request.principal, request.request_id, hit, draft.route.model)
+def cached_events(draft: Draft, charged: Charged) -> tuple[ChatEvent, ...]:
+    """Return the events of a cached answer."""
+    hit, answer = charged.hit, charged.hit.answer
     return (
-        Started(draft.sources, False, draft.warnings, hit.outcome, age),
+        Started(draft.sources, charged.soft_limit_passed, draft.warnings, hit.outcome, hit.age_seconds),
         Chunk(answer.payloads),
-        Finished(answer.usage, ZERO, None, answer.usage_payload, answer.warnings),
+        Finished(answer.usage, charged.cost, None, answer.usage_payload, answer.warnings),
     )
 
 

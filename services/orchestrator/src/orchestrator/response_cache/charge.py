@@ -28,7 +28,7 @@ class Charged(NamedTuple):
 
     @property
     def cost(self) -> NanoUsd:
-        tokens = self.hit.answer.usage.known
+        tokens = None if self.hit.is_free else self.hit.answer.usage.known
         return ZERO if tokens is None else cost(*tokens, self.price, self.hit.answer.usage.details)
 
 
@@ -49,7 +49,7 @@ class CacheCharges:
         reservation = await reservations.reserve(principal, request_id, (bound,), deadline)
         return Charged(hit, reservation.prices[0], reservation.soft_limit_passed)
 
-    def record_free(self, principal: Principal, request_id: str, hit: Hit, model: str) -> None:
+    def record_free(self, principal: Principal, request_id: str, hit: Hit, model: str) -> Charged:
         """Let a free hit be recorded soon, together with others. Raises `Unavailable` if too many wait for that."""
         answer = hit.answer
         # The price of its own time: its version lets metering tell what was saved.
@@ -57,6 +57,7 @@ class CacheCharges:
         attempt, use = AttemptUsage(FIRST_ATTEMPT, price, answer.usage), CacheUse(hit.outcome, model, FIRST_ATTEMPT)
         owner = (principal.tenant_id, principal.project_id, principal.key_id)
         self.hits.add(RequestUsage("", *owner, request_id, (attempt,), use))
+        return Charged(hit, price, soft_limit_passed=False)
 
     async def record(self, principal: Principal, request_id: str, charged: Charged, model: str) -> None:
         """Record the event that settles a hit."""
