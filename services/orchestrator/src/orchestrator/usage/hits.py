@@ -13,7 +13,7 @@ from orchestrator.usage.model import Hits, RequestUsage
 from orchestrator.usage.ports import HitOutbox
 from orchestrator.usage.record import INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS
 
-GATHER_SECONDS: Final = 0.1
+GATHER_SECONDS: Final = 0.25
 """From the first hit until it is written with those that came meanwhile."""
 MAX_TOGETHER: Final = 1_000
 """Hits that are written in one statement. A record of Kafka has room for several thousand."""
