@@ -21,7 +21,8 @@ from orchestrator.limits import Limits
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.look_up import Lookup
-from orchestrator.response_cache.serve import ChatCache
+from orchestrator.response_cache.model import Hit
+from orchestrator.response_cache.serve import CacheUse, ChatCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import UnknownFields
 from orchestrator.usage.record import UsageRecorder
@@ -53,7 +54,8 @@ class ChatCompletions:
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
             draft, lookup = await self._look(request)
-            cached = await self._cached_answer(draft, lookup)
+            hit = None if lookup is None else lookup.hit
+            cached = () if self.cache is None or hit is None else await self._give(self.cache, hit, draft)
             run = None if cached else await self._open(draft, lookup)
         if run is None:
             for event in cached:
@@ -88,16 +90,15 @@ class ChatCompletions:
             unknown_fields=self.unknown_fields,
             flags=self.flags,
         )
-        return draft, None if self.cache is None else await self._look_up(self.cache, draft)
+        use = None if self.cache is None else self._cache_use(self.cache, draft)
+        lookup = None if self.cache is None or use is None else await self._look_up(self.cache, use, draft)
+        return draft, lookup
 
-    async def _cached_answer(self, draft: Draft, lookup: Lookup | None) -> tuple[ChatEvent, ...]:
-        """Return all events of a cached answer, reserved and recorded; empty if there is none.
+    async def _give(self, cache: ChatCache, hit: Hit, draft: Draft) -> tuple[ChatEvent, ...]:
+        """Return all events of a cached answer, reserved and recorded.
 
         Together: a message between services costs as much as making the answer.
         """
-        cache, hit = self.cache, None if lookup is None else lookup.hit
-        if cache is None or hit is None:
-            return ()
         await cache.pace.wait()
         request, model = draft.request, draft.route.model
         owner = (request.principal, request.request_id)
@@ -135,18 +136,24 @@ class ChatCompletions:
         run.task = self.tasks.start(run.to_its_end(self._answer(prepared, run)), key)
         return run
 
-    async def _look_up(self, cache: ChatCache, draft: Draft) -> Lookup | None:
-        request, chat = draft.request, draft.chat
-        flags = self.flags.snapshot()
-        if not is_feature_on(flags, Feature.CACHE, request.principal, request.flags, model=request.model):
+    def _cache_use(self, cache: ChatCache, draft: Draft) -> CacheUse | None:
+        """Return how the request uses the cache; None for one that does not. Most do not, so nothing is awaited."""
+        request, flags = draft.request, self.flags.snapshot()
+        if flags.has_switches and not is_feature_on(
+            flags, Feature.CACHE, request.principal, request.flags, model=request.model
+        ):
             return None
+        return cache.use(draft.route, draft.chat.cache or request.cache)
+
+    async def _look_up(self, cache: ChatCache, use: CacheUse, draft: Draft) -> Lookup | None:
+        request, chat = draft.request, draft.chat
         return await cache.look_up(
             request.principal.tenant_id,
             draft.route,
             draft.chosen.candidates,
             chat.document,
             output_limit=chat.output_limit,
-            control=chat.cache or request.cache,
+            use=use,
             deadline=draft.deadline,
             stream=request.stream,
         )
@@ -180,7 +187,9 @@ class ChatCompletions:
             raise
         self.routes.scores.learn(prepared.plan.candidates, finished.calls, stream=request.stream)
         made = finished.attempts
-        stale = await run.give_stale(finished, attempts.reservation, self.cache)
+        stale = None
+        if finished.error is not None:
+            stale = await run.give_stale(finished, attempts.reservation, self.cache)
         priced = await finalize(
             *(request.principal, request.request_id, attempts, made),
             recorder=self.recorder,

@@ -96,8 +96,7 @@ class Run:
         """Keep the answer of a plan for later requests, if it is whole."""
         lease = None if self._lookup is None else self._lookup.lease
         recording = self.buffer.recording
-        answered = _answering(finished)
-        if lease is None or recording is None or answered is None:
+        if lease is None or recording is None or (answered := _answering(finished)) is None:
             return
         keep_if_complete(
             lease,

@@ -7,12 +7,9 @@ from math import inf, log
 from typing import NamedTuple
 
 from orchestrator.routing.eligibility import PassedOver, RequestFacts, surely_fits, why_passed_over
-from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate
+from orchestrator.routing.model import MAX_CANDIDATES, NoEligibleCandidate, Route, RouteCandidate
 from orchestrator.routing.policy import RightSizing, Strategy
 from orchestrator.workers.model import AnswerCheck, CandidateRole
-
-MAX_CANDIDATES = 16
-"""Of a plan."""
 
 _RANGE = float(2**64)
 

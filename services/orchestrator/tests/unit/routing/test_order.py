@@ -179,3 +179,40 @@ def test_the_slowest_of_a_smaller_priority_is_tried_before_the_fastest_of_a_grea
     grouped = route(replace(B, priority=1), A, policy=RoutePolicy(Strategy.FASTEST))
 
     assert [one.upstream for one in choose(grouped, RequestFacts(), "req_1", known).candidates] == ["a", "b"]
+
+
+OVERFLOW = replace(C, role=CandidateRole.CONTEXT_OVERFLOW)
+CONTENT = replace(C, role=CandidateRole.CONTENT_POLICY)
+
+
+@pytest.mark.parametrize(
+    ("fixed_up_to", "one"),
+    [
+        (1000, route(A)),
+        (1000, route(C, A, B)),
+        (10, route(A, replace(B, max_output_tokens=10), OVERFLOW, CONTENT)),
+        (1000, route(replace(A, capabilities=Capabilities(tools=True, vision=True)))),
+        (1000, route(A, replace(B, priority=1))),
+        (1000, route(A, OVERFLOW, policy=RoutePolicy(Strategy.CHEAPEST))),
+        (-1, route()),
+        (-1, route(OVERFLOW)),
+        (-1, route(replace(A, priority=1), B)),
+        (-1, route(A, CONTENT, OVERFLOW)),
+        (-1, route(A, B, policy=RoutePolicy(Strategy.WEIGHTED))),
+        (-1, route(A, B, policy=EASY)),
+        (-1, route(A, replace(B, capabilities=Capabilities(tools=False)))),
+        (-1, route(A, replace(B, capabilities=Capabilities(context_tokens=10)))),
+        (-1, route(replace(A, conditions=Conditions(plans=frozenset({"pro"}))))),
+        (-1, route(*[A] * 17)),
+    ],
+)
+def test_a_route_that_asks_nothing_of_a_request_has_one_choice_for_all(fixed_up_to: int, one: Route) -> None:
+    assert one.fixed_up_to == fixed_up_to
+    requests = [
+        RequestFacts(),
+        RequestFacts(tools=True, vision=True, audio=True, json_schema=True, input_bytes=10**9, stream=True),
+        RequestFacts(plan="free", country="DE", tags={"team": "x"}),
+    ]
+    for facts in requests if fixed_up_to >= 0 else ():
+        assert choose(one, facts, "req_1") == (one.candidates, {})
+        assert choose(one, facts._replace(output_limit=fixed_up_to), "req_1") == (one.candidates, {})
