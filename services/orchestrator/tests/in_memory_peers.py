@@ -61,9 +61,10 @@ class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
     async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:
         bounds = [_proto_to_bound(bound) for bound in request.bounds]
         lease = request.lease.ToTimedelta()
-        held, prices, soft_limit_passed = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
-        response = metering.ReserveResponse(held=Money(nano_usd=held), soft_limit_passed=soft_limit_passed)
-        for price in prices:
+        reserved = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
+        held = Money(nano_usd=reserved.held)
+        response = metering.ReserveResponse(held=held, soft_limit_passed=reserved.soft_limit_passed)
+        for price in reserved.prices:
             added = response.prices.add(price_key=price.key, version=price.version)
             added.input_per_million.nano_usd = price.input_per_million
             added.output_per_million.nano_usd = price.output_per_million
