@@ -197,6 +197,7 @@ def _event_to_proto(event: Event) -> inference.InferResponse:
 _OUTCOMES = {
     CallOutcome.SUCCEEDED: inference.ATTEMPT_OUTCOME_SUCCEEDED,
     CallOutcome.REJECTED: inference.ATTEMPT_OUTCOME_REJECTED,
+    CallOutcome.REFUSED: inference.ATTEMPT_OUTCOME_REJECTED,
     CallOutcome.FAILED: inference.ATTEMPT_OUTCOME_TIMED_OUT,
     CallOutcome.OTHER: inference.ATTEMPT_OUTCOME_CANCELLED,
 }
@@ -214,6 +215,7 @@ def _fill_finished(finished: Finished, message: inference.Finished | inference.E
         _fill_attempt(one, added)
         for call in finished.calls[index : index + 1]:
             added.outcome = _OUTCOMES[call.outcome]
+            added.request_refused = call.outcome is CallOutcome.REFUSED
             added.first_byte_after.FromTimedelta(timedelta(seconds=call.first_byte_seconds))
             added.duration.FromTimedelta(timedelta(seconds=call.seconds))
     if finished.error is not None:
