@@ -3,6 +3,7 @@
 from services.metering.tests.attempts_contract import AttemptsContract
 from services.metering.tests.classes_contract import ClassesContract
 from services.metering.tests.hits_contract import HitsContract
+from services.metering.tests.right_sizing_contract import RightSizingContract
 from services.metering.tests.settlement_contract import SettlementContract
 from services.metering.tests.stores_contract import StoresContract
 
@@ -16,6 +17,10 @@ class TestPostgresClasses(ClassesContract):
 
 
 class TestPostgresHits(HitsContract):
+    pass
+
+
+class TestPostgresRightSizing(RightSizingContract):
     pass
 
 

@@ -7,6 +7,7 @@ from services.metering.tests.attempts_contract import AttemptsContract
 from services.metering.tests.classes_contract import ClassesContract
 from services.metering.tests.fakes import Stores, fake_stores
 from services.metering.tests.hits_contract import HitsContract
+from services.metering.tests.right_sizing_contract import RightSizingContract
 from services.metering.tests.settlement_contract import SettlementContract
 from services.metering.tests.stores_contract import StoresContract
 
@@ -24,6 +25,12 @@ class TestFakeClasses(ClassesContract):
 
 
 class TestFakeHits(HitsContract):
+    @pytest.fixture
+    def stores(self) -> Stores:
+        return fake_stores(FakeClock())
+
+
+class TestFakeRightSizing(RightSizingContract):
     @pytest.fixture
     def stores(self) -> Stores:
         return fake_stores(FakeClock())

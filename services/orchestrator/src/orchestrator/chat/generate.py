@@ -53,7 +53,7 @@ class ChatCompletions:
         """
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
-            draft, lookup = await self._look(request)
+            draft, lookup = await self._draft(request)
             hit = None if lookup is None else lookup.hit
             cached = () if self.cache is None or hit is None else await self._give(self.cache, hit, draft)
             run = None if cached else await self._open(draft, lookup)
@@ -79,7 +79,7 @@ class ChatCompletions:
             buffer.disconnect()
             self.tasks.detach(run.task)
 
-    async def _look(self, request: ChatRequest) -> tuple[Draft, Lookup | None]:
+    async def _draft(self, request: ChatRequest) -> tuple[Draft, Lookup | None]:
         """Decide what is asked, and look whether the cache has the answer."""
         draft = await draft_chat(
             request,
@@ -183,10 +183,15 @@ class ChatCompletions:
         except Exception:
             # A bug. A provider may have been called, so the running call is settled with unknown usage.
             made = attempts.unknown_usage()
-            await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
+            await finalize(
+                *(request.principal, request.request_id, attempts, made),
+                recorder=self.recorder,
+                right_sizing=attempts.right_sized(request.model, made, answered=False),
+            )
             raise
         self.routes.scores.learn(prepared.plan.candidates, finished.calls, stream=request.stream)
         made = finished.attempts
+        right_sizing = attempts.right_sized(request.model, made, answered=run.client_got(finished))
         stale = None
         if finished.error is not None:
             stale = await run.give_stale(finished, attempts.reservation, self.cache)
@@ -195,6 +200,7 @@ class ChatCompletions:
             recorder=self.recorder,
             cache=run.use(stale),
             stale=stale,
+            right_sizing=right_sizing,
         )
         if stale is not None:
             return Finished(*priced, None, run.usage_payload, run.warnings)

@@ -167,6 +167,8 @@ async def reserve_draft(
             raise _with_media(error, draft.media, draft.chosen.candidates) from error
         raise
     routes.prices.learn(reservation.prices)
+    if draft.chosen.cheap:
+        reservation = reservation._replace(cheap=draft.chosen.cheap)
     # The first byte of an answer that is not streamed arrives when all of it is written.
     first_byte_timeout = limits.first_byte_timeout if request.stream else limits.non_streamed_timeout
     plan = Plan(

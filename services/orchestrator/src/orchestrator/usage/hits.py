@@ -13,7 +13,7 @@ from orchestrator.usage.model import Hits, RequestUsage
 from orchestrator.usage.ports import HitOutbox
 from orchestrator.usage.record import INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS
 
-GATHER_SECONDS: Final = 0.25
+COALESCE_SECONDS: Final = 0.25
 """From the first hit until it is written with those that came meanwhile."""
 MAX_TOGETHER: Final = 1_000
 """Hits that are written in one statement. A record of Kafka has room for several thousand."""
@@ -24,7 +24,7 @@ MAX_WAITING: Final = 20_000
 class HitRecorder:
     """Keeps hits in memory until they are in the outbox: nothing is to be paid, so no answer waits for its record.
 
-    What a process has not written when it is killed is missing in reports: at most what it gave in `GATHER_SECONDS`,
+    What a process has not written when it is killed is missing in reports: at most what it gave in `COALESCE_SECONDS`,
     or since Postgres went away. A process that ends in order writes it first.
     """
 
@@ -50,7 +50,7 @@ class HitRecorder:
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                await self._sleep(GATHER_SECONDS)
+                await self._sleep(COALESCE_SECONDS)
                 waiting, self._waiting = self._waiting, []
                 self._unwritten = len(waiting)
                 for start in range(0, len(waiting), MAX_TOGETHER):
