@@ -57,6 +57,13 @@ class Asking:
         return found
 
 
+async def running(fleet: Fleet, part: str) -> int:
+    """Wait until a part runs, and return its process."""
+    while not (pid := fleet.pid_of(part)):
+        await asyncio.sleep(0.1)
+    return pid
+
+
 @pytest.mark.parametrize(
     ("charge", "victims"),
     [("full", ("metering", "orchestrator", "metering", "orchestrator")), ("free", ("metering", "metering"))],
@@ -71,7 +78,7 @@ async def test_each_cached_answer_is_on_record_once_whatever_is_killed(
         clients = [asyncio.create_task(asking.client()) for _ in range(CLIENTS)]
         for victim in victims:
             await asking.until(len(asking.hits) + AFTER_A_KILL)
-            os.kill(fleet.pid_of(victim), signal.SIGKILL)
+            os.kill(await running(fleet, victim), signal.SIGKILL)
         await asking.until(len(asking.hits) + AFTER_A_KILL)
         asking.stopped = True
         await asyncio.gather(*clients)
