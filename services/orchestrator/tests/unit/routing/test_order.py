@@ -149,6 +149,24 @@ def test_the_answer_of_a_cheap_candidate_is_checked(json_answer: bool, check: An
     assert chosen.checks == {"b/m": check}
 
 
+@pytest.mark.parametrize(
+    ("candidates", "facts", "cheap"),
+    [
+        ((A, B), RequestFacts(), 1),
+        ((B, A), RequestFacts(), 1),
+        ((A, B, replace(B, max_output_tokens=2_000)), RequestFacts(), 2),
+        ((A, B), RequestFacts(tools=True), 0),
+        ((A, C), RequestFacts(), 0),
+        ((replace(A, capabilities=Capabilities(vision=False)), B), RequestFacts(vision=True), 0),
+        ((A, *(replace(B, max_output_tokens=1_000 + n) for n in range(16))), RequestFacts(), 0),
+    ],
+)
+def test_a_choice_says_how_many_cheap_candidates_an_easy_request_tries_before_the_others(
+    candidates: tuple[RouteCandidate, ...], facts: RequestFacts, cheap: int
+) -> None:
+    assert choose(route(*candidates, policy=EASY), facts, "req_1").cheap == cheap
+
+
 def test_the_fastest_candidate_comes_first_but_for_one_request_in_a_hundred() -> None:
     delays = {"a": 0.5, "b": 0.1, "c": 3.0}
     known = Measures(delay=lambda one, _facts: delays[one.upstream])
