@@ -104,7 +104,9 @@ async def test_a_large_answer_of_vectors_is_rendered_in_turns_with_all_other_wor
     body = {"model": "all-minilm-l6-v2", "input": ["a"] * TURNS, "encoding_format": encoding}
     claimed = await jobs.start(body=json.dumps(body).encode(), endpoint="/v1/embeddings")
     vector = struct.pack("<f", 0.25) * (TURN_BYTES // 4)
-    completion = asyncio.create_task(jobs.runs.complete(claimed.run, (Attempt(1, 0, reported(9, 0)),), [vector] * TURNS))
+    completion = asyncio.create_task(
+        jobs.runs.complete(claimed.run, (Attempt(1, 0, reported(9, 0)),), [vector] * TURNS)
+    )
     turns = 0
 
     while not completion.done():
