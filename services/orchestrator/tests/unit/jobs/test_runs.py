@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import struct
 from datetime import timedelta
@@ -14,7 +13,6 @@ from chassis.ids import new_id
 from chassis.tenancy import find_caller
 from orchestrator.chat.model import Stopped
 from orchestrator.context.model import Passage
-from orchestrator.embeddings.body import TURN_BYTES
 from orchestrator.jobs.errors import JobFinished, JobLeaseLost, JobNotClaimable, JobNotFound, JobNotQuarantined
 from orchestrator.jobs.model import JobKey, JobState, RunRef
 from orchestrator.jobs.submit import JobRequest
@@ -28,7 +26,6 @@ from services.orchestrator.tests.in_memory_jobs.tables import VirtualClock
 from services.orchestrator.tests.jobs_examples import BODY
 from services.orchestrator.tests.jobs_harness import ANSWER, USED, JobsHarness
 
-TURNS = 50
 NO_MONEY = RemoteError(Kind.EXHAUSTED, "INSUFFICIENT_QUOTA", "the budget is spent")
 
 
@@ -95,47 +92,6 @@ async def test_embeddings_are_answered_in_openais_shape(jobs: JobsHarness, store
     answer = json.loads(job.result)
     assert [one["embedding"] for one in answer["data"]] == [[0.5, -0.5], [1.0, 0.0]]
     assert (answer["model"], answer["usage"]["prompt_tokens"]) == ("all-minilm-l6-v2", 4)
-
-
-@pytest.mark.parametrize("encoding", ["float", "base64"])
-async def test_a_large_answer_of_vectors_is_rendered_in_turns_with_all_other_work(
-    jobs: JobsHarness, store: InMemoryJobStore, encoding: str
-) -> None:
-    body = {"model": "all-minilm-l6-v2", "input": ["a"] * TURNS, "encoding_format": encoding}
-    claimed = await jobs.start(body=json.dumps(body).encode(), endpoint="/v1/embeddings")
-    vector = struct.pack("<f", 0.25) * (TURN_BYTES // 4)
-    completion = asyncio.create_task(
-        jobs.runs.complete(claimed.run, (Attempt(1, 0, reported(9, 0)),), [vector] * TURNS)
-    )
-    turns = 0
-
-    while not completion.done():
-        await asyncio.sleep(0)
-        turns += 1
-
-    assert turns >= TURNS
-    assert completion.result() is JobState.SUCCEEDED
-    job = await store.get(claimed.run.key)
-    assert job is not None
-    answer = json.loads(job.result)
-    assert [one["index"] for one in answer["data"]] == list(range(TURNS))
-    right = base64.b64encode(vector).decode() if encoding == "base64" else [0.25] * (TURN_BYTES // 4)
-    assert all(one["embedding"] == right for one in answer["data"])
-    assert answer["usage"] == {"prompt_tokens": 9, "total_tokens": 9}
-
-
-async def test_vectors_of_a_job_that_is_being_cancelled_are_not_rendered(
-    jobs: JobsHarness, store: InMemoryJobStore
-) -> None:
-    claimed = await jobs.start(body=b'{"model":"all-minilm-l6-v2","input":"a"}', endpoint="/v1/embeddings")
-    await jobs.cancellations.cancel(claimed.run.key)
-
-    state = await jobs.runs.complete(claimed.run, (Attempt(1, 0, reported(4, 0)),), [b"no numbers"])
-
-    assert state is JobState.CANCELLED
-    job = await store.get(claimed.run.key)
-    assert job is not None
-    assert job.result == b""
 
 
 async def test_without_money_a_job_waits_and_consumes_no_attempt(jobs: JobsHarness, clock: VirtualClock) -> None:
