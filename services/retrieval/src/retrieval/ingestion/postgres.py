@@ -44,6 +44,7 @@ ATTACHMENTS = LeaseTable(
     claimable="state = 'in_progress'",
     crashes="crashes",
     retries="retries",
+    known="spaces_epoch",
 )
 
 # One row for each fingerprint, because a tenant may have the same text thousands of times, for example as a footer.
