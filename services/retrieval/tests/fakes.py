@@ -357,6 +357,15 @@ class FakeIngestionStore:
         row = self._fenced(claim)
         row.state, row.warnings, row.indexed_chunks = AttachmentState.COMPLETED, tuple(warnings), len(row.stored)
 
+    async def finish(
+        self,
+        claim: Claim,
+        batch: Sequence[EmbeddedChunk],
+        warnings: Sequence[FileWarning] = (),
+        quota: Quota = UNLIMITED,
+    ) -> None:
+        await self.complete(await self.add_chunks(claim, batch, timedelta(0), quota), warnings)
+
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         row = self._fenced(claim)
         row.state, row.reason, row.message = AttachmentState.FAILED, reason, message
