@@ -172,7 +172,7 @@ class Ingestion:
         splitter = Splitter(self.token_counter, claim.chunking.max_tokens, claim.chunking.overlap_tokens)
         data = self.objects.read(object_key(claim.key.tenant_id, claim.key.file_id))
         try:
-            async with aclosing(self.parser.blocks(claim.filename, data)) as blocks:
+            async with aclosing(self.parser.blocks(claim.filename, data, _owner(claim))) as blocks:
                 async for block in blocks:
                     if isinstance(block, FileWarning):
                         warnings.append(block)
@@ -183,6 +183,11 @@ class Ingestion:
             raise UnindexableFile(IngestionErrorCode.UNREADABLE_FILE, "the file's bytes are missing") from None
         for chunk in splitter.finish():
             yield chunk
+
+
+def _owner(claim: Claim) -> str:
+    """Whose documents may be parsed by one process: those that the same searches find."""
+    return f"{claim.key.tenant_id}/{claim.key.vector_store_id}"
 
 
 def _retry_delay(retries: int) -> timedelta:
