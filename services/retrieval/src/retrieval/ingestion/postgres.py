@@ -15,6 +15,7 @@ from chassis.tenancy import Principal
 from retrieval.chunking.splitter import OWN_CHUNKING
 from retrieval.embeddings.model import EmbeddingSpace, Vector, floats_to_vector
 from retrieval.ingestion.chunk_rows import chunk_to_row, row_to_next_space, row_to_space, stored_bytes, vector_rows
+from retrieval.ingestion.languages_postgres import store_languages
 from retrieval.ingestion.model import (
     FILE_INDEXED_TOPIC,
     KEYWORD_BATCH_SIZE,
@@ -80,8 +81,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::real[]::halfvec) ON CONFLICT DO NOTHING
 """
 INDEX_KEYWORDS = """
 WITH found AS (
-    SELECT c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
-    FROM chunks c CROSS JOIN unnest(lexemes(c.text)) AS l
+    SELECT c.ordinal, l.lexeme, cardinality(l.positions) AS frequency FROM chunks c CROSS JOIN LATERAL keywords(
+        c.text, (SELECT languages FROM attachments WHERE tenant_id = $1 AND attachment = $3)
+    ) AS l
     WHERE c.tenant_id = $1 AND c.vector_store_id = $2 AND c.attachment = $3 AND c.ordinal >= $4 AND c.ordinal < $5
 ), measured AS (
     SELECT *, sum(frequency) OVER (PARTITION BY ordinal) AS length FROM found
@@ -95,7 +97,10 @@ SELECT coalesce(sum(frequency), 0)::bigint FROM found
 """
 
 # The older version, where the rules change between two batches: the file is indexed anew then.
-_LEXEME_VERSION = "lexeme_version = least(CASE WHEN indexed_chunks > 0 THEN lexeme_version END, lexemes_version())"
+_LEXEME_VERSION = "lexeme_version = least(CASE WHEN indexed_chunks > 0 THEN lexeme_version END, keyword_rules())"
+
+# A file keeps its languages from its first keyword to its last one.
+_BEFORE_KEYWORDS = "state = 'in_progress' AND indexed_chunks = 0"
 
 
 class PostgresIngestionStore:
@@ -164,6 +169,7 @@ class PostgresIngestionStore:
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         async with self._fenced(claim) as connection:
+            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
             if first == last:
@@ -176,6 +182,7 @@ class PostgresIngestionStore:
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
         left_out = orjson.dumps([{"code": item.code, "message": item.message} for item in warnings]).decode()
         async with self._fenced(claim) as connection:
+            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = due_at")
             lexemes, chunks = 0, row["chunks"]
             for first in range(row["indexed_chunks"], chunks, KEYWORD_BATCH_SIZE):
