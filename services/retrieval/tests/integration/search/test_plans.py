@@ -172,7 +172,7 @@ async def test_a_keyword_search_reads_the_postings_of_its_words_once(filled: Fil
         assert "postings_pkey" in indexes(plan)
         assert not {"postings", "postings_by_attachment"} & indexes(plan)
     for plan in await filled.plans(search._KEYWORD_SEARCH, filled.tenant_id, [filled.small], QUERY, 100):
-        assert rows_read(plan) <= 3 * SMALL
+        assert rows_read(plan) <= 3 * SMALL + OTHERS + 4  # and the stores, of which there are too few for an index
 
 
 async def test_a_vector_search_reads_the_chunks_of_its_store(filled: FilledTenant) -> None:
