@@ -168,8 +168,10 @@ class PostgresIngestionStore:
         return claim
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
-        async with self._fenced(claim) as connection:
+        # The keywords of a thousand chunks take a while, in which searches would wait for the row of the store.
+        async with self._database.tenant(claim.key.tenant_id) as connection:
             await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
+        async with self._fenced(claim) as connection:
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
             if first == last:
