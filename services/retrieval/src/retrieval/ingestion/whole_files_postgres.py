@@ -13,6 +13,7 @@ from chassis.telemetry import inject
 
 from retrieval.embeddings.model import EmbeddingSpace
 from retrieval.ingestion.chunk_rows import chunk_to_row, row_to_next_space, row_to_space, stored_bytes, vector_rows
+from retrieval.ingestion.languages_postgres import languages_of_files, set_languages
 from retrieval.ingestion.model import (
     FILE_INDEXED_TOPIC,
     Claim,
@@ -70,7 +71,9 @@ WITH found AS (
         SELECT ordinal, text FROM chunks
         WHERE tenant_id = $1 AND vector_store_id = $2 AND attachment = file.attachment AND ordinal >= file.first
         OFFSET 0
-    ) AS c CROSS JOIN unnest(lexemes(c.text)) AS l
+    ) AS c CROSS JOIN LATERAL keywords(
+        c.text, (SELECT languages FROM attachments WHERE tenant_id = $1 AND attachment = file.attachment)
+    ) AS l
 ), measured AS (
     SELECT *, sum(frequency) OVER (PARTITION BY attachment, ordinal) AS length FROM found
 ), written AS (
@@ -85,7 +88,7 @@ _COMPLETE = """
 UPDATE attachments AS a SET state = 'completed', crashes = 0, retries = 0, warnings = done.warnings::jsonb,
     chunks = done.chunks, usage_bytes = a.usage_bytes + done.bytes, lexeme_count = a.lexeme_count + done.lexemes,
     indexed_chunks = done.chunks,
-    lexeme_version = least(CASE WHEN a.indexed_chunks > 0 THEN a.lexeme_version END, lexemes_version())
+    lexeme_version = least(CASE WHEN a.indexed_chunks > 0 THEN a.lexeme_version END, keyword_rules())
 FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bigint[], $6::text[])
     AS done (attachment, chunks, bytes, lexemes, warnings)
 WHERE a.tenant_id = $1 AND a.attachment = done.attachment
@@ -137,6 +140,8 @@ async def finish_files(
     Raises StorageQuotaExceeded when there is no room for the chunks of all.
     """
     tenant_id, store_id = files[0].claim.key.tenant_id, files[0].claim.key.vector_store_id
+    texts = {file.claim.attachment: (_first(file), [item.chunk.text for item in file.batch]) for file in files}
+    languages = await languages_of_files(connection, tenant_id, store_id, texts)
     spaces = await locked_spaces(connection, tenant_id, store_id)
     if spaces is None:
         return [ClaimLost() for _ in files]
@@ -153,8 +158,16 @@ async def finish_files(
     done = [file for file, outcome in zip(files, outcomes, strict=True) if outcome is None]
     if done:
         await check_chunks(connection, tenant_id, quota, sum(len(file.batch) for file in done))
+        # A file keeps its languages from its first keyword to its last one.
+        first = [file.claim.attachment for file in done if not held[file.claim.attachment]]
+        await set_languages(connection, tenant_id, {number: languages[number] for number in first})
         await _complete(connection, done, held, (space, next_space))
     return outcomes
+
+
+def _first(file: LastChunks) -> int:
+    """How many chunks of the file are stored already."""
+    return file.batch[0].chunk.ordinal
 
 
 def own_vectors(claim: Claim, batch: Sequence[EmbeddedChunk], space: EmbeddingSpace) -> list[TextVector | None]:
