@@ -213,6 +213,11 @@ class RunningAttempt:
             self._completion.abort()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether all of the answer was read without an error; false where the completion cannot tell."""
+        return getattr(self._completion, "has_ended", False)
+
+    @property
     def reads_on(self) -> bool:
         """Whether a stop should read on for a short time: for the usage, or for what was written and not read yet."""
         if not self._stream or self._first_byte_at is None:
