@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from orchestrator.routing.eligibility import PassedOver, RequestFacts, why_passed_over
 from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate, Task
-from orchestrator.routing.order import EXPLORED, Measures, choose, is_explored
+from orchestrator.routing.order import EXPLORED, Choice, Measures, choose, is_explored
 from orchestrator.routing.policy import Capabilities, Conditions, RightSizing, RoutePolicy, Strategy
 from orchestrator.routing.prices import LearnedPrices
 from orchestrator.workers.model import AnswerCheck, CandidateRole
@@ -232,5 +232,5 @@ def test_a_route_that_asks_nothing_of_a_request_has_one_choice_for_all(fixed_up_
         RequestFacts(plan="free", country="DE", tags={"team": "x"}),
     ]
     for facts in requests if fixed_up_to >= 0 else ():
-        assert choose(one, facts, "req_1") == (one.candidates, {})
-        assert choose(one, facts._replace(output_limit=fixed_up_to), "req_1") == (one.candidates, {})
+        assert choose(one, facts, "req_1") == Choice(one.candidates)
+        assert choose(one, facts._replace(output_limit=fixed_up_to), "req_1") == Choice(one.candidates)
