@@ -51,18 +51,8 @@ class RunningAttempt:
     __slots__ = (
         *("_candidate", "_clock", "_completion", "_credential", "_deadline", "_first_byte_at", "_first_byte_deadline"),
         *("_guard_from", "_held_bytes", "_min_rate", "committed", "impatient"),
-        *(
-            "_idle_seconds",
-            "_is_refused",
-            "_last_read",
-            "_output",
-            "_previous_read",
-            "_provider",
-            "_scope",
-            "_sent",
-            "_started_at",
-        ),
-        "_stream",
+        *("_idle_seconds", "_is_refused", "_last_read", "_output", "_previous_read", "_provider", "_scope", "_sent"),
+        *("_started_at", "_stream"),
     )
 
     def __init__(
@@ -211,6 +201,11 @@ class RunningAttempt:
         """Close the completion if it has not ended."""
         if self._completion is not None:
             self._completion.abort()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the answer was read without an error; false where the completion cannot tell."""
+        return getattr(self._completion, "has_ended", False)
 
     @property
     def reads_on(self) -> bool:

@@ -83,7 +83,21 @@ class Attempt:
 
     @property
     def is_billable(self) -> bool:
-        return self.usage.known not in {None, (0, 0)}
+        return self.usage.known not in (None, (0, 0))
+
+    def priced(self, price: Price, full_price: Price | None) -> Attempt:
+        """Give it its prices. Written out, as `with_attempts`: `replace` takes three times as long, for each event."""
+        return Attempt(
+            self.number,
+            self.price_key,
+            self.price_version,
+            self.usage,
+            price,
+            self.cause,
+            self.cache,
+            full_price,
+            self.alternative,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,18 @@ class UsageEvent:
     cache: CacheUse | None = None
     right_sizing: RightSizingUse | None = None
 
+    def with_attempts(self, attempts: tuple[Attempt, ...]) -> UsageEvent:
+        return UsageEvent(
+            self.tenant_id,
+            self.event_id,
+            self.request_id,
+            attempts,
+            self.project_id,
+            self.key_id,
+            self.cache,
+            self.right_sizing,
+        )
+
 
 async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
     """Give each billable call its price. Raises `UnknownPriceVersion`: the event can never be settled.
@@ -112,10 +138,8 @@ async def attach_prices(event: UsageEvent, *, prices: PriceCache) -> UsageEvent:
         return event
     versions |= {split_version(attempt.price_version)[0] for attempt in event.attempts if attempt.cache is not None}
     rows = await prices.by_version(versions)
-    attempts = tuple(_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts)
-    if event.right_sizing is None:
-        return replace(event, attempts=attempts)
-    return _with_alternative(replace(event, attempts=attempts), event.right_sizing, rows)
+    priced = event.with_attempts(tuple([_with_price(attempt, event.tenant_id, rows) for attempt in event.attempts]))
+    return priced if event.right_sizing is None else _with_alternative(priced, event.right_sizing, rows)
 
 
 def _with_price(attempt: Attempt, tenant_id: str, rows: Mapping[str, PriceRow]) -> Attempt:
@@ -125,7 +149,7 @@ def _with_price(attempt: Attempt, tenant_id: str, rows: Mapping[str, PriceRow]) 
     if row is None or row.price.key != attempt.price_key or not row.applies_to(tenant_id):
         raise UnknownPriceVersion(f"{attempt.price_version!r} is no price of {attempt.price_key!r} for this tenant")
     full = None if attempt.cache is None else rows[split_version(attempt.price_version)[0]].price
-    return replace(attempt, price=row.price, full_price=full)
+    return attempt.priced(row.price, full)
 
 
 def _with_alternative(event: UsageEvent, use: RightSizingUse, rows: Mapping[str, PriceRow]) -> UsageEvent:

@@ -24,7 +24,7 @@ def price_attempts(attempts: AttemptLog, made: Sequence[Attempt]) -> tuple[tuple
     used = attempts.priced(made)
     bounded = attempts.bounded(made)
     paid = used if bounded is made else attempts.priced(bounded)
-    return used, PricedUsage(total_usage(one.usage for one in used), capped_cost(paid, attempts.reservation.held))
+    return used, PricedUsage(total_usage([one.usage for one in used]), capped_cost(paid, attempts.reservation.held))
 
 
 async def finalize(

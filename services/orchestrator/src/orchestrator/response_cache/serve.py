@@ -1,7 +1,7 @@
 """The cache as chat completions use it: asked before a plan runs, given the answer after it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -114,7 +114,7 @@ class ChatCache:
             if hit is not None:
                 if lease is not None:
                     lease.share(SharedAnswer(hit.answer, hit.age_seconds * 1000, CacheOutcome.SEMANTIC))
-                return replace(lookup, hit=hit._replace(outcome=CacheOutcome.SEMANTIC), lease=None)
+                return lookup._replace(hit=hit._replace(outcome=CacheOutcome.SEMANTIC), lease=None)
         if lease is not None:
             lease.on_kept = lambda answer: semantic.keep(prompt, key.digest, key.model, answer, policy.ttl)
         return lookup

@@ -123,6 +123,8 @@ def proto_to_starting(message: inference_pb2.AttemptStarting) -> AttemptStarting
 
 def proto_to_attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:
     return tuple(
-        Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
-        for one in attempts
+        [
+            Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
+            for one in attempts
+        ]
     )

@@ -40,6 +40,11 @@ class ChatAnswer(HttpCompletion):
         self._stream = stream
         self.usage: TokenUsage | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was read: an answer comes in one piece."""
+        return self._ended
+
     async def read(self) -> Sequence[bytes]:
         """Return the body, or its chunks. A read that was cancelled may be repeated: what had arrived is kept."""
         if self._ended:
