@@ -23,6 +23,7 @@ from tests.fleet.environment import MODEL_WITHOUT_ROUTE
 MODEL, UPSTREAM_MODEL = "sim-transports", "instant"
 PRICE_KEY = f"simulator/{UPSTREAM_MODEL}"
 EMBEDDING = "all-minilm-l6-v2"
+RERANKER = "overlap"
 
 
 def chat(model: str) -> bytes:
@@ -61,6 +62,12 @@ async def orchestration_embed_in_pieces(context: CallContext) -> Sequence[Messag
 
 
 @case
+async def orchestration_rerank(context: CallContext) -> Sequence[Message]:
+    fields = {"query": "a ship", "documents": ["an invoice", "a ship sails"]}
+    return [orchestration_pb2.RerankRequest(request_id=new_id("req_"), model=RERANKER, **fields)]
+
+
+@case
 async def orchestration_list_models(context: CallContext) -> Sequence[Message]:
     return [orchestration_pb2.ListModelsRequest()]
 
@@ -90,6 +97,17 @@ async def inference_embed_in_pieces(context: CallContext) -> Sequence[Message]:
     candidates = [inference_pb2.Candidate(upstream="minilm", model=EMBEDDING)]
     request = inference_pb2.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])
     return [inference_pb2.EmbedInPiecesRequest(request=request)]
+
+
+@case
+async def inference_rerank(context: CallContext) -> Sequence[Message]:
+    candidates = [inference_pb2.Candidate(upstream="overlap", model="overlap")]
+    documents = ["an invoice", "a ship sails"]
+    return [
+        inference_pb2.RerankRequest(
+            request_id=new_id("req_"), candidates=candidates, query="a ship", documents=documents
+        )
+    ]
 
 
 @case

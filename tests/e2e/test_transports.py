@@ -28,7 +28,7 @@ import tests.e2e.webhook_cases  # noqa: F401 - they register cases
 from tests.contract.transports import TRANSPORTS, Outcome
 from tests.e2e.call_context import METHODS, CallContext, SearchableTenant, target_of
 from tests.e2e.job_cases import become
-from tests.e2e.method_cases import CASES, MODEL, UPSTREAM_MODEL, chat
+from tests.e2e.method_cases import CASES, MODEL, RERANKER, UPSTREAM_MODEL, chat
 from tests.fleet.client import Fleet
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_group("simulator")]
@@ -49,6 +49,7 @@ NEEDS_A_CLUSTER = "/argosy.orchestration.v1.PoolService/"
 def searchable(fleet: Fleet) -> SearchableTenant:
     async def build() -> SearchableTenant:
         await fleet.add_model(MODEL, upstream_model=UPSTREAM_MODEL)
+        await fleet.add_reranker(RERANKER)
         return await SearchableTenant.build(fleet)
 
     return asyncio.run(build())

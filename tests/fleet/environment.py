@@ -15,6 +15,8 @@ from argosy_dev.fleet.ports import assign
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".argosy" / "test"
+OVERLAP_MODEL = STATE / "models" / "overlap"
+"""A cross-encoder whose score is the words in common."""
 PATHS = FleetPaths(root=STATE, assets=ROOT / ".argosy")
 SERVICE_PREFIXES = ("GATEWAY", "ORCHESTRATOR", "INFERENCE_WORKER", "METERING", "RETRIEVAL")
 REPLICAS = "orchestrator=2,inference-worker=2,metering=2"
@@ -78,6 +80,8 @@ def environment() -> dict[str, str]:
     # The simulator once more, by Anthropic's Messages API.
     messages = {"kind": "anthropic", "base_url": f"http://127.0.0.1:{ports['simulator']}", "api_key": "sim"}
     upstreams["simulator-messages"] = messages
+    # A reranker in the process of the worker, which `write_models` makes.
+    upstreams["overlap"] = {"kind": "onnx_reranker", "path": str(OVERLAP_MODEL), "max_tokens": 128}
     # Both, with a prompt cache that no tenant shares: what it read and wrote is billed, and shown.
     for name in ("simulator", "simulator-messages"):
         upstreams[f"{name}-own"] = {**upstreams[name], "shares_prompt_cache": False}
