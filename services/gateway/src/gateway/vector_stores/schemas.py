@@ -143,6 +143,13 @@ class PassageRead(BaseModel):
     content: list[TextContent]
 
 
+class SearchNotes(BaseModel):
+    """What became of the search."""
+
+    reranked: bool = Field(False, description="Whether a reranker has ordered the results.")
+    warnings: list[str] = Field(default_factory=list, description="What was asked for and not done, a sentence each.")
+
+
 class SearchPage(BaseModel):
     """Search results, best first."""
 
@@ -151,6 +158,7 @@ class SearchPage(BaseModel):
     data: list[PassageRead]
     has_more: Literal[False] = False
     next_page: None = None
+    argosy: SearchNotes = Field(default_factory=SearchNotes)
 
 
 class StaticChunking(StrictBody):
@@ -261,11 +269,13 @@ class RankingOptions(StrictBody):
     """How results are ranked.
 
     `auto` and OpenAI's name put exact hits first, and rank by what the best results have in common. `none` is the
-    fusion of the searches by words and by meaning alone. Scores are from 0 to 1 and relative to the other results of
+    fusion of the searches by words and by meaning alone. `rerank` has the installation's reranker read the best 50
+    passages with the query, which is billed; where it does not answer in time the order is that of `auto`, and
+    `argosy.warnings` says so. Scores are from 0 to 1. Those of `auto` and `none` are relative to the other results of
     the same search: a threshold leaves out the worse of them, and does not tell whether the best is an answer.
     """
 
-    ranker: Literal["auto", "none", "default-2024-11-15"] | None = None
+    ranker: Literal["auto", "none", "rerank", "default-2024-11-15"] | None = None
     score_threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
 
 

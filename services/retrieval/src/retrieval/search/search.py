@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from chassis.errors import Unavailable
 from values.attributes import Filter
@@ -43,6 +43,8 @@ DEFAULT_PASSAGES = 10
 EXACT_WEIGHT = 10.0
 # A store changes at most once in a search, unless its owner migrates it without a pause.
 MAX_SPACE_CHANGES = 3
+
+Key = TypeVar("Key")
 
 
 class SearchIndex(Protocol):
@@ -148,7 +150,7 @@ async def _search(
         scores = found.by_rank()
     ranked = sorted(scores, key=lambda key: -scores[key])
     texts = await index.chunk_texts(tenant_id, list(dict.fromkeys([*ranked[: query.limit], *exact])))
-    final = _exact_first(scores, {key: wanted.exactness(texts[key].text) for key in ranked if key in texts})
+    final = exact_first(scores, {key: wanted.exactness(texts[key].text) for key in ranked if key in texts})
     good = (key for key in final if final[key] >= query.min_score)
     best = sorted(good, key=lambda key: -final[key])[: query.limit]
     return [Passage(key.vector_store_id, texts[key], final[key]) for key in best]
@@ -204,7 +206,7 @@ class _Found:
         return await self.index.candidates(self.tenant_id, keys, vector, lexemes, self.spaces)
 
 
-def _exact_first(scores: dict[ChunkKey, float], exactness: dict[ChunkKey, float]) -> dict[ChunkKey, float]:
+def exact_first(scores: Mapping[Key, float], exactness: Mapping[Key, float]) -> dict[Key, float]:
     """The scores, from 0 to 1, of the chunks in `exactness`; one with a code is before all that have fewer."""
     if not any(exactness.values()):
         return {key: scores[key] for key in exactness}
