@@ -18,12 +18,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from tests.e2e.call_context import METHODS, CallContext, upload
-from tests.fleet.environment import MODEL_WITHOUT_ROUTE
+from tests.fleet.environment import MODEL_WITHOUT_ROUTE, RERANKER
 
 MODEL, UPSTREAM_MODEL = "sim-transports", "instant"
 PRICE_KEY = f"simulator/{UPSTREAM_MODEL}"
 EMBEDDING = "all-minilm-l6-v2"
-RERANKER = "overlap"
 
 
 def chat(model: str) -> bytes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import httpx
+import openai
 import pytest
 
 from tests.fleet.client import Fleet
+from tests.fleet.environment import RERANKER
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_group("simulator")]
 
@@ -44,3 +48,22 @@ async def test_without_a_key_nothing_is_scored(fleet: Fleet) -> None:
         answer = await anonymous.post("/v1/rerank", json={"model": "m", "query": "q", "documents": ["a"]})
 
     assert answer.status_code == 401
+
+
+async def test_a_search_is_ordered_by_the_reranker_when_it_is_asked_for(fleet: Fleet, client: openai.OpenAI) -> None:
+    await fleet.add_reranker(RERANKER)
+    store = client.vector_stores.create(name="ships")
+    texts = {"bills.md": "The invoice is due on friday.", "ships.md": "a ship sails over the sea", "none.md": "Quartz."}
+    files = [(name, io.BytesIO(text.encode())) for name, text in texts.items()]
+    client.vector_stores.file_batches.upload_and_poll(store.id, files=files, poll_interval_ms=200)
+    body = {"query": "a ship on the sea", "ranking_options": {"ranker": "rerank"}}
+
+    async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_tenant, timeout=60) as tenant:
+        answer = await tenant.post(f"/v1/vector_stores/{store.id}/search", json=body)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["argosy"] == {"reranked": True, "warnings": []}
+    found = answer.json()["data"]
+    assert found[0]["filename"] == "ships.md"
+    # Four words in common, less three, by the logistic function.
+    assert found[0]["score"] == pytest.approx(0.731, abs=0.001)

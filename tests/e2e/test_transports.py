@@ -28,8 +28,9 @@ import tests.e2e.webhook_cases  # noqa: F401 - they register cases
 from tests.contract.transports import TRANSPORTS, Outcome
 from tests.e2e.call_context import METHODS, CallContext, SearchableTenant, target_of
 from tests.e2e.job_cases import become
-from tests.e2e.method_cases import CASES, MODEL, RERANKER, UPSTREAM_MODEL, chat
+from tests.e2e.method_cases import CASES, MODEL, UPSTREAM_MODEL, chat
 from tests.fleet.client import Fleet
+from tests.fleet.environment import RERANKER
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_group("simulator")]
 

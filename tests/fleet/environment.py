@@ -37,6 +37,9 @@ SHORT_TIMES = {
 MODEL_WITHOUT_ROUTE = "embeddings-without-a-route"
 FURTHER_MODELS = {"RETRIEVAL_EMBEDDING__MODELS": json.dumps({MODEL_WITHOUT_ROUTE: 8})}
 """Vector stores may be migrated to it, but nothing answers."""
+RERANKER = "overlap"
+RERANKING = {"RETRIEVAL_RERANK__MODEL": RERANKER, "RETRIEVAL_RERANK__TIMEOUT": "30"}
+"""Its route is made by the tests that need it; the model is made by `write_models`."""
 SHORT_JOB_TIMES = {
     "ORCHESTRATOR_JOBS__LEASE": "6",
     "ORCHESTRATOR_JOBS__REAP_INTERVAL": "1",
@@ -98,4 +101,4 @@ def environment() -> dict[str, str]:
     if not inherited.get("TESTS_QUIET"):
         fleet["ARGOSY_OTLP_ENDPOINT"] = f"http://127.0.0.1:{ports['otlp']}"
         fleet |= {f"{prefix}_TELEMETRY__LOG_LEVEL": "debug" for prefix in SERVICE_PREFIXES} | SHORT_JOB_TIMES
-    return inherited | SHORT_TIMES | FURTHER_MODELS | fleet
+    return inherited | SHORT_TIMES | FURTHER_MODELS | RERANKING | fleet
