@@ -87,13 +87,10 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
-    completions, embeddings, reranks, purges = await _inference(
-        settings, service, shared, worker, disconnects, retrieval=retrieval_channel
-    )
+    inference, purges = await _inference(settings, service, shared, worker, disconnects, retrieval=retrieval_channel)
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     scaling = await _scaling(settings, service, database, queues)
-    inference: dict[str, Any] = {"completions": completions, "embeddings": embeddings, "reranks": reranks}
     servicer = OrchestrationServicer(
         **inference, flags=operated.flags, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
     )
@@ -186,7 +183,7 @@ async def _inference(
     disconnects: Disconnects,
     *,
     retrieval: Channel,
-) -> tuple[ChatCompletions, Embeddings, Reranks, Registration]:
+) -> tuple[dict[str, Any], Registration]:
     """Make the use cases whose clients wait, with their cache, and the service that purges it."""
     cache, servicer = await build_response_cache(
         settings.response_cache,
@@ -201,9 +198,7 @@ async def _inference(
         "routes": shared.routes,
         "reservations": shared.reservations,
         "worker": worker,
-        "recorder": shared.recorder,
-        "tasks": shared.tasks,
-        "clock": shared.clock,
+        **{"recorder": shared.recorder, "tasks": shared.tasks, "clock": shared.clock},
         "limits": settings.request_limits(),
         "flags": shared.flags,
     }
@@ -214,7 +209,8 @@ async def _inference(
         cache=cache,
         **common,
     )
-    return completions, Embeddings(**common), Reranks(**common), response_cache_registration(servicer)
+    inference = {"completions": completions, "embeddings": Embeddings(**common), "reranks": Reranks(**common)}
+    return inference, response_cache_registration(servicer)
 
 
 async def _load_routes(routes: RouteCache) -> None:

@@ -108,9 +108,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         vector_stores=VectorStoreMethods(vector_stores, models, settings.quotas.quotas()),
         file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
-        search=SearchMethods(
-            PostgresSearchIndex(database), embedder, token_counter(settings), rerank_policy(settings.rerank, channel)
-        ),
+        search=_search(settings, database, embedder, channel),
         store_migrations=StoreMigrationMethods(PostgresStoreMigrations(database), models, queue.put),
         deletions=DeletionMethods(records, objects),
     )
@@ -177,6 +175,11 @@ def upload_limit(objects: ObjectsSection) -> InFlightLimit:
         objects.max_uploads_per_tenant,
         on_refused=lambda scope: metrics.UPLOADS_REFUSED.labels(scope).inc(),
     )
+
+
+def _search(settings: Settings, database: Database, embedder: OrchestratorEmbedder, channel: Channel) -> SearchMethods:
+    policy = rerank_policy(settings.rerank, channel)
+    return SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings), policy)
 
 
 def rerank_policy(section: RerankSection, channel: Channel) -> RerankPolicy | None:

@@ -65,8 +65,8 @@ def load_beir(folder: Path) -> Dataset:
         (missing, "documents that answer a query are not in the corpus, and count as not found"),
         (len(refused), f"queries are empty or have more than {MAX_QUERY_CHARACTERS} characters, and are left out"),
     )
-    said = tuple(f"{count} {what}" for count, what in notes if count)
-    return Dataset(documents, {query: queries[query] for query in known}, known, said)
+    counted = tuple(f"{count} {what}" for count, what in notes if count)
+    return Dataset(documents, {query: queries[query] for query in known}, known, counted)
 
 
 def _is_allowed(query: str) -> bool:

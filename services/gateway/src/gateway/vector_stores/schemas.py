@@ -144,10 +144,10 @@ class PassageRead(BaseModel):
 
 
 class SearchNotes(BaseModel):
-    """What became of the search."""
+    """Whether a reranker has ordered the results, and what was asked for and not done, a sentence each."""
 
-    reranked: bool = Field(False, description="Whether a reranker has ordered the results.")
-    warnings: list[str] = Field(default_factory=list, description="What was asked for and not done, a sentence each.")
+    reranked: bool = False
+    warnings: list[str] = Field([])
 
 
 class SearchPage(BaseModel):
@@ -158,7 +158,7 @@ class SearchPage(BaseModel):
     data: list[PassageRead]
     has_more: Literal[False] = False
     next_page: None = None
-    argosy: SearchNotes = Field(default_factory=SearchNotes)
+    argosy: SearchNotes = SearchNotes()
 
 
 class StaticChunking(StrictBody):
@@ -282,6 +282,7 @@ class RankingOptions(StrictBody):
 # Retrieval refuses an empty query, and zero characters, which Postgres cannot store.
 Query = Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 Queries = Annotated[list[Query], Field(min_length=1, max_length=8)]
+AnyFilter = ComparisonFilter | MembershipFilter | CompoundFilter
 
 
 def to_list(query: Any) -> Any:
@@ -292,17 +293,8 @@ class SearchCreate(StrictBody):
     """A search. With `rewrite_query` the queries are searched for as they are, too, as `search_query` tells."""
 
     # With a union of types, pydantic would name errors after the types.
-    query: Annotated[
-        Queries,
-        BeforeValidator(to_list, json_schema_input_type=Query | Queries),
-    ]
+    query: Annotated[Queries, BeforeValidator(to_list, json_schema_input_type=Query | Queries)]
     max_num_results: Annotated[int, Field(strict=True, ge=1, le=MAX_PASSAGES)] = 10
-    filters: (
-        Annotated[
-            Filter,
-            PlainValidator(to_filter, json_schema_input_type=ComparisonFilter | MembershipFilter | CompoundFilter),
-        ]
-        | None
-    ) = None
+    filters: Annotated[Filter, PlainValidator(to_filter, json_schema_input_type=AnyFilter)] | None = None
     ranking_options: RankingOptions | None = None
     rewrite_query: Annotated[bool, Field(strict=True)] = False

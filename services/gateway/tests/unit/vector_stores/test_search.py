@@ -106,7 +106,7 @@ async def test_openais_rankers_are_the_service_s_own(
 
 
 @pytest.mark.parametrize(
-    ("ranker", "outcomes", "said"),
+    ("ranker", "outcomes", "expected_note"),
     [
         ("rerank", [pb.RERANKING_DONE], "reranked"),
         ("rerank", [pb.RERANKING_DONE, pb.RERANKING_SKIPPED], "warned"),
@@ -121,7 +121,7 @@ async def test_a_search_says_whether_a_reranker_has_ordered_it(
     demo: httpx.AsyncClient,
     ranker: str,
     outcomes: list[pb.Reranking.ValueType],
-    said: str,
+    expected_note: str,
 ) -> None:
     gateway.retrieval.reranking = list(outcomes)
     body = {"query": ["a", "b"][: len(outcomes)], "ranking_options": {"ranker": ranker}}
@@ -130,9 +130,9 @@ async def test_a_search_says_whether_a_reranker_has_ordered_it(
 
     expected = pb.RANKER_RERANK if ranker == "rerank" else pb.RANKER_UNSPECIFIED
     assert {request.ranker for request in gateway.retrieval.searches} == {expected}
-    assert found["argosy"]["reranked"] is (said == "reranked")
+    assert found["argosy"]["reranked"] is (expected_note == "reranked")
     warned = ["did not answer in time" in warning for warning in found["argosy"]["warnings"]]
-    assert warned == ([True] if said == "warned" else [])
+    assert warned == ([True] if expected_note == "warned" else [])
 
 
 async def test_several_queries_give_each_passage_once_by_its_best_score(
