@@ -198,17 +198,14 @@ async def _inference(
         "routes": shared.routes,
         "reservations": shared.reservations,
         "worker": worker,
-        **{"recorder": shared.recorder, "tasks": shared.tasks, "clock": shared.clock},
+        "recorder": shared.recorder,
+        "tasks": shared.tasks,
+        "clock": shared.clock,
         "limits": settings.request_limits(),
         "flags": shared.flags,
     }
-    completions = ChatCompletions(
-        retrieval=shared.retrieval,
-        disconnects=disconnects,
-        unknown_fields=settings.chat.unknown_fields,
-        cache=cache,
-        **common,
-    )
+    chat: dict[str, Any] = {"retrieval": shared.retrieval, "disconnects": disconnects, "cache": cache}
+    completions = ChatCompletions(unknown_fields=settings.chat.unknown_fields, **chat, **common)
     inference = {"completions": completions, "embeddings": Embeddings(**common), "reranks": Reranks(**common)}
     return inference, response_cache_registration(servicer)
 
