@@ -47,8 +47,10 @@ def write_overlap(folder: Path) -> Path:
     return write_model(folder, graph)
 
 
-def write_bert(folder: Path, *, layers: int = 2, width: int = 128, heads: int = 2, vocabulary: int = 30_522) -> Path:
-    """A model of BERT's shape with random weights, which says nothing of its scores and all of its cost."""
+def write_bert(
+    folder: Path, *, layers: int, width: int, heads: int, vocabulary: int = 30_522, places: int = 512
+) -> Path:
+    """A model of BERT's shape with random weights, which has the cost of a trained one. It reads `places` tokens."""
     random, graph = np.random.default_rng(1), Graph()
 
     def weight(name: str, *shape: int) -> str:
@@ -63,7 +65,7 @@ def write_bert(folder: Path, *, layers: int = 2, width: int = 128, heads: int = 
         shift = graph.weight(f"{name}.shift", np.zeros(width, np.float32))
         return graph.add("LayerNormalization", value, scale, shift, axis=-1, epsilon=1e-12)
 
-    here = graph.add("Slice", weight("places", 512, width), *_span(graph))
+    here = graph.add("Slice", weight("places", places, width), *_span(graph))
     words = graph.add("Gather", weight("words", vocabulary, width), "input_ids")
     types = graph.add("Gather", weight("types", 2, width), "token_type_ids")
     hidden = normal("embeddings", graph.add("Add", graph.add("Add", words, types), here))

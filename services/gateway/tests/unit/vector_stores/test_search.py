@@ -46,6 +46,7 @@ async def test_a_search_answers_in_openais_shape(gateway: GatewayFixture, demo: 
         ],
         "has_more": False,
         "next_page": None,
+        "argosy": {"reranked": False, "warnings": []},
     }
 
 

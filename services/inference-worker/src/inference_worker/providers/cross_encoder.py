@@ -8,6 +8,7 @@ and has the score of its best one.
 
 import asyncio
 import math
+from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -69,11 +70,11 @@ class CrossEncoderConfig(ProviderConfig):
 
 
 class Window(NamedTuple):
-    """A query with a part of a document, as tokens."""
+    """A query with a part of a document, as tokens. Arrays: a list takes nine times the memory."""
 
     document: int
-    token_ids: list[int]
-    type_ids: list[int]
+    token_ids: "array[int]"
+    type_ids: "array[int]"
 
 
 class CrossEncoder:
@@ -166,7 +167,7 @@ class CrossEncoder:
             parts = [one, *one.overflowing]
             if len(parts) > MAX_WINDOWS:
                 raise _too_long(index)
-            windows += [Window(index, part.ids, part.type_ids) for part in parts]
+            windows += [Window(index, array("i", part.ids), array("b", part.type_ids)) for part in parts]
         return windows
 
     def _run(self, batch: Sequence[Window]) -> list[float]:
@@ -188,6 +189,17 @@ class CrossEncoder:
         session = load_session(self._folder, self._threads)
         self._inputs = checked_inputs(session, self._folder)
         self._session = session
+        self._try()
+
+    def _try(self) -> None:
+        """Score a text that fills a window. Raises `ValueError` for a model that cannot read so many tokens at once."""
+        try:
+            self._run(self._split("a", ["b " * self._max_tokens], 0)[:1])
+        except Exception as error:
+            message = (
+                f"{self._folder}: the model does not score {self._max_tokens} tokens at once (max_tokens): {error}"
+            )
+            raise ValueError(message) from error
 
 
 def checked_inputs(session: Any, folder: Path) -> frozenset[str]:

@@ -1,7 +1,6 @@
 """Cross-encoders in this process, by a real model whose score is the words in common."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ from onnx import TensorProto, helper
 from values.reranking import max_rerank_tokens
 from values.usage import TokenUsage, UsageSource
 
-from tests.simulators.cross_encoders import INPUTS, write_model, write_overlap
+from tests.simulators.cross_encoders import INPUTS, write_bert, write_model, write_overlap
 
 QUERY = "a ship on the sea"
 DOCUMENTS = ["invoice is due", "a ship sails over the sea", "the invoice"]
@@ -159,18 +158,32 @@ async def test_a_model_without_token_types_is_given_none(tmp_path: Path):
     assert (short, long) == pytest.approx((to_score(5), to_score(6)))
 
 
-async def test_a_model_that_gives_no_number_is_a_failed_call(tmp_path: Path):
+@pytest.mark.parametrize("places", [64, 512])
+async def test_a_model_that_cannot_read_so_many_tokens_keeps_the_worker_from_starting(tmp_path: Path, places: int):
+    write_bert(tmp_path, layers=1, width=8, heads=2, vocabulary=20, places=places)
+
+    with pytest.raises(ValueError, match="does not score 513 tokens at once"):
+        async with CrossEncoder(tmp_path, 1, 513):
+            pass
+    async with CrossEncoder(tmp_path, 1, places) as model:
+        assert len((await model.rerank("m", "sea", ["a ship", "the sea " * 1000])).scores) == 2
+
+
+async def test_a_model_that_gives_no_number_is_a_failed_call_and_at_the_start_an_error(tmp_path: Path):
     graph = Graph()
     values = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
     summed = graph.add("ReduceSum", values, graph.integers(1), keepdims=1)
-    graph.nodes.append(
-        helper.make_node("Mul", [summed, graph.weight("no", np.array(math.nan, np.float32))], ["logits"])
-    )
+    limit = graph.weight("limit", np.array(100, np.float32))
+    # Of a negative number it has none: texts of less than 100 tokens.
+    graph.nodes.append(helper.make_node("Sqrt", [graph.add("Sub", summed, limit)], ["logits"]))
     write_model(tmp_path, graph, inputs=("input_ids", "attention_mask"))
 
     async with CrossEncoder(tmp_path, 1, 128) as model:
         with pytest.raises(UpstreamProtocolError):
             await model.rerank("m", "sea", ["ship"])
+    with pytest.raises(ValueError, match="no number for each pair"):
+        async with CrossEncoder(tmp_path, 1, 99):
+            pass
 
 
 def test_scores_keep_the_order_of_very_large_numbers():
