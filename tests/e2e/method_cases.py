@@ -62,8 +62,10 @@ async def orchestration_embed_in_pieces(context: CallContext) -> Sequence[Messag
 
 @case
 async def orchestration_rerank(context: CallContext) -> Sequence[Message]:
-    fields = {"query": "a ship", "documents": ["an invoice", "a ship sails"]}
-    return [orchestration_pb2.RerankRequest(request_id=new_id("req_"), model=RERANKER, **fields)]
+    documents = ["an invoice", "a ship sails"]
+    return [
+        orchestration_pb2.RerankRequest(request_id=new_id("req_"), model=RERANKER, query="a ship", documents=documents)
+    ]
 
 
 @case

@@ -19,9 +19,9 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 def write_tokenizer(folder: Path) -> None:
     tokenizer = Tokenizer(WordLevel(VOCABULARY, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = Whitespace()
     marks = [(mark, VOCABULARY[mark]) for mark in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=marks
     )
     folder.mkdir(parents=True, exist_ok=True)

@@ -86,8 +86,10 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--queries-by-place", action="store_true")
     given = parser.parse_args()
-    texts = [path.read_text("utf-8", errors="replace") for path in (given.documents, given.queries, given.judgements)]
-    convert(*texts, given.folder, queries_by_place=given.queries_by_place)
+    documents, queries, judgements = (
+        path.read_text("utf-8", errors="replace") for path in (given.documents, given.queries, given.judgements)
+    )
+    convert(documents, queries, judgements, given.folder, queries_by_place=given.queries_by_place)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ class VectorStoresClient:
         return response
 
 
-_RANKERS = {"none": pb.RANKER_FUSION, "rerank": pb.RANKER_RERANK}
+_RANKERS: dict[str | None, pb.Ranker.ValueType] = {"none": pb.RANKER_FUSION, "rerank": pb.RANKER_RERANK}
 
 
 def to_notes(reranking: Sequence[pb.Reranking.ValueType], options: pb.SearchRequest) -> SearchNotes:

@@ -161,7 +161,7 @@ async def test_the_usage_of_a_disconnected_caller_is_recorded() -> None:
 
 
 async def test_our_bug_still_settles_the_call() -> None:
-    harness = a_harness(RuntimeError("a bug"))  # type: ignore[arg-type]
+    harness = a_harness(RuntimeError("a bug"))
 
     with pytest.raises(RuntimeError):
         await harness.rerank("q", "a")
