@@ -83,7 +83,7 @@ def write_bert(
         hidden = normal(f"{layer}.one", graph.add("Add", linear(f"{layer}.mixed", mixed, width, width), hidden))
         wide = graph.add("Gelu", linear(f"{layer}.wide", hidden, width, 4 * width))
         hidden = normal(f"{layer}.two", graph.add("Add", linear(f"{layer}.narrow", wide, 4 * width, width), hidden))
-    mark = graph.add("Gather", hidden, graph.weight("mark", np.array(0, np.int64)), axis=1)
+    mark = graph.add("Squeeze", graph.add("Gather", hidden, graph.integers(0), axis=1), graph.integers(1))
     graph.nodes.append(helper.make_node("Identity", [linear("score", mark, width, 1)], ["logits"]))
     return write_model(folder, graph)
 

@@ -4,8 +4,8 @@
 
 Documents and queries are records of `.I number`, with a title after `.T` and a text after `.W`, or records of NPL: a
 number, the text, and a line with `/`. Judgements begin with the query and the document, or have a column between them
-that is 0 in every row, as TREC's. Grades are not read: each document that is listed answers its query. Cranfield's
-judgements name queries by their place: `--queries-by-place`.
+that is 0 in every row, as TREC's. Each document that is listed answers its query, but for those with a negative grade
+(Cranfield: of no interest). Cranfield's judgements name queries by their place: `--queries-by-place`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def read_judgements(text: str) -> Iterator[tuple[str, str]]:
         return
     rows = [line.split() for line in text.splitlines() if line.strip()]
     column = 2 if all(len(row) > 3 and row[1] == "0" for row in rows) else 1
-    yield from ((str(int(row[0])), row[column]) for row in rows)
+    answers = (row for row in rows if not "".join(row[column + 1 : column + 2]).startswith("-"))
+    yield from ((str(int(row[0])), row[column]) for row in answers)
 
 
 def convert(documents: str, queries: str, judgements: str, folder: Path, *, queries_by_place: bool = False) -> None:

@@ -62,3 +62,7 @@ def test_queries_are_numbered_by_their_place_where_judgements_name_them_so(tmp_p
 def test_a_column_of_zeros_between_query_and_document_is_left_out() -> None:
     assert list(read_judgements("1 0 13 1\n1 0 14 1\n")) == [("1", "13"), ("1", "14")]
     assert list(read_judgements("01 13 1\n")) == [("1", "13")]
+
+
+def test_documents_of_no_interest_answer_nothing() -> None:
+    assert list(read_judgements("1 184 2\n1 29 -1\n1 31\n")) == [("1", "184"), ("1", "31")]
