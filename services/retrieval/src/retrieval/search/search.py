@@ -18,6 +18,7 @@ from retrieval.search.feedback import (
     RELEVANT,
     Candidate,
     Relevant,
+    agree,
     expanded,
     feedback_scores,
     mean_score,
@@ -144,7 +145,7 @@ async def _search(
     # Exact hits have all words, so they are among the best by keyword.
     exact = list(by_keyword)[:EXACT_CANDIDATES] if wanted else []
     found = _Found(tenant_id, query.query, by_window, by_keyword, index, contents.spaces)
-    if query.ranker is Ranker.AUTO and len(wanted_vectors) == 1 and found.size() >= MIN_CANDIDATES:
+    if query.ranker is Ranker.AUTO and len(wanted_vectors) == 1 and found.knows_relevant():
         scores = await found.by_feedback(wanted_vectors[0], exact)
     else:
         scores = found.by_rank()
@@ -178,11 +179,13 @@ class _Found:
     index: SearchIndex
     spaces: Mapping[str, EmbeddingSpace]
 
-    def size(self) -> int:
-        return len({key for ranking in (*self.by_window, self.by_keyword) for key in ranking})
+    def knows_relevant(self) -> bool:
+        """Whether the best few can be taken for relevant: there are many others, and both searches found them."""
+        [near] = self.by_window
+        return len({*near, *self.by_keyword}) >= MIN_CANDIDATES and agree(near, self.by_keyword)
 
     def by_rank(self) -> dict[ChunkKey, float]:
-        """For few passages, and for long messages, whose best passages are about several things."""
+        """For few passages, where the searches disagree, and for long messages, which are about several things."""
         nearest = best_of([list(near) for near in self.by_window])
         return relative(reciprocal_rank_fusion([nearest, list(self.by_keyword)]), 2)
 
@@ -198,7 +201,7 @@ class _Found:
             return first
         weights = expanded(lexemes, relevant)
         candidates = await self._candidates(keys, moved(vector, relevant), list(weights))
-        return feedback_scores(weights, candidates)
+        return feedback_scores(weights, {key: candidates[key] for key in keys if key in candidates})
 
     async def _candidates(
         self, keys: Collection[ChunkKey], vector: Sequence[float], lexemes: Sequence[str]
