@@ -14,7 +14,7 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
-from orchestrator.embeddings.grpc import embed, embed_in_pieces
+from orchestrator.embeddings.grpc import UnreadVectors, embed, embed_in_pieces
 from orchestrator.flags.snapshot import FlagCache
 from orchestrator.rerank.grpc import rerank
 from orchestrator.rerank.rerank import Reranks
@@ -47,6 +47,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         self._tasks = tasks
         self._outbox = outbox
         self._jobs = jobs
+        self._unread = UnreadVectors()
 
     # These are not `async`, which would put a second coroutine around that of the feature.
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
@@ -56,7 +57,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         return embed(self._embeddings, request, context)
 
     def EmbedInPieces(self, request: pb.EmbedInPiecesRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
-        return embed_in_pieces(self._embeddings, request, context)
+        return embed_in_pieces(self._embeddings, self._unread, request, context)
 
     def Rerank(self, request: pb.RerankRequest, context: Any) -> Awaitable[pb.RerankResponse]:
         return rerank(self._reranks, request, context)
