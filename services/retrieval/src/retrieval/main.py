@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
+from chassis.grpc import Channel
 from chassis.in_flight import InFlightLimit
 from chassis.kafka import DEAD_LETTERS, Consumer, Outbox, OutboxRelay, replay_dead_letters
 from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
@@ -32,8 +33,9 @@ from retrieval.grpc import RetrievalServicer, registration
 from retrieval.ingestion.consumer import FileAttachedConsumer
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.fair_queue import FairQueue, consume
+from retrieval.ingestion.grouped_postgres import GroupedIngestionStore
 from retrieval.ingestion.model import FILE_INDEXED_TOPIC
-from retrieval.ingestion.postgres import PostgresIngestionStore
+from retrieval.ingestion.ports import IngestionStore
 from retrieval.ingestion.run import Ingestion
 from retrieval.ingestion.schedule import IngestionWorker, queue_overdue
 from retrieval.parsing.limits import Limits
@@ -43,12 +45,14 @@ from retrieval.reindexing.postgres import PostgresKeywordVersions
 from retrieval.reindexing.rebuild import rebuild_outdated
 from retrieval.search.grpc import SearchMethods
 from retrieval.search.indexes_postgres import index_statements
+from retrieval.search.orchestrator_client import OrchestratorReranker
 from retrieval.search.postgres import PostgresSearchIndex
+from retrieval.search.rerank import RerankPolicy
 from retrieval.semantic_cache.find import remove_expired
 from retrieval.semantic_cache.grpc import SemanticCacheServicer
 from retrieval.semantic_cache.grpc import registration as semantic_cache_registration
 from retrieval.semantic_cache.postgres import PostgresPromptStore
-from retrieval.settings import EmbeddingSection, ObjectsSection, Settings
+from retrieval.settings import EmbeddingSection, ObjectsSection, RerankSection, Settings
 from retrieval.store_migrations.grpc import StoreMigrationMethods
 from retrieval.store_migrations.model import MigrationKey
 from retrieval.store_migrations.postgres import PostgresStoreMigrations
@@ -74,7 +78,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     objects = ObstoreObjectStore(settings.objects.url)
     embedding, models = settings.embedding, embedding_models(settings.embedding)
     embedder = OrchestratorEmbedder(channel, embedding.model, embedding.deadline, models.dimensions)
-    store = PostgresIngestionStore(database, wake_relay=relay.wake)
+    store = GroupedIngestionStore(database, wake_relay=relay.wake)
     queue = FairQueue()
     chunk_embedder = ChunkEmbedder(store, embedder, builder.signer, token_counter(settings))
     limits = Limits(**settings.parser.model_dump(exclude={"processes"}))
@@ -105,7 +109,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         vector_stores=VectorStoreMethods(vector_stores, models, settings.quotas.quotas()),
         file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
-        search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
+        search=_search(settings, database, embedder, channel),
         store_migrations=StoreMigrationMethods(PostgresStoreMigrations(database), models, queue.put),
         deletions=DeletionMethods(records, objects),
     )
@@ -174,6 +178,18 @@ def upload_limit(objects: ObjectsSection) -> InFlightLimit:
     )
 
 
+def _search(settings: Settings, database: Database, embedder: OrchestratorEmbedder, channel: Channel) -> SearchMethods:
+    policy = rerank_policy(settings.rerank, channel)
+    return SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings), policy)
+
+
+def rerank_policy(section: RerankSection, channel: Channel) -> RerankPolicy | None:
+    """None without a model: then searches that ask for the reranker are refused."""
+    if not section.model:
+        return None
+    return RerankPolicy(OrchestratorReranker(channel, section.model), section.timeout, section.by_default)
+
+
 def token_counter(settings: Settings) -> TokenCounter:
     tokenizer = settings.embedding.tokenizer
     return WordPieceTokenCounter(tokenizer) if tokenizer else EstimatedTokenCounter()
@@ -181,7 +197,7 @@ def token_counter(settings: Settings) -> TokenCounter:
 
 def _ingestion(
     settings: Settings,
-    store: PostgresIngestionStore,
+    store: IngestionStore,
     objects: ObstoreObjectStore,
     chunk_embedder: ChunkEmbedder,
     queue: FairQueue,

@@ -64,6 +64,8 @@ class LeaseTable:
     lookup: columns by which `claim_one` and `overdue` name a row; the key unless given.
     claimable: condition on rows with work left. It needs a partial index on the due column with the same condition.
     crashes, retries: counter columns, if the table has them.
+    known: column that each claim sets to its epoch, if the table has it: it tells the claims of this version from those
+        of a version before that does not know what the rows need.
     tenant: column by which `overdue` takes turns.
     """
 
@@ -78,6 +80,7 @@ class LeaseTable:
         epoch: str = "epoch",
         crashes: str = "",
         retries: str = "",
+        known: str = "",
         tenant: str = "tenant_id",
     ) -> None:
         self._key = tuple(key)
@@ -91,6 +94,7 @@ class LeaseTable:
         claim = (
             f"UPDATE {table} AS claimed SET {epoch} = claimed.{epoch} + 1, {due} = now() + $1::interval"  # noqa: S608
             + (f", {crashes} = claimed.{crashes} + 1" if crashes else "")
+            + (f", {known} = claimed.{epoch} + 1" if known else "")
             + " FROM free WHERE "
             + " AND ".join(f"claimed.{column} = free.{column}" for column in self._key)
             + " RETURNING claimed.*"
@@ -100,6 +104,15 @@ class LeaseTable:
         self._claim_one = (
             f"WITH free AS MATERIALIZED (SELECT {key_columns} FROM {table} WHERE {_equal(lookup, start=2)}"  # noqa: S608
             f" AND {due} <= now() AND ({claimable}) FOR NO KEY UPDATE SKIP LOCKED) {claim}"
+        )
+        wanted = ", ".join(f"wanted.{column}" for column in lookup)
+        arrays = ", ".join(f"${number}::text[]" for number, _ in enumerate(lookup, start=2))
+        # A subquery that locks is not merged into the join: each row is read by its lookup columns.
+        self._claim_some = (
+            f"WITH free AS MATERIALIZED (SELECT one.* FROM unnest({arrays}) AS wanted ({', '.join(lookup)})"  # noqa: S608
+            f" CROSS JOIN LATERAL (SELECT {key_columns} FROM {table} AS t WHERE"
+            f" ({', '.join(f't.{column}' for column in lookup)}) = ({wanted})"
+            f" AND {due} <= now() AND ({claimable}) FOR NO KEY UPDATE SKIP LOCKED) AS one) {claim}"
         )
         self._claim_due = (
             f"WITH free AS MATERIALIZED (SELECT {key_columns} FROM {table} WHERE {due} <= now() AND ({claimable})"  # noqa: S608
@@ -118,6 +131,11 @@ class LeaseTable:
         """Claim the row with these lookup values; None when it is not due, not claimable, locked or deleted."""
         rows = await executor.fetch(self._claim_one, lease, *lookup)
         return self._claimed(rows[0]) if rows else None
+
+    async def claim_some(self, executor: Executor, lookups: Sequence[Sequence[str]], lease: timedelta) -> list[Claimed]:
+        """Claim those of several rows that `claim_one` would claim, in any order; lookup columns have to be text."""
+        columns = map(list, zip(*lookups, strict=True))
+        return [self._claimed(row) for row in await executor.fetch(self._claim_some, lease, *columns)]
 
     async def claim_due(self, executor: Executor, limit: int, lease: timedelta) -> list[Claimed]:
         """Claim at most `limit` rows, those due for longest; their order is not kept."""

@@ -11,7 +11,7 @@ from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, Usa
 from inference_worker.plans.answer_check import find_fault
 from inference_worker.plans.model import AnswerCheck, Attempt, AttemptOutcome, Candidate, Plan, Stopped
 from inference_worker.plans.opening import opens_only
-from inference_worker.plans.record import exposure_cause, failed_outcome
+from inference_worker.plans.record import exposure_cause, failed_outcome, is_request_refused
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import (
     UpstreamAnswerRefused,
@@ -242,7 +242,8 @@ class RunningAttempt:
         outcome = self._outcome(error)
         usage = await self._usage(outcome, counter)
         cause = None if usage.known is not None else exposure_cause(error)
-        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration, cause)
+        refused = outcome is AttemptOutcome.REJECTED and is_request_refused(error)
+        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration, cause, refused)
 
     def abandon(self, number: int, index: int) -> Attempt:
         """Return the record of an attempt whose call was cancelled: counting would delay the cancellation."""

@@ -152,10 +152,15 @@ class ChatCompletions:
         except Exception:
             # A bug. A provider may have been called, so the running call is settled with unknown usage.
             made = attempts.unknown_usage()
-            await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
+            await finalize(
+                *(request.principal, request.request_id, attempts, made),
+                recorder=self.recorder,
+                right_sizing=attempts.right_sized(request.model, made, answered=False),
+            )
             raise
         self.routes.scores.learn(prepared.plan.candidates, finished.calls, stream=request.stream)
         made = finished.attempts
+        right_sizing = attempts.right_sized(request.model, made, answered=run.client_got(finished))
         stale = None
         if finished.error is not None:
             stale = await run.give_stale(finished, attempts.reservation, self.cache)
@@ -164,6 +169,7 @@ class ChatCompletions:
             recorder=self.recorder,
             cache=run.use(stale),
             stale=stale,
+            right_sizing=right_sizing,
         )
         if stale is not None:
             return Finished(*priced, None, run.usage_payload, run.warnings)

@@ -50,6 +50,8 @@ class Draft(NamedTuple):
     candidates: tuple[Candidate, ...]
     sources: tuple[Source, ...]
     warnings: tuple[str, ...]
+    cheap: int = 0
+    """How many of the first are cheap ones, which the request tries before the others because it is easy."""
 
 
 class Prepared(NamedTuple):
@@ -138,7 +140,7 @@ async def draft_chat(
         )
         chat = chat._replace(document=with_context(chat.document, sources))
     candidates, warnings = _render(request, chat, chosen, media, limits=limits, unknown_fields=unknown_fields)
-    return Draft(request, deadline, route, chat, media, chosen.candidates, candidates, sources, warnings)
+    return Draft(request, deadline, route, chat, media, chosen.candidates, candidates, sources, warnings, chosen.cheap)
 
 
 async def reserve_draft(draft: Draft, *, routes: RouteCache, reservations: Reservations, limits: Limits) -> Prepared:
@@ -152,6 +154,8 @@ async def reserve_draft(draft: Draft, *, routes: RouteCache, reservations: Reser
             raise _with_media(error, draft.media, draft.routed) from error
         raise
     routes.prices.learn(reservation.prices)
+    if draft.cheap:
+        reservation = reservation._replace(cheap=draft.cheap)
     # The first byte of an answer that is not streamed arrives when all of it is written.
     first_byte_timeout = limits.first_byte_timeout if request.stream else limits.non_streamed_timeout
     plan = Plan(

@@ -56,8 +56,8 @@ class Scores:
         """Count the calls of one request; `candidates` are the plan's.
 
         A rejection may be the request's own fault. It counts against a candidate only when another one of its role took
-        the same request: a fallback for content or context takes what the others are right to refuse. What the client
-        ended tells nothing.
+        the same request: a fallback for content or context takes what the others are right to refuse. A refusal for
+        the request's length or content tells nothing, whoever took it then; nor does what the client ended.
         """
         for one in calls:
             if not 0 <= one.candidate < len(candidates):
