@@ -61,6 +61,8 @@ ROLE_BY_PATH = {
     "retrieval/vector_stores/attachments_postgres": "callee",
     "retrieval/chunking/token_counter": "pure",
     "retrieval/deletions/records_postgres": "callee",
+    "retrieval/ingestion/grouped_postgres": "callee",
+    "retrieval/ingestion/whole_files_postgres": "callee",
     "retrieval/search/indexes_postgres": "callee",
     "retrieval/store_migrations/runs_postgres": "callee",
     "retrieval/ingestion/languages_postgres": "callee",

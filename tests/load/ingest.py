@@ -2,30 +2,39 @@
 
 Makes a PDF of 300 pages of words and many files of one chunk each (different at each run, so that no embedding is
 reused), uploads them through the public API, and watches the services while they are indexed. Prints files and chunks
-per second, CPU by service, memory over time. Then the work tree's retrieval is measured alone, in turns with that of
-the commit before (tests/load/ingest_turns.py).
+per second, CPU by service, store and client, memory over time, and the speed of the embedding model alone, which is the
+ceiling. Then the work tree's retrieval is measured alone, in turns with that of the commit before
+(tests/load/ingest_turns.py).
 """
 
 import argparse
 import asyncio
+import os
 import random
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import openai
-import psutil
 from argosy_dev.commands import sample_document
 from argosy_dev.fleet.paths import FleetPaths, read_pairs
-from argosy_dev.fleet.state import read_state
 from fpdf import FPDF
+from inference_worker.providers.minilm import MinilmEmbedder
 
 from tests.load.ingest_turns import compare
+from tests.load.watch import Group, Reading, processes_of
 
-SERVICES = ("gateway", "orchestrator", "inference-worker", "metering", "retrieval")
 FILES_OF_A_BATCH = 100
+UPLOADS = 4
+POLL_SECONDS = 0.25
+SAMPLE_SECONDS = 2.0
+CLIENT = "client (this)"
+MODEL_TEXTS = 128
+EMBED_CALL = 32  # the texts of one call, as retrieval makes them
 WORDS = sample_document.SOURCE  # the text of the demo's document
 
 
@@ -46,50 +55,44 @@ def document(pages: int, seed: int) -> bytes:
 
 @dataclass(slots=True)
 class Watch:
-    """Memory and CPU of the services, measured from outside."""
+    """Memory and CPU of the services and stores, measured from outside, and of this client."""
 
-    processes: dict[str, list[psutil.Process]]
+    groups: Sequence[Group]
     memory: dict[str, list[int]] = field(default_factory=dict)
-    cpu_before: dict[str, float] = field(default_factory=dict)
+    next_sample: float = 0.0
 
     @classmethod
     def over(cls, paths: FleetPaths) -> "Watch":
-        entries = read_state(paths).parts
-        found = {s: [psutil.Process(p.pid)] for s in SERVICES if s in entries and (p := entries[s].process)}
-        if len(found) < len(SERVICES):
+        groups = processes_of(paths)
+        if not all(group.pids for group in groups):
             raise SystemExit("ingest: the fleet does not run; `make up` starts it")
-        watch = cls(found)
-        watch.cpu_before = watch._cpu()
-        return watch
+        return cls(groups)
 
     def sample(self) -> None:
-        """Record the memory of each service, children included."""
-        for service, (process, *_) in self.processes.items():
-            family = [process, *process.children(recursive=True)]
-            self.memory.setdefault(service, []).append(sum(_rss(member) for member in family))
+        """Record the memory of each part every two seconds: it takes as much CPU as a file."""
+        if time.monotonic() < self.next_sample:
+            return
+        self.next_sample = time.monotonic() + SAMPLE_SECONDS
+        for group in self.groups:
+            self.memory.setdefault(group.name, []).append(group.memory_bytes())
 
-    def _cpu(self) -> dict[str, float]:
-        return {
-            service: sum(sum(member.cpu_times()[:4]) for member in (process, *process.children(recursive=True)))
-            for service, (process, *_) in self.processes.items()
-        }  # including ended children
+    def read(self) -> Reading:
+        return Reading.of((*self.groups, Group(CLIENT, (os.getpid(),))))
 
-    def report(self, count: int, unit: str) -> None:
-        """Print a row per service."""
-        after = self._cpu()
-        print(f"{'service':<18}{'CPU s':>8}{f'ms/{unit}':>10}{'MB before':>11}{'middle':>8}{'end':>6}{'most':>6}")
-        for service, samples in self.memory.items():
-            spent = after[service] - self.cpu_before[service]
-            at = [samples[0], samples[len(samples) // 2], samples[-1], max(samples)]
-            before, middle, end, most = (round(size / 1e6) for size in at)
-            print(f"{service:<18}{spent:>8.1f}{spent / count * 1000:>10.1f}{before:>11}{middle:>8}{end:>6}{most:>6}")
-
-
-def _rss(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
+    def report(self, before: Reading, count: int, unit: str) -> None:
+        """Print a row per part: its CPU since the reading, for each of `count` units, and its memory."""
+        now = self.read()
+        spent = now.cpu_since(before)
+        print(f"cores busy: {' and '.join(f'{busy} %' for busy in now.busy_percent_since(before))}")
+        print(f"{'part':<18}{'CPU s':>8}{f'ms/{unit}':>10}{'MB before':>11}{'middle':>8}{'end':>6}{'most':>6}")
+        for name, seconds in spent.items():
+            row = f"{name:<18}{seconds:>8.1f}{seconds / count * 1000:>10.1f}"
+            if samples := self.memory.get(name):
+                at = [samples[0], samples[len(samples) // 2], samples[-1], max(samples)]
+                row += "".join(f"{round(size / 1e6):>{width}}" for size, width in zip(at, (11, 8, 6, 6), strict=True))
+            print(row)
+        total = sum(spent.values())
+        print(f"{'all':<18}{total:>8.1f}{total / count * 1000:>10.1f}\n")
 
 
 def note(choose: random.Random, vocabulary: list[str]) -> bytes:
@@ -97,15 +100,26 @@ def note(choose: random.Random, vocabulary: list[str]) -> bytes:
     return (" ".join(choose.choices(vocabulary, k=60)).capitalize() + ".").encode()
 
 
-def index_notes(client: openai.OpenAI, count: int, watch: Watch, seed: int) -> float:
-    """Upload short files, attach all of them at once, and return the seconds until the last one is indexed."""
+def notes(count: int, seed: int) -> list[bytes]:
     choose, vocabulary = random.Random(seed), WORDS.read_text().split()
-    store = client.vector_stores.create(name="bench")
-    with ThreadPoolExecutor(4) as pool:
-        contents = [note(choose, vocabulary) for _ in range(count)]
+    return [note(choose, vocabulary) for _ in range(count)]
+
+
+def upload(client: openai.OpenAI, contents: Sequence[bytes]) -> list[str]:
+    with ThreadPoolExecutor(UPLOADS) as pool:
         made = pool.map(lambda text: client.files.create(file=("note.txt", text), purpose="assistants"), contents)
-        files = [file.id for file in made]
-    began = time.monotonic()
+        return [file.id for file in made]
+
+
+def index_notes(client: openai.OpenAI, count: int, watch: Watch, seed: int) -> None:
+    """Upload short files, attach all of them at once, and print how fast that went until the last one is indexed."""
+    contents, before, began = notes(count, seed), watch.read(), time.monotonic()
+    files = upload(client, contents)
+    took = time.monotonic() - began
+    print(f"{count} files of one chunk uploaded in {took:.1f} s: {count / took:.1f} files/s")
+    watch.report(before, count, "file")
+    store = client.vector_stores.create(name="bench")
+    before, began = watch.read(), time.monotonic()
     batches = [
         client.vector_stores.file_batches.create(store.id, file_ids=files[start : start + FILES_OF_A_BATCH])
         for start in range(0, count, FILES_OF_A_BATCH)
@@ -114,45 +128,63 @@ def index_notes(client: openai.OpenAI, count: int, watch: Watch, seed: int) -> f
         counts = batch.file_counts
         while counts.in_progress:
             watch.sample()
-            time.sleep(0.25)
+            time.sleep(POLL_SECONDS)
             counts = client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id).file_counts
         if counts.completed != counts.total:
             raise SystemExit(f"ingest: {counts.failed} of {counts.total} files failed")
     took = time.monotonic() - began
+    print(f"{count} files of one chunk indexed in {took:.1f} s: {count / took:.1f} files/s")
+    watch.report(before, count, "file")
     client.vector_stores.delete(store.id)
     for file in files:
         client.files.delete(file)
-    return took
 
 
-def index(client: openai.OpenAI, content: bytes, watch: Watch, dsn: str) -> tuple[int, float, float]:
-    """Upload and index a document; return the number of chunks and the seconds of upload and indexing."""
+def index_document(client: openai.OpenAI, pages: int, watch: Watch, dsn: str, model: Path) -> None:
+    """Upload and index a document, and print how fast that went."""
+    content = document(pages, seed=time.time_ns())
     began = time.monotonic()
     file = client.files.create(file=("long.pdf", content), purpose="assistants")
-    uploaded = time.monotonic() - began
+    print(f"{pages} pages, {len(content) / 1e6:.1f} MB, uploaded in {time.monotonic() - began:.1f} s")
     store = client.vector_stores.create(name="bench")
-    began = time.monotonic()
+    before, began = watch.read(), time.monotonic()
     attached: Any = client.vector_stores.files.create(store.id, file_id=file.id)
     while attached.status == "in_progress":
         watch.sample()
-        time.sleep(0.25)
+        time.sleep(POLL_SECONDS)
         attached = client.vector_stores.files.retrieve(file.id, vector_store_id=store.id)
     took = time.monotonic() - began
     if attached.status != "completed":
         raise SystemExit(f"ingest: indexing ended as {attached.status}: {attached.last_error}")
-    chunks = asyncio.run(count_chunks(dsn, store.id))
+    texts = asyncio.run(chunks_of(dsn, store.id))
+    print(f"{len(texts)} chunks indexed in {took:.1f} s: {len(texts) / took:.1f} chunks/s")
+    watch.report(before, len(texts), "chunk")
+    print(f"the model alone, with texts of these: {asyncio.run(model_speed(model, texts[:MODEL_TEXTS]))}\n")
     client.vector_stores.delete(store.id)
     client.files.delete(file.id)
-    return chunks, uploaded, took
 
 
-async def count_chunks(dsn: str, store_id: str) -> int:
-    """The number of chunks of a vector store, which is not in the API."""
+async def model_speed(folder: Path, texts: Sequence[str]) -> str:
+    """How fast the embedding model is alone in this process, in calls of as many texts as retrieval makes."""
+    async with MinilmEmbedder(folder, threads=1) as embedder:
+        await embedder.embed("warm-up", texts[:EMBED_CALL], dimensions=None)
+        began, busy, tokens = time.monotonic(), time.process_time(), 0
+        for start in range(0, len(texts), EMBED_CALL):
+            embedded = await embedder.embed("alone", texts[start : start + EMBED_CALL], dimensions=None)
+            tokens += (embedded.usage and embedded.usage.input_tokens) or 0
+        took, busy = time.monotonic() - began, time.process_time() - busy
+    count = len(texts)
+    return (
+        f"{count / took:.1f} texts/s on one core, {busy / count * 1000:.1f} ms and {tokens / count:.0f} tokens a text"
+    )
+
+
+async def chunks_of(dsn: str, store_id: str) -> list[str]:
+    """The chunks of a vector store, which are not in the API."""
     connection = await asyncpg.connect(dsn)
     try:
-        return int(
-            await connection.fetchval("SELECT count(*) FROM retrieval.chunks WHERE vector_store_id = $1", store_id)
-        )
+        rows = await connection.fetch("SELECT text FROM retrieval.chunks WHERE vector_store_id = $1", store_id)
+        return [row["text"] for row in rows]
     finally:
         await connection.close()
 
@@ -168,16 +200,11 @@ def main() -> None:
     env = read_pairs(paths.env)
     with openai.OpenAI(base_url=f"{env['ARGOSY_BASE_URL']}/v1", api_key=env["ARGOSY_API_KEY"]) as client:
         if options.files:
-            watch = Watch.over(paths)
-            took = index_notes(client, options.files, watch, seed=time.time_ns())
-            print(f"{options.files} files of one chunk indexed in {took:.1f} s: {options.files / took:.1f} files/s\n")
-            watch.report(options.files, "file")
+            texts = [text.decode() for text in notes(min(options.files, MODEL_TEXTS), seed=time.time_ns())]
+            print(f"the model alone, with texts of the same kind: {asyncio.run(model_speed(paths.minilm, texts))}\n")
+            index_notes(client, options.files, Watch.over(paths), seed=time.time_ns())
         if options.pages:
-            watch, content = Watch.over(paths), document(options.pages, seed=time.time_ns())
-            chunks, uploaded, took = index(client, content, watch, env["ARGOSY_POSTGRES_DSN"])
-            print(f"\n{options.pages} pages, {len(content) / 1e6:.1f} MB, uploaded in {uploaded:.1f} s")
-            print(f"{chunks} chunks indexed in {took:.1f} s: {chunks / took:.1f} chunks/s\n")
-            watch.report(chunks, "chunk")
+            index_document(client, options.pages, Watch.over(paths), env["ARGOSY_POSTGRES_DSN"], paths.minilm)
     if options.before:
         stores = {"dsn": env["ARGOSY_POSTGRES_DSN"], "kafka": env["ARGOSY_KAFKA_BOOTSTRAP"]}
         asyncio.run(compare(options.before, options.files or 400, options.rounds, **stores))

@@ -39,7 +39,10 @@ class FakeParser:
         self._warnings = warnings
 
     async def blocks(
-        self, filename: str, data: AsyncGenerator[bytes, None]
+        self,
+        filename: str,
+        data: AsyncGenerator[bytes, None],
+        owner: str = "",
     ) -> AsyncGenerator[Block | FileWarning, None]:
         for warning in self._warnings:
             yield warning

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from chassis.ids import new_id
 from chassis.tenancy import Principal
@@ -331,8 +332,8 @@ class FakeIngestionStore:
         vectors = vectors_by_space(claim, batch)
         if None in vectors.get(store.space.number, [None]):
             raise SpacesChanged(store.space, store.next_space)
-        tenant_id = claim.key.tenant_id
-        used = sum(len(other.stored) for key, other in self._database.rows.items() if key.tenant_id == tenant_id)
+        rows = self._database.rows.items()
+        used = sum(len(other.stored) for key, other in rows if key.tenant_id == claim.key.tenant_id)
         check_quota("chunks", quota.chunks, used, len(batch))
         row.stored += batch
         for space in filter(None, (store.space, store.next_space)):
@@ -348,14 +349,16 @@ class FakeIngestionStore:
         return self._database.stores[key.tenant_id, key.vector_store_id]
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
-        row = self._fenced(claim)
-        row.due_at = self._database.clock.now() + lease
+        (row := self._fenced(claim)).due_at = self._database.clock.now() + lease
         before, row.indexed_chunks = row.indexed_chunks, min(row.indexed_chunks + 1_000, len(row.stored))
         return before < row.indexed_chunks
 
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
         row = self._fenced(claim)
         row.state, row.warnings, row.indexed_chunks = AttachmentState.COMPLETED, tuple(warnings), len(row.stored)
+
+    async def finish(self, claim: Claim, batch: Any, warnings: Any = (), quota: Quota = UNLIMITED) -> None:
+        await self.complete(await self.add_chunks(claim, batch, timedelta(0), quota), warnings)
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         row = self._fenced(claim)

@@ -32,8 +32,9 @@ from retrieval.grpc import RetrievalServicer, registration
 from retrieval.ingestion.consumer import FileAttachedConsumer
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.fair_queue import FairQueue, consume
+from retrieval.ingestion.grouped_postgres import GroupedIngestionStore
 from retrieval.ingestion.model import FILE_INDEXED_TOPIC
-from retrieval.ingestion.postgres import PostgresIngestionStore
+from retrieval.ingestion.ports import IngestionStore
 from retrieval.ingestion.run import Ingestion
 from retrieval.ingestion.schedule import IngestionWorker, queue_overdue
 from retrieval.parsing.limits import Limits
@@ -74,7 +75,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     objects = ObstoreObjectStore(settings.objects.url)
     embedding, models = settings.embedding, embedding_models(settings.embedding)
     embedder = OrchestratorEmbedder(channel, embedding.model, embedding.deadline, models.dimensions)
-    store = PostgresIngestionStore(database, wake_relay=relay.wake)
+    store = GroupedIngestionStore(database, wake_relay=relay.wake)
     queue = FairQueue()
     chunk_embedder = ChunkEmbedder(store, embedder, builder.signer, token_counter(settings))
     limits = Limits(**settings.parser.model_dump(exclude={"processes"}))
@@ -181,7 +182,7 @@ def token_counter(settings: Settings) -> TokenCounter:
 
 def _ingestion(
     settings: Settings,
-    store: PostgresIngestionStore,
+    store: IngestionStore,
     objects: ObstoreObjectStore,
     chunk_embedder: ChunkEmbedder,
     queue: FairQueue,

@@ -96,7 +96,7 @@ class IngestionSection(Section):
     """Ingestion of attached files."""
 
     slots: int = Field(
-        8,
+        16,
         ge=1,
         le=64,
         description="Files that one process ingests at the same time; of them `PARSER__PROCESSES` are being parsed.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from chassis.testing import a_principal
 from retrieval.embeddings.model import fingerprint
 from retrieval.ingestion.model import ClaimLost
 from retrieval.parsing.model import FileWarning
+from retrieval.quotas.model import Quota, StorageQuotaExceeded
 from retrieval.search.model import ChunkKey
 from retrieval.vector_stores.model import AttachmentKey, AttachmentState
 
@@ -40,6 +43,7 @@ class IngestionStoreContract:
             ingestion_store.extend(lost, LONG),
             ingestion_store.index_keywords(lost, LONG),
             ingestion_store.complete(lost),
+            ingestion_store.finish(lost, embedded(["text"])),
             ingestion_store.fail(lost, "empty_file", ""),
             ingestion_store.release(lost, NOW, failed=True),
         ):
@@ -101,6 +105,52 @@ class IngestionStoreContract:
         found = await one.ports.index.keyword_search(one.tenant_id, store, "lighthouse", 9)
 
         assert list(found) == [ChunkKey(claim.key.vector_store_id, claim.attachment, 1)]
+
+    async def test_the_last_chunks_and_the_end_of_a_file_are_stored_together(self, one: Tenant) -> None:
+        claim = await one.claimed()
+        store, key = [claim.key.vector_store_id], claim.key
+        await one.ports.ingestion_store.add_chunks(claim, embedded(["harbour"]), LONG)
+
+        left_out = (FileWarning("pictures", "text in pictures is not read"),)
+        await one.ports.ingestion_store.finish(claim, embedded(["lighthouse"], first=1), left_out)
+
+        attachment = await one.ports.stores.attachment(one.tenant_id, key.vector_store_id, key.file_id)
+        assert (attachment.state, attachment.chunks) == (AttachmentState.COMPLETED, 2)
+        assert attachment.warnings == left_out
+        for ordinal, word in enumerate(("harbour", "lighthouse")):
+            found = await one.ports.index.keyword_search(one.tenant_id, store, word, 9)
+            assert list(found) == [ChunkKey(key.vector_store_id, claim.attachment, ordinal)]
+        assert await one.ports.ingestion_store.claim(key, LONG) is None
+
+    async def test_files_that_end_at_once_harm_each_other_by_no_lost_claim_and_no_full_quota(self, one: Tenant) -> None:
+        files = [await one.file() for _ in range(6)]
+        store = await one.store(*(file.file_id for file in files))
+        keys = [AttachmentKey(one.tenant_id, store.vector_store_id, file.file_id) for file in files]
+        ingestion_store = one.ports.ingestion_store
+        lost = keys[2]
+        found = await asyncio.gather(*(ingestion_store.claim(key, NOW if key == lost else LONG) for key in keys))
+        claims = [claim for claim in found if claim is not None]
+        await one.claim(lost.vector_store_id, lost.file_id)
+
+        quota = Quota(chunks=4)
+        ends = (ingestion_store.finish(claim, embedded([f"word{n}"]), (), quota) for n, claim in enumerate(claims))
+        outcomes = await asyncio.gather(*ends, return_exceptions=True)
+
+        assert isinstance(outcomes[2], ClaimLost)
+        assert [type(outcome) for outcome in outcomes].count(type(None)) == 4
+        assert [type(outcome) for outcome in outcomes].count(StorageQuotaExceeded) == 1
+        for number, (claim, outcome) in enumerate(zip(claims, outcomes, strict=True)):
+            words = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], f"word{number}", 9)
+            assert list(words) == ([ChunkKey(store.vector_store_id, claim.attachment, 0)] if outcome is None else []), (
+                outcome
+            )
+
+    async def test_of_many_claims_on_one_file_at_once_one_succeeds(self, one: Tenant) -> None:
+        claim = await one.claimed(NOW)
+
+        claims = await asyncio.gather(*(one.ports.ingestion_store.claim(claim.key, LONG) for _ in range(5)))
+
+        assert [again.epoch for again in claims if again is not None] == [claim.epoch + 1]
 
     async def test_a_completed_attachment_tells_what_is_left_out(self, one: Tenant) -> None:
         claim = await one.claimed()

@@ -101,6 +101,15 @@ class LeaseTable:
             f"WITH free AS MATERIALIZED (SELECT {key_columns} FROM {table} WHERE {_equal(lookup, start=2)}"  # noqa: S608
             f" AND {due} <= now() AND ({claimable}) FOR NO KEY UPDATE SKIP LOCKED) {claim}"
         )
+        wanted = ", ".join(f"wanted.{column}" for column in lookup)
+        arrays = ", ".join(f"${number}::text[]" for number, _ in enumerate(lookup, start=2))
+        # A subquery that locks is not merged into the join: each row is read by its lookup columns.
+        self._claim_some = (
+            f"WITH free AS MATERIALIZED (SELECT one.* FROM unnest({arrays}) AS wanted ({', '.join(lookup)})"  # noqa: S608
+            f" CROSS JOIN LATERAL (SELECT {key_columns} FROM {table} AS t WHERE"
+            f" ({', '.join(f't.{column}' for column in lookup)}) = ({wanted})"
+            f" AND {due} <= now() AND ({claimable}) FOR NO KEY UPDATE SKIP LOCKED) AS one) {claim}"
+        )
         self._claim_due = (
             f"WITH free AS MATERIALIZED (SELECT {key_columns} FROM {table} WHERE {due} <= now() AND ({claimable})"  # noqa: S608
             f" ORDER BY {due} LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) {claim}"
@@ -118,6 +127,11 @@ class LeaseTable:
         """Claim the row with these lookup values; None when it is not due, not claimable, locked or deleted."""
         rows = await executor.fetch(self._claim_one, lease, *lookup)
         return self._claimed(rows[0]) if rows else None
+
+    async def claim_some(self, executor: Executor, lookups: Sequence[Sequence[str]], lease: timedelta) -> list[Claimed]:
+        """Claim those of several rows that `claim_one` would claim, in any order; lookup columns have to be text."""
+        columns = map(list, zip(*lookups, strict=True))
+        return [self._claimed(row) for row in await executor.fetch(self._claim_some, lease, *columns)]
 
     async def claim_due(self, executor: Executor, limit: int, lease: timedelta) -> list[Claimed]:
         """Claim at most `limit` rows, those due for longest; their order is not kept."""

@@ -25,8 +25,8 @@ def stored_bytes(vector: TextVector) -> int:
     return BYTES_PER_DIMENSION * len(vector.vector) // 4
 
 
-def chunk_to_row(claim: Claim, item: EmbeddedChunk, own: TextVector) -> tuple[object, ...]:
-    """`own` is the vector in the claim's space; the row holds it in space 0 only."""
+def chunk_to_row(claim: Claim, space: EmbeddingSpace, item: EmbeddedChunk, own: TextVector) -> tuple[object, ...]:
+    """`own` is the vector in `space`, that of the store; the row holds it in space 0 only."""
     return (
         claim.key.tenant_id,
         claim.key.vector_store_id,
@@ -35,7 +35,7 @@ def chunk_to_row(claim: Claim, item: EmbeddedChunk, own: TextVector) -> tuple[ob
         item.chunk.page,
         item.chunk.text,
         own.fingerprint,
-        None if claim.space.number else vector_to_floats(own.vector),
+        None if space.number else vector_to_floats(own.vector),
     )
 
 

@@ -45,6 +45,18 @@ class IngestionStore(KnownVectors, Protocol):
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
         """Index the keywords that are left, make the chunks visible to searches, and store what was left out."""
 
+    async def finish(
+        self,
+        claim: Claim,
+        batch: Sequence[EmbeddedChunk],
+        warnings: Sequence[FileWarning] = (),
+        quota: Quota = UNLIMITED,
+    ) -> None:
+        """Store the last chunks of a file of at most a thousand chunks and complete it, in one transaction.
+
+        Raises what add_chunks raises.
+        """
+
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         """Mark the attachment as failed and schedule the deletion of its chunks."""
 

@@ -6,26 +6,28 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import orjson
-from chassis.kafka import Outbox
 from chassis.postgres import Database
-from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
+from chassis.postgres.leases import Claimed, Lease, LeaseLost
 from chassis.tenancy import Principal
 
 from retrieval.chunking.splitter import OWN_CHUNKING
-from retrieval.embeddings.model import EmbeddingSpace, Vector, floats_to_vector
-from retrieval.ingestion.chunk_rows import chunk_to_row, row_to_next_space, row_to_space, stored_bytes, vector_rows
-from retrieval.ingestion.languages_postgres import store_languages
-from retrieval.ingestion.model import (
-    FILE_INDEXED_TOPIC,
-    KEYWORD_BATCH_SIZE,
-    Claim,
-    ClaimLost,
-    EmbeddedChunk,
-    SpacesChanged,
-    vectors_by_space,
+from retrieval.embeddings.model import Vector, floats_to_vector
+from retrieval.ingestion.chunk_rows import row_to_next_space, row_to_space
+from retrieval.ingestion.languages_postgres import BEFORE_KEYWORDS, store_languages
+from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
+from retrieval.ingestion.whole_files_postgres import (
+    ATTACHMENTS,
+    LastChunks,
+    add_rows,
+    claim_files,
+    enqueue_indexed,
+    finish_files,
+    locked_spaces,
+    own_vectors,
+    size_bytes,
+    trace_headers,
+    warnings_to_json,
 )
-from retrieval.ingestion.protos import file_indexed_to_proto
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.quotas.postgres import check_chunks
@@ -36,16 +38,6 @@ from retrieval.vector_stores.model import AttachmentKey
 OVERDUE_AFTER = timedelta(seconds=5)
 # The service embeds as itself, for the project and key that attached the file.
 ROLES = frozenset({"service"})
-
-# A file that is detached and attached again gets a new number, so the key is the number, not the ids.
-ATTACHMENTS = LeaseTable(
-    "attachments",
-    key=("tenant_id", "attachment"),
-    lookup=("tenant_id", "vector_store_id", "file_id"),
-    claimable="state = 'in_progress'",
-    crashes="crashes",
-    retries="retries",
-)
 
 # One row for each fingerprint, because a tenant may have the same text thousands of times, for example as a footer.
 # The tenant comes from a subquery: the planner does not look its value up in the statistics. It would take the rows of
@@ -59,25 +51,6 @@ CROSS JOIN LATERAL (
     SELECT embedding FROM chunk_vectors WHERE tenant_id = (SELECT $1::text) AND fingerprint = wanted.fingerprint
     LIMIT 1
 ) AS one
-"""
-_FILE = """
-SELECT f.filename, f.size_bytes, s.embedding_model, s.space, s.next_embedding_model, s.next_space
-FROM files f JOIN vector_stores s ON s.tenant_id = f.tenant_id AND s.vector_store_id = $3
-WHERE f.tenant_id = $1 AND f.file_id = $2
-"""
-# The lock keeps the store from changing to another space before the commit. It comes before that of the attachment, as
-# where a store is deleted.
-_LOCK_SPACES = """
-SELECT embedding_model, space, next_embedding_model, next_space FROM vector_stores
-WHERE tenant_id = $1 AND vector_store_id = $2 FOR KEY SHARE
-"""
-_ADD_CHUNK = """
-INSERT INTO chunks (tenant_id, vector_store_id, attachment, ordinal, page, text, fingerprint, embedding)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8::real[]::halfvec)
-"""
-ADD_VECTORS = """
-INSERT INTO chunk_vectors (tenant_id, vector_store_id, space, attachment, ordinal, fingerprint, embedding)
-VALUES ($1, $2, $3, $4, $5, $6, $7::real[]::halfvec) ON CONFLICT DO NOTHING
 """
 INDEX_KEYWORDS = """
 WITH found AS (
@@ -99,9 +72,6 @@ SELECT coalesce(sum(frequency), 0)::bigint FROM found
 # The older version, where the rules change between two batches: the file is indexed anew then.
 _LEXEME_VERSION = "lexeme_version = least(CASE WHEN indexed_chunks > 0 THEN lexeme_version END, keyword_rules())"
 
-# A file keeps its languages from its first keyword to its last one.
-_BEFORE_KEYWORDS = "state = 'in_progress' AND indexed_chunks = 0"
-
 
 class PostgresIngestionStore:
     """Implements IngestionStore."""
@@ -118,14 +88,15 @@ class PostgresIngestionStore:
         self._wake_relay = wake_relay
 
     async def claim(self, key: AttachmentKey, lease: timedelta) -> Claim | None:
-        async with self._database.tenant(key.tenant_id) as connection:
-            lookup = (key.tenant_id, key.vector_store_id, key.file_id)
-            claimed = await ATTACHMENTS.claim_one(connection, lookup, lease)
-            if claimed is None:
-                return None
-            # The foreign key keeps the file as long as this transaction holds the attachment.
-            file = await connection.fetchrow(_FILE, key.tenant_id, key.file_id, key.vector_store_id)
-        return claimed_to_claim(key, claimed, file)
+        return (await self.claim_files(key.tenant_id, [key], lease)).get(key)
+
+    async def claim_files(
+        self, tenant_id: str, keys: Sequence[AttachmentKey], lease: timedelta
+    ) -> dict[AttachmentKey, Claim]:
+        """Claim those of the tenant's attachments that can be claimed, in one transaction."""
+        async with self._database.tenant(tenant_id) as connection:
+            claimed = await claim_files(connection, tenant_id, keys, lease)
+        return {key: claimed_to_claim(key, *rows) for key, rows in claimed.items()}
 
     async def overdue(self, limit: int) -> list[AttachmentKey]:
         found = await ATTACHMENTS.overdue(self._database.system(), limit, self._overdue_after)
@@ -144,33 +115,27 @@ class PostgresIngestionStore:
         self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
     ) -> Claim:
         async with self._fenced(claim) as connection:
-            space, next_space = await _locked_spaces(connection, claim)
-            vectors = vectors_by_space(claim, batch)
-            own = [one for one in vectors.get(space.number, ()) if one is not None]
-            if len(own) < len(batch):
-                raise SpacesChanged(space, next_space)
+            spaces = await locked_spaces(connection, claim.key.tenant_id, claim.key.vector_store_id)
+            if spaces is None:
+                raise ClaimLost
+            if None in own_vectors(claim, batch, spaces[0]):
+                raise SpacesChanged(*spaces)
             await check_chunks(connection, claim.key.tenant_id, quota, len(batch))
-            claim = replace(claim, space=space, next_space=next_space)
-            size_bytes = sum(len(item.chunk.text.encode()) for item in batch) + sum(map(stored_bytes, own))
             await ATTACHMENTS.update(
                 connection,
                 _lease(claim),
                 "chunks = $1, usage_bytes = usage_bytes + $2, due_at = now() + $3, crashes = 0, retries = 0",
                 batch[-1].chunk.ordinal + 1,
-                size_bytes,
+                size_bytes(claim, batch, spaces[0]),
                 lease,
             )
-            rows = [chunk_to_row(claim, item, one) for item, one in zip(batch, own, strict=True)]
-            await connection.executemany(_ADD_CHUNK, rows)
-            for live in filter(None, (space, next_space)):
-                if live.number and live.number in vectors:
-                    await connection.executemany(ADD_VECTORS, vector_rows(claim, live, batch, vectors[live.number]))
-        return claim
+            await add_rows(connection, [(claim, batch)], spaces)
+        return replace(claim, space=spaces[0], next_space=spaces[1])
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         # The keywords of a thousand chunks take a while, in which searches would wait for the row of the store.
         async with self._database.tenant(claim.key.tenant_id) as connection:
-            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
+            await store_languages(connection, *_store_of(claim), {claim.attachment: None}, BEFORE_KEYWORDS)
         async with self._fenced(claim) as connection:
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
@@ -182,9 +147,8 @@ class PostgresIngestionStore:
         return True
 
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
-        left_out = orjson.dumps([{"code": item.code, "message": item.message} for item in warnings]).decode()
         async with self._fenced(claim) as connection:
-            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
+            await store_languages(connection, *_store_of(claim), {claim.attachment: None}, BEFORE_KEYWORDS)
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = due_at")
             lexemes, chunks = 0, row["chunks"]
             for first in range(row["indexed_chunks"], chunks, KEYWORD_BATCH_SIZE):
@@ -194,9 +158,27 @@ class PostgresIngestionStore:
                 f"{_LEXEME_VERSION}, state = 'completed', warnings = $1::jsonb, indexed_chunks = $2,"
                 " lexeme_count = lexeme_count + $3"
             )
-            await ATTACHMENTS.update(connection, _lease(claim), changes, left_out, chunks, lexemes)
-            await _enqueue_indexed(connection, claim)
+            await ATTACHMENTS.update(connection, _lease(claim), changes, warnings_to_json(warnings), chunks, lexemes)
+            await enqueue_indexed(connection, [(claim, trace_headers())])
         self._wake_relay()
+
+    async def finish(
+        self,
+        claim: Claim,
+        batch: Sequence[EmbeddedChunk],
+        warnings: Sequence[FileWarning] = (),
+        quota: Quota = UNLIMITED,
+    ) -> None:
+        (outcome,) = await self.finish_files([LastChunks(claim, batch, warnings, trace_headers())], quota)
+        if outcome is not None:
+            raise outcome
+
+    async def finish_files(self, files: Sequence[LastChunks], quota: Quota) -> list[ClaimLost | SpacesChanged | None]:
+        """Finish files of one vector store in one transaction; for each what it could not be done for."""
+        async with self._database.tenant(files[0].claim.key.tenant_id) as connection:
+            outcomes = await finish_files(connection, files, quota)
+        self._wake_relay()
+        return outcomes
 
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         async with self._fenced(claim) as connection:
@@ -215,7 +197,7 @@ class PostgresIngestionStore:
                 claim.key.vector_store_id,
                 claim.attachment,
             )
-            await _enqueue_indexed(connection, claim, reason, message)
+            await enqueue_indexed(connection, [(claim, trace_headers())], reason, message)
         self._wake_relay()
 
     async def release(self, claim: Claim, delay: timedelta, *, failed: bool) -> None:
@@ -232,16 +214,13 @@ class PostgresIngestionStore:
             raise ClaimLost from error
 
 
-async def _enqueue_indexed(connection: Any, claim: Claim, reason: str = "", message: str = "") -> None:
-    """Publish, with the transaction, that the indexing of a file is over; a reason says that it failed."""
-    now = await connection.fetchval("SELECT now()")
-    event = file_indexed_to_proto(claim, now, reason, message)
-    await Outbox.enqueue(connection, FILE_INDEXED_TOPIC, claim.key.tenant_id, event.SerializeToString())
-
-
 def _chunks_of(claim: Claim) -> tuple[str, str, int]:
     """The key of an attachment's chunks, without their ordinals."""
-    return claim.key.tenant_id, claim.key.vector_store_id, claim.attachment
+    return *_store_of(claim), claim.attachment
+
+
+def _store_of(claim: Claim) -> tuple[str, str]:
+    return claim.key.tenant_id, claim.key.vector_store_id
 
 
 def _lease(claim: Claim) -> Lease:
@@ -266,11 +245,3 @@ def claimed_to_claim(key: AttachmentKey, claimed: Claimed, file: Any) -> Claim:
         space=row_to_space(file),
         next_space=row_to_next_space(file),
     )
-
-
-async def _locked_spaces(connection: Any, claim: Claim) -> tuple[EmbeddingSpace, EmbeddingSpace | None]:
-    """The store's space and next one, which do not change before the end of the transaction. Raises ClaimLost."""
-    row = await connection.fetchrow(_LOCK_SPACES, claim.key.tenant_id, claim.key.vector_store_id)
-    if row is None:
-        raise ClaimLost
-    return row_to_space(row), row_to_next_space(row)

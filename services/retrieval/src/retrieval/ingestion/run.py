@@ -112,53 +112,67 @@ class Ingestion:
             message = f"files of more than {self.max_bytes} bytes are not indexed"
             raise UnindexableFile(IngestionErrorCode.FILE_TOO_LARGE, message)
         async with heartbeat(self.store, claim, self.lease):
-            await self._store_chunks(claim, progress)
+            if await self._store_chunks(claim, progress):
+                return
             if not claim.chunks + progress.chunks:
                 message = "the file has no text; scanned pages are not read"
                 raise UnindexableFile(IngestionErrorCode.EMPTY_FILE, message)
-            # A transaction more for each file would be a tenth of the work of a short one.
             if claim.chunks + progress.chunks > KEYWORD_BATCH_SIZE:
                 while await self.store.index_keywords(claim, self.lease):
                     pass
             await self.store.complete(claim, progress.warnings)
 
-    async def _store_chunks(self, claim: Claim, progress: _Progress) -> None:
+    async def _store_chunks(self, claim: Claim, progress: _Progress) -> bool:
+        """Store all chunks. Returns whether the file was completed with the last ones."""
+        before = claim.chunks
         async with aclosing(self._batches(claim, progress.warnings)) as batches:
-            async for batch in batches:
-                claim, reused = await self._store_batch(claim, batch)
-                progress.chunks += len(batch)
-                progress.reused += reused
+            async for batch, is_last in batches:
+                # One transaction instead of two; of a long file it would take too long.
+                completes = is_last and before + progress.chunks + len(batch) <= KEYWORD_BATCH_SIZE
+                claim = await self._store_batch(claim, batch, progress, completes=completes)
+                if completes:
+                    return True
                 if progress.chunks >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
                     raise _Yield
+        return False
 
-    async def _store_batch(self, claim: Claim, batch: list[Chunk]) -> tuple[Claim, int]:
-        """Store the batch; the claim with the spaces of the store as they are now, and how many vectors were reused."""
+    async def _store_batch(self, claim: Claim, batch: list[Chunk], progress: _Progress, *, completes: bool) -> Claim:
+        """Store the batch, and complete the file with it or not. Returns the claim with the spaces that it has now."""
         quota = self.quotas.of(claim.principal.plan)
         while True:
             embedded, reused = await self.chunk_embedder.embed(claim, batch)
             try:
-                return await self.store.add_chunks(claim, embedded, self.lease, quota), reused
+                if completes:
+                    await self.store.finish(claim, embedded, progress.warnings, quota)
+                else:
+                    claim = await self.store.add_chunks(claim, embedded, self.lease, quota)
             except SpacesChanged as changed:
                 claim = replace(claim, space=changed.space, next_space=changed.next_space)
+            else:
+                progress.chunks += len(batch)
+                progress.reused += reused
+                return claim
 
-    async def _batches(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[list[Chunk], None]:
-        """The chunks that are not stored yet, `batch_size` at a time."""
+    async def _batches(
+        self, claim: Claim, warnings: list[FileWarning]
+    ) -> AsyncGenerator[tuple[list[Chunk], bool], None]:
+        """The chunks that are not stored yet, `batch_size` at a time, and whether they are known to be the last."""
         batch: list[Chunk] = []
         async with aclosing(self._chunks(claim, warnings)) as chunks:
             async for chunk in chunks:
                 if chunk.ordinal >= claim.chunks:
                     batch.append(chunk)
                 if len(batch) == self.batch_size:
-                    yield batch
+                    yield batch, False
                     batch = []
         if batch:
-            yield batch
+            yield batch, True
 
     async def _chunks(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[Chunk, None]:
         splitter = Splitter(self.token_counter, claim.chunking.max_tokens, claim.chunking.overlap_tokens)
         data = self.objects.read(object_key(claim.key.tenant_id, claim.key.file_id))
         try:
-            async with aclosing(self.parser.blocks(claim.filename, data)) as blocks:
+            async with aclosing(self.parser.blocks(claim.filename, data, _owner(claim))) as blocks:
                 async for block in blocks:
                     if isinstance(block, FileWarning):
                         warnings.append(block)
@@ -169,6 +183,11 @@ class Ingestion:
             raise UnindexableFile(IngestionErrorCode.UNREADABLE_FILE, "the file's bytes are missing") from None
         for chunk in splitter.finish():
             yield chunk
+
+
+def _owner(claim: Claim) -> str:
+    """Whose documents may be parsed by one process: those that the same searches find."""
+    return f"{claim.key.tenant_id}/{claim.key.vector_store_id}"
 
 
 def _retry_delay(retries: int) -> timedelta:

@@ -7,7 +7,8 @@ variables and no open files but its connection to the service, which a fork clos
 
 On the connection, each after its length in four bytes:
 
-    {"id": 1, "filename": "a.pdf", "limits": "…"}   with the files for the document, its blocks and its errors: parse it
+    {"id": 1, "filename": "a.pdf", "limits": "…", "many": false}
+            with the files for the document, its blocks and its errors: parse it, or the documents that come in the file
     {"kill": 1}                                     kill the process of this document
     {"id": 1, "signal": 9, "cpu_seconds": 1.5, "peak_bytes": 4096}   to the service: the process has ended
     {"id": 1, "refused": "…"}                                        to the service: there can be no process
@@ -75,12 +76,14 @@ class Template:
             send(self._connection, {"id": request["id"], "refused": error.strerror})
         else:
             if pid == 0:
-                self._run(template, files, request["filename"], Limits.from_json(request["limits"]))
+                self._run(
+                    template, files, request["filename"], Limits.from_json(request["limits"]), many=request["many"]
+                )
             self._pids[pid] = request["id"]
         for file in files:
             os.close(file)
 
-    def _run(self, template: int, files: list[int], filename: str, limits: Limits) -> NoReturn:
+    def _run(self, template: int, files: list[int], filename: str, limits: Limits, *, many: bool) -> NoReturn:
         """In the fork. All but its three files are closed, so that it can ask nothing of the template."""
         try:
             signal.set_wakeup_fd(-1)
@@ -96,7 +99,10 @@ class Template:
             os.dup2(2, 1)
             os.dup2(lines, 3)
             os.closerange(4, max(MAX_OPEN_FILES, self._connection.fileno() + 1))
-            child.parse(os.fdopen(0, "rb"), os.fdopen(3, "wb"), filename, limits)
+            if many:
+                child.parse_many(os.fdopen(0, "rb"), os.fdopen(3, "wb"), limits)
+            else:
+                child.parse(os.fdopen(0, "rb"), os.fdopen(3, "wb"), filename, limits)
         except BaseException:  # noqa: BLE001 - a fork never returns to the loop of the template
             sys.excepthook(*sys.exc_info())
             os._exit(1)

@@ -95,9 +95,12 @@ class Block:
 class Parser(Protocol):
     """Parses documents of every supported format."""
 
-    def blocks(self, filename: str, data: AsyncGenerator[bytes, None]) -> AsyncGenerator[Block | FileWarning, None]:
+    def blocks(
+        self, filename: str, data: AsyncGenerator[bytes, None], owner: str = ""
+    ) -> AsyncGenerator[Block | FileWarning, None]:
         """The text in reading order, and warnings of what is left out. The same document gives the same blocks, always.
 
+        Short documents of one owner may be parsed by one process; without an owner each has its own.
         Raises UnindexableFile, also after some blocks, and Unavailable when no parser can start. Errors of `data` are
         raised unchanged.
         """

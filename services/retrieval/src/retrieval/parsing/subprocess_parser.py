@@ -1,4 +1,4 @@
-"""Parses each document in a child process of its own."""
+"""Parses documents in child processes: each in one of its own, short texts of one owner in one for all of them."""
 
 import asyncio
 import os
@@ -15,17 +15,21 @@ from chassis.telemetry import logger
 from retrieval.parsing.endings import TOO_MUCH_TIME, to_error
 from retrieval.parsing.limits import Limits
 from retrieval.parsing.model import Block, FileWarning, IngestionErrorCode, UnindexableFile
+from retrieval.parsing.shared_processes import MAX_BYTES, MAX_LINE_BYTES, SharedProcesses, is_spent, may_share
 from retrieval.parsing.template_process import Fork, TemplateProcess
 
-MAX_LINE_BYTES = 1024 * 1024
 MAX_LOGGED_STDERR_BYTES = 2_000
 PROCESSES = 2
 
 log = logger("retrieval.parsing")
 
 
+class _NotAlone(Exception):
+    """The document was not parsed, by a process that had others before: they may be the cause, so it is tried alone."""
+
+
 class SubprocessParser:
-    """Implements Parser. Each document gets a process with limits on memory, CPU and time. An async context manager.
+    """Implements Parser, by processes with limits on memory, CPU and time. An async context manager.
 
     The processes are forks of a template that has imported the parsers and has read no document. The pipe bounds how
     far a process runs ahead, so a slow consumer of blocks costs no memory. A process has no environment variables and
@@ -40,6 +44,7 @@ class SubprocessParser:
         self._free = asyncio.Semaphore(processes)
         self._template = TemplateProcess(preload=preload)
         self._warned_of_sandbox = False
+        self._shared = SharedProcesses(lambda files: self._template.start("", limits, files, many=True), processes)
 
     async def __aenter__(self) -> Self:
         await self._template.__aenter__()
@@ -48,25 +53,86 @@ class SubprocessParser:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._shared.close()
         await self._template.__aexit__(kind, error, trace)
 
     async def blocks(
-        self, filename: str, data: AsyncGenerator[bytes, None]
+        self, filename: str, data: AsyncGenerator[bytes, None], owner: str = ""
     ) -> AsyncGenerator[Block | FileWarning, None]:
+        async with aclosing(data):
+            head = await _head(data)
+            if owner and may_share(filename, head):
+                found = self._share(owner, filename, head, data)
+            else:
+                found = self._own(filename, head, data)
+            async with aclosing(found):
+                async for item in found:
+                    yield item
+
+    async def _own(
+        self, filename: str, head: bytes, rest: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[Block | FileWarning, None]:
+        """The document in a process of its own."""
         with _workspace(), tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as stderr:
-            await _spool(document, data)
-            async with self._free, self._child(filename, document, stderr) as (child, lines):
-                while line := await self._line(lines):
+            await _spool(document, head, rest)
+            async with (
+                self._free,
+                self._child(filename, document, stderr) as (child, lines),
+                aclosing(self._read(child, lines, stderr)) as found,
+            ):
+                async for line in found:
                     if "end" in line:
                         return
-                    if "no_sandbox" in line:
-                        self._warn_of_sandbox(line["no_sandbox"])
-                        continue
                     yield _line_to_block(line)
-                # The output ended without a last line: the process was killed.
-                ending = await child.ended
-                _log_crash(ending.signal, stderr)
-                raise to_error(ending, self._limits)
+
+    async def _share(
+        self, owner: str, filename: str, content: bytes, rest: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[Block | FileWarning, None]:
+        """The document in a process that the owner's documents share. `rest` is exhausted."""
+        passed = 0
+        try:
+            async with aclosing(self._shared_lines(owner, filename, content)) as found:
+                async for item in found:
+                    yield item
+                    passed += 1
+        except _NotAlone:
+            async with aclosing(self._own(filename, content, rest)) as found:
+                async for item in found:
+                    passed -= 1
+                    if passed < 0:
+                        yield item
+
+    async def _shared_lines(
+        self, owner: str, filename: str, content: bytes
+    ) -> AsyncGenerator[Block | FileWarning, None]:
+        with _workspace():
+            async with self._free, self._shared.of(owner) as process:
+                process.send(filename, content)
+                try:
+                    async with aclosing(self._read(process.fork, process.lines, process.stderr)) as found:
+                        async for line in found:
+                            if "end" in line:
+                                process.ended_document = not is_spent(line)
+                                return
+                            yield _line_to_block(line)
+                except UnindexableFile as error:
+                    if process.documents > 1:
+                        raise _NotAlone from error
+                    raise
+
+    async def _read(
+        self, child: Fork, lines: asyncio.StreamReader, stderr: IO[bytes]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The lines of a document with its last one. Raises UnindexableFile when the process ends before that."""
+        while line := await self._line(lines):
+            if "no_sandbox" in line:
+                self._warn_of_sandbox(line["no_sandbox"])
+            else:
+                yield line
+        # The output ended without a last line: the process was killed.
+        ending = await child.ended
+        _log_crash(ending.signal, stderr)
+        raise to_error(ending, self._limits)
 
     @asynccontextmanager
     async def _child(
@@ -105,6 +171,8 @@ class SubprocessParser:
                 line = await lines.readline()
         except TimeoutError:
             raise TOO_MUCH_TIME from None
+        except ConnectionError:
+            return None  # the process ended before it had read all
         if not line.endswith(b"\n"):
             return None
         parsed: dict[str, Any] = orjson.loads(line)
@@ -119,10 +187,20 @@ def _line_to_block(line: dict[str, Any]) -> Block | FileWarning:
     return Block(line["page"], line["text"])
 
 
-async def _spool(document: IO[bytes], data: AsyncGenerator[bytes, None]) -> None:
-    async with aclosing(data):
-        async for piece in data:
-            await asyncio.to_thread(document.write, piece)
+async def _head(data: AsyncGenerator[bytes, None]) -> bytes:
+    """A document that is short enough to share a process, or the beginning of a longer one."""
+    head = b""
+    async for piece in data:
+        head += piece
+        if len(head) > MAX_BYTES:
+            break
+    return head
+
+
+async def _spool(document: IO[bytes], head: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+    await asyncio.to_thread(document.write, head)
+    async for piece in rest:
+        await asyncio.to_thread(document.write, piece)
     await asyncio.to_thread(document.seek, 0)
 
 

@@ -69,14 +69,17 @@ class TemplateProcess:
         if self._connection is not None:
             await self._connection.close()
 
-    def start(self, filename: str, limits: Limits, files: tuple[int, int, int]) -> Fork:
-        """Parse a document. `files` are those for the document, its blocks and its errors. Raises Unavailable."""
+    def start(self, filename: str, limits: Limits, files: tuple[int, int, int], *, many: bool = False) -> Fork:
+        """Parse a document. `files` are those for the document, its blocks and its errors. Raises Unavailable.
+
+        `many`: the process parses documents that come one after the other, until the first file ends.
+        """
         connection = self._running()
         self._number += 1
         fork = Fork(connection, self._number)
         # Not the name: the memory of the template is copied to the process of each later document.
         name = f"document{PurePath(filename).suffix.lower()[:MAX_SUFFIX]}"
-        request = {"id": self._number, "filename": name, "limits": limits.to_json()}
+        request = {"id": self._number, "filename": name, "limits": limits.to_json(), "many": many}
         try:
             connection.send(request, files)
         except OSError as error:

@@ -12,7 +12,8 @@ from chassis.tenancy import Principal
 from retrieval.embeddings.model import EmbeddingSpace, to_floats
 from retrieval.ingestion.chunk_rows import BYTES_PER_DIMENSION
 from retrieval.ingestion.model import ClaimLost
-from retrieval.ingestion.postgres import ADD_VECTORS, OVERDUE_AFTER, ROLES
+from retrieval.ingestion.postgres import OVERDUE_AFTER, ROLES
+from retrieval.ingestion.whole_files_postgres import ADD_VECTORS
 from retrieval.store_migrations.model import (
     ChunkPlace,
     MigrationClaim,

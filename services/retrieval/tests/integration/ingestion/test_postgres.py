@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from argosy.retrieval.v1.events_pb2 import FileIndexed
 from chassis.postgres import Database
+from retrieval.ingestion.grouped_postgres import GroupedIngestionStore
 from retrieval.ingestion.model import ClaimLost
 from retrieval.ingestion.postgres import PostgresIngestionStore
 
 from services.retrieval.tests.contracts.ingestion import IngestionStoreContract
-from services.retrieval.tests.tenants import NOW, Tenant
+from services.retrieval.tests.tenants import NOW, Ports, Tenant, embedded
 
 
 class TestPostgresIngestionStore(IngestionStoreContract):
     pass
+
+
+class TestGroupedIngestionStore(IngestionStoreContract):
+    @pytest.fixture
+    def ports(self, ports: Ports, database: Database) -> Ports:
+        store = GroupedIngestionStore(database, overdue_after=timedelta(0))
+        return replace(ports, ingestion_store=store)
 
 
 async def published(database: Database, tenant_id: str) -> list[FileIndexed]:
@@ -42,6 +54,19 @@ async def test_the_end_of_indexing_is_published_with_the_transaction_that_ends_i
     assert failed.error.message == "The file has no text."
     assert indexed.meta.event_id != failed.meta.event_id
     assert woken == ["woken"] * 2
+
+
+async def test_each_file_of_a_shared_transaction_is_published_once(database: Database, one: Tenant) -> None:
+    store = GroupedIngestionStore(database)
+    files = [await one.file() for _ in range(5)]
+    held = await one.store(*(file.file_id for file in files))
+    claims = [await one.claim(held.vector_store_id, file.file_id) for file in files]
+
+    await asyncio.gather(*(store.finish(claim, embedded([f"text {n}"])) for n, claim in enumerate(claims)))
+
+    events = await published(database, one.tenant_id)
+    assert sorted(event.file_id for event in events) == sorted(file.file_id for file in files)
+    assert len({event.meta.event_id for event in events}) == len(files)
 
 
 async def test_a_lost_claim_publishes_nothing(database: Database, one: Tenant) -> None:
