@@ -61,9 +61,10 @@ class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
     async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:
         bounds = [_proto_to_bound(bound) for bound in request.bounds]
         lease = request.lease.ToTimedelta()
-        held, prices, soft_limit_passed = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
-        response = metering.ReserveResponse(held=Money(nano_usd=held), soft_limit_passed=soft_limit_passed)
-        for price in prices:
+        reserved = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
+        held = Money(nano_usd=reserved.held)
+        response = metering.ReserveResponse(held=held, soft_limit_passed=reserved.soft_limit_passed)
+        for price in reserved.prices:
             added = response.prices.add(price_key=price.key, version=price.version)
             added.input_per_million.nano_usd = price.input_per_million
             added.output_per_million.nano_usd = price.output_per_million
@@ -196,6 +197,7 @@ def _event_to_proto(event: Event) -> inference.InferResponse:
 _OUTCOMES = {
     CallOutcome.SUCCEEDED: inference.ATTEMPT_OUTCOME_SUCCEEDED,
     CallOutcome.REJECTED: inference.ATTEMPT_OUTCOME_REJECTED,
+    CallOutcome.REFUSED: inference.ATTEMPT_OUTCOME_REJECTED,
     CallOutcome.FAILED: inference.ATTEMPT_OUTCOME_TIMED_OUT,
     CallOutcome.OTHER: inference.ATTEMPT_OUTCOME_CANCELLED,
 }
@@ -213,6 +215,7 @@ def _fill_finished(finished: Finished, message: inference.Finished | inference.E
         _fill_attempt(one, added)
         for call in finished.calls[index : index + 1]:
             added.outcome = _OUTCOMES[call.outcome]
+            added.request_refused = call.outcome is CallOutcome.REFUSED
             added.first_byte_after.FromTimedelta(timedelta(seconds=call.first_byte_seconds))
             added.duration.FromTimedelta(timedelta(seconds=call.seconds))
     if finished.error is not None:

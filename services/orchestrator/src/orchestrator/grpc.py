@@ -14,7 +14,7 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
-from orchestrator.embeddings.grpc import embed, embed_in_pieces
+from orchestrator.embeddings.grpc import UnreadVectors, embed, embed_in_pieces
 from orchestrator.flags.snapshot import FlagCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
@@ -43,6 +43,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         self._tasks = tasks
         self._outbox = outbox
         self._jobs = jobs
+        self._unread = UnreadVectors()
 
     # These are not `async`, which would put a second coroutine around that of the feature.
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
@@ -52,7 +53,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         return embed(self._embeddings, request, context)
 
     def EmbedInPieces(self, request: pb.EmbedInPiecesRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
-        return embed_in_pieces(self._embeddings, request, context)
+        return embed_in_pieces(self._embeddings, self._unread, request, context)
 
     def GetRequestStates(
         self, request: pb.GetRequestStatesRequest, context: Any

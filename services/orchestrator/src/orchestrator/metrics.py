@@ -84,6 +84,10 @@ JOB_SUBMIT_SECONDS = histogram("orchestrator_job_submit_seconds", "Time to check
 JOB_CLAIM_SECONDS = histogram(
     "orchestrator_job_claim_seconds", "Time to claim a job: durably, with its context and its reservation."
 )
+JOB_VECTORS_REFUSED = counter(
+    "orchestrator_job_vectors_refused_total",
+    "Reports of workers that were refused, and come again, because vectors of other jobs took the memory for them.",
+)
 JOB_DISPATCH_SECONDS = histogram(
     "orchestrator_job_dispatch_seconds",
     "Time from when a job was due until it was on its way to a worker.",

@@ -686,6 +686,7 @@ class Attempt(_message.Message):
     FIRST_BYTE_AFTER_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     EXPOSURE_CAUSE_FIELD_NUMBER: _builtins.int
+    REQUEST_REFUSED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counts from 1 within the request."""
     candidate: _builtins.int
@@ -694,6 +695,8 @@ class Attempt(_message.Message):
     """How it ended."""
     exposure_cause: _common_pb2.ExposureCause.ValueType
     """Whose doing it was that the usage is not known, where it is not."""
+    request_refused: _builtins.bool
+    """Rejected as too long for the model, or by the content policy: it tells nothing of how the candidate answers others."""
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage:
         """What it consumed."""
@@ -716,10 +719,11 @@ class Attempt(_message.Message):
         first_byte_after: _duration_pb2.Duration | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         exposure_cause: _common_pb2.ExposureCause.ValueType = ...,
+        request_refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "first_byte_after", b"first_byte_after", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "duration", b"duration", "exposure_cause", b"exposure_cause", "first_byte_after", b"first_byte_after", "number", b"number", "outcome", b"outcome", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "duration", b"duration", "exposure_cause", b"exposure_cause", "first_byte_after", b"first_byte_after", "number", b"number", "outcome", b"outcome", "request_refused", b"request_refused", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from chassis.errors import InvalidRequest
 
 from orchestrator.routing.model import (
     ALL_TENANTS,
+    MAX_CANDIDATES,
     FallbackCycle,
     RouteCandidate,
     RouteEntry,
@@ -14,7 +15,6 @@ from orchestrator.routing.model import (
     UnknownUpstream,
     UnpricedCandidate,
 )
-from orchestrator.routing.order import MAX_CANDIDATES
 from orchestrator.routing.policy import RoutePolicy, Strategy
 from orchestrator.workers.model import CandidateRole
 

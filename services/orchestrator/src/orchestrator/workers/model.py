@@ -98,6 +98,8 @@ class CallOutcome(StrEnum):
     SUCCEEDED = "succeeded"
     REJECTED = "rejected"
     """By the provider, whoever is at fault."""
+    REFUSED = "refused"
+    """By the provider, for the length or the content of the request: it tells nothing of the provider."""
     FAILED = "failed"
     OTHER = "other"
     """It was not made, or its client left."""

@@ -99,9 +99,10 @@ def proto_to_event(response: inference_pb2.InferResponse) -> Event:
 
 def _proto_to_call(attempt: inference_pb2.Attempt) -> ProviderCall:
     first_byte, duration = attempt.first_byte_after, attempt.duration
+    outcome = _OUTCOMES.get(attempt.outcome, CallOutcome.OTHER)
     return ProviderCall(
         attempt.candidate,
-        _OUTCOMES.get(attempt.outcome, CallOutcome.OTHER),
+        CallOutcome.REFUSED if attempt.request_refused else outcome,
         first_byte.seconds + first_byte.nanos / 1e9,
         duration.seconds + duration.nanos / 1e9,
     )
@@ -122,6 +123,8 @@ def proto_to_starting(message: inference_pb2.AttemptStarting) -> AttemptStarting
 
 def proto_to_attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:
     return tuple(
-        Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
-        for one in attempts
+        [
+            Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
+            for one in attempts
+        ]
     )

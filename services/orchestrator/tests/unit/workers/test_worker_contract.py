@@ -38,9 +38,9 @@ CANDIDATE = Candidate("local", "m", TokenBound("local/m", 10, 20), b'{"a":1}')
 PLAN = Plan("req_1", (CANDIDATE,), True, 9 * SECOND, 3 * SECOND, 2 * SECOND)
 EMBEDDING_PLAN = EmbeddingPlan("req_1", (CANDIDATE._replace(body=b""),), ("a",), 0, 9 * SECOND)
 FINISHED = Finished(
-    (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 7, 0)),),
+    (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 0, 0)), Attempt(2, 1, TokenUsage(UsageSource.REPORTED, 7, 0))),
     usage_payload=b'{"usage":1}',
-    calls=(ProviderCall(0, CallOutcome.SUCCEEDED, 0.25, 1.5),),
+    calls=(ProviderCall(0, CallOutcome.REFUSED, 0.125, 0.25), ProviderCall(1, CallOutcome.SUCCEEDED, 0.25, 1.5)),
 )
 REFUSAL = RemoteError(Kind.THROTTLED, "TOO_MANY_PLANS", "later")
 

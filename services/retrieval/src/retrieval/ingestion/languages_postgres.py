@@ -8,22 +8,14 @@ from retrieval.languages.detect import languages_of
 
 # Of a file so many pieces are looked at, evenly spread over its chunks, and so many characters of each.
 PIECES, PIECE_CHARACTERS = 16, 600
-# A file keeps its languages from its first keyword to its last one.
-BEFORE_KEYWORDS = "state = 'in_progress' AND indexed_chunks = 0"
 
 _PIECES = f"""
-SELECT file.attachment, a.languages, ARRAY(
+SELECT a.languages, ARRAY(
     SELECT left(text, {PIECE_CHARACTERS}) FROM chunks
-    WHERE tenant_id = (SELECT $1::text) AND vector_store_id = $2 AND attachment = file.attachment
-      AND ordinal = ANY(ARRAY(
-          SELECT n * coalesce(file.chunks, a.chunks) / {PIECES} FROM generate_series(0, {PIECES - 1}) AS n
-      ))
+    WHERE tenant_id = $1 AND vector_store_id = $2 AND attachment = $3
+    AND ordinal = ANY(ARRAY(SELECT n * a.chunks / {PIECES} FROM generate_series(0, {PIECES - 1}) AS n))
 ) AS pieces
-FROM unnest($3::bigint[], $4::integer[]) AS file (attachment, chunks)
-CROSS JOIN LATERAL (
-    SELECT languages, chunks FROM attachments
-    WHERE tenant_id = $1 AND attachment = file.attachment AND {{condition}} OFFSET 0
-) AS a
+FROM attachments a WHERE tenant_id = $1 AND attachment = $3 AND {{condition}}
 """  # noqa: S608 - constants
 # It only grows: a language of which no file is left costs a lookup for each word of a query.
 _ADD_TO_STORE = """
@@ -34,29 +26,45 @@ _SET = "UPDATE attachments SET languages = $3 WHERE tenant_id = $1 AND attachmen
 
 
 async def store_languages(
-    connection: Any, tenant_id: str, vector_store_id: str, files: Mapping[int, int | None], condition: str
+    connection: Any, tenant_id: str, vector_store_id: str, attachment: int, condition: str
 ) -> None:
-    """Find the languages of files from the text of their chunks, and write them to the files and to their store.
+    """Find the languages of a file from the text of its chunks, and write them to the file and to its store.
 
-    `files` has attachments with how many chunks they have, or None where their row in `attachments` says that. Nothing
-    is done for those whose row does not meet the condition. The caller holds no lock of an attachment, unless it holds
-    one of the store from before: the store is locked first, as where it is deleted.
+    Nothing is done for a file that does not meet the condition on its row in `attachments`. The store is locked before
+    the attachment, as where a store is deleted.
     """
-    statement = _PIECES.format(condition=condition)
-    rows = await connection.fetch(statement, tenant_id, vector_store_id, list(files), list(files.values()))
-    if not rows:
+    row = await connection.fetchrow(_PIECES.format(condition=condition), tenant_id, vector_store_id, attachment)
+    if row is None:
         return
-    found: Sequence[list[str]] = await asyncio.to_thread(_detect, [row["pieces"] for row in rows])
-    if languages := sorted({language for of_file in found for language in of_file}):
+    languages: Sequence[str] = await asyncio.to_thread(languages_of, row["pieces"])
+    if languages:
         await connection.execute(_ADD_TO_STORE, tenant_id, vector_store_id, languages)
-    changed = [
-        (tenant_id, row["attachment"], of_file)
-        for row, of_file in zip(rows, found, strict=True)
-        if of_file != row["languages"]
-    ]
-    if changed:
-        await connection.executemany(_SET, changed)
+    if languages != row["languages"]:
+        await connection.execute(_SET, tenant_id, attachment, languages)
 
 
-def _detect(files: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [languages_of(pieces) for pieces in files]
+async def languages_of_files(
+    connection: Any, tenant_id: str, vector_store_id: str, texts: Mapping[int, tuple[int, Sequence[str]]]
+) -> dict[int, Sequence[str]]:
+    """Find the languages of files by attachment, and write them to their store.
+
+    `texts` are the chunks that are not stored yet, each file's with the number of those that are. It comes before all
+    locks of the transaction: the store has no language too few, and may have one too many.
+    """
+    pieces: dict[int, list[str]] = {}
+    for attachment, (stored, new) in texts.items():
+        pieces[attachment] = [new[n * len(new) // PIECES][:PIECE_CHARACTERS] for n in range(min(PIECES, len(new)))]
+        if stored:
+            row = await connection.fetchrow(_PIECES.format(condition="true"), tenant_id, vector_store_id, attachment)
+            pieces[attachment] = row["pieces"] if row else []
+    found: dict[int, Sequence[str]] = await asyncio.to_thread(
+        lambda: {attachment: languages_of(some) for attachment, some in pieces.items()}
+    )
+    if languages := sorted({language for one in found.values() for language in one}):
+        await connection.execute(_ADD_TO_STORE, tenant_id, vector_store_id, languages)
+    return found
+
+
+async def set_languages(connection: Any, tenant_id: str, languages: Mapping[int, Sequence[str]]) -> None:
+    """Write the languages of files, by attachment, before their first keyword."""
+    await connection.executemany(_SET, [(tenant_id, attachment, found) for attachment, found in languages.items()])

@@ -13,7 +13,7 @@ from chassis.tenancy import Principal
 from retrieval.chunking.splitter import OWN_CHUNKING
 from retrieval.embeddings.model import Vector, floats_to_vector
 from retrieval.ingestion.chunk_rows import row_to_next_space, row_to_space
-from retrieval.ingestion.languages_postgres import BEFORE_KEYWORDS, store_languages
+from retrieval.ingestion.languages_postgres import store_languages
 from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
 from retrieval.ingestion.whole_files_postgres import (
     ATTACHMENTS,
@@ -71,6 +71,9 @@ SELECT coalesce(sum(frequency), 0)::bigint FROM found
 
 # The older version, where the rules change between two batches: the file is indexed anew then.
 _LEXEME_VERSION = "lexeme_version = least(CASE WHEN indexed_chunks > 0 THEN lexeme_version END, keyword_rules())"
+
+# A file keeps its languages from its first keyword to its last one.
+_BEFORE_KEYWORDS = "state = 'in_progress' AND indexed_chunks = 0"
 
 
 class PostgresIngestionStore:
@@ -135,7 +138,7 @@ class PostgresIngestionStore:
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         # The keywords of a thousand chunks take a while, in which searches would wait for the row of the store.
         async with self._database.tenant(claim.key.tenant_id) as connection:
-            await store_languages(connection, *_store_of(claim), {claim.attachment: None}, BEFORE_KEYWORDS)
+            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
         async with self._fenced(claim) as connection:
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
@@ -148,7 +151,7 @@ class PostgresIngestionStore:
 
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
         async with self._fenced(claim) as connection:
-            await store_languages(connection, *_store_of(claim), {claim.attachment: None}, BEFORE_KEYWORDS)
+            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = due_at")
             lexemes, chunks = 0, row["chunks"]
             for first in range(row["indexed_chunks"], chunks, KEYWORD_BATCH_SIZE):
@@ -216,11 +219,7 @@ class PostgresIngestionStore:
 
 def _chunks_of(claim: Claim) -> tuple[str, str, int]:
     """The key of an attachment's chunks, without their ordinals."""
-    return *_store_of(claim), claim.attachment
-
-
-def _store_of(claim: Claim) -> tuple[str, str]:
-    return claim.key.tenant_id, claim.key.vector_store_id
+    return claim.key.tenant_id, claim.key.vector_store_id, claim.attachment
 
 
 def _lease(claim: Claim) -> Lease:

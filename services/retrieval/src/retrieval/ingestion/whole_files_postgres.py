@@ -13,7 +13,7 @@ from chassis.telemetry import inject
 
 from retrieval.embeddings.model import EmbeddingSpace
 from retrieval.ingestion.chunk_rows import chunk_to_row, row_to_next_space, row_to_space, stored_bytes, vector_rows
-from retrieval.ingestion.languages_postgres import BEFORE_KEYWORDS, store_languages
+from retrieval.ingestion.languages_postgres import languages_of_files, set_languages
 from retrieval.ingestion.model import (
     FILE_INDEXED_TOPIC,
     Claim,
@@ -37,6 +37,7 @@ ATTACHMENTS = LeaseTable(
     claimable="state = 'in_progress'",
     crashes="crashes",
     retries="retries",
+    known="spaces_epoch",
 )
 # The lock keeps the store from changing to another space before the commit. It comes before that of the attachment, as
 # where a store is deleted.
@@ -67,12 +68,12 @@ WITH found AS (
     SELECT file.attachment, file.first, c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
     FROM unnest($3::bigint[], $4::integer[]) AS file (attachment, first)
     CROSS JOIN LATERAL (
-        SELECT languages FROM attachments WHERE tenant_id = $1 AND attachment = file.attachment OFFSET 0
-    ) AS a CROSS JOIN LATERAL (
         SELECT ordinal, text FROM chunks
         WHERE tenant_id = $1 AND vector_store_id = $2 AND attachment = file.attachment AND ordinal >= file.first
         OFFSET 0
-    ) AS c CROSS JOIN LATERAL keywords(c.text, a.languages) AS l
+    ) AS c CROSS JOIN LATERAL keywords(
+        c.text, (SELECT languages FROM attachments WHERE tenant_id = $1 AND attachment = file.attachment)
+    ) AS l
 ), measured AS (
     SELECT *, sum(frequency) OVER (PARTITION BY attachment, ordinal) AS length FROM found
 ), written AS (
@@ -139,6 +140,8 @@ async def finish_files(
     Raises StorageQuotaExceeded when there is no room for the chunks of all.
     """
     tenant_id, store_id = files[0].claim.key.tenant_id, files[0].claim.key.vector_store_id
+    texts = {file.claim.attachment: (_first(file), [item.chunk.text for item in file.batch]) for file in files}
+    languages = await languages_of_files(connection, tenant_id, store_id, texts)
     spaces = await locked_spaces(connection, tenant_id, store_id)
     if spaces is None:
         return [ClaimLost() for _ in files]
@@ -155,8 +158,16 @@ async def finish_files(
     done = [file for file, outcome in zip(files, outcomes, strict=True) if outcome is None]
     if done:
         await check_chunks(connection, tenant_id, quota, sum(len(file.batch) for file in done))
+        # A file keeps its languages from its first keyword to its last one.
+        first = [file.claim.attachment for file in done if not held[file.claim.attachment]]
+        await set_languages(connection, tenant_id, {number: languages[number] for number in first})
         await _complete(connection, done, held, (space, next_space))
     return outcomes
+
+
+def _first(file: LastChunks) -> int:
+    """How many chunks of the file are stored already."""
+    return file.batch[0].chunk.ordinal
 
 
 def own_vectors(claim: Claim, batch: Sequence[EmbeddedChunk], space: EmbeddingSpace) -> list[TextVector | None]:
@@ -247,8 +258,6 @@ async def _complete(
     tenant_id, store_id = claims[0].key.tenant_id, claims[0].key.vector_store_id
     await add_rows(connection, [(file.claim, file.batch) for file in files], spaces)
     numbers = [claim.attachment for claim in claims]
-    chunks = [file.batch[-1].chunk.ordinal + 1 for file in files]
-    await store_languages(connection, tenant_id, store_id, dict(zip(numbers, chunks, strict=True)), BEFORE_KEYWORDS)
     firsts = [indexed[number] for number in numbers]
     rows = await connection.fetch(_INDEX_KEYWORDS, tenant_id, store_id, numbers, firsts)
     lexemes = {row["attachment"]: row["lexemes"] for row in rows}
@@ -256,7 +265,7 @@ async def _complete(
         _COMPLETE,
         tenant_id,
         numbers,
-        chunks,
+        [file.batch[-1].chunk.ordinal + 1 for file in files],
         [size_bytes(file.claim, file.batch, spaces[0]) for file in files],
         [lexemes.get(number, 0) for number in numbers],
         [warnings_to_json(file.warnings) for file in files],

@@ -57,7 +57,7 @@ class PostgresKeywordVersions:
         if first_ordinal == 0:
             # Before the keywords, so that no search misses those of a language that is new in the store.
             async with self._database.tenant(file.tenant_id) as connection:
-                await store_languages(connection, *key[:2], {file.attachment: None}, "state = 'completed'")
+                await store_languages(connection, *key, "state = 'completed'")
         async with self._database.tenant(file.tenant_id) as connection:
             if await connection.fetchval(_LOCK, file.tenant_id, file.attachment) is None:
                 return False
