@@ -28,6 +28,7 @@ from orchestrator.workers.model import (
     Event,
     Finished,
     Plan,
+    RerankPlan,
     Started,
 )
 from values.attribute_protos import proto_to_filter
@@ -151,6 +152,16 @@ class InMemoryWorker(_InferenceServicer):  # type: ignore[misc]
             piece = inference.EmbedResponse(vectors=[inference.Vector(float32=vector)])
             yield inference.EmbedInPiecesResponse(piece=piece)
 
+    async def Rerank(self, message: inference.RerankRequest, context: Any) -> inference.RerankResponse:
+        candidates = tuple(map(_proto_to_candidate, message.candidates))
+        documents, deadline = tuple(message.documents), message.deadline.ToTimedelta()
+        scores, finished, retry_same, fallback = await self.fake.rerank(
+            RerankPlan(message.request_id, candidates, message.query, documents, deadline)
+        )
+        response = inference.RerankResponse(scores=scores, retry_same=retry_same, fallback=fallback)
+        _fill_finished(finished, response)
+        return response
+
 
 async def _pass_requests_on(requests: Any, call: Any) -> None:
     async for request in requests:
@@ -209,7 +220,9 @@ def _fill_attempt(attempt: Attempt, message: inference.Attempt) -> None:
     usage_to_proto(attempt.usage, message.usage)
 
 
-def _fill_finished(finished: Finished, message: inference.Finished | inference.EmbedResponse) -> None:
+def _fill_finished(
+    finished: Finished, message: inference.Finished | inference.EmbedResponse | inference.RerankResponse
+) -> None:
     for index, one in enumerate(finished.attempts):
         added = message.attempts.add()
         _fill_attempt(one, added)

@@ -16,6 +16,8 @@ from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
 from orchestrator.embeddings.grpc import UnreadVectors, embed, embed_in_pieces
 from orchestrator.flags.snapshot import FlagCache
+from orchestrator.rerank.grpc import rerank
+from orchestrator.rerank.rerank import Reranks
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
 from orchestrator.usage.grpc import get_request_states
@@ -30,6 +32,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         *,
         completions: ChatCompletions,
         embeddings: Embeddings,
+        reranks: Reranks,
         routes: RouteCache,
         flags: FlagCache,
         tasks: BackgroundTasks,
@@ -38,6 +41,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
     ) -> None:
         self._completions = completions
         self._embeddings = embeddings
+        self._reranks = reranks
         self._routes = routes
         self._flags = flags
         self._tasks = tasks
@@ -54,6 +58,9 @@ class OrchestrationServicer(OrchestrationServiceServicer):
 
     def EmbedInPieces(self, request: pb.EmbedInPiecesRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
         return embed_in_pieces(self._embeddings, self._unread, request, context)
+
+    def Rerank(self, request: pb.RerankRequest, context: Any) -> Awaitable[pb.RerankResponse]:
+        return rerank(self._reranks, request, context)
 
     def GetRequestStates(
         self, request: pb.GetRequestStatesRequest, context: Any

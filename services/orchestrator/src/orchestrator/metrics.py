@@ -16,6 +16,11 @@ EMBEDDINGS = counter(
     "Embedding requests by outcome: answered, cancelled (by the caller), or error kind.",
     ("outcome",),
 )
+RERANKS = counter(
+    "orchestrator_reranks_total",
+    "Requests for scores of documents by outcome: answered, cancelled (by the caller), or error kind.",
+    ("outcome",),
+)
 TOKENS = counter("orchestrator_tokens_total", "Tokens of finished requests, input and output.", ("direction",))
 RESERVE_SECONDS = histogram("orchestrator_reserve_seconds", "Time that metering took to reserve or refuse.")
 RETRIEVAL_SECONDS = histogram("orchestrator_retrieval_seconds", "Time that retrieval took to find context or fail.")

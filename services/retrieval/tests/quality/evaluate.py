@@ -63,11 +63,9 @@ class Indexed:
         return list(dict.fromkeys(passage.source.filename for passage in passages))
 
     async def keywords(self, query: str) -> list[str]:
-        return self._documents(
-            await self.tenant.ports.index.keyword_search(
-                self.tenant.tenant_id, [self.vector_store_id], query, CANDIDATES
-            )
-        )
+        index, tenant_id, stores = self.tenant.ports.index, self.tenant.tenant_id, [self.vector_store_id]
+        contents = await index.contents(tenant_id, stores)
+        return self._documents(await index.keyword_search(tenant_id, stores, query, CANDIDATES, chunks=contents.chunks))
 
     async def vectors(self, query: str) -> list[str]:
         [vector] = await self.embedder.embed([query])
@@ -137,8 +135,10 @@ async def measure(dataset: Dataset, rank: Ranking, embedder: Embedder) -> Figure
     for query_id, query in dataset.queries.items():
         await embedder.embed([query])
         started = time.perf_counter()
-        ranking = await rank(query)
+        found = await rank(query)
         figures.milliseconds.append((time.perf_counter() - started) * 1000)
+        # In some sets the queries are documents, too: finding oneself is no answer.
+        ranking = [document for document in found if document != query_id]
         figures.ndcg.append(ndcg(ranking, dataset.grades[query_id]))
         figures.recall.append(recall(ranking, dataset.grades[query_id]))
     return figures
@@ -155,4 +155,5 @@ async def report(dataset: Dataset, indexed: Indexed) -> str:
             ("vectors only", indexed.vectors),
         )
     ]
-    return "\n".join([f"{len(dataset.documents)} documents, {len(dataset.queries)} queries", header, *rows])
+    size = f"{len(dataset.documents)} documents, {len(dataset.queries)} queries"
+    return "\n".join([size, *dataset.notes, header, *rows])

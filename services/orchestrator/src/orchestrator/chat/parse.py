@@ -152,12 +152,13 @@ def _parse_cache(options: object) -> CacheControl:
     path = "argosy.cache"
     fields = _check_object(options, path)
     _check_names(fields, _CACHE, path)
-    name = fields.get("mode")
-    mode = _CACHE_MODES.get(name) if isinstance(name, str) else None
-    if name is not None and mode is None:
+    mode = fields.get("mode")
+    if mode is not None and not (isinstance(mode, str) and mode in _CACHE_MODES):
         _refuse(f"{path}.mode", f"is not one of {', '.join(CacheMode)}")
     max_age = _int_field(fields, "max_age", 0, MAX_CACHE_AGE_SECONDS, f"{path}.")
-    return CacheControl(mode, None if max_age is None else timedelta(seconds=max_age))
+    return CacheControl(
+        None if mode is None else _CACHE_MODES[mode], None if max_age is None else timedelta(seconds=max_age)
+    )
 
 
 def _tags(extension: object) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
 
+from orchestrator.flags.model import Feature
 from orchestrator.routing.policy import (
     ANY_CAPABILITY,
     DEFAULT_POLICY,
@@ -71,6 +72,11 @@ class Task(StrEnum):
 
     CHAT = "chat"
     EMBEDDING = "embedding"
+    RERANK = "rerank"
+
+
+TASK_TO_FEATURE = {Task.CHAT: Feature.CHAT, Task.EMBEDDING: Feature.EMBEDDINGS, Task.RERANK: Feature.RERANK}
+"""What a switch names to turn a task off."""
 
 
 class UnknownFields(StrEnum):
@@ -97,7 +103,7 @@ class RouteCandidate:
     upstream: str
     model: str
     max_output_tokens: int = 0
-    """The most that one answer can have, and the limit of a request without one. 0 for embeddings."""
+    """The most that one answer can have, and the limit of a request without one. 0 for embeddings and scores."""
     limit_field: str = "max_tokens"
     """The field of the request body in which this upstream takes the output limit."""
     unknown_fields: UnknownFields | None = None

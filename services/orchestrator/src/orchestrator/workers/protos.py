@@ -19,6 +19,8 @@ from orchestrator.workers.model import (
     Finished,
     Plan,
     ProviderCall,
+    RerankPlan,
+    RerankResult,
     Started,
 )
 
@@ -73,6 +75,22 @@ def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
     )
     inputs_to_proto(plan.inputs, message)
     return message
+
+
+def rerank_plan_to_proto(plan: RerankPlan) -> inference_pb2.RerankRequest:
+    return inference_pb2.RerankRequest(
+        request_id=plan.request_id,
+        candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
+        query=plan.query,
+        documents=plan.documents,
+        deadline=duration_to_proto(plan.deadline),
+    )
+
+
+def proto_to_rerank_result(response: inference_pb2.RerankResponse) -> RerankResult:
+    error = proto_to_error(response.error) if response.HasField("error") else None
+    finished = Finished(proto_to_attempts(response.attempts), error)
+    return RerankResult(tuple(response.scores), finished, response.retry_same, response.fallback)
 
 
 def proto_to_event(response: inference_pb2.InferResponse) -> Event:
