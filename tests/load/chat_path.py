@@ -39,9 +39,9 @@ from orchestrator.response_cache.model import CachePolicy, ExactMode
 from orchestrator.response_cache.policy import by_route
 from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache
+from orchestrator.usage.hits import HitRecorder
 from orchestrator.usage.model import RequestUsage
 from orchestrator.usage.protos import request_usage_to_proto
-from orchestrator.usage.hits import HitRecorder
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.worker_client import GrpcWorkerClient
 
