@@ -241,5 +241,5 @@ class Settings(ServiceSettings):
         default_factory=SemanticCacheSection, description="Prompts of the semantic cache."
     )
     exact_scan_chunks: int = Field(
-        20_000, ge=0, description="Chunks of a vector store up to which `indexes` proposes no HNSW index."
+        5_000, ge=0, description="Chunks of a vector store up to which `indexes` proposes no HNSW index."
     )
