@@ -13,9 +13,9 @@ from chassis.errors import ArgosyError
 from chassis.postgres import GroupCommit
 
 from retrieval.embeddings.model import Vector
+from retrieval.ingestion.finished_files_postgres import LastChunks, trace_headers
 from retrieval.ingestion.model import Claim, EmbeddedChunk
 from retrieval.ingestion.postgres import PostgresIngestionStore
-from retrieval.ingestion.whole_files_postgres import LastChunks, trace_headers
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import AttachmentKey

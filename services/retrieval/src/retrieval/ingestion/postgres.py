@@ -13,8 +13,7 @@ from chassis.tenancy import Principal
 from retrieval.chunking.splitter import OWN_CHUNKING
 from retrieval.embeddings.model import Vector, floats_to_vector
 from retrieval.ingestion.chunk_rows import row_to_next_space, row_to_space
-from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
-from retrieval.ingestion.whole_files_postgres import (
+from retrieval.ingestion.finished_files_postgres import (
     ATTACHMENTS,
     LastChunks,
     add_rows,
@@ -27,6 +26,7 @@ from retrieval.ingestion.whole_files_postgres import (
     trace_headers,
     warnings_to_json,
 )
+from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.quotas.postgres import check_chunks
