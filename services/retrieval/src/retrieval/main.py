@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ from retrieval.parsing.limits import Limits
 from retrieval.parsing.subprocess_parser import SubprocessParser
 from retrieval.reindexing.cli import add_reindex_arguments, reindex
 from retrieval.reindexing.postgres import PostgresKeywordVersions
-from retrieval.reindexing.rebuild import rebuild_outdated
+from retrieval.reindexing.rebuild import rebuild_while_idle
 from retrieval.search.grpc import SearchMethods
 from retrieval.search.indexes_postgres import index_statements
 from retrieval.search.postgres import PostgresSearchIndex
@@ -120,7 +121,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             for n in range(settings.ingestion.slots)
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
-        *_upkeep(settings, database, records, vector_stores),
+        *_upkeep(settings, database, records, vector_stores, lambda: len(queue) > 0 or worker.running > 0),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
         Loop("cached-prompts", periodic(settings.semantic_cache.sweep_interval, expire, "cached-prompts")),
         builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}", FILE_INDEXED_TOPIC),
@@ -130,14 +131,14 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
 
 
 def _upkeep(
-    settings: Settings, database: Database, records: PostgresDeletionRecords, vector_stores: PostgresVectorStores
+    settings: Settings,
+    database: Database,
+    records: PostgresDeletionRecords,
+    vector_stores: PostgresVectorStores,
+    is_busy: Callable[[], bool],
 ) -> list[Component]:
     """What keeps older rows up to date, and forgets what is no longer asked for."""
-    versions = PostgresKeywordVersions(database)
-
-    async def rebuild() -> None:
-        metrics.REINDEXED_FILES.inc(await rebuild_outdated(versions))
-
+    rebuild = partial(rebuild_while_idle, PostgresKeywordVersions(database), is_busy, metrics.REINDEXED_FILES.inc)
     name_models = partial(name_embedding_model, database, settings.embedding.model)
     empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
     return [
