@@ -103,8 +103,9 @@ class Migrator:
         if claim.crashes >= MAX_CRASHES:
             await self.store.fail(claim, "migration_crashed", f"the migration crashed {claim.crashes} times in a row")
             raise ClaimLost
+        unsettled = await self.store.unsettled(claim)
         await self._embed_missing(claim, progress)
-        if not await self.store.cut_over(claim, self.grace):
+        if not await self.store.cut_over(claim, self.grace, unsettled):
             raise _Postponed(CHUNKS_MISSING, CUT_OVER_PAUSE)
 
     async def _embed_missing(self, claim: MigrationClaim, progress: _Progress) -> None:
