@@ -65,6 +65,8 @@ ROLE_BY_PATH = {
     "retrieval/ingestion/finished_files_postgres": "callee",
     "retrieval/search/indexes_postgres": "callee",
     "retrieval/store_migrations/runs_postgres": "callee",
+    "retrieval/ingestion/languages_postgres": "callee",
+    "retrieval/languages": "technology",  # a statistical model
     "retrieval/parsing": "technology",  # one library per file format
 }
 KEEPS_ITS_ROLE = {"model", "ports", "schemas", "protos", "stream"}

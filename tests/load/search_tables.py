@@ -25,7 +25,7 @@ FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS given (text, embedding, n
 _LEXEMES = """
 CREATE TABLE words AS SELECT *, (sum(frequency) OVER (PARTITION BY n))::smallint AS length FROM (
     SELECT n, file, ordinal::integer, lexeme, cardinality(positions)::smallint AS frequency
-    FROM texts CROSS JOIN unnest(lexemes(text))
+    FROM texts CROSS JOIN keywords(text, '{}')
 ) AS found
 """
 _TERMS = """

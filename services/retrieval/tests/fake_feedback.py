@@ -22,9 +22,10 @@ def best(scores: Mapping[ChunkKey, float], limit: int) -> dict[ChunkKey, float]:
     return {key: scores[key] for key in ranked[:limit]}
 
 
-def relevant_of(chunks: Chunks, keys: Collection[ChunkKey], query: str) -> tuple[list[str], list[Relevant]]:
+def relevant_of(chunks: Chunks, keys: Collection[ChunkKey], query: str) -> tuple[dict[str, float], list[Relevant]]:
     relevant = [Relevant(chunks[key].vector, Counter(words(chunks[key].chunk.text))) for key in keys if key in chunks]
-    return list(dict.fromkeys(words(query))), relevant
+    wanted = dict.fromkeys(words(query))
+    return {word: 1 / len(wanted) for word in wanted}, relevant
 
 
 def candidates_of(

@@ -71,7 +71,7 @@ class FakeSearchIndex:
         keys: Collection[ChunkKey],
         query: str,
         spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
-    ) -> tuple[list[str], list[Relevant]]:
+    ) -> tuple[Mapping[str, float], list[Relevant]]:
         return relevant_of(self._chunks(tenant_id, [key.vector_store_id for key in keys], None, spaces), keys, query)
 
     async def candidates(

@@ -15,7 +15,7 @@ from retrieval.embeddings.model import Vector, floats_to_vector
 from retrieval.ingestion.chunk_rows import row_to_next_space, row_to_space
 from retrieval.ingestion.finished_files_postgres import (
     ATTACHMENTS,
-    LastChunks,
+    FinishedFile,
     add_rows,
     claim_files,
     enqueue_indexed,
@@ -26,6 +26,7 @@ from retrieval.ingestion.finished_files_postgres import (
     trace_headers,
     warnings_to_json,
 )
+from retrieval.ingestion.languages_postgres import languages_of_texts, store_languages
 from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
@@ -53,8 +54,9 @@ CROSS JOIN LATERAL (
 """
 INDEX_KEYWORDS = """
 WITH found AS (
-    SELECT c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
-    FROM chunks c CROSS JOIN unnest(lexemes(c.text)) AS l
+    SELECT c.ordinal, l.lexeme, cardinality(l.positions) AS frequency FROM chunks c CROSS JOIN LATERAL keywords(
+        c.text, (SELECT languages FROM attachments WHERE tenant_id = $1 AND attachment = $3)
+    ) AS l
     WHERE c.tenant_id = $1 AND c.vector_store_id = $2 AND c.attachment = $3 AND c.ordinal >= $4 AND c.ordinal < $5
 ), measured AS (
     SELECT *, sum(frequency) OVER (PARTITION BY ordinal) AS length FROM found
@@ -68,7 +70,10 @@ SELECT coalesce(sum(frequency), 0)::bigint FROM found
 """
 
 # The older version, where the rules change between two batches: the file is indexed anew then.
-_LEXEME_VERSION = "lexeme_version = least(CASE WHEN indexed_chunks > 0 THEN lexeme_version END, lexemes_version())"
+_LEXEME_VERSION = "lexeme_version = least(CASE WHEN indexed_chunks > 0 THEN lexeme_version END, keyword_rules())"
+
+# A file keeps its languages from its first keyword to its last one.
+_BEFORE_KEYWORDS = "state = 'in_progress' AND indexed_chunks = 0"
 
 
 class PostgresIngestionStore:
@@ -131,6 +136,9 @@ class PostgresIngestionStore:
         return replace(claim, space=spaces[0], next_space=spaces[1])
 
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
+        # The keywords of a thousand chunks take a while, in which searches would wait for the row of the store.
+        async with self._database.tenant(claim.key.tenant_id) as connection:
+            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
         async with self._fenced(claim) as connection:
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
@@ -143,6 +151,7 @@ class PostgresIngestionStore:
 
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
         async with self._fenced(claim) as connection:
+            await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
             row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = due_at")
             lexemes, chunks = 0, row["chunks"]
             for first in range(row["indexed_chunks"], chunks, KEYWORD_BATCH_SIZE):
@@ -163,11 +172,11 @@ class PostgresIngestionStore:
         warnings: Sequence[FileWarning] = (),
         quota: Quota = UNLIMITED,
     ) -> None:
-        (outcome,) = await self.finish_files([LastChunks(claim, batch, warnings, trace_headers())], quota)
+        (outcome,) = await self.finish_files([await finished_file(claim, batch, warnings)], quota)
         if outcome is not None:
             raise outcome
 
-    async def finish_files(self, files: Sequence[LastChunks], quota: Quota) -> list[ClaimLost | SpacesChanged | None]:
+    async def finish_files(self, files: Sequence[FinishedFile], quota: Quota) -> list[ClaimLost | SpacesChanged | None]:
         """Finish files of one vector store in one transaction; for each what it could not be done for."""
         async with self._database.tenant(files[0].claim.key.tenant_id) as connection:
             outcomes = await finish_files(connection, files, quota)
@@ -206,6 +215,11 @@ class PostgresIngestionStore:
                 yield connection
         except LeaseLost as error:
             raise ClaimLost from error
+
+
+async def finished_file(claim: Claim, batch: Sequence[EmbeddedChunk], warnings: Sequence[FileWarning]) -> FinishedFile:
+    languages = await languages_of_texts([item.chunk.text for item in batch])
+    return FinishedFile(claim, batch, warnings, languages, trace_headers())
 
 
 def _chunks_of(claim: Claim) -> tuple[str, str, int]:

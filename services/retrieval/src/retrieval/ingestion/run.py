@@ -118,12 +118,12 @@ class Ingestion:
             await self.store.complete(claim, progress.warnings)
 
     async def _store_chunks(self, claim: Claim, progress: _Progress) -> bool:
-        """Store all chunks. Returns whether the file was completed with the last ones."""
+        """Store all chunks. Returns whether the file was completed with them."""
         before = claim.chunks
         async with aclosing(self._batches(claim, progress.warnings)) as batches:
             async for batch, is_last in batches:
-                # One transaction instead of two; of a long file it would take too long.
-                completes = is_last and before + progress.chunks + len(batch) <= KEYWORD_BATCH_SIZE
+                # A file of one batch: one transaction instead of two.
+                completes = is_last and not before + progress.chunks
                 claim = await self._store_batch(claim, batch, progress, completes=completes)
                 if completes:
                     return True

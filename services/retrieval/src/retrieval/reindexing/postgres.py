@@ -5,6 +5,7 @@ from typing import Any
 
 from chassis.postgres import Database
 
+from retrieval.ingestion.languages_postgres import store_languages
 from retrieval.ingestion.postgres import INDEX_KEYWORDS
 from retrieval.reindexing.rebuild import OutdatedFile
 
@@ -12,10 +13,10 @@ from retrieval.reindexing.rebuild import OutdatedFile
 # come in random order, so that replicas that look at the same time do not all work on the same ones.
 LOOKED_AT = 2_000
 _OUTDATED = f"""
-SELECT tenant_id, vector_store_id, attachment, chunks, lexemes_version() AS version FROM (
+SELECT tenant_id, vector_store_id, attachment, chunks, keyword_rules() AS version FROM (
     SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY random()) AS turn FROM (
         SELECT tenant_id, vector_store_id, attachment, chunks FROM attachments
-        WHERE state = 'completed' AND lexeme_version < lexemes_version() AND ($2 = '' OR vector_store_id = $2)
+        WHERE state = 'completed' AND lexeme_version < keyword_rules() AND ($2 = '' OR vector_store_id = $2)
         LIMIT {LOOKED_AT}
     ) AS found
 ) AS waiting ORDER BY turn, attachment LIMIT $1
@@ -67,6 +68,10 @@ class PostgresKeywordVersions:
     async def rebuild(self, file: OutdatedFile, first_ordinal: int, chunks: int) -> bool:
         key = (file.tenant_id, file.vector_store_id, file.attachment)
         end = min(first_ordinal + chunks, file.chunks)
+        if first_ordinal == 0:
+            # Before the keywords, so that no search misses those of a language that is new in the store.
+            async with self._database.tenant(file.tenant_id) as connection:
+                await store_languages(connection, *key, "state = 'completed'")
         async with self._database.tenant(file.tenant_id) as connection:
             if await connection.fetchval(_LOCK, file.tenant_id, file.attachment) is None:
                 return False

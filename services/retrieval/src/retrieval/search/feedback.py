@@ -46,8 +46,11 @@ class Candidate:
     length: int = 0
 
 
-def expanded(query: Sequence[str], relevant: Sequence[Relevant]) -> dict[str, float]:
-    """The lexemes to look for, with weights whose sum is 1; nothing when neither has one."""
+def expanded(query: Mapping[str, float], relevant: Sequence[Relevant]) -> dict[str, float]:
+    """The lexemes to look for, with their weights; nothing when neither has one.
+
+    `query` has the shares of its lexemes. Where it is in one language their sum is 1, and so is that of the weights.
+    """
     shares: defaultdict[str, float] = defaultdict(float)
     for passage in relevant:
         length = sum(passage.frequencies.values())
@@ -56,7 +59,7 @@ def expanded(query: Sequence[str], relevant: Sequence[Relevant]) -> dict[str, fl
     # Sorted first, so that terms of equal shares do not depend on the order in which they came.
     best = sorted(sorted(shares), key=lambda lexeme: -shares[lexeme])[:TERMS]
     total = sum(shares[lexeme] for lexeme in best)
-    weights = dict.fromkeys(query, (1 - WEIGHT) / max(len(query), 1))
+    weights = {lexeme: (1 - WEIGHT) * share for lexeme, share in query.items()}
     for lexeme in best:
         weights[lexeme] = weights.get(lexeme, 0.0) + WEIGHT * shares[lexeme] / total
     return weights

@@ -12,12 +12,10 @@ from retrieval.search.conditions import Parameter, to_condition
 from retrieval.search.feedback import Candidate, Relevant
 from retrieval.search.filtered import ALLOWED, FilteredVectorSearch, allowed_attachments
 from retrieval.search.model import ChunkKey, ChunkText, StoreContents, StoreSpaceChanged
+from retrieval.search.query_lexemes import QUERY_LEXEMES
 from retrieval.search.spaces import FIRST_SPACES, keys_by_space, keys_to_columns, number_of, vectors_of
 from retrieval.vector_stores.attachments_postgres import IS_EXPIRED, SET_ACTIVE
 from retrieval.vector_stores.model import vector_store_expired, vector_store_not_found
-
-# They bound the postings that one query reads, for a query that is a pasted page: the question is at its end, or first.
-FIRST_LEXEMES, LAST_LEXEMES = 24, 40
 
 # Attachments whose chunks exist but must not be found: not completed, or waiting for their deletion. They are few, and
 # are filtered row by row, so that the scan of an HNSW index continues until it has enough other chunks.
@@ -38,20 +36,12 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hns
        set_config('hnsw.iterative_scan', 'strict_order', true), vector_store_id, space
 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[])
 """
-# The lexemes of a query that are searched for.
-_QUERY_LEXEMES = f"""
-SELECT lexeme FROM (
-    SELECT lexeme, row_number() OVER (ORDER BY positions[1]) AS place,
-           row_number() OVER (ORDER BY positions[cardinality(positions)] DESC) AS place_from_end
-    FROM unnest(lexemes({{query}})) AS words
-) AS placed WHERE place <= {FIRST_LEXEMES} OR place_from_end <= {LAST_LEXEMES}
-"""  # noqa: S608 - constants
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
 # MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. A scan for each
 # lexeme gives its document frequency as a window over that scan, so that the postings are neither sorted nor joined.
 _KEYWORD_SEARCH_IN = f"""
 WITH {{visibility}},
-query AS MATERIALIZED ({_QUERY_LEXEMES.format(query="$3")}),
+query AS MATERIALIZED ({QUERY_LEXEMES}),
 collection AS MATERIALIZED (
     SELECT sum(chunks)::float8 AS size, sum(lexeme_count)::float8 / nullif(sum(chunks), 0) AS average_length
     FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed' {{counted}}
@@ -106,7 +96,10 @@ _TERMS = """
 CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(lexeme), '{}') AS lexemes,
            coalesce(array_agg(cardinality(positions)), '{}') AS frequencies
-    FROM unnest(lexemes(c.text))
+    FROM keywords(c.text, (
+        SELECT languages FROM attachments
+        WHERE tenant_id = (SELECT $1::text) AND attachment = wanted.attachment LIMIT 1
+    ))
 ) AS terms
 """
 _RELEVANT = f"""
@@ -231,10 +224,11 @@ class PostgresSearchIndex:
         keys: Collection[ChunkKey],
         query: str,
         spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
-    ) -> tuple[list[str], list[Relevant]]:
+    ) -> tuple[Mapping[str, float], list[Relevant]]:
         rows: list[Any] = []
+        stores = sorted({*spaces, *(key.vector_store_id for key in keys)})
         async with self._database.tenant(tenant_id) as connection:
-            lexemes = await connection.fetch(_QUERY_LEXEMES.format(query="$1"), query)
+            lexemes = await connection.fetch(QUERY_LEXEMES, tenant_id, stores, query)
             for number, of_space in keys_by_space(keys, spaces).items():
                 statement, values = (_RELEVANT_IN_SPACE, [number]) if number else (_RELEVANT, [])
                 rows += await connection.fetch(statement, tenant_id, *keys_to_columns(of_space), *values)
@@ -242,7 +236,8 @@ class PostgresSearchIndex:
             Relevant(floats_to_vector(row["embedding"]), dict(zip(row["lexemes"], row["frequencies"], strict=True)))
             for row in rows
         ]
-        return [row["lexeme"] for row in lexemes], relevant
+        words = len({row["place"] for row in lexemes})
+        return {row["lexeme"]: 1 / words for row in lexemes}, relevant
 
     async def candidates(
         self,

@@ -88,8 +88,12 @@ class SearchIndex(Protocol):
         keys: Collection[ChunkKey],
         query: str,
         spaces: Mapping[str, EmbeddingSpace] = ...,
-    ) -> tuple[list[str], list[Relevant]]:
-        """The lexemes that are searched for, and these chunks, without those that were deleted meanwhile."""
+    ) -> tuple[Mapping[str, float], list[Relevant]]:
+        """The lexemes that are searched for, and these chunks, without those that were deleted meanwhile.
+
+        With each lexeme comes the share of its word in the query. All stems of a word have all of that share, because a
+        passage is expected to have one of them.
+        """
 
     async def candidates(
         self,

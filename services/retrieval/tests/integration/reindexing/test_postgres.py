@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from chassis.postgres import Database
+from retrieval.languages.detect import LANGUAGES
 from retrieval.reindexing import postgres as reindexing
 from retrieval.reindexing.cli import reindex
 from retrieval.reindexing.postgres import PostgresKeywordVersions
@@ -15,13 +16,13 @@ from retrieval.vector_stores.model import VectorStore
 
 from services.retrieval.tests.tenants import Tenant
 
-VERSION = 1
+VERSION = 2
 SAMPLES = (
     "The vessels-\nQX-7041 café ＡＢ 請求書 العـــقد zero\u200bwidth impor-\ntant a/b c.d e@f.gh <i> 2.75 e-mail"
-    " die Verträge"
+    " die Verträge “quoted” ёлка"
 )
-LEXEMES = "79523f39688464ca21e73322a20681380cf053b3059b7d33bd5e32a71ec48465"
-"""SHA-256 of the lexemes of `SAMPLES` by the rules of `VERSION`."""
+KEYWORDS = "63a7568d2a1c0c34c0a399e4ee09a8413756a9df2abc3b861d237469c1647652"
+"""SHA-256 of the lexemes of `SAMPLES` in each language, by the rules of `VERSION`."""
 
 
 @pytest.fixture
@@ -131,8 +132,13 @@ async def test_files_are_taken_for_outdated_a_page_at_a_time(
 
 async def test_rules_that_change_have_a_new_number(database: Database) -> None:
     async with database.system() as connection:
-        version = await connection.fetchval("SELECT lexemes_version()")
-        lexemes = await connection.fetchval("SELECT lexemes($1)::text", SAMPLES)
+        version = await connection.fetchval("SELECT keyword_rules()")
+        lexemes = await connection.fetchval(
+            "SELECT string_agg(concat(language, ' ', lexeme, positions), ' ' ORDER BY language, lexeme)"
+            " FROM unnest($2::text[]) AS language CROSS JOIN keywords($1, ARRAY[language])",
+            SAMPLES,
+            sorted(LANGUAGES),
+        )
 
     digest = hashlib.sha256(lexemes.encode()).hexdigest()
-    assert (version, digest) == (VERSION, LEXEMES), "raise lexemes_version(), VERSION and LEXEMES together"
+    assert (version, digest) == (VERSION, KEYWORDS), "raise keyword_rules(), VERSION and KEYWORDS together"

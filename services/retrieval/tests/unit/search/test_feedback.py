@@ -23,7 +23,7 @@ def a_short_vector(*numbers: float) -> Vector:
 def test_half_of_the_weight_is_the_querys_and_half_goes_to_frequent_terms_of_the_best() -> None:
     relevant = [Relevant(a_short_vector(1), {"wing": 3, "lift": 1}), Relevant(a_short_vector(1), {"lift": 2})]
 
-    weights = expanded(["wing", "slip"], relevant)
+    weights = expanded({"wing": 0.5, "slip": 0.5}, relevant)
 
     assert weights == pytest.approx({"wing": 0.25 + 0.5 * 0.75 / 2, "slip": 0.25, "lift": 0.5 * 1.25 / 2})
 
@@ -32,7 +32,7 @@ def test_terms_of_equal_shares_do_not_depend_on_their_order() -> None:
     names = [f"term{number:02}" for number in range(30)]
     forward, backward = dict.fromkeys(names, 1), dict.fromkeys(reversed(names), 1)
 
-    assert expanded([], [Relevant(a_short_vector(1), forward)]) == expanded([], [Relevant(a_short_vector(1), backward)])
+    assert expanded({}, [Relevant(a_short_vector(1), forward)]) == expanded({}, [Relevant(a_short_vector(1), backward)])
 
 
 def test_vectors_move_halfway_to_the_mean_of_the_best() -> None:
