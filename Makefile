@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 s ?= gateway
 
-.PHONY: help bench-autoscaling setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-turns bench-report bench-ingest bench-search bench-jobs eval-retrieval flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility integration-pooled store-programs clean
+.PHONY: help bench-autoscaling setup demo up down status logs check format protos test unit integration e2e chaos simulate bench bench-compare bench-exchange bench-growth bench-budget bench-turns bench-report bench-ingest bench-search bench-rerank bench-jobs eval-retrieval flame lock reference images helm-golden test-cluster terraform deploy sbom chart release-check publish sign test-compatibility integration-pooled store-programs clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-19s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ bench-ingest: setup ## Measure ingestion on the running fleet, and against the c
 
 bench-search: setup ## Measure searches on filled tables, against the commit before, in turns: make bench-search a=--help
 	@$(PY) -m tests.load.search $(a)
+
+bench-rerank: setup ## Measure cross-encoders of three sizes with random weights on the best 50 passages
+	@$(PY) -m tests.load.rerank $(a)
 
 eval-retrieval: setup ## Quality of search on a data set in BEIR's format, on the running fleet's Postgres: make eval-retrieval DATA=folder
 	@$(PY) -m services.retrieval.tests.quality $(DATA)

@@ -13,7 +13,7 @@ from tests.load import budget, environments, goals, payloads, report, show
 from tests.load.chart import Bar, bars
 from tests.load.connection import Answer
 from tests.load.figures import added, change_percent, median, percentile, spread
-from tests.load.turns import compared
+from tests.load.turns import compared, quartiles
 from tests.load.watch import is_replica
 
 EVENTS = b'data: {"a": "data: not one"}\n\ndata: {"b": 1}\n\ndata: [DONE]\n\n'
@@ -206,8 +206,13 @@ def test_two_checkouts_are_compared_within_each_turn() -> None:
     # The machine became twice as slow after the first turn; this checkout costs 10 % more in each.
     turns = [({"all": 100.0}, {"all": 110.0}), ({"all": 200.0}, {"all": 220.0}), ({"all": 200.0}, {"all": 220.0})]
 
-    assert compared("request", turns)[1] == ("all", "200.0", "220.0", "1.100", "+20.0")
+    assert compared("request", turns)[1] == ("all", "200.0", "220.0", "1.100", "1.100 to 1.100", "+20.0", "+15.0")
 
 
 def test_a_service_that_the_other_checkout_does_not_have_is_no_ratio() -> None:
-    assert compared("chunk", [({}, {"guard": 3.0})])[1] == ("guard", "–", "3.0", "–", "–")
+    assert compared("chunk", [({}, {"guard": 3.0})])[1] == ("guard", "–", "3.0", "–", "–", "–", "–")
+
+
+def test_quartiles_are_between_the_values_that_were_measured() -> None:
+    assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == (2.0, 3.0, 4.0)
+    assert quartiles([7.0]) == (7.0, 7.0, 7.0)

@@ -18,7 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from tests.e2e.call_context import METHODS, CallContext, upload
-from tests.fleet.environment import MODEL_WITHOUT_ROUTE
+from tests.fleet.environment import MODEL_WITHOUT_ROUTE, RERANKER
 
 MODEL, UPSTREAM_MODEL = "sim-transports", "instant"
 PRICE_KEY = f"simulator/{UPSTREAM_MODEL}"
@@ -61,6 +61,14 @@ async def orchestration_embed_in_pieces(context: CallContext) -> Sequence[Messag
 
 
 @case
+async def orchestration_rerank(context: CallContext) -> Sequence[Message]:
+    documents = ["an invoice", "a ship sails"]
+    return [
+        orchestration_pb2.RerankRequest(request_id=new_id("req_"), model=RERANKER, query="a ship", documents=documents)
+    ]
+
+
+@case
 async def orchestration_list_models(context: CallContext) -> Sequence[Message]:
     return [orchestration_pb2.ListModelsRequest()]
 
@@ -90,6 +98,17 @@ async def inference_embed_in_pieces(context: CallContext) -> Sequence[Message]:
     candidates = [inference_pb2.Candidate(upstream="minilm", model=EMBEDDING)]
     request = inference_pb2.EmbedRequest(request_id=new_id("req_"), candidates=candidates, inputs=["one", "the other"])
     return [inference_pb2.EmbedInPiecesRequest(request=request)]
+
+
+@case
+async def inference_rerank(context: CallContext) -> Sequence[Message]:
+    candidates = [inference_pb2.Candidate(upstream="overlap", model="overlap")]
+    documents = ["an invoice", "a ship sails"]
+    return [
+        inference_pb2.RerankRequest(
+            request_id=new_id("req_"), candidates=candidates, query="a ship", documents=documents
+        )
+    ]
 
 
 @case

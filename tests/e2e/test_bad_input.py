@@ -12,6 +12,9 @@ from tests.fleet.client import Fleet
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("simulator")]
 
 MESSAGES = [{"role": "user", "content": "hello"}]
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
+)
 
 
 @pytest.fixture
@@ -141,6 +144,19 @@ async def test_an_invalid_body_is_rejected_with_the_name_of_the_parameter(
 ) -> None:
     answer = await http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
     assert_error(answer, 400, code, param)
+
+
+async def test_an_image_for_a_model_that_reads_none_is_refused_before_a_call(http: httpx.AsyncClient) -> None:
+    image = {"type": "image_url", "image_url": {"url": PIXEL}}
+    content = [{"type": "text", "text": "What is this?"}, image]
+    body = {"model": "smollm2", "max_tokens": 8, "messages": [{"role": "user", "content": content}]}
+    answer = await http.post("/v1/chat/completions", json=body)
+
+    assert_error(answer, 400, "no_eligible_candidate", "model")
+    assert "local/smollm2-135m-instruct: it reads no images" in answer.json()["error"]["message"]
+    # Nothing was reserved for it.
+    statement = await http.get(f"/v1/requests/{answer.headers['x-request-id']}")
+    assert_error(statement, 404, "request_not_found")
 
 
 async def test_a_body_that_is_too_large_is_rejected(http: httpx.AsyncClient) -> None:

@@ -45,6 +45,21 @@ async def test_a_hit_costs_what_the_route_says_to_the_nano_dollar(
     assert (by_model["model"], by_model["lookups"], by_model["hits"]) == (cached.model, 2, 1)
 
 
+async def test_a_route_that_disables_the_cache_uses_none_whatever_its_requests_ask_for(fleet: Fleet) -> None:
+    asked = [{"argosy": {"cache": {"mode": mode}}} for mode in ("on", "write", "read", "on")]
+    async with a_cached_model(fleet, exact=False, disabled=True) as cached, fleet.new_tenant("1") as tenant:
+        answers = [await cached.ask(tenant, "How much is it?", **fields) for fields in asked]
+        statements = [await fleet.statement_of(tenant, answer.headers["x-request-id"]) for answer in answers]
+        usage = (await tenant.get("/v1/usage")).json()
+
+    assert cached.provider.received == len(asked)
+    assert [answer.headers.get("argosy-cache") for answer in answers] == [None] * len(asked)
+    assert [[one["cache"] for one in statement["settlements"]] for statement in statements] == [[None]] * len(asked)
+    assert usage["cache"] == []
+    (row,) = usage["data"]
+    assert (row["calls"], row["cache_hits"], row["saved_usd"]) == (len(asked), 0, "0")
+
+
 async def test_a_stream_is_given_again_event_for_event(fleet: Fleet) -> None:
     async with a_cached_model(fleet) as cached, fleet.new_tenant("1") as tenant:
         asked = {"stream": True, "stream_options": {"include_usage": True}}

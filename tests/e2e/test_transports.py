@@ -30,6 +30,7 @@ from tests.e2e.call_context import METHODS, CallContext, SearchableTenant, targe
 from tests.e2e.job_cases import become
 from tests.e2e.method_cases import CASES, MODEL, UPSTREAM_MODEL, chat
 from tests.fleet.client import Fleet
+from tests.fleet.environment import RERANKER
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120), pytest.mark.xdist_group("simulator")]
 
@@ -49,6 +50,7 @@ NEEDS_A_CLUSTER = "/argosy.orchestration.v1.PoolService/"
 def searchable(fleet: Fleet) -> SearchableTenant:
     async def build() -> SearchableTenant:
         await fleet.add_model(MODEL, upstream_model=UPSTREAM_MODEL)
+        await fleet.add_reranker(RERANKER)
         return await SearchableTenant.build(fleet)
 
     return asyncio.run(build())

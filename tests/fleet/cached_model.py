@@ -48,7 +48,7 @@ async def a_cached_model(fleet: Fleet, upstream_model: str = "instant", **cache:
             )
         )
         created(await admin.post("/admin/v1/prices", json={"price_key": f"{upstream}/{upstream_model}", **prices}))
-        route: dict[str, object] = {**REASON, "candidates": [candidate], "cache": cache | {"exact": True}}
+        route: dict[str, object] = {**REASON, "candidates": [candidate], "cache": {"exact": True} | cache}
         created(await admin.put(f"/admin/v1/routes/{model}", json=route))
         await fleet.wait_until_listed(model)
         yield Cached(fleet, provider, model)

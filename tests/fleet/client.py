@@ -129,6 +129,18 @@ class Fleet:
             await connection.close()
         await self.wait_until_listed(name)
 
+    async def add_reranker(self, name: str) -> None:
+        """Route a public name to the model whose score is the words in common, and wait until every replica lists it.
+
+        A million tokens cost a dollar.
+        """
+        price = {"input_per_million_nano_usd": 1_000_000_000, "output_per_million_nano_usd": 0}
+        route = {"reason": "a test", "task": "rerank", "candidates": [{"upstream": "overlap", "model": "overlap"}]}
+        async with httpx.AsyncClient(base_url=self.base_url, headers=self.as_admin, timeout=30) as admin:
+            created(await admin.post("/admin/v1/prices", json={"price_key": "overlap/overlap", **price}))
+            created(await admin.put(f"/admin/v1/routes/{name}", json=route))
+        await self.wait_until_listed(name)
+
     async def wait_until_listed(self, model: str) -> None:
         """Wait until every replica lists a public model."""
         async with (

@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import psutil
@@ -16,7 +19,7 @@ from argosy_dev.fleet.paths import read_pairs, write_text
 from argosy_dev.fleet.process_identity import ProcessIdentity, stop_processes
 from argosy_dev.fleet.state import read_state
 
-from tests.fleet.environment import DRILL_POOL, PATHS, ROOT, STATE, environment, harness_ports
+from tests.fleet.environment import DRILL_POOL, OVERLAP_MODEL, PATHS, ROOT, STATE, environment, harness_ports
 
 FIRST_REPLICAS = ("keys", "model", "gateway", "orchestrator", "inference-worker", "metering", "retrieval")
 SECOND_REPLICAS = ("orchestrator-2", "inference-worker-2", "metering-2")
@@ -26,7 +29,23 @@ SIMULATOR_PROCESS = STATE / "simulator.json"
 
 def control(*arguments: str) -> None:
     """Run a command of `argosy_dev` on the test fleet."""
+    PATHS.create()
+    write_models()
     subprocess.run([sys.executable, "-m", "argosy_dev", *arguments], env=environment(), check=True, timeout=300)
+
+
+def write_models() -> None:
+    """Write the models that only tests have, if they are missing: workers do not start without them."""
+    if (OVERLAP_MODEL / "model.onnx").exists():
+        return
+    from tests.simulators.cross_encoders import write_overlap
+
+    with TemporaryDirectory(dir=STATE) as made:
+        folder = write_overlap(Path(made) / "overlap")
+        OVERLAP_MODEL.parent.mkdir(exist_ok=True)
+        # Another test process may have been first.
+        with suppress(OSError):
+            folder.rename(OVERLAP_MODEL)
 
 
 def start(parts: tuple[str, ...] = FIRST_REPLICAS) -> None:

@@ -15,6 +15,8 @@ from argosy_dev.fleet.ports import assign
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".argosy" / "test"
+OVERLAP_MODEL = STATE / "models" / "overlap"
+"""A cross-encoder whose score is the words in common."""
 PATHS = FleetPaths(root=STATE, assets=ROOT / ".argosy")
 SERVICE_PREFIXES = ("GATEWAY", "ORCHESTRATOR", "INFERENCE_WORKER", "METERING", "RETRIEVAL")
 REPLICAS = "orchestrator=2,inference-worker=2,metering=2"
@@ -35,6 +37,9 @@ SHORT_TIMES = {
 MODEL_WITHOUT_ROUTE = "embeddings-without-a-route"
 FURTHER_MODELS = {"RETRIEVAL_EMBEDDING__MODELS": json.dumps({MODEL_WITHOUT_ROUTE: 8})}
 """Vector stores may be migrated to it, but nothing answers."""
+RERANKER = "overlap"
+RERANKING = {"RETRIEVAL_RERANK__MODEL": RERANKER, "RETRIEVAL_RERANK__TIMEOUT": "30"}
+"""Its route is made by the tests that need it; the model is made by `write_models`."""
 SHORT_JOB_TIMES = {
     "ORCHESTRATOR_JOBS__LEASE": "6",
     "ORCHESTRATOR_JOBS__REAP_INTERVAL": "1",
@@ -78,6 +83,8 @@ def environment() -> dict[str, str]:
     # The simulator once more, by Anthropic's Messages API.
     messages = {"kind": "anthropic", "base_url": f"http://127.0.0.1:{ports['simulator']}", "api_key": "sim"}
     upstreams["simulator-messages"] = messages
+    # A reranker in the process of the worker, which `write_models` makes.
+    upstreams["overlap"] = {"kind": "onnx_reranker", "path": str(OVERLAP_MODEL), "max_tokens": 128}
     # Both, with a prompt cache that no tenant shares: what it read and wrote is billed, and shown.
     for name in ("simulator", "simulator-messages"):
         upstreams[f"{name}-own"] = {**upstreams[name], "shares_prompt_cache": False}
@@ -94,4 +101,4 @@ def environment() -> dict[str, str]:
     if not inherited.get("TESTS_QUIET"):
         fleet["ARGOSY_OTLP_ENDPOINT"] = f"http://127.0.0.1:{ports['otlp']}"
         fleet |= {f"{prefix}_TELEMETRY__LOG_LEVEL": "debug" for prefix in SERVICE_PREFIXES} | SHORT_JOB_TIMES
-    return inherited | SHORT_TIMES | FURTHER_MODELS | fleet
+    return inherited | SHORT_TIMES | FURTHER_MODELS | RERANKING | fleet

@@ -43,7 +43,7 @@ UPLOADS = 8
 class Vectors(orchestration_pb2_grpc.OrchestrationServiceServicer):
     """Answers calls for embeddings at once, and counts them."""
 
-    Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
+    Generate = Rerank = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
 
     def __init__(self) -> None:
         self.calls = 0

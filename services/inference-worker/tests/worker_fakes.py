@@ -13,6 +13,7 @@ from inference_worker.plans.ports import AttemptSpan
 from inference_worker.plans.run import PlanRun
 from inference_worker.providers.model import (
     Embeddings,
+    Scores,
     UpstreamAccountUnavailable,
     UpstreamFailed,
     UpstreamInterrupted,
@@ -191,6 +192,24 @@ class FakeEmbedder:
 
 
 @dataclass
+class FakeReranker:
+    """Scores are shares of the query's words; the model selects the behaviour."""
+
+    scored: list[str] = field(default_factory=list)
+
+    async def rerank(self, model: str, query: str, documents: Sequence[str], *, credential: Any = None) -> Scores:
+        self.scored.append(model)
+        await asyncio.sleep(0)
+        if model in ERRORS_BEFORE_THE_RESPONSE:
+            raise ERRORS_BEFORE_THE_RESPONSE[model]
+        if model == "timeout":
+            await asyncio.Event().wait()
+        words = set(query.split())
+        usage = None if model == "no-usage" else TokenUsage(UsageSource.REPORTED, 7, 0)
+        return Scores(tuple(len(words & set(document.split())) / len(words) for document in documents), usage)
+
+
+@dataclass
 class FakeObserver:
     """Records which attempts were started and finished."""
 
@@ -258,5 +277,12 @@ def an_upstream(
     provider: FakeProvider | None = None,
     embedder: FakeEmbedder | None = None,
     token_id_embedder: FakeEmbedder | None = None,
+    reranker: FakeReranker | None = None,
 ) -> Upstream:
-    return Upstream(FakeCounter(), provider=provider, embedder=embedder, token_id_embedder=token_id_embedder)
+    return Upstream(
+        FakeCounter(),
+        provider=provider,
+        embedder=embedder,
+        token_id_embedder=token_id_embedder,
+        reranker=reranker,
+    )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from chassis.ids import new_id
 from metering.prices.model import PriceRow
 from metering.reservations.model import Bound, PricedReservation, Reservation, ReserveRequest
-from metering.settlement.model import Attempt, UsageEvent
-from metering.usage.model import CacheUse
+from metering.settlement.model import Alternative, Attempt, UsageEvent
+from metering.usage.model import CacheUse, RightSizingUse
 from prometheus_client import REGISTRY
 from values.money import ClassPrices, NanoUsd, Price
 from values.usage import CacheOutcome, TokenDetails, TokenUsage, UsageSource
@@ -64,6 +64,15 @@ def as_cached(event: UsageEvent, full: PriceRow) -> UsageEvent:
     (attempt,) = event.attempts
     cached = replace(attempt, cache=CacheOutcome.HIT, full_price=full.price)
     return replace(event, attempts=(cached,), cache=CacheUse(CacheOutcome.HIT, "smollm2", attempt.number))
+
+
+def as_easy(event: UsageEvent, alternative: PriceRow, answer: int = 1) -> UsageEvent:
+    """Make the first call of an event one of a cheap candidate, which is compared with `alternative`."""
+    price = alternative.price
+    first, *others = event.attempts
+    sized = replace(first, alternative=Alternative(price, answered=first.number == answer))
+    use = RightSizingUse("gpt", price.key, price.version, frozenset({first.number}), answer)
+    return replace(event, attempts=(sized, *others), right_sizing=use)
 
 
 def metric(name: str, **labels: str) -> float:

@@ -39,7 +39,7 @@ from metering.settlement.model import (
 )
 from metering.settlement.ports import SettlementStore
 from metering.settlement.settle import settle_all
-from metering.usage.model import CacheSum, CacheUse, UsageSum
+from metering.usage.model import CacheSum, CacheUse, RightSizingSum, UsageSum
 from metering.usage.sum_usage import UsageStore
 from values.money import ZERO, ClassCost, ClassPrices, NanoUsd, Price
 from values.usage import CacheOutcome, TokenClass
@@ -141,6 +141,7 @@ class FakeStores:
         self._settlements: dict[tuple[str, str, int], Settlement] = {}
         self._transactions: list[tuple[str, str, Transaction]] = []
         self._cache_uses: list[tuple[str, date, CacheUse, Sequence[Settlement]]] = []
+        self._right_sizing_uses: list[tuple[str, date, str, tuple[int, int, int, int]]] = []
 
     async def reserve(self, priced: PricedReservation) -> ReserveResult:
         request = priced.request
@@ -277,6 +278,7 @@ class FakeStores:
                 sum(row.cache is not None for row in rows),
                 NanoUsd(sum(row.saved for row in rows)),
                 sum_classes(rows),
+                NanoUsd(sum(row.right_sizing.saved for row in rows if row.right_sizing is not None)),
             )
             for (_, price_key), rows in sorted(groups.items())
         ]
@@ -300,6 +302,19 @@ class FakeStores:
             for (day, model), uses in sorted(groups.items(), key=str)
         ]
 
+    async def right_sizing_sums(
+        self, tenant_id: str, first: date, last: date, *, by_day: bool
+    ) -> Sequence[RightSizingSum]:
+        groups: dict[tuple[date | None, str], list[tuple[int, int, int, int]]] = {}
+        for owner, day, model, counts in self._right_sizing_uses:
+            if owner == tenant_id and first <= day <= last:
+                groups.setdefault((day if by_day else None, model), []).append(counts)
+        return [
+            RightSizingSum(day, model, requests, answered, NanoUsd(cost), NanoUsd(saved))
+            for (day, model), uses in sorted(groups.items(), key=str)
+            for requests, answered, cost, saved in [map(sum, zip(*uses, strict=True))]
+        ]
+
     def _budget(self, tenant_id: str) -> Budget:
         return self._budgets.get(tenant_id, Budget(self._default_cap))
 
@@ -318,6 +333,17 @@ class FakeStores:
             if change.cache is not None and change.case not in {SettlementCase.REPEATED, SettlementCase.ADDED}:
                 day = change.settlements[0].settled_at.date()
                 self._cache_uses.append((tenant_id, day, change.cache, change.settlements))
+            self._count_right_sizing(change)
+
+    def _count_right_sizing(self, change: SettlementChanges) -> None:
+        use, sized = change.right_sizing, [row for row in change.settlements if row.right_sizing is not None]
+        if use is None or not sized:
+            return
+        is_first = change.case not in {SettlementCase.REPEATED, SettlementCase.ADDED}
+        cost = sum(row.cost for row in sized)
+        saved = sum(row.right_sizing.saved for row in sized if row.right_sizing is not None)
+        counts = (int(is_first), int(is_first and use.answer > 0), cost, saved)
+        self._right_sizing_uses.append((change.reservation.tenant_id, sized[0].settled_at.date(), use.model, counts))
 
 
 def sum_classes(rows: Sequence[Settlement]) -> tuple[ClassCost, ...]:

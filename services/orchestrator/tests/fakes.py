@@ -18,7 +18,16 @@ from orchestrator.routing.choose import ChangeRoute, RouteCommands, RouteTable
 from orchestrator.routing.document import entry_to_document
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, StoredRoute, Task
 from orchestrator.usage.model import RequestUsage
-from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan
+from orchestrator.workers.model import (
+    AttemptStarting,
+    EmbeddingPlan,
+    EmbeddingResult,
+    Event,
+    Finished,
+    Plan,
+    RerankPlan,
+    RerankResult,
+)
 from values.attributes import Filter
 from values.money import INPUT_PRICES, ClassPrices, NanoUsd, Price, cost, discount, max_cost
 
@@ -200,16 +209,19 @@ class FakeWorkerClient:
         *script: Scripted,
         stopped: Finished | None = None,
         embedding: EmbeddingResult | Exception | Sequence[EmbeddingResult | Exception] | None = None,
+        scores: RerankResult | Exception | Sequence[RerankResult | Exception] | None = None,
     ) -> None:
         self.script: Iterable[Scripted] = script
         self.stopped = stopped
         self.embedding = embedding
+        self.scores = scores
         self.unavailable: Exception | None = None
         self.ready: asyncio.Event | None = None
         self.end_error: Exception | None = None
         self.embed_gate: asyncio.Event | None = None
         self.plans: list[Plan] = []
         self.embedding_plans: list[EmbeddingPlan] = []
+        self.rerank_plans: list[RerankPlan] = []
         self.calls: list[FakeInferenceCall] = []
 
     async def wait_ready(self, timeout: timedelta) -> None:
@@ -239,6 +251,18 @@ class FakeWorkerClient:
         scripted = self.embedding
         if isinstance(scripted, Sequence) and not isinstance(scripted, EmbeddingResult):
             scripted = scripted[len(self.embedding_plans) - 1]
+        if isinstance(scripted, Exception):
+            raise scripted
+        assert scripted is not None
+        return scripted
+
+    async def rerank(self, plan: RerankPlan) -> RerankResult:
+        self.rerank_plans.append(plan)
+        if self.embed_gate is not None:
+            await self.embed_gate.wait()
+        scripted = self.scores
+        if isinstance(scripted, Sequence) and not isinstance(scripted, RerankResult):
+            scripted = scripted[len(self.rerank_plans) - 1]
         if isinstance(scripted, Exception):
             raise scripted
         assert scripted is not None

@@ -23,6 +23,8 @@ from orchestrator.embeddings.prepare import EmbedRequest
 from orchestrator.flags.snapshot import NO_FLAGS, FlagCache
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.limits import Limits
+from orchestrator.rerank.prepare import RerankRequest
+from orchestrator.rerank.rerank import PricedScores, Reranks
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.charge import CacheCharges
 from orchestrator.response_cache.look_up import CacheLimits, ResponseCache
@@ -132,9 +134,11 @@ class Harness:
             retrieval=self.retrieval, disconnects=self.disconnects, cache=self.chat_cache(shared), **shared
         )
         self.embeddings = Embeddings(**shared)
+        self.reranks = Reranks(**shared)
         self.servicer = OrchestrationServicer(
             completions=self.completions,
             embeddings=self.embeddings,
+            reranks=self.reranks,
             routes=cache,
             flags=self.flags,
             tasks=self.tasks,
@@ -170,6 +174,10 @@ class Harness:
 
     async def embed(self, *inputs: EmbeddingInput, **changes: Any) -> PricedEmbeddings:
         return await self.embeddings.embed(replace(self.embed_request(*inputs), **changes))
+
+    async def rerank(self, query: str, *documents: str, **changes: Any) -> PricedScores:
+        request = RerankRequest("req_1", self.principal, "overlap", query, documents)
+        return await self.reranks.rerank(replace(request, **changes))
 
     async def list_models(self) -> list[str]:
         """Return the names that the principal sees."""

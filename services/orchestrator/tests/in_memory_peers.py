@@ -28,6 +28,7 @@ from orchestrator.workers.model import (
     Event,
     Finished,
     Plan,
+    RerankPlan,
     Started,
 )
 from values.attribute_protos import proto_to_filter
@@ -61,9 +62,10 @@ class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
     async def Reserve(self, request: metering.ReserveRequest, context: Any) -> metering.ReserveResponse:
         bounds = [_proto_to_bound(bound) for bound in request.bounds]
         lease = request.lease.ToTimedelta()
-        held, prices, soft_limit_passed = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
-        response = metering.ReserveResponse(held=Money(nano_usd=held), soft_limit_passed=soft_limit_passed)
-        for price in prices:
+        reserved = await self.fake.reserve(request.request_id, bounds, lease, timedelta(days=1))
+        held = Money(nano_usd=reserved.held)
+        response = metering.ReserveResponse(held=held, soft_limit_passed=reserved.soft_limit_passed)
+        for price in reserved.prices:
             added = response.prices.add(price_key=price.key, version=price.version)
             added.input_per_million.nano_usd = price.input_per_million
             added.output_per_million.nano_usd = price.output_per_million
@@ -150,6 +152,16 @@ class InMemoryWorker(_InferenceServicer):  # type: ignore[misc]
             piece = inference.EmbedResponse(vectors=[inference.Vector(float32=vector)])
             yield inference.EmbedInPiecesResponse(piece=piece)
 
+    async def Rerank(self, message: inference.RerankRequest, context: Any) -> inference.RerankResponse:
+        candidates = tuple(map(_proto_to_candidate, message.candidates))
+        documents, deadline = tuple(message.documents), message.deadline.ToTimedelta()
+        scores, finished, retry_same, fallback = await self.fake.rerank(
+            RerankPlan(message.request_id, candidates, message.query, documents, deadline)
+        )
+        response = inference.RerankResponse(scores=scores, retry_same=retry_same, fallback=fallback)
+        _fill_finished(finished, response)
+        return response
+
 
 async def _pass_requests_on(requests: Any, call: Any) -> None:
     async for request in requests:
@@ -196,6 +208,7 @@ def _event_to_proto(event: Event) -> inference.InferResponse:
 _OUTCOMES = {
     CallOutcome.SUCCEEDED: inference.ATTEMPT_OUTCOME_SUCCEEDED,
     CallOutcome.REJECTED: inference.ATTEMPT_OUTCOME_REJECTED,
+    CallOutcome.REFUSED: inference.ATTEMPT_OUTCOME_REJECTED,
     CallOutcome.FAILED: inference.ATTEMPT_OUTCOME_TIMED_OUT,
     CallOutcome.OTHER: inference.ATTEMPT_OUTCOME_CANCELLED,
 }
@@ -207,12 +220,15 @@ def _fill_attempt(attempt: Attempt, message: inference.Attempt) -> None:
     usage_to_proto(attempt.usage, message.usage)
 
 
-def _fill_finished(finished: Finished, message: inference.Finished | inference.EmbedResponse) -> None:
+def _fill_finished(
+    finished: Finished, message: inference.Finished | inference.EmbedResponse | inference.RerankResponse
+) -> None:
     for index, one in enumerate(finished.attempts):
         added = message.attempts.add()
         _fill_attempt(one, added)
         for call in finished.calls[index : index + 1]:
             added.outcome = _OUTCOMES[call.outcome]
+            added.request_refused = call.outcome is CallOutcome.REFUSED
             added.first_byte_after.FromTimedelta(timedelta(seconds=call.first_byte_seconds))
             added.duration.FromTimedelta(timedelta(seconds=call.seconds))
     if finished.error is not None:

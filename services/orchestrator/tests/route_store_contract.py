@@ -40,6 +40,20 @@ class RouteStoreContract:
         assert chat.max_output_tokens > 0
         assert (embedding.upstream, embedding.model) == ("minilm", "all-minilm-l6-v2")
 
+    async def test_a_route_may_be_of_any_task(self, store: RouteStore, editor: RouteStore) -> None:
+        for task in Task:
+            limit = 100 if task is Task.CHAT else 0
+            entry = RouteEntry("ten_tasks", f"of-{task}", task, (RouteCandidate("local", "m", limit),))
+            await editor.put(entry)
+
+        table = await table_of(store)
+        for task in Task:
+            (candidate,) = table.resolve("ten_tasks", f"of-{task}", task).candidates
+            assert candidate.upstream == "local"
+            for other in {*Task} - {task}:
+                with pytest.raises(ModelNotFound):
+                    table.resolve("ten_tasks", f"of-{task}", other)
+
     async def test_a_known_version_is_not_read_again(self, store: RouteStore) -> None:
         table = await table_of(store)
 

@@ -6,9 +6,16 @@ WITH added AS (
     ON CONFLICT DO NOTHING
     RETURNING tenant_id, model
 )
-INSERT INTO orchestration.route_candidates (tenant_id, model, position, upstream, upstream_model, max_output_tokens)
-SELECT tenant_id, model, position, upstream, upstream_model, max_output_tokens
+INSERT INTO orchestration.route_candidates
+    (tenant_id, model, position, upstream, upstream_model, max_output_tokens, options)
+SELECT tenant_id, model, position, upstream, upstream_model, max_output_tokens, options::jsonb
 FROM added JOIN (VALUES
-    ('smollm2', 0, 'local', 'smollm2-135m-instruct', 1024),
-    ('all-minilm-l6-v2', 0, 'minilm', 'all-minilm-l6-v2', 0)
-) AS candidate (model, position, upstream, upstream_model, max_output_tokens) USING (model);
+    ('smollm2', 0, 'local', 'smollm2-135m-instruct', 1024, '{"capabilities": {"vision": false}}'),
+    ('all-minilm-l6-v2', 0, 'minilm', 'all-minilm-l6-v2', 0, '{}')
+) AS candidate (model, position, upstream, upstream_model, max_output_tokens, options) USING (model);
+-- A route from before gets the capability as well, unless it was changed by the API or the command line.
+UPDATE orchestration.route_candidates AS candidate SET options = '{"capabilities": {"vision": false}}'
+FROM orchestration.routes AS route
+WHERE (candidate.tenant_id, candidate.model) = (route.tenant_id, route.model) AND route.version = 0
+    AND (candidate.tenant_id, candidate.model, candidate.upstream) = ('*', 'smollm2', 'local')
+    AND candidate.upstream_model = 'smollm2-135m-instruct' AND candidate.options = '{}';

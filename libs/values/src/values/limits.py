@@ -7,6 +7,8 @@ MAX_CHAT_BYTES: Final = 15 * 1024 * 1024
 MAX_MODEL_NAME_CHARACTERS: Final = 256
 MAX_EMBEDDING_INPUTS: Final = 2048
 """Texts of one embeddings request, as in OpenAI's reference."""
+MAX_RERANK_DOCUMENTS: Final = 1000
+"""Documents of one request for scores, as in Cohere's reference."""
 MAX_DIMENSIONS: Final = 65_536
 MAX_VECTOR_BYTES: Final = 32 * 1024 * 1024
 """All vectors of one embeddings request, as 32-bit floats: the most inputs, with 4,096 numbers each."""

@@ -29,6 +29,8 @@ DISCOUNT_MARK = "~"
 
 NO_CLASS_ABSENT = AbsentClasses()
 
+_TEXT_INPUT, _TEXT_OUTPUT = TokenClass.TEXT_INPUT, TokenClass.TEXT_OUTPUT
+
 # No exponents: the amount they hide may be too large to write down, or too small to be anything but zero.
 _USD = re.compile(r"(?P<whole>[0-9]{1,32})(?:\.(?P<places>[0-9]{1,9}))?")
 _DISCOUNTED = re.compile(rf"(?P<version>[^{DISCOUNT_MARK}]+){DISCOUNT_MARK}(?P<percent>[1-9][0-9]?|100)", re.ASCII)
@@ -129,7 +131,9 @@ def class_costs(usage: TokenUsage, price: Price, paid: NanoUsd) -> tuple[ClassCo
     if usage.known is None:
         return ()
     input_tokens, output_tokens = usage.known
-    details = usage.details or TokenDetails()
+    if usage.details is None:
+        return _text_costs(input_tokens, output_tokens, price, paid)
+    details = usage.details
     read, written = details[:INPUT_DETAILS], details[INPUT_DETAILS:]
     tokens = (input_tokens - sum(read), *read, output_tokens - sum(written), *written)
     amounts = price.per_class
@@ -142,6 +146,16 @@ def class_costs(usage: TokenUsage, price: Price, paid: NanoUsd) -> tuple[ClassCo
             shares.append(ClassCost(token_class, count, NanoUsd(until - shared)))
         shared = until
     return tuple(shares)
+
+
+def _text_costs(input_tokens: int, output_tokens: int, price: Price, paid: NanoUsd) -> tuple[ClassCost, ...]:
+    """As `class_costs` where all tokens are text: nearly every call."""
+    exact = input_tokens * price.input_per_million
+    read = NanoUsd(min(-(-exact // TOKENS_PER_PRICE), paid))
+    exact += output_tokens * price.output_per_million
+    written = NanoUsd(min(-(-exact // TOKENS_PER_PRICE), paid) - read)
+    shares = (ClassCost(_TEXT_INPUT, input_tokens, read), ClassCost(_TEXT_OUTPUT, output_tokens, written))
+    return shares if input_tokens and output_tokens else tuple(one for one in shares if one.tokens)
 
 
 def discount(price: Price, percent: int) -> Price:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import StrEnum
 from operator import add
 from typing import NamedTuple
@@ -141,8 +141,10 @@ NO_USAGE = TokenUsage(UsageSource.COUNTED, 0, 0)
 _CERTAINTY = tuple(UsageSource)
 
 
-def total_usage(usages: Iterable[TokenUsage]) -> TokenUsage:
+def total_usage(usages: Sequence[TokenUsage]) -> TokenUsage:
     """Sum up what is known. The sum is as certain as its least certain part."""
+    if len(usages) == 1 and usages[0].known is not None:
+        return usages[0]
     source, input_tokens, output_tokens = UsageSource.REPORTED, 0, 0
     details: TokenDetails | None = None
     for usage in usages:

@@ -92,6 +92,17 @@ def test_shares_add_up_to_what_was_paid(usage: TokenUsage, price: Price, at_most
     assert all(one.tokens > 0 and one.cost >= 0 for one in shares)
 
 
+@given(tokens, tokens, prices, st.integers(0, MAX_NANO_USD))
+def test_a_call_without_details_is_shared_as_one_whose_details_are_zero(
+    read: int, written: int, price: Price, paid: int
+) -> None:
+    text = TokenUsage(UsageSource.REPORTED, read, written)
+
+    zeros = class_costs(text._replace(details=TokenDetails()), price, NanoUsd(paid))
+
+    assert class_costs(text, price, NanoUsd(paid)) == zeros
+
+
 @given(usages, prices, absences, st.integers(0, 100))
 def test_no_usage_within_a_bound_costs_more_than_the_bound(
     usage: TokenUsage, price: Price, absent: AbsentClasses, percent: int

@@ -56,6 +56,7 @@ from gateway.rate_limits.failures import FailedAuthenticationLimiter
 from gateway.rate_limits.limiter import RateLimiter
 from gateway.rate_limits.memory import InMemoryRateLimitStore
 from gateway.rate_limits.redis import RedisRateLimitStore
+from gateway.rerank import http as rerank_http
 from gateway.response_cache import http as response_cache_http
 from gateway.response_cache.orchestrator_client import ResponseCacheClient
 from gateway.settings import (
@@ -258,6 +259,7 @@ def hot_routes(
     return {
         chat_http.route_with(limits): or_job(chat, chat_http.ROUTE),
         embeddings_http.ROUTE: or_job(embeddings, embeddings_http.ROUTE),
+        rerank_http.ROUTE: rerank_http.Rerank(inference, bodies, max_body_bytes=max_bytes, deadline=section.deadline),
         jobs_http.ROUTE: jobs_http.SubmitJobs(jobs, limits, bodies, max_body_bytes=max_bytes),
     }
 

@@ -74,7 +74,10 @@ class LimitsSection(Section):
     """Limits of one request."""
 
     chat_bytes: int = Field(
-        10 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES, description="Largest body of a chat completion or embedding."
+        10 * 1024 * 1024,
+        ge=1024,
+        le=MAX_CHAT_BYTES,
+        description="Largest body of a chat completion, an embedding or a request for scores.",
     )
     json_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body of any other JSON request.")
     upload_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that can be uploaded.")
@@ -181,7 +184,7 @@ class ClassRates(Section):
 
 
 class InferenceRates(ClassRates):
-    """Chat completions and embeddings."""
+    """Chat completions, embeddings and scores."""
 
     tenant: int = Field(600_000, ge=0, le=MAX_REQUESTS_PER_MINUTE, description=TENANT_RATE)
 
@@ -207,7 +210,9 @@ class UploadRates(ClassRates):
 class PlanRates(Section):
     """Requests per minute that a plan allows, by class."""
 
-    inference: InferenceRates = Field(default_factory=InferenceRates, description="Chat completions and embeddings.")
+    inference: InferenceRates = Field(
+        default_factory=InferenceRates, description="Chat completions, embeddings and scores."
+    )
     reads: ReadRates = Field(default_factory=ReadRates, description="GET, and searches of vector stores.")
     writes: WriteRates = Field(default_factory=WriteRates, description="POST, PUT and DELETE, also of administrators.")
     uploads: UploadRates = Field(default_factory=UploadRates, description="Uploads of files.")

@@ -15,6 +15,8 @@ from gateway.inference.model import (
     Finished,
     Model,
     ModelNotFound,
+    RerankRequest,
+    RerankResult,
     Source,
     Started,
     StreamEvent,
@@ -119,12 +121,13 @@ class FakeInference:
     embedding_rest: Sequence[Sequence[bytes] | ArgosyError | asyncio.Event] | None = None
     embedding_ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the rest is no longer read."""
+    scores: Sequence[float] | ArgosyError = ()
     models: Sequence[Model] = (
         Model("all-minilm-l6-v2", CREATED_AT, Task.EMBEDDING),
         Model("meta/llama", CREATED_AT, None),
         Model("smollm2", CREATED_AT, Task.CHAT),
     )
-    requests: list[ChatRequest | EmbeddingsRequest] = field(default_factory=list)
+    requests: list[ChatRequest | EmbeddingsRequest | RerankRequest] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
     streams: list[FakeCompletionStream] = field(default_factory=list)
 
@@ -142,11 +145,17 @@ class FakeInference:
         rest = FakeVectorPieces(self.embedding_rest, self.embedding_ended)
         return EmbeddingsResult(self.embedding, reported(7, None), COST, rest)
 
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        self._keep(request)
+        if isinstance(self.scores, ArgosyError):
+            raise self.scores
+        return RerankResult(self.scores, reported(9, None), COST)
+
     async def list_models(self) -> Sequence[Model]:
         current_caller()
         return self.models
 
-    def _keep(self, request: ChatRequest | EmbeddingsRequest) -> None:
+    def _keep(self, request: ChatRequest | EmbeddingsRequest | RerankRequest) -> None:
         self.callers.append(current_caller())
         self.requests.append(request)
 

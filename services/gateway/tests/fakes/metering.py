@@ -63,11 +63,13 @@ def a_statement(request_id: str, *, settled: bool = True) -> pb.GetRequestStatem
     if not settled:
         return pb.GetRequestStatementResponse(reservation=reservation)
     counted = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_COUNTED, input_tokens=3, output_tokens=0)
+    billed = settlement(2, pb.SETTLEMENT_OUTCOME_BILLED, counted, "local/m", 700)
+    billed.right_sizing.CopyFrom(pb.RightSized(price_key="far/m", price_version="prc_1", saved=money(1_300)))
     return pb.GetRequestStatementResponse(
         reservation=reservation,
         settlements=[
             an_exposure(),
-            settlement(2, pb.SETTLEMENT_OUTCOME_BILLED, counted, "local/m", 700),
+            billed,
         ],
         entries=[
             pb.LedgerEntry(transaction_id="txn_1", account="receivable", amount=money(700), created_at=CREATED),
@@ -121,9 +123,12 @@ class FakeMetering(MeteringServiceServicer):
         row = pb.UsageRow(price_key="local/m", calls=2, input_tokens=10, output_tokens=20, cost=money(4_500))
         row.classes.add(token_class=pb.TOKEN_CLASS_CACHED_INPUT, tokens=4, cost=money(500))
         row.classes.add(token_class=pb.TOKEN_CLASS_REASONING_OUTPUT, tokens=20, cost=money(4_000))
+        row.right_sizing_saved.nano_usd = -30
+        sized = pb.RightSizingRow(model="m", requests=3, answered=2, cost=money(100), saved=money(-30))
         if request.by_day:
             row.day.CopyFrom(CREATED)
-        return pb.GetUsageResponse(rows=[row], total=money(4_500))
+            sized.day.CopyFrom(CREATED)
+        return pb.GetUsageResponse(rows=[row], total=money(4_500), right_sizing=[sized], right_sizing_saved=money(-30))
 
     async def GetRequestStatement(
         self, request: pb.GetRequestStatementRequest, context: Any

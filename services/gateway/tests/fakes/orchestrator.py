@@ -5,7 +5,7 @@ from typing import Any
 
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from argosy.orchestration.v1.orchestration_pb2_grpc import OrchestrationServiceServicer
-from gateway.inference.model import ChatRequest, Chunk, EmbeddingsRequest, Started, StreamEvent, Task
+from gateway.inference.model import ChatRequest, Chunk, EmbeddingsRequest, RerankRequest, Started, StreamEvent, Task
 from values.protos import (
     error_to_proto,
     nano_usd_to_proto,
@@ -17,7 +17,12 @@ from values.protos import (
 
 from services.gateway.tests.fakes.inference import FakeInference
 
-TASKS = {Task.CHAT: pb.MODEL_TASK_CHAT, Task.EMBEDDING: pb.MODEL_TASK_EMBEDDING, None: pb.MODEL_TASK_UNSPECIFIED}
+TASKS = {
+    Task.CHAT: pb.MODEL_TASK_CHAT,
+    Task.EMBEDDING: pb.MODEL_TASK_EMBEDDING,
+    Task.RERANK: pb.MODEL_TASK_RERANK,
+    None: pb.MODEL_TASK_UNSPECIFIED,
+}
 
 
 def event_to_proto(event: StreamEvent) -> pb.GenerateResponse:
@@ -91,6 +96,15 @@ class FakeOrchestrator(OrchestrationServiceServicer):
         if result.rest is not None:
             async for vectors in result.rest:
                 yield pb.EmbedInPiecesResponse(piece=pb.EmbedResponse(vectors=_vectors(vectors)))
+
+    async def Rerank(self, request: pb.RerankRequest, context: Any) -> pb.RerankResponse:
+        deadline = proto_to_duration(request.deadline)
+        result = await self._inference.rerank(
+            RerankRequest(request.request_id, request.model, request.query, list(request.documents), deadline)
+        )
+        response = pb.RerankResponse(scores=result.scores, cost=nano_usd_to_proto(result.cost))
+        usage_to_proto(result.usage, response.usage)
+        return response
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         models = [

@@ -57,6 +57,8 @@ class FakeRetrieval(RetrievalServiceServicer):
         self.searches: list[pb.SearchRequest] = []
         self.passages: dict[str, Sequence[pb.Passage]] = {}
         self.applies_conditions = True
+        self.reranking: list[pb.Reranking.ValueType] = []
+        """Of the next searches."""
         self.download_content: Callable[[], AsyncIterator[bytes]] | None = None
         self.before_search: Callable[[str], Awaitable[None]] | None = None
 
@@ -328,7 +330,8 @@ class FakeRetrieval(RetrievalServiceServicer):
         (store_id,) = request.vector_store_ids
         self._store(store_id)
         found = self.passages.get(request.query, ())[: request.limit]
-        return pb.SearchResponse(passages=found, conditions_applied=self.applies_conditions)
+        reranking = self.reranking.pop(0) if self.reranking else pb.RERANKING_UNSPECIFIED
+        return pb.SearchResponse(passages=found, conditions_applied=self.applies_conditions, reranking=reranking)
 
     def _file(self, file_id: str) -> pb.File:
         if file_id not in self.data.files:

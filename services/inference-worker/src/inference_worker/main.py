@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chassis.grpc import Channel
 from chassis.ids import new_id
@@ -51,6 +51,8 @@ from inference_worker.plans.grpc import PlanMethods
 from inference_worker.plans.run import PlanRun
 from inference_worker.plans.telemetry import AttemptTelemetry
 from inference_worker.price_map.cli import HELP, add_arguments, run_seed_prices
+from inference_worker.rerank.grpc import RerankMethods
+from inference_worker.rerank.run import RerankRun
 from inference_worker.settings import JobsSection, Settings
 from inference_worker.token_counting.tiktoken import load_token_bytes
 from inference_worker.upstreams.grpc import UpstreamMethods
@@ -93,15 +95,10 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         retries=settings.retries.policy(),
         min_rate=settings.min_stream_bytes_per_second,
     )
-    new_embed_run = partial(
-        EmbedRun,
-        upstreams=upstreams,
-        clock=clock,
-        observer=observer,
-        circuits=circuits,
-        load_token_bytes=load_token_bytes,
-    )
+    one_call: dict[str, Any] = {"upstreams": upstreams, "clock": clock, "observer": observer, "circuits": circuits}
+    new_embed_run = partial(EmbedRun, load_token_bytes=load_token_bytes, **one_call)
     plans, embeddings = PlanMethods(new_run, limit), EmbeddingMethods(new_embed_run, limit)
+    rerank = RerankMethods(partial(RerankRun, **one_call), limit)
     named = UpstreamMethods(upstreams, circuits, clock.monotonic)
     grace = settings.drain - CLOSE_GRACE
     jobs, job_drain = await build_jobs(settings, service, orchestrator, new_run, new_embed_run)
@@ -109,7 +106,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
         *watches,
         *await share_circuits(settings, service, circuits),
         *jobs,
-        service.grpc_server(settings.grpc, registration(plans, embeddings, named), grace=grace),
+        service.grpc_server(settings.grpc, registration(plans, embeddings, rerank, named), grace=grace),
         # Components stop in reverse order, and plans are aborted while the server still runs.
         AbortOnDrain(plans.abort_all, grace - USAGE_GRACE),
         *job_drain,

@@ -42,6 +42,8 @@ UNKNOWN_USAGE = counter(
     ("upstream",),
 )
 EMBED_TEXTS = counter("inference_worker_embed_texts_total", "Texts in embedding requests.")
+RERANK_SECONDS = histogram("inference_worker_rerank_seconds", "Time of one request for scores of documents.")
+RERANK_DOCUMENTS = counter("inference_worker_rerank_documents_total", "Documents that scores were asked for.")
 EMBED_SECONDS = histogram("inference_worker_embed_seconds", "Time to embed the texts of one call, over all attempts.")
 IN_FLIGHT = gauge("inference_worker_in_flight", "Plans and embeddings that are running.")
 REJECTED = counter(

@@ -124,7 +124,7 @@ class Settings(ServiceSettings):
     max_in_flight: int = Field(
         4096,
         ge=1,
-        description="Plans and embeddings that run at once; more are rejected as unavailable.",
+        description="Plans, embeddings and requests for scores that run at once; more are rejected as unavailable.",
     )
 
     usage_wait: timedelta = Field(

@@ -19,7 +19,7 @@ from metering.usage.model import CacheUse
 from values.money import NanoUsd
 from values.usage import CacheOutcome
 
-from services.metering.tests.examples import EXPIRED_LEASE, UNKNOWN, a_price, a_reservation, an_event, reported
+from services.metering.tests.examples import EXPIRED_LEASE, UNKNOWN, a_price, a_reservation, an_event, as_easy, reported
 from services.metering.tests.fakes import Stores
 
 TABLES = (
@@ -31,6 +31,7 @@ TABLES = (
     "usage_daily",
     "usage_classes_daily",
     "cache_daily",
+    "right_sizing_daily",
     "prices",
 )
 # They hold rows for a moment only.
@@ -44,7 +45,7 @@ async def tenant(stores: Stores) -> str:
     tenant, price = new_id("ten_"), a_price()
     priced = a_reservation(tenant, price, 300)
     await stores.reservations.reserve(priced)
-    event = an_event(priced, reported(100, 30), UNKNOWN)
+    event = as_easy(an_event(priced, reported(100, 30), UNKNOWN), price)
     await stores.settlements.settle([replace(event, cache=CacheUse(CacheOutcome.MISS, "gpt"))])
     return tenant
 

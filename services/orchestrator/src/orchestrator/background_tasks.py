@@ -1,8 +1,8 @@
 """Tasks that outlive the request that started them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from chassis.errors import Unavailable
@@ -37,18 +37,19 @@ class BackgroundTasks:
         """Tell whether this process prepares the request, runs it, or has its usage to write."""
         return request in self._requests
 
-    @contextmanager
-    def slot(self, request: RequestKey) -> Iterator[None]:
+    def slot(self, request: RequestKey) -> AbstractContextManager[None]:
         """Take a concurrency slot while the block prepares and starts its task. Raises `Unavailable` at the limit."""
-        if len(self) >= self._max_tasks:
+        return _Slot(self, request)
+
+    def _take_slot(self, request: RequestKey) -> None:
+        if self._slots_taken + len(self._running) >= self._max_tasks:
             raise Unavailable("too many requests are being answered")
         self._slots_taken += 1
         self._enter(request)
-        try:
-            yield
-        finally:
-            self._slots_taken -= 1
-            self._leave(request)
+
+    def _give_slot(self, request: RequestKey) -> None:
+        self._slots_taken -= 1
+        self._leave(request)
 
     def start(self, work: Coroutine[Any, Any, T], request: RequestKey) -> asyncio.Task[T]:
         """Run `work` for `request` in a task that the caller's cancellation does not reach.
@@ -86,3 +87,19 @@ class BackgroundTasks:
             self._requests[request] = count
         else:
             del self._requests[request]
+
+
+class _Slot:
+    """A class, not a generator: every request enters one."""
+
+    __slots__ = ("_request", "_tasks")
+
+    def __init__(self, tasks: BackgroundTasks, request: RequestKey) -> None:
+        self._tasks = tasks
+        self._request = request
+
+    def __enter__(self) -> None:
+        self._tasks._take_slot(self._request)
+
+    def __exit__(self, *_: object) -> None:
+        self._tasks._give_slot(self._request)

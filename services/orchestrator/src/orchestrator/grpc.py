@@ -14,8 +14,10 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.grpc import generate
 from orchestrator.embeddings.embed import Embeddings
-from orchestrator.embeddings.grpc import embed, embed_in_pieces
+from orchestrator.embeddings.grpc import UnreadVectors, embed, embed_in_pieces
 from orchestrator.flags.snapshot import FlagCache
+from orchestrator.rerank.grpc import rerank
+from orchestrator.rerank.rerank import Reranks
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.grpc import list_models
 from orchestrator.usage.grpc import get_request_states
@@ -30,6 +32,7 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         *,
         completions: ChatCompletions,
         embeddings: Embeddings,
+        reranks: Reranks,
         routes: RouteCache,
         flags: FlagCache,
         tasks: BackgroundTasks,
@@ -38,11 +41,13 @@ class OrchestrationServicer(OrchestrationServiceServicer):
     ) -> None:
         self._completions = completions
         self._embeddings = embeddings
+        self._reranks = reranks
         self._routes = routes
         self._flags = flags
         self._tasks = tasks
         self._outbox = outbox
         self._jobs = jobs
+        self._unread = UnreadVectors()
 
     # These are not `async`, which would put a second coroutine around that of the feature.
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
@@ -52,7 +57,10 @@ class OrchestrationServicer(OrchestrationServiceServicer):
         return embed(self._embeddings, request, context)
 
     def EmbedInPieces(self, request: pb.EmbedInPiecesRequest, context: Any) -> Awaitable[None]:  # type: ignore[override]
-        return embed_in_pieces(self._embeddings, request, context)
+        return embed_in_pieces(self._embeddings, self._unread, request, context)
+
+    def Rerank(self, request: pb.RerankRequest, context: Any) -> Awaitable[pb.RerankResponse]:
+        return rerank(self._reranks, request, context)
 
     def GetRequestStates(
         self, request: pb.GetRequestStatesRequest, context: Any

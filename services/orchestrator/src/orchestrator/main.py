@@ -33,6 +33,7 @@ from orchestrator.jobs.outbox import JOB_FINISHED
 from orchestrator.metrics import DETACHED, IN_FLIGHT, ROUTES_AGE_SECONDS, USAGE_RETRYING
 from orchestrator.pools.main import build_pools
 from orchestrator.queues.main import Queues, build_queues
+from orchestrator.rerank.rerank import Reranks
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.grpc import registration as response_cache_registration
@@ -86,14 +87,13 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
-    completions, embeddings, purges = await _inference(
-        settings, service, shared, worker, disconnects, retrieval=retrieval_channel
-    )
+    inference, purges = await _inference(settings, service, shared, worker, disconnects, retrieval=retrieval_channel)
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     scaling = await _scaling(settings, service, database, queues)
-    inference: dict[str, Any] = {"completions": completions, "embeddings": embeddings, "flags": operated.flags}
-    servicer = OrchestrationServicer(**inference, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store)
+    servicer = OrchestrationServicer(
+        **inference, flags=operated.flags, routes=routes, tasks=tasks, outbox=outbox, jobs=jobs.store
+    )
     batches = build_batches(shared, retrieval_channel, jobs, settings.batches)
     registrations = (*jobs.registrations, *scaling.registrations, batches.registration, webhooks.registration, purges)
     registrations = (registration(servicer), *operated.registrations, *registrations)
@@ -183,7 +183,7 @@ async def _inference(
     disconnects: Disconnects,
     *,
     retrieval: Channel,
-) -> tuple[ChatCompletions, Embeddings, Registration]:
+) -> tuple[dict[str, Any], Registration]:
     """Make the use cases whose clients wait, with their cache, and the service that purges it."""
     cache, servicer = await build_response_cache(
         settings.response_cache,
@@ -204,14 +204,10 @@ async def _inference(
         "limits": settings.request_limits(),
         "flags": shared.flags,
     }
-    completions = ChatCompletions(
-        retrieval=shared.retrieval,
-        disconnects=disconnects,
-        unknown_fields=settings.chat.unknown_fields,
-        cache=cache,
-        **common,
-    )
-    return completions, Embeddings(**common), response_cache_registration(servicer)
+    chat: dict[str, Any] = {"retrieval": shared.retrieval, "disconnects": disconnects, "cache": cache}
+    completions = ChatCompletions(unknown_fields=settings.chat.unknown_fields, **chat, **common)
+    inference = {"completions": completions, "embeddings": Embeddings(**common), "reranks": Reranks(**common)}
+    return inference, response_cache_registration(servicer)
 
 
 async def _load_routes(routes: RouteCache) -> None:

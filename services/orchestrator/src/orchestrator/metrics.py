@@ -16,6 +16,11 @@ EMBEDDINGS = counter(
     "Embedding requests by outcome: answered, cancelled (by the caller), or error kind.",
     ("outcome",),
 )
+RERANKS = counter(
+    "orchestrator_reranks_total",
+    "Requests for scores of documents by outcome: answered, cancelled (by the caller), or error kind.",
+    ("outcome",),
+)
 TOKENS = counter("orchestrator_tokens_total", "Tokens of finished requests, input and output.", ("direction",))
 RESERVE_SECONDS = histogram("orchestrator_reserve_seconds", "Time that metering took to reserve or refuse.")
 RETRIEVAL_SECONDS = histogram("orchestrator_retrieval_seconds", "Time that retrieval took to find context or fail.")
@@ -83,6 +88,10 @@ JOB_TRANSITIONS = counter("orchestrator_job_transitions_total", "Jobs by the sta
 JOB_SUBMIT_SECONDS = histogram("orchestrator_job_submit_seconds", "Time to check a job and to store it durably.")
 JOB_CLAIM_SECONDS = histogram(
     "orchestrator_job_claim_seconds", "Time to claim a job: durably, with its context and its reservation."
+)
+JOB_VECTORS_REFUSED = counter(
+    "orchestrator_job_vectors_refused_total",
+    "Reports of workers that were refused, and come again, because vectors of other jobs took the memory for them.",
 )
 JOB_DISPATCH_SECONDS = histogram(
     "orchestrator_job_dispatch_seconds",

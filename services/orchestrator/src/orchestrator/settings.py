@@ -114,7 +114,10 @@ class LimitsSection(Section):
         15_000_000, ge=1, le=16_000_000, description="The most bytes of a request's bodies for all candidates."
     )
     embedding_bytes: int = Field(
-        8_000_000, ge=1, le=16_000_000, description="The most bytes of the inputs of one embedding."
+        8_000_000,
+        ge=1,
+        le=16_000_000,
+        description="The most bytes of the inputs of one embedding, or of a query and its documents to score.",
     )
 
 

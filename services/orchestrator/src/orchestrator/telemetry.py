@@ -12,7 +12,7 @@ from chassis.telemetry import annotate, logger
 from values.money import NanoUsd
 from values.usage import TokenUsage
 
-from orchestrator.metrics import EMBEDDINGS, FIRST_CHUNK_SECONDS, GENERATION_SECONDS, GENERATIONS, TOKENS
+from orchestrator.metrics import EMBEDDINGS, FIRST_CHUNK_SECONDS, GENERATION_SECONDS, GENERATIONS, RERANKS, TOKENS
 
 log = logger("orchestrator")
 
@@ -24,6 +24,7 @@ DISCONNECTED = (asyncio.CancelledError, grpc.aio.BaseError)
 # Bound once: looking a child up costs more than counting.
 _GENERATIONS = {outcome: GENERATIONS.labels(outcome) for outcome in (ANSWERED, INTERRUPTED, CANCELLED, *Kind)}
 _EMBEDDINGS = {outcome: EMBEDDINGS.labels(outcome) for outcome in (ANSWERED, CANCELLED, *Kind)}
+_RERANKS = {outcome: RERANKS.labels(outcome) for outcome in (ANSWERED, CANCELLED, *Kind)}
 _INPUT_TOKENS, _OUTPUT_TOKENS = TOKENS.labels("input"), TOKENS.labels("output")
 
 
@@ -69,7 +70,7 @@ class RequestObservation(AbstractContextManager["RequestObservation"]):
             if first_chunk_seconds is not None:
                 FIRST_CHUNK_SECONDS.observe(first_chunk_seconds)
         else:
-            _EMBEDDINGS[self._outcome].inc()
+            (_RERANKS if self._name == "rerank" else _EMBEDDINGS)[self._outcome].inc()
         if usage is not None:
             _INPUT_TOKENS.inc(usage.input_tokens or 0)
             _OUTPUT_TOKENS.inc(usage.output_tokens or 0)

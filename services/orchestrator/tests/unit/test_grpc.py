@@ -26,6 +26,7 @@ from orchestrator.context.model import Passage
 from orchestrator.grpc import OrchestrationServicer
 from orchestrator.workers.model import Chunk, EmbeddingResult, Started
 from prometheus_client import REGISTRY
+from rpc.wire import WINDOW_BYTES as WINDOW
 from values.protos import duration_to_proto
 
 from services.orchestrator.tests.fakes import FakeRetrievalClient, FakeWorkerClient
@@ -230,6 +231,39 @@ async def test_a_caller_that_reads_no_further_pieces_changes_nothing_of_the_bill
 
         assert [one.usage for one in (await harness.usage).attempts] == [reported(2, 0)]
         assert not harness.crashes
+
+
+async def test_a_tenant_whose_vectors_wait_to_be_read_gets_no_more_before_a_provider_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("values.embeddings.PIECE_BYTES", WINDOW)
+    monkeypatch.setattr("orchestrator.embeddings.grpc.MAX_UNREAD_OF_TENANT", WINDOW)
+    vectors = tuple(bytes([n]) * WINDOW for n in range(4))
+    harness = Harness(FakeWorkerClient(embedding=EmbeddingResult(vectors, worker_finished(reported(2, 0)))))
+
+    def request(request_id: str) -> pb.EmbedInPiecesRequest:
+        inputs = ["a"] * len(vectors)
+        return pb.EmbedInPiecesRequest(
+            request=pb.EmbedRequest(request_id=request_id, model="all-minilm-l6-v2", inputs=inputs)
+        )
+
+    async with serving_stub(harness) as stub:
+        slow = stub.EmbedInPieces(request("req_1"))
+        await slow.read()
+        with pytest.raises(RemoteError) as refused:
+            await stub.EmbedInPieces(request("req_2")).read()
+        with as_caller(a_caller(a_principal("ten_other"))):
+            assert await stub.EmbedInPieces(request("req_3")).read()
+        assert len(harness.worker.embedding_plans) == 2
+        monkeypatch.setattr("orchestrator.embeddings.grpc.MAX_UNREAD", WINDOW)
+        with as_caller(a_caller(a_principal("ten_third"))), pytest.raises(RemoteError) as full:
+            await stub.EmbedInPieces(request("req_4")).read()
+        monkeypatch.setattr("orchestrator.embeddings.grpc.MAX_UNREAD", 10 * WINDOW)
+        assert len([one async for one in slow]) == 3
+        assert len([one async for one in stub.EmbedInPieces(request("req_5"))]) == 4
+
+    assert (refused.value.kind, refused.value.reason) == (Kind.THROTTLED, "TOO_MUCH_IN_FLIGHT")
+    assert (full.value.kind, full.value.reason) == (Kind.UNAVAILABLE, "OVERLOADED")
 
 
 async def test_models_are_listed_by_name_with_their_task() -> None:

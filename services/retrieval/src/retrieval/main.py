@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from chassis.aio import periodic
+from chassis.grpc import Channel
 from chassis.in_flight import InFlightLimit
 from chassis.kafka import DEAD_LETTERS, Consumer, Outbox, OutboxRelay, replay_dead_letters
 from chassis.lifecycle import Command, Component, Loop, Service, ServiceBuilder, command_line, with_builder
@@ -45,12 +46,14 @@ from retrieval.reindexing.postgres import PostgresKeywordVersions
 from retrieval.reindexing.rebuild import rebuild_while_idle
 from retrieval.search.grpc import SearchMethods
 from retrieval.search.indexes_postgres import index_statements
+from retrieval.search.orchestrator_client import OrchestratorReranker
 from retrieval.search.postgres import PostgresSearchIndex
+from retrieval.search.rerank import RerankPolicy
 from retrieval.semantic_cache.find import remove_expired
 from retrieval.semantic_cache.grpc import SemanticCacheServicer
 from retrieval.semantic_cache.grpc import registration as semantic_cache_registration
 from retrieval.semantic_cache.postgres import PostgresPromptStore
-from retrieval.settings import EmbeddingSection, ObjectsSection, Settings
+from retrieval.settings import EmbeddingSection, ObjectsSection, RerankSection, Settings
 from retrieval.store_migrations.grpc import StoreMigrationMethods
 from retrieval.store_migrations.model import MigrationKey
 from retrieval.store_migrations.postgres import PostgresStoreMigrations
@@ -107,7 +110,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
         ),
         vector_stores=VectorStoreMethods(vector_stores, models, settings.quotas.quotas()),
         file_batches=FileBatchMethods(PostgresFileBatches(database, Outbox(), relay.wake)),
-        search=SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings)),
+        search=_search(settings, database, embedder, channel),
         store_migrations=StoreMigrationMethods(PostgresStoreMigrations(database), models, queue.put),
         deletions=DeletionMethods(records, objects),
     )
@@ -174,6 +177,18 @@ def upload_limit(objects: ObjectsSection) -> InFlightLimit:
         objects.max_uploads_per_tenant,
         on_refused=lambda scope: metrics.UPLOADS_REFUSED.labels(scope).inc(),
     )
+
+
+def _search(settings: Settings, database: Database, embedder: OrchestratorEmbedder, channel: Channel) -> SearchMethods:
+    policy = rerank_policy(settings.rerank, channel)
+    return SearchMethods(PostgresSearchIndex(database), embedder, token_counter(settings), policy)
+
+
+def rerank_policy(section: RerankSection, channel: Channel) -> RerankPolicy | None:
+    """None without a model: then searches that ask for the reranker are refused."""
+    if not section.model:
+        return None
+    return RerankPolicy(OrchestratorReranker(channel, section.model), section.timeout, section.by_default)
 
 
 def token_counter(settings: Settings) -> TokenCounter:

@@ -23,6 +23,11 @@ INGESTION_SECONDS = histogram(
 INGESTION_QUEUE_SIZE = gauge("retrieval_ingestion_queue_size", "Attached files that wait in this process.")
 CHUNKS = counter("retrieval_chunks_total", "Chunks stored, with a new vector or one of equal text.", ("vector",))
 SEARCH_SECONDS = histogram("retrieval_search_seconds", "Duration of successful searches, with the query's embedding.")
+RERANKED_SEARCHES = counter(
+    "retrieval_reranked_searches_total",
+    "Searches with a reranker by outcome: done, or skipped because it did not answer in time.",
+    ("outcome",),
+)
 REINDEXED_FILES = counter(
     "retrieval_reindexed_files_total", "Files whose keywords were indexed anew because the rules had changed."
 )

@@ -92,6 +92,26 @@ class EmbeddingSection(Section):
         return self
 
 
+class RerankSection(Section):
+    """A model that reads the query and each of the best 50 passages together, and orders them anew."""
+
+    model: str = Field(
+        "", description="Public name of the reranker; empty: there is none, and to ask for it is refused."
+    )
+    timeout: timedelta = Field(
+        timedelta(seconds=1),
+        gt=timedelta(0),
+        description="Longest wait for its scores. After it the answer has the order of the search, and says so.",
+    )
+    by_default: bool = Field(False, description="Whether searches that ask for no ranker are ordered by it, too.")
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if self.by_default and not self.model:
+            raise ValueError("by_default: needs `model`, the name of a reranker")
+        return self
+
+
 class IngestionSection(Section):
     """Ingestion of attached files."""
 
@@ -205,6 +225,7 @@ class Settings(ServiceSettings):
     peers: Peers = Field(default_factory=Peers, description="Addresses of other services.")
     objects: ObjectsSection = Field(description="The object store for the bytes of files.")
     embedding: EmbeddingSection = Field(default_factory=EmbeddingSection, description="The embedding model.")
+    rerank: RerankSection = Field(default_factory=RerankSection, description="The reranker of searches.")
     ingestion: IngestionSection = Field(default_factory=IngestionSection, description="Ingestion of attached files.")
     parser: ParserSection = Field(default_factory=ParserSection, description="Limits for parsing one document.")
     deletions: DeletionsSection = Field(default_factory=DeletionsSection, description="Deletion of bytes and chunks.")

@@ -32,7 +32,7 @@ TIMEOUT_SECONDS = 60
 class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
     """Embeds after a delay and records the texts and the principals."""
 
-    Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
+    Generate = Rerank = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
 
     seconds: float = 0.0
     texts: list[str] = field(default_factory=list)

@@ -137,8 +137,10 @@ async def measure(dataset: Dataset, rank: Ranking, embedder: Embedder) -> Figure
     for query_id, query in dataset.queries.items():
         await embedder.embed([query])
         started = time.perf_counter()
-        ranking = await rank(query)
+        found = await rank(query)
         figures.milliseconds.append((time.perf_counter() - started) * 1000)
+        # In some sets the queries are documents, too: finding oneself is no answer.
+        ranking = [document for document in found if document != query_id]
         figures.ndcg.append(ndcg(ranking, dataset.grades[query_id]))
         figures.recall.append(recall(ranking, dataset.grades[query_id]))
     return figures
@@ -155,4 +157,5 @@ async def report(dataset: Dataset, indexed: Indexed) -> str:
             ("vectors only", indexed.vectors),
         )
     ]
-    return "\n".join([f"{len(dataset.documents)} documents, {len(dataset.queries)} queries", header, *rows])
+    size = f"{len(dataset.documents)} documents, {len(dataset.queries)} queries"
+    return "\n".join([size, *dataset.notes, header, *rows])

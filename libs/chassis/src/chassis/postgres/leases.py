@@ -64,6 +64,8 @@ class LeaseTable:
     lookup: columns by which `claim_one` and `overdue` name a row; the key unless given.
     claimable: condition on rows with work left. It needs a partial index on the due column with the same condition.
     crashes, retries: counter columns, if the table has them.
+    known: column that each claim sets to its epoch, if the table has it: it tells the claims of this version from those
+        of a version before that does not know what the rows need.
     tenant: column by which `overdue` takes turns.
     """
 
@@ -78,6 +80,7 @@ class LeaseTable:
         epoch: str = "epoch",
         crashes: str = "",
         retries: str = "",
+        known: str = "",
         tenant: str = "tenant_id",
     ) -> None:
         self._key = tuple(key)
@@ -91,6 +94,7 @@ class LeaseTable:
         claim = (
             f"UPDATE {table} AS claimed SET {epoch} = claimed.{epoch} + 1, {due} = now() + $1::interval"  # noqa: S608
             + (f", {crashes} = claimed.{crashes} + 1" if crashes else "")
+            + (f", {known} = claimed.{epoch} + 1" if known else "")
             + " FROM free WHERE "
             + " AND ".join(f"claimed.{column} = free.{column}" for column in self._key)
             + " RETURNING claimed.*"

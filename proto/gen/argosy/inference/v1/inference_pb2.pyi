@@ -686,6 +686,7 @@ class Attempt(_message.Message):
     FIRST_BYTE_AFTER_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     EXPOSURE_CAUSE_FIELD_NUMBER: _builtins.int
+    REQUEST_REFUSED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counts from 1 within the request."""
     candidate: _builtins.int
@@ -694,6 +695,8 @@ class Attempt(_message.Message):
     """How it ended."""
     exposure_cause: _common_pb2.ExposureCause.ValueType
     """Whose doing it was that the usage is not known, where it is not."""
+    request_refused: _builtins.bool
+    """Rejected as too long for the model, or by the content policy: it tells nothing of how the candidate answers others."""
     @_builtins.property
     def usage(self) -> _common_pb2.TokenUsage:
         """What it consumed."""
@@ -716,10 +719,11 @@ class Attempt(_message.Message):
         first_byte_after: _duration_pb2.Duration | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         exposure_cause: _common_pb2.ExposureCause.ValueType = ...,
+        request_refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "first_byte_after", b"first_byte_after", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "duration", b"duration", "exposure_cause", b"exposure_cause", "first_byte_after", b"first_byte_after", "number", b"number", "outcome", b"outcome", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "duration", b"duration", "exposure_cause", b"exposure_cause", "first_byte_after", b"first_byte_after", "number", b"number", "outcome", b"outcome", "request_refused", b"request_refused", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -894,3 +898,91 @@ class Vector(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Vector: _TypeAlias = Vector  # noqa: Y015
+
+@_typing.final
+class RerankRequest(_message.Message):
+    """Documents to score for a query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request this is done for."""
+    query: _builtins.str
+    """Not empty."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Exactly one, because each provider call is recorded before it is made; `body` is not used."""
+
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1000, none empty."""
+
+    @_builtins.property
+    def deadline(self) -> _duration_pb2.Duration:
+        """Time for the call."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        query: _builtins.str = ...,
+        documents: _abc.Iterable[_builtins.str] | None = ...,
+        deadline: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "deadline", b"deadline", "documents", b"documents", "query", b"query", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankRequest: _TypeAlias = RerankRequest  # noqa: Y015
+
+@_typing.final
+class RerankResponse(_message.Message):
+    """Scores, or why there are none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    RETRY_SAME_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    retry_same: _builtins.bool
+    """Whether the same candidate may answer when it is asked again at once: its connection dropped."""
+    fallback: _builtins.bool
+    """Whether another candidate may answer: the request itself was not rejected."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """From 0 to 1, one per document, in order; empty when the call failed."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempt; its number is 1."""
+
+    @_builtins.property
+    def error(self) -> _common_pb2.Error:
+        """Absent when the call succeeded."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        error: _common_pb2.Error | None = ...,
+        retry_same: _builtins.bool = ...,
+        fallback: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "fallback", b"fallback", "retry_same", b"retry_same", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankResponse: _TypeAlias = RerankResponse  # noqa: Y015

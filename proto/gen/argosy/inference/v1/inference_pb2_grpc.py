@@ -50,6 +50,11 @@ class InferenceServiceStub:
                 request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesRequest.SerializeToString,
                 response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/argosy.inference.v1.InferenceService/Rerank',
+                request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.RerankRequest.SerializeToString,
+                response_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.RerankResponse.FromString,
+                _registered_method=True)
         self.ListUpstreams = channel.unary_unary(
                 '/argosy.inference.v1.InferenceService/ListUpstreams',
                 request_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.ListUpstreamsRequest.SerializeToString,
@@ -91,6 +96,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rerank(self, request, context):
+        """Score documents by how well they answer a query, by one provider call. Another attempt is another call, as for Embed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListUpstreams(self, request, context):
         """Name the upstreams that this worker has now, those of its settings and those that the API declares.
         """
@@ -122,6 +134,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.EmbedInPieces,
                     request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesRequest.FromString,
                     response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=argosy_dot_inference_dot_v1_dot_inference__pb2.RerankRequest.FromString,
+                    response_serializer=argosy_dot_inference_dot_v1_dot_inference__pb2.RerankResponse.SerializeToString,
             ),
             'ListUpstreams': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUpstreams,
@@ -216,6 +233,33 @@ class InferenceService:
             '/argosy.inference.v1.InferenceService/EmbedInPieces',
             argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesRequest.SerializeToString,
             argosy_dot_inference_dot_v1_dot_inference__pb2.EmbedInPiecesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.inference.v1.InferenceService/Rerank',
+            argosy_dot_inference_dot_v1_dot_inference__pb2.RerankRequest.SerializeToString,
+            argosy_dot_inference_dot_v1_dot_inference__pb2.RerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

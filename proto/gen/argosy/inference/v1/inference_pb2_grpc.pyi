@@ -46,6 +46,8 @@ class InferenceServiceStub:
     """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, and the others have
     the vectors that follow, in order. They are whole when there are as many as inputs.
     """
+    Rerank: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RerankRequest, _inference_pb2.RerankResponse]
+    """Score documents by how well they answer a query, by one provider call. Another attempt is another call, as for Embed."""
     ListUpstreams: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]
     """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
     DescribeUpstream: _grpc.UnaryUnaryMultiCallable[_inference_pb2.DescribeUpstreamRequest, _inference_pb2.DescribeUpstreamResponse]
@@ -69,6 +71,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, and the others have
     the vectors that follow, in order. They are whole when there are as many as inputs.
     """
+    Rerank: _aio.UnaryUnaryMultiCallable[_inference_pb2.RerankRequest, _inference_pb2.RerankResponse]  # type: ignore[assignment]
+    """Score documents by how well they answer a query, by one provider call. Another attempt is another call, as for Embed."""
     ListUpstreams: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListUpstreamsRequest, _inference_pb2.ListUpstreamsResponse]  # type: ignore[assignment]
     """Name the upstreams that this worker has now, those of its settings and those that the API declares."""
     DescribeUpstream: _aio.UnaryUnaryMultiCallable[_inference_pb2.DescribeUpstreamRequest, _inference_pb2.DescribeUpstreamResponse]  # type: ignore[assignment]
@@ -107,6 +111,14 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, and the others have
         the vectors that follow, in order. They are whole when there are as many as inputs.
         """
+
+    @_abc_1.abstractmethod
+    def Rerank(
+        self,
+        request: _inference_pb2.RerankRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.RerankResponse, _abc.Awaitable[_inference_pb2.RerankResponse]]:
+        """Score documents by how well they answer a query, by one provider call. Another attempt is another call, as for Embed."""
 
     @_abc_1.abstractmethod
     def ListUpstreams(

@@ -58,6 +58,7 @@ class UsageRecorded(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    RIGHT_SIZING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request whose reservation this settles."""
     key_id: _builtins.str
@@ -76,6 +77,10 @@ class UsageRecorded(_message.Message):
     def cache(self) -> Global___CacheUse:
         """What the response cache did; absent when it was not asked."""
 
+    @_builtins.property
+    def right_sizing(self) -> Global___RightSizing:
+        """Which calls right-sizing sent to cheap candidates; absent when there are none."""
+
     def __init__(
         self,
         *,
@@ -85,10 +90,11 @@ class UsageRecorded(_message.Message):
         key_id: _builtins.str = ...,
         project_id: _builtins.str = ...,
         cache: Global___CacheUse | None = ...,
+        right_sizing: Global___RightSizing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "meta", b"meta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "meta", b"meta", "right_sizing", b"right_sizing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cache", b"cache", "key_id", b"key_id", "meta", b"meta", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cache", b"cache", "key_id", b"key_id", "meta", b"meta", "project_id", b"project_id", "request_id", b"request_id", "right_sizing", b"right_sizing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,6 +129,46 @@ class CacheUse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheUse: _TypeAlias = CacheUse  # noqa: Y015
+
+@_typing.final
+class RightSizing(_message.Message):
+    """The calls of an easy request that cheap candidates got before others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PRICE_KEY_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The public model name, for reports."""
+    price_key: _builtins.str
+    """The candidate that would have been tried first, had the request not been easy: "<upstream>/<model>"."""
+    price_version: _builtins.str
+    """Its price, agreed at the reservation."""
+    answer: _builtins.int
+    """The one of these whose answer the client got, or was getting when it left; 0 for none."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which of the attempts are calls of cheap candidates."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        price_key: _builtins.str = ...,
+        price_version: _builtins.str = ...,
+        attempts: _abc.Iterable[_builtins.int] | None = ...,
+        answer: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempts", b"attempts", "model", b"model", "price_key", b"price_key", "price_version", b"price_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RightSizing: _TypeAlias = RightSizing  # noqa: Y015
 
 @_typing.final
 class AttemptUsage(_message.Message):

@@ -478,6 +478,8 @@ class GetUsageResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    RIGHT_SIZING_FIELD_NUMBER: _builtins.int
+    RIGHT_SIZING_SAVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
         """Ordered by day, then price key."""
@@ -490,20 +492,78 @@ class GetUsageResponse(_message.Message):
     def cache(self) -> _containers.RepeatedCompositeFieldContainer[Global___CacheRow]:
         """What the response cache did, ordered by day, then model; of whole UTC days, those at the ends of the span included."""
 
+    @_builtins.property
+    def right_sizing(self) -> _containers.RepeatedCompositeFieldContainer[Global___RightSizingRow]:
+        """What right-sizing did, ordered by day, then model; of whole UTC days, as the cache's rows."""
+
+    @_builtins.property
+    def right_sizing_saved(self) -> _common_pb2.Money:
+        """What right-sizing saved, over all rows of usage; negative where it cost more."""
+
     def __init__(
         self,
         *,
         rows: _abc.Iterable[Global___UsageRow] | None = ...,
         total: _common_pb2.Money | None = ...,
         cache: _abc.Iterable[Global___CacheRow] | None = ...,
+        right_sizing: _abc.Iterable[Global___RightSizingRow] | None = ...,
+        right_sizing_saved: _common_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["right_sizing_saved", b"right_sizing_saved", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "rows", b"rows", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "right_sizing", b"right_sizing", "right_sizing_saved", b"right_sizing_saved", "rows", b"rows", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
+class RightSizingRow(_message.Message):
+    """What right-sizing did for one model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The public model name."""
+    requests: _builtins.int
+    """Easy requests that called a cheap candidate."""
+    answered: _builtins.int
+    """Those of them whose answer is a cheap candidate's."""
+    @_builtins.property
+    def day(self) -> _timestamp_pb2.Timestamp:
+        """Midnight UTC; absent unless by_day."""
+
+    @_builtins.property
+    def cost(self) -> _common_pb2.Money:
+        """What the tenant paid for the calls of cheap candidates."""
+
+    @_builtins.property
+    def saved(self) -> _common_pb2.Money:
+        """What it would have paid instead, less that."""
+
+    def __init__(
+        self,
+        *,
+        day: _timestamp_pb2.Timestamp | None = ...,
+        model: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        answered: _builtins.int = ...,
+        cost: _common_pb2.Money | None = ...,
+        saved: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day", "saved", b"saved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "cost", b"cost", "day", b"day", "model", b"model", "requests", b"requests", "saved", b"saved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RightSizingRow: _TypeAlias = RightSizingRow  # noqa: Y015
 
 @_typing.final
 class CacheRow(_message.Message):
@@ -576,6 +636,7 @@ class UsageRow(_message.Message):
     CACHE_HITS_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
+    RIGHT_SIZING_SAVED_FIELD_NUMBER: _builtins.int
     price_key: _builtins.str
     """What was used."""
     calls: _builtins.int
@@ -604,6 +665,10 @@ class UsageRow(_message.Message):
         classes were kept is in none.
         """
 
+    @_builtins.property
+    def right_sizing_saved(self) -> _common_pb2.Money:
+        """What right-sizing saved by calls at this key; negative where it cost more."""
+
     def __init__(
         self,
         *,
@@ -616,10 +681,11 @@ class UsageRow(_message.Message):
         cache_hits: _builtins.int = ...,
         saved: _common_pb2.Money | None = ...,
         classes: _abc.Iterable[Global___ClassCost] | None = ...,
+        right_sizing_saved: _common_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day", "saved", b"saved"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "day", b"day", "right_sizing_saved", b"right_sizing_saved", "saved", b"saved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hits", b"cache_hits", "calls", b"calls", "classes", b"classes", "cost", b"cost", "day", b"day", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price_key", b"price_key", "saved", b"saved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hits", b"cache_hits", "calls", b"calls", "classes", b"classes", "cost", b"cost", "day", b"day", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "price_key", b"price_key", "right_sizing_saved", b"right_sizing_saved", "saved", b"saved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -749,6 +815,7 @@ class Settlement(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
+    RIGHT_SIZING_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Counts from 1; 0 is a request that made no provider call."""
     outcome: Global___SettlementOutcome.ValueType
@@ -801,6 +868,10 @@ class Settlement(_message.Message):
         kept.
         """
 
+    @_builtins.property
+    def right_sizing(self) -> Global___RightSized:
+        """Of a call that right-sizing sent to a cheap candidate; absent for others."""
+
     def __init__(
         self,
         *,
@@ -820,14 +891,47 @@ class Settlement(_message.Message):
         cache: _common_pb2.CacheOutcome.ValueType = ...,
         saved: _common_pb2.Money | None = ...,
         classes: _abc.Iterable[Global___ClassCost] | None = ...,
+        right_sizing: Global___RightSized | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counted", b"counted", "exposed", b"exposed", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counted", b"counted", "exposed", b"exposed", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "right_sizing", b"right_sizing", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache", b"cache", "classes", b"classes", "cost", b"cost", "counted", b"counted", "exposed", b"exposed", "exposure_cause", b"exposure_cause", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage", "usage_clamped", b"usage_clamped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache", b"cache", "classes", b"classes", "cost", b"cost", "counted", b"counted", "exposed", b"exposed", "exposure_cause", b"exposure_cause", "outcome", b"outcome", "price_key", b"price_key", "price_version", b"price_version", "reconciliation", b"reconciliation", "reported_usage", b"reported_usage", "right_sizing", b"right_sizing", "saved", b"saved", "settled_at", b"settled_at", "usage", b"usage", "usage_clamped", b"usage_clamped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Settlement: _TypeAlias = Settlement  # noqa: Y015
+
+@_typing.final
+class RightSized(_message.Message):
+    """A call of a cheap candidate, compared with the candidate that would have been tried first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_KEY_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    price_key: _builtins.str
+    """That candidate: "<upstream>/<model>"."""
+    price_version: _builtins.str
+    """Its price, agreed at the reservation."""
+    @_builtins.property
+    def saved(self) -> _common_pb2.Money:
+        """What the answer's tokens would have cost there, less `cost`; without an answer of this call, less what it cost."""
+
+    def __init__(
+        self,
+        *,
+        price_key: _builtins.str = ...,
+        price_version: _builtins.str = ...,
+        saved: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved", b"saved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_key", b"price_key", "price_version", b"price_version", "saved", b"saved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RightSized: _TypeAlias = RightSized  # noqa: Y015
 
 @_typing.final
 class Reconciliation(_message.Message):

@@ -94,6 +94,8 @@ class _ModelTaskEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelTask.V
     """Chat completions."""
     MODEL_TASK_EMBEDDING: _ModelTask.ValueType  # 2
     """Embeddings."""
+    MODEL_TASK_RERANK: _ModelTask.ValueType  # 3
+    """Scores of documents for a query."""
 
 class ModelTask(_ModelTask, metaclass=_ModelTaskEnumTypeWrapper):
     """What a model can do."""
@@ -104,6 +106,8 @@ MODEL_TASK_CHAT: ModelTask.ValueType  # 1
 """Chat completions."""
 MODEL_TASK_EMBEDDING: ModelTask.ValueType  # 2
 """Embeddings."""
+MODEL_TASK_RERANK: ModelTask.ValueType  # 3
+"""Scores of documents for a query."""
 Global___ModelTask: _TypeAlias = ModelTask  # noqa: Y015
 
 @_typing.final
@@ -531,6 +535,84 @@ class Vector(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Vector: _TypeAlias = Vector  # noqa: Y015
+
+@_typing.final
+class RerankRequest(_message.Message):
+    """Documents to score for a query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; unique per tenant."""
+    model: _builtins.str
+    """The public model name."""
+    query: _builtins.str
+    """Not empty."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1000, none empty."""
+
+    @_builtins.property
+    def deadline(self) -> _duration_pb2.Duration:
+        """Time the caller is given."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        query: _builtins.str = ...,
+        documents: _abc.Iterable[_builtins.str] | None = ...,
+        deadline: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "documents", b"documents", "model", b"model", "query", b"query", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankRequest: _TypeAlias = RerankRequest  # noqa: Y015
+
+@_typing.final
+class RerankResponse(_message.Message):
+    """Scores and their cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """From 0 to 1, one per document, in order."""
+
+    @_builtins.property
+    def usage(self) -> _common_pb2.TokenUsage:
+        """What was consumed."""
+
+    @_builtins.property
+    def cost(self) -> _common_pb2.Money:
+        """What the tenant pays."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
+        usage: _common_pb2.TokenUsage | None = ...,
+        cost: _common_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "scores", b"scores", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankResponse: _TypeAlias = RerankResponse  # noqa: Y015
 
 @_typing.final
 class RequestRef(_message.Message):

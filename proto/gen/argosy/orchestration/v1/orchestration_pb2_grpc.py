@@ -50,6 +50,11 @@ class OrchestrationServiceStub:
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesRequest.SerializeToString,
                 response_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/argosy.orchestration.v1.OrchestrationService/Rerank',
+                request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.RerankRequest.SerializeToString,
+                response_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.RerankResponse.FromString,
+                _registered_method=True)
         self.GetRequestStates = channel.unary_unary(
                 '/argosy.orchestration.v1.OrchestrationService/GetRequestStates',
                 request_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.GetRequestStatesRequest.SerializeToString,
@@ -91,6 +96,13 @@ class OrchestrationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rerank(self, request, context):
+        """Score documents by how well they answer a query; priced and settled as any inference.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetRequestStates(self, request, context):
         """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service".
         """
@@ -122,6 +134,11 @@ def add_OrchestrationServiceServicer_to_server(servicer, server):
                     servicer.EmbedInPieces,
                     request_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesRequest.FromString,
                     response_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.RerankRequest.FromString,
+                    response_serializer=argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.RerankResponse.SerializeToString,
             ),
             'GetRequestStates': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRequestStates,
@@ -216,6 +233,33 @@ class OrchestrationService:
             '/argosy.orchestration.v1.OrchestrationService/EmbedInPieces',
             argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesRequest.SerializeToString,
             argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.EmbedInPiecesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.orchestration.v1.OrchestrationService/Rerank',
+            argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.RerankRequest.SerializeToString,
+            argosy_dot_orchestration_dot_v1_dot_orchestration__pb2.RerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class OrchestrationServiceStub:
     """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, sent once the request is
     settled; the others have the vectors that follow, in order. They are whole when there are as many as inputs.
     """
+    Rerank: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.RerankRequest, _orchestration_pb2.RerankResponse]
+    """Score documents by how well they answer a query; priced and settled as any inference."""
     GetRequestStates: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.GetRequestStatesRequest, _orchestration_pb2.GetRequestStatesResponse]
     """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service"."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_orchestration_pb2.ListModelsRequest, _orchestration_pb2.ListModelsResponse]
@@ -69,6 +71,8 @@ class OrchestrationServiceAsyncStub(OrchestrationServiceStub):
     """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, sent once the request is
     settled; the others have the vectors that follow, in order. They are whole when there are as many as inputs.
     """
+    Rerank: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.RerankRequest, _orchestration_pb2.RerankResponse]  # type: ignore[assignment]
+    """Score documents by how well they answer a query; priced and settled as any inference."""
     GetRequestStates: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.GetRequestStatesRequest, _orchestration_pb2.GetRequestStatesResponse]  # type: ignore[assignment]
     """Say what has become of requests whose leases ran out, of any tenant. Needs the role "service"."""
     ListModels: _aio.UnaryUnaryMultiCallable[_orchestration_pb2.ListModelsRequest, _orchestration_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -107,6 +111,14 @@ class OrchestrationServiceServicer(metaclass=_abc_1.ABCMeta):
         """As Embed, with vectors of any size: the first response is Embed's with the first of its vectors, sent once the request is
         settled; the others have the vectors that follow, in order. They are whole when there are as many as inputs.
         """
+
+    @_abc_1.abstractmethod
+    def Rerank(
+        self,
+        request: _orchestration_pb2.RerankRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_pb2.RerankResponse, _abc.Awaitable[_orchestration_pb2.RerankResponse]]:
+        """Score documents by how well they answer a query; priced and settled as any inference."""
 
     @_abc_1.abstractmethod
     def GetRequestStates(

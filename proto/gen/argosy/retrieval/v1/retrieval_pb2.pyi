@@ -90,6 +90,8 @@ class _RankerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ranker.ValueTy
     """As the service does it best."""
     RANKER_FUSION: _Ranker.ValueType  # 1
     """By the fusion of both searches alone: no second look at the best passages, and exact hits are not put first."""
+    RANKER_RERANK: _Ranker.ValueType  # 2
+    """By the reranker of the service's settings, exact hits first; INVALID_REQUEST where there is none."""
 
 class Ranker(_Ranker, metaclass=_RankerEnumTypeWrapper):
     """How passages are ranked."""
@@ -98,6 +100,8 @@ RANKER_UNSPECIFIED: Ranker.ValueType  # 0
 """As the service does it best."""
 RANKER_FUSION: Ranker.ValueType  # 1
 """By the fusion of both searches alone: no second look at the best passages, and exact hits are not put first."""
+RANKER_RERANK: Ranker.ValueType  # 2
+"""By the reranker of the service's settings, exact hits first; INVALID_REQUEST where there is none."""
 Global___Ranker: _TypeAlias = Ranker  # noqa: Y015
 
 class _AttributeOperator:
@@ -147,6 +151,30 @@ ATTRIBUTE_OPERATOR_IN: AttributeOperator.ValueType  # 7
 ATTRIBUTE_OPERATOR_NIN: AttributeOperator.ValueType  # 8
 """Equal to none of the values, or not there."""
 Global___AttributeOperator: _TypeAlias = AttributeOperator  # noqa: Y015
+
+class _Reranking:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RerankingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reranking.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RERANKING_UNSPECIFIED: _Reranking.ValueType  # 0
+    """It was not asked."""
+    RERANKING_DONE: _Reranking.ValueType  # 1
+    """It has."""
+    RERANKING_SKIPPED: _Reranking.ValueType  # 2
+    """It did not answer, or not in time: the order and the scores are those of the search."""
+
+class Reranking(_Reranking, metaclass=_RerankingEnumTypeWrapper):
+    """Whether a reranker has ordered passages anew."""
+
+RERANKING_UNSPECIFIED: Reranking.ValueType  # 0
+"""It was not asked."""
+RERANKING_DONE: Reranking.ValueType  # 1
+"""It has."""
+RERANKING_SKIPPED: Reranking.ValueType  # 2
+"""It did not answer, or not in time: the order and the scores are those of the search."""
+Global___Reranking: _TypeAlias = Reranking  # noqa: Y015
 
 @_typing.final
 class UploadFileRequest(_message.Message):
@@ -2263,8 +2291,11 @@ class SearchResponse(_message.Message):
 
     PASSAGES_FIELD_NUMBER: _builtins.int
     CONDITIONS_APPLIED_FIELD_NUMBER: _builtins.int
+    RERANKING_FIELD_NUMBER: _builtins.int
     conditions_applied: _builtins.bool
     """Whether all conditions of the request were applied. A service that does not know them ignores them, and says false."""
+    reranking: Global___Reranking.ValueType
+    """What became of the reranker's second look."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Passage]:
         """Best first."""
@@ -2274,10 +2305,11 @@ class SearchResponse(_message.Message):
         *,
         passages: _abc.Iterable[Global___Passage] | None = ...,
         conditions_applied: _builtins.bool = ...,
+        reranking: Global___Reranking.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions_applied", b"conditions_applied", "passages", b"passages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions_applied", b"conditions_applied", "passages", b"passages", "reranking", b"reranking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

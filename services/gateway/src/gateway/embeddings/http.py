@@ -1,14 +1,16 @@
 """`POST /v1/embeddings`: vectors as numbers, or as base64 of their 32-bit floats."""
 
+import asyncio
 import sys
 from array import array
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import orjson
-from chassis.http import Receive, Scope, read_body
+from chassis.http import ClientDisconnected, Receive, Scope, read_body
 from values.money import nano_usd_to_usd
 
 from gateway.embeddings.schemas import INPUT_SCHEMA, EmbeddingsBody, read_embeddings
@@ -34,6 +36,8 @@ ROUTE = AsgiRoute(
 )
 COST = b"argosy-cost"
 FLOAT_BYTES = 4
+PIECE_SECONDS = 60
+"""How long a client may take to read a piece, of at most 1.5 MB: the orchestrator keeps the vectors after it."""
 
 
 class Embeddings:
@@ -72,16 +76,29 @@ async def _send_in_pieces(
     """Send each piece before the next is read: neither the vectors nor their text are kept."""
     try:
         rendered = answer.add(first)
-        await response.start(200, ((b"content-type", JSON), (COST, answer.cost)))
-        await response.write(rendered)
+        async with _bounded():
+            await response.start(200, ((b"content-type", JSON), (COST, answer.cost)))
+            await response.write(rendered)
         async for vectors in rest:
-            await response.write(answer.add(vectors))
+            rendered = answer.add(vectors)
+            async with _bounded():
+                await response.write(rendered)
         last = answer.end(response.request_id)
         disconnect.disarm()
         await response.finish(last)
     finally:
         # Also when the client left before it read anything: the orchestrator keeps the vectors until then.
         rest.cancel()
+
+
+@asynccontextmanager
+async def _bounded() -> AsyncIterator[None]:
+    """Bound how long the block waits for the client."""
+    try:
+        async with asyncio.timeout(PIECE_SECONDS):
+            yield
+    except TimeoutError:
+        raise ClientDisconnected(f"The client took more than {PIECE_SECONDS} s to read a piece.") from None
 
 
 class EmbeddingsAnswer:

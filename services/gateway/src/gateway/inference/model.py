@@ -33,6 +33,7 @@ class UpstreamInvalidResponse(ArgosyError):
 class Task(StrEnum):
     CHAT = "chat"
     EMBEDDING = "embedding"
+    RERANK = "rerank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,17 @@ class EmbeddingsRequest:
     model: str
     inputs: Sequence[EmbeddingInput]
     dimensions: int
+    deadline: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """Documents to score for a query."""
+
+    request_id: str
+    model: str
+    query: str
+    documents: Sequence[str]
     deadline: timedelta
 
 
@@ -132,6 +144,15 @@ class EmbeddingsResult:
     rest: "VectorPieces | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """A score from 0 to 1 for each document, in order."""
+
+    scores: Sequence[float]
+    usage: TokenUsage
+    cost: NanoUsd
+
+
 class VectorPieces(Protocol):
     """The vectors after the first, read as they are asked for. Raises the orchestrator's error, or Unavailable."""
 
@@ -160,6 +181,10 @@ class InferenceClient(Protocol):
         ...
 
     async def embed(self, request: EmbeddingsRequest) -> EmbeddingsResult:
+        """Raises the orchestrator's error, or Unavailable."""
+        ...
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
         """Raises the orchestrator's error, or Unavailable."""
         ...
 

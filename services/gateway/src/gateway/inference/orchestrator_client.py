@@ -29,6 +29,8 @@ from gateway.inference.model import (
     EmbeddingsResult,
     Finished,
     Model,
+    RerankRequest,
+    RerankResult,
     Source,
     Started,
     StreamEvent,
@@ -41,7 +43,11 @@ GRACE = timedelta(seconds=5)
 # Time for the vectors after the first, which are sent as fast as the client reads. They are settled by then.
 DELIVERY = timedelta(minutes=10)
 
-_PROTO_TO_TASK: dict[int, Task] = {pb.MODEL_TASK_CHAT: Task.CHAT, pb.MODEL_TASK_EMBEDDING: Task.EMBEDDING}
+_PROTO_TO_TASK: dict[int, Task] = {
+    pb.MODEL_TASK_CHAT: Task.CHAT,
+    pb.MODEL_TASK_EMBEDDING: Task.EMBEDDING,
+    pb.MODEL_TASK_RERANK: Task.RERANK,
+}
 _MODE_TO_PROTO = {
     "off": pb.CACHE_MODE_OFF,
     "read": pb.CACHE_MODE_READ,
@@ -94,6 +100,17 @@ class OrchestratorClient:
             cost=proto_to_nano_usd(first.cost),
             rest=GrpcVectorPieces(call) if len(first.vectors) < len(request.inputs) else None,
         )
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        message = pb.RerankRequest(
+            request_id=request.request_id,
+            model=request.model,
+            query=request.query,
+            documents=request.documents,
+            deadline=duration_to_proto(request.deadline),
+        )
+        response = await self._stub.Rerank(message, timeout=_rpc_timeout(request.deadline))
+        return RerankResult(list(response.scores), proto_to_usage(response.usage), proto_to_nano_usd(response.cost))
 
     async def list_models(self) -> Sequence[Model]:
         response = await self._stub.ListModels(pb.ListModelsRequest())

@@ -8,7 +8,6 @@ from time import perf_counter
 from chassis.clock import Clock
 from chassis.http import Receive, Scope, read_body
 from chassis.telemetry import logger
-from values.money import nano_usd_to_usd
 
 from gateway.inference.cache_headers import cache_response_headers, read_cache_headers
 from gateway.inference.limits import InferenceLimits
@@ -221,14 +220,14 @@ async def send_complete(first: FirstEvent, response: ResponseWriter, disconnect:
         body += b"".join(event.payloads)
         event = await first.completion.read()
     finished = require_success(event)
-    cost = nano_usd_to_usd(finished.cost)
     started = first.started
     if started is not None and started.warnings:
         finished = replace(finished, warnings=(*started.warnings, *finished.warnings))
-    fields = {"request_id": response.request_id, **started_fields(started), **bill_fields(finished)}
+    bill = bill_fields(finished)
+    fields = {"request_id": response.request_id, **started_fields(started), **bill}
     body = add_argosy_field(with_counted_usage(body, finished.usage), fields)
     disconnect.disarm()
-    await response.send_response(200, body, ((COST, cost.encode()), *first.headers))
+    await response.send_response(200, body, ((COST, bill["cost_usd"].encode()), *first.headers))
 
 
 def require_success(event: StreamEvent | None) -> Finished:

@@ -21,7 +21,11 @@ from gateway.routes.schemas import (
 )
 from gateway.web.schemas import unix_seconds
 
-TASKS = {orchestration_pb2.MODEL_TASK_CHAT: Task.CHAT, orchestration_pb2.MODEL_TASK_EMBEDDING: Task.EMBEDDING}
+TASKS = {
+    orchestration_pb2.MODEL_TASK_CHAT: Task.CHAT,
+    orchestration_pb2.MODEL_TASK_EMBEDDING: Task.EMBEDDING,
+    orchestration_pb2.MODEL_TASK_RERANK: Task.RERANK,
+}
 
 
 class RoutesClient:

@@ -34,7 +34,9 @@ class RouteCandidate(StrictBody):
 
     upstream: UpstreamName
     model: Annotated[str, Field(max_length=MAX_MODEL_NAME_CHARACTERS, pattern=r"^[^\x00-\x20\x7f]+$")]
-    max_output_tokens: int = Field(4096, ge=0, le=10_000_000, description="0 for embeddings, which write none.")
+    max_output_tokens: int = Field(
+        4096, ge=0, le=10_000_000, description="0 for embeddings and scores, which write none."
+    )
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     unknown_fields: Literal["drop", "pass"] | None = Field(
         None, description="null: as the orchestrator's settings say."

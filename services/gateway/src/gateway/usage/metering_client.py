@@ -19,6 +19,8 @@ from gateway.usage.schemas import (
     RequestStatement,
     ReservationRead,
     ReservationState,
+    RightSizedRead,
+    RightSizingUsageRead,
     SettledUsage,
     SettlementOutcome,
     SettlementRead,
@@ -83,7 +85,9 @@ class UsageClient:
         return UsageRead(
             data=[proto_to_usage_row(row) for row in response.rows],
             total_usd=nano_usd_to_usd(total),
+            right_sizing_saved_usd=nano_usd_to_usd(proto_to_nano_usd(response.right_sizing_saved)),
             cache=[proto_to_cache_row(row) for row in response.cache],
+            right_sizing=[proto_to_right_sizing_row(row) for row in response.right_sizing],
         )
 
     async def get_request_statement(self, request_id: str) -> RequestStatement:
@@ -111,6 +115,7 @@ def proto_to_usage_row(message: pb.UsageRow) -> UsageRowRead:
         cost_usd=nano_usd_to_usd(proto_to_nano_usd(message.cost)),
         cache_hits=message.cache_hits,
         saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
+        right_sizing_saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.right_sizing_saved)),
         classes=[proto_to_class_cost(one) for one in message.classes],
     )
 
@@ -136,6 +141,27 @@ def proto_to_cache_row(message: pb.CacheRow) -> CacheUsageRead:
         hit_ratio=round(answered / message.lookups, 4) if message.lookups else 0.0,
         cost_usd=nano_usd_to_usd(proto_to_nano_usd(message.cost)),
         saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
+    )
+
+
+def proto_to_right_sizing_row(message: pb.RightSizingRow) -> RightSizingUsageRead:
+    return RightSizingUsageRead(
+        day=unix_seconds(proto_to_timestamp(message.day)) if message.HasField("day") else None,
+        model=message.model,
+        requests=message.requests,
+        answered=message.answered,
+        cost_usd=nano_usd_to_usd(proto_to_nano_usd(message.cost)),
+        saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
+    )
+
+
+def proto_to_right_sized(message: pb.RightSized) -> RightSizedRead:
+    saved = proto_to_nano_usd(message.saved)
+    return RightSizedRead(
+        price_key=message.price_key,
+        price_version=message.price_version,
+        saved_usd=nano_usd_to_usd(saved),
+        saved_nano_usd=saved,
     )
 
 
@@ -173,6 +199,7 @@ def proto_to_settlement(message: pb.Settlement) -> SettlementRead:
         settled_at=unix_seconds(proto_to_timestamp(message.settled_at)),
         cache=_PROTO_TO_CACHE.get(message.cache),
         saved_usd=nano_usd_to_usd(proto_to_nano_usd(message.saved)),
+        right_sizing=proto_to_right_sized(message.right_sizing) if message.HasField("right_sizing") else None,
         classes=[proto_to_class_cost(one) for one in message.classes],
     )
 

@@ -37,7 +37,8 @@ class UsageRowRead(BaseModel):
 
     `calls` and tokens are of provider calls. `cache_hits` answers came from the response cache instead: what they cost
     is in `cost_usd`, and `saved_usd` is what their tokens would have cost beside that. `classes` share tokens and cost;
-    what was settled before classes were kept is in none.
+    what was settled before classes were kept is in none. `right_sizing_saved_usd` is what right-sizing saved by calls
+    at this key; it is negative where it cost more.
     """
 
     object: Literal["usage"] = "usage"
@@ -49,6 +50,7 @@ class UsageRowRead(BaseModel):
     cost_usd: str
     cache_hits: int = 0
     saved_usd: str = "0"
+    right_sizing_saved_usd: str = "0"
     classes: list[ClassCostRead] = []
 
 
@@ -70,14 +72,36 @@ class CacheUsageRead(BaseModel):
     saved_usd: str
 
 
+class RightSizingUsageRead(BaseModel):
+    """What right-sizing did for one model, on one UTC day or on all days of the interval, in whole days.
+
+    `requests` are easy ones that called a cheap candidate, and `answered` those that one answered; the calls of cheap
+    candidates cost `cost_usd`. `saved_usd` is what would have been paid instead, at the price of the candidate that the
+    route would have tried first, less that. It is negative where more was paid: for cheap answers of no use, too.
+    """
+
+    object: Literal["right_sizing_usage"] = "right_sizing_usage"
+    day: int | None
+    model: str
+    requests: int
+    answered: int
+    cost_usd: str
+    saved_usd: str
+
+
 class UsageRead(BaseModel):
-    """Usage by price key, and by day on request, with the total cost. Days are those of `time_zone`."""
+    """Usage by price key, and by day on request, with the total cost. Days are those of `time_zone`.
+
+    `right_sizing_saved_usd` is what right-sizing saved over all rows of `data`; what the cache saved is no part of it.
+    """
 
     object: Literal["list"] = "list"
     time_zone: Literal["UTC"] = "UTC"
     data: list[UsageRowRead]
     total_usd: str
+    right_sizing_saved_usd: str = "0"
     cache: list[CacheUsageRead] = []
+    right_sizing: list[RightSizingUsageRead] = []
     has_more: Literal[False] = False
 
 
@@ -108,13 +132,26 @@ class ReconciliationRead(BaseModel):
     reconciled_at: int
 
 
+class RightSizedRead(BaseModel):
+    """A call that right-sizing sent to a cheap candidate, beside the candidate that the route would have tried first.
+
+    `saved_usd` is what the answer's tokens would have cost at its price, which is that of the reservation, less what
+    the call cost. The client did not get every answer: without, it is less what the call cost, and so negative.
+    """
+
+    price_key: str
+    price_version: str
+    saved_usd: str
+    saved_nano_usd: int
+
+
 class SettlementRead(BaseModel):
     """How one provider call was settled; attempt 0 is a request without a provider call, and one with `cache` is a
     cached answer, which saved `saved_usd`.
 
     `exposed_usd` is what it may have cost and was not paid; `counted_usd` of it counts against the tenant's cap until
     it is reconciled. `reported_usage` is what the provider reported, where that was above the bound of the reservation.
-    `classes` share `cost_usd` among the classes of tokens.
+    `classes` share `cost_usd` among the classes of tokens. `right_sizing` is null but for calls of cheap candidates.
     """
 
     attempt: int
@@ -134,6 +171,7 @@ class SettlementRead(BaseModel):
     settled_at: int
     cache: Literal["hit", "semantic", "stale"] | None = None
     saved_usd: str = "0"
+    right_sizing: RightSizedRead | None = None
     classes: list[ClassCostRead] = []
 
 

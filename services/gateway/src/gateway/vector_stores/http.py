@@ -116,5 +116,5 @@ async def search_vector_store(vector_store_id: PathId, body: SearchCreate, vecto
     however few these are. Several queries are searched for at once, and each passage has its best score.
     """
     options = search_options(body.filters, body.ranking_options, body.max_num_results)
-    passages = await vector_stores.search(vector_store_id, body.query, options)
-    return SearchPage(search_query=body.query, data=list(passages))
+    passages, notes = await vector_stores.search(vector_store_id, body.query, options)
+    return SearchPage(search_query=body.query, data=list(passages), argosy=notes)

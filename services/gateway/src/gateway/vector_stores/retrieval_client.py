@@ -24,6 +24,7 @@ from gateway.vector_stores.schemas import (
     OtherChunkingRead,
     PassageRead,
     RankingOptions,
+    SearchNotes,
     StaticChunkingRead,
     TextContent,
     VectorStoreCreate,
@@ -35,6 +36,7 @@ from gateway.web.pagination import PageRequest
 from gateway.web.schemas import ListResponse, unix_seconds
 
 PAGE_ATTRIBUTE = "page"
+NOT_RERANKED = "The reranker did not answer in time for every query: these results are in the order of the search."
 SECONDS_PER_DAY = 24 * 3_600
 
 _STATUS_TO_PROTO: dict[AttachmentStatus, pb.AttachmentState.ValueType] = {
@@ -133,32 +135,45 @@ class VectorStoresClient:
 
     async def search(
         self, vector_store_id: str, queries: Sequence[str], options: pb.SearchRequest
-    ) -> Sequence[PassageRead]:
+    ) -> tuple[Sequence[PassageRead], SearchNotes]:
         """The best passages of all queries, which run at once. The first error cancels the other queries."""
         try:
             async with asyncio.TaskGroup() as group:
                 searches = [group.create_task(self._search(vector_store_id, query, options)) for query in queries]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        best = merge_passages(passage for search in searches for passage in search.result())
-        return [proto_to_passage(passage) for passage in best[: options.limit]]
+        found = [search.result() for search in searches]
+        best = merge_passages(passage for response in found for passage in response.passages)
+        passages = [proto_to_passage(passage) for passage in best[: options.limit]]
+        return passages, to_notes([response.reranking for response in found], options)
 
-    async def _search(self, vector_store_id: str, query: str, options: pb.SearchRequest) -> Iterable[pb.Passage]:
+    async def _search(self, vector_store_id: str, query: str, options: pb.SearchRequest) -> pb.SearchResponse:
         request = pb.SearchRequest(vector_store_ids=[vector_store_id], query=query)
         request.MergeFrom(options)
-        response = await self._stub.Search(request)
+        response: pb.SearchResponse = await self._stub.Search(request)
         if (options.HasField("filter") or options.min_score) and not response.conditions_applied:
             raise Unavailable("retrieval is being updated, and does not filter yet")
-        return response.passages
+        return response
+
+
+_RANKERS: dict[str | None, pb.Ranker.ValueType] = {"none": pb.RANKER_FUSION, "rerank": pb.RANKER_RERANK}
+
+
+def to_notes(reranking: Sequence[pb.Reranking.ValueType], options: pb.SearchRequest) -> SearchNotes:
+    """What became of the queries. A service of the version before ignores a ranker that it does not know."""
+    if all(one == pb.RERANKING_DONE for one in reranking):
+        return SearchNotes(reranked=True)
+    asked = options.ranker == pb.RANKER_RERANK or any(one == pb.RERANKING_SKIPPED for one in reranking)
+    return SearchNotes(warnings=[NOT_RERANKED] if asked else [])
 
 
 def search_options(filters: Filter | None, ranking: RankingOptions | None, limit: int) -> pb.SearchRequest:
     """A request without its stores and its query."""
-    fusion = ranking is not None and ranking.ranker == "none"
+    ranker = None if ranking is None else ranking.ranker
     return pb.SearchRequest(
         limit=limit,
         filter=None if filters is None else filter_to_proto(filters),
-        ranker=pb.RANKER_FUSION if fusion else pb.RANKER_UNSPECIFIED,
+        ranker=_RANKERS.get(ranker, pb.RANKER_UNSPECIFIED),
         min_score=(ranking.score_threshold or 0.0) if ranking is not None else 0.0,
     )
 

@@ -143,6 +143,13 @@ class PassageRead(BaseModel):
     content: list[TextContent]
 
 
+class SearchNotes(BaseModel):
+    """Whether a reranker has ordered the results, and what was asked for and not done, a sentence each."""
+
+    reranked: bool = False
+    warnings: list[str] = Field([])
+
+
 class SearchPage(BaseModel):
     """Search results, best first."""
 
@@ -151,6 +158,7 @@ class SearchPage(BaseModel):
     data: list[PassageRead]
     has_more: Literal[False] = False
     next_page: None = None
+    argosy: SearchNotes = SearchNotes()
 
 
 class StaticChunking(StrictBody):
@@ -261,17 +269,20 @@ class RankingOptions(StrictBody):
     """How results are ranked.
 
     `auto` and OpenAI's name put exact hits first, and rank by what the best results have in common. `none` is the
-    fusion of the searches by words and by meaning alone. Scores are from 0 to 1 and relative to the other results of
+    fusion of the searches by words and by meaning alone. `rerank` has the installation's reranker read the best 50
+    passages with the query, which is billed; where it does not answer in time the order is that of `auto`, and
+    `argosy.warnings` says so. Scores are from 0 to 1. Those of `auto` and `none` are relative to the other results of
     the same search: a threshold leaves out the worse of them, and does not tell whether the best is an answer.
     """
 
-    ranker: Literal["auto", "none", "default-2024-11-15"] | None = None
+    ranker: Literal["auto", "none", "rerank", "default-2024-11-15"] | None = None
     score_threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
 
 
 # Retrieval refuses an empty query, and zero characters, which Postgres cannot store.
 Query = Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 Queries = Annotated[list[Query], Field(min_length=1, max_length=8)]
+AnyFilter = ComparisonFilter | MembershipFilter | CompoundFilter
 
 
 def to_list(query: Any) -> Any:
@@ -282,17 +293,8 @@ class SearchCreate(StrictBody):
     """A search. With `rewrite_query` the queries are searched for as they are, too, as `search_query` tells."""
 
     # With a union of types, pydantic would name errors after the types.
-    query: Annotated[
-        Queries,
-        BeforeValidator(to_list, json_schema_input_type=Query | Queries),
-    ]
+    query: Annotated[Queries, BeforeValidator(to_list, json_schema_input_type=Query | Queries)]
     max_num_results: Annotated[int, Field(strict=True, ge=1, le=MAX_PASSAGES)] = 10
-    filters: (
-        Annotated[
-            Filter,
-            PlainValidator(to_filter, json_schema_input_type=ComparisonFilter | MembershipFilter | CompoundFilter),
-        ]
-        | None
-    ) = None
+    filters: Annotated[Filter, PlainValidator(to_filter, json_schema_input_type=AnyFilter)] | None = None
     ranking_options: RankingOptions | None = None
     rewrite_query: Annotated[bool, Field(strict=True)] = False

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from base64 import b64decode
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -94,6 +95,23 @@ async def test_a_client_that_leaves_before_it_reads_ends_the_call(gateway: Gatew
     async with asyncio.timeout(30):
         await gateway.inference.embedding_ended.wait()
         await request.task
+
+
+async def test_a_client_that_reads_a_piece_too_slowly_ends_the_call(
+    gateway: GatewayFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.embeddings.http.PIECE_SECONDS", 0.01)
+    gateway.inference.embedding, gateway.inference.embedding_rest = VECTORS[:1], [VECTORS[1:]]
+    request = RawRequest(gateway, PATH, orjson.dumps({"model": "mini", "input": ["a"] * 2}))
+    request.reading.clear()
+
+    async with asyncio.timeout(30):
+        await gateway.inference.embedding_ended.wait()
+        with suppress(ArgosyError):
+            await request.task
+
+    sent = [request.sent.get_nowait() for _ in range(request.sent.qsize())]
+    assert all(message.get("more_body", True) for message in sent)
 
 
 async def test_an_error_keeps_its_status(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:

@@ -20,6 +20,7 @@ from gateway.inference.model import (
     EmbeddingsRequest,
     Finished,
     InferenceClient,
+    RerankRequest,
     Started,
     StreamEvent,
 )
@@ -225,6 +226,16 @@ async def test_an_older_orchestrator_embeds_in_one_message(script: FakeInference
         result = await OrchestratorClient(channel).embed(EMBED)
 
     assert (list(result.vectors), result.rest) == ([b"1111", b"2222"], None)
+
+
+async def test_documents_are_scored(inference: InferenceClient, script: FakeInference) -> None:
+    request = RerankRequest("req_1", "scorer", "a ship", ["an invoice", "a ship"], timedelta(seconds=60))
+    script.scores = [0.25, 1.0]
+
+    result = await inference.rerank(request)
+
+    assert (result.scores, result.usage.input_tokens, result.cost) == ([0.25, 1.0], 9, COST)
+    assert script.requests == [request]
 
 
 async def test_a_refusal_to_embed_is_raised(inference: InferenceClient, script: FakeInference) -> None:

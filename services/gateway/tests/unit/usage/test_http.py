@@ -25,6 +25,7 @@ async def test_usage_is_summed_up(gateway: GatewayFixture, demo: httpx.AsyncClie
                 "cost_usd": "0.0000045",
                 "cache_hits": 0,
                 "saved_usd": "0",
+                "right_sizing_saved_usd": "-0.00000003",
                 "classes": [
                     {"token_class": "cached_input", "tokens": 4, "cost_usd": "0.0000005", "cost_nano_usd": 500},
                     {"token_class": "reasoning_output", "tokens": 20, "cost_usd": "0.000004", "cost_nano_usd": 4000},
@@ -34,6 +35,18 @@ async def test_usage_is_summed_up(gateway: GatewayFixture, demo: httpx.AsyncClie
         "cache": [],
         "time_zone": "UTC",
         "total_usd": "0.0000045",
+        "right_sizing_saved_usd": "-0.00000003",
+        "right_sizing": [
+            {
+                "object": "right_sizing_usage",
+                "day": None,
+                "model": "m",
+                "requests": 3,
+                "answered": 2,
+                "cost_usd": "0.0000001",
+                "saved_usd": "-0.00000003",
+            }
+        ],
         "has_more": False,
     }
     assert gateway.metering.intervals == [(None, None, False)]
@@ -43,7 +56,7 @@ async def test_usage_by_day_and_interval(gateway: GatewayFixture, demo: httpx.As
     params: dict[str, str] = {"start": "1767225600", "end": "2026-01-03T00:00:00Z", "by_day": "true"}
     body = (await demo.get("/v1/usage", params=params)).json()
 
-    assert body["data"][0]["day"] == 1767312000
+    assert body["data"][0]["day"] == body["right_sizing"][0]["day"] == 1767312000
     assert gateway.metering.intervals == [(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC), True)]
 
 
@@ -81,6 +94,13 @@ async def test_the_statement_of_a_request_has_every_field(gateway: GatewayFixtur
     assert exposed["outcome"] == "exposed"
     assert exposed["usage"] == {"input_tokens": None, "output_tokens": None, "source": "unknown"}
     assert (billed["cost_usd"], billed["cost_nano_usd"], billed["price_key"]) == ("0.0000007", 700, "local/m")
+    assert billed["right_sizing"] == {
+        "price_key": "far/m",
+        "price_version": "prc_1",
+        "saved_usd": "0.0000013",
+        "saved_nano_usd": 1300,
+    }
+    assert exposed["right_sizing"] is None
     assert billed["usage"] == {"input_tokens": 3, "output_tokens": 0, "source": "counted"}
     assert [entry["amount_nano_usd"] for entry in body["ledger_entries"]] == [700, -700]
     assert [entry["amount_usd"] for entry in body["ledger_entries"]] == ["0.0000007", "-0.0000007"]

@@ -46,6 +46,7 @@ async def test_a_search_answers_in_openais_shape(gateway: GatewayFixture, demo: 
         ],
         "has_more": False,
         "next_page": None,
+        "argosy": {"reranked": False, "warnings": []},
     }
 
 
@@ -103,6 +104,36 @@ async def test_openais_rankers_are_the_service_s_own(
 
     [request] = gateway.retrieval.searches
     assert (request.ranker, request.HasField("filter")) == (pb.RANKER_UNSPECIFIED, False)
+
+
+@pytest.mark.parametrize(
+    ("ranker", "outcomes", "expected_note"),
+    [
+        ("rerank", [pb.RERANKING_DONE], "reranked"),
+        ("rerank", [pb.RERANKING_DONE, pb.RERANKING_SKIPPED], "warned"),
+        ("rerank", [pb.RERANKING_UNSPECIFIED], "warned"),
+        ("auto", [pb.RERANKING_UNSPECIFIED], "nothing"),
+        ("auto", [pb.RERANKING_DONE], "reranked"),
+        ("auto", [pb.RERANKING_SKIPPED], "warned"),
+    ],
+)
+async def test_a_search_says_whether_a_reranker_has_ordered_it(
+    gateway: GatewayFixture,
+    demo: httpx.AsyncClient,
+    ranker: str,
+    outcomes: list[pb.Reranking.ValueType],
+    expected_note: str,
+) -> None:
+    gateway.retrieval.reranking = list(outcomes)
+    body = {"query": ["a", "b"][: len(outcomes)], "ranking_options": {"ranker": ranker}}
+
+    found = (await demo.post(f"{PATH}/{await a_store(demo)}/search", json=body)).json()
+
+    expected = pb.RANKER_RERANK if ranker == "rerank" else pb.RANKER_UNSPECIFIED
+    assert {request.ranker for request in gateway.retrieval.searches} == {expected}
+    assert found["argosy"]["reranked"] is (expected_note == "reranked")
+    warned = ["did not answer in time" in warning for warning in found["argosy"]["warnings"]]
+    assert warned == ([True] if expected_note == "warned" else [])
 
 
 async def test_several_queries_give_each_passage_once_by_its_best_score(

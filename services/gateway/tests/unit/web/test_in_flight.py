@@ -51,7 +51,7 @@ async def left(*requests: RawRequest) -> None:
     await asyncio.gather(*(request.task for request in requests))
 
 
-@pytest.mark.parametrize("path", [CHAT, "/v1/embeddings"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/embeddings", "/v1/rerank"])
 async def test_a_key_has_a_budget_for_bodies_that_are_declared(gateway: GatewayFixture, path: str) -> None:
     first = unfinished(gateway, declared=3000, path=path)
     await run_loop()

@@ -13,6 +13,7 @@ from services.gateway.tests.fakes.gateway import GatewayFixture, metric
 ROUTES = [
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/embeddings"),
+    ("POST", "/v1/rerank"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/smollm2"),
     ("POST", "/v1/files"),
@@ -331,7 +332,7 @@ def test_every_kind_of_error_has_a_status() -> None:
     assert set(STATUS) == set(Kind)
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/jobs"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v1/jobs"])
 @pytest.mark.parametrize("query", ["stream=true", "api-version=2024-10-21", "x", "x="])
 async def test_a_query_parameter_of_a_route_that_has_none_is_refused(
     demo: httpx.AsyncClient, path: str, query: str

@@ -11,7 +11,7 @@ from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage, Usa
 from inference_worker.plans.answer_check import find_fault
 from inference_worker.plans.model import AnswerCheck, Attempt, AttemptOutcome, Candidate, Plan, Stopped
 from inference_worker.plans.opening import opens_only
-from inference_worker.plans.record import exposure_cause, failed_outcome
+from inference_worker.plans.record import exposure_cause, failed_outcome, is_request_refused
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import (
     UpstreamAnswerRefused,
@@ -51,18 +51,8 @@ class RunningAttempt:
     __slots__ = (
         *("_candidate", "_clock", "_completion", "_credential", "_deadline", "_first_byte_at", "_first_byte_deadline"),
         *("_guard_from", "_held_bytes", "_min_rate", "committed", "impatient"),
-        *(
-            "_idle_seconds",
-            "_is_refused",
-            "_last_read",
-            "_output",
-            "_previous_read",
-            "_provider",
-            "_scope",
-            "_sent",
-            "_started_at",
-        ),
-        "_stream",
+        *("_idle_seconds", "_is_refused", "_last_read", "_output", "_previous_read", "_provider", "_scope", "_sent"),
+        *("_started_at", "_stream"),
     )
 
     def __init__(
@@ -213,6 +203,11 @@ class RunningAttempt:
             self._completion.abort()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether all of the answer was read without an error; false where the completion cannot tell."""
+        return getattr(self._completion, "has_ended", False)
+
+    @property
     def reads_on(self) -> bool:
         """Whether a stop should read on for a short time: for the usage, or for what was written and not read yet."""
         if not self._stream or self._first_byte_at is None:
@@ -247,7 +242,8 @@ class RunningAttempt:
         outcome = self._outcome(error)
         usage = await self._usage(outcome, counter)
         cause = None if usage.known is not None else exposure_cause(error)
-        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration, cause)
+        refused = outcome is AttemptOutcome.REJECTED and is_request_refused(error)
+        return Attempt(number, index, outcome, usage, self._first_byte_after(), duration, cause, refused)
 
     def abandon(self, number: int, index: int) -> Attempt:
         """Return the record of an attempt whose call was cancelled: counting would delay the cancellation."""

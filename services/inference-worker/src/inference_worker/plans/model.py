@@ -78,6 +78,8 @@ class Attempt:
     duration: timedelta
     exposure_cause: ExposureCause | None = None
     """Set when the usage is not known."""
+    request_refused: bool = False
+    """Whether the upstream rejected this request for its length or its content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,8 @@ def attempt_to_proto(attempt: Attempt, message: inference_pb2.Attempt) -> None:
     _duration_to_proto(attempt.duration, message.duration)
     if attempt.exposure_cause is not None:
         message.exposure_cause = exposure_cause_to_proto(attempt.exposure_cause)
+    if attempt.request_refused:
+        message.request_refused = True
 
 
 def _duration_to_proto(duration: timedelta, message: Duration) -> None:

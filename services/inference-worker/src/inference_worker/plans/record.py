@@ -3,7 +3,9 @@
 from values.usage import ExposureCause
 
 from inference_worker.plans.model import AttemptOutcome, Draining, Stopped
-from inference_worker.providers.model import UpstreamFailed, UpstreamTimedOut
+from inference_worker.providers.model import Blame, UpstreamFailed, UpstreamTimedOut
+
+REFUSALS = frozenset({Blame.CONTEXT, Blame.CONTENT})
 
 
 def exposure_cause(error: UpstreamFailed | Stopped | None) -> ExposureCause:
@@ -11,6 +13,11 @@ def exposure_cause(error: UpstreamFailed | Stopped | None) -> ExposureCause:
     if isinstance(error, Draining):
         return ExposureCause.FLEET
     return ExposureCause.CLIENT if isinstance(error, Stopped) else ExposureCause.PROVIDER
+
+
+def is_request_refused(error: UpstreamFailed | Stopped | None) -> bool:
+    """Whether the upstream refused what the request says or how long it is, which tells nothing of the upstream."""
+    return isinstance(error, UpstreamFailed) and error.blame in REFUSALS
 
 
 def failed_outcome(error: UpstreamFailed) -> AttemptOutcome:

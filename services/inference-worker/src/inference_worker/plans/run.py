@@ -211,6 +211,8 @@ class PlanRun:
             await emit(Started(call.place))
             while payloads:
                 await emit(Chunk(payloads))
+                if not self._plan.stream and running.has_ended and not self._scope.cancelled:
+                    break  # the next read would return nothing
                 payloads = await running.read()
         except (UpstreamFailed, Stopped) as error:
             record_outcome(call, running, error, self._clock.monotonic())

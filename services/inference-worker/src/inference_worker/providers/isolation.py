@@ -111,6 +111,10 @@ class IsolatedCompletion:
         return getattr(self._completion, "warnings", ())
 
     @property
+    def has_ended(self) -> bool:
+        return getattr(self._completion, "has_ended", False)
+
+    @property
     def backlog_bytes(self) -> int:
         return getattr(self._completion, "backlog_bytes", 0)
 

@@ -5,13 +5,12 @@ output `sentence_embedding` (float32) is pooled and of length 1.
 """
 
 import asyncio
-import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from chassis.clock import Clock
 from chassis.errors import InvalidRequest
@@ -22,6 +21,7 @@ from values.usage import TokenUsage, UsageSource
 from inference_worker.providers.config import ProviderConfig
 from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import ContextLengthExceeded, Embeddings, UpstreamRateLimited
+from inference_worker.providers.onnx_model import batches, check_folder, load_session, load_tokenizer, padded
 from inference_worker.providers.ports import Upstream
 from inference_worker.token_counting.model import NullTokenCounter
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 DIMENSIONS = 384
 MAX_TOKENS = 256
 """What the model reads of a text; the rest is truncated."""
-
-# Attention needs memory by the square of the length. Larger batches were not faster, and took twice the memory.
-MAX_BATCH_TOKENS = 512
 
 # A text's first 256 tokens end before this, unless it is nearly all spaces.
 MAX_CHARACTERS = 32 * 1024
@@ -172,29 +169,17 @@ class MinilmEmbedder:
         ]
 
     def _run(self, batch: list[list[int]]) -> list[bytes]:
-        import numpy as np  # noqa: PLC0415
-
-        ids = np.zeros((len(batch), max(map(len, batch))), np.int64)
-        mask = np.zeros_like(ids)
-        for row, tokens in enumerate(batch):
-            ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
+        ids, mask = padded(batch)
         (vectors,) = self._session.run([OUTPUT], {"input_ids": ids, "attention_mask": mask})
         return [vector.astype("<f4").tobytes() for vector in vectors]
 
     def _load(self) -> "tuple[Tokenizer, InferenceSession]":
-        for name in ("tokenizer.json", "model.onnx"):
-            if not (self._folder / name).is_file():
-                raise FileNotFoundError(f"there is no {self._folder / name}")
-        # The tokenizer's own threads would compete with the event loop for the core.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        from tokenizers import Tokenizer  # noqa: PLC0415
-
-        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        check_folder(self._folder)
+        tokenizer = load_tokenizer(self._folder)
         tokenizer.enable_truncation(MAX_TOKENS)
-        tokenizer.no_padding()
-        session = _session(self._folder / "model.onnx")
-        _trim()
+        session = load_session(self._folder, threads=1)
+        if [output.name for output in session.get_outputs()] != [OUTPUT]:
+            raise ValueError(f"{self._folder} has no model with the output {OUTPUT}")
         return tokenizer, session
 
 
@@ -214,40 +199,3 @@ def _check_complete(texts: Sequence[EncodedText], first: int) -> None:
                 "charged. Split it into shorter inputs.",
                 param="input",
             )
-
-
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield indexes of texts to run together: of similar length, so that little is padding, and bounded in tokens."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[index] > MAX_BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _session(model: Path) -> Any:
-    # Read when the library loads; else it writes a device id to the home directory and sends telemetry.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime  # noqa: PLC0415 - 20 MB that a worker without embeddings does not need
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    # It would keep a pattern for every shape of batch.
-    options.enable_mem_pattern = False
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    if [output.name for output in session.get_outputs()] != [OUTPUT]:
-        raise ValueError(f"{model} has no output {OUTPUT}")
-    return session
-
-
-def _trim() -> None:
-    """Return the 20 MB that parsing the model took to the system: glibc keeps them otherwise."""
-    import ctypes  # noqa: PLC0415
-
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

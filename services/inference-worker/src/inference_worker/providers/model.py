@@ -235,6 +235,14 @@ class UnsupportedParameter(UpstreamRejected):
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """One score from 0 to 1 per document, and the usage if the upstream reported it."""
+
+    scores: tuple[float, ...]
+    usage: TokenUsage | None
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """One vector per text, each little-endian 32-bit floats, and the usage if the upstream reported it."""
 

@@ -1,4 +1,4 @@
-"""What plans and embeddings need from a provider."""
+"""What plans, embeddings and scores need from a provider."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from values.embeddings import EmbeddingInput
 from values.usage import TokenUsage
 
 from inference_worker.providers.credentials import NO_CREDENTIALS, Credential, Credentials
-from inference_worker.providers.model import Embeddings
+from inference_worker.providers.model import Embeddings, Scores
 from inference_worker.token_counting.model import TokenCounter
 
 
@@ -80,6 +80,15 @@ class TokenIdEmbedder(Protocol):
         """Embed the inputs, in order. Raises as `Embedder` does."""
 
 
+class Reranker(Protocol):
+    """Scores of one upstream."""
+
+    async def rerank(
+        self, model: str, query: str, documents: Sequence[str], /, *, credential: Credential | None = None
+    ) -> Scores:
+        """Score the documents, in order. Raises an `UpstreamFailed`; a text that is too long is never cut."""
+
+
 def _do_nothing() -> None:
     pass
 
@@ -93,6 +102,7 @@ class Upstream:
     embedder: Embedder | None = None
     token_id_embedder: TokenIdEmbedder | None = None
     """Gets token ids as they are; without it the embedder gets their texts."""
+    reranker: Reranker | None = None
     credentials: Credentials = NO_CREDENTIALS
     requires_credential: bool = False
     """Whether it must not be called without one: its credentials are managed, and may all have been revoked."""

@@ -120,7 +120,7 @@ def _counted(usage: dict[str, Any]) -> TokenUsage | None:
     else:
         if reasoning > output_tokens:
             output_tokens += reasoning
-        cached = sum(_count(usage.get(name)) for name in CACHE_COUNTS)
+        cached = _count(usage.get(CACHE_READ)) + _count(usage.get(CACHE_CREATION))
         own_shape = "prompt_tokens" not in usage and "total_tokens" not in usage
         if own_shape or cached > input_tokens:
             # Anthropic's own shape; or its input tokens under OpenAI's name: no part is more than the prompt.
@@ -150,14 +150,19 @@ def _cached_beside(usage: dict[str, Any], beside: int) -> int:
 
 
 def _first(usage: dict[str, Any], *names: str) -> int | None:
-    return next((usage[name] for name in names if is_token_count(usage.get(name))), None)
+    for name in names:
+        value = usage.get(name)
+        if is_token_count(value):
+            return value
+    return None
 
 
 def _detail(usage: dict[str, Any], holders: tuple[str, ...], name: str) -> int:
-    for holder in (*(usage.get(holder) for holder in holders), usage):
-        if isinstance(holder, dict) and is_token_count(holder.get(name)):
-            return _count(holder[name])
-    return 0
+    for holder in holders:
+        details = usage.get(holder)
+        if isinstance(details, dict) and is_token_count(details.get(name)):
+            return _count(details[name])
+    return _count(usage.get(name))
 
 
 def _count(value: object) -> int:

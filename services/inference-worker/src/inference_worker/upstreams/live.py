@@ -44,6 +44,9 @@ class LiveUpstreams(Mapping[str, Upstream]):
     def __getitem__(self, name: str) -> Upstream:
         return self._all[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._all
+
     def get(self, name: str, default: Any = None) -> Any:
         # The hot path: without the exception that the inherited method catches.
         return self._all.get(name, default)

@@ -83,6 +83,7 @@ async def test_each_refusal_is_followed_by_its_calls_and_nobody_pays_for_it(
     answered = reason is None
     failed = finished.attempts[:-1] if answered else finished.attempts
     assert all(one.usage.known == (0, 0) for one in failed)
+    assert {one.request_refused for one in failed} == {error.reason in {"CONTEXT_LENGTH_EXCEEDED", "CONTENT_FILTER"}}
     if answered:
         assert finished.attempts[-1].usage.known == (2, 8)
 

@@ -6,7 +6,7 @@ from chassis.errors import InvalidRequest
 from inference_worker.plans.model import Attempt, AttemptOutcome, Finished
 from inference_worker.plans.protos import OUTCOMES, finished_to_proto, proto_to_plan
 from values.protos import duration_to_proto
-from values.usage import TokenUsage, UsageSource
+from values.usage import NO_USAGE, TokenUsage, UsageSource
 
 
 def test_an_invalid_plan_is_refused():
@@ -45,6 +45,16 @@ def test_a_duration_of_zero_is_present_on_the_wire():
 
     assert attempt.HasField("first_byte_after")
     assert attempt.duration.ToTimedelta() == timedelta(days=1, microseconds=7)
+
+
+def test_a_refused_request_is_a_rejection_that_says_so():
+    known = (1, 0, AttemptOutcome.REJECTED, NO_USAGE, None, timedelta(0), None)
+    finished = Finished((Attempt(*known, True), Attempt(*known)), None)
+
+    refused, rejected = finished_to_proto(finished).finished.attempts
+
+    assert refused.outcome == rejected.outcome == inference_pb2.ATTEMPT_OUTCOME_REJECTED
+    assert (refused.request_refused, rejected.request_refused) == (True, False)
 
 
 def test_every_outcome_has_a_value_on_the_wire():

@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from inference_worker.providers.minilm import MAX_BATCH_TOKENS, MAX_TOKENS, batches
+from inference_worker.providers.minilm import MAX_TOKENS
+from inference_worker.providers.onnx_model import MAX_BATCH_TOKENS, batches
 
 
 @given(st.lists(st.integers(1, MAX_TOKENS), max_size=100))

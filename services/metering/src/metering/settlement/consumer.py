@@ -20,7 +20,7 @@ from metering.prices.model import ALL_TENANTS, PriceCache, UnknownPriceVersion, 
 from metering.reservations.model import is_valid_id
 from metering.settlement.model import Attempt, Settlement, SettlementCase, SettlementChanges, UsageEvent, attach_prices
 from metering.settlement.ports import SettlementStore
-from metering.usage.model import CacheUse, is_valid_model_name
+from metering.usage.model import CacheUse, RightSizingUse, is_valid_model_name
 
 TOPIC = "argosy.metering.usage-recorded.v1"
 MAX_ATTEMPT = 1_000_000
@@ -88,6 +88,7 @@ def proto_to_event(message: events_pb2.UsageRecorded) -> UsageEvent:
         message.project_id,
         message.key_id,
         cache,
+        _proto_to_right_sizing(message.right_sizing) if message.HasField("right_sizing") else None,
     )
 
 
@@ -97,6 +98,16 @@ def _proto_to_cache_use(message: events_pb2.CacheUse) -> CacheUse:
     # An outcome of a newer version counts as one that this version knows: the answer did come from the cache.
     outcome = proto_to_cache_outcome(message.outcome) or CacheOutcome.HIT
     return CacheUse(outcome, message.model, message.attempt)
+
+
+def _proto_to_right_sizing(message: events_pb2.RightSizing) -> RightSizingUse | None:
+    """Read what right-sizing did; None when Postgres would refuse it: calls are billed without."""
+    is_valid = is_valid_model_name(message.model) and is_valid_id(message.price_version)
+    if not is_valid:
+        return None
+    attempts = frozenset(message.attempts)
+    answer = message.answer if message.answer in attempts else 0
+    return RightSizingUse(message.model, message.price_key, message.price_version, attempts, answer)
 
 
 def _proto_to_attempt(message: events_pb2.AttemptUsage, cache: CacheUse | None) -> Attempt:

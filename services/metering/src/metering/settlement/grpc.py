@@ -84,6 +84,9 @@ def settlement_to_proto(settlement: Settlement) -> metering_pb2.Settlement:
     if settlement.cache is not None:
         message.cache = cache_outcome_to_proto(settlement.cache)
         message.saved.nano_usd = settlement.saved
+    if settlement.right_sizing is not None:
+        sized = message.right_sizing
+        sized.price_key, sized.price_version, sized.saved.nano_usd = settlement.right_sizing
     if settlement.reported is not None:
         usage_to_proto(settlement.reported, message.reported_usage)
     if settlement.reconciliation is not None:

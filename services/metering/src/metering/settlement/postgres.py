@@ -30,6 +30,7 @@ from metering.settlement.model import (
 from metering.settlement.rows import (
     changes_to_adjustments,
     changes_to_cache_rows,
+    changes_to_right_sizing_rows,
     changes_to_usage_rows,
     closure_to_row,
     json_to_settled,
@@ -41,7 +42,7 @@ from metering.settlement.settle import COUNTED_CAUSES, settle_all
 
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3)"
 LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
-FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7)"
+FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7, $8)"
 
 # One statement, so that it reads all of the request as of one instant.
 STATEMENT = """
@@ -76,17 +77,18 @@ WITH unreserved AS (
     INSERT INTO metering.settlements AS s (
         tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
         cost, exposed, exposure_cause, counted, usage_clamped, reported_input_tokens, reported_output_tokens, event_id,
-        settled_at, cache, saved, input_cost, classes
+        settled_at, cache, saved, input_cost, classes, alternative_key, alternative_version, right_sizing_saved
     )
     SELECT tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,
            cost, exposed, coalesce(exposure_cause, ''), coalesce(counted, 0), coalesce(usage_clamped, false),
            reported_input_tokens, reported_output_tokens, event_id, settled_at, coalesce(cache, ''), coalesce(saved, 0),
-           input_cost, classes
+           input_cost, classes, alternative_key, alternative_version, right_sizing_saved
     FROM jsonb_to_recordset($2::jsonb) AS n (
         tenant_id text, request_id text, attempt integer, outcome text, usage_source text, input_tokens bigint,
         output_tokens bigint, price_key text, price_version text, cost bigint, exposed bigint, exposure_cause text,
         counted bigint, usage_clamped boolean, reported_input_tokens bigint, reported_output_tokens bigint,
-        event_id text, settled_at timestamptz, cache text, saved bigint, input_cost bigint, classes jsonb
+        event_id text, settled_at timestamptz, cache text, saved bigint, input_cost bigint, classes jsonb,
+        alternative_key text, alternative_version text, right_sizing_saved bigint
     )
     ON CONFLICT (tenant_id, request_id, attempt) DO UPDATE SET
         outcome = excluded.outcome, usage_source = excluded.usage_source, input_tokens = excluded.input_tokens,
@@ -96,7 +98,8 @@ WITH unreserved AS (
         reported_input_tokens = excluded.reported_input_tokens,
         reported_output_tokens = excluded.reported_output_tokens,
         event_id = excluded.event_id, settled_at = excluded.settled_at, cache = excluded.cache, saved = excluded.saved,
-        input_cost = excluded.input_cost, classes = excluded.classes
+        input_cost = excluded.input_cost, classes = excluded.classes, alternative_key = excluded.alternative_key,
+        alternative_version = excluded.alternative_version, right_sizing_saved = excluded.right_sizing_saved
 ), posted AS (
     INSERT INTO metering.ledger_transactions (tenant_id, transaction_id, request_id, attempt, kind, created_at)
     SELECT tenant_id, transaction_id, request_id, attempt, kind, created_at
@@ -175,8 +178,9 @@ async def _write(connection: Any, all_changes: Sequence[SettlementChanges]) -> N
     )
     await connection.execute(INSERT_ROWS, *map(_to_json, tables))
     closures = [closure_to_row(change.reservation) for change in changes if change.case in CLOSING_CASES]
-    usage, cache = _to_json(changes_to_usage_rows(changes)), _to_json(changes_to_cache_rows(changes))
-    await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), usage, cache)
+    sums = (changes_to_usage_rows, changes_to_cache_rows, changes_to_right_sizing_rows)
+    rows = [_to_json(sum_up(changes)) for sum_up in sums]
+    await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), *rows)
 
 
 def _row_to_locked_request(row: Mapping[str, Any]) -> LockedRequest:

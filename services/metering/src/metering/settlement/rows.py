@@ -18,6 +18,7 @@ from metering.settlement.model import (
     Decision,
     Outcome,
     Reconciliation,
+    RightSized,
     SettledAttempt,
     Settlement,
     SettlementCase,
@@ -32,12 +33,14 @@ _USAGE_COUNTS = (
     "cost",
     "cache_hits",
     "saved",
+    "right_sizing_saved",
     "classed_input_tokens",
     "classed_output_tokens",
     "input_cost",
     "output_cost",
 )
 _CACHE_COUNTS = ("lookups", "hits", "semantic_hits", "stale_hits", "cost", "saved")
+_RIGHT_SIZING_COUNTS = ("requests", "answered", "cost", "saved")
 _HIT_COLUMNS = {CacheOutcome.HIT: "hits", CacheOutcome.SEMANTIC: "semantic_hits", CacheOutcome.STALE: "stale_hits"}
 _FIRST_CASES = frozenset({SettlementCase.SETTLED, SettlementCase.LATE, SettlementCase.UNRESERVED})
 
@@ -71,6 +74,8 @@ def changes_to_usage_rows(changes: Sequence[SettlementChanges]) -> list[dict[str
                 row["saved"] += settlement.saved
                 continue
             row["calls"] += 1
+            if settlement.right_sizing is not None:
+                row["right_sizing_saved"] += settlement.right_sizing.saved
             row["input_tokens"] += settlement.usage.input_tokens or 0
             row["output_tokens"] += settlement.usage.output_tokens or 0
     return [
@@ -120,6 +125,28 @@ def changes_to_cache_rows(changes: Sequence[SettlementChanges]) -> list[dict[str
     ]
 
 
+def changes_to_right_sizing_rows(changes: Sequence[SettlementChanges]) -> list[dict[str, Any]]:
+    """Sum what right-sizing did, by tenant, day and model. A request counts when it is settled first."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for change in changes:
+        use = change.right_sizing
+        sized = [(one.cost, one.right_sizing.saved) for one in change.settlements if one.right_sizing is not None]
+        if use is None or not sized:
+            continue
+        day = change.settlements[0].settled_at.date().isoformat()
+        row = rows.setdefault((change.reservation.tenant_id, day, use.model), dict.fromkeys(_RIGHT_SIZING_COUNTS, 0))
+        if change.case in _FIRST_CASES:
+            row["requests"] += 1
+            row["answered"] += use.answer > 0
+        for cost, saved in sized:
+            row["cost"] += cost
+            row["saved"] += saved
+    return [
+        {"tenant_id": tenant_id, "day": day, "model": model, **row}
+        for (tenant_id, day, model), row in sorted(rows.items(), key=lambda item: item[0])
+    ]
+
+
 def closure_to_row(reservation: Reservation) -> dict[str, Any]:
     return {"tenant_id": reservation.tenant_id, "request_id": reservation.request_id, "state": reservation.state}
 
@@ -157,6 +184,9 @@ def settlement_to_row(reservation: Reservation, settlement: Settlement) -> dict[
         row |= {"exposure_cause": settlement.cause, "counted": settlement.counted}
     if settlement.cache is not None:
         row |= {"cache": settlement.cache, "saved": settlement.saved}
+    if settlement.right_sizing is not None:
+        key, version, saved = settlement.right_sizing
+        row |= {"alternative_key": key, "alternative_version": version, "right_sizing_saved": saved}
     if settlement.reported is not None:
         row["usage_clamped"] = True
         row["reported_input_tokens"] = settlement.reported.input_tokens
@@ -202,7 +232,14 @@ def json_to_settlement(item: Mapping[str, Any]) -> Settlement:
         CacheOutcome(item["cache"]) if item["cache"] else None,
         NanoUsd(item["saved"]),
         _json_to_classes(item, usage),
+        _json_to_right_sized(item),
     )
+
+
+def _json_to_right_sized(item: Mapping[str, Any]) -> RightSized | None:
+    if item["right_sizing_saved"] is None:
+        return None
+    return RightSized(item["alternative_key"], item["alternative_version"], NanoUsd(item["right_sizing_saved"]))
 
 
 def _json_to_classes(item: Mapping[str, Any], usage: TokenUsage) -> tuple[ClassCost, ...]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from values.money import ZERO, NanoUsd, class_costs, cost
-from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage
+from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause
 
 from metering.budgets.model import Budget
 from metering.ledger.model import Transaction, TransactionKind, post
@@ -28,6 +28,7 @@ from metering.settlement.model import (
     SettlementChanges,
     UsageEvent,
 )
+from metering.settlement.savings import cache_saved, right_sized
 
 COUNTED_CAUSES: Final = frozenset({ExposureCause.CLIENT})
 """The default policy: what a tenant causes counts against its cap, the operator bears the rest."""
@@ -81,8 +82,9 @@ class RequestSettler:
             counted,
             None if usage is attempt.usage else attempt.usage,
             cache=attempt.cache,
-            saved=_saved(attempt, usage, paid),
+            saved=cache_saved(attempt, usage, paid),
             classes=() if attempt.price is None else class_costs(usage, attempt.price, paid),
+            right_sizing=right_sized(attempt, usage, paid, payable),
         )
 
     def settle_announced(self, announced: AnnouncedAttempt, payable: NanoUsd) -> Settlement:
@@ -181,14 +183,8 @@ def settle(
         event.project_id,
         event.key_id,
         event.cache,
+        event.right_sizing,
     )
-
-
-def _saved(attempt: Attempt, usage: TokenUsage, paid: NanoUsd) -> NanoUsd:
-    """Return what a cached answer would have cost beside what was paid for it."""
-    if attempt.cache is None or attempt.full_price is None or usage.known is None:
-        return ZERO
-    return NanoUsd(max(0, cost(*usage.known, attempt.full_price, usage.details) - paid))
 
 
 def _settle_unnamed(

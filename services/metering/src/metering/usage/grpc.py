@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from values.money import NanoUsd
 from values.protos import nano_usd_to_proto, proto_to_timestamp, timestamp_to_proto
 
-from metering.usage.model import CacheSum, UsageSum
+from metering.usage.model import CacheSum, RightSizingSum, UsageSum
 from metering.usage.protos import classes_to_protos
 from metering.usage.sum_usage import UsageStore, sum_usage
 
@@ -22,12 +22,16 @@ class UsageHandler:
 
     async def get(self, request: metering_pb2.GetUsageRequest, principal: Principal) -> metering_pb2.GetUsageResponse:
         start, end = _instant(request, "start"), _instant(request, "end")
-        sums, cache = await sum_usage(principal.tenant_id, start, end, by_day=request.by_day, usage=self.usage)
+        sums, cache, right_sizing = await sum_usage(
+            principal.tenant_id, start, end, by_day=request.by_day, usage=self.usage
+        )
         total = NanoUsd(sum(row.cost for row in sums))
         return metering_pb2.GetUsageResponse(
             rows=[sum_to_proto(row) for row in sums],
             total=nano_usd_to_proto(total),
             cache=[cache_sum_to_proto(row) for row in cache],
+            right_sizing=[right_sizing_sum_to_proto(row) for row in right_sizing],
+            right_sizing_saved=nano_usd_to_proto(NanoUsd(sum(row.right_sizing_saved for row in sums))),
         )
 
 
@@ -42,6 +46,7 @@ def sum_to_proto(row: UsageSum) -> metering_pb2.UsageRow:
         cache_hits=row.cache_hits,
         saved=nano_usd_to_proto(row.saved),
         classes=classes_to_protos(row.classes),
+        right_sizing_saved=nano_usd_to_proto(row.right_sizing_saved),
     )
 
 
@@ -53,6 +58,17 @@ def cache_sum_to_proto(row: CacheSum) -> metering_pb2.CacheRow:
         hits=row.hits,
         semantic_hits=row.semantic_hits,
         stale_hits=row.stale_hits,
+        cost=nano_usd_to_proto(row.cost),
+        saved=nano_usd_to_proto(row.saved),
+    )
+
+
+def right_sizing_sum_to_proto(row: RightSizingSum) -> metering_pb2.RightSizingRow:
+    return metering_pb2.RightSizingRow(
+        day=_day_to_proto(row.day),
+        model=row.model,
+        requests=row.requests,
+        answered=row.answered,
         cost=nano_usd_to_proto(row.cost),
         saved=nano_usd_to_proto(row.saved),
     )

@@ -17,7 +17,7 @@ class UsageSum:
 
     Answers of the response cache are no calls: their count is `cache_hits`, their cost is in `cost`, and `saved` is
     what their tokens would have cost beside that. `classes` share tokens and cost; what was settled before classes were
-    kept is in none.
+    kept is in none. `right_sizing_saved` is negative where right-sizing cost more than it saved.
     """
 
     day: date | None
@@ -29,6 +29,7 @@ class UsageSum:
     cache_hits: int = 0
     saved: NanoUsd = ZERO
     classes: tuple[ClassCost, ...] = ()
+    right_sizing_saved: NanoUsd = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,37 @@ class CacheSum:
     hits: int
     semantic_hits: int
     stale_hits: int
+    cost: NanoUsd
+    saved: NanoUsd
+
+
+@dataclass(frozen=True, slots=True)
+class RightSizingUse:
+    """The calls of cheap candidates that an easy request for `model` made.
+
+    They are compared with the price of the candidate that would have been tried first. `answer` is the call whose
+    answer the client got; 0 for none.
+    """
+
+    model: str
+    price_key: str
+    price_version: str
+    attempts: frozenset[int]
+    answer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RightSizingSum:
+    """What right-sizing did for one model, on one UTC day or on all days of an interval (`day` is None).
+
+    Of `requests`, cheap candidates answered `answered`. Their calls cost `cost`; `saved` is what would have been paid
+    instead, less that.
+    """
+
+    day: date | None
+    model: str
+    requests: int
+    answered: int
     cost: NanoUsd
     saved: NanoUsd
 

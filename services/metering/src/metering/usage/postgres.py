@@ -8,19 +8,19 @@ import orjson
 from chassis.postgres import Database
 
 from metering.usage.classes import all_classes
-from metering.usage.model import CacheSum, UsageSum, split_at_midnights
+from metering.usage.model import CacheSum, RightSizingSum, UsageSum, split_at_midnights
 
 SUMS = """
 WITH settled AS (
     SELECT (settled_at AT TIME ZONE 'UTC')::date AS day, price_key, cache = '' AS is_call,
            coalesce(input_tokens, 0) AS input_tokens, coalesce(output_tokens, 0) AS output_tokens, cost, saved,
-           input_cost, classes
+           input_cost, classes, coalesce(right_sizing_saved, 0) AS right_sizing_saved
     FROM metering.settlements
     WHERE tenant_id = $1 AND attempt > 0 AND event_id <> ''
       AND (settled_at >= $4 AND settled_at < $5 OR settled_at >= $6 AND settled_at < $7)
 ), parts AS (
     SELECT day, price_key, calls, input_tokens, output_tokens, cost, cache_hits, saved, classed_input_tokens,
-           classed_output_tokens, input_cost, output_cost
+           classed_output_tokens, input_cost, output_cost, right_sizing_saved
     FROM metering.usage_daily
     WHERE tenant_id = $1 AND day >= $2 AND day < $3
     UNION ALL
@@ -28,7 +28,7 @@ WITH settled AS (
            CASE WHEN is_call THEN output_tokens ELSE 0 END, cost, (NOT is_call)::integer, saved,
            CASE WHEN is_call AND input_cost IS NOT NULL THEN input_tokens ELSE 0 END,
            CASE WHEN is_call AND input_cost IS NOT NULL THEN output_tokens ELSE 0 END,
-           coalesce(input_cost, 0), coalesce(cost - input_cost, 0)
+           coalesce(input_cost, 0), coalesce(cost - input_cost, 0), right_sizing_saved
     FROM settled
 ), class_parts AS (
     SELECT day, price_key, class, tokens, cost FROM metering.usage_classes_daily
@@ -44,7 +44,8 @@ WITH settled AS (
            sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
            sum(cost)::bigint AS cost, sum(cache_hits)::bigint AS cache_hits, sum(saved)::bigint AS saved,
            sum(classed_input_tokens)::bigint AS classed_input_tokens, sum(input_cost)::bigint AS input_cost,
-           sum(classed_output_tokens)::bigint AS classed_output_tokens, sum(output_cost)::bigint AS output_cost
+           sum(classed_output_tokens)::bigint AS classed_output_tokens, sum(output_cost)::bigint AS output_cost,
+           sum(right_sizing_saved)::bigint AS right_sizing_saved
     FROM parts GROUP BY 1, 2
 )
 SELECT s.*, (
@@ -59,6 +60,12 @@ SELECT CASE WHEN $4 THEN day END AS day, model, sum(lookups)::bigint AS lookups,
        sum(semantic_hits)::bigint AS semantic_hits, sum(stale_hits)::bigint AS stale_hits, sum(cost)::bigint AS cost,
        sum(saved)::bigint AS saved
 FROM metering.cache_daily WHERE tenant_id = $1 AND day >= $2 AND day <= $3 GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+RIGHT_SIZING_SUMS = """
+SELECT CASE WHEN $4 THEN day END AS day, model, sum(requests)::bigint AS requests, sum(answered)::bigint AS answered,
+       sum(cost)::bigint AS cost, sum(saved)::bigint AS saved
+FROM metering.right_sizing_daily WHERE tenant_id = $1 AND day >= $2 AND day <= $3 GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
@@ -79,6 +86,13 @@ class PostgresUsageStore:
             rows = await connection.fetch(CACHE_SUMS, tenant_id, first, last, by_day)
         return [CacheSum(**row) for row in rows]
 
+    async def right_sizing_sums(
+        self, tenant_id: str, first: date, last: date, *, by_day: bool
+    ) -> Sequence[RightSizingSum]:
+        async with self._database.tenant(tenant_id) as connection:
+            rows = await connection.fetch(RIGHT_SIZING_SUMS, tenant_id, first, last, by_day)
+        return [RightSizingSum(**row) for row in rows]
+
 
 def _row_to_sum(row: Mapping[str, Any]) -> UsageSum:
     kept = {} if row["classes"] is None else orjson.loads(row["classes"])
@@ -94,4 +108,5 @@ def _row_to_sum(row: Mapping[str, Any]) -> UsageSum:
         all_classes(
             (row["classed_input_tokens"], row["input_cost"]), (row["classed_output_tokens"], row["output_cost"]), kept
         ),
+        row["right_sizing_saved"],
     )

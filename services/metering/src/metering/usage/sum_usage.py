@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from chassis.errors import InvalidRequest
 
-from metering.usage.model import BEGINNING, END, CacheSum, UsageSum
+from metering.usage.model import BEGINNING, END, CacheSum, RightSizingSum, UsageSum
 
 
 class UsageStore(Protocol):
@@ -16,12 +16,18 @@ class UsageStore(Protocol):
     async def cache_sums(self, tenant_id: str, first: date, last: date, *, by_day: bool) -> Sequence[CacheSum]:
         """Sum what the response cache did on the UTC days from `first` to `last`, ordered by day, then model."""
 
+    async def right_sizing_sums(
+        self, tenant_id: str, first: date, last: date, *, by_day: bool
+    ) -> Sequence[RightSizingSum]:
+        """Sum what right-sizing did on the UTC days from `first` to `last`, ordered by day, then model."""
+
 
 class TenantUsage(NamedTuple):
-    """What a tenant used, and what its response cache did."""
+    """What a tenant used, and what its response cache and right-sizing did."""
 
     calls: Sequence[UsageSum]
     cache: Sequence[CacheSum]
+    right_sizing: Sequence[RightSizingSum]
 
 
 async def sum_usage(
@@ -34,6 +40,7 @@ async def sum_usage(
         raise InvalidRequest("end is before start", param="end")
     calls = await usage.sums(tenant_id, since, until, by_day=by_day)
     if until == since:
-        return TenantUsage(calls, ())
-    last = (until - timedelta(microseconds=1)).date()
-    return TenantUsage(calls, await usage.cache_sums(tenant_id, since.date(), last, by_day=by_day))
+        return TenantUsage(calls, (), ())
+    first, last = since.date(), (until - timedelta(microseconds=1)).date()
+    cache = await usage.cache_sums(tenant_id, first, last, by_day=by_day)
+    return TenantUsage(calls, cache, await usage.right_sizing_sums(tenant_id, first, last, by_day=by_day))

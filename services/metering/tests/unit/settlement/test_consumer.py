@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from argosy.common.v1 import common_pb2
@@ -7,7 +8,7 @@ from chassis.kafka import Record, Undecodable
 from chassis.testing import FakeClock
 from metering.prices.model import PriceCache
 from metering.settlement.consumer import TOPIC, UsageConsumer, proto_to_event
-from metering.settlement.model import Outcome
+from metering.settlement.model import Outcome, RightSized
 from values.money import MAX_TOKENS, NanoUsd
 from values.protos import timestamp_to_proto
 from values.usage import TokenUsage, UsageSource
@@ -115,6 +116,48 @@ async def test_an_event_that_can_never_be_settled_is_undecodable_and_nothing_of_
 async def test_bytes_that_are_no_message_are_undecodable(events: UsageConsumer, value: bytes) -> None:
     with pytest.raises(Undecodable):
         await events.settle([Record(TOPIC, b"", value)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "saved"),
+    [
+        ({}, 7 * 3 - 7),
+        ({"answer": 0}, -7),
+        ({"answer": 5}, -7),
+        ({"attempts": []}, None),
+        ({"attempts": [2]}, None),
+        ({"price_version": "prc_none"}, None),
+        ({"price_version": ""}, None),
+        ({"price_version": "prc_\0"}, None),
+        ({"price_key": "far/other"}, None),
+        ({"model": ""}, None),
+        ({"model": "gpt\0"}, None),
+    ],
+)
+async def test_right_sizing_that_makes_no_sense_does_not_hold_a_bill_up(
+    stores: Stores, changes: dict[str, Any], saved: int | None
+) -> None:
+    clock = FakeClock()
+    dear = a_price("far/dear", input_usd=3)
+    events = UsageConsumer(
+        settlements=stores.settlements,
+        prices=PriceCache(FakePriceBook(clock, [PRICE, dear]), clock, timedelta(seconds=5)),
+        clock=clock,
+    )
+    facts: dict[str, Any] = {
+        "model": "gpt",
+        "price_key": dear.price.key,
+        "price_version": dear.price.version,
+        "attempts": [1],
+        "answer": 1,
+    }
+    message = a_message(right_sizing=events_pb2.RightSizing(**{**facts, **changes}))
+    await events.settle([a_record(message)])
+
+    (settlement,) = (await stores.settlements.statement("ten_a", "req_1")).settlements
+    assert settlement.cost == 7
+    sized = None if saved is None else RightSized(dear.price.key, dear.price.version, NanoUsd(saved))
+    assert settlement.right_sizing == sized
 
 
 @pytest.mark.parametrize(

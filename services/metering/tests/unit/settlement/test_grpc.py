@@ -6,9 +6,9 @@ from chassis.testing import a_caller, a_principal
 from metering.grpc import MeteringServicer
 from metering.reservations.model import RequestNotFound
 
-from services.metering.tests.examples import UNKNOWN, a_reservation, an_event, reported
+from services.metering.tests.examples import UNKNOWN, a_reservation, an_event, as_easy, reported
 from services.metering.tests.fakes import Stores
-from services.metering.tests.servicer import CHAT, MEMBER, a_request
+from services.metering.tests.servicer import CHAT, EMBEDDING, MEMBER, a_request
 
 
 async def test_the_statement_of_a_request_has_all_of_it(servicer: MeteringServicer, stores: Stores) -> None:
@@ -33,6 +33,22 @@ async def test_the_statement_of_a_request_has_all_of_it(servicer: MeteringServic
         ("exposure", 100),
         ("suspense", -100),
     ]
+
+
+async def test_the_statement_says_what_a_call_of_a_cheap_candidate_is_compared_with(
+    servicer: MeteringServicer, stores: Stores
+) -> None:
+    priced = a_reservation("ten_a", CHAT, 100)
+    await stores.reservations.reserve(priced)
+    await stores.settlements.settle([as_easy(an_event(priced, reported(60), reported(20)), EMBEDDING)])
+    request = metering_pb2.GetRequestStatementRequest(request_id=priced.request.request_id)
+    with as_caller(MEMBER):
+        easy, other = (await servicer.GetRequestStatement(request, None)).settlements
+
+    assert easy.right_sizing == metering_pb2.RightSized(
+        price_key=EMBEDDING.price.key, price_version=EMBEDDING.price.version, saved=common_pb2.Money(nano_usd=100 - 60)
+    )
+    assert not other.HasField("right_sizing")
 
 
 async def test_a_request_of_another_tenant_is_not_found(servicer: MeteringServicer) -> None:

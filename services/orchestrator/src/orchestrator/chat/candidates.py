@@ -47,6 +47,8 @@ def chat_candidates(
     `unknown_fields` is for candidates that say nothing themselves. Raises `InvalidRequest` for a document that is
     nested too deeply.
     """
+    if not chat.special_fields:
+        return Rendered(tuple([_candidate(chat, one, stream, media, ()) for one in routed]), ())
     dropped = [fields_to_drop(chat.special_fields, candidate, unknown_fields) for candidate in routed]
     candidates = tuple(
         _candidate(chat, candidate, stream, media, names) for candidate, names in zip(routed, dropped, strict=True)

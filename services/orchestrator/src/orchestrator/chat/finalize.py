@@ -8,7 +8,7 @@ from values.money import NanoUsd, cost
 from values.usage import TokenUsage, total_usage
 
 from orchestrator.reservations.attempts import AttemptLog
-from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse
+from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse, RightSizingUse
 from orchestrator.usage.record import UsageRecorder
 
 
@@ -24,7 +24,7 @@ def price_attempts(attempts: AttemptLog, made: Sequence[Attempt]) -> tuple[tuple
     used = attempts.priced(made)
     bounded = attempts.bounded(made)
     paid = used if bounded is made else attempts.priced(bounded)
-    return used, PricedUsage(total_usage(one.usage for one in used), capped_cost(paid, attempts.reservation.held))
+    return used, PricedUsage(total_usage([one.usage for one in used]), capped_cost(paid, attempts.reservation.held))
 
 
 async def finalize(
@@ -36,6 +36,7 @@ async def finalize(
     recorder: UsageRecorder,
     cache: CacheUse | None = None,
     stale: AttemptUsage | None = None,
+    right_sizing: RightSizingUse | None = None,
 ) -> PricedUsage:
     """Record every attempt made at its reserved price, then return the cost. No attempts release the reservation.
 
@@ -46,7 +47,7 @@ async def finalize(
         used = (*used, stale)
         paid = (*attempts.priced(attempts.bounded(made)), stale)
         priced = PricedUsage(stale.usage, capped_cost(paid, attempts.reservation.held))
-    await recorder.record(principal, request_id, used, cache)
+    await recorder.record(principal, request_id, used, cache, right_sizing)
     return priced
 
 

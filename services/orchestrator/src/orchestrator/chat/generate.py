@@ -20,7 +20,7 @@ from orchestrator.limits import Limits
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.look_up import Lookup
-from orchestrator.response_cache.serve import ChatCache
+from orchestrator.response_cache.serve import CacheUse, ChatCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import UnknownFields
 from orchestrator.usage.record import UsageRecorder
@@ -81,7 +81,8 @@ class ChatCompletions:
             unknown_fields=self.unknown_fields,
             flags=self.flags,
         )
-        lookup = None if self.cache is None else await self._look_up(self.cache, draft)
+        use = None if self.cache is None else self._cache_use(self.cache, draft)
+        lookup = None if self.cache is None or use is None else await self._look_up(self.cache, use, draft)
         run = Run(draft, StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream), lookup)
         key = (request.principal.tenant_id, request.request_id)
         try:
@@ -104,18 +105,24 @@ class ChatCompletions:
         run.task = self.tasks.start(run.to_its_end(work), key)
         return run
 
-    async def _look_up(self, cache: ChatCache, draft: Draft) -> Lookup | None:
-        request, chat = draft.request, draft.chat
-        flags = self.flags.snapshot()
-        if not is_feature_on(flags, Feature.CACHE, request.principal, request.flags, model=request.model):
+    def _cache_use(self, cache: ChatCache, draft: Draft) -> CacheUse | None:
+        """Return how the request uses the cache; None for one that does not. Most do not, so nothing is awaited."""
+        request, flags = draft.request, self.flags.snapshot()
+        if flags.has_switches and not is_feature_on(
+            flags, Feature.CACHE, request.principal, request.flags, model=request.model
+        ):
             return None
+        return cache.use(draft.route, draft.chat.cache or request.cache)
+
+    async def _look_up(self, cache: ChatCache, use: CacheUse, draft: Draft) -> Lookup | None:
+        request, chat = draft.request, draft.chat
         return await cache.look_up(
             request.principal.tenant_id,
             draft.route,
             draft.routed,
             chat.document,
             output_limit=chat.output_limit,
-            control=chat.cache or request.cache,
+            use=use,
             deadline=draft.deadline,
             stream=request.stream,
         )
@@ -145,16 +152,24 @@ class ChatCompletions:
         except Exception:
             # A bug. A provider may have been called, so the running call is settled with unknown usage.
             made = attempts.unknown_usage()
-            await finalize(request.principal, request.request_id, attempts, made, recorder=self.recorder)
+            await finalize(
+                *(request.principal, request.request_id, attempts, made),
+                recorder=self.recorder,
+                right_sizing=attempts.right_sized(request.model, made, answered=False),
+            )
             raise
         self.routes.scores.learn(prepared.plan.candidates, finished.calls, stream=request.stream)
         made = finished.attempts
-        stale = await run.give_stale(finished, attempts.reservation, self.cache)
+        right_sizing = attempts.right_sized(request.model, made, answered=run.client_got(finished))
+        stale = None
+        if finished.error is not None:
+            stale = await run.give_stale(finished, attempts.reservation, self.cache)
         priced = await finalize(
             *(request.principal, request.request_id, attempts, made),
             recorder=self.recorder,
             cache=run.use(stale),
             stale=stale,
+            right_sizing=right_sizing,
         )
         if stale is not None:
             return Finished(*priced, None, run.usage_payload, run.warnings)

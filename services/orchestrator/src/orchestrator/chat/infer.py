@@ -130,6 +130,8 @@ def _complete(forwarder: "_Forwarder", attempts: RequestAttempts, *, stopping: b
             one._replace(exposure_cause=ExposureCause.FLEET) if one.exposure_cause is ExposureCause.CLIENT else one
             for one in made
         )
+    if made is finished.attempts and refusal is None:
+        return finished
     # The attempt before failed, and may succeed if it is repeated; without quota the request as a whole cannot.
     exhausted = refusal is not None and refusal.reason == "INSUFFICIENT_QUOTA"
     return finished._replace(attempts=made, error=refusal if exhausted else finished.error)

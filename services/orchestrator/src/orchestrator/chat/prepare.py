@@ -15,7 +15,7 @@ from orchestrator.chat.facts import facts_of, seed_of
 from orchestrator.chat.media import Media, dearest, find_media
 from orchestrator.chat.model import ChatRequest, ParsedChat, RequestTooLarge
 from orchestrator.chat.parse import parse_chat
-from orchestrator.context.model import Document, Source
+from orchestrator.context.model import Source
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.context.render import with_context
 from orchestrator.context.search import find_context
@@ -50,6 +50,8 @@ class Draft(NamedTuple):
     candidates: tuple[Candidate, ...]
     sources: tuple[Source, ...]
     warnings: tuple[str, ...]
+    cheap: int = 0
+    """How many of the first are cheap ones, which the request tries before the others because it is easy."""
 
 
 class Prepared(NamedTuple):
@@ -138,7 +140,7 @@ async def draft_chat(
         )
         chat = chat._replace(document=with_context(chat.document, sources))
     candidates, warnings = _render(request, chat, chosen, media, limits=limits, unknown_fields=unknown_fields)
-    return Draft(request, deadline, route, chat, media, chosen.candidates, candidates, sources, warnings)
+    return Draft(request, deadline, route, chat, media, chosen.candidates, candidates, sources, warnings, chosen.cheap)
 
 
 async def reserve_draft(draft: Draft, *, routes: RouteCache, reservations: Reservations, limits: Limits) -> Prepared:
@@ -152,6 +154,8 @@ async def reserve_draft(draft: Draft, *, routes: RouteCache, reservations: Reser
             raise _with_media(error, draft.media, draft.routed) from error
         raise
     routes.prices.learn(reservation.prices)
+    if draft.cheap:
+        reservation = reservation._replace(cheap=draft.cheap)
     # The first byte of an answer that is not streamed arrives when all of it is written.
     first_byte_timeout = limits.first_byte_timeout if request.stream else limits.non_streamed_timeout
     plan = Plan(
@@ -171,11 +175,16 @@ async def _parse(
 ) -> tuple[Route, ParsedChat, tuple[Media, ...]]:
     check_request_id(request.request_id)
     route = routes.table().resolve(request.principal.tenant_id, request.model, Task.CHAT)
-    route = _usable(request, route, flags)
+    if flags.has_switches:
+        route = _usable(request, route, flags)
     chat = parse_chat(request.body, max(candidate.max_output_tokens for candidate in route.candidates))
-    require_tools(flags, chat.document.get("tools"), request.model, request.principal, request.flags)
-    chat = _with_allowed_retrieval(request, chat, flags)
-    return route, chat, await _find_media(chat.document, len(request.body))
+    if flags.has_switches:
+        require_tools(flags, chat.document.get("tools"), request.model, request.principal, request.flags)
+        chat = _with_allowed_retrieval(request, chat, flags)
+    if len(request.body) < LARGE_BODY_BYTES:
+        return route, chat, find_media(chat.document)
+    # A document is decoded and inflated, which may take long.
+    return route, chat, await asyncio.to_thread(find_media, chat.document)
 
 
 def _usable(request: ChatRequest, route: Route, flags: FlagSnapshot) -> Route:
@@ -201,6 +210,8 @@ def _with_allowed_retrieval(request: ChatRequest, chat: ParsedChat, flags: FlagS
 def _choose(
     request: ChatRequest, chat: ParsedChat, media: Sequence[Media], route: Route, routes: RouteCache, *, added: int
 ) -> Choice:
+    if (chat.output_limit or 0) <= route.fixed_up_to:
+        return Choice(route.candidates)
     facts = facts_of(request, chat, media, route, added=added)
     return choose(route, facts, seed_of(request, chat, route), routes.measures)
 
@@ -219,13 +230,6 @@ def _render(
         rendered = rendered._replace(candidates=with_checks(rendered.candidates, chosen.checks))
     _check_size(rendered.candidates, limits)
     return rendered
-
-
-async def _find_media(document: Document, size: int) -> tuple[Media, ...]:
-    """Measure the media; in a thread where it may take long, for a document is decoded and inflated."""
-    if size < LARGE_BODY_BYTES:
-        return find_media(document)
-    return await asyncio.to_thread(find_media, document)
 
 
 def _with_media(error: RemoteError, media: Sequence[Media], routed: Sequence[RouteCandidate]) -> RemoteError:

@@ -10,11 +10,11 @@ from orchestrator.chat.facts import facts_of, seed_of
 from orchestrator.chat.media import find_media
 from orchestrator.chat.model import ChatRequest
 from orchestrator.chat.parse import parse_chat
-from orchestrator.flags.model import Feature, FlagContext, FlagKind
+from orchestrator.flags.model import FlagContext, FlagKind
 from orchestrator.flags.snapshot import FlagSnapshot, Variants
 from orchestrator.flags.switches import require_model, require_tools
 from orchestrator.routing.eligibility import PassedOver, RequestFacts, why_passed_over
-from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate, Task
+from orchestrator.routing.model import TASK_TO_FEATURE, NoEligibleCandidate, Route, RouteCandidate, Task
 from orchestrator.routing.order import Measures, choose, is_easy, is_explored
 from orchestrator.routing.policy import Strategy
 from orchestrator.workers.model import CandidateRole
@@ -69,8 +69,7 @@ class DryRun:
 def resolve(run: DryRun, route: Route, flags: FlagSnapshot, known: Measures, priced: Collection[str]) -> Resolution:
     """Choose as for a request. Raises InvalidRequest for a body that is none, FeatureDisabled for what is off."""
     evaluated: Variants = {}
-    feature = Feature.CHAT if route.task is Task.CHAT else Feature.EMBEDDINGS
-    require_model(flags, feature, run.model, run.principal, evaluated)
+    require_model(flags, TASK_TO_FEATURE[route.task], run.model, run.principal, evaluated)
     facts, seed = _facts(run, route, flags, evaluated)
     off = {
         one.upstream

@@ -67,6 +67,12 @@ class Run:
         """Those of the cached answer which is given."""
         return () if self._hit is None else self._hit.answer.warnings
 
+    def client_got(self, finished: PlanFinished) -> bool:
+        """Whether the client got the answer of the last provider call, or its beginning, or left before it could."""
+        if finished.error is None or self.buffer.disconnected:
+            return True
+        return self.draft.request.stream and self.buffer.used
+
     async def give_stale(
         self, finished: PlanFinished, reservation: Reservation, cache: ChatCache | None
     ) -> AttemptUsage | None:
@@ -95,8 +101,7 @@ class Run:
         """Keep the answer of a plan for later requests, if it is whole."""
         lease = None if self._lookup is None else self._lookup.lease
         recording = self.buffer.recording
-        answered = _answering(finished)
-        if lease is None or recording is None or answered is None:
+        if lease is None or recording is None or (answered := _answering(finished)) is None:
             return
         keep_if_complete(
             lease,

@@ -70,7 +70,8 @@ def check_embedding(
     require_model(switches, Feature.EMBEDDINGS, request.model, request.principal, request.flags)
     usable = usable_candidates(switches, route.candidates, request.model, request.principal, request.flags)
     facts = RequestFacts(request.principal.tenant_id, request.principal.plan)
-    chosen = choose(replace(route, candidates=usable), facts, request.request_id, routes.measures)
+    route = route if len(usable) == len(route.candidates) else replace(route, candidates=usable)
+    chosen = choose(route, facts, request.request_id, routes.measures)
     return embedding_candidates(request.inputs, chosen.candidates)
 
 

@@ -57,6 +57,7 @@ class Feature(StrEnum):
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
     RETRIEVAL = "retrieval"
     JOBS = "jobs"
     BATCHES = "batches"

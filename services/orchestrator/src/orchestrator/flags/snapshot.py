@@ -25,6 +25,8 @@ class FlagSnapshot:
                 by_kind[kind][name] = flag
         # An empty table is left out, so that the question costs one look-up where nothing is defined.
         self._switches = {kind: switches for kind, switches in by_kind.items() if switches}
+        self.has_switches = bool(self._switches)
+        """Whether any is defined: without one a request need not ask."""
 
     def has(self, kind: FlagKind) -> bool:
         """Whether any switch of this kind is defined."""

@@ -15,8 +15,8 @@ from orchestrator.jobs.errors import JobLeaseLost, JobNotClaimable
 from orchestrator.jobs.model import Endpoint, RunRef
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobSignals, JobStore
-from orchestrator.jobs.runs import ClaimedJob
-from orchestrator.jobs.settle import returned, unprepared
+from orchestrator.jobs.runs import ClaimedJob, Run, RunEnd
+from orchestrator.jobs.settle import Draw, returned, unprepared
 from orchestrator.jobs.work import JobWork, PreparedWork
 from orchestrator.usage.record import UsageRecorder
 
@@ -105,10 +105,12 @@ class Claims:
         return Claimed(run, work)
 
     async def _unprepared(self, run: RunRef, error: ArgosyError) -> Claimed:
-        cause = error
+        async def decide(read: Run, draw: Draw) -> RunEnd:
+            return unprepared(read, error, self.policy, draw)
+
         with suppress(JobLeaseLost):
-            await self.ends.end(run, lambda read, draw: unprepared(read, cause, self.policy, draw))
-        return Claimed(run, None, cause.reason)
+            await self.ends.end(run, decide)
+        return Claimed(run, None, error.reason)
 
     async def _take_back(self, run: RunRef, preparation: asyncio.Task[Claimed]) -> None:
         """Queue a job again whose worker has left while it was prepared."""
@@ -120,8 +122,11 @@ class Claims:
             await self._give_back(run)
 
     async def _give_back(self, run: RunRef) -> None:
+        async def decide(read: Run, draw: Draw) -> RunEnd:
+            return returned(read, (), draw)
+
         with suppress(ArgosyError):
-            await self.ends.end(run, lambda read, draw: returned(read, (), draw))
+            await self.ends.end(run, decide)
 
 
 def _at_least(remaining: timedelta) -> timedelta:

@@ -79,10 +79,10 @@ class Runs:
         Raises `JobLeaseLost`, `Unavailable`, and `Internal` for attempts that the plan does not have.
         """
 
-        def decide(run: Run, draw: Draw) -> RunEnd:
+        async def decide(run: Run, draw: Draw) -> RunEnd:
             given = answer
             if not isinstance(given, bytes | ArgosyError):
-                given = _answer(run, given, attempts)
+                given = await _answer(run, given, attempts)
             return completed(run, attempts, given, self.policy, draw)
 
         return (await self.ends.end_or_repeat(ref, decide)).state
@@ -92,15 +92,21 @@ class Runs:
 
         Raises as `complete`.
         """
-        await self.ends.end_or_repeat(ref, lambda run, draw: returned(run, attempts, draw))
+
+        async def decide(run: Run, draw: Draw) -> RunEnd:
+            return returned(run, attempts, draw)
+
+        await self.ends.end_or_repeat(ref, decide)
 
     async def _save(self, ref: RunRef, attempts: AttemptLog) -> None:
         (error,) = await self.store.save_runs([(ref, attempts.record())], self.policy.lease)
         raise_error(error)
 
 
-def _answer(run: Run, vectors: Sequence[bytes], attempts: Sequence[Attempt]) -> bytes | ArgosyError:
+async def _answer(run: Run, vectors: Sequence[bytes], attempts: Sequence[Attempt]) -> bytes | ArgosyError:
+    if run.job.cancel_requested:
+        return Stopped("the job is being cancelled")
     if run.record is None or not vectors or not run.body:
         return Internal("the worker reported the end of a run without an answer")
     _, priced = price_attempts(AttemptLog.restored(run.record), attempts)
-    return embeddings_answer(run.body, vectors, priced.usage.input_tokens or 0)
+    return await embeddings_answer(run.body, vectors, priced.usage.input_tokens or 0)

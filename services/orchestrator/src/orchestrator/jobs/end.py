@@ -1,7 +1,7 @@
 """Ends runs: reads a run, decides what becomes of its job, and writes that, until the decision holds."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chassis.errors import ArgosyError
@@ -13,6 +13,7 @@ from orchestrator.jobs.ports import JobSignals, JobStore
 from orchestrator.jobs.runs import Run, RunEnd
 from orchestrator.jobs.settle import Draw
 
+Decision = Callable[[Run, Draw], Awaitable[RunEnd]]
 MAX_TRIES = 5
 """Each of them lost to a change of the job in between, of which there is one: a cancellation."""
 
@@ -30,13 +31,13 @@ class RunEnds:
     on_room: Callable[[], None]
     """Called when a worker has room for another job, or a job waits again."""
 
-    async def end(self, run: RunRef, decide: Callable[[Run, Draw], RunEnd]) -> Job:
+    async def end(self, run: RunRef, decide: Decision) -> Job:
         """End a run; return the job as it is then. Raises `JobLeaseLost`, `Unavailable`, and what `decide` raises."""
         for _ in range(MAX_TRIES):
             (found,) = await self.store.running([run])
             if found is None:
                 break
-            (result,) = await self.store.end_runs([decide(found, new_draw())])
+            (result,) = await self.store.end_runs([await decide(found, new_draw())])
             if isinstance(result, Job):
                 self.signals.changed(result)
                 self.on_room()
@@ -45,7 +46,7 @@ class RunEnds:
                 raise result
         raise JobLeaseLost("another run has the job, or it has ended")
 
-    async def end_or_repeat(self, run: RunRef, decide: Callable[[Run, Draw], RunEnd]) -> Job:
+    async def end_or_repeat(self, run: RunRef, decide: Decision) -> Job:
         """As `end`; when the run has ended already, return the job as long as nothing has happened to it since."""
         try:
             return await self.end(run, decide)

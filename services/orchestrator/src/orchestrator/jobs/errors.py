@@ -45,6 +45,12 @@ class JobDeadlineExceeded(ArgosyError):
     kind, reason = Kind.TIMED_OUT, "JOB_DEADLINE_EXCEEDED"
 
 
+class JobResultTooLarge(ArgosyError):
+    """The vectors of the job take more than 32 MiB: ask for fewer texts, or for fewer dimensions."""
+
+    kind, reason = Kind.TOO_LARGE, "JOB_RESULT_TOO_LARGE"
+
+
 class JobDropped(ArgosyError):
     """The job's workers died too often, and an operator gave it up."""
 

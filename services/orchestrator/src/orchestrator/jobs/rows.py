@@ -169,6 +169,7 @@ def record_to_row(record: AttemptsRecord) -> str:
         "prices": [price[:4] for price in reservation.prices],
         "class_prices": [price.classes for price in reservation.prices],
         "soft_limit_passed": reservation.soft_limit_passed,
+        "cheap": reservation.cheap,
         "bounds": [bound[:3] for bound in record.bounds],
         "ended": [_attempt_to_list(attempt) for attempt in record.ended],
         # Beside the usage, so that the version before reads that; unmade attempts have used nothing.
@@ -191,7 +192,7 @@ def row_to_record(run: str | None) -> AttemptsRecord | None:
     )
     details = fields.get("ended_details") or [None] * len(fields["ended"])
     return AttemptsRecord(
-        Reservation(NanoUsd(fields["held"]), prices, fields["soft_limit_passed"]),
+        Reservation(NanoUsd(fields["held"]), prices, fields["soft_limit_passed"], fields.get("cheap", 0)),
         tuple(TokenBound(*bound) for bound in fields["bounds"]),
         tuple(map(_attempt, fields["ended"], details)),
         fields["reported"],

@@ -15,7 +15,7 @@ from orchestrator.jobs.model import Job, JobError, JobState, WaitReason, job_err
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.runs import Run, RunEnd, WaitingEnd
 from orchestrator.reservations.attempts import AttemptLog
-from orchestrator.usage.model import Attempt, AttemptUsage, RequestUsage
+from orchestrator.usage.model import Attempt, AttemptUsage, RequestUsage, RightSizingUse
 
 RETRYABLE = frozenset({Kind.UNAVAILABLE, Kind.THROTTLED, Kind.TIMED_OUT, Kind.UPSTREAM})
 """Another run may end otherwise."""
@@ -42,7 +42,7 @@ def completed(
 
     Raises `Internal` for attempts of candidates that the plan does not have.
     """
-    end = _settled(run, attempts, draw)
+    end = _settled(run, attempts, draw, answered=isinstance(answer, bytes) or run.job.cancel_requested)
     if run.job.cancel_requested:
         return _finish(end, JobState.CANCELLED)
     if isinstance(answer, bytes):
@@ -107,20 +107,27 @@ def late(job: Job) -> JobError:
     return job_error(JobDeadlineExceeded(f"the job had not finished by its deadline{last}"))
 
 
-def _settled(run: Run, reported: Sequence[Attempt], draw: Draw, *, crashed: bool = False) -> RunEnd:
+def _settled(
+    run: Run, reported: Sequence[Attempt], draw: Draw, *, crashed: bool = False, answered: bool = False
+) -> RunEnd:
     """Settle a run: the event, and the job with what was used over all its runs.
 
     A run without a record was never handed out: the event releases what may have been reserved for it.
     """
     job = replace(run.job, epoch=run.job.epoch + 1) if crashed else _unclaimed(run.job)
     used: tuple[AttemptUsage, ...] = ()
+    right_sizing: RightSizingUse | None = None
     if run.record is not None:
         log = AttemptLog.restored(run.record)
-        used, priced = price_attempts(log, reported if crashed else log.finished(reported))
+        made = reported if crashed else log.finished(reported)
+        used, priced = price_attempts(log, made)
+        right_sizing = log.right_sized(job.model, made, answered=answered)
         before = () if job.usage is None else (job.usage,)
         job = replace(job, usage=total_usage((*before, priced.usage)), cost=NanoUsd(job.cost + priced.cost))
-    ref = run.job.ref
-    usage = RequestUsage(draw.event_id, ref.tenant_id, job.project_id, run.principal.key_id, ref.request_id, used)
+    ref, key_id = run.job.ref, run.principal.key_id
+    usage = RequestUsage(
+        *(draw.event_id, ref.tenant_id, job.project_id, key_id, ref.request_id, used), right_sizing=right_sizing
+    )
     return RunEnd(ref, job, run.now, usage=usage, cancel_requested=job.cancel_requested)
 
 

@@ -147,9 +147,9 @@ class JobWork:
         return PreparedWork(chat.plan, chat.reservation)
 
 
-def embeddings_answer(body: bytes, vectors: Sequence[bytes], input_tokens: int) -> bytes:
+async def embeddings_answer(body: bytes, vectors: Sequence[bytes], input_tokens: int) -> bytes:
     """Render vectors as the answer to a request's body."""
-    return render_embeddings(parse_embedding(body), vectors, input_tokens)
+    return await render_embeddings(parse_embedding(body), vectors, input_tokens)
 
 
 def _embed_request(

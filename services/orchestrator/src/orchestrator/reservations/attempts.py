@@ -9,7 +9,7 @@ from values.usage import NO_USAGE, UNKNOWN_USAGE, ExposureCause, TokenUsage
 
 from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations, definitely_refused
-from orchestrator.usage.model import Attempt, AttemptUsage
+from orchestrator.usage.model import Attempt, AttemptUsage, RightSizingUse
 
 
 class AttemptsRecord(NamedTuple):
@@ -98,8 +98,10 @@ class AttemptLog:
         return self._complete(attempts)
 
     def _check(self, attempts: Sequence[Attempt]) -> None:
-        if not all(0 <= attempt.candidate < len(self.reservation.prices) for attempt in attempts):
-            raise Internal("the worker reported an attempt of a candidate that the plan does not have")
+        candidates = len(self.reservation.prices)
+        for attempt in attempts:
+            if not 0 <= attempt.candidate < candidates:
+                raise Internal("the worker reported an attempt of a candidate that the plan does not have")
 
     def _complete(self, made: Sequence[Attempt]) -> tuple[Attempt, ...]:
         """Add those that metering may have on record and that were not made: they are released."""
@@ -111,11 +113,30 @@ class AttemptLog:
     def priced(self, attempts: Sequence[Attempt]) -> tuple[AttemptUsage, ...]:
         """Return the attempts at the prices that were agreed when the request was reserved."""
         prices = self.reservation.prices
-        return tuple(AttemptUsage(one.number, prices[one.candidate], one.usage, one.exposure_cause) for one in attempts)
+        # Lists: of one or two elements, a generator costs more than what it makes.
+        return tuple(
+            [AttemptUsage(one.number, prices[one.candidate], one.usage, one.exposure_cause) for one in attempts]
+        )
+
+    def right_sized(self, model: str, made: Sequence[Attempt], *, answered: bool) -> RightSizingUse | None:
+        """Return the calls of cheap candidates that an easy request made before any other; None when there are none.
+
+        `answered` says whether the client got the answer of the last call, or left while it ran.
+        """
+        cheap = self.reservation.cheap
+        numbers = tuple(one.number for one in made if one.candidate < cheap) if cheap else ()
+        if not numbers:
+            return None
+        last = max((one for one in made if one.usage.known != (0, 0)), key=lambda one: one.number, default=None)
+        answer = last.number if answered and last is not None and last.candidate < cheap else 0
+        return RightSizingUse(model, self.reservation.prices[cheap], numbers, answer)
 
     def bounded(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         """Return the attempts with what the tenant pays for at most: usage above the bound is taken at it."""
-        if all(_is_within(one.usage, self._bounds[one.candidate]) for one in attempts):
+        for one in attempts:
+            if not _is_within(one.usage, self._bounds[one.candidate]):
+                break
+        else:
             return attempts
         return [one._replace(usage=_clamp(one.usage, self._bounds[one.candidate])) for one in attempts]
 

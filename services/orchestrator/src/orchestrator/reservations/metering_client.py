@@ -81,15 +81,16 @@ def _reserve_to_proto(request_id: str, bounds: Iterable[TokenBound], lease: time
 def _proto_to_reservation(reserved: metering_pb2.ReserveResponse) -> Reservation:
     return Reservation(
         proto_to_nano_usd(reserved.held),
-        tuple(
-            Price(
-                price.price_key,
-                price.version,
-                proto_to_nano_usd(price.input_per_million),
-                proto_to_nano_usd(price.output_per_million),
-                proto_to_class_prices(price.class_prices) if price.HasField("class_prices") else None,
-            )
-            for price in reserved.prices
-        ),
+        tuple([_proto_to_price(price) for price in reserved.prices]),
         reserved.soft_limit_passed,
+    )
+
+
+def _proto_to_price(price: metering_pb2.Price) -> Price:
+    return Price(
+        price.price_key,
+        price.version,
+        NanoUsd(price.input_per_million.nano_usd),
+        NanoUsd(price.output_per_million.nano_usd),
+        proto_to_class_prices(price.class_prices) if price.HasField("class_prices") else None,
     )

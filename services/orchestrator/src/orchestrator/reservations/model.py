@@ -36,6 +36,8 @@ class Reservation(NamedTuple):
     held: NanoUsd
     prices: tuple[Price, ...]
     soft_limit_passed: bool = False
+    cheap: int = 0
+    """How many of the first bounds are of cheap candidates, which an easy request tries before the others."""
 
 
 def refused_input_prices(error: ArgosyError) -> tuple[NanoUsd, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from chassis.errors import Unavailable
 from chassis.ids import new_id
@@ -37,8 +37,7 @@ class CacheLimits:
     max_wait: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The result: a hit, or none. Then the answer that is made is kept by `lease`, if there is one."""
 
     key: CacheKey

@@ -32,8 +32,6 @@ def by_route(default: CachePolicy) -> CachePolicyOf:
     def policy_of(cache: routes.CachePolicy) -> CachePolicy:
         if cache.disabled:
             return CachePolicy(ExactMode.OFF)
-        if not cache.exact:
-            return default
         return CachePolicy(
             ExactMode.ON,
             timedelta(seconds=cache.ttl_seconds),
@@ -43,4 +41,9 @@ def by_route(default: CachePolicy) -> CachePolicyOf:
             cache.threshold if cache.semantic else None,
         )
 
-    return lambda route: policy_of(route.policy.cache)
+    def find(route: Route) -> CachePolicy:
+        cache = route.policy.cache
+        # Without the hash of a look-up: most routes say nothing.
+        return policy_of(cache) if cache.exact or cache.disabled else default
+
+    return find

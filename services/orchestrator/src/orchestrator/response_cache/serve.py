@@ -1,8 +1,9 @@
 """The cache as chat completions use it: asked before a plan runs, given the answer after it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 import orjson
 from chassis.errors import ArgosyError, Kind
@@ -27,6 +28,14 @@ RAW_BYTES_PER_ENTRY_BYTE = 2
 """An answer is recorded up to this multiple of what may be kept: it may be compressed."""
 
 
+class CacheUse(NamedTuple):
+    """How one request uses the cache."""
+
+    policy: CachePolicy
+    mode: CacheMode
+    max_age: timedelta | None
+
+
 @dataclass(frozen=True, slots=True)
 class ChatCache:
     """The cache, the policies of routes, and what hits cost."""
@@ -36,6 +45,14 @@ class ChatCache:
     charges: CacheCharges
     semantic: SemanticCache | None = None
 
+    def use(self, route: Route, control: CacheControl | None) -> CacheUse | None:
+        """Return how a request uses the cache; None for one that does not."""
+        policy = self.policy_of(route)
+        mode = mode_of(policy, control)
+        if mode is CacheMode.OFF:
+            return None
+        return CacheUse(policy, mode, None if control is None else control.max_age)
+
     async def look_up(
         self,
         tenant_id: str,
@@ -44,23 +61,19 @@ class ChatCache:
         document: Mapping[str, object],
         *,
         output_limit: int | None,
-        control: CacheControl | None,
+        use: CacheUse,
         deadline: Deadline,
         stream: bool,
     ) -> Lookup | None:
-        """Ask the cache; None for a request that does not use it. It never fails.
+        """Ask the cache; None for a request that cannot use it. It never fails.
 
         `candidates` are those that may answer this request.
         """
-        policy = self.policy_of(route)
-        mode = mode_of(policy, control)
-        if mode is CacheMode.OFF:
-            return None
+        policy, mode, max_age = use
         try:
             key = cache_key(tenant_id, route.model, document, candidates, output_limit, stream=stream)
         except orjson.JSONEncodeError:
             return None  # its nesting is at the limit of what can be rendered
-        max_age = None if control is None else control.max_age
         lookup = await self.cache.look_up(key, mode, policy, max_age, deadline.left())
         if lookup.hit is not None or self.semantic is None or policy.semantic_threshold is None:
             return lookup
@@ -99,7 +112,7 @@ class ChatCache:
             if hit is not None:
                 if lease is not None:
                     lease.share(SharedAnswer(hit.answer, hit.age_seconds * 1000, CacheOutcome.SEMANTIC))
-                return replace(lookup, hit=hit._replace(outcome=CacheOutcome.SEMANTIC), lease=None)
+                return lookup._replace(hit=hit._replace(outcome=CacheOutcome.SEMANTIC), lease=None)
         if lease is not None:
             lease.on_kept = lambda answer: semantic.keep(prompt, key.digest, key.model, answer, policy.ttl)
         return lookup

@@ -7,6 +7,7 @@ from chassis.errors import InvalidRequest
 
 from orchestrator.routing.model import (
     ALL_TENANTS,
+    MAX_CANDIDATES,
     FallbackCycle,
     RouteCandidate,
     RouteEntry,
@@ -14,7 +15,6 @@ from orchestrator.routing.model import (
     UnknownUpstream,
     UnpricedCandidate,
 )
-from orchestrator.routing.order import MAX_CANDIDATES
 from orchestrator.routing.policy import RoutePolicy, Strategy
 from orchestrator.workers.model import CandidateRole
 
@@ -42,8 +42,8 @@ def check_route(entry: RouteEntry, *, priced: Collection[str] | None, upstreams:
     _check_weights(entry, primary)
     _check_sizing(entry, primary)
     _check_cache(entry)
-    if entry.task is Task.EMBEDDING and entry.policy.strategy is Strategy.FASTEST:
-        raise InvalidRequest("The strategy fastest is for chat: embeddings are not timed.", param="strategy")
+    if entry.task is not Task.CHAT and entry.policy.strategy is Strategy.FASTEST:
+        raise InvalidRequest("The strategy fastest is for chat: other calls are not timed.", param="strategy")
     for one in candidates:
         if upstreams is not None and one.upstream not in upstreams:
             raise UnknownUpstream(f"{one.price_key}: there is no upstream {one.upstream!r}.", param="candidates")
@@ -70,8 +70,8 @@ def _check_cache(entry: RouteEntry) -> None:
     for name in ("ttl_seconds", "stale_if_error_seconds"):
         if getattr(cache, name) > MAX_CACHE_SECONDS:
             raise InvalidRequest(f"cache.{name} is at most {MAX_CACHE_SECONDS}.", param=f"cache.{name}")
-    if entry.task is Task.EMBEDDING and cache.exact:
-        raise InvalidRequest("cache.exact is for chat: vectors are not cached.", param="cache.exact")
+    if entry.task is not Task.CHAT and cache.exact:
+        raise InvalidRequest("cache.exact is for chat: vectors and scores are not cached.", param="cache.exact")
     if cache.semantic and not cache.exact:
         raise InvalidRequest(
             "cache.semantic needs cache.exact: it finds answers that the exact cache keeps.", param="cache.semantic"
@@ -84,8 +84,10 @@ def _check_cache(entry: RouteEntry) -> None:
 
 
 def _check_fallbacks(entry: RouteEntry, primary: Sequence[RouteCandidate]) -> None:
-    if entry.task is Task.EMBEDDING and len(primary) < len(entry.candidates):
-        raise InvalidRequest("An embedding has no fallbacks for context overflow or content policy.", param="fallbacks")
+    if entry.task is not Task.CHAT and len(primary) < len(entry.candidates):
+        raise InvalidRequest(
+            "Fallbacks for context overflow and content policy are for chat: no other task has them.", param="fallbacks"
+        )
     listed: set[tuple[str, str]] = set()
     keys = {one.price_key for one in primary}
     for one in entry.candidates:

@@ -145,8 +145,8 @@ def _candidate(value: object, path: str, task: Task, role: CandidateRole) -> Rou
     parsed = parse_candidate(f"{upstream}/{model}")
     if parsed != (upstream, model):
         _refuse(f"{path}.upstream", "has a slash")
-    default = 0 if task is Task.EMBEDDING else DEFAULT_OUTPUT_TOKENS
-    minimum, maximum = (0, 0) if task is Task.EMBEDDING else (1, MAX_OUTPUT_TOKENS)
+    default = DEFAULT_OUTPUT_TOKENS if task is Task.CHAT else 0
+    minimum, maximum = (1, MAX_OUTPUT_TOKENS) if task is Task.CHAT else (0, 0)
     output = _number(read.get("max_output_tokens", default), f"{path}.max_output_tokens", minimum, maximum)
     limit_field = read.get("limit_field", LIMIT_FIELDS[0])
     if limit_field not in LIMIT_FIELDS:

@@ -31,10 +31,10 @@ def make_route_entry(
     provider: Provider | None = None,
 ) -> RouteEntry:
     """Make a route of candidates written as `upstream/model`. Raises `InvalidRequest`."""
-    if task is Task.EMBEDDING and (max_output_tokens is not None or limit_field is not None):
-        raise InvalidRequest("An embedding writes no tokens: it has no limit on them.", param="max_output_tokens")
-    if task is Task.EMBEDDING and (unknown_fields is not None or provider is not None):
-        raise InvalidRequest("An embedding has no fields to pass and no media.", param="unknown_fields")
+    if task is not Task.CHAT and (max_output_tokens is not None or limit_field is not None):
+        raise InvalidRequest(f"The task {task} writes no tokens: it has no limit on them.", param="max_output_tokens")
+    if task is not Task.CHAT and (unknown_fields is not None or provider is not None):
+        raise InvalidRequest(f"The task {task} has no fields to pass and no media.", param="unknown_fields")
     if task is Task.CHAT:
         limit = DEFAULT_OUTPUT_TOKENS if max_output_tokens is None else max_output_tokens
         if not 1 <= limit <= MAX_OUTPUT_TOKENS:

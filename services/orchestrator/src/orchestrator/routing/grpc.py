@@ -4,14 +4,11 @@ from argosy.orchestration.v1 import orchestration_pb2 as pb
 from values.protos import timestamp_to_proto
 from values.roles import current_member
 
-from orchestrator.flags.model import Feature
 from orchestrator.flags.snapshot import FlagCache
 from orchestrator.flags.switches import is_model_on
 from orchestrator.routing.choose import RouteCache
-from orchestrator.routing.model import Route, Task
+from orchestrator.routing.model import TASK_TO_FEATURE, Route
 from orchestrator.routing.protos import TASK_TO_PROTO
-
-_TASK_TO_FEATURE = {Task.CHAT: Feature.CHAT, Task.EMBEDDING: Feature.EMBEDDINGS}
 
 
 def list_models(routes: RouteCache, flags: FlagCache) -> pb.ListModelsResponse:
@@ -21,7 +18,7 @@ def list_models(routes: RouteCache, flags: FlagCache) -> pb.ListModelsResponse:
         models=[
             _route_to_proto(route)
             for route in routes.table().visible(caller.tenant_id)
-            if is_model_on(switches, _TASK_TO_FEATURE[route.task], route.model, route.candidates, caller)
+            if is_model_on(switches, TASK_TO_FEATURE[route.task], route.model, route.candidates, caller)
         ]
     )
 

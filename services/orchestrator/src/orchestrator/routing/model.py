@@ -1,11 +1,12 @@
 """Public model names, and the upstream models that serve them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
 
+from orchestrator.flags.model import Feature
 from orchestrator.routing.policy import (
     ANY_CAPABILITY,
     DEFAULT_POLICY,
@@ -13,8 +14,12 @@ from orchestrator.routing.policy import (
     Capabilities,
     Conditions,
     RoutePolicy,
+    Strategy,
 )
 from orchestrator.workers.model import CandidateRole
+
+MAX_CANDIDATES = 16
+"""Of a plan."""
 
 ALL_TENANTS = "*"
 """The tenant of a public route."""
@@ -67,6 +72,11 @@ class Task(StrEnum):
 
     CHAT = "chat"
     EMBEDDING = "embedding"
+    RERANK = "rerank"
+
+
+TASK_TO_FEATURE = {Task.CHAT: Feature.CHAT, Task.EMBEDDING: Feature.EMBEDDINGS, Task.RERANK: Feature.RERANK}
+"""What a switch names to turn a task off."""
 
 
 class UnknownFields(StrEnum):
@@ -93,7 +103,7 @@ class RouteCandidate:
     upstream: str
     model: str
     max_output_tokens: int = 0
-    """The most that one answer can have, and the limit of a request without one. 0 for embeddings."""
+    """The most that one answer can have, and the limit of a request without one. 0 for embeddings and scores."""
     limit_field: str = "max_tokens"
     """The field of the request body in which this upstream takes the output limit."""
     unknown_fields: UnknownFields | None = None
@@ -124,6 +134,34 @@ class Route:
     """First those of the role primary, then the fallbacks."""
     created_at: datetime
     policy: RoutePolicy = DEFAULT_POLICY
+    fixed_up_to: int = field(init=False, repr=False, compare=False)
+    """Up to this output limit every request gets the candidates as they stand; -1 where more of it matters."""
+
+    def __post_init__(self) -> None:
+        # Here, not per request: most routes ask nothing of a request.
+        fixed = min((one.max_output_tokens for one in self.candidates), default=-1) if _is_fixed(self) else -1
+        object.__setattr__(self, "fixed_up_to", fixed)
+
+
+def _is_fixed(route: Route) -> bool:
+    """Tell whether `choose` gives all candidates, as they stand, to requests of any kind."""
+    candidates = route.candidates
+    primary = [one for one in candidates if one.role is CandidateRole.PRIMARY]
+    if not primary or len(candidates) > MAX_CANDIDATES or route.policy.right_sizing is not None:
+        return False
+    if len(primary) > 1 and route.policy.strategy is not Strategy.ORDERED:
+        return False
+    if not all(one.conditions == NO_CONDITIONS and one.capabilities.unlimited for one in candidates):
+        return False
+    return list(candidates) == sorted(candidates, key=_place)
+
+
+def _place(one: RouteCandidate) -> tuple[int, int]:
+    primary = one.role is CandidateRole.PRIMARY
+    return _ROLES_IN_ORDER.index(one.role), one.priority if primary else 0
+
+
+_ROLES_IN_ORDER = (CandidateRole.PRIMARY, CandidateRole.CONTEXT_OVERFLOW, CandidateRole.CONTENT_POLICY)
 
 
 @dataclass(frozen=True, slots=True)

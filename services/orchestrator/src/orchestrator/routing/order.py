@@ -7,12 +7,9 @@ from math import inf, log
 from typing import NamedTuple
 
 from orchestrator.routing.eligibility import PassedOver, RequestFacts, surely_fits, why_passed_over
-from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate
+from orchestrator.routing.model import MAX_CANDIDATES, NoEligibleCandidate, Route, RouteCandidate
 from orchestrator.routing.policy import RightSizing, Strategy
 from orchestrator.workers.model import AnswerCheck, CandidateRole
-
-MAX_CANDIDATES = 16
-"""Of a plan."""
 
 _RANGE = float(2**64)
 
@@ -47,6 +44,8 @@ class Choice(NamedTuple):
     """Those in turn, then those after a context overflow, then those after a refusal by content policy."""
     checks: Mapping[str, AnswerCheck] = {}
     """What the answer of a cheap candidate has to be, by its price key; only of answers that are not streamed."""
+    cheap: int = 0
+    """How many of the first are cheap ones, which an easy request tries before the others; 0 for another request."""
 
 
 def choose(route: Route, facts: RequestFacts, seed: str, known: Measures = NO_MEASURES) -> Choice:
@@ -137,7 +136,9 @@ def _sized(
         return Choice((*strong, *cheap, *fallbacks)[:MAX_CANDIDATES])
     check = AnswerCheck.JSON if facts.json_answer else AnswerCheck.NOT_EMPTY
     checks = {one.price_key: check for one in cheap}
-    return Choice((*cheap, *strong, *fallbacks)[:MAX_CANDIDATES], checks)
+    # Without one that is not cheap in the plan there is nothing to compare their prices with.
+    first = len(cheap) if len(cheap) < MAX_CANDIDATES else 0
+    return Choice((*cheap, *strong, *fallbacks)[:MAX_CANDIDATES], checks, first)
 
 
 def is_easy(sizing: RightSizing, facts: RequestFacts) -> bool:

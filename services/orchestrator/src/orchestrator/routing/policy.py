@@ -49,6 +49,12 @@ class Capabilities:
     audio: bool | None = None
     context_tokens: int | None = None
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether nothing is known that a request could be too much for."""
+        flags = (self.tools, self.vision, self.json_schema, self.audio)
+        return self.context_tokens is None and False not in flags
+
     def or_else(self, other: "Capabilities") -> "Capabilities":
         """Return these, and of the other what is not known here."""
         return Capabilities(

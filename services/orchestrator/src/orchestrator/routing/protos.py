@@ -8,7 +8,11 @@ from values.protos import timestamp_to_proto
 from orchestrator.routing.document import entry_to_document
 from orchestrator.routing.model import StoredRoute, Task
 
-TASK_TO_PROTO = {Task.CHAT: orchestration_pb2.MODEL_TASK_CHAT, Task.EMBEDDING: orchestration_pb2.MODEL_TASK_EMBEDDING}
+TASK_TO_PROTO = {
+    Task.CHAT: orchestration_pb2.MODEL_TASK_CHAT,
+    Task.EMBEDDING: orchestration_pb2.MODEL_TASK_EMBEDDING,
+    Task.RERANK: orchestration_pb2.MODEL_TASK_RERANK,
+}
 
 
 def stored_to_proto(stored: StoredRoute) -> routes_pb2.Route:

@@ -7,7 +7,7 @@ from chassis.clock import Clock
 
 from orchestrator.routing.eligibility import RequestFacts
 from orchestrator.routing.model import RouteCandidate
-from orchestrator.workers.model import CallOutcome, Candidate, ProviderCall
+from orchestrator.workers.model import CallOutcome, Candidate, CandidateRole, ProviderCall
 
 PERIOD_SECONDS = 600.0
 PERIODS = 6
@@ -56,17 +56,17 @@ class Scores:
         """Count the calls of one request; `candidates` are the plan's.
 
         A rejection may be the request's own fault. It counts against a candidate only when another one of its role took
-        the same request: a fallback for content or context takes what the others are right to refuse. What the client
-        ended tells nothing.
+        the same request: a fallback for content or context takes what the others are right to refuse. A refusal for
+        the request's length or content tells nothing, whoever took it then; nor does what the client ended.
         """
-        made = [one for one in calls if 0 <= one.candidate < len(candidates)]
-        answered = {candidates[one.candidate].role for one in made if one.outcome is CallOutcome.SUCCEEDED}
-        for one in made:
+        for one in calls:
+            if not 0 <= one.candidate < len(candidates):
+                continue
             candidate = candidates[one.candidate]
             if one.outcome is CallOutcome.SUCCEEDED:
                 seconds = one.first_byte_seconds if stream else one.seconds
             elif one.outcome is CallOutcome.FAILED or (
-                one.outcome is CallOutcome.REJECTED and candidate.role in answered
+                one.outcome is CallOutcome.REJECTED and _is_answered(candidate.role, candidates, calls)
             ):
                 seconds = one.seconds + FAILURE_SECONDS
             else:
@@ -106,3 +106,12 @@ class Scores:
 
     def _number(self) -> int:
         return int(self._clock.monotonic() / PERIOD_SECONDS)
+
+
+def _is_answered(role: CandidateRole, candidates: Sequence[Candidate], calls: Sequence[ProviderCall]) -> bool:
+    """Whether a candidate of this role has answered."""
+    return any(
+        one.outcome is CallOutcome.SUCCEEDED and candidates[one.candidate].role is role
+        for one in calls
+        if 0 <= one.candidate < len(candidates)
+    )

@@ -34,6 +34,17 @@ class CacheUse(NamedTuple):
     """The one that stands for the cached answer and is no provider call; 0 for a miss."""
 
 
+class RightSizingUse(NamedTuple):
+    """The calls of cheap candidates that an easy request for `model` made."""
+
+    model: str
+    alternative: Price
+    """Of the candidate that would have been tried first, had the request not been easy."""
+    attempts: tuple[int, ...]
+    answer: int = 0
+    """The one of them whose answer the client got, or was getting when it left; 0 for none."""
+
+
 class RequestUsage(NamedTuple):
     """All provider calls of a request; none releases its reservation. `event_id` makes writing it idempotent."""
 
@@ -44,3 +55,4 @@ class RequestUsage(NamedTuple):
     request_id: str
     attempts: tuple[AttemptUsage, ...]
     cache: CacheUse | None = None
+    right_sizing: RightSizingUse | None = None

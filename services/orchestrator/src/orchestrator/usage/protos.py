@@ -17,6 +17,12 @@ def request_usage_to_proto(usage: RequestUsage, occurred_at: Timestamp) -> Usage
     if usage.cache is not None:
         event.cache.outcome = cache_outcome_to_proto(usage.cache.outcome)
         event.cache.model, event.cache.attempt = usage.cache.model, usage.cache.attempt
+    if usage.right_sizing is not None:
+        model, alternative, attempts, answer = usage.right_sizing
+        sizing = event.right_sizing
+        sizing.model, sizing.price_key, sizing.price_version = model, alternative.key, alternative.version
+        sizing.attempts.extend(attempts)
+        sizing.answer = answer
     return event
 
 

@@ -10,7 +10,7 @@ from chassis.ids import new_id
 from chassis.tenancy import Principal
 
 from orchestrator.background_tasks import BackgroundTasks
-from orchestrator.usage.model import AttemptUsage, CacheUse, RequestUsage
+from orchestrator.usage.model import AttemptUsage, CacheUse, RequestUsage, RightSizingUse
 from orchestrator.usage.ports import UsageOutbox
 
 INITIAL_BACKOFF_SECONDS = 0.1
@@ -45,10 +45,18 @@ class UsageRecorder:
         request_id: str,
         attempts: tuple[AttemptUsage, ...],
         cache: CacheUse | None = None,
+        right_sizing: RightSizingUse | None = None,
     ) -> None:
         """Write the event that settles a request's reservation. No attempts release it."""
         usage = RequestUsage(
-            new_id("evt_"), principal.tenant_id, principal.project_id, principal.key_id, request_id, attempts, cache
+            new_id("evt_"),
+            principal.tenant_id,
+            principal.project_id,
+            principal.key_id,
+            request_id,
+            attempts,
+            cache,
+            right_sizing,
         )
         try:
             written = await self._timeout.wait(self._try_write(usage))

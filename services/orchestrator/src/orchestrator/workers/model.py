@@ -71,6 +71,17 @@ class EmbeddingPlan:
     refuse_truncation: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RerankPlan:
+    """Documents to score, and candidates in the order to try them. A worker gets one of them at a time."""
+
+    request_id: str
+    candidates: tuple[Candidate, ...]
+    query: str
+    documents: tuple[str, ...]
+    deadline: timedelta
+
+
 class Started(NamedTuple):
     """A candidate, by its index in the plan, answers; no other is tried after it."""
 
@@ -98,6 +109,8 @@ class CallOutcome(StrEnum):
     SUCCEEDED = "succeeded"
     REJECTED = "rejected"
     """By the provider, whoever is at fault."""
+    REFUSED = "refused"
+    """By the provider, for the length or the content of the request: it tells nothing of the provider."""
     FAILED = "failed"
     OTHER = "other"
     """It was not made, or its client left."""
@@ -129,6 +142,17 @@ class EmbeddingResult(NamedTuple):
     """Vectors of little-endian 32-bit floats, one per input; none when the plan failed."""
 
     vectors: tuple[bytes, ...]
+    finished: Finished
+    retry_same: bool = False
+    """After a failure: whether the same candidate may answer at once."""
+    fallback: bool = False
+    """After a failure: whether another candidate may answer."""
+
+
+class RerankResult(NamedTuple):
+    """Scores from 0 to 1, one per document; none when the plan failed."""
+
+    scores: tuple[float, ...]
     finished: Finished
     retry_same: bool = False
     """After a failure: whether the same candidate may answer at once."""

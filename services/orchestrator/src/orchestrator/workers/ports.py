@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Protocol
 
-from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan
+from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan, RerankPlan, RerankResult
 
 
 class InferenceCall(Protocol):
@@ -37,3 +37,6 @@ class WorkerClient(Protocol):
 
     async def embed(self, plan: EmbeddingPlan) -> EmbeddingResult:
         """Embed the inputs by the plan's only candidate, in one provider call. Raises as `InferenceCall.read`."""
+
+    async def rerank(self, plan: RerankPlan) -> RerankResult:
+        """Score the documents by the plan's only candidate, in one provider call. Raises as `InferenceCall.read`."""

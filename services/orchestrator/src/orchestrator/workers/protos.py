@@ -19,6 +19,8 @@ from orchestrator.workers.model import (
     Finished,
     Plan,
     ProviderCall,
+    RerankPlan,
+    RerankResult,
     Started,
 )
 
@@ -75,6 +77,22 @@ def embedding_plan_to_proto(plan: EmbeddingPlan) -> inference_pb2.EmbedRequest:
     return message
 
 
+def rerank_plan_to_proto(plan: RerankPlan) -> inference_pb2.RerankRequest:
+    return inference_pb2.RerankRequest(
+        request_id=plan.request_id,
+        candidates=[inference_pb2.Candidate(upstream=one.upstream, model=one.model) for one in plan.candidates],
+        query=plan.query,
+        documents=plan.documents,
+        deadline=duration_to_proto(plan.deadline),
+    )
+
+
+def proto_to_rerank_result(response: inference_pb2.RerankResponse) -> RerankResult:
+    error = proto_to_error(response.error) if response.HasField("error") else None
+    finished = Finished(proto_to_attempts(response.attempts), error)
+    return RerankResult(tuple(response.scores), finished, response.retry_same, response.fallback)
+
+
 def proto_to_event(response: inference_pb2.InferResponse) -> Event:
     """Read an event. Raises `Internal` for one that this version does not know."""
     event = response.WhichOneof("event")
@@ -99,9 +117,10 @@ def proto_to_event(response: inference_pb2.InferResponse) -> Event:
 
 def _proto_to_call(attempt: inference_pb2.Attempt) -> ProviderCall:
     first_byte, duration = attempt.first_byte_after, attempt.duration
+    outcome = _OUTCOMES.get(attempt.outcome, CallOutcome.OTHER)
     return ProviderCall(
         attempt.candidate,
-        _OUTCOMES.get(attempt.outcome, CallOutcome.OTHER),
+        CallOutcome.REFUSED if attempt.request_refused else outcome,
         first_byte.seconds + first_byte.nanos / 1e9,
         duration.seconds + duration.nanos / 1e9,
     )
@@ -122,6 +141,8 @@ def proto_to_starting(message: inference_pb2.AttemptStarting) -> AttemptStarting
 
 def proto_to_attempts(attempts: Iterable[inference_pb2.Attempt]) -> tuple[Attempt, ...]:
     return tuple(
-        Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
-        for one in attempts
+        [
+            Attempt(one.number, one.candidate, proto_to_usage(one.usage), proto_to_exposure_cause(one.exposure_cause))
+            for one in attempts
+        ]
     )

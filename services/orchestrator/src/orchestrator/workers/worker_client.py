@@ -21,12 +21,14 @@ from chassis.grpc import Channel
 from chassis.telemetry import span
 
 from orchestrator.limits import WORKER_GRACE
-from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan
+from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan, RerankPlan, RerankResult
 from orchestrator.workers.protos import (
     embedding_plan_to_proto,
     plan_to_proto,
     proto_to_embedding_result,
     proto_to_event,
+    proto_to_rerank_result,
+    rerank_plan_to_proto,
 )
 
 GRACE_SECONDS = WORKER_GRACE.total_seconds()
@@ -63,6 +65,15 @@ class GrpcWorkerClient:
         result = proto_to_embedding_result(responses)
         if result.finished.error is None and len(result.vectors) != len(plan.inputs):
             raise Internal("the worker answered without a vector for each input")
+        return result
+
+    async def rerank(self, plan: RerankPlan) -> RerankResult:
+        timeout = plan.deadline.total_seconds() + GRACE_SECONDS
+        with span("worker.rerank", kind="client", documents=len(plan.documents)):
+            response = await self._stub.Rerank(rerank_plan_to_proto(plan), timeout=timeout)
+        result = proto_to_rerank_result(response)
+        if result.finished.error is None and len(result.scores) != len(plan.documents):
+            raise Internal("the worker answered without a score for each document")
         return result
 
     async def _read_pieces(self, request: EmbedRequest, timeout: float) -> list[EmbedResponse]:

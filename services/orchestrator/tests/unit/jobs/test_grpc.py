@@ -140,6 +140,46 @@ async def test_vectors_of_a_run_arrive_in_pieces(jobs: JobsHarness, store: InMem
     assert [one["embedding"] for one in json.loads(job.result)["data"]] == ["AACAPw=="] * 3
 
 
+async def test_a_process_collects_a_bounded_number_of_bytes_of_vectors(
+    jobs: JobsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose vectors find no room tries again; more than have room alone are refused for good."""
+    monkeypatch.setattr("orchestrator.jobs.workers.grpc.MAX_VECTOR_BYTES", 8)
+    body = b'{"model":"all-minilm-l6-v2","input":["a","b","c"]}'
+    claimed = await jobs.start(body=body, endpoint="/v1/embeddings")
+    run = pb.JobRunRef(**claimed.run._asdict())
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pieces(run: pb.JobRunRef, vectors: int) -> AsyncIterator[pb.CompleteJobInPiecesRequest]:
+        yield pb.CompleteJobInPiecesRequest(piece=pb.CompleteJobRequest(run=run, attempts=[ATTEMPT]))
+        for _ in range(vectors):
+            vector = pb.CompleteJobRequest(vectors=[inference.Vector(float32=b"\0\0\x80?")])
+            yield pb.CompleteJobInPiecesRequest(piece=vector)
+
+    async def slow_pieces() -> AsyncIterator[pb.CompleteJobInPiecesRequest]:
+        async for piece in pieces(run, 2):
+            yield piece
+        begun.set()
+        await go_on.wait()
+
+    async with workers(jobs) as stub:
+        with pytest.raises(RemoteError) as too_many:
+            await stub.CompleteJobInPieces(pieces(run, 3))
+        slow = asyncio.ensure_future(stub.CompleteJobInPieces(slow_pieces()))
+        await begun.wait()
+        reason = "JOB_LEASE_LOST"
+        while reason == "JOB_LEASE_LOST":  # until the pieces before have arrived
+            with pytest.raises(RemoteError) as other:
+                await stub.CompleteJobInPieces(pieces(pb.JobRunRef(tenant_id="ten_1", job_id="job_x", epoch=2), 1))
+            reason = other.value.reason
+        go_on.set()
+        state = (await slow).response.state
+
+    assert (too_many.value.kind, too_many.value.reason) == (Kind.TOO_LARGE, "JOB_RESULT_TOO_LARGE")
+    assert reason == "TOO_MUCH_IN_FLIGHT"
+    assert state == pb.JOB_STATE_SUCCEEDED
+
+
 async def test_an_answer_that_no_message_holds_is_read_in_pieces(
     jobs: JobsHarness, store: InMemoryJobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ FLAT = Price("a/b", "prc_1", NanoUsd(1), NanoUsd(2))
 CLASSED = FLAT._replace(classes=ClassPrices(cached_input=NanoUsd(0), audio_output=NanoUsd(9)))
 USAGE = TokenUsage(UsageSource.REPORTED, 10, 5, TokenDetails(cached_input=4))
 RECORD = AttemptsRecord(
-    Reservation(NanoUsd(70), (CLASSED, FLAT)),
+    Reservation(NanoUsd(70), (CLASSED, FLAT), cheap=1),
     (TokenBound("a/b", 10, 5), TokenBound("a/b", 20, 5)),
     (Attempt(1, 0, USAGE), Attempt(2, 1, TokenUsage(UsageSource.UNKNOWN), ExposureCause.FLEET)),
     1,
@@ -25,13 +25,14 @@ def test_a_record_survives_its_row_with_its_classes_of_tokens() -> None:
     assert row_to_record(record_to_row(RECORD)) == RECORD
 
 
-def test_the_row_of_the_version_before_is_read_without_classes() -> None:
+def test_the_row_of_the_version_before_is_read_without_classes_and_right_sizing() -> None:
     fields = orjson.loads(record_to_row(RECORD))
-    del fields["class_prices"], fields["ended_details"]
+    del fields["class_prices"], fields["ended_details"], fields["cheap"]
     record = row_to_record(orjson.dumps(fields).decode())
 
     assert record is not None
     assert record.reservation.prices == (FLAT, FLAT)
+    assert record.reservation.cheap == 0
     assert [one.usage.details for one in record.ended] == [None, None]
 
 

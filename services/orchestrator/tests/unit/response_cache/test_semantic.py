@@ -18,6 +18,7 @@ from orchestrator.limits import Deadline
 from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode, CachePolicy, Charge, ExactMode
 from orchestrator.response_cache.ports import Purged
 from orchestrator.response_cache.semantic import MAX_PUTS, Prompt, SemanticCache
+from orchestrator.response_cache.serve import CacheUse
 from orchestrator.routing.model import Route, Task
 from orchestrator.workers.model import Chunk, Started
 from values.money import NanoUsd, Price, cost, discount
@@ -305,7 +306,7 @@ async def test_a_document_that_is_nested_to_the_limit_is_not_looked_up() -> None
         (),
         document,
         output_limit=None,
-        control=None,
+        use=CacheUse(CachePolicy(ExactMode.ON), CacheMode.ON, None),
         deadline=deadline,
         stream=True,
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from orchestrator.routing.eligibility import PassedOver, RequestFacts, why_passed_over
 from orchestrator.routing.model import NoEligibleCandidate, Route, RouteCandidate, Task
-from orchestrator.routing.order import EXPLORED, Measures, choose, is_explored
+from orchestrator.routing.order import EXPLORED, Choice, Measures, choose, is_explored
 from orchestrator.routing.policy import Capabilities, Conditions, RightSizing, RoutePolicy, Strategy
 from orchestrator.routing.prices import LearnedPrices
 from orchestrator.workers.model import AnswerCheck, CandidateRole
@@ -149,6 +149,24 @@ def test_the_answer_of_a_cheap_candidate_is_checked(json_answer: bool, check: An
     assert chosen.checks == {"b/m": check}
 
 
+@pytest.mark.parametrize(
+    ("candidates", "facts", "cheap"),
+    [
+        ((A, B), RequestFacts(), 1),
+        ((B, A), RequestFacts(), 1),
+        ((A, B, replace(B, max_output_tokens=2_000)), RequestFacts(), 2),
+        ((A, B), RequestFacts(tools=True), 0),
+        ((A, C), RequestFacts(), 0),
+        ((replace(A, capabilities=Capabilities(vision=False)), B), RequestFacts(vision=True), 0),
+        ((A, *(replace(B, max_output_tokens=1_000 + n) for n in range(16))), RequestFacts(), 0),
+    ],
+)
+def test_a_choice_says_how_many_cheap_candidates_an_easy_request_tries_before_the_others(
+    candidates: tuple[RouteCandidate, ...], facts: RequestFacts, cheap: int
+) -> None:
+    assert choose(route(*candidates, policy=EASY), facts, "req_1").cheap == cheap
+
+
 def test_the_fastest_candidate_comes_first_but_for_one_request_in_a_hundred() -> None:
     delays = {"a": 0.5, "b": 0.1, "c": 3.0}
     known = Measures(delay=lambda one, _facts: delays[one.upstream])
@@ -179,3 +197,40 @@ def test_the_slowest_of_a_smaller_priority_is_tried_before_the_fastest_of_a_grea
     grouped = route(replace(B, priority=1), A, policy=RoutePolicy(Strategy.FASTEST))
 
     assert [one.upstream for one in choose(grouped, RequestFacts(), "req_1", known).candidates] == ["a", "b"]
+
+
+OVERFLOW = replace(C, role=CandidateRole.CONTEXT_OVERFLOW)
+CONTENT = replace(C, role=CandidateRole.CONTENT_POLICY)
+
+
+@pytest.mark.parametrize(
+    ("fixed_up_to", "one"),
+    [
+        (1000, route(A)),
+        (1000, route(C, A, B)),
+        (10, route(A, replace(B, max_output_tokens=10), OVERFLOW, CONTENT)),
+        (1000, route(replace(A, capabilities=Capabilities(tools=True, vision=True)))),
+        (1000, route(A, replace(B, priority=1))),
+        (1000, route(A, OVERFLOW, policy=RoutePolicy(Strategy.CHEAPEST))),
+        (-1, route()),
+        (-1, route(OVERFLOW)),
+        (-1, route(replace(A, priority=1), B)),
+        (-1, route(A, CONTENT, OVERFLOW)),
+        (-1, route(A, B, policy=RoutePolicy(Strategy.WEIGHTED))),
+        (-1, route(A, B, policy=EASY)),
+        (-1, route(A, replace(B, capabilities=Capabilities(tools=False)))),
+        (-1, route(A, replace(B, capabilities=Capabilities(context_tokens=10)))),
+        (-1, route(replace(A, conditions=Conditions(plans=frozenset({"pro"}))))),
+        (-1, route(*[A] * 17)),
+    ],
+)
+def test_a_route_that_asks_nothing_of_a_request_has_one_choice_for_all(fixed_up_to: int, one: Route) -> None:
+    assert one.fixed_up_to == fixed_up_to
+    requests = [
+        RequestFacts(),
+        RequestFacts(tools=True, vision=True, audio=True, json_schema=True, input_bytes=10**9, stream=True),
+        RequestFacts(plan="free", country="DE", tags={"team": "x"}),
+    ]
+    for facts in requests if fixed_up_to >= 0 else ():
+        assert choose(one, facts, "req_1") == Choice(one.candidates)
+        assert choose(one, facts._replace(output_limit=fixed_up_to), "req_1") == Choice(one.candidates)

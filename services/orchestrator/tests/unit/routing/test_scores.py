@@ -85,6 +85,15 @@ def test_what_a_fallback_of_another_role_took_does_not_count_against_those_who_r
     assert scores.delay(B, STREAM) == pytest.approx(0.2)
 
 
+def test_a_refusal_for_length_or_content_counts_neither_as_time_nor_as_failure(scores: Scores) -> None:
+    learn(scores, call(0), times=MIN_CALLS)
+    learn(scores, call(0, CallOutcome.REFUSED, first=3.0), call(1))
+
+    assert scores.delay(A, STREAM) == pytest.approx(0.2)
+    assert scores.delay(B, STREAM) == pytest.approx(0.2)
+    assert {(one.price_key, one.calls) for one in scores.take_unshared()} == {("a/m", MIN_CALLS), ("b/m", MIN_CALLS)}
+
+
 def test_what_a_client_ended_tells_nothing(scores: Scores) -> None:
     learn(scores, call(0, CallOutcome.OTHER))
 

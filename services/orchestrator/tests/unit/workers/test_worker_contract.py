@@ -24,6 +24,8 @@ from orchestrator.workers.model import (
     Finished,
     Plan,
     ProviderCall,
+    RerankPlan,
+    RerankResult,
     Started,
 )
 from orchestrator.workers.ports import WorkerClient
@@ -37,10 +39,11 @@ SECOND = timedelta(seconds=1)
 CANDIDATE = Candidate("local", "m", TokenBound("local/m", 10, 20), b'{"a":1}')
 PLAN = Plan("req_1", (CANDIDATE,), True, 9 * SECOND, 3 * SECOND, 2 * SECOND)
 EMBEDDING_PLAN = EmbeddingPlan("req_1", (CANDIDATE._replace(body=b""),), ("a",), 0, 9 * SECOND)
+RERANK_PLAN = RerankPlan("req_1", (CANDIDATE._replace(body=b""),), "q", ("a", "b"), 9 * SECOND)
 FINISHED = Finished(
-    (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 7, 0)),),
+    (Attempt(1, 0, TokenUsage(UsageSource.REPORTED, 0, 0)), Attempt(2, 1, TokenUsage(UsageSource.REPORTED, 7, 0))),
     usage_payload=b'{"usage":1}',
-    calls=(ProviderCall(0, CallOutcome.SUCCEEDED, 0.25, 1.5),),
+    calls=(ProviderCall(0, CallOutcome.REFUSED, 0.125, 0.25), ProviderCall(1, CallOutcome.SUCCEEDED, 0.25, 1.5)),
 )
 REFUSAL = RemoteError(Kind.THROTTLED, "TOO_MANY_PLANS", "later")
 
@@ -125,6 +128,24 @@ async def test_an_embedding_has_a_vector_for_each_input(client: WorkerClient, wo
 
     assert await client.embed(EMBEDDING_PLAN) == worker.embedding
     assert worker.embedding_plans[0].inputs == ("a",)
+
+
+async def test_each_document_has_a_score(client: WorkerClient, worker: FakeWorkerClient) -> None:
+    worker.scores = RerankResult((0.25, 1.0), FINISHED._replace(usage_payload=b"", calls=()))
+
+    assert await client.rerank(RERANK_PLAN) == worker.scores
+    assert (worker.rerank_plans[0].query, worker.rerank_plans[0].documents) == ("q", ("a", "b"))
+
+
+async def test_failed_scores_say_what_may_help(client: WorkerClient, worker: FakeWorkerClient) -> None:
+    failed = FINISHED._replace(usage_payload=b"", calls=(), error=REFUSAL)
+    worker.scores = RerankResult((), failed, retry_same=True, fallback=True)
+
+    result = await client.rerank(RERANK_PLAN)
+
+    assert (result.scores, result.retry_same, result.fallback) == ((), True, True)
+    assert result.finished.error is not None
+    assert result.finished.error.reason == "TOO_MANY_PLANS"
 
 
 async def test_a_refused_embedding_raises(client: WorkerClient, worker: FakeWorkerClient) -> None:

@@ -37,6 +37,7 @@ ATTACHMENTS = LeaseTable(
     claimable="state = 'in_progress'",
     crashes="crashes",
     retries="retries",
+    known="spaces_epoch",
 )
 # The lock keeps the store from changing to another space before the commit. It comes before that of the attachment, as
 # where a store is deleted.

@@ -3,16 +3,21 @@
 The best few passages of a first ranking are taken for relevant. The query's vector moves halfway to theirs (Rocchio
 1971), and their most frequent terms get half of the weight of the query's (RM3, Abdul-Jaleel et al. 2004), with the
 numbers that are usual there. All of it is done among the passages that were found, so it costs no second search.
+
+It is done where the search by vector and the one by keyword agree on some of the best. Where they do not, the best few
+of either are a guess, and what they have in common leads away from the query.
 """
 
 import math
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from retrieval.embeddings.model import Vector
+from retrieval.search.rank import reciprocal_rank_fusion, relative
 
 RELEVANT = 5
 TERMS = 10
@@ -23,7 +28,7 @@ MAX_CANDIDATES = 100
 # As in the keyword search.
 _K1, _B = 1.2, 0.75
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,11 @@ class Candidate:
     nearness: float
     frequencies: Mapping[str, int] = field(default_factory=dict)
     length: int = 0
+
+
+def agree(one: Iterable[Key], other: Iterable[Key]) -> bool:
+    """Whether two rankings, each best first, have as many passages in common as are taken for relevant."""
+    return len({*islice(one, MIN_CANDIDATES)} & {*islice(other, MIN_CANDIDATES)}) >= RELEVANT
 
 
 def expanded(query: Mapping[str, float], relevant: Sequence[Relevant]) -> dict[str, float]:
@@ -73,8 +83,14 @@ def moved(vector: Vector, relevant: Sequence[Relevant]) -> list[float]:
 
 
 def feedback_scores(weights: Mapping[str, float], candidates: Mapping[Key, Candidate]) -> dict[Key, float]:
-    """A score from 0 to 1 for each candidate: half from its nearness, half from its terms."""
-    return mean_score({key: candidate.nearness for key, candidate in candidates.items()}, _bm25(weights, candidates))
+    """A score from 0 to 1 for each candidate: the fusion of its ranks by nearness and by terms, best first.
+
+    Candidates that are equal in one keep the order in which they are given.
+    """
+    by_nearness = sorted(candidates, key=lambda key: -candidates[key].nearness)
+    terms = _bm25(weights, candidates)
+    by_terms = sorted(candidates, key=lambda key: -terms[key])
+    return relative(reciprocal_rank_fusion([by_nearness, by_terms]), 2)
 
 
 def mean_score(one: Mapping[Key, float], other: Mapping[Key, float]) -> dict[Key, float]:

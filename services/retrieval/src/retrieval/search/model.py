@@ -60,6 +60,8 @@ class Ranker(StrEnum):
     AUTO = "auto"
     FUSION = "fusion"
     """By the fusion of both searches alone."""
+    RERANK = "rerank"
+    """By the reranker, if the settings name one."""
 
 
 @dataclass(frozen=True, slots=True)

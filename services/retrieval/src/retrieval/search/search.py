@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from chassis.errors import Unavailable
 from values.attributes import Filter
@@ -18,6 +18,7 @@ from retrieval.search.feedback import (
     RELEVANT,
     Candidate,
     Relevant,
+    agree,
     expanded,
     feedback_scores,
     mean_score,
@@ -43,6 +44,8 @@ DEFAULT_PASSAGES = 10
 EXACT_WEIGHT = 10.0
 # A store changes at most once in a search, unless its owner migrates it without a pause.
 MAX_SPACE_CHANGES = 3
+
+Key = TypeVar("Key")
 
 
 class SearchIndex(Protocol):
@@ -146,13 +149,13 @@ async def _search(
     # Exact hits have all words, so they are among the best by keyword.
     exact = list(by_keyword)[:EXACT_CANDIDATES] if wanted else []
     found = _Found(tenant_id, query.query, by_window, by_keyword, index, contents.spaces)
-    if query.ranker is Ranker.AUTO and len(wanted_vectors) == 1 and found.size() >= MIN_CANDIDATES:
+    if query.ranker is Ranker.AUTO and len(wanted_vectors) == 1 and found.knows_relevant():
         scores = await found.by_feedback(wanted_vectors[0], exact)
     else:
         scores = found.by_rank()
     ranked = sorted(scores, key=lambda key: -scores[key])
     texts = await index.chunk_texts(tenant_id, list(dict.fromkeys([*ranked[: query.limit], *exact])))
-    final = _exact_first(scores, {key: wanted.exactness(texts[key].text) for key in ranked if key in texts})
+    final = exact_first(scores, {key: wanted.exactness(texts[key].text) for key in ranked if key in texts})
     good = (key for key in final if final[key] >= query.min_score)
     best = sorted(good, key=lambda key: -final[key])[: query.limit]
     return [Passage(key.vector_store_id, texts[key], final[key]) for key in best]
@@ -180,11 +183,13 @@ class _Found:
     index: SearchIndex
     spaces: Mapping[str, EmbeddingSpace]
 
-    def size(self) -> int:
-        return len({key for ranking in (*self.by_window, self.by_keyword) for key in ranking})
+    def knows_relevant(self) -> bool:
+        """Whether the best few can be taken for relevant: there are many others, and both searches found them."""
+        [near] = self.by_window
+        return len({*near, *self.by_keyword}) >= MIN_CANDIDATES and agree(near, self.by_keyword)
 
     def by_rank(self) -> dict[ChunkKey, float]:
-        """For few passages, and for long messages, whose best passages are about several things."""
+        """For few passages, where the searches disagree, and for long messages, which are about several things."""
         nearest = best_of([list(near) for near in self.by_window])
         return relative(reciprocal_rank_fusion([nearest, list(self.by_keyword)]), 2)
 
@@ -200,7 +205,7 @@ class _Found:
             return first
         weights = expanded(lexemes, relevant)
         candidates = await self._candidates(keys, moved(vector, relevant), list(weights))
-        return feedback_scores(weights, candidates)
+        return feedback_scores(weights, {key: candidates[key] for key in keys if key in candidates})
 
     async def _candidates(
         self, keys: Collection[ChunkKey], vector: Sequence[float], lexemes: Sequence[str]
@@ -208,7 +213,7 @@ class _Found:
         return await self.index.candidates(self.tenant_id, keys, vector, lexemes, self.spaces)
 
 
-def _exact_first(scores: dict[ChunkKey, float], exactness: dict[ChunkKey, float]) -> dict[ChunkKey, float]:
+def exact_first(scores: Mapping[Key, float], exactness: Mapping[Key, float]) -> dict[Key, float]:
     """The scores, from 0 to 1, of the chunks in `exactness`; one with a code is before all that have fewer."""
     if not any(exactness.values()):
         return {key: scores[key] for key in exactness}

@@ -9,7 +9,7 @@ from chassis.tenancy import Principal
 from values.attributes import check_metadata
 
 from retrieval.chunking.splitter import Chunking
-from retrieval.embeddings.model import DIMENSIONS, FIRST_SPACE, EmbeddingSpace
+from retrieval.embeddings.model import FIRST_SPACE, EmbeddingSpace
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import EmbeddingModels, StoreChanges, VectorStore
 from retrieval.vector_stores.ports import NOTHING, VectorStores
@@ -19,7 +19,7 @@ MAX_NAME_CHARACTERS = 256
 MAX_DAYS = 365
 EXPIRED_BATCH = 20
 # Migrations have larger numbers.
-SPACE_OF_OTHER_DIMENSIONS = 1
+SPACE_OF_OTHER_MODELS = 1
 
 
 async def create_vector_store(
@@ -78,4 +78,5 @@ async def expire_stores(stores: VectorStores, on_expired: Callable[[int], None] 
 def space_of_new_store(model: str, models: EmbeddingModels) -> EmbeddingSpace:
     """Where the vectors of a new store are. Raises InvalidRequest for a model that stores may not have."""
     name = models.checked(model)
-    return EmbeddingSpace(name, 0 if models.dimensions[name] == DIMENSIONS else SPACE_OF_OTHER_DIMENSIONS)
+    # By the number alone the database knows which stores a replica of before spaces may fill.
+    return EmbeddingSpace(name, 0 if name == models.own else SPACE_OF_OTHER_MODELS)

@@ -25,7 +25,7 @@ class Orchestrator(orchestration_pb2_grpc.OrchestrationServiceServicer):
         self.width = width
         self.requests: list[tuple[str, orchestration_pb2.EmbedRequest]] = []
 
-    Embed = Generate = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
+    Embed = Generate = Rerank = ListModels = GetRequestStates = None  # type: ignore[assignment]  # not called
 
     async def EmbedInPieces(
         self, request: orchestration_pb2.EmbedInPiecesRequest, context: Any

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 
 import pytest
 from chassis.ids import new_id
 from retrieval.embeddings.model import Vector
-from retrieval.search.feedback import MIN_CANDIDATES, Candidate, Relevant, expanded, feedback_scores, mean_score, moved
+from retrieval.search.feedback import (
+    MIN_CANDIDATES,
+    Candidate,
+    Relevant,
+    agree,
+    expanded,
+    feedback_scores,
+    mean_score,
+    moved,
+)
 from retrieval.search.model import SearchQuery
-from retrieval.search.search import search
+from retrieval.search.search import CANDIDATES, search
 
 from services.retrieval.tests.fake_peers import FakeEmbedder
 from services.retrieval.tests.tenants import Tenant
 from services.retrieval.tests.texts import WordTokenCounter
+
+
+class SwappedEmbedder(FakeEmbedder):
+    """Takes some texts for others."""
+
+    def __init__(self, others: Mapping[str, str]) -> None:
+        super().__init__()
+        self._others = others
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        return await super().embed([self._others.get(text, text) for text in texts])
 
 
 def a_short_vector(*numbers: float) -> Vector:
@@ -41,7 +62,7 @@ def test_vectors_move_halfway_to_the_mean_of_the_best() -> None:
     assert moved(a_short_vector(1.0, 0.0), relevant) == pytest.approx([0.5, 0.375])
 
 
-def test_a_rare_term_counts_more_and_scores_are_from_0_to_1() -> None:
+def test_a_rare_term_counts_more_and_scores_are_those_of_ranks() -> None:
     candidates = {
         "common": Candidate(0.5, {"flow": 1}, 10),
         "rare": Candidate(0.5, {"slipstream": 1}, 10),
@@ -51,9 +72,11 @@ def test_a_rare_term_counts_more_and_scores_are_from_0_to_1() -> None:
 
     scores = feedback_scores({"flow": 0.5, "slipstream": 0.5}, candidates)
 
-    assert scores["rare"] > scores["common"] == scores["other"] > scores["none"] == 0.0
-    assert feedback_scores({}, {"only": Candidate(0.3)}) == {"only": 0.0}
-    assert max(feedback_scores({"a": 1.0}, {1: Candidate(0.9, {"a": 1}, 1), 2: Candidate(0.1)}).values()) == 1.0
+    # By nearness they are equal, and keep their order; by terms the rare one is first.
+    expected = {"common": 1 / 61 + 1 / 62, "rare": 1 / 62 + 1 / 61, "other": 2 / 63, "none": 2 / 64}
+    assert scores == pytest.approx({key: score * 61 / 2 for key, score in expected.items()})
+    assert feedback_scores({}, {"only": Candidate(0.3)}) == {"only": 1.0}
+    assert feedback_scores({"a": 1.0}, {1: Candidate(0.1), 2: Candidate(0.9, {"a": 1}, 1)})[2] == 1.0
 
 
 def test_scores_of_different_scales_have_the_same_say_and_what_one_lacks_is_lowest_there() -> None:
@@ -87,3 +110,29 @@ async def test_chunks_that_were_deleted_meanwhile_are_left_out(one: Tenant) -> N
     [key] = await one.ports.index.keyword_search(one.tenant_id, [store.vector_store_id], "wing", 9)
 
     assert await one.ports.index.candidates(new_id("ten_"), [key], [0.0] * 384, ["wing"]) == {}
+
+
+async def test_where_the_searches_disagree_their_ranks_are_fused_and_nothing_is_fed_back(one: Tenant) -> None:
+    # The vectors, of other words, are nearest to passages that have none of the query's.
+    near = [f"anchor cable {n}" for n in range(CANDIDATES)]
+    with_words = [f"propeller of a ship in the harbour of town{n}" for n in range(30)]
+    store, _ = await one.indexed(*near, *with_words)
+    query = SearchQuery((store.vector_store_id,), "propeller", 50)
+    embedder = SwappedEmbedder({"propeller": "anchor cable"})
+
+    found = await search(one.tenant_id, query, index=one.ports.index, embedder=embedder, counter=WordTokenCounter())
+
+    # The first of either search, alternately, and none has moved.
+    kinds = ["anchor" in passage.source.text for passage in found[:10]]
+    assert kinds.count(True) == kinds.count(False) == 5
+
+
+def test_rankings_agree_when_both_have_the_relevant_among_their_best() -> None:
+    one = [f"only one {n}" for n in range(16)]
+    other = [f"only other {n}" for n in range(15)]
+    shared = [f"shared {n}" for n in range(5)]
+
+    assert agree([*one[:15], *shared], [*shared, *other])
+    assert not agree([*one[:15], *shared[:4]], [*shared, *other])
+    assert not agree([*one, *shared], [*shared, *other])  # The last of five is in place 21.
+    assert not agree([], shared)

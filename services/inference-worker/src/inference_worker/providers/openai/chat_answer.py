@@ -8,9 +8,15 @@ from values.usage import TokenUsage
 from inference_worker.providers.assemble import CompletionAssembler
 from inference_worker.providers.inner_errors import find_error, unwrap
 from inference_worker.providers.model import UpstreamFailed, UpstreamProtocolError
-from inference_worker.providers.openai.chunks import completion_to_chunks, is_chunk, usage_chunk
+from inference_worker.providers.openai.chunks import (
+    ERROR,
+    completion_to_chunks,
+    has_only_known_fields,
+    is_chunk,
+    usage_chunk,
+)
 from inference_worker.providers.payloads import dump, parse_document
-from inference_worker.providers.reported_usage import openai_usage, reports_usage, shown_usage, without_usage
+from inference_worker.providers.reported_usage import openai_usage, plain_usage, read_usage, without_usage
 from inference_worker.providers.transport.completions import HttpCompletion
 from inference_worker.providers.transport.connection import Response
 from inference_worker.providers.transport.http import HttpClient
@@ -18,6 +24,7 @@ from inference_worker.providers.transport.sse import BOM, SseDecoder
 
 DONE = b"[DONE]"
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_OPENED = b"{"
 
 
 class ChatAnswer(HttpCompletion):
@@ -33,6 +40,11 @@ class ChatAnswer(HttpCompletion):
         self._stream = stream
         self.usage: TokenUsage | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was read: an answer comes in one piece."""
+        return self._ended
+
     async def read(self) -> Sequence[bytes]:
         """Return the body, or its chunks. A read that was cancelled may be repeated: what had arrived is kept."""
         if self._ended:
@@ -46,15 +58,19 @@ class ChatAnswer(HttpCompletion):
             raise
 
     def _translate(self, body: bytes) -> Sequence[bytes]:
-        if body.removeprefix(BOM).lstrip().startswith(_SSE_FIELDS):
+        if not body.startswith(_OPENED) and body.removeprefix(BOM).lstrip().startswith(_SSE_FIELDS):
             completion, body = read_events(body, self._client, self._response), b""
         else:
             completion = read_completion(body, self._client, self._response)
-        self.usage = openai_usage(completion)
+        if not self._stream and body and (plain := plain_usage(completion.get("usage"))) is not None:
+            # Most answers: what is shown and billed is the usage as it came.
+            self.usage = plain
+            return (body,)
+        self.usage, shown = read_usage(completion)
         if not self._stream:
-            return (_with_billed_usage(completion, body),)
-        if reports_usage(completion):
-            self.usage_payload = usage_chunk({**completion, "choices": []}, shown_usage(completion))
+            return (_with_billed_usage(completion, body, shown),)
+        if shown:
+            self.usage_payload = usage_chunk({**completion, "choices": []}, shown)
         return completion_to_chunks(completion)
 
 
@@ -68,7 +84,8 @@ def read_completion(body: bytes, client: HttpClient, response: Response) -> dict
         ) from error
     if completion is None:
         raise UpstreamProtocolError("the upstream sent JSON that is not an object")
-    raise_error_in(completion, client, response)
+    if ERROR in body or not has_only_known_fields(completion):
+        raise_error_in(completion, client, response)
     if not isinstance(completion.get("choices"), list) or not completion["choices"]:
         failed = UpstreamProtocolError("the upstream sent a JSON object that is not a completion")
         failed.usage = openai_usage(completion)
@@ -119,11 +136,10 @@ def describe(body: bytes, content_type: str) -> str:
     return content_type[:60] if content_type and not content_type.endswith("json") else "something"
 
 
-def _with_billed_usage(completion: dict[str, Any], body: bytes) -> bytes:
+def _with_billed_usage(completion: dict[str, Any], body: bytes, shown: dict[str, Any]) -> bytes:
     """Return the body, with the counts that are billed where the provider counts in another way."""
-    if not reports_usage(completion):
+    if not shown:
         return body or dump(completion)
-    shown = shown_usage(completion)
     if body and completion.get("usage") == shown:
         return body
     return dump({**without_usage(completion), "usage": shown})

@@ -17,6 +17,7 @@ from inference_worker.providers.model import (
 from inference_worker.providers.openai.chat_answer import DONE, describe, raise_error_in, read_completion
 from inference_worker.providers.openai.chunks import (
     ENVELOPE,
+    ERROR,
     completion_to_chunks,
     emit_role_once,
     has_only_known_fields,
@@ -31,7 +32,6 @@ from inference_worker.providers.reported_usage import (
     plain_usage,
     read_usage,
     reports_usage,
-    shown_usage,
     without_usage,
 )
 from inference_worker.providers.transport.completions import HttpCompletion
@@ -41,7 +41,6 @@ from inference_worker.providers.transport.sse import SseDecoder
 
 # None matches inside a JSON string: its quotes are escaped. OpenAI puts a null "usage" into every chunk.
 _CHOICES, _CHOICES_SPACED = b'"choices":[', b'"choices": ['
-_ERROR = b'"error"'
 _ROLE = b'"role"'
 _USAGE_NAME = b'"usage"'
 _OPENED, _CLOSED = b"{}"
@@ -126,7 +125,7 @@ class ChatStream(HttpCompletion):
         event = unwrap(parse_event(payload))
         if event is None:
             raise UpstreamProtocolError("the upstream sent an event that is not a JSON object")
-        if name or _ERROR in payload or not has_only_known_fields(event):
+        if name or ERROR in payload or not has_only_known_fields(event):
             self._raise_error_in(event, name)
         if not is_chunk(event, name):
             return b""
@@ -136,7 +135,9 @@ class ChatStream(HttpCompletion):
                 return b""
             usage, shown = read_usage(event)
             self.usage = usage or self.usage
-            self.usage_payload = usage_chunk(event, shown)
+            self.usage_payload = (
+                payload if is_usage_chunk(event) and event["usage"] == shown else usage_chunk(event, shown)
+            )
             if self._started and not event.get("choices"):
                 return b""
             event, changed = without_usage(event), True
@@ -196,9 +197,9 @@ class ChatStream(HttpCompletion):
             except UpstreamFailed as error:
                 self._error, self.usage = error, error.usage
                 return ()
-            self.usage = openai_usage(completion)
-            if reports_usage(completion):
-                self.usage_payload = usage_chunk({**completion, "choices": []}, shown_usage(completion))
+            self.usage, shown = read_usage(completion)
+            if shown:
+                self.usage_payload = usage_chunk({**completion, "choices": []}, shown)
             return completion_to_chunks(completion)
         if done or not start or body.startswith((b"data:", b"event:", b":", b"id:", b"retry:")):
             self._error = UpstreamProtocolError("the upstream's stream is empty")
@@ -228,7 +229,7 @@ def are_plain_chunks(payloads: list[bytes]) -> bool:
             _count_choices(payload) == 1
             and payload[0] == _OPENED
             and payload[-1] == _CLOSED
-            and _ERROR not in payload
+            and ERROR not in payload
             and _ROLE not in payload
             and b"\n" not in payload
             and (_USAGE_NAME not in payload or not _USAGE.search(payload))
@@ -236,7 +237,7 @@ def are_plain_chunks(payloads: list[bytes]) -> bool:
     block = b"\n".join(payloads)
     borders = len(payloads) - 1
     return (
-        _ERROR not in block
+        ERROR not in block
         and (_USAGE_NAME not in block or not _USAGE.search(block))
         and _ROLE not in block
         and block[:1] == b"{"

@@ -7,6 +7,9 @@ from inference_worker.providers.payloads import dump
 
 CHUNK = "chat.completion.chunk"
 
+ERROR = b'"error"'
+"""It is in no JSON string: there its quotes are escaped."""
+
 ENVELOPE = frozenset({"id", "object", "created", "model", "choices", "usage"})
 
 

@@ -50,6 +50,9 @@ class HttpCompletion:
             if size > self._client.endpoint.max_response_bytes:
                 self.abort()
                 raise UpstreamProtocolError("the upstream's response is too large")
+            # The first piece usually is all: this spares the read that would return nothing.
+            if self._response.exhausted and self._response.decoder is None:
+                break
         return b"".join(self._pieces)
 
 

@@ -1,9 +1,9 @@
 -- The last statement of a settlement. It closes reservations, which are locked already, and then changes what requests
 -- share: it adjusts budgets by what was paid, what is no longer held and what is exposed, and adds to usage_daily,
--- usage_classes_daily and cache_daily; in this order and by key, as the lock order asks.
+-- usage_classes_daily, cache_daily and right_sizing_daily; in this order and by key, as the lock order asks.
 CREATE OR REPLACE FUNCTION metering.finish_settlement(
     closures jsonb, tenants text[], spent_amounts bigint[], held_amounts bigint[], exposed_amounts bigint[], usage jsonb,
-    cache jsonb DEFAULT '[]'
+    cache jsonb DEFAULT '[]', right_sizing jsonb DEFAULT '[]'
 ) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     closing record;
@@ -25,21 +25,22 @@ BEGIN
     WHERE b.tenant_id = ANY (tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id;
     INSERT INTO metering.usage_daily AS u
         (tenant_id, day, price_key, calls, input_tokens, output_tokens, cost, cache_hits, saved,
-         classed_input_tokens, classed_output_tokens, input_cost, output_cost)
+         right_sizing_saved, classed_input_tokens, classed_output_tokens, input_cost, output_cost)
     SELECT n.tenant_id, n.day, n.price_key, n.calls, n.input_tokens, n.output_tokens, n.cost,
-           coalesce(n.cache_hits, 0), coalesce(n.saved, 0),
+           coalesce(n.cache_hits, 0), coalesce(n.saved, 0), coalesce(n.right_sizing_saved, 0),
            coalesce(n.classed_input_tokens, 0), coalesce(n.classed_output_tokens, 0),
            coalesce(n.input_cost, 0), coalesce(n.output_cost, 0)
     FROM jsonb_to_recordset(usage) AS n (
         tenant_id text, day date, price_key text, calls bigint, input_tokens bigint, output_tokens bigint, cost bigint,
-        cache_hits bigint, saved bigint, classed_input_tokens bigint, classed_output_tokens bigint, input_cost bigint,
-        output_cost bigint
+        cache_hits bigint, saved bigint, right_sizing_saved bigint, classed_input_tokens bigint,
+        classed_output_tokens bigint, input_cost bigint, output_cost bigint
     )
     ORDER BY n.tenant_id, n.day, n.price_key
     ON CONFLICT (tenant_id, day, price_key) DO UPDATE SET
         calls = u.calls + excluded.calls, input_tokens = u.input_tokens + excluded.input_tokens,
         output_tokens = u.output_tokens + excluded.output_tokens, cost = u.cost + excluded.cost,
         cache_hits = u.cache_hits + excluded.cache_hits, saved = u.saved + excluded.saved,
+        right_sizing_saved = u.right_sizing_saved + excluded.right_sizing_saved,
         classed_input_tokens = u.classed_input_tokens + excluded.classed_input_tokens,
         classed_output_tokens = u.classed_output_tokens + excluded.classed_output_tokens,
         input_cost = u.input_cost + excluded.input_cost, output_cost = u.output_cost + excluded.output_cost;
@@ -64,4 +65,12 @@ BEGIN
         lookups = c.lookups + excluded.lookups, hits = c.hits + excluded.hits,
         semantic_hits = c.semantic_hits + excluded.semantic_hits, stale_hits = c.stale_hits + excluded.stale_hits,
         cost = c.cost + excluded.cost, saved = c.saved + excluded.saved;
+    INSERT INTO metering.right_sizing_daily AS s (tenant_id, day, model, requests, answered, cost, saved)
+    SELECT n.* FROM jsonb_to_recordset(right_sizing) AS n (
+        tenant_id text, day date, model text, requests bigint, answered bigint, cost bigint, saved bigint
+    )
+    ORDER BY n.tenant_id, n.day, n.model
+    ON CONFLICT (tenant_id, day, model) DO UPDATE SET
+        requests = s.requests + excluded.requests, answered = s.answered + excluded.answered,
+        cost = s.cost + excluded.cost, saved = s.saved + excluded.saved;
 END $$;

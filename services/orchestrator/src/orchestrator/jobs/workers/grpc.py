@@ -8,17 +8,20 @@ from argosy.orchestration.v1 import jobs_pb2 as pb
 from argosy.orchestration.v1.jobs_pb2_grpc import JobRunServiceServicer, add_JobRunServiceServicer_to_server
 from chassis.errors import ArgosyError, Internal, InvalidRequest
 from chassis.grpc import Registration
+from chassis.in_flight import InFlightLimit
 from chassis.tenancy import current_caller
+from values.limits import MAX_VECTOR_BYTES
 from values.protos import proto_to_error
 from values.roles import SERVICE
 
 from orchestrator.jobs.claim import Claims
 from orchestrator.jobs.complete import Runs
+from orchestrator.jobs.errors import JobResultTooLarge
 from orchestrator.jobs.offers.connections import MAX_HOLD_SECONDS, WorkerConnections
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.protos import LANE_TO_PROTO, STATE_TO_PROTO, proto_to_run, run_to_proto
 from orchestrator.jobs.rounds import Room
-from orchestrator.metrics import JOB_CLAIM_SECONDS
+from orchestrator.metrics import JOB_CLAIM_SECONDS, JOB_VECTORS_REFUSED
 from orchestrator.workers.model import Plan
 from orchestrator.workers.protos import (
     embedding_plan_to_proto,
@@ -41,6 +44,13 @@ class JobRunServicer(JobRunServiceServicer):
         self._runs = runs
         self._policy = policy
         self._connections = connections
+        # As text, vectors take about six times the memory. A worker that is refused tries again.
+        self._vectors = InFlightLimit(
+            "bytes of vectors of jobs",
+            MAX_VECTOR_BYTES,
+            MAX_VECTOR_BYTES,
+            on_refused=lambda _scope: JOB_VECTORS_REFUSED.inc(),
+        )
 
     async def ClaimJob(self, request: pb.ClaimJobRequest, context: Any) -> pb.ClaimJobResponse:
         _require_service()
@@ -108,12 +118,19 @@ class JobRunServicer(JobRunServiceServicer):
         _require_service()
         first: pb.CompleteJobRequest | None = None
         vectors: list[bytes] = []
-        async for request in request_iterator:
-            first = first or request.piece
-            vectors += [vector.float32 for vector in request.piece.vectors]
-        if first is None:
-            raise InvalidRequest("the call has no request")
-        return pb.CompleteJobInPiecesResponse(response=await self._complete(first, vectors))
+        size = 0
+        with self._vectors.reserve(current_caller().principal.tenant_id, 0) as in_flight:
+            async for request in request_iterator:
+                first = first or request.piece
+                piece = [vector.float32 for vector in request.piece.vectors]
+                size += sum(map(len, piece))
+                if size > MAX_VECTOR_BYTES:
+                    raise JobResultTooLarge(f"the vectors of a job may have {MAX_VECTOR_BYTES} bytes in all")
+                in_flight.grow_to(size)
+                vectors += piece
+            if first is None:
+                raise InvalidRequest("the call has no request")
+            return pb.CompleteJobInPiecesResponse(response=await self._complete(first, vectors))
 
     async def _complete(self, request: pb.CompleteJobRequest, vectors: Sequence[bytes]) -> pb.CompleteJobResponse:
         answer: bytes | Sequence[bytes] | ArgosyError

@@ -1,0 +1,1 @@
+"""Scores of documents for a query, in the shape of Jina and Cohere."""
