@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,7 @@ async def test_files_that_are_claimed_and_finished_together_are_read_alone(fille
 
     stores = [filled.large] * 3
     claims = finished.ATTACHMENTS._claim_some
-    assert await filled.rows_read(claims, "30 seconds", [filled.tenant_id] * 3, stores, ["a", "b", "c"]) <= 12
+    assert await filled.rows_read(claims, timedelta(seconds=30), [filled.tenant_id] * 3, stores, ["a", "b", "c"]) <= 12
     assert await filled.rows_read(finished._LOCK_ATTACHMENTS, filled.tenant_id, numbers, [0, 0, 0]) <= 9
     assert await filled.rows_read(finished._FILES, filled.tenant_id, stores, ["a", "b", "c"]) <= 12
     indexed = (filled.tenant_id, filled.large, [0, last + 1, last + 2], ["", "", "german"])
