@@ -64,6 +64,8 @@ ROLE_BY_PATH = {
     "retrieval/ingestion/grouped_postgres": "callee",
     "retrieval/ingestion/whole_files_postgres": "callee",
     "retrieval/search/indexes_postgres": "callee",
+    "retrieval/search/contents_postgres": "callee",
+    "retrieval/search/words_postgres": "callee",
     "retrieval/store_migrations/runs_postgres": "callee",
     "retrieval/ingestion/languages_postgres": "callee",
     "retrieval/languages": "technology",  # a statistical model

@@ -39,6 +39,7 @@ SYSTEM_TRANSACTIONS = {
     "retrieval/semantic_cache/postgres.py": "deletes expired prompts of any tenant, and those that an operator purges",
     "retrieval/reindexing/postgres.py": "finds files of older rules, of any tenant",
     "retrieval/search/indexes_postgres.py": "counts the chunks of large stores to build their indexes",
+    "retrieval/search/words_postgres.py": "finds large stores whose words are to be counted, of any tenant",
     "retrieval/store_migrations/runs_postgres.py": "finds migrations to go on with, of any tenant",
     "retrieval/vector_stores/postgres.py": "empties expired stores and names their embedding models, of any tenant",
 }

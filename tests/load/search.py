@@ -2,7 +2,8 @@
 
 200,000 chunks over 1,000 tenants, and stores of 10 to 10,000 files, in a database of its own, after ANALYZE. Embedding
 the query is not part of the times. The work tree and the commit before it are measured in turns, so that what else the
-machine does weighs on both: compare the ratio.
+machine does weighs on both: compare the ratio. In the database of the work tree the common words of large stores are
+counted, and their indexes are created.
 """
 
 import argparse
@@ -18,17 +19,23 @@ from pathlib import Path
 
 import asyncpg
 from argosy_dev.fleet.paths import FleetPaths, read_pairs
+from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
+from retrieval.search.indexes_postgres import create_indexes
+from retrieval.search.words_postgres import PostgresCommonWords, count_common_words
+from retrieval.settings import Settings
 
 from tests.fleet.environment import ROOT
 from tests.load import versions
 from tests.load.figures import percentile
-from tests.load.search_tables import fill, make_queries, make_texts
+from tests.load.search_recall import Recall, recall
+from tests.load.search_tables import SIZES, fill, make_queries, make_texts
 from tests.load.show import Rows, aligned
 
 DSN = "ARGOSY_POSTGRES_DSN"
 GOAL_P95_MS = 50
+RECALL_QUERIES = 40
 MIGRATIONS = Path("services/retrieval/src/retrieval/migrations")
 Stores = dict[str, list[tuple[str, str]]]
 """Tenants and stores by what they are."""
@@ -80,8 +87,19 @@ async def filled_database(root: Path) -> AsyncIterator[tuple[PostgresSection, St
         yield section, stores, texts
 
 
-async def measure(roots: Sequence[Path], searches: int, rounds: int) -> list[Version]:
-    """Measure the versions in turns."""
+async def prepare_large_stores(section: PostgresSection) -> None:
+    """What the service does in the background, and the owner by `python -m retrieval indexes --create`."""
+    assert section.owner_dsn is not None
+    more_than = Settings.model_fields["exact_scan_chunks"].default
+    async with Database(section, "retrieval") as database:
+        while await count_common_words(PostgresCommonWords(database)):
+            pass
+        async for _ in create_indexes(database, section.owner_dsn.get_secret_value(), more_than):
+            pass
+
+
+async def measure(roots: Sequence[Path], searches: int, rounds: int) -> tuple[list[Version], tuple[Recall, Recall]]:
+    """Measure the versions in turns, and then what the work tree's finds in its largest store."""
     async with AsyncExitStack() as stack:
         migrations = {root: _contents(root / MIGRATIONS) for root in roots}
         filled: dict[str, tuple[PostgresSection, Stores, list[str]]] = {}
@@ -89,6 +107,8 @@ async def measure(roots: Sequence[Path], searches: int, rounds: int) -> list[Ver
             if of_version not in filled:
                 root = next(root for root in roots if migrations[root] == of_version)
                 filled[of_version] = await stack.enter_async_context(filled_database(root))
+                if of_version == migrations[ROOT]:
+                    await prepare_large_stores(filled[of_version][0])
         measured = [Version(root, *filled[migrations[root]][:2]) for root in roots]
         for version in measured:
             stack.callback(version.close)
@@ -106,7 +126,10 @@ async def measure(roots: Sequence[Path], searches: int, rounds: int) -> list[Ver
             if not number:  # connections, prepared statements and caches are warm now
                 for version in measured:
                     version.times.clear()
-        return measured
+        section, stores, texts = filled[migrations[ROOT]]
+        [largest] = stores[f"{max(SIZES)} files"]
+        found = await recall(section, largest, make_queries(texts, choose, RECALL_QUERIES), max(SIZES))
+        return measured, found
 
 
 def _contents(folder: Path) -> str:
@@ -136,8 +159,11 @@ def main() -> None:
         if not paths.env.exists():
             raise SystemExit("bench-search: the fleet does not run; `make up` starts it")
         os.environ[DSN] = read_pairs(paths.env)[DSN]
-    before, now = asyncio.run(measure([versions.sources(options.before), ROOT], options.searches, options.rounds))
-    sys.stdout.write("\n".join(aligned(rows(now, before))) + "\n")
+    roots = [versions.sources(options.before), ROOT]
+    (before, now), found = asyncio.run(measure(roots, options.searches, options.rounds))
+    sys.stdout.write("\n".join(aligned(rows(now, before))) + "\n\n")
+    for name, one in zip(("vectors", "keywords"), found, strict=True):
+        sys.stdout.write(f"{name} in the largest store: recall@10 {one.first:.3f}, of all candidates {one.all:.3f}\n")
 
 
 if __name__ == "__main__":

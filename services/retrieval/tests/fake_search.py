@@ -60,9 +60,11 @@ class FakeSearchIndex:
         query: str,
         limit: int,
         filters: Filter | None = None,
+        *,
+        chunks: int = 0,
     ) -> dict[ChunkKey, float]:
-        chunks = self._chunks(tenant_id, vector_store_ids, filters)
-        documents = {key: Counter(words(item.chunk.text)) for key, item in chunks.items()}
+        found = self._chunks(tenant_id, vector_store_ids, filters)
+        documents = {key: Counter(words(item.chunk.text)) for key, item in found.items()}
         return best(bm25(set(words(query)), documents), limit)
 
     async def relevant(

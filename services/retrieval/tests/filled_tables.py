@@ -8,7 +8,9 @@ from chassis.ids import new_id
 
 WORDS_PER_CHUNK = 12
 VOCABULARY = 1_500
-ANALYZE = "ANALYZE files, vector_stores, attachments, chunks, chunk_vectors, postings, deletions"
+ANALYZE = """
+ANALYZE files, vector_stores, attachments, store_counts, common_lexemes, chunks, chunk_vectors, postings, deletions
+"""
 SPACE = 2
 
 _FILL = (

@@ -1,6 +1,7 @@
 """Builds the retrieval service."""
 
 import argparse
+import os
 import sys
 from datetime import timedelta
 from functools import partial
@@ -44,10 +45,11 @@ from retrieval.reindexing.cli import add_reindex_arguments, reindex
 from retrieval.reindexing.postgres import PostgresKeywordVersions
 from retrieval.reindexing.rebuild import rebuild_outdated
 from retrieval.search.grpc import SearchMethods
-from retrieval.search.indexes_postgres import index_statements
+from retrieval.search.indexes_postgres import create_indexes, index_statements
 from retrieval.search.orchestrator_client import OrchestratorReranker
 from retrieval.search.postgres import PostgresSearchIndex
 from retrieval.search.rerank import RerankPolicy
+from retrieval.search.words_postgres import PostgresCommonWords, count_common_words
 from retrieval.semantic_cache.find import remove_expired
 from retrieval.semantic_cache.grpc import SemanticCacheServicer
 from retrieval.semantic_cache.grpc import registration as semantic_cache_registration
@@ -68,6 +70,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 # Stores that a version before this one makes do not name their model.
 NAME_MODELS_INTERVAL = timedelta(minutes=10)
 FORGET_INTERVAL = timedelta(hours=1)
+COMMON_WORDS_INTERVAL = timedelta(minutes=1)
 
 
 async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
@@ -136,10 +139,13 @@ def _upkeep(
     settings: Settings, database: Database, records: PostgresDeletionRecords, vector_stores: PostgresVectorStores
 ) -> list[Component]:
     """What keeps older rows up to date, and forgets what is no longer asked for."""
-    versions = PostgresKeywordVersions(database)
+    versions, common_words = PostgresKeywordVersions(database), PostgresCommonWords(database)
 
     async def rebuild() -> None:
         metrics.REINDEXED_FILES.inc(await rebuild_outdated(versions))
+
+    async def count_words() -> None:
+        await count_common_words(common_words)
 
     name_models = partial(name_embedding_model, database, settings.embedding.model)
     empty_stores = partial(expire_stores, vector_stores, metrics.EXPIRED_STORES.inc)
@@ -147,6 +153,7 @@ def _upkeep(
         Loop("expired-stores", periodic(settings.expiry.sweep_interval, empty_stores, "expired-stores")),
         Loop("embedding-models", periodic(NAME_MODELS_INTERVAL, name_models, "embedding-models")),
         Loop("reindexing", periodic(settings.reindexing.interval, rebuild, "reindexing")),
+        Loop("common-words", periodic(COMMON_WORDS_INTERVAL, count_words, "common-words")),
         Loop("deletion-records", periodic(FORGET_INTERVAL, partial(records.forget, RECORDS_KEPT), "deletion-records")),
     ]
 
@@ -224,11 +231,26 @@ async def reindex_stores(settings: Settings, arguments: argparse.Namespace) -> N
         await reindex(PostgresKeywordVersions(database), arguments.store or "", every=arguments.every)
 
 
-async def print_indexes(settings: Settings, _: argparse.Namespace) -> None:
-    """Print the statements that the schema's owner should run for the indexes of large vector stores."""
+def add_index_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--create", action="store_true", help="run the SQL, as the schema's owner")
+
+
+async def indexes(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print the statements for the indexes of large vector stores, or run them as the schema's owner."""
+    owner, more_than = settings.postgres.owner_dsn, settings.exact_scan_chunks
+    if arguments.create and owner is None:
+        sys.stderr.write("The owner's connection URL (RETRIEVAL_POSTGRES__OWNER_DSN) is required, and not set.\n")
+        return os.EX_CONFIG
     async with Database(settings.postgres, "retrieval") as database:
-        async for statement in index_statements(database, settings.exact_scan_chunks):
+        statements = (
+            create_indexes(database, owner.get_secret_value(), more_than)
+            if arguments.create and owner is not None
+            else index_statements(database, more_than)
+        )
+        async for statement in statements:
             sys.stdout.write(f"{statement}\n")
+            sys.stdout.flush()
+    return 0
 
 
 def main() -> NoReturn:
@@ -241,7 +263,9 @@ def main() -> NoReturn:
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
             commands={
-                "indexes": Command("print SQL for the HNSW indexes of large vector stores", print_indexes),
+                "indexes": Command(
+                    "print SQL for the HNSW indexes of large vector stores, or run it", indexes, add_index_arguments
+                ),
                 "reindex": Command(
                     "index the keywords of files of older rules anew", reindex_stores, add_reindex_arguments
                 ),

@@ -9,6 +9,7 @@ import pytest
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing import a_principal
+from retrieval.search.words_postgres import PostgresCommonWords
 from retrieval.semantic_cache.postgres import PostgresPromptStore
 from retrieval.vector_stores.model import FileToAttach
 
@@ -20,6 +21,9 @@ TABLES = [
     "files",
     "vector_stores",
     "attachments",
+    "store_counts",
+    "common_lexemes",
+    "lexeme_counts",
     "file_batches",
     "file_batch_members",
     "chunks",
@@ -44,6 +48,8 @@ async def filled(one: Tenant, database: Database) -> Tenant:
     await one.ports.files.delete(one.tenant_id, file.file_id)
     claim = await claimed(one, await start(one, store))
     await embed_all(one, claim)
+    words = PostgresCommonWords(database, large_store_chunks=1, common_chunks=0)
+    await words.count(next(store for store in await words.due(1_000) if store.tenant_id == one.tenant_id))
     await put(PostgresPromptStore(database), one.tenant_id, a_prompt("secret"), 10)
     return one
 

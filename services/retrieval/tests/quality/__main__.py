@@ -29,6 +29,7 @@ from retrieval.file_batches.postgres import PostgresFileBatches
 from retrieval.files.postgres import PostgresFiles
 from retrieval.ingestion.postgres import PostgresIngestionStore
 from retrieval.search.postgres import PostgresSearchIndex
+from retrieval.search.words_postgres import PostgresCommonWords, count_common_words
 from retrieval.store_migrations.postgres import PostgresStoreMigrations
 from retrieval.store_migrations.runs_postgres import PostgresMigrationRuns
 from retrieval.vector_stores.postgres import PostgresVectorStores
@@ -75,6 +76,7 @@ async def evaluate(folder: Path, model: Path) -> str:
         )
         counter = WordPieceTokenCounter(model / "tokenizer.json")
         indexed = await index(dataset, Tenant(ports, new_id("ten_")), embedder, counter)
+        await count_common_words(PostgresCommonWords(database))  # as the service does in the background
         return await report(dataset, indexed)
 
 

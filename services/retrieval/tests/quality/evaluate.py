@@ -63,11 +63,9 @@ class Indexed:
         return list(dict.fromkeys(passage.source.filename for passage in passages))
 
     async def keywords(self, query: str) -> list[str]:
-        return self._documents(
-            await self.tenant.ports.index.keyword_search(
-                self.tenant.tenant_id, [self.vector_store_id], query, CANDIDATES
-            )
-        )
+        index, tenant_id, stores = self.tenant.ports.index, self.tenant.tenant_id, [self.vector_store_id]
+        contents = await index.contents(tenant_id, stores)
+        return self._documents(await index.keyword_search(tenant_id, stores, query, CANDIDATES, chunks=contents.chunks))
 
     async def vectors(self, query: str) -> list[str]:
         [vector] = await self.embedder.embed([query])

@@ -3,6 +3,7 @@
 from chassis.postgres.database import Connection, Database
 from chassis.postgres.group_commit import GroupCommit
 from chassis.postgres.migrate import BrokenMigrations, migrate
+from chassis.postgres.owner import owner_connection
 from chassis.postgres.provision import Provisioned, drop_database, provision
 from chassis.postgres.readiness import readiness_check
 
@@ -14,6 +15,7 @@ __all__ = [
     "Provisioned",
     "drop_database",
     "migrate",
+    "owner_connection",
     "provision",
     "readiness_check",
 ]

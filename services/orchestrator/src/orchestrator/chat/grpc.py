@@ -7,6 +7,7 @@ from argosy.orchestration.v1 import orchestration_pb2 as pb
 from chassis.tenancy import Principal
 from values.protos import cache_outcome_to_proto, error_to_proto, proto_to_duration, usage_to_proto
 from values.roles import current_member
+from values.usage import CacheOutcome
 
 from orchestrator.chat.generate import ChatCompletions
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished, Started
@@ -16,6 +17,9 @@ from orchestrator.metrics import CACHE_REQUESTS
 from orchestrator.response_cache.protos import proto_to_cache_control
 from orchestrator.telemetry import RequestObservation
 from orchestrator.workers.model import Chunk
+
+# Bound once: looking a child up costs more than counting.
+_cache_requests = {outcome: CACHE_REQUESTS.labels(outcome) for outcome in CacheOutcome}
 
 
 async def generate(completions: ChatCompletions, request: pb.GenerateRequest, context: Any) -> None:
@@ -30,7 +34,7 @@ async def generate(completions: ChatCompletions, request: pb.GenerateRequest, co
                 elif isinstance(event, Finished):
                     observation.finished(event.usage, event.cost, event.error)
                 elif event.cache is not None:
-                    CACHE_REQUESTS.labels(event.cache).inc()
+                    _cache_requests[event.cache].inc()
                 await context.write(event_to_proto(event))
 
 

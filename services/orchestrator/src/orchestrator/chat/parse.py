@@ -20,6 +20,7 @@ MAX_ANSWERS = 128
 
 _EXTENSION = frozenset({"cache", "retrieval", "metadata"})
 _CACHE = frozenset({"mode", "max_age"})
+_CACHE_MODES = {mode.value: mode for mode in CacheMode}
 _RETRIEVAL = frozenset({"vector_store_ids", "query", "limit", "optional", "filters"})
 
 
@@ -152,11 +153,11 @@ def _parse_cache(options: object) -> CacheControl:
     fields = _check_object(options, path)
     _check_names(fields, _CACHE, path)
     mode = fields.get("mode")
-    if mode is not None and mode not in tuple(CacheMode):
+    if mode is not None and not (isinstance(mode, str) and mode in _CACHE_MODES):
         _refuse(f"{path}.mode", f"is not one of {', '.join(CacheMode)}")
     max_age = _int_field(fields, "max_age", 0, MAX_CACHE_AGE_SECONDS, f"{path}.")
     return CacheControl(
-        None if mode is None else CacheMode(str(mode)), None if max_age is None else timedelta(seconds=max_age)
+        None if mode is None else _CACHE_MODES[mode], None if max_age is None else timedelta(seconds=max_age)
     )
 
 

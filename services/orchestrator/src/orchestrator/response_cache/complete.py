@@ -8,7 +8,7 @@ KEPT_REASONS = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Not `content_filter`: what a filter cut is no answer to give again."""
 
 _REASON = b'"finish_reason"'
-_NO_REASON = (b'"finish_reason":null', b'"finish_reason": null')
+_NO_REASON, _NO_REASON_SPACED = b'"finish_reason":null', b'"finish_reason": null'
 
 
 def is_complete(payloads: Sequence[bytes], answers: int) -> bool:
@@ -18,7 +18,7 @@ def is_complete(payloads: Sequence[bytes], answers: int) -> bool:
     """
     reasons: dict[object, object] = {}
     for payload in payloads:
-        if _REASON not in payload or (answers == 1 and any(text in payload for text in _NO_REASON)):
+        if _REASON not in payload or (answers == 1 and (_NO_REASON in payload or _NO_REASON_SPACED in payload)):
             continue
         try:
             document = orjson.loads(payload)
@@ -28,6 +28,7 @@ def is_complete(payloads: Sequence[bytes], answers: int) -> bool:
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and choice.get("finish_reason") is not None:
                 reasons[choice.get("index", 0)] = choice["finish_reason"]
-    return len(reasons) == answers and all(
-        isinstance(reason, str) and reason in KEPT_REASONS for reason in reasons.values()
-    )
+    for reason in reasons.values():
+        if not (isinstance(reason, str) and reason in KEPT_REASONS):
+            return False
+    return len(reasons) == answers

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from time import perf_counter
 from typing import Any, Final
 
 from chassis.errors import Unavailable
@@ -82,10 +83,15 @@ class RedisAnswerStore:
     async def find(self, key: CacheKey, token: str, lease: timedelta | None) -> Looked:
         entry, lock, model = _names(key)
         lease_ms = 0 if lease is None else _milliseconds(lease)
-        with CACHE_READ_SECONDS.time():
+        began = perf_counter()
+        try:
             keys = (lock, entry, *_marks(key, model))
-            now, turn, data, *marks = await _checked(self._redis.run(_FIND, keys, (token, lease_ms)))
-        return Looked(int(now), _latest(marks), data, Turn(turn))
+            now, turn, data, *marks = await self._redis.run(_FIND, keys, (token, lease_ms))
+        except RedisError as error:
+            raise _refused(error) from error
+        finally:
+            CACHE_READ_SECONDS.observe(perf_counter() - began)
+        return Looked(int(now), _latest(marks), data, _TURNS[turn])
 
     async def lock(self, key: CacheKey, token: str, lease: timedelta) -> Turn:
         _, lock, _ = _names(key)
@@ -158,7 +164,11 @@ async def _checked(reply: Awaitable[Any]) -> Any:
     try:
         return await reply
     except RedisError as error:
-        raise Unavailable(f"redis refuses a command of the cache: {error}") from error
+        raise _refused(error) from error
+
+
+def _refused(error: RedisError) -> Unavailable:
+    return Unavailable(f"redis refuses a command of the cache: {error}")
 
 
 def _names(key: CacheKey) -> tuple[str, str, str]:
@@ -172,13 +182,22 @@ def _mark(tenant_id: str, model: str) -> str:
     return f"{PREFIX}{tenant_id}:purged:{model}"
 
 
+_ALL_PURGED: Final = _mark(ANY, "")
+_TURNS: Final = {turn.value: turn for turn in Turn}
+
+
 def _marks(key: CacheKey, model: str) -> tuple[str, str, str]:
     """Return the names of the purges that concern a key, whose hashed model is `model`."""
-    return _mark(key.tenant_id, ANY), _mark(key.tenant_id, model), _mark(ANY, model)
+    own = _mark(key.tenant_id, "")
+    return own + ANY, own + model, f"{_ALL_PURGED}{model}"
 
 
 def _latest(marks: Sequence[bytes | None]) -> int:
-    return max((int(mark) for mark in marks if mark), default=0)
+    latest = 0
+    for mark in marks:
+        if mark:
+            latest = max(latest, int(mark))
+    return latest
 
 
 @lru_cache(maxsize=1024)

@@ -52,8 +52,8 @@ class Candidate:
 
 
 def agree(one: Iterable[Key], other: Iterable[Key]) -> bool:
-    """Whether two rankings, each best first, have as many passages in common as are taken for relevant."""
-    return len({*islice(one, MIN_CANDIDATES)} & {*islice(other, MIN_CANDIDATES)}) >= RELEVANT
+    """Whether two rankings, each best first, have in common more than half as many as are taken for relevant."""
+    return 2 * len({*islice(one, MIN_CANDIDATES)} & {*islice(other, MIN_CANDIDATES)}) > RELEVANT
 
 
 def expanded(query: Mapping[str, float], relevant: Sequence[Relevant]) -> dict[str, float]:

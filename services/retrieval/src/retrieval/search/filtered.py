@@ -24,7 +24,7 @@ MAX_EXACT_CHUNKS = 20_000
 ALLOWED = "(attachment IN (SELECT attachment FROM allowed)) IS TRUE"
 # Attachments with chunks to delete are not completed, or are no longer there, so a filter does not allow them.
 _ALLOWED_ATTACHMENTS = """
-SELECT vector_store_id, attachment, chunks FROM attachments
+SELECT vector_store_id, attachment, chunks, lexeme_count FROM attachments
 WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed' AND {condition}
 """
 # The chunks of some attachments, one after the other. OFFSET keeps it a loop: the planner knows too little about a

@@ -4,11 +4,10 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from chassis.postgres import Database
+from chassis.postgres import Database, owner_connection
 
-# HNSW indexes of large vector stores. Up to about 20,000 chunks an exact scan is as fast. A larger store gets its own
-# partial index. Only the table's owner may create one, outside of a transaction, so the service prints the statements
-# and runs none.
+# A partial index for each large store: what it finds, and how fast, does not depend on other stores and tenants. Only
+# the table's owner may create one, outside of a transaction, so the service itself runs none of the statements.
 _STORE_ID = re.compile(r"vs_[0-9a-f]{32}", re.ASCII)
 _INDEX_PREFIX = "chunks_hnsw_"
 
@@ -23,30 +22,53 @@ SELECT l.vector_store_id, l.space, d.dimensions FROM (
 ) AS d ON true
 WHERE l.space = 0 OR d.dimensions IS NOT NULL ORDER BY 1, 2
 """
+# One that is not valid and not being built was left by a build that was interrupted: it costs writes, and no search
+# uses it. Of a build by another role all but the database is hidden.
 _INDEXES = """
-SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename IN ('chunks', 'chunk_vectors')
+SELECT c.relname AS name, i.indisvalid OR EXISTS (
+    SELECT FROM pg_stat_progress_create_index p
+    WHERE p.datname = current_database() AND coalesce(p.index_relid, i.indexrelid) = i.indexrelid
+) AS usable
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid IN ('chunks'::regclass, 'chunk_vectors'::regclass)
 """
+# One process creates indexes at a time.
+_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('argosy hnsw indexes ' || current_schema(), 0))"
 
 
 async def index_statements(database: Database, more_than_chunks: int) -> AsyncIterator[str]:
     """SQL for the owner: create the index of each store that grew, drop those of stores that shrank or were deleted.
 
-    A store that is being migrated gets one for its next space, too, which is used from the change on.
+    A store that is being migrated gets one for its next space, too, which is used from the change on. An index whose
+    build was interrupted is dropped and created anew.
     """
     async with database.system() as connection:
         schema = await connection.fetchval("SELECT current_schema()")
         large = await connection.fetch(_LARGE_STORES, more_than_chunks)
-        existing = {row["indexname"] for row in await connection.fetch(_INDEXES)}
+        rows = await connection.fetch(_INDEXES)
+    existing = {row["name"] for row in rows if row["usable"]}
     wanted = {
         _INDEX_PREFIX + row["vector_store_id"].removeprefix("vs_") + (f"_{row['space']}" if row["space"] else ""): row
         for row in large
         if _STORE_ID.fullmatch(row["vector_store_id"])
     }
-    for name in sorted(wanted.keys() - existing):
-        yield _create_index(name, schema, wanted[name])
-    for name in sorted(existing - wanted.keys()):
+    for name in sorted({row["name"] for row in rows} - (wanted.keys() & existing)):
         if name.startswith(_INDEX_PREFIX):
             yield f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name};"
+    for name in sorted(wanted.keys() - existing):
+        yield _create_index(name, schema, wanted[name])
+
+
+async def create_indexes(database: Database, owner_dsn: str, more_than_chunks: int) -> AsyncIterator[str]:
+    """Run the statements as the owner, one after the other; yields each once it is done.
+
+    Nothing where another process does so. Writes and searches go on meanwhile. Raises asyncpg's exceptions.
+    """
+    async with owner_connection(owner_dsn, "retrieval") as owner:
+        if await owner.fetchval(_LOCK):
+            async for statement in index_statements(database, more_than_chunks):
+                await owner.execute(statement)
+                yield statement
 
 
 def _create_index(name: str, schema: str, row: Any) -> str:

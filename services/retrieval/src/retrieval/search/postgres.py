@@ -8,13 +8,16 @@ from chassis.postgres import Database
 from values.attributes import Filter, check_attributes
 
 from retrieval.embeddings.model import EmbeddingSpace, Vector, floats_to_vector, to_floats
+from retrieval.search.candidates import FREQUENCIES, NEARNESS, NEARNESS_IN_SPACE, WANTED_CHUNKS, WANTED_VECTORS
+from retrieval.search.common_words import ALL_WORDS, LARGE_STORE_CHUNKS, MAX_CANDIDATES, RARE_WORDS
 from retrieval.search.conditions import Parameter, to_condition
+from retrieval.search.contents_postgres import contents_sql
 from retrieval.search.feedback import Candidate, Relevant
 from retrieval.search.filtered import ALLOWED, FilteredVectorSearch, allowed_attachments
 from retrieval.search.model import ChunkKey, ChunkText, StoreContents, StoreSpaceChanged
 from retrieval.search.query_lexemes import QUERY_LEXEMES
 from retrieval.search.spaces import FIRST_SPACES, keys_by_space, keys_to_columns, number_of, vectors_of
-from retrieval.vector_stores.attachments_postgres import IS_EXPIRED, SET_ACTIVE
+from retrieval.vector_stores.attachments_postgres import SET_ACTIVE
 from retrieval.vector_stores.model import vector_store_expired, vector_store_not_found
 
 # Attachments whose chunks exist but must not be found: not completed, or waiting for their deletion. They are few, and
@@ -37,56 +40,67 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hns
 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[])
 """
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
-# MATERIALIZED: the planner may otherwise put a subquery inside a join and evaluate it for each posting. A scan for each
-# lexeme gives its document frequency as a window over that scan, so that the postings are neither sorted nor joined.
-_KEYWORD_SEARCH_IN = f"""
+_IDF = "ln(1 + (size - least(documents, size) + 0.5) / (least(documents, size) + 0.5))"
+_SCORE = "weights[word] * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length / average_length))"
+# The postings of each word that is read. MATERIALIZED: the planner may otherwise put a subquery inside a join and
+# evaluate it for each posting. The weights of the words are an array for the same reason: the planner cannot know how
+# many postings there are, and a join of them may be a loop.
+_READ = f"""
 WITH {{visibility}},
 query AS MATERIALIZED ({QUERY_LEXEMES}),
 collection AS MATERIALIZED (
-    SELECT sum(chunks)::float8 AS size, sum(lexeme_count)::float8 / nullif(sum(chunks), 0) AS average_length
-    FROM attachments WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND state = 'completed' {{counted}}
-), hits AS (
+    SELECT sum(chunks)::float8 AS size, sum({{lexemes}})::float8 / nullif(sum(chunks), 0) AS average_length
+    FROM {{counted}}
+), words AS MATERIALIZED ({{words}}),
+hits AS MATERIALIZED (
     SELECT vector_store_id, attachment, unnest(ordinals) AS ordinal, unnest(frequencies)::float8 AS frequency,
-           unnest(lengths) / average_length AS length,
-           ln(1 + (size - document_frequency + 0.5) / (document_frequency + 0.5)) AS idf
-    FROM collection CROSS JOIN query CROSS JOIN LATERAL (
-        SELECT vector_store_id, attachment, ordinals, frequencies, lengths,
-               (sum(cardinality(ordinals)) OVER ())::float8 AS document_frequency FROM postings
-        WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = query.lexeme
-          AND {{visible}} OFFSET 0
-    ) AS found
+           unnest(lengths) AS length, word
+    FROM words CROSS JOIN LATERAL (
+        SELECT vector_store_id, attachment, ordinals, frequencies, lengths FROM postings
+        WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[]) AND lexeme = words.lexeme AND {{visible}} OFFSET 0
+    ) AS found WHERE is_read
+), weights AS MATERIALIZED (
+    SELECT array_agg({_IDF} ORDER BY word) AS weights FROM (
+        SELECT word, CASE WHEN is_read THEN coalesce(found.documents, 0) ELSE words.documents END AS documents
+        FROM words LEFT JOIN (SELECT word, count(*) AS documents FROM hits GROUP BY word) AS found USING (word)
+    ) AS counted CROSS JOIN collection
+), best AS MATERIALIZED (
+    SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal, sum({_SCORE}) AS score
+    FROM hits CROSS JOIN weights CROSS JOIN collection GROUP BY attachment, ordinal
+    ORDER BY score DESC, attachment, ordinal LIMIT {{candidates}}
 )
-SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal,
-       sum(idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length))) AS score
-FROM hits GROUP BY attachment, ordinal ORDER BY score DESC, attachment, ordinal LIMIT $4
 """  # noqa: S608 - constants
-_KEYWORD_SEARCH = _KEYWORD_SEARCH_IN.format(
-    visibility=f"hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS})",
-    visible="attachment NOT IN (SELECT attachment FROM hidden)",
-    counted="",
+_KEYWORD_SEARCH_IN = f"{_READ.replace('{candidates}', '$4')} SELECT * FROM best"  # noqa: S608 - constants
+# The words that were not read are looked up in the best chunks by those that were.
+_KEYWORD_SEARCH_IN_LARGE_STORES = f"""
+{_READ}, looked_up AS (
+    SELECT of.vector_store_id, of.attachment, unnest(ordinals) AS ordinal, unnest(frequencies)::float8 AS frequency,
+           unnest(lengths) AS length, word
+    FROM words CROSS JOIN (SELECT DISTINCT vector_store_id, attachment FROM best) AS of CROSS JOIN LATERAL (
+        SELECT ordinals, frequencies, lengths FROM postings
+        WHERE tenant_id = (SELECT $1::text) AND vector_store_id = of.vector_store_id
+          AND (lexeme, attachment) >= (words.lexeme, of.attachment)
+          AND (lexeme, attachment) <= (words.lexeme, of.attachment) OFFSET 0
+    ) AS found WHERE NOT is_read
 )
-# Of each key its chunk. LIMIT keeps the order of the joins: the planner may otherwise read all files of a tenant first,
-# because it takes those of a tenant that is new since the last ANALYZE for one. The tenant comes from a subquery, whose
-# value it does not look up in the statistics.
-_WANTED_CHUNKS = """
-FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
-CROSS JOIN LATERAL (
-    SELECT page, text, embedding FROM chunks
-    WHERE tenant_id = (SELECT $1::text) AND vector_store_id = wanted.vector_store_id
-      AND attachment = wanted.attachment AND ordinal = wanted.ordinal LIMIT 1
-) AS c
-"""
-# In space 0 the vectors stand in the rows of the chunks, and every other space has rows of its own.
-_WANTED_VECTORS = """
-CROSS JOIN LATERAL (
-    SELECT embedding FROM chunk_vectors
-    WHERE tenant_id = (SELECT $1::text) AND vector_store_id = wanted.vector_store_id AND space = {space}
-      AND attachment = wanted.attachment AND ordinal = wanted.ordinal LIMIT 1
-) AS v
-"""
+SELECT min(vector_store_id) AS vector_store_id, attachment, ordinal, sum(score) AS score FROM (
+    SELECT * FROM best
+    UNION ALL
+    SELECT vector_store_id, attachment, ordinal, {_SCORE} FROM looked_up CROSS JOIN weights CROSS JOIN collection
+    WHERE ((attachment, ordinal) IN (SELECT attachment, ordinal FROM best)) IS TRUE
+) AS scored GROUP BY attachment, ordinal ORDER BY score DESC, attachment, ordinal LIMIT $4
+""".replace("{candidates}", str(MAX_CANDIDATES))  # noqa: S608 - constants
+_ALL_FILES = {
+    "visibility": f"hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS})",
+    "visible": "attachment NOT IN (SELECT attachment FROM hidden)",
+    "lexemes": "lexemes",
+    "counted": "store_counts WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[])",
+}
+_KEYWORD_SEARCH = _KEYWORD_SEARCH_IN.format(words=ALL_WORDS, **_ALL_FILES)
+_KEYWORD_SEARCH_IN_LARGE = _KEYWORD_SEARCH_IN_LARGE_STORES.format(words=RARE_WORDS, **_ALL_FILES)
 _CHUNK_TEXTS = f"""
 SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal, a.file_id, f.filename, c.page, c.text, a.attributes
-{_WANTED_CHUNKS} CROSS JOIN LATERAL (
+{WANTED_CHUNKS} CROSS JOIN LATERAL (
     SELECT file_id, attributes FROM attachments
     WHERE tenant_id = (SELECT $1::text) AND attachment = wanted.attachment AND state = 'completed' LIMIT 1
 ) AS a
@@ -104,49 +118,11 @@ CROSS JOIN LATERAL (
 """
 _RELEVANT = f"""
 SELECT c.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
-{_WANTED_CHUNKS} {_TERMS} WHERE c.embedding IS NOT NULL
+{WANTED_CHUNKS} {_TERMS} WHERE c.embedding IS NOT NULL
 """
 _RELEVANT_IN_SPACE = f"""
 SELECT v.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
-{_WANTED_CHUNKS} {_WANTED_VECTORS.format(space="$5")} {_TERMS}
-"""
-_NEARNESS = f"""
-SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal,
-       -(c.embedding <#> $5::real[]::halfvec) AS nearness {_WANTED_CHUNKS} WHERE c.embedding IS NOT NULL
-"""
-_NEARNESS_IN_SPACE = f"""
-SELECT wanted.vector_store_id, wanted.attachment, wanted.ordinal,
-       -(v.embedding <#> $5::real[]::halfvec) AS nearness
-FROM unnest($2::text[], $3::bigint[], $4::integer[]) AS wanted (vector_store_id, attachment, ordinal)
-{_WANTED_VECTORS.format(space="$6")}
-"""  # noqa: S608 - constants
-# A lookup in the primary key for each file and lexeme. It compares rows, because the planner would take the index by
-# attachment for a comparison of attachments alone, and read all words of the files. IS TRUE keeps the condition a
-# lookup in a hash table; a join may become a loop within a loop.
-_FREQUENCIES = """
-SELECT attachment, ordinal, array_agg(lexeme) AS lexemes, array_agg(frequency) AS frequencies, max(length) AS length
-FROM (
-    SELECT files.attachment, wanted.lexeme, unnest(ordinals) AS ordinal, unnest(frequencies) AS frequency,
-           unnest(lengths) AS length
-    FROM unnest($5::text[]) AS wanted (lexeme) CROSS JOIN (
-        SELECT DISTINCT * FROM unnest($2::text[], $3::bigint[])
-    ) AS files (vector_store_id, attachment) CROSS JOIN LATERAL (
-        SELECT ordinals, frequencies, lengths FROM postings
-        WHERE tenant_id = (SELECT $1::text) AND vector_store_id = files.vector_store_id
-          AND (lexeme, attachment) >= (wanted.lexeme, files.attachment)
-          AND (lexeme, attachment) <= (wanted.lexeme, files.attachment) OFFSET 0
-    ) AS of_file
-) AS found
-WHERE ((attachment, ordinal) IN (SELECT * FROM unnest($3::bigint[], $4::integer[]))) IS TRUE
-GROUP BY attachment, ordinal
-"""
-_CONTENTS = """
-SELECT s.vector_store_id, s.embedding_model, s.space,
-       bool_or({expired}) AS expired, bool_or(last_active_at < now() - interval '1 minute') AS idle,
-       coalesce(sum(a.chunks) FILTER (WHERE a.state = 'completed' AND {condition}), 0)::bigint AS chunks
-FROM vector_stores s LEFT JOIN attachments a USING (tenant_id, vector_store_id)
-WHERE s.tenant_id = $1 AND s.vector_store_id = ANY($2::text[])
-GROUP BY s.vector_store_id, s.embedding_model, s.space
+{WANTED_CHUNKS} {WANTED_VECTORS.format(space="$5")} {_TERMS}
 """
 
 
@@ -159,8 +135,7 @@ class PostgresSearchIndex:
     async def contents(
         self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
     ) -> StoreContents:
-        condition, values = ("true", []) if filters is None else to_condition(filters, 3)
-        statement = _CONTENTS.format(condition=condition, expired=IS_EXPIRED)
+        statement, values = contents_sql(filters)
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), *values)
             for row in rows:
@@ -212,8 +187,10 @@ class PostgresSearchIndex:
         query: str,
         limit: int,
         filters: Filter | None = None,
+        *,
+        chunks: int = 0,
     ) -> dict[ChunkKey, float]:
-        statement, values = (_KEYWORD_SEARCH, []) if filters is None else keyword_search_sql(filters)
+        statement, values = keyword_search_sql(filters, chunks)
         async with self._database.tenant(tenant_id) as connection:
             rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), query, limit, *values)
         return {row_to_chunk_key(row): row["score"] for row in rows}
@@ -250,11 +227,11 @@ class PostgresSearchIndex:
         near: list[Any] = []
         async with self._database.tenant(tenant_id) as connection:
             for number, of_space in keys_by_space(keys, spaces).items():
-                statement, values = (_NEARNESS_IN_SPACE, [number]) if number else (_NEARNESS, [])
+                statement, values = (NEARNESS_IN_SPACE, [number]) if number else (NEARNESS, [])
                 columns = (*keys_to_columns(of_space), list(vector))
                 near += await connection.fetch(statement, tenant_id, *columns, *values)
             wanted = (tenant_id, *keys_to_columns(keys), list(lexemes))
-            found = await connection.fetch(_FREQUENCIES, *wanted) if lexemes else []
+            found = await connection.fetch(FREQUENCIES, *wanted) if lexemes else []
         terms = {(row["attachment"], row["ordinal"]): row for row in found}
         return {
             row_to_chunk_key(row): to_candidate(row, terms.get((row["attachment"], row["ordinal"]))) for row in near
@@ -275,11 +252,19 @@ class PostgresSearchIndex:
         }
 
 
-def keyword_search_sql(filters: Filter) -> tuple[str, list[Parameter]]:
-    """The keyword search in the files that the filters allow, as if the stores had no others, with its parameters."""
+def keyword_search_sql(filters: Filter | None, chunks: int = 0) -> tuple[str, list[Parameter]]:
+    """The keyword search in stores of this size, with its parameters.
+
+    Behind a filter it is as if the stores had no other files, whose common words nobody has counted.
+    """
+    if filters is None:
+        return (_KEYWORD_SEARCH if chunks < LARGE_STORE_CHUNKS else _KEYWORD_SEARCH_IN_LARGE), []
     condition, values = to_condition(filters, 5)
     allowed = allowed_attachments(condition)
-    return _KEYWORD_SEARCH_IN.format(visibility=allowed, visible=ALLOWED, counted=f"AND {condition}"), values
+    statement = _KEYWORD_SEARCH_IN.format(
+        visibility=allowed, visible=ALLOWED, lexemes="lexeme_count", counted="allowed", words=ALL_WORDS
+    )
+    return statement, values
 
 
 def row_to_chunk_key(row: Any) -> ChunkKey:

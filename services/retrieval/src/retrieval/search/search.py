@@ -82,8 +82,13 @@ class SearchIndex(Protocol):
         query: str,
         limit: int,
         filters: Filter | None = None,
+        *,
+        chunks: int = ...,
     ) -> dict[ChunkKey, float]:
-        """BM25 over all the stores as one collection, best first; only chunks with a keyword of the query."""
+        """BM25 over all the stores as one collection, best first; only chunks with a keyword of the query.
+
+        Of stores with many `chunks` those that have common words alone may be left out.
+        """
 
     async def relevant(
         self,
@@ -137,7 +142,7 @@ async def _search(
     by_model = stores_by_model(contents.spaces, embedder)
     vectors_by_model, by_keyword = await asyncio.gather(
         asyncio.gather(*(own.embed(texts_to_embed) for own, _ in by_model)),
-        index.keyword_search(tenant_id, stores, query.query, CANDIDATES, filters),
+        index.keyword_search(tenant_id, stores, query.query, CANDIDATES, filters, chunks=contents.chunks),
     )
     wanted_vectors, by_window = [], []
     for (_, of_model), vectors in zip(by_model, vectors_by_model, strict=True):

@@ -19,7 +19,9 @@ from chassis.testing.postgres import scratch_database
 from retrieval.deletions import postgres as deletions
 from retrieval.embeddings.model import EmbeddingSpace, floats_to_vector
 from retrieval.ingestion import postgres as ingestion
+from retrieval.search import candidates
 from retrieval.search import postgres as search
+from retrieval.search.contents_postgres import contents_sql
 from retrieval.search.spaces import vectors_of
 from retrieval.store_migrations import runs_postgres as migrations
 from retrieval.store_migrations.postgres import COUNTS
@@ -40,11 +42,20 @@ LARGE, SMALL, OTHERS = 3_000, 10, 20
 ELSEWHERE = 1_400
 """Files of each of two other tenants."""
 ALL_FILES = LARGE + SMALL + OTHERS * 20 + 2 * ELSEWHERE
+ALL_COUNTS = 8 * (OTHERS + 4)
+"""The kept counts of all stores, so few that Postgres may read them all."""
+OF_A_WORD = LARGE * WORDS_PER_CHUNK / VOCABULARY
+"""Postings of a word in the large store."""
+ALL_WORDS = 100
+"""More words than tests make common."""
 Names = tuple[str, str, str, str]
 """The tenant, its large and its small store, and the state of the statistics."""
 QUERY = "word7 word8 word9 word500 word1200"
 VECTORS = {"chunk_vectors_pkey", "chunk_vectors_by_attachment"}
 """Either finds the vectors of a chunk, of one space or of the two that a store has at most."""
+_MAKE_COMMON = """
+INSERT INTO common_lexemes (tenant_id, vector_store_id, lexeme, chunks) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+"""
 STATISTICS = ("none", "before the tenant came", "current")
 
 
@@ -89,6 +100,12 @@ class FilledTenant:
                 self.large,
             )
         return number
+
+    async def make_common(self, words: list[str]) -> None:
+        """Let the words be in all chunks of the large store, by what was counted."""
+        async with self.database.tenant(self.tenant_id) as connection:
+            for word in words:
+                await connection.execute(_MAKE_COMMON, self.tenant_id, self.large, word, LARGE)
 
     async def rows_read(self, statement: str, *values: object) -> int:
         return rows_read(await self.plan(statement, *values))
@@ -137,7 +154,17 @@ async def _fill(section: PostgresSection, statistics: str) -> Names:
     owner: Any = await asyncpg.connect(
         section.owner_dsn.get_secret_value(), server_settings={"argosy.tenant": "*", "search_path": "retrieval,public"}
     )
-    for table in ("files", "vector_stores", "attachments", "chunks", "chunk_vectors", "postings", "deletions"):
+    for table in (
+        "files",
+        "vector_stores",
+        "attachments",
+        "store_counts",
+        "common_lexemes",
+        "chunks",
+        "chunk_vectors",
+        "postings",
+        "deletions",
+    ):
         await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
     for _ in range(2):
         elsewhere = new_id("ten_")
@@ -164,15 +191,33 @@ async def filled(section: tuple[PostgresSection, Names]) -> AsyncIterator[Filled
 
 
 async def test_a_keyword_search_reads_the_postings_of_its_words_once(filled: FilledTenant) -> None:
-    of_a_word = LARGE * WORDS_PER_CHUNK / VOCABULARY
-
     for plan in await filled.plans(search._KEYWORD_SEARCH, filled.tenant_id, [filled.large], QUERY, 100):
         assert loops(plan) <= len(QUERY.split())
-        assert rows_read(plan) <= ALL_FILES + 2 * of_a_word * len(QUERY.split())  # every attachment once
+        assert rows_read(plan) <= ALL_COUNTS + OTHERS + 4 + 2 * OF_A_WORD * len(QUERY.split())
         assert "postings_pkey" in indexes(plan)
         assert not {"postings", "postings_by_attachment"} & indexes(plan)
     for plan in await filled.plans(search._KEYWORD_SEARCH, filled.tenant_id, [filled.small], QUERY, 100):
-        assert rows_read(plan) <= 3 * SMALL + OTHERS + 4  # and the stores, of which there are too few for an index
+        # And the stores, of which there are too few for an index.
+        assert rows_read(plan) <= ALL_COUNTS + 3 * SMALL + OTHERS + 4
+
+
+async def test_common_words_are_looked_up_in_the_best_chunks_of_the_rare_ones(filled: FilledTenant) -> None:
+    await filled.make_common(QUERY.split()[1:])
+    statement, _ = search.keyword_search_sql(None, LARGE)
+
+    for plan in await filled.plans(statement, filled.tenant_id, [filled.large], QUERY, 100):
+        # The rare word and the first of the common ones are read; the chunks that have them have few of the others.
+        assert rows_read(plan) <= 2 * ALL_COUNTS + 3 * OF_A_WORD * 2 + OTHERS + 4
+        assert "postings_pkey" in indexes(plan)
+        assert not {"postings", "postings_by_attachment"} & indexes(plan)
+
+
+async def test_the_size_of_a_store_is_not_counted(filled: FilledTenant) -> None:
+    statement, _ = contents_sql()
+
+    for store in (filled.large, filled.small):
+        for plan in await filled.plans(statement, filled.tenant_id, [store]):
+            assert rows_read(plan) <= ALL_COUNTS + OTHERS + 4  # no file
 
 
 async def test_a_vector_search_reads_the_chunks_of_its_store(filled: FilledTenant) -> None:
@@ -200,7 +245,7 @@ async def test_feedback_reads_the_candidates_alone(filled: FilledTenant) -> None
     last = await filled.last_attachment()
     keys = ([filled.large] * 100, list(range(last - 99, last + 1)), [0] * 100)
 
-    for plan in await filled.plans(search._NEARNESS, filled.tenant_id, *keys, [0.1] * 384):
+    for plan in await filled.plans(candidates.NEARNESS, filled.tenant_id, *keys, [0.1] * 384):
         assert rows_read(plan) <= 100
         assert indexes(plan) == {"chunks_pkey"}
     # Each chunk, and the languages of its file.
@@ -208,7 +253,7 @@ async def test_feedback_reads_the_candidates_alone(filled: FilledTenant) -> None
         assert rows_read(plan) <= 10
         assert indexes(plan) == {"chunks_pkey", "attachments_by_number"}
     five = [column[:5] for column in keys]
-    for plan in await filled.plans(search._NEARNESS_IN_SPACE, filled.tenant_id, *keys, [0.1] * 384, SPACE):
+    for plan in await filled.plans(candidates.NEARNESS_IN_SPACE, filled.tenant_id, *keys, [0.1] * 384, SPACE):
         assert rows_read(plan) <= 100
         assert indexes(plan) <= VECTORS
     for plan in await filled.plans(search._RELEVANT_IN_SPACE, filled.tenant_id, *five, SPACE):
@@ -221,9 +266,22 @@ async def test_feedback_reads_the_wanted_words_of_the_candidates_alone(filled: F
     keys = ([filled.large] * 100, list(range(last - 99, last + 1)), [0] * 100)
     words = [f"word{number}" for number in range(0, VOCABULARY, 75)]
 
-    for plan in await filled.plans(search._FREQUENCIES, filled.tenant_id, *keys, words):
-        assert rows_read(plan) <= 100 * WORDS_PER_CHUNK * len(words) / VOCABULARY * 4
-        assert indexes(plan) == {"postings_pkey"}
+    for plan in await filled.plans(candidates.FREQUENCIES, filled.tenant_id, *keys, words):
+        assert rows_read(plan) <= ALL_WORDS + len(words) * OF_A_WORD * 2  # all files that have them
+        assert "postings_pkey" in indexes(plan)
+        assert not {"postings", "postings_by_attachment"} & indexes(plan)
+
+
+async def test_feedback_looks_common_words_up_in_the_candidates_alone(filled: FilledTenant) -> None:
+    last = await filled.last_attachment()
+    keys = ([filled.large] * 100, list(range(last - 99, last + 1)), [0] * 100)
+    words = [f"word{number}" for number in range(1, VOCABULARY, 75)]
+    await filled.make_common(words)
+
+    for plan in await filled.plans(candidates.FREQUENCIES, filled.tenant_id, *keys, words):
+        assert rows_read(plan) <= ALL_WORDS + 100 * WORDS_PER_CHUNK * len(words) / VOCABULARY * 4
+        assert "postings_pkey" in indexes(plan)
+        assert not {"postings", "postings_by_attachment"} & indexes(plan)
 
 
 async def test_known_vectors_are_read_by_their_fingerprints(filled: FilledTenant) -> None:

@@ -127,12 +127,12 @@ async def test_where_the_searches_disagree_their_ranks_are_fused_and_nothing_is_
     assert kinds.count(True) == kinds.count(False) == 5
 
 
-def test_rankings_agree_when_both_have_the_relevant_among_their_best() -> None:
-    one = [f"only one {n}" for n in range(16)]
-    other = [f"only other {n}" for n in range(15)]
-    shared = [f"shared {n}" for n in range(5)]
+def test_rankings_agree_when_both_have_more_than_half_of_the_relevant_among_their_best() -> None:
+    one = [f"only one {n}" for n in range(18)]
+    other = [f"only other {n}" for n in range(17)]
+    shared = [f"shared {n}" for n in range(3)]
 
-    assert agree([*one[:15], *shared], [*shared, *other])
-    assert not agree([*one[:15], *shared[:4]], [*shared, *other])
-    assert not agree([*one, *shared], [*shared, *other])  # The last of five is in place 21.
+    assert agree([*one[:17], *shared], [*shared, *other])
+    assert not agree([*one[:17], *shared[:2]], [*shared, *other])
+    assert not agree([*one, *shared], [*shared, *other])  # The last of three is in place 21.
     assert not agree([], shared)

@@ -40,7 +40,7 @@ class VectorsAlone:
         )
         self.relevant, self.candidates = index.relevant, index.candidates
 
-    async def keyword_search(self, *_: object) -> dict[ChunkKey, float]:
+    async def keyword_search(self, *_: object, **__: object) -> dict[ChunkKey, float]:
         return {}
 
 
