@@ -155,14 +155,15 @@ class Fleet:
 
     @staticmethod
     async def statement_of(http: httpx.AsyncClient, request_id: str) -> dict[str, Any]:
-        """The statement of a request, once it is settled."""
+        """The statement of a request, once it is settled; before that, one that reserved nothing is not found."""
         async with asyncio.timeout(30):
             while True:
                 response = await http.get(f"/v1/requests/{request_id}")
-                assert response.status_code == 200, response.text
-                statement: dict[str, Any] = response.json()
-                if statement["settlements"]:
-                    return statement
+                if response.status_code != 404:
+                    assert response.status_code == 200, response.text
+                    statement: dict[str, Any] = response.json()
+                    if statement["settlements"]:
+                        return statement
                 await asyncio.sleep(0.2)
 
     async def read_topic(self, topic: str) -> bytes:

@@ -39,6 +39,7 @@ from orchestrator.response_cache.model import CachePolicy, ExactMode
 from orchestrator.response_cache.policy import by_route
 from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache
+from orchestrator.usage.hits import HitRecorder
 from orchestrator.usage.model import RequestUsage
 from orchestrator.usage.protos import request_usage_to_proto
 from orchestrator.usage.record import UsageRecorder
@@ -142,9 +143,11 @@ def completions(mode: ExactMode) -> ChatCompletions:
     clock = SystemClock()
     channel: Any = AnsweringChannel(answers())
     tasks = BackgroundTasks(1_000, lambda _: None)
-    recorder = UsageRecorder(RenderingOutbox(), tasks, timedelta(minutes=1))
+    outbox = RenderingOutbox()
+    recorder = UsageRecorder(outbox, tasks, timedelta(minutes=1))
     metering = GrpcMeteringClient(channel, a_signer())
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=LIMITS)
+    charges = CacheCharges(reservations, recorder, HitRecorder(outbox, tasks))
     cache = ResponseCache(FakeAnswerStore(clock), CacheLimits(262_144, timedelta(minutes=1)))
     return ChatCompletions(
         routes=RouteCache(FakeRouteStore(), clock, DEMO_ROUTES),
@@ -156,7 +159,7 @@ def completions(mode: ExactMode) -> ChatCompletions:
         tasks=tasks,
         clock=clock,
         limits=LIMITS,
-        cache=ChatCache(cache, by_route(CachePolicy(mode)), CacheCharges(reservations, recorder)),
+        cache=ChatCache(cache, by_route(CachePolicy(mode)), charges),
     )
 
 

@@ -28,6 +28,7 @@ from metering.reservations.reserve import ReservationStore, to_result
 from metering.reservations.schedule import LeaseStore
 from metering.reservations.start_attempt import AttemptStore, StartedAttempt, announce
 from metering.settlement.expire import expire
+from metering.settlement.hits import Hits
 from metering.settlement.model import (
     NO_EVENT,
     LockedRequest,
@@ -231,6 +232,9 @@ class FakeStores:
             )
         assert settlement is not None
         return RequestSettlement(*key, settlement)
+
+    async def settle_hits(self, hits: Hits) -> Sequence[SettlementChanges]:
+        return await self.settle([hits.event_of(hit) for hit in hits.hits])
 
     async def statement(self, tenant_id: str, request_id: str) -> RequestStatement:
         key = (tenant_id, request_id)

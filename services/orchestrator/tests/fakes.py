@@ -17,7 +17,7 @@ from orchestrator.reservations.model import AttemptStart, Reservation, TokenBoun
 from orchestrator.routing.choose import ChangeRoute, RouteCommands, RouteTable
 from orchestrator.routing.document import entry_to_document
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, StoredRoute, Task
-from orchestrator.usage.model import RequestUsage
+from orchestrator.usage.model import Hits, RequestUsage
 from orchestrator.workers.model import (
     AttemptStarting,
     EmbeddingPlan,
@@ -338,6 +338,15 @@ class FakeUsageOutbox:
         if self.failure is not None:
             raise self.failure
         self.events.setdefault((usage.tenant_id, usage.event_id), usage)
+
+    async def write_hits(self, together: Sequence[Hits]) -> None:
+        self.tries += 1
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        for event_id, tenant_id, hits in together:
+            for place, hit in enumerate(hits):
+                self.events.setdefault((tenant_id, f"{event_id}/{place}"), hit)
 
     async def find_pending(self, requests: Collection[RequestKey]) -> set[RequestKey]:
         if self.failure is not None:

@@ -32,6 +32,7 @@ from orchestrator.response_cache.model import CachePolicy
 from orchestrator.response_cache.semantic import SemanticCache
 from orchestrator.response_cache.serve import ChatCache
 from orchestrator.routing.choose import RouteCache, RouteTable
+from orchestrator.usage.hits import HitRecorder
 from orchestrator.usage.model import Attempt, RequestUsage
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.model import Chunk
@@ -155,7 +156,8 @@ class Harness:
         semantic = SemanticCache(
             self.prompts, self.semantic_timeout, lambda work: self.tasks.start(work, ("", "")), self.prompts.fail
         )
-        return ChatCache(cache, lambda _: policy, CacheCharges(shared["reservations"], self.recorder), semantic)
+        charges = CacheCharges(shared["reservations"], self.recorder, HitRecorder(self.outbox, self.tasks, self._pause))
+        return ChatCache(cache, lambda _: policy, charges, semantic)
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

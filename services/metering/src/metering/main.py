@@ -29,7 +29,7 @@ from metering.reservations.orchestrator_client import OrchestratorRequestStates
 from metering.reservations.postgres import PostgresReservationStore
 from metering.reservations.schedule import Sweeper
 from metering.settings import PriceChangesSection, Settings
-from metering.settlement.consumer import TOPIC, UsageConsumer
+from metering.settlement.consumer import HITS_TOPIC, TOPIC, UsageConsumer
 from metering.settlement.grpc import StatementHandler
 from metering.settlement.kafka import KafkaUsageEvents
 from metering.settlement.postgres import PostgresSettlementStore
@@ -38,6 +38,8 @@ from metering.usage.grpc import UsageHandler
 from metering.usage.postgres import PostgresUsageStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+MAX_HIT_RECORDS = 10
+"""Of many hits each: as many as one transaction should have."""
 NOTICES_INTERVAL = timedelta(seconds=1)
 
 
@@ -71,15 +73,24 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     sweeper = build_sweeper(settings, builder, reservations, settlements)
     auditor = Auditor(PostgresLedgerAudit(database), builder.clock)
     AUDIT_AGE_SECONDS.set_function(lambda: auditor.age_seconds)
+    usage = UsageConsumer(settlements=settlements, prices=prices, clock=builder.clock)
+    topics = (TOPIC, f"{TOPIC}{DEAD_LETTERS}", HITS_TOPIC, f"{HITS_TOPIC}{DEAD_LETTERS}")
     return [
         Consumer(
             settings.kafka,
             TOPIC,
-            handle_many=UsageConsumer(settlements=settlements, prices=prices, clock=builder.clock).settle,
+            handle_many=usage.settle,
             max_records=settings.settlement.max_batch,
             fetch_max_wait=settings.settlement.fetch_max_wait,
         ),
-        builder.topics(settings.kafka, TOPIC, f"{TOPIC}{DEAD_LETTERS}", BUDGET_LIMIT_REACHED),
+        Consumer(
+            settings.kafka,
+            HITS_TOPIC,
+            handle_many=usage.settle_hits,
+            max_records=MAX_HIT_RECORDS,
+            fetch_max_wait=settings.settlement.fetch_max_wait,
+        ),
+        builder.topics(settings.kafka, *topics, BUDGET_LIMIT_REACHED),
         relay,
         Loop("budget-notices", periodic(NOTICES_INTERVAL, notices.publish, "budget-notices")),
         *subscriptions,
@@ -127,7 +138,7 @@ def main() -> NoReturn:
             schema="metering",
             migrations=MIGRATIONS,
             postgres=lambda settings: settings.postgres,
-            commands={"replay-dead-letters": replay_dead_letters(lambda settings: settings.kafka, TOPIC)},
+            commands={"replay-dead-letters": replay_dead_letters(lambda settings: settings.kafka, TOPIC, HITS_TOPIC)},
             description="Money: prices, budgets, reservations, ledger, usage.",
         )
     )

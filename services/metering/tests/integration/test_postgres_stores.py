@@ -2,6 +2,7 @@
 
 from services.metering.tests.attempts_contract import AttemptsContract
 from services.metering.tests.classes_contract import ClassesContract
+from services.metering.tests.hits_contract import HitsContract
 from services.metering.tests.right_sizing_contract import RightSizingContract
 from services.metering.tests.settlement_contract import SettlementContract
 from services.metering.tests.stores_contract import StoresContract
@@ -12,6 +13,10 @@ class TestPostgresStores(StoresContract, SettlementContract):
 
 
 class TestPostgresClasses(ClassesContract):
+    pass
+
+
+class TestPostgresHits(HitsContract):
     pass
 
 

@@ -45,7 +45,7 @@ from orchestrator.settings import Settings
 from orchestrator.topics.cli import HELP as TOPICS_HELP
 from orchestrator.topics.cli import add_topics_arguments, create_topics
 from orchestrator.upstreams.cli import HELP as RESEAL_HELP
-from orchestrator.usage.outbox import USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
+from orchestrator.usage.outbox import HITS_RECORDED, USAGE_RECORDED, CoalescedCall, PostgresUsageOutbox
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.webhooks.main import build_webhooks, reseal_secrets
 from orchestrator.workers.worker_client import GrpcWorkerClient
@@ -87,7 +87,9 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     stores: dict[str, Any] = {"database": database, "relay": relay, "on_written": on_written, "recorder": recorder}
     peers_of_jobs: dict[str, Any] = {"retrieval": retrieval, "reservations": reservations, "signer": service.signer}
     shared = Shared(**stores, **peers_of_jobs, routes=routes, tasks=tasks, clock=clock, flags=operated.flags)
-    inference, purges = await _inference(settings, service, shared, worker, disconnects, retrieval=retrieval_channel)
+    inference, purges = await _inference(
+        settings, service, shared, worker, disconnects, retrieval=retrieval_channel, outbox=outbox
+    )
     events, jobs, queues = await _jobs(settings, service, shared)
     webhooks = await build_webhooks(settings.webhooks, settings.kafka, service, database)
     scaling = await _scaling(settings, service, database, queues)
@@ -100,7 +102,7 @@ async def build(settings: Settings, service: ServiceBuilder) -> Sequence[Compone
     _set_gauges(tasks, recorder, routes)
     await _load_routes(routes)
     return [
-        service.topics(settings.kafka, USAGE_RECORDED, JOB_FINISHED, BATCH_FINISHED),
+        service.topics(settings.kafka, USAGE_RECORDED, HITS_RECORDED, JOB_FINISHED, BATCH_FINISHED),
         relay,
         Loop("outbox-count", periodic(settings.outbox_poll_interval, outbox.update_gauge, "outbox-count")),
         Loop("route-refresh", refresh_routes(routes, settings.routes_poll_interval)),
@@ -183,6 +185,7 @@ async def _inference(
     disconnects: Disconnects,
     *,
     retrieval: Channel,
+    outbox: PostgresUsageOutbox,
 ) -> tuple[dict[str, Any], Registration]:
     """Make the use cases whose clients wait, with their cache, and the service that purges it."""
     cache, servicer = await build_response_cache(
@@ -192,6 +195,7 @@ async def _inference(
         retrieval,
         reservations=shared.reservations,
         recorder=shared.recorder,
+        outbox=outbox,
         tasks=shared.tasks,
     )
     common: dict[str, Any] = {

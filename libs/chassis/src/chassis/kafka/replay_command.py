@@ -26,9 +26,8 @@ def replay_dead_letters(section: Callable[[S], KafkaSection], *topics: str) -> C
         parser.add_argument(
             "--topic",
             choices=topics,
-            required=len(topics) > 1,
             default=topics[0],
-            help="the topic that they go back to; their own is the same with " + DEAD_LETTERS,
+            help=f"the topic that they go back to ({topics[0]}); their own is the same with {DEAD_LETTERS}",
         )
         parser.add_argument("--limit", type=_count, help="replay at most this many")
         parser.add_argument("--dry-run", action="store_true", help="print what would be done with each, and do nothing")

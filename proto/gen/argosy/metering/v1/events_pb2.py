@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from argosy.common.v1 import common_pb2 as argosy_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61rgosy/metering/v1/events.proto\x12\x12\x61rgosy.metering.v1\x1a\x1d\x61rgosy/common/v1/common.proto\"\x8a\x02\n\rUsageRecorded\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x32\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32 .argosy.metering.v1.AttemptUsage\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x12\n\nproject_id\x18\x05 \x01(\t\x12+\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32\x1c.argosy.metering.v1.CacheUse\x12\x35\n\x0cright_sizing\x18\x07 \x01(\x0b\x32\x1f.argosy.metering.v1.RightSizing\"[\n\x08\x43\x61\x63heUse\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.argosy.common.v1.CacheOutcome\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"h\n\x0bRightSizing\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tprice_key\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x03(\x05\x12\x0e\n\x06\x61nswer\x18\x05 \x01(\x05\"\xaf\x01\n\x0c\x41ttemptUsage\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x11\n\tprice_key\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\t\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x37\n\x0e\x65xposure_cause\x18\x05 \x01(\x0e\x32\x1f.argosy.common.v1.ExposureCause\"\x9f\x02\n\x12\x42udgetLimitReached\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12.\n\x05limit\x18\x02 \x01(\x0e\x32\x1f.argosy.metering.v1.BudgetLimit\x12\x0f\n\x07percent\x18\x03 \x01(\x05\x12$\n\x03\x63\x61p\x18\x04 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05spent\x18\x05 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12%\n\x04held\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12(\n\x07\x65xposed\x18\x07 \x01(\x0b\x32\x17.argosy.common.v1.Money*Y\n\x0b\x42udgetLimit\x12\x1c\n\x18\x42UDGET_LIMIT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_LIMIT_SOFT\x10\x01\x12\x15\n\x11\x42UDGET_LIMIT_HARD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61rgosy/metering/v1/events.proto\x12\x12\x61rgosy.metering.v1\x1a\x1d\x61rgosy/common/v1/common.proto\"\x8a\x02\n\rUsageRecorded\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x32\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32 .argosy.metering.v1.AttemptUsage\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x12\n\nproject_id\x18\x05 \x01(\t\x12+\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32\x1c.argosy.metering.v1.CacheUse\x12\x35\n\x0cright_sizing\x18\x07 \x01(\x0b\x32\x1f.argosy.metering.v1.RightSizing\"[\n\x08\x43\x61\x63heUse\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.argosy.common.v1.CacheOutcome\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"h\n\x0bRightSizing\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tprice_key\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x03(\x05\x12\x0e\n\x06\x61nswer\x18\x05 \x01(\x05\"\xaf\x01\n\x0c\x41ttemptUsage\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x11\n\tprice_key\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\t\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.argosy.common.v1.TokenUsage\x12\x37\n\x0e\x65xposure_cause\x18\x05 \x01(\x0e\x32\x1f.argosy.common.v1.ExposureCause\"\x90\x01\n\x0cHitsRecorded\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12.\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x1d.argosy.metering.v1.HitAnswer\x12%\n\x04hits\x18\x03 \x03(\x0b\x32\x17.argosy.metering.v1.Hit\"k\n\tHitAnswer\x12\x31\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32 .argosy.metering.v1.AttemptUsage\x12+\n\x05\x63\x61\x63he\x18\x02 \x01(\x0b\x32\x1c.argosy.metering.v1.CacheUse\"M\n\x03Hit\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\x05\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x12\n\nproject_id\x18\x04 \x01(\t\"\x9f\x02\n\x12\x42udgetLimitReached\x12)\n\x04meta\x18\x01 \x01(\x0b\x32\x1b.argosy.common.v1.EventMeta\x12.\n\x05limit\x18\x02 \x01(\x0e\x32\x1f.argosy.metering.v1.BudgetLimit\x12\x0f\n\x07percent\x18\x03 \x01(\x05\x12$\n\x03\x63\x61p\x18\x04 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12&\n\x05spent\x18\x05 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12%\n\x04held\x18\x06 \x01(\x0b\x32\x17.argosy.common.v1.Money\x12(\n\x07\x65xposed\x18\x07 \x01(\x0b\x32\x17.argosy.common.v1.Money*Y\n\x0b\x42udgetLimit\x12\x1c\n\x18\x42UDGET_LIMIT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_LIMIT_SOFT\x10\x01\x12\x15\n\x11\x42UDGET_LIMIT_HARD\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'argosy.metering.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BUDGETLIMIT']._serialized_start=1022
-  _globals['_BUDGETLIMIT']._serialized_end=1111
+  _globals['_BUDGETLIMIT']._serialized_start=1357
+  _globals['_BUDGETLIMIT']._serialized_end=1446
   _globals['_USAGERECORDED']._serialized_start=87
   _globals['_USAGERECORDED']._serialized_end=353
   _globals['_CACHEUSE']._serialized_start=355
@@ -42,6 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RIGHTSIZING']._serialized_end=552
   _globals['_ATTEMPTUSAGE']._serialized_start=555
   _globals['_ATTEMPTUSAGE']._serialized_end=730
-  _globals['_BUDGETLIMITREACHED']._serialized_start=733
-  _globals['_BUDGETLIMITREACHED']._serialized_end=1020
+  _globals['_HITSRECORDED']._serialized_start=733
+  _globals['_HITSRECORDED']._serialized_end=877
+  _globals['_HITANSWER']._serialized_start=879
+  _globals['_HITANSWER']._serialized_end=986
+  _globals['_HIT']._serialized_start=988
+  _globals['_HIT']._serialized_end=1065
+  _globals['_BUDGETLIMITREACHED']._serialized_start=1068
+  _globals['_BUDGETLIMITREACHED']._serialized_end=1355
 # @@protoc_insertion_point(module_scope)

@@ -211,6 +211,109 @@ class AttemptUsage(_message.Message):
 Global___AttemptUsage: _TypeAlias = AttemptUsage  # noqa: Y015
 
 @_typing.final
+class HitsRecorded(_message.Message):
+    """Topic argosy.metering.hits-recorded.v1: answers of the response cache for which the tenant pays nothing, many together.
+    Each settles a request that reserved nothing, as a UsageRecorded of its own would. Consumers are idempotent on
+    (tenant, request).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    META_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def meta(self) -> _common_pb2.EventMeta:
+        """Unique id, tenant, time."""
+
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitAnswer]:
+        """The answers that were given, each once."""
+
+    @_builtins.property
+    def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
+        """The requests that got them."""
+
+    def __init__(
+        self,
+        *,
+        meta: _common_pb2.EventMeta | None = ...,
+        answers: _abc.Iterable[Global___HitAnswer] | None = ...,
+        hits: _abc.Iterable[Global___Hit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "hits", b"hits", "meta", b"meta"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitsRecorded: _TypeAlias = HitsRecorded  # noqa: Y015
+
+@_typing.final
+class HitAnswer(_message.Message):
+    """A cached answer, as all requests that got it are settled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempt(self) -> Global___AttemptUsage:
+        """What the provider call consumed that gave it, at its price less 100 %."""
+
+    @_builtins.property
+    def cache(self) -> Global___CacheUse:
+        """How the cache answered."""
+
+    def __init__(
+        self,
+        *,
+        attempt: Global___AttemptUsage | None = ...,
+        cache: Global___CacheUse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache", b"cache"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cache", b"cache"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitAnswer: _TypeAlias = HitAnswer  # noqa: Y015
+
+@_typing.final
+class Hit(_message.Message):
+    """A request that got a cached answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request."""
+    answer: _builtins.int
+    """The place of its answer in `answers`, from 0."""
+    key_id: _builtins.str
+    """The key that asked, for reports."""
+    project_id: _builtins.str
+    """The project that asked, for reports."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        answer: _builtins.int = ...,
+        key_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "key_id", b"key_id", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hit: _TypeAlias = Hit  # noqa: Y015
+
+@_typing.final
 class BudgetLimitReached(_message.Message):
     """Topic argosy.metering.budget-limit-reached.v1: a budget passed its soft limit, or refused a request. Once per limit,
     until the cap is changed.

@@ -332,7 +332,9 @@ Global___Chunk: _TypeAlias = Chunk  # noqa: Y015
 
 @_typing.final
 class Finished(_message.Message):
-    """The answer is over. Its usage is in the outbox, unless Postgres did not answer in time: then writing it goes on."""
+    """The answer is over. Its usage is in the outbox, unless Postgres did not answer in time: then writing it goes on.
+    That of a cached answer which costs nothing is written soon after.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -18,12 +18,15 @@ from values.usage import CacheOutcome, ExposureCause
 from metering.metrics import CLAMPED, EVENTS, EXPOSED, SETTLE_LAG_SECONDS, SETTLEMENTS
 from metering.prices.model import ALL_TENANTS, PriceCache, UnknownPriceVersion, validate_price_key
 from metering.reservations.model import is_valid_id
+from metering.settlement.hits import Hit, Hits
 from metering.settlement.model import Attempt, Settlement, SettlementCase, SettlementChanges, UsageEvent, attach_prices
 from metering.settlement.ports import SettlementStore
 from metering.usage.model import CacheUse, RightSizingUse, is_valid_model_name
 
 TOPIC = "argosy.metering.usage-recorded.v1"
+HITS_TOPIC = "argosy.metering.hits-recorded.v1"
 MAX_ATTEMPT = 1_000_000
+Message = events_pb2.UsageRecorded | events_pb2.HitsRecorded
 CASES_WITHOUT_RESERVATION = frozenset({SettlementCase.LATE, SettlementCase.UNRESERVED})
 
 # An alert does not see the increase from no sample to a first one, so that all causes are 0 from the start.
@@ -51,6 +54,22 @@ class UsageConsumer:
         events = [await self._priced(proto_to_event(message)) for message in messages]
         changes = await self.settlements.settle(events)
         _observe(changes)
+        self._observe_lag(messages)
+
+    async def settle_hits(self, records: list[Record]) -> None:
+        """Settle records of `HITS_TOPIC`, most of them in one transaction. Raises `Undecodable` as `settle`."""
+        messages = [decode_hits(record) for record in records]
+        answers: list[UsageEvent] = []
+        hits: list[Hit] = []
+        for message in messages:
+            first = len(answers)
+            hits += proto_to_hits(message, first)
+            answers += [await self._priced(answer) for answer in proto_to_answers(message)]
+        if hits:
+            _observe(await self.settlements.settle_hits(Hits(answers, hits)))
+        self._observe_lag(messages)
+
+    def _observe_lag(self, messages: Sequence[Message]) -> None:
         newest = max((time for message in messages if (time := _occurred_at(message))), default=None)
         if newest is not None:
             SETTLE_LAG_SECONDS.set(max(0.0, (self.clock.now() - newest).total_seconds()))
@@ -67,6 +86,39 @@ def decode(record: Record) -> events_pb2.UsageRecorded:
         return events_pb2.UsageRecorded.FromString(record.value)
     except DecodeError as error:
         raise Undecodable("not an argosy.metering.v1.UsageRecorded") from error
+
+
+def decode_hits(record: Record) -> events_pb2.HitsRecorded:
+    try:
+        return events_pb2.HitsRecorded.FromString(record.value)
+    except DecodeError as error:
+        raise Undecodable("not an argosy.metering.v1.HitsRecorded") from error
+
+
+def proto_to_hits(message: events_pb2.HitsRecorded, first: int) -> list[Hit]:
+    """Read the requests of a message, whose answers are those from `first` on. Raises `Undecodable`."""
+    count = len(message.answers)
+    hits = [Hit(hit.request_id, hit.project_id, hit.key_id, first + hit.answer) for hit in message.hits]
+    # Most hits of a message have the same project and key.
+    owners = {hit.project_id for hit in hits} | {hit.key_id for hit in hits}
+    if not all(map(is_valid_id, [hit.request_id for hit in hits])):
+        raise Undecodable("each hit needs the id of its request")
+    if not all(text == "" or is_valid_id(text) for text in owners):
+        raise Undecodable("key or project is not an id")
+    if not all(first <= hit.answer < first + count for hit in hits):
+        raise Undecodable("a hit names an answer that is not there")
+    return hits
+
+
+def proto_to_answers(message: events_pb2.HitsRecorded) -> list[UsageEvent]:
+    """Read the answers of a message; each gets the id of its event in place of a request's. Raises `Undecodable`."""
+    answers = []
+    for answer in message.answers:
+        event = events_pb2.UsageRecorded(
+            meta=message.meta, request_id=message.meta.event_id, attempts=[answer.attempt], cache=answer.cache
+        )
+        answers.append(proto_to_event(event))
+    return answers
 
 
 def proto_to_event(message: events_pb2.UsageRecorded) -> UsageEvent:
@@ -128,7 +180,7 @@ def _proto_to_attempt(message: events_pb2.AttemptUsage, cache: CacheUse | None) 
     return Attempt(message.attempt, message.price_key, message.price_version, usage, cause=cause, cache=cached)
 
 
-def _occurred_at(message: events_pb2.UsageRecorded) -> datetime | None:
+def _occurred_at(message: Message) -> datetime | None:
     try:
         return proto_to_timestamp(message.meta.occurred_at) if message.meta.HasField("occurred_at") else None
     except (ValueError, OverflowError):

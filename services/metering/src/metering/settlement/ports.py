@@ -4,12 +4,19 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from metering.reservations.model import RequestRef
+from metering.settlement.hits import Hits
 from metering.settlement.model import RequestStatement, SettlementChanges, UsageEvent
 
 
 class SettlementStore(Protocol):
     async def settle(self, events: Sequence[UsageEvent]) -> Sequence[SettlementChanges]:
         """Settle priced events in their order, in one transaction; calls that are settled already stay as they are.
+
+        Safe to repeat, and to run in many consumers at once. Raises `Unavailable` when it must be tried again.
+        """
+
+    async def settle_hits(self, hits: Hits) -> Sequence[SettlementChanges]:
+        """Settle requests that got priced answers of the cache, as `settle` would settle the event of each.
 
         Safe to repeat, and to run in many consumers at once. Raises `Unavailable` when it must be tried again.
         """

@@ -6,6 +6,7 @@ The lock order is in migrations/functions/lock_budgets.sql.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +21,7 @@ from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
 from metering.reservations.model import RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
 from metering.settlement.expire import expire
+from metering.settlement.hits import Hit, Hits, settle_answer, settled_at
 from metering.settlement.model import (
     LockedRequest,
     RequestStatement,
@@ -43,6 +45,8 @@ from metering.settlement.settle import COUNTED_CAUSES, settle_all
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3)"
 LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
 FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7, $8)"
+
+INSERT_HITS = "SELECT * FROM metering.insert_hits($1, $2, $3, $4, $5, $6, $7)"
 
 # One statement, so that it reads all of the request as of one instant.
 STATEMENT = """
@@ -145,6 +149,50 @@ class PostgresSettlementStore:
         SETTLE_BATCH.observe(len(events))
         SETTLE_SECONDS.observe(perf_counter() - started)
         return changes
+
+    async def settle_hits(self, hits: Hits) -> Sequence[SettlementChanges]:
+        started = perf_counter()
+        now = datetime.now(UTC)  # until the database says its own
+        answers = {place: settle_answer(answer, now) for place, answer in enumerate(hits.answers)}
+        free = {place: changes for place, changes in answers.items() if changes is not None}
+        waiting = [hit for hit in hits.hits if hit.answer in free]
+        others = [hit for hit in hits.hits if hit.answer not in free]
+        changes: list[SettlementChanges] = []
+        if waiting:
+            changes, known = await self._insert_hits(hits, free, waiting)
+            others += known
+        SETTLE_BATCH.observe(len(hits.hits))
+        SETTLE_SECONDS.observe(perf_counter() - started)
+        # Rare: records that are delivered again, and requests that metering has on record for another reason.
+        return [*changes, *(await self.settle(list(map(hits.event_of, others))) if others else ())]
+
+    async def _insert_hits(
+        self, hits: Hits, free: Mapping[int, SettlementChanges], waiting: Sequence[Hit]
+    ) -> tuple[list[SettlementChanges], list[Hit]]:
+        """Settle those that are new, in one transaction; return what changed, and the hits that are on record."""
+        rows = [
+            {**settlement_to_row(changes.reservation, changes.settlements[0]), "answer": place}
+            for place, changes in free.items()
+        ]
+        async with self._database.system() as connection:
+            (row,) = await connection.fetch(
+                INSERT_HITS,
+                [hits.answers[hit.answer].tenant_id for hit in waiting],
+                [hit.request_id for hit in waiting],
+                [hit.project_id for hit in waiting],
+                [hit.key_id for hit in waiting],
+                [hits.answers[hit.answer].event_id for hit in waiting],
+                [hit.answer for hit in waiting],
+                _to_json(rows),
+            )
+            inserted = row["places"] or []
+            if inserted:
+                settled = {place: settled_at(changes, row["inserted_at"]) for place, changes in free.items()}
+                changes = [settled[waiting[place - 1].answer] for place in inserted]
+                usage, cache = _to_json(changes_to_usage_rows(changes)), _to_json(changes_to_cache_rows(changes))
+                await connection.execute(FINISH, "[]", [], [], [], [], usage, cache, "[]")
+        known = set(range(1, len(waiting) + 1)).difference(inserted)
+        return changes if inserted else [], [waiting[place - 1] for place in sorted(known)]
 
     async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
         async with self._database.system() as connection:

@@ -56,6 +56,16 @@ def chat_candidates(
     return Rendered(candidates, drop_warnings(chain.from_iterable(dropped)))
 
 
+def warnings_of(
+    chat: ParsedChat, routed: Sequence[RouteCandidate], unknown_fields: UnknownFields = UnknownFields.DROP
+) -> tuple[str, ...]:
+    """Return the warnings of `chat_candidates` without its bodies: a cached answer needs none."""
+    if not chat.special_fields:
+        return ()
+    dropped = (fields_to_drop(chat.special_fields, candidate, unknown_fields) for candidate in routed)
+    return drop_warnings(chain.from_iterable(dropped))
+
+
 def _candidate(
     chat: ParsedChat, candidate: RouteCandidate, stream: bool, media: Sequence[Media], dropped: Sequence[str]
 ) -> Candidate:

@@ -1,5 +1,6 @@
 """Answers a chat completion: prepare, infer, finalize."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from orchestrator.chat.finalize import finalize
 from orchestrator.chat.infer import Disconnects, infer
 from orchestrator.chat.model import ChatEvent, ChatRequest, Finished
 from orchestrator.chat.prepare import Draft, Prepared, draft_chat, reserve_draft
-from orchestrator.chat.run import Run, give_cached
+from orchestrator.chat.run import Run, cached_events
 from orchestrator.chat.stream import StreamBuffer
 from orchestrator.context.ports import RetrievalClient
 from orchestrator.flags.model import Feature
@@ -20,6 +21,7 @@ from orchestrator.limits import Limits
 from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.look_up import Lookup
+from orchestrator.response_cache.model import Hit
 from orchestrator.response_cache.serve import CacheUse, ChatCache
 from orchestrator.routing.choose import RouteCache
 from orchestrator.routing.model import UnknownFields
@@ -51,7 +53,14 @@ class ChatCompletions:
         """
         key = (request.principal.tenant_id, request.request_id)
         with self.tasks.slot(key):
-            run = await self._open(request)
+            draft, lookup = await self._draft(request)
+            hit = None if lookup is None else lookup.hit
+            cached = () if self.cache is None or hit is None else await self._give(self.cache, hit, draft)
+            run = None if cached else await self._open(draft, lookup)
+        if run is None:
+            for event in cached:
+                yield event
+            return
         buffer = run.buffer
         try:
             started = False
@@ -70,8 +79,8 @@ class ChatCompletions:
             buffer.disconnect()
             self.tasks.detach(run.task)
 
-    async def _open(self, request: ChatRequest) -> Run:
-        """Start the task that answers: from the cache, or by a plan."""
+    async def _draft(self, request: ChatRequest) -> tuple[Draft, Lookup | None]:
+        """Decide what is asked, and look whether the cache has the answer."""
         draft = await draft_chat(
             request,
             routes=self.routes,
@@ -83,26 +92,48 @@ class ChatCompletions:
         )
         use = None if self.cache is None else self._cache_use(self.cache, draft)
         lookup = None if self.cache is None or use is None else await self._look_up(self.cache, use, draft)
+        return draft, lookup
+
+    async def _give(self, cache: ChatCache, hit: Hit, draft: Draft) -> tuple[ChatEvent, ...]:
+        """Return all events of a cached answer, reserved and recorded.
+
+        Together: a message between services costs as much as making the answer.
+        """
+        await cache.pace.wait()
+        request, model = draft.request, draft.route.model
+        owner = (request.principal, request.request_id)
+        if hit.is_free:
+            return cached_events(draft, cache.charges.record_free(*owner, hit, model))
+        charged = await cache.charges.reserve(*owner, hit, draft.deadline)
+        # There is no await between the reservation and this task: it is settled also when the client leaves.
+        task = self.tasks.start(
+            cache.charges.record(*owner, charged, model), (request.principal.tenant_id, request.request_id)
+        )
+        try:
+            await asyncio.shield(task)
+        finally:
+            self.tasks.detach(task)
+        return cached_events(draft, charged)
+
+    async def _open(self, draft: Draft, lookup: Lookup | None) -> Run:
+        """Reserve, and start the task that answers by a plan."""
+        request = draft.request
         run = Run(draft, StreamBuffer(self.limits.stream_buffer_bytes, stream=request.stream), lookup)
         key = (request.principal.tenant_id, request.request_id)
         try:
-            if self.cache is not None and lookup is not None and lookup.hit is not None:
-                charged = await self.cache.charges.reserve(
-                    request.principal, request.request_id, lookup.hit, draft.deadline
-                )
-                run.soft_limit_passed = charged.soft_limit_passed
-                work = give_cached(run, charged, self.cache.charges)
-            else:
-                prepared = await reserve_draft(
-                    draft, routes=self.routes, reservations=self.reservations, limits=self.limits
-                )
-                run.soft_limit_passed = prepared.reservation.soft_limit_passed
-                work = self._answer(prepared, run)
+            prepared = await reserve_draft(
+                draft,
+                routes=self.routes,
+                reservations=self.reservations,
+                limits=self.limits,
+                unknown_fields=self.unknown_fields,
+            )
         except BaseException:
             run.release()
             raise
+        run.soft_limit_passed = prepared.reservation.soft_limit_passed
         # There is no await between the reservation and this task, which settles it whatever happens.
-        run.task = self.tasks.start(run.to_its_end(work), key)
+        run.task = self.tasks.start(run.to_its_end(self._answer(prepared, run)), key)
         return run
 
     def _cache_use(self, cache: ChatCache, draft: Draft) -> CacheUse | None:
@@ -119,7 +150,7 @@ class ChatCompletions:
         return await cache.look_up(
             request.principal.tenant_id,
             draft.route,
-            draft.routed,
+            draft.chosen.candidates,
             chat.document,
             output_limit=chat.output_limit,
             use=use,

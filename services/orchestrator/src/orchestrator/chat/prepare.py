@@ -10,7 +10,7 @@ from chassis.clock import Clock
 from chassis.errors import InvalidRequest, RemoteError
 from values.money import NanoUsd, nano_usd_to_usd
 
-from orchestrator.chat.candidates import Rendered, chat_candidates, with_checks
+from orchestrator.chat.candidates import Rendered, chat_candidates, warnings_of, with_checks
 from orchestrator.chat.facts import facts_of, seed_of
 from orchestrator.chat.media import Media, dearest, find_media
 from orchestrator.chat.model import ChatRequest, ParsedChat, RequestTooLarge
@@ -45,13 +45,11 @@ class Draft(NamedTuple):
     chat: ParsedChat
     """With the context in its document."""
     media: tuple[Media, ...]
-    routed: tuple[RouteCandidate, ...]
-    """Those of the route that may answer, in the order to try them."""
-    candidates: tuple[Candidate, ...]
+    chosen: Choice
+    """The candidates of the route that may answer, in the order to try them. Their bodies are rendered when the answer
+    is not in the cache."""
     sources: tuple[Source, ...]
     warnings: tuple[str, ...]
-    cheap: int = 0
-    """How many of the first are cheap ones, which the request tries before the others because it is easy."""
 
 
 class Prepared(NamedTuple):
@@ -115,7 +113,9 @@ async def prepare(
         unknown_fields=unknown_fields,
         flags=flags,
     )
-    return await reserve_draft(draft, routes=routes, reservations=reservations, limits=limits)
+    return await reserve_draft(
+        draft, routes=routes, reservations=reservations, limits=limits, unknown_fields=unknown_fields
+    )
 
 
 async def draft_chat(
@@ -128,7 +128,7 @@ async def draft_chat(
     unknown_fields: UnknownFields = UnknownFields.DROP,
     flags: FlagCache = NO_FLAGS,
 ) -> Draft:
-    """Choose the route, add context, and render a body per candidate. Nothing is reserved yet. Raises as `prepare`."""
+    """Choose the route, and add context. Nothing is rendered or reserved yet. Raises as `prepare`."""
     deadline = deadline_of(request.timeout, limits, clock)
     route, chat, media = await _parse(request, routes, flags.snapshot())
     added = 0 if chat.retrieval is None else limits.max_context_bytes
@@ -139,23 +139,36 @@ async def draft_chat(
             chat.document, chat.retrieval, retrieval=retrieval, deadline=deadline, limits=limits
         )
         chat = chat._replace(document=with_context(chat.document, sources))
-    candidates, warnings = _render(request, chat, chosen, media, limits=limits, unknown_fields=unknown_fields)
-    return Draft(request, deadline, route, chat, media, chosen.candidates, candidates, sources, warnings, chosen.cheap)
+    warnings = warnings_of(chat, chosen.candidates, unknown_fields)
+    return Draft(request, deadline, route, chat, media, chosen, sources, warnings)
 
 
-async def reserve_draft(draft: Draft, *, routes: RouteCache, reservations: Reservations, limits: Limits) -> Prepared:
-    """Reserve the cost of the most expensive candidate. Raises errors of metering, and `DeadlineExceeded`."""
-    request, deadline, candidates = draft.request, draft.deadline, draft.candidates
+async def reserve_draft(
+    draft: Draft,
+    *,
+    routes: RouteCache,
+    reservations: Reservations,
+    limits: Limits,
+    unknown_fields: UnknownFields = UnknownFields.DROP,
+) -> Prepared:
+    """Render a body per candidate, and reserve the cost of the most expensive one.
+
+    Raises `InvalidRequest`, `RequestTooLarge`, `DeadlineExceeded`, and errors of metering.
+    """
+    request, deadline = draft.request, draft.deadline
+    candidates, _ = _render(
+        request, draft.chat, draft.chosen, draft.media, limits=limits, unknown_fields=unknown_fields
+    )
     bounds = [candidate.bound for candidate in candidates]
     try:
         reservation = await reservations.reserve(request.principal, request.request_id, bounds, deadline)
     except RemoteError as error:
         if draft.media and error.reason == "INSUFFICIENT_QUOTA":
-            raise _with_media(error, draft.media, draft.routed) from error
+            raise _with_media(error, draft.media, draft.chosen.candidates) from error
         raise
     routes.prices.learn(reservation.prices)
-    if draft.cheap:
-        reservation = reservation._replace(cheap=draft.cheap)
+    if draft.chosen.cheap:
+        reservation = reservation._replace(cheap=draft.chosen.cheap)
     # The first byte of an answer that is not streamed arrives when all of it is written.
     first_byte_timeout = limits.first_byte_timeout if request.stream else limits.non_streamed_timeout
     plan = Plan(

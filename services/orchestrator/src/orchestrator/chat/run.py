@@ -5,16 +5,17 @@ from collections.abc import Awaitable, Sequence
 
 from values.usage import CacheOutcome
 
-from orchestrator.chat.model import Finished, Started
+from orchestrator.chat.model import ChatEvent, Finished, Started
 from orchestrator.chat.prepare import Draft
 from orchestrator.chat.stream import Recording, StreamBuffer
 from orchestrator.reservations.attempts import AttemptLog
 from orchestrator.reservations.model import Reservation
-from orchestrator.response_cache.charge import CacheCharges, Charged, stale_attempt
+from orchestrator.response_cache.charge import Charged, stale_attempt
 from orchestrator.response_cache.look_up import Lookup
 from orchestrator.response_cache.model import Hit
 from orchestrator.response_cache.serve import RAW_BYTES_PER_ENTRY_BYTE, ChatCache, helps, keep_if_complete
 from orchestrator.usage.model import Attempt, AttemptUsage, CacheUse
+from orchestrator.workers.model import Chunk
 from orchestrator.workers.model import Finished as PlanFinished
 
 
@@ -29,7 +30,7 @@ class Run:
         self.task: asyncio.Task[None]
         self.soft_limit_passed = False
         self._lookup = lookup
-        self._hit: Hit | None = None if lookup is None else lookup.hit
+        self._hit: Hit | None = None
         if lookup is not None and lookup.lease is not None:
             buffer.recording = Recording(lookup.lease.max_bytes * RAW_BYTES_PER_ENTRY_BYTE)
 
@@ -115,13 +116,14 @@ class Run:
         )
 
 
-async def give_cached(run: Run, charged: Charged, charges: CacheCharges) -> Finished:
-    """Give a cached answer, and record what it costs."""
-    request, answer = run.draft.request, charged.hit.answer
-    run.buffer.fill(answer.payloads)
-    run.buffer.close_chunks()
-    await charges.record(request.principal, request.request_id, charged, run.draft.route.model)
-    return Finished(answer.usage, charged.cost, None, answer.usage_payload, answer.warnings)
+def cached_events(draft: Draft, charged: Charged) -> tuple[ChatEvent, ...]:
+    """Return the events of a cached answer."""
+    hit, answer = charged.hit, charged.hit.answer
+    return (
+        Started(draft.sources, charged.soft_limit_passed, draft.warnings, hit.outcome, hit.age_seconds),
+        Chunk(answer.payloads),
+        Finished(answer.usage, charged.cost, None, answer.usage_payload, answer.warnings),
+    )
 
 
 def _answering(finished: PlanFinished) -> Attempt | None:

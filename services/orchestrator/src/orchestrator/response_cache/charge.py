@@ -1,6 +1,7 @@
 """Charges a cached answer: at least its price is reserved, and one event settles it."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from chassis.tenancy import Principal
@@ -10,11 +11,11 @@ from values.usage import NO_USAGE, AbsentClasses, TokenDetails
 from orchestrator.limits import Deadline
 from orchestrator.reservations.model import Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations
-from orchestrator.response_cache.model import Hit
-from orchestrator.usage.model import AttemptUsage, CacheUse
+from orchestrator.response_cache.model import FREE_PERCENT, Hit
+from orchestrator.usage.hits import HitRecorder
+from orchestrator.usage.model import AttemptUsage, CacheUse, RequestUsage
 from orchestrator.usage.record import UsageRecorder
 
-FREE_PERCENT = 100
 FIRST_ATTEMPT = 1
 
 
@@ -27,7 +28,7 @@ class Charged(NamedTuple):
 
     @property
     def cost(self) -> NanoUsd:
-        tokens = self.hit.answer.usage.known
+        tokens = None if self.hit.is_free else self.hit.answer.usage.known
         return ZERO if tokens is None else cost(*tokens, self.price, self.hit.answer.usage.details)
 
 
@@ -37,18 +38,26 @@ class CacheCharges:
 
     reservations: Reservations
     recorder: UsageRecorder
+    hits: HitRecorder
 
     async def reserve(self, principal: Principal, request_id: str, hit: Hit, deadline: Deadline) -> Charged:
-        """Reserve the price of a hit in the current price book; for a free one nothing. Raises as a reservation."""
+        """Reserve the price of a hit that is not free, in the current price book. Raises as a reservation."""
         answer = hit.answer
         tokens = answer.usage.known or (0, 0)
-        if hit.percent_off == FREE_PERCENT:
-            # The price of its own time: its version lets metering tell what was saved.
-            return Charged(hit, free_price(answer.price_key, answer.price_version), soft_limit_passed=False)
         reservations = replace(self.reservations, discount_percent=hit.percent_off)
         bound = TokenBound(answer.price_key, *tokens, absent_classes(answer.usage.details))
         reservation = await reservations.reserve(principal, request_id, (bound,), deadline)
         return Charged(hit, reservation.prices[0], reservation.soft_limit_passed)
+
+    def record_free(self, principal: Principal, request_id: str, hit: Hit, model: str) -> Charged:
+        """Let a free hit be recorded soon, together with others. Raises `Unavailable` if too many wait for that."""
+        answer = hit.answer
+        # The price of its own time: its version lets metering tell what was saved.
+        price = free_price(answer.price_key, answer.price_version)
+        attempt, use = AttemptUsage(FIRST_ATTEMPT, price, answer.usage), CacheUse(hit.outcome, model, FIRST_ATTEMPT)
+        owner = (principal.tenant_id, principal.project_id, principal.key_id)
+        self.hits.add(RequestUsage("", *owner, request_id, (attempt,), use))
+        return Charged(hit, price, soft_limit_passed=False)
 
     async def record(self, principal: Principal, request_id: str, charged: Charged, model: str) -> None:
         """Record the event that settles a hit."""
@@ -63,6 +72,7 @@ def absent_classes(details: TokenDetails | None) -> AbsentClasses:
     return AbsentClasses(not (used.cache_write or used.cache_write_1h), not used.audio_input, not used.audio_output)
 
 
+@lru_cache(maxsize=1024)
 def free_price(price_key: str, version: str) -> Price:
     """Return the price of a free answer; its version names the price that is not asked for."""
     return discount(Price(price_key, version, ZERO, ZERO), FREE_PERCENT)

@@ -33,8 +33,8 @@ class Flights:
     """The answers that this process makes now, by key. Those who wait for one get it, or why not."""
 
     def __init__(self) -> None:
-        # Without a future until somebody waits: most answers are made for one request.
-        self._flights: dict[CacheKey, asyncio.Future[SharedAnswer | Unshared] | None] = {}
+        # Those who wait, by answer; without a list until one does: most answers are made for one request.
+        self._flights: dict[CacheKey, list[asyncio.Future[SharedAnswer | Unshared]] | None] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -51,16 +51,25 @@ class Flights:
 
         Raises `TimeoutError`. A caller that is cancelled does not stop the others from waiting.
         """
-        future = self._flights[key]
-        if future is None:
-            future = self._flights[key] = asyncio.get_running_loop().create_future()
-        done, _ = await asyncio.wait({future}, timeout=timeout_seconds)
-        if not done:
-            raise TimeoutError
-        return future.result()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[SharedAnswer | Unshared] = loop.create_future()
+        waiters = self._flights[key]
+        if waiters is None:
+            waiters = self._flights[key] = []
+        waiters.append(waiter)
+        timer = loop.call_later(timeout_seconds, _give_up, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
 
     def end(self, key: CacheKey, answer: SharedAnswer | Unshared) -> None:
         """Give the answer to those who wait."""
-        future = self._flights.pop(key)
-        if future is not None:
-            future.set_result(answer)
+        for waiter in self._flights.pop(key) or ():
+            if not waiter.done():
+                waiter.set_result(answer)
+
+
+def _give_up(waiter: asyncio.Future[SharedAnswer | Unshared]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

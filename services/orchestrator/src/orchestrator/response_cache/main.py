@@ -22,6 +22,8 @@ from orchestrator.response_cache.retrieval_client import GrpcPromptIndex
 from orchestrator.response_cache.semantic import SemanticCache
 from orchestrator.response_cache.serve import ChatCache
 from orchestrator.response_cache.settings import ResponseCacheSection
+from orchestrator.usage.hits import HitRecorder
+from orchestrator.usage.ports import HitOutbox
 from orchestrator.usage.record import UsageRecorder
 
 MAX_LIFETIME = timedelta(days=61)
@@ -36,6 +38,7 @@ async def build_response_cache(
     *,
     reservations: Reservations,
     recorder: UsageRecorder,
+    outbox: HitOutbox,
     tasks: BackgroundTasks,
 ) -> tuple[ChatCache, ResponseCacheServicer]:
     """Open a connection of its own: a large answer must not hold up other commands."""
@@ -44,7 +47,8 @@ async def build_response_cache(
     index = GrpcPromptIndex(retrieval)
     semantic = SemanticCache(index, section.semantic_timeout, _starter(tasks), SEMANTIC_FAILURES.inc)
     cache = ResponseCache(store, section.limits(), on_bypassed=CACHE_BYPASSED.inc)
-    chat = ChatCache(cache, by_route(section.policy()), CacheCharges(reservations, recorder), semantic)
+    charges = CacheCharges(reservations, recorder, HitRecorder(outbox, tasks))
+    chat = ChatCache(cache, by_route(section.policy()), charges, semantic)
     return chat, ResponseCacheServicer(PurgeCache(store, Removals(store, _starter(tasks)), (index,)))
 
 

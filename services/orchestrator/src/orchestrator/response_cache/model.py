@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from values.usage import CacheOutcome, TokenUsage
+
+FREE_PERCENT: Final = 100
+"""Taken off the price of an answer that costs nothing."""
 
 
 class ExactMode(StrEnum):
@@ -70,7 +73,9 @@ class CachePolicy:
     @property
     def percent_off(self) -> int:
         """What is taken off the price of a cached answer, 0 to 100."""
-        return {Charge.FREE: 100, Charge.FULL: 0, Charge.DISCOUNTED: self.discount_percent}[self.charge]
+        if self.charge is Charge.DISCOUNTED:
+            return self.discount_percent
+        return FREE_PERCENT if self.charge is Charge.FREE else 0
 
 
 class CacheKey(NamedTuple):
@@ -106,3 +111,7 @@ class Hit(NamedTuple):
     age_seconds: int
     percent_off: int
     """What is taken off its price."""
+
+    @property
+    def is_free(self) -> bool:
+        return self.percent_off == FREE_PERCENT

@@ -1,7 +1,7 @@
 """The cache as chat completions use it: asked before a plan runs, given the answer after it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from orchestrator.response_cache.key import cache_key
 from orchestrator.response_cache.lease import Lease
 from orchestrator.response_cache.look_up import Lookup, ResponseCache
 from orchestrator.response_cache.model import CacheControl, CachedAnswer, CacheMode, CachePolicy
+from orchestrator.response_cache.pace import Pace
 from orchestrator.response_cache.policy import CachePolicyOf, mode_of
 from orchestrator.response_cache.semantic import Prompt, SemanticCache, read_prompt
 from orchestrator.routing.model import Route, RouteCandidate
@@ -44,6 +45,7 @@ class ChatCache:
     policy_of: CachePolicyOf
     charges: CacheCharges
     semantic: SemanticCache | None = None
+    pace: Pace = field(default_factory=Pace)
 
     def use(self, route: Route, control: CacheControl | None) -> CacheUse | None:
         """Return how a request uses the cache; None for one that does not."""

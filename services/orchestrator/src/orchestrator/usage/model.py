@@ -56,3 +56,11 @@ class RequestUsage(NamedTuple):
     attempts: tuple[AttemptUsage, ...]
     cache: CacheUse | None = None
     right_sizing: RightSizingUse | None = None
+
+
+class Hits(NamedTuple):
+    """Cached answers of a tenant that cost nothing. `event_id` makes writing them idempotent."""
+
+    event_id: str
+    tenant_id: str
+    hits: tuple[RequestUsage, ...]

@@ -8,16 +8,20 @@ from typing import cast
 
 import orjson
 from chassis.errors import ArgosyError
+from chassis.kafka import Event, Outbox
+from chassis.kafka.outbox import MAX_VALUE_BYTES
 from chassis.postgres import Database, GroupCommit
 from chassis.telemetry import inject, logger
+from google.protobuf.timestamp_pb2 import Timestamp
 from values.protos import timestamp_to_proto
 
 from orchestrator.background_tasks import RequestKey
 from orchestrator.metrics import OUTBOX_PENDING, USAGE_WRITE_BATCH, USAGE_WRITE_SECONDS
-from orchestrator.usage.model import RequestUsage
-from orchestrator.usage.protos import request_usage_to_proto
+from orchestrator.usage.model import Hits, RequestUsage
+from orchestrator.usage.protos import hits_to_proto, request_usage_to_proto
 
 USAGE_RECORDED = "argosy.metering.usage-recorded.v1"
+HITS_RECORDED = "argosy.metering.hits-recorded.v1"
 
 GROUP_COMMIT_INTERVAL = timedelta(milliseconds=4)
 """Under load, the time from the end of one commit to the next: fewer commits of more events."""
@@ -62,6 +66,17 @@ class PostgresUsageOutbox:
         inject(headers)
         await self._group_commit.submit((usage, headers))
 
+    async def write_hits(self, together: Sequence[Hits]) -> None:
+        try:
+            now = timestamp_to_proto(await self._now())
+            events = [event for hits in together for event in hits_to_events(hits, now)]
+            self._note_time(await Outbox.enqueue_all(self._database.system(), events))
+        except Exception as error:
+            count = sum(len(hits.hits) for hits in together)
+            log.warning("hits_write_failed", hits=count, error=str(error) or type(error).__name__)
+            raise
+        self._on_written()
+
     async def find_pending(self, requests: Collection[RequestKey]) -> set[RequestKey]:
         tenants, ids = [tenant for tenant, _ in requests], [request_id for _, request_id in requests]
         rows = await self._database.system().fetch(_FIND_PENDING, tenants, ids)
@@ -99,7 +114,10 @@ class PostgresUsageOutbox:
             [usage.request_id for usage, _ in entries],
             USAGE_RECORDED,
         )
-        self._time, self._time_read_at = written_at, monotonic()
+        self._note_time(written_at)
+
+    def _note_time(self, at: datetime) -> None:
+        self._time, self._time_read_at = at, monotonic()
 
     async def _now(self) -> datetime:
         """The database's clock, which also dates reservations. Between two reads of it the local clock moves it on."""
@@ -108,6 +126,21 @@ class PostgresUsageOutbox:
             ((now,),) = await self._database.system().fetch("SELECT clock_timestamp()")
             return cast("datetime", now)
         return self._time + timedelta(seconds=since)
+
+
+def hits_to_events(hits: Hits, now: Timestamp) -> list[Event]:
+    """Make one event, or more where it would be too large for a record."""
+    value = hits_to_proto(hits, now).SerializeToString()
+    if len(value) <= MAX_VALUE_BYTES or len(hits.hits) == 1:
+        return [Event(hits.tenant_id, hits.event_id, HITS_RECORDED, value, {})]
+    half = len(hits.hits) // 2
+    parts = (hits.hits[:half], hits.hits[half:])
+    # The same ids each time: writing the parts again changes nothing.
+    return [
+        event
+        for number, part in enumerate(parts)
+        for event in hits_to_events(Hits(f"{hits.event_id}.{number}", hits.tenant_id, part), now)
+    ]
 
 
 class CoalescedCall:

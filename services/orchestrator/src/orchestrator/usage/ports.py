@@ -1,10 +1,10 @@
 """The ports of the usage feature."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from orchestrator.background_tasks import RequestKey
-from orchestrator.usage.model import RequestUsage
+from orchestrator.usage.model import Hits, RequestUsage
 
 
 class UsageOutbox(Protocol):
@@ -15,6 +15,13 @@ class UsageOutbox(Protocol):
 
     async def find_pending(self, requests: Collection[RequestKey]) -> set[RequestKey]:
         """Return those of the requests, of any tenant, whose events wait to be published. Raises `Unavailable`."""
+
+
+class HitOutbox(Protocol):
+    """Durable storage of cached answers that cost nothing."""
+
+    async def write_hits(self, together: Sequence[Hits]) -> None:
+        """Write all durably; writing them again changes nothing. Raises `Unavailable`."""
 
 
 class RunningJobs(Protocol):

@@ -14,13 +14,15 @@ from argosy.common.v1.common_pb2 import (
     USAGE_SOURCE_REPORTED,
     USAGE_SOURCE_UNKNOWN,
 )
-from argosy.metering.v1.events_pb2 import UsageRecorded
+from argosy.metering.v1.events_pb2 import HitsRecorded, UsageRecorded
 from chassis.errors import Unavailable
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing import free_port
+from orchestrator.usage.model import CacheUse, Hits
 from orchestrator.usage.outbox import PostgresUsageOutbox
 from pydantic import SecretStr
+from values.usage import CacheOutcome
 
 from services.orchestrator.tests.usage_outbox_contract import UsageOutboxContract, Written, some_usage
 
@@ -108,3 +110,30 @@ class TestPostgresUsageOutbox(UsageOutboxContract):
             seen = await connection.fetch("SELECT tenant_id FROM outbox")
 
         assert [row["tenant_id"] for row in seen] == ["ten_1"]
+
+
+async def test_hits_are_a_row_for_each_tenant_and_written_again_change_nothing(database: Database, owner: Any) -> None:
+    written = 0
+
+    def on_written() -> None:
+        nonlocal written
+        written += 1
+
+    outbox = PostgresUsageOutbox(database, on_written=on_written)
+    use = CacheUse(CacheOutcome.HIT, "smollm2", 1)
+    together = [
+        Hits(f"evt_{tenant}", tenant, tuple(some_usage(tenant, f"req_{n}")._replace(cache=use) for n in range(3)))
+        for tenant in ("ten_1", "ten_2")
+    ]
+
+    await outbox.write_hits(together)
+    await outbox.write_hits(together)
+
+    rows = await owner.fetch("SELECT tenant_id, id, topic, value FROM outbox ORDER BY id")
+    assert [(row["tenant_id"], row["id"], row["topic"]) for row in rows] == [
+        (tenant, f"evt_{tenant}", "argosy.metering.hits-recorded.v1") for tenant in ("ten_1", "ten_2")
+    ]
+    message = HitsRecorded.FromString(rows[1]["value"])
+    assert message.meta.tenant_id == "ten_2"
+    assert [hit.request_id for hit in message.hits] == ["req_0", "req_1", "req_2"]
+    assert written == 2
