@@ -62,7 +62,7 @@ ROLE_BY_PATH = {
     "retrieval/chunking/token_counter": "pure",
     "retrieval/deletions/records_postgres": "callee",
     "retrieval/ingestion/grouped_postgres": "callee",
-    "retrieval/ingestion/whole_files_postgres": "callee",
+    "retrieval/ingestion/finished_files_postgres": "callee",
     "retrieval/search/indexes_postgres": "callee",
     "retrieval/search/contents_postgres": "callee",
     "retrieval/search/words_postgres": "callee",

@@ -13,6 +13,7 @@ from retrieval.embeddings.model import EmbeddingSpace
 from retrieval.files.page import Page
 from retrieval.ingestion.model import ClaimLost, EmbeddedChunk
 from retrieval.store_migrations.model import (
+    ALL_FILES,
     ChunkPlace,
     MigrationClaim,
     MigrationKey,
@@ -21,6 +22,7 @@ from retrieval.store_migrations.model import (
     StoreMigration,
     StoreMigrationRunning,
     StoreMigrationState,
+    Unsettled,
     store_migration_not_found,
 )
 from retrieval.vector_stores.model import AttachmentState, VectorStoreNotFound
@@ -141,11 +143,20 @@ class FakeStoreMigrations:
             if item.place.attachment in there:
                 self._database.vectors[self._place(claim, item.place)] = item.vector
 
-    async def cut_over(self, claim: MigrationClaim, grace: timedelta) -> bool:
+    async def unsettled(self, claim: MigrationClaim) -> Unsettled:
+        rows = [row for row in self._database.rows.values() if row.key.vector_store_id == claim.key.vector_store_id]
+        in_progress = (row.number for row in rows if row.state is AttachmentState.IN_PROGRESS)
+        return Unsettled(tuple(in_progress), max((row.number for row in rows), default=0))
+
+    async def cut_over(self, claim: MigrationClaim, grace: timedelta, files: Unsettled = ALL_FILES) -> bool:
         row = self._fenced(claim)
-        counted = self._to_migration(row)
-        if counted.migrated_chunks < counted.chunks:
-            return False
+        for stored, item in self._stored(claim.key):
+            counts = stored.number > files.after or stored.number in files.in_progress
+            if (
+                counts
+                and self._place(claim, ChunkPlace(stored.number, item.chunk.ordinal)) not in self._database.vectors
+            ):
+                return False
         store = self._store(claim.key.tenant_id, claim.key.vector_store_id)
         row.state, row.retired_space = StoreMigrationState.COMPLETED, store.space.number
         row.finished_at, row.due_at, row.crashes, row.retries = self._now(), self._now() + grace, 0, 0

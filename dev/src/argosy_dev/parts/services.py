@@ -1,6 +1,7 @@
 """The five services, each as one or more processes, and the steps that prepare their stores."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -180,7 +181,7 @@ def _inference_worker(config: FleetConfig) -> dict[str, str]:
             "base_url": smollm.url(config.ports["model"]),
             "tokenizer": str(paths.smollm_tokenizer),
         },
-        "minilm": {"kind": "onnx", "path": str(paths.minilm)},
+        "minilm": {"kind": "onnx", "path": str(paths.minilm), "threads": min(2, os.cpu_count() or 1)},
     }
     return {
         **_kafka(config),

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,7 @@ from retrieval.parsing.limits import Limits
 from retrieval.parsing.subprocess_parser import SubprocessParser
 from retrieval.reindexing.cli import add_reindex_arguments, reindex
 from retrieval.reindexing.postgres import PostgresKeywordVersions
-from retrieval.reindexing.rebuild import rebuild_outdated
+from retrieval.reindexing.rebuild import rebuild_while_idle
 from retrieval.search.grpc import SearchMethods
 from retrieval.search.indexes_postgres import create_indexes, index_statements
 from retrieval.search.orchestrator_client import OrchestratorReranker
@@ -126,7 +127,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
             for n in range(settings.ingestion.slots)
         ),
         Loop("reaper", periodic(settings.ingestion.poll_interval, reap, "reaper")),
-        *_upkeep(settings, database, records, vector_stores),
+        *_upkeep(settings, database, records, vector_stores, lambda: len(queue) > 0 or worker.running > 0),
         Loop("deletions", periodic(settings.deletions.sweep_interval, delete, "deletions")),
         Loop("cached-prompts", periodic(settings.semantic_cache.sweep_interval, expire, "cached-prompts")),
         builder.topics(settings.kafka, FILE_ATTACHED_TOPIC, f"{FILE_ATTACHED_TOPIC}{DEAD_LETTERS}", FILE_INDEXED_TOPIC),
@@ -136,13 +137,15 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
 
 
 def _upkeep(
-    settings: Settings, database: Database, records: PostgresDeletionRecords, vector_stores: PostgresVectorStores
+    settings: Settings,
+    database: Database,
+    records: PostgresDeletionRecords,
+    vector_stores: PostgresVectorStores,
+    is_busy: Callable[[], bool],
 ) -> list[Component]:
     """What keeps older rows up to date, and forgets what is no longer asked for."""
-    versions, common_words = PostgresKeywordVersions(database), PostgresCommonWords(database)
-
-    async def rebuild() -> None:
-        metrics.REINDEXED_FILES.inc(await rebuild_outdated(versions))
+    rebuild = partial(rebuild_while_idle, PostgresKeywordVersions(database), is_busy, metrics.REINDEXED_FILES.inc)
+    common_words = PostgresCommonWords(database)
 
     async def count_words() -> None:
         await count_common_words(common_words)

@@ -189,7 +189,7 @@ class ReindexingSection(Section):
     interval: timedelta = Field(
         timedelta(seconds=10),
         gt=timedelta(0),
-        description="Pause between two batches of 20 files; the fleet indexes them anew after an update.",
+        description="Pause between two batches of 20 files while a process has new files; when idle it does not pause.",
     )
 
 

@@ -106,13 +106,11 @@ class IngestionStoreContract:
 
         assert list(found) == [ChunkKey(claim.key.vector_store_id, claim.attachment, 1)]
 
-    async def test_the_last_chunks_and_the_end_of_a_file_are_stored_together(self, one: Tenant) -> None:
+    async def test_the_chunks_and_the_end_of_a_file_are_stored_together(self, one: Tenant) -> None:
         claim = await one.claimed()
         store, key = [claim.key.vector_store_id], claim.key
-        await one.ports.ingestion_store.add_chunks(claim, embedded(["harbour"]), LONG)
-
         left_out = (FileWarning("pictures", "text in pictures is not read"),)
-        await one.ports.ingestion_store.finish(claim, embedded(["lighthouse"], first=1), left_out)
+        await one.ports.ingestion_store.finish(claim, embedded(["harbour", "lighthouse"]), left_out)
 
         attachment = await one.ports.stores.attachment(one.tenant_id, key.vector_store_id, key.file_id)
         assert (attachment.state, attachment.chunks) == (AttachmentState.COMPLETED, 2)

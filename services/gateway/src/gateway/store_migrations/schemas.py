@@ -13,8 +13,9 @@ StoreMigrationStatus = Literal["in_progress", "completed", "failed", "cancelled"
 class ChunkCounts(BaseModel):
     """Chunks of the store.
 
-    `migrated` of `total` have a vector of the new model. `embedded` vectors were paid for by the migration; `reused`
-    ones are of texts that the tenant had embedded by this model before.
+    `migrated` of `total` have a vector of the new model; of a store of more than 20,000 chunks, only those that the
+    migration has made are counted. `embedded` vectors were paid for by the migration; `reused` ones are of texts that
+    the tenant had embedded by this model before.
     """
 
     total: int

@@ -1,10 +1,11 @@
-"""MiniLM in this process: embeddings by onnxruntime, in one thread.
+"""MiniLM in this process: embeddings by onnxruntime, each batch in one thread.
 
 The folder holds `tokenizer.json` and `model.onnx`, whose inputs are `input_ids` and `attention_mask` (int64) and whose
 output `sentence_embedding` (float32) is pooled and of length 1.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -63,7 +64,7 @@ class OnnxConfig(ProviderConfig):
 
     kind: Literal["onnx"]
     path: Path = Field(description="Folder with `model.onnx` and `tokenizer.json`.")
-    threads: int = Field(1, ge=1, le=64, description="Cores that one batch may use.")
+    threads: int = Field(1, ge=1, le=64, description="Batches that run at the same time, each on one core.")
 
     async def open(self, clock: Clock, stack: AsyncExitStack) -> Upstream:  # noqa: ARG002 - part of the base class
         here = supervised()
@@ -77,12 +78,12 @@ class MinilmEmbedder:
     """An embedder, and an async context manager that loads the model and releases it."""
 
     def __init__(self, folder: Path, threads: int, *, loads_late: bool = False) -> None:
-        """`threads` is how many cores one batch may use. `loads_late`: the model is loaded when texts come."""
+        """`threads` is how many batches run at the same time. `loads_late`: the model is loaded when texts come."""
         self._folder = folder
         self._loads_late = loads_late
         self._loading: asyncio.Future[tuple[Tokenizer, InferenceSession]] | None = None
         self._threads = threads
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="minilm")
+        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="minilm")
         self._queued = 0
 
     async def __aenter__(self) -> Self:
@@ -134,12 +135,30 @@ class MinilmEmbedder:
             if refuse_truncation:
                 _check_complete(read, start)
             encoded += [one.token_ids for one in read]
-        vectors: dict[int, bytes] = {}
-        for indexes in batches([len(tokens) for tokens in encoded]):
-            batch = [encoded[index] for index in indexes]
-            vectors.update(zip(indexes, await loop.run_in_executor(self._executor, self._run, batch), strict=True))
+        vectors = await self._run_all(encoded)
         usage = TokenUsage(UsageSource.REPORTED, sum(map(len, encoded)), 0)
         return Embeddings(tuple(vectors[index] for index in range(len(texts))), usage)
+
+    async def _run_all(self, encoded: Sequence[list[int]]) -> dict[int, bytes]:
+        """The vector of each text by its index. No more of its batches wait than can run: others come between."""
+        loop = asyncio.get_running_loop()
+        vectors: dict[int, bytes] = {}
+        waiting = deque(batches([len(tokens) for tokens in encoded]))
+
+        async def run_waiting() -> None:
+            try:
+                while waiting:
+                    indexes = waiting.popleft()
+                    batch = [encoded[index] for index in indexes]
+                    found = await loop.run_in_executor(self._executor, self._run, batch)
+                    vectors.update(zip(indexes, found, strict=True))
+            except BaseException:
+                waiting.clear()
+                raise
+
+        # One thread each. Threads for one batch would take a fifth more CPU.
+        await asyncio.gather(*(run_waiting() for _ in range(min(self._threads, len(waiting)))))
+        return vectors
 
     def _encode(self, texts: Sequence[str]) -> list[EncodedText]:
         shorter = [_shorten(text) for text in texts]
@@ -158,7 +177,7 @@ class MinilmEmbedder:
         check_folder(self._folder)
         tokenizer = load_tokenizer(self._folder)
         tokenizer.enable_truncation(MAX_TOKENS)
-        session = load_session(self._folder, self._threads)
+        session = load_session(self._folder, threads=1)
         if [output.name for output in session.get_outputs()] != [OUTPUT]:
             raise ValueError(f"{self._folder} has no model with the output {OUTPUT}")
         return tokenizer, session

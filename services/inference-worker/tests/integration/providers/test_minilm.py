@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -126,6 +127,49 @@ async def test_a_short_call_does_not_wait_for_the_end_of_a_long_one(embedder: Mi
     book.cancel()
     with pytest.raises(asyncio.CancelledError):
         await book
+
+
+async def test_batches_that_run_at_once_give_each_text_its_own_vector(folder: Path, embedder: MinilmEmbedder):
+    texts = [" ".join([f"word{n}", "of a text"] * (n % 40 + 1)) for n in range(60)]
+    running: set[int] = set()
+    most = 0
+
+    async with MinilmEmbedder(folder, threads=3) as wide:
+        run = wide._run
+
+        def watched(batch: list[list[int]]) -> list[bytes]:
+            nonlocal most
+            running.add(threading.get_ident())
+            most = max(most, len(running))
+            try:
+                return run(batch)
+            finally:
+                running.discard(threading.get_ident())
+
+        wide._run = watched  # type: ignore[method-assign]
+        found = await wide.embed("m", texts, dimensions=None)
+
+    expected = await embedder.embed("m", texts, dimensions=None)
+    assert found.usage == expected.usage
+    assert most <= 3
+    for one, other in zip(found.vectors, expected.vectors, strict=True):
+        assert similarity(one, other) == pytest.approx(1, abs=1e-4)
+
+
+async def test_a_batch_that_fails_is_the_last_of_its_call(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[int] = []
+
+    def broken(_: MinilmEmbedder, batch: list[list[int]]) -> list[bytes]:
+        calls.append(len(batch))
+        raise MemoryError
+
+    async with MinilmEmbedder(folder, threads=2) as wide:
+        with monkeypatch.context() as patched:
+            patched.setattr(MinilmEmbedder, "_run", broken)
+            with pytest.raises(MemoryError):
+                await wide.embed("m", ["A long chapter. " * 60] * 30, dimensions=None)
+        assert len(calls) <= 2
+        assert len((await wide.embed("m", ["ship"], dimensions=None)).vectors) == 1
 
 
 async def test_the_loop_stays_free_while_the_model_works(embedder: MinilmEmbedder):

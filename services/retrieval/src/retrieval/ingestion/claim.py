@@ -1,40 +1,13 @@
-"""The lease on a claimed attachment: renewed while a run works on it."""
+"""How long a claim on an attachment or a migration lasts, and when its work is tried again."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import random
 from datetime import timedelta
-from typing import Protocol, TypeVar
-
-from chassis.errors import ArgosyError
-
-from retrieval.ingestion.model import ClaimLost
 
 LEASE = timedelta(seconds=30)
-HEARTBEATS_PER_LEASE = 3
-
-C_contra = TypeVar("C_contra", contravariant=True)
+MAX_RETRY_DELAY = timedelta(seconds=60)
 
 
-class Leases(Protocol[C_contra]):
-    """Leases on claims of one kind."""
-
-    async def extend(self, claim: C_contra, lease: timedelta) -> None:
-        """Extend the lease. Raises ClaimLost."""
-
-
-@asynccontextmanager
-async def heartbeat(store: Leases[C_contra], claim: C_contra, lease: timedelta) -> AsyncIterator[None]:
-    """Extend the lease in the background. Failures are ignored: each write of the run checks the claim itself."""
-
-    async def extend_forever() -> None:
-        while True:
-            await asyncio.sleep(lease.total_seconds() / HEARTBEATS_PER_LEASE)
-            with suppress(ArgosyError, ClaimLost):
-                await store.extend(claim, lease)
-
-    task = asyncio.create_task(extend_forever())
-    try:
-        yield
-    finally:
-        task.cancel()
+def retry_delay(retries: int) -> timedelta:
+    """Exponential backoff with jitter, at least a second."""
+    bound = min(MAX_RETRY_DELAY.total_seconds(), 2.0 ** (retries + 1))
+    return timedelta(seconds=random.uniform(1.0, bound))  # noqa: S311 - jitter

@@ -13,16 +13,16 @@ from chassis.errors import ArgosyError
 from chassis.postgres import GroupCommit
 
 from retrieval.embeddings.model import Vector
+from retrieval.ingestion.finished_files_postgres import FinishedFile
 from retrieval.ingestion.model import Claim, EmbeddedChunk
-from retrieval.ingestion.postgres import PostgresIngestionStore
-from retrieval.ingestion.whole_files_postgres import LastChunks, trace_headers
+from retrieval.ingestion.postgres import PostgresIngestionStore, finished_file
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.vector_stores.model import AttachmentKey
 
 # Files of one transaction.
 MAX_FILES = 32
-# A file with more chunks in its last batch has a transaction of its own.
+# A file with more chunks has a transaction of its own.
 MAX_CHUNKS = 8
 
 K = TypeVar("K", bound=Hashable)
@@ -107,7 +107,7 @@ class GroupedIngestionStore(PostgresIngestionStore):
             await super().finish(claim, batch, warnings, quota)
         else:
             key = (claim.key.tenant_id, claim.key.vector_store_id, quota)
-            await self._finished.submit(key, LastChunks(claim, batch, warnings, trace_headers()))
+            await self._finished.submit(key, await finished_file(claim, batch, warnings))
 
     async def _claim_group(
         self, key: tuple[str, timedelta], keys: Sequence[AttachmentKey]
@@ -123,6 +123,6 @@ class GroupedIngestionStore(PostgresIngestionStore):
         return [{one: known[one] for one in item if one in known} for item in items]
 
     async def _finish_group(
-        self, key: tuple[str, str, Quota], files: Sequence[LastChunks]
+        self, key: tuple[str, str, Quota], files: Sequence[FinishedFile]
     ) -> Sequence[BaseException | None]:
         return await self.finish_files(files, key[2])

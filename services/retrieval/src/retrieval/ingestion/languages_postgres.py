@@ -1,7 +1,7 @@
 """The languages of files and of stores in Postgres."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from retrieval.languages.detect import languages_of
@@ -18,11 +18,17 @@ SELECT a.languages, ARRAY(
 FROM attachments a WHERE tenant_id = $1 AND attachment = $3 AND {{condition}}
 """  # noqa: S608 - constants
 # It only grows: a language of which no file is left costs a lookup for each word of a query.
-_ADD_TO_STORE = """
+ADD_TO_STORE = """
 UPDATE vector_stores SET languages = ARRAY(SELECT DISTINCT unnest(languages || $3::text[]) ORDER BY 1)
 WHERE tenant_id = $1 AND vector_store_id = $2 AND NOT languages @> $3::text[]
 """
 _SET = "UPDATE attachments SET languages = $3 WHERE tenant_id = $1 AND attachment = $2"
+
+
+async def languages_of_texts(texts: Sequence[str]) -> list[str]:
+    """The languages of a file by the texts of all its chunks, as `store_languages` finds them."""
+    places = sorted({n * len(texts) // PIECES for n in range(PIECES)})
+    return await asyncio.to_thread(languages_of, [texts[place][:PIECE_CHARACTERS] for place in places])
 
 
 async def store_languages(
@@ -38,33 +44,6 @@ async def store_languages(
         return
     languages: Sequence[str] = await asyncio.to_thread(languages_of, row["pieces"])
     if languages:
-        await connection.execute(_ADD_TO_STORE, tenant_id, vector_store_id, languages)
+        await connection.execute(ADD_TO_STORE, tenant_id, vector_store_id, languages)
     if languages != row["languages"]:
         await connection.execute(_SET, tenant_id, attachment, languages)
-
-
-async def languages_of_files(
-    connection: Any, tenant_id: str, vector_store_id: str, texts: Mapping[int, tuple[int, Sequence[str]]]
-) -> dict[int, Sequence[str]]:
-    """Find the languages of files by attachment, and write them to their store.
-
-    `texts` are the chunks that are not stored yet, each file's with the number of those that are. It comes before all
-    locks of the transaction: the store has no language too few, and may have one too many.
-    """
-    pieces: dict[int, list[str]] = {}
-    for attachment, (stored, new) in texts.items():
-        pieces[attachment] = [new[n * len(new) // PIECES][:PIECE_CHARACTERS] for n in range(min(PIECES, len(new)))]
-        if stored:
-            row = await connection.fetchrow(_PIECES.format(condition="true"), tenant_id, vector_store_id, attachment)
-            pieces[attachment] = row["pieces"] if row else []
-    found: dict[int, Sequence[str]] = await asyncio.to_thread(
-        lambda: {attachment: languages_of(some) for attachment, some in pieces.items()}
-    )
-    if languages := sorted({language for one in found.values() for language in one}):
-        await connection.execute(_ADD_TO_STORE, tenant_id, vector_store_id, languages)
-    return found
-
-
-async def set_languages(connection: Any, tenant_id: str, languages: Mapping[int, Sequence[str]]) -> None:
-    """Write the languages of files, by attachment, before their first keyword."""
-    await connection.executemany(_SET, [(tenant_id, attachment, found) for attachment, found in languages.items()])

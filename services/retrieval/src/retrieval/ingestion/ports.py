@@ -52,7 +52,7 @@ class IngestionStore(KnownVectors, Protocol):
         warnings: Sequence[FileWarning] = (),
         quota: Quota = UNLIMITED,
     ) -> None:
-        """Store the last chunks of a file of at most a thousand chunks and complete it, in one transaction.
+        """Store all chunks of a file that has none yet and complete it, in one transaction.
 
         Raises what add_chunks raises.
         """

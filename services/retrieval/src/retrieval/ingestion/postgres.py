@@ -13,11 +13,9 @@ from chassis.tenancy import Principal
 from retrieval.chunking.splitter import OWN_CHUNKING
 from retrieval.embeddings.model import Vector, floats_to_vector
 from retrieval.ingestion.chunk_rows import row_to_next_space, row_to_space
-from retrieval.ingestion.languages_postgres import store_languages
-from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
-from retrieval.ingestion.whole_files_postgres import (
+from retrieval.ingestion.finished_files_postgres import (
     ATTACHMENTS,
-    LastChunks,
+    FinishedFile,
     add_rows,
     claim_files,
     enqueue_indexed,
@@ -28,6 +26,8 @@ from retrieval.ingestion.whole_files_postgres import (
     trace_headers,
     warnings_to_json,
 )
+from retrieval.ingestion.languages_postgres import languages_of_texts, store_languages
+from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.quotas.postgres import check_chunks
@@ -172,11 +172,11 @@ class PostgresIngestionStore:
         warnings: Sequence[FileWarning] = (),
         quota: Quota = UNLIMITED,
     ) -> None:
-        (outcome,) = await self.finish_files([LastChunks(claim, batch, warnings, trace_headers())], quota)
+        (outcome,) = await self.finish_files([await finished_file(claim, batch, warnings)], quota)
         if outcome is not None:
             raise outcome
 
-    async def finish_files(self, files: Sequence[LastChunks], quota: Quota) -> list[ClaimLost | SpacesChanged | None]:
+    async def finish_files(self, files: Sequence[FinishedFile], quota: Quota) -> list[ClaimLost | SpacesChanged | None]:
         """Finish files of one vector store in one transaction; for each what it could not be done for."""
         async with self._database.tenant(files[0].claim.key.tenant_id) as connection:
             outcomes = await finish_files(connection, files, quota)
@@ -215,6 +215,11 @@ class PostgresIngestionStore:
                 yield connection
         except LeaseLost as error:
             raise ClaimLost from error
+
+
+async def finished_file(claim: Claim, batch: Sequence[EmbeddedChunk], warnings: Sequence[FileWarning]) -> FinishedFile:
+    languages = await languages_of_texts([item.chunk.text for item in batch])
+    return FinishedFile(claim, batch, warnings, languages, trace_headers())
 
 
 def _chunks_of(claim: Claim) -> tuple[str, str, int]:

@@ -1,19 +1,18 @@
 """One run over one attached file: parse, split, embed, store. A kill at any point costs at most one batch."""
 
-import asyncio
-import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from chassis.aio import heartbeat, run_claimed
 from chassis.errors import ArgosyError
 
 from retrieval.chunking.splitter import Chunk, Splitter
 from retrieval.chunking.token_counter import TokenCounter
 from retrieval.files.model import FileNotFound, object_key
 from retrieval.files.ports import ObjectStore
-from retrieval.ingestion.claim import LEASE, heartbeat
+from retrieval.ingestion.claim import LEASE, retry_delay
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.model import (
     KEYWORD_BATCH_SIZE,
@@ -29,7 +28,6 @@ from retrieval.parsing.model import FileWarning, IngestionErrorCode, Parser, Uni
 from retrieval.quotas.model import NO_QUOTAS, Quotas
 from retrieval.vector_stores.model import AttachmentKey
 
-MAX_RETRY_DELAY = timedelta(seconds=60)
 # A run that ends without a release is a crash. After so many in a row the file is taken for their cause.
 MAX_CRASHES = 10
 # Chunks after which a run yields to other tenants' files. The next run continues there, but parses the file again.
@@ -70,19 +68,16 @@ class Ingestion:
 
     async def run(self, key: AttachmentKey) -> RunSummary | None:
         """Ingest the file; None when it cannot be claimed. Safe to repeat and to run twice at once."""
-        claim = await self.store.claim(key, self.lease)
-        if claim is None:
-            return None
         progress = _Progress()
-        try:
-            result, reason = await self._run_claimed(claim, progress)
-        except ClaimLost:
-            result, reason = RunResult.LOST, ""
-        except asyncio.CancelledError:
-            with suppress(ClaimLost, ArgosyError):
-                await self.store.release(claim, timedelta(0), failed=False)
-            raise
-        return RunSummary(result, reason, progress.chunks, progress.reused)
+        ended = await run_claimed(
+            self.store,
+            key,
+            self.lease,
+            lambda claim: self._run_claimed(claim, progress),
+            lost=ClaimLost,
+            if_lost=(RunResult.LOST, ""),
+        )
+        return RunSummary(*ended, progress.chunks, progress.reused) if ended else None
 
     async def _run_claimed(self, claim: Claim, progress: _Progress) -> tuple[RunResult, str]:
         """Ingest, and store the error if there is one. Returns the result and its reason."""
@@ -93,7 +88,7 @@ class Ingestion:
         except ArgosyError as error:
             if not is_transient(error):
                 return await self._fail(claim, error.code, error.message)
-            await self.store.release(claim, _retry_delay(claim.retries), failed=True)
+            await self.store.release(claim, retry_delay(claim.retries), failed=True)
             return RunResult.POSTPONED, error.code
         except _Yield:
             await self.store.release(claim, timedelta(0), failed=False)
@@ -111,7 +106,7 @@ class Ingestion:
         if claim.size_bytes > self.max_bytes:
             message = f"files of more than {self.max_bytes} bytes are not indexed"
             raise UnindexableFile(IngestionErrorCode.FILE_TOO_LARGE, message)
-        async with heartbeat(self.store, claim, self.lease):
+        async with heartbeat(self.store, claim, self.lease, lost=ClaimLost):
             if await self._store_chunks(claim, progress):
                 return
             if not claim.chunks + progress.chunks:
@@ -123,12 +118,12 @@ class Ingestion:
             await self.store.complete(claim, progress.warnings)
 
     async def _store_chunks(self, claim: Claim, progress: _Progress) -> bool:
-        """Store all chunks. Returns whether the file was completed with the last ones."""
+        """Store all chunks. Returns whether the file was completed with them."""
         before = claim.chunks
         async with aclosing(self._batches(claim, progress.warnings)) as batches:
             async for batch, is_last in batches:
-                # One transaction instead of two; of a long file it would take too long.
-                completes = is_last and before + progress.chunks + len(batch) <= KEYWORD_BATCH_SIZE
+                # A file of one batch: one transaction instead of two.
+                completes = is_last and not before + progress.chunks
                 claim = await self._store_batch(claim, batch, progress, completes=completes)
                 if completes:
                     return True
@@ -188,9 +183,3 @@ class Ingestion:
 def _owner(claim: Claim) -> str:
     """Whose documents may be parsed by one process: those that the same searches find."""
     return f"{claim.key.tenant_id}/{claim.key.vector_store_id}"
-
-
-def _retry_delay(retries: int) -> timedelta:
-    """Exponential backoff with jitter, at least a second."""
-    bound = min(MAX_RETRY_DELAY.total_seconds(), 2.0 ** (retries + 1))
-    return timedelta(seconds=random.uniform(1.0, bound))  # noqa: S311 - jitter

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 from chassis.errors import ArgosyError
 from chassis.telemetry import bind, logger, span
@@ -26,6 +27,8 @@ class IngestionWorker:
     def __init__(self, ingestion: Ingestion, queue: FairQueue) -> None:
         self._ingestion = ingestion
         self._queue = queue
+        self.running = 0
+        """Files that this process ingests now."""
 
     async def run(self, key: AttachmentKey) -> None:
         metrics.INGESTION_QUEUE_SIZE.set(len(self._queue))
@@ -34,17 +37,25 @@ class IngestionWorker:
             bind(tenant_id=key.tenant_id, vector_store_id=key.vector_store_id, file_id=key.file_id),
             span("ingestion", vector_store_id=key.vector_store_id, file_id=key.file_id),
         ):
+            self.running += 1
             try:
-                summary = await self._ingestion.run(key)
-            except ArgosyError as error:
-                log.warning("ingestion_failed", reason=error.reason, message=error.message)
-                await asyncio.sleep(ERROR_PAUSE_SECONDS)
-            except Exception:
-                log.exception("ingestion_failed")
-                await asyncio.sleep(ERROR_PAUSE_SECONDS)
-            else:
-                if summary is not None:
-                    _report(summary, time.monotonic() - started)
+                summary = await survive(self._ingestion.run(key), "ingestion_failed")
+            finally:
+                self.running -= 1
+            if summary is not None:
+                _report(summary, time.monotonic() - started)
+
+
+async def survive(run: Awaitable[RunSummary | None], event: str) -> RunSummary | None:
+    """The result of the run; after an error None, a line in the log and a pause."""
+    try:
+        return await run
+    except ArgosyError as error:
+        log.warning(event, reason=error.reason, message=error.message)
+    except Exception:
+        log.exception(event)
+    await asyncio.sleep(ERROR_PAUSE_SECONDS)
+    return None
 
 
 async def queue_overdue(store: IngestionStore, queue: FairQueue) -> None:

@@ -21,6 +21,8 @@ MAX_BYTES = 64 * 1024
 # A process that had so many documents is replaced.
 MAX_DOCUMENTS = 200
 IDLE_SECONDS = 2.0
+# Files of several tenants come in turns, so their processes wait for each other. One that waits has a few megabytes.
+MAX_IDLE = 8
 MAX_LINE_BYTES = 1024 * 1024
 
 _TEXTS = frozenset({".txt", ".text", ".csv", ".tsv", ".json", ".jsonl"})
@@ -66,10 +68,9 @@ class SharedProcess:
 
 @dataclass
 class SharedProcesses:
-    """At most `kept` processes wait for the next document of their owner, for a short time."""
+    """At most `MAX_IDLE` processes wait for the next document of their owner, for a short time."""
 
     start: StartFork
-    kept: int
     _idle: dict[str, tuple[SharedProcess, asyncio.TimerHandle]] = field(default_factory=dict)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -115,7 +116,7 @@ class SharedProcesses:
     def _keep(self, owner: str, process: SharedProcess) -> None:
         if owner in self._idle:
             self._end(owner)
-        while len(self._idle) >= self.kept:
+        while len(self._idle) >= MAX_IDLE:
             self._end(next(iter(self._idle)))
         timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end, owner)
         self._idle[owner] = process, timer

@@ -44,7 +44,7 @@ class SubprocessParser:
         self._free = asyncio.Semaphore(processes)
         self._template = TemplateProcess(preload=preload)
         self._warned_of_sandbox = False
-        self._shared = SharedProcesses(lambda files: self._template.start("", limits, files, many=True), processes)
+        self._shared = SharedProcesses(lambda files: self._template.start("", limits, files, many=True))
 
     async def __aenter__(self) -> Self:
         await self._template.__aenter__()

@@ -9,11 +9,12 @@ from retrieval.ingestion.languages_postgres import store_languages
 from retrieval.ingestion.postgres import INDEX_KEYWORDS
 from retrieval.reindexing.rebuild import OutdatedFile
 
-# Files of different tenants take turns among those that are looked at: after an update, all files of a fleet wait.
+# Files of different tenants take turns among those that are looked at: after an update, all files of a fleet wait. They
+# come in random order, so that replicas that look at the same time do not all work on the same ones.
 LOOKED_AT = 2_000
 _OUTDATED = f"""
 SELECT tenant_id, vector_store_id, attachment, chunks, keyword_rules() AS version FROM (
-    SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY attachment) AS turn FROM (
+    SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY random()) AS turn FROM (
         SELECT tenant_id, vector_store_id, attachment, chunks FROM attachments
         WHERE state = 'completed' AND lexeme_version < keyword_rules() AND ($2 = '' OR vector_store_id = $2)
         LIMIT {LOOKED_AT}
@@ -37,7 +38,20 @@ _FINISH = """
 UPDATE attachments SET lexeme_version = $3 WHERE tenant_id = $1 AND attachment = $2
 AND state = 'completed'
 """
-_EXPIRE = "UPDATE attachments SET lexeme_version = 0 WHERE state = 'completed' AND ($1 = '' OR vector_store_id = $1)"
+# In the order of a key, because a file that was passed may be indexed anew meanwhile and is not to be found again.
+_EXPIRE_PAGE = 5_000
+_EXPIRE = """
+WITH page AS MATERIALIZED (
+    SELECT tenant_id, attachment FROM attachments
+    WHERE (tenant_id, attachment) > ($2, $3) AND state = 'completed' AND ($1 = '' OR vector_store_id = $1)
+    ORDER BY tenant_id, attachment LIMIT $4
+), expired AS (
+    UPDATE attachments AS a SET lexeme_version = 0 FROM page
+    WHERE a.tenant_id = page.tenant_id AND a.attachment = page.attachment AND a.state = 'completed' RETURNING 1
+)
+SELECT tenant_id, attachment, (SELECT count(*) FROM expired) AS expired
+FROM page ORDER BY tenant_id DESC, attachment DESC LIMIT 1
+"""
 
 
 class PostgresKeywordVersions:
@@ -71,9 +85,14 @@ class PostgresKeywordVersions:
             await connection.execute(_FINISH, file.tenant_id, file.attachment, file.version)
 
     async def expire(self, vector_store_id: str = "") -> int:
-        async with self._database.system() as connection:
-            status: str = await connection.execute(_EXPIRE, vector_store_id)
-        return int(status.rpartition(" ")[2])
+        expired, last = 0, ("", 0)
+        while True:
+            async with self._database.system() as connection:
+                rows = await connection.fetch(_EXPIRE, vector_store_id, *last, _EXPIRE_PAGE)
+            if not rows:
+                return expired
+            last = rows[0]["tenant_id"], rows[0]["attachment"]
+            expired += rows[0]["expired"]
 
 
 def row_to_outdated_file(row: Any) -> OutdatedFile:

@@ -3,11 +3,13 @@
 A search reads the old words or the new ones of each thousand chunks: both are replaced in one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+# Files of a batch while other work waits; a batch that finds the service idle goes on to the larger number.
 BATCH_SIZE = 20
+IDLE_BATCH_SIZE = 200
 CHUNKS_AT_ONCE = 1_000
 
 
@@ -38,10 +40,20 @@ class KeywordVersions(Protocol):
         """Take the files of a store, or of all, for outdated; how many."""
 
 
-async def rebuild_outdated(versions: KeywordVersions, vector_store_id: str = "", limit: int = BATCH_SIZE) -> int:
-    """Index some outdated files anew; how many. Safe to interrupt and to run twice at once."""
+async def rebuild_outdated(
+    versions: KeywordVersions,
+    vector_store_id: str = "",
+    limit: int = BATCH_SIZE,
+    may_go_on: Callable[[int], bool] = lambda _: True,
+) -> int:
+    """Index some outdated files anew; how many. Safe to interrupt and to run twice at once.
+
+    `may_go_on` is asked before each file, with the number of those that are done.
+    """
     done = 0
     for file in await versions.outdated(limit, vector_store_id):
+        if not may_go_on(done):
+            break
         for first in range(0, file.chunks, CHUNKS_AT_ONCE):
             if not await versions.rebuild(file, first, CHUNKS_AT_ONCE):
                 break
@@ -49,3 +61,17 @@ async def rebuild_outdated(versions: KeywordVersions, vector_store_id: str = "",
             await versions.finish(file)
             done += 1
     return done
+
+
+async def rebuild_while_idle(
+    versions: KeywordVersions, is_busy: Callable[[], bool], count: Callable[[int], None]
+) -> bool:
+    """Index a batch of outdated files anew, a small one while the service is busy with new files.
+
+    Returns whether the next batch may follow at once. One file at a time, so that searches have the other connections.
+    """
+    done = await rebuild_outdated(
+        versions, limit=IDLE_BATCH_SIZE, may_go_on=lambda done: done < BATCH_SIZE or not is_busy()
+    )
+    count(done)
+    return done > 0 and not is_busy()

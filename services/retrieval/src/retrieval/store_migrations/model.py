@@ -120,6 +120,18 @@ class PlacedVector:
     vector: TextVector
 
 
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """Files of a store whose chunks may change after a moment: those that were being indexed, and all with a number
+    above `after`."""
+
+    in_progress: tuple[int, ...] = ()
+    after: int = 0
+
+
+ALL_FILES = Unsettled()
+
+
 def store_migration_not_found(migration_id: str) -> StoreMigrationNotFound:
     """The same message for a migration that never existed, or belongs to another store or tenant."""
     return StoreMigrationNotFound(f"there is no migration {migration_id!r} of this vector store", param="migration_id")

@@ -8,12 +8,14 @@ from chassis.tenancy import Principal
 
 from retrieval.files.page import Page
 from retrieval.store_migrations.model import (
+    ALL_FILES,
     ChunkPlace,
     MigrationClaim,
     MigrationKey,
     PlacedVector,
     StoredChunk,
     StoreMigration,
+    Unsettled,
 )
 
 
@@ -57,9 +59,13 @@ class MigrationRuns(Protocol):
     ) -> None:
         """Store vectors of chunks that are still there, and extend the lease, in one transaction."""
 
-    async def cut_over(self, claim: MigrationClaim, grace: timedelta) -> bool:
-        """Change the store to the new space, in one transaction; False when a chunk has no vector there.
+    async def unsettled(self, claim: MigrationClaim) -> Unsettled:
+        """The files whose chunks may change from now on; a pass that starts now sees all chunks of the others."""
 
+    async def cut_over(self, claim: MigrationClaim, grace: timedelta, files: Unsettled = ALL_FILES) -> bool:
+        """Change the store to the new space, in one transaction; False when a chunk of these files has no vector there.
+
+        The caller has seen that all chunks of other files have one. Ingestion of the store waits meanwhile.
         The old space is retired: the migration is due again after `grace`, to delete its vectors.
         """
 

@@ -4,16 +4,14 @@ A kill at any point costs at most one batch: the vectors of each batch are store
 looks for chunks without a vector.
 """
 
-import asyncio
-import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from chassis.aio import heartbeat, run_claimed
 from chassis.errors import ArgosyError
 
-from retrieval.ingestion.claim import LEASE, heartbeat
+from retrieval.ingestion.claim import LEASE, retry_delay
 from retrieval.ingestion.embed import ChunkEmbedder
 from retrieval.ingestion.model import ClaimLost, RunResult, RunSummary, is_transient
 from retrieval.store_migrations.model import (
@@ -26,7 +24,6 @@ from retrieval.store_migrations.model import (
 )
 from retrieval.store_migrations.ports import MigrationRuns
 
-MAX_RETRY_DELAY = timedelta(seconds=60)
 # A run that ends without a release is a crash.
 MAX_CRASHES = 10
 PAGE_SIZE = 256
@@ -73,23 +70,20 @@ class Migrator:
 
     async def run(self, key: MigrationKey) -> RunSummary | None:
         """Work on the migration; None when it cannot be claimed. Safe to repeat and to run twice at once."""
-        claim = await self.store.claim(key, self.lease)
-        if claim is None:
-            return None
         progress = _Progress()
-        try:
-            result, reason = await self._run_claimed(claim, progress)
-        except ClaimLost:
-            result, reason = RunResult.LOST, ""
-        except asyncio.CancelledError:
-            with suppress(ClaimLost, ArgosyError):
-                await self.store.release(claim, timedelta(0), failed=False)
-            raise
-        return RunSummary(result, reason, progress.chunks, progress.reused)
+        ended = await run_claimed(
+            self.store,
+            key,
+            self.lease,
+            lambda claim: self._run_claimed(claim, progress),
+            lost=ClaimLost,
+            if_lost=(RunResult.LOST, ""),
+        )
+        return RunSummary(*ended, progress.chunks, progress.reused) if ended else None
 
     async def _run_claimed(self, claim: MigrationClaim, progress: _Progress) -> tuple[RunResult, str]:
         try:
-            async with heartbeat(self.store, claim, self.lease):
+            async with heartbeat(self.store, claim, self.lease, lost=ClaimLost):
                 if claim.retired_space is None:
                     await self._migrate(claim, progress)
                 else:
@@ -101,7 +95,7 @@ class Migrator:
             if claim.retired_space is None and not is_transient(error):
                 await self.store.fail(claim, error.code, error.message)
                 return RunResult.FAILED, error.code
-            await self.store.release(claim, _retry_delay(claim.retries), failed=True)
+            await self.store.release(claim, retry_delay(claim.retries), failed=True)
             return RunResult.POSTPONED, error.code
         return RunResult.COMPLETED, ""
 
@@ -109,8 +103,9 @@ class Migrator:
         if claim.crashes >= MAX_CRASHES:
             await self.store.fail(claim, "migration_crashed", f"the migration crashed {claim.crashes} times in a row")
             raise ClaimLost
+        unsettled = await self.store.unsettled(claim)
         await self._embed_missing(claim, progress)
-        if not await self.store.cut_over(claim, self.grace):
+        if not await self.store.cut_over(claim, self.grace, unsettled):
             raise _Postponed(CHUNKS_MISSING, CUT_OVER_PAUSE)
 
     async def _embed_missing(self, claim: MigrationClaim, progress: _Progress) -> None:
@@ -139,9 +134,3 @@ class Migrator:
             if self.others_wait():
                 raise _Postponed(YIELDED)
         await self.store.end_retirement(claim)
-
-
-def _retry_delay(retries: int) -> timedelta:
-    """Exponential backoff with jitter, at least a second."""
-    bound = min(MAX_RETRY_DELAY.total_seconds(), 2.0 ** (retries + 1))
-    return timedelta(seconds=random.uniform(1.0, bound))  # noqa: S311 - jitter

@@ -11,17 +11,19 @@ from chassis.tenancy import Principal
 
 from retrieval.embeddings.model import EmbeddingSpace, to_floats
 from retrieval.ingestion.chunk_rows import BYTES_PER_DIMENSION
+from retrieval.ingestion.finished_files_postgres import ADD_VECTORS
 from retrieval.ingestion.model import ClaimLost
 from retrieval.ingestion.postgres import OVERDUE_AFTER, ROLES
-from retrieval.ingestion.whole_files_postgres import ADD_VECTORS
 from retrieval.store_migrations.model import (
+    ALL_FILES,
     ChunkPlace,
     MigrationClaim,
     MigrationKey,
     PlacedVector,
     StoredChunk,
+    Unsettled,
 )
-from retrieval.store_migrations.postgres import COUNTS, SET_NEXT
+from retrieval.store_migrations.postgres import SET_NEXT
 
 MIGRATIONS = LeaseTable(
     "store_migrations",
@@ -61,6 +63,22 @@ _CUT_OVER = """
 UPDATE vector_stores SET embedding_model = next_embedding_model, space = next_space,
     next_embedding_model = NULL, next_space = NULL
 WHERE tenant_id = $1 AND vector_store_id = $2 AND next_space = $3 RETURNING space
+"""
+# A file has its number before it is visible, by at most the longest transaction.
+_UNSETTLED = """
+SELECT ARRAY(SELECT attachment FROM attachments
+             WHERE tenant_id = $1 AND vector_store_id = $2 AND state = 'in_progress') AS in_progress,
+       (SELECT coalesce(max(attachment), 0) FROM attachments
+        WHERE tenant_id = $1 AND vector_store_id = $2 AND created_at < now() - interval '10 minutes') AS settled
+"""
+COUNTS_OF_FILES = """
+WITH files AS MATERIALIZED (
+    SELECT attachment, chunks FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND state <> 'failed'
+    AND (attachment > $4 OR attachment = ANY($5::bigint[]))
+)
+SELECT (SELECT coalesce(sum(chunks), 0) FROM files)::bigint AS chunks,
+       (SELECT count(*) FROM chunk_vectors WHERE tenant_id = $1 AND vector_store_id = $2 AND space = $3
+        AND attachment = ANY(ARRAY(SELECT attachment FROM files))) AS migrated_chunks
 """
 # The dimensions of a space are those of any of its vectors.
 _USAGE = f"""
@@ -145,11 +163,18 @@ class PostgresMigrationRuns:
             rows = [placed_vector_to_row(claim, item) for item in vectors if item.place.attachment in there]
             await connection.executemany(ADD_VECTORS, rows)
 
-    async def cut_over(self, claim: MigrationClaim, grace: timedelta) -> bool:
+    async def unsettled(self, claim: MigrationClaim) -> Unsettled:
+        async with self._database.tenant(claim.key.tenant_id) as connection:
+            row = await connection.fetchrow(_UNSETTLED, *_store(claim))
+        return Unsettled(tuple(row["in_progress"]), row["settled"])
+
+    async def cut_over(self, claim: MigrationClaim, grace: timedelta, files: Unsettled = ALL_FILES) -> bool:
         space = claim.space.number
         async with self._fenced(claim) as connection:
             old_space = await connection.fetchval(_LOCK_STORE.format(lock="UPDATE"), *_store(claim))
-            counts = await connection.fetchrow(COUNTS, *_store(claim), space)
+            counts = await connection.fetchrow(
+                COUNTS_OF_FILES, *_store(claim), space, files.after, list(files.in_progress)
+            )
             if counts["migrated_chunks"] < counts["chunks"]:
                 return False
             await MIGRATIONS.update(

@@ -1,21 +1,18 @@
 """Background work of store migrations: runs, and the reaper that queues migrations whose process was lost."""
 
-import asyncio
 import time
 
-from chassis.errors import ArgosyError
 from chassis.telemetry import bind, logger, span
 
 from retrieval import metrics
 from retrieval.ingestion.fair_queue import FairQueue
 from retrieval.ingestion.model import RunResult, RunSummary
+from retrieval.ingestion.schedule import survive
 from retrieval.store_migrations.model import MigrationKey
 from retrieval.store_migrations.ports import MigrationRuns
 from retrieval.store_migrations.run import YIELDED, Migrator
 
 REAPER_BATCH_SIZE = 100
-# Pause after a run that could not store its result.
-ERROR_PAUSE_SECONDS = 1.0
 
 log = logger("retrieval")
 
@@ -33,19 +30,10 @@ class MigrationWorker:
             bind(tenant_id=key.tenant_id, vector_store_id=key.vector_store_id, migration_id=key.migration_id),
             span("store_migration", vector_store_id=key.vector_store_id, migration_id=key.migration_id),
         ):
-            try:
-                summary = await self._migrator.run(key)
-            except ArgosyError as error:
-                log.warning("store_migration_failed", reason=error.reason, message=error.message)
-                await asyncio.sleep(ERROR_PAUSE_SECONDS)
-            except Exception:
-                log.exception("store_migration_failed")
-                await asyncio.sleep(ERROR_PAUSE_SECONDS)
-            else:
-                if summary is not None:
-                    _report(summary, time.monotonic() - started)
-                    if summary.reason == YIELDED:
-                        self._queue.put(key)
+            if summary := await survive(self._migrator.run(key), "store_migration_failed"):
+                _report(summary, time.monotonic() - started)
+                if summary.reason == YIELDED:
+                    self._queue.put(key)
 
 
 async def queue_overdue_migrations(runs: MigrationRuns, queue: FairQueue) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from chassis.postgres import Database
 from retrieval.languages.detect import LANGUAGES
+from retrieval.reindexing import postgres as reindexing
 from retrieval.reindexing.cli import reindex
 from retrieval.reindexing.postgres import PostgresKeywordVersions
 from retrieval.reindexing.rebuild import OutdatedFile, rebuild_outdated
@@ -110,6 +111,23 @@ async def test_tenants_take_turns(one: Tenant, other: Tenant, versions: Postgres
     assert tenants[:2] in ([one.tenant_id, other.tenant_id], [other.tenant_id, one.tenant_id])
     for store in stores:
         await rebuild_outdated(versions, store.vector_store_id)
+
+
+async def test_files_are_taken_for_outdated_a_page_at_a_time(
+    one: Tenant, other: Tenant, versions: PostgresKeywordVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reindexing, "_EXPIRE_PAGE", 2)
+    store, _ = await one.indexed("first")
+    for text in ("second", "third", "fourth", "fifth"):
+        await one.indexed(text, store=store)
+    elsewhere, _ = await other.indexed("sixth")
+
+    assert await versions.expire(store.vector_store_id) == 5
+
+    waiting = await versions.outdated(1_000)
+    assert sum(file.vector_store_id == store.vector_store_id for file in waiting) == 5
+    assert all(file.vector_store_id != elsewhere.vector_store_id for file in waiting)
+    await reindex(versions, store.vector_store_id)
 
 
 async def test_rules_that_change_have_a_new_number(database: Database) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
 from retrieval.deletions import postgres as deletions
 from retrieval.embeddings.model import EmbeddingSpace, floats_to_vector
+from retrieval.ingestion import finished_files_postgres as finished
 from retrieval.ingestion import postgres as ingestion
 from retrieval.search import candidates
 from retrieval.search import postgres as search
@@ -311,9 +313,26 @@ async def test_a_page_of_a_migration_reads_its_chunks_alone(filled: FilledTenant
     assert await filled.rows_read(migrations.CHUNKS, *page) <= 50 * 3
     # Each file of the store twice, and each vector once.
     assert await filled.rows_read(COUNTS, *store, SPACE) <= 2 * ALL_FILES + LARGE + SMALL + 2 * ELSEWHERE
+    # Under a lock: the vectors of the files that may have changed alone.
+    assert (
+        await filled.rows_read(migrations.COUNTS_OF_FILES, *store, SPACE, page[3] + 98, [page[3]]) <= 2 * ALL_FILES + 9
+    )
     cleared = (*store, *page[3:5], 50)
     assert await filled.rows_read(migrations._CLEAR_FIRST_SPACE, *cleared) <= 150
     assert await filled.rows_read(migrations._DELETE_SPACE, *cleared, SPACE) <= 150
+
+
+async def test_files_that_are_claimed_and_finished_together_are_read_alone(filled: FilledTenant) -> None:
+    last = await filled.last_attachment()
+    numbers = [last - 2, last - 1, last]
+
+    stores = [filled.large] * 3
+    claims = finished.ATTACHMENTS._claim_some
+    assert await filled.rows_read(claims, timedelta(seconds=30), [filled.tenant_id] * 3, stores, ["a", "b", "c"]) <= 12
+    assert await filled.rows_read(finished._LOCK_ATTACHMENTS, filled.tenant_id, numbers, [0, 0, 0]) <= 9
+    assert await filled.rows_read(finished._FILES, filled.tenant_id, stores, ["a", "b", "c"]) <= 12
+    indexed = (filled.tenant_id, filled.large, [0, last + 1, last + 2], ["", "", "german"])
+    assert await filled.rows_read(finished._INDEX_KEYWORDS, *indexed) <= 12
 
 
 async def test_one_file_is_indexed_and_deleted_alone(filled: FilledTenant) -> None:

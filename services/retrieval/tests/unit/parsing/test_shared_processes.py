@@ -160,9 +160,11 @@ async def test_an_idle_process_ends_by_itself(parser: SubprocessParser, monkeypa
     await until(lambda: running() == [])
 
 
-async def test_no_more_processes_wait_than_may_parse(parser: SubprocessParser) -> None:
+async def test_a_bounded_number_of_processes_waits(parser: SubprocessParser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_processes, "MAX_IDLE", 2)
     for owner in range(6):
         await read(parser, "a.txt", b"text", f"owner {owner}")
+        assert len(parser._shared._idle) <= 2
 
     await until(lambda: len(running()) <= 2)
 

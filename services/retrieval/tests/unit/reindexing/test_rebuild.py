@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from retrieval.reindexing.cli import reindex
-from retrieval.reindexing.rebuild import OutdatedFile, rebuild_outdated
+from retrieval.reindexing.rebuild import (
+    BATCH_SIZE,
+    IDLE_BATCH_SIZE,
+    OutdatedFile,
+    rebuild_outdated,
+    rebuild_while_idle,
+)
 
 
 @dataclass
@@ -70,3 +76,48 @@ async def test_the_command_goes_on_until_no_file_of_the_store_is_outdated(capsys
     assert await reindex(versions, every=True) == 46
 
     assert capsys.readouterr().out.startswith("20 files\n40 files\n45 files\ndone: 45 files\n")
+
+
+async def run(versions: FakeVersions, *busy: bool) -> tuple[bool, int]:
+    """A batch while the service is busy or idle, the last value from then on; whether more follows, and how many."""
+    states, counted = list(busy), [0]
+
+    def is_busy() -> bool:
+        return states.pop(0) if len(states) > 1 else states[0]
+
+    more = await rebuild_while_idle(versions, is_busy, counted.append)
+    return more, sum(counted)
+
+
+async def test_an_idle_service_goes_on_with_large_batches_until_no_file_is_outdated() -> None:
+    versions = FakeVersions([a_file(number) for number in range(IDLE_BATCH_SIZE + 5)])
+
+    assert await run(versions, False) == (True, IDLE_BATCH_SIZE)
+    assert await run(versions, False) == (True, 5)
+    assert await run(versions, False) == (False, 0)
+
+
+async def test_a_busy_service_indexes_a_small_batch_and_pauses() -> None:
+    versions = FakeVersions([a_file(number) for number in range(100)])
+
+    assert await run(versions, True) == (False, BATCH_SIZE)
+
+
+async def test_files_that_come_stop_a_large_batch_after_the_file_in_hand() -> None:
+    versions = FakeVersions([a_file(number) for number in range(100)])
+
+    assert await run(versions, False, False, True) == (False, BATCH_SIZE + 2)
+
+
+async def test_files_that_another_process_holds_are_not_asked_for_without_a_pause() -> None:
+    versions = FakeVersions([a_file(1)])
+    outdated = versions.outdated
+
+    async def and_hold_it(limit: int, vector_store_id: str = "") -> Sequence[OutdatedFile]:
+        found = await outdated(limit, vector_store_id)
+        versions.deleted.add(1)
+        return found
+
+    versions.outdated = and_hold_it  # type: ignore[method-assign]
+
+    assert await run(versions, False) == (False, 0)

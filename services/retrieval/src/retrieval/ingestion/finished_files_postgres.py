@@ -13,7 +13,7 @@ from chassis.telemetry import inject
 
 from retrieval.embeddings.model import EmbeddingSpace
 from retrieval.ingestion.chunk_rows import chunk_to_row, row_to_next_space, row_to_space, stored_bytes, vector_rows
-from retrieval.ingestion.languages_postgres import languages_of_files, set_languages
+from retrieval.ingestion.languages_postgres import ADD_TO_STORE
 from retrieval.ingestion.model import (
     FILE_INDEXED_TOPIC,
     Claim,
@@ -47,10 +47,11 @@ WHERE tenant_id = $1 AND vector_store_id = $2 FOR KEY SHARE
 """
 # In one order, so that two transactions cannot wait for each other.
 _LOCK_ATTACHMENTS = """
-SELECT a.attachment, a.indexed_chunks
+SELECT a.attachment
 FROM unnest($2::bigint[], $3::bigint[]) AS held (attachment, epoch) CROSS JOIN LATERAL (
-    SELECT attachment, indexed_chunks FROM attachments
+    SELECT attachment FROM attachments
     WHERE tenant_id = $1 AND attachment = held.attachment AND epoch = held.epoch AND state = 'in_progress'
+    AND chunks = 0
     FOR NO KEY UPDATE
 ) AS a
 """
@@ -65,20 +66,18 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::real[]::halfvec) ON CONFLICT DO NOTHING
 # The subquery is not merged into the join: each file's chunks are read by the key, whatever the statistics say.
 _INDEX_KEYWORDS = """
 WITH found AS (
-    SELECT file.attachment, file.first, c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
-    FROM unnest($3::bigint[], $4::integer[]) AS file (attachment, first)
+    SELECT file.attachment, c.ordinal, l.lexeme, cardinality(l.positions) AS frequency
+    FROM unnest($3::bigint[], $4::text[]) AS file (attachment, languages)
     CROSS JOIN LATERAL (
         SELECT ordinal, text FROM chunks
-        WHERE tenant_id = $1 AND vector_store_id = $2 AND attachment = file.attachment AND ordinal >= file.first
+        WHERE tenant_id = $1 AND vector_store_id = $2 AND attachment = file.attachment
         OFFSET 0
-    ) AS c CROSS JOIN LATERAL keywords(
-        c.text, (SELECT languages FROM attachments WHERE tenant_id = $1 AND attachment = file.attachment)
-    ) AS l
+    ) AS c CROSS JOIN LATERAL keywords(c.text, string_to_array(file.languages, ',')) AS l
 ), measured AS (
     SELECT *, sum(frequency) OVER (PARTITION BY attachment, ordinal) AS length FROM found
 ), written AS (
     INSERT INTO postings (tenant_id, vector_store_id, lexeme, attachment, first_ordinal, ordinals, frequencies, lengths)
-    SELECT $1, $2, lexeme, attachment, min(first), array_agg(ordinal ORDER BY ordinal),
+    SELECT $1, $2, lexeme, attachment, 0, array_agg(ordinal ORDER BY ordinal),
            array_agg(frequency::smallint ORDER BY ordinal), array_agg(least(length, 32767)::smallint ORDER BY ordinal)
     FROM measured GROUP BY attachment, lexeme
 )
@@ -86,11 +85,10 @@ SELECT attachment, sum(frequency)::bigint AS lexemes FROM found GROUP BY attachm
 """
 _COMPLETE = """
 UPDATE attachments AS a SET state = 'completed', crashes = 0, retries = 0, warnings = done.warnings::jsonb,
-    chunks = done.chunks, usage_bytes = a.usage_bytes + done.bytes, lexeme_count = a.lexeme_count + done.lexemes,
-    indexed_chunks = done.chunks,
-    lexeme_version = least(CASE WHEN a.indexed_chunks > 0 THEN a.lexeme_version END, keyword_rules())
-FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bigint[], $6::text[])
-    AS done (attachment, chunks, bytes, lexemes, warnings)
+    chunks = done.chunks, usage_bytes = done.bytes, lexeme_count = done.lexemes, indexed_chunks = done.chunks,
+    lexeme_version = keyword_rules(), languages = string_to_array(done.languages, ',')
+FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
+    AS done (attachment, chunks, bytes, lexemes, languages, warnings)
 WHERE a.tenant_id = $1 AND a.attachment = done.attachment
 """
 _FILES = """
@@ -105,16 +103,22 @@ CROSS JOIN LATERAL (
 
 
 @dataclass(frozen=True, slots=True)
-class LastChunks:
-    """The last chunks of a claimed file, and what was left out of it.
+class FinishedFile:
+    """All chunks of a claimed file, and what was left out of it.
 
-    `headers` are those of the event that the file is indexed; they name the trace.
+    `languages` are those of its text. `headers` are those of the event that the file is indexed; they name the trace.
     """
 
     claim: Claim
     batch: Sequence[EmbeddedChunk]
     warnings: Sequence[FileWarning]
+    languages: Sequence[str]
     headers: Mapping[str, str]
+
+    @property
+    def language_names(self) -> str:
+        """In one string, because an array of arrays of different lengths is none in Postgres."""
+        return ",".join(self.languages)
 
 
 async def claim_files(
@@ -133,15 +137,18 @@ async def claim_files(
 
 
 async def finish_files(
-    connection: Any, files: Sequence[LastChunks], quota: Quota
+    connection: Any, files: Sequence[FinishedFile], quota: Quota
 ) -> list[ClaimLost | SpacesChanged | None]:
-    """Store the last chunks of files of one vector store and complete them; for each what it could not be done for.
+    """Store the chunks of files of one vector store and complete them; for each what it could not be done for.
 
     Raises StorageQuotaExceeded when there is no room for the chunks of all.
     """
     tenant_id, store_id = files[0].claim.key.tenant_id, files[0].claim.key.vector_store_id
-    texts = {file.claim.attachment: (_first(file), [item.chunk.text for item in file.batch]) for file in files}
-    languages = await languages_of_files(connection, tenant_id, store_id, texts)
+    languages = sorted({language for file in files for language in file.languages})
+    if languages:
+        # Before the weaker lock of the spaces: two transactions that have it, and a deletion that waits for both, would
+        # wait for each other for ever. Where a claim is lost, the store has a language too many.
+        await connection.execute(ADD_TO_STORE, tenant_id, store_id, languages)
     spaces = await locked_spaces(connection, tenant_id, store_id)
     if spaces is None:
         return [ClaimLost() for _ in files]
@@ -158,16 +165,8 @@ async def finish_files(
     done = [file for file, outcome in zip(files, outcomes, strict=True) if outcome is None]
     if done:
         await check_chunks(connection, tenant_id, quota, sum(len(file.batch) for file in done))
-        # A file keeps its languages from its first keyword to its last one.
-        first = [file.claim.attachment for file in done if not held[file.claim.attachment]]
-        await set_languages(connection, tenant_id, {number: languages[number] for number in first})
-        await _complete(connection, done, held, (space, next_space))
+        await _complete(connection, done, (space, next_space))
     return outcomes
-
-
-def _first(file: LastChunks) -> int:
-    """How many chunks of the file are stored already."""
-    return file.batch[0].chunk.ordinal
 
 
 def own_vectors(claim: Claim, batch: Sequence[EmbeddedChunk], space: EmbeddingSpace) -> list[TextVector | None]:
@@ -240,34 +239,33 @@ async def locked_spaces(
     return None if row is None else (row_to_space(row), row_to_next_space(row))
 
 
-async def _lock_attachments(connection: Any, tenant_id: str, claims: Sequence[Claim]) -> dict[int, int]:
-    """Those of the claimed attachments whose lease is held, with how many of their chunks have keywords."""
+async def _lock_attachments(connection: Any, tenant_id: str, claims: Sequence[Claim]) -> set[int]:
+    """Those of the claimed attachments whose lease is held."""
     numbers = sorted((claim.attachment, claim.epoch) for claim in claims)
     rows = await connection.fetch(_LOCK_ATTACHMENTS, tenant_id, *map(list, zip(*numbers, strict=True)))
-    return {row["attachment"]: row["indexed_chunks"] for row in rows}
+    return {row["attachment"] for row in rows}
 
 
 async def _complete(
     connection: Any,
-    files: Sequence[LastChunks],
-    indexed: Mapping[int, int],
+    files: Sequence[FinishedFile],
     spaces: tuple[EmbeddingSpace, EmbeddingSpace | None],
 ) -> None:
-    """`indexed` are the chunks of each attachment whose keywords are indexed already."""
     claims = [file.claim for file in files]
     tenant_id, store_id = claims[0].key.tenant_id, claims[0].key.vector_store_id
     await add_rows(connection, [(file.claim, file.batch) for file in files], spaces)
     numbers = [claim.attachment for claim in claims]
-    firsts = [indexed[number] for number in numbers]
-    rows = await connection.fetch(_INDEX_KEYWORDS, tenant_id, store_id, numbers, firsts)
+    languages = [file.language_names for file in files]
+    rows = await connection.fetch(_INDEX_KEYWORDS, tenant_id, store_id, numbers, languages)
     lexemes = {row["attachment"]: row["lexemes"] for row in rows}
     await connection.execute(
         _COMPLETE,
         tenant_id,
         numbers,
-        [file.batch[-1].chunk.ordinal + 1 for file in files],
+        [len(file.batch) for file in files],
         [size_bytes(file.claim, file.batch, spaces[0]) for file in files],
         [lexemes.get(number, 0) for number in numbers],
+        languages,
         [warnings_to_json(file.warnings) for file in files],
     )
     await enqueue_indexed(connection, [(file.claim, file.headers) for file in files])
