@@ -24,10 +24,10 @@ class Leases(Protocol[C_contra]):
         """Extend the lease."""
 
 
-class Claims(Protocol[K, C]):
+class Claims(Protocol[K_contra, C]):
     """Work of one kind. Methods that take a claim raise the caller's error for one that is lost."""
 
-    async def claim(self, key: K, lease: timedelta) -> C | None:
+    async def claim(self, key: K_contra, lease: timedelta) -> C | None:
         """None when there is nothing to do, or another process does it."""
 
     async def release(self, claim: C, delay: timedelta, *, failed: bool) -> None:

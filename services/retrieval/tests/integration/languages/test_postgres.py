@@ -8,8 +8,7 @@ import re
 import pytest
 from chassis.postgres import Database
 from chassis.testing import a_principal
-from retrieval.ingestion.postgres import PostgresIngestionStore
-from retrieval.ingestion.whole_files_postgres import LastChunks
+from retrieval.ingestion.postgres import PostgresIngestionStore, finished_file
 from retrieval.languages.detect import LANGUAGES
 from retrieval.quotas.model import UNLIMITED
 from retrieval.reindexing.postgres import PostgresKeywordVersions
@@ -18,7 +17,7 @@ from retrieval.search.query_lexemes import MAX_LEXEMES, QUERY_LEXEMES
 from retrieval.vector_stores.model import VectorStore
 
 from services.retrieval.tests.languages import SENTENCES, Sentence
-from services.retrieval.tests.tenants import LONG, Tenant, embedded
+from services.retrieval.tests.tenants import Tenant, embedded
 
 ENGLISH, GERMAN, FRENCH = SENTENCES[:3]
 RUSSIAN = next(sentence for sentence in SENTENCES if sentence.language == "russian")
@@ -194,20 +193,15 @@ async def test_files_that_are_finished_together_have_a_language_each(one: Tenant
         file = await one.file()
         await one.ports.stores.attach(a_principal(one.tenant_id), store.vector_store_id, file.file_id)
         claims.append(await one.claim(store.vector_store_id, file.file_id))
-    await one.ports.ingestion_store.add_chunks(claims[2], embedded([GERMAN.text]), LONG)
-    last = [
-        LastChunks(claims[0], embedded([GERMAN.text]), (), {}),
-        LastChunks(claims[1], embedded([ENGLISH.text]), (), {}),
-        LastChunks(claims[2], embedded([FRENCH.text], first=1), (), {}),
-    ]
+    texts = (GERMAN.text, ENGLISH.text, FRENCH.text)
+    files = [await finished_file(claim, embedded([text]), ()) for claim, text in zip(claims, texts, strict=True)]
 
-    assert await PostgresIngestionStore(database).finish_files(last, UNLIMITED) == [None] * 3
+    assert await PostgresIngestionStore(database).finish_files(files, UNLIMITED) == [None] * 3
 
-    # What was stored before tells the language of a long file.
-    assert await languages(database, one, store) == (["german"], [["german"], [], ["german"]])
-    assert await found(one, store, "Haus") == [0, 0]
+    assert await languages(database, one, store) == (["french", "german"], [["german"], [], ["french"]])
+    assert await found(one, store, "Haus") == [0]
     assert await found(one, store, "vessel") == [0]
-    assert await found(one, store, "maison") == [1]
+    assert await found(one, store, "maison") == [0]
 
 
 async def test_files_of_the_version_before_are_found_and_get_their_language(one: Tenant, database: Database) -> None:
