@@ -193,10 +193,10 @@ async def test_files_that_are_finished_together_have_a_language_each(one: Tenant
         file = await one.file()
         await one.ports.stores.attach(a_principal(one.tenant_id), store.vector_store_id, file.file_id)
         claims.append(await one.claim(store.vector_store_id, file.file_id))
-    texts = [GERMAN.text, ENGLISH.text, FRENCH.text]
-    whole = [await finished_file(claim, embedded([text]), ()) for claim, text in zip(claims, texts, strict=True)]
+    texts = (GERMAN.text, ENGLISH.text, FRENCH.text)
+    files = [await finished_file(claim, embedded([text]), ()) for claim, text in zip(claims, texts, strict=True)]
 
-    assert await PostgresIngestionStore(database).finish_files(whole, UNLIMITED) == [None] * 3
+    assert await PostgresIngestionStore(database).finish_files(files, UNLIMITED) == [None] * 3
 
     assert await languages(database, one, store) == (["french", "german"], [["german"], [], ["french"]])
     assert await found(one, store, "Haus") == [0]
