@@ -60,8 +60,11 @@ class Asking:
 
 
 async def settled_statement(fleet: Fleet, tenant: httpx.AsyncClient, request_id: str) -> dict[str, Any]:
-    """Wait for a settlement: Kafka gives the partitions of a killed consumer away when its session is over."""
+    """Wait for a settlement: metering has to start again, and Kafka gives the partitions of a killed consumer away when
+    its session is over."""
     for _ in range(4):
+        while (await tenant.get(f"/v1/requests/{request_id}")).status_code == 503:
+            await asyncio.sleep(0.5)
         with suppress(TimeoutError):
             return await fleet.statement_of(tenant, request_id)
     raise AssertionError(f"{request_id} is not on record")
