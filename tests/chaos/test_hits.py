@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -52,9 +54,20 @@ class Asking:
         """Count the requests by how far the cost of each settlement is from the cost that its client was told."""
         found: Counter[tuple[int, ...]] = Counter()
         for request_id, cost in self.hits.items():
-            statement = await fleet.statement_of(self.tenant, request_id)
+            statement = await settled_statement(fleet, self.tenant, request_id)
             found[tuple(int(one["cost_nano_usd"]) - cost for one in statement["settlements"])] += 1
         return found
+
+
+async def settled_statement(fleet: Fleet, tenant: httpx.AsyncClient, request_id: str) -> dict[str, Any]:
+    """Wait for a settlement: metering has to start again, and Kafka gives the partitions of a killed consumer away when
+    its session is over."""
+    for _ in range(4):
+        while (await tenant.get(f"/v1/requests/{request_id}")).status_code == 503:
+            await asyncio.sleep(0.5)
+        with suppress(TimeoutError):
+            return await fleet.statement_of(tenant, request_id)
+    raise AssertionError(f"{request_id} is not on record")
 
 
 async def running(fleet: Fleet, part: str) -> int:
