@@ -121,10 +121,14 @@ async def test_a_text_that_is_cut_off_by_what_came_before_is_read_alone_and_once
     send = SharedProcess.send
 
     def damaged(self: SharedProcess, filename: str, content: bytes) -> None:
-        send(self, filename, content if self.documents == 0 else content[: len(content) // 2])
-        if self.documents > 1:
-            # The rest of what it announced never comes, as after a document that confused the process.
-            self.fork._connection.kill(self.fork._number)
+        if self.documents == 0:
+            send(self, filename, content)
+            return
+        # The rest of what is announced never comes, as after a document that confused the process.
+        self.documents += 1
+        self.ended_document = False
+        self.writer.write(b'{"suffix":".txt","bytes":%d}\n' % len(content) + content[: len(content) // 2])
+        self.fork._connection.kill(self.fork._number)
 
     monkeypatch.setattr(SharedProcess, "send", damaged)
     text = b"A line of text.\n" * 3_000
