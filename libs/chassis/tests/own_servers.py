@@ -93,7 +93,17 @@ def postgres_with_tls(certificate: Path, key: Path, password: str) -> Iterator[i
         with serving(
             _postgres(programs, folder, port, (certificate, key), password), port, certificate.with_name("log")
         ):
+            _wait_until_ready(folder / "cluster")
             yield port
+
+
+def _wait_until_ready(cluster: Path) -> None:
+    """Wait until the server takes statements: it accepts connections before it is through with its log."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while "ready" not in (cluster / "postmaster.pid").read_text().split():
+        if time.monotonic() > deadline:
+            raise RuntimeError("Postgres accepts connections and does not become ready")
+        time.sleep(0.05)
 
 
 def _postgres(programs: Path, folder: Path, port: int, files: tuple[Path, Path], password: str) -> list[str]:
