@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
+from threading import Lock
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
@@ -62,6 +63,7 @@ _SCRIPTS = (
     (re.compile(r"[\u0531-\u0587]"), "armenian"),
     (re.compile(r"[\u0B80-\u0BFF]"), "tamil"),
 )
+_LOADING = Lock()
 LANGUAGES = frozenset({ENGLISH, *_NAMES.values(), *(name for _, name in _SCRIPTS if name)})
 
 
@@ -74,7 +76,10 @@ def language_of(text: str) -> str | None:
     if name := _SCRIPTS[counts.index(most)][1]:
         return name
     shares: Counter[str] = Counter()
-    for code, share in _model().rank(text):
+    # Otherwise each of the threads that come before it is loaded loads one of its own.
+    with _LOADING:
+        model = _model()
+    for code, share in model.rank(text):
         shares[_NAMES.get(code, code)] += share
     [(best, share)] = shares.most_common(1)
     if share < MIN_CONFIDENCE:

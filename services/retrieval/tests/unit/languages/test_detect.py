@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
 import pytest
+from py3langid.langid import LanguageIdentifier
+from retrieval.languages import detect
 from retrieval.languages.detect import language_of, languages_of
 
 from services.retrieval.tests.languages import SENTENCES, Sentence
@@ -52,3 +58,24 @@ def test_a_file_has_each_language_of_a_quarter_of_its_text() -> None:
     assert languages_of([GERMAN] * 9 + [FRENCH]) == ["german"]
     assert languages_of([GERMAN, SENTENCES[0].text]) == ["english", "german"]
     assert languages_of([GERMAN, "12.50 13.70", "17.20 19.90", "Preis"]) == ["german"]
+
+
+def test_threads_that_come_before_the_model_is_loaded_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded, second_started = LanguageIdentifier.from_model_file, [], Event()
+
+    def load_slowly(*arguments: Any, **named: Any) -> LanguageIdentifier:
+        loaded.append(arguments)
+        second_started.wait(5)
+        return load(*arguments, **named)
+
+    def second() -> str | None:
+        second_started.set()
+        return language_of(GERMAN)
+
+    monkeypatch.setattr(LanguageIdentifier, "from_model_file", load_slowly)
+    detect._model.cache_clear()
+    with ThreadPoolExecutor(2) as threads:
+        languages = [threads.submit(language_of, GERMAN), threads.submit(second)]
+
+    assert [one.result() for one in languages] == ["german", "german"]
+    assert len(loaded) == 1
