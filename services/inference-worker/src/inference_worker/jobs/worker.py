@@ -32,6 +32,7 @@ MAX_REPORT_SECONDS = 5.0
 REFUSED_FOR_GOOD = frozenset({Kind.INVALID, Kind.TOO_LARGE})
 MAX_REFUSALS = 5
 """Of the report of one run, by errors that are not transient. After it the run is given up, and its lease runs out."""
+TOO_LARGE = "JOB_RESULT_TOO_LARGE"
 
 
 class ActiveRun:
@@ -204,7 +205,8 @@ class JobWorker:
                 refusals += error.kind not in TRANSIENT
                 if result.error is None and (error.kind in REFUSED_FOR_GOOD or refusals >= MAX_REFUSALS):
                     # The answer itself is refused; that it cannot be had is an answer, too.
-                    result, refusals = RunResult(result.attempts, error=Internal("the answer could not be stored")), 0
+                    refusal = error if error.reason == TOO_LARGE else Internal("the answer could not be stored")
+                    result, refusals = RunResult(result.attempts, error=refusal), 0
                     continue
                 if refusals >= MAX_REFUSALS:
                     return RunEnd.UNREPORTED

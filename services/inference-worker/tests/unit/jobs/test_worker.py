@@ -168,6 +168,15 @@ async def test_an_answer_that_is_refused_for_good_becomes_an_error(faked: FakedW
     assert result.attempts[0].outcome is AttemptOutcome.SUCCEEDED
 
 
+async def test_the_error_of_an_answer_that_is_too_large_is_the_one_of_the_job(faked: FakedWorker):
+    faked.orchestrator.failures["complete"] = [RemoteError(Kind.TOO_LARGE, "JOB_RESULT_TOO_LARGE", "ask for less")]
+
+    await faked.do(a_plan(a_candidate()))
+
+    assert (faked.error().reason, faked.error().message) == ("JOB_RESULT_TOO_LARGE", "ask for less")
+    assert faked.orchestrator.completed["job_1"].attempts[0].outcome is AttemptOutcome.SUCCEEDED
+
+
 async def test_a_report_that_is_never_accepted_does_not_hold_its_slot_for_ever(
     faked: FakedWorker, monkeypatch: pytest.MonkeyPatch
 ):

@@ -63,9 +63,14 @@ def _are_token_ids(numbers: list[object]) -> bool:
     return all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
 
 
-async def render_embeddings(body: EmbeddingBody, vectors: Sequence[bytes], input_tokens: int) -> bytes:
-    """Render the answer, in turns with other tasks; `vectors` are of little-endian 32-bit floats."""
-    parts, in_turn = [b'{"object":"list","data":['], 0
+async def render_embeddings(
+    body: EmbeddingBody, vectors: Sequence[bytes], input_tokens: int, max_bytes: int
+) -> bytes | None:
+    """Render the answer, in turns with other tasks; None when it has more than `max_bytes`.
+
+    `vectors` are of little-endian 32-bit floats.
+    """
+    parts, in_turn, size = [b'{"object":"list","data":['], 0, 0
     # One vector at a time: a number of four bytes is an object of 24 before it is text.
     for index, vector in enumerate(vectors):
         if in_turn >= TURN_BYTES:
@@ -75,6 +80,9 @@ async def render_embeddings(body: EmbeddingBody, vectors: Sequence[bytes], input
         numbers = _base64(vector) if body.as_base64 else _numbers(vector)
         one = orjson.dumps({"object": "embedding", "index": index, "embedding": numbers})
         parts += (b",", one) if index else (one,)
+        size += len(one) + 1
+        if size > max_bytes:
+            return None
     usage = {"prompt_tokens": input_tokens, "total_tokens": input_tokens}
     parts += (b"],", orjson.dumps({"model": body.model, "usage": usage})[1:])
     return b"".join(parts)

@@ -8,7 +8,7 @@ from chassis.errors import ArgosyError, Internal
 from orchestrator.chat.finalize import price_attempts
 from orchestrator.chat.model import Stopped
 from orchestrator.jobs.end import RunEnds, raise_error
-from orchestrator.jobs.errors import JobLeaseLost
+from orchestrator.jobs.errors import JobLeaseLost, JobResultTooLarge
 from orchestrator.jobs.model import JobState, RunRef
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.ports import JobStore
@@ -20,6 +20,9 @@ from orchestrator.reservations.attempts import AttemptLog, RequestAttempts
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import AttemptStarting
+
+MAX_RESULT_BYTES = 96 * 1024 * 1024
+"""Of an answer of vectors as text: as much as Postgres stores in one statement well within its time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,4 +112,10 @@ async def _answer(run: Run, vectors: Sequence[bytes], attempts: Sequence[Attempt
     if run.record is None or not vectors or not run.body:
         return Internal("the worker reported the end of a run without an answer")
     _, priced = price_attempts(AttemptLog.restored(run.record), attempts)
-    return await embeddings_answer(run.body, vectors, priced.usage.input_tokens or 0)
+    answer = await embeddings_answer(run.body, vectors, priced.usage.input_tokens or 0, MAX_RESULT_BYTES)
+    if answer is None:
+        return JobResultTooLarge(
+            f"The vectors take more than {MAX_RESULT_BYTES // 2**20} MiB as text. They are billed. Ask for "
+            "encoding_format base64, for fewer texts, or for fewer dimensions."
+        )
+    return answer

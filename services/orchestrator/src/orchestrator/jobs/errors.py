@@ -46,7 +46,10 @@ class JobDeadlineExceeded(ArgosyError):
 
 
 class JobResultTooLarge(ArgosyError):
-    """The vectors of the job take more than 32 MiB: ask for fewer texts, or for fewer dimensions."""
+    """The vectors of the job take more than 32 MiB, or more than 96 MiB as text.
+
+    Ask for `encoding_format` base64, for fewer texts, or for fewer dimensions.
+    """
 
     kind, reason = Kind.TOO_LARGE, "JOB_RESULT_TOO_LARGE"
 

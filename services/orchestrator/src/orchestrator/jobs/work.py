@@ -147,9 +147,9 @@ class JobWork:
         return PreparedWork(chat.plan, chat.reservation)
 
 
-async def embeddings_answer(body: bytes, vectors: Sequence[bytes], input_tokens: int) -> bytes:
-    """Render vectors as the answer to a request's body."""
-    return await render_embeddings(parse_embedding(body), vectors, input_tokens)
+async def embeddings_answer(body: bytes, vectors: Sequence[bytes], input_tokens: int, max_bytes: int) -> bytes | None:
+    """Render vectors as the answer to a request's body; None when it has more than `max_bytes`."""
+    return await render_embeddings(parse_embedding(body), vectors, input_tokens, max_bytes)
 
 
 def _embed_request(

@@ -58,3 +58,24 @@ async def test_vectors_of_a_job_that_is_being_cancelled_are_not_rendered(
     job = await store.get(claimed.run.key)
     assert job is not None
     assert job.result == b""
+
+
+@pytest.mark.parametrize(("encoding", "fits"), [("float", False), ("base64", True)])
+async def test_vectors_that_are_too_long_as_text_fail_the_job_which_is_billed(
+    jobs: JobsHarness, store: InMemoryJobStore, monkeypatch: pytest.MonkeyPatch, encoding: str, fits: bool
+) -> None:
+    monkeypatch.setattr("orchestrator.jobs.complete.MAX_RESULT_BYTES", 2_000)
+    body = {"model": "all-minilm-l6-v2", "input": ["a"] * 2, "encoding_format": encoding}
+    claimed = await jobs.start(body=json.dumps(body).encode(), endpoint="/v1/embeddings")
+
+    vector = struct.pack("<100f", *(number / 7 for number in range(100)))
+    state = await jobs.runs.complete(claimed.run, (Attempt(1, 0, reported(9, 0)),), [vector] * 2)
+
+    job = await store.get(claimed.run.key)
+    assert job is not None
+    assert state is (JobState.SUCCEEDED if fits else JobState.FAILED)
+    assert (job.error is None) is fits
+    if not fits:
+        assert job.error is not None
+        assert job.error.reason == "JOB_RESULT_TOO_LARGE"
+    assert job.usage == reported(9, 0)
