@@ -27,6 +27,9 @@ WHERE CASE WHEN c.due_at IS NULL THEN s.chunks >= $2
            OR (s.chunks, s.lexemes) <> (c.chunks, c.lexemes) AND c.due_at <= now() - interval '1 hour') END
 ORDER BY c.due_at NULLS FIRST LIMIT $1
 """
+# A deletion locks the store before what is kept of it. So neither waits for the other for ever, and nothing is written
+# for a store that is gone.
+_LOCK_STORE = "SELECT 1 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2 FOR KEY SHARE"
 _CLAIM = """
 INSERT INTO lexeme_counts AS c (tenant_id, vector_store_id, due_at) VALUES ($1, $2, now() + $3)
 ON CONFLICT (tenant_id, vector_store_id) DO UPDATE SET due_at = excluded.due_at WHERE c.due_at <= now() RETURNING 1
@@ -50,10 +53,9 @@ _REMEMBER = """
 INSERT INTO common_lexemes (tenant_id, vector_store_id, lexeme, chunks)
 SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[])
 """
-# No row: the store was deleted meanwhile.
 _FINISH = """
 UPDATE lexeme_counts SET chunks = $3, lexemes = $4, due_at = now() + $5
-WHERE tenant_id = $1 AND vector_store_id = $2 RETURNING 1
+WHERE tenant_id = $1 AND vector_store_id = $2
 """
 
 
@@ -89,16 +91,19 @@ class PostgresCommonWords:
         return [LargeStore(**row) for row in rows]
 
     async def count(self, store: LargeStore) -> bool:
-        """Count the words of the store, in short transactions; False where another process does."""
+        """Count the words of the store, in short transactions; False where another process does, or it is deleted."""
         key = (store.tenant_id, store.vector_store_id)
         async with self._database.tenant(store.tenant_id) as connection:
-            if not await connection.fetchval(_CLAIM, *key, CLAIM):
+            there = await connection.fetchval(_LOCK_STORE, *key)
+            if not there or not await connection.fetchval(_CLAIM, *key, CLAIM):
                 return False
         common = await self._common(store) if store.chunks >= self._large_store_chunks else {}
         async with self._database.tenant(store.tenant_id) as connection:
-            if await connection.fetchval(_FINISH, *key, store.chunks, store.lexemes, PAUSE):
-                await connection.execute(_FORGET, *key)
-                await connection.execute(_REMEMBER, *key, list(common), list(common.values()))
+            if not await connection.fetchval(_LOCK_STORE, *key):
+                return False
+            await connection.execute(_FINISH, *key, store.chunks, store.lexemes, PAUSE)
+            await connection.execute(_FORGET, *key)
+            await connection.execute(_REMEMBER, *key, list(common), list(common.values()))
         return True
 
     async def _common(self, store: LargeStore) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -113,6 +114,66 @@ async def test_nothing_is_kept_of_a_large_store_that_is_deleted(one: Tenant, dat
     assert await common(one, database) == {}
     async with database.tenant(one.tenant_id) as connection:
         assert await connection.fetchval("SELECT count(*) FROM lexeme_counts") == 0
+
+
+async def test_nothing_is_kept_of_a_store_that_is_deleted_before_it_is_counted(one: Tenant, database: Database) -> None:
+    store = await filled(one, database)
+    words = PostgresCommonWords(database)
+    [large] = await due(words, one)
+    await one.ports.stores.delete(one.tenant_id, store)
+
+    assert not await words.count(large)
+
+    assert await common(one, database) == {}
+    async with database.tenant(one.tenant_id) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM lexeme_counts") == 0
+
+
+class DeletedMeanwhile(PostgresCommonWords):
+    """Its stores are deleted after their words were read."""
+
+    def __init__(self, tenant: Tenant, database: Database) -> None:
+        super().__init__(database)
+        self._tenant = tenant
+
+    async def _common(self, store: LargeStore) -> dict[str, int]:
+        found = await super()._common(store)
+        await self._tenant.ports.stores.delete(store.tenant_id, store.vector_store_id)
+        return found
+
+
+async def test_nothing_is_kept_of_a_store_that_is_deleted_while_it_is_counted(one: Tenant, database: Database) -> None:
+    await filled(one, database)
+    words = DeletedMeanwhile(one, database)
+    [large] = await due(words, one)
+
+    assert not await words.count(large)
+
+    assert await common(one, database) == {}
+
+
+async def test_words_are_not_written_while_their_store_is_being_deleted(one: Tenant, database: Database) -> None:
+    store = await filled(one, database)
+    words = PostgresCommonWords(database)
+    [large] = await due(words, one)
+    async with database.tenant(one.tenant_id) as connection:
+        await connection.execute("DELETE FROM attachments WHERE vector_store_id = $1", store)
+        await connection.execute("DELETE FROM vector_stores WHERE vector_store_id = $1", store)
+        counting = asyncio.create_task(words.count(large))
+        await waits_for(connection)
+
+    assert not await counting
+    assert await common(one, database) == {}
+
+
+async def waits_for(connection: Any) -> None:
+    """Return once another transaction waits for the one of the connection."""
+    async with asyncio.timeout(60):
+        while not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+        ):
+            await asyncio.sleep(0.01)
+            await connection.execute("SELECT pg_stat_clear_snapshot()")
 
 
 async def test_small_stores_are_not_counted(one: Tenant, database: Database) -> None:
