@@ -61,7 +61,8 @@ def test_a_file_has_each_language_of_a_quarter_of_its_text() -> None:
 
 
 def test_threads_that_come_before_the_model_is_loaded_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    load, loaded, second_started = LanguageIdentifier.from_model_file, [], Event()
+    load, second_started = LanguageIdentifier.from_model_file, Event()
+    loaded: list[Any] = []
 
     def load_slowly(*arguments: Any, **named: Any) -> LanguageIdentifier:
         loaded.append(arguments)
