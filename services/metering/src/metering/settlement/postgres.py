@@ -21,7 +21,7 @@ from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
 from metering.reservations.model import RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
 from metering.settlement.expire import expire
-from metering.settlement.hits import Hit, Hits, settle_answer, settled_at
+from metering.settlement.hits import MAX_SETTLED_AT_ONCE, Hit, Hits, settle_answer, settled_at, split_settled
 from metering.settlement.model import (
     LockedRequest,
     RequestStatement,
@@ -47,6 +47,7 @@ LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
 FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7, $8)"
 
 INSERT_HITS = "SELECT * FROM metering.insert_hits($1, $2, $3, $4, $5, $6, $7)"
+FIND_SETTLED_HITS = "SELECT metering.find_settled_hits($1, $2, $3)"
 
 # One statement, so that it reads all of the request as of one instant.
 STATEMENT = """
@@ -163,8 +164,7 @@ class PostgresSettlementStore:
             others += known
         SETTLE_BATCH.observe(len(hits.hits))
         SETTLE_SECONDS.observe(perf_counter() - started)
-        # Rare: records that are delivered again, and requests that metering has on record for another reason.
-        return [*changes, *(await self.settle(list(map(hits.event_of, others))) if others else ())]
+        return [*changes, *(await self._settle_known(hits, others) if others else ())]
 
     async def _insert_hits(
         self, hits: Hits, free: Mapping[int, SettlementChanges], waiting: Sequence[Hit]
@@ -193,6 +193,15 @@ class PostgresSettlementStore:
                 await connection.execute(FINISH, "[]", [], [], [], [], usage, cache, "[]")
         known = set(range(1, len(waiting) + 1)).difference(inserted)
         return changes if inserted else [], [waiting[place - 1] for place in sorted(known)]
+
+    async def _settle_known(self, hits: Hits, known: Sequence[Hit]) -> list[SettlementChanges]:
+        """Leave requests that are settled already as they are; settle the others, which are few, by themselves."""
+        async with self._database.system() as connection:
+            settled = await connection.fetchval(FIND_SETTLED_HITS, *zip(*map(hits.call_of, known), strict=True))
+        changes, left = split_settled(hits, known, settled)
+        for start in range(0, len(left), MAX_SETTLED_AT_ONCE):
+            changes += await self.settle(list(map(hits.event_of, left[start : start + MAX_SETTLED_AT_ONCE])))
+        return changes
 
     async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
         async with self._database.system() as connection:
