@@ -5,12 +5,13 @@ requests share (`finish_settlement`). The last one locks budgets, so reservation
 The lock order is in migrations/functions/lock_budgets.sql.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
 import orjson
+from chassis.ids import new_id
 from chassis.postgres import Database
 from values.money import NanoUsd
 from values.usage import ExposureCause
@@ -21,7 +22,7 @@ from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
 from metering.reservations.model import RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
 from metering.settlement.expire import expire
-from metering.settlement.hits import Hit, Hits, settle_answer, settled_at
+from metering.settlement.hits import Hit, Hits, settle_answer, settle_held_answer, settled_at
 from metering.settlement.model import (
     LockedRequest,
     RequestStatement,
@@ -47,6 +48,7 @@ LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
 FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7, $8)"
 
 INSERT_HITS = "SELECT * FROM metering.insert_hits($1, $2, $3, $4, $5, $6, $7)"
+SETTLE_HELD_HITS = "SELECT * FROM metering.settle_held_hits($1, $2, $3, $4, $5, $6)"
 
 # One statement, so that it reads all of the request as of one instant.
 STATEMENT = """
@@ -153,14 +155,16 @@ class PostgresSettlementStore:
     async def settle_hits(self, hits: Hits) -> Sequence[SettlementChanges]:
         started = perf_counter()
         now = datetime.now(UTC)  # until the database says its own
-        answers = {place: settle_answer(answer, now) for place, answer in enumerate(hits.answers)}
-        free = {place: changes for place, changes in answers.items() if changes is not None}
+        free, held = _answers(settle_answer, hits, now), _answers(settle_held_answer, hits, now)
         waiting = [hit for hit in hits.hits if hit.answer in free]
-        others = [hit for hit in hits.hits if hit.answer not in free]
+        holding = [hit for hit in hits.hits if hit.answer in held and hit.answer not in free]
+        others = [hit for hit in hits.hits if hit.answer not in free and hit.answer not in held]
         changes: list[SettlementChanges] = []
-        if waiting:
-            changes, known = await self._insert_hits(hits, free, waiting)
-            others += known
+        for settle, answers, part in ((self._insert_hits, free, waiting), (self._settle_held_hits, held, holding)):
+            if part:
+                settled, left = await settle(hits, answers, part)
+                changes += settled
+                others += left
         SETTLE_BATCH.observe(len(hits.hits))
         SETTLE_SECONDS.observe(perf_counter() - started)
         # Rare: records that are delivered again, and requests that metering has on record for another reason.
@@ -170,10 +174,6 @@ class PostgresSettlementStore:
         self, hits: Hits, free: Mapping[int, SettlementChanges], waiting: Sequence[Hit]
     ) -> tuple[list[SettlementChanges], list[Hit]]:
         """Settle those that are new, in one transaction; return what changed, and the hits that are on record."""
-        rows = [
-            {**settlement_to_row(changes.reservation, changes.settlements[0]), "answer": place}
-            for place, changes in free.items()
-        ]
         async with self._database.system() as connection:
             (row,) = await connection.fetch(
                 INSERT_HITS,
@@ -183,7 +183,7 @@ class PostgresSettlementStore:
                 [hit.key_id for hit in waiting],
                 [hits.answers[hit.answer].event_id for hit in waiting],
                 [hit.answer for hit in waiting],
-                _to_json(rows),
+                _answers_to_json(free),
             )
             inserted = row["places"] or []
             if inserted:
@@ -193,6 +193,34 @@ class PostgresSettlementStore:
                 await connection.execute(FINISH, "[]", [], [], [], [], usage, cache, "[]")
         known = set(range(1, len(waiting) + 1)).difference(inserted)
         return changes if inserted else [], [waiting[place - 1] for place in sorted(known)]
+
+    async def _settle_held_hits(
+        self, hits: Hits, held: Mapping[int, SettlementChanges], holding: Sequence[Hit]
+    ) -> tuple[list[SettlementChanges], list[Hit]]:
+        """Settle those that hold their price, in one transaction; return what changed, and the other hits."""
+        tenants = [hits.answers[hit.answer].tenant_id for hit in holding]
+        async with self._database.system() as connection:
+            (row,) = await connection.fetch(
+                SETTLE_HELD_HITS,
+                tenants,
+                [hit.request_id for hit in holding],
+                [hits.answers[hit.answer].event_id for hit in holding],
+                [hit.answer for hit in holding],
+                [new_id("txn_") for _ in holding],
+                _answers_to_json(held),
+            )
+            settled = {place: settled_at(changes, row["settled_at"]) for place, changes in held.items()}
+            changes = [settled[holding[place - 1].answer] for place in row["places"]]
+            if changes:
+                released: dict[str, int] = {}
+                for place, amount in zip(row["places"], row["held_amounts"], strict=True):
+                    released[tenants[place - 1]] = released.get(tenants[place - 1], 0) - amount
+                owners, spent, _, exposed = changes_to_adjustments(changes)
+                amounts = (owners, spent, [released[tenant_id] for tenant_id in owners], exposed)
+                usage, cache = _to_json(changes_to_usage_rows(changes)), _to_json(changes_to_cache_rows(changes))
+                await connection.execute(FINISH, "[]", *amounts, usage, cache, "[]")
+        left = set(range(1, len(holding) + 1)).difference(row["places"])
+        return changes, [holding[place - 1] for place in sorted(left)]
 
     async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
         async with self._database.system() as connection:
@@ -229,6 +257,23 @@ async def _write(connection: Any, all_changes: Sequence[SettlementChanges]) -> N
     sums = (changes_to_usage_rows, changes_to_cache_rows, changes_to_right_sizing_rows)
     rows = [_to_json(sum_up(changes)) for sum_up in sums]
     await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), *rows)
+
+
+def _answers(
+    settle: Callable[[UsageEvent, datetime], SettlementChanges | None], hits: Hits, now: datetime
+) -> dict[int, SettlementChanges]:
+    """Settle each answer once, for all of its requests; those that `settle` does not settle are left out."""
+    settled = {place: settle(answer, now) for place, answer in enumerate(hits.answers)}
+    return {place: changes for place, changes in settled.items() if changes is not None}
+
+
+def _answers_to_json(answers: Mapping[int, SettlementChanges]) -> str:
+    return _to_json(
+        [
+            {**settlement_to_row(changes.reservation, changes.settlements[0]), "answer": place}
+            for place, changes in answers.items()
+        ]
+    )
 
 
 def _row_to_locked_request(row: Mapping[str, Any]) -> LockedRequest:
