@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MeteringServiceStub:
-    """Reserves before spend and answers what was used. The tenant is always the caller's.
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits.
     """
 
     def __init__(self, channel):
@@ -98,7 +98,7 @@ class MeteringServiceStub:
 
 
 class MeteringServiceServicer:
-    """Reserves before spend and answers what was used. The tenant is always the caller's.
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits.
     """
 
     def Reserve(self, request, context):
@@ -263,7 +263,7 @@ def add_MeteringServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MeteringService:
-    """Reserves before spend and answers what was used. The tenant is always the caller's.
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits.
     """
 
     @staticmethod

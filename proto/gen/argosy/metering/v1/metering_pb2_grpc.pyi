@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MeteringServiceStub:
-    """Reserves before spend and answers what was used. The tenant is always the caller's."""
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -70,7 +70,7 @@ class MeteringServiceStub:
 
 @_typing.type_check_only
 class MeteringServiceAsyncStub(MeteringServiceStub):
-    """Reserves before spend and answers what was used. The tenant is always the caller's."""
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Reserve: _aio.UnaryUnaryMultiCallable[_metering_pb2.ReserveRequest, _metering_pb2.ReserveResponse]  # type: ignore[assignment]
@@ -109,7 +109,7 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """List the prices that a key has had, the newest first. Needs the role "platform_admin"."""
 
 class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reserves before spend and answers what was used. The tenant is always the caller's."""
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits."""
 
     @_abc_1.abstractmethod
     def Reserve(

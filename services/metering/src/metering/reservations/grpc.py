@@ -166,7 +166,9 @@ def reserved_hits_to_proto(
     return response
 
 
-def _lease(request: metering_pb2.ReserveRequest | metering_pb2.ReserveHitsRequest, default_lease: timedelta) -> timedelta:
+def _lease(
+    request: metering_pb2.ReserveRequest | metering_pb2.ReserveHitsRequest, default_lease: timedelta
+) -> timedelta:
     if not request.HasField("lease"):
         return default_lease
     try:

@@ -1,6 +1,6 @@
 """Reserve what cached answers cost: many requests at once, each for the exact price of what its answer consumed.
 
-What they consumed is on record with the reservation. So a hit is billed when its lease is over, if no event tells of it.
+What they consumed is on record with the reservation. So a hit of which no event tells is billed when its lease is over.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,7 +99,10 @@ async def reserve_hits(
     store: HitReservationStore,
     max_lease: timedelta,
 ) -> ReservedHits:
-    """Price answers and hold what they cost, once for each (tenant, request). Raises `InvalidRequest`, `Unavailable`."""
+    """Price answers and hold what they cost, once for each (tenant, request).
+
+    Raises `InvalidRequest` before a budget is read, and what `HitReservationStore` raises.
+    """
     _validate(costs, hits, lease, max_lease)
     priced: dict[int, PricedHit] = {}
     unpriced: dict[int, UnpricedModel] = {}
@@ -128,9 +131,7 @@ async def _priced(cost: HitCost, prices: PriceCache) -> PricedHit:
     return PricedHit(cost.tenant_id, bound, AnnouncedAttempt(FIRST_ATTEMPT, 0, cost.usage, cache=cost.outcome))
 
 
-def _validate(
-    costs: Sequence[HitCost], hits: Sequence[HitReservation], lease: timedelta, max_lease: timedelta
-) -> None:
+def _validate(costs: Sequence[HitCost], hits: Sequence[HitReservation], lease: timedelta, max_lease: timedelta) -> None:
     # One transaction decides for many callers: a row that a constraint refuses would fail all of them.
     if not 1 <= len(hits) <= MAX_HITS:
         raise InvalidRequest(f"give 1 to {MAX_HITS} hits", param="hits")

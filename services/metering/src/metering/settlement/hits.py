@@ -1,4 +1,4 @@
-"""Answers of the cache, settled many at a time: requests that reserved nothing and pay nothing, or that hold a price."""
+"""Answers of the cache, settled many at a time: requests that reserved and pay nothing, or that hold their price."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -7,14 +7,14 @@ from argosy.common.v1 import common_pb2
 from argosy.metering.v1 import metering_pb2
 from chassis.errors import InvalidRequest, PermissionDenied
 from chassis.tenancy import as_caller
-from chassis.testing import a_caller, a_principal
+from chassis.testing import FakeClock, a_caller, a_principal
 from google.protobuf.duration_pb2 import Duration
 from metering.budgets.model import Budget
 from metering.grpc import MeteringServicer
 from metering.settlement.model import RequestStatement
 
-from services.metering.tests.fakes import Stores
-from services.metering.tests.servicer import CAP, CHAT, EMBEDDING, MEMBER
+from services.metering.tests.fakes import Stores, fake_stores
+from services.metering.tests.servicer import CAP, CHAT, EMBEDDING, MEMBER, a_servicer
 
 ORCHESTRATOR = a_caller(a_principal("orchestrator", roles=["service"]))
 
@@ -118,14 +118,10 @@ HUGE = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_REPORTED, input_toke
     ],
 )
 async def test_what_postgres_or_the_rules_would_refuse_is_refused_before(
-    servicer: MeteringServicer,
-    stores: Stores,
-    cost: metering_pb2.HitCost,
-    hits: list[metering_pb2.HitReservation],
-    lease: Duration | None,
-    param: str,
+    cost: metering_pb2.HitCost, hits: list[metering_pb2.HitReservation], lease: Duration | None, param: str
 ) -> None:
+    stores = fake_stores(FakeClock(), CAP)
     with pytest.raises(InvalidRequest) as refused:
-        await reserve(servicer, [cost], hits, lease)
+        await reserve(a_servicer(FakeClock(), stores), [cost], hits, lease)
     assert refused.value.param == param
     assert (await stores.budgets.read("ten_a")).held == 0

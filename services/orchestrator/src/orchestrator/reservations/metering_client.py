@@ -104,20 +104,17 @@ def _reserve_to_proto(request_id: str, bounds: Iterable[TokenBound], lease: time
     return request
 
 
-def hits_to_proto(
-    hits: Iterable[HitRequest], lease: timedelta
-) -> tuple[metering_pb2.ReserveHitsRequest, list[int]]:
+def hits_to_proto(hits: Iterable[HitRequest], lease: timedelta) -> tuple[metering_pb2.ReserveHitsRequest, list[int]]:
     """Return the request, in which equal answers of a tenant stand once, and the place of the answer of each hit."""
     request = metering_pb2.ReserveHitsRequest()
     request.lease.FromTimedelta(lease)
     places: dict[tuple[object, ...], int] = {}
     answers = []
-    for principal, request_id, *answer in hits:
-        key = (principal.tenant_id, *answer)
+    for principal, request_id, price_key, usage, discount_percent, outcome in hits:
+        key = (principal.tenant_id, price_key, usage, discount_percent, outcome)
         place = places.get(key)
         if place is None:
             place = places[key] = len(places)
-            price_key, usage, discount_percent, outcome = answer
             added = request.answers.add(
                 tenant_id=principal.tenant_id,
                 price_key=price_key,

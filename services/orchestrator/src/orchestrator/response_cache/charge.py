@@ -42,9 +42,7 @@ class CacheCharges:
     hits: HitRecorder
     together: GroupedCharges
 
-    async def charge(
-        self, principal: Principal, request_id: str, hit: Hit, model: str, deadline: Deadline
-    ) -> Charged:
+    async def charge(self, principal: Principal, request_id: str, hit: Hit, model: str, deadline: Deadline) -> Charged:
         """Charge a hit that is not free, at the current price book. Raises as a reservation.
 
         Then it is billed, whether the client still waits or not.
@@ -61,7 +59,7 @@ class CacheCharges:
     async def _charge_alone(
         self, principal: Principal, request_id: str, hit: Hit, model: str, deadline: Deadline
     ) -> Charged:
-        """Charge it with a reservation and an event of its own: it has little time, or metering is of a version before."""
+        """Charge it with a reservation and an event of its own: it has little time, or metering is older."""
         answer = hit.answer
         tokens = answer.usage.known or (0, 0)
         reservations = replace(self.reservations, discount_percent=hit.percent_off)

@@ -1,8 +1,8 @@
 """Charges cached answers many at a time: one call of metering holds the price of each, and that is the bill.
 
-What an answer consumed is known before it is given. So metering has the usage on record with the money that it holds, and
-bills it when the lease is over, whether the event that settles it sooner comes or not. It is written soon after, together
-with those of free answers.
+What an answer consumed is known before it is given. So metering has the usage on record with the money that it holds,
+and bills it when the lease is over, whether the event that settles it sooner comes or not. The event is written soon
+after the answer was given, together with those of free ones.
 """
 
 import asyncio

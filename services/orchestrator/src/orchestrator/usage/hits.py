@@ -22,8 +22,9 @@ MAX_WAITING: Final = 20_000
 
 
 class HitRecorder:
-    """Keeps hits in memory until they are in the outbox. No answer waits for its record: nothing is to be paid, or what is
-    to be paid stands with its reservation.
+    """Keeps hits in memory until they are in the outbox.
+
+    No answer waits for its record: nothing is to be paid, or what is to be paid stands with its reservation.
 
     What a process has not written when it is killed is missing in reports, or in those of the cache if it is paid: at
     most what it gave in `COALESCE_SECONDS`, or since Postgres went away. A process that ends in order writes it first.
