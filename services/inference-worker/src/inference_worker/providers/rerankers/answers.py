@@ -59,7 +59,7 @@ def read_numbers(document: Any, expected: int) -> list[float | None]:
         return _in_order(found, expected)
     numbers: list[float | None] = [None] * expected
     for one in found:
-        index = _count(one.get("index")) if isinstance(one, dict) else None
+        index = _index(one.get("index")) if isinstance(one, dict) else None
         if index is None:
             raise UpstreamProtocolError("the upstream sent a result without the index of its document")
         if index >= expected:
@@ -104,6 +104,12 @@ def _number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _index(value: object) -> int | None:
+    """Return a place, which may be written as `1.0` or as a text."""
+    number = _number(value)
+    return int(number) if number is not None and number >= 0 and number.is_integer() else None
 
 
 def _count(value: object) -> int | None:
