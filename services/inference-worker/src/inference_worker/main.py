@@ -146,6 +146,7 @@ async def build_jobs(
     runs = JobRuns(orchestrator, deltas, new_plan_run, new_embed_run)
     worker = JobWorker(orchestrator, runs, deltas, observer, section.slots)
     heartbeats = Heartbeats(worker, orchestrator, observer)
+    worker.on_unreported = heartbeats.wake
     dispatches = DispatchConsumer(worker, orchestrator, observer)
     here = supervised()
     consumer = ClaimingConsumer(

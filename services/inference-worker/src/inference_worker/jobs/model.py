@@ -103,6 +103,10 @@ class RunResult:
     vectors: tuple[bytes, ...] = ()
     error: ArgosyError | None = None
 
+    @property
+    def answer_bytes(self) -> int:
+        return len(self.body) + sum(map(len, self.vectors))
+
 
 class RunEnd(StrEnum):
     """What became of a run."""
@@ -128,6 +132,15 @@ class HeartbeatAnswer:
 
 TRANSIENT = frozenset({Kind.UNAVAILABLE, Kind.TIMED_OUT, Kind.THROTTLED})
 """Kinds of errors after which the same call may succeed."""
+
+
+class AnswerNotStored(ArgosyError):
+    """The answer of a job is so large that it could not be stored in time, in several tries. The provider was paid.
+
+    Ask for `encoding_format` base64, for fewer texts, or for fewer tokens.
+    """
+
+    kind, reason = Kind.TOO_LARGE, "JOB_RESULT_NOT_STORED"
 
 
 class NotClaimable(Exception):

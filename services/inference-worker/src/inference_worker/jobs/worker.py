@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from values.usage import UNKNOWN_USAGE, ExposureCause
 
 from inference_worker.jobs.model import (
     TRANSIENT,
+    AnswerNotStored,
     ClaimedJob,
     Dispatch,
     LeaseLost,
@@ -29,10 +31,15 @@ MAX_UNANSWERED = 1000
 MAX_REPORT_SECONDS = 5.0
 """Between two tries to report the end of a run."""
 
+STORE_FAILURES = frozenset({Kind.UNAVAILABLE, Kind.TIMED_OUT})
 REFUSED_FOR_GOOD = frozenset({Kind.INVALID, Kind.TOO_LARGE})
 MAX_REFUSALS = 5
 """Of the report of one run, by errors that are not transient. After it the run is given up, and its lease runs out."""
 TOO_LARGE = "JOB_RESULT_TOO_LARGE"
+
+LARGE_ANSWER_BYTES = 1024 * 1024
+MAX_STORE_FAILURES = 3
+"""Of a large answer that is not stored in time although heartbeats are: the store works, the answer is too large."""
 
 
 class ActiveRun:
@@ -95,6 +102,8 @@ class JobWorker:
         self._returning = False
         self._exiting = asyncio.Event()
         self._draining = False
+        self.on_unreported: Callable[[], None] = lambda: None
+        """Called after a try to report: the lease of the run may not have been extended meanwhile."""
         self.runs: dict[RunRef, ActiveRun] = {}
 
     @property
@@ -189,9 +198,10 @@ class JobWorker:
 
     async def _report(self, active: ActiveRun, result: RunResult) -> RunEnd:
         """Report until the orchestrator has answered, or until the process has to exit."""
-        returns, refusals = isinstance(result.error, Draining), 0
+        returns, refusals, unstored = isinstance(result.error, Draining), 0, 0
         backoff = Backoff(min_seconds=0.2, max_seconds=MAX_REPORT_SECONDS)
         while True:
+            lease_until = active.lease_until
             try:
                 if returns:
                     await self._orchestrator.give_back(active.ref, result.attempts)
@@ -202,7 +212,13 @@ class JobWorker:
                 return RunEnd.LOST
             except ArgosyError as error:
                 self._observer.retried(active.ref, "return" if returns else "complete", error)
+                self.on_unreported()
                 refusals += error.kind not in TRANSIENT
+                # A heartbeat was answered meanwhile, so it took seconds, and not for want of the store.
+                unstored += error.kind in STORE_FAILURES and active.lease_until > lease_until
+                if unstored >= MAX_STORE_FAILURES and result.answer_bytes > LARGE_ANSWER_BYTES:
+                    result, unstored = _without_answer(result), 0
+                    continue
                 if result.error is None and (error.kind in REFUSED_FOR_GOOD or refusals >= MAX_REFUSALS):
                     # The answer itself is refused; that it cannot be had is an answer, too.
                     refusal = error if error.reason == TOO_LARGE else Internal("the answer could not be stored")
@@ -224,6 +240,12 @@ class JobWorker:
 
 def _cancelled() -> Stopped:
     return Stopped("the job was cancelled")
+
+
+def _without_answer(result: RunResult) -> RunResult:
+    mebibytes = result.answer_bytes / 2**20
+    message = f"the answer of {mebibytes:.1f} MiB could not be stored in time; it is billed, ask for less at once"
+    return RunResult(result.attempts, error=AnswerNotStored(message))
 
 
 def _end_of(result: RunResult) -> RunEnd:

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import Internal, InvalidRequest, Kind, PermissionDenied, RemoteError, Unavailable
-from inference_worker.jobs.model import NoWork, RunEnd, RunRef, Unrunnable
+from inference_worker.jobs.model import NoWork, RunEnd, RunRef, RunResult, Unrunnable
+from inference_worker.jobs.worker import MAX_STORE_FAILURES
 from inference_worker.plans.model import AttemptOutcome
 from job_fakes import FakedWorker, a_dispatch, an_embedding
 from values.usage import ExposureCause, UsageSource
@@ -186,6 +187,66 @@ async def test_a_report_that_is_never_accepted_does_not_hold_its_slot_for_ever(
     assert await faked.do(a_plan(a_candidate())) is RunEnd.UNREPORTED
     assert faked.worker.runs == {}
     assert faked.orchestrator.calls.count("complete") == 10
+
+
+class SlowStore:
+    """Each report times out; meanwhile heartbeats are answered, or not."""
+
+    def __init__(self, faked: FakedWorker, *, beats: bool) -> None:
+        self._faked = faked
+        self._beats = beats
+        self._complete = faked.orchestrator.complete
+
+    async def __call__(self, run: RunRef, result: RunResult) -> None:
+        if result.error is not None:
+            return await self._complete(run, result)
+        self._faked.orchestrator.calls.append("complete")
+        if self._beats:
+            self._faked.worker.runs[run].lease_until += 1
+        raise Unavailable("the statement took too long")
+
+
+@pytest.fixture
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference_worker.jobs.worker.MAX_REPORT_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("short_backoff")
+async def test_a_large_answer_that_is_never_stored_in_time_ends_its_job_with_an_error(
+    faked: FakedWorker, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("inference_worker.jobs.worker.LARGE_ANSWER_BYTES", 10)
+    monkeypatch.setattr(faked.orchestrator, "complete", SlowStore(faked, beats=True))
+    beats: list[int] = []
+    faked.worker.on_unreported = lambda: beats.append(1)
+
+    async with asyncio.timeout(30):
+        assert await faked.do(a_plan(a_candidate())) is RunEnd.FAILED
+
+    result = faked.orchestrator.completed["job_1"]
+    assert (faked.error().kind, faked.error().reason) == (Kind.TOO_LARGE, "JOB_RESULT_NOT_STORED")
+    assert result.attempts[0].outcome is AttemptOutcome.SUCCEEDED  # it is billed
+    assert faked.orchestrator.calls.count("complete") == MAX_STORE_FAILURES + 1
+    assert len(beats) == MAX_STORE_FAILURES
+
+
+@pytest.mark.usefixtures("short_backoff")
+@pytest.mark.parametrize(("large", "beats"), [(10, False), (10**6, True)])
+async def test_while_the_store_is_away_and_when_the_answer_is_small_it_is_reported_on_and_on(
+    faked: FakedWorker, monkeypatch: pytest.MonkeyPatch, large: int, *, beats: bool
+):
+    monkeypatch.setattr("inference_worker.jobs.worker.LARGE_ANSWER_BYTES", large)
+    complete = faked.orchestrator.complete
+    monkeypatch.setattr(faked.orchestrator, "complete", SlowStore(faked, beats=beats))
+    task = await faked.start(a_plan(a_candidate()))
+    await faked.orchestrator.until(lambda: faked.orchestrator.calls.count("claim") == 1)
+    async with asyncio.timeout(30):
+        while faked.orchestrator.calls.count("complete") < 4 * MAX_STORE_FAILURES:
+            await asyncio.sleep(0.001)
+    monkeypatch.setattr(faked.orchestrator, "complete", complete)
+    await task
+
+    assert faked.observer.ends["job_1"] is RunEnd.SUCCEEDED
 
 
 @pytest.mark.parametrize("work", [a_plan(a_candidate("silent")), an_embedding("timeout")])

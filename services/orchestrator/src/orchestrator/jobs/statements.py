@@ -128,12 +128,18 @@ WITH seen AS (
     SELECT * FROM unnest($4::text[], $5::text[], $6::bigint[]) WITH ORDINALITY AS a (tenant_id, job_id, epoch, place)
 ), locked AS MATERIALIZED (
     SELECT j.tenant_id, j.job_id, a.place FROM asked AS a JOIN jobs AS j USING (tenant_id, job_id)
-    WHERE j.epoch = a.epoch AND j.state = 'running' ORDER BY j.tenant_id, j.job_id FOR UPDATE OF j
+    WHERE j.epoch = a.epoch AND j.state = 'running' ORDER BY j.tenant_id, j.job_id FOR UPDATE OF j SKIP LOCKED
+), extended AS (
+    UPDATE jobs AS j SET due_at = now() + $7::interval FROM locked AS l
+    WHERE j.tenant_id = l.tenant_id AND j.job_id = l.job_id
+    RETURNING l.place, j.cancel_requested_at IS NOT NULL AS cancelled
 )
-UPDATE jobs AS j SET due_at = now() + $7::interval FROM locked AS l
-WHERE j.tenant_id = l.tenant_id AND j.job_id = l.job_id
-RETURNING l.place, j.cancel_requested_at IS NOT NULL AS cancelled
+SELECT place, cancelled FROM extended
+UNION ALL
+SELECT a.place, j.cancel_requested_at IS NOT NULL FROM asked AS a JOIN jobs AS j USING (tenant_id, job_id)
+WHERE j.epoch = a.epoch AND j.state = 'running' AND a.place NOT IN (SELECT place FROM locked)
 """
+"""A run whose row is being written, as while a large answer is stored, has its lease, and holds up no other's."""
 
 RUNNING = f"""
 SELECT {RUN}, a.place

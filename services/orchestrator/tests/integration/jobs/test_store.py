@@ -221,6 +221,22 @@ class TestClaim:
         assert await store.overdue_runs(10) == []
         assert await owner.fetchval("SELECT slots FROM job_workers") == 8
 
+    async def test_a_row_that_is_being_written_keeps_its_lease_and_holds_up_no_heartbeat(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        stored, other = await running(store, a_job(), a_job())
+        await owner.execute("UPDATE jobs SET due_at = now() - interval '1 second' WHERE state = 'running'")
+        async with owner.transaction():
+            # As the end of a run does while it stores a large answer.
+            await owner.execute("SELECT FROM jobs WHERE job_id = $1 FOR UPDATE", stored.run.job_id)
+            async with asyncio.timeout(2):
+                beat = await store.heartbeat("wkr_1", "default", 8, [stored.run, other.run], LEASE)
+
+        assert (beat.lost, beat.cancelled) == ((), ())
+        assert [run.job.job_id for run in await store.overdue_runs(10)] == [stored.run.job_id]
+        await store.heartbeat("wkr_1", "default", 8, [stored.run, other.run], LEASE)
+        assert await store.overdue_runs(10) == []
+
     async def test_runs_of_another_epoch_are_not_saved(self, store: PostgresJobStore) -> None:
         (claimed,) = await running(store)
         stale = claimed.run._replace(epoch=claimed.run.epoch - 1)
@@ -256,6 +272,11 @@ async def test_partitions_are_made_ahead_and_expired_ones_dropped(store: Postgre
         "SELECT count(*) FROM pg_class WHERE relname ~ '^finished_jobs_[0-9]+$' AND NOT relforcerowsecurity"
     )
     assert unprotected == 0
+    compressed = await owner.fetchval(
+        "SELECT count(*) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid"
+        " WHERE c.relname ~ '^finished_jobs(_[0-9]+)?$' AND a.attname = 'result' AND a.attstorage <> 'e'"
+    )
+    assert compressed == 0
 
 
 async def test_a_tenant_sees_its_own_jobs_only(store: PostgresJobStore, database: Database) -> None:
