@@ -34,14 +34,19 @@ _VECTOR_SEARCH_IN_STORE = """
  ORDER BY embedding <=> $3::real[]::halfvec LIMIT $4)
 """
 # Custom plans, because a partial index matches values, not parameters. The iterative scan continues past hidden rows.
+# With 200 instead of 400 candidates of HNSW, 0.86 instead of 0.96 of the hundred nearest of 10,000 are found where the
+# vectors are sums of forty random ones, in two thirds of the time; vectors of a model are easier.
+# Sorts are avoided, so that a store's HNSW index is used wherever there is one. The planner would compare all vectors
+# instead, as it multiplies the share of a tenant by that of its store, and takes a store of 10,000 chunks for 2,000.
 _PLANNER_SETTINGS = """
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hnsw.ef_search', '200', true),
-       set_config('hnsw.iterative_scan', 'strict_order', true), vector_store_id, space
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('hnsw.ef_search', '400', true),
+       set_config('hnsw.iterative_scan', 'strict_order', true), set_config('enable_sort', 'off', true),
+       vector_store_id, space
 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = ANY($2::text[])
 """
 # Okapi BM25 with k1 = 1.2 and b = 0.75, and the variant of the inverse document frequency that is never negative.
 _IDF = "ln(1 + (size - least(documents, size) + 0.5) / (least(documents, size) + 0.5))"
-_SCORE = "weights[word] * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length / average_length))"
+_SCORE = "weights[word] * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75::float8 * length / average_length))"
 # The postings of each word that is read. MATERIALIZED: the planner may otherwise put a subquery inside a join and
 # evaluate it for each posting. The weights of the words are an array for the same reason: the planner cannot know how
 # many postings there are, and a join of them may be a loop.
