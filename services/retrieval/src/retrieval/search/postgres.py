@@ -132,7 +132,11 @@ SELECT v.embedding::real[] AS embedding, terms.lexemes, terms.frequencies
 
 
 class PostgresSearchIndex:
-    """Implements SearchIndex."""
+    """Implements SearchIndex.
+
+    Statements have generic plans, except for vectors and behind filters: to plan the others for each value takes longer
+    than to run them in a store of ten files, and their plans do not depend on the values.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -141,7 +145,7 @@ class PostgresSearchIndex:
         self, tenant_id: str, vector_store_ids: Sequence[str], filters: Filter | None = None
     ) -> StoreContents:
         statement, values = contents_sql(filters)
-        async with self._database.tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id, generic_plans=filters is None) as connection:
             rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), *values)
             for row in rows:
                 if row["expired"]:
@@ -196,7 +200,7 @@ class PostgresSearchIndex:
         chunks: int = 0,
     ) -> dict[ChunkKey, float]:
         statement, values = keyword_search_sql(filters, chunks)
-        async with self._database.tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id, generic_plans=filters is None) as connection:
             rows = await connection.fetch(statement, tenant_id, list(vector_store_ids), query, limit, *values)
         return {row_to_chunk_key(row): row["score"] for row in rows}
 
@@ -209,7 +213,7 @@ class PostgresSearchIndex:
     ) -> tuple[Mapping[str, float], list[Relevant]]:
         rows: list[Any] = []
         stores = sorted({*spaces, *(key.vector_store_id for key in keys)})
-        async with self._database.tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id, generic_plans=True) as connection:
             lexemes = await connection.fetch(QUERY_LEXEMES, tenant_id, stores, query)
             for number, of_space in keys_by_space(keys, spaces).items():
                 statement, values = (_RELEVANT_IN_SPACE, [number]) if number else (_RELEVANT, [])
@@ -230,7 +234,7 @@ class PostgresSearchIndex:
         spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
     ) -> dict[ChunkKey, Candidate]:
         near: list[Any] = []
-        async with self._database.tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id, generic_plans=True) as connection:
             for number, of_space in keys_by_space(keys, spaces).items():
                 statement, values = (NEARNESS_IN_SPACE, [number]) if number else (NEARNESS, [])
                 columns = (*keys_to_columns(of_space), list(vector))
@@ -243,7 +247,7 @@ class PostgresSearchIndex:
         }
 
     async def chunk_texts(self, tenant_id: str, keys: Collection[ChunkKey]) -> dict[ChunkKey, ChunkText]:
-        async with self._database.tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id, generic_plans=True) as connection:
             rows = await connection.fetch(_CHUNK_TEXTS, tenant_id, *keys_to_columns(keys))
         return {
             row_to_chunk_key(row): ChunkText(
