@@ -186,3 +186,31 @@ async def test_a_search_has_its_own_order_when_the_provider_fails_and_its_when_i
     assert [one["reranked"] for one in notes] == [True, False, False], json.dumps(notes)
     assert [len(one["warnings"]) for one in notes] == [0, 1, 1]
     assert {order[0] for order in orders} == {"ships.md"}
+
+
+async def test_a_search_says_that_its_budget_is_too_small_for_the_reranker(fleet: Fleet) -> None:
+    dear = {"input_per_million_nano_usd": 1_000_000_000_000, "output_per_million_nano_usd": 0}
+    model = "as-jina?dear=1"
+    async with httpx.AsyncClient(base_url=fleet.base_url, headers=fleet.as_admin, timeout=30) as admin:
+        created(await admin.post("/admin/v1/prices", json={"price_key": f"simulator-jina/{model}", **dear}))
+        candidates = [{"upstream": "simulator-jina", "model": model}]
+        route = {"reason": "a test", "task": "rerank", "candidates": candidates}
+        created(await admin.put(f"/admin/v1/routes/{RERANKER}", json=route))
+    await asyncio.sleep(1.5)  # until every replica has the changed route
+    before = len(await journal_of(fleet))
+    async with fleet.new_tenant("0.01") as tenant:
+        file = {"file": ("ships.md", b"a ship sails over the sea")}
+        uploaded = created(await tenant.post("/v1/files", files=file, data={"purpose": "assistants"}))
+        store = created(await tenant.post("/v1/vector_stores", json={"name": "ships", "file_ids": [uploaded["id"]]}))
+        path = f"/v1/vector_stores/{store['id']}"
+        async with asyncio.timeout(30):
+            while created(await tenant.get(path))["file_counts"]["completed"] != 1:
+                await asyncio.sleep(0.2)
+        body = {"query": QUERY, "ranking_options": {"ranker": "rerank"}}
+        answer = await tenant.post(f"{path}/search", json=body)
+
+    assert answer.status_code == 200, answer.text
+    assert [one["filename"] for one in answer.json()["data"]] == ["ships.md"]
+    (warning,) = answer.json()["argosy"]["warnings"]
+    assert warning.startswith("The budget is exhausted")
+    assert len(await journal_of(fleet)) == before
