@@ -37,6 +37,8 @@ SHORT_TIMES = {
 MODEL_WITHOUT_ROUTE = "embeddings-without-a-route"
 FURTHER_MODELS = {"RETRIEVAL_EMBEDDING__MODELS": json.dumps({MODEL_WITHOUT_ROUTE: 8})}
 """Vector stores may be migrated to it, but nothing answers."""
+RERANKERS = {"cohere": "/v2", "jina": "/v1", "voyage": "/v1", "tei": ""}
+"""Kinds of upstreams that only score documents, and the path of their addresses."""
 RERANKER = "overlap"
 RERANKING = {"RETRIEVAL_RERANK__MODEL": RERANKER, "RETRIEVAL_RERANK__TIMEOUT": "30"}
 """Its route is made by the tests that need it; the model is made by `write_models`."""
@@ -85,6 +87,10 @@ def environment() -> dict[str, str]:
     upstreams["simulator-messages"] = messages
     # A reranker in the process of the worker, which `write_models` makes.
     upstreams["overlap"] = {"kind": "onnx_reranker", "path": str(OVERLAP_MODEL), "max_tokens": 128}
+    # Rerankers of providers: the simulator answers as each of them, by the path or by the model's name.
+    for kind, path in RERANKERS.items():
+        address = f"http://127.0.0.1:{ports['simulator']}{path}"
+        upstreams[f"simulator-{kind}"] = {"kind": kind, "base_url": address, "api_key": "sim"}
     # Both, with a prompt cache that no tenant shares: what it read and wrote is billed, and shown.
     for name in ("simulator", "simulator-messages"):
         upstreams[f"{name}-own"] = {**upstreams[name], "shares_prompt_cache": False}

@@ -21,7 +21,7 @@ from inference_worker.providers.model import (
     UpstreamRateLimited,
     UpstreamRejected,
 )
-from inference_worker.providers.ports import Completion, Upstream
+from inference_worker.providers.ports import Completion, Reranker, Upstream
 from values.embeddings import EmbeddingInput
 from values.usage import TokenUsage, UsageSource
 
@@ -277,7 +277,7 @@ def an_upstream(
     provider: FakeProvider | None = None,
     embedder: FakeEmbedder | None = None,
     token_id_embedder: FakeEmbedder | None = None,
-    reranker: FakeReranker | None = None,
+    reranker: Reranker | None = None,
 ) -> Upstream:
     return Upstream(
         FakeCounter(),

@@ -182,10 +182,10 @@ class InMemoryWorker(_InferenceServicer):  # type: ignore[misc]
     async def Rerank(self, message: inference.RerankRequest, context: Any) -> inference.RerankResponse:
         candidates = tuple(map(_proto_to_candidate, message.candidates))
         documents, deadline = tuple(message.documents), message.deadline.ToTimedelta()
-        scores, finished, retry_same, fallback = await self.fake.rerank(
+        scores, finished, retry_same, fallback, warnings = await self.fake.rerank(
             RerankPlan(message.request_id, candidates, message.query, documents, deadline)
         )
-        response = inference.RerankResponse(scores=scores, retry_same=retry_same, fallback=fallback)
+        response = inference.RerankResponse(scores=scores, retry_same=retry_same, fallback=fallback, warnings=warnings)
         _fill_finished(finished, response)
         return response
 

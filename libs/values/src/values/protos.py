@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from values.embeddings import EmbeddingInput
 from values.money import NO_CLASS_PRICES, ClassPrices, NanoUsd
-from values.usage import CacheOutcome, ExposureCause, TokenDetails, TokenUsage, UsageSource
+from values.usage import BillingUnit, CacheOutcome, ExposureCause, TokenDetails, TokenUsage, UsageSource
 
 _PROTO_TO_SOURCE = {
     common_pb2.USAGE_SOURCE_REPORTED: UsageSource.REPORTED,
@@ -39,6 +39,17 @@ _OUTCOME_TO_PROTO = {
 }
 _PROTO_TO_OUTCOME = {number: outcome for outcome, number in _OUTCOME_TO_PROTO.items()}
 _PROTO_TO_CAUSE = {number: cause for cause, number in _CAUSE_TO_PROTO.items()}
+
+
+def proto_to_billing_unit(unit: common_pb2.BillingUnit.ValueType) -> BillingUnit:
+    """Read a unit; tokens when it is not said."""
+    return BillingUnit.SEARCH_UNITS if unit == common_pb2.BILLING_UNIT_SEARCH_UNITS else BillingUnit.TOKENS
+
+
+def billing_unit_to_proto(unit: BillingUnit) -> common_pb2.BillingUnit.ValueType:
+    """Write a unit."""
+    searches = unit is BillingUnit.SEARCH_UNITS
+    return common_pb2.BILLING_UNIT_SEARCH_UNITS if searches else common_pb2.BILLING_UNIT_TOKENS
 
 
 def proto_to_exposure_cause(cause: common_pb2.ExposureCause.ValueType) -> ExposureCause | None:

@@ -12,6 +12,11 @@ MIN_WINDOW_TOKENS: Final = 48
 SPECIAL_TOKENS_PER_PAIR: Final = 8
 """The most tokens that a model adds around a query and a document."""
 
+TOKENS_PER_PIECE: Final = 500
+"""Cohere counts a longer document, with the query, as several pieces."""
+
+PIECES_PER_SEARCH_UNIT: Final = 100
+
 
 def rerank_bytes(query: str, documents: Sequence[str]) -> int:
     """Return the size of all texts together."""
@@ -27,3 +32,13 @@ def max_rerank_tokens(query: str, documents: Sequence[str]) -> int:
     around = len(query.encode()) + SPECIAL_TOKENS_PER_PAIR
     sizes = [len(document.encode()) for document in documents]
     return sum(2 * size + (1 + -(-size // MIN_WINDOW_TOKENS)) * around for size in sizes)
+
+
+def max_search_units(query: str, documents: Sequence[str]) -> int:
+    """Return an upper bound of the searches that are billed.
+
+    A text has at most one token per byte, and the query takes half of a piece at most.
+    """
+    left = TOKENS_PER_PIECE - min(len(query.encode()), TOKENS_PER_PIECE // 2)
+    pieces = sum(max(1, -(-len(document.encode()) // left)) for document in documents)
+    return -(-pieces // PIECES_PER_SEARCH_UNIT)

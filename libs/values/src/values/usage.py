@@ -24,6 +24,13 @@ class ExposureCause(StrEnum):
     FLEET = "fleet"  # a part of Argosy died or lost contact
 
 
+class BillingUnit(StrEnum):
+    """What a provider counts to bill scores of documents."""
+
+    TOKENS = "tokens"
+    SEARCH_UNITS = "search_units"  # Cohere's: a query with up to a hundred documents. One stands for a token of input
+
+
 class CacheOutcome(StrEnum):
     """What the response cache did for a request."""
 

@@ -122,6 +122,8 @@ class FakeInference:
     embedding_ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the rest is no longer read."""
     scores: Sequence[float] | ArgosyError = ()
+    search_units: int = 0
+    score_warnings: Sequence[str] = ()
     models: Sequence[Model] = (
         Model("all-minilm-l6-v2", CREATED_AT, Task.EMBEDDING),
         Model("meta/llama", CREATED_AT, None),
@@ -149,7 +151,7 @@ class FakeInference:
         self._keep(request)
         if isinstance(self.scores, ArgosyError):
             raise self.scores
-        return RerankResult(self.scores, reported(9, None), COST)
+        return RerankResult(self.scores, reported(9, None), COST, self.search_units, self.score_warnings)
 
     async def list_models(self) -> Sequence[Model]:
         current_caller()

@@ -102,7 +102,12 @@ class FakeOrchestrator(OrchestrationServiceServicer):
         result = await self._inference.rerank(
             RerankRequest(request.request_id, request.model, request.query, list(request.documents), deadline)
         )
-        response = pb.RerankResponse(scores=result.scores, cost=nano_usd_to_proto(result.cost))
+        response = pb.RerankResponse(
+            scores=result.scores,
+            cost=nano_usd_to_proto(result.cost),
+            search_units=result.search_units,
+            warnings=result.warnings,
+        )
         usage_to_proto(result.usage, response.usage)
         return response
 

@@ -25,7 +25,7 @@ CHUNKS = counter("retrieval_chunks_total", "Chunks stored, with a new vector or 
 SEARCH_SECONDS = histogram("retrieval_search_seconds", "Duration of successful searches, with the query's embedding.")
 RERANKED_SEARCHES = counter(
     "retrieval_reranked_searches_total",
-    "Searches with a reranker by outcome: done, or skipped because it did not answer in time.",
+    "Searches with a reranker by outcome: done, skipped (it failed, or was late), no_budget.",
     ("outcome",),
 )
 REINDEXED_FILES = counter(

@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _BillingUnit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BillingUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BillingUnit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BILLING_UNIT_UNSPECIFIED: _BillingUnit.ValueType  # 0
+    """Not said: tokens."""
+    BILLING_UNIT_TOKENS: _BillingUnit.ValueType  # 1
+    """Tokens."""
+    BILLING_UNIT_SEARCH_UNITS: _BillingUnit.ValueType  # 2
+    """Searches of up to a hundred documents, as Cohere counts them. Each stands where one token of input stands."""
+
+class BillingUnit(_BillingUnit, metaclass=_BillingUnitEnumTypeWrapper):
+    """What a provider counts to bill scores of documents."""
+
+BILLING_UNIT_UNSPECIFIED: BillingUnit.ValueType  # 0
+"""Not said: tokens."""
+BILLING_UNIT_TOKENS: BillingUnit.ValueType  # 1
+"""Tokens."""
+BILLING_UNIT_SEARCH_UNITS: BillingUnit.ValueType  # 2
+"""Searches of up to a hundred documents, as Cohere counts them. Each stands where one token of input stands."""
+Global___BillingUnit: _TypeAlias = BillingUnit  # noqa: Y015
+
 class _UsageSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

@@ -910,10 +910,13 @@ class RerankRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    BILLING_UNIT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request this is done for."""
     query: _builtins.str
     """Not empty."""
+    billing_unit: _common_pb2.BillingUnit.ValueType
+    """In what the usage of the attempt is wanted: it is unknown when the upstream does not report it so."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Exactly one, because each provider call is recorded before it is made; `body` is not used."""
@@ -934,10 +937,11 @@ class RerankRequest(_message.Message):
         query: _builtins.str = ...,
         documents: _abc.Iterable[_builtins.str] | None = ...,
         deadline: _duration_pb2.Duration | None = ...,
+        billing_unit: _common_pb2.BillingUnit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "deadline", b"deadline", "documents", b"documents", "query", b"query", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_unit", b"billing_unit", "candidates", b"candidates", "deadline", b"deadline", "documents", b"documents", "query", b"query", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -954,6 +958,7 @@ class RerankResponse(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     RETRY_SAME_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     retry_same: _builtins.bool
     """Whether the same candidate may answer when it is asked again at once: its connection dropped."""
     fallback: _builtins.bool
@@ -970,6 +975,10 @@ class RerankResponse(_message.Message):
     def error(self) -> _common_pb2.Error:
         """Absent when the call succeeded."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is odd about the scores, one sentence each; for `argosy.warnings`."""
+
     def __init__(
         self,
         *,
@@ -978,10 +987,11 @@ class RerankResponse(_message.Message):
         error: _common_pb2.Error | None = ...,
         retry_same: _builtins.bool = ...,
         fallback: _builtins.bool = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "fallback", b"fallback", "retry_same", b"retry_same", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "error", b"error", "fallback", b"fallback", "retry_same", b"retry_same", "scores", b"scores", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -589,6 +589,10 @@ class RerankResponse(_message.Message):
     SCORES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    SEARCH_UNITS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    search_units: _builtins.int
+    """How many of the input tokens of `usage` stand for searches, which is what some providers bill."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """From 0 to 1, one per document, in order."""
@@ -601,16 +605,22 @@ class RerankResponse(_message.Message):
     def cost(self) -> _common_pb2.Money:
         """What the tenant pays."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is odd about the scores, one sentence each; for `argosy.warnings`."""
+
     def __init__(
         self,
         *,
         scores: _abc.Iterable[_builtins.float] | None = ...,
         usage: _common_pb2.TokenUsage | None = ...,
         cost: _common_pb2.Money | None = ...,
+        search_units: _builtins.int = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "scores", b"scores", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "scores", b"scores", "search_units", b"search_units", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

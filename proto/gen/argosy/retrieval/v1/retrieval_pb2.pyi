@@ -164,6 +164,8 @@ class _RerankingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reranking.V
     """It has."""
     RERANKING_SKIPPED: _Reranking.ValueType  # 2
     """It did not answer, or not in time: the order and the scores are those of the search."""
+    RERANKING_NO_BUDGET: _Reranking.ValueType  # 3
+    """A budget of the tenant is exhausted, so it was not called: the order and the scores are those of the search."""
 
 class Reranking(_Reranking, metaclass=_RerankingEnumTypeWrapper):
     """Whether a reranker has ordered passages anew."""
@@ -174,6 +176,8 @@ RERANKING_DONE: Reranking.ValueType  # 1
 """It has."""
 RERANKING_SKIPPED: Reranking.ValueType  # 2
 """It did not answer, or not in time: the order and the scores are those of the search."""
+RERANKING_NO_BUDGET: Reranking.ValueType  # 3
+"""A budget of the tenant is exhausted, so it was not called: the order and the scores are those of the search."""
 Global___Reranking: _TypeAlias = Reranking  # noqa: Y015
 
 @_typing.final

@@ -151,6 +151,9 @@ class RerankResult:
     scores: Sequence[float]
     usage: TokenUsage
     cost: NanoUsd
+    search_units: int = 0
+    """How many of the input tokens of the usage stand for searches."""
+    warnings: Sequence[str] = ()
 
 
 class VectorPieces(Protocol):

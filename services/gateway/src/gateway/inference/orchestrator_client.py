@@ -110,7 +110,13 @@ class OrchestratorClient:
             deadline=duration_to_proto(request.deadline),
         )
         response = await self._stub.Rerank(message, timeout=_rpc_timeout(request.deadline))
-        return RerankResult(list(response.scores), proto_to_usage(response.usage), proto_to_nano_usd(response.cost))
+        return RerankResult(
+            list(response.scores),
+            proto_to_usage(response.usage),
+            proto_to_nano_usd(response.cost),
+            response.search_units,
+            list(response.warnings),
+        )
 
     async def list_models(self) -> Sequence[Model]:
         response = await self._stub.ListModels(pb.ListModelsRequest())

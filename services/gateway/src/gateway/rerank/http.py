@@ -69,14 +69,20 @@ def render(body: RerankBody, documents: Sequence[str], result: RerankResult, req
     if body.return_documents:
         for one in results:
             one["document"] = {"text": documents[one["index"]]}
-    tokens = result.usage.input_tokens or 0
+    tokens = max(0, (result.usage.input_tokens or 0) - result.search_units)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    argosy: dict[str, Any] = {"request_id": request_id, "cost_usd": nano_usd_to_usd(result.cost)}
+    if result.search_units:
+        usage["search_units"] = result.search_units
+    if result.warnings:
+        argosy["warnings"] = list(result.warnings)
     return orjson.dumps(
         {
             "object": "list",
             "id": request_id,
             "model": body.model,
             "results": results,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-            "argosy": {"request_id": request_id, "cost_usd": nano_usd_to_usd(result.cost)},
+            "usage": usage,
+            "argosy": argosy,
         }
     )

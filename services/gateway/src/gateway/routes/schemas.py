@@ -50,6 +50,10 @@ class RouteCandidate(StrictBody):
     capabilities: UpstreamCapabilities = Field(
         default_factory=UpstreamCapabilities, description="What is null is as the upstream says."
     )
+    billing_unit: Literal["tokens", "search_units"] = Field(
+        "tokens",
+        description="Of the task `rerank`: what the price is for a million of. `search_units` are what Cohere bills.",
+    )
 
 
 class RouteFallbacks(StrictBody):

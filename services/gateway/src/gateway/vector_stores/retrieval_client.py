@@ -36,7 +36,10 @@ from gateway.web.pagination import PageRequest
 from gateway.web.schemas import ListResponse, unix_seconds
 
 PAGE_ATTRIBUTE = "page"
-NOT_RERANKED = "The reranker did not answer in time for every query: these results are in the order of the search."
+NOT_RERANKED = (
+    "The reranker failed, or did not answer in time for every query: these results are in the order of the search."
+)
+NO_BUDGET = "The budget is exhausted, so the reranker was not called: these results are in the order of the search."
 SECONDS_PER_DAY = 24 * 3_600
 
 _STATUS_TO_PROTO: dict[AttachmentStatus, pb.AttachmentState.ValueType] = {
@@ -163,6 +166,8 @@ def to_notes(reranking: Sequence[pb.Reranking.ValueType], options: pb.SearchRequ
     """What became of the queries. A service of the version before ignores a ranker that it does not know."""
     if all(one == pb.RERANKING_DONE for one in reranking):
         return SearchNotes(reranked=True)
+    if any(one == pb.RERANKING_NO_BUDGET for one in reranking):
+        return SearchNotes(warnings=[NO_BUDGET])
     asked = options.ranker == pb.RANKER_RERANK or any(one == pb.RERANKING_SKIPPED for one in reranking)
     return SearchNotes(warnings=[NOT_RERANKED] if asked else [])
 

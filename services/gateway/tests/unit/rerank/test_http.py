@@ -122,3 +122,13 @@ async def test_what_cannot_be_scored_does_not_reach_the_orchestrator(
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
     assert not gateway.inference.requests
+
+
+async def test_searches_are_no_tokens_and_what_is_odd_is_said(gateway: GatewayFixture, demo: httpx.AsyncClient) -> None:
+    gateway.inference.scores, gateway.inference.search_units = [0.25, 1.0, 0.5], 9
+    gateway.inference.score_warnings = ["One document has no score."]
+
+    body = (await demo.post(PATH, json=a_body())).json()
+
+    assert body["usage"] == {"prompt_tokens": 0, "total_tokens": 0, "search_units": 9}
+    assert body["argosy"]["warnings"] == ["One document has no score."]

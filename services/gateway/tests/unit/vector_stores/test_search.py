@@ -115,6 +115,8 @@ async def test_openais_rankers_are_the_service_s_own(
         ("auto", [pb.RERANKING_UNSPECIFIED], "nothing"),
         ("auto", [pb.RERANKING_DONE], "reranked"),
         ("auto", [pb.RERANKING_SKIPPED], "warned"),
+        ("rerank", [pb.RERANKING_DONE, pb.RERANKING_NO_BUDGET], "no budget"),
+        ("auto", [pb.RERANKING_NO_BUDGET], "no budget"),
     ],
 )
 async def test_a_search_says_whether_a_reranker_has_ordered_it(
@@ -132,8 +134,9 @@ async def test_a_search_says_whether_a_reranker_has_ordered_it(
     expected = pb.RANKER_RERANK if ranker == "rerank" else pb.RANKER_UNSPECIFIED
     assert {request.ranker for request in gateway.retrieval.searches} == {expected}
     assert found["argosy"]["reranked"] is (expected_note == "reranked")
-    warned = ["did not answer in time" in warning for warning in found["argosy"]["warnings"]]
-    assert warned == ([True] if expected_note == "warned" else [])
+    words = {"warned": "did not answer in time", "no budget": "budget is exhausted"}.get(expected_note)
+    warned = [(words or "") in warning for warning in found["argosy"]["warnings"]]
+    assert warned == ([True] if words else [])
 
 
 async def test_several_queries_give_each_passage_once_by_its_best_score(

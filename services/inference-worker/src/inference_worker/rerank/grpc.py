@@ -6,7 +6,7 @@ from typing import Any
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import InvalidRequest
 from values.limits import MAX_RERANK_DOCUMENTS
-from values.protos import error_to_proto
+from values.protos import error_to_proto, proto_to_billing_unit
 
 from inference_worker.concurrency.limit import ConcurrencyLimit
 from inference_worker.metrics import RERANK_DOCUMENTS, RERANK_SECONDS
@@ -43,11 +43,12 @@ def proto_to_rerank_request(message: inference_pb2.RerankRequest) -> RerankReque
         # The second call could not be recorded before it is made.
         raise InvalidRequest("exactly one candidate", param="candidates")
     deadline = proto_to_timeout(message, "deadline", DEFAULT_DEADLINE)
-    return RerankRequest(candidates[0], message.query, documents, deadline)
+    unit = proto_to_billing_unit(message.billing_unit)
+    return RerankRequest(candidates[0], message.query, documents, deadline, unit)
 
 
 def rerank_result_to_proto(result: RerankResult) -> inference_pb2.RerankResponse:
-    response = inference_pb2.RerankResponse(scores=result.scores)
+    response = inference_pb2.RerankResponse(scores=result.scores, warnings=result.warnings)
     attempt_to_proto(result.attempt, response.attempts.add())
     if result.error is not None:
         error_to_proto(result.error, response.error)

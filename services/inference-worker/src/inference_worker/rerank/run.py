@@ -5,14 +5,14 @@ from datetime import timedelta
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
-from values.usage import UNKNOWN_USAGE, TokenUsage
+from values.usage import UNKNOWN_USAGE, BillingUnit, TokenUsage, UsageSource
 
 from inference_worker.breakers.circuits import Circuits
 from inference_worker.plans.model import Attempt, Candidate
 from inference_worker.plans.ports import AttemptObserver
 from inference_worker.plans.single_call import SingleCall
 from inference_worker.providers.credentials import Credential
-from inference_worker.providers.model import Scores
+from inference_worker.providers.model import Scores, UpstreamFailed
 from inference_worker.providers.ports import Upstream, Upstreams
 from inference_worker.providers.unavailable import RERANKING_UNSUPPORTED
 from inference_worker.token_counting.model import TokenCounter
@@ -26,6 +26,8 @@ class RerankRequest:
     query: str
     documents: tuple[str, ...]
     deadline: timedelta
+    billing_unit: BillingUnit = BillingUnit.TOKENS
+    """What the usage counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class RerankResult:
     scores: tuple[float, ...]
     attempt: Attempt
     error: ArgosyError | None
+    warnings: tuple[str, ...] = ()
 
 
 class RerankRun(SingleCall[Scores]):
@@ -57,13 +60,33 @@ class RerankRun(SingleCall[Scores]):
     async def run(self) -> RerankResult:
         """Make the provider call, and record it and its error even when it is cancelled."""
         scores, record = await self.make()
-        return RerankResult(scores.scores if scores else (), record.attempt, record.error)
+        if scores is None:
+            return RerankResult((), record.attempt, record.error)
+        return RerankResult(scores.scores, record.attempt, record.error, _warnings(scores))
 
     async def _ask(self, upstream: Upstream, credential: Credential | None) -> Scores:
         request, reranker = self._request, upstream.reranker or RERANKING_UNSUPPORTED
         self._called = True
-        return await reranker.rerank(request.candidate.model, request.query, request.documents, credential=credential)
+        try:
+            return await reranker.rerank(
+                request.candidate.model, request.query, request.documents, credential=credential
+            )
+        except UpstreamFailed as error:
+            error.usage = self._in_unit(error.usage, error.search_units)
+            raise
 
     async def _usage(self, answer: Scores, counter: TokenCounter) -> TokenUsage:  # noqa: ARG002 - part of the base class
         # Not counted: what of a document was read, and how often the query, the upstream alone knows.
-        return UNKNOWN_USAGE if answer.usage is None else answer.usage
+        return self._in_unit(answer.usage, answer.search_units) or UNKNOWN_USAGE
+
+    def _in_unit(self, tokens: TokenUsage | None, search_units: int | None) -> TokenUsage | None:
+        """Return what was reported in the unit of the request; a count in another one has no price."""
+        if self._request.billing_unit is BillingUnit.TOKENS:
+            return tokens
+        return None if search_units is None else TokenUsage(UsageSource.REPORTED, search_units, 0)
+
+
+def _warnings(scores: Scores) -> tuple[str, ...]:
+    if not scores.unscored:
+        return ()
+    return (f"The model left {scores.unscored} of {len(scores.scores)} documents without a score: they have 0.",)

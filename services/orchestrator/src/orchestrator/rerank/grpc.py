@@ -22,7 +22,7 @@ async def rerank(reranks: Reranks, message: pb.RerankRequest, context: Any) -> p
         observation.flags = request.flags
         result = await reranks.rerank(request)
         observation.finished(result.priced.usage, result.priced.cost)
-    response = pb.RerankResponse(scores=result.scores)
+    response = pb.RerankResponse(scores=result.scores, search_units=result.search_units, warnings=result.warnings)
     usage_to_proto(result.priced.usage, response.usage)
     response.cost.nano_usd = result.priced.cost
     return response

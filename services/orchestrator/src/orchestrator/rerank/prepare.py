@@ -8,7 +8,8 @@ from chassis.clock import Clock
 from chassis.errors import InvalidRequest
 from chassis.tenancy import Principal
 from values.limits import MAX_RERANK_DOCUMENTS
-from values.reranking import max_rerank_tokens, rerank_bytes
+from values.reranking import max_rerank_tokens, max_search_units, rerank_bytes
+from values.usage import BillingUnit
 
 from orchestrator.chat.model import RequestTooLarge
 from orchestrator.chat.prepare import check_request_id
@@ -72,7 +73,7 @@ async def prepare_rerank(
 def check_rerank(
     request: RerankRequest, *, routes: RouteCache, limits: Limits, flags: FlagCache
 ) -> tuple[Candidate, ...]:
-    """Check the request, and bound the tokens of each candidate of its route. It writes none."""
+    """Check the request, and bound the tokens or searches of each candidate of its route. It writes none."""
     check_request_id(request.request_id)
     _check_texts(request, limits)
     route = routes.table().resolve(request.principal.tenant_id, request.model, Task.RERANK)
@@ -81,9 +82,18 @@ def check_rerank(
     usable = usable_candidates(switches, route.candidates, request.model, request.principal, request.flags)
     facts = RequestFacts(request.principal.tenant_id, request.principal.plan)
     chosen = choose(replace(route, candidates=usable), facts, request.request_id, routes.measures)
-    tokens = max_rerank_tokens(request.query, request.documents)
+    most = {
+        BillingUnit.TOKENS: max_rerank_tokens(request.query, request.documents),
+        BillingUnit.SEARCH_UNITS: max_search_units(request.query, request.documents),
+    }
     return tuple(
-        Candidate(one.upstream, one.model, TokenBound(one.price_key, tokens, 0, TEXT_ONLY)) for one in chosen.candidates
+        Candidate(
+            one.upstream,
+            one.model,
+            TokenBound(one.price_key, most[one.billing_unit], 0, TEXT_ONLY),
+            billing_unit=one.billing_unit,
+        )
+        for one in chosen.candidates
     )
 
 

@@ -1,10 +1,12 @@
 """Scores documents: prepare, infer, finalize, without a stream."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chassis.clock import Clock
 from chassis.errors import ArgosyError
+from values.usage import BillingUnit
 
 from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.chat.finalize import PricedUsage, finalize
@@ -16,6 +18,7 @@ from orchestrator.reservations.attempts import RequestAttempts
 from orchestrator.reservations.model import Reservation
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.routing.choose import RouteCache
+from orchestrator.usage.model import Attempt
 from orchestrator.usage.record import UsageRecorder
 from orchestrator.workers.model import RerankPlan
 from orchestrator.workers.ports import WorkerClient
@@ -27,6 +30,9 @@ class PricedScores:
 
     scores: tuple[float, ...]
     priced: PricedUsage
+    search_units: int = 0
+    """How many of the input tokens of the usage stand for searches."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,4 +84,13 @@ class Reranks:
             await finalize(principal, request_id, attempts, attempts.unknown_usage(), recorder=recorder)
             raise
         priced = await finalize(principal, request_id, attempts, finished.attempts, recorder=recorder)
-        return PricedScores(result.scores if result else (), priced), finished.error
+        if result is None:
+            return PricedScores((), priced), finished.error
+        searches = search_units_of(plan, finished.attempts)
+        return PricedScores(result.scores, priced, searches, result.warnings), finished.error
+
+
+def search_units_of(plan: RerankPlan, attempts: Iterable[Attempt]) -> int:
+    """Return the searches of all calls of candidates that are billed by them."""
+    by_searches = (one for one in attempts if plan.candidates[one.candidate].billing_unit is BillingUnit.SEARCH_UNITS)
+    return sum(one.usage.input_tokens or 0 for one in by_searches)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Never, TypeVar
 
 from chassis.errors import InvalidRequest
+from values.usage import BillingUnit
 
 from orchestrator.routing.edit import (
     DEFAULT_OUTPUT_TOKENS,
@@ -37,8 +38,9 @@ FALLBACKS = (CandidateRole.CONTEXT_OVERFLOW, CandidateRole.CONTENT_POLICY)
 _ROUTE = ("task", "strategy", "sticky", "candidates", "fallbacks", "cache", "retry", "right_sizing")
 _CANDIDATE = (
     *("upstream", "model", "max_output_tokens", "limit_field", "unknown_fields", "provider"),
-    *("weight", "priority", "conditions", "capabilities"),
+    *("weight", "priority", "conditions", "capabilities", "billing_unit"),
 )
+_OPTIONS = ("weight", "priority", "conditions", "capabilities", "billing_unit")
 _CAPABILITIES = tuple(field.name for field in fields(Capabilities))
 _CACHE = tuple(field.name for field in fields(CachePolicy))
 _SIZING = tuple(field.name for field in fields(RightSizing))
@@ -46,7 +48,7 @@ _MAX_NUMBER = 1_000_000_000
 
 
 def entry_to_document(entry: RouteEntry) -> Document:
-    """Write a route with all its fields, defaults included."""
+    """Write a route with all its fields, defaults included; but the unit only where it is not tokens."""
     policy, written = entry.policy, [(one.role, _candidate_to_document(one)) for one in entry.candidates]
     sizing = policy.right_sizing
     return {
@@ -62,7 +64,9 @@ def entry_to_document(entry: RouteEntry) -> Document:
 
 
 def _candidate_to_document(candidate: RouteCandidate) -> Document:
-    conditions = candidate.conditions
+    conditions, unit = candidate.conditions, candidate.billing_unit
+    # A version that does not know the field refuses it.
+    billed = {} if unit is BillingUnit.TOKENS else {"billing_unit": unit.value}
     return {
         "upstream": candidate.upstream,
         "model": candidate.model,
@@ -78,6 +82,7 @@ def _candidate_to_document(candidate: RouteCandidate) -> Document:
             "tags": {name: sorted(values) for name, values in conditions.tags},
         },
         "capabilities": asdict(candidate.capabilities),
+        **billed,
     }
 
 
@@ -127,7 +132,7 @@ def document_to_policy(document: object) -> RoutePolicy:
 def options_to_document(candidate: RouteCandidate) -> Document:
     """Write what a candidate has beside its columns."""
     document = _candidate_to_document(candidate)
-    return {name: document[name] for name in ("weight", "priority", "conditions", "capabilities")}
+    return {name: document[name] for name in _OPTIONS if name in document}
 
 
 def with_options(candidate: RouteCandidate, document: Mapping[str, object], role: CandidateRole) -> RouteCandidate:
@@ -151,6 +156,8 @@ def _candidate(value: object, path: str, task: Task, role: CandidateRole) -> Rou
     limit_field = read.get("limit_field", LIMIT_FIELDS[0])
     if limit_field not in LIMIT_FIELDS:
         _refuse(f"{path}.limit_field", f"is none of {', '.join(LIMIT_FIELDS)}")
+    if "billing_unit" in read and task is not Task.RERANK:
+        _refuse(f"{path}.billing_unit", "is for the task rerank: other tasks are billed by tokens")
     unknown, provider = read.get("unknown_fields"), read.get("provider")
     return RouteCandidate(
         upstream,
@@ -170,6 +177,7 @@ def _options(read: Mapping[str, object], path: str) -> dict[str, Any]:
         "priority": _number(read.get("priority", 0), f"{path}.priority", 0, 1_000),
         "conditions": _conditions(read.get("conditions"), f"{path}.conditions"),
         "capabilities": _capabilities(read.get("capabilities"), f"{path}.capabilities"),
+        "billing_unit": _choice(BillingUnit, read.get("billing_unit", BillingUnit.TOKENS), f"{path}.billing_unit"),
     }
 
 

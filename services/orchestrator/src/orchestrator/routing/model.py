@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from chassis.errors import ArgosyError, Kind
+from values.usage import BillingUnit
 
 from orchestrator.flags.model import Feature
 from orchestrator.routing.policy import (
@@ -117,6 +118,8 @@ class RouteCandidate:
     """Groups are tried in ascending order."""
     conditions: Conditions = NO_CONDITIONS
     capabilities: Capabilities = ANY_CAPABILITY
+    billing_unit: BillingUnit = BillingUnit.TOKENS
+    """Of scores: what its price is for a million of."""
 
     @property
     def price_key(self) -> str:

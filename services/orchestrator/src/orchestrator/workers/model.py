@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from chassis.errors import ArgosyError
 from values.embeddings import EmbeddingInput
+from values.usage import BillingUnit
 
 from orchestrator.reservations.model import TokenBound
 from orchestrator.usage.model import Attempt
@@ -44,6 +45,8 @@ class Candidate(NamedTuple):
     """Empty for embeddings."""
     role: CandidateRole = CandidateRole.PRIMARY
     answer_check: AnswerCheck = AnswerCheck.NONE
+    billing_unit: BillingUnit = BillingUnit.TOKENS
+    """Of scores: what its bound and its usage count."""
 
 
 class Plan(NamedTuple):
@@ -158,3 +161,4 @@ class RerankResult(NamedTuple):
     """After a failure: whether the same candidate may answer at once."""
     fallback: bool = False
     """After a failure: whether another candidate may answer."""
+    warnings: tuple[str, ...] = ()

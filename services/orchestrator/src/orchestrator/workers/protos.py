@@ -4,7 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from argosy.inference.v1 import inference_pb2
 from chassis.errors import Internal
-from values.protos import duration_to_proto, inputs_to_proto, proto_to_error, proto_to_exposure_cause, proto_to_usage
+from values.protos import (
+    billing_unit_to_proto,
+    duration_to_proto,
+    inputs_to_proto,
+    proto_to_error,
+    proto_to_exposure_cause,
+    proto_to_usage,
+)
 
 from orchestrator.usage.model import Attempt
 from orchestrator.workers.model import (
@@ -84,13 +91,15 @@ def rerank_plan_to_proto(plan: RerankPlan) -> inference_pb2.RerankRequest:
         query=plan.query,
         documents=plan.documents,
         deadline=duration_to_proto(plan.deadline),
+        billing_unit=billing_unit_to_proto(plan.candidates[0].billing_unit),
     )
 
 
 def proto_to_rerank_result(response: inference_pb2.RerankResponse) -> RerankResult:
     error = proto_to_error(response.error) if response.HasField("error") else None
     finished = Finished(proto_to_attempts(response.attempts), error)
-    return RerankResult(tuple(response.scores), finished, response.retry_same, response.fallback)
+    warnings = tuple(response.warnings)
+    return RerankResult(tuple(response.scores), finished, response.retry_same, response.fallback, warnings)
 
 
 def proto_to_event(response: inference_pb2.InferResponse) -> Event:

@@ -14,7 +14,7 @@ from orchestrator.flags.model import FeatureDisabled
 from orchestrator.flags.snapshot import FlagCache
 from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, RouteCandidate, RouteEntry, Task
 from orchestrator.workers.model import RerankResult
-from values.usage import NO_USAGE, UNKNOWN_USAGE, TokenUsage
+from values.usage import NO_USAGE, UNKNOWN_USAGE, BillingUnit, TokenUsage
 
 from services.orchestrator.tests.fake_flags import FakeFlagStore, snapshot_of, switch
 from services.orchestrator.tests.fakes import DEMO_ENTRIES, FakeMeteringClient, FakeWorkerClient, route_table
@@ -58,6 +58,34 @@ async def test_more_is_reserved_than_a_reader_of_windows_can_use() -> None:
     bound = harness.worker.rerank_plans[0].candidates[0].bound
     # Twice the bytes of each document, and the query with its marks for each window of 48 and one more.
     assert (bound.input_tokens, bound.output_tokens) == (2 * 101 + (4 + 2) * (4 + 8), 0)
+
+
+SEARCHES = RouteCandidate("cohere", "rerank", billing_unit=BillingUnit.SEARCH_UNITS)
+
+
+async def test_searches_are_reserved_and_billed_in_place_of_tokens() -> None:
+    routes = route_table(RouteEntry(ALL_TENANTS, "overlap", Task.RERANK, (SEARCHES,)))
+    # Two dollars for a thousand searches.
+    metering = FakeMeteringClient(prices={"cohere/rerank": (2_000_000_000_000, 0)})
+    answer = RerankResult((0.25, 1.0), worker_finished(reported(1, 0)), warnings=("odd",))
+    harness = a_harness(answer, routes=routes, metering=metering)
+
+    ranked = await harness.rerank("a ship", "an invoice", "a ship sails")
+
+    (candidate,) = harness.worker.rerank_plans[0].candidates
+    assert (candidate.billing_unit, candidate.bound.input_tokens) == (BillingUnit.SEARCH_UNITS, 1)
+    assert (ranked.priced.cost, ranked.search_units, ranked.warnings) == (2_000_000, 1, ("odd",))
+
+
+async def test_searches_and_tokens_of_two_candidates_are_told_apart() -> None:
+    routes = route_table(RouteEntry(ALL_TENANTS, "overlap", Task.RERANK, (SEARCHES, OVERLAP)))
+    metering = FakeMeteringClient(prices={**PRICES, "cohere/rerank": (2_000_000_000_000, 0)})
+    harness = a_harness(failed(reported(1, 0)), SCORED, routes=routes, metering=metering)
+
+    ranked = await harness.rerank("q", "a", "b")
+
+    assert ranked.priced.usage.input_tokens == 31
+    assert (ranked.priced.cost, ranked.search_units) == (2_000_000 + 30 * 20, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Routes as documents, and what is refused in them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from chassis.errors import ArgosyError
 from orchestrator.routing.check import check_route, diff_documents
-from orchestrator.routing.document import document_to_entry, entry_to_document
+from orchestrator.routing.document import document_to_entry, entry_to_document, options_to_document, with_options
 from orchestrator.routing.policy import Strategy
+from values.usage import BillingUnit
 
 ONE = {"upstream": "a", "model": "m"}
 TWO = {"upstream": "b", "model": "m"}
@@ -37,9 +39,30 @@ def test_a_document_is_written_as_it_was_read() -> None:
     assert written["right_sizing"]["hard_words"] == ["prove"]
 
 
+def test_the_unit_of_bills_is_written_only_where_an_older_version_must_know_it() -> None:
+    document = {"task": "rerank", "candidates": [{**ONE, "billing_unit": "search_units"}, TWO]}
+    entry = document_to_entry("*", "reranker", document)
+
+    written = entry_to_document(entry)["candidates"]
+
+    assert [one.get("billing_unit") for one in written] == ["search_units", None]
+    assert document_to_entry("*", "reranker", entry_to_document(entry)) == entry
+    kept = [
+        with_options(replace(one, billing_unit=BillingUnit.TOKENS), options_to_document(one), one.role)
+        for one in entry.candidates
+    ]
+    assert tuple(kept) == entry.candidates
+
+
 @pytest.mark.parametrize(
     ("document", "reason", "param"),
     [
+        ({"candidates": [{**ONE, "billing_unit": "tokens"}]}, "INVALID_REQUEST", "candidates[0].billing_unit"),
+        (
+            {"task": "rerank", "candidates": [{**ONE, "billing_unit": "pages"}]},
+            "INVALID_REQUEST",
+            "candidates[0].billing_unit",
+        ),
         ({"candidates": []}, "INVALID_REQUEST", "candidates"),
         ({"candidates": [ONE], "colour": "red"}, "INVALID_REQUEST", "colour"),
         (

@@ -21,7 +21,11 @@ _PROTO_TO_RANKER = {
     pb.RANKER_FUSION: Ranker.FUSION,
     pb.RANKER_RERANK: Ranker.RERANK,
 }
-_RERANKING_TO_PROTO = {Reranking.DONE: pb.RERANKING_DONE, Reranking.SKIPPED: pb.RERANKING_SKIPPED}
+_RERANKING_TO_PROTO = {
+    Reranking.DONE: pb.RERANKING_DONE,
+    Reranking.SKIPPED: pb.RERANKING_SKIPPED,
+    Reranking.NO_BUDGET: pb.RERANKING_NO_BUDGET,
+}
 
 
 class SearchMethods:

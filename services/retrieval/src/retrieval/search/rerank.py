@@ -15,6 +15,9 @@ from retrieval.search.exact import to_wanted
 from retrieval.search.model import Passage, Ranker, SearchQuery
 from retrieval.search.search import SearchIndex, exact_first, search
 
+INSUFFICIENT_QUOTA = "INSUFFICIENT_QUOTA"
+"""Metering's reason."""
+
 RERANKED = 50
 """Passages that are read again: as many as a search may return."""
 
@@ -32,6 +35,8 @@ class Reranking(StrEnum):
     DONE = "done"
     SKIPPED = "skipped"
     """The model did not answer, or not in time: the order is that of the search."""
+    NO_BUDGET = "no_budget"
+    """A budget of the tenant is exhausted: the order is that of the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,18 @@ async def search_and_rerank(
         async with asyncio.timeout(policy.timeout.total_seconds()):
             texts = [passage.source.text for passage in found]
             scores = await policy.reranker.rerank(query.query, texts, policy.timeout)
-    except (ArgosyError, TimeoutError):
-        return _best(found, query), Reranking.SKIPPED
+    except (ArgosyError, TimeoutError) as error:
+        return _best(found, query), _why_not(error)
     wanted = to_wanted(query.query)
     exactness = {place: wanted.exactness(passage.source.text) for place, passage in enumerate(found)}
     final = exact_first(dict(enumerate(scores)), exactness)
     order = sorted(final, key=lambda place: -final[place])
     return _best([replace(found[place], score=final[place]) for place in order], query), Reranking.DONE
+
+
+def _why_not(error: ArgosyError | TimeoutError) -> Reranking:
+    exhausted = isinstance(error, ArgosyError) and error.reason == INSUFFICIENT_QUOTA
+    return Reranking.NO_BUDGET if exhausted else Reranking.SKIPPED
 
 
 def _best(passages: Sequence[Passage], query: SearchQuery) -> list[Passage]:

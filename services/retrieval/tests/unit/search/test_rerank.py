@@ -98,23 +98,24 @@ async def test_an_exact_hit_is_first_whatever_the_reranker_says(one: Tenant) -> 
 
 
 @pytest.mark.parametrize(
-    ("reranker", "timeout"),
+    ("reranker", "timeout", "expected"),
     [
-        (FakeReranker(Unavailable("away")), HOUR),
-        (FakeReranker(RemoteError(Kind.INVALID, "CONTEXT_LENGTH_EXCEEDED", "long")), HOUR),
-        (FakeReranker(hangs=True), timedelta(milliseconds=1)),
+        (FakeReranker(Unavailable("away")), HOUR, Reranking.SKIPPED),
+        (FakeReranker(RemoteError(Kind.INVALID, "CONTEXT_LENGTH_EXCEEDED", "long")), HOUR, Reranking.SKIPPED),
+        (FakeReranker(hangs=True), timedelta(milliseconds=1), Reranking.SKIPPED),
+        (FakeReranker(RemoteError(Kind.THROTTLED, "INSUFFICIENT_QUOTA", "no money")), HOUR, Reranking.NO_BUDGET),
     ],
-    ids=["away", "refused", "late"],
+    ids=["away", "refused", "late", "without a budget"],
 )
 async def test_without_an_answer_the_order_and_the_scores_are_those_of_the_search(
-    one: Tenant, reranker: FakeReranker, timeout: timedelta
+    one: Tenant, reranker: FakeReranker, timeout: timedelta, expected: Reranking
 ) -> None:
     store, _ = await one.indexed(*TEXTS[:30])
     query = SearchQuery((store.vector_store_id,), "what do apples cost these days", 3, min_score=0.1)
 
     passages, outcome = await reranked(one, reranker, query, timeout)
 
-    assert outcome is Reranking.SKIPPED
+    assert outcome is expected
     assert passages == await unranked(one, query)
 
 
