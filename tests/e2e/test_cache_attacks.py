@@ -49,11 +49,19 @@ async def the_redis() -> AsyncIterator[Redis]:
         yield redis
 
 
+async def bytes_of(redis: Redis, entry: str) -> bytes:
+    kept = await redis.get(entry)
+    assert isinstance(kept, bytes)
+    return kept
+
+
 async def entry_of(redis: Redis, tenant: str) -> str:
     """Return the key of the only answer that is kept for a tenant. It is written without a wait for it."""
     async with asyncio.timeout(10):
         while True:
-            found = [key.decode() async for key in redis.scan_iter(match=f"argosy:cache:{tenant}:*", count=1000)]
+            found: list[str] = [
+                key.decode() async for key in redis.scan_iter(match=f"argosy:cache:{tenant}:*", count=1000)
+            ]
             entries = [key for key in found if not key.endswith(":lock")]
             if entries:
                 (entry,) = entries
@@ -85,8 +93,7 @@ async def test_an_entry_that_is_changed_in_redis_is_a_miss_and_is_made_anew(flee
     async with a_cached_model(fleet) as cached, as_key(fleet, key) as tenant, the_redis() as redis:
         first = await cached.ask(tenant, PROMPT)
         entry = await entry_of(redis, tenant_id)
-        kept = await redis.get(entry)
-        assert isinstance(kept, bytes)
+        kept = await bytes_of(redis, entry)
         places = sorted({*range(24), *range(24, len(kept), len(kept) // 20)})
         changed = [bytes([*kept[:place], kept[place] ^ 1, *kept[place + 1 :]]) for place in places]
         cut = [kept[:length] for length in (0, 1, 4, 20, 21, 25, len(kept) // 2, len(kept) - 1)]
@@ -109,7 +116,7 @@ async def test_an_entry_that_is_copied_to_another_tenant_or_request_is_a_miss(fl
     ):
         await cached.ask(one, PROMPT)
         entry = await entry_of(redis, one_id)
-        kept = await redis.get(entry)
+        kept = await bytes_of(redis, entry)
         await redis.set(entry.replace(one_id, other_id), kept, px=60_000)
         crossed = await cached.ask(other, PROMPT)
         await cached.ask(one, PROMPT, seed=7)
