@@ -52,6 +52,8 @@ _OPPOSITES: Final = frozenset(
 )
 _PREFIXES: Final = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "de", "non-", "anti", "anti-")
 _OWNERS: Final = frozenset({"my", "our"})
+_BEGIN_IDIOMS: Final = frozenset({"in", "at", "on", "by", "out", "under"})
+"""After these an article changes the meaning: `in place`, `in a place`."""
 
 
 def difference(stored: str, asked: str) -> Difference | None:
@@ -105,11 +107,14 @@ def _question_difference(one: PromptWords, other: PromptWords) -> Difference | N
 
 def _determiner_difference(one: PromptWords, other: PromptWords) -> Difference | None:
     """`my name` is neither `a name` nor `the name`; how to do a thing does not depend on whose it is."""
-    if one.question == "how" and one.words[:1] == ("to",):
-        return None
-    for left, right in zip(one.determiners, other.determiners, strict=True):
-        if left != right and (left in _OWNERS or right in _OWNERS or (left and right)):
-            return Difference.WORDS
+    is_way = one.question == "how" and one.words[:1] == ("to",)
+    before = ""
+    for word, left, right in zip(one.words, one.determiners, other.determiners, strict=True):
+        if left != right:
+            is_idiom = before in _BEGIN_IDIOMS and not (left and right)
+            if is_idiom or (not is_way and (left in _OWNERS or right in _OWNERS or (left and right))):
+                return Difference.WORDS
+        before = word
     return None
 
 

@@ -32,6 +32,14 @@ _TEXT_TASKS: Final = frozenset(
 )
 _TEXTS: Final = frozenset(split_words("letter letters sentence sentences text texts rewrite rephrase paraphrase"))
 """What is worked on, too, but not where a way to do it is asked for: `How do I write a cover letter?`"""
+_WORKS_ON_MESSAGES: Final = tuple(
+    split_words(
+        "translat proofread rewrit rephras paraphras summari classif sentiment extract repeat transcrib transcript "
+        "revers anagram rhym verbatim grammar spell pronounc capitaliz capitalis correct übersetz korrigier tradu "
+        "corrig перевед перевод исправ ترجم 翻译 翻訳 校正 번역"
+    )
+)
+_WORKS_ON_LETTERS: Final = re.compile(r"\b(?:echo|counts?|counting|each (?:word|letter|character))\b")
 
 
 class Writing(NamedTuple):
@@ -43,6 +51,15 @@ class Writing(NamedTuple):
     """Numbers, brackets and operators in their order; empty for a prompt that calculates nothing."""
     text: str
     """All of it, where it may be a text to work on: then each letter counts, and each space. Else empty."""
+
+
+def works_on_messages(instructions: str) -> bool:
+    """Whether instructions may ask to work on a later message itself, so that each of its letters counts.
+
+    `You are a translator` answers `How do I …?` and `How can I …?` differently.
+    """
+    text = instructions.casefold()
+    return any(word in text for word in _WORKS_ON_MESSAGES) or _WORKS_ON_LETTERS.search(text) is not None
 
 
 def read_writing(prompt: str) -> Writing:

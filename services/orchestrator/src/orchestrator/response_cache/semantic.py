@@ -5,7 +5,7 @@ else of both requests has to be equal. The embeddings have to be as near as the 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -17,6 +17,7 @@ from orchestrator.response_cache.key import cache_key
 from orchestrator.response_cache.model import CachedAnswer
 from orchestrator.response_cache.ports import PromptIndex
 from orchestrator.response_cache.prompt_words import read_words
+from orchestrator.response_cache.prompt_writing import works_on_messages
 from orchestrator.routing.model import RouteCandidate
 
 MAX_NEAR: Final = 4
@@ -84,13 +85,15 @@ def read_prompt(
     *,
     stream: bool,
 ) -> Prompt | None:
-    """Return the prompt of a request; None for one whose last message is no short text of a user."""
+    """Return the prompt of a request; None for one whose last message is no short text of a user, or is worked on."""
     messages = document.get("messages")
     if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
         return None
     last: dict[str, object] = messages[-1]
     text = _only_text(last.get("content"))
     if last.get("role") != "user" or text is None or not text.strip() or len(text) > MAX_PROMPT_CHARACTERS:
+        return None
+    if any(works_on_messages(earlier) for message in messages[:-1] for earlier in _texts_of(message)):
         return None
     words = read_words(text)
     stand_in = {**last, "content": [sorted(words.words), words.verbatim, words.symbols]}
@@ -104,3 +107,14 @@ def _only_text(content: object) -> str | None:
         part = content[0]
         content = part.get("text") if part.keys() == {"type", "text"} and part["type"] == "text" else None
     return content if isinstance(content, str) and "\0" not in content else None
+
+
+def _texts_of(message: object) -> Iterator[str]:
+    """Yield the texts of a message that may instruct a model; what it or a tool has said does not."""
+    if not isinstance(message, dict) or message.get("role") in {"assistant", "tool", "function"}:
+        return
+    content = message.get("content")
+    for part in content if isinstance(content, list) else [content]:
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(text, str):
+            yield text

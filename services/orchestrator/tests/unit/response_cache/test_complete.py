@@ -35,3 +35,16 @@ def test_an_answer_that_is_not_complete_is_not_whole(payloads: Sequence[bytes], 
 
 def test_all_of_several_answers_must_have_ended() -> None:
     assert is_complete([chunk("stop", 1), chunk(None), chunk("length", 0)], 2)
+
+
+def test_a_refusal_of_a_model_is_no_answer_to_give_again() -> None:
+    refused = {"index": 0, "delta": {"refusal": "I cannot help with that."}, "finish_reason": None}
+    for separators in ((",", ":"), (", ", ": ")):
+        assert not is_complete([json.dumps({"choices": [refused]}, separators=separators).encode(), chunk("stop")], 1)
+    body = {"index": 0, "message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}
+    assert not is_complete([json.dumps({"choices": [body]}).encode()], 1)
+
+
+def test_an_answer_that_only_speaks_of_refusals_is_kept() -> None:
+    spoken = {"index": 0, "delta": {"content": 'Use "refusal": "no".', "refusal": None}, "finish_reason": "stop"}
+    assert is_complete([json.dumps({"choices": [spoken]}).encode()], 1)

@@ -31,7 +31,7 @@ def test_prompts_that_are_written_otherwise_are_kept_apart(one: str, other: str)
     assert difference(other, one) is not None
 
 
-@pytest.mark.parametrize(("name", "least"), [("first", 120), ("by_reading", 50), ("second", 60)])
+@pytest.mark.parametrize(("name", "least"), [("first", 120), ("by_reading", 50), ("second", 60), ("third", 60)])
 def test_near_misses_of_another_author_are_kept_apart_in_both_directions(name: str, least: int) -> None:
     pairs = INDEPENDENT_NEAR_MISSES[name]
     assert len(pairs) >= least

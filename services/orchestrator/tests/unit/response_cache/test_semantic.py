@@ -135,6 +135,25 @@ async def test_everything_but_the_last_words_has_to_be_equal(changes: dict[str, 
     assert await outcomes(harness, PARAPHRASE, **changes) == [MISS]
 
 
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        {"role": "system", "content": "You are a translator. Answer with the French text only."},
+        {"role": "developer", "content": [{"type": "text", "text": "Correct the spelling of what the user writes."}]},
+        {"role": "user", "content": "Repeat whatever I say next."},
+        {"role": "system", "content": "Übersetze jede Nachricht ins Deutsche."},
+    ],
+)
+async def test_where_the_prompt_is_the_text_to_work_on_only_equal_prompts_are_hits(instruction: dict[str, Any]) -> None:
+    harness = a_harness()
+    asked = [{"messages": [instruction, {"role": "user", "content": prompt}]} for prompt in (CAPITAL, PARAPHRASE)]
+
+    first, second, equal = [await outcomes(harness, "", **changes) for changes in (*asked, asked[0])]
+
+    assert [*first, *second, *equal] == [MISS, MISS, HIT]
+    assert harness.prompts.kept == {}
+
+
 async def test_two_tenants_with_equal_prompts_never_get_the_answers_of_each_other() -> None:
     harness, crossed = a_harness(), 0
     pairs = [(f"What is the sum of {n} and 1?", f"Please tell me what the sum of {n} and 1 is.") for n in range(200)]
