@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from chassis.testing import FakeClock
+from inference_worker.breakers.circuits import Circuits
 from inference_worker.plans.model import AttemptOutcome, Candidate
 from inference_worker.providers.model import Scores, UpstreamFailed, UpstreamProtocolError
 from inference_worker.rerank.run import RerankRequest, RerankResult, RerankRun
-from values.usage import UNKNOWN_USAGE, BillingUnit, ExposureCause, TokenUsage, UsageSource
+from values.usage import NO_USAGE, UNKNOWN_USAGE, BillingUnit, ExposureCause, TokenUsage, UsageSource
 from worker_fakes import FakeObserver, an_upstream
 
 TOKENS, SEARCHES = BillingUnit.TOKENS, BillingUnit.SEARCH_UNITS
@@ -31,10 +32,11 @@ class Answers:
         return self._answer
 
 
-async def run(answer: Scores | UpstreamFailed, unit: BillingUnit) -> RerankResult:
+async def run(answer: Scores | UpstreamFailed, unit: BillingUnit, circuits: Circuits | None = None) -> RerankResult:
     request = RerankRequest(Candidate("one", "m"), "q", ("a", "b"), timedelta(seconds=5), unit)
     upstreams = {"one": an_upstream(reranker=Answers(answer))}
-    return await RerankRun(request, upstreams=upstreams, clock=FakeClock(), observer=FakeObserver()).run()
+    clock, observer = FakeClock(), FakeObserver()
+    return await RerankRun(request, upstreams=upstreams, clock=clock, observer=observer, circuits=circuits).run()
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,15 @@ async def test_documents_without_a_score_are_said() -> None:
 
     assert odd.warnings == ("The model left 1 of 2 documents without a score: they have 0.",)
     assert well.warnings == ()
+
+
+async def test_a_reranker_that_fails_again_and_again_is_not_called_and_costs_nothing() -> None:
+    circuits = Circuits()
+    for _ in range(10):
+        await run(UpstreamFailed("the upstream failed with status 500"), TOKENS, circuits)
+
+    result = await run(Scores((0.5, 0.1), reported(9)), TOKENS, circuits)
+
+    assert (result.attempt.outcome, result.attempt.usage) == (AttemptOutcome.PASSED_OVER, NO_USAGE)
+    assert result.error is not None
+    assert result.error.reason == "UPSTREAM_UNAVAILABLE"
