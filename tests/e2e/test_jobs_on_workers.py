@@ -66,14 +66,20 @@ async def add_model(fleet: Fleet, upstream_model: str, fallback: str | None = No
     return name
 
 
+def outcome_of(job: pb.Job) -> str:
+    """What became of a job, for the message of a failed test."""
+    state, error = pb.JobState.Name(job.state), job.error
+    return f"{state}, {job.errors} errors, {job.crashes} crashes: {error.reason} {error.message}"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_chat_job_succeeds_with_a_whole_answer(fleet: Fleet, *, stream: bool) -> None:
     model = await add_model(fleet, "instant")
     async with jobs_of_a_tenant(fleet) as jobs:
         job = await jobs.until(await jobs.submit(model, stream=stream), FINAL)
 
+    assert job.state == pb.JOB_STATE_SUCCEEDED, outcome_of(job)
     answer = json.loads(job.result)
-    assert job.state == pb.JOB_STATE_SUCCEEDED
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"]["content"]
     assert answer["choices"][0]["finish_reason"] == "stop"
@@ -86,7 +92,7 @@ async def test_embeddings_are_made_by_a_worker(fleet: Fleet) -> None:
     async with jobs_of_a_tenant(fleet) as jobs:
         job = await jobs.until(await jobs.submit("all-minilm-l6-v2", EMBEDDINGS, input=["a", "b"]), FINAL)
 
-    assert job.state == pb.JOB_STATE_SUCCEEDED, job.error
+    assert job.state == pb.JOB_STATE_SUCCEEDED, outcome_of(job)
     assert [len(entry["embedding"]) for entry in json.loads(job.result)["data"]] == [384, 384]
 
 
@@ -96,7 +102,7 @@ async def test_the_next_candidate_answers_when_the_first_fails(fleet: Fleet) -> 
     async with jobs_of_a_tenant(fleet) as jobs:
         job = await jobs.until(await jobs.submit(model), FINAL)
 
-    assert job.state == pb.JOB_STATE_SUCCEEDED
+    assert job.state == pb.JOB_STATE_SUCCEEDED, outcome_of(job)
     assert (job.errors, job.crashes) == (0, 0)
 
 
@@ -119,7 +125,7 @@ async def test_a_cancelled_job_stops_on_its_worker_and_what_it_used_is_settled(f
         job = await jobs.until(job_id, FINAL)
         print(f"cancelled after {monotonic() - asked_at:.2f} s")
 
-    assert job.state == pb.JOB_STATE_CANCELLED
+    assert job.state == pb.JOB_STATE_CANCELLED, outcome_of(job)
     assert job.usage.output_tokens > 0
 
 
@@ -144,7 +150,7 @@ async def test_who_watches_a_streamed_job_gets_its_answer_while_it_is_written_an
                 states.append(event.job.state)
         job = await jobs.get(job_id)
 
-    assert states[-1] == pb.JOB_STATE_SUCCEEDED
+    assert states[-1] == pb.JOB_STATE_SUCCEEDED, outcome_of(job)
     assert len(texts) >= 20
     assert "".join(texts) == json.loads(job.result)["choices"][0]["message"]["content"]
 
@@ -158,7 +164,9 @@ async def test_a_hundred_jobs_are_run_and_settled_once_each(fleet: Fleet) -> Non
         ended = [await jobs.until(job_id, FINAL) for job_id in ids]
         print(f"100 jobs: submitted in {submitted - started:.2f} s, all ended after {monotonic() - started:.2f} s")
 
-        assert {job.state for job in ended} == {pb.JOB_STATE_SUCCEEDED}
+        assert {job.state for job in ended} == {pb.JOB_STATE_SUCCEEDED}, [
+            outcome_of(job) for job in ended if job.error.reason
+        ]
         assert {(job.errors, job.crashes) for job in ended} == {(0, 0)}
     connection = await asyncpg.connect(fleet.postgres_dsn)
     try:

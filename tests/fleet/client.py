@@ -19,9 +19,7 @@ from argosy_dev.fleet.state import RUNNING, read_state
 
 from tests.fleet.control import start
 from tests.fleet.environment import PATHS, environment, harness_ports
-
-CONSECUTIVE_LISTINGS = 4
-"""A model that is listed this often in a row is known to every replica: the gateway calls them in turn."""
+from tests.fleet.replicas import wait_until_priced, wait_until_routed
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +106,13 @@ class Fleet:
         input_per_million: int = 1_000_000_000,
         output_per_million: int = 2_000_000_000,
     ) -> None:
-        """Route a public model to a model of the simulator, and wait until every replica lists it.
+        """Route a public model to a model of the simulator, and wait until every replica knows route and price.
 
         Prices are in nano-USD per million tokens.
         """
         candidates = [upstream_model, *([fallback] if fallback else [])]
         if priced:
+            versions: dict[str, str] = {}
             async with httpx.AsyncClient(base_url=self.base_url, headers=self.as_admin, timeout=30) as admin:
                 for candidate in candidates:
                     price = {
@@ -121,7 +120,8 @@ class Fleet:
                         "input_per_million_nano_usd": input_per_million,
                         "output_per_million_nano_usd": output_per_million,
                     }
-                    created(await admin.post("/admin/v1/prices", json=price))
+                    versions[str(price["price_key"])] = created(await admin.post("/admin/v1/prices", json=price))["id"]
+            await wait_until_priced(self._replica_targets("metering"), self.principal_secret, versions)
         connection = await asyncpg.connect(self.postgres_dsn)
         try:
             await add_route(connection, name, candidates)
@@ -143,15 +143,10 @@ class Fleet:
 
     async def wait_until_listed(self, model: str) -> None:
         """Wait until every replica lists a public model."""
-        async with (
-            httpx.AsyncClient(base_url=self.base_url, headers=self.as_tenant, timeout=30) as client,
-            asyncio.timeout(30),
-        ):
-            listed = 0
-            while listed < CONSECUTIVE_LISTINGS:
-                models = [entry["id"] for entry in (await client.get("/v1/models")).json()["data"]]
-                listed = listed + 1 if model in models else 0
-                await asyncio.sleep(0 if listed else 0.2)
+        await wait_until_routed(self._replica_targets("orchestrator"), self.principal_secret, model)
+
+    def _replica_targets(self, service: str) -> dict[str, str]:
+        return {replica: self.grpc_target(replica) for replica in self.replicas_of(service)}
 
     @staticmethod
     async def statement_of(http: httpx.AsyncClient, request_id: str) -> dict[str, Any]:

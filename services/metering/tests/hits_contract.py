@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from chassis.ids import new_id
 from metering.budgets.model import Budget
 from metering.prices.model import PriceRow, discounted
-from metering.reservations.model import ReservationState
+from metering.reservations.model import RequestRef, ReservationState
 from metering.settlement.hits import Hit, Hits
 from metering.settlement.model import Outcome, SettlementCase, UsageEvent
 from metering.usage.model import BEGINNING, END, CacheSum
@@ -95,6 +96,22 @@ class HitsContract:
         )
         (usage,) = await stores.usage.sums(tenant, BEGINNING, END, by_day=False)
         assert (usage.cache_hits, usage.saved) == (40, 400)
+
+    async def test_a_request_whose_lease_expired_before_its_hit_came_is_closed(
+        self, stores: Stores, tenant: str, price: PriceRow
+    ) -> None:
+        await stores.reservations.reserve(a_reservation(tenant, price, 300, request_id="req_0_0", lease=timedelta(0)))
+        await stores.settlements.expire([RequestRef(tenant, "req_0_0")])
+        hits = Hits([an_answer(tenant, price, 10)], requests(0, 2))
+        cases = [sorted(one.case for one in await stores.settlements.settle_hits(hits)) for _ in range(2)]
+        statement = await stores.settlements.statement(tenant, "req_0_0")
+
+        assert cases == [[SettlementCase.LATE, SettlementCase.UNRESERVED], [SettlementCase.REPEATED] * 2]
+        assert [(row.attempt, row.outcome, row.cache) for row in statement.settlements] == [
+            (1, Outcome.BILLED, CacheOutcome.HIT)
+        ]
+        assert statement.reservation.state is ReservationState.SETTLED
+        assert (await stores.budgets.read(tenant)).exposed == 0
 
     async def test_a_request_that_is_on_record_for_another_reason_gets_its_hit_beside_that(
         self, stores: Stores, tenant: str, price: PriceRow

@@ -63,9 +63,12 @@ class ScriptedWorker(_InferenceServicer):  # type: ignore[misc]
 
 
 class OlderWorker(ScriptedWorker):
-    """One of the version before: it embeds in one message."""
+    """One of an earlier version: it embeds in one message, and scores nothing."""
 
     async def EmbedInPieces(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        raise NotImplementedError
+
+    async def Rerank(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
     async def Embed(self, request: inference.EmbedRequest, context: Any) -> Any:

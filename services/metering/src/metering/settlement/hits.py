@@ -1,15 +1,20 @@
 """Answers of the cache, settled many at a time: requests that reserved and pay nothing, or that hold their price."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from values.money import ZERO, cost
 
 from metering.reservations.model import FIRST_ATTEMPT, Reservation, ReservationState
-from metering.settlement.model import LockedRequest, SettlementChanges, UsageEvent
+from metering.settlement.model import LockedRequest, SettledAttempt, SettlementChanges, UsageEvent
 from metering.settlement.settle import settle
+
+MAX_SETTLED_AT_ONCE = 500
+"""Requests that are on record for another reason, in one transaction: they lock budgets."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
+"""What changes nothing has no time."""
 
 
 class Hit(NamedTuple):
@@ -26,6 +31,11 @@ class Hits(NamedTuple):
 
     answers: Sequence[UsageEvent]
     hits: Sequence[Hit]
+
+    def call_of(self, hit: Hit) -> tuple[str, str, int]:
+        """Return tenant, request, and the number of its only call; -1 for several."""
+        answer = self.answers[hit.answer]
+        return answer.tenant_id, hit.request_id, answer.attempts[0].number if len(answer.attempts) == 1 else -1
 
     def event_of(self, hit: Hit) -> UsageEvent:
         """Return the event of a hit, as if it were recorded by itself."""
@@ -60,3 +70,23 @@ def settled_at(changes: SettlementChanges, time: datetime) -> SettlementChanges:
     """Return the same changes at another time."""
     settlements = tuple(replace(one, settled_at=time) for one in changes.settlements)
     return replace(changes, settlements=settlements)
+
+
+def split_settled(
+    hits: Hits, known: Sequence[Hit], settled: Iterable[int]
+) -> tuple[list[SettlementChanges], list[Hit]]:
+    """Return the changes of those hits at the places `settled`, from 1, which are none; and the other hits.
+
+    Their records were delivered again, as all that a consumer had in hand when it was stopped.
+    """
+    places = {place - 1 for place in settled}
+    unchanged = {answer: _repeated(hits.answers[answer]) for answer in {known[place].answer for place in places}}
+    changes = [unchanged[known[place].answer] for place in places]
+    return changes, [hit for place, hit in enumerate(known) if place not in places]
+
+
+def _repeated(answer: UsageEvent) -> SettlementChanges:
+    """Settle a request once more that this answer has settled."""
+    reservation = Reservation(answer.tenant_id, answer.request_id, ReservationState.SETTLED, ZERO, (), _NEVER, _NEVER)
+    calls = tuple(SettledAttempt(call.number, ZERO, ZERO, ZERO, is_estimate=False) for call in answer.attempts)
+    return settle(answer, LockedRequest(reservation, calls), ZERO, _NEVER)

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-import orjson
-from chassis.ids import new_id
 from chassis.postgres import Database
 from values.money import NanoUsd
 from values.usage import ExposureCause
@@ -22,7 +20,15 @@ from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
 from metering.reservations.model import RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
 from metering.settlement.expire import expire
-from metering.settlement.hits import Hit, Hits, settle_answer, settle_held_answer, settled_at
+from metering.settlement.hits import (
+    MAX_SETTLED_AT_ONCE,
+    Hit,
+    Hits,
+    settle_answer,
+    settle_held_answer,
+    split_settled,
+)
+from metering.settlement.hits_postgres import FINISH, insert_hits, rows_to_json, settle_held_hits
 from metering.settlement.model import (
     LockedRequest,
     RequestStatement,
@@ -45,10 +51,8 @@ from metering.settlement.settle import COUNTED_CAUSES, settle_all
 
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3)"
 LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
-FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7, $8)"
 
-INSERT_HITS = "SELECT * FROM metering.insert_hits($1, $2, $3, $4, $5, $6, $7)"
-SETTLE_HELD_HITS = "SELECT * FROM metering.settle_held_hits($1, $2, $3, $4, $5, $6)"
+FIND_SETTLED_HITS = "SELECT metering.find_settled_hits($1, $2, $3)"
 
 # One statement, so that it reads all of the request as of one instant.
 STATEMENT = """
@@ -160,67 +164,24 @@ class PostgresSettlementStore:
         holding = [hit for hit in hits.hits if hit.answer in held and hit.answer not in free]
         others = [hit for hit in hits.hits if hit.answer not in free and hit.answer not in held]
         changes: list[SettlementChanges] = []
-        for settle, answers, part in ((self._insert_hits, free, waiting), (self._settle_held_hits, held, holding)):
+        for settle, answers, part in ((insert_hits, free, waiting), (settle_held_hits, held, holding)):
             if part:
-                settled, left = await settle(hits, answers, part)
+                async with self._database.system() as connection:
+                    settled, left = await settle(connection, hits, answers, part)
                 changes += settled
                 others += left
         SETTLE_BATCH.observe(len(hits.hits))
         SETTLE_SECONDS.observe(perf_counter() - started)
-        # Rare: records that are delivered again, and requests that metering has on record for another reason.
-        return [*changes, *(await self.settle(list(map(hits.event_of, others))) if others else ())]
+        return [*changes, *(await self._settle_known(hits, others) if others else ())]
 
-    async def _insert_hits(
-        self, hits: Hits, free: Mapping[int, SettlementChanges], waiting: Sequence[Hit]
-    ) -> tuple[list[SettlementChanges], list[Hit]]:
-        """Settle those that are new, in one transaction; return what changed, and the hits that are on record."""
+    async def _settle_known(self, hits: Hits, known: Sequence[Hit]) -> list[SettlementChanges]:
+        """Leave requests that are settled already as they are; settle the others, which are few, by themselves."""
         async with self._database.system() as connection:
-            (row,) = await connection.fetch(
-                INSERT_HITS,
-                [hits.answers[hit.answer].tenant_id for hit in waiting],
-                [hit.request_id for hit in waiting],
-                [hit.project_id for hit in waiting],
-                [hit.key_id for hit in waiting],
-                [hits.answers[hit.answer].event_id for hit in waiting],
-                [hit.answer for hit in waiting],
-                _answers_to_json(free),
-            )
-            inserted = row["places"] or []
-            if inserted:
-                settled = {place: settled_at(changes, row["inserted_at"]) for place, changes in free.items()}
-                changes = [settled[waiting[place - 1].answer] for place in inserted]
-                usage, cache = _to_json(changes_to_usage_rows(changes)), _to_json(changes_to_cache_rows(changes))
-                await connection.execute(FINISH, "[]", [], [], [], [], usage, cache, "[]")
-        known = set(range(1, len(waiting) + 1)).difference(inserted)
-        return changes if inserted else [], [waiting[place - 1] for place in sorted(known)]
-
-    async def _settle_held_hits(
-        self, hits: Hits, held: Mapping[int, SettlementChanges], holding: Sequence[Hit]
-    ) -> tuple[list[SettlementChanges], list[Hit]]:
-        """Settle those that hold their price, in one transaction; return what changed, and the other hits."""
-        tenants = [hits.answers[hit.answer].tenant_id for hit in holding]
-        async with self._database.system() as connection:
-            (row,) = await connection.fetch(
-                SETTLE_HELD_HITS,
-                tenants,
-                [hit.request_id for hit in holding],
-                [hits.answers[hit.answer].event_id for hit in holding],
-                [hit.answer for hit in holding],
-                [new_id("txn_") for _ in holding],
-                _answers_to_json(held),
-            )
-            settled = {place: settled_at(changes, row["settled_at"]) for place, changes in held.items()}
-            changes = [settled[holding[place - 1].answer] for place in row["places"]]
-            if changes:
-                released: dict[str, int] = {}
-                for place, amount in zip(row["places"], row["held_amounts"], strict=True):
-                    released[tenants[place - 1]] = released.get(tenants[place - 1], 0) - amount
-                owners, spent, _, exposed = changes_to_adjustments(changes)
-                amounts = (owners, spent, [released[tenant_id] for tenant_id in owners], exposed)
-                usage, cache = _to_json(changes_to_usage_rows(changes)), _to_json(changes_to_cache_rows(changes))
-                await connection.execute(FINISH, "[]", *amounts, usage, cache, "[]")
-        left = set(range(1, len(holding) + 1)).difference(row["places"])
-        return changes, [holding[place - 1] for place in sorted(left)]
+            settled = await connection.fetchval(FIND_SETTLED_HITS, *zip(*map(hits.call_of, known), strict=True))
+        changes, left = split_settled(hits, known, settled)
+        for start in range(0, len(left), MAX_SETTLED_AT_ONCE):
+            changes += await self.settle(list(map(hits.event_of, left[start : start + MAX_SETTLED_AT_ONCE])))
+        return changes
 
     async def expire(self, requests: Sequence[RequestRef]) -> Sequence[SettlementChanges]:
         async with self._database.system() as connection:
@@ -252,11 +213,11 @@ async def _write(connection: Any, all_changes: Sequence[SettlementChanges]) -> N
         [transaction_to_row(owner.tenant_id, owner.request_id, transaction) for owner, transaction in transactions],
         [row for owner, transaction in transactions for row in entries_to_rows(owner.tenant_id, transaction)],
     )
-    await connection.execute(INSERT_ROWS, *map(_to_json, tables))
+    await connection.execute(INSERT_ROWS, *map(rows_to_json, tables))
     closures = [closure_to_row(change.reservation) for change in changes if change.case in CLOSING_CASES]
     sums = (changes_to_usage_rows, changes_to_cache_rows, changes_to_right_sizing_rows)
-    rows = [_to_json(sum_up(changes)) for sum_up in sums]
-    await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), *rows)
+    rows = [rows_to_json(sum_up(changes)) for sum_up in sums]
+    await connection.execute(FINISH, rows_to_json(closures), *changes_to_adjustments(changes), *rows)
 
 
 def _answers(
@@ -267,20 +228,7 @@ def _answers(
     return {place: changes for place, changes in settled.items() if changes is not None}
 
 
-def _answers_to_json(answers: Mapping[int, SettlementChanges]) -> str:
-    return _to_json(
-        [
-            {**settlement_to_row(changes.reservation, changes.settlements[0]), "answer": place}
-            for place, changes in answers.items()
-        ]
-    )
-
-
 def _row_to_locked_request(row: Mapping[str, Any]) -> LockedRequest:
     exists = row["state"] is not None
     reservation = row_to_reservation(row, row["tenant_id"], row["request_id"]) if exists else None
     return LockedRequest(reservation, json_to_settled(row["settlements"]))
-
-
-def _to_json(rows: list[dict[str, Any]]) -> str:
-    return orjson.dumps(rows).decode()

@@ -10,11 +10,13 @@ from values.money import NanoUsd
 from values.usage import total_usage
 
 from orchestrator.chat.finalize import price_attempts
+from orchestrator.flags.model import FeatureDisabled
 from orchestrator.jobs.errors import JobDeadlineExceeded, WorkerDied
 from orchestrator.jobs.model import Job, JobError, JobState, WaitReason, job_error
 from orchestrator.jobs.policy import JobPolicy
 from orchestrator.jobs.runs import Run, RunEnd, WaitingEnd
 from orchestrator.reservations.attempts import AttemptLog
+from orchestrator.routing.model import ModelNotFound, NoEligibleCandidate
 from orchestrator.usage.model import Attempt, AttemptUsage, RequestUsage, RightSizingUse
 
 RETRYABLE = frozenset({Kind.UNAVAILABLE, Kind.THROTTLED, Kind.TIMED_OUT, Kind.UPSTREAM})
@@ -23,6 +25,14 @@ RETRYABLE = frozenset({Kind.UNAVAILABLE, Kind.THROTTLED, Kind.TIMED_OUT, Kind.UP
 QUOTA = "INSUFFICIENT_QUOTA"
 MIN_QUOTA_DELAY, MAX_QUOTA_DELAY = timedelta(seconds=2), timedelta(minutes=5)
 MAX_OUTAGE_DELAY = timedelta(minutes=1)
+
+CONFIGURED = frozenset({ModelNotFound.reason, NoEligibleCandidate.reason, FeatureDisabled.reason, "UNPRICED_MODEL"})
+"""What a replica refuses by the routes, flags and prices that it knows; the one that accepted the job knew others."""
+CONFIGURATION_LAG = timedelta(seconds=30)
+"""After it every replica has read the configuration by which a job was accepted, also without messages of Redis."""
+NO_UPSTREAM = "UPSTREAM_UNAVAILABLE"
+"""All circuits were open, so no provider was called."""
+
 NOW = timedelta(0)
 
 
@@ -52,6 +62,8 @@ def completed(
         return _requeue(end, WaitReason.TURN, NOW, run.job.error)
     if answer.reason == QUOTA:
         return _wait_for_quota(end, run, answer, draw)
+    if answer.reason == NO_UPSTREAM:
+        return _wait_for_fleet(end, run, answer, policy, draw)
     if answer.kind not in RETRYABLE:
         return _finish(end, JobState.FAILED, error=job_error(answer))
     return _retry(end, run, answer, policy, draw)
@@ -68,17 +80,17 @@ def returned(run: Run, attempts: Sequence[Attempt], draw: Draw) -> RunEnd:
 def unprepared(run: Run, error: ArgosyError, policy: JobPolicy, draw: Draw) -> RunEnd:
     """Return the end of a run that was claimed and could not be prepared: no provider was called.
 
-    Without money, or while a part of the fleet is down, the job waits, the longer the older it is; that consumes no
-    attempt.
+    Without money, while a part of the fleet is down, or before this replica has the configuration by which the job was
+    accepted, the job waits, the longer the older it is; that consumes no attempt.
     """
     end = RunEnd(run.job.ref, _unclaimed(run.job), run.now, cancel_requested=run.job.cancel_requested)
     if run.job.cancel_requested:
         return _finish(end, JobState.CANCELLED)
     if error.reason == QUOTA:
         return _wait_for_quota(end, run, error, draw)
-    if error.kind in RETRYABLE:
-        delay = _slower(run, policy.min_backoff, MAX_OUTAGE_DELAY, draw)
-        return _requeue(end, WaitReason.RETRY, delay, job_error(error))
+    outdated = error.reason in CONFIGURED and run.now < run.job.created_at + CONFIGURATION_LAG
+    if error.kind in RETRYABLE or outdated:
+        return _wait_for_fleet(end, run, error, policy, draw)
     return _finish(end, JobState.FAILED, error=job_error(error))
 
 
@@ -152,6 +164,12 @@ def _wait_for_quota(end: RunEnd, run: Run, error: ArgosyError, draw: Draw) -> Ru
         # The client of a batch gets the refusal with the rest of the batch, and the other lines go on.
         return _finish(end, JobState.FAILED, error=job_error(error))
     return _requeue(end, WaitReason.QUOTA, _slower(run, MIN_QUOTA_DELAY, MAX_QUOTA_DELAY, draw), job_error(error))
+
+
+def _wait_for_fleet(end: RunEnd, run: Run, error: ArgosyError, policy: JobPolicy, draw: Draw) -> RunEnd:
+    """No provider was called: the job waits until its deadline, and consumes no attempt."""
+    delay = max(_slower(run, policy.min_backoff, MAX_OUTAGE_DELAY, draw), error.retry_after or NOW)
+    return _requeue(end, WaitReason.RETRY, delay, job_error(error))
 
 
 def _slower(run: Run, least: timedelta, most: timedelta, draw: Draw) -> timedelta:

@@ -20,6 +20,7 @@ from chassis.errors import ArgosyError, DeadlineExceeded, Internal, RemoteError,
 from chassis.grpc import Channel
 from chassis.telemetry import span
 
+from orchestrator.errors import WorkerOutdated
 from orchestrator.limits import WORKER_GRACE
 from orchestrator.workers.model import EmbeddingPlan, EmbeddingResult, Event, Plan, RerankPlan, RerankResult
 from orchestrator.workers.protos import (
@@ -32,6 +33,7 @@ from orchestrator.workers.protos import (
 )
 
 GRACE_SECONDS = WORKER_GRACE.total_seconds()
+UNIMPLEMENTED = "UNIMPLEMENTED"
 # Time for a call to end after Finished was read, before it is cancelled.
 END_SECONDS = 1.0
 
@@ -58,7 +60,7 @@ class GrpcWorkerClient:
             try:
                 responses = await self._read_pieces(request, timeout)
             except RemoteError as error:
-                if error.reason != "UNIMPLEMENTED":
+                if error.reason != UNIMPLEMENTED:
                     raise
                 # A worker of the version before.
                 responses = [await self._stub.Embed(request, timeout=timeout)]
@@ -70,7 +72,12 @@ class GrpcWorkerClient:
     async def rerank(self, plan: RerankPlan) -> RerankResult:
         timeout = plan.deadline.total_seconds() + GRACE_SECONDS
         with span("worker.rerank", kind="client", documents=len(plan.documents)):
-            response = await self._stub.Rerank(rerank_plan_to_proto(plan), timeout=timeout)
+            try:
+                response = await self._stub.Rerank(rerank_plan_to_proto(plan), timeout=timeout)
+            except RemoteError as error:
+                if error.reason == UNIMPLEMENTED:
+                    raise WorkerOutdated("the inference worker is too old to score documents") from error
+                raise
         result = proto_to_rerank_result(response)
         if result.finished.error is None and len(result.scores) != len(plan.documents):
             raise Internal("the worker answered without a score for each document")

@@ -9,13 +9,11 @@ from datetime import timedelta
 
 import pytest
 from chassis.errors import Kind, RemoteError, Unavailable
-from chassis.ids import new_id
 from chassis.tenancy import find_caller
 from orchestrator.chat.model import Stopped
 from orchestrator.context.model import Passage
 from orchestrator.jobs.errors import JobFinished, JobLeaseLost, JobNotClaimable, JobNotFound, JobNotQuarantined
 from orchestrator.jobs.model import JobKey, JobState, RunRef
-from orchestrator.jobs.submit import JobRequest
 from orchestrator.usage.model import Attempt, RequestUsage
 from orchestrator.workers.model import AttemptStarting, EmbeddingPlan, Plan
 from values.usage import ExposureCause
@@ -92,49 +90,6 @@ async def test_embeddings_are_answered_in_openais_shape(jobs: JobsHarness, store
     answer = json.loads(job.result)
     assert [one["embedding"] for one in answer["data"]] == [[0.5, -0.5], [1.0, 0.0]]
     assert (answer["model"], answer["usage"]["prompt_tokens"]) == ("all-minilm-l6-v2", 4)
-
-
-async def test_without_money_a_job_waits_and_consumes_no_attempt(jobs: JobsHarness, clock: VirtualClock) -> None:
-    jobs.peers.metering.available = 0
-
-    claimed = await jobs.start()
-
-    assert (claimed.work, claimed.reason) == (None, "INSUFFICIENT_QUOTA")
-    job = await jobs.job(claimed.run.key)
-    assert (job.state, job.state_reason, job.errors, job.crashes) == (JobState.QUEUED, "insufficient_quota", 0, 0)
-    jobs.peers.metering.available = 10**15
-    clock.advance(timedelta(minutes=10))
-    assert (await jobs.claim()).work is not None
-
-
-async def test_a_job_of_a_batch_does_not_wait_for_money(jobs: JobsHarness) -> None:
-    jobs.peers.metering.available = 0
-    request = JobRequest(new_id("job_"), "/v1/chat/completions", BODY, custom_id="line 1")
-    await jobs.submissions.submit_all(jobs.peers.principal, [request], batch_id="batch_1")
-
-    claimed = await jobs.claim()
-
-    job = await jobs.job(claimed.run.key)
-    assert job.error is not None
-    assert (job.state, job.error.reason) == (JobState.FAILED, "INSUFFICIENT_QUOTA")
-
-
-@pytest.mark.parametrize(
-    ("failure", "state"),
-    [
-        (Unavailable("metering is down"), JobState.QUEUED),
-        (RemoteError(Kind.INVALID, "UNPRICED_MODEL", "no price"), JobState.FAILED),
-    ],
-)
-async def test_what_passes_is_retried_and_what_does_not_fails(
-    jobs: JobsHarness, failure: Exception, state: JobState
-) -> None:
-    jobs.peers.metering.failure = failure
-
-    claimed = await jobs.start()
-
-    assert claimed.work is None
-    assert (await jobs.job(claimed.run.key)).state is state
 
 
 async def test_a_worker_that_leaves_during_the_claim_costs_no_attempt(

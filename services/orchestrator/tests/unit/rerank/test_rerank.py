@@ -9,6 +9,7 @@ import pytest
 from argosy.orchestration.v1 import orchestration_pb2 as pb
 from chassis.errors import InvalidRequest, Kind, RemoteError, Unavailable
 from orchestrator.chat.model import RequestTooLarge
+from orchestrator.errors import WorkerOutdated
 from orchestrator.flags.model import FeatureDisabled
 from orchestrator.flags.snapshot import FlagCache
 from orchestrator.routing.model import ALL_TENANTS, ModelNotFound, RouteCandidate, RouteEntry, Task
@@ -118,6 +119,7 @@ async def test_an_unpriced_model_is_refused_before_the_worker_is_called() -> Non
     ("answer", "usage"),
     [
         (RemoteError(Kind.INVALID, "CONTEXT_LENGTH_EXCEEDED", "too long"), None),
+        (WorkerOutdated("it has no such method"), None),
         (Unavailable("it is down"), UNKNOWN_USAGE),
         (failed(UNKNOWN_USAGE, fallback=False), UNKNOWN_USAGE),
         (failed(fallback=False), NO_USAGE),
@@ -128,7 +130,7 @@ async def test_a_failure_is_settled_as_far_as_it_is_known(
 ) -> None:
     harness = a_harness(answer)
 
-    with pytest.raises((RemoteError, Unavailable)):
+    with pytest.raises((RemoteError, Unavailable, WorkerOutdated)):
         await harness.rerank("q", "a")
 
     assert [attempt.usage for attempt in (await harness.usage).attempts] == ([] if usage is None else [usage])

@@ -17,10 +17,20 @@ from chassis.grpc import Channel
 from chassis.tenancy import as_caller
 from chassis.testing import a_caller, free_port
 from chassis.testing.grpc import serving
-from orchestrator.errors import is_refusal
+from orchestrator.errors import WorkerOutdated, is_refusal
 from orchestrator.reservations.model import TokenBound
 from orchestrator.usage.model import Attempt
-from orchestrator.workers.model import Candidate, Chunk, EmbeddingPlan, EmbeddingResult, Event, Finished, Plan, Started
+from orchestrator.workers.model import (
+    Candidate,
+    Chunk,
+    EmbeddingPlan,
+    EmbeddingResult,
+    Event,
+    Finished,
+    Plan,
+    RerankPlan,
+    Started,
+)
 from orchestrator.workers.worker_client import GrpcWorkerClient
 from values.protos import proto_to_duration
 from values.usage import UNKNOWN_USAGE, UsageSource
@@ -251,6 +261,14 @@ class TestWorker:
             answer = await worker.embed(EMBEDDING_PLAN)
 
         assert answer.vectors == (b"\0\0\0\0", b"\0\0\x80?")
+
+    async def test_an_older_worker_refuses_to_score_and_has_done_nothing(self) -> None:
+        plan = RerankPlan("req_1", (Candidate("local", "overlap", BOUND),), "a ship", ("a", "b"), 9 * SECOND)
+        async with a_worker(OlderWorker()) as worker:
+            with pytest.raises(WorkerOutdated) as refused:
+                await worker.rerank(plan)
+
+        assert (refused.value.kind, is_refusal(refused.value)) == (Kind.UNAVAILABLE, True)
 
     async def test_a_failed_embedding_has_its_attempts(self) -> None:
         embedded = inference.EmbedResponse(attempts=[inference.Attempt(number=1)], error=FINISHED.error)
