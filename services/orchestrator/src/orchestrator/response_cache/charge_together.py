@@ -59,8 +59,8 @@ class Waiting(NamedTuple):
 class GroupedCharges:
     """Holds what hits cost in groups, and lets them be recorded.
 
-    While one call is on its way, those that come meanwhile gather for the next: the busier the services are, the more
-    hits share a call. A call that takes longer than `MAX_HELD_BACK` holds up no other.
+    While one call is on its way, those that come meanwhile are coalesced into the next: the busier the services are,
+    the more hits share a call. A call that takes longer than `MAX_HELD_BACK` holds up no other.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class GroupedCharges:
         self._hits = hits
         self._tasks = tasks
         self.timeout = timeout
-        self._groups: PacedGroups[Waiting] = PacedGroups(self._gather)
-        self._gathered: list[Waiting] = []
+        self._groups: PacedGroups[Waiting] = PacedGroups(self._coalesce)
+        self._coalesced: list[Waiting] = []
         self._call: asyncio.Task[None] | None = None
 
     async def charge(self, principal: Principal, request_id: str, hit: Hit, model: str) -> ReservedHit:
@@ -91,15 +91,15 @@ class GroupedCharges:
         self._groups.add(Waiting(principal, request_id, hit, model, reserved))
         return await reserved
 
-    def _gather(self, group: list[Waiting]) -> None:
-        self._gathered += group
+    def _coalesce(self, group: list[Waiting]) -> None:
+        self._coalesced += group
         if self._call is None or self._call.done():
             self._start()
-        elif len(self._gathered) == len(group):
+        elif len(self._coalesced) == len(group):
             asyncio.get_running_loop().call_later(MAX_HELD_BACK, self._start)
 
     def _start(self, _ended: object = None) -> None:
-        waiting, self._gathered = [one for one in self._gathered if not one.reserved.done()], []
+        waiting, self._coalesced = [one for one in self._coalesced if not one.reserved.done()], []
         for start in range(0, len(waiting), MAX_TOGETHER):
             part = waiting[start : start + MAX_TOGETHER]
             # Its requests are known as running until each is reserved and noted, or its release is written.
