@@ -1,6 +1,8 @@
 """A disconnect cancels the block, whatever it awaits."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -95,3 +97,21 @@ async def test_another_cancellation_is_not_a_disconnect() -> None:
 async def test_an_error_of_the_block_is_raised() -> None:
     with pytest.raises(ValueError, match="mine"), CancelOnDisconnect(Client().receive):
         raise ValueError("mine")
+
+
+async def test_nothing_is_left_to_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            client = Client("http.disconnect")
+            left = weakref.ref(client)
+            with CancelOnDisconnect(client.receive):
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            del client
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert left() is None
+    finally:
+        gc.enable()

@@ -7,6 +7,7 @@ after the answer was given, together with those of free ones.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -28,6 +29,8 @@ from orchestrator.usage.record import UsageRecorder
 FIRST_ATTEMPT: Final = 1
 MAX_TOGETHER: Final = 1_000
 """Hits in one call of metering."""
+MAX_HELD_BACK: Final = 0.05
+"""Seconds for which a group waits for the call before it at the most."""
 LEASE: Final = timedelta(seconds=30)
 """Until a hit is billed of which no event tells. Events come within a second; later ones change no bill."""
 
@@ -54,7 +57,11 @@ class Waiting(NamedTuple):
 
 
 class GroupedCharges:
-    """Holds what hits cost in groups, and lets them be recorded."""
+    """Holds what hits cost in groups, and lets them be recorded.
+
+    While one call is on its way, those that come meanwhile are coalesced into the next: the busier the services are,
+    the more hits share a call. A call that takes longer than `MAX_HELD_BACK` holds up no other.
+    """
 
     def __init__(
         self,
@@ -70,7 +77,9 @@ class GroupedCharges:
         self._hits = hits
         self._tasks = tasks
         self.timeout = timeout
-        self._groups: PacedGroups[Waiting] = PacedGroups(self._start)
+        self._groups: PacedGroups[Waiting] = PacedGroups(self._coalesce)
+        self._coalesced: list[Waiting] = []
+        self._call: asyncio.Task[None] | None = None
 
     async def charge(self, principal: Principal, request_id: str, hit: Hit, model: str) -> ReservedHit:
         """Hold the price of a hit in the current price book, and let it be recorded. Raises as a reservation.
@@ -82,12 +91,20 @@ class GroupedCharges:
         self._groups.add(Waiting(principal, request_id, hit, model, reserved))
         return await reserved
 
-    def _start(self, group: list[Waiting]) -> None:
-        waiting = [one for one in group if not one.reserved.done()]
+    def _coalesce(self, group: list[Waiting]) -> None:
+        self._coalesced += group
+        if self._call is None or self._call.done():
+            self._start()
+        elif len(self._coalesced) == len(group):
+            asyncio.get_running_loop().call_later(MAX_HELD_BACK, self._start)
+
+    def _start(self, _ended: object = None) -> None:
+        waiting, self._coalesced = [one for one in self._coalesced if not one.reserved.done()], []
         for start in range(0, len(waiting), MAX_TOGETHER):
             part = waiting[start : start + MAX_TOGETHER]
             # Its requests are known as running until each is reserved and noted, or its release is written.
-            self._tasks.start(self._reserve(part), *(one.key for one in part))
+            self._call = self._tasks.start(self._reserve(part), *(one.key for one in part))
+            self._call.add_done_callback(self._start, context=Context())
 
     async def _reserve(self, group: Sequence[Waiting]) -> None:
         try:

@@ -59,6 +59,38 @@ async def test_those_who_ask_together_hold_their_prices_together_and_are_recorde
     assert later(harness) == [(request_id, USAGE) for request_id in asked]
 
 
+async def test_those_who_come_while_a_call_is_on_its_way_share_the_next() -> None:
+    harness = await a_paid_harness()
+    harness.metering.gate, reserving = asyncio.Event(), asyncio.Event()
+    harness.metering.on_reserve = reserving.set
+    first = asking(harness, 2)
+    await reserving.wait()
+    later_ones = [*asking(harness, 3), *asking(harness, 4)]
+    await asyncio.sleep(0.01)
+    later_ones += asking(harness, 5)
+    await asyncio.sleep(0.01)
+    harness.metering.gate.set()
+    assert outcomes(*(await asyncio.gather(*first, *later_ones))) == [CacheOutcome.HIT] * 4
+    assert harness.metering.hit_groups == [["req_2"], ["req_3", "req_4", "req_5"]]
+    await harness.tasks.wait_idle()
+
+
+async def test_a_call_that_hangs_holds_up_no_other_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.response_cache.charge_together.MAX_HELD_BACK", 0.01)
+    harness = await a_paid_harness()
+    hanging, reserving = asyncio.Event(), asyncio.Event()
+    harness.metering.gate, harness.metering.on_reserve = hanging, reserving.set
+    first = asking(harness, 2)
+    await reserving.wait()
+    harness.metering.gate = None
+    (second,) = asking(harness, 3)
+    assert outcomes(await second) == [CacheOutcome.HIT]
+    assert not first[0].done()
+    hanging.set()
+    await asyncio.gather(*first)
+    await harness.tasks.wait_idle()
+
+
 async def test_a_refusal_is_of_its_own_request() -> None:
     harness = await a_paid_harness()
     (asked,) = asking(harness, 2)
