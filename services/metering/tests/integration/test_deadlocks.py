@@ -108,11 +108,11 @@ class Writers:
 
 
 async def failure(call: Awaitable[Any]) -> str:
-    """Why Postgres ended the call; empty where it did not, or asked for it again because a reservation was made."""
+    """The deadlock that ended the call; empty where it went on, was refused, or has to be made again later."""
     try:
         await call
     except Unavailable as error:
-        return "" if "SerializationError" in str(error) else str(error)
+        return str(error) if "Deadlock" in str(error) else ""
     except ArgosyError:
         pass
     return ""
