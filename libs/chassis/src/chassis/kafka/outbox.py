@@ -35,6 +35,7 @@ OLDEST_SECONDS = gauge(
 log = logger("chassis.kafka")
 
 
+# In the order of the key: of two transactions that write the same records again, one waits for the other, not both.
 # It also returns the database's time, which saves callers that need it a statement.
 ENQUEUE: Final = """
 WITH written AS (
@@ -42,6 +43,7 @@ WITH written AS (
     SELECT tenant_id, id, topic, value, headers::jsonb
     FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
         AS new (tenant_id, id, topic, value, headers)
+    ORDER BY tenant_id, id
     ON CONFLICT (tenant_id, id) DO NOTHING
 )
 SELECT clock_timestamp()

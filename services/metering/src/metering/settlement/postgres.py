@@ -73,6 +73,7 @@ FROM metering.reservations AS r WHERE r.tenant_id = $1 AND r.request_id = $2
 """
 
 # Its parts insert into different tables, so their order does not matter; foreign keys are checked at its end.
+# New reservations are made by key, as the lock order asks (lock_budgets.sql).
 # A trigger keeps settlements final, so only estimates are ever replaced. A transaction that is in the ledger
 # already violates its unique key, which fails the whole batch.
 INSERT_ROWS = """
@@ -83,6 +84,7 @@ WITH unreserved AS (
     FROM jsonb_to_recordset($1::jsonb) AS m (
         tenant_id text, request_id text, state text, project_id text, key_id text, created_at timestamptz
     )
+    ORDER BY tenant_id, request_id
 ), settled AS (
     INSERT INTO metering.settlements AS s (
         tenant_id, request_id, attempt, outcome, usage_source, input_tokens, output_tokens, price_key, price_version,

@@ -202,7 +202,7 @@ WITH ended AS MATERIALIZED (
     SELECT l.tenant_id, e.id, e.topic, e.value, e.headers::jsonb, e.request_id
     FROM unnest($19::bigint[], $20::text[], $21::text[], $22::bytea[], $23::text[], $24::text[])
         AS e (place, id, topic, value, headers, request_id)
-    JOIN locked AS l USING (place) ON CONFLICT (tenant_id, id) DO NOTHING
+    JOIN locked AS l USING (place) ORDER BY l.tenant_id, e.id ON CONFLICT (tenant_id, id) DO NOTHING
 )
 SELECT place FROM locked
 """  # noqa: S608 - constants

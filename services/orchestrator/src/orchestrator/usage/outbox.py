@@ -37,6 +37,7 @@ WITH written AS (
     SELECT tenant_id, id, $6, value, headers::jsonb, request_id
     FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[])
         AS new (tenant_id, id, value, headers, request_id)
+    ORDER BY tenant_id, id
     ON CONFLICT (tenant_id, id) DO NOTHING
 )
 SELECT clock_timestamp()

@@ -65,12 +65,17 @@ _ATTEMPT = """
 INSERT INTO webhook_attempts (tenant_id, delivery_id, number, started_at, duration, status, error, response)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
-# A success is one statement, because most attempts are. It is fenced by the epoch, as `LeaseTable.update` does it.
+# A success is one statement, because most attempts are. It is fenced by the epoch, as `LeaseTable.update` does it. An
+# endpoint that has failed is locked before the delivery, by a condition that is met in any case.
 _SUCCEED = """
-WITH recorded AS (
+WITH failing AS MATERIALIZED (
+    SELECT endpoint_id FROM webhook_endpoints
+    WHERE tenant_id = $1 AND endpoint_id = $8 AND failing_since IS NOT NULL FOR NO KEY UPDATE
+), recorded AS (
     UPDATE webhook_deliveries SET state = 'succeeded', finished_at = now(), recorded_epoch = epoch,
         attempts = attempts + 1, last_status = $4, last_error = ''
     WHERE tenant_id = $1 AND delivery_id = $2 AND epoch = $3 AND state = 'pending'
+    AND (SELECT count(*) FROM failing) >= 0
     RETURNING tenant_id, delivery_id, endpoint_id, attempts
 ), logged AS (
     INSERT INTO webhook_attempts (tenant_id, delivery_id, number, started_at, duration, status, error, response)
@@ -148,6 +153,7 @@ class PostgresDeliveryQueue:
                 claimed.claimed_at,
                 took,
                 answer.response,
+                claimed.endpoint_id,
             )
 
     async def record_failure(

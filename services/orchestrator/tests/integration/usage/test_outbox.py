@@ -137,3 +137,31 @@ async def test_hits_are_a_row_for_each_tenant_and_written_again_change_nothing(d
     assert message.meta.tenant_id == "ten_2"
     assert [hit.request_id for hit in message.hits] == ["req_0", "req_1", "req_2"]
     assert written == 2
+
+
+@pytest.mark.parametrize("kind", ["usage", "hits"])
+async def test_events_that_two_replicas_write_at_once_are_locked_in_one_order(
+    database: Database, owner: Any, kind: str
+) -> None:
+    outbox = PostgresUsageOutbox(database, on_written=lambda: None)
+    usages = [some_usage("ten_1", f"req_{event_id}")._replace(event_id=event_id) for event_id in ("evt_2", "evt_1")]
+    insert = "INSERT INTO outbox (tenant_id, id, topic, value) VALUES ('ten_1', $1, 'argosy.test.v1', '')"
+
+    async with owner.transaction():
+        await owner.execute(insert, "evt_1")
+        writing: asyncio.Future[Any]
+        if kind == "usage":
+            writing = asyncio.gather(*(outbox.write(usage) for usage in usages))
+        else:
+            hits = [Hits(usage.event_id, "ten_1", (usage,)) for usage in usages]
+            writing = asyncio.ensure_future(outbox.write_hits(hits))
+        while not await owner.fetchval(
+            "SELECT count(*) > 0 FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        ):
+            await asyncio.sleep(0.001)
+        # It would wait for the writer, which waits for the first event.
+        await owner.execute("SET LOCAL lock_timeout = '200ms'")
+        await owner.execute(insert, "evt_2")
+    await writing
+
+    assert await outbox.count_pending() == 2

@@ -26,6 +26,7 @@ TOOK = timedelta(milliseconds=120)
 OK = Answer(200, response="thanks")
 BROKEN = Answer(500, "unexpected_status", "oops")
 ALL = DeliveryFilter()
+WAITS_FOR_THIS_SESSION = "SELECT count(*) > 0 FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 
 
 async def claim_one(queue: PostgresDeliveryQueue) -> ClaimedDelivery:
@@ -197,6 +198,28 @@ async def test_one_success_in_time_keeps_an_endpoint(
 
     assert await fail(queue) is None
     assert (await endpoints.get("ten_1", made.id)).enabled
+
+
+async def test_a_success_locks_an_endpoint_that_has_failed_before_its_delivery(
+    queue: PostgresDeliveryQueue, endpoints: PostgresWebhooks, create: Any, publish: Any, owner: Any
+) -> None:
+    # Who disables an endpoint locks it, and then the deliveries whose lease is over.
+    made = await create()
+    await publish(1)
+    await fail(queue)
+    (due,) = await queue.find_due(1, 8, {})
+    late = await queue.claim(due, timedelta(0))
+    assert late is not None
+
+    async with owner.transaction():
+        await owner.execute("SELECT FROM webhook_endpoints WHERE endpoint_id = $1 FOR UPDATE", made.id)
+        running = asyncio.ensure_future(queue.record_success(late, OK, TOOK))
+        while not await owner.fetchval(WAITS_FOR_THIS_SESSION):
+            await asyncio.sleep(0.001)
+        await owner.execute("SELECT FROM webhook_deliveries WHERE delivery_id = $1 FOR UPDATE NOWAIT", late.delivery_id)
+    await running
+
+    assert (await endpoints.get("ten_1", made.id)).failing_since is None
 
 
 async def test_what_was_in_progress_when_its_endpoint_was_disabled_ends_with_its_own_result(

@@ -16,7 +16,7 @@ from retrieval.parsing.endings import TOO_MUCH_TIME, to_error
 from retrieval.parsing.limits import Limits
 from retrieval.parsing.model import Block, FileWarning, IngestionErrorCode, UnindexableFile
 from retrieval.parsing.shared_processes import MAX_BYTES, MAX_LINE_BYTES, SharedProcesses, is_spent, may_share
-from retrieval.parsing.template_process import Fork, TemplateProcess
+from retrieval.parsing.template_process import Fork, TemplateEnded, TemplateProcess
 
 MAX_LOGGED_STDERR_BYTES = 2_000
 PROCESSES = 2
@@ -25,7 +25,7 @@ log = logger("retrieval.parsing")
 
 
 class _NotAlone(Exception):
-    """The document was not parsed, by a process that had others before: they may be the cause, so it is tried alone."""
+    """The document was not parsed, maybe because of others before it or of the template's end: it is tried alone."""
 
 
 class SubprocessParser:
@@ -72,18 +72,34 @@ class SubprocessParser:
     async def _own(
         self, filename: str, head: bytes, rest: AsyncGenerator[bytes, None]
     ) -> AsyncGenerator[Block | FileWarning, None]:
-        """The document in a process of its own."""
+        """The document in a process of its own, and in another one where that has ended with the template."""
+        passed = 0
         with _workspace(), tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as stderr:
             await _spool(document, head, rest)
-            async with (
-                self._free,
-                self._child(filename, document, stderr) as (child, lines),
-                aclosing(self._read(child, lines, stderr)) as found,
-            ):
-                async for line in found:
-                    if "end" in line:
-                        return
-                    yield _line_to_block(line)
+            try:
+                async with aclosing(self._alone(filename, document, stderr)) as found:
+                    async for item in found:
+                        yield item
+                        passed += 1
+            except TemplateEnded:
+                async with aclosing(_following(self._alone(filename, document, stderr), passed)) as found:
+                    async for item in found:
+                        yield item
+
+    async def _alone(
+        self, filename: str, document: IO[bytes], stderr: IO[bytes]
+    ) -> AsyncGenerator[Block | FileWarning, None]:
+        # A process that has ended may have read a part of it.
+        await asyncio.to_thread(document.seek, 0)
+        async with (
+            self._free,
+            self._child(filename, document, stderr) as (child, lines),
+            aclosing(self._read(child, lines, stderr)) as found,
+        ):
+            async for line in found:
+                if "end" in line:
+                    return
+                yield _line_to_block(line)
 
     async def _share(
         self, owner: str, filename: str, content: bytes, rest: AsyncGenerator[bytes, None]
@@ -96,11 +112,9 @@ class SubprocessParser:
                     yield item
                     passed += 1
         except _NotAlone:
-            async with aclosing(self._own(filename, content, rest)) as found:
+            async with aclosing(_following(self._own(filename, content, rest), passed)) as found:
                 async for item in found:
-                    passed -= 1
-                    if passed < 0:
-                        yield item
+                    yield item
 
     async def _shared_lines(
         self, owner: str, filename: str, content: bytes
@@ -115,6 +129,8 @@ class SubprocessParser:
                                 process.ended_document = not is_spent(line)
                                 return
                             yield _line_to_block(line)
+                except TemplateEnded as error:
+                    raise _NotAlone from error
                 except UnindexableFile as error:
                     if process.documents > 1:
                         raise _NotAlone from error
@@ -179,6 +195,17 @@ class SubprocessParser:
         return parsed
 
 
+async def _following(
+    items: AsyncGenerator[Block | FileWarning, None], passed: int
+) -> AsyncGenerator[Block | FileWarning, None]:
+    """What follows the first items, which another process has found already."""
+    async with aclosing(items):
+        async for item in items:
+            passed -= 1
+            if passed < 0:
+                yield item
+
+
 def _line_to_block(line: dict[str, Any]) -> Block | FileWarning:
     if "error" in line:
         raise UnindexableFile(IngestionErrorCode(line["error"]), line["message"])
@@ -201,7 +228,6 @@ async def _spool(document: IO[bytes], head: bytes, rest: AsyncGenerator[bytes, N
     await asyncio.to_thread(document.write, head)
     async for piece in rest:
         await asyncio.to_thread(document.write, piece)
-    await asyncio.to_thread(document.seek, 0)
 
 
 @contextmanager

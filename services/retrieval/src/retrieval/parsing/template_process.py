@@ -26,6 +26,12 @@ MAX_SUFFIX = 16
 log = logger("retrieval.parsing")
 
 
+class TemplateEnded(Unavailable, public=False):
+    """The template has ended, and its forks with it. Another one can parse the document."""
+
+    reason = "PARSER_TEMPLATE_ENDED"
+
+
 class Fork:
     """A process that parses one document."""
 
@@ -33,7 +39,7 @@ class Fork:
         self._connection = connection
         self._number = number
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        """How it ended. Raises Unavailable when it was never started, or its template is gone and it with it."""
+        """How it ended. Raises Unavailable when it was never started, TemplateEnded when its template is gone."""
 
     async def kill(self) -> None:
         """Kill the process, if it still runs, and wait until it is gone."""
@@ -57,6 +63,7 @@ class TemplateProcess:
     def __init__(self, *, preload: bool = True) -> None:
         self._preload = preload
         self._connection: _Connection | None = None
+        self._closed = False
         self._number = 0
 
     async def __aenter__(self) -> Self:
@@ -66,6 +73,7 @@ class TemplateProcess:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
         if self._connection is not None:
             await self._connection.close()
 
@@ -74,7 +82,20 @@ class TemplateProcess:
 
         `many`: the process parses documents that come one after the other, until the first file ends.
         """
-        connection = self._running()
+        try:
+            return self._start(self._running(), filename, limits, files, many=many)
+        except ConnectionError:
+            # The template has ended, and its end was not read yet.
+            self._connection = None
+        try:
+            return self._start(self._running(), filename, limits, files, many=many)
+        except OSError as error:
+            raise _not_started(error) from error
+
+    def _start(
+        self, connection: "_Connection", filename: str, limits: Limits, files: tuple[int, int, int], *, many: bool
+    ) -> Fork:
+        """Raises ConnectionError when the template has ended, Unavailable when it reads nothing."""
         self._number += 1
         fork = Fork(connection, self._number)
         # Not the name: the memory of the template is copied to the process of each later document.
@@ -82,15 +103,23 @@ class TemplateProcess:
         request = {"id": self._number, "filename": name, "limits": limits.to_json(), "many": many}
         try:
             connection.send(request, files)
+        except ConnectionError:
+            raise
         except OSError as error:
-            raise Unavailable(f"cannot start a process to parse a document: {error.strerror}") from error
+            raise _not_started(error) from error
         connection.forks[self._number] = fork
         return fork
 
     def _running(self) -> "_Connection":
+        if self._closed:
+            raise Unavailable("the service stops")
         if self._connection is None or self._connection.lost:
             self._connection = _Connection(preload=self._preload)
         return self._connection
+
+
+def _not_started(error: OSError) -> Unavailable:
+    return Unavailable(f"cannot start a process to parse a document: {error.strerror}")
 
 
 class _Connection:
@@ -148,7 +177,7 @@ class _Connection:
         await asyncio.to_thread(self.process.wait)
         for fork in self.forks.values():
             if not fork.ended.done():
-                fork.ended.set_exception(Unavailable("the template of parsing processes has ended"))
+                fork.ended.set_exception(TemplateEnded("the template of parsing processes has ended"))
         self.forks.clear()
 
     async def _read_reports(self) -> None:

@@ -190,13 +190,12 @@ async def test_a_killed_parser_raises_unindexable_file() -> None:
 async def test_a_killed_template_fails_no_document_and_is_started_again() -> None:
     async with SubprocessParser(Limits()) as parser:
         async with aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found:
-            await anext(found)
+            items = [await anext(found)]
             forks = running()
             for template in psutil.Process().children():
                 template.kill()
-            with pytest.raises(Unavailable):
-                async for _ in found:
-                    pass
+            items += [item async for item in found]
+        assert items == await parsed("a.txt", b"A line of text.\n" * 100_000, Limits())
         _, alive = psutil.wait_procs(forks, timeout=30)
         assert sys.platform != "linux" or not alive, "its forks end with it"
 
@@ -205,16 +204,30 @@ async def test_a_killed_template_fails_no_document_and_is_started_again() -> Non
 
 async def test_a_template_that_was_killed_while_it_was_idle_is_started_again() -> None:
     async with SubprocessParser(Limits(), preload=False) as parser:
+        for owner in ("", "one", "one"):
+            for template in psutil.Process().children():
+                template.kill()
+            assert [item async for item in parser.blocks("a.txt", data(b"text"), owner)] == [Block(0, "text")]
+
+
+async def test_a_document_whose_template_is_killed_again_is_parsed_later() -> None:
+    async with (
+        SubprocessParser(Limits(), preload=False) as parser,
+        aclosing(parser.blocks("a.txt", data(b"A line of text.\n" * 100_000))) as found,
+    ):
+        await anext(found)
+        killing = asyncio.create_task(kill_templates())
+        with pytest.raises(Unavailable):
+            async for _ in found:
+                pass
+        killing.cancel()
+
+
+async def kill_templates() -> None:
+    while True:
         for template in psutil.Process().children():
             template.kill()
-        for _ in range(100):
-            try:
-                found = [item async for item in parser.blocks("a.txt", data(b"text"))]
-            except Unavailable:
-                continue  # the service has not seen its end yet
-            break
-
-    assert found == [Block(0, "text")]
+        await asyncio.sleep(0.001)
 
 
 async def test_cancelling_before_the_first_block_kills_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
